@@ -1,0 +1,1 @@
+"""Migrations: a `Case` in, `Edit`s (or a `Refusal`) out. They write no bytes."""

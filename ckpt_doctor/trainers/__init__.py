@@ -1,0 +1,1 @@
+"""What is known of the trainers whose checkpoints are judged."""

@@ -1,0 +1,1 @@
+"""Time-LLM: what its trainer writes, and how it resumes."""

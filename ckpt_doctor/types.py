@@ -1,0 +1,506 @@
+"""The core values that pass between the stages: read -> understand -> judge -> repair -> report.
+
+Only data. Readers make `Checkpoint`s; a trainer's package makes `TrainingState`, `Run` and `ResumePoint` of them;
+rules turn a `Case` into `Finding`s; migrations turn it into `Edit`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+T = TypeVar("T")
+
+Container = Literal["torch-zip", "torch-legacy", "torch-tar", "torchscript", "safetensors", "pickle", "unknown"]
+Layout = Literal["state-dict", "training", "other"]
+Role = Literal["best", "step"]
+Severity = Literal["error", "warning", "info"]
+Verdict = Literal["ok", "repairable", "broken"]
+KeyPath = tuple["str | int", ...]
+"""Keys and indices from the root of a checkpoint: `("optimizer", "param_groups", 0, "lr")`."""
+
+
+# --- what a pickle builds, without building it -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name that a pickle refers to (`torch._utils._rebuild_tensor_v2`); recorded, never imported."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False, slots=True)
+class Opaque:
+    """The result of a call that a pickle asks for, recorded instead of made.
+
+    Holds all that is needed to write the same program again. Equality is identity, as for the object it stands for.
+    """
+
+    callee: object
+    """What would be called: a `Global`, or whatever a hostile program put there."""
+    args: object
+    """Positional arguments: normally a tuple."""
+    kwargs: object = None
+    """Keyword arguments (NEWOBJ_EX only)."""
+    via: Literal["reduce", "newobj", "newobj_ex", "inst", "persid", "ext"] = "reduce"
+    """The opcode that made it. `persid`: a persistent id that is not a torch storage, held in `args`."""
+    items: list[object] = field(default_factory=list)
+    """What APPEND(S)/ADDITEMS added."""
+    pairs: list[tuple[object, object]] = field(default_factory=list)
+    """What SETITEM(S) set."""
+    states: list[object] = field(default_factory=list)
+    """What BUILD passed to `__setstate__`, in order (nearly always at most one)."""
+
+    def __repr__(self) -> str:
+        return f"<{self.callee if isinstance(self.callee, Global) else 'call'}>"
+
+
+class InertDict(dict[object, object]):
+    """A dict subclass of the pickle (`OrderedDict`, `defaultdict`, `Counter`): its items, and how it is made again."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Opaque) -> None:
+        super().__init__()
+        self.source = source
+        """The constructor call; `source.states` holds e.g. a state_dict's `_metadata`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageInfo:
+    """A contiguous region of tensor bytes that one or several tensors view."""
+
+    key: str
+    """Its name in the container: `"0"` for the zip record `<prefix>/data/0`."""
+    dtype: str
+    """Element type as torch names it without the prefix: `"float32"`, `"uint8"` for an untyped storage."""
+    location: str
+    """The device tag as saved: `"cpu"`, `"cuda:0"`, `"mps"`."""
+    numel: int
+    """Elements of `dtype`."""
+    nbytes: int
+    """Bytes that the pickle calls for (the record may be shorter: that is `Damage`)."""
+    offset: int | None = None
+    """Where its bytes start in the file; None when they were not found or are not contiguous on disk."""
+
+
+@dataclass(eq=False, slots=True)
+class TensorRef:
+    """A tensor as the pickle describes it: a view of a storage. One object per distinct tensor object in the file."""
+
+    storage: StorageInfo
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    storage_offset: int
+    """In elements of `dtype`."""
+    is_parameter: bool
+    source: Opaque
+    """The rebuild call, from which the pickle can be written again."""
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        n = 1
+        for size in self.shape:
+            n *= size
+        return n
+
+
+@dataclass(eq=False, slots=True)
+class NumpyScalar:
+    """A pickled numpy scalar (`numpy.float64` best_score), decoded without numpy's unpickler."""
+
+    value: Any
+    """The same number as a Python object."""
+    dtype: str
+    source: Opaque
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of a checkpoint, by the first path that reaches it."""
+
+    path: KeyPath
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    device: str
+    nbytes: int
+    """numel x element size; views of one storage each count their own elements."""
+    storage: StorageInfo
+    storage_offset: int
+
+    @property
+    def name(self) -> str:
+        """The path as people write it: `model.word_embeddings`."""
+        return ".".join(map(str, self.path))
+
+
+# --- a file ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something wrong with the file as a file. `kind` is the name of the F or S rule that reports it."""
+
+    kind: str
+    message: str
+    """One sentence: what is wrong and what it does to a load."""
+    where: str = ""
+    """Record, tensor or byte range."""
+    found: object = None
+    expected: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotChecked:
+    """Something the tool did not look at or could not decide. Never silent: every report lists these."""
+
+    what: str
+    why: str
+    settle: str
+    """The option or file that would settle it: `--deep`, `--lradj`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """Identity of a file's content at the time it was read, to notice that it changed since."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Where the pickle that describes the checkpoint lies in its file."""
+
+    offset: int
+    length: int
+    record: str
+    """Its zip or tar entry name; empty in a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """The record of one earlier migration, as found in the file or beside it."""
+
+    when: str
+    """UTC, ISO 8601."""
+    tool_version: str
+    edits: tuple[Mapping[str, Any], ...]
+    """`{"key", "before", "after", "evidence"}` as JSON values."""
+    previous_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeepResult:
+    """What reading every byte showed."""
+
+    damage: tuple[Damage, ...] = ()
+    non_finite: Mapping[str, int] = field(default_factory=dict)
+    """Tensor name -> number of NaN or infinite elements; only tensors that have any."""
+    not_checked: tuple[NotChecked, ...] = ()
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One file, read inertly. What could not be read is in `damage`; the rest is as the file says."""
+
+    path: Path
+    size: int
+    container: Container
+    layout: Layout
+    root: object
+    """The unpickled structure: plain Python values, `InertDict`, `TensorRef`, `NumpyScalar`, `Opaque`, `Global`.
+    None when there is no readable program."""
+    tensors: tuple[TensorInfo, ...] = ()
+    """Every distinct tensor object of the file once."""
+    globals: tuple[Global, ...] = ()
+    """Every global the programs name, in order of first mention."""
+    damage: tuple[Damage, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    stamp: FileStamp | None = None
+    program: Program | None = None
+    """None where there is nothing to edit (safetensors, unreadable files)."""
+    migrations: tuple[Migration, ...] = ()
+    """Oldest first."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Facts of the container: format version, byteorder, torch version hints, safetensors metadata."""
+    bytes_read: int = 0
+    deep: DeepResult | None = None
+
+    def get(self, *path: str | int) -> object:
+        """The value at a key path, None where any step is missing; numpy scalars as Python numbers."""
+        value: object = self.root
+        for key in path:
+            if isinstance(value, dict):
+                value = value.get(key)
+            elif isinstance(value, (list, tuple)) and isinstance(key, int) and -len(value) <= key < len(value):
+                value = value[key]
+            else:
+                return None
+        return value.value if isinstance(value, NumpyScalar) else value
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Top-level keys, as text; empty when the root is not a mapping."""
+        return tuple(str(key) for key in self.root) if isinstance(self.root, dict) else ()
+
+    def is_damaged(self, *kinds: str) -> bool:
+        """Whether `damage` holds any of these kinds (any at all when none is named)."""
+        return any(not kinds or d.kind in kinds for d in self.damage)
+
+
+# --- a training run --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence(Generic[T]):
+    """A value and where it came from: `Evidence(45, "checkpoint: 90 steps at epoch 2")`."""
+
+    value: T
+    source: str
+    given: bool = False
+    """True when a person gave it (an option, an argument), which outranks inference."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """What a checkpoint says about the progress of training, in plain Python numbers; None where absent."""
+
+    epoch: int | None = None
+    global_step: int | None = None
+    scheduler: Literal["OneCycleLR", "CosineAnnealingLR", "other"] | None = None
+    last_epoch: int | None = None
+    step_count: int | None = None
+    total_steps: int | None = None
+    optimizer_step: int | None = None
+    """Adam's `step`, where all parameters agree and its bytes are readable."""
+    lr: float | None = None
+    """Of param group 0."""
+    beta1: float | None = None
+    best_score: float | None = None
+    val_loss_min: float | None = None
+    counter: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What must be known of the training command and is not in a checkpoint. None: not settled."""
+
+    steps_per_epoch: Evidence[int] | None = None
+    """`len(train_loader)` as the trainer takes it (before Accelerate shards it)."""
+    train_epochs: Evidence[int] | None = None
+    lradj: Evidence[str] | None = None
+    learning_rate: Evidence[float] | None = None
+    """`--learning_rate` of the next resume command; OneCycleLR's `max_lr` in the first run."""
+    pct_start: Evidence[float] | None = None
+    patience: Evidence[int] | None = None
+    world_size: Evidence[int] | None = None
+    generation: Evidence[str] | None = None
+    """`legacy`, `first-patch` or `complete`: which trainer will resume."""
+    log: Evidence[Path] | None = None
+    lradj_candidates: tuple[str, ...] = ()
+    """The modes that remain possible while `lradj` is None."""
+    contradictions: tuple[str, ...] = ()
+    """Facts that cannot be true together, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStoppingState:
+    """EarlyStopping between two epochs (trainer-side `best_score`, `val_loss_min`, `counter`)."""
+
+    best_score: float | None = None
+    val_loss_min: float | None = None
+    counter: int = 0
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The state that an uninterrupted run has when it begins the batch where the trainer will resume.
+
+    A field is None when the facts do not settle it; `unsettled` then says what would.
+    """
+
+    start_epoch: int | None = None
+    """0-based epoch in which the trainer starts."""
+    skip_batches: int | None = None
+    global_step: int | None = None
+    last_epoch: int | None = None
+    """Of the scheduler; 0 in the idle modes."""
+    lr: tuple[float, ...] | None = None
+    """Per param group, for the first batch after the resume."""
+    beta1: tuple[float, ...] | None = None
+    last_lr: tuple[float, ...] | None = None
+    """The scheduler's `_last_lr`."""
+    early_stopping: Evidence[EarlyStoppingState] | None = None
+    finished_epochs: int | None = None
+    """Epochs whose validation belongs before the resume point."""
+    epoch: int | None = None
+    """The value of the file's `epoch` key that makes the trainer start there."""
+    flags: tuple[str, ...] = ()
+    """What the resume command must carry: `("--learning_rate", "4e-06")`."""
+    base_lr: float | None = None
+    """Idle modes: the base rate of the uninterrupted run (OneCycleLR's initial rate)."""
+    unsettled: Mapping[str, str] = field(default_factory=dict)
+    """Field -> the option or file that would settle it."""
+
+
+@dataclass(frozen=True)
+class ResumePlan:
+    """What the trainer will do, and what the uninterrupted run would: the body of `check`."""
+
+    start_epoch: int | None
+    skip_batches: int | None
+    global_step: int | None
+    next_lr: float | None
+    """The rate of the first batch after the resume, from the file as it is."""
+    next_lr_uninterrupted: float | None
+    best_score: float | None
+    counter: int | None
+    steps_left: int | None
+    flags: tuple[str, ...] = ()
+    bit_exact: bool | None = None
+    why_not_exact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A checkpoint as part of a run."""
+
+    checkpoint: Checkpoint
+    state: TrainingState
+    role: Role | None
+    named_step: int | None = None
+    """N of `checkpoint_step_N`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder: its checkpoints, its log, and what they say of the training command."""
+
+    path: Path
+    trainer: str
+    """Name of the trainer whose format this is: `time-llm`; empty when none recognises it."""
+    members: tuple[Member, ...]
+    facts: Facts = field(default_factory=Facts)
+    history: object = None
+    """The run's part of its log, in the trainer's own terms (`trainers.time_llm.log.History`)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a rule or a migration may look at: one checkpoint in its run."""
+
+    checkpoint: Checkpoint
+    member: Member
+    run: Run
+    resume: ResumePoint
+
+    @property
+    def state(self) -> TrainingState:
+        """The checkpoint's training state."""
+        return self.member.state
+
+
+# --- judgement and repair --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One defect: what, where, what follows, what cures it."""
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    """Facts first, then the consequence for the resumed run, in one or two sentences."""
+    where: str = ""
+    found: object = None
+    expected: object = None
+    fix: str | None = None
+    """The cure on its own line: a command, or a flag for the resume command. None: nothing here cures it."""
+    migration: str | None = None
+    """Name of the migration that cures it (`add-best-score`), None when no file edit does."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One planned change, with the reason it may be made.
+
+    `op` is `set` (path gets `after`), `delete`, `rename` (the last key of path becomes `after`), `wrap` (the root
+    becomes the dict `after`, in which the old root stands at `path`), `relocate` (every storage tagged `before` becomes
+    `after`) or `plain` (every numpy scalar becomes a Python number).
+    """
+
+    path: KeyPath
+    before: object
+    after: object
+    evidence: str
+    op: Literal["set", "delete", "rename", "wrap", "relocate", "plain"] = "set"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A repair that was asked for and not planned: no evidence, or nothing that a file edit can do."""
+
+    migration: str
+    reason: str
+    settle: str
+    """What to give or do so that it can be done."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file, judged."""
+
+    member: Member
+    resume: ResumePoint
+    plan: ResumePlan | None
+    findings: tuple[Finding, ...]
+    not_checked: tuple[NotChecked, ...]
+    verdict: Verdict
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The file's checkpoint."""
+        return self.member.checkpoint
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run folder, judged as a whole."""
+
+    run: Run
+    findings: tuple[Finding, ...]
+    files: tuple[FileReport, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a scan: runs in path order, files within each."""
+
+    runs: tuple[RunReport, ...]
+    seconds: float
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> Sequence[FileReport]:
+        """All files of all runs."""
+        return [file for run in self.runs for file in run.files]
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """All findings, run-level ones first."""
+        return [f for run in self.runs for part in (run, *run.files) for f in part.findings]

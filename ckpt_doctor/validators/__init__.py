@@ -1,0 +1,1 @@
+"""Rules: a `Case` in, `Finding`s out. They open no files."""
