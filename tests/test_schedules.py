@@ -1,0 +1,235 @@
+"""Schedules computed without torch are torch's own, to the last bit, over whole schedules."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim import lr_scheduler
+
+from ckpt_doctor import schedules
+from ckpt_doctor.types import Global, Opaque
+
+rates = st.floats(1e-8, 10.0)
+momenta = st.floats(0.0, 0.99)
+
+
+def adam(lr=0.01, groups=1):
+    return torch.optim.Adam(
+        [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for _ in range(groups)], lr=lr, betas=(0.9, 0.999)
+    )
+
+
+def sgd(lr=0.01):
+    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr, momentum=0.9)
+
+
+one_cycles = st.fixed_dictionaries(
+    {
+        "max_lr": rates,
+        "total_steps": st.integers(3, 120),
+        "pct_start": st.floats(0.0, 1.0),
+        "anneal_strategy": st.sampled_from(["cos", "linear"]),
+        "three_phase": st.booleans(),
+        "cycle_momentum": st.booleans(),
+        "base_momentum": momenta,
+        "max_momentum": momenta,
+        "div_factor": st.floats(1.0, 1e3),
+        "final_div_factor": st.floats(1.0, 1e6),
+    }
+)
+
+
+def steps_of(scheduler, optimizer, count):
+    """State and group after 0, 1, ... `count` steps, as torch has them."""
+    yield scheduler.state_dict(), dict(optimizer.param_groups[0])
+    optimizer.step()
+    for _ in range(count):
+        scheduler.step()
+        yield scheduler.state_dict(), dict(optimizer.param_groups[0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(one_cycles, st.booleans())
+def test_one_cycle_is_torchs_at_every_step_up_to_the_overshoot(arguments, beta1):
+    """Rate and momentum equal torch's from step 0 to total_steps, and the step after raises in both."""
+    optimizer = adam() if beta1 else sgd()
+    try:
+        scheduler = lr_scheduler.OneCycleLR(optimizer, **arguments)
+        points = list(steps_of(scheduler, optimizer, arguments["total_steps"]))
+    except ZeroDivisionError:  # a phase without length, which torch does not survive either
+        state = {
+            "total_steps": arguments["total_steps"],
+            "_schedule_phases": schedules.one_cycle_phases(
+                arguments["total_steps"], arguments["pct_start"], arguments["three_phase"]
+            ),
+        }
+        with pytest.raises(ValueError, match="no length"):
+            for step in range(arguments["total_steps"] + 1):
+                schedules.one_cycle(state, schedules.one_cycle_group(arguments["max_lr"]), step)
+        return
+    final = points[-1][0]
+    for step, (_, group) in enumerate(points):
+        momentum = (group["betas"][0] if beta1 else group["momentum"]) if arguments["cycle_momentum"] else None
+        assert schedules.OneCyclePoint(group["lr"], momentum) == schedules.one_cycle(final, group, step)
+    with pytest.raises(ValueError, match="Tried to step"):
+        scheduler.step()
+    with pytest.raises(ValueError, match="past the end"):
+        schedules.one_cycle(final, points[-1][1], arguments["total_steps"] + 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(one_cycles, st.integers(1, 3), st.data())
+def test_one_cycle_state_is_the_state_dict_torch_would_save(arguments, groups, data):
+    """A state built from the arguments alone equals torch's, key order included, and so do the group's keys."""
+    optimizer = adam(groups=groups)
+    step = data.draw(st.integers(0, arguments["total_steps"]))
+    try:
+        scheduler = lr_scheduler.OneCycleLR(optimizer, **arguments)
+        expected = list(steps_of(scheduler, optimizer, step))[-1][0]
+    except ZeroDivisionError:
+        return
+    cycled = arguments["cycle_momentum"]
+    group = schedules.one_cycle_group(
+        arguments["max_lr"],
+        arguments["div_factor"],
+        arguments["final_div_factor"],
+        arguments["base_momentum"] if cycled else None,
+        arguments["max_momentum"] if cycled else None,
+    )
+    built = schedules.one_cycle_state(
+        [group] * groups,
+        arguments["total_steps"],
+        step,
+        pct_start=arguments["pct_start"],
+        anneal=arguments["anneal_strategy"],
+        three_phase=arguments["three_phase"],
+        cycle_momentum=cycled,
+    )
+    assert expected == built
+    assert list(expected) == list(built)
+    saved = optimizer.param_groups[0]
+    assert {key: saved[key] for key in group} == group
+    assert [key for key in saved if key in group] == list(group)
+
+
+def test_the_largest_rate_is_reached_where_the_first_phase_ends():
+    """With pct_start 0.2 of 225 steps the top is at step 44, and step 225 overshoots the minimum."""
+    group = schedules.one_cycle_group(0.01)
+    state = schedules.one_cycle_state([group], 225, 0, pct_start=0.2)
+    rate = [schedules.one_cycle(state, group, step).lr for step in range(226)]
+    top = round(0.2 * 225) - 1
+    assert top == rate.index(max(rate))
+    assert group["max_lr"] == rate[top]
+    assert group["min_lr"] == rate[224] < rate[225]
+
+
+def test_states_from_before_schedule_phases_are_understood():
+    """torch 1.4 stored step sizes and the anneal function itself; both say the same as today's keys."""
+    group = schedules.one_cycle_group(0.1)
+    today = schedules.one_cycle_state([group], 90, 0, pct_start=0.3, anneal="linear")
+    function = Opaque(
+        Global("builtins", "getattr"), (Global("torch.optim.lr_scheduler", "OneCycleLR"), "_annealing_linear")
+    )
+    old = {
+        "total_steps": 90,
+        "step_size_up": float(0.3 * 90) - 1,
+        "step_size_down": float(90 - (float(0.3 * 90) - 1)) - 1,
+        "anneal_func": function,
+        "cycle_momentum": True,
+    }
+    cosine = {**old, "anneal_func": Global("torch.optim.lr_scheduler", "OneCycleLR._annealing_cos")}
+    for step in range(91):
+        assert schedules.one_cycle(today, group, step) == schedules.one_cycle(old, group, step)
+        today_cosine = schedules.one_cycle({**today, "_anneal_func_type": "cos"}, group, step)
+        assert today_cosine == schedules.one_cycle(cosine, group, step)
+
+
+@pytest.mark.parametrize(
+    ("state", "group", "reason"),
+    [
+        ({}, {}, "total_steps is absent"),
+        ({"total_steps": "90"}, {}, "total_steps is not a number"),
+        ({"total_steps": True}, {}, "total_steps is not a number"),
+        ({"total_steps": 90}, {}, "no usable _schedule_phases"),
+        ({"total_steps": 90, "_schedule_phases": [3]}, {}, "no usable _schedule_phases"),
+        ({"total_steps": 90, "_schedule_phases": schedules.one_cycle_phases(90)}, {}, "initial_lr is absent"),
+        (
+            {"total_steps": 90, "_schedule_phases": schedules.one_cycle_phases(90), "_anneal_func_type": "sine"},
+            {},
+            "unknown anneal strategy",
+        ),
+    ],
+)
+def test_a_state_that_cannot_be_used_says_why(state, group, reason):
+    """Whatever a file holds, the answer is a ValueError that names what is wrong."""
+    with pytest.raises(ValueError, match=reason):
+        schedules.one_cycle(state, group, 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rates, st.integers(1, 40), st.sampled_from([0.0, 1e-8, 1e-3]))
+def test_cosine_annealing_is_torchs_over_three_cycles(base_lr, t_max, eta_min):
+    """The recursion equals torch's bit for bit through minima and restarts; the closed form stays beside it."""
+    optimizer = adam(base_lr)
+    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=t_max, eta_min=eta_min)
+    lr = base_lr
+    for step, (_, group) in enumerate(steps_of(scheduler, optimizer, 6 * t_max)):
+        if step:
+            lr = schedules.next_cosine(lr, base_lr, t_max, eta_min, step)
+        assert group["lr"] == lr
+        closed = schedules.cosine_closed_form(base_lr, t_max, eta_min, step)
+        assert math.isclose(lr, closed, rel_tol=0, abs_tol=1e-9 * max(base_lr, eta_min))
+    assert lr == schedules.cosine_annealing(base_lr, t_max, eta_min, 6 * t_max)
+    built = schedules.cosine_annealing_state([base_lr], t_max, eta_min, 6 * t_max)
+    assert scheduler.state_dict() == built
+    assert list(scheduler.state_dict()) == list(built)
+
+
+def test_the_cosine_closed_form_is_what_torch_uses_for_an_explicit_epoch():
+    """`step(epoch)` jumps by the closed form; the recursion of the same epoch can end in other digits."""
+    different = 0
+    for base_lr in (0.01, 0.003, 0.1, 0.02):
+        for epoch in range(1, 45):
+            optimizer = adam(base_lr)
+            scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=1e-8)
+            optimizer.step()
+            with pytest.warns(UserWarning, match="epoch parameter"):
+                scheduler.step(epoch)
+            closed = schedules.cosine_closed_form(base_lr, 20, 1e-8, epoch)
+            assert optimizer.param_groups[0]["lr"] == closed
+            different += closed != schedules.cosine_annealing(base_lr, 20, 1e-8, epoch)
+    assert different > 0
+
+
+def test_a_cosine_of_no_length_or_without_end_is_refused():
+    """T_max 0 divides by zero in torch too; a step count out of a broken file does not cost hours."""
+    with pytest.raises(ValueError, match="T_max=0"):
+        schedules.next_cosine(0.1, 0.1, 0, 0.0, 1)
+    with pytest.raises(ValueError, match="T_max=0"):
+        schedules.cosine_closed_form(0.1, 0, 0.0, 1)
+    with pytest.raises(ValueError, match="one by one"):
+        schedules.cosine_annealing(0.1, 20, 0.0, 10**15)
+
+
+@pytest.mark.parametrize(
+    ("lradj", "expected"),
+    [
+        ("type1", [0.01, 0.005, 0.0025, 0.00125]),
+        ("type2", [None, 5e-5, None, 1e-5]),
+        ("type3", [0.01, 0.01, 0.01, 0.01 * 0.9]),
+        ("PEMS", [0.01 * 0.95, 0.01 * 0.95**2, 0.01 * 0.95**3, 0.01 * 0.95**4]),
+        ("constant", [0.01] * 4),
+    ],
+)
+def test_the_epoch_wise_modes_set_these_rates_in_the_first_four_epochs(lradj, expected):
+    """Epochs count from 1; type2 leaves the rate alone between its entries."""
+    assert expected == [schedules.adjust_learning_rate(lradj, 0.01, epoch) for epoch in range(1, 5)]
+
+
+def test_modes_with_a_stepped_scheduler_are_not_epoch_wise():
+    """TST and COS have no `adjust_learning_rate` of their own."""
+    for lradj in ("TST", "COS", "type4"):
+        with pytest.raises(ValueError, match="not an epoch-wise mode"):
+            schedules.adjust_learning_rate(lradj, 0.01, 1)
