@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Container = Literal["torch-zip", "torch-legacy", "torch-tar", "torchscript", "safetensors", "pickle", "unknown"]
 Layout = Literal["state-dict", "training", "other"]
@@ -266,10 +266,10 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence(Generic[T]):
+class Evidence(Generic[T_co]):
     """A value and where it came from: `Evidence(45, "checkpoint: 90 steps at epoch 2")`."""
 
-    value: T
+    value: T_co
     source: str
     given: bool = False
     """True when a person gave it (an option, an argument), which outranks inference."""
@@ -503,4 +503,6 @@ class Report:
     @property
     def findings(self) -> Sequence[Finding]:
         """All findings, run-level ones first."""
-        return [f for run in self.runs for part in (run, *run.files) for f in part.findings]
+        return [
+            f for run in self.runs for found in (run.findings, *(file.findings for file in run.files)) for f in found
+        ]

@@ -1,0 +1,301 @@
+"""What the training command was, inferred from the run's files and log: never guessed, each fact with its source.
+
+A fact that the evidence leaves open stays None; the rules that need it say "not checked" and name the option.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, param_groups
+from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """What the run's part of the log says of the training command."""
+
+    path: Path
+    real_steps: Evidence[int] | None = None
+    """Batches that one process trains in an epoch (tqdm's last count)."""
+    lradj_candidates: tuple[str, ...] | None = None
+    """Modes that the printed rates allow; None when they say nothing."""
+    patience: Evidence[int] | None = None
+    restores: bool = False
+    """The log has a `Restored EarlyStopping` line: a complete trainer has resumed."""
+    arguments: Facts = Facts()
+    """Facts that a printed command line or argument list gives."""
+
+
+def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = None) -> Facts:
+    """The facts of one run; those in `given` win, and a given fact that the files contradict is reported."""
+    if log is not None:
+        given = _prefer(given, log.arguments)
+    trained = [m for m in members if m.checkpoint.layout == "training"]
+    generation = given.generation or _generation(trained, log)
+    lradj, candidates, doubts = _lradj(trained, given, log)
+    world_size = given.world_size or _world_size(trained, lradj, log)
+    world = world_size.value if world_size else 1
+    steps, step_doubts = _steps_per_epoch(trained, given, log, world, generation.value if generation else "")
+    return replace(
+        given,
+        generation=generation,
+        lradj=lradj,
+        lradj_candidates=candidates,
+        world_size=world_size,
+        steps_per_epoch=steps,
+        train_epochs=given.train_epochs or _train_epochs(trained, steps),
+        learning_rate=given.learning_rate or _learning_rate(trained),
+        patience=given.patience or (log.patience if log else None),
+        log=given.log or (Evidence(log.path, "found near the run") if log else None),
+        contradictions=(*given.contradictions, *doubts, *step_doubts),
+    )
+
+
+def _prefer(given: Facts, other: Facts) -> Facts:
+    names = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size")
+    return replace(given, **{name: getattr(given, name) or getattr(other, name) for name in names})
+
+
+# --- generation ------------------------------------------------------------------------------------------------------
+
+
+def written_keys(checkpoint: Checkpoint) -> set[str]:
+    """Top-level keys that the trainer wrote: without those that a migration added."""
+    added = {
+        str(edit.get("key"))
+        for migration in checkpoint.migrations
+        for edit in migration.edits
+        if edit.get("before") in (None, "absent")
+    }
+    return set(checkpoint.keys) - added
+
+
+def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str] | None:
+    for member in trained:
+        extra = [key for key in COMPLETE_ONLY if key in written_keys(member.checkpoint)]
+        if extra:
+            return Evidence("complete", f"{label(member)} holds {extra[0]}")
+    if log is not None and log.restores:
+        return Evidence("complete", f"{log.path.name}: a resume restored EarlyStopping")
+    if trained:
+        return Evidence("first-patch", "no checkpoint of the run holds EarlyStopping's state")
+    return None
+
+
+# --- schedule mode ---------------------------------------------------------------------------------------------------
+
+
+def _lradj(
+    trained: Sequence[Member], given: Facts, log: LogFacts | None
+) -> tuple[Evidence[str] | None, tuple[str, ...], list[str]]:
+    """The mode, or the modes that remain possible; and what contradicts a given one."""
+    inferred, candidates = _inferred_lradj(trained, given, log)
+    if given.lradj is None:
+        return inferred, candidates if inferred is None else (inferred.value,), []
+    mode = given.lradj.value
+    doubts = []
+    if (inferred and inferred.value != mode) or (candidates and mode not in candidates):
+        seen = inferred.value if inferred else " or ".join(candidates)
+        source = inferred.source if inferred else "the rates in the checkpoints"
+        doubts.append(f"{given.lradj.source} says lradj {mode}, the checkpoints say {seen} ({source})")
+    return given.lradj, (mode,), doubts
+
+
+def _inferred_lradj(
+    trained: Sequence[Member], given: Facts, log: LogFacts | None
+) -> tuple[Evidence[str] | None, tuple[str, ...]]:
+    kinds = {m.state.scheduler for m in trained} - {None}
+    if "CosineAnnealingLR" in kinds:
+        return Evidence("COS", "the scheduler is CosineAnnealingLR, which only COS builds"), ()
+    if "OneCycleLR" not in kinds:
+        if log is not None and log.lradj_candidates:
+            return _settled(log.lradj_candidates, f"the rates in {log.path.name}")
+        return None, ()
+    cycled = [m for m in trained if m.state.scheduler == "OneCycleLR"]
+    moved = next((m for m in cycled if (m.state.last_epoch or 0) > 0), None)
+    if moved is not None:
+        return Evidence("TST", f"{label(moved)}: OneCycleLR has moved (last_epoch {moved.state.last_epoch})"), ()
+    moved = next((m for m in cycled if _rate_has_cycled(m)), None)
+    if moved is not None:
+        return Evidence("TST", f"{label(moved)}: the optimizer's rate and beta1 lie on OneCycleLR's curve"), ()
+    if all((m.state.global_step or 0) <= 1 for m in cycled):
+        return None, (rates.PER_STEP, *rates.IDLE)
+    possible = set(rates.IDLE)
+    for member in cycled:
+        finished = possible_finished_epochs(member, given.steps_per_epoch.value if given.steps_per_epoch else None)
+        fits = set(rates.idle_modes_of(member.checkpoint, finished, _value(given.learning_rate)))
+        possible = possible & fits or possible
+    source = "OneCycleLR was never stepped, and the optimizer's rate fits no other mode"
+    if log is not None and log.lradj_candidates and possible & set(log.lradj_candidates):
+        possible &= set(log.lradj_candidates)
+        source = f"OneCycleLR was never stepped; rates in the checkpoints and in {log.path.name}"
+    return _settled(tuple(mode for mode in rates.IDLE if mode in possible), source)
+
+
+def _settled(candidates: tuple[str, ...], source: str) -> tuple[Evidence[str] | None, tuple[str, ...]]:
+    return (Evidence(candidates[0], source), ()) if len(candidates) == 1 else (None, candidates)
+
+
+def _rate_has_cycled(member: Member) -> bool:
+    """Whether rate or beta1 were moved along OneCycleLR's curve although `last_epoch` is 0 (a reset scheduler)."""
+    step = member.state.global_step or 0
+    here = [rates.rates_at(member.checkpoint, rates.PER_STEP, t, 0) for t in (step, step - 1) if t > 1]
+    rate, beta1 = member.state.lr, member.state.beta1
+    return any(
+        point is not None
+        and rates.close(rate, point.lr[0])
+        and (point.beta1[0] is None or rates.close(beta1, point.beta1[0]))
+        for point in here
+    )
+
+
+def possible_finished_epochs(member: Member, steps_per_epoch: int | None) -> tuple[int, ...]:
+    """How many epochs' rate updates the file can have behind it, by its `epoch` and `global_step`."""
+    epoch, step = member.state.epoch, member.state.global_step
+    if epoch is None or epoch < 0:
+        return ()
+    if steps_per_epoch and step is not None:
+        exact = step // steps_per_epoch
+        return (exact, max(exact - 1, 0)) if step % steps_per_epoch == 0 else (exact,)
+    # A best file is saved before the update of the epoch that it ends, and names that epoch or the next.
+    return (epoch, epoch + 1) if member.role == "step" else (epoch, epoch + 1, max(epoch - 1, 0))
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def _world_size(trained: Sequence[Member], lradj: Evidence[str] | None, log: LogFacts | None) -> Evidence[int] | None:
+    """How many times Accelerate steps the scheduler per call, from `last_epoch` against `global_step` or `epoch`."""
+    if lradj is None or lradj.value not in (rates.PER_STEP, rates.PER_EPOCH):
+        return None
+    votes: Counter[int] = Counter()
+    for member in trained:
+        last, step, epoch = member.state.last_epoch, member.state.global_step, member.state.epoch
+        if last is None or step is None or epoch is None or last <= 0:
+            continue
+        # The counts of calls that the file can have behind it (saved before or after the step of this position).
+        calls = (step, step - 1) if lradj.value == rates.PER_STEP else (epoch, epoch - 1, epoch + 1)
+        votes.update({last // n for n in calls if n > 0 and last % n == 0} if last > max(calls) else {1})
+    if not votes:
+        return None
+    world, count = votes.most_common(1)[0]
+    if world == 1 or votes[1] or count < sum(1 for m in trained if m.state.last_epoch):
+        return Evidence(1, "last_epoch counts single steps") if votes[1] else None
+    unit = "global_step" if lradj.value == rates.PER_STEP else "the finished epochs"
+    return Evidence(world, f"last_epoch is {world} times {unit} in {count} checkpoints")
+
+
+def real_steps(steps_per_epoch: int, world_size: int) -> int:
+    """Batches per epoch that each process trains: Accelerate deals the loader's batches out evenly, padding the last."""
+    return math.ceil(steps_per_epoch / world_size)
+
+
+# --- lengths ---------------------------------------------------------------------------------------------------------
+
+
+def _steps_per_epoch(
+    trained: Sequence[Member], given: Facts, log: LogFacts | None, world: int, generation: str
+) -> tuple[Evidence[int] | None, list[str]]:
+    """`len(train_loader)`: the one candidate that fits every checkpoint's `epoch`, `global_step` and `total_steps`."""
+    if given.steps_per_epoch is not None:
+        return given.steps_per_epoch, _contradicted(given.steps_per_epoch, trained, world)
+    if log is not None and log.real_steps is not None and world == 1:
+        return log.real_steps, _contradicted(log.real_steps, trained, world)
+    placed = [m for m in trained if (m.state.global_step or 0) > 0 and (m.state.epoch or 0) >= 0]
+    placed = [m for m in placed if m.state.epoch is not None]
+    totals = {m.state.total_steps for m in placed if m.state.total_steps}
+    total = totals.pop() if len(totals) == 1 else None
+    candidates: dict[int, str] = {}
+    for member in placed:
+        if member.role == "best":
+            candidates.update(_from_epoch_end(member, world, generation))
+    if total:
+        if given.train_epochs and total % given.train_epochs.value == 0:
+            length = total // given.train_epochs.value
+            candidates = {length: f"total_steps {total:,} over {given.train_epochs.value} epochs"}
+        elif not candidates:
+            candidates = {n: f"the only divisor of total_steps {total:,} that fits" for n in _divisors(total)}
+    fitting = {
+        n: source
+        for n, source in candidates.items()
+        if all(fits(m, n, world) for m in placed) and (not total or total % n == 0)
+    }
+    if not fitting and candidates:
+        # One wrong file must not hide the length that all others agree on.
+        score = {n: sum(fits(m, n, world) for m in placed) + bool(total and total % n == 0) for n in candidates}
+        best = max(score.values())
+        fitting = {n: candidates[n] for n in candidates if score[n] == best and best > len(placed) / 2 + bool(total)}
+    if len(fitting) == 1:
+        ((length, source),) = fitting.items()
+        return Evidence(length, source), []
+    return None, []
+
+
+def _from_epoch_end(member: Member, world: int, generation: str) -> Iterable[tuple[int, str]]:
+    """A best file is written at an epoch's end; `epoch` counts that epoch (complete trainer) or not (older patch)."""
+    epoch, step = member.state.epoch or 0, member.state.global_step or 0
+    for finished in (epoch,) if generation == "complete" else (epoch, epoch + 1):
+        if finished > 0 and step % finished == 0:
+            length = step // finished * world
+            yield length, f"{label(member)}: {step:,} steps at epoch {finished}"
+
+
+def fits(member: Member, steps_per_epoch: int, world: int) -> bool:
+    """Whether `epoch` and `global_step` can both be right, saved where the trainer saves."""
+    epoch, step = member.state.epoch, member.state.global_step
+    if epoch is None or step is None:
+        return True
+    length = real_steps(steps_per_epoch, world)
+    if member.role == "best":
+        return step in (epoch * length, (epoch + 1) * length)
+    return epoch * length <= step <= (epoch + 1) * length or (
+        world > 1 and epoch * steps_per_epoch <= step <= epoch * steps_per_epoch + length
+    )
+
+
+def _contradicted(steps: Evidence[int], trained: Sequence[Member], world: int) -> list[str]:
+    total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
+    if total and total % steps.value and not any(fits(m, steps.value, world) for m in trained):
+        return [f"{steps.source} says {steps.value:,} steps per epoch, which fits no checkpoint of the run"]
+    return []
+
+
+def _divisors(total: int) -> list[int]:
+    """Divisors of a schedule's length; none for lengths that no training has."""
+    if not 0 < total < 10**11:
+        return []
+    small = [n for n in range(1, math.isqrt(total) + 1) if total % n == 0]
+    return sorted({*small, *(total // n for n in small)})
+
+
+def _train_epochs(trained: Sequence[Member], steps: Evidence[int] | None) -> Evidence[int] | None:
+    total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
+    if total is None or steps is None or total % steps.value:
+        return None
+    return Evidence(total // steps.value, f"total_steps {total:,} of the scheduler / {steps.value:,} steps per epoch")
+
+
+def _learning_rate(trained: Sequence[Member]) -> Evidence[float] | None:
+    """The run's `--learning_rate`: OneCycleLR's `max_lr`; in COS the base rate."""
+    for member in trained:
+        for group in param_groups(member.checkpoint):
+            for key in ("max_lr", "initial_lr"):
+                if isinstance(group.get(key), float):
+                    return Evidence(group[key], f"{key} of the optimizer")
+    return None
+
+
+def _value(evidence: Evidence[float] | None) -> float | None:
+    return evidence.value if evidence else None
+
+
+def label(member: Member) -> str:
+    """A checkpoint's name in the run: `checkpoint`, `checkpoint_step_1000`."""
+    path = member.checkpoint.path
+    return path.parent.name if member.role == "step" else path.name

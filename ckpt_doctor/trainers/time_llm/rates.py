@@ -1,0 +1,140 @@
+"""Time-LLM's learning-rate modes (`--lradj`): which schedule moves when, and the rate at a position of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt_doctor import schedules
+from ckpt_doctor.trainers.time_llm.layout import number, param_groups
+from ckpt_doctor.types import Checkpoint
+
+PER_STEP = "TST"
+PER_EPOCH = "COS"
+IDLE = ("type1", "type2", "type3", "PEMS", "constant")
+"""Modes in which OneCycleLR is built and never stepped; `adjust_learning_rate(epoch + 1)` sets the rate."""
+MODES = (PER_STEP, PER_EPOCH, *IDLE)
+
+JUMPS = ("type1", "type3", "PEMS", "constant")
+"""Idle modes whose rate is a multiple of `--learning_rate`; type2's is a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the optimizer's param groups and the scheduler hold at one moment."""
+
+    lr: tuple[float, ...]
+    beta1: tuple[float | None, ...]
+    """`betas[0]` per group; None where the schedule leaves it alone."""
+    last_lr: tuple[float, ...]
+    """The scheduler's `_last_lr`."""
+
+
+def position(mode: str, *, global_step: int, finished_epochs: int, world_size: int) -> int:
+    """`last_epoch` of an uninterrupted run: Accelerate steps a prepared scheduler `world_size` times per call."""
+    if mode == PER_STEP:
+        return world_size * global_step
+    return world_size * finished_epochs if mode == PER_EPOCH else 0
+
+
+def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs: int) -> Rates | None:
+    """The rates of an uninterrupted run; None where the file does not hold what the schedule needs.
+
+    `last_epoch` is the scheduler's position in TST and COS, `finished_epochs` the epochs done in the idle modes.
+    """
+    scheduler = checkpoint.get("scheduler")
+    groups = param_groups(checkpoint)
+    if not isinstance(scheduler, dict) or not groups:
+        return None
+    try:
+        if mode == PER_STEP:
+            points = [schedules.one_cycle(scheduler, group, last_epoch) for group in groups]
+            lrs = tuple(point.lr for point in points)
+            return Rates(lrs, tuple(point.momentum for point in points), lrs)
+        if mode == PER_EPOCH:
+            lrs = tuple(cosine(scheduler, base, last_epoch) for base in base_rates(scheduler, groups))
+            return Rates(lrs, (None,) * len(groups), lrs)
+    except ValueError:
+        return None
+    bases = initial_rates(checkpoint)
+    if len(bases) != len(groups):
+        return None
+    rate = idle_rate(mode, bases[0], finished_epochs)
+    # adjust_learning_rate() sets one rate in every group (utils/tools.py); before its first call each has its own.
+    return Rates(bases if rate is None else (rate,) * len(groups), (None,) * len(groups), bases)
+
+
+def idle_rate(mode: str, base: float, finished_epochs: int) -> float | None:
+    """The rate after `adjust_learning_rate(1..finished_epochs)`; None when no call has set one yet.
+
+    type2 has no entry for most epochs: the rate of the last entry passed stays.
+    """
+    for epoch in range(min(finished_epochs, 100_000), 0, -1):
+        rate = schedules.adjust_learning_rate(mode, base, epoch)
+        if rate is not None:
+            return rate
+        if mode not in IDLE:
+            break
+    return None
+
+
+def base_rates(scheduler: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]]) -> tuple[float, ...]:
+    """`base_lrs` of a scheduler state, or the groups' `initial_lr`, from which torch fills it."""
+    stored = scheduler.get("base_lrs")
+    if not isinstance(stored, (list, tuple)) or len(stored) != len(groups):
+        stored = [group.get("initial_lr") for group in groups]
+    bases = [number(value) for value in stored]
+    if any(base is None for base in bases):
+        raise ValueError("no base rates in the file")
+    return tuple(base for base in bases if base is not None)
+
+
+def cosine(scheduler: Mapping[Any, Any], base: float, last_epoch: int) -> float:
+    """CosineAnnealingLR's rate after `last_epoch` steps; ValueError where the state lacks T_max or eta_min."""
+    t_max, eta_min = number(scheduler.get("T_max")), number(scheduler.get("eta_min"))
+    if t_max is None or eta_min is None:
+        raise ValueError("no T_max or eta_min in the scheduler state")
+    return schedules.cosine_annealing(base, t_max, eta_min, last_epoch)
+
+
+def initial_rates(checkpoint: Checkpoint) -> tuple[float, ...]:
+    """The rates that building OneCycleLR left in the groups (`max_lr / 25`): the base of an uninterrupted idle run.
+
+    In the idle modes `_last_lr` keeps them to the last bit (0.0003999999999999993 where `initial_lr` is 0.0004).
+    """
+    for stored in (
+        checkpoint.get("scheduler", "_last_lr") if checkpoint.get("scheduler", "last_epoch") == 0 else None,
+        checkpoint.get("scheduler", "base_lrs"),
+        [group.get("initial_lr") for group in param_groups(checkpoint)],
+    ):
+        if isinstance(stored, (list, tuple)) and stored:
+            rates = [number(value) for value in stored]
+            if None not in rates:
+                return tuple(rate for rate in rates if rate is not None)
+    return ()
+
+
+def close(a: float | None, b: float | None) -> bool:
+    """Whether two rates are one but for rounding."""
+    return a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-300)
+
+
+def idle_modes_of(checkpoint: Checkpoint, finished: Sequence[int], learning_rate: float | None) -> Iterator[str]:
+    """The idle modes in which the optimizer's rate can be what it is after one of these numbers of finished epochs.
+
+    A run resumed before has `--learning_rate` as its base instead of the initial rate (trainer contract: the trainer
+    overwrites `args.learning_rate` at the end of epoch 0 only), so both are tried.
+    """
+    groups = param_groups(checkpoint)
+    rate = number(groups[0].get("lr")) if groups else None
+    initial = initial_rates(checkpoint)
+    maximum = number(groups[0].get("max_lr")) if groups else None
+    bases = {base for base in (*initial[:1], maximum, learning_rate) if base is not None}
+    for mode in IDLE:
+        for epochs in finished:
+            expected = {idle_rate(mode, base, epochs) or base for base in bases}
+            if any(close(rate, value) for value in expected):
+                yield mode
+                break
