@@ -1,0 +1,88 @@
+"""Findings that say the same of several files, brought together: one paragraph each instead of one per file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt_doctor.reports.text import clean, plural
+from ckpt_doctor.types import FileReport, Finding, NotChecked, Report, RunReport, Severity
+
+RANK: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings of one rule with one cause and one cure."""
+
+    findings: tuple[tuple[FileReport | None, Finding], ...]
+    """With the file of each; None for a finding about the run as a whole."""
+
+    @property
+    def first(self) -> Finding:
+        """The finding whose sentence stands for all."""
+        return self.findings[0][1]
+
+    @property
+    def files(self) -> tuple[FileReport, ...]:
+        """The files concerned."""
+        return tuple(file for file, _ in self.findings if file is not None)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the sentences differ in their numbers."""
+        return len({finding.message for _, finding in self.findings}) > 1
+
+
+def cause(finding: Finding) -> tuple[str, ...]:
+    """What two findings must share to be told as one: rule, cure, and the sentence but for its numbers."""
+    return (finding.code, finding.severity, finding.fix or "", NUMBER.sub("N", finding.message))
+
+
+def grouped(run: RunReport) -> list[Group]:
+    """The findings of a run by cause: errors first, then warnings, then info; within these by code."""
+    found: dict[tuple[str, ...], list[tuple[FileReport | None, Finding]]] = {}
+    everything: list[tuple[FileReport | None, Finding]] = [(None, finding) for finding in run.findings]
+    everything += [(file, finding) for file in run.files for finding in file.findings]
+    for file, finding in everything:
+        found.setdefault(cause(finding), []).append((file, finding))
+    groups = [Group(tuple(members)) for members in found.values()]
+    return sorted(groups, key=lambda group: (RANK[group.first.severity], group.first.code))
+
+
+def label(file: FileReport, run: Path) -> str:
+    """What a file is called within its run: `checkpoint`, `checkpoint_step_17000`, `sub/model.safetensors`."""
+    path = file.checkpoint.path
+    if file.member.role == "step" and path.parent != run:
+        path = path.parent
+    if path.is_relative_to(run):
+        path = path.relative_to(run)
+    return clean(path if path.name else file.checkpoint.path.name)
+
+
+def concerned(group: Group, run: RunReport) -> str:
+    """Which files of the run a group is about, as `3 files` or by name; empty where there is only one to mean."""
+    files = group.files
+    if not files or len(run.files) == 1:
+        return ""
+    if len(files) == len(run.files):
+        return plural(len(files), "file")
+    names = [label(file, run.run.path) for file in files]
+    return ", ".join(names) if len(names) <= 2 else f"{len(files)} of {len(run.files)} files"
+
+
+def unchecked(files: Sequence[FileReport]) -> list[tuple[NotChecked, int]]:
+    """What was not checked, each once, with the number of files for which it was not."""
+    counts: dict[NotChecked, int] = {}
+    for file in files:
+        for item in dict.fromkeys(file.not_checked):
+            counts[item] = counts.get(item, 0) + 1
+    return list(counts.items())
+
+
+def count(report: Report, severity: Severity) -> int:
+    """How many findings of this severity a report has."""
+    return sum(finding.severity == severity for finding in report.findings)

@@ -1,0 +1,130 @@
+"""What `check` prints: what the trainer will do with this file, beside what the uninterrupted run would have done."""
+
+from __future__ import annotations
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.groups import grouped
+from ckpt_doctor.reports.table import MAX_TEXT, STYLE, facts_sentence, not_deep, nothing_found, paragraph
+from ckpt_doctor.types import Facts, FileReport, Report, ResumePlan
+
+SAVED_BY = {"best": "saved by EarlyStopping", "step": "saved by save_steps", None: ""}
+
+
+def plan(report: Report, *, width: int = 80, color: bool = False) -> str:
+    """The text of a check: report with one file."""
+    if not report.files:
+        return nothing_found(report) + "\n"
+    run, file, columns = report.runs[0], report.files[0], min(width, MAX_TEXT)
+    lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
+    lines += text.wrap(about(file, facts_sentence(run.run.facts)), columns, "  ", "  ")
+    if file.plan is not None and file.plan.start_epoch is not None:
+        lines += ["", "  The trainer"]
+        for sentence in sentences(file, file.plan, run.run.facts):
+            lines += text.wrap(sentence, columns, "  - ", "    ")
+    groups = grouped(run)
+    if groups:
+        lines.append("")
+    for group in groups:
+        lines += paragraph(group, run, report.paths, columns, color)
+    for item in file.not_checked:
+        if item.settle != "--deep":
+            sentence = f"not checked: {text.clean(item.what)}: {text.clean(item.why)}."
+            sentence += f" To settle it: {text.clean(item.settle)}" if item.settle else ""
+            lines += text.wrap(sentence, columns, "  ", "    ")
+    if file.plan is not None and file.plan.flags:
+        lines += ["", *text.wrap(f"resume with: {' '.join(map(text.clean, file.plan.flags))}", columns, "  ", "    ")]
+    lines += ["", *verdict_lines(file, columns, color)]
+    return "\n".join(lines) + "\n"
+
+
+def about(file: FileReport, facts: str) -> str:
+    """`saved by save_steps at step 18,000, 3.1 GiB. lradj type1 (...)`."""
+    step = file.member.state.global_step
+    saved = SAVED_BY[file.member.role] or f"{file.checkpoint.container}, {file.checkpoint.layout}"
+    where = f" at step {text.integer(step)}" if step is not None else ""
+    return f"{saved}{where}, {text.size(file.checkpoint.size)}. {facts}".rstrip()
+
+
+def sentences(file: FileReport, plan: ResumePlan, facts: Facts) -> list[str]:
+    """What the trainer will do, one clause each; what the facts do not settle is said to be open."""
+    return [
+        start(plan, facts),
+        learning_rate(file, plan),
+        early_stopping(file, plan, facts),
+        *([f"has {text.integer(plan.steps_left)} steps left"] if plan.steps_left is not None else []),
+        exactness(plan),
+    ]
+
+
+def start(plan: ResumePlan, facts: Facts) -> str:
+    """Where it begins. Epochs count from 0 in the trainer's arguments and files, from 1 in its log."""
+    epoch = plan.start_epoch or 0
+    of = f" of {text.integer(facts.train_epochs.value)}" if facts.train_epochs is not None else ""
+    log = f" (epoch {text.integer(epoch + 1)} in the log)"
+    if plan.skip_batches is None:
+        skip = "how many batches it skips is open: give --steps-per-epoch"
+    elif plan.skip_batches == 0:
+        skip = "skips no batches"
+    else:
+        of_batches = f" of {text.integer(facts.steps_per_epoch.value)}" if facts.steps_per_epoch is not None else ""
+        skip = f"skips {text.integer(plan.skip_batches)}{of_batches} batches"
+    return f"starts at epoch {text.integer(epoch)}{of}{log} and {skip}"
+
+
+def learning_rate(file: FileReport, plan: ResumePlan) -> str:
+    """The first rate, and where in the schedule that is."""
+    if plan.next_lr is None:
+        return "takes a first learning rate that the facts do not settle"
+    if plan.next_lr_uninterrupted is None:
+        beside = "; what the uninterrupted run has is open"
+    elif (
+        text.rate(plan.next_lr) == text.rate(plan.next_lr_uninterrupted) and plan.next_lr != plan.next_lr_uninterrupted
+    ):
+        beside = f" ({plan.next_lr!r}), where the uninterrupted run has {plan.next_lr_uninterrupted!r}"
+    else:
+        beside = f", where the uninterrupted run has {text.rate(plan.next_lr_uninterrupted)}"
+    state = file.member.state
+    position = ""
+    if state.last_epoch is not None and (state.last_epoch or file.resume.last_epoch):
+        of = f" of {text.integer(state.total_steps)}" if state.total_steps is not None else ""
+        position = f" (position {text.integer(state.last_epoch)}{of} in the schedule)"
+    return f"uses learning rate {text.rate(plan.next_lr)}{beside}{position}"
+
+
+def early_stopping(file: FileReport, plan: ResumePlan, facts: Facts) -> str:
+    """What EarlyStopping remembers."""
+    if plan.best_score is None:
+        expected = file.resume.early_stopping
+        if expected is not None and expected.value.best_score is None:
+            return "knows no validation loss yet, as it should before the first validation"
+        return "remembers no best validation loss (best_score is missing)"
+    best = f"remembers best validation loss {text.real(-plan.best_score)}"
+    if plan.counter is None:
+        return best
+    patience = f" of {text.integer(facts.patience.value)}" if facts.patience is not None else ""
+    return f"{best}, {text.integer(plan.counter)}{patience} epochs without improvement since"
+
+
+def exactness(plan: ResumePlan) -> str:
+    """Whether the losses will be those of the uninterrupted run to the last bit."""
+    why = "; ".join(map(text.clean, plan.why_not_exact))
+    if plan.bit_exact is None:
+        return f"continues bit for bit or not: open{f' ({why})' if why else ''}"
+    if plan.bit_exact:
+        return "continues bit for bit as the uninterrupted run"
+    return f"does not continue bit for bit{f': {why}' if why else ''}"
+
+
+def verdict_lines(file: FileReport, width: int, color: bool) -> list[str]:
+    """The last lines: the verdict in words, and what stays unchecked."""
+    above_info = [f for f in file.findings if f.severity != "info"]
+    words = {
+        "ok": "resume from it" if not above_info else "no edit of the file is called for; see the cure above",
+        "repairable": "a migration cures what is listed above; resume after it",
+        "broken": "do not resume from it",
+    }[file.verdict]
+    lines = text.wrap(f"verdict: {file.verdict}: {words}.", width)
+    lines[0] = lines[0].replace(file.verdict, text.styled(file.verdict, STYLE[file.verdict], color), 1)
+    if left := not_deep([file]):
+        lines += text.wrap(f"Not checked: {left}.", width)
+    return lines

@@ -1,0 +1,185 @@
+"""Text for a terminal: what a name from a file may do to it (nothing), how wide it is, how numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from unicodedata import category, east_asian_width
+
+ELLIPSIS = "..."
+
+STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def clean(text: object) -> str:
+    r"""Make text from a file or a file system harmless to print: one line, no control characters.
+
+    Everything that does not show as itself becomes an escape (`\x1b`, `\n`, `\u202e`): terminal sequences, line
+    breaks, bidirectional overrides, the lone surrogates that stand for undecodable bytes of a file name.
+    """
+    string = text if isinstance(text, str) else str(text)
+    if string.isprintable():
+        return string
+    return "".join(c if c.isprintable() or category(c) == "Zs" else c.encode("unicode_escape").decode() for c in string)
+
+
+def display_width(text: str) -> int:
+    """Columns that a terminal gives to text: 2 for wide (Chinese) characters, 0 for combining marks."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if category(c) in ("Mn", "Me") else 2 if east_asian_width(c) in ("W", "F") else 1 for c in text)
+
+
+def pad(text: str, width: int, align: str = "<") -> str:
+    """Text filled with spaces to a display width; `align` is `<` or `>`."""
+    space = " " * max(0, width - display_width(text))
+    return space + text if align == ">" else text + space
+
+
+def _prefix(text: str, width: int) -> str:
+    """The longest start of text that fits."""
+    used = 0
+    for i, c in enumerate(text):
+        used += display_width(c)
+        if used > width:
+            return text[:i]
+    return text
+
+
+def shorten(text: str, width: int) -> str:
+    """Text with its middle left out where it is wider than `width`: the end of a run name is what tells runs apart."""
+    if display_width(text) <= width:
+        return text
+    room = max(0, width - len(ELLIPSIS))
+    start = _prefix(text, room // 2)
+    end = _prefix(text[::-1], room - display_width(start))[::-1]
+    return _prefix(start + ELLIPSIS + end, max(0, width))
+
+
+def _has_wide(word: str) -> bool:
+    return display_width(word) > len(word)
+
+
+def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Lines of text no wider than `width`; `first` and `rest` stand before the first and the following lines.
+
+    A word that is wider than a line stays whole on a line of its own (a path that is cut can't be copied), except that
+    runs of wide characters, which have no spaces, break anywhere.
+    """
+    lines: list[str] = []
+    line, used, empty = first, display_width(first), True
+    for word in text.split():
+        size = display_width(word)
+        if not empty and used + 1 + size > width:
+            lines.append(line)
+            line, used, empty = rest, display_width(rest), True
+        while size > width - used and _has_wide(word):
+            head = _prefix(word, width - used)
+            if not head:
+                break
+            lines.append(line + head)
+            word = word[len(head) :]
+            line, used, size = rest, display_width(rest), display_width(word)
+        line = line + word if empty else f"{line} {word}"
+        used, empty = used + size + (0 if empty else 1), False
+    lines.append(line)
+    return lines
+
+
+def styled(text: str, style: str, color: bool) -> str:
+    """Text in an ANSI style, unchanged when `color` is off."""
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if color and text else text
+
+
+def grid(
+    rows: Sequence[Sequence[str]], align: str, *, gap: str = "  ", styles: Sequence[Sequence[str]] | None = None
+) -> list[str]:
+    """Rows of cells as aligned lines; `align` has `<` or `>` per column, `styles` an ANSI style (or "") per cell."""
+    widths = [max(display_width(row[i]) for row in rows) for i in range(len(align))] if rows else []
+    lines = []
+    for r, row in enumerate(rows):
+        cells = [pad(cell, width, side) for cell, width, side in zip(row, widths, align, strict=True)]
+        cells[-1] = cells[-1].rstrip()
+        if styles:
+            cells = [styled(c, s, True) if s else c for c, s in zip(cells, styles[r], strict=True)]
+        lines.append(gap.join(cells).rstrip())
+    return lines
+
+
+def integer(n: int | None, absent: str = "-") -> str:
+    """`17280` as `17,280`."""
+    if n is None:
+        return absent
+    if abs(n) >= 10**18:  # no step count; a planted integer may have more digits than Python agrees to print
+        return f"{'-' if n < 0 else ''}2^{n.bit_length()}"
+    return f"{n:,}"
+
+
+def real(x: float | None, absent: str = "-", digits: int = 7) -> str:
+    """A score or a rate in at most `digits` significant digits."""
+    if x is None:
+        return absent
+    if isinstance(x, int) and abs(x) >= 10**18:
+        return integer(x)
+    return f"{x:.{digits}g}"
+
+
+def rate(x: float | None, absent: str = "-") -> str:
+    """A learning rate as people write it in configurations: `3.2e-04`, `0.01`."""
+    if x is None:
+        return absent
+    short = f"{x:.4g}"
+    return f"{x:.3e}" if "e" in short and len(short) > 9 else short
+
+
+def size(n: int) -> str:
+    """Bytes as `512 B`, `210 KB` (thousands), then binary: `1.5 MiB`, `9.3 GiB`."""
+    if n < 1000:
+        return f"{n} B"
+    if n < 999_500:
+        return f"{round(n / 1000)} KB"
+    value, unit = n / (1 << 20), "MiB"
+    for larger in ("GiB", "TiB"):
+        if value >= 1000:
+            value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+
+
+def seconds(s: float) -> str:
+    """`0.09 s`, `12 s`, `3 min 20 s`."""
+    if s < 10:
+        return f"{s:.2f} s"
+    if s < 60:
+        return f"{s:.0f} s"
+    minutes, rest = divmod(round(s), 60)
+    return f"{minutes} min {rest} s"
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 file`, `3 files`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def listing(items: Iterable[str], most: int = 3) -> str:
+    """`a, b, c and 4 more`."""
+    items = list(items)
+    if len(items) <= most + 1:
+        return ", ".join(items)
+    return f"{', '.join(items[:most])} and {len(items) - most} more"
+
+
+def brief(value: object, width: int = 60, depth: int = 3) -> str:
+    """Any found or expected value on one short line; lists down to `depth`, since a file may nest them endlessly."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**18 else integer(value)
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        if depth == 0 and value:
+            return "[...]"
+        inside = ", ".join(brief(v, width, depth - 1) for v in value[:8]) + (", ..." if len(value) > 8 else "")
+        return shorten(f"[{inside}]", width)
+    if isinstance(value, dict):
+        return f"a dict of {plural(len(value), 'key')}"
+    return shorten(clean(value[: width + 1] if isinstance(value, (bytes, bytearray)) else value), width)

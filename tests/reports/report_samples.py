@@ -1,0 +1,136 @@
+"""Reports built by hand: the run of interface.md's example, and files that mean harm to whoever prints them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.types import (
+    Checkpoint,
+    EarlyStoppingState,
+    Evidence,
+    Facts,
+    FileReport,
+    Finding,
+    Member,
+    NotChecked,
+    Report,
+    ResumePlan,
+    ResumePoint,
+    Run,
+    RunReport,
+    StorageInfo,
+    TensorInfo,
+    TrainingState,
+)
+
+RUN = Path("checkpoints/long_term_forecast_ETTh1_256_96_TimeLLM_ETTh1_ftM_sl256_ll48_pl96_dm32_Exp_0-Llama3_8B_4bit_ColabDrive")
+HOSTILE = 'a\nb\x1b[2J\u202e<script>alert("x")</script>|`::%,&'
+DEEP = NotChecked("stored checksums and NaN", "reads every byte", "--deep")
+NO_BEST_SCORE = Finding(
+    code="E601",
+    name="missing-best-score",
+    severity="warning",
+    message="EarlyStopping would start blind, and the first epoch after the resume would overwrite the best model "
+    "(validation loss 0.4123456, epoch 2), however bad it is.",
+    where="best_score",
+    fix="ckpt-doctor migrate --add-best-score",
+    migration="add-best-score",
+)
+RATE_JUMP = Finding(
+    code="R506",
+    name="rate-jump",
+    severity="warning",
+    message="a resume at epoch >= 1 computes the next rate from --learning_rate, 25x the uninterrupted run's.",
+    where="optimizer.param_groups[0].lr",
+    found=0.0001,
+    expected=4e-06,
+    fix="add --learning_rate 4e-06 to the resume command",
+)
+FACTS = Facts(
+    lradj=Evidence("type1", "scheduler never stepped"),
+    steps_per_epoch=Evidence(8640, "checkpoint: 17,280 steps at epoch 2"),
+    train_epochs=Evidence(10, "OneCycleLR: 86,400 steps in all"),
+)
+
+
+def tensor(*path: str, shape: tuple[int, ...] = (3, 4), storage: str = "0", offset: int = 0) -> TensorInfo:
+    numel = 1
+    for n in shape:
+        numel *= n
+    info = StorageInfo(storage, "float32", "cpu", numel, 4 * numel)
+    stride = tuple(range(len(shape), 0, -1))
+    return TensorInfo(path, "float32", shape, stride, "cpu", 4 * numel, info, offset)
+
+
+def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
+    """A step checkpoint of the example run; `changes` go to whichever object has a field of that name."""
+    fields: dict[str, dict[str, object]] = {"checkpoint": {}, "state": {}, "member": {}, "resume": {}, "report": {}}
+    owners = {
+        "checkpoint": Checkpoint,
+        "state": TrainingState,
+        "member": Member,
+        "resume": ResumePoint,
+        "report": FileReport,
+    }
+    for name, value in changes.items():
+        owner = next(key for key, cls in owners.items() if name in cls.__dataclass_fields__)
+        fields[owner][name] = value
+    checkpoint = Checkpoint(Path(path), 3328599654, "torch-zip", "training", {"model": {}, "epoch": 2}, bytes_read=70000)
+    state = TrainingState(
+        epoch=1, global_step=17000, scheduler="OneCycleLR", last_epoch=0, step_count=1, total_steps=86400, lr=4e-6
+    )
+    plan = ResumePlan(
+        start_epoch=1,
+        skip_batches=8360,
+        global_step=17000,
+        next_lr=4e-06,
+        next_lr_uninterrupted=4e-06,
+        best_score=None,
+        counter=None,
+        steps_left=69400,
+        flags=("--learning_rate", "4e-06"),
+        bit_exact=False,
+        why_not_exact=("the file has no rng_state, and the data are shuffled",),
+    )
+    return FileReport(
+        member=replace(
+            Member(replace(checkpoint, **fields["checkpoint"]), replace(state, **fields["state"]), "step", 17000),
+            **fields["member"],
+        ),
+        resume=replace(
+            ResumePoint(last_epoch=0, early_stopping=Evidence(EarlyStoppingState(-0.4123456, 0.4123456), "log")),
+            **fields["resume"],
+        ),
+        **{
+            "plan": plan,
+            "findings": findings,
+            "not_checked": (DEEP,),
+            "verdict": "repairable" if findings else "ok",
+            **fields["report"],
+        },
+    )
+
+
+def report(*files: FileReport, findings: tuple[Finding, ...] = (), facts: Facts = FACTS, path: Path = RUN) -> Report:
+    run = Run(path, "time-llm", tuple(f.member for f in files), facts)
+    return Report((RunReport(run, findings, files),), 0.09, (Path("checkpoints"),))
+
+
+def example() -> Report:
+    """The report that interface.md section 6 shows."""
+    return report(
+        file(RUN / "checkpoint", NO_BEST_SCORE, role="best", named_step=None, epoch=2, global_step=17280),
+        file(RUN / "checkpoint_step_17000/checkpoint.pt", NO_BEST_SCORE, RATE_JUMP),
+        file(RUN / "checkpoint_step_18000/checkpoint.pt", NO_BEST_SCORE, RATE_JUMP, epoch=2, global_step=18000),
+    )
+
+
+def hostile() -> Report:
+    """A report in which everything that a file or a folder can name is hostile."""
+    finding = Finding("X0", HOSTILE, "error", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    bad = file(
+        RUN / HOSTILE / "checkpoint.pt", finding, not_checked=(NotChecked(HOSTILE, HOSTILE, HOSTILE),), root={HOSTILE: 1}
+    )
+    facts = Facts(lradj=Evidence(HOSTILE, HOSTILE), log=Evidence(Path(HOSTILE), HOSTILE), contradictions=(HOSTILE,))
+    return report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)
