@@ -1,0 +1,40 @@
+"""Learning-rate schedules as pure functions of the step, equal to PyTorch's to the last bit.
+
+The arithmetic, its order included, is that of `torch/optim/lr_scheduler.py` (torch 2.13), named at each function.
+Nothing here needs torch: a scheduler is its `state_dict()`, an optimizer its param groups, both plain mappings.
+Values that a schedule cannot work with (a missing key, text for a number, a division by zero that torch would hit as
+well) raise `ValueError` with the reason.
+"""
+
+from ckpt_doctor.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, cosine_closed_form, next_cosine
+from ckpt_doctor.schedules.epoch_rates import ADJUST_MODES, TYPE2_RATES, adjust_learning_rate
+from ckpt_doctor.schedules.one_cycle_lr import (
+    OneCyclePoint,
+    one_cycle,
+    one_cycle_anneal,
+    one_cycle_group,
+    one_cycle_phases,
+    one_cycle_phases_of,
+    one_cycle_state,
+)
+from ckpt_doctor.schedules.state import Inconsistency, inconsistencies, scheduler_kind
+
+__all__ = [
+    "ADJUST_MODES",
+    "TYPE2_RATES",
+    "Inconsistency",
+    "OneCyclePoint",
+    "adjust_learning_rate",
+    "cosine_annealing",
+    "cosine_annealing_state",
+    "cosine_closed_form",
+    "inconsistencies",
+    "next_cosine",
+    "one_cycle",
+    "one_cycle_anneal",
+    "one_cycle_group",
+    "one_cycle_phases",
+    "one_cycle_phases_of",
+    "one_cycle_state",
+    "scheduler_kind",
+]

@@ -1,0 +1,30 @@
+"""`adjust_learning_rate`: the rates that are set once per epoch, without a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ADJUST_MODES = ("type1", "type2", "type3", "PEMS", "constant")
+
+TYPE2_RATES: Mapping[int, float] = {2: 5e-5, 4: 1e-5, 6: 5e-6, 8: 1e-6, 10: 5e-7, 15: 1e-7, 20: 5e-8}
+
+
+def adjust_learning_rate(lradj: str, base_lr: float, epoch: int) -> float | None:
+    """The rate that the epoch-wise modes set; None where they leave it as it is (type2 between its entries).
+
+    `epoch` is 1-based: at the end of the loop's 0-based epoch e the trainer calls `adjust_learning_rate(e + 1)`, and
+    the rate holds in the epoch after. `base_lr` is `args.learning_rate` at that moment.
+
+    Source: `adjust_learning_rate` in `utils/tools.py` of Time-LLM.
+    """
+    if lradj == "type1":
+        return base_lr * (0.5 ** (epoch - 1))
+    if lradj == "type2":
+        return TYPE2_RATES.get(epoch)
+    if lradj == "type3":
+        return base_lr if epoch < 3 else base_lr * (0.9 ** (epoch - 3))
+    if lradj == "PEMS":
+        return base_lr * (0.95**epoch)
+    if lradj == "constant":
+        return base_lr
+    raise ValueError(f"{lradj!r} is not an epoch-wise mode; those are {', '.join(ADJUST_MODES)}")

@@ -1,0 +1,35 @@
+"""What all schedules share: numbers out of a file, and the keys of every scheduler's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt_doctor.types import NumpyScalar
+
+
+def number(mapping: Mapping[Any, Any], key: object) -> float:
+    """`mapping[key]` as a Python number of its own type (ints stay ints: the arithmetic depends on it)."""
+    value = mapping.get(key)
+    if isinstance(value, NumpyScalar):
+        value = value.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{key} is {'absent' if value is None else 'not a number'}")
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Whether `number` would take it."""
+    value = value.value if isinstance(value, NumpyScalar) else value
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def progress(step: int, last_lr: list[float]) -> dict[str, Any]:
+    """The keys that every scheduler has, in torch's order. Source: `LRScheduler.__init__`, `_initial_step`, `step`."""
+    return {
+        "last_epoch": step,
+        "_step_count": step + 1,
+        "_is_initial": False,
+        "_get_lr_called_within_step": False,
+        "_last_lr": last_lr,
+    }
