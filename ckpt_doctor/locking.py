@@ -1,0 +1,109 @@
+"""One lock per run folder, held by whoever migrates, undoes, prunes or saves in it.
+
+The lock file `.ckpt-doctor.lock` stands in the run folder itself, so that it also binds other users and, on a shared
+file system, other hosts. Its holder deletes it before letting go, which is safe: whoever then gets the lock of the
+deleted file sees that the file has no name any more and starts over (filelock since 3.21). After a kill the file stays
+without meaning anything, and the next holder deletes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from ckpt_doctor.errors import LockTimeout, WriteRefused
+
+LOCK_NAME = ".ckpt-doctor.lock"
+DEFAULT_TIMEOUT = 60.0
+"""Seconds to wait for another holder: a trainer that saves some GiB keeps the lock that long."""
+
+_SAVE_FOLDER = re.compile(r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-removing)?", re.I)
+"""Folders that hold one save of a series (`checkpoint_step_1000`, `epoch-3`): the run is the folder above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lock while it is held."""
+
+    folder: Path
+    exclusive: bool
+    """Enforced by the kernel, and gone when its process is. False: a file system without `flock` (Google Drive on
+    Colab), where the mere existence of the lock file is the lock."""
+    note: str = ""
+    """One sentence for the user when `exclusive` is False."""
+
+
+def run_folder(path: Path) -> Path:
+    """The folder whose lock protects `path` (a checkpoint, a step folder or the run folder itself), resolved."""
+    path = path.resolve()
+    folder = path if path.is_dir() else path.parent
+    while _SAVE_FOLDER.fullmatch(folder.name) and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+@contextmanager
+def run_lock(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Held]:
+    """Hold the lock of the run that `path` belongs to; it may be taken again by the thread that holds it.
+
+    Raises `LockTimeout` when somebody else still holds it after `timeout` seconds, `WriteRefused` when the folder takes
+    no lock file (read-only, missing).
+    """
+    folder = run_folder(path)
+    lock_file = folder / LOCK_NAME
+    lock = _acquire(lock_file, timeout)
+    soft = isinstance(lock, SoftFileLock)
+    outermost = lock.lock_counter == 1
+    try:
+        if outermost and not soft:
+            _sign(lock_file)
+        yield Held(folder, not soft, _SOFT_NOTE if soft else "")
+    finally:
+        if outermost and not soft:
+            with suppress(OSError):
+                lock_file.unlink()
+        lock.release()
+
+
+_SOFT_NOTE = (
+    "this file system has no file locks, so a lock file stands in for them: if a run was killed and nothing else is "
+    f"working here, delete {LOCK_NAME}"
+)
+
+
+def _acquire(lock_file: Path, timeout: float) -> BaseFileLock:
+    # A singleton per path counts how often the same thread took it. filelock itself turns into a SoftFileLock where
+    # flock is not implemented, and warns; the note says the same in our words.
+    lock: BaseFileLock = FileLock(lock_file, is_singleton=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="flock not supported")
+            lock.acquire(timeout=timeout, poll_interval=0.05)
+    except Timeout:
+        raise LockTimeout(f"{lock_file.parent} is in use{_holder(lock_file)}; waited {timeout:g} s") from None
+    except (OSError, NotImplementedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise WriteRefused(f"{lock_file.parent} cannot be locked for writing: {reason}") from error
+    return lock
+
+
+def _sign(lock_file: Path) -> None:
+    """Say in the lock file who holds it. For people only, so a full disk is no reason to stop."""
+    with suppress(OSError):
+        lock_file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+
+
+def _holder(lock_file: Path) -> str:
+    try:
+        pid, host = lock_file.read_text(encoding="utf-8").split()[:2]
+    except (OSError, ValueError):
+        return ""
+    return f" by process {pid} on {host}"

@@ -1,0 +1,112 @@
+"""Durable files: temporary copies that leave nothing behind, attributes, renames that survive a power cut."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import FileStamp
+
+
+def stamp_of(stat_result: os.stat_result) -> FileStamp:
+    """The identity of a file's content, as `Checkpoint.stamp` has it."""
+    return FileStamp(stat_result.st_dev, stat_result.st_ino, stat_result.st_size, stat_result.st_mtime_ns)
+
+
+def ensure_unchanged(path: Path, stamp: FileStamp) -> None:
+    """Raise `WriteRefused` when the file at `path` is not, or no longer, the one that was read."""
+    try:
+        now = stamp_of(path.stat())
+    except FileNotFoundError:
+        raise WriteRefused(f"{path} was removed while it was being migrated") from None
+    if now != stamp:
+        raise WriteRefused(f"{path} changed since it was read ({stamp.size:,} -> {now.size:,} bytes): left alone")
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[int]:
+    """A new file at `path`, open for reading and writing; removed at the end unless it was renamed."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def copy_attributes(source: os.stat_result, source_fd: int, target_fd: int) -> list[str]:
+    """Give `target_fd` the owner, mode, extended attributes and times of the source; what could not be kept is told."""
+    notes = []
+    own = os.fstat(target_fd)
+    if (own.st_uid, own.st_gid) != (source.st_uid, source.st_gid):
+        try:
+            os.fchown(target_fd, source.st_uid, source.st_gid)
+        except PermissionError:
+            notes.append("the owner could not be kept: only root may give files away")
+    notes += _copy_xattrs(source_fd, target_fd)
+    with suppress(PermissionError):
+        os.fchmod(target_fd, stat.S_IMODE(source.st_mode))
+    restore_times(target_fd, source)
+    return notes
+
+
+def restore_times(fd: int, source: os.stat_result) -> None:
+    """A repair is not a new save: tools that sort by time must find the checkpoint where it was."""
+    with suppress(PermissionError):
+        os.utime(fd, ns=(source.st_atime_ns, source.st_mtime_ns))
+
+
+def _copy_xattrs(source_fd: int, target_fd: int) -> list[str]:
+    if not hasattr(os, "listxattr"):
+        return []
+    try:
+        names = os.listxattr(source_fd)
+    except OSError:
+        return []
+    lost = []
+    for name in names:
+        try:
+            os.setxattr(target_fd, name, os.getxattr(source_fd, name))
+        except OSError:
+            # security.* is the system's own labelling, set anew for every file.
+            if not name.startswith("security."):
+                lost.append(name)
+    return [f"extended attributes not kept: {', '.join(lost)}"] if lost else []
+
+
+def publish(temporary: Path, target: Path) -> list[str]:
+    """Rename onto the target and make the rename durable. Returns a note when only the latter failed."""
+    temporary.replace(target)
+    return sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> list[str]:
+    """Make what was renamed, created or removed in `folder` durable; a note where the file system refuses."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except PermissionError:
+        return []
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # EINVAL: folders cannot be synced here (some FUSE file systems). Anything else is worth a word.
+        if error.errno != errno.EINVAL:
+            return [f"{folder}: {os.strerror(error.errno or 0)} while making the change durable"]
+    finally:
+        os.close(fd)
+    return []
+
+
+def free_space(folder: Path) -> int | None:
+    """Bytes that this user may still write in `folder`; None where the file system does not know."""
+    try:
+        status = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return None
+    return status.f_bavail * status.f_frsize if status.f_blocks else None

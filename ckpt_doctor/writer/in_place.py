@@ -1,0 +1,145 @@
+"""Editing a zip file itself: append behind its end, with a journal that tells a crash from a finished write.
+
+The journal is durable before the first byte is appended and goes after the last check, so a file that has one was cut
+off, and cutting it at `previous_size` gives the old file back. An interrupted migration is always rolled back, also
+when all its bytes arrived: nobody had verified them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import FileStamp
+from ckpt_doctor.writer import copying, names
+from ckpt_doctor.writer.files import restore_times, sync_folder
+from ckpt_doctor.writer.splice import Splice, digest, ensure_applied
+
+_END_WINDOW = 65536
+"""Bytes before the old end that must still be there: more than an end record can span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """An in-place migration that was begun and not finished."""
+
+    path: Path
+    previous_size: int
+    new_size: int
+    previous_end_sha256: str
+    """Of the last bytes (at most 64 KiB) of the old file."""
+    tail_sha256: str
+    atime_ns: int
+    mtime_ns: int
+
+
+State = Literal["cut-off", "whole", "foreign"]
+
+
+def interrupted(path: Path) -> Journal | None:
+    """The migration of `path` that was cut off and left bytes behind the old end; None when there is none.
+
+    Rolling back, which `recover` and the next migration do, cuts the file at `previous_size` bytes.
+    """
+    target = path.resolve()
+    found = read_journal(target)
+    if found is None:
+        return None
+    try:
+        fd = os.open(target, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return found if state(found, fd) == "cut-off" else None
+    finally:
+        os.close(fd)
+
+
+def read_journal(target: Path) -> Journal | None:
+    """The journal beside `target`. One that does not parse was itself cut off, before anything was appended: None."""
+    try:
+        fields = json.loads(names.journal(target).read_bytes())
+        return Journal(path=target, **fields)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def state(found: Journal, fd: int) -> State:
+    """What the file is in respect to its journal.
+
+    `cut-off`: the old file with something behind it. `whole`: the old file. `foreign`: neither, as when a trainer saved
+    a new checkpoint under the name; the journal then means nothing.
+    """
+    size = os.fstat(fd).st_size
+    if not found.previous_size <= size <= found.new_size:
+        return "foreign"
+    end = digest(fd, max(0, found.previous_size - _END_WINDOW), found.previous_size)
+    if end != found.previous_end_sha256:
+        return "foreign"
+    return "whole" if size == found.previous_size else "cut-off"
+
+
+def roll_back(found: Journal, fd: int) -> None:
+    """Cut the file (open for writing) at its old size and give it its old times."""
+    os.ftruncate(fd, found.previous_size)
+    os.utime(fd, ns=(found.atime_ns, found.mtime_ns))
+    os.fsync(fd)
+
+
+def remove_journal(target: Path) -> None:
+    """Remove the journal durably."""
+    names.journal(target).unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def append(target: Path, fd: int, stamp: FileStamp, splice: Splice, verify: Callable[[Path], None]) -> None:
+    """Append to the open file, check, and commit; on any failure, an interrupt included, the old file is back."""
+    before = os.fstat(fd)
+    entry = Journal(
+        path=target,
+        previous_size=splice.start,
+        new_size=splice.new_size(splice.start),
+        previous_end_sha256=digest(fd, max(0, splice.start - _END_WINDOW), splice.start),
+        tail_sha256=hashlib.sha256(splice.data).hexdigest(),
+        atime_ns=before.st_atime_ns,
+        mtime_ns=before.st_mtime_ns,
+    )
+    try:
+        _write_journal(entry)
+        now = os.fstat(fd)
+        if (now.st_size, now.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
+            raise WriteRefused(f"{target} changed since it was read: left alone")
+        copying.write_all(fd, splice.data, splice.start)
+        ensure_applied(fd, splice.start, splice)
+        os.fsync(fd)
+        verify(target)
+        restore_times(fd, before)
+        if os.fstat(fd).st_size != entry.new_size:
+            raise WriteRefused(f"{target} was changed by another program during the migration")
+        names.journal(target).unlink()
+    except BaseException:
+        # Only what is ours is taken back: a file that another program made anew is left to it.
+        if state(entry, fd) == "cut-off":
+            roll_back(entry, fd)
+        remove_journal(target)
+        raise
+    sync_folder(target.parent)
+
+
+def _write_journal(entry: Journal) -> None:
+    path = names.journal(entry.path)
+    fields = asdict(entry)
+    del fields["path"]
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        copying.write_all(fd, json.dumps(fields).encode(), 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_folder(path.parent)

@@ -1,0 +1,131 @@
+"""`<name>.ckpt-doctor-undo`: the way back for files whose program cannot be replaced by appending.
+
+Holds, oldest first, one generation per migration: what stood where the new bytes are now, and hashes that tell whether
+the file is still the one that this belongs to. It is durable before the file changes, so after a crash its last
+generation may be one that never came to be; and a trainer may have saved a new checkpoint over the file. Both are
+recognised by the bytes of the file, never by dates.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.writer import copying, names
+from ckpt_doctor.writer.files import publish, sync_folder, temporary_file
+from ckpt_doctor.writer.splice import Splice, digest, to_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One migration of a file and its way back."""
+
+    record: Mapping[str, Any]
+    start: int
+    old: str
+    """The replaced bytes: zlib, then base64."""
+    new_length: int
+    new_sha256: str
+    """Of the bytes that replaced them."""
+    old_size: int
+    new_size: int
+    old_file_sha256: str
+    """Of the whole file as it was: what undo must give back."""
+
+    @classmethod
+    def of(cls, fd: int, size: int, splice: Splice, record: Mapping[str, Any]) -> Generation:
+        """The way back from `splice`, taken from the file before it is applied. Reads the whole file once."""
+        old = os.pread(fd, splice.length, splice.start)
+        return cls(
+            record={**record, "previous_size": size},
+            start=splice.start,
+            old=base64.b64encode(zlib.compress(old, 6)).decode(),
+            new_length=len(splice.data),
+            new_sha256=hashlib.sha256(splice.data).hexdigest(),
+            old_size=size,
+            new_size=splice.new_size(size),
+            old_file_sha256=digest(fd, 0, size),
+        )
+
+    def back(self) -> Splice:
+        """The splice that undoes this migration."""
+        return Splice(self.start, self.new_length, zlib.decompress(base64.b64decode(self.old)), appended=False)
+
+    def is_applied(self, fd: int) -> bool:
+        """Whether the file is as this migration left it."""
+        if os.fstat(fd).st_size != self.new_size:
+            return False
+        return digest(fd, self.start, self.start + self.new_length) == self.new_sha256
+
+    def is_undone(self, fd: int) -> bool:
+        """Whether the file is as it was before this migration."""
+        old = self.back().data
+        return os.fstat(fd).st_size == self.old_size and os.pread(fd, len(old), self.start) == old
+
+
+def load(target: Path, fd: int) -> list[Generation]:
+    """The generations that led to the file as it is, oldest first.
+
+    Empty where there is no sidecar, or one of a file that stood here before. Raises `WriteRefused` for a sidecar that
+    does not parse or that a newer version wrote: it is somebody's only way back, so it is not written over.
+    """
+    generations = _read(target)
+    if generations and not generations[-1].is_applied(fd):
+        generations.pop()
+    return generations if generations and generations[-1].is_applied(fd) else []
+
+
+def pending(target: Path, fd: int) -> bool:
+    """Whether the last generation never came to be, or was undone, while its predecessor is what the file shows."""
+    generations = _read(target)
+    return bool(generations) and not generations[-1].is_applied(fd) and generations[-1].is_undone(fd)
+
+
+def history(path: Path) -> list[Mapping[str, Any]]:
+    """The records of the migrations that led to a file, oldest first, from its sidecar; empty where it has none."""
+    target = path.resolve()
+    if not names.undo_file(target).exists():
+        return []
+    fd = os.open(target, os.O_RDONLY)
+    try:
+        return [generation.record for generation in load(target, fd)]
+    finally:
+        os.close(fd)
+
+
+def _read(target: Path) -> list[Generation]:
+    path = names.undo_file(target)
+    try:
+        content = json.loads(path.read_bytes())
+        if content["format"] != FORMAT:
+            raise WriteRefused(f"{path} was written by a newer version")
+        return [Generation(**item) for item in content["generations"]]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise WriteRefused(f"{path} is damaged; without it {target.name} cannot be undone") from error
+
+
+def store(target: Path, generations: list[Generation]) -> None:
+    """Make these the generations beside `target`, durably; none at all removes the sidecar."""
+    path = names.undo_file(target)
+    if not generations:
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        return
+    data = to_json({"format": FORMAT, "file": target.name, "generations": [asdict(item) for item in generations]})
+    temporary = names.undo_temporary(target)
+    with temporary_file(temporary) as fd:
+        copying.write_all(fd, data, 0)
+        os.fsync(fd)
+        publish(temporary, path)

@@ -1,0 +1,157 @@
+"""What a write changes: one stretch of a file gives way to other bytes, all else stays.
+
+For a torch zip the stretch is empty and stands at the end. For streams and tar files it is the program, so that what
+follows moves, and undo needs the old bytes from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import Checkpoint, Program
+from ckpt_doctor.writer import copying, zip_append
+
+_TAR_BLOCK = tarfile.BLOCKSIZE
+ZIPS = ("torch-zip", "torchscript")
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """`old[:start] + data + old[start + length:]`."""
+
+    start: int
+    length: int
+    data: bytes
+    appended: bool
+    """The file keeps all its old bytes: undo is truncation to `start`."""
+
+    def new_size(self, old_size: int) -> int:
+        """Size of the file afterwards."""
+        return old_size - self.length + len(self.data)
+
+
+def plan(fd: int, checkpoint: Checkpoint, program: bytes, record: Mapping[str, Any]) -> Splice:
+    """The splice that gives the file its new program and, in a zip, the record of this migration.
+
+    Raises `WriteRefused` when the container has no program that can be replaced.
+    """
+    where = checkpoint.program
+    if where is None:
+        raise WriteRefused(f"{checkpoint.path}: a {checkpoint.container} file has no program that could be edited")
+    if checkpoint.container in ZIPS:
+        return _append(fd, checkpoint.size, where, program, record)
+    if checkpoint.container == "torch-tar":
+        return _tar_member(fd, where, program)
+    return Splice(where.offset, where.length, program, appended=False)
+
+
+def _append(fd: int, size: int, where: Program, program: bytes, record: Mapping[str, Any]) -> Splice:
+    old = zip_append.read_directory(fd, size)
+    if old.find(where.record) is None:
+        raise WriteRefused(f"the archive's directory has no record {where.record}")
+    folder = record_folder(where.record)
+    number = 1 + sum(entry.name.startswith(folder) for entry in old.entries)
+    written = {**record, "previous_size": size, "previous_directory": old.offset, "previous_sha256": old.digest}
+    records = {where.record: program, f"{folder}migration-{number}.json": to_json(written)}
+    return Splice(size, 0, zip_append.build_tail(old, records), appended=True)
+
+
+def record_folder(program_record: str) -> str:
+    """`<prefix>/.ckpt_doctor/` for the program `<prefix>/data.pkl`."""
+    return posixpath.join(posixpath.dirname(program_record), zip_append.FOLDER, "")
+
+
+def to_json(record: Mapping[str, Any]) -> bytes:
+    """A migration record as JSON that any reader takes: infinities and objects as text."""
+    return json.dumps(_plain(record), ensure_ascii=False, indent=1, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return repr(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def _tar_member(fd: int, where: Program, program: bytes) -> Splice:
+    """The member's header block, its bytes and their padding, for torch's tar format of before 0.1.10."""
+    start = where.offset - _TAR_BLOCK
+    header = os.pread(fd, _TAR_BLOCK, start) if start >= 0 else b""
+    try:
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.TarError as error:
+        raise WriteRefused(f"the tar header before the program does not parse: {error}") from error
+    if info.size != where.length:
+        raise WriteRefused(f"the tar header says {info.size} bytes, the program has {where.length}")
+    # Only size (12 octal digits at 124) and checksum (at 148) change: all else stays as the file has it.
+    if len(program) >= 8**11:
+        raise WriteRefused("a program of 8 GiB does not fit a tar header")
+    new = bytearray(header)
+    new[124:136] = b"%011o\0" % len(program)
+    new[148:156] = b" " * 8
+    new[148:156] = b"%06o\0 " % sum(new)
+    padded = bytes(new) + program + b"\0" * (-len(program) % _TAR_BLOCK)
+    return Splice(start, _TAR_BLOCK + where.length + (-where.length % _TAR_BLOCK), padded, appended=False)
+
+
+def apply_to(
+    source: int,
+    target: int,
+    size: int,
+    splice: Splice,
+    ensure_space: Callable[[int], None],
+    progress: copying.Progress | None = None,
+) -> tuple[int, bool]:
+    """Make the empty file `target` the source (of `size` bytes) with the splice applied.
+
+    `ensure_space` is called with the bytes that will have to be allocated before any is written, and may raise.
+    Returns the bytes copied and whether the blocks are shared instead.
+    """
+    cloned = splice.appended and copying.clone(source, target)
+    behind = splice.start + splice.length
+    if cloned:
+        ensure_space(len(splice.data))
+        # The clone has the whole source: in an undo, more than the prefix.
+        os.ftruncate(target, splice.start)
+        copied = 0
+    else:
+        ensure_space(copying.allocated(source) + len(splice.data))
+        copied = copying.copy_range(source, target, 0, splice.start, progress=progress)
+    if os.fstat(target).st_size != splice.start:
+        raise WriteRefused(f"the copy has {os.fstat(target).st_size} bytes where {splice.start} were expected")
+    copying.write_all(target, splice.data, splice.start)
+    if behind < size and not splice.appended:
+        copied += copying.copy_range(source, target, behind, size, splice.start + len(splice.data), progress)
+    return copied, cloned
+
+
+def ensure_applied(fd: int, size: int, splice: Splice) -> None:
+    """Raise `WriteRefused` unless the file has the new bytes at their place and the right size."""
+    if os.fstat(fd).st_size != splice.new_size(size) or os.pread(fd, len(splice.data), splice.start) != splice.data:
+        raise WriteRefused("what was written does not read back: the disk or the file system is faulty")
+    if splice.appended:
+        zip_append.read_directory(fd, splice.new_size(size))
+
+
+def digest(fd: int, start: int, end: int) -> str:
+    """SHA-256 of the bytes `start` to `end` (exclusive), read in pieces."""
+    state = hashlib.sha256()
+    at = start
+    while at < end:
+        data = os.pread(fd, min(copying.BUFFER, end - at), at)
+        if not data:
+            break
+        state.update(data)
+        at += len(data)
+    return state.hexdigest()

@@ -1,0 +1,173 @@
+"""Give a checkpoint a new program: verified, atomic, undoable."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.locking import run_folder, run_lock
+from ckpt_doctor.types import Checkpoint, FileStamp
+from ckpt_doctor.writer import in_place, names, sidecar
+from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
+from ckpt_doctor.writer.files import copy_attributes, publish, temporary_file
+from ckpt_doctor.writer.receipt import Mode, Receipt
+from ckpt_doctor.writer.recover import recover
+from ckpt_doctor.writer.signals import orderly_exit
+from ckpt_doctor.writer.splice import ZIPS, Splice, apply_to, ensure_applied, plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One call of `write`, its paths resolved."""
+
+    checkpoint: Checkpoint
+    source: Path
+    target: Path
+    stamp: FileStamp
+    record: Mapping[str, Any]
+    mode: Mode
+    verify: Callable[[Path], None]
+    progress: Callable[[int], None] | None
+
+
+def write(
+    checkpoint: Checkpoint,
+    program: bytes,
+    record: Mapping[str, Any],
+    *,
+    mode: Mode = "replace",
+    output: Path | None = None,
+    verify: Callable[[Path], None],
+    progress: Callable[[int], None] | None = None,
+) -> Receipt:
+    """Write `checkpoint` with `program` (a whole pickle) in place of the program it has; tensors keep their bytes.
+
+    `record` says what was changed and why (`edits`, `tool_version`; `when` and `previous_size` are added). It is kept
+    in the file, or in the undo file beside it. `verify` is called with the path of the complete result before it
+    counts, and raises to have it thrown away. `progress` is called with the bytes done since its last call.
+
+    - `replace`: a copy is edited and renamed onto the file; readers see the old file or the new one. A symbolic link
+      stays and its file is replaced. Other hard links keep the old content (a note says so). Owner, mode, times and
+      extended attributes are kept, read-only stays read-only.
+    - `in-place`: constant time, torch zip only; other containers are replaced and a note says so. All hard links see
+      the change, and a reader that opens the file in these milliseconds may find it incomplete.
+    - `output`: the result goes to `output/<run folder>/<path within the run>`, which must not exist; the original is
+      not touched.
+
+    Raises `WriteRefused` (and its subclasses) when nothing was written or all was taken back: the file changed since it
+    was read, another process writes it, the disk is too small, permissions, a failing disk; and whatever `verify`
+    raises. Torch zip files need no undo data; streams and tar files get `<name>.ckpt-doctor-undo`.
+    """
+    source = checkpoint.path.resolve()
+    if checkpoint.stamp is None:
+        raise WriteRefused(f"{source} could not be read: nothing was written")
+    target = output_path(checkpoint.path, output) if mode == "output" else source
+    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    job = _Job(checkpoint, source, target, checkpoint.stamp, {"when": when, **record}, mode, verify, progress)
+    with refusing(f"{target} could not be written and is as it was"), orderly_exit():
+        created = _make_folders(target.parent) if mode == "output" else []
+        try:
+            ensure_folder_writable(target.parent)
+            with run_lock(target):
+                return _write(job, program)
+        finally:
+            _remove_empty(created)
+
+
+def output_path(path: Path, output: Path | None) -> Path:
+    """Where `--output` puts the result: `output/<run folder>/<path within the run>`."""
+    if output is None:
+        raise WriteRefused("no folder was given for the output")
+    # The name of a link, not of the file behind it: that is what the trainer is told to resume from.
+    named = path.parent.resolve() / path.name
+    folder = run_folder(named.parent)
+    return output.resolve() / folder.name / named.relative_to(folder)
+
+
+def _write(job: _Job, program: bytes) -> Receipt:
+    if job.mode == "output" and job.target.exists():
+        raise WriteRefused(f"{job.target} exists already and is not written over")
+    recovery = recover(job.target)
+    if recovery is not None and recovery.action == "rolled-back":
+        raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
+    ensure_quiet(job.source, job.stamp)
+    edits_file = job.mode == "in-place" and job.checkpoint.container in ZIPS
+    if edits_file and not job.source.stat().st_mode & stat.S_IWUSR:
+        raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
+    fd = os.open(job.source, os.O_RDWR if edits_file else os.O_RDONLY)
+    try:
+        splice = plan(fd, job.checkpoint, program, job.record)
+        return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
+    finally:
+        os.close(fd)
+
+
+def _edit(job: _Job, fd: int, splice: Splice) -> Receipt:
+    added = len(splice.data)
+    space_checker(job.target.parent)(added)
+    links = os.fstat(fd).st_nlink - 1
+    notes = (f"{links} other hard links to {job.target.name} show the change too",) if links else ()
+    in_place.append(job.target, fd, job.stamp, splice, job.verify)
+    return Receipt(job.target, job.mode, job.stamp.size, job.stamp.size + added, 0, False, added, notes=notes)
+
+
+def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
+    before = os.fstat(fd)
+    temporary = names.temporary(job.target)
+    notes = []
+    if job.mode == "in-place":
+        notes.append(f"a {job.checkpoint.container} file cannot be edited in place: it was replaced")
+    if before.st_nlink > 1 and job.mode != "output":
+        notes.append(f"other hard links to {job.target.name} keep the old content")
+    with temporary_file(temporary) as new:
+        space = space_checker(job.target.parent)
+        copied, cloned = apply_to(fd, new, before.st_size, splice, space, job.progress)
+        ensure_applied(new, before.st_size, splice)
+        job.verify(temporary)
+        notes += copy_attributes(before, fd, new)
+        os.fsync(new)
+        undo_file, undo_size = None, 0
+        if splice.appended:
+            _commit(job, temporary, notes)
+        else:
+            undo_file = names.undo_file(job.target)
+            earlier = sidecar.load(job.source, fd)
+            sidecar.store(job.target, [*earlier, sidecar.Generation.of(fd, before.st_size, splice, job.record)])
+            try:
+                _commit(job, temporary, notes)
+            except BaseException:
+                # Unless the rename happened (an interrupt can come just after it), there is nothing new to undo.
+                if temporary.exists():
+                    sidecar.store(job.target, earlier if job.mode != "output" else [])
+                raise
+            undo_size = undo_file.stat().st_size
+        new_size = os.fstat(new).st_size
+    old_stays = job.mode == "output" or before.st_nlink > 1
+    disk_cost = new_size - (before.st_size if cloned or not old_stays else 0) + undo_size
+    return Receipt(job.target, job.mode, before.st_size, new_size, copied, cloned, disk_cost, undo_file, tuple(notes))
+
+
+def _commit(job: _Job, temporary: Path, notes: list[str]) -> None:
+    ensure_quiet(job.source, job.stamp)
+    notes += publish(temporary, job.target)
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and its parents; returns those that were not there, the deepest first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
