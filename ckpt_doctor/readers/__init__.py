@@ -1,1 +1,36 @@
 """Readers: bytes of a file -> an inert `Checkpoint`. They know containers and pickles, and nothing of trainers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckpt_doctor.readers.detect import sniff_view
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.types import Checkpoint, Damage
+
+
+def open_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a file's metadata inertly: nothing in it is executed or imported, and no tensor bytes are read.
+
+    Never raises for what is in the file, nor when the system refuses to read it (damage `unreadable-file`).
+    """
+    path = Path(path)
+    try:
+        with FileView(path) as view:
+            return _open(view)
+    except OSError as error:
+        damage = Damage("unreadable-file", f"the system refuses to read the file: {error.strerror or error}")
+        return Checkpoint(path, 0, "unknown", "other", None, damage=(damage,))
+
+
+def _open(view: FileView) -> Checkpoint:
+    kind = sniff_view(view)
+    if kind == "zip":
+        from ckpt_doctor.readers.torch_zip import open_zip
+
+        return open_zip(view)
+    from ckpt_doctor.readers.assemble import Content, checkpoint
+
+    content = Content("unknown")
+    content.damage.append(kind if isinstance(kind, Damage) else Damage("not-a-checkpoint", f"{kind} is not read yet"))
+    return checkpoint(view, content)

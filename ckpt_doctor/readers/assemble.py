@@ -1,0 +1,68 @@
+"""Puts together what a container's reader found into a `Checkpoint`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.pickle_machine import Reading
+from ckpt_doctor.readers.programs import Programs
+from ckpt_doctor.readers.tensor_list import find_tensors, layout
+from ckpt_doctor.readers.zip_directory import Entry
+from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
+
+NOT_DEEP = (
+    NotChecked("stored checksums", "tensor bytes were not read", "--deep"),
+    NotChecked("NaN and infinite values", "tensor bytes were not read", "--deep"),
+)
+"""What a reading of the metadata leaves open."""
+
+
+@dataclass
+class Content:
+    """A checkpoint in the making."""
+
+    container: Container
+    root: object = None
+    tensors: tuple[TensorInfo, ...] = ()
+    globals: tuple[Global, ...] = ()
+    damage: list[Damage] = field(default_factory=list)
+    not_checked: list[NotChecked] = field(default_factory=list)
+    program: Program | None = None
+    migrations: tuple[Migration, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    records: tuple[Entry, ...] = ()
+
+    def add(self, reading: Reading, programs: Programs) -> None:
+        """The describing pickle and what all pickles of the file name."""
+        self.root = reading.root
+        self.tensors, damage = find_tensors(reading.root)
+        self.globals = tuple(programs.globals.values())
+        self.damage += programs.damage
+        self.damage += damage
+        if programs.refusals:
+            self.metadata["weights_only_refusals"] = tuple(dict.fromkeys(programs.refusals))
+
+
+def checkpoint(view: FileView, content: Content) -> Checkpoint:
+    """The finished value."""
+    kind: Layout = layout(content.root)
+    if content.tensors:
+        content.not_checked += NOT_DEEP
+    return Checkpoint(
+        path=view.path,
+        size=view.size,
+        container=content.container,
+        layout=kind,
+        root=content.root,
+        tensors=content.tensors,
+        globals=content.globals,
+        damage=tuple(content.damage),
+        not_checked=tuple(content.not_checked),
+        stamp=view.stamp,
+        program=content.program,
+        migrations=content.migrations,
+        metadata=content.metadata,
+        bytes_read=view.bytes_read,
+    )

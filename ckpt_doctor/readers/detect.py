@@ -1,0 +1,91 @@
+"""Tells by content what a file is. Suffixes mean nothing: `model.pth.tar` is hardly ever a tar archive."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.inert_pickle import read
+from ckpt_doctor.readers.neighbours import neighbour, not_a_checkpoint
+from ckpt_doctor.types import Damage
+
+Format = Literal["zip", "torch-legacy", "tar", "safetensors", "pickle"]
+
+HEAD = 4096
+
+# torch/serialization.py: MAGIC_NUMBER = 0x1950A86A20F9469CFC6C, pickled by itself (LONG1, ten bytes)
+_LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+# The opcodes that a protocol 0 or 1 pickle of a container begins with, and PROTO
+_PICKLE_STARTS = b"(]}lcdi\x80"
+
+
+def sniff(path: Path) -> Format | Damage:
+    """What a file is: a format that may hold a checkpoint, or the `Damage` that says what it is instead.
+
+    Reads its first 4 KiB. Raises OSError when the file cannot be opened.
+    """
+    with FileView(path) as view:
+        return sniff_view(view)
+
+
+def sniff_view(view: FileView) -> Format | Damage:
+    """As `sniff`, of an open file."""
+    if not stat.S_ISREG(view.mode):
+        return not_a_checkpoint("a folder" if stat.S_ISDIR(view.mode) else "not a regular file")
+    if view.size == 0:
+        return Damage("empty-file", "the file is empty: its writer opened it and wrote nothing", found=0)
+    head = view.read_at(0, HEAD)
+    if not any(head):
+        zeros = _only_zeros(view)
+        if zeros:
+            message = "the file holds nothing but zero bytes: space was reserved for it and never written"
+            return Damage("empty-file", message, found=view.size)
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return "zip"
+    if _is_legacy(head):
+        return "torch-legacy"
+    if _is_safetensors(head, view.size):
+        return "safetensors"
+    if _is_tar(head):
+        return "tar"
+    if _is_pickle(head, view):
+        return "pickle"
+    return neighbour(head) or not_a_checkpoint("nothing that is known here: unknown binary data")
+
+
+def _only_zeros(view: FileView) -> bool:
+    return not any(any(view.read_at(at, 1 << 20)) for at in range(0, view.size, 1 << 20))
+
+
+def _is_legacy(head: bytes) -> bool:
+    # PROTO n and the magic number; protocol 4 puts a FRAME between them, protocols 0 and 1 write a decimal
+    start = head[:32]
+    return _LEGACY_MAGIC in start or start.startswith((b"L119547037146038801333356L\n.",))
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and 2 <= length < max(size, 1 << 32)
+
+
+def _is_tar(head: bytes) -> bool:
+    if len(head) < 512:
+        return False
+    # The checksum counts its own field as spaces (POSIX ustar)
+    field = head[148:156].strip(b"\x00 ")
+    if not field or not all(48 <= digit < 56 for digit in field):
+        return False
+    return int(field, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:512])
+
+
+def _is_pickle(head: bytes, view: FileView) -> bool:
+    if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
+        return True
+    if head[0] not in _PICKLE_STARTS or view.size > 1 << 28:
+        return False
+    reading = read(head)
+    if reading.ran_out and view.size > len(head):
+        reading = read(view.read_at(0, view.size))
+    return reading.finished and reading.end > 1

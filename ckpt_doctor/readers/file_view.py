@@ -1,0 +1,52 @@
+"""Positioned reads of one open file, counted. Never mapped: a file that shrinks while mapped kills the process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from ckpt_doctor.types import FileStamp
+
+
+class FileView:
+    """An open file. `read_at` is short at the end of the file and counts what it reads."""
+
+    def __init__(self, path: Path) -> None:
+        # Not blocking: a FIFO in a checkpoint folder must not hang the scan
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+        status = os.fstat(self.descriptor)
+        self.path = path
+        self.mode = status.st_mode
+        self.size = status.st_size
+        self.stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self.bytes_read = 0
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes at `offset`."""
+        count = min(count, self.size - offset)
+        if offset < 0 or count <= 0:
+            return b""
+        parts = []
+        while count > 0:
+            part = os.pread(self.descriptor, count, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            count -= len(part)
+        raw = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.bytes_read += len(raw)
+        return raw
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.descriptor)
+
+    def __enter__(self) -> FileView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

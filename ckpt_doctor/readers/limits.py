@@ -1,0 +1,47 @@
+"""What a file may cost. Every bound of the readers stands here; reaching one is `Damage` of kind `limit-exceeded`.
+
+The values leave healthy checkpoints a factor of ten or more: 100,000 tensors take about 4 million opcodes.
+"""
+
+from __future__ import annotations
+
+MAX_OPCODES = 20_000_000
+"""Opcodes of one pickle. Bounds time to seconds, and memory together with `MAX_CONTAINERS`."""
+MAX_CONTAINERS = 4_000_000
+"""Dicts, lists, sets and calls of one pickle: a one-byte opcode makes an object of up to 230 bytes."""
+MAX_COPIED = 2
+"""Times the size of a pickle that its calls may copy (`OrderedDict(pairs)`, `_codecs.encode(text, "latin1")`)."""
+MAX_PROGRAM_BYTES = 1 << 30
+"""Bytes of one pickle, or of one compressed record once inflated."""
+MAX_INFLATE_RATIO = 200
+"""Bytes that a compressed byte may become (DEFLATE's own bound is 1032)."""
+MAX_PROGRAMS = 64
+"""Pickles in a row that are looked at behind the first STOP."""
+MAX_NESTED_STREAMS = 100_000
+"""`torch.storage._load_from_bytes` payloads in one file: one per storage."""
+MAX_DEPTH = 1_000
+"""Nesting that is walked in search of tensors. Paths are kept per tensor, so cost grows with depth times tensors."""
+MAX_KEY_NODES = 1_000
+"""Elements of a tuple used as a dict key, nested ones included: hashing visits every path, not every object."""
+MAX_TUPLE_KEYS = 50_000
+"""Tuples used as dict keys in one pickle: their hashes can be made to collide."""
+MAX_WIDE_INT_KEYS = 10_000
+"""Dict keys of 61 bits or more in one pickle: integers that differ by 2**61 - 1 have one hash."""
+MAX_INT_BITS = 4_096
+"""Of an integer used as a dict key: the hash of an int is computed anew at each look-up."""
+MAX_DECIMAL_DIGITS = 4_300
+"""Digits of a decimal integer in protocol 0, CPython's own bound: conversion is quadratic."""
+MAX_LINE = 1 << 16
+"""Bytes of a name or number that ends with a newline (GLOBAL, INT, PUT)."""
+MAX_DIMENSIONS = 64
+"""Of a tensor: `at::kMaxDimensions`-like bounds in PyTorch are 64 or lower."""
+MAX_ENTRIES = 2_000_000
+"""Entries of a zip directory."""
+MAX_SAFETENSORS_HEADER = 100_000_000
+"""Bytes of a safetensors header, the bound of the reference implementation (`MAX_HEADER_SIZE`)."""
+MAX_MIGRATION_BYTES = 16 << 20
+"""Bytes of one migration record inside an archive."""
+MAX_DAMAGE = 100
+"""Damage of one kind that is listed one by one; a summary stands for the rest."""
+LONG_STRING = 4_096
+"""Strings from here on are kept once each, so that equal dict keys compare by identity."""

@@ -1,0 +1,108 @@
+"""Files that end up where a checkpoint belongs: named by their content, with what probably happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.types import Damage
+
+_MAGIC: Sequence[tuple[int, bytes, str]] = (
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras or h5py wrote it)"),
+    (0, b"\x93NUMPY", "a numpy array (.npy)"),
+    (0, b"\x1f\x8b", "gzip-compressed data; decompress it first"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
+    (0, b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
+    (0, b"\xfd7zXZ\x00", "xz-compressed data; decompress it first"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd-compressed data; decompress it first"),
+    (0, b"BZh", "bzip2-compressed data; decompress it first"),
+    (0, b"\x04\x22\x4d\x18", "LZ4-compressed data; decompress it first"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"GIF8", "a GIF image"),
+    (0, b"\x7fELF", "an ELF program or library"),
+    (0, b"MZ", "a Windows program or library"),
+    (0, b"SQLite format 3\x00", "an SQLite database"),
+    (0, b"GGUF", "a GGUF model (llama.cpp)"),
+    (0, b"PAR1", "a Parquet table"),
+    (0, b"ARROW1", "an Arrow table"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (4, b"ftyp", "a media file (MP4)"),
+    (0, b"\x08\x03\x12", "an ONNX model, by its beginning"),
+    (0, b"\x08\x04\x12", "an ONNX model, by its beginning"),
+    (0, b"\x08\x05\x12", "an ONNX model, by its beginning"),
+    (0, b"\x08\x06\x12", "an ONNX model, by its beginning"),
+    (0, b"\x08\x07\x12", "an ONNX model, by its beginning"),
+    (0, b"\x08\x08\x12", "an ONNX model, by its beginning"),
+    (0, b"\x08\x09\x12", "an ONNX model, by its beginning"),
+    (0, b"\x08\x0a\x12", "an ONNX model, by its beginning"),
+)
+
+
+def not_a_checkpoint(what: str) -> Damage:
+    """The finding that a file is something else."""
+    return Damage("not-a-checkpoint", f"this is {what}")
+
+
+def neighbour(head: bytes) -> Damage | None:
+    """What a file is by its first bytes; None when they tell nothing."""
+    for offset, magic, what in _MAGIC:
+        if head.startswith(magic, offset):
+            return not_a_checkpoint(what)
+    return _text(head)
+
+
+def _text(head: bytes) -> Damage | None:
+    if b"\x00" in head:
+        return None
+    try:
+        text = head.decode("utf-8-sig", "strict" if len(head) < 4096 else "ignore")
+    except UnicodeDecodeError:
+        return None
+    if not text or sum(not (c.isprintable() or c.isspace()) for c in text) > len(text) // 100:
+        return None
+    start = text.lstrip()[:2000]
+    lower = start.lower()
+    if start.startswith("version https://git-lfs.github.com/spec/"):
+        return not_a_checkpoint("a Git LFS pointer, not the file it points to: run `git lfs pull`")
+    if lower.startswith(("<!doctype html", "<html", "<head")) or "<html" in lower[:500]:
+        guess = "an error or login page saved by a download"
+        if "google" in lower:
+            guess = "a page of Google Drive saved by a download (quota, virus-scan notice or missing permission)"
+        elif "hugging" in lower:
+            guess = "a page of the Hugging Face hub saved by a download (missing access or token)"
+        return not_a_checkpoint(f"an HTML page, probably {guess}: download the file again")
+    if lower.startswith(("<?xml", "<error")):
+        return not_a_checkpoint("an XML document, probably a storage service's error message: download the file again")
+    if start.startswith(("{", "[")):
+        if '"error"' in lower or '"message"' in lower:
+            return not_a_checkpoint("JSON text, probably an error message saved by a download")
+        if '"weight_map"' in lower:
+            return not_a_checkpoint("the index of a sharded checkpoint (JSON), which holds no weights itself")
+        return not_a_checkpoint("JSON text")
+    first = shown(start.splitlines()[0][:60]) if start else ""
+    return not_a_checkpoint(f"text, beginning with {first!r}" if first else "text of nothing but white space")
+
+
+def zip_neighbour(names: Sequence[str]) -> Damage:
+    """What a zip archive without a `data.pkl` is, by the names in it."""
+    lower = [name.lower() for name in names]
+    if any(name.endswith("/.data/extern_modules") or name == ".data/extern_modules" for name in lower):
+        return not_a_checkpoint("a torch.package archive: open it with torch.package.PackageImporter")
+    if lower and all(name.endswith(".npy") for name in lower):
+        return not_a_checkpoint("an archive of numpy arrays (.npz)")
+    if "[content_types].xml" in lower:
+        return not_a_checkpoint("an Office document")
+    if any(name.startswith("meta-inf/") for name in lower):
+        return not_a_checkpoint("a Java archive")
+    if "model.weights.h5" in lower or ("metadata.json" in lower and "config.json" in lower):
+        return not_a_checkpoint("a Keras model (.keras)")
+    if any(".dist-info/" in name for name in lower):
+        return not_a_checkpoint("a Python wheel")
+    inside = [name for name in names if name.lower().endswith((".pt", ".pth", ".ckpt", ".bin", ".safetensors"))]
+    if inside:
+        return not_a_checkpoint(f"a zip archive that holds {shown(inside[0])}: unpack it first")
+    if not names:
+        return not_a_checkpoint("an empty zip archive")
+    return not_a_checkpoint("a zip archive without a data.pkl: nothing that torch.load reads")

@@ -1,0 +1,240 @@
+"""The state of one inert reading of a pickle: stack, memo, what was found, and what may be done to values."""
+
+from __future__ import annotations
+
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.rebuild import COPYING, HANDLERS, set_state
+from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
+
+COMPUTED = "<computed>"
+"""Stands for a module or name that is only known once the pickle runs."""
+
+_PLAIN_KEYS = frozenset({str, bool, float, type(None), complex})
+
+
+class Stop(Exception):
+    """The pickle cannot be followed further; CPython's unpickler raises here too."""
+
+    def __init__(self, message: str, kind: str = "malformed-pickle") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass
+class Reading:
+    """What one pickle says."""
+
+    root: object = None
+    """The value under STOP; None when STOP was not reached."""
+    globals: dict[tuple[str, str], Global] = field(default_factory=dict)
+    """Every global by (module, name), in order of first mention."""
+    storages: dict[str, StorageInfo] = field(default_factory=dict)
+    """Every storage by key, in order of first mention."""
+    damage: list[Damage] = field(default_factory=list)
+    start: int = 0
+    end: int = 0
+    """Offset behind STOP, or of the place where reading ended."""
+    finished: bool = False
+    """Whether STOP was reached."""
+    ran_out: bool = False
+    """Whether the bytes ended before STOP."""
+    protocol: int = 0
+    opcodes: set[int] = field(default_factory=set)
+    """The less common opcodes met (everything outside the main loop's fast path)."""
+    latin1: bool = False
+    """Whether it holds 8-bit strings of Python 2 that are not UTF-8."""
+    payloads: list[tuple[Opaque, bytes]] = field(default_factory=list)
+    """Arguments of `torch.storage._load_from_bytes`: whole checkpoints, loaded while this one loads."""
+
+
+def shown(text: object) -> str:
+    """A name from a file, safe to print: one line, no control characters, at most 200 characters."""
+    name = str(text)
+    name = name if len(name) <= 200 else name[:197] + "..."
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+
+
+Persistent = Callable[[Reading, object], object]
+"""What a persistent id stands for."""
+
+
+class Machine:
+    """The state of one reading: what CPython keeps in `UnpicklerObject`."""
+
+    def __init__(self, data: bytes, reading: Reading, persistent: Persistent) -> None:
+        self.data = data
+        self.reading = reading
+        self.persistent = persistent
+        self.pos = 0
+        self.stack: list[object] = []
+        self.marks: list[list[object]] = []
+        self.memo: dict[int, object] = {}
+        self.handlers: dict[int, Callable[[Opaque], object] | None] = {}
+        self.strings: dict[str | bytes, str | bytes] = {}
+        self.soft_damage: set[str] = set()
+        self.made = 0
+        self.copied = 0
+        self.tuple_keys = 0
+        self.wide_keys = 0
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    def soft(self, kind: str, message: str) -> None:
+        """Record what CPython would raise for, and go on: it has no bearing on what else the pickle names."""
+        if message not in self.soft_damage and len(self.soft_damage) < limits.MAX_DAMAGE:
+            self.soft_damage.add(message)
+            self.reading.damage.append(Damage(kind, message))
+
+    def once(self, text: str | bytes) -> str | bytes:
+        """One object for equal long strings: comparing them as dict keys would cost their length each time."""
+        return self.strings.setdefault(text, text)
+
+    def name(self, module: object, name: object) -> Global:
+        """The global that Python 3 would look up (`find_class`, with `fix_imports` below protocol 3)."""
+        if type(module) is not str or type(name) is not str:
+            module = module if type(module) is str else COMPUTED
+            name = name if type(name) is str else COMPUTED
+        if self.reading.protocol < 3:
+            if (module, name) in NAME_MAPPING:
+                module, name = NAME_MAPPING[module, name]
+            elif module in IMPORT_MAPPING:
+                module = IMPORT_MAPPING[module]
+        known = self.reading.globals.get((module, name))
+        if known is None:
+            known = self.reading.globals[module, name] = Global(module, name)
+            self.handlers[id(known)] = HANDLERS.get(f"{module}.{name}")
+        return known
+
+    def call(self, callee: object, args: object, via: Literal["reduce", "newobj", "inst"] = "reduce") -> object:
+        """REDUCE and kin: the value that a known call stands for, or the call itself."""
+        made = Opaque(callee, args, None, via)
+        handler = self.handlers.get(id(callee))
+        if handler is None:
+            if type(callee) is Global and callee.name == "_load_from_bytes" and type(args) is tuple and len(args) == 1:
+                self.payload(made, args[0])
+            return made
+        if handler in COPYING and type(args) is tuple and args and hasattr(args[0], "__len__"):
+            self.copied += len(args[0])
+            if self.copied > limits.MAX_COPIED * len(self.data):
+                raise Stop("its calls copy more than the pickle holds", "limit-exceeded")
+        return handler(made)
+
+    def payload(self, made: Opaque, data: object) -> None:
+        """Bytes that `torch.load` is called upon while this pickle loads."""
+        if type(data) is bytes and len(self.reading.payloads) < limits.MAX_NESTED_STREAMS:
+            self.reading.payloads.append((made, data))
+
+    def key(self, key: object) -> object:
+        """A dict key or set element that is cheap and safe to hash; a recorded stand-in for anything else."""
+        kind = type(key)
+        if kind in _PLAIN_KEYS or kind in (bytes, Global, StorageInfo, TensorRef, Opaque, NumpyScalar, frozenset):
+            return key
+        if kind is int:
+            bits = key.bit_length()  # type: ignore[attr-defined]
+            if bits < 61:
+                return key
+            self.wide_keys += 1
+            if bits > limits.MAX_INT_BITS or self.wide_keys > limits.MAX_WIDE_INT_KEYS:
+                raise Stop("integers too large to serve as dict keys", "limit-exceeded")
+            return key
+        if kind is tuple:
+            self.tuple_keys += 1
+            if self.tuple_keys > limits.MAX_TUPLE_KEYS:
+                raise Stop(f"more than {limits.MAX_TUPLE_KEYS:,} tuples as dict keys", "limit-exceeded")
+            return key if self.hashable(key) else Opaque(None, (key,))
+        self.soft("malformed-pickle", f"a {'dict' if isinstance(key, dict) else kind.__name__} is used as a dict key")
+        return Opaque(None, (key,))
+
+    def hashable(self, key: object) -> bool:
+        """Whether a tuple holds nothing unhashable; refuses tuples that take long to hash."""
+        rest, seen = [key], 0
+        while rest:
+            node = rest.pop()
+            seen += 1
+            if seen > limits.MAX_KEY_NODES:
+                raise Stop("a dict key is a tuple of too many parts", "limit-exceeded")
+            if type(node) is tuple:
+                rest.extend(node[: limits.MAX_KEY_NODES])
+            elif isinstance(node, (list, dict, set, bytearray)):
+                self.soft("malformed-pickle", "a tuple that holds a list or dict is used as a dict key")
+                return False
+            elif type(node) is int and node.bit_length() > limits.MAX_INT_BITS:
+                raise Stop("integers too large to serve as dict keys", "limit-exceeded")
+        return True
+
+    # --- changing what is there --------------------------------------------------------------------------------------
+
+    def set_items(self, target: object, pairs: list[object]) -> None:
+        """SETITEM, SETITEMS."""
+        if len(pairs) % 2:
+            raise Stop("odd number of items for SETITEMS")
+        if isinstance(target, dict):
+            for i in range(0, len(pairs), 2):
+                key = pairs[i]
+                target[key if type(key) is str else self.key(key)] = pairs[i + 1]
+        elif type(target) is Opaque:
+            target.pairs.extend(zip(pairs[::2], pairs[1::2], strict=True))
+        else:
+            self.misuse(target, "sets items of")
+
+    def extend(self, target: object, items: list[object]) -> None:
+        """APPEND, APPENDS."""
+        if type(target) is list:
+            target += items
+        elif type(target) is Opaque:
+            target.items += items
+        else:
+            self.misuse(target, "appends to")
+
+    def build(self, target: object, state: object) -> None:
+        """BUILD."""
+        if type(target) is Opaque:
+            target.states.append(state)
+        elif type(target) is TensorRef:
+            set_state(target, state)
+        elif type(target) in (InertDict, NumpyScalar):
+            target.source.states.append(state)  # type: ignore[attr-defined]
+        else:
+            self.misuse(target, "sets the state of")
+
+    def misuse(self, target: object, what: str) -> None:
+        """An opcode meets a value that it cannot change, or should not: a class or function by its name."""
+        if type(target) is Global:
+            self.soft(
+                "dangerous-global", f"the pickle {what} {shown(target)} itself, which changes it for the whole program"
+            )
+        else:
+            self.soft("malformed-pickle", f"the pickle {what} a {type(target).__name__}")
+
+    def pop_mark(self) -> list[object]:
+        """Items above the last MARK."""
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        end = self.pos + count
+        if end > len(self.data):
+            self.pos = len(self.data)
+            raise IndexError
+        raw = self.data[self.pos : end]
+        self.pos = end
+        return raw
+
+    def line(self) -> bytes:
+        """Up to the next newline, which is passed over."""
+        end = self.data.find(b"\n", self.pos, self.pos + limits.MAX_LINE)
+        if end < 0:
+            if len(self.data) - self.pos >= limits.MAX_LINE:
+                raise Stop(f"a line of more than {limits.MAX_LINE} bytes", "limit-exceeded")
+            self.pos = len(self.data)
+            raise IndexError
+        raw = self.data[self.pos : end]
+        self.pos = end + 1
+        return raw

@@ -1,0 +1,94 @@
+"""The pickles of one file: the one that describes the checkpoint, and those that hide behind and inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.inert_pickle import read
+from ckpt_doctor.readers.pickle_machine import Persistent, Reading
+from ckpt_doctor.types import Damage, Global
+
+
+@dataclass
+class Programs:
+    """What all pickles of a file name, and what is wrong with any of them."""
+
+    globals: dict[tuple[str, str], Global] = field(default_factory=dict)
+    damage: list[Damage] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    """Reasons other than a global for which `torch.load(weights_only=True)` refuses the file."""
+
+    def add(self, reading: Reading, where: str) -> None:
+        """Take up a pickle's globals and damage; `where` names the record it stands in."""
+        for key, value in reading.globals.items():
+            self.globals.setdefault(key, value)
+        for damage in reading.damage:
+            place = ", ".join(part for part in (where, damage.where) if part)
+            self.damage.append(Damage(damage.kind, damage.message, place, damage.found, damage.expected))
+        if reading.latin1:
+            self.refusals.append("it holds 8-bit strings of Python 2; loading needs encoding='latin1'")
+
+
+def read_program(
+    programs: Programs, data: bytes, start: int, persistent: Persistent | None, where: str, *, trailing: bool = True
+) -> Reading:
+    """Read the pickle at `start`, and, with `trailing`, whatever pickles follow its STOP up to the end of `data`.
+
+    What follows is no part of the checkpoint, but a loader that reads on would execute it.
+    """
+    reading = read(data, start, persistent)
+    programs.add(reading, where)
+    refused = refused_opcodes(reading)
+    if refused:
+        programs.refusals.append(refused)
+    if trailing and reading.finished:
+        _read_behind(programs, data, reading.end, where)
+    return reading
+
+
+def _read_behind(programs: Programs, data: bytes, start: int, where: str) -> None:
+    for _ in range(limits.MAX_PROGRAMS):
+        if start >= len(data):
+            return
+        more = read(data, start)
+        if more.globals:
+            more.damage = [damage for damage in more.damage if damage.kind == "dangerous-global"]
+            programs.add(more, f"{where} behind STOP".strip())
+            message = "a second pickle stands behind the end of the first"
+            programs.damage.append(Damage("malformed-pickle", message, where=f"byte {start}"))
+        if not more.finished or more.end <= start:
+            return
+        start = more.end
+
+
+# Opcodes that `torch/_weights_only_unpickler.py`, `Unpickler.load`, knows; all others raise "Unsupported operand"
+_WEIGHTS_ONLY = frozenset(b"\x80c\x81Rb aesu(t\x85\x86\x87N\x88\x89)]}\x8fJKMGXUQhjqr\x8a.") - frozenset(b" ")
+_NAMES = {
+    0x42: "BINBYTES",
+    0x43: "SHORT_BINBYTES",
+    0x93: "STACK_GLOBAL",
+    0x95: "FRAME",
+    0x8B: "LONG4",
+    0x90: "ADDITEMS",
+    0x69: "INST",
+    0x6F: "OBJ",
+    0x92: "NEWOBJ_EX",
+    0x96: "BYTEARRAY8",
+    0x64: "DICT",
+    0x6C: "LIST",
+    0x70: "PUT",
+    0x67: "GET",
+}
+
+
+def refused_opcodes(reading: Reading) -> str:
+    """Why the restricted unpickler refuses this pickle whatever it names; empty when it does not."""
+    if reading.protocol > 3:
+        return (
+            f"it is written in pickle protocol {reading.protocol}, whose opcodes the restricted unpickler does not know"
+        )
+    unknown: Iterable[int] = sorted(reading.opcodes - _WEIGHTS_ONLY)
+    names = [_NAMES.get(op, f"0x{op:02x}") for op in unknown]
+    return f"it uses opcodes that the restricted unpickler does not know ({', '.join(names)})" if names else ""

@@ -1,0 +1,71 @@
+"""Persistent ids: how a torch pickle names the bytes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckpt_doctor.readers.dtypes import item_size, of_storage_class
+from ckpt_doctor.readers.pickle_machine import Persistent, Reading
+from ckpt_doctor.types import Global, Opaque, StorageInfo
+
+
+def torch_storage(offsets: Mapping[str, int] | None = None) -> Persistent:
+    """The meaning of persistent ids in a torch file: `("storage", type, key, location, numel[, view_metadata])`.
+
+    `offsets` maps keys to where their bytes start in the file. Anything else than a storage stays a recorded call.
+    Source: torch/serialization.py, `persistent_load` of `_load` and of `_legacy_load`.
+    """
+    offsets = offsets or {}
+
+    def load(reading: Reading, pid: object) -> object:
+        if type(pid) is not tuple or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
+            return Opaque(None, pid, via="persid")
+        kind, key, location, numel = pid[1:5]
+        if type(key) is bytes:
+            key = key.decode("latin-1")
+        if type(key) is not str:
+            key = str(key) if type(key) is int and key.bit_length() < 128 else "?"
+        if type(location) is bytes:
+            location = location.decode("latin-1")
+        if type(numel) is not int or not 0 <= numel < 1 << 63 or type(location) is not str:
+            return Opaque(None, pid, via="persid")
+        view = pid[5] if len(pid) > 5 else None
+        if view is not None:
+            return _view(reading, offsets, key, location, kind, numel, view, pid)
+        known = reading.storages.get(key)
+        if type(kind) is Global:
+            dtype = of_storage_class(kind.name)
+        else:
+            return Opaque(None, pid, via="persid")
+        if known is not None and known.dtype == dtype and known.numel == numel and known.location == location:
+            return known
+        storage = StorageInfo(key, dtype, location, numel, numel * item_size(dtype), offsets.get(key))
+        if known is None or known.nbytes < storage.nbytes:
+            reading.storages[key] = storage
+        return storage
+
+    return load
+
+
+def _view(
+    reading: Reading,
+    offsets: Mapping[str, int],
+    key: str,
+    location: str,
+    kind: object,
+    numel: int,
+    view: object,
+    pid: object,
+) -> object:
+    # Legacy streams before 1.5: (view_key, offset, view_size) cuts a part out of the root storage, in elements
+    dtype = of_storage_class(kind.name) if type(kind) is Global else "uint8"
+    size = item_size(dtype)
+    whole = StorageInfo(key, dtype, location, numel, numel * size, offsets.get(key))
+    reading.storages.setdefault(key, whole)
+    if type(view) is not tuple or len(view) != 3:
+        return Opaque(None, pid, via="persid")
+    start, length = view[1], view[2]
+    if type(start) is not int or type(length) is not int or min(start, length) < 0 or start + length > numel:
+        return Opaque(None, pid, via="persid")
+    offset = None if whole.offset is None else whole.offset + start * size
+    return StorageInfo(key, dtype, location, length, length * size, offset)

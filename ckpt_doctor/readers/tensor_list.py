@@ -1,0 +1,205 @@
+"""Finds the tensors of what a pickle built, and tells a state dict from a training checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.dtypes import item_size
+from ckpt_doctor.types import Damage, Global, KeyPath, Layout, NumpyScalar, Opaque, TensorInfo, TensorRef
+
+_Step = tuple["_Step | None", "str | int", int]
+"""Parent, key, depth: paths are spelled out for tensors only."""
+
+# torch/nn/modules/module.py, `Module.__init__`: where a pickled module keeps its parts. Left out of tensor names, as in
+# `named_parameters()`.
+_MODULE_PARTS = ("_parameters", "_buffers", "_modules")
+
+
+def find_tensors(root: object) -> tuple[tuple[TensorInfo, ...], list[Damage]]:
+    """Every distinct tensor object under `root` once, in document order, by the first path that reaches it."""
+    found: list[TensorInfo] = []
+    damage: list[Damage] = []
+    too_deep = False
+    seen: set[int] = set()
+    rest: list[tuple[object, _Step | None]] = [(root, None)]
+    while rest:
+        value, step = rest.pop()
+        if isinstance(value, (str, int, float, bytes, type(None))):
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value) is TensorRef:
+            found.append(describe(value, _path(step)))
+            continue
+        depth = step[2] + 1 if step else 1
+        children = list(_children(value))
+        if depth > limits.MAX_DEPTH:
+            too_deep = too_deep or bool(children)
+            continue
+        children.reverse()
+        for key, child in children:
+            rest.append((child, step if key is None else (step, key, depth)))
+    if too_deep:
+        message = f"values nested deeper than {limits.MAX_DEPTH:,} levels were not searched for tensors"
+        damage.append(Damage("limit-exceeded", message))
+    damage += out_of_bounds(found)
+    return tuple(found), damage
+
+
+def describe(tensor: TensorRef, path: KeyPath) -> TensorInfo:
+    """The public description of a tensor at a path."""
+    size = item_size(tensor.dtype)
+    nbytes = tensor.numel * size
+    if not tensor.stride and tensor.shape:  # sparse or nested: what its values take, not what they would if dense
+        nbytes = tensor.storage.nbytes
+    return TensorInfo(
+        path=path,
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        stride=tensor.stride,
+        device=tensor.storage.location,
+        nbytes=nbytes,
+        storage=tensor.storage,
+        storage_offset=tensor.storage_offset,
+    )
+
+
+def out_of_bounds(tensors: list[TensorInfo]) -> list[Damage]:
+    """Tensors that reach beyond their storage: `torch.load` raises "setStorage: ... are out of bounds"."""
+    damage: list[Damage] = []
+    for tensor in tensors:
+        if not tensor.storage.key or len(tensor.stride) != len(tensor.shape) or 0 in tensor.shape:
+            continue
+        last = tensor.storage_offset
+        for size, stride in zip(tensor.shape, tensor.stride, strict=True):
+            last += (size - 1) * stride
+        needed = (last + 1) * item_size(tensor.dtype)
+        if needed > tensor.storage.nbytes and len(damage) < limits.MAX_DAMAGE:
+            damage.append(
+                Damage(
+                    "missing-record",
+                    f"the tensor needs {needed:,} bytes of a storage of {tensor.storage.nbytes:,}; loading raises",
+                    where=tensor.name,
+                    found=tensor.storage.nbytes,
+                    expected=needed,
+                )
+            )
+    return damage
+
+
+def _path(step: _Step | None) -> KeyPath:
+    keys: list[str | int] = []
+    while step is not None:
+        keys.append(step[1])
+        step = step[0]
+    return tuple(reversed(keys))
+
+
+def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield _key(key), child
+        if hasattr(value, "source"):  # a state_dict's `_metadata`, a defaultdict's factory
+            yield None, value.source.args
+            for state in value.source.states:
+                yield None, state
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
+    elif isinstance(value, (set, frozenset)):
+        for child in value:
+            yield None, child
+    elif type(value) is Opaque:
+        yield None, value.args
+        yield None, value.kwargs
+        for state in value.states:
+            yield from _attributes(state)
+        yield from enumerate(value.items)
+        for key, child in value.pairs:
+            yield _key(key), child
+    elif type(value) is NumpyScalar:
+        return
+
+
+def _attributes(state: object) -> Iterator[tuple[str | int | None, object]]:
+    """An object's attributes; the parts of a module without their container's name."""
+    if not isinstance(state, dict):
+        yield None, state
+        return
+    for key, child in state.items():
+        yield (None if key in _MODULE_PARTS else _key(key)), child
+
+
+def _key(key: object) -> str | int:
+    if type(key) is str or type(key) is int:
+        return key
+    if isinstance(key, (float, bool, bytes, type(None))):
+        return repr(key)
+    return str(key) if type(key).__name__ == "Global" else f"<{type(key).__name__}>"
+
+
+# --- layout ----------------------------------------------------------------------------------------------------------
+
+_TRAINING_WORDS = (
+    "optim",
+    "sched",
+    "epoch",
+    "step",
+    "iter",
+    "best",
+    "loss",
+    "scaler",
+    "rng",
+    "callbacks",
+    "loops",
+    "lr",
+)
+_MODEL_KEYS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+)
+
+
+def layout(root: object) -> Layout:
+    """`state-dict`: names to tensors; `training`: a state dict under a key beside training keys; else `other`."""
+    if not isinstance(root, dict) or not root:
+        return "other"
+    if is_state_dict(root):
+        return "state-dict"
+    names = [key for key in root if type(key) is str]
+    training = [key for key in names if any(word in key.lower() for word in _TRAINING_WORDS)]
+    for key, value in root.items():
+        others = [name for name in training if name != key]
+        if others and isinstance(value, dict) and (is_state_dict(value) or (key in _MODEL_KEYS and not value)):
+            return "training"
+    return "other"
+
+
+def is_state_dict(value: object) -> bool:
+    """Whether a value maps names to tensors.
+
+    A few other values occur in real ones: `_extra_state` of any type (`Module.get_extra_state`), numbers and flags.
+    """
+    if not isinstance(value, dict):
+        return False
+    tensors = others = 0
+    for key, item in value.items():
+        if type(key) is not str:
+            return False
+        if type(item) is TensorRef:
+            tensors += 1
+        elif key.endswith("_extra_state") or isinstance(
+            item, (str, int, float, bytes, type(None), NumpyScalar, Global)
+        ):
+            others += 1
+        else:
+            return False
+    return tensors > 0 and others <= max(tensors, 1)

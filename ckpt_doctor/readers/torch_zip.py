@@ -1,0 +1,217 @@
+"""Reads the zip archives of `torch.save` (since 1.6) and `torch.jit.save`: directory and `data.pkl`, no tensor bytes.
+
+Layout of the archive: caffe2/serialize/inline_container.h; what `torch.load` does with it: torch/serialization.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.assemble import Content, checkpoint
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.inert_pickle import read
+from ckpt_doctor.readers.neighbours import zip_neighbour
+from ckpt_doctor.readers.pickle_machine import Reading, shown
+from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.storages import torch_storage
+from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_directory
+from ckpt_doctor.readers.zip_truncated import walk
+from ckpt_doctor.types import Checkpoint, Damage, Migration, Program
+
+_STORED, _DEFLATED = 0, 8
+_SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
+
+
+def open_zip(view: FileView) -> Checkpoint:
+    """Read an archive that begins with a local header; never raises for its content."""
+    try:
+        directory = read_directory(view.read_at, view.size)
+    except DirectoryError as error:
+        return _without_directory(view, str(error))
+    prefix = archive_prefix(directory)
+    if prefix is None:
+        content = Content("unknown")
+        content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
+        return checkpoint(view, content)
+    return _with_directory(view, directory, prefix)
+
+
+def archive_prefix(directory: Directory) -> str | None:
+    """The folder that all records stand in, with its slash, taken from the shortest `.../data.pkl`.
+
+    None when there is no `data.pkl`. torch takes the folder of the first entry (`PyTorchStreamReader::init`), which is
+    the same in all that torch writes.
+    """
+    found = [
+        e.name[: -len("data.pkl")] for e in directory.entries if e.name == "data.pkl" or e.name.endswith("/data.pkl")
+    ]
+    first = directory.entries[0].name.partition("/")[0] + "/" if directory.entries else ""
+    return first if first in found else min(found, key=len, default=None)
+
+
+def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkpoint:
+    records = {entry.name: entry for entry in reversed(directory.entries)}
+    script = prefix + "constants.pkl" in records
+    content = Content("torchscript" if script else "torch-zip")
+    content.damage += directory.damage
+    content.metadata = _facts(view, records, prefix)
+    if all(entry.crc == 0 for entry in directory.entries if entry.size):
+        content.metadata["checksums"] = "none"  # torch.serialization.set_crc32_options(False)
+    content.records = directory.entries
+    byteorder = content.metadata.get("byteorder", "little")
+    if byteorder not in ("little", "big"):
+        message = f"the byteorder record says {shown(byteorder)!r}, which torch.load refuses"
+        content.damage.append(Damage("byte-order-suspect", message, where=prefix + "byteorder", found=shown(byteorder)))
+
+    programs = Programs()
+    main = records[prefix + "data.pkl"]
+    offsets = {
+        entry.name[len(prefix) + 5 :]: entry.data
+        for entry in directory.entries
+        if entry.method == _STORED and entry.data >= 0 and entry.name.startswith(prefix + "data/")
+    }
+    raw = _record(view, main, content.damage)
+    reading = read_program(programs, raw, 0, torch_storage(offsets), main.name)
+    for entry in directory.entries:
+        if entry is not main and entry.name.lower().endswith(".pkl"):
+            read_program(programs, _record(view, entry, content.damage), 0, None, shown(entry.name))
+    if main.method == _STORED and main.data >= 0:
+        content.program = Program(main.data, main.size, main.name)
+    content.add(reading, programs)
+    content.damage += _missing(reading, records, prefix)
+    content.migrations = _migrations(view, records, prefix)
+    return checkpoint(view, content)
+
+
+def _record(view: FileView, entry: Entry, damage: list[Damage]) -> bytes:
+    """The bytes of a record, inflated within limits; empty, with damage, where they cannot be had."""
+    if entry.data < 0:
+        return b""
+    if entry.size > limits.MAX_PROGRAM_BYTES:
+        damage.append(
+            Damage("limit-exceeded", f"a pickle of {entry.size:,} bytes is not read", where=shown(entry.name))
+        )
+        return b""
+    if entry.method == _STORED:
+        raw = view.read_at(entry.data, entry.size)
+        if len(raw) < entry.size:
+            message = f"{len(raw):,} of its {entry.size:,} bytes are there"
+            damage.append(
+                Damage("missing-record", message, where=shown(entry.name), found=len(raw), expected=entry.size)
+            )
+        return raw
+    if entry.method != _DEFLATED:
+        message = f"compression method {entry.method} is unknown to torch.load"
+        damage.append(Damage("missing-record", message, where=shown(entry.name)))
+        return b""
+    packed = view.read_at(entry.data, entry.compressed)
+    inflater = zlib.decompressobj(-15)
+    bound = min(entry.size, len(packed) * limits.MAX_INFLATE_RATIO)
+    try:
+        raw = inflater.decompress(packed, max(bound, 1))
+    except zlib.error:
+        damage.append(Damage("corrupt-record", "the compressed data is damaged", where=shown(entry.name)))
+        return b""
+    if bound < entry.size and not inflater.eof:
+        message = f"the record inflates more than {limits.MAX_INFLATE_RATIO}-fold"
+        damage.append(Damage("limit-exceeded", message, where=shown(entry.name)))
+    return raw
+
+
+def _facts(view: FileView, records: Mapping[str, Entry], prefix: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"prefix": prefix}
+    for name in _SMALL_RECORDS:
+        entry = records.get(prefix + name)
+        if entry is not None and entry.method == _STORED and entry.size <= 64 and entry.data >= 0:
+            facts[name.strip(".").rpartition("/")[2]] = view.read_at(entry.data, entry.size).decode("latin-1").strip()
+    return facts
+
+
+def _missing(reading: Reading, records: Mapping[str, Entry], prefix: str) -> list[Damage]:
+    """Storages that the pickle calls for and whose record is absent or of another size."""
+    damage = []
+    for storage in reading.storages.values():
+        name = f"{prefix}data/{storage.key}"
+        entry = records.get(name)
+        if entry is None:
+            message = "the record that a tensor's storage should stand in is absent; loading raises"
+            damage.append(Damage("missing-record", message, shown(name), None, storage.nbytes))
+        elif entry.size != storage.nbytes:
+            short = entry.size < storage.nbytes
+            message = (
+                f"the record is {'shorter' if short else 'longer'} than its tensors say: {entry.size:,} instead of "
+                f"{storage.nbytes:,} bytes" + ("; with mmap=True garbage is loaded without a word" if short else "")
+            )
+            damage.append(Damage("missing-record", message, shown(name), entry.size, storage.nbytes))
+    if len(damage) > limits.MAX_DAMAGE:
+        message = f"{len(damage) - limits.MAX_DAMAGE:,} more records are absent or of another size"
+        damage = [*damage[: limits.MAX_DAMAGE], Damage("missing-record", message)]
+    return damage
+
+
+def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tuple[Migration, ...]:
+    """Records of earlier migrations, oldest first; anything that is not one is passed over."""
+    numbered = []
+    for name, entry in records.items():
+        match = re.fullmatch(r"\.ckpt_doctor/migration-(\d{1,6})\.json", name[len(prefix) :])
+        if match and name.startswith(prefix) and entry.method == _STORED and entry.size <= limits.MAX_MIGRATION_BYTES:
+            numbered.append((int(match[1]), entry))
+    found = []
+    for _, entry in sorted(numbered, key=lambda pair: pair[0]):
+        try:
+            said = json.loads(view.read_at(entry.data, entry.size))
+        except (ValueError, RecursionError):
+            continue
+        migration = parse_migration(said)
+        if migration is not None:
+            found.append(migration)
+    return tuple(found)
+
+
+def parse_migration(said: object) -> Migration | None:
+    """A migration record from JSON values; None when it does not have that form."""
+    if not isinstance(said, dict):
+        return None
+    when, version, edits, size = (said.get(key) for key in ("when", "tool_version", "edits", "previous_size"))
+    if (
+        not isinstance(when, str)
+        or not isinstance(version, str)
+        or not isinstance(edits, list)
+        or type(size) is not int
+    ):
+        return None
+    return Migration(when, version, tuple(edit for edit in edits if isinstance(edit, dict)), size)
+
+
+def _without_directory(view: FileView, why: str) -> Checkpoint:
+    """An archive whose end is missing: what its beginning still tells."""
+    content = Content("torch-zip")
+    start = walk(view)
+    what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
+    if start is None:
+        content.damage.append(Damage("truncated-archive", what, found=view.size))
+        return checkpoint(view, content)
+    programs = Programs()
+    reading = start.reading
+    if reading.finished:
+        reading = read(start.raw, 0, torch_storage(start.offsets))
+    programs.add(reading, start.name)
+    content.add(reading, programs)
+    lost = [key for key in reading.storages if key not in start.offsets]
+    content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost": lost}
+    if reading.finished:
+        content.program = Program(start.data, reading.end, start.name)
+        kept = len(reading.storages) - len(lost)
+        what += (
+            f". {kept:,} of {len(reading.storages):,} tensor records are complete: ckpt-doctor salvage recovers them"
+        )
+    else:
+        what += ". The description of the tensors is cut off too: nothing can be recovered"
+        content.damage = [damage for damage in content.damage if damage.kind != "malformed-pickle"]
+    content.damage.insert(0, Damage("truncated-archive", what, found=view.size))
+    return checkpoint(view, content)

@@ -1,0 +1,241 @@
+"""Parses a zip archive's directory the way PyTorch does.
+
+`torch.load` reads archives with miniz 2.1 (third_party/miniz-2.1.0/miniz.c) through
+caffe2/serialize/inline_container.cc (`PyTorchStreamReader`). What follows from these two, and is followed here:
+
+- The end record is the last `PK\\5\\6` within 65,557 bytes of the end (`mz_zip_reader_locate_header_sig`); its comment
+  length is not looked at, and bytes before the archive are not allowed for.
+- Where a zip64 locator stands before it, the zip64 record's numbers are used, whatever the 32-bit ones say
+  (`mz_zip_reader_read_central_dir`).
+- Data begins behind the local header, with the lengths of name and extra field that stand *there*
+  (`PyTorchStreamReader::getRecordOffset`); all else comes from the directory.
+- Names are compared without regard to case (`mz_zip_reader_locate_file` with flags 0), checksums are not compared
+  (`MINIZ_DISABLE_ZIP_READER_CRC32_CHECKS`), and encrypted or patched entries are refused.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.types import Damage
+
+LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_END64_LOCATOR = struct.Struct("<4sIQI")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_NO_32 = 0xFFFFFFFF
+_FLAG_ENCRYPTED = 0x0001 | 0x0040 | 0x0020
+_FLAG_DESCRIPTOR = 0x0008
+
+ReadAt = Callable[[int, int], bytes]
+"""(offset, count) -> bytes; short at the end of the file."""
+
+
+class DirectoryError(Exception):
+    """The archive has no readable directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of the archive."""
+
+    name: str
+    flags: int
+    method: int
+    crc: int
+    compressed: int
+    size: int
+    """Bytes once inflated."""
+    header: int
+    """Offset of its local header."""
+    data: int = -1
+    """Offset of its bytes; -1 when the local header is not one."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The entries in directory order, and what is odd about them."""
+
+    entries: tuple[Entry, ...]
+    offset: int
+    """Where the central directory begins."""
+    end: int
+    """Offset of the end record."""
+    damage: tuple[Damage, ...] = ()
+
+
+def read_directory(read_at: ReadAt, size: int) -> Directory:
+    """Parse end record, central directory and local headers.
+
+    Raises:
+        DirectoryError: no end record, or it points to something that is no directory.
+    """
+    tail_at = max(0, size - 0xFFFF - _END.size)
+    tail = b""
+    for start in (max(0, size - 4096), tail_at):
+        tail_at, tail = start, read_at(start, size - start)
+        found = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - _END.size + 4))
+        if found >= 0 or start == 0:
+            break
+    if found < 0:
+        raise DirectoryError("it has no end record")
+    end = tail_at + found
+    _, _, _, _, count, length, offset, _ = _END.unpack_from(tail, found)
+    located = read_at(end - _END64_LOCATOR.size, _END64_LOCATOR.size) if end >= _END64_LOCATOR.size else b""
+    if located[:4] == b"PK\x06\x07":
+        at = _END64_LOCATOR.unpack(located)[2]
+        record = read_at(at, _END64.size) if at + _END64.size <= size else b""
+        if record[:4] == b"PK\x06\x06":
+            count, length, offset = _END64.unpack(record)[7:]
+    if offset + length > size or length < count * _CENTRAL.size:
+        raise DirectoryError("its end record points beyond the end of the file")
+    if count > limits.MAX_ENTRIES:
+        raise DirectoryError(f"it claims {count:,} entries")
+    entries = _central(read_at(offset, length), count)
+    return _with_local_headers(entries, read_at, size, offset, end)
+
+
+def _central(raw: bytes, count: int) -> list[Entry]:
+    entries = []
+    at = 0
+    for _ in range(count):
+        if len(raw) - at < _CENTRAL.size or raw[at : at + 4] != b"PK\x01\x02":
+            raise DirectoryError("its directory is damaged")
+        (
+            _,
+            _,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc,
+            compressed,
+            size,
+            name_length,
+            extra_length,
+            comment_length,
+            _,
+            _,
+            _,
+            header,
+        ) = _CENTRAL.unpack_from(raw, at)
+        at += _CENTRAL.size
+        name = raw[at : at + name_length]
+        extra = raw[at + name_length : at + name_length + extra_length]
+        at += name_length + extra_length + comment_length
+        if at > len(raw):
+            raise DirectoryError("its directory is damaged")
+        if _NO_32 in (compressed, size, header):
+            size, compressed, header = _zip64(extra, size, compressed, header)
+        entries.append(Entry(_name(name, flags), flags, method, crc, compressed, size, header))
+    return entries
+
+
+def _zip64(extra: bytes, *fields: int) -> tuple[int, int, int]:
+    """Sizes and offset with those that do not fit 32 bits taken from the extra field (APPNOTE 4.5.3)."""
+    at = 0
+    wide = b""
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == 1:
+            wide = extra[at + 4 : at + 4 + length]
+            break
+        at += 4 + length
+    result = []
+    for value in fields:
+        if value == _NO_32 and len(wide) >= 8:
+            value, wide = int.from_bytes(wide[:8], "little"), wide[8:]
+        result.append(value)
+    return result[0], result[1], result[2]
+
+
+def _name(raw: bytes, flags: int) -> str:
+    # Bit 11 says UTF-8, which torch sets; without it the names are code page 437
+    if raw.isascii():
+        return raw.decode("ascii")
+    return raw.decode("utf-8", "backslashreplace") if flags & 0x800 else raw.decode("cp437")
+
+
+def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, offset: int, end: int) -> Directory:
+    """Read each local header for the place of the data, and compare what it says with the directory."""
+    damage: list[Damage] = []
+    window, window_at = b"", 0
+    placed: list[Entry] = [*entries]
+    for index in sorted(range(len(entries)), key=lambda i: entries[i].header):
+        entry = entries[index]
+        header, need = entry.header, LOCAL_HEADER.size + len(entry.name) + 64
+        at = header - window_at
+        if at < 0 or at + need > len(window):
+            if header >= size:
+                damage.append(_lost(entry))
+                continue
+            # Small archives come in one piece; between large records only the headers are read
+            following = 1 << 14 if entry.size < 4096 else need
+            window_at, window, at = header, read_at(header, min(following, size - header)), 0
+        if len(window) - at < LOCAL_HEADER.size or window[at : at + 4] != b"PK\x03\x04":
+            damage.append(_lost(entry))
+            continue
+        _, _, flags, method, _, _, crc, packed, unpacked, name_length, extra_length = LOCAL_HEADER.unpack_from(
+            window, at
+        )
+        data = header + LOCAL_HEADER.size + name_length + extra_length
+        placed[index] = Entry(
+            entry.name, entry.flags, entry.method, entry.crc, entry.compressed, entry.size, header, data
+        )
+        name_at = at + LOCAL_HEADER.size
+        local = window[name_at : name_at + name_length]
+        if len(local) < name_length:
+            local = read_at(header + LOCAL_HEADER.size, name_length)
+        differs = _differences(entry, _name(local, flags), flags, method, crc, packed, unpacked)
+        if differs:
+            damage.append(
+                Damage("name-conflict", f"local header and directory differ ({differs})", where=shown(entry.name))
+            )
+        if entry.flags & _FLAG_ENCRYPTED:
+            message = "the record is marked as encrypted or patched, which torch.load refuses and other readers ignore"
+            damage.append(Damage("name-conflict", message, where=shown(entry.name)))
+    damage += _duplicates(entries)
+    if len(damage) > limits.MAX_DAMAGE:
+        rest = len(damage) - limits.MAX_DAMAGE
+        damage = [*damage[: limits.MAX_DAMAGE], Damage(damage[0].kind, f"{rest:,} more records are damaged")]
+    return Directory(tuple(placed), offset, end, tuple(damage))
+
+
+def _lost(entry: Entry) -> Damage:
+    message = "the directory lists the record, but no local header stands where it points"
+    return Damage("missing-record", message, where=shown(entry.name), found=entry.header)
+
+
+def _differences(entry: Entry, name: str, flags: int, method: int, crc: int, packed: int, unpacked: int) -> str:
+    differs = []
+    if name != entry.name:
+        differs.append(f"name {shown(name)!r}")
+    if method != entry.method:
+        differs.append(f"compression {method} and {entry.method}")
+    if (flags ^ entry.flags) & _FLAG_ENCRYPTED:
+        differs.append("encryption flag")
+    if not flags & _FLAG_DESCRIPTOR:  # with bit 3 the local header leaves sizes and checksum to a descriptor
+        for what, local, central in (("size", unpacked, entry.size), ("compressed size", packed, entry.compressed)):
+            if local not in (central, _NO_32):
+                differs.append(f"{what} {local:,} and {central:,}")
+        if crc not in (entry.crc, 0):
+            differs.append("checksum")
+    return ", ".join(differs)
+
+
+def _duplicates(entries: list[Entry]) -> list[Damage]:
+    seen: dict[str, Entry] = {}
+    damage = []
+    for entry in entries:
+        first = seen.setdefault(entry.name.lower(), entry)
+        if first is not entry:
+            places = f"{first.header:,} and {entry.header:,}"
+            message = f"two records have this name, at {places}; readers differ in which they take"
+            damage.append(Damage("name-conflict", message, where=shown(entry.name)))
+    return damage

@@ -1,0 +1,108 @@
+"""Walks an archive that has no directory, from its first byte, by what the pickle says of the records' sizes.
+
+torch writes `data.pkl` first, then small records and `data/<key>` in the order in which the pickle names them, each
+behind a local header that leaves the size to a descriptor behind the data (miniz, `mz_zip_writer_add_mem_ex_v2`).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.inert_pickle import read
+from ckpt_doctor.readers.pickle_machine import Reading
+from ckpt_doctor.readers.zip_directory import LOCAL_HEADER
+
+_FIRST_READ = 1 << 20
+_SMALL = 1 << 16
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What the beginning of an archive holds."""
+
+    name: str
+    """Of the record with the pickle."""
+    data: int
+    """Offset of the pickle."""
+    raw: bytes
+    """The pickle, up to STOP or to the end of the file."""
+    reading: Reading
+    offsets: dict[str, int]
+    """Storage key -> offset, for records whose bytes are all there."""
+    checksums: dict[str, int]
+    """Storage key -> CRC-32 from the descriptor behind it, where that is there too."""
+    end: int
+    """Where the last complete record ends."""
+
+
+def walk(view: FileView) -> Walk | None:
+    """Follow local headers from offset 0; None when the first record is not a whole `data.pkl` header."""
+    header = _local(view, 0)
+    if header is None or not (header[0] == "data.pkl" or header[0].endswith("/data.pkl")):
+        return None
+    name, data, _ = header
+    count = _FIRST_READ
+    while True:
+        raw = view.read_at(data, min(count, limits.MAX_PROGRAM_BYTES))
+        reading = read(raw)
+        if not reading.ran_out or len(raw) < count:
+            break
+        count *= 8
+    offsets: dict[str, int] = {}
+    checksums: dict[str, int] = {}
+    at = data + reading.end
+    if not reading.finished:
+        return Walk(name, data, raw, reading, offsets, checksums, at)
+    prefix = name[: -len("data.pkl")]
+    at = _behind_descriptor(view, at, reading.end)[0]
+    while (header := _local(view, at)) is not None:
+        record, start, declared = header
+        key = record[len(prefix) + 5 :] if record.startswith(prefix + "data/") else None
+        storage = reading.storages.get(key) if key is not None else None
+        length = storage.nbytes if storage else declared or _small_length(view, start)
+        if length is None or start + length > view.size:
+            break
+        at, crc = _behind_descriptor(view, start + length, length)
+        if key is not None and storage is not None:
+            offsets[key] = start
+            if crc is not None:
+                checksums[key] = crc
+    return Walk(name, data, raw[: reading.end], reading, offsets, checksums, at)
+
+
+def _local(view: FileView, at: int) -> tuple[str, int, int] | None:
+    """Name, offset of the data and declared size (0: left to a descriptor) of the local header at `at`."""
+    raw = view.read_at(at, LOCAL_HEADER.size)
+    if len(raw) < LOCAL_HEADER.size or raw[:4] != b"PK\x03\x04":
+        return None
+    size, name_length, extra_length = LOCAL_HEADER.unpack(raw)[8:]
+    name = view.read_at(at + LOCAL_HEADER.size, name_length)
+    if len(name) < name_length:
+        return None
+    return name.decode("utf-8", "backslashreplace"), at + LOCAL_HEADER.size + name_length + extra_length, size
+
+
+def _behind_descriptor(view: FileView, at: int, length: int) -> tuple[int, int | None]:
+    """Where the next header begins, and the checksum, when a data descriptor stands at `at`."""
+    raw = view.read_at(at, 24)
+    if raw[:4] == b"PK\x07\x08" and len(raw) >= 16:
+        crc, narrow = struct.unpack_from("<2I", raw, 4)
+        if len(raw) == 24 and struct.unpack_from("<Q", raw, 8)[0] == length and raw[16:24] == raw[8:16]:
+            return at + 24, crc
+        if narrow == length:
+            return at + 16, crc
+    return at, None
+
+
+def _small_length(view: FileView, start: int) -> int | None:
+    """Length of a record of unknown size (`byteorder`, `version`): up to the descriptor that names that length."""
+    raw = view.read_at(start, _SMALL)
+    at = raw.find(b"PK\x07\x08")
+    while at >= 0:
+        if raw[at + 8 : at + 12] == at.to_bytes(4, "little"):
+            return at
+        at = raw.find(b"PK\x07\x08", at + 1)
+    return 0 if raw[:4] == b"PK\x03\x04" else None
