@@ -133,7 +133,7 @@ def trainer_columns(run: RunReport) -> list[Column]:
         Column("epoch", ">", tuple(text.integer(f.member.state.epoch) for f in files)),
         Column("step", ">", tuple(text.integer(f.member.state.global_step) for f in files)),
         Column("schedule", ">", tuple(map(schedule, files)), droppable=2),
-        Column("best score", ">", tuple(map(best_score, files)), droppable=3),
+        Column("best score", ">", tuple(map(shown_score, files)), droppable=3),
         Column("verdict", "<", tuple(f.verdict for f in files)),
     ]
 
@@ -159,7 +159,7 @@ def schedule(file: FileReport) -> str:
     return text.integer(state.last_epoch)
 
 
-def best_score(file: FileReport) -> str:
+def shown_score(file: FileReport) -> str:
     """EarlyStopping's memory: the score, `missing` where there should be one, `none yet` before any validation."""
     state, expected = file.member.state, file.resume.early_stopping
     if state.best_score is not None:

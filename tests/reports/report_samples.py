@@ -24,7 +24,9 @@ from ckpt_doctor.types import (
     TrainingState,
 )
 
-RUN = Path("checkpoints/long_term_forecast_ETTh1_256_96_TimeLLM_ETTh1_ftM_sl256_ll48_pl96_dm32_Exp_0-Llama3_8B_4bit_ColabDrive")
+RUN = Path(
+    "checkpoints/long_term_forecast_ETTh1_256_96_TimeLLM_ETTh1_ftM_sl256_ll48_pl96_dm32_Exp_0-Llama3_8B_4bit_ColabDrive"
+)
 HOSTILE = 'a\nb\x1b[2J\u202e<script>alert("x")</script>|`::%,&'
 DEEP = NotChecked("stored checksums and NaN", "reads every byte", "--deep")
 NO_BEST_SCORE = Finding(
@@ -76,7 +78,9 @@ def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
     for name, value in changes.items():
         owner = next(key for key, cls in owners.items() if name in cls.__dataclass_fields__)
         fields[owner][name] = value
-    checkpoint = Checkpoint(Path(path), 3328599654, "torch-zip", "training", {"model": {}, "epoch": 2}, bytes_read=70000)
+    checkpoint = Checkpoint(
+        Path(path), 3328599654, "torch-zip", "training", {"model": {}, "epoch": 2}, bytes_read=70000
+    )
     state = TrainingState(
         epoch=1, global_step=17000, scheduler="OneCycleLR", last_epoch=0, step_count=1, total_steps=86400, lr=4e-6
     )
@@ -130,7 +134,10 @@ def hostile() -> Report:
     """A report in which everything that a file or a folder can name is hostile."""
     finding = Finding("X0", HOSTILE, "error", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     bad = file(
-        RUN / HOSTILE / "checkpoint.pt", finding, not_checked=(NotChecked(HOSTILE, HOSTILE, HOSTILE),), root={HOSTILE: 1}
+        RUN / HOSTILE / "checkpoint.pt",
+        finding,
+        not_checked=(NotChecked(HOSTILE, HOSTILE, HOSTILE),),
+        root={HOSTILE: 1},
     )
     facts = Facts(lradj=Evidence(HOSTILE, HOSTILE), log=Evidence(Path(HOSTILE), HOSTILE), contradictions=(HOSTILE,))
     return report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)

@@ -1,0 +1,62 @@
+"""`ckpt-doctor check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ckpt_doctor import audit
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import Progress, emit, exit_code, note
+from ckpt_doctor.cli.render import FORMATS, render_check
+from ckpt_doctor.cli.settings import Settings, without_ignored
+from ckpt_doctor.types import Facts
+
+
+@click.command("check")
+@click.argument("path", type=click.Path())
+@options.deep
+@options.training_facts
+@options.selection
+@options.fail_on
+@options.formats(*FORMATS)
+@options.output_file
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    path: str,
+    deep: bool,
+    facts: Facts,
+    logs: tuple[Path, ...],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    fail_on: str,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Tell whether the trainer will resume from PATH, and what it will do: the gate before a resume.
+
+    PATH is what the trainer's --resume_from_checkpoint gets: a file or a folder. Prints where training will start, how
+    many batches it skips, the learning rate of its first step beside that of the uninterrupted run, what EarlyStopping
+    remembers, what the resume command must carry, and the verdict.
+
+    An empty PATH means a first start, with nothing to resume from: exit code 0. So a script can always call it:
+
+    \b
+    Examples:
+      ckpt-doctor check "$RESUME_FROM" --lradj "$LRADJ" || exit 1
+      ckpt-doctor check checkpoints/my_run/checkpoint_step_18000 --learning-rate 4e-06
+      ckpt-doctor check checkpoints/my_run --fail-on error --format json
+    """
+    if not path:
+        note("no checkpoint to resume from (PATH is empty): a first start, nothing to check")
+        ctx.exit(0)
+    with Progress() as progress:
+        report = audit.check(
+            Path(path), facts=facts, logs=logs, deep=deep, select=select, ignore=ignore, progress=progress
+        )
+    report = without_ignored(report, ctx.find_object(Settings) or Settings())
+    emit(render_check(report, form, output), output)
+    ctx.exit(exit_code(report.findings, fail_on))

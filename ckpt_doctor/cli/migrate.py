@@ -1,0 +1,123 @@
+"""`ckpt-doctor migrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpt_doctor import audit, repair
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import Progress, color, emit, tool_version, width
+from ckpt_doctor.reports.repairs import migrations, migrations_json
+from ckpt_doctor.types import Facts
+
+FIXES = {
+    "add-best-score": "EarlyStopping's state, from --best-score/--val-loss, a sibling checkpoint, or the log.",
+    "sync-scheduler": "Scheduler state, lr and betas in step with global_step (in COS mode with the epoch).",
+    "upgrade": "A bare state_dict becomes a training dict.",
+    "fix-epoch": "epoch consistent with global_step.",
+    "strip-prefix": "module. and _orig_mod. removed from model keys.",
+    "plain-scalars": "numpy scalars become Python numbers, so that weights_only loading works.",
+    "to-cpu": "Storages tagged with an accelerator become cpu.",
+}
+
+
+def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One flag per fix."""
+    for name, help_text in reversed(FIXES.items()):
+        command = click.option(f"--{name}", is_flag=True, help=help_text)(command)
+    return command
+
+
+@click.command("migrate")
+@options.paths
+@fixes
+@click.option("--all", "everything", is_flag=True, help="Every repair that findings call for and evidence supports.")
+@click.option("--best-score", type=float, help="best_score by hand: minus the best validation loss.")
+@click.option("--val-loss", type=float, help="The best validation loss by hand.")
+@click.option("--dry-run", is_flag=True, help="Print the plan (key, before, after, evidence); write nothing.")
+@click.option("--in-place", is_flag=True, help="Edit the file itself: instant at any size, undone by truncation.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the results there and leave the originals.",
+)
+@click.option(
+    "--verify", type=click.Choice(["torch"]), help="Load each result with torch.load as well before it counts."
+)
+@options.training_facts
+@options.formats("table", "json")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    paths: tuple[Path, ...],
+    everything: bool,
+    best_score: float | None,
+    val_loss: float | None,
+    dry_run: bool,
+    in_place: bool,
+    output: Path | None,
+    verify: str | None,
+    facts: Facts,
+    logs: tuple[Path, ...],
+    form: str,
+    **flags: bool,
+) -> None:
+    """Repair checkpoints: one option per fix, or --all.
+
+    Each file is replaced atomically: a reader sees the old file or the new one, at every instant. Before that the
+    result is read back and checked, and every tensor stays byte for byte what it was. Every value written comes from
+    the file, a sibling, the log or the command line, and the plan names which; without evidence the repair is refused
+    (exit code 1) and the message says what to give. A file that needs nothing is left untouched.
+
+    PATH defaults to checkpoints/. `ckpt-doctor undo` takes the last migration of a file back.
+
+    \b
+    Examples:
+      ckpt-doctor migrate --all --dry-run
+      ckpt-doctor migrate --add-best-score
+      ckpt-doctor migrate checkpoints/my_run/checkpoint --add-best-score --val-loss 0.4123456
+      ckpt-doctor migrate /mnt/drive/checkpoints --sync-scheduler --lradj TST --in-place
+    """
+    targets = options.existing_paths(paths)
+    wanted = tuple(FIXES) if everything else tuple(n for n in FIXES if flags[n.replace("-", "_")])
+    if not wanted:
+        raise click.UsageError(no_fix_chosen(called_for(targets, facts, logs)))
+    for one, other in (("in-place", "output"), ("best-score", "val-loss")):
+        if ctx.params[one.replace("-", "_")] and ctx.params[other.replace("-", "_")]:
+            raise click.UsageError(f"--{one} and --{other} exclude each other")
+    request: dict[str, Any] = {
+        "fixes": wanted,
+        "facts": facts,
+        "logs": logs,
+        "best_score": best_score,
+        "val_loss": val_loss,
+        "mode": "in-place" if in_place else "output" if output else "replace",
+        "output": output,
+        "verify_torch": verify == "torch",
+    }
+    with Progress() as progress:
+        results = repair.migrate(targets, **request, dry_run=dry_run, progress=progress)
+    if form == "json":
+        emit(migrations_json(results, version=tool_version()))
+    else:
+        emit(migrations(results, width=width(), color=color()))
+    ctx.exit(int(any(result.status == "failed" or result.refusals for result in results)))
+
+
+def called_for(paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...]) -> list[str]:
+    """The fixes that findings in these paths name."""
+    named = {finding.migration for finding in audit.scan(paths, facts=facts, logs=logs).findings}
+    return [name for name in FIXES if name in named]
+
+
+def no_fix_chosen(names: list[str]) -> str:
+    """What `migrate` says that is not told what to do."""
+    if not names:
+        return "no fix was chosen, and no finding in these files calls for one (--all would change nothing)"
+    return f"no fix was chosen; the findings call for {', '.join(f'--{n}' for n in names)}; name them, or give --all"

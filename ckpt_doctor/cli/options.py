@@ -1,0 +1,136 @@
+"""Options that several commands share, each turned into what the package's functions take."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from ckpt_doctor.types import Evidence, Facts
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_PATH = "checkpoints"
+"""Where the trainer saves (`--checkpoints`, default `./checkpoints/`)."""
+POSITIVE = click.IntRange(min=1)
+LRADJ = ("TST", "COS", "type1", "type2", "type3", "PEMS", "constant")
+
+paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+fail_on = click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "never"]),
+    default="warning",
+    show_default=True,
+    help="From which severity on the exit code is 1. A warning is anything that makes the resumed run differ.",
+)
+deep = click.option(
+    "--deep", is_flag=True, help="Read every byte: compare stored checksums, look for NaN and infinity in tensors."
+)
+output_file = click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout."
+)
+
+
+def formats(*names: str) -> Callable[[F], F]:
+    """`--format` with these choices, the first by default."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(names),
+        default=names[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+def training_facts(command: F) -> F:
+    """Add the options that tell of the training command; the command receives `facts: Facts` and `logs`."""
+
+    @functools.wraps(command)
+    def with_facts(*args: Any, log: tuple[Path, ...], **options: Any) -> Any:
+        given = {name: options.pop(name) for name in list(options) if name in FACTS}
+        return command(*args, facts=facts_of(given), logs=log, **options)
+
+    for option in reversed(FACT_OPTIONS):
+        with_facts = option(with_facts)
+    return with_facts  # type: ignore[return-value]
+
+
+def facts_of(given: dict[str, Any]) -> Facts:
+    """The facts that a person gave, each with the option (or the settings file) as its source."""
+    known: dict[str, Any] = {
+        name: Evidence(value, _source(name), given=True) for name, value in given.items() if value is not None
+    }
+    return Facts(**known)
+
+
+def _source(name: str) -> str:
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+        return "pyproject.toml"
+    return f"--{name.replace('_', '-')}"
+
+
+FACT_OPTIONS = (
+    click.option("--steps-per-epoch", type=POSITIVE, help="Batches per epoch: len(train_loader)."),
+    click.option("--train-epochs", type=POSITIVE, help="Epochs of the whole run (the trainer's --train_epochs)."),
+    click.option(
+        "--lradj", type=click.Choice(LRADJ), help="The trainer's --lradj: who moves the learning rate, and when."
+    ),
+    click.option("--learning-rate", type=float, help="The --learning_rate of the resume command."),
+    click.option("--pct-start", type=float, help="Share of OneCycleLR's steps in which the rate rises."),
+    click.option("--patience", type=POSITIVE, help="EarlyStopping's patience."),
+    click.option("--world-size", type=POSITIVE, help="Processes that train together under Accelerate."),
+    click.option(
+        "--log",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        multiple=True,
+        help="The run's log; may be given more than once. Logs nearby are found without it.",
+    ),
+)
+FACTS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size")
+
+
+def selection(command: F) -> F:
+    """Add `--select` and `--ignore`; the command receives full rule codes."""
+    select = click.option(
+        "--select",
+        multiple=True,
+        metavar="CODES",
+        callback=_codes,
+        help="Only these rules: E601, a family (E), a name.",
+    )
+    ignore = click.option("--ignore", multiple=True, metavar="CODES", callback=_codes, help="All but these rules.")
+    return select(ignore(command))
+
+
+def _codes(_ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    wanted = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if not wanted:
+        return ()
+    from ckpt_doctor.cli.rules import all_rules
+
+    codes: list[str] = []
+    for part in wanted:
+        matching = [r.code for r in all_rules() if r.code.startswith(part.upper()) or r.name == part.lower()]
+        if not matching:
+            raise click.BadParameter(f"no rule has the code or name {part!r}; `ckpt-doctor rule` lists them")
+        codes += matching
+    return tuple(dict.fromkeys(codes))
+
+
+def existing_paths(given: Sequence[Path]) -> tuple[Path, ...]:
+    """The paths to work on: those given, else the trainer's default folder, with a hint where that is missing."""
+    if given:
+        return tuple(given)
+    default = Path(DEFAULT_PATH)
+    if not default.exists():
+        raise click.UsageError(
+            f"there is no folder {DEFAULT_PATH}/ in {Path.cwd()}; name the checkpoints to work on, "
+            "as in `ckpt-doctor scan path/to/checkpoints`"
+        )
+    return (default,)

@@ -1,0 +1,112 @@
+"""Where output goes: text to stdout or, whole, to a file; notes and progress to stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from ckpt_doctor.reports.text import clean, pad, shorten, size
+from ckpt_doctor.types import Finding, Severity
+
+FAIL_ON: dict[str, tuple[Severity, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+
+
+def tool_version() -> str:
+    """The version of this package as it is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ckpt-doctor")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"
+
+
+def width() -> int:
+    """Columns to write for: the terminal's (or `COLUMNS`), 80 where there is none."""
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
+def color(output: Path | None = None) -> bool:
+    """Whether to use colour: on a terminal only, unless `NO_COLOR` is set (no-color.org) or the terminal is dumb."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return output is None and wanted and sys.stdout.isatty()
+
+
+def emit(text: str, output: Path | None = None) -> None:
+    """Print text, or write it to a file that appears whole or not at all."""
+    if output is None:
+        click.echo(text, nl=False, color=True)
+        return
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(output)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def note(sentence: str) -> None:
+    """A sentence on stderr."""
+    click.echo(clean(sentence), err=True)
+
+
+def exit_code(findings: Iterable[Finding], fail_on: str) -> int:
+    """1 when any finding is as severe as `--fail-on` asks for."""
+    return int(any(finding.severity in FAIL_ON[fail_on] for finding in findings))
+
+
+class Progress:
+    """A line on a terminal's stderr that shows the file at hand, bytes and rate; silent anywhere else.
+
+    Call it with the path and the number of bytes just done; leave the `with` block to wipe the line.
+    """
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        self.begun = self.drawn = time.monotonic()
+        self.path: Path | None = None
+        self.done = self.of = self.all = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown and self.all:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def __call__(self, path: Path, n: int) -> None:
+        """`n` more bytes of `path` are done."""
+        if path != self.path:
+            self.path, self.done = path, 0
+            with suppress(OSError):
+                self.of = path.stat().st_size
+        self.done += n
+        self.all += n
+        now = time.monotonic()
+        if self.shown and now - self.drawn >= 0.1:
+            self.drawn = now
+            sys.stderr.write(f"\r{self.line(now, width() - 1)}\x1b[K")
+            sys.stderr.flush()
+
+    def line(self, now: float, columns: int) -> str:
+        """`checkpoint_step_18000/checkpoint.pt  [#####.....]  1.6 GiB of 3.1 GiB, 2.4 GiB/s`."""
+        path = self.path or Path()
+        part = min(1.0, self.done / self.of) if self.of else 0.0
+        bar = pad("#" * round(10 * part), 10).replace(" ", ".")
+        rate = size(int(self.all / max(1e-9, now - self.begun)))
+        numbers = f"[{bar}]  {size(self.done)} of {size(self.of)}, {rate}/s"
+        name = shorten(clean(f"{path.parent.name}/{path.name}"), max(0, columns - len(numbers) - 2))
+        return f"{name}  {numbers}"

@@ -1,0 +1,31 @@
+"""`ckpt-doctor rule`."""
+
+from __future__ import annotations
+
+import click
+
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.cli.rules import all_rules, find_rule
+from ckpt_doctor.reports.manual import catalogue, catalogue_json, manual
+
+
+@click.command("rule")
+@click.argument("code", required=False)
+@options.formats("table", "json")
+def command(code: str | None, form: str) -> None:
+    """Explain one rule: what it finds, why that matters, how to cure it. Without CODE, list all.
+
+    CODE is a code or a name; capitals don't matter.
+
+    \b
+    Examples:
+      ckpt-doctor rule
+      ckpt-doctor rule E601
+      ckpt-doctor rule scheduler-behind
+    """
+    rules = all_rules() if code is None else (find_rule(code),)
+    if form == "json":
+        emit(catalogue_json(rules))
+    else:
+        emit(catalogue(rules, width=width()) if code is None else manual(rules[0]))

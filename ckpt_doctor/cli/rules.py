@@ -1,0 +1,21 @@
+"""All rules, those for checkpoints and those for scripts."""
+
+from __future__ import annotations
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.reports.manual import Rule
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """In the order of their families."""
+    from ckpt_doctor import lint, validators
+
+    return (*validators.RULES, *lint.RULES)
+
+
+def find_rule(code: str) -> Rule:
+    """The rule of a code or a name, whatever its case. Raises `UsageError` where there is none."""
+    for rule in all_rules():
+        if code.lower() in (rule.code.lower(), rule.name):
+            return rule
+    raise UsageError(f"there is no rule {code!r}; `ckpt-doctor rule` lists all")

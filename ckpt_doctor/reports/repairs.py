@@ -1,0 +1,148 @@
+"""Migrations and undos as text and JSON: what changes, on what evidence, what was refused and what would settle it.
+
+What comes in are `repair`'s results; only the fields named in the protocols are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.json_v1 import dumps, plain
+from ckpt_doctor.types import Edit, Finding, KeyPath, Refusal
+
+STYLE = {"migrated": "green", "planned": "cyan", "unchanged": "dim", "refused": "yellow", "failed": "red"}
+MAX_TEXT = 110
+
+
+class Result(Protocol):
+    """One file's part of a migration."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def status(self) -> str:
+        """`migrated`, `planned`, `unchanged`, `refused` or `failed`."""
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """What changes."""
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What was asked for and not done."""
+
+    @property
+    def message(self) -> str:
+        """One sentence on the outcome."""
+
+    @property
+    def before(self) -> tuple[Finding, ...]:
+        """Findings before."""
+
+    @property
+    def after(self) -> tuple[Finding, ...]:
+        """Findings after; those of `before` where nothing was written."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+
+
+def key_name(path: KeyPath) -> str:
+    """`optimizer.param_groups[0].lr`."""
+    name = ""
+    for part in path:
+        name += f"[{part}]" if isinstance(part, int) else f".{text.clean(part)}" if name else text.clean(part)
+    return name or "(the whole file)"
+
+
+def migrations(results: Sequence[Result], *, width: int = 80, color: bool = False) -> str:
+    """The plan or the outcome of a migration, file by file, and a closing count."""
+    blocks = ["\n".join(file_lines(result, width, color)) for result in results]
+    return "\n\n".join([*blocks, counted(results)]) + "\n"
+
+
+def file_lines(result: Result, width: int, color: bool) -> list[str]:
+    """One file: its edits with their evidence, what was refused, how it ended."""
+    columns = min(width, MAX_TEXT)
+    lines = [text.styled(text.shorten(text.clean(result.path), width), "bold", color)]
+    for evidence, edits in groupby(result.edits, key=lambda edit: edit.evidence):
+        rows = [("", *change(edit)) for edit in edits]
+        lines += text.grid(rows, "<<<")
+        lines += text.wrap(f"evidence: {text.clean(evidence)}", columns, " " * 4, " " * 8)
+    for refusal in result.refusals:
+        sentence = f"refused {text.clean(refusal.migration)}: {text.clean(refusal.reason)}"
+        lines += text.wrap(sentence, columns, "  ", "    ")
+        if refusal.settle:
+            lines += text.wrap(f"to settle it: {text.clean(refusal.settle)}", columns, "    ", "      ")
+    status = text.styled(result.status, STYLE[result.status], color)
+    end = text.wrap(
+        f"{result.status}: {text.clean(result.message)}" if result.message else result.status, columns, "  ", "    "
+    )
+    lines += [end[0].replace(result.status, status, 1), *end[1:]]
+    for note in result.notes:
+        lines += text.wrap(text.clean(note), columns, "  note: ", "    ")
+    return lines
+
+
+def change(edit: Edit) -> tuple[str, str]:
+    """An edit as name and `before -> after`."""
+    before, after = text.brief(edit.before, 30), text.brief(edit.after, 40)
+    if edit.op == "delete":
+        return key_name(edit.path), f"{before} -> removed"
+    if edit.op == "wrap":
+        return key_name(edit.path), "the state_dict becomes this key of a training dict"
+    if edit.op == "plain":
+        return key_name(edit.path), "numpy scalars -> Python numbers"
+    if edit.op == "rename":
+        return key_name(edit.path), f"renamed {text.brief(edit.after, 60)}"
+    if edit.op == "set" and edit.before is None:
+        return key_name(edit.path), f"absent or None -> {after}"
+    return key_name(edit.path), f"{before} -> {after}"
+
+
+def counted(results: Sequence[Result]) -> str:
+    """`3 files: 2 migrated, 1 refused.`."""
+    statuses = [result.status for result in results]
+    parts = ", ".join(f"{statuses.count(status)} {status}" for status in STYLE if status in statuses)
+    return f"{text.plural(len(results), 'file')}: {parts}." if results else "No checkpoints to migrate."
+
+
+def migrations_json(results: Sequence[Result], *, version: str) -> str:
+    """The same as JSON: `{"version", "tool", "results": [...]}`."""
+    return dumps(
+        {
+            "version": 1,
+            "tool": {"name": "ckpt-doctor", "version": version},
+            "results": [result_dict(result) for result in results],
+        }
+    )
+
+
+def result_dict(result: Result) -> dict[str, Any]:
+    """One file's part."""
+    return {
+        "path": str(result.path),
+        "status": result.status,
+        "message": result.message,
+        "edits": [
+            {
+                "key": key_name(edit.path),
+                "op": edit.op,
+                "before": plain(edit.before),
+                "after": plain(edit.after),
+                "evidence": edit.evidence,
+            }
+            for edit in result.edits
+        ],
+        "refusals": [{"migration": r.migration, "reason": r.reason, "settle": r.settle} for r in result.refusals],
+        "findings_before": [finding.code for finding in result.before],
+        "findings_after": [finding.code for finding in result.after],
+        "notes": list(result.notes),
+    }

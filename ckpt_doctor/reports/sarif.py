@@ -1,0 +1,85 @@
+"""SARIF 2.1.0 (OASIS), which code-scanning services read. Property names are the standard's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ckpt_doctor.reports.json_v1 import dumps
+from ckpt_doctor.reports.located import Located
+from ckpt_doctor.reports.manual import Rule, summary
+from ckpt_doctor.reports.text import clean
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+LEVEL = {"error": "error", "warning": "warning", "info": "note"}
+
+
+def sarif(items: Sequence[Located], *, version: str, rules: Sequence[Rule] = ()) -> str:
+    """Findings as one SARIF run. Of `rules`, those that found something are described in it."""
+    codes = list(dict.fromkeys(item.finding.code for item in items))
+    known = {rule.code: rule for rule in rules}
+    driver = {
+        "name": "ckpt-doctor",
+        "version": version,
+        "rules": [descriptor(code, known.get(code)) for code in codes],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "results": [result(item, codes.index(item.finding.code)) for item in items],
+    }
+    return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+
+
+def descriptor(code: str, rule: Rule | None) -> dict[str, Any]:
+    """A reportingDescriptor (section 3.49)."""
+    if rule is None:
+        return {"id": clean(code)}
+    return {
+        "id": code,
+        "name": rule.name,
+        "shortDescription": {"text": summary(rule)},
+        "fullDescription": {"text": cleandoc(rule.manual)},
+        "help": {"text": cleandoc(rule.manual)},
+        "defaultConfiguration": {"level": LEVEL[rule.severity]},
+    }
+
+
+def result(item: Located, index: int) -> dict[str, Any]:
+    """A result (section 3.27)."""
+    finding = item.finding
+    message = clean(finding.message)
+    if finding.where and item.line is None:
+        message = f"{clean(finding.where)}: {message}"
+    if finding.fix:
+        message += f" Cure: {clean(finding.fix)}"
+    return {
+        "ruleId": clean(finding.code),
+        "ruleIndex": index,
+        "level": LEVEL[finding.severity],
+        "message": {"text": message},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(item.path)}, "region": region(item)}}],
+    }
+
+
+def region(item: Located) -> dict[str, int]:
+    """Where in the file; line 1 stands for a checkpoint as a whole, since code-scanning services want a line."""
+    place = {"startLine": item.line or 1}
+    if item.column is not None:
+        place["startColumn"] = item.column
+    if item.end_line is not None and item.end_line >= place["startLine"]:
+        place["endLine"] = item.end_line
+    return place
+
+
+def uri(path: Path) -> str:
+    """A URI reference (RFC 3986): relative paths stay relative, so that a service can resolve them in a checkout."""
+    quoted = quote(os.fsencode(path.as_posix()))
+    if path.is_absolute():
+        return f"file://{quoted}"
+    # A colon in the first segment would read as a scheme; quote() has already escaped it.
+    return quoted
