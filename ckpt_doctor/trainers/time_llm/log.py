@@ -1,0 +1,254 @@
+"""The lines of a Time-LLM log, as events.
+
+The log is the trainer's stdout and stderr through `2>&1 | tee -a`: tqdm's bars stand in front of the text of lines
+(`\\r14it [00:01, 11.32it/s]Saved step checkpoint: ...`) and, where a full buffer was flushed, in the middle of it; the
+last line before a kill is cut, and the next run continues behind it on the same line. An event is taken only from text
+that cannot be half of something longer; what is cut is dropped.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.trainers.time_llm.events import (
+    ARGUMENTS,
+    Arguments,
+    Bar,
+    Counter,
+    Decreased,
+    EpochCost,
+    EpochResult,
+    Event,
+    Finished,
+    Iterations,
+    LearningRate,
+    Loading,
+    Restored,
+    Resumed,
+    StepSaved,
+    Stopped,
+    Updating,
+    WillSkip,
+)
+
+CHUNK = 1 << 20
+"""Bytes read at once."""
+LONGEST_LINE = 1 << 20
+"""Bytes of a line, bars not counted, beyond which its beginning is forgotten."""
+
+
+# --- bytes -> lines --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    raw: bytes
+    """Without its line end; of a row of bars only the last."""
+    ended: bool
+    """False for what stands behind the last line end."""
+
+
+_BAR = rb"\r[^\r\n\[\]]*\[\d+:\d\d[^\r\n\]]*\]"
+_NOISE = re.compile(_BAR)
+_BARS_BEFORE_A_BAR = re.compile(_BAR + rb"(?:" + _BAR + rb")*(?=" + _BAR + rb")")  # begins with \r: found quickly
+_ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+_BAR_COUNT = re.compile(rb"\r(?:.*?\| *)?(\d+)(?:it|/\d+)? \[")
+
+_MARKS = (
+    b"Epoch: ",
+    b"iters: ",
+    b"Saved step checkpoint: ",
+    b"Loading checkpoint: ",
+    b"Resumed at epoch ",
+    b"Restored EarlyStopping: ",
+    b"Will skip first ",
+    b"EarlyStopping counter: ",
+    b"Validation loss decreased ",
+    b"lr = ",
+    b"Updating learning rate to ",
+    b"Early stopping",
+    b"Checkpoints saved at: ",
+    b"Namespace(",
+    b".py ",
+    b"\r",
+)
+"""A line without any of these is not looked at."""
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a log file, in order. Memory stays bounded whatever the file's size. Raises OSError."""
+    with path.open("rb") as file:
+        yield from events(iter(lambda: file.read(CHUNK), b""))
+
+
+def events(chunks: Iterable[bytes]) -> Iterator[Event]:
+    """The events of a log that comes in pieces of bytes, cut anywhere."""
+    for line in _lines(_as_utf8(chunks)):
+        yield from _parse_line(line)
+
+
+def _as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """UTF-16 (what PowerShell's `Tee-Object` writes) as UTF-8; everything else as it is."""
+    decoder: codecs.IncrementalDecoder | None = None
+    head = b""
+    for chunk in chunks:
+        if decoder is None and len(head) < 2:
+            head += chunk
+            if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                decoder = codecs.getincrementaldecoder("utf-16")("replace")
+            if len(head) < 2:
+                continue
+            chunk = head
+        yield decoder.decode(chunk).encode("utf-8", "replace") if decoder else chunk
+    if len(head) < 2:
+        yield head
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[_Line]:
+    """The lines worth a look, with rows of bars shortened to their last."""
+    number, rest = 1, b""
+    for chunk in chunks:
+        block = _BARS_BEFORE_A_BAR.sub(b"", rest + chunk)
+        end = block.rfind(b"\n") + 1
+        complete, rest = block[:end].replace(b"\r\n", b"\n"), block[end:]
+        if len(rest) > LONGEST_LINE:
+            rest = rest[-(LONGEST_LINE >> 4) :]
+        yield from _marked_lines(complete, number)
+        number += complete.count(b"\n")
+    if rest:
+        yield _Line(number, rest, ended=False)
+
+
+def _marked_lines(block: bytes, number: int) -> Iterator[_Line]:
+    """The lines of a block of whole lines that hold one of `_MARKS`; `number` is that of its first."""
+    done = 0
+    following = [block.find(mark) for mark in _MARKS]
+    while True:
+        for i, mark in enumerate(_MARKS):
+            if 0 <= following[i] < done:
+                following[i] = block.find(mark, done)
+        hit = min((at for at in following if at >= 0), default=-1)
+        if hit < 0:
+            return
+        start = block.rfind(b"\n", done, hit) + 1 or done
+        number += block.count(b"\n", done, start)
+        end = block.index(b"\n", hit)
+        yield _Line(number, block[start:end], ended=True)
+        number += 1
+        done = end + 1
+
+
+# --- lines -> events -------------------------------------------------------------------------------------------------
+
+_SEVEN = r"(?:-?\d+\.\d{7}(?!\d)|nan|-?inf)"
+_FLOAT = r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
+_VALUE = rf"(?:np\.float(?:64|32)\()?({_FLOAT}|None)\)?"
+_INT = r"(\d{1,18})"
+_END = r"(?=\s|$)"
+_PATH = r"(\S+|\S.*[/\\]checkpoint(?:_step_\d+)?(?:\.pt)?)\s*$"  # blanks only in the usual names: no cut line looks so
+
+# Looked for anywhere in a line: a cut line has the next run's text right behind it.
+_START = re.compile(
+    r"Epoch: (?=\d)|Saved step checkpoint: |Loading checkpoint: |Resumed at epoch |Restored EarlyStopping: "
+    r"|Will skip first |EarlyStopping counter: |Validation loss decreased \(|Updating learning rate to "
+    r"|Early stopping(?=\s*$)|Checkpoints saved at: |Namespace\(|(?<![A-Za-z0-9_.])(?:iters: (?=\d)|lr = (?=\d))"
+)
+
+
+def _make(kind: Callable[..., Event], *convert: Callable[[str], Any]) -> Callable[[int, re.Match[str]], Event]:
+    def make(line: int, match: re.Match[str]) -> Event:
+        groups = match.groups()
+        return kind(line, *(c(g) if g is not None else None for c, g in zip(convert, groups, strict=True)))
+
+    return make
+
+
+def _optional_float(text: str) -> float | None:
+    return None if text == "None" else float(text)
+
+
+_FORMS: tuple[tuple[re.Pattern[str], Callable[[int, re.Match[str]], Event], bool], ...] = tuple(
+    (re.compile(pattern), make, open_ended)
+    for pattern, make, open_ended in (
+        (
+            rf"Epoch: {_INT} \| Train Loss: ({_SEVEN})(?: \| Aux Loss: {_SEVEN})? (?:\| )?Vali Loss: ({_SEVEN})"
+            rf"(?: (?:\| )?Test Loss: ({_SEVEN})(?: (?:\| )?MAE Loss: ({_SEVEN}))?)?",
+            _make(EpochResult, int, float, float, float, float),
+            False,
+        ),
+        (rf"Epoch: {_INT} cost time: ", _make(EpochCost, int), False),
+        (rf"iters: {_INT}, epoch: {_INT} \| loss: ({_SEVEN})", _make(Iterations, int, int, float), False),
+        (
+            rf"Saved step checkpoint: (.*?checkpoint_step_{_INT})(?:[/\\](?:checkpoint\.pt)?)?{_END}",
+            _make(StepSaved, str.strip, int),
+            True,
+        ),
+        (rf"Loading checkpoint: {_PATH}", _make(Loading, str), True),
+        (rf"Resumed at epoch {_INT}, global_step {_INT}{_END}", _make(Resumed, int, int), True),
+        (
+            rf"Restored EarlyStopping: best_score={_VALUE}, val_loss_min={_VALUE}, counter=(-?\d{{1,18}}){_END}",
+            _make(Restored, _optional_float, _optional_float, int),
+            True,
+        ),
+        (rf"Will skip first {_INT} batches in epoch {_INT} to resume", _make(WillSkip, int, int), False),
+        (rf"EarlyStopping counter: {_INT} out of {_INT}{_END}", _make(Counter, int, int), True),
+        (rf"Validation loss decreased \(({_FLOAT}) --> ({_FLOAT})\)", _make(Decreased, float, float), False),
+        (r"lr = (\d+\.\d{10})(?!\d)", _make(LearningRate, float), False),
+        (rf"Updating learning rate to ({_FLOAT}){_END}", _make(Updating, float), True),
+        (r"Early stopping\s*$", _make(Stopped), True),
+        (rf"Checkpoints saved at: {_PATH}", _make(Finished, str), True),
+    )
+)
+"""Text, event, and whether cutting the text could leave another valid one."""
+
+
+def _parse_line(line: _Line) -> Iterator[Event]:
+    raw = _ANSI.sub(b"", line.raw).rstrip(b"\r") if b"\x1b" in line.raw else line.raw.rstrip(b"\r")
+    bars = list(_NOISE.finditer(raw))
+    # Text that a bar interrupts is joined again; text that ends at a bar may have been cut there by a kill.
+    whole = line.ended and not (bars and bars[-1].end() == len(raw))
+    text = _NOISE.sub(b"", raw).replace(b"\r", b"").decode("utf-8", "replace")
+    starts = [match.start() for match in _START.finditer(text)]
+    for start, end in pairwise([*starts, len(text)]):
+        event = _parse_text(line.number, text[start:end], whole and end == len(text))
+        if event is not None:
+            yield event
+    if whole and (values := _arguments(text)):
+        yield Arguments(line.number, values)
+    if bars and bars[-1].end() == len(raw) and line.ended and (count := _BAR_COUNT.match(bars[-1][0])):
+        yield Bar(line.number, int(count[1]))
+
+
+def _parse_text(number: int, text: str, whole: bool) -> Event | None:
+    """The event that begins at the text's first character. `whole`: the text's end is the end of a printed line."""
+    for pattern, make, open_ended in _FORMS:
+        match = pattern.match(text)
+        if match and (whole or not open_ended or text[match.end() :].strip()):
+            return make(number, match)
+    return None
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+_NAMESPACE = re.compile(r"Namespace\((.*)\)")
+_NAMESPACE_ITEM = re.compile(rf"(?<!\w)({'|'.join(ARGUMENTS)})='?([^',)\s]+)'?(?=[,)]|$)")
+_OPTION = re.compile(rf"--({'|'.join(ARGUMENTS)})[ =]'?\"?([^\s'\"]+)")
+
+
+def _arguments(text: str) -> dict[str, str]:
+    """Arguments of a `Namespace(...)` or of a command that runs a script; unexpanded shell variables are no values."""
+    namespace = _NAMESPACE.search(text)
+    if namespace:
+        found = _NAMESPACE_ITEM.findall(namespace[1])
+    elif ".py " in text and "usage:" not in text:
+        found = _OPTION.findall(text[text.index(".py ") :])
+    else:
+        return {}
+    return {name: value for name, value in found if "$" not in value and value.strip("[]").upper() != name.upper()}
