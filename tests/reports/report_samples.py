@@ -69,11 +69,11 @@ def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
     """A step checkpoint of the example run; `changes` go to whichever object has a field of that name."""
     fields: dict[str, dict[str, object]] = {"checkpoint": {}, "state": {}, "member": {}, "resume": {}, "report": {}}
     owners = {
+        "report": FileReport,
         "checkpoint": Checkpoint,
         "state": TrainingState,
         "member": Member,
         "resume": ResumePoint,
-        "report": FileReport,
     }
     for name, value in changes.items():
         owner = next(key for key, cls in owners.items() if name in cls.__dataclass_fields__)

@@ -1,0 +1,178 @@
+"""The terminal report: facts, table, findings by cause with their cure, what was not checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from unicodedata import east_asian_width
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
+
+from ckpt_doctor.reports.table import table
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, Finding, NotChecked, Report
+
+ANSI = re.compile(r"\x1b\[\d*m")
+
+
+def columns(line: str) -> int:
+    return sum(2 if east_asian_width(c) in "WF" else 1 for c in line)
+
+
+def flat(printed: str) -> str:
+    """Text without its line breaks."""
+    return " ".join(printed.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 97, 200])
+def test_every_line_fits_the_width(width: int) -> None:
+    assert max(map(columns, table(example(), width=width).splitlines())) <= width
+
+
+def test_colour_changes_no_character() -> None:
+    assert table(example()) == ANSI.sub("", table(example(), color=True))
+    assert table(example()) != table(example(), color=True)
+
+
+def test_the_same_finding_of_several_files_is_told_once() -> None:
+    printed = table(example())
+    assert printed.count("E601") == 1
+    assert "E601 missing-best-score (3 files): EarlyStopping would start blind" in flat(printed)
+
+
+def test_a_finding_of_some_files_names_them() -> None:
+    assert "R506 rate-jump (checkpoint_step_17000, checkpoint_step_18000):" in flat(table(example()))
+
+
+def test_the_only_file_of_a_run_is_not_named_again() -> None:
+    assert "E601 missing-best-score: EarlyStopping" in flat(table(report(file(RUN / "checkpoint", NO_BEST_SCORE))))
+
+
+def test_each_cure_stands_on_its_own_line() -> None:
+    lines = [line.strip() for line in table(example()).splitlines()]
+    assert "cure: ckpt-doctor migrate --add-best-score" in lines
+    assert "cure: add --learning_rate 4e-06 to the resume command" in lines
+
+
+def test_a_migration_is_told_the_path_that_the_scan_was_given() -> None:
+    elsewhere = replace(example(), paths=(Path("/my drive/checkpoints"),))
+    assert "cure: ckpt-doctor migrate --add-best-score '/my drive/checkpoints'" in table(elsewhere)
+
+
+def test_errors_come_before_warnings_and_these_before_info() -> None:
+    findings = [
+        Finding(code, "n", severity, "m") for code, severity in [("A1", "info"), ("B1", "warning"), ("C1", "error")]
+    ]
+    printed = table(report(file(RUN / "checkpoint", *findings)))
+    assert re.findall(r"^  ([ABC]1) ", printed, re.M) == ["C1", "B1", "A1"]
+
+
+def test_findings_that_differ_in_numbers_share_a_paragraph_that_gives_the_numbers_of_each_file() -> None:
+    files = [
+        file(
+            RUN / f"checkpoint_step_{n}/checkpoint.pt",
+            Finding("R501", "scheduler-behind", "warning", f"it is at {n - 1}, not {n}.", found=n - 1, expected=n),
+        )
+        for n in (80, 100)
+    ]
+    printed = table(report(*files))
+    assert printed.count("R501") == 1
+    assert "checkpoint_step_80: found 79, expected 80" in printed
+    assert "checkpoint_step_100: found 99, expected 100" in printed
+
+
+def test_findings_with_different_causes_are_told_apart() -> None:
+    other = replace(NO_BEST_SCORE, message="no log and no sibling knows the value.")
+    assert table(report(file(RUN / "a", NO_BEST_SCORE), file(RUN / "b", other))).count("E601") == 2
+
+
+def test_facts_are_printed_with_their_sources() -> None:
+    printed = flat(table(example()))
+    assert "lradj type1 (scheduler never stepped)" in printed
+    assert "8,640 steps per epoch (checkpoint: 17,280 steps at epoch 2)" in printed
+
+
+def test_an_open_schedule_mode_is_said_to_be_open() -> None:
+    facts = Facts(lradj_candidates=("TST", "type1"))
+    assert "lradj not settled (TST or type1)" in table(report(file(RUN / "checkpoint"), facts=facts))
+
+
+def test_a_fact_given_on_the_command_line_names_the_option() -> None:
+    facts = Facts(patience=Evidence(10, "--patience", given=True))
+    assert "patience 10 (--patience)" in table(report(file(RUN / "checkpoint"), facts=facts))
+
+
+def test_what_only_a_deep_scan_reads_is_named_in_the_last_line() -> None:
+    assert "Not checked: stored checksums and NaN (--deep)." in flat(table(example()))
+
+
+def test_after_a_deep_scan_nothing_is_said_to_be_unchecked() -> None:
+    assert "Not checked" not in table(report(file(RUN / "checkpoint", not_checked=())))
+
+
+def test_a_question_that_stays_open_comes_with_what_would_settle_it() -> None:
+    open_point = NotChecked("the schedule", "TST and type1 both fit", "--lradj")
+    printed = table(report(file(RUN / "checkpoint", not_checked=(DEEP, open_point))))
+    assert "not checked: the schedule: TST and type1 both fit. To settle it: --lradj" in flat(printed)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["ok"], "1 checkpoint: 1 ok, 0 repairable, 0 broken."),
+        (["repairable", "broken", "broken"], "3 checkpoints: 1 repairable, 2 broken."),
+    ],
+)
+def test_the_last_line_counts_verdicts(verdicts: list[str], expected: str) -> None:
+    files = [file(RUN / f"c{i}", verdict=verdict) for i, verdict in enumerate(verdicts)]
+    assert expected in flat(table(report(*files)))
+
+
+def test_the_last_line_tells_time_and_bytes_read() -> None:
+    assert "0.09 s, 210 KB read of 9.3 GiB." in flat(table(example()))
+
+
+def test_a_scan_that_finds_nothing_says_where_it_looked_and_for_what() -> None:
+    printed = table(Report((), 0.01, (Path("empty/folder"),)))
+    assert printed.startswith("No checkpoints in empty/folder: ")
+
+
+def test_best_scores_are_missing_or_not_there_yet_or_shown() -> None:
+    before_any = file(RUN / "checkpoint_step_10/checkpoint.pt", early_stopping=Evidence(EarlyStoppingState(), "log"))
+    known = file(RUN / "checkpoint_step_20/checkpoint.pt", best_score=-0.2919713)
+    missing = file(RUN / "checkpoint_step_30/checkpoint.pt", NO_BEST_SCORE)
+    printed = table(report(before_any, known, missing))
+    assert "none yet" in printed
+    assert "-0.2919713" in printed
+    assert "missing " in printed
+
+
+def test_no_control_character_of_a_name_reaches_the_terminal() -> None:
+    printed = table(hostile())
+    assert not re.search(r"[^\n -\x7e]", printed)
+    assert HOSTILE not in printed
+    assert r"\x1b[2J" in printed
+
+
+NAMES = st.text(alphabet="abc_长期预测检查", min_size=1, max_size=20)
+
+
+@given(st.lists(NAMES, min_size=2, max_size=4, unique=True))
+def test_columns_stay_aligned_whatever_the_script_of_the_names(names: list[str]) -> None:
+    """The verdicts, in the last column, start at one display column in every row."""
+    printed = table(report(*[file(RUN / name, role="best") for name in names]))
+    rows = [line for line in printed.splitlines() if line.endswith(("  ok", "  verdict"))]
+    assert len(names) + 1 == len(rows)
+    assert len({columns(row[: row.rindex("  ") + 2]) for row in rows}) == 1
+
+
+def test_files_of_no_known_trainer_get_columns_that_fit_them() -> None:
+    foreign = file("models/a.safetensors", container="safetensors", layout="state-dict", role=None, not_checked=())
+    foreign_report = report(foreign, path=Path("models"), facts=Facts())
+    run = replace(foreign_report.runs[0], run=replace(foreign_report.runs[0].run, trainer=""))
+    printed = table(replace(foreign_report, runs=(run,)))
+    assert "safetensors" in printed
+    assert "best score" not in printed
