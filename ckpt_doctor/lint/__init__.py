@@ -1,0 +1,10 @@
+"""Training scripts that endanger their own checkpoints: found by reading the code, never by running it."""
+
+from __future__ import annotations
+
+from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
+from ckpt_doctor.lint.rule import ScriptRule
+from ckpt_doctor.lint.rules import SCRIPT_RULES
+from ckpt_doctor.lint.run import lint
+
+__all__ = ["SCRIPT_RULES", "ScriptFinding", "ScriptReport", "ScriptRule", "lint"]

@@ -1,0 +1,156 @@
+"""X903 best-score-not-saved: early stopping that a resume forgets."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from ckpt_doctor.lint.effects import loads, saves
+from ckpt_doctor.lint.program import Program, Site
+from ckpt_doctor.lint.rule import Hit
+from ckpt_doctor.lint.state import Content, EarlyStopping, Reads, contents, early_stopping, reads
+from ckpt_doctor.types import NotChecked, Severity
+
+_EFFECT = {
+    "best_score": "the first epoch after a resume always counts as the best and overwrites a better model",
+    "counter": "patience starts anew with every resume",
+    "val_loss_min": "the log shows a wrong previous best",
+    "rng_state": "the data order after a resume differs",
+}
+
+
+def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
+    """EarlyStopping state is missing from what the script saves or restores.
+
+    ## What it does
+    In a script that stops early on its own account (a class with a best score and a counter, an `EarlyStopping` that is
+    imported, or plain variables compared with a patience), looks at every dict with an optimizer that is saved: does it
+    hold `best_score`, `val_loss_min`, `counter` (or the class's own names for them) and `rng_state`? Where the script
+    loads an optimizer, does it read them back? Dicts are followed through variables, helpers, methods and other modules
+    of the repository. Bare state_dicts are not looked at, nobody resumes from them; nor are frameworks that save their
+    callbacks themselves.
+
+    ## Why it matters
+    Severity warning: the resume works, but EarlyStopping starts blind. Its first epoch is saved as the best, however
+    bad, over the best model; and patience is counted from zero. Severity info where only values are missing that no
+    decision uses (`val_loss_min` is printed, `rng_state` makes the difference between equal and bit-identical).
+
+    ## Example
+    ```python
+    torch.save({"model": m, "optimizer": o, "scheduler": s, "epoch": epoch, "global_step": step}, path)
+    ```
+
+    ## How to cure
+    ```python
+    state["best_score"] = early_stopping.best_score          # when saving; likewise val_loss_min, counter
+    early_stopping.best_score = ckpt.get("best_score")       # when resuming
+    ```
+    `ckpt-doctor migrate --add-best-score` repairs the files that were saved without.
+
+    ## Source
+    The trainer's EarlyStopping: `if best_score is None: best_score = score; save`. Its first patch saves `model`,
+    `optimizer`, `scheduler`, `epoch`, `global_step` and nothing else.
+    """
+    stopping = early_stopping(program)
+    if stopping is None:
+        return
+    read = reads(program)
+    saved: list[Content] = []
+    for save in saves(program):
+        found = [c for c in contents(program, save) if c.holds_optimizer or c.is_open]
+        saved += found
+        for content in found:
+            if content.is_open and not _is_complete(stopping, content):
+                place = f"{content.site.module.path}:{getattr(content.site.node, 'lineno', 0)}"
+                yield NotChecked(
+                    f"X903 at {place}",
+                    "the saved dict is put together where reading the code cannot follow",
+                    "write its keys as literals",
+                )
+    seen: set[ast.AST] = set()
+    for content in saved:
+        if content.site.node not in seen and not content.is_open and content.holds_optimizer:
+            seen.add(content.site.node)
+            yield from _missing_in_save(stopping, content, read)
+    if read.restores_optimizer:
+        yield from _missing_in_restore(program, stopping, saved, read)
+
+
+def _is_complete(stopping: EarlyStopping, content: Content) -> bool:
+    return content.holds_early_stopping or all(content.mentions(name) for name in stopping.fields)
+
+
+def _missing_in_save(stopping: EarlyStopping, content: Content, read: Reads) -> Iterator[Hit]:
+    missing = [] if content.holds_early_stopping else [n for n in stopping.fields if not content.mentions(n)]
+    decisive = any(stopping.fields[name] for name in missing)
+    if not content.holds_rng and (missing or read.restores_optimizer):
+        missing.append("rng_state")
+    if missing:
+        yield Hit(
+            content.site,
+            f"this checkpoint lacks {_listed(missing)}: {_consequence(missing)}.",
+            "\n".join(f'"{name}": {_value(stopping, content, name)},' for name in missing),
+            severity=_severity(decisive),
+            found=", ".join(content.values),
+            expected=", ".join(missing),
+        )
+
+
+def _missing_in_restore(program: Program, stopping: EarlyStopping, saved: list[Content], read: Reads) -> Iterator[Hit]:
+    """What is saved and not read back. What is not even saved has its finding at the save."""
+    full = [c for c in saved if c.holds_optimizer and _is_complete(stopping, c)]
+    if not full:
+        return
+    content = full[0]
+    missing: list[str] = []
+    if not read.whole_early_stopping:
+        whole = content.holds_early_stopping
+        missing = [
+            n for n in stopping.fields if not (_group_is_read(read) if whole else content.key_of(n) in read.keys)
+        ]
+    decisive = any(stopping.fields[name] for name in missing)
+    if content.holds_rng and not read.restores_rng:
+        missing.append("rng_state")
+    places = loads(program)
+    if missing and places:
+        prefix = f"{stopping.variable}." if stopping.variable else ""
+        yield Hit(
+            Site(*places[0]),
+            f"the resume does not read {_listed(missing)}, which the checkpoint holds: {_consequence(missing)}.",
+            "\n".join(
+                f'torch.set_rng_state(ckpt["{content.key_of(n)}"])'
+                if n == "rng_state"
+                else f'{prefix}{n} = ckpt.get("{content.key_of(n)}")'
+                for n in missing
+            ),
+            severity=_severity(decisive),
+            expected=", ".join(missing),
+        )
+
+
+def _group_is_read(read: Reads) -> bool:
+    return any("early" in key.lower() and "stop" in key.lower() for key in read.keys)
+
+
+def _value(stopping: EarlyStopping, content: Content, name: str) -> str:
+    if name == "rng_state":
+        return "torch.get_rng_state()"
+    inside = content.site.module.class_of(content.site.node)
+    if stopping.owner is not None and inside is stopping.owner.node:
+        return f"self.{name}"
+    return f"{stopping.variable}.{name}" if stopping.variable else name
+
+
+def _severity(decisive: bool) -> Severity:
+    return "warning" if decisive else "info"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _consequence(missing: list[str]) -> str:
+    for name in missing:
+        if name in _EFFECT:
+            return _EFFECT[name]
+    return _EFFECT["counter"] if len(missing) == 1 and "best" not in missing[0] else _EFFECT["best_score"]

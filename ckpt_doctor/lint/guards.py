@@ -1,0 +1,193 @@
+"""Under which circumstances a piece of code runs: conditions, flags, locks, loops."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import NamedTuple
+
+from ckpt_doctor.lint.module import COMPREHENSIONS, FUNCTIONS, LOOPS, Module, dotted
+from ckpt_doctor.lint.program import Program, Site
+
+_CALLER_DEPTH = 4
+_OPTION_OBJECTS = frozenset(
+    {"args", "arg", "opt", "opts", "options", "cfg", "config", "configs", "conf", "hparams", "params", "flags"}
+)
+# Options that say what to train, not whether to delete.
+_TRAINING_WORDS = frozenset(
+    "train training pretraining rank main process epoch epochs step steps itr iter iters model data task mode device "  # noqa: SIM905
+    "gpu use checkpoint checkpoints ckpt dir path distributed".split()
+)
+CHOICE_WORDS = frozenset(
+    "delete del remove rm clean cleanup clear keep overwrite reset fresh scratch purge wipe force confirm confirmed "  # noqa: SIM905
+    "answer yes resume debug dry dryrun discard preserve restart erase".split()
+)
+_ASKING = frozenset({"input", "confirm", "prompt", "getenv", "environ", "argv", "yesno", "ask"})
+_LOCK_WORDS = frozenset({"lock", "locked", "flock", "filelock", "lockf", "mutex", "portalocker", "lockfile"})
+_EXITS = ("sys.exit", "exit", "quit", "os._exit")
+
+
+class Condition(NamedTuple):
+    """A test that must come out one way for a node to run."""
+
+    test: ast.expr
+    holds: bool
+
+
+def words(name: str) -> set[str]:
+    """The lower-case words of an identifier: `deleteCheckpoints`, `delete_checkpoints` -> {delete, checkpoints}."""
+    return {w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+
+
+def conditions(module: Module, node: ast.AST, within: ast.AST | None = None) -> list[Condition]:
+    """The tests that decide within its function (or within a given loop) whether a node runs, innermost first."""
+    found: list[Condition] = []
+    child = node
+    for parent in module.ancestors(node):
+        if isinstance(parent, (ast.If, ast.IfExp, ast.While)) and child is not parent.test:
+            in_body = child is parent.body if isinstance(parent, ast.IfExp) else child in parent.body
+            found.append(Condition(parent.test, in_body))
+        elif isinstance(parent, ast.BoolOp):
+            before = parent.values[: parent.values.index(child)] if child in parent.values else []
+            found += [Condition(value, isinstance(parent.op, ast.And)) for value in before]
+        elif isinstance(parent, COMPREHENSIONS):
+            found += [Condition(test, True) for generator in parent.generators for test in generator.ifs]
+        elif isinstance(parent, ast.Match):
+            found.append(Condition(parent.subject, True))
+        found += [Condition(test, False) for test in _exits_before(child, parent)]
+        if parent is within or isinstance(parent, (*FUNCTIONS, ast.Lambda)):
+            break
+        child = parent
+    return found
+
+
+def _exits_before(child: ast.AST, parent: ast.AST) -> list[ast.expr]:
+    """Tests of earlier statements in the same block that leave it: `if not args.delete: return`."""
+    for block in (getattr(parent, name, None) for name in ("body", "orelse", "finalbody")):
+        if isinstance(block, list) and child in block:
+            earlier = block[: block.index(child)]
+            return [s.test for s in earlier if isinstance(s, ast.If) and s.body and leaves(s.body[-1])]
+    return []
+
+
+def leaves(statement: ast.stmt) -> bool:
+    """Whether a statement ends its block: return, continue, break, raise, `sys.exit()`."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return dotted(statement.value.func) in _EXITS
+    return isinstance(statement, (ast.Return, ast.Continue, ast.Break, ast.Raise))
+
+
+def is_option(name: str) -> bool:
+    """Whether a dotted name is a setting of the run: `args.epochs`, `self.cfg.path`."""
+    owners = name.split(".")[:-1]
+    return bool(owners) and bool(words(owners[-1]) & _OPTION_OBJECTS)
+
+
+def is_choice(program: Program, module: Module, condition: Condition) -> bool:
+    """Whether a test lets someone decide (a flag, a setting, a question) or makes the code dead.
+
+    Tests for existing files, the main process or the training mode decide nothing of the kind.
+    """
+    constant = _constant(program, module, condition.test)
+    if constant is not None:
+        return constant != condition.holds
+    for node in ast.walk(condition.test):
+        name = dotted(node) if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else ""
+        if not name:
+            continue
+        leaf = name.rsplit(".", 1)[-1]
+        if words(leaf) & CHOICE_WORDS or words(name) & _ASKING:
+            return True
+        if is_option(name) and not words(leaf) & _TRAINING_WORDS:
+            return True
+        if isinstance(node, ast.Name) and (_is_switch(module, node) or _comes_from_a_choice(module, node)):
+            return True
+    return False
+
+
+def _is_switch(module: Module, node: ast.Name) -> bool:
+    """A parameter that is False, True or None unless a caller says otherwise."""
+    return any(
+        b.kind == "param" and isinstance(b.value, ast.Constant) and b.value.value in (False, True, None)
+        for b in module.lookup(node.id, node)
+    )
+
+
+def _comes_from_a_choice(module: Module, node: ast.Name) -> bool:
+    values = [b.value for b in module.lookup(node.id, node) if b.kind == "assign" and b.value is not None]
+    called = (n for value in values for n in ast.walk(value) if isinstance(n, (ast.Call, ast.Subscript)))
+    return any(words(dotted(c.func) if isinstance(c, ast.Call) else dotted(c.value)) & _ASKING for c in called)
+
+
+def _constant(program: Program, module: Module, test: ast.expr) -> bool | None:
+    """The truth of a test that reading alone settles: `False`, `0`, a name assigned once to a constant."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        inner = _constant(program, module, test.operand)
+        return None if inner is None else not inner
+    if isinstance(test, ast.Constant):
+        return bool(test.value)
+    if isinstance(test, ast.Name):
+        values = program.values_of(module, test)
+        if len(values) == 1 and values[0].kind == "assign" and isinstance(values[0].value, ast.Constant):
+            return bool(values[0].value.value)
+    return None
+
+
+def is_guarded(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
+    """Whether a choice stands before a node, in its function or in all the calls of that function."""
+    module, node = site
+    if any(is_choice(program, module, condition) for condition in conditions(module, node)):
+        return True
+    function = module.function(node)
+    callers = program.callers(function) if function is not None and depth > 0 else []
+    return bool(callers) and all(is_guarded(program, Site(c.module, c.node), depth - 1) for c in callers)
+
+
+def is_locked(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
+    """Whether a lock is held at a node: `with lock:`, an earlier `acquire`, a decorator, or all callers hold one."""
+    module, node = site
+    for parent in module.ancestors(node):
+        if isinstance(parent, (ast.With, ast.AsyncWith)) and any(_names_a_lock(i.context_expr) for i in parent.items):
+            return True
+        if isinstance(parent, FUNCTIONS):
+            if any(_names_a_lock(d) for d in parent.decorator_list):
+                return True
+            break
+    function = module.function(node)
+    for inner in ast.walk(function or module.tree):
+        if isinstance(inner, ast.Call) and inner.lineno < getattr(node, "lineno", 0) and _names_a_lock(inner.func):
+            return True
+    callers = program.callers(function) if function is not None and depth > 0 else []
+    return bool(callers) and all(is_locked(program, Site(c.module, c.node), depth - 1) for c in callers)
+
+
+def _names_a_lock(expression: ast.expr) -> bool:
+    names = (
+        n.id if isinstance(n, ast.Name) else n.attr
+        for n in ast.walk(expression)
+        if isinstance(n, (ast.Name, ast.Attribute))
+    )
+    return any(words(name) & _LOCK_WORDS for name in names)
+
+
+def innermost_loop(module: Module, node: ast.AST) -> ast.AST | None:
+    """The `for` or `while` statement around a node in the same function."""
+    for parent in module.ancestors(node):
+        if isinstance(parent, LOOPS):
+            return parent
+        if isinstance(parent, FUNCTIONS):
+            return None
+    return None
+
+
+def loop_of(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> Site | None:
+    """The innermost loop that a node runs in, looked for in its function, then around the calls of that function."""
+    module, node = site
+    loop = innermost_loop(module, node)
+    if loop is not None:
+        return Site(module, loop)
+    function = module.function(node)
+    if function is None or depth <= 0:
+        return None
+    loops = (loop_of(program, Site(call.module, call.node), depth - 1) for call in program.callers(function))
+    return next((found for found in loops if found is not None), None)

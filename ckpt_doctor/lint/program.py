@@ -1,0 +1,229 @@
+"""A script and the parts of other modules of its repository that it uses, with its call graph."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from ckpt_doctor.lint.module import Binding, Definition, External, Function, Module, dotted, method
+
+if TYPE_CHECKING:
+    from ckpt_doctor.lint.values import Items, Reading
+
+# A repository larger than this is followed only so far; nothing in a training script needs more.
+_MAX_UNITS = 3000
+_CALL_DEPTH = 6
+
+
+class Site(NamedTuple):
+    """A node in its module."""
+
+    module: Module
+    node: ast.AST
+
+
+class Call(NamedTuple):
+    """A call in its module."""
+
+    module: Module
+    node: ast.Call
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The function of the repository that a call runs."""
+
+    module: Module
+    function: Function
+    bound: bool
+    """Whether the first parameter is the instance, which the call does not write."""
+
+
+class Program:
+    """What runs, as far as reading shows, when a script is started or imported."""
+
+    def __init__(self, main: Module) -> None:
+        self.main = main
+        self.readings: dict[ast.expr, list[Reading]] = {}
+        """What `values.readings` has found so far."""
+        self.items: dict[ast.expr, Items] = {}
+        """What `values.items` has found so far."""
+
+    @cached_property
+    def units(self) -> list[Site]:
+        """The script as a whole, then each function and class of other modules that it refers to, transitively."""
+        units = [Site(self.main, self.main.tree)]
+        seen: set[ast.AST] = {self.main.tree}
+        for unit in units:
+            for definition in unit.module.references(unit.node):
+                inside = definition.module is self.main or definition.node in seen
+                if not inside and len(units) < _MAX_UNITS:
+                    seen.add(definition.node)
+                    units.append(Site(definition.module, definition.node))
+        return units
+
+    @cached_property
+    def modules(self) -> list[Module]:
+        """The modules that have a unit in the program, the script first."""
+        return list(dict.fromkeys(unit.module for unit in self.units))
+
+    @cached_property
+    def nodes(self) -> list[Site]:
+        """Every node of every unit once."""
+        found: dict[ast.AST, Module] = {}
+        for unit in self.units:
+            found.update((node, unit.module) for node in ast.walk(unit.node))
+        return [Site(module, node) for node, module in found.items()]
+
+    @cached_property
+    def calls(self) -> list[Call]:
+        """Every call of every unit."""
+        return [Call(module, node) for module, node in self.nodes if isinstance(node, ast.Call)]
+
+    @cached_property
+    def classes(self) -> list[Definition]:
+        """Every class of every unit."""
+        return [Definition(module, node) for module, node in self.nodes if isinstance(node, ast.ClassDef)]
+
+    def name_of(self, call: Call) -> str:
+        """The full dotted name of what is called (`shutil.rmtree`), aliases and imports resolved; else as written."""
+        symbol = call.module.resolve(call.node.func)
+        return symbol.name if isinstance(symbol, External) else dotted(call.node.func)
+
+    def target(self, call: Call) -> Target | None:
+        """The function that a call runs, where it is one of the repository."""
+        cache = self._targets
+        if call.node not in cache:
+            cache[call.node] = self._find_target(call.module, call.node.func)
+        return cache[call.node]
+
+    @cached_property
+    def _targets(self) -> dict[ast.Call, Target | None]:
+        return {}
+
+    def _find_target(self, module: Module, func: ast.expr) -> Target | None:
+        symbol = module.resolve(func)
+        if isinstance(symbol, Definition):
+            if isinstance(symbol.node, ast.ClassDef):
+                found = method(symbol, "__init__")
+                return _bound(found)
+            # `Class.method(instance)` passes the instance in writing; `module.function()` has none.
+            return Target(symbol.module, symbol.node, bound=False)
+        if isinstance(func, ast.Attribute):
+            owner = self.class_of_value(module, func.value)
+            if owner is not None and (found := method(owner, func.attr)):
+                return _bound(found)
+        owner = self.class_of_value(module, func)
+        return _bound(method(owner, "__call__")) if owner is not None else None
+
+    def class_of_value(self, module: Module, value: ast.expr, depth: int = 4) -> Definition | None:
+        """The class of the repository that a variable or attribute holds an instance of."""
+        name = dotted(value)
+        if not name or depth <= 0:
+            return None
+        if name == "self":
+            owner = module.class_of(value)
+            return Definition(module, owner) if owner is not None else None
+        for binding in self.values_of(module, value):
+            if isinstance(binding.value, ast.Call):
+                symbol = module.resolve(binding.value.func)
+                if isinstance(symbol, Definition) and isinstance(symbol.node, ast.ClassDef):
+                    return symbol
+            elif binding.kind == "assign" and isinstance(binding.value, (ast.Name, ast.Attribute)):
+                found = self.class_of_value(module, binding.value, depth - 1)
+                if found:
+                    return found
+            elif binding.kind != "param":
+                return None
+        # A parameter named as its class: `early_stopping` is an `EarlyStopping`.
+        plain = re.sub(r"[^a-z]", "", name.rsplit(".", 1)[-1].lower())
+        return next((c for c in self.classes if c.node.name.lower().lstrip("_") == plain), None)
+
+    def values_of(self, module: Module, expression: ast.expr) -> list[Binding]:
+        """The bindings of a variable or of a dotted name such as `self.path`."""
+        if isinstance(expression, ast.Name):
+            return module.lookup(expression.id, expression)
+        name = dotted(expression)
+        found = module.attributes.get(name, []) if name else []
+        owner = module.class_of(expression) if name.startswith("self.") else None
+        if owner is not None:
+            found = [b for b in found if module.class_of(b.node) is owner] or module.bindings(owner).get(name[5:], [])
+        return found
+
+    @cached_property
+    def _callers(self) -> dict[ast.AST, list[Call]]:
+        callers: dict[ast.AST, list[Call]] = {}
+        for call in self.calls:
+            target = self.target(call)
+            if target is not None:
+                callers.setdefault(target.function, []).append(call)
+        return callers
+
+    def callers(self, function: ast.AST) -> list[Call]:
+        """The calls of a function within the program."""
+        return self._callers.get(function, [])
+
+    def arguments(self, function: Function, parameter: str) -> list[tuple[Call, ast.expr]]:
+        """What each call of a function passes for a parameter, where it can be told; its default is not among them."""
+        found: list[tuple[Call, ast.expr]] = []
+        for call in self.callers(function):
+            target = self.target(call)
+            if target is None:
+                continue
+            value = argument(call.node, function, parameter, bound=target.bound)
+            if value is not None:
+                found.append((call, value))
+        return found
+
+    def reachable(self, call: Call, depth: int = _CALL_DEPTH) -> Iterator[Call]:
+        """The calls that a call leads to, itself first."""
+        seen: set[ast.AST] = set()
+        stack = [(call, depth)]
+        while stack:
+            current, left = stack.pop()
+            yield current
+            target = self.target(current)
+            if target is None or target.function in seen or left <= 0:
+                continue
+            seen.add(target.function)
+            stack += [(Call(target.module, n), left - 1) for n in ast.walk(target.function) if isinstance(n, ast.Call)]
+
+    @cached_property
+    def option_defaults(self) -> dict[str, ast.expr]:
+        """argparse and click options: destination -> its default expression."""
+        found: dict[str, ast.expr] = {}
+        for call in self.calls:
+            func = call.node.func
+            if not (isinstance(func, ast.Attribute) and func.attr in ("add_argument", "option")):
+                continue
+            flags = [a.value for a in call.node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            options = {k.arg: k.value for k in call.node.keywords}
+            dest = options.get("dest")
+            name = dest.value if isinstance(dest, ast.Constant) else next((f for f in flags if f.startswith("--")), "")
+            if isinstance(name, str) and name and "default" in options:
+                found[name.lstrip("-").replace("-", "_")] = options["default"]
+        return found
+
+
+def _bound(found: Definition | None) -> Target | None:
+    if found is None or isinstance(found.node, ast.ClassDef):
+        return None
+    static = any(dotted(d) == "staticmethod" for d in found.node.decorator_list)
+    return Target(found.module, found.node, bound=not static)
+
+
+def argument(call: ast.Call, function: Function, parameter: str, *, bound: bool) -> ast.expr | None:
+    """The expression that a call passes for a parameter; None where it passes none or unpacks."""
+    for keyword in call.keywords:
+        if keyword.arg == parameter:
+            return keyword.value
+    names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)][1 if bound else 0 :]
+    if parameter in names and (position := names.index(parameter)) < len(call.args):
+        before = call.args[: position + 1]
+        if not any(isinstance(a, ast.Starred) for a in before):
+            return before[-1]
+    return None

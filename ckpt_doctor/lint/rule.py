@@ -1,0 +1,44 @@
+"""What a script rule is, and what it yields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ckpt_doctor.lint.program import Program, Site
+from ckpt_doctor.types import NotChecked, Severity
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """One place that a rule objects to; the rule's identity is stamped on it afterwards."""
+
+    site: Site
+    message: str
+    """What the code does and what follows for a resume, in a sentence."""
+    suggestion: str
+    """Short replacement code."""
+    severity: Severity | None = None
+    """Where it differs from the rule's own."""
+    found: object = None
+    expected: object = None
+
+
+Check: TypeAlias = Callable[[Program], Iterable["Hit | NotChecked"]]
+
+
+@dataclass(frozen=True)
+class ScriptRule:
+    """A rule for training scripts. The docstring of `check` is its manual."""
+
+    code: str
+    name: str
+    severity: Severity
+    check: Check
+
+    @property
+    def manual(self) -> str:
+        """What `ckpt-doctor rule CODE` prints."""
+        return inspect.getdoc(self.check) or ""

@@ -1,0 +1,122 @@
+"""Lint scripts: read, apply every rule, place the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.lint.module import Library
+from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
+from ckpt_doctor.lint.rule import Hit, ScriptRule
+from ckpt_doctor.lint.rules import SCRIPT_RULES
+from ckpt_doctor.lint.source import NotPython, find_scripts
+from ckpt_doctor.types import Finding, NotChecked
+
+# Syntax trees take a hundred times their text; those of a large repository would fill the memory.
+_KEPT_MODULES = 300
+
+
+def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> list[ScriptReport]:
+    """Look in training scripts for code that endangers checkpoints. Nothing is executed or imported.
+
+    A PATH is a script, a notebook, or a folder of which every `*.py` and `*.ipynb` is linted. Modules of the same
+    repository that a script uses are read too; what is wrong there is reported in that file's report if it is linted
+    itself, otherwise in the script's. One report per linted file, in the order found. Raises `UsageError` for a PATH
+    that does not exist; a file that is no readable Python is a `NotChecked` in its report.
+    """
+    scripts = list(find_scripts(paths))
+    relative = not any(path.is_absolute() for path in paths)
+    library = Library({path.absolute(): path for path in scripts}, relative)
+    reports: list[ScriptReport] = []
+    for path in scripts:
+        reports.append(_lint_one(path, library, rules))
+        if len(library.modules) > _KEPT_MODULES:
+            library.modules.clear()
+    return _each_once(reports)
+
+
+def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> ScriptReport:
+    module = library.open(path)
+    if isinstance(module, NotPython):
+        return ScriptReport(path, (), (NotChecked(str(path), f"{path.name} was not linted: {module}", "fix the file"),))
+    program = Program(module)
+    findings: list[ScriptFinding] = []
+    suppressed: list[ScriptFinding] = []
+    not_checked = list(module.source.not_checked)
+    try:
+        for rule in rules:
+            for result in rule.check(program):
+                if isinstance(result, NotChecked):
+                    not_checked.append(result)
+                else:
+                    group = suppressed if _is_ignored(rule, result) else findings
+                    group.append(_finding(rule, result))
+    except RecursionError:
+        # Expressions of thousands of levels, which the parser still takes.
+        not_checked.append(
+            NotChecked(str(path), "its code is nested too deeply to be followed", "split the expression")
+        )
+    return ScriptReport(path, _in_order(findings), tuple(not_checked), _in_order(suppressed))
+
+
+def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:
+    source = hit.site.module.source
+    first = getattr(hit.site.node, "lineno", 1)
+    last = getattr(hit.site.node, "end_lineno", None) or first
+    cell, line = source.locate(first)
+    _, end_line = source.locate(last)
+    # ast counts UTF-8 bytes; people and editors count characters.
+    before = source.text.split("\n")[first - 1].encode("utf-8", "surrogatepass")
+    column = len(before[: getattr(hit.site.node, "col_offset", 0)].decode("utf-8", "replace")) + 1
+    place = f"{source.path}:{line}" if cell is None else f"{source.path}:cell {cell}:{line}"
+    finding = Finding(
+        code=rule.code,
+        name=rule.name,
+        severity=hit.severity or rule.severity,
+        message=hit.message,
+        where=place,
+        found=hit.found,
+        expected=hit.expected,
+        fix="; ".join(part.strip() for part in hit.suggestion.split("\n")),
+    )
+    return ScriptFinding(finding, source.path, line, column, end_line, hit.suggestion, cell)
+
+
+def _is_ignored(rule: ScriptRule, hit: Hit) -> bool:
+    """Whether a comment on one of the lines of the statement (or alone on the line above it) silences the rule."""
+    module, node = hit.site
+    first = getattr(module.statement(node), "lineno", 0)
+    last = getattr(node, "end_lineno", None) or first
+    codes = [codes for line, codes in module.source.ignored.items() if first <= line <= last]
+    return any(not group or group & {rule.code.lower(), rule.name} for group in codes)
+
+
+def _in_order(findings: Iterable[ScriptFinding]) -> tuple[ScriptFinding, ...]:
+    return tuple(sorted(findings, key=lambda f: (str(f.path), f.cell or 0, f.line, f.column, f.finding.code)))
+
+
+def _each_once(reports: list[ScriptReport]) -> list[ScriptReport]:
+    """Scripts that share a helper see the same defect in it; it is reported once, in the helper's own report if any."""
+    homes = {report.path.absolute() for report in reports}
+    seen: set[tuple[str, str, int]] = set()
+    moved: dict[Path, list[ScriptFinding]] = {}
+    kept: list[ScriptReport] = []
+    for report in reports:
+        own: list[ScriptFinding] = []
+        for found in report.findings:
+            key = (found.finding.code, found.finding.where, found.column)
+            if key in seen:
+                continue
+            seen.add(key)
+            home = found.path.absolute()
+            if home != report.path.absolute() and home in homes:
+                moved.setdefault(home, []).append(found)
+            else:
+                own.append(found)
+        kept.append(replace(report, findings=tuple(own)))
+    return [
+        replace(report, findings=_in_order([*report.findings, *moved.get(report.path.absolute(), [])]))
+        for report in kept
+    ]

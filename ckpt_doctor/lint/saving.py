@@ -1,0 +1,268 @@
+"""X904 saved-before-scheduler-step and X905 overwrites-only-copy: when and how a script saves."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from ckpt_doctor.lint.effects import Save, as_save, is_temporary, loads, saves
+from ckpt_doctor.lint.guards import innermost_loop, is_option, loop_of, words
+from ckpt_doctor.lint.module import Module, dotted
+from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.rule import Hit
+from ckpt_doctor.lint.state import contents
+from ckpt_doctor.lint.values import Reading, readings
+
+_SCHEDULER_NAME = re.compile(r"sched|(^|_)lr_?(policy|decay)", re.IGNORECASE)
+_SCHEDULER_CLASS = re.compile(r"(LR|Scheduler|ReduceLROnPlateau|WarmRestarts)$|lr_scheduler\.|get_\w*schedule")
+_VARYING_WORDS = frozenset(
+    "epoch step iter iteration i it idx index time date timestamp now uuid loss acc accuracy score metric".split()  # noqa: SIM905
+)
+_MOVING = ("os.replace", "os.rename", "os.link", "shutil.move", "shutil.copy", "shutil.copy2", "shutil.copyfile")
+
+
+def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
+    """A checkpoint with scheduler state is saved before `scheduler.step()` of the same iteration.
+
+    ## What it does
+    Looks in each training loop for a save whose dict holds the scheduler (directly, through helpers or through an
+    `EarlyStopping` that saves) and that comes after the optimizer's step but before the same loop's `scheduler.step()`.
+    Silent when the scheduler is stepped first, is stepped in another loop, gets the epoch as an argument, or is stepped
+    once more after loading.
+
+    ## Why it matters
+    Severity warning: the optimizer in the file has made the step, the schedule has not. A resumed run begins with the
+    next batch (or epoch), so its schedule lags by one from then on, and by one more after every further resume.
+
+    ## Example
+    ```python
+    optimizer.step()
+    global_step += 1
+    if global_step % args.save_steps == 0:
+        save_step_checkpoint(model, optimizer, scheduler, global_step)
+    scheduler.step()
+    ```
+
+    ## How to cure
+    Step the scheduler before the save. `ckpt-doctor migrate --sync-scheduler` repairs the files saved so far.
+
+    ## Source
+    The trainer's loop saves step checkpoints before the per-batch `scheduler.step()` of `lradj=TST`, and the best
+    checkpoint before the per-epoch one of `lradj=COS`.
+    """
+    seen: set[ast.AST] = set()
+    steps = [call for call in program.calls if _is_scheduler_step(program, call)]
+    if _catches_up(program, steps):
+        return
+    for step in steps:
+        module = step.module
+        loop = innermost_loop(module, step.node)
+        if loop is None or _is_absolute(step.node):
+            continue
+        inside = [Call(module, n) for n in ast.walk(loop) if isinstance(n, ast.Call)]
+        for call in inside:
+            if call.node in seen or call.node is step.node or innermost_loop(module, call.node) is not loop:
+                continue
+            if not _comes_first(module, call.node, step.node) or not _trained_before(program, inside, call):
+                continue
+            if _saves_scheduler(program, call):
+                seen.add(call.node)
+                written = dotted(step.node.func)
+                yield Hit(
+                    Site(*call),
+                    f"the checkpoint is saved before {written}() at line {module.source.locate(step.node.lineno)[1]}: "
+                    "after a resume the schedule lags by one step, and by one more with each further resume.",
+                    f"{ast.unparse(step.node)}  # before the save\n"
+                    f"{ast.unparse(module.statement(call.node)).splitlines()[0]}",
+                )
+
+
+def _is_scheduler_step(program: Program, call: Call) -> bool:
+    func = call.node.func
+    if not (isinstance(func, ast.Attribute) and func.attr == "step"):
+        return False
+    if _SCHEDULER_NAME.search(dotted(func.value).rsplit(".", 1)[-1]):
+        return True
+    made = (b.value for b in program.values_of(call.module, func.value) if isinstance(b.value, ast.Call))
+    return any(_SCHEDULER_CLASS.search(program.name_of(Call(call.module, value))) for value in made)
+
+
+def _is_absolute(call: ast.Call) -> bool:
+    """`scheduler.step(epoch + 1)` sets the schedule to a place instead of moving it on."""
+    names = (n for a in (*call.args, *(k.value for k in call.keywords)) for n in ast.walk(a))
+    return any(words(dotted(n).rsplit(".", 1)[-1]) & {"epoch", "step", "iter", "iters", "i"} for n in names)
+
+
+def _catches_up(program: Program, steps: list[Call]) -> bool:
+    """Whether the scheduler is stepped once after loading, before the loop."""
+    loading = {(c.module, c.module.function(c.node)) for c in loads(program)}
+    outside = [c for c in steps if loop_of(program, Site(*c)) is None]
+    return any((c.module, c.module.function(c.node)) in loading for c in outside)
+
+
+def _comes_first(module: Module, one: ast.AST, other: ast.AST) -> bool:
+    """Whether one node's statement stands before the other's in a block that holds both."""
+    above = {other: other}
+    child = other
+    for parent in module.ancestors(other):
+        above[parent] = child
+        child = parent
+    child = one
+    for parent in module.ancestors(one):
+        if parent in above:
+            blocks = (getattr(parent, name, None) for name in ("body", "orelse", "finalbody"))
+            return any(
+                isinstance(b, list) and child in b and above[parent] in b and b.index(child) < b.index(above[parent])
+                for b in blocks
+            )
+        child = parent
+    return False
+
+
+def _trained_before(program: Program, inside: list[Call], save: Call) -> bool:
+    """Whether the loop has trained when it comes to the save: a save at its very start is in step."""
+    for call in inside:
+        if (call.node.lineno, call.node.col_offset) >= (save.node.lineno, save.node.col_offset):
+            continue
+        name = dotted(call.node.func)
+        leaf = name.rsplit(".", 1)[-1] or getattr(call.node.func, "attr", "")
+        if leaf == "backward" or words(leaf) & {"train", "fit", "training"}:
+            return True
+        if leaf == "step" and not _is_scheduler_step(program, call):
+            return True
+    return False
+
+
+def _saves_scheduler(program: Program, call: Call) -> bool:
+    for inner in program.reachable(call):
+        save = as_save(program, inner)
+        if save is not None and any(content.holds_scheduler for content in contents(program, save)):
+            return True
+    if program.target(call) is not None:
+        return False
+    name = dotted(call.node.func)
+    leaf = name.rsplit(".", 1)[-1]
+    passed = [dotted(a) for a in (*call.node.args, *(k.value for k in call.node.keywords))]
+    if leaf == "save_state":
+        prepared = (
+            c for c in program.calls if dotted(c.node.func).endswith((".prepare", ".register_for_checkpointing"))
+        )
+        return any(_SCHEDULER_NAME.search(dotted(a)) for c in prepared for a in c.node.args)
+    return bool(words(leaf) & {"save"}) and any(_SCHEDULER_NAME.search(p.rsplit(".", 1)[-1]) for p in passed if p)
+
+
+def overwrites_only_copy(program: Program) -> Iterator[Hit]:
+    """A checkpoint is written straight over its previous version.
+
+    ## What it does
+    Looks for `torch.save` that runs again and again with the same path, in a loop or in a function that a loop calls.
+    Silent when the path changes from save to save (an epoch, a step, a time in it), when it is a temporary that is
+    renamed or moved afterwards, when the previous version is copied first, when the target is a buffer, and for a save
+    that runs once at the end.
+
+    ## Why it matters
+    `torch.save` empties the file before it writes the new content. A disconnect, a kill or a full disk in those seconds
+    leaves a truncated archive and no earlier version. Severity warning for a dict with the optimizer, from which the
+    run would have resumed; info for bare weights, which no resume needs but which may be the best model's only copy.
+
+    ## Example
+    ```python
+    for epoch in range(epochs):
+        torch.save({"model": m, "optimizer": o, "epoch": epoch}, os.path.join(path, "checkpoint"))
+    ```
+
+    ## How to cure
+    ```python
+    ckpt_doctor.atomic_save(state, path)
+    # or: torch.save(state, path + ".tmp"); os.replace(path + ".tmp", path)
+    ```
+
+    ## Source
+    `torch.serialization.save` opens the file with `open(name, "wb")` or the zip writer, both of which truncate it; the
+    trainer's EarlyStopping overwrites `checkpoint` at every improvement.
+    """
+    for save in saves(program):
+        if save.atomic or save.target is None:
+            continue
+        kind = _kind(program, save)
+        if kind is None:
+            continue
+        for reading in readings(program, save.call.module, save.target):
+            if _is_endangered(program, save, reading):
+                text = ast.unparse(save.target).split("\n")[0]
+                yield Hit(
+                    Site(*save.call),
+                    f"torch.save writes straight over the previous {'checkpoint' if kind == 'training' else 'weights'} "
+                    f"({reading}): an interruption during the save leaves neither the old file nor the new one.",
+                    f"ckpt_doctor.atomic_save({ast.unparse(save.content).splitlines()[0]}, {text})",
+                    severity=None if kind == "training" else "info",
+                    found=str(reading),
+                )
+                break
+
+
+def _kind(program: Program, save: Save) -> str | None:
+    """`training` for a dict with the optimizer, `weights` for a model, None for anything else."""
+    found = contents(program, save)
+    if any(content.holds_optimizer for content in found):
+        return "training"
+    keys = {word for content in found for key in content.values for word in words(key)}
+    written = {word for node in ast.walk(save.content) for word in words(dotted(node))}
+    return "weights" if (keys | written) & {"model", "state", "weights", "net", "network"} else None
+
+
+def _is_endangered(program: Program, save: Save, reading: Reading) -> bool:
+    if any(hole.temporary or hole.items for hole in reading.holes) or is_temporary(reading) or not reading.parts:
+        return False
+    sites = [Site(*call) for call in (save.call, *reading.via)]
+    if any(_is_moved(program, site, reading) for site in sites):
+        return False
+    # By nature such a class saves again and again, even if its callers are not in sight.
+    owner = save.call.module.class_of(save.call.node)
+    by_nature = owner is not None and "earlystopping" in owner.name.lower()
+    if any(hole.parameter for hole in reading.holes) and not by_nature:
+        return False
+    inner = (innermost_loop(*site) for site in sites)
+    loop = next((Site(site.module, found) for site, found in zip(sites, inner, strict=True) if found), None)
+    loop = loop or loop_of(program, sites[-1]) or loop_of(program, sites[0])
+    if loop is None:
+        return by_nature and not _varies(program, reading, None)
+    return not _varies(program, reading, loop)
+
+
+def _varies(program: Program, reading: Reading, loop: Site | None) -> bool:
+    """Whether the path is another one in each round of the loop."""
+    for hole in reading.holes:
+        if words(hole.name.rsplit(".", 1)[-1]) & _VARYING_WORDS and not is_option(hole.name):
+            return True
+        module, node = hole.site
+        if loop is None or loop.module is not module:
+            continue
+        if any(parent is loop.node for parent in module.ancestors(node)) and not isinstance(
+            node, (ast.Name, ast.Attribute)
+        ):
+            return True
+        if isinstance(node, ast.Name):
+            made = (binding.node for binding in module.lookup(node.id, node))
+            if any(n is loop.node or loop.node in module.ancestors(n) for n in made):
+                return True
+    return False
+
+
+def _is_moved(program: Program, site: Site, reading: Reading) -> bool:
+    """Whether the function moves or copies the file under another name."""
+    module, node = site
+    for inner in ast.walk(module.function(node) or module.tree):
+        if not isinstance(inner, ast.Call):
+            continue
+        func = inner.func
+        arguments = list(inner.args[:2])
+        if isinstance(func, ast.Attribute) and func.attr in ("replace", "rename") and len(arguments) == 1:
+            arguments = [func.value]
+        elif program.name_of(Call(module, inner)) not in _MOVING:
+            continue
+        texts = {str(r) for a in arguments for r in readings(program, module, a)}
+        if str(reading) in texts:
+            return True
+    return False

@@ -1,0 +1,325 @@
+"""What a script keeps for early stopping, what its checkpoints hold, and what it reads back."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ckpt_doctor.lint.effects import Save
+from ckpt_doctor.lint.guards import words
+from ckpt_doctor.lint.module import FUNCTIONS, Definition, External, Module, dotted, walk_scope
+from ckpt_doctor.lint.program import Call, Program, Site
+
+_DEPTH = 10
+_BEST = re.compile(r"^_*(best|min|lowest|highest)(_|$)|_(best|min)$|^_*best[A-Z]")
+_COUNTER = re.compile(
+    r"^_*(counter|wait|waited|patience_counter|es_counter|bad_epochs)$|no_improve|num_bad|not_improved|without_improve|since_(best|improve)"
+)
+_EARLY_STOPPING = re.compile(r"early_?stop", re.IGNORECASE)
+# Frameworks whose early stopping is a callback that they save themselves.
+_FRAMEWORKS = (
+    "lightning",
+    "pytorch_lightning",
+    "transformers",
+    "ignite",
+    "keras",
+    "tensorflow",
+    "fastai",
+    "catalyst",
+    "composer",
+    "mmengine",
+)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """The state by which a script decides to save the best model and to stop."""
+
+    fields: dict[str, bool]
+    """Name -> whether a decision compares it (otherwise it is only shown)."""
+    variable: str
+    """How the script names the object; empty where the state is in plain variables."""
+    owner: Definition | None = None
+
+
+def early_stopping(program: Program) -> EarlyStopping | None:
+    """The script's own early stopping: a class, an import that cannot be followed, or plain variables."""
+    for definition in program.classes:
+        assert isinstance(definition.node, ast.ClassDef)
+        fields = _mutable_fields(definition.node)
+        best = [name for name in fields if _BEST.search(name)]
+        counters = [name for name in fields if _COUNTER.search(name)]
+        if best and counters:
+            kept = {name: fields[name] for name in fields if name in best or name in counters}
+            return EarlyStopping(kept, _variable_of(program, definition), definition)
+    for call in program.calls:
+        symbol = call.module.resolve(call.node.func)
+        name = symbol.name if isinstance(symbol, External) else ""
+        if name.rsplit(".", 1)[-1] == "EarlyStopping" and not name.startswith(_FRAMEWORKS):
+            holder = call.module.parents.get(call.node)
+            target = holder.targets[0] if isinstance(holder, ast.Assign) else None
+            variable = (dotted(target) if target is not None else "") or "early_stopping"
+            return EarlyStopping({"best_score": True, "val_loss_min": False, "counter": True}, variable)
+    return _in_variables(program)
+
+
+def _mutable_fields(owner: ast.ClassDef) -> dict[str, bool]:
+    """Attributes that change after the construction, and whether a comparison reads them."""
+    changed: list[str] = []
+    compared: set[str] = set()
+    for function in owner.body:
+        if not isinstance(function, FUNCTIONS):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and dotted(node.value) == "self":
+                if isinstance(node.ctx, ast.Store) and function.name not in ("__init__", "load_state_dict", "reset"):
+                    changed.append(node.attr)
+            elif isinstance(node, ast.Compare):
+                parts = (inner for side in (node.left, *node.comparators) for inner in ast.walk(side))
+                compared.update(p.attr for p in parts if isinstance(p, ast.Attribute) and dotted(p.value) == "self")
+    return {name: name in compared for name in dict.fromkeys(changed)}
+
+
+def _variable_of(program: Program, definition: Definition) -> str:
+    for module, node in program.nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            symbol = module.resolve(node.value.func)
+            if isinstance(symbol, Definition) and symbol.node is definition.node and dotted(node.targets[0]):
+                return dotted(node.targets[0])
+    return "early_stopping"
+
+
+def _in_variables(program: Program) -> EarlyStopping | None:
+    """`if val_loss < best_loss: ... else: counter += 1; if counter >= patience: break` without a class."""
+    scopes = [site for site in program.nodes if isinstance(site.node, (*FUNCTIONS, ast.Module))]
+    for _, scope in scopes:
+        nodes = list(walk_scope(scope))
+        stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        counted = {n.target.id for n in nodes if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
+        compared = {i.id for n in nodes if isinstance(n, ast.Compare) for i in ast.walk(n) if isinstance(i, ast.Name)}
+        best = sorted(name for name in stored & compared if _BEST.search(name) and len(name) > 3)
+        counters = sorted(name for name in counted & compared if _COUNTER.search(name))
+        if best and counters and any(isinstance(n, ast.Compare) and "patience" in ast.dump(n) for n in nodes):
+            return EarlyStopping(dict.fromkeys([*best, *counters], True), "")
+    return None
+
+
+# --- what is saved ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Content:
+    """The keys of a saved dict."""
+
+    site: Site
+    """Where the dict is written."""
+    values: dict[str, tuple[Module, ast.expr]] = field(default_factory=dict)
+    is_open: bool = False
+    """Whether it may hold keys that reading does not show."""
+
+    def mentions(self, name: str) -> bool:
+        """Whether a key is that name, or a value is the variable or attribute of that name."""
+        return name in self.values or any(
+            name == (part.attr if isinstance(part, ast.Attribute) else part.id)
+            for _, value in self.values.values()
+            for part in ast.walk(value)
+            if isinstance(part, (ast.Attribute, ast.Name))
+        )
+
+    def key_of(self, name: str) -> str:
+        """The key under which a piece of state is saved."""
+        if name in self.values:
+            return name
+        for key, (_, value) in self.values.items():
+            parts = (p.attr if isinstance(p, ast.Attribute) else getattr(p, "id", "") for p in ast.walk(value))
+            if name in parts:
+                return key
+        return name
+
+    @property
+    def holds_optimizer(self) -> bool:
+        """Whether training can be resumed from it: it has the optimizer's state."""
+        return any("optim" in key.lower() for key in self.values) or any(
+            "optim" in dotted(inner.func).lower() and dotted(inner.func).endswith("state_dict")
+            for _, value in self.values.values()
+            for inner in ast.walk(value)
+            if isinstance(inner, ast.Call)
+        )
+
+    @property
+    def holds_scheduler(self) -> bool:
+        """Whether it has the state of a learning-rate schedule."""
+        return any("sched" in key.lower() for key in self.values) or any(
+            "sched" in dotted(value).lower() or (isinstance(value, ast.Call) and "sched" in dotted(value.func).lower())
+            for _, value in self.values.values()
+        )
+
+    @property
+    def holds_early_stopping(self) -> bool:
+        """Whether it has the early stopping object's state as a whole."""
+        for key, (_, value) in self.values.items():
+            if isinstance(value, ast.Dict):
+                continue
+            if _EARLY_STOPPING.search(key) and not isinstance(value, ast.Constant):
+                return True
+            whole = dotted(value.func) if isinstance(value, ast.Call) else dotted(value)
+            if _EARLY_STOPPING.search(whole) and whole.rsplit(".", 1)[-1] in ("state_dict", "__dict__", "get_state"):
+                return True
+            if isinstance(value, ast.Call) and any(_EARLY_STOPPING.search(dotted(a) or "") for a in value.args):
+                return True
+        return False
+
+    @property
+    def holds_rng(self) -> bool:
+        """Whether it has the random generators' state."""
+        return any("rng" in w or "random" in w for key in self.values for w in words(key))
+
+
+def contents(program: Program, save: Save) -> list[Content]:
+    """The dicts that a save may write; empty where it writes something else."""
+    return list(_contents(program, save.call.module, save.content, _DEPTH))
+
+
+def _contents(program: Program, module: Module, node: ast.expr, depth: int) -> Iterator[Content]:
+    if depth <= 0:
+        return
+    if isinstance(node, ast.Dict):
+        yield _of_literal(program, module, node, depth)
+    elif isinstance(node, ast.Call):
+        yield from _of_call(program, module, node, depth)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        for left in _contents(program, module, node.left, depth - 1):
+            for right in list(_contents(program, module, node.right, depth - 1)) or [Content(left.site, is_open=True)]:
+                yield Content(left.site, {**left.values, **right.values}, left.is_open or right.is_open)
+    elif isinstance(node, ast.IfExp):
+        yield from _contents(program, module, node.body, depth - 1)
+        yield from _contents(program, module, node.orelse, depth - 1)
+    elif isinstance(node, (ast.Name, ast.Attribute)):
+        for binding in program.values_of(module, node)[:4]:
+            if binding.kind == "param" and isinstance(binding.node, FUNCTIONS):
+                for call, value in program.arguments(binding.node, dotted(node))[:8]:
+                    yield from _contents(program, call.module, value, depth - 1)
+            elif binding.kind == "assign" and binding.value is not None:
+                for content in _contents(program, module, binding.value, depth - 1):
+                    _add_later_keys(program, module, node, content, depth)
+                    yield content
+
+
+def _of_literal(program: Program, module: Module, node: ast.Dict, depth: int) -> Content:
+    content = Content(Site(module, node))
+    for key, value in zip(node.keys, node.values, strict=True):
+        if key is None:
+            _unpack(program, module, value, content, depth)
+        elif isinstance(key, ast.Constant):
+            content.values[str(key.value)] = (module, value)
+            if isinstance(value, ast.Dict) and depth > 1:
+                inner = _of_literal(program, module, value, depth - 1)
+                content.values = {**inner.values, **content.values}
+                content.is_open = content.is_open or inner.is_open
+        else:
+            content.is_open = True
+    return content
+
+
+def _unpack(program: Program, module: Module, value: ast.expr, content: Content, depth: int) -> None:
+    inner = list(_contents(program, module, value, depth - 1))
+    content.is_open = content.is_open or not inner
+    for part in inner:
+        content.values.update(part.values)
+        content.is_open = content.is_open or part.is_open
+
+
+def _of_call(program: Program, module: Module, node: ast.Call, depth: int) -> Iterator[Content]:
+    if dotted(node.func) in ("dict", "OrderedDict", "collections.OrderedDict"):
+        content = Content(Site(module, node))
+        for argument in node.args:
+            _unpack(program, module, argument, content, depth)
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                _unpack(program, module, keyword.value, content, depth)
+            else:
+                content.values[keyword.arg] = (module, keyword.value)
+        yield content
+        return
+    target = program.target(Call(module, node))
+    for inner in walk_scope(target.function) if target is not None else ():
+        if target is not None and isinstance(inner, ast.Return) and inner.value is not None:
+            yield from _contents(program, target.module, inner.value, depth - 2)
+
+
+def _add_later_keys(program: Program, module: Module, variable: ast.expr, content: Content, depth: int) -> None:
+    """`state["best_score"] = x`, `state.update(...)`, `state |= {...}` after the dict was made."""
+    name = dotted(variable)
+    for inner in ast.walk(module.function(variable) or module.tree):
+        if isinstance(inner, ast.Assign):
+            for target in inner.targets:
+                if isinstance(target, ast.Subscript) and dotted(target.value) == name:
+                    if isinstance(target.slice, ast.Constant):
+                        content.values[str(target.slice.value)] = (module, inner.value)
+                    else:
+                        content.is_open = True
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and dotted(inner.func.value) == name:
+            if inner.func.attr == "setdefault" and len(inner.args) == 2 and isinstance(inner.args[0], ast.Constant):
+                content.values[str(inner.args[0].value)] = (module, inner.args[1])
+            elif inner.func.attr == "update":
+                for argument in inner.args:
+                    _unpack(program, module, argument, content, depth)
+                content.values.update({k.arg: (module, k.value) for k in inner.keywords if k.arg})
+        elif isinstance(inner, ast.AugAssign) and dotted(inner.target) == name:
+            _unpack(program, module, inner.value, content, depth)
+
+
+# --- what is restored ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The keys that a program reads from dicts, and whether it may read others."""
+
+    keys: frozenset[str]
+    calls: frozenset[str]
+    """The last names of all that it calls."""
+    whole_early_stopping: bool
+
+    @property
+    def restores_optimizer(self) -> bool:
+        """Whether it resumes training rather than only using a model."""
+        return "load_state_dict" in self.calls and any("optim" in key.lower() for key in self.keys)
+
+    @property
+    def restores_rng(self) -> bool:
+        """Whether it sets a random generator's state."""
+        return any("rng" in key for key in self.keys) or bool(
+            self.calls & {"set_rng_state", "setstate", "set_state", "set_rng_state_all"}
+        )
+
+
+def reads(program: Program) -> Reads:
+    """Every key read by subscript, `get`, `pop` or `in`. Reading more than is used can only silence a rule."""
+    keys: set[str] = set()
+    calls: set[str] = set()
+    whole = False
+    for _, node in program.nodes:
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+            keys |= _texts(node.slice)
+        elif isinstance(node, ast.Compare) and any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
+            keys |= _texts(node.left)
+        elif isinstance(node, ast.Call):
+            name = dotted(node.func)
+            calls.add(name.rsplit(".", 1)[-1] if name else getattr(node.func, "attr", ""))
+            if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop") and node.args:
+                keys |= _texts(node.args[0])
+            restoring = re.search(r"(load_state_dict|set_state|load_state|restore|__dict__\.update)$", name)
+            if restoring and _EARLY_STOPPING.search(name):
+                whole = True
+            elif name in ("setattr", "vars") or name.endswith("__dict__.update"):
+                whole = whole or any(_EARLY_STOPPING.search(dotted(a) or "") for a in node.args)
+        elif isinstance(node, (ast.Tuple, ast.List)) and len(node.elts) < 30:
+            keys |= {text for element in node.elts for text in _texts(element)}
+    return Reads(frozenset(keys), frozenset(calls), whole)
+
+
+def _texts(node: ast.AST) -> set[str]:
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
