@@ -67,10 +67,12 @@ def run_lock(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Held]:
             _sign(lock_file)
         yield Held(folder, not soft, _SOFT_NOTE if soft else "")
     finally:
-        if outermost and not soft:
-            with suppress(OSError):
-                lock_file.unlink()
-        lock.release()
+        try:
+            if outermost and not soft:
+                with suppress(OSError):
+                    lock_file.unlink()
+        finally:
+            lock.release()
 
 
 _SOFT_NOTE = (

@@ -29,15 +29,18 @@ def ensure_unchanged(path: Path, stamp: FileStamp) -> None:
 
 
 @contextmanager
-def temporary_file(path: Path) -> Iterator[int]:
+def temporary_file(path: Path, mode: int = 0o600) -> Iterator[int]:
     """A new file at `path`, open for reading and writing; removed at the end unless it was renamed."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
         yield fd
     finally:
+        # After the rename there is nothing to remove, and a faulty disk must not turn success into an error. Where it
+        # does not even let us remove the file, the next run will.
+        if path.exists():
+            with suppress(OSError):
+                path.unlink()
         os.close(fd)
-        with suppress(FileNotFoundError):
-            path.unlink()
 
 
 def copy_attributes(source: os.stat_result, source_fd: int, target_fd: int) -> list[str]:
@@ -58,7 +61,7 @@ def copy_attributes(source: os.stat_result, source_fd: int, target_fd: int) -> l
 
 def restore_times(fd: int, source: os.stat_result) -> None:
     """A repair is not a new save: tools that sort by time must find the checkpoint where it was."""
-    with suppress(PermissionError):
+    with suppress(OSError):
         os.utime(fd, ns=(source.st_atime_ns, source.st_mtime_ns))
 
 
@@ -93,13 +96,19 @@ def sync_folder(folder: Path) -> list[str]:
     except PermissionError:
         return []
     try:
+        return sync_visible(fd, folder)
+    finally:
+        os.close(fd)
+
+
+def sync_visible(fd: int, path: Path) -> list[str]:
+    """Make durable what can no longer be taken back; a note where that fails."""
+    try:
         os.fsync(fd)
     except OSError as error:
         # EINVAL: folders cannot be synced here (some FUSE file systems). Anything else is worth a word.
         if error.errno != errno.EINVAL:
-            return [f"{folder}: {os.strerror(error.errno or 0)} while making the change durable"]
-    finally:
-        os.close(fd)
+            return [f"{path}: the change is made, but may not survive a power cut ({error.strerror})"]
     return []
 
 

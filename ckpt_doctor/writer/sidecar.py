@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import os
+import stat
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -127,5 +128,7 @@ def store(target: Path, generations: list[Generation]) -> None:
     temporary = names.undo_temporary(target)
     with temporary_file(temporary) as fd:
         copying.write_all(fd, data, 0)
+        # Old values must not be more widely readable than the checkpoint they came from.
+        os.fchmod(fd, stat.S_IMODE(target.stat().st_mode) & 0o666 | stat.S_IWUSR if target.exists() else 0o600)
         os.fsync(fd)
         publish(temporary, path)

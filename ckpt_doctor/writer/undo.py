@@ -13,7 +13,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_lock
 from ckpt_doctor.writer import names, sidecar, zip_append
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
-from ckpt_doctor.writer.files import copy_attributes, publish, restore_times, stamp_of, temporary_file
+from ckpt_doctor.writer.files import copy_attributes, publish, restore_times, stamp_of, sync_visible, temporary_file
 from ckpt_doctor.writer.receipt import UndoReceipt
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
@@ -40,10 +40,7 @@ def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
             fd = os.open(target, os.O_RDONLY)
             try:
                 generations = sidecar.load(target, fd)
-                if generations:
-                    notes = _rebuild(target, fd, generations)
-                else:
-                    notes = _cut(target, fd, in_place=in_place)
+                notes = _rebuild(target, fd, generations) if generations else _cut(target, fd, in_place=in_place)
             finally:
                 os.close(fd)
         return UndoReceipt(target, before, target.stat().st_size, _left(target), tuple(notes))
@@ -93,10 +90,9 @@ def _cut(target: Path, fd: int, *, in_place: bool) -> list[str]:
     try:
         os.ftruncate(own, old_size)
         restore_times(own, status)
-        os.fsync(own)
+        return sync_visible(own, target)
     finally:
         os.close(own)
-    return []
 
 
 def _ensure_old_end(fd: int, record: dict[str, Any], size: int, target: Path) -> int:
@@ -119,8 +115,11 @@ def _rebuild(target: Path, fd: int, generations: list[sidecar.Generation]) -> li
             raise WriteRefused(f"{target} was changed since its last migration by another program: it cannot be undone")
 
     notes = _replace(target, fd, last.back(), check)
-    # Killed between the two, the sidecar has a generation too many: `recover` sees that by the file and drops it.
-    sidecar.store(target, generations[:-1])
+    # Cut off here, the sidecar has a generation too many: `recover` sees that by the file and drops it.
+    try:
+        sidecar.store(target, generations[:-1])
+    except OSError as error:
+        notes.append(f"{names.undo_file(target)} could not be updated ({error.strerror}); the next run will")
     return notes
 
 

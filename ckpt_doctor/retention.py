@@ -1,0 +1,152 @@
+"""`save_total_limit` done safely: old step folders go, under the lock, and never one that somebody may need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
+from ckpt_doctor.writer import names
+from ckpt_doctor.writer.files import sync_folder
+from ckpt_doctor.writer.handles import holders
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A folder beyond the limit that was not removed, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What `prune` did, or with `dry_run` would do."""
+
+    kept: tuple[Path, ...]
+    """The resumable folders that count towards the limit, newest first."""
+    uncounted: tuple[Path, ...]
+    """Folders between them that the trainer could not resume from: kept for repair or salvage, and not counted."""
+    removed: tuple[Path, ...]
+    spared: tuple[Spared, ...]
+    freed: int
+    """Bytes on disk."""
+    dry_run: bool = False
+
+
+def prune(
+    run_dir: Path,
+    keep: int,
+    *,
+    step_of: Callable[[Path], int | None],
+    is_resumable: Callable[[Path], bool],
+    protect: Iterable[Path] = (),
+    dry_run: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> PruneResult:
+    """Remove the step folders of `run_dir` that are older than the `keep` newest resumable ones.
+
+    `step_of` gives the optimizer step of a folder, None for one that is no step folder and stays; `is_resumable` says
+    whether the trainer can resume from it, and is asked newest first, only as far as needed. Fewer than `keep`
+    resumable ones: nothing is removed. Spared in any case: what `protect` or a symbolic link in `run_dir` leads to,
+    links themselves, and folders of which another process has a file open or mapped. A folder is renamed before its
+    files are deleted, so that a crash leaves no half checkpoint under a checkpoint's name; the next call deletes what
+    is left. Raises `UsageError` for `keep` < 1 or a missing folder, `LockTimeout`, `WriteRefused` when the folder
+    cannot be locked.
+    """
+    if keep < 1:
+        raise UsageError(f"--keep {keep}: at least one checkpoint must stay")
+    if not run_dir.is_dir():
+        raise UsageError(f"{run_dir} is not a folder")
+    if dry_run:
+        return _prune(run_dir, keep, step_of, is_resumable, protect, _measure)
+    with run_lock(run_dir, timeout):
+        for left in sorted(run_dir.glob(".*.ckpt-doctor-removing")):
+            shutil.rmtree(left, ignore_errors=True)
+        return _prune(run_dir, keep, step_of, is_resumable, protect, _remove)
+
+
+def _prune(
+    run_dir: Path,
+    keep: int,
+    step_of: Callable[[Path], int | None],
+    is_resumable: Callable[[Path], bool],
+    protect: Iterable[Path],
+    remove: Callable[[Path], int | Spared],
+) -> PruneResult:
+    steps = [(step, path) for path in run_dir.iterdir() if path.is_dir() and (step := step_of(path)) is not None]
+    newest_first = [path for _, path in sorted(steps, reverse=True)]
+    kept: list[Path] = []
+    uncounted: list[Path] = []
+    beyond: list[Path] = []
+    for path in newest_first:
+        if len(kept) == keep:
+            beyond.append(path)
+        else:
+            (kept if is_resumable(path) else uncounted).append(path)
+    needed = _led_to(run_dir, protect)
+    removed, spared, freed = [], [], 0
+    for path in reversed(beyond):
+        outcome = _reason_to_spare(path, needed) or remove(path)
+        if isinstance(outcome, Spared):
+            spared.append(outcome)
+        else:
+            removed.append(path)
+            freed += outcome
+    return PruneResult(tuple(kept), tuple(uncounted), tuple(removed), tuple(spared), freed, remove is _measure)
+
+
+def _led_to(run_dir: Path, protect: Iterable[Path]) -> dict[Path, str]:
+    """Resolved paths that must stay, and why: given ones, and what links in the run folder (a `best` link) lead to."""
+    needed = {path.resolve(): "it is protected" for path in protect}
+    needed |= {path.resolve(): f"the link {path.name} leads to it" for path in run_dir.iterdir() if path.is_symlink()}
+    return needed
+
+
+def _reason_to_spare(folder: Path, needed: dict[Path, str]) -> Spared | None:
+    if folder.is_symlink():
+        return Spared(folder, "it is a symbolic link")
+    resolved = folder.resolve()
+    for path, reason in needed.items():
+        if path == resolved or resolved in path.parents:
+            return Spared(folder, reason)
+    return _in_use(folder)
+
+
+def _in_use(folder: Path) -> Spared | None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    users = holders(files, mappings=True)
+    if not users:
+        return None
+    use = "writing" if any(user.writing for user in users) else "reading"
+    return Spared(folder, f"process {', '.join(sorted({str(user.pid) for user in users}))} is {use} it")
+
+
+def _measure(folder: Path) -> int:
+    """Bytes on disk that the folder's files take; a file with other hard links frees nothing."""
+    stats = [path.lstat() for path in folder.rglob("*") if not path.is_dir()]
+    return sum(getattr(stat, "st_blocks", 0) * 512 for stat in stats if stat.st_nlink == 1)
+
+
+def _remove(folder: Path) -> int | Spared:
+    size = _measure(folder)
+    leaving = names.removing(folder)
+    try:
+        folder.rename(leaving)
+    except OSError as error:
+        return Spared(folder, f"it cannot be renamed: {error.strerror}")
+    # Somebody may have opened a file between the look and the rename; from now on nobody finds it.
+    busy = _in_use(leaving)
+    if busy is not None:
+        leaving.rename(folder)
+        return Spared(folder, busy.reason)
+    sync_folder(folder.parent)
+    try:
+        shutil.rmtree(leaving)
+    except OSError as error:
+        return Spared(leaving, f"it could not be deleted entirely: {error.strerror} ({os.fspath(error.filename)})")
+    return size

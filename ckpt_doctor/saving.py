@@ -1,0 +1,52 @@
+"""`torch.save` that never leaves half a checkpoint: what the trainer calls in its place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ckpt_doctor.errors import VerificationFailed, WriteRefused
+from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.writer import names, recover
+from ckpt_doctor.writer.files import publish, temporary_file
+from ckpt_doctor.writer.signals import orderly_exit
+
+
+def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    """Save `obj` as `torch.save(obj, path)` does, so that `path` holds the previous checkpoint or the new one, whole.
+
+    The bytes go to a temporary file beside `path`, are read back without loading them, made durable and renamed, under
+    the run folder's lock. The folder is made when it is missing. A previous file's mode is kept, a symbolic link stays.
+    Raises `WriteRefused` (`LockTimeout` after `timeout` seconds, `VerificationFailed` when the file does not read back)
+    with the previous checkpoint untouched; what cannot be pickled raises as in `torch.save`.
+    """
+    import torch
+
+    target = Path(path).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with run_lock(target, timeout), orderly_exit():
+        recover(target)
+        temporary = names.temporary(target)
+        try:
+            with temporary_file(temporary, 0o666) as fd:
+                with os.fdopen(os.dup(fd), "wb") as file:
+                    torch.save(obj, file)
+                _ensure_whole(temporary)
+                if target.exists():
+                    os.fchmod(fd, stat.S_IMODE(target.stat().st_mode))
+                os.fsync(fd)
+                publish(temporary, target)
+        except (OSError, RuntimeError) as error:
+            # torch reports a failed write as RuntimeError; whatever it was, the previous file is still there.
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise WriteRefused(f"{target} could not be saved and holds what it held before: {reason}") from error
+        # They led back from the checkpoint that was just replaced.
+        names.undo_file(target).unlink(missing_ok=True)
+
+
+def _ensure_whole(path: Path) -> None:
+    damage = open_checkpoint(path).damage
+    if damage:
+        raise VerificationFailed(f"the saved file does not read back: {damage[0].message}")
