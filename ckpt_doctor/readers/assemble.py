@@ -12,12 +12,6 @@ from ckpt_doctor.readers.tensor_list import find_tensors, layout
 from ckpt_doctor.readers.zip_directory import Entry
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
 
-NOT_DEEP = (
-    NotChecked("stored checksums", "tensor bytes were not read", "--deep"),
-    NotChecked("NaN and infinite values", "tensor bytes were not read", "--deep"),
-)
-"""What a reading of the metadata leaves open."""
-
 
 @dataclass
 class Content:
@@ -48,8 +42,6 @@ class Content:
 def checkpoint(view: FileView, content: Content) -> Checkpoint:
     """The finished value."""
     kind: Layout = layout(content.root)
-    if content.tensors:
-        content.not_checked += NOT_DEEP
     return Checkpoint(
         path=view.path,
         size=view.size,

@@ -1,0 +1,196 @@
+"""Inert trees as values: compare two, copy one with changes. Sharing, cycles and any depth are respected."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+
+from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
+
+_ATOMS = (str, int, float, bool, bytes, complex, type(None))
+
+
+def same(a: object, b: object) -> str | None:
+    """The first place where two trees differ, as text; None when they say the same.
+
+    Types, values, order of dict keys and sharing must agree: two references to one object on one side must be
+    references to one object on the other. NaN equals NaN; 0.0 and -0.0 differ. Where storages lie is not compared.
+    """
+    forward: dict[int, int] = {}
+    backward: dict[int, int] = {}
+    rest: list[tuple[object, object, str]] = [(a, b, "root")]
+    while rest:
+        left, right, path = rest.pop()
+        if type(left) is not type(right):
+            return f"{path}: {type(left).__name__} and {type(right).__name__}"
+        if isinstance(left, _ATOMS):
+            if not _equal_atoms(left, right):
+                return f"{path}: {left!r:.80} and {right!r:.80}"
+            continue
+        if type(left) is Global or type(left) is StorageInfo:
+            if _place(left) != _place(right):
+                return f"{path}: {left} and {right}"
+            continue
+        known = forward.get(id(left)), backward.get(id(right))
+        if known == (id(right), id(left)):
+            continue
+        if known != (None, None) and type(left) not in (tuple, frozenset):  # identity of tuples means nothing
+            return f"{path}: shared on one side only"
+        forward[id(left)], backward[id(right)] = id(right), id(left)
+        parts = _parts(left), _parts(right)
+        if len(parts[0]) != len(parts[1]):
+            return f"{path}: {len(parts[0])} and {len(parts[1])} parts"
+        pairs = [(x, y, f"{path}{k}") for (k, x), (_, y) in zip(*parts, strict=True)]
+        rest.extend(reversed(pairs))
+    return None
+
+
+def _place(value: object) -> object:
+    return replace(value, offset=None) if isinstance(value, StorageInfo) else value
+
+
+def _equal_atoms(a: object, b: object) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return struct.pack(">d", a) == struct.pack(">d", b) or (a != a and b != b)
+    return a == b or (a != a and b != b)
+
+
+def _parts(value: object) -> list[tuple[str, object]]:
+    if isinstance(value, dict):
+        parts: list[tuple[str, object]] = []
+        for key, item in value.items():
+            parts += [(f" key {key!r:.60}", key), (f"[{key!r:.60}]", item)]
+        if isinstance(value, InertDict):
+            parts += _call_parts(value.source, with_pairs=False)
+        return parts
+    if isinstance(value, (list, tuple)):
+        return [(f"[{i}]", item) for i, item in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return [("{}", item) for item in sorted(value, key=lambda x: (type(x).__name__, repr(x)))]
+    if isinstance(value, bytearray):
+        return [("", bytes(value))]
+    if isinstance(value, TensorRef):
+        about = (value.dtype, value.shape, value.stride, value.storage_offset, value.is_parameter)
+        return [(".storage", value.storage), (".about", about), *_call_parts(value.source)]
+    if isinstance(value, NumpyScalar):
+        return [(".value", value.value), (".dtype", value.dtype), *_call_parts(value.source)]
+    if isinstance(value, Opaque):
+        return _call_parts(value)
+    return [("", repr(value))]
+
+
+def _call_parts(call: Opaque, with_pairs: bool = True) -> list[tuple[str, object]]:
+    parts = [(".via", call.via), (".callee", call.callee), (".args", call.args), (".kwargs", call.kwargs)]
+    parts += [(f".items[{i}]", item) for i, item in enumerate(call.items)]
+    if with_pairs:
+        for key, item in call.pairs:
+            parts += [(" key", key), (".pairs", item)]
+    parts += [(".state", state) for state in call.states]
+    return [(name, part) for name, part in parts]
+
+
+def transform(root: object, change: Callable[[object], object]) -> object:
+    """A copy of a tree in which a value `v` is `change(v)` wherever that is another object.
+
+    `change` is asked about every object but plain numbers, texts and names; what it returns is taken as it is, without
+    looking into it. It may be asked more than once about a tuple. Storages are seen wherever a tensor refers to them: a
+    changed `StorageInfo` changes every tensor on it. Sharing and cycles of the original are those of the copy.
+    """
+    copies: dict[int, object] = {}
+    storages: dict[StorageInfo, object] = {}
+    begun: list[object] = []
+    rest: list[object] = [root]
+
+    def copy_of(value: object) -> object:
+        return copies.get(id(value), value)
+
+    while rest:
+        value = rest[-1]
+        if _is_plain(value) or id(value) in copies:
+            rest.pop()
+            continue
+        if isinstance(value, StorageInfo):
+            if value not in storages:
+                storages[value] = change(value)
+            copies[id(value)] = storages[value]
+            continue
+        changed = change(value)
+        if changed is not value:
+            copies[id(value)] = changed
+        elif isinstance(value, (tuple, frozenset)):  # can only be made of finished parts
+            missing = [part for part in value if not _is_plain(part) and id(part) not in copies]
+            if missing:
+                rest.extend(missing)
+            else:
+                copies[id(value)] = type(value)(map(copy_of, value))
+        else:
+            rest.pop()
+            copies[id(value)] = _shell(value)
+            begun.append(value)
+            rest.extend(_references(value))
+    for value in begun:
+        _fill(value, copies[id(value)], copy_of)
+    return copy_of(root)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (*_ATOMS, Global))
+
+
+def _references(value: object) -> list[object]:
+    if isinstance(value, (list, set)):
+        return list(value)
+    if isinstance(value, dict):
+        inside = [*value.keys(), *value.values()]
+        return inside + _call_references(value.source) if isinstance(value, InertDict) else inside
+    if isinstance(value, TensorRef):
+        return [value.storage, *_call_references(value.source)]
+    if isinstance(value, NumpyScalar):
+        return _call_references(value.source)
+    return _call_references(value) if isinstance(value, Opaque) else []
+
+
+def _call_references(call: Opaque) -> list[object]:
+    pairs = [part for pair in call.pairs for part in pair]
+    return [call.callee, call.args, call.kwargs, *call.items, *pairs, *call.states]
+
+
+def _shell(value: object) -> object:
+    """An empty object of the same kind, to be filled once all others exist."""
+    if isinstance(value, InertDict):
+        return InertDict(Opaque(None, None))
+    if isinstance(value, TensorRef):
+        return replace(value, source=Opaque(None, None))
+    if isinstance(value, NumpyScalar):
+        return replace(value, source=Opaque(None, None))
+    if isinstance(value, Opaque):
+        return Opaque(None, None)
+    return type(value)()
+
+
+def _fill(value: object, copy: object, copy_of: Callable[[object], object]) -> None:
+    if isinstance(value, list) and isinstance(copy, list):
+        copy.extend(map(copy_of, value))
+    elif isinstance(value, dict) and isinstance(copy, dict):
+        for key, item in value.items():
+            copy[copy_of(key)] = copy_of(item)
+    elif isinstance(value, set) and isinstance(copy, set):
+        copy.update(map(copy_of, value))
+    elif isinstance(value, bytearray) and isinstance(copy, bytearray):
+        copy.extend(value)
+    elif isinstance(value, Opaque) and isinstance(copy, Opaque):
+        _fill_call(value, copy, copy_of)
+    if isinstance(value, TensorRef) and isinstance(copy, TensorRef):
+        storage = copy_of(value.storage)
+        copy.storage = storage if isinstance(storage, StorageInfo) else value.storage
+    if isinstance(value, (InertDict, TensorRef, NumpyScalar)) and isinstance(copy, (InertDict, TensorRef, NumpyScalar)):
+        _fill_call(value.source, copy.source, copy_of)
+
+
+def _fill_call(call: Opaque, copy: Opaque, copy_of: Callable[[object], object]) -> None:
+    copy.via = call.via
+    copy.callee, copy.args, copy.kwargs = copy_of(call.callee), copy_of(call.args), copy_of(call.kwargs)
+    copy.items = list(map(copy_of, call.items))
+    copy.pairs = [(copy_of(key), copy_of(item)) for key, item in call.pairs]
+    copy.states = list(map(copy_of, call.states))
