@@ -10,7 +10,7 @@ def all_rules() -> tuple[Rule, ...]:
     """In the order of their families."""
     from ckpt_doctor import lint, validators
 
-    return (*validators.RULES, *lint.RULES)
+    return (*validators.RULES, *lint.SCRIPT_RULES)
 
 
 def find_rule(code: str) -> Rule:

@@ -108,28 +108,34 @@ def _strings(key: str, value: object, path: Path) -> list[str]:
 
 
 def without_ignored(report: Report, settings: Settings) -> Report:
-    """The report without the findings that `per-path-ignores` silences. Verdicts stay: a file is what it is."""
+    """The report without the findings that `per-path-ignores` silences; verdicts follow, as with `--ignore`."""
     if not settings.per_path_ignores:
         return report
+    from ckpt_doctor.audit import verdict_of
+
     runs = []
     for run in report.runs:
-        files = tuple(replace(f, findings=_kept(f.findings, f.checkpoint.path, settings)) for f in run.files)
-        runs.append(replace(run, files=files, findings=_kept(run.findings, run.run.path, settings)))
+        files = []
+        for file in run.files:
+            findings = _kept(file.findings, file.checkpoint.path, settings)
+            files.append(replace(file, findings=findings, verdict=verdict_of(findings)))
+        runs.append(replace(run, files=tuple(files), findings=_kept(run.findings, run.run.path, settings)))
     return replace(report, runs=tuple(runs))
 
 
 def _kept(findings: Sequence[Finding], path: Path, settings: Settings) -> tuple[Finding, ...]:
-    codes = ignored_codes(path, settings)
-    return tuple(f for f in findings if not any(f.code.startswith(code) or f.name == code for code in codes))
+    return tuple(finding for finding in findings if not is_ignored(finding, path, settings))
 
 
-def ignored_codes(path: Path, settings: Settings) -> list[str]:
-    """The codes that are ignored for a path: of each glob that matches it, or a folder that it lies in."""
+def is_ignored(finding: Finding, path: Path, settings: Settings) -> bool:
+    """Whether a glob of `per-path-ignores` matches the path, or a folder that it lies in, and names the finding.
+
+    Codes, their beginnings (`E`) and names count.
+    """
     if settings.source is None:
-        return []
+        return False
     whole, root = path.absolute(), settings.source.parent
     relative = whole.relative_to(root) if whole.is_relative_to(root) else whole
     names = [p.as_posix() for p in (relative, *relative.parents)]
-    return [
-        c for glob, codes in settings.per_path_ignores.items() if any(fnmatch(n, glob) for n in names) for c in codes
-    ]
+    codes = [c for glob, cs in settings.per_path_ignores.items() if any(fnmatch(n, glob) for n in names) for c in cs]
+    return any(finding.code.startswith(code) or finding.name == code for code in codes)

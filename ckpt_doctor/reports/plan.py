@@ -115,15 +115,20 @@ def exactness(plan: ResumePlan) -> str:
     return f"does not continue bit for bit{f': {why}' if why else ''}"
 
 
+def verdict_words(file: FileReport) -> str:
+    """What a verdict means for the resume."""
+    if file.verdict == "broken":
+        return "do not resume from it"
+    if file.verdict == "repairable":
+        return "a migration cures what is listed above; resume after it"
+    if any(finding.severity != "info" for finding in file.findings):
+        return "the file is as it should be; what is listed above is cured elsewhere"
+    return "resume from it"
+
+
 def verdict_lines(file: FileReport, width: int, color: bool) -> list[str]:
     """The last lines: the verdict in words, and what stays unchecked."""
-    above_info = [f for f in file.findings if f.severity != "info"]
-    words = {
-        "ok": "resume from it" if not above_info else "no edit of the file is called for; see the cure above",
-        "repairable": "a migration cures what is listed above; resume after it",
-        "broken": "do not resume from it",
-    }[file.verdict]
-    lines = text.wrap(f"verdict: {file.verdict}: {words}.", width)
+    lines = text.wrap(f"verdict: {file.verdict}: {verdict_words(file)}.", width)
     lines[0] = lines[0].replace(file.verdict, text.styled(file.verdict, STYLE[file.verdict], color), 1)
     if left := not_deep([file]):
         lines += text.wrap(f"Not checked: {left}.", width)

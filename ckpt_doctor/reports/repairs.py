@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps, plain
-from ckpt_doctor.types import Edit, Finding, KeyPath, Refusal
+from ckpt_doctor.types import Edit, Finding, Refusal
 
 STYLE = {"migrated": "green", "planned": "cyan", "unchanged": "dim", "refused": "yellow", "failed": "red"}
 MAX_TEXT = 110
@@ -54,14 +54,6 @@ class Result(Protocol):
         """What the user should know."""
 
 
-def key_name(path: KeyPath) -> str:
-    """`optimizer.param_groups[0].lr`."""
-    name = ""
-    for part in path:
-        name += f"[{part}]" if isinstance(part, int) else f".{text.clean(part)}" if name else text.clean(part)
-    return name or "(the whole file)"
-
-
 def migrations(results: Sequence[Result], *, width: int = 80, color: bool = False) -> str:
     """The plan or the outcome of a migration, file by file, and a closing count."""
     blocks = ["\n".join(file_lines(result, width, color)) for result in results]
@@ -92,19 +84,15 @@ def file_lines(result: Result, width: int, color: bool) -> list[str]:
 
 
 def change(edit: Edit) -> tuple[str, str]:
-    """An edit as name and `before -> after`."""
-    before, after = text.brief(edit.before, 30), text.brief(edit.after, 40)
-    if edit.op == "delete":
-        return key_name(edit.path), f"{before} -> removed"
+    """An edit as what it changes and `before -> after`."""
+    name = text.clean(edit.key) or "(the whole file)"
     if edit.op == "wrap":
-        return key_name(edit.path), "the state_dict becomes this key of a training dict"
-    if edit.op == "plain":
-        return key_name(edit.path), "numpy scalars -> Python numbers"
-    if edit.op == "rename":
-        return key_name(edit.path), f"renamed {text.brief(edit.after, 60)}"
-    if edit.op == "set" and edit.before is None:
-        return key_name(edit.path), f"absent or None -> {after}"
-    return key_name(edit.path), f"{before} -> {after}"
+        return name, "the bare state_dict becomes this key of a training dict"
+    if edit.op == "strip":
+        return name, f"{text.brief(edit.before)} is taken off its keys"
+    if edit.op == "relocate":
+        return name, f"storages tagged {text.brief(edit.before)} -> {text.brief(edit.after)}"
+    return name, f"{'absent' if edit.before is None else text.brief(edit.before, 30)} -> {text.brief(edit.after, 40)}"
 
 
 def counted(results: Sequence[Result]) -> str:
@@ -133,7 +121,7 @@ def result_dict(result: Result) -> dict[str, Any]:
         "message": result.message,
         "edits": [
             {
-                "key": key_name(edit.path),
+                "key": edit.key,
                 "op": edit.op,
                 "before": plain(edit.before),
                 "after": plain(edit.after),
@@ -146,3 +134,42 @@ def result_dict(result: Result) -> dict[str, Any]:
         "findings_after": [finding.code for finding in result.after],
         "notes": list(result.notes),
     }
+
+
+class Undone(Protocol):
+    """A migration that was taken back."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def previous_size(self) -> int:
+        """Bytes before the undo."""
+
+    @property
+    def new_size(self) -> int:
+        """Bytes now."""
+
+    @property
+    def left(self) -> int:
+        """Migrations that can still be undone."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+
+
+def undone(receipts: Sequence[Undone], *, width: int = 80) -> str:
+    """What was taken back."""
+    lines = []
+    for receipt in receipts:
+        sentence = (
+            f"{text.clean(receipt.path)}: the last migration is taken back, {text.integer(receipt.previous_size)}"
+        )
+        sentence += f" -> {text.integer(receipt.new_size)} bytes"
+        sentence += f"; {text.plural(receipt.left, 'migration')} before it can be undone too" if receipt.left else ""
+        lines += text.wrap(f"{sentence}.", min(width, MAX_TEXT), "", "  ")
+        for note in receipt.notes:
+            lines += text.wrap(text.clean(note), min(width, MAX_TEXT), "  note: ", "    ")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,38 @@
+"""`ckpt-doctor inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ckpt_doctor import audit
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import color, emit, tool_version, width
+from ckpt_doctor.reports.inspect import inspect_json, overview, tree
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--depth", type=click.IntRange(min=1), default=6, show_default=True, help="How deep the tree goes.")
+@options.formats("table", "tree", "json")
+@options.output_file
+def command(file: Path, depth: int, form: str, output: Path | None) -> None:
+    """Show what one file holds: keys, training state, tensors with dtype, shape and device.
+
+    Nothing in the file is run, imported or loaded: objects that are no plain values or tensors are shown by the name
+    of what would build them. A folder stands for the file that the trainer takes from it.
+
+    \b
+    Examples:
+      ckpt-doctor inspect checkpoints/my_run/checkpoint
+      ckpt-doctor inspect model.safetensors --format tree
+      ckpt-doctor inspect checkpoint.pt --format json | jq '.tensors[].name'
+    """
+    report = audit.check(file)
+    if form == "json":
+        emit(inspect_json(report.files[0], version=tool_version()), output)
+    elif form == "tree":
+        emit(tree(report.files[0].checkpoint, depth=depth), output)
+    else:
+        emit(overview(report.files[0], width=width(), color=color(output)), output)

@@ -1,0 +1,52 @@
+"""`ckpt-doctor latest`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from ckpt_doctor import audit
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import emit, note
+from ckpt_doctor.reports.json_v1 import dumps
+from ckpt_doctor.types import Facts
+
+
+@click.command("latest")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
+@options.training_facts
+@options.formats("text", "json")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    run_dir: Path,
+    repairable: bool,
+    facts: Facts,
+    logs: tuple[Path, ...],
+    form: str,
+) -> None:
+    """Print the path of the newest checkpoint of a run that is whole and safe to resume from.
+
+    Newest means furthest in training, not the highest number in a name. Why newer ones were passed over is said on
+    stderr. Where no checkpoint will do, nothing is printed and the exit code is 1.
+
+    \b
+    Examples:
+      RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run)
+      RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable) && ckpt-doctor migrate "$RESUME_FROM" --all
+    """
+    path, passed_over = audit.latest(run_dir, facts=facts, logs=logs, repairable=repairable)
+    for newer, reason in passed_over:
+        note(f"passed over {newer}: {reason}")
+    if form == "json":
+        skipped = [{"path": str(newer), "reason": reason} for newer, reason in passed_over]
+        emit(dumps({"version": 1, "path": None if path is None else str(path), "passed_over": skipped}))
+    elif path is not None:
+        click.echo(os.fsencode(path))  # as it is on disk: this is for a program, which must find the file
+    if path is None:
+        note(f"no checkpoint in {run_dir} is safe to resume from" + ("" if repairable else "; see also --repairable"))
+    ctx.exit(int(path is None))

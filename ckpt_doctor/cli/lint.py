@@ -1,0 +1,86 @@
+"""`ckpt-doctor lint`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import color, emit, exit_code, tool_version, width
+from ckpt_doctor.cli.settings import Settings, is_ignored
+from ckpt_doctor.lint import SCRIPT_RULES, ScriptReport, lint
+from ckpt_doctor.reports.located import Located
+from ckpt_doctor.reports.scripts import Linted, script_json, script_table
+
+
+@click.command("lint")
+@click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=click.Path(path_type=Path))
+@options.selection
+@options.fail_on
+@options.formats("table", "json", "sarif", "github", "markdown", "html")
+@options.output_file
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    scripts: tuple[Path, ...],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    fail_on: str,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Find code in training scripts that endangers checkpoints, or that keeps a resume from being exact.
+
+    SCRIPT is a Python file, a notebook, or a folder of them. The code is read, never run; modules of the same
+    repository that it uses are read as well. A comment `# ckpt-doctor: ignore[X901]` silences a line.
+
+    \b
+    Examples:
+      ckpt-doctor lint run_main.py run_pretrain.py
+      ckpt-doctor lint . --format github
+    """
+    rules = [r for r in SCRIPT_RULES if (not select or r.code in select) and r.code not in ignore]
+    linted = gathered(lint(scripts, rules), ctx.find_object(Settings) or Settings())
+    emit(render(linted, form, output), output)
+    ctx.exit(exit_code([item.finding for item in linted.items], fail_on))
+
+
+def gathered(reports: Sequence[ScriptReport], settings: Settings) -> Linted:
+    """The findings of all scripts in one list, without those that `per-path-ignores` silences."""
+    items = [
+        Located(f.finding, f.path, f.line, f.column, f.end_line, f.cell, f.suggestion)
+        for report in reports
+        for f in report.findings
+        if not is_ignored(f.finding, f.path, settings)
+    ]
+    return Linted(
+        tuple(report.path for report in reports),
+        tuple(items),
+        tuple(point for report in reports for point in report.not_checked),
+    )
+
+
+def render(linted: Linted, form: str, output: Path | None) -> str:
+    """The result in one of the formats."""
+    if form == "json":
+        return script_json(linted, version=tool_version())
+    if form == "sarif":
+        from ckpt_doctor.reports.sarif import sarif
+
+        return sarif(linted.items, version=tool_version(), rules=SCRIPT_RULES)
+    if form == "github":
+        from ckpt_doctor.reports.github import github
+
+        return github(linted.items)
+    if form == "markdown":
+        from ckpt_doctor.reports.markdown import markdown_list
+
+        return markdown_list(linted.items)
+    if form == "html":
+        from ckpt_doctor.reports.html import scripts_page
+
+        return scripts_page(linted)
+    return script_table(linted, width=width(), color=color(output))

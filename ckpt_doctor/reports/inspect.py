@@ -1,0 +1,170 @@
+"""What one file holds: an overview, the tree of its structure, or all of it as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ckpt_doctor import types
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.json_v1 import TRAINING, dumps, file_dict, parameters, plain
+
+MOST_TENSORS = 40
+"""Tensors that the overview lists; the JSON has all."""
+MOST_CHILDREN = 500
+"""Entries of one dict or list that the tree shows."""
+
+
+def overview(file: types.FileReport, *, width: int = 80, color: bool = False) -> str:
+    """The file, its top-level keys, its training state, its tensors."""
+    checkpoint = file.checkpoint
+    lines = [text.styled(text.shorten(text.clean(checkpoint.path), width), "bold", color)]
+    lines += text.wrap(head(checkpoint), width, "  ", "  ")
+    lines += block("key", "holds", top_level(checkpoint), width)
+    state = [(name, text.brief(value)) for name in TRAINING if (value := getattr(file.member.state, name)) is not None]
+    lines += block("training state", "", state, width)
+    lines += tensor_lines(checkpoint.tensors, width)
+    if checkpoint.damage:
+        lines.append("")
+        for damage in checkpoint.damage:
+            lines += text.wrap(f"{damage.kind}: {text.clean(damage.message)}", width, "  ", "    ")
+    return "\n".join(lines) + "\n"
+
+
+def head(checkpoint: types.Checkpoint) -> str:
+    """`3.1 GiB, torch-zip, training: 94 tensors, 81,912 parameters. torch 2.x, byteorder little.`."""
+    n = text.plural(len(checkpoint.tensors), "tensor")
+    sentence = f"{text.size(checkpoint.size)}, {checkpoint.container}, {checkpoint.layout}: {n}, "
+    sentence += f"{text.integer(parameters(checkpoint))} parameters."
+    facts = ", ".join(f"{text.clean(k)} {text.brief(v)}" for k, v in checkpoint.metadata.items() if v is not None)
+    return f"{sentence} {facts}." if facts else sentence
+
+
+def block(title: str, second: str, rows: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Two aligned columns under a title; nothing when there are no rows."""
+    if not rows:
+        return []
+    left = max(text.display_width(text.clean(name)) for name, _ in [(title, ""), *rows])
+    left = min(left, width // 2)
+    cells = [
+        ("", text.shorten(text.clean(n), left), text.shorten(v, width - left - 4)) for n, v in [(title, second), *rows]
+    ]
+    return ["", *text.grid(cells, "<<<")]
+
+
+def top_level(checkpoint: types.Checkpoint) -> list[tuple[str, str]]:
+    """Each key of the root with what stands behind it; of a state_dict, whose keys are its tensors, nothing."""
+    root = checkpoint.root
+    if not isinstance(root, dict) or checkpoint.layout == "state-dict":
+        return []
+    by_key: dict[object, list[types.TensorInfo]] = {}
+    for tensor in checkpoint.tensors:
+        by_key.setdefault(tensor.path[0] if tensor.path else None, []).append(tensor)
+    return [(str(key), holds(value, by_key.get(key, []))) for key, value in list(root.items())[:MOST_CHILDREN]]
+
+
+def holds(value: object, tensors: Sequence[types.TensorInfo]) -> str:
+    """What stands behind a key: the value itself, or how many tensors of which kind."""
+    if not tensors or isinstance(value, types.TensorRef):
+        return describe(value)
+    dtypes = ", ".join(name for name, _ in Counter(t.dtype for t in tensors).most_common(3))
+    devices = ", ".join(text.clean(name) for name, _ in Counter(t.device for t in tensors).most_common(3))
+    nbytes = text.size(sum(t.nbytes for t in tensors))
+    return f"{describe(value)}: {text.plural(len(tensors), 'tensor')}, {nbytes}, {dtypes}, {devices}"
+
+
+def describe(value: object) -> str:
+    """A value of a pickle on one line."""
+    if isinstance(value, types.TensorRef):
+        return f"{value.dtype} {list(value.shape)} on {text.clean(value.storage.location)}"
+    if isinstance(value, types.NumpyScalar):
+        return f"{text.brief(value.value)} (numpy {text.clean(value.dtype)})"
+    if isinstance(value, types.InertDict):
+        callee = value.source.callee
+        kind = text.clean(callee.name) if isinstance(callee, types.Global) else "dict"
+        return f"{kind} of {text.plural(len(value), 'key')}"
+    if isinstance(value, dict):
+        return f"dict of {text.plural(len(value), 'key')}"
+    if isinstance(value, (list, tuple)) and len(value) > 4:
+        return f"{type(value).__name__} of {len(value):,}"
+    if isinstance(value, types.Opaque):
+        return (
+            f"{text.clean(value.callee)}(...), not built"
+            if isinstance(value.callee, types.Global)
+            else "a call, not made"
+        )
+    if isinstance(value, str):
+        return text.shorten(repr(text.clean(value)), 60)
+    return text.brief(value)
+
+
+def tensor_lines(tensors: Sequence[types.TensorInfo], width: int) -> list[str]:
+    """The tensors as a table, the first `MOST_TENSORS` of them."""
+    if not tensors:
+        return []
+    rows = [("", "tensor", "dtype", "shape", "device", "size")]
+    for t in tensors[:MOST_TENSORS]:
+        shape = " x ".join(map(str, t.shape)) or "scalar"
+        rows.append(("", text.clean(t.name), t.dtype, shape, text.clean(t.device), text.size(t.nbytes)))
+    others = sum(2 + max(len(row[i]) for row in rows) for i in range(2, 6))
+    room = max(20, width - others - 2)
+    lines = ["", *text.grid([(row[0], text.shorten(row[1], room), *row[2:]) for row in rows], "<<<<<>")]
+    if len(tensors) > MOST_TENSORS:
+        lines.append(f"  ... and {len(tensors) - MOST_TENSORS:,} more (--format json lists all)")
+    return lines
+
+
+def tree(checkpoint: types.Checkpoint, *, depth: int = 6) -> str:
+    """The structure of the file, one value per line, down to `depth`."""
+    lines = [text.clean(checkpoint.path), *branches(checkpoint.root, "", depth)]
+    return "\n".join(lines) + "\n"
+
+
+def branches(node: object, indent: str, depth: int) -> Iterator[str]:
+    """The lines below a node."""
+    children: list[tuple[object, object]] = []
+    if isinstance(node, dict):
+        children = list(node.items())
+    elif isinstance(node, (list, tuple)):
+        children = list(enumerate(node))
+    left_out = max(0, len(children) - MOST_CHILDREN)
+    shown = children[: len(children) - left_out]
+    for i, (key, value) in enumerate(shown):
+        last = i == len(shown) - 1 and not left_out
+        name = f"[{key}]" if isinstance(node, (list, tuple)) else text.brief(key, 80)
+        yield f"{indent}{'└── ' if last else '├── '}{name}: {describe(value)}"
+        if depth > 1:
+            yield from branches(value, indent + ("    " if last else "│   "), depth - 1)
+    if left_out:
+        yield f"{indent}└── ... and {left_out:,} more"
+
+
+def inspect_json(file: types.FileReport, *, version: str) -> str:
+    """The entry of a scan, with every tensor, the container's facts and the names that the pickle refers to."""
+    checkpoint = file.checkpoint
+    document: Mapping[str, Any] = {
+        "version": 1,
+        "tool": {"name": "ckpt-doctor", "version": version},
+        "file": file_dict(file),
+        "metadata": plain(dict(checkpoint.metadata)),
+        "globals": [str(name) for name in checkpoint.globals],
+        "tensors": [
+            {
+                "name": t.name,
+                "dtype": t.dtype,
+                "shape": list(t.shape),
+                "stride": list(t.stride),
+                "device": t.device,
+                "bytes": t.nbytes,
+                "storage": t.storage.key,
+                "storage_offset": t.storage_offset,
+            }
+            for t in checkpoint.tensors
+        ],
+        "migrations": [
+            {"when": m.when, "tool_version": m.tool_version, "edits": [plain(dict(e)) for e in m.edits]}
+            for m in checkpoint.migrations
+        ],
+    }
+    return dumps(document)

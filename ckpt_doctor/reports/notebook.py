@@ -1,0 +1,71 @@
+"""HTML for `_repr_html_`: what a notebook shows of a report or a check. Inherits the notebook's fonts and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.groups import grouped, unchecked
+from ckpt_doctor.reports.html import file_table, finding, open_point
+from ckpt_doctor.reports.plan import sentences, verdict_words
+from ckpt_doctor.reports.table import about, nothing_found, summary
+from ckpt_doctor.types import FileReport, Report
+
+# Colours of middle lightness, legible on light and dark notebook themes, whose choice CSS can't always see.
+STYLE = """
+.ckpt-doctor td, .ckpt-doctor th { padding: .2em .6em; text-align: left; white-space: nowrap; }
+.ckpt-doctor .n { text-align: right; } .ckpt-doctor .dim { opacity: .7; } .ckpt-doctor .scroll { overflow-x: auto; }
+.ckpt-doctor h4 { overflow-wrap: anywhere; margin: .6em 0 .2em; }
+.ckpt-doctor .finding { border-left: 3px solid #4493f8; padding-left: .8em; margin: .6em 0; }
+.ckpt-doctor .finding p { margin: .2em 0; } .ckpt-doctor code { background: rgba(128, 128, 128, .18); }
+.ckpt-doctor .error { border-color: #e5534b; } .ckpt-doctor .warning { border-color: #c69026; }
+.ckpt-doctor .ok { color: #2da44e; } .ckpt-doctor .repairable { color: #c69026; }
+.ckpt-doctor .broken { color: #e5534b; }
+"""
+
+
+def report_fragment(report: Report) -> str:
+    """A scan's report."""
+    if not report.files and not report.findings:
+        return frame([f"<p>{_text(nothing_found(report))}</p>"])
+    parts = []
+    for run in report.runs:
+        parts += [f"<h4>{_text(run.run.path)}</h4>", f'<p class="dim">{_text(about(run))}</p>']
+        parts += [file_table(run)] if run.files else []
+        parts += [finding(group, run, report) for group in grouped(run)]
+        parts += _open_points(run.files)
+    return frame([*parts, f'<p class="dim">{_text(summary(report))}</p>'])
+
+
+def plan_fragment(report: Report) -> str:
+    """The report of a check: what the trainer will do, the findings, the verdict."""
+    if not report.files:
+        return report_fragment(report)
+    run, file = report.runs[0], report.files[0]
+    parts = [f"<h4>{_text(file.checkpoint.path)}</h4>"]
+    if file.plan is not None and file.plan.start_epoch is not None:
+        clauses = "".join(f"<li>{_text(s)}</li>" for s in sentences(file, file.plan, run.run.facts))
+        parts.append(f"<p>The trainer</p><ul>{clauses}</ul>")
+    parts += [finding(group, run, report) for group in grouped(run)]
+    parts += _open_points(report.files)
+    if file.plan is not None and file.plan.flags:
+        parts.append(f"<p>resume with: <code>{_text(' '.join(file.plan.flags))}</code></p>")
+    parts.append(
+        f'<p>verdict: <strong class="{file.verdict}">{file.verdict}</strong>: {_text(verdict_words(file))}.</p>'
+    )
+    return frame(parts)
+
+
+def _open_points(files: Sequence[FileReport]) -> list[str]:
+    points = [point for point, _ in unchecked(files) if point.settle != "--deep"]
+    return [f"<ul>{''.join(map(open_point, points))}</ul>"] if points else []
+
+
+def frame(parts: list[str]) -> str:
+    """A fragment with its own style, which touches nothing else on the page."""
+    return f'<div class="ckpt-doctor"><style>{STYLE}</style>{"".join(parts)}</div>'
+
+
+def _text(value: object) -> str:
+    return escape(text.clean(value))
