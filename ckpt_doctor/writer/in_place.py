@@ -120,8 +120,10 @@ def append(target: Path, fd: int, stamp: FileStamp, splice: Splice, verify: Call
         os.fsync(fd)
         verify(target)
         restore_times(fd, before)
-        if os.fstat(fd).st_size != entry.new_size:
-            raise WriteRefused(f"{target} was changed by another program during the migration")
+        now = os.fstat(fd)
+        # No name any more: another file was renamed onto the path.
+        if now.st_size != entry.new_size or not target.exists() or not os.path.samestat(now, target.stat()):
+            raise WriteRefused(f"{target} was changed by another program during the migration: left alone")
         names.journal(target).unlink()
     except BaseException:
         # Only what is ours is taken back: a file that another program made anew is left to it.

@@ -18,10 +18,18 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
 }
-WRITING_CALLS = (
-    "write pwrite64 copy_file_range rename renameat renameat2 fsync fdatasync ftruncate unlink unlinkat fchmod fchown "
-    "utimensat ioctl"
-).split()
+WRITING_CALLS = [
+    "write",
+    "pwrite64",
+    "copy_file_range",
+    "ioctl",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+]
+WRITING_CALLS += ["fsync", "fdatasync", "ftruncate", "fchmod", "fchown", "utimensat"]
 
 
 def script(command: str, folder: Path, scenario: str, *rest: str, prefix: tuple[str, ...] = ()):
