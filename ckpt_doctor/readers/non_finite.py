@@ -1,0 +1,126 @@
+"""Finds NaN and infinite numbers in raw tensor bytes, for every floating-point type of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ckpt_doctor.readers.dtypes import item_size
+from ckpt_doctor.types import TensorInfo
+
+Array = npt.NDArray[Any]
+
+# Bit patterns from c10/util/{BFloat16,Half,Float8_*}.h. Two passes over plain integers find the exponent of infinity with
+# either sign, at memory speed and without a copy: as signed numbers the positive ones are the largest, as unsigned the
+# negative ones.
+_PATTERNS: dict[str, tuple[str, str, int]] = {
+    "float16": ("i2", "u2", 0x7C00),
+    "complex32": ("i2", "u2", 0x7C00),
+    "bfloat16": ("i2", "u2", 0x7F80),
+    "float8_e5m2": ("i1", "u1", 0x7C),
+    "float8_e4m3fn": ("i1", "u1", 0x7F),  # NaN only
+}
+_FLOATS = {"float32": "f4", "complex64": "f4", "float64": "f8", "complex128": "f8"}
+_ONE_NAN = {"float8_e4m3fnuz": 0x80, "float8_e5m2fnuz": 0x80, "float8_e8m0fnu": 0xFF}
+
+SCANNED = frozenset([*_PATTERNS, *_FLOATS, *_ONE_NAN])
+"""Types that can hold a NaN or an infinity."""
+
+
+def unit(dtype: str) -> int:
+    """Bytes of one floating-point number of the type: half an element of a complex one."""
+    return item_size(dtype) // (2 if dtype.startswith("complex") else 1)
+
+
+def mask(raw: memoryview, dtype: str, big_endian: bool) -> Array | None:
+    """Which numbers of a chunk are NaN or infinite; None when none is, which is found out at memory speed."""
+    order = ">" if big_endian else "<"
+    if dtype in _FLOATS:
+        values = np.frombuffer(raw, order + _FLOATS[dtype])
+        with np.errstate(all="ignore"):
+            total = values.sum()
+        if np.isfinite(total):
+            return None
+        found: Array = ~np.isfinite(values)  # large finite numbers overflow the sum too
+        return found if found.any() else None
+    if dtype in _ONE_NAN:
+        found = np.frombuffer(raw, "u1") == _ONE_NAN[dtype]
+        return found if found.any() else None
+    signed, unsigned, limit = _PATTERNS[dtype]
+    sign = 1 << (8 * int(signed[1]) - 1)
+    bits = np.frombuffer(raw, order + unsigned)
+    if np.frombuffer(raw, order + signed).max(initial=0) < limit and bits.max(initial=0) < limit + sign:
+        return None
+    return (bits & (sign - 1)) >= limit
+
+
+def counter(tensor: TensorInfo) -> Callable[[Array], int]:
+    """A function from element offsets in the tensor's storage to how many of them the tensor contains."""
+    dims = sorted(((stride, size) for size, stride in zip(tensor.shape, tensor.stride, strict=False)), reverse=True)
+    count = 1
+    for size in tensor.shape:
+        count *= size
+    span = 1 + sum((size - 1) * stride for stride, size in dims)
+    start = tensor.storage_offset
+    if len(tensor.stride) != len(tensor.shape):  # sparse: all values of the storage are its
+        return lambda offsets: int(offsets.size)
+    if count == 0:
+        return lambda offsets: 0
+
+    def contained(offsets: Array) -> int:
+        rest = offsets[(offsets >= start) & (offsets < start + span)] - start
+        if span == count:  # contiguous, or a transposition of it
+            return int(rest.size)
+        inside = np.ones(rest.shape, bool)
+        for stride, size in dims:
+            if stride and size > 1:
+                index = np.minimum(rest // stride, size - 1)
+                rest = rest - index * stride
+        inside &= rest == 0
+        return int(inside.sum())
+
+    return contained
+
+
+class StorageScan:
+    """Counts the non-finite numbers of one storage, chunk by chunk, for each tensor that views it."""
+
+    def __init__(self, tensors: Sequence[TensorInfo], big_endian: bool) -> None:
+        self.big_endian = big_endian
+        self.tensors = [tensor for tensor in tensors if tensor.dtype in SCANNED]
+        self.dtypes = sorted({tensor.dtype for tensor in self.tensors})
+        self.position = 0
+        self.counts: dict[str, int] = {}
+        self.rest = b""
+
+    def feed(self, chunk: memoryview) -> None:
+        """Take up the next bytes of the storage; chunks may be cut anywhere."""
+        if not self.dtypes:
+            return
+        if self.rest or len(chunk) % 16:
+            together = self.rest + bytes(chunk)
+            whole = len(together) // 16 * 16
+            chunk, self.rest = memoryview(together)[:whole], together[whole:]
+        self._scan(chunk)
+
+    def finish(self) -> None:
+        """Take up what is left: less than sixteen bytes."""
+        self._scan(memoryview(self.rest))
+        self.rest = b""
+
+    def _scan(self, chunk: memoryview) -> None:
+        for dtype in self.dtypes if len(chunk) else ():
+            width = unit(dtype)
+            usable = chunk[: len(chunk) // width * width]
+            found = mask(usable, dtype, self.big_endian)
+            if found is None:
+                continue
+            offsets = np.unique((np.flatnonzero(found) * width + self.position) // item_size(dtype))
+            for tensor in self.tensors:
+                count = counter(tensor)(offsets) if tensor.dtype == dtype else 0
+                if count:
+                    self.counts[tensor.name] = self.counts.get(tensor.name, 0) + count
+        self.position += len(chunk)
