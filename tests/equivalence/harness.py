@@ -17,11 +17,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -39,8 +40,10 @@ VALI_OFFSETS = (0.0, 0.5, -0.1, 0.5, 0.4, -0.15)
 GENERATIONS = ("legacy", "first-patch", "first-patch-old", "complete")
 """`first-patch-old` is the form that writes `epoch` instead of `epoch + 1` into a best file."""
 KINDS = ("first-epoch", "mid-epoch", "epoch-end", "in-validation", "best", "second", "second-best")
-POSITIONS = {"first-epoch": 6, "mid-epoch": 54, "epoch-end": 48, "in-validation": 48, "best": 36}
-"""Optimizer steps of one process behind the file that is resumed: epochs 1, 5, 4 (its last step), 4 and 3."""
+POSITIONS = {"first-epoch": 6, "mid-epoch": 54, "epoch-end": 48, "in-validation": 48, "best": 36, "after-best": 42}
+"""Optimizer steps of one process behind the file that is resumed: epochs 1, 5, 4 (its last step), 4, 3 and 4."""
+BEST = ("best", "second-best")
+"""The kinds that resume from EarlyStopping's file."""
 FIRST_INTERRUPTION = 18
 """Where `second` and `second-best` were interrupted and resumed before: in the middle of epoch 2."""
 
@@ -54,6 +57,7 @@ class Spec:
     - `epoch-end`: from a step file of an epoch's last step; killed later, so that the log has that epoch's validation.
     - `in-validation`: the same file, but killed before that validation was done.
     - `best`: from EarlyStopping's file.
+    - `after-best`: as `mid-epoch`, in the epoch that follows a best file (not in the matrix).
     - `second`, `second-best`: as `mid-epoch` and `best`, in a run that had been interrupted and resumed before.
     """
 
@@ -82,14 +86,15 @@ MATRIX = tuple(_matrix())
 
 
 def parameters(specs: tuple[Spec, ...] = MATRIX) -> list:
-    """The specs as pytest parameters with readable ids; all but the most telling third are marked `long`."""
+    """The specs as pytest parameters with readable ids; all but the most telling quarter are marked `long`."""
     return [pytest.param(s, id=str(s), marks=[] if _telling(s) else [pytest.mark.long]) for s in specs]
 
 
 def _telling(spec: Spec) -> bool:
     if spec.lradj not in ("TST", "COS", "type1") or spec.world_size > 1:
         return False  # type1 speaks for the idle modes
-    return spec.kind == "best" if spec.generation in ("legacy", "first-patch-old") else True
+    kinds = {"complete": KINDS, "first-patch": ("epoch-end", "best")}
+    return spec.kind in kinds.get(spec.generation, ("best",))
 
 
 @dataclass(frozen=True)
@@ -212,6 +217,13 @@ def resume(cell: Cell, flags: tuple[str, ...] = (), *, generation: str | None = 
     return execute((*cell.argv, *who, *flags), cell.root, cell.log, cell.spec.world_size, **stop)
 
 
+def edit(cell: Cell, change: Callable[[dict], object]) -> None:
+    """Rewrite the cell's file with torch after `change` has had its way with it (for `copy`s only)."""
+    file = torch.load(cell.path, map_location="cpu", weights_only=False)
+    change(file)
+    torch.save(file, cell.path)
+
+
 class Cells:
     """The interrupted runs, each made when it is first asked for."""
 
@@ -289,7 +301,7 @@ def _cell(
     last = traces[-1]
     assert last.killed, last.error
     run = root / "checkpoints" / trainer.run_name(trainer.parse(argv))
-    best = spec.kind.endswith("best")
+    best = spec.kind in BEST
     path = run / "checkpoint" if best else run / f"checkpoint_step_{position}" / "checkpoint.pt"
     saved = [save for save in last.saves if Path(save.path) == path][-1]
     epochs = [e for trace in traces for e in trace.epochs]

@@ -195,7 +195,7 @@ def test_progress_bars_share_lines_with_what_is_printed(tmp_path: Path) -> None:
 def contract(spec: Spec) -> set[str]:
     """The divergences that the contract predicts for a resume from this file, consequences left out."""
     complete, end = spec.generation == "complete", spec.kind in ("epoch-end", "in-validation")
-    best, first = spec.kind.endswith("best"), spec.kind == "first-epoch"
+    best, first = spec.kind in harness.BEST, spec.kind == "first-epoch"
     repeats = (end and not complete) or (best and spec.generation == "first-patch-old")
     expected: set[str] = set()
     if spec.generation == "legacy" and best:  # weights only: everything else starts anew
