@@ -17,7 +17,7 @@ from ckpt_doctor.types import RunReport, Verdict
 Points = tuple[tuple[float, float], ...]
 
 WIDTH, HEIGHT = 760, 260
-LEFT, RIGHT, TOP, BOTTOM = 70, 16, 40, 34
+LEFT, RIGHT, TOP, BOTTOM = 70, 16, 40, 38
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ def rate_chart(curve: Curve, places: Sequence[Mark], steps_per_epoch: int | None
         parts.append(f'<polyline class="other" points="{scale.line(points)}"><title>{_text(name)}</title></polyline>')
     for place in places:
         parts += mark(scale, place)
+    for x, numbers in numbers_above(scale, places):
+        parts.append(f'<text class="number" x="{x}" y="{TOP - 8}" text-anchor="middle">{numbers}</text>')
     label = (
         f"Learning rate of the uninterrupted run over {integer(int(scale.x1))} steps, with {len(places)} checkpoints"
     )
@@ -114,20 +116,28 @@ def rate_chart(curve: Curve, places: Sequence[Mark], steps_per_epoch: int | None
 
 
 def mark(scale: Scale, place: Mark) -> list[str]:
-    """A checkpoint: its number, where a repaired file resumes (filled), where the file as it is does (hollow)."""
+    """A checkpoint: where a repaired file resumes (filled), and where the file as it is does (ring)."""
     x = scale.x(place.step)
-    row = 10 * (place.number % 2)
     title = f"{place.label}: step {integer(place.step)}, rate {rate(place.now)} now, {rate(place.repaired)} repaired"
-    parts = [
-        f'<g class="{place.verdict}"><title>{_text(title)}</title>',
-        f'<line class="drop" x1="{x}" x2="{x}" y1="{TOP - 8 + row - 10}" y2="{HEIGHT - BOTTOM}"/>',
-        f'<text class="number" x="{x}" y="{TOP - 12 + row - 10}" text-anchor="middle">{place.number}</text>',
-    ]
+    parts = [f'<g class="{place.verdict}"><title>{_text(title)}</title>']
+    parts.append(f'<line class="drop" x1="{x}" x2="{x}" y1="{TOP - 4}" y2="{HEIGHT - BOTTOM}"/>')
     if place.repaired is not None and math.isfinite(place.repaired):
         parts.append(f'<circle class="repaired" cx="{x}" cy="{scale.y(place.repaired)}" r="4"/>')
     if place.now is not None and math.isfinite(place.now):
         parts.append(f'<circle class="now" cx="{x}" cy="{scale.y(place.now)}" r="6.5"/>')
     return [*parts, "</g>"]
+
+
+def numbers_above(scale: Scale, places: Sequence[Mark]) -> list[tuple[float, str]]:
+    """Where to write which numbers: checkpoints too near for a number each share one text."""
+    texts: list[tuple[float, str]] = []
+    for place in sorted(places, key=lambda p: (p.step, p.number)):
+        x = scale.x(place.step)
+        if texts and x - texts[-1][0] < 12 + 4 * len(texts[-1][1]):
+            texts[-1] = (texts[-1][0], f"{texts[-1][1]}, {place.number}")
+        else:
+            texts.append((x, str(place.number)))
+    return texts
 
 
 def loss_chart(curve: Curve) -> str:
@@ -141,8 +151,8 @@ def loss_chart(curve: Curve) -> str:
     epochs = [int(x) for x, _ in curve.losses]
     every = math.ceil(len(epochs) / 20)
     for epoch in epochs[::every]:
-        parts.append(f'<text class="tick" x="{scale.x(epoch)}" y="{HEIGHT - 14}" text-anchor="middle">{epoch}</text>')
-    parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">epoch</text>')
+        parts.append(f'<text class="tick" x="{scale.x(epoch)}" y="{HEIGHT - 20}" text-anchor="middle">{epoch}</text>')
+    parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">epoch</text>')
     parts.append(f'<polyline class="line" points="{scale.line(tuple(finite))}"/>')
     for at, loss in finite:
         epoch = int(at)
@@ -171,17 +181,17 @@ def axes(scale: Scale, values: Sequence[float], labels: Sequence[str], name: str
 
 def epoch_lines(scale: Scale, steps_per_epoch: int | None) -> list[str]:
     """Where epochs begin, at most about 20 of them; the last step where epochs are not known."""
-    parts = [f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">step</text>']
+    parts = [f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">step</text>']
     if steps_per_epoch:
         epochs = range(int(scale.x1 / steps_per_epoch) + 1)
         for epoch in epochs[:: math.ceil(len(epochs) / 8)]:
             x = scale.x(epoch * steps_per_epoch)
             parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
             label = integer(epoch * steps_per_epoch)
-            parts.append(f'<text class="tick" x="{x}" y="{HEIGHT - 14}" text-anchor="middle">{label}</text>')
+            parts.append(f'<text class="tick" x="{x}" y="{HEIGHT - 20}" text-anchor="middle">{label}</text>')
     else:
         label = integer(int(scale.x1))
-        parts.append(f'<text class="tick" x="{scale.x(scale.x1)}" y="{HEIGHT - 14}" text-anchor="end">{label}</text>')
+        parts.append(f'<text class="tick" x="{scale.x(scale.x1)}" y="{HEIGHT - 20}" text-anchor="end">{label}</text>')
     return parts
 
 

@@ -1,0 +1,144 @@
+"""The HTML page and the notebook fragments: self-contained, well-formed, and no name gets out of its text."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
+
+from ckpt_doctor.reports.charts import Curve, loss_chart, marks, rate_chart, ticks
+from ckpt_doctor.reports.html import html, scripts_page
+from ckpt_doctor.reports.located import Located
+from ckpt_doctor.reports.notebook import plan_fragment, report_fragment
+from ckpt_doctor.reports.scripts import Linted
+from ckpt_doctor.types import NotChecked, Report
+
+VOID = {"meta"}
+CURVE = Curve(
+    RUN,
+    rates=((0, 4e-6), (17280, 4e-6), (86400, 1e-7)),
+    resumed=((f"resume {HOSTILE}", ((18000, 1e-4), (86400, 1e-6))),),
+    losses=((1, 0.5), (2, 0.41), (3, float("nan"))),
+    best_epoch=2,
+)
+PAGES = {
+    "example": html(example(), [CURVE]),
+    "hostile": html(hostile()),
+    "empty": html(Report((), 0.1, (Path(HOSTILE),))),
+    "scripts": scripts_page(
+        Linted((Path("a.py"),), (Located(NO_BEST_SCORE, Path(HOSTILE), 3, suggestion=HOSTILE),), (DEEP,))
+    ),
+    "notebook report": report_fragment(example()),
+    "notebook plan": plan_fragment(report(file(RUN / HOSTILE, NO_BEST_SCORE))),
+    "notebook hostile": report_fragment(hostile()),
+}
+
+
+class Tags(HTMLParser):
+    """Collects tags and their attributes, and demands that they nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = Tags()
+    parser.feed(page)
+    parser.close()
+    assert not parser.open
+    return parser.seen
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tags_nest(name: str) -> None:
+    assert tags(PAGES[name])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_loaded_and_nothing_is_run(name: str) -> None:
+    for tag, attributes in tags(PAGES[name]):
+        assert tag not in ("script", "link", "img", "iframe", "object", "a")
+        assert not [key for key in attributes if key.startswith("on") or key in ("src", "href", "srcset")]
+    assert "url(" not in PAGES[name]
+    assert "@import" not in PAGES[name]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_control_characters_of_names_are_shown_as_escapes(name: str) -> None:
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", PAGES[name])
+
+
+@given(st.text(min_size=1))
+def test_any_name_stays_text(name: str) -> None:
+    """However a file is called, the page has the tags that it has for a plain name."""
+    plain, odd = (
+        report(file(RUN / part, NO_BEST_SCORE, role=None)) for part in ("name", name.replace("/", "").strip(".") or "x")
+    )
+    assert [tag for tag, _ in tags(html(plain))] == [tag for tag, _ in tags(html(odd))]
+
+
+def test_the_page_follows_the_readers_theme() -> None:
+    assert "prefers-color-scheme: dark" in PAGES["example"]
+
+
+def test_a_run_with_a_curve_gets_a_chart_of_rates_and_one_of_losses() -> None:
+    drawings = [attributes for tag, attributes in tags(PAGES["example"]) if tag == "svg"]
+    assert len(drawings) == 2
+    assert all(attributes["aria-label"] for attributes in drawings)
+
+
+def test_each_checkpoint_is_on_the_chart_where_it_resumes_now_and_repaired() -> None:
+    [run] = example().runs
+    drawn = rate_chart(CURVE, marks(run, ["a", "b", "c"]), 8640)
+    assert [a["class"] for tag, a in tags(drawn) if tag == "circle"] == ["repaired", "now"] * 3
+
+
+def test_checkpoints_at_one_place_share_one_text() -> None:
+    [run] = example().runs
+    assert ">1, 2, 3</text>" in rate_chart(CURVE, marks(run, ["a", "b", "c"]), 8640)
+
+
+def test_the_best_epoch_is_marked_and_a_loss_that_is_no_number_left_out() -> None:
+    circles = [a["class"] for tag, a in tags(loss_chart(CURVE)) if tag == "circle"]
+    assert circles == ["dot", "best"]
+
+
+def test_no_chart_is_drawn_of_nothing() -> None:
+    assert rate_chart(Curve(RUN), [], None) == loss_chart(Curve(RUN)) == ""
+
+
+@given(st.floats(min_value=1e-12, max_value=1e12))
+def test_ticks_are_few_and_cover_most_of_the_axis(top: float) -> None:
+    values = ticks(top)
+    assert 2 <= len(values) <= 6
+    assert 0.5 * top < values[-1] <= top * (1 + 1e-6)
+
+
+def test_a_notebook_shows_the_plan_the_flags_and_the_verdict() -> None:
+    shown = PAGES["notebook plan"]
+    assert "starts at epoch 1 of 10" in shown
+    assert "<code>--learning_rate 4e-06</code>" in shown
+    assert '<strong class="repairable">repairable</strong>' in shown
+
+
+def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
+    point = NotChecked("the schedule", "two modes fit", "--lradj")
+    assert "To settle it: <code>--lradj</code>" in html(report(file(RUN / "checkpoint", not_checked=(point,))))
