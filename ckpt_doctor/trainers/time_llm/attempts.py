@@ -1,0 +1,292 @@
+"""The attempts in a log: each launch of the trainer is one, and `tee -a` puts any number of them into one file.
+
+An attempt begins where the log says so (a checkpoint is loaded, a command is echoed) or where what follows cannot
+continue what was: an epoch or a step that is not beyond the last one, another run's folder, anything after the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.trainers.time_llm.events import (
+    Arguments,
+    Bar,
+    Counter,
+    Decreased,
+    EpochCost,
+    EpochResult,
+    Event,
+    Finished,
+    Iterations,
+    LearningRate,
+    Loading,
+    Restored,
+    Resumed,
+    StepSaved,
+    Stopped,
+    Updating,
+    WillSkip,
+)
+
+_STEP_PART = re.compile(r"checkpoint_step_(\d{1,18})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class EpochLog:
+    """What the log says of one finished epoch."""
+
+    result: EpochResult
+    counter: Counter | None = None
+    decreased: Decreased | None = None
+    lr: LearningRate | None = None
+    updating: Updating | None = None
+    settled: bool = False
+    """Something was printed after EarlyStopping was called, so a line of its own would stand here."""
+    rates_complete: bool = False
+    """The attempt went on (or ended) after the rate was set, so all lines about it stand here."""
+
+    @property
+    def epoch(self) -> int:
+        """1-based."""
+        return self.result.epoch
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One launch of the trainer, as far as the log goes."""
+
+    log: Path | None
+    first_line: int
+    last_line: int
+    start: Literal["fresh", "resumed", "unknown"]
+    """`unknown`: it begins in a later epoch, and no resume is in the log (its head is missing)."""
+    run: str
+    """Name of the run folder that it saves in, else of the one that it loaded from; empty when no line names one."""
+    loaded: Loading | None = None
+    resumed: Resumed | None = None
+    restored: Restored | None = None
+    skip: WillSkip | None = None
+    epochs: tuple[EpochLog, ...] = ()
+    saves: tuple[StepSaved, ...] = ()
+    lengths: tuple[tuple[int, Bar], ...] = ()
+    """Epoch (1-based) and the training bar that was closed at its end: its count is the epoch's number of batches."""
+    furthest: Mapping[int, int] = field(default_factory=dict)
+    """Epoch (1-based) -> the largest `iters:` printed in it."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    end: Literal["finished", "stopped", "open"] = "open"
+    """`open`: killed, or still running; then lines are missing that the kill took from the buffer."""
+    first_epoch: int | None = None
+    """1-based epoch of the first line that names one."""
+
+    @property
+    def loaded_from(self) -> str:
+        """Name of the run folder of the file that it resumed from; empty for a fresh start."""
+        return run_name(self.loaded.path) if self.loaded else ""
+
+    @property
+    def loaded_step(self) -> int | None:
+        """N when it resumed from `checkpoint_step_N`; None for any other file."""
+        return step_in(self.loaded.path) if self.loaded else None
+
+    @property
+    def first_step(self) -> int:
+        """Optimizer steps done before the attempt."""
+        return self.resumed.global_step if self.resumed else 0
+
+    @property
+    def last_step(self) -> int:
+        """The largest global_step that the log shows it reached."""
+        return self.saves[-1].step if self.saves else self.first_step
+
+    @property
+    def where(self) -> str:
+        """For messages: `train.log, lines 12 to 340`."""
+        name = f"{self.log.name}, " if self.log else ""
+        return f"{name}lines {self.first_line} to {self.last_line}"
+
+
+def run_name(path: str) -> str:
+    """The run folder's name in the path of a checkpoint or step folder, whatever machine it was printed on."""
+    parts = [part for part in re.split(r"[/\\]+", path) if part not in ("", ".")]
+    for i, part in enumerate(parts):
+        if _STEP_PART.match(part):
+            return parts[i - 1] if i else ""
+    return parts[-2] if len(parts) > 1 else ""
+
+
+def step_in(path: str) -> int | None:
+    """N of the step folder in a path."""
+    found = [match for part in re.split(r"[/\\]+", path) if (match := _STEP_PART.match(part))]
+    return int(found[-1][1]) if found else None
+
+
+def attempts_of(events: Iterable[Event], log: Path | None = None) -> tuple[Attempt, ...]:
+    """Divide the events of one log into attempts. Those that show nothing but a closed bar are left out."""
+    return tuple(_attempts(events, log))
+
+
+def _attempts(events: Iterable[Event], log: Path | None) -> Iterator[Attempt]:
+    draft = _Draft()
+    before: Event | None = None
+    for event in events:
+        if not isinstance(event, Bar):
+            if draft.excludes(event):
+                yield draft.attempt(log)
+                draft = _Draft()
+            draft.add(event, before)
+        before = event
+    if draft.begun:
+        yield draft.attempt(log)
+
+
+class _Draft:
+    """An attempt while its lines come in."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.first_line = self.last_line = 0
+        self.loaded: Loading | None = None
+        self.resumed: Resumed | None = None
+        self.restored: Restored | None = None
+        self.skip: WillSkip | None = None
+        self.epochs: list[EpochLog] = []
+        self.saves: list[StepSaved] = []
+        self.lengths: list[tuple[int, Bar]] = []
+        self.furthest: dict[int, int] = {}
+        self.arguments: dict[str, str] = {}
+        self.end: Literal["finished", "stopped", "open"] = "open"
+        self.position: tuple[int, int, int] | None = None
+        self.first_epoch: int | None = None
+
+    def excludes(self, event: Event) -> bool:
+        """Whether the event cannot belong to the same launch as what came before it."""
+        progress = self.position is not None or bool(self.saves) or self.end != "open"
+        match event:
+            case Arguments() | Loading():
+                return progress or self.loaded is not None or self.resumed is not None
+            case Resumed():
+                return progress or self.resumed is not None
+            case Restored() | WillSkip():
+                return progress
+            case Counter() | Decreased() | LearningRate() | Updating() | Bar():
+                return False
+            case Finished():
+                return self.end == "finished"
+            case Stopped():
+                return self.end != "open"
+            case StepSaved():
+                other_run = bool(self.saves) and run_name(self.saves[-1].path) != run_name(event.path)
+                reached = self.saves[-1].step if self.saves else self.resumed.global_step if self.resumed else 0
+                return self.end != "open" or other_run or event.step <= reached
+        position = _position(event)
+        return self.end != "open" or (self.position is not None and position <= self.position)
+
+    def add(self, event: Event, before: Event | None) -> None:
+        """Take the event in; `before` is the one before it in the log."""
+        if not self.begun:
+            self.begun, self.first_line = True, event.line
+        self.last_line = event.line
+        match event:
+            case Arguments():
+                self.arguments |= event.values
+            case Loading():
+                self.loaded = event
+            case Resumed():
+                self.resumed = event
+            case Restored():
+                self.restored = event
+            case WillSkip():
+                self.skip = event
+            case Stopped():
+                self._about_last_epoch(settled=True)
+                self.end = "stopped"
+            case Finished():
+                self._about_last_epoch(settled=True, rates_complete=self.end == "open")
+                self.end = "finished" if self.end == "open" else self.end
+            case Counter():
+                self._about_last_epoch(counter=event, settled=True)
+            case Decreased():
+                self._about_last_epoch(decreased=event, settled=True)
+            case LearningRate():
+                self._about_last_epoch(lr=event, settled=True)
+            case Updating():
+                self._about_last_epoch(updating=event, settled=True)
+            case StepSaved():
+                self._about_last_epoch(settled=True, rates_complete=True)
+                self.saves.append(event)
+            case EpochCost() | EpochResult() | Iterations():
+                self._advance(event, before)
+
+    def _advance(self, event: EpochCost | EpochResult | Iterations, before: Event | None) -> None:
+        self._about_last_epoch(settled=True, rates_complete=True)
+        self.position = _position(event)
+        if self.first_epoch is None:
+            self.first_epoch = event.epoch
+        if isinstance(event, EpochResult):
+            self.epochs.append(EpochLog(event))
+        elif isinstance(event, Iterations):
+            self.furthest[event.epoch] = event.iteration
+        elif isinstance(before, Bar):
+            self.lengths.append((event.epoch, before))
+
+    def _about_last_epoch(
+        self,
+        *,
+        counter: Counter | None = None,
+        decreased: Decreased | None = None,
+        lr: LearningRate | None = None,
+        updating: Updating | None = None,
+        settled: bool = False,
+        rates_complete: bool = False,
+    ) -> None:
+        """Add what a line says about the last finished epoch, until the next one is under way."""
+        if not self.epochs or self.epochs[-1].rates_complete:
+            return
+        last = self.epochs[-1]
+        self.epochs[-1] = replace(
+            last,
+            counter=last.counter or counter,
+            decreased=last.decreased or decreased,
+            lr=last.lr or lr,
+            updating=last.updating or updating,
+            settled=last.settled or settled,
+            rates_complete=rates_complete,
+        )
+
+    def attempt(self, log: Path | None) -> Attempt:
+        """The attempt as it stands."""
+        start: Literal["fresh", "resumed", "unknown"] = "fresh"
+        if self.loaded or self.resumed or self.restored or self.skip:
+            start = "resumed"
+        elif self.first_epoch is not None and self.first_epoch > 1:
+            start = "unknown"
+        path = self.saves[-1].path if self.saves else self.loaded.path if self.loaded else ""
+        return Attempt(
+            log,
+            self.first_line,
+            self.last_line,
+            start,
+            run_name(path),
+            self.loaded,
+            self.resumed,
+            self.restored,
+            self.skip,
+            tuple(self.epochs),
+            tuple(self.saves),
+            tuple(self.lengths),
+            self.furthest,
+            self.arguments,
+            self.end,
+            self.first_epoch,
+        )
+
+
+def _position(event: EpochCost | EpochResult | Iterations) -> tuple[int, int, int]:
+    """Order of the lines within a launch: iterations, then the epoch's cost, then its result."""
+    if isinstance(event, Iterations):
+        return (event.epoch, 0, event.iteration)
+    return (event.epoch, 1 if isinstance(event, EpochCost) else 2, 0)

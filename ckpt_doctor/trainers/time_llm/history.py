@@ -1,0 +1,281 @@
+"""A run's history: which logs, and which attempts in them, are its own.
+
+Decided by what stands in a log, never by its place. In this order of strength:
+- paths: the save and load lines name the run's folder (its name; the machine and the folders above may be others), and
+  neither the steps on disk nor the scores in the files contradict;
+- a log that a person names with `--log` and that names no other run;
+- the log's name: `train_<model comment>_<date>_<time>.log` beside a run folder that ends in `-<model comment>`, when no
+  line names any run (a trainer that saves no steps prints no path);
+- nothing but that no other log is there: `confirmed` is False, no value is taken from it, and the user is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from ckpt_doctor.trainers.time_llm.attempts import Attempt, attempts_of
+from ckpt_doctor.trainers.time_llm.facts import LogFacts
+from ckpt_doctor.trainers.time_llm.lineage import TIE, Lineage, Unsettled, last_best, lineage
+from ckpt_doctor.trainers.time_llm.log import read_events
+from ckpt_doctor.trainers.time_llm.log_facts import log_facts
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Member
+
+LARGEST_UNASKED = 1 << 30
+"""Bytes of a log beyond which it is read only when a person names it."""
+
+_NAME = re.compile(r"train_(?P<comment>.+?)_(?P<date>\d{8})_?(?P<time>\d{4,6})\Z")
+
+
+@dataclass(frozen=True)
+class History:
+    """The attempts of a run, in the order of time, and of the runs that it was resumed from."""
+
+    run: str
+    """Name of the run folder."""
+    attempts: tuple[Attempt, ...]
+    confirmed: bool
+    """Whether something in the log, or a person, says that it is this run's."""
+    reason: str
+    """What makes it this run's, or what leaves it open."""
+
+    @property
+    def own(self) -> tuple[Attempt, ...]:
+        """The run's own attempts."""
+        return tuple(attempt for attempt in self.attempts if attempt.run == self.run)
+
+    def lineage(self, *, global_step: int, finished_epochs: int, best: bool = False) -> Lineage | Unsettled:
+        """The validations that lead to a checkpoint; see `lineage.lineage`."""
+        if not self.confirmed:
+            return Unsettled(self.reason)
+        return lineage(self.attempts, self.run, global_step=global_step, finished_epochs=finished_epochs, best=best)
+
+    def last_best(self) -> Lineage | Unsettled:
+        """The way to the last improvement; see `lineage.last_best`."""
+        return last_best(self.attempts, self.run) if self.confirmed else Unsettled(self.reason)
+
+    def early_stopping(
+        self, *, global_step: int, finished_epochs: int, best: bool = False
+    ) -> Evidence[EarlyStoppingState] | Unsettled:
+        """EarlyStopping of the uninterrupted run after so many validations, exact to 5e-8.
+
+        Unsettled also where the log contradicts itself or a validation on the way is missing.
+        """
+        way = self.lineage(global_step=global_step, finished_epochs=finished_epochs, best=best)
+        if isinstance(way, Unsettled):
+            return way
+        if way.missing:
+            return Unsettled(
+                f"epoch {way.missing[0]} was never validated on the way to this checkpoint", "--best-score"
+            )
+        if way.ties:
+            return Unsettled(f"epoch {way.ties[0]} equals the best in all 7 decimals of the log", "--best-score")
+        return Evidence(way.uninterrupted, way.source)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The attempts of a log that belong to a run; none, and why, where that is open or not so."""
+
+    attempts: tuple[Attempt, ...]
+    confirmed: bool
+    reason: str
+
+
+def match(
+    attempts: Sequence[Attempt],
+    run: str,
+    saved_steps: Iterable[int] = (),
+    best_scores: Iterable[float] = (),
+    *,
+    given: bool = False,
+) -> Match:
+    """Which attempts, of any number of logs, are of the run whose folder has this name.
+
+    `saved_steps`: N of its step folders on disk; `best_scores`: those that its files hold, written by the trainer.
+    `given`: a person named the logs. The attempts come with `run` filled in, and after those of runs they resumed from.
+
+    One wrong file must not part a run from its log: steps contradict only when no single one is accounted for, and
+    scores only confirm.
+    """
+    steps, scores = sorted(set(saved_steps)), list(best_scores)
+    named = {attempt.run for attempt in attempts if attempt.run}
+    if run in named:
+        own = [a for a in attempts if a.run == run or (not a.run and _names_in_log(attempts, a) == {run})]
+        doubt = _interleaved(attempts, run) or _strange_steps(own, steps)
+        if doubt:
+            return Match((), False, doubt)
+        return Match(_with_ancestors(attempts, own, run), True, "its save and load lines name the run's folder")
+    if given and len(named) == 1:
+        shared = [step for step in steps if any(save.step == step for a in attempts for save in a.saves)]
+        if shared or _score_in(attempts, scores):
+            renamed = tuple(replace(attempt, run=run) for attempt in attempts)
+            return Match(renamed, True, f"named by --log; its run folder was called {next(iter(named))} then")
+    nameless = [attempt for attempt in attempts if not _names_in_log(attempts, attempt)]
+    if not nameless:
+        others = ", ".join(sorted(named)[:3])
+        return Match((), False, f"it is of another run ({others})" if named else "it holds nothing of a training")
+    return _match_nameless(nameless, run, steps, scores, given)
+
+
+def _match_nameless(
+    attempts: Sequence[Attempt], run: str, steps: Sequence[int], scores: Sequence[float], given: bool
+) -> Match:
+    """Logs without any path line: a trainer that saves no steps and did not resume prints none."""
+    own = tuple(replace(attempt, run=run) for attempt in attempts)
+    if given:
+        return Match(own, True, "named by --log, and no line names another run")
+    if steps:
+        return Match((), False, "the run has step checkpoints, and no log reports that any was saved")
+    proven = tuple(a for a in own if _score_in([b for b in own if b.log == a.log], scores))
+    if proven:
+        return Match(proven, True, "a best_score of the run's files is a loss of the log")
+    fitting = tuple(a for a in own if a.log is not None and _comment_fits(a.log, run))
+    if fitting and not scores:
+        return Match(fitting, True, f"{fitting[-1].log.name} carries the run's model comment")  # type: ignore[union-attr]
+    if len({a.log for a in own}) > 1:
+        return Match((), False, "several logs could be this run's, and none names it")
+    return Match(own, False, "no line of the log names a run folder")
+
+
+def _score_in(attempts: Sequence[Attempt], scores: Sequence[float]) -> bool:
+    losses = [epoch.result.vali_loss for attempt in attempts for epoch in attempt.epochs]
+    return any(abs(loss + score) <= TIE for loss in losses for score in scores)
+
+
+def _names_in_log(attempts: Sequence[Attempt], attempt: Attempt) -> set[str]:
+    """The runs that the attempt's log names; where it is one, its nameless attempts are of that run, too."""
+    return {a.run for a in attempts if a.log == attempt.log and a.run}
+
+
+def _with_ancestors(attempts: Sequence[Attempt], own: Sequence[Attempt], run: str) -> tuple[Attempt, ...]:
+    runs = {run}
+    while True:
+        more = {a.loaded_from for a in attempts if a.run in runs and a.loaded_from} - runs
+        if not more:
+            break
+        runs |= more
+    mine = {id(attempt) for attempt in own}
+    kept = (replace(a, run=run) if id(a) in mine and not a.run else a for a in attempts)
+    return tuple(attempt for attempt in kept if attempt.run in runs)
+
+
+def _interleaved(attempts: Sequence[Attempt], run: str) -> str:
+    """Two launches that wrote into one log at the same time: a run comes back without a start, further on."""
+    for i, attempt in enumerate(attempts):
+        if attempt.start == "resumed" or not attempt.saves or not attempt.run:
+            continue
+        before = [a for a in attempts[:i] if a.log == attempt.log]
+        same = [a for a in before if a.run == attempt.run]
+        if same and before[-1].run not in ("", attempt.run) and same[-1].last_step < attempt.saves[0].step:
+            runs = {attempt.run, before[-1].run}
+            if run in runs and same[-1].end == "open":
+                return f"two runs wrote into the log at the same time (from line {attempt.first_line})"
+    return ""
+
+
+def _strange_steps(own: Sequence[Attempt], steps: Sequence[int]) -> str:
+    """Whether none of the steps on disk can come from these attempts. A killed one may have saved more than it says."""
+    logged = {save.step for attempt in own for save in attempt.saves}
+    cut = [attempt.last_step for attempt in own if attempt.end == "open"]
+    headless = max((a.first_step or a.last_step for a in own if a.start != "fresh"), default=0)
+    if not steps or any(s in logged or s <= headless or any(last < s for last in cut) for s in steps):
+        return ""
+    return f"the run has checkpoint_step_{steps[-1]}, and its attempts in the log saved none of the steps on disk"
+
+
+def _comment_fits(log: Path, run: str) -> bool:
+    name = _NAME.match(log.stem)
+    return bool(name) and run.lower().endswith("-" + name["comment"].lower())  # type: ignore[index]
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+def read_attempts(path: Path) -> tuple[Attempt, ...]:
+    """The attempts in a log file. Raises OSError. Read once while the file stays as it is."""
+    stat = path.stat()
+    return _read_attempts(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_attempts(path: Path, mtime_ns: int, size: int) -> tuple[Attempt, ...]:
+    return attempts_of(read_events(path), path)
+
+
+def logs_near(folder: Path) -> list[Path]:
+    """Logs in the places where the trainer's scripts put them: `logs/` beside `checkpoints/`, and the run's folders.
+
+    Candidates only: what stands in them decides.
+    """
+    root = folder.absolute()
+    places = [root, root / "logs"]
+    for parent in list(root.parents)[:2]:
+        places += [parent, parent / "logs"]
+    found: list[Path] = []
+    for place in places:
+        try:
+            found += sorted(p for p in place.glob("*.log") if p.is_file() and p.stat().st_size <= LARGEST_UNASKED)
+        except OSError:
+            continue  # a folder that may not be listed holds no evidence
+    return list(dict.fromkeys(found))
+
+
+def in_order_of_time(logs: Iterable[Path]) -> list[Path]:
+    """Logs by the time in their names where all have one, else by when they were last written."""
+    logs = list(logs)
+    stamps = {log: _NAME.match(log.stem) for log in logs}
+    if all(stamps.values()):
+        return sorted(logs, key=lambda log: (stamps[log]["date"], stamps[log]["time"], log.name))  # type: ignore[index]
+    return sorted(logs, key=lambda log: (log.stat().st_mtime_ns, log.name))
+
+
+def without_copies(logs: Sequence[tuple[Attempt, ...]]) -> list[tuple[Attempt, ...]]:
+    """Logs of which no other holds all and more: a log that was copied while the run went on counts once."""
+    kept: list[tuple[Attempt, ...]] = []
+    for i, log in enumerate(logs):
+        if log and not any(_is_copy(log, other, later=j > i) for j, other in enumerate(logs) if j != i):
+            kept.append(log)
+    return kept
+
+
+def _is_copy(log: tuple[Attempt, ...], other: tuple[Attempt, ...], *, later: bool) -> bool:
+    """Whether `log` is the beginning of `other`; of two equal ones the later is kept."""
+    mine, theirs = _content(log), _content(other)
+    return theirs[: len(mine)] == mine and (len(theirs) > len(mine) or later)
+
+
+def _content(log: tuple[Attempt, ...]) -> list[str]:
+    """What was saved and measured, in order; as text, so that a NaN equals itself."""
+    return [repr(item) for a in log for item in (*a.saves, *(epoch.result for epoch in a.epochs))]
+
+
+def read_history(
+    folder: Path, members: Sequence[Member], logs: Sequence[Path] = ()
+) -> tuple[History | None, LogFacts | None, tuple[str, ...]]:
+    """The history of a run folder, what it says of the training command, and what speaks against it.
+
+    `logs`: those that a person named; without any, those near the folder are tried. A log that is not this run's is
+    passed over in silence, unless a person named it.
+    """
+    read: list[tuple[Attempt, ...]] = []
+    doubts: list[str] = []
+    for log in in_order_of_time(logs or logs_near(folder)):
+        try:
+            read.append(read_attempts(log))
+        except OSError as error:
+            doubts.append(f"{log.name} could not be read: {error.strerror or error}")
+    steps = [m.named_step for m in members if m.role == "step" and m.named_step is not None]
+    scores = [m.state.best_score for m in members if m.state.best_score is not None and not m.checkpoint.migrations]
+    name = folder.absolute().name
+    kept = without_copies(read)
+    found = match([a for attempts in kept for a in attempts], name, steps, scores, given=bool(logs))
+    if not found.attempts:
+        if logs and not doubts:
+            doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")
+        return None, None, tuple(doubts)
+    history = History(name, found.attempts, found.confirmed, found.reason)
+    return history, log_facts(history.own) if found.confirmed else None, tuple(doubts)
