@@ -44,11 +44,9 @@ def heal(cell: Cell, file: dict) -> tuple[str, ...]:
         scheduler |= {"last_epoch": t, "_step_count": t + 1, "_last_lr": [rate]}
         group |= {"lr": rate, "betas": (beta1, group["betas"][1])}
     elif spec.lradj == "COS":
-        epoch, low = world_size * finished, scheduler["eta_min"]
-        rate = low + (scheduler["base_lrs"][0] - low) * (1 + math.cos(math.pi * epoch / scheduler["T_max"])) / 2
-        scheduler |= {"last_epoch": epoch, "_step_count": epoch + 1}
         if spec.kind in (*harness.BEST, "epoch-end"):
-            scheduler["_last_lr"], group["lr"] = [rate], rate
+            for _ in range(world_size):
+                cosine_step(scheduler, group)
     else:
         group["lr"] = idle_rate(spec.lradj, scheduler["_last_lr"][0], finished)
         if finished:
@@ -68,6 +66,16 @@ def one_cycle(scheduler: dict, group: dict, t: int) -> tuple[float, float]:
         return anneal(group["initial_lr"], group["max_lr"], t / top), anneal(high, low, t / top)
     p = (t - top) / (end - top)
     return anneal(group["max_lr"], group["min_lr"], p), anneal(low, high, p)
+
+
+def cosine_step(scheduler: dict, group: dict) -> None:
+    """One step of CosineAnnealingLR by its recursion; the closed form differs in the last bit from epoch 7 on."""
+    scheduler["last_epoch"] += 1
+    scheduler["_step_count"] += 1
+    epoch, low = scheduler["last_epoch"], scheduler["eta_min"]
+    now, before = (1 + math.cos(math.pi * e / scheduler["T_max"]) for e in (epoch, epoch - 1))
+    group["lr"] = now / before * (group["lr"] - low) + low
+    scheduler["_last_lr"] = [group["lr"]]
 
 
 def idle_rate(lradj: str, base: float, finished: int) -> float:
