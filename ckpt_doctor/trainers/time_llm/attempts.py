@@ -133,7 +133,7 @@ def _attempts(events: Iterable[Event], log: Path | None) -> Iterator[Attempt]:
     draft = _Draft()
     before: Event | None = None
     for event in events:
-        if not isinstance(event, Bar):
+        if not isinstance(event, Bar) and not _printed_again(event, before):
             if draft.excludes(event):
                 yield draft.attempt(log)
                 draft = _Draft()
@@ -141,6 +141,11 @@ def _attempts(events: Iterable[Event], log: Path | None) -> Iterator[Attempt]:
         before = event
     if draft.begun:
         yield draft.attempt(log)
+
+
+def _printed_again(event: Event, before: Event | None) -> bool:
+    """Whether the same line stands twice in a row, as when each of several processes prints it."""
+    return type(event) is type(before) and repr(replace(event, line=0)) == repr(replace(before, line=0))
 
 
 class _Draft:
