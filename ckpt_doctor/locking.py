@@ -82,6 +82,9 @@ _SOFT_NOTE = (
 
 
 def _acquire(lock_file: Path, timeout: float) -> BaseFileLock:
+    # filelock would make a missing folder.
+    if not lock_file.parent.is_dir():
+        raise WriteRefused(f"{lock_file.parent} cannot be locked for writing: there is no such folder")
     # A singleton per path counts how often the same thread took it. filelock itself turns into a SoftFileLock where
     # flock is not implemented, and warns; the note says the same in our words.
     lock: BaseFileLock = FileLock(lock_file, is_singleton=True)

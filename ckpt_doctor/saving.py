@@ -9,8 +9,9 @@ from pathlib import Path
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
 from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.writer import names, recover
+from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import publish, temporary_file
+from ckpt_doctor.writer.recover import remove_leftovers
 from ckpt_doctor.writer.signals import orderly_exit
 
 
@@ -26,8 +27,8 @@ def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = D
 
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with run_lock(target, timeout), orderly_exit():
-        recover(target)
+    with run_lock(target, timeout) as lock, orderly_exit():
+        remove_leftovers(target, certain=lock.exclusive)
         temporary = names.temporary(target)
         try:
             with temporary_file(temporary, 0o666) as fd:
@@ -42,8 +43,9 @@ def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = D
             # torch reports a failed write as RuntimeError; whatever it was, the previous file is still there.
             reason = error.strerror if isinstance(error, OSError) else error
             raise WriteRefused(f"{target} could not be saved and holds what it held before: {reason}") from error
-        # They led back from the checkpoint that was just replaced.
-        names.undo_file(target).unlink(missing_ok=True)
+        # What led back, or forward, from the checkpoint that was just replaced.
+        for stale in (names.undo_file(target), names.journal(target)):
+            stale.unlink(missing_ok=True)
 
 
 def _ensure_whole(path: Path) -> None:

@@ -25,7 +25,7 @@ def recover(path: Path) -> Recovery | None:
     """
     target = path.resolve()
     with run_lock(target) as lock, refusing(f"{target} could not be recovered"):
-        cleaned = _remove_leftovers(target, certain=lock.exclusive)
+        cleaned = remove_leftovers(target, certain=lock.exclusive)
         rolled_back = False
         if names.journal(target).exists():
             cleaned = True
@@ -38,8 +38,11 @@ def recover(path: Path) -> Recovery | None:
         return Recovery(target, "rolled-back" if rolled_back else "cleaned", size)
 
 
-def _remove_leftovers(target: Path, *, certain: bool) -> bool:
-    # Who makes temporary files holds the lock, and now we do: these have no owner any more.
+def remove_leftovers(target: Path, *, certain: bool) -> bool:
+    """Remove the temporary files of killed runs; whether there were any. The caller holds the run's lock.
+
+    Who makes such files holds the lock, so they have no owner any more; unless the lock is not `certain`.
+    """
     removed = False
     for path in names.leftovers(target):
         with suppress(FileNotFoundError):

@@ -109,7 +109,7 @@ def test_the_records_of_other_containers_stay_beside_the_file(tmp_path):
     st.lists(st.sampled_from(["replace", "in-place", "undo", "undo in place"]), min_size=1, max_size=9),
 )
 def test_any_sequence_of_migrations_and_undos_is_a_stack(tmp_path_factory, container, actions):
-    """Each undo gives back, byte for byte, the file before the migration it takes back; past the first it is refused."""
+    """Each undo gives back, byte for byte, the file before the migration; past the first it is refused."""
     path = make(tmp_path_factory.mktemp("stack") / "checkpoint", container)
     times = path.stat().st_mtime_ns
     below: list[bytes] = []

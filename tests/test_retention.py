@@ -1,0 +1,184 @@
+"""Pruning removes what is old and replaceable, and nothing else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ckpt_doctor.errors import LockTimeout, UsageError
+from ckpt_doctor.locking import run_lock
+from ckpt_doctor.retention import prune
+
+
+def step_of(folder: Path) -> int | None:
+    """N of `checkpoint_step_N`."""
+    head, _, number = folder.name.rpartition("_")
+    return int(number) if head == "checkpoint_step" and number.isdigit() else None
+
+
+def whole(folder: Path) -> bool:
+    """A step folder whose file was not marked as damaged."""
+    return (folder / "checkpoint.pt").read_bytes() != b"damaged"
+
+
+def make_run(folder: Path, steps: list[int], damaged: tuple[int, ...] = ()) -> Path:
+    """A run folder with the best checkpoint, a log and step folders."""
+    folder.mkdir(exist_ok=True)
+    (folder / "checkpoint").write_bytes(b"best")
+    (folder / "train.log").touch()
+    for step in steps:
+        (folder / f"checkpoint_step_{step}").mkdir()
+        (folder / f"checkpoint_step_{step}" / "checkpoint.pt").write_bytes(
+            b"damaged" if step in damaged else b"x" * 5000
+        )
+    return folder
+
+
+def steps_in(run: Path) -> list[int]:
+    """Steps of the folders that are there."""
+    return sorted(step for path in run.iterdir() if (step := step_of(path)) is not None)
+
+
+def pruned(run: Path, keep: int, **options):
+    """`prune` with this module's ideas of a step and of a resumable checkpoint."""
+    return prune(run, keep, step_of=step_of, is_resumable=whole, **options)
+
+
+def test_the_newest_stay_by_number_not_by_text(tmp_path):
+    """1000 is newer than 900; best checkpoint, log and unknown folders are not its business."""
+    run = make_run(tmp_path / "run", [80, 900, 1000, 20])
+    (run / "plots").mkdir()
+    result = pruned(run, 2)
+    assert [900, 1000] == steps_in(run)
+    assert [1000, 900] == [step_of(path) for path in result.kept]
+    assert [20, 80] == [step_of(path) for path in result.removed]
+    assert {"checkpoint", "train.log", "plots", "checkpoint_step_900", "checkpoint_step_1000"} == set(os.listdir(run))
+    assert result.freed >= 2 * 5000
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.dictionaries(st.integers(0, 10**6), st.booleans(), max_size=9), st.integers(1, 5))
+def test_so_many_resumable_ones_stay_as_asked_for_or_all(tmp_path_factory, whole_by_step, keep):
+    """Damaged ones never count; no resumable one goes while a newer one than the limit is missing."""
+    damaged = tuple(step for step, good in whole_by_step.items() if not good)
+    run = make_run(tmp_path_factory.mktemp("run"), list(whole_by_step), damaged)
+    pruned(run, keep)
+    good = sorted(step for step, is_good in whole_by_step.items() if is_good)
+    assert good[-keep:] == [step for step in steps_in(run) if step not in damaged]
+    # Damaged ones newer than the oldest kept may be salvaged, or are being written; older ones are of no use.
+    oldest = good[-keep] if len(good) >= keep else -1
+    assert sorted(step for step in damaged if step > oldest) == [step for step in steps_in(run) if step in damaged]
+
+
+def test_with_fewer_than_the_limit_nothing_goes(tmp_path):
+    """Three folders of which one is resumable: it and the others stay, and the others are named."""
+    run = make_run(tmp_path / "run", [1, 2, 3], damaged=(2, 3))
+    result = pruned(run, 2)
+    assert [1, 2, 3] == steps_in(run)
+    assert [3, 2] == [step_of(path) for path in result.uncounted]
+
+
+def test_a_rehearsal_removes_nothing_and_tells_the_same(tmp_path):
+    """`--dry-run` gives the result that the real call then has."""
+    run = make_run(tmp_path / "run", [1, 2, 3])
+    told = pruned(run, 1, dry_run=True)
+    assert [1, 2, 3] == steps_in(run)
+    done = pruned(run, 1)
+    assert (told.removed, told.kept, told.freed, told.dry_run) == (done.removed, done.kept, done.freed, True)
+
+
+def test_what_is_protected_or_linked_stays(tmp_path):
+    """The checkpoint to resume from, what a `best` link leads to, and a step folder that is itself a link."""
+    run = make_run(tmp_path / "run", [1, 2, 3, 9])
+    (run / "best").symlink_to(run / "checkpoint_step_2" / "checkpoint.pt")
+    elsewhere = make_run(tmp_path / "disk", [7]) / "checkpoint_step_7"
+    (run / "checkpoint_step_7").symlink_to(elsewhere)
+    result = pruned(run, 1, protect=[run / "checkpoint_step_1" / "checkpoint.pt"])
+    assert [1, 2, 7, 9] == steps_in(run)
+    assert (elsewhere / "checkpoint.pt").exists()
+    assert {1: "protected", 2: "link best", 7: "symbolic link"}.keys() == {step_of(s.path) for s in result.spared}
+
+
+@pytest.mark.parametrize(
+    ("how", "use"),
+    [
+        ("f = open(path, 'r+b')", "writing"),
+        ("f = open(path, 'rb')", "reading"),
+        (
+            "import mmap; g = open(path, 'rb'); f = mmap.mmap(g.fileno(), 0, access=mmap.ACCESS_READ); g.close()",
+            "reading",
+        ),
+    ],
+)
+def test_a_checkpoint_in_use_by_another_process_stays(how, use, tmp_path):
+    """Written, read, or only mapped as by `torch.load(mmap=True)`; and goes once it is free."""
+    run = make_run(tmp_path / "run", [1, 2])
+    path = run / "checkpoint_step_1" / "checkpoint.pt"
+    code = f"path = {str(path)!r}\n{how}\nprint('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as process:
+        assert "open\n" == process.stdout.readline()
+        (spared,) = pruned(run, 1).spared
+        assert f"process {process.pid} is {use} it" == spared.reason
+        assert [1, 2] == steps_in(run)
+        process.communicate("\n")
+    pruned(run, 1)
+    assert [2] == steps_in(run)
+
+
+def test_a_crash_leaves_no_half_checkpoint_under_its_name(tmp_path, monkeypatch):
+    """The folder is renamed before the first file goes; the next call removes what is left."""
+    import shutil
+
+    run = make_run(tmp_path / "run", [1, 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pruned(run, 1)
+    assert [2] == steps_in(run)
+    assert ".checkpoint_step_1.ckpt-doctor-removing" in os.listdir(run)
+    pruned(run, 1)
+    assert {"checkpoint", "train.log", "checkpoint_step_2"} == set(os.listdir(run))
+
+
+def test_it_waits_for_whoever_works_in_the_run(tmp_path):
+    """A trainer in `atomic_save` or a migration holds the lock: nothing is removed meanwhile."""
+    run = make_run(tmp_path / "run", [1, 2])
+    code = (
+        "import sys; from pathlib import Path; from ckpt_doctor.locking import run_lock\n"
+        "with run_lock(Path(sys.argv[1])): print('held', flush=True); input()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    line = [sys.executable, "-c", code, str(run)]
+    with subprocess.Popen(line, stdin=-1, stdout=-1, text=True, env=environment) as other:
+        assert "held\n" == other.stdout.readline()
+        with pytest.raises(LockTimeout):
+            pruned(run, 1, timeout=0.1)
+        assert [1, 2] == steps_in(run)
+        other.communicate("\n")
+
+
+def test_is_resumable_may_take_the_lock_itself(tmp_path):
+    """It runs inside the lock, in the same thread."""
+    run = make_run(tmp_path / "run", [1, 2])
+
+    def check(folder: Path) -> bool:
+        with run_lock(folder, timeout=0.1):
+            return whole(folder)
+
+    prune(run, 1, step_of=step_of, is_resumable=check)
+    assert [2] == steps_in(run)
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_keeping_none_is_a_mistake(keep, tmp_path):
+    """The last checkpoint is never removed by a limit."""
+    run = make_run(tmp_path / "run", [1])
+    with pytest.raises(UsageError):
+        pruned(run, keep)
+    with pytest.raises(UsageError):
+        pruned(tmp_path / "no such run", 1)
+    assert [1] == steps_in(run)
