@@ -39,13 +39,28 @@ def _without_cycle_collection() -> Iterator[None]:
 
 
 def _open(view: FileView) -> Checkpoint:
+    # Each format's reader is imported where it is needed: most runs see one
     kind = sniff_view(view)
     if kind == "zip":
         from ckpt_doctor.readers.torch_zip import open_zip
 
         return open_zip(view)
+    if kind == "torch-legacy":
+        from ckpt_doctor.readers.torch_legacy import open_legacy
+
+        return open_legacy(view)
+    if kind == "tar":
+        from ckpt_doctor.readers.torch_tar import open_tar
+
+        return open_tar(view)
+    if kind == "safetensors":
+        from ckpt_doctor.readers.safetensors import open_safetensors
+
+        return open_safetensors(view)
+    if kind == "pickle":
+        from ckpt_doctor.readers.raw_pickle import open_pickle
+
+        return open_pickle(view)
     from ckpt_doctor.readers.assemble import Content, checkpoint
 
-    content = Content("unknown")
-    content.damage.append(kind if isinstance(kind, Damage) else Damage("not-a-checkpoint", f"{kind} is not read yet"))
-    return checkpoint(view, content)
+    return checkpoint(view, Content("unknown", damage=[kind]))

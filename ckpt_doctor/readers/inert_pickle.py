@@ -10,7 +10,7 @@ import struct
 from itertools import repeat
 
 from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.pickle_machine import Machine, Persistent, Reading, Stop
+from ckpt_doctor.readers.pickle_machine import Machine, Payload, Persistent, Reading, Stop
 from ckpt_doctor.readers.rare_opcodes import RARE, unknown
 from ckpt_doctor.readers.storages import torch_storage
 from ckpt_doctor.types import Damage
@@ -22,13 +22,13 @@ _f8 = struct.Struct(">d").unpack_from
 _CHUNK = 1 << 16
 
 
-def read(data: bytes, start: int = 0, persistent: Persistent | None = None) -> Reading:
+def read(data: bytes, start: int = 0, persistent: Persistent | None = None, payload: Payload | None = None) -> Reading:
     """Follow the pickle that begins at `start` up to its STOP.
 
     Never raises for what is in `data`: see `Reading.finished`, `ran_out` and `damage`.
     """
     reading = Reading(start=start, end=start)
-    machine = Machine(data, reading, persistent or torch_storage())
+    machine = Machine(data, reading, persistent or torch_storage(), payload)
     try:
         _run(machine, start)
     except Stop as stop:

@@ -19,6 +19,8 @@ MAX_PROGRAMS = 64
 """Pickles in a row that are looked at behind the first STOP."""
 MAX_NESTED_STREAMS = 100_000
 """`torch.storage._load_from_bytes` payloads in one file: one per storage."""
+MAX_STREAM_DEPTH = 4
+"""Checkpoints inside checkpoints: each level is read by a nested call. Real files have one."""
 MAX_DEPTH = 1_000
 """Nesting that is walked in search of tensors. Paths are kept per tensor, so cost grows with depth times tensors."""
 MAX_KEY_NODES = 1_000

@@ -13,9 +13,9 @@ from ckpt_doctor.types import TensorInfo
 
 Array = npt.NDArray[Any]
 
-# Bit patterns from c10/util/{BFloat16,Half,Float8_*}.h. Two passes over plain integers find the exponent of infinity with
-# either sign, at memory speed and without a copy: as signed numbers the positive ones are the largest, as unsigned the
-# negative ones.
+# Bit patterns from c10/util/{BFloat16,Half,Float8_*}.h. Two passes over plain integers find the exponent of infinity
+# with either sign, at memory speed and without a copy: as signed numbers the positive ones are the largest, as unsigned
+# the negative ones.
 _PATTERNS: dict[str, tuple[str, str, int]] = {
     "float16": ("i2", "u2", 0x7C00),
     "complex32": ("i2", "u2", 0x7C00),

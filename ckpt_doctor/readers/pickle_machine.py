@@ -48,34 +48,41 @@ class Reading:
     """The less common opcodes met (everything outside the main loop's fast path)."""
     latin1: bool = False
     """Whether it holds 8-bit strings of Python 2 that are not UTF-8."""
-    payloads: list[tuple[Opaque, bytes]] = field(default_factory=list)
-    """Arguments of `torch.storage._load_from_bytes`: whole checkpoints, loaded while this one loads."""
+    has_views: bool = False
+    """Whether a persistent id cuts a storage out of another (legacy streams before 0.4)."""
 
 
 def shown(text: object) -> str:
-    """A name from a file, safe to print: one line, no control characters, at most 200 characters."""
-    name = str(text)
+    """A name or number from a file, safe to print: one line, no control characters, at most 200 characters."""
+    name = str(text) if isinstance(text, (str, int, float, bytes, Global)) else f"<{type(text).__name__}>"
     name = name if len(name) <= 200 else name[:197] + "..."
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
 Persistent = Callable[[Reading, object], object]
 """What a persistent id stands for."""
+Payload = Callable[[bytes, "int | None"], "StorageInfo | None"]
+"""What `torch.storage._load_from_bytes` gives for bytes at an offset of the pickle: a storage, if it is one."""
 
 
 class Machine:
     """The state of one reading: what CPython keeps in `UnpicklerObject`."""
 
-    def __init__(self, data: bytes, reading: Reading, persistent: Persistent) -> None:
+    def __init__(self, data: bytes, reading: Reading, persistent: Persistent, payload: Payload | None) -> None:
         self.data = data
         self.reading = reading
         self.persistent = persistent
+        self.load_payload = payload
+        self.payloads: dict[int, tuple[bytes, StorageInfo | None]] = {}
+        self.loaded: dict[int, tuple[Opaque, StorageInfo]] = {}
+        self.bytes_at: dict[int, int] = {}
         self.pos = 0
         self.stack: list[object] = []
         self.marks: list[list[object]] = []
         self.memo: dict[int, object] = {}
         self.handlers: dict[int, Callable[[Opaque], object] | None] = {}
-        self.strings: dict[str | bytes, str | bytes] = {}
+        self.texts: dict[str, str] = {}
+        self.raws: dict[bytes, bytes] = {}
         self.soft_damage: set[str] = set()
         self.made = 0
         self.copied = 0
@@ -90,9 +97,13 @@ class Machine:
             self.soft_damage.add(message)
             self.reading.damage.append(Damage(kind, message))
 
-    def once(self, text: str | bytes) -> str | bytes:
+    def once(self, text: str) -> str:
         """One object for equal long strings: comparing them as dict keys would cost their length each time."""
-        return self.strings.setdefault(text, text)
+        return self.texts.setdefault(text, text)
+
+    def once_bytes(self, raw: bytes) -> bytes:
+        """As `once`, for bytes."""
+        return self.raws.setdefault(raw, raw)
 
     def name(self, module: object, name: object) -> Global:
         """The global that Python 3 would look up (`find_class`, with `fix_imports` below protocol 3)."""
@@ -122,12 +133,25 @@ class Machine:
             self.copied += len(args[0])
             if self.copied > limits.MAX_COPIED * len(self.data):
                 raise Stop("its calls copy more than the pickle holds", "limit-exceeded")
+        if self.loaded and type(args) is tuple and args and id(args[0]) in self.loaded:
+            # A tensor in a raw pickle: its storage is the result of a call
+            value = handler(Opaque(callee, (self.loaded[id(args[0])][1], *args[1:])))
+            if type(value) is TensorRef:
+                value.source = made
+                return value
         return handler(made)
 
     def payload(self, made: Opaque, data: object) -> None:
-        """Bytes that `torch.load` is called upon while this pickle loads."""
-        if type(data) is bytes and len(self.reading.payloads) < limits.MAX_NESTED_STREAMS:
-            self.reading.payloads.append((made, data))
+        """Look into bytes that `torch.load` is called upon while this pickle loads (torch/storage.py)."""
+        if type(data) is not bytes or self.load_payload is None:
+            return
+        if id(data) not in self.payloads:
+            if len(self.payloads) >= limits.MAX_NESTED_STREAMS:
+                raise Stop(f"more than {limits.MAX_NESTED_STREAMS:,} checkpoints inside the pickle", "limit-exceeded")
+            self.payloads[id(data)] = data, self.load_payload(data, self.bytes_at.get(id(data)))
+        storage = self.payloads[id(data)][1]
+        if storage is not None:
+            self.loaded[id(made)] = made, storage
 
     def key(self, key: object) -> object:
         """A dict key or set element that is cheap and safe to hash; a recorded stand-in for anything else."""

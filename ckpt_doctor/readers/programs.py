@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.readers.pickle_machine import Persistent, Reading
+from ckpt_doctor.readers.pickle_machine import Payload, Persistent, Reading
 from ckpt_doctor.types import Damage, Global
 
 
@@ -19,6 +19,9 @@ class Programs:
     damage: list[Damage] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     """Reasons other than a global for which `torch.load(weights_only=True)` refuses the file."""
+
+    payloads: int = 0
+    """Storages that came as streams inside a pickle (`torch.storage._load_from_bytes`)."""
 
     def add(self, reading: Reading, where: str) -> None:
         """Take up a pickle's globals and damage; `where` names the record it stands in."""
@@ -32,27 +35,34 @@ class Programs:
 
 
 def read_program(
-    programs: Programs, data: bytes, start: int, persistent: Persistent | None, where: str, *, trailing: bool = True
+    programs: Programs,
+    data: bytes,
+    start: int,
+    persistent: Persistent | None,
+    where: str,
+    payload: Payload | None = None,
+    *,
+    trailing: bool = True,
 ) -> Reading:
     """Read the pickle at `start`, and, with `trailing`, whatever pickles follow its STOP up to the end of `data`.
 
     What follows is no part of the checkpoint, but a loader that reads on would execute it.
     """
-    reading = read(data, start, persistent)
+    reading = read(data, start, persistent, payload)
     programs.add(reading, where)
     refused = refused_opcodes(reading)
     if refused:
         programs.refusals.append(refused)
     if trailing and reading.finished:
-        _read_behind(programs, data, reading.end, where)
+        _read_behind(programs, data, reading.end, where, payload)
     return reading
 
 
-def _read_behind(programs: Programs, data: bytes, start: int, where: str) -> None:
+def _read_behind(programs: Programs, data: bytes, start: int, where: str, payload: Payload | None) -> None:
     for _ in range(limits.MAX_PROGRAMS):
         if start >= len(data):
             return
-        more = read(data, start)
+        more = read(data, start, None, payload)
         if more.globals:
             more.damage = [damage for damage in more.damage if damage.kind == "dangerous-global"]
             programs.add(more, f"{where} behind STOP".strip())

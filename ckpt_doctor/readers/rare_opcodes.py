@@ -149,7 +149,10 @@ def _binunicode8(machine: Machine) -> None:
 
 
 def _push_bytes(machine: Machine, raw: bytes) -> None:
-    machine.stack.append(machine.once(raw) if len(raw) >= limits.LONG_STRING else raw)
+    if len(raw) >= limits.LONG_STRING:
+        raw = machine.once_bytes(raw)
+    machine.bytes_at.setdefault(id(raw), machine.pos - len(raw))
+    machine.stack.append(raw)
 
 
 def _short_binbytes(machine: Machine) -> None:

@@ -60,6 +60,7 @@ def _view(
     # Legacy streams before 1.5: (view_key, offset, view_size) cuts a part out of the root storage, in elements
     dtype = of_storage_class(kind.name) if type(kind) is Global else "uint8"
     size = item_size(dtype)
+    reading.has_views = True
     whole = StorageInfo(key, dtype, location, numel, numel * size, offsets.get(key))
     reading.storages.setdefault(key, whole)
     if type(view) is not tuple or len(view) != 3:

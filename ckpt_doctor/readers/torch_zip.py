@@ -18,7 +18,9 @@ from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.neighbours import zip_neighbour
 from ckpt_doctor.readers.pickle_machine import Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.storages import torch_storage
+from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.types import Checkpoint, Damage, Migration, Program
@@ -75,11 +77,12 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
         for entry in directory.entries
         if entry.method == _STORED and entry.data >= 0 and entry.name.startswith(prefix + "data/")
     }
+    payload = payload_hook(programs)
     raw = _record(view, main, content.damage)
-    reading = read_program(programs, raw, 0, torch_storage(offsets), main.name)
+    reading = read_program(programs, raw, 0, torch_storage(offsets), main.name, payload)
     for entry in directory.entries:
         if entry is not main and entry.name.lower().endswith(".pkl"):
-            read_program(programs, _record(view, entry, content.damage), 0, None, shown(entry.name))
+            read_program(programs, _record(view, entry, content.damage), 0, None, shown(entry.name), payload)
     if main.method == _STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
@@ -88,7 +91,24 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     return checkpoint(view, content)
 
 
-def _record(view: FileView, entry: Entry, damage: list[Damage]) -> bytes:
+def read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
+    """The pickles of an archive that stands as bytes inside a pickle, and what its `data.pkl` builds."""
+    programs = Programs()
+    root: object = None
+    try:
+        directory = read_directory(source.read_at, source.size)
+    except DirectoryError:
+        return programs, root
+    prefix = archive_prefix(directory) or ""
+    for entry in directory.entries:
+        if entry.name.lower().endswith(".pkl"):
+            raw = _record(source, entry, programs.damage)
+            reading = read_program(programs, raw, 0, None, shown(entry.name), payload_hook(programs, depth))
+            root = reading.root if entry.name == prefix + "data.pkl" else root
+    return programs, root
+
+
+def _record(view: Source, entry: Entry, damage: list[Damage]) -> bytes:
     """The bytes of a record, inflated within limits; empty, with damage, where they cannot be had."""
     if entry.data < 0:
         return b""

@@ -1,0 +1,38 @@
+"""Reads pickles that no `torch.save` wrapped: `pickle.dump(state_dict, file)`, any protocol.
+
+Tensors in them bring their storage along as a whole legacy stream in bytes (torch/storage.py, `_load_from_bytes`).
+"""
+
+from __future__ import annotations
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.assemble import Content, checkpoint
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.torch_legacy import MAGIC_NUMBER, open_legacy, payload_hook
+from ckpt_doctor.types import Checkpoint, Damage, Program
+
+
+def open_pickle(view: FileView) -> Checkpoint:
+    """Read a file that begins like a pickle; never raises for its content."""
+    content = Content("pickle")
+    if view.size > limits.MAX_PROGRAM_BYTES:
+        message = f"a pickle of {view.size:,} bytes; only the first {limits.MAX_PROGRAM_BYTES:,} are read"
+        content.damage.append(Damage("limit-exceeded", message, found=view.size))
+    data = view.read_at(0, limits.MAX_PROGRAM_BYTES)
+    programs = Programs()
+    reading = read_program(programs, data, 0, None, "", payload_hook(programs))
+    if reading.root == MAGIC_NUMBER and type(reading.root) is int:
+        return open_legacy(view)  # something else stands before the number, and is run before it
+    content.add(reading, programs)
+    if reading.finished:
+        content.program = Program(0, reading.end, "")
+    elif reading.ran_out:
+        content.damage = [damage for damage in content.damage if damage.kind != "malformed-pickle"]
+        message = "the pickle ends before its STOP: the file is cut off, and nothing of it can be loaded"
+        content.damage.insert(0, Damage("truncated-archive", message, found=view.size))
+    elif not reading.globals and reading.end < 64:
+        content.container = "unknown"
+        content.damage = [Damage("not-a-checkpoint", "this is binary data that only begins like a pickle")]
+    content.metadata["torch_load"] = "refused: it is a bare pickle, read it with pickle.load"
+    return checkpoint(view, content)

@@ -1,0 +1,26 @@
+"""Bytes with positions, wherever they are."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Source(Protocol):
+    """Bytes with positions: an open file, or bytes inside one."""
+
+    size: int
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes at `offset`."""
+
+
+class BytesSource:
+    """Bytes in memory as a `Source`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes at `offset`."""
+        return self.data[offset : offset + count]
