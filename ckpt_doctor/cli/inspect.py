@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor import __version__, audit
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import color, emit, tool_version, width
+from ckpt_doctor.cli.output import color, emit, width
 from ckpt_doctor.reports.inspect import inspect_json, overview, tree
 
 
@@ -31,7 +31,7 @@ def command(file: Path, depth: int, form: str, output: Path | None) -> None:
     """
     report = audit.check(file)
     if form == "json":
-        emit(inspect_json(report.files[0], version=tool_version()), output)
+        emit(inspect_json(report.files[0], version=__version__), output)
     elif form == "tree":
         emit(tree(report.files[0].checkpoint, depth=depth), output)
     else:

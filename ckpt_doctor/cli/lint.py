@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from ckpt_doctor import __version__
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import color, emit, exit_code, tool_version, width
+from ckpt_doctor.cli.output import color, emit, exit_code, width
 from ckpt_doctor.cli.settings import Settings, is_ignored
 from ckpt_doctor.lint import SCRIPT_RULES, ScriptReport, lint
 from ckpt_doctor.reports.located import Located
@@ -66,11 +67,11 @@ def gathered(reports: Sequence[ScriptReport], settings: Settings) -> Linted:
 def render(linted: Linted, form: str, output: Path | None) -> str:
     """The result in one of the formats."""
     if form == "json":
-        return script_json(linted, version=tool_version())
+        return script_json(linted, version=__version__)
     if form == "sarif":
         from ckpt_doctor.reports.sarif import sarif
 
-        return sarif(linted.items, version=tool_version(), rules=SCRIPT_RULES)
+        return sarif(linted.items, version=__version__, rules=SCRIPT_RULES)
     if form == "github":
         from ckpt_doctor.reports.github import github
 

@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import shell_complete
 
-from ckpt_doctor import errors
+from ckpt_doctor import __version__, errors
 from ckpt_doctor.reports.text import clean
 
 COMMANDS = {
@@ -29,6 +30,9 @@ COMMANDS = {
 }
 """In the order of a checkpoint's life; each is a module of this package, imported when it is called."""
 
+PROGRAM = "ckpt-doctor"
+COMPLETION = "_CKPT_DOCTOR_COMPLETE"
+"""The variable by which a shell asks for completions (click's convention)."""
 BROKEN_PIPE = 141
 """What a shell reports of a program that SIGPIPE ended (128 + 13)."""
 INTERRUPTED = 130
@@ -79,22 +83,12 @@ class Refused(click.ClickException):
     exit_code = 1
 
 
-def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from ckpt_doctor.cli.output import tool_version
-
-        click.echo(f"ckpt-doctor {tool_version()}")
-        ctx.exit()
-
-
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Shell completion: _CKPT_DOCTOR_COMPLETE=bash_source ckpt-doctor prints it (zsh_source, fish_source too).",
 )
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
-)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s", help="Print the version.")
 @click.pass_context
 def app(ctx: click.Context) -> None:
     """Tell whether a training run will resume correctly from a checkpoint, and repair the file when it won't.
@@ -130,8 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    if instruction := os.environ.get(COMPLETION):
+        return shell_complete(app, {}, PROGRAM, COMPLETION, instruction)
     try:
-        with app.make_context("ckpt-doctor", list(sys.argv[1:] if arguments is None else arguments)) as ctx:
+        with app.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments)) as ctx:
             app.invoke(ctx)
     except click.exceptions.Exit as end:
         return end.exit_code

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ckpt_doctor import audit, repair
+from ckpt_doctor import __version__, audit, repair
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import Progress, color, emit, tool_version, width
+from ckpt_doctor.cli.output import Progress, color, emit, note, width
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.repairs import migrations, migrations_json
+from ckpt_doctor.reports.text import plural, size
 from ckpt_doctor.types import Facts
+from ckpt_doctor.writer import Mode
+from ckpt_doctor.writer.cost import cost
 
 FIXES = {
     "add-best-score": "EarlyStopping's state, from --best-score/--val-loss, a sibling checkpoint, or the log.",
@@ -85,7 +91,7 @@ def command(
       ckpt-doctor migrate /mnt/drive/checkpoints --sync-scheduler --lradj TST --in-place
     """
     targets = options.existing_paths(paths)
-    wanted = tuple(FIXES) if everything else tuple(n for n in FIXES if flags[n.replace("-", "_")])
+    wanted = repair.NAMES if everything else tuple(n for n in FIXES if flags[n.replace("-", "_")])
     if not wanted:
         raise click.UsageError(no_fix_chosen(called_for(targets, facts, logs)))
     for one, other in (("in-place", "output"), ("best-score", "val-loss")):
@@ -101,13 +107,36 @@ def command(
         "output": output,
         "verify_torch": verify == "torch",
     }
-    with Progress() as progress:
-        results = repair.migrate(targets, **request, dry_run=dry_run, progress=progress)
+    planned = repair.migrate(targets, **request, dry_run=True)
+    if sentence := disk_sentence(planned, request["mode"], output):
+        note(sentence)
+    results = planned
+    if not dry_run:
+        with Progress() as progress:
+            results = repair.migrate(targets, **request, progress=progress)
     if form == "json":
-        emit(migrations_json(results, version=tool_version()))
+        emit(migrations_json(results, version=__version__))
     else:
         emit(migrations(results, width=width(), color=color()))
     ctx.exit(int(any(result.status == "failed" or result.refusals for result in results)))
+
+
+def disk_sentence(planned: Sequence[repair.MigrationResult], mode: Mode, output: Path | None) -> str:
+    """What the writes will take in disk space; empty when nothing will be written, or when it can't be told."""
+    costs = []
+    for result in planned:
+        checkpoint = open_checkpoint(result.path)
+        if result.edits and checkpoint.program is not None:
+            with suppress(OSError, WriteRefused):
+                costs.append(cost(checkpoint, checkpoint.program.length, mode, output))
+    if not costs:
+        return ""
+    after = sum(c.after for c in costs)
+    peak = after + max(c.during - c.after for c in costs)
+    free = min((c.free for c in costs if c.free is not None), default=None)
+    sentence = f"{plural(len(costs), 'file')} to write: at most {size(max(0, peak))} of disk on the way, "
+    sentence += f"{size(max(0, after))} afterwards"
+    return sentence + ("" if free is None else f" ({size(free)} free)")
 
 
 def called_for(paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...]) -> list[str]:

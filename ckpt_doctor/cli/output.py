@@ -18,16 +18,6 @@ from ckpt_doctor.types import Finding, Severity
 FAIL_ON: dict[str, tuple[Severity, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
 
-def tool_version() -> str:
-    """The version of this package as it is installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ckpt-doctor")
-    except PackageNotFoundError:  # run from a checkout
-        return "0"
-
-
 def width() -> int:
     """Columns to write for: the terminal's (or `COLUMNS`), 80 where there is none."""
     return max(40, shutil.get_terminal_size((80, 24)).columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ckpt_doctor import __version__
 from ckpt_doctor.cli import output as out
 from ckpt_doctor.types import Report
 
@@ -19,7 +20,7 @@ def render(report: Report, form: str, output: Path | None = None) -> str:
     if form == "json":
         from ckpt_doctor.reports.json_v1 import json_v1
 
-        return json_v1(report, version=out.tool_version())
+        return json_v1(report, version=__version__)
     return _common(report, form)
 
 
@@ -32,7 +33,7 @@ def render_check(report: Report, form: str, output: Path | None = None) -> str:
     if form == "json":
         from ckpt_doctor.reports.json_v1 import json_v1
 
-        return json_v1(report, version=out.tool_version(), plan=report.files[0].plan)
+        return json_v1(report, version=__version__, plan=report.files[0].plan)
     return _common(report, form)
 
 
@@ -42,7 +43,7 @@ def _common(report: Report, form: str) -> str:
         from ckpt_doctor.reports.located import located
         from ckpt_doctor.reports.sarif import sarif
 
-        return sarif(located(report), version=out.tool_version(), rules=all_rules())
+        return sarif(located(report), version=__version__, rules=all_rules())
     if form == "github":
         from ckpt_doctor.reports.github import github
         from ckpt_doctor.reports.located import located

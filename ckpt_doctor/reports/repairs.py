@@ -136,40 +136,13 @@ def result_dict(result: Result) -> dict[str, Any]:
     }
 
 
-class Undone(Protocol):
-    """A migration that was taken back."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-
-    @property
-    def previous_size(self) -> int:
-        """Bytes before the undo."""
-
-    @property
-    def new_size(self) -> int:
-        """Bytes now."""
-
-    @property
-    def left(self) -> int:
-        """Migrations that can still be undone."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know."""
-
-
-def undone(receipts: Sequence[Undone], *, width: int = 80) -> str:
-    """What was taken back."""
+def undone(results: Sequence[Result], *, width: int = 80) -> str:
+    """What was taken back, and what was not."""
     lines = []
-    for receipt in receipts:
-        sentence = (
-            f"{text.clean(receipt.path)}: the last migration is taken back, {text.integer(receipt.previous_size)}"
-        )
-        sentence += f" -> {text.integer(receipt.new_size)} bytes"
-        sentence += f"; {text.plural(receipt.left, 'migration')} before it can be undone too" if receipt.left else ""
-        lines += text.wrap(f"{sentence}.", min(width, MAX_TEXT), "", "  ")
-        for note in receipt.notes:
+    for result in results:
+        outcome = "taken back" if result.status == "migrated" else result.status
+        sentence = f"{text.clean(result.path)}: {outcome}: {text.clean(result.message)}"
+        lines += text.wrap(sentence, min(width, MAX_TEXT), "", "  ")
+        for note in result.notes:
             lines += text.wrap(text.clean(note), min(width, MAX_TEXT), "  note: ", "    ")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines or ["No migrated files here: nothing to take back."]) + "\n"
