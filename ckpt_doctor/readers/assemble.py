@@ -8,8 +8,8 @@ from typing import Any
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.pickle_machine import Reading
 from ckpt_doctor.readers.programs import Programs
+from ckpt_doctor.readers.safety import assess
 from ckpt_doctor.readers.tensor_list import find_tensors, layout
-from ckpt_doctor.readers.zip_directory import Entry
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
 
 
@@ -26,7 +26,8 @@ class Content:
     program: Program | None = None
     migrations: tuple[Migration, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
-    records: tuple[Entry, ...] = ()
+    refusals: list[str] = field(default_factory=list)
+    """Reasons other than a name for which `torch.load(weights_only=True)` refuses the file."""
 
     def add(self, reading: Reading, programs: Programs) -> None:
         """The describing pickle and what all pickles of the file name."""
@@ -35,12 +36,13 @@ class Content:
         self.globals = tuple(programs.globals.values())
         self.damage += programs.damage
         self.damage += damage
-        if programs.refusals:
-            self.metadata["weights_only_refusals"] = tuple(dict.fromkeys(programs.refusals))
+        self.refusals += programs.refusals
 
 
 def checkpoint(view: FileView, content: Content) -> Checkpoint:
-    """The finished value."""
+    """The finished value, judged for what loading it would run."""
+    if content.container != "safetensors":
+        content.damage += assess(content.container, content.globals, content.refusals)
     kind: Layout = layout(content.root)
     return Checkpoint(
         path=view.path,

@@ -53,7 +53,7 @@ def open_legacy(view: FileView) -> Checkpoint:
         content.damage += stream.programs.damage
     content.damage += stream.damage
     if stream.lost:
-        content.metadata["lost"] = stream.lost
+        content.metadata["lost_records"] = len(stream.lost)
     elif stream.end < view.size:
         content.metadata["trailing_bytes"] = view.size - stream.end
     if stream.little_endian is False:

@@ -36,7 +36,6 @@ def open_tar(view: FileView) -> Checkpoint:
         content.damage.append(not_a_checkpoint(f"a tar archive that begins with {shown(first)!r}: unpack it first"))
         return checkpoint(view, content)
     programs = Programs()
-    programs.refusals.append("it is an archive from before 0.1.10")
     if not whole:
         message = "the tar archive is cut off; torch.load raises"
         content.damage.append(Damage("truncated-archive", message, found=view.size))

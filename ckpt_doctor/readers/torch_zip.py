@@ -64,7 +64,6 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     content.metadata = _facts(view, records, prefix)
     if all(entry.crc == 0 for entry in directory.entries if entry.size):
         content.metadata["checksums"] = "none"  # torch.serialization.set_crc32_options(False)
-    content.records = directory.entries
     byteorder = content.metadata.get("byteorder", "little")
     if byteorder not in ("little", "big"):
         message = f"the byteorder record says {shown(byteorder)!r}, which torch.load refuses"
@@ -223,7 +222,7 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     programs.add(reading, start.name)
     content.add(reading, programs)
     lost = [key for key in reading.storages if key not in start.offsets]
-    content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost": lost}
+    content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost_records": len(lost)}
     if reading.finished:
         content.program = Program(start.data, reading.end, start.name)
         kept = len(reading.storages) - len(lost)
