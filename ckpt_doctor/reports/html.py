@@ -126,7 +126,7 @@ def finding(group: Group, run: RunReport, report: Report) -> str:
             rows.append(f"<li>{_text(where)}: {_text(instance(other.found, other.expected, other.message))}</li>")
         parts.append(f"<ul>{''.join(rows)}</ul>")
     if first.fix:
-        parts.append(f"<p>cure: <code>{_text(command(first.fix, report.paths))}</code></p>")
+        parts.append(f"<p>cure: <code>{_text(command(group, report.paths))}</code></p>")
     return f'<div class="finding {first.severity}">{"".join(parts)}</div>'
 
 

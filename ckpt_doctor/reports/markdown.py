@@ -68,7 +68,7 @@ def item(group: Group, run: RunReport, report: Report) -> str:
             where = code(label(file, run.run.path)) if file is not None else "run"
             lines.append(f"  - {where}: {prose(instance(other.found, other.expected, other.message))}")
     if finding.fix:
-        lines.append(f"  - cure: {code(command(finding.fix, report.paths))}")
+        lines.append(f"  - cure: {code(command(group, report.paths))}")
     return "\n".join(lines)
 
 

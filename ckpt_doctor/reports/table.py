@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, c
                 f"{where}: {instance(other.found, other.expected, other.message)}", width, indent, indent + "  "
             )
     if finding.fix:
-        lines += text.wrap(f"cure: {command(finding.fix, paths)}", width, indent, indent + "      ")
+        lines += text.wrap(f"cure: {command(group, paths)}", width, indent, indent + "      ")
     return lines
 
 
@@ -196,13 +197,21 @@ def instance(found: object, expected: object, message: str) -> str:
     return f"found {text.brief(found)}" + ("" if expected is None else f", expected {text.brief(expected)}")
 
 
-def command(fix: str, paths: Sequence[Path]) -> str:
-    """A cure that can be pasted: a `ckpt-doctor migrate` is told the paths that the scan was given."""
-    fix = text.clean(fix)
-    missing = [p for p in paths if str(p) not in fix]
-    if not fix.startswith("ckpt-doctor migrate") or not missing or tuple(paths) == DEFAULT_PATHS:
+def command(group: Group, paths: Sequence[Path]) -> str:
+    """A group's cure, ready to be pasted.
+
+    A migration is told the paths that the scan was given; where a cure speaks of FILE, that is the only file concerned.
+    """
+    fix = text.clean(group.first.fix)
+    if len(group.files) == 1:
+        fix = re.sub(r"\bFILE\b", lambda _: _quoted(group.files[0].checkpoint.path), fix)
+    if not fix.startswith("ckpt-doctor migrate") or tuple(paths) == DEFAULT_PATHS:
         return fix
-    return f"{fix} {' '.join(shlex.quote(text.clean(p)) for p in missing)}"
+    return " ".join([fix, *map(_quoted, paths)])
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(text.clean(path))
 
 
 def summary(report: Report) -> str:

@@ -62,6 +62,12 @@ def test_a_migration_is_told_the_path_that_the_scan_was_given() -> None:
     assert "cure: ckpt-doctor migrate --add-best-score '/my drive/checkpoints'" in table(elsewhere)
 
 
+def test_a_cure_of_one_file_names_it() -> None:
+    cut = Finding("F101", "truncated-archive", "error", "the end is missing.", fix="ckpt-doctor salvage FILE -o OUT")
+    printed = table(report(file(Path("a b/checkpoint.pt"), cut), path=Path("a b")))
+    assert "cure: ckpt-doctor salvage 'a b/checkpoint.pt' -o OUT" in printed
+
+
 def test_errors_come_before_warnings_and_these_before_info() -> None:
     findings = [
         Finding(code, "n", severity, "m") for code, severity in [("A1", "info"), ("B1", "warning"), ("C1", "error")]

@@ -1,0 +1,109 @@
+"""Where output goes: whole files or none, colour and progress on terminals only."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.cli import output
+from ckpt_doctor.types import Finding
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def finding(severity: str) -> Finding:
+    return Finding("E1", "some-name", severity, "What is.")  # type: ignore[arg-type]
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "report.md"
+    target.write_text("old")
+    output.emit("长期 new\n", target)
+    assert target.read_text(encoding="utf-8") == "长期 new\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "report.md"
+    target.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        output.emit("new \udcff", target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_colour_is_for_terminals_that_want_it(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: bool
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert output.color() is expected
+    assert output.color(Path("file")) is False
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert output.color() is False
+
+
+def test_the_width_follows_the_terminal_and_is_80_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "132")
+    assert output.width() == 132
+    monkeypatch.setenv("COLUMNS", "7")
+    assert output.width() == 40
+
+
+@pytest.mark.parametrize(
+    ("severities", "fail_on", "expected"),
+    [
+        ([], "warning", 0),
+        (["info"], "warning", 0),
+        (["warning"], "warning", 1),
+        (["warning"], "error", 0),
+        (["warning", "error"], "error", 1),
+        (["error"], "never", 0),
+    ],
+)
+def test_the_exit_code_is_1_from_the_asked_severity_on(severities: list[str], fail_on: str, expected: int) -> None:
+    assert output.exit_code([finding(s) for s in severities], fail_on) == expected
+
+
+def test_progress_is_silent_where_no_terminal_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with output.Progress() as progress:
+        progress.drawn = float("-inf")
+        progress(tmp_path, 10)
+    assert stream.getvalue() == ""
+
+
+def test_progress_shows_file_bytes_and_rate_and_wipes_its_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("COLUMNS", "90")
+    file = tmp_path / "checkpoint_step_5" / "checkpoint.pt"
+    file.parent.mkdir()
+    file.write_bytes(b"x" * 4000)
+    with output.Progress() as progress:
+        progress.drawn = float("-inf")
+        progress(file, 2000)
+    drawn = stream.getvalue()
+    assert re.search(r"checkpoint_step_5/checkpoint\.pt  \[#####\.\.\.\.\.\]  2 KB of 4 KB, .+/s", drawn)
+    assert drawn.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_progress_line_fits_the_terminal(tmp_path: Path, columns: int) -> None:
+    progress = output.Progress()
+    progress.path, progress.done, progress.of, progress.all = tmp_path / ("长" * 300) / "checkpoint.pt", 1, 10**10, 1
+    assert len(progress.line(progress.begun + 1, columns).encode("gbk")) <= max(columns, 50)

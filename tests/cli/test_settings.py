@@ -1,0 +1,101 @@
+"""`[tool.ckpt-doctor]`: what it may hold, where it is found, what is said of what it may not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.cli.settings import OPTIONS, is_ignored, parse, read_settings
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.types import Finding
+
+FINDING = Finding("R506", "rate-jump", "warning", "What is.")
+
+
+def settings(table: str, root: Path = Path("/project")):
+    return parse(f"[tool.ckpt-doctor]\n{table}", root / "pyproject.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "option", "expected"),
+    [
+        ("steps-per-epoch = 8640", "steps_per_epoch", 8640),
+        ('lradj = "TST"', "lradj", "TST"),
+        ("learning-rate = 4e-6", "learning_rate", 4e-6),
+        ('select = ["E", "R"]', "select", ["E", "R"]),
+        ('ignore = "E601"', "ignore", ["E601"]),
+        ("deep = true", "deep", True),
+        ('fail-on = "error"', "fail_on", "error"),
+    ],
+)
+def test_a_key_is_the_option_of_that_name(table: str, option: str, expected: object) -> None:
+    assert settings(table).options == {option: expected}
+
+
+def test_a_log_is_looked_for_beside_the_pyproject() -> None:
+    assert settings('log = "logs/train.log"').options == {"log": ["/project/logs/train.log"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ("steps_per_epoch = 5", "steps_per_epoch"),
+        ("dry-run = true", "dry-run"),
+        ("deep = 1", "deep"),
+        ("select = [1]", "select"),
+        ("lradj = []", "lradj"),
+        ("per-path-ignores = 3", "per-path-ignores"),
+        ('per-path-ignores = {"*" = [3]}', "per-path-ignores"),
+    ],
+)
+def test_what_a_table_may_not_hold_is_named_with_its_file(table: str, named: str) -> None:
+    with pytest.raises(UsageError, match=rf"/project/pyproject\.toml.*{named}"):
+        settings(table)
+
+
+def test_a_file_that_is_no_toml_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match=r"pyproject\.toml is not valid TOML"):
+        parse("[tool.ckpt-doctor\n", Path("pyproject.toml"))
+
+
+def test_the_nearest_pyproject_upwards_counts(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.ckpt-doctor]\npatience = 3\n")
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    assert read_settings(inner).options == {"patience": 3}
+    (tmp_path / "a" / "pyproject.toml").write_text("[project]\n")
+    assert read_settings(inner).options == {}
+
+
+def test_a_pyproject_of_another_tool_is_not_even_parsed(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("not = [valid")
+    assert read_settings(tmp_path).source is None
+
+
+@pytest.mark.parametrize(
+    ("glob", "codes", "path", "expected"),
+    [
+        ("old/*", ["R506"], "/project/old/run/checkpoint", True),
+        ("old", ["R506"], "/project/old/run/checkpoint", True),
+        ("**/checkpoint_step_5", ["R"], "/project/run/checkpoint_step_5/checkpoint.pt", True),
+        ("old/*", ["rate-jump"], "/project/old/run", True),
+        ("old/*", ["E601"], "/project/old/run", False),
+        ("new/*", ["R506"], "/project/old/run", False),
+        ("/else/*", ["R506"], "/else/run", True),
+    ],
+)
+def test_a_glob_silences_rules_for_the_paths_below_it(glob: str, codes: list[str], path: str, expected: bool) -> None:
+    table = settings(f'per-path-ignores = {{"{glob}" = {codes}}}')
+    assert is_ignored(FINDING, Path(path), table) is expected
+
+
+def test_without_a_file_nothing_is_silenced() -> None:
+    assert not is_ignored(FINDING, Path("run"), read_settings(Path("/")))
+
+
+def test_every_key_is_an_option_of_scan_or_check() -> None:
+    from ckpt_doctor.cli import scan
+
+    options = {option for parameter in scan.command.params for option in parameter.opts}
+    assert {f"--{key}" for key in OPTIONS} <= options
