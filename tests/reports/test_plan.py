@@ -1,0 +1,123 @@
+"""The text of a check: what the trainer will do, beside the uninterrupted run."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from report_samples import FACTS, HOSTILE, NO_BEST_SCORE, RATE_JUMP, RUN, file, hostile, report
+
+from ckpt_doctor.reports.plan import plan
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, NotChecked, ResumePlan
+
+MID = ResumePlan(
+    start_epoch=3,
+    skip_batches=512,
+    global_step=26432,
+    next_lr=3.2e-4,
+    next_lr_uninterrupted=3.2e-4,
+    best_score=-0.3812,
+    counter=2,
+    steps_left=59968,
+)
+PATIENT = Facts(
+    steps_per_epoch=Evidence(8640, "log"), train_epochs=Evidence(10, "--train-epochs"), patience=Evidence(10, "log")
+)
+
+
+def shown(planned: ResumePlan, facts: Facts = PATIENT, **changes: object) -> str:
+    checked = file(RUN / "checkpoint", plan=planned, **changes)
+    return " ".join(plan(report(checked, facts=facts)).split())
+
+
+def test_where_training_starts_is_said_in_the_numbers_of_file_and_log() -> None:
+    assert "starts at epoch 3 of 10 (epoch 4 in the log) and skips 512 of 8,640 batches" in shown(MID)
+
+
+def test_the_first_rate_stands_beside_the_uninterrupted_run_with_its_place_in_the_schedule() -> None:
+    expected = (
+        "learning rate 0.00032, where the uninterrupted run has 0.00032 (position 26,432 of 86,400 in the schedule)"
+    )
+    assert expected in shown(MID, last_epoch=26432)
+
+
+def test_rates_that_differ_in_the_last_digits_are_shown_in_full() -> None:
+    lagging = ResumePlan(3, 512, 26432, 0.1 + 0.2, 0.3, None, None, None)
+    assert "0.30000000000000004" in shown(lagging)
+
+
+def test_an_idle_schedule_has_no_position() -> None:
+    assert "position" not in shown(MID)
+
+
+def test_what_early_stopping_remembers_is_a_loss_and_a_count() -> None:
+    assert "best validation loss 0.3812, 2 of 10 epochs without improvement since" in shown(MID)
+
+
+def test_a_missing_best_score_is_told_apart_from_none_yet() -> None:
+    blind = ResumePlan(0, 5, 5, 1e-3, 1e-3, None, None, None)
+    assert "best_score is missing" in shown(blind)
+    assert "knows no validation loss yet" in shown(blind, early_stopping=Evidence(EarlyStoppingState(), "log"))
+
+
+@pytest.mark.parametrize(
+    ("exact", "why", "expected"),
+    [
+        (True, (), "continues bit for bit"),
+        (False, ("no rng_state", "shuffled data"), "does not continue bit for bit: no rng_state; shuffled data"),
+        (None, (), "bit for bit or not: open"),
+    ],
+)
+def test_whether_the_resume_is_exact_comes_with_the_reasons(
+    exact: bool | None, why: tuple[str, ...], expected: str
+) -> None:
+    exact_plan = ResumePlan(3, 512, 26432, 1.0, 1.0, -1.0, 0, 5, bit_exact=exact, why_not_exact=why)
+    assert expected in shown(exact_plan)
+
+
+def test_what_the_facts_leave_open_is_said_to_be_open() -> None:
+    vague = ResumePlan(3, None, 26432, None, None, -0.5, None, None)
+    printed = shown(vague, facts=Facts())
+    assert "how many batches it skips is open: give --steps-per-epoch" in printed
+    assert "a first learning rate that the facts do not settle" in printed
+    assert "steps left" not in printed
+
+
+def test_flags_for_the_resume_command_have_a_line_of_their_own() -> None:
+    lines = plan(report(file(RUN / "checkpoint"), facts=FACTS)).splitlines()
+    assert "  resume with: --learning_rate 4e-06" in lines
+
+
+def test_a_file_without_a_plan_has_its_findings_and_its_verdict() -> None:
+    printed = shown(None, verdict="broken", findings=(NO_BEST_SCORE,))  # type: ignore[arg-type]
+    assert "The trainer" not in printed
+    assert "E601 missing-best-score" in printed
+    assert "verdict: broken: do not resume from it." in printed
+
+
+@pytest.mark.parametrize(
+    ("findings", "verdict", "expected"),
+    [
+        ((), "ok", "verdict: ok: resume from it."),
+        ((RATE_JUMP,), "ok", "what is listed above is cured elsewhere"),
+        ((NO_BEST_SCORE,), "repairable", "verdict: repairable: a migration cures"),
+    ],
+)
+def test_the_verdict_says_what_to_do(findings: tuple[object, ...], verdict: str, expected: str) -> None:
+    assert expected in shown(MID, findings=findings, verdict=verdict)
+
+
+def test_open_questions_and_unread_bytes_are_listed() -> None:
+    point = NotChecked("the schedule", "two modes fit", "--lradj")
+    printed = shown(MID, not_checked=(point, NotChecked("stored checksums", "reads all", "--deep")))
+    assert "not checked: the schedule: two modes fit. To settle it: --lradj" in printed
+    assert "Not checked: stored checksums (--deep)." in printed
+
+
+def test_every_line_fits_80_columns_and_no_name_acts_on_the_terminal() -> None:
+    assert (
+        max(map(len, plan(report(file(RUN / "checkpoint_step_17000/checkpoint.pt", NO_BEST_SCORE))).splitlines())) <= 80
+    )
+    printed = plan(hostile())
+    assert HOSTILE not in printed
+    assert not re.search(r"[^\n -\x7e]", printed)

@@ -1,0 +1,102 @@
+"""What a migration will do or has done: every change with its evidence, every refusal with what would settle it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from report_samples import HOSTILE, NO_BEST_SCORE, RUN
+
+from ckpt_doctor.reports.repairs import migrations, migrations_json, undone
+from ckpt_doctor.types import Edit, Finding, Refusal
+
+
+@dataclass(frozen=True)
+class Result:
+    path: Path = RUN / "checkpoint"
+    status: str = "migrated"
+    edits: tuple[Edit, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    message: str = ""
+    before: tuple[Finding, ...] = ()
+    after: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+LOG = "log train.log: EarlyStopping replayed to epoch 2"
+ADDED = Result(
+    edits=(
+        Edit(("best_score",), None, -0.29, LOG),
+        Edit(("val_loss_min",), None, 0.29, LOG),
+        Edit(("optimizer", "param_groups", 0, "lr"), 0.1, 0.2, "schedule at 80"),
+    ),
+    message="3 edits",
+    before=(NO_BEST_SCORE,),
+)
+REFUSED = Result(status="refused", refusals=(Refusal("add-best-score", "no evidence.", "give --val-loss or --log"),))
+
+
+def flat(*results: Result) -> str:
+    return " ".join(migrations(results).split())
+
+
+def test_each_change_shows_key_before_and_after() -> None:
+    assert "best_score absent -> -0.29" in flat(ADDED)
+    assert "optimizer.param_groups[0].lr 0.1 -> 0.2" in flat(ADDED)
+
+
+def test_evidence_is_told_once_for_the_changes_that_rest_on_it() -> None:
+    assert flat(ADDED).count(f"evidence: {LOG}") == 1
+    assert "evidence: schedule at 80" in flat(ADDED)
+
+
+def test_a_refusal_says_why_and_what_to_give() -> None:
+    assert "refused add-best-score: no evidence. to settle it: give --val-loss or --log" in flat(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (Edit(("model",), "module.", None, "e", "strip"), "model module. is taken off its keys"),
+        (Edit(("model",), None, None, "e", "wrap"), "model the bare state_dict becomes this key of a training dict"),
+        (Edit((), "cuda:0", "cpu", "e", "relocate"), "(the whole file) storages tagged cuda:0 -> cpu"),
+    ],
+)
+def test_changes_of_structure_are_said_in_words(edit: Edit, expected: str) -> None:
+    assert expected in flat(Result(edits=(edit,)))
+
+
+def test_the_last_line_counts_outcomes() -> None:
+    assert migrations([ADDED, ADDED, REFUSED]).splitlines()[-1] == "3 files: 2 migrated, 1 refused."
+    assert migrations([]) == "No checkpoints to migrate.\n"
+
+
+def test_json_has_edits_with_evidence_refusals_and_codes() -> None:
+    first, second = json.loads(migrations_json([ADDED, REFUSED], version="1"))["results"]
+    assert first["edits"][0] == {"key": "best_score", "op": "set", "before": None, "after": -0.29, "evidence": LOG}
+    assert (first["status"], first["findings_before"], first["findings_after"]) == ("migrated", ["E601"], [])
+    assert second["refusals"][0]["settle"] == "give --val-loss or --log"
+
+
+def test_an_undo_says_what_was_taken_back_and_what_was_not() -> None:
+    printed = " ".join(
+        undone([Result(message="9 -> 5 bytes"), Result(status="refused", message="changed since")]).split()
+    )
+    assert f"{RUN}/checkpoint: taken back: 9 -> 5 bytes" in printed
+    assert f"{RUN}/checkpoint: refused: changed since" in printed
+    assert undone([]) == "No migrated files here: nothing to take back.\n"
+
+
+def test_nothing_from_a_file_acts_on_the_terminal() -> None:
+    hostile = Result(
+        path=Path(HOSTILE),
+        edits=(Edit((HOSTILE,), HOSTILE, [HOSTILE], HOSTILE),),
+        refusals=(Refusal(HOSTILE, HOSTILE, HOSTILE),),
+        message=HOSTILE,
+        notes=(HOSTILE,),
+    )
+    for printed in (migrations([hostile]), undone([hostile])):
+        assert not re.search(r"[^\n -\x7e]", printed)

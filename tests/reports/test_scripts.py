@@ -1,0 +1,62 @@
+"""What linting found, and the rules as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+from report_samples import DEEP, HOSTILE, NO_BEST_SCORE
+
+from ckpt_doctor.reports.located import Located
+from ckpt_doctor.reports.manual import catalogue, catalogue_json, manual
+from ckpt_doctor.reports.scripts import Linted, script_json, script_table
+
+ITEM = Located(NO_BEST_SCORE, Path("run.py"), 12, 5, 13, suggestion="if keep:\n    save()")
+LINTED = Linted((Path("run.py"), Path("b.py")), (ITEM, Located(NO_BEST_SCORE, Path("b.ipynb"), 2, cell=3)), (DEEP,))
+RULES = [
+    SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="Is missing.\n\nWhy: it is."),
+    SimpleNamespace(code="F101", name="truncated", severity="error", manual=" ".join(["word"] * 60)),
+]
+
+
+def test_a_finding_names_its_line_and_its_replacement_as_code() -> None:
+    printed = script_table(LINTED)
+    assert "line 12: E601 missing-best-score:" in printed
+    assert "           if keep:\n               save()\n" in printed
+    assert "cell 3, line 2: E601" in printed
+
+
+def test_the_end_counts_scripts_and_findings_and_says_what_was_not_read() -> None:
+    printed = " ".join(script_table(LINTED).split())
+    assert "not checked: stored checksums and NaN" in printed
+    assert printed.endswith("2 scripts: 0 errors, 2 warnings.")
+
+
+def test_json_gives_lines_and_suggestions() -> None:
+    document = json.loads(script_json(LINTED, version="1"))
+    assert document["findings"][0]["line"] == 12
+    assert document["findings"][0]["suggestion"] == "if keep:\n    save()"
+    assert document["summary"] == {"scripts": 2, "errors": 0, "warnings": 2}
+
+
+def test_nothing_from_a_script_acts_on_the_terminal() -> None:
+    printed = script_table(Linted((), (Located(NO_BEST_SCORE, Path(HOSTILE), 1, suggestion=HOSTILE),)))
+    assert not re.search(r"[^\n -\x7e]", printed)
+
+
+def test_the_list_of_rules_has_a_line_for_each_that_fits() -> None:
+    lines = catalogue(RULES, width=70).splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 70
+    assert re.fullmatch(r"E601\s+missing-best-score\s+warning\s+Is missing\.", lines[1])
+    assert lines[2].endswith("word...")
+
+
+def test_a_manual_is_printed_in_full() -> None:
+    assert manual(RULES[0]) == "E601 missing-best-score (warning)\n\nIs missing.\n\nWhy: it is.\n"
+
+
+def test_the_rules_as_json_bring_their_manuals() -> None:
+    assert json.loads(catalogue_json(RULES))[0]["manual"] == "Is missing.\n\nWhy: it is."
