@@ -185,10 +185,13 @@ class _Draft:
                 return self.end != "open"
             case StepSaved():
                 other_run = bool(self.saves) and run_name(self.saves[-1].path) != run_name(event.path)
-                reached = self.saves[-1].step if self.saves else self.resumed.global_step if self.resumed else 0
-                return self.end != "open" or other_run or event.step <= reached
+                return self.end != "open" or other_run or event.step <= self._reached()
         position = _position(event)
         return self.end != "open" or (self.position is not None and position <= self.position)
+
+    def _reached(self) -> int:
+        """The global_step that the attempt has certainly behind it."""
+        return self.saves[-1].step if self.saves else self.resumed.global_step if self.resumed else 0
 
     def add(self, event: Event, before: Event | None) -> None:
         """Take the event in; `before` is the one before it in the log."""

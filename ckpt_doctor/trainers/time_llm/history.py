@@ -2,10 +2,12 @@
 
 Decided by what stands in a log, never by its place. In this order of strength:
 - paths: the save and load lines name the run's folder (its name; the machine and the folders above may be others), and
-  neither the steps on disk nor the scores in the files contradict;
-- a log that a person names with `--log` and that names no other run;
-- the log's name: `train_<model comment>_<date>_<time>.log` beside a run folder that ends in `-<model comment>`, when no
-  line names any run (a trainer that saves no steps prints no path);
+  some step on disk is accounted for;
+- a log that a person names with `--log`, that names at most one other run (a folder can be renamed), and that nothing
+  on disk contradicts;
+- a loss that is a best_score on disk, when no line names any run (a trainer that saves no steps prints no path);
+- in that case also the log's name: `train_<model comment>_<date>_<time>.log` for a folder that ends in
+  `-<model comment>`;
 - nothing but that no other log is there: `confirmed` is False, no value is taken from it, and the user is asked.
 """
 
@@ -18,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, attempts_of
+from ckpt_doctor.trainers.time_llm.events import EpochResult, StepSaved
 from ckpt_doctor.trainers.time_llm.facts import LogFacts
 from ckpt_doctor.trainers.time_llm.lineage import TIE, Lineage, Unsettled, last_best, lineage
 from ckpt_doctor.trainers.time_llm.log import read_events
@@ -110,10 +113,14 @@ def match(
             return Match((), False, doubt)
         return Match(_with_ancestors(attempts, own, run), True, "its save and load lines name the run's folder")
     if given and len(named) == 1:
-        shared = [step for step in steps if any(save.step == step for a in attempts for save in a.saves)]
-        if shared or _score_in(attempts, scores):
-            renamed = tuple(replace(attempt, run=run) for attempt in attempts)
-            return Match(renamed, True, f"named by --log; its run folder was called {next(iter(named))} then")
+        # A folder can have been renamed, or one file copied: a person's word counts unless something speaks against it.
+        doubt = _strange_steps(attempts, steps)
+        if scores and not _score_in(attempts, scores) and not doubt:
+            doubt = f"the log is of run {next(iter(named))}, and none of its losses is a best_score on disk"
+        if doubt:
+            return Match((), False, doubt)
+        renamed = tuple(replace(attempt, run=run) for attempt in attempts)
+        return Match(renamed, True, f"named by --log; the run folder was called {next(iter(named))} then")
     nameless = [attempt for attempt in attempts if not _names_in_log(attempts, attempt)]
     if not nameless:
         others = ", ".join(sorted(named)[:3])
@@ -250,7 +257,10 @@ def _is_copy(log: tuple[Attempt, ...], other: tuple[Attempt, ...], *, later: boo
 
 def _content(log: tuple[Attempt, ...]) -> list[str]:
     """What was saved and measured, in order; as text, so that a NaN equals itself."""
-    return [repr(item) for a in log for item in (*a.saves, *(epoch.result for epoch in a.epochs))]
+    items: list[StepSaved | EpochResult] = []
+    for attempt in log:
+        items += [*attempt.saves, *(epoch.result for epoch in attempt.epochs)]
+    return [repr(item) for item in sorted(items, key=lambda item: item.line)]
 
 
 def read_history(

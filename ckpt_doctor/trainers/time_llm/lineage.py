@@ -28,8 +28,6 @@ class Stretch:
     attempt: Attempt
     epochs: tuple[EpochLog, ...]
     """Validations that an uninterrupted run makes here."""
-    known: tuple[EpochLog, ...]
-    """Those of them whose outcome was in the file that the next stretch resumed from."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +169,7 @@ def _between_saves(attempt: Attempt, epoch: EpochLog, step: int) -> bool:
 
 def _way_to(attempts: Sequence[Attempt], attempt: Attempt, finished_epochs: int) -> list[Stretch] | Unsettled:
     """The stretches that lead to the end of an epoch of an attempt, oldest first."""
-    epochs = tuple(e for e in attempt.epochs if e.epoch <= finished_epochs)
-    way = [Stretch(attempt, epochs, epochs)]
+    way = [_up_to(attempt, finished_epochs)]
     while way[0].attempt.start != "fresh":
         here = way[0].attempt
         if here.start == "unknown":
@@ -201,18 +198,11 @@ def _parent(earlier: Sequence[Attempt], here: Attempt) -> Stretch | None:
         for attempt in reversed(own):
             for save in attempt.saves:
                 if save.step == here.loaded_step:
-                    known = tuple(e for e in attempt.epochs if e.result.line < save.line)
-                    done = max(begun, known[-1].epoch if known else 0)
-                    return Stretch(attempt, tuple(e for e in attempt.epochs if e.epoch <= done), known)
+                    before = [e.epoch for e in attempt.epochs if e.result.line < save.line]
+                    return _up_to(attempt, max(begun, before[-1] if before else 0))
         finished = here.resumed.epoch if here.resumed else begun
         lost = _step_at(own, here.loaded_step, finished) if own else None
-        if isinstance(lost, Attempt):
-            return Stretch(
-                lost,
-                tuple(e for e in lost.epochs if e.epoch <= max(begun, finished)),
-                tuple(e for e in lost.epochs if e.epoch <= finished),
-            )
-        return None
+        return _up_to(lost, max(begun, finished)) if isinstance(lost, Attempt) else None
     for attempt in reversed(own):
         saved = saved_epochs(attempt)
         if not saved:
@@ -220,9 +210,12 @@ def _parent(earlier: Sequence[Attempt], here: Attempt) -> Stretch | None:
         best = next(e for e in reversed(attempt.epochs) if e.epoch == saved[-1])
         if here.resumed is not None and not _between_saves(attempt, best, here.resumed.global_step):
             return None  # a later best file was saved than the log shows
-        epochs = tuple(e for e in attempt.epochs if e.epoch <= best.epoch)
-        return Stretch(attempt, epochs, epochs)
+        return _up_to(attempt, best.epoch)
     return None
+
+
+def _up_to(attempt: Attempt, epoch: int) -> Stretch:
+    return Stretch(attempt, tuple(e for e in attempt.epochs if e.epoch <= epoch))
 
 
 def _finished_before(attempt: Attempt) -> int:
