@@ -1,0 +1,69 @@
+"""`ckpt-doctor prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ckpt_doctor import audit, retention
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.reports.pruning import pruned, pruned_json
+from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
+from ckpt_doctor.types import Facts, FileReport
+
+
+@click.command("prune")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--keep", type=click.IntRange(min=1), required=True, help="How many resumable step checkpoints stay.")
+@click.option(
+    "--protect", type=click.Path(path_type=Path), multiple=True, help="Never remove this one; may be given repeatedly."
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
+@options.training_facts
+@options.formats("table", "json")
+def command(
+    run_dir: Path,
+    keep: int,
+    protect: tuple[Path, ...],
+    dry_run: bool,
+    facts: Facts,
+    logs: tuple[Path, ...],
+    form: str,
+) -> None:
+    """Remove the older step checkpoints of a run, and none that may still be needed: save_total_limit done safely.
+
+    The N newest that the trainer can resume from stay; age is progress in training, not the number in a folder's name.
+    Damaged ones between them don't count, and stay for repair or salvage. The best checkpoint is never touched, nor one
+    that another process has open. Works under the run's lock, and a crash leaves no half checkpoint.
+
+    \b
+    Examples:
+      ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
+      ckpt-doctor prune checkpoints/my_run --keep 2 --protect checkpoints/my_run/checkpoint_step_18000
+    """
+
+    def judged(folder: Path) -> FileReport | None:
+        if not STEP_FOLDER.fullmatch(folder.name):
+            return None
+        try:
+            return audit.check(folder, facts=facts, logs=logs).files[0]
+        except UsageError:  # a step folder with no checkpoint in it
+            return None
+
+    def step_of(folder: Path) -> int | None:
+        name = STEP_FOLDER.fullmatch(folder.name)
+        file = judged(folder)
+        step = file.member.state.global_step if file is not None else None
+        return int(name[1]) if step is None and name is not None else step
+
+    def is_resumable(folder: Path) -> bool:
+        file = judged(folder)
+        return file is not None and file.plan is not None and file.verdict != "broken"
+
+    result = retention.prune(
+        run_dir, keep, step_of=step_of, is_resumable=is_resumable, protect=protect, dry_run=dry_run
+    )
+    emit(pruned_json(result) if form == "json" else pruned(result, width=width()))
