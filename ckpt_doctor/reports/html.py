@@ -10,7 +10,16 @@ from ckpt_doctor.reports.charts import Curve, loss_chart, marks, rate_chart
 from ckpt_doctor.reports.groups import Group, concerned, grouped, label, unchecked
 from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.scripts import Linted
-from ckpt_doctor.reports.table import about, command, instance, nothing_found, schedule, shown_score, summary
+from ckpt_doctor.reports.table import (
+    command,
+    contents,
+    instance,
+    known_facts,
+    nothing_found,
+    schedule,
+    shown_score,
+    summary,
+)
 from ckpt_doctor.types import NotChecked, Report, RunReport
 
 STYLE = """
@@ -31,6 +40,8 @@ pre { padding: .6rem; overflow-x: auto; }
 .finding { border-left: 3px solid var(--info); padding: .1rem .9rem; margin: .9rem 0; }
 .finding p { margin: .3rem 0; } .error { border-color: var(--broken); } .warning { border-color: var(--repairable); }
 td.ok { color: var(--ok); } td.repairable { color: var(--repairable); } td.broken { color: var(--broken); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .5rem 0; }
+dt { font-variant-numeric: tabular-nums; } dd { margin: 0; color: var(--dim); overflow-wrap: anywhere; }
 figure { margin: 1rem 0; } figcaption { color: var(--dim); font-size: .9em; }
 svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--text); }
 svg .tick { fill: var(--dim); font-size: 11px; } svg .grid { stroke: var(--edge); stroke-width: 1; }
@@ -67,7 +78,7 @@ def page(parts: Sequence[str], title: str = "Checkpoint report") -> str:
 
 def run_section(run: RunReport, report: Report, curve: Curve | None = None) -> str:
     """One run: facts, files, charts, findings, open points."""
-    parts = [f"<h2>{_text(run.run.path)}</h2>", f'<p class="dim">{_text(about(run))}</p>']
+    parts = [f"<h2>{_text(run.run.path)}</h2>", f'<p class="dim">{contents(run)}</p>', facts_list(run)]
     if run.files:
         parts.append(file_table(run))
     if curve is not None:
@@ -77,6 +88,12 @@ def run_section(run: RunReport, report: Report, curve: Curve | None = None) -> s
     if open_points:
         parts.append(f"<ul>{''.join(map(open_point, open_points))}</ul>")
     return f"<section>\n{chr(10).join(parts)}\n</section>"
+
+
+def facts_list(run: RunReport) -> str:
+    """What is known of the training command, with sources."""
+    entries = [f"<dt>{_text(name)}</dt><dd>{_text(source)}</dd>" for name, source in known_facts(run.run.facts)]
+    return f"<dl>{''.join(entries)}</dl>" if entries else ""
 
 
 def file_table(run: RunReport) -> str:

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.groups import Group, concerned, grouped, label, unchecked
 from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.table import about, command, instance, nothing_found, schedule, shown_score, summary
+from ckpt_doctor.reports.table import (
+    command,
+    contents,
+    instance,
+    known_facts,
+    nothing_found,
+    schedule,
+    shown_score,
+    summary,
+)
 from ckpt_doctor.types import Report, RunReport
 
 ACTIVE = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -26,7 +35,9 @@ def markdown(report: Report) -> str:
 
 def run_parts(run: RunReport, report: Report) -> list[str]:
     """One run: heading, facts, table, findings, what was not checked."""
-    parts = [f"### {code(run.run.path)}", prose(about(run))]
+    parts = [f"### {code(run.run.path)}", f"{contents(run)}."]
+    if facts := known_facts(run.run.facts):
+        parts.append("\n".join(f"- {prose(name)}: {prose(source)}" for name, source in facts))
     if run.files:
         rows = [["file", "role", "size", "epoch", "step", "schedule", "best score", "verdict"]]
         rows += [["---", "---", "---:", "---:", "---:", "---:", "---:", "---"]]

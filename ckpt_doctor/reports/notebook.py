@@ -7,9 +7,9 @@ from html import escape
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.groups import grouped, unchecked
-from ckpt_doctor.reports.html import file_table, finding, open_point
+from ckpt_doctor.reports.html import facts_list, file_table, finding, open_point
 from ckpt_doctor.reports.plan import sentences, verdict_words
-from ckpt_doctor.reports.table import about, nothing_found, summary
+from ckpt_doctor.reports.table import contents, nothing_found, summary
 from ckpt_doctor.types import FileReport, Report
 
 # Colours of middle lightness, legible on light and dark notebook themes, whose choice CSS can't always see.
@@ -17,6 +17,8 @@ STYLE = """
 .ckpt-doctor td, .ckpt-doctor th { padding: .2em .6em; text-align: left; white-space: nowrap; }
 .ckpt-doctor .n { text-align: right; } .ckpt-doctor .dim { opacity: .7; } .ckpt-doctor .scroll { overflow-x: auto; }
 .ckpt-doctor h4 { overflow-wrap: anywhere; margin: .6em 0 .2em; }
+.ckpt-doctor dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1em; margin: .3em 0; }
+.ckpt-doctor dd { margin: 0; opacity: .7; overflow-wrap: anywhere; } .ckpt-doctor dt { font-weight: normal; }
 .ckpt-doctor .finding { border-left: 3px solid #4493f8; padding-left: .8em; margin: .6em 0; }
 .ckpt-doctor .finding p { margin: .2em 0; } .ckpt-doctor code { background: rgba(128, 128, 128, .18); }
 .ckpt-doctor .error { border-color: #e5534b; } .ckpt-doctor .warning { border-color: #c69026; }
@@ -31,7 +33,7 @@ def report_fragment(report: Report) -> str:
         return frame([f"<p>{_text(nothing_found(report))}</p>"])
     parts = []
     for run in report.runs:
-        parts += [f"<h4>{_text(run.run.path)}</h4>", f'<p class="dim">{_text(about(run))}</p>']
+        parts += [f"<h4>{_text(run.run.path)}</h4>", f'<p class="dim">{contents(run)}</p>', facts_list(run)]
         parts += [file_table(run)] if run.files else []
         parts += [finding(group, run, report) for group in grouped(run)]
         parts += _open_points(run.files)

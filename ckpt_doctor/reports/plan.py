@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.groups import grouped
-from ckpt_doctor.reports.table import MAX_TEXT, STYLE, facts_sentence, not_deep, nothing_found, paragraph
+from ckpt_doctor.reports.table import MAX_TEXT, STYLE, fact_lines, not_deep, nothing_found, paragraph
 from ckpt_doctor.types import Facts, FileReport, Report, ResumePlan
 
 SAVED_BY = {"best": "saved by EarlyStopping", "step": "saved by save_steps", None: ""}
@@ -16,7 +16,7 @@ def plan(report: Report, *, width: int = 80, color: bool = False) -> str:
         return nothing_found(report) + "\n"
     run, file, columns = report.runs[0], report.files[0], min(width, MAX_TEXT)
     lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
-    lines += text.wrap(about(file, facts_sentence(run.run.facts)), columns, "  ", "  ")
+    lines += [f"  {about(file)}", *fact_lines(run.run.facts, columns)]
     if file.plan is not None and file.plan.start_epoch is not None:
         lines += ["", "  The trainer"]
         for sentence in sentences(file, file.plan, run.run.facts):
@@ -37,12 +37,12 @@ def plan(report: Report, *, width: int = 80, color: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def about(file: FileReport, facts: str) -> str:
-    """`saved by save_steps at step 18,000, 3.1 GiB. lradj type1 (...)`."""
+def about(file: FileReport) -> str:
+    """`saved by save_steps at step 18,000, 3.1 GiB`."""
     step = file.member.state.global_step
     saved = SAVED_BY[file.member.role] or f"{file.checkpoint.container}, {file.checkpoint.layout}"
     where = f" at step {text.integer(step)}" if step is not None else ""
-    return f"{saved}{where}, {text.size(file.checkpoint.size)}. {facts}".rstrip()
+    return f"{saved}{where}, {text.size(file.checkpoint.size)}"
 
 
 def sentences(file: FileReport, plan: ResumePlan, facts: Facts) -> list[str]:

@@ -50,7 +50,7 @@ def nothing_found(report: Report) -> str:
 def run_block(run: RunReport, paths: Sequence[Path], width: int, color: bool) -> str:
     """One run: its path, what is known of it, its table, its findings."""
     lines = [text.styled(text.shorten(text.clean(run.run.path), width), "bold", color)]
-    lines += text.wrap(about(run), min(width, MAX_TEXT), "  ", "  ")
+    lines += [f"  {contents(run)}", *fact_lines(run.run.facts, min(width, MAX_TEXT))]
     if run.files:
         lines += ["", *file_table(run, width, color)]
     groups = grouped(run)
@@ -58,6 +58,8 @@ def run_block(run: RunReport, paths: Sequence[Path], width: int, color: bool) ->
         lines.append("")
     for group in groups:
         lines += paragraph(group, run, paths, min(width, MAX_TEXT), color)
+    if len({g.first.migration for g in groups if g.first.migration and g.first.severity != "info"}) > 1:
+        lines += ["", f"  all repairs at once: {with_paths('ckpt-doctor migrate --all', paths)}"]
     for item, n in unchecked(run.files):
         if item.settle != "--deep":
             files = f" ({n} of {len(run.files)} files)" if n < len(run.files) else ""
@@ -67,40 +69,46 @@ def run_block(run: RunReport, paths: Sequence[Path], width: int, color: bool) ->
     return "\n".join(lines)
 
 
-def about(run: RunReport) -> str:
-    """`3 checkpoints, 9.3 GiB. lradj type1 (scheduler never stepped), 8,640 steps per epoch (...)`."""
-    head = f"{text.plural(len(run.files), 'checkpoint')}, {text.size(sum(f.checkpoint.size for f in run.files))}."
-    facts = facts_sentence(run.run.facts)
-    return f"{head} {facts}" if facts else head
+def contents(run: RunReport) -> str:
+    """`3 checkpoints, 9.3 GiB`."""
+    return f"{text.plural(len(run.files), 'checkpoint')}, {text.size(sum(f.checkpoint.size for f in run.files))}"
 
 
-def facts_sentence(facts: Facts) -> str:
+def known_facts(facts: Facts) -> list[tuple[str, str]]:
     """What is known of the training command, each fact with the place that it was taken from."""
-    parts = []
+    pairs: list[tuple[str, Evidence[Any] | None]] = []
     if facts.lradj is not None:
-        parts.append(_sourced(f"lradj {text.clean(facts.lradj.value)}", facts.lradj))
-    elif facts.lradj_candidates:
-        parts.append(f"lradj not settled ({' or '.join(map(text.clean, facts.lradj_candidates))})")
+        pairs.append((f"lradj {text.clean(facts.lradj.value)}", facts.lradj))
     if facts.steps_per_epoch is not None:
-        parts.append(_sourced(f"{text.integer(facts.steps_per_epoch.value)} steps per epoch", facts.steps_per_epoch))
+        pairs.append((f"{text.integer(facts.steps_per_epoch.value)} steps per epoch", facts.steps_per_epoch))
     if facts.train_epochs is not None:
-        parts.append(_sourced(f"{text.integer(facts.train_epochs.value)} epochs", facts.train_epochs))
+        pairs.append((f"{text.integer(facts.train_epochs.value)} epochs", facts.train_epochs))
     if facts.learning_rate is not None:
-        parts.append(_sourced(f"learning rate {text.rate(facts.learning_rate.value)}", facts.learning_rate))
+        pairs.append((f"learning rate {text.rate(facts.learning_rate.value)}", facts.learning_rate))
     if facts.pct_start is not None and facts.pct_start.given:
-        parts.append(_sourced(f"pct_start {text.rate(facts.pct_start.value)}", facts.pct_start))
+        pairs.append((f"pct_start {text.rate(facts.pct_start.value)}", facts.pct_start))
     if facts.patience is not None:
-        parts.append(_sourced(f"patience {text.integer(facts.patience.value)}", facts.patience))
+        pairs.append((f"patience {text.integer(facts.patience.value)}", facts.patience))
     if facts.world_size is not None and (facts.world_size.given or facts.world_size.value != 1):
         n = facts.world_size.value
-        parts.append(_sourced("1 process" if n == 1 else f"{text.integer(n)} processes", facts.world_size))
+        pairs.append(("1 process" if n == 1 else f"{text.integer(n)} processes", facts.world_size))
+    known = [(name, text.clean(evidence.source)) for name, evidence in pairs if evidence is not None]
+    if facts.lradj is None and facts.lradj_candidates:
+        known.insert(0, ("lradj not settled", " or ".join(map(text.clean, facts.lradj_candidates))))
     if facts.log is not None:
-        parts.append(f"log {text.clean(facts.log.value)}")
-    return ", ".join(parts)
+        known.append(("log", text.clean(facts.log.value)))
+    return known
 
 
-def _sourced(what: str, evidence: Evidence[Any]) -> str:
-    return f"{what} ({text.clean(evidence.source)})" if evidence.source else what
+def fact_lines(facts: Facts, width: int) -> list[str]:
+    """The known facts, one under the other, their sources beside them."""
+    known = known_facts(facts)
+    room = min(24, max((text.display_width(name) for name, _ in known), default=0))
+    lines = []
+    for name, source in known:
+        head = f"  {text.pad(name, room)}  "
+        lines += text.wrap(source, width, head, " " * text.display_width(head))
+    return [line.rstrip() for line in lines]
 
 
 def file_table(run: RunReport, width: int, color: bool) -> list[str]:
@@ -186,7 +194,9 @@ def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, c
                 f"{where}: {instance(other.found, other.expected, other.message)}", width, indent, indent + "  "
             )
     if finding.fix:
-        lines += text.wrap(f"cure: {command(group, paths)}", width, indent, indent + "      ")
+        cure = command(group, paths)
+        pasted = cure.startswith("ckpt-doctor ")  # a command stays on one line, however long
+        lines += [f"{indent}cure: {cure}"] if pasted else text.wrap(cure, width, f"{indent}cure: ", indent + "      ")
     return lines
 
 
@@ -205,9 +215,14 @@ def command(group: Group, paths: Sequence[Path]) -> str:
     fix = text.clean(group.first.fix)
     if len(group.files) == 1:
         fix = re.sub(r"\bFILE\b", lambda _: _quoted(group.files[0].checkpoint.path), fix)
-    if not fix.startswith("ckpt-doctor migrate") or tuple(paths) == DEFAULT_PATHS:
-        return fix
-    return " ".join([fix, *map(_quoted, paths)])
+    return with_paths(fix, paths)
+
+
+def with_paths(command: str, paths: Sequence[Path]) -> str:
+    """A migrate command with the paths of the scan, unless they are the default."""
+    if not command.startswith("ckpt-doctor migrate") or tuple(paths) == DEFAULT_PATHS:
+        return command
+    return " ".join([command, *map(_quoted, paths)])
 
 
 def _quoted(path: Path) -> str:
