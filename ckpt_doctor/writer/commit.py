@@ -48,5 +48,7 @@ def space_checker(folder: Path) -> Callable[[int], None]:
 
 def ensure_folder_writable(folder: Path) -> None:
     """Raise `WriteRefused` when no file can be made in `folder`."""
+    if not folder.is_dir():
+        raise WriteRefused(f"the folder {folder} is gone: nothing was written")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise WriteRefused(f"the folder {folder} is read-only: nothing was written")

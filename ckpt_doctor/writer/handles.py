@@ -35,36 +35,44 @@ def holders(paths: Iterable[Path], *, mappings: bool = False) -> list[Holder]:
         wanted[stat.st_dev, stat.st_ino] = path
     if not wanted or not _PROC.is_dir():
         return []
-    found = []
-    for process in _PROC.iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            found += _of_process(process, wanted, mappings=mappings)
-    return found
+    # os.scandir, not Path: there can be thousands of descriptors, and this is on the way of every write.
+    with os.scandir(_PROC) as processes:
+        others = [entry for entry in processes if entry.name.isdigit() and int(entry.name) != os.getpid()]
+    return [holder for process in others for holder in _of_process(process.path, wanted, mappings=mappings)]
 
 
-def _of_process(process: Path, wanted: dict[tuple[int, int], Path], *, mappings: bool) -> list[Holder]:
+def _of_process(process: str, wanted: dict[tuple[int, int], Path], *, mappings: bool) -> list[Holder]:
     # The process may end at any moment, and most belong to others: what cannot be read is not known.
     found = []
-    pid = int(process.name)
+    pid = int(process.rpartition("/")[2])
     try:
-        descriptors = list((process / "fd").iterdir())
+        with os.scandir(f"{process}/fd") as descriptors:
+            for descriptor in descriptors:
+                # Through the link, to the open file itself: names may have changed meanwhile.
+                status = _stat(descriptor)
+                path = wanted.get((status.st_dev, status.st_ino)) if status is not None else None
+                if path is not None:
+                    found.append(Holder(pid, path, _is_writing(f"{process}/fdinfo/{descriptor.name}")))
     except OSError:
-        return []
-    for descriptor in descriptors:
-        try:
-            stat = descriptor.stat()
-            path = wanted.get((stat.st_dev, stat.st_ino))
-            if path is not None:
-                found.append(Holder(pid, path, _is_writing(process / "fdinfo" / descriptor.name)))
-        except OSError:
-            continue
+        return found
     if mappings and not found:
-        found = [Holder(pid, path, False) for path in _mapped(process / "maps", wanted)]
+        found = [Holder(pid, path, False) for path in _mapped(Path(process, "maps"), wanted)]
     return found
 
 
-def _is_writing(info: Path) -> bool:
-    for line in info.read_text().splitlines():
+def _stat(descriptor: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return descriptor.stat()
+    except OSError:
+        return None
+
+
+def _is_writing(info: str) -> bool:
+    try:
+        lines = Path(info).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    for line in lines:
         if line.startswith("flags:"):
             return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
     return False
