@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ckpt_doctor.lint.source import NotPython, Source, read_source
+from ckpt_doctor.lint.source import SKIPPED_FOLDERS, NotPython, Source, read_source
 
 Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -19,6 +19,8 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SCOPES = (*FUNCTIONS, ast.Lambda, ast.Module)
 # How far names are followed through re-exports and aliases.
 _DEPTH = 8
+# Characters of source whose syntax trees are kept; a tree takes about a hundred times its text.
+_KEPT_TEXT = 2_000_000
 # Folders above a script in which `from utils.tools import f` is looked for when nothing marks the repository's root.
 _UNMARKED_LEVELS = 2
 _ROOT_MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
@@ -74,6 +76,14 @@ class Library:
                 self.modules[key] = reason
         return self.modules[key]
 
+    def forget(self) -> None:
+        """Drop the modules read first, as many as it takes to keep the rest within bounds. Call between scripts."""
+        size = 0
+        for key, module in reversed(list(self.modules.items())):
+            size += len(module.source.text) if isinstance(module, Module) else 0
+            if size > _KEPT_TEXT:
+                del self.modules[key]
+
     def find(self, importer: Path, dotted: str, level: int = 0) -> Module | None:
         """The module that `importer` gets by this name, when it is a file of the same repository."""
         folder = importer.absolute().parent
@@ -106,7 +116,10 @@ def _import_roots(folder: Path) -> Iterator[Path]:
     """Where absolute imports may start: the script's folder, then those above it up to the repository's root."""
     chain = [folder, *folder.parents][:8]
     marked = next((i for i, here in enumerate(chain) if any((here / name).exists() for name in _ROOT_MARKERS)), None)
-    yield from chain[: (_UNMARKED_LEVELS if marked is None else marked) + 1]
+    for here in chain[: (_UNMARKED_LEVELS if marked is None else marked) + 1]:
+        if here.name in SKIPPED_FOLDERS:
+            return  # what is installed there is not part of the repository
+        yield here
 
 
 class Module:
@@ -119,11 +132,20 @@ class Module:
         self.library = library
         self._bindings: dict[ast.AST, dict[str, list[Binding]]] = {}
         self._references: dict[ast.AST, list[Definition]] = {}
+        self._nodes: dict[ast.AST, list[ast.AST]] = {}
+        self._scopes: dict[ast.AST, ast.AST] = {}
+        self._resolved: dict[ast.AST, Symbol | None] = {}
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
         """Child -> parent, for every statement and expression."""
-        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
+        return {child: node for node in self.nodes(self.tree) for child in ast.iter_child_nodes(node)}
+
+    def nodes(self, unit: ast.AST) -> list[ast.AST]:
+        """Every node of a piece of this module."""
+        if unit not in self._nodes:
+            self._nodes[unit] = list(ast.walk(unit))
+        return self._nodes[unit]
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """From the parent up to the module."""
@@ -133,7 +155,11 @@ class Module:
 
     def scope(self, node: ast.AST) -> ast.AST:
         """The innermost function or the module in which a node stands. A function's own node is outside of it."""
-        return next((a for a in self.ancestors(node) if isinstance(a, _SCOPES)), self.tree)
+        found = self._scopes.get(node)
+        if found is None:
+            found = next((a for a in self.ancestors(node) if isinstance(a, _SCOPES)), self.tree)
+            self._scopes[node] = found
+        return found
 
     def function(self, node: ast.AST) -> Function | None:
         """The innermost `def` around a node."""
@@ -164,7 +190,7 @@ class Module:
     def attributes(self) -> dict[str, list[Binding]]:
         """Bindings of dotted names anywhere in the file: `args.learning_rate`, `self.path`."""
         found: dict[str, list[Binding]] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes(self.tree):
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     name = dotted(target)
@@ -178,7 +204,7 @@ class Module:
         while True:
             found = self.bindings(scope).get(name)
             if found:
-                return self._reaching(found, at, scope)
+                return found if len(found) == 1 else self._reaching(found, at, scope)
             if scope is self.tree:
                 return []
             scope = self.scope(scope)
@@ -209,6 +235,12 @@ class Module:
         """What a name or dotted name stands for; None for values that are computed."""
         if depth <= 0:
             return None
+        if node not in self._resolved:
+            self._resolved[node] = None  # what an alias of itself gets to see
+            self._resolved[node] = self._resolve(node, depth)
+        return self._resolved[node]
+
+    def _resolve(self, node: ast.AST, depth: int) -> Symbol | None:
         if isinstance(node, ast.Name):
             return self._resolve_name(node, depth)
         if isinstance(node, ast.Attribute):
@@ -268,14 +300,14 @@ class Module:
     def _star_imports(self) -> list[ast.ImportFrom]:
         return [
             node
-            for node in ast.walk(self.tree)
+            for node in self.nodes(self.tree)
             if isinstance(node, ast.ImportFrom) and any(a.name == "*" for a in node.names)
         ]
 
     @cached_property
     def _dotted_imports(self) -> set[str]:
         """`a.b.c` and `a.b` of every `import a.b.c`: packages without `__init__.py` are found by their full name."""
-        names = (a.name for node in ast.walk(self.tree) if isinstance(node, ast.Import) for a in node.names)
+        names = (a.name for node in self.nodes(self.tree) if isinstance(node, ast.Import) for a in node.names)
         return {name.rsplit(".", i)[0] for name in names for i in range(name.count("."))}
 
     def _from_star_imports(self, name: str, depth: int) -> Symbol | None:
@@ -289,7 +321,7 @@ class Module:
         """The functions and classes of the repository that a piece of this module mentions."""
         if unit not in self._references:
             found: dict[ast.AST, Definition] = {}
-            for node in ast.walk(unit):
+            for node in self.nodes(unit):
                 if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
                     symbol = self.resolve(node)
                     if isinstance(symbol, Definition) and symbol.node is not unit:

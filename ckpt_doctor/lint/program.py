@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.lint.values import Items, Reading
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
-_MAX_UNITS = 3000
+_MAX_UNITS = 400
 _CALL_DEPTH = 6
 
 
@@ -52,6 +52,8 @@ class Program:
         """What `values.readings` has found so far."""
         self.items: dict[ast.expr, Items] = {}
         """What `values.items` has found so far."""
+        self.is_cut_off = False
+        """Whether the script uses more of its repository than was followed."""
 
     @cached_property
     def units(self) -> list[Site]:
@@ -61,9 +63,13 @@ class Program:
         for unit in units:
             for definition in unit.module.references(unit.node):
                 inside = definition.module is self.main or definition.node in seen
-                if not inside and len(units) < _MAX_UNITS:
-                    seen.add(definition.node)
-                    units.append(Site(definition.module, definition.node))
+                if inside:
+                    continue
+                if len(units) >= _MAX_UNITS:
+                    self.is_cut_off = True
+                    return units
+                seen.add(definition.node)
+                units.append(Site(definition.module, definition.node))
         return units
 
     @cached_property
@@ -76,7 +82,7 @@ class Program:
         """Every node of every unit once."""
         found: dict[ast.AST, Module] = {}
         for unit in self.units:
-            found.update((node, unit.module) for node in ast.walk(unit.node))
+            found.update((node, unit.module) for node in unit.module.nodes(unit.node))
         return [Site(module, node) for node, module in found.items()]
 
     @cached_property

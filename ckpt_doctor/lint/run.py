@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.source import NotPython, find_scripts
 from ckpt_doctor.types import Finding, NotChecked
 
-# Syntax trees take a hundred times their text; those of a large repository would fill the memory.
-_KEPT_MODULES = 300
+# Code that handles checkpoints says so; a file without any of these words is parsed and not followed further.
+_ABOUT_TRAINING = re.compile(r"checkpoint|ckpt|torch|accelerat|rmtree|train|early_?stop|rm -\w*r|del_", re.IGNORECASE)
 
 
 def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> list[ScriptReport]:
@@ -32,8 +33,7 @@ def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> l
     reports: list[ScriptReport] = []
     for path in scripts:
         reports.append(_lint_one(path, library, rules))
-        if len(library.modules) > _KEPT_MODULES:
-            library.modules.clear()
+        library.forget()
     return _each_once(reports)
 
 
@@ -41,6 +41,8 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> Scri
     module = library.open(path)
     if isinstance(module, NotPython):
         return ScriptReport(path, (), (NotChecked(str(path), f"{path.name} was not linted: {module}", "fix the file"),))
+    if not _ABOUT_TRAINING.search(module.source.text):
+        return ScriptReport(path, (), module.source.not_checked)
     program = Program(module)
     findings: list[ScriptFinding] = []
     suppressed: list[ScriptFinding] = []
@@ -58,6 +60,9 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> Scri
         not_checked.append(
             NotChecked(str(path), "its code is nested too deeply to be followed", "split the expression")
         )
+    if program.is_cut_off:
+        what = f"{path}: functions beyond the first {len(program.units)} that it uses in other modules"
+        not_checked.append(NotChecked(what, "the repository is large", "lint the modules that save or delete as well"))
     return ScriptReport(path, _in_order(findings), tuple(not_checked), _in_order(suppressed))
 
 

@@ -188,18 +188,28 @@ def overwrites_only_copy(program: Program) -> Iterator[Hit]:
         kind = _kind(program, save)
         if kind is None:
             continue
-        for reading in readings(program, save.call.module, save.target):
-            if _is_endangered(program, save, reading):
-                text = ast.unparse(save.target).split("\n")[0]
-                yield Hit(
-                    Site(*save.call),
-                    f"torch.save writes straight over the previous {'checkpoint' if kind == 'training' else 'weights'} "
-                    f"({reading}): an interruption during the save leaves neither the old file nor the new one.",
-                    f"ckpt_doctor.atomic_save({ast.unparse(save.content).splitlines()[0]}, {text})",
-                    severity=None if kind == "training" else "info",
-                    found=str(reading),
-                )
-                break
+        reading = _endangered(program, save)
+        if reading is not None:
+            text = ast.unparse(save.target).split("\n")[0]
+            yield Hit(
+                Site(*save.call),
+                f"torch.save writes straight over the previous {'checkpoint' if kind == 'training' else 'weights'} "
+                f"({reading}): an interruption during the save leaves neither the old file nor the new one.",
+                f"ckpt_doctor.atomic_save({ast.unparse(save.content).splitlines()[0]}, {text})",
+                severity=None if kind == "training" else "info",
+                found=str(reading),
+            )
+
+
+def _endangered(program: Program, save: Save) -> Reading | None:
+    """A path that is overwritten: one that comes by way of some calls, in all the forms it may take on that way."""
+    ways: dict[tuple[Call, ...], list[Reading]] = {}
+    for reading in readings(program, save.call.module, save.target) if save.target is not None else ():
+        ways.setdefault(reading.via, []).append(reading)
+    for alternatives in ways.values():
+        if all(_is_endangered(program, save, reading) for reading in alternatives):
+            return alternatives[0]
+    return None
 
 
 def _kind(program: Program, save: Save) -> str | None:
@@ -213,7 +223,11 @@ def _kind(program: Program, save: Save) -> str | None:
 
 
 def _is_endangered(program: Program, save: Save, reading: Reading) -> bool:
-    if any(hole.temporary or hole.items for hole in reading.holes) or is_temporary(reading) or not reading.parts:
+    if (
+        any(hole.temporary or (hole.items and hole.items.folders) for hole in reading.holes)
+        or is_temporary(reading)
+        or not reading.parts
+    ):
         return False
     sites = [Site(*call) for call in (save.call, *reading.via)]
     if any(_is_moved(program, site, reading) for site in sites):

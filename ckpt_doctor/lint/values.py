@@ -266,6 +266,9 @@ def _constant(module: Module, name: str, scope: ast.AST | None = None) -> tuple[
 def _bound(program: Program, module: Module, node: ast.expr, binding: Binding, depth: int) -> Iterator[Reading]:
     name = dotted(node)
     if binding.kind == "assign" and binding.value is not None:
+        if isinstance(binding.value, ast.Constant) and not isinstance(binding.value.value, str):
+            yield _hole(module, node, name)  # a number that something may count up
+            return
         for reading in readings(program, module, binding.value, depth):
             # Where the value is computed beyond reading, the variable's name says more than the expression.
             unknown = len(reading.parts) == 1 and isinstance(reading.parts[0], Hole)
