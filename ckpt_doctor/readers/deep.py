@@ -16,6 +16,7 @@ from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.readers.tensor_list import MODEL_KEYS
 from ckpt_doctor.readers.torch_zip import archive_prefix
 from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
@@ -28,8 +29,6 @@ except ImportError:
 
 _CHUNK = 1 << 18
 """Fits the second-level cache, so that reading, checksum and scan pass over memory once."""
-
-_MODEL_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module")
 
 Progress = Callable[[int], None]
 """Called with the number of bytes read since the last call."""
@@ -218,7 +217,7 @@ def _corrupt(
 def _still_good_for(checkpoint: Checkpoint, corrupt: Sequence[Region], hit: Sequence[TensorInfo]) -> str:
     if any(region.name.endswith(".pkl") for region in corrupt):
         return ""
-    if checkpoint.layout == "training" and hit and not any(tensor.path[0] in _MODEL_KEYS for tensor in hit):
+    if checkpoint.layout == "training" and hit and not any(tensor.path[0] in MODEL_KEYS for tensor in hit):
         return ". The model's weights are intact: the file still serves as weights"
     if not hit:
         return ". No tensor is affected"

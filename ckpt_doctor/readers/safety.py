@@ -1,8 +1,8 @@
 """Judges the names that a checkpoint's pickles mention: allowed, known, unknown, dangerous.
 
 `torch.load` imports every one of them and calls most. *Allowed* is what `torch.load(weights_only=True)` accepts;
-*known* is plain data of torch, numpy and the standard library; *dangerous* runs code or reaches the system, files or the
-network, or is a step on the way there; *unknown* is everything else, which needs its package to load.
+*known* is plain data of torch, numpy and the standard library; *dangerous* runs code or reaches the system, files or
+the network, or is a step on the way there; *unknown* is everything else, which needs its package to load.
 """
 
 from __future__ import annotations
@@ -72,9 +72,6 @@ WEIGHTS_ONLY = frozenset(
 )
 """What `torch.load(weights_only=True)` accepts without `add_safe_globals`."""
 
-_BLOCKED = ("sys", "os", "posix", "nt")
-"""`_blocklisted_modules`: refused by weights_only even when a program allows them."""
-
 # Plain data of the standard library and numpy, as healthy checkpoints hold them
 _KNOWN = frozenset(
     """
@@ -88,7 +85,8 @@ _KNOWN = frozenset(
     uuid.UUID uuid.SafeUUID random.Random array.array array._array_reconstructor pathlib.Path pathlib.PurePath
     pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath pathlib.PureWindowsPath pathlib._local.Path
     pathlib._local.PurePath pathlib._local.PosixPath pathlib._local.PurePosixPath pathlib._local.WindowsPath
-    pathlib._local.PureWindowsPath logging.getLogger io.BytesIO re._compile re.compile math.inf math.nan ipaddress.IPv4Address numpy.ndarray
+    pathlib._local.PureWindowsPath logging.getLogger io.BytesIO re._compile re.compile math.inf
+    math.nan ipaddress.IPv4Address numpy.ndarray
     numpy.dtype numpy.bool_ numpy.generic numpy.matrix numpy.ma.core.MaskedArray numpy.ma.core._mareconstruct
     numpy.core.multiarray.scalar numpy._core.multiarray.scalar numpy.core.multiarray._reconstruct
     numpy._core.multiarray._reconstruct numpy.core.numeric._frombuffer numpy._core.numeric._frombuffer

@@ -20,6 +20,18 @@ def find_tensors(root: object) -> tuple[tuple[TensorInfo, ...], list[Damage]]:
     """Every distinct tensor object under `root` once, in document order, by the first path that reaches it."""
     found: list[TensorInfo] = []
     damage: list[Damage] = []
+    for path, tensor in walk_tensors(root):
+        if tensor is None:
+            message = f"values nested deeper than {limits.MAX_DEPTH:,} levels were not searched for tensors"
+            damage.append(Damage("limit-exceeded", message))
+        else:
+            found.append(describe(tensor, path))
+    damage += out_of_bounds(found)
+    return tuple(found), damage
+
+
+def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
+    """Paths and tensors, each tensor object once; at the end, once, None where nesting was too deep to be searched."""
     too_deep = False
     seen: set[int] = set()
     rest: list[tuple[object, _Step | None]] = [(root, None)]
@@ -31,7 +43,7 @@ def find_tensors(root: object) -> tuple[tuple[TensorInfo, ...], list[Damage]]:
             continue
         seen.add(id(value))
         if type(value) is TensorRef:
-            found.append(describe(value, _path(step)))
+            yield _path(step), value
             continue
         depth = step[2] + 1 if step else 1
         children = list(_children(value))
@@ -42,10 +54,7 @@ def find_tensors(root: object) -> tuple[tuple[TensorInfo, ...], list[Damage]]:
         for key, child in children:
             rest.append((child, step if key is None else (step, key, depth)))
     if too_deep:
-        message = f"values nested deeper than {limits.MAX_DEPTH:,} levels were not searched for tensors"
-        damage.append(Damage("limit-exceeded", message))
-    damage += out_of_bounds(found)
-    return tuple(found), damage
+        yield (), None
 
 
 def describe(tensor: TensorRef, path: KeyPath) -> TensorInfo:
@@ -155,7 +164,7 @@ _TRAINING_WORDS = (
     "loops",
     "lr",
 )
-_MODEL_KEYS = (
+MODEL_KEYS = (
     "model",
     "state_dict",
     "model_state_dict",
@@ -178,7 +187,7 @@ def layout(root: object) -> Layout:
     training = [key for key in names if any(word in key.lower() for word in _TRAINING_WORDS)]
     for key, value in root.items():
         others = [name for name in training if name != key]
-        if others and isinstance(value, dict) and (is_state_dict(value) or (key in _MODEL_KEYS and not value)):
+        if others and isinstance(value, dict) and (is_state_dict(value) or (key in MODEL_KEYS and not value)):
             return "training"
     return "other"
 

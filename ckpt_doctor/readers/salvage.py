@@ -1,0 +1,307 @@
+"""Rebuilds a readable checkpoint from a damaged one: every tensor whose bytes are all there, bit for bit.
+
+The new archive holds what the old one says, less what is lost and less what `torch.load(weights_only=True)` would
+refuse; numpy numbers become Python's and storages are tagged `cpu`, so that it opens anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Literal
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.program import dump
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.deep import deep_check
+from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.safety import WEIGHTS_ONLY
+from ckpt_doctor.readers.tensor_list import MODEL_KEYS, find_tensors, walk_tensors
+from ckpt_doctor.types import Checkpoint, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorInfo, TensorRef
+
+_CHUNK = 1 << 20
+_ALIGNMENT = 64
+"""caffe2/serialize/inline_container.h, `kFieldAlignment`: lets tensors be mapped into memory."""
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """What was recovered, and what is lost."""
+
+    source: Path
+    output: Path
+    recovered: tuple[str, ...]
+    """Names of the tensors in the output."""
+    lost: tuple[str, ...]
+    """Names of the tensors whose bytes are missing or do not match their checksum."""
+    left_out: tuple[str, ...]
+    """Other values that weights_only loading would refuse (numpy arrays, objects), by path."""
+    good_for: Literal["resume", "weights", "parts"]
+    """`resume`: nothing that a trainer needs is missing; `weights`: the model is whole, the optimizer is not."""
+    nbytes: int
+    """Size of the output."""
+
+
+def salvage(path: Path | str, output: Path | str) -> Salvage:
+    """Write what can be recovered from `path` to the new file `output`, atomically.
+
+    Raises:
+        WriteRefused: `output` exists or is `path` itself, or nothing can be recovered.
+        OSError: the system refuses to read or write.
+    """
+    path, output = Path(path), Path(output)
+    if output.exists():
+        raise WriteRefused(f"{output} exists already: salvage writes new files only")
+    checkpoint = open_checkpoint(path)
+    if not checkpoint.tensors:
+        reason = checkpoint.damage[0].message if checkpoint.damage else "it holds no tensors"
+        raise WriteRefused(f"nothing can be recovered from {path}: {reason}")
+    lost = _lost(checkpoint)
+    tree = _kept(checkpoint.root, lost)
+    if not tree.storages:
+        raise WriteRefused(f"nothing can be recovered from {path}: no tensor is complete")
+    program = dump(tree.root)
+    with FileView(path) as view:
+        if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
+            raise WriteRefused(f"{path} changed while it was read")
+        nbytes = _write(view, output, program, tree.storages, str(checkpoint.metadata.get("byteorder", "little")))
+    kept, _ = find_tensors(tree.root)
+    names = tuple(tensor.name for tensor in checkpoint.tensors if _key(tensor.storage) in lost)
+    return Salvage(
+        source=path,
+        output=output,
+        recovered=tuple(tensor.name for tensor in kept),
+        lost=names,
+        left_out=tuple(tree.left_out),
+        good_for=_good_for(checkpoint, lost),
+        nbytes=nbytes,
+    )
+
+
+_Key = tuple[str, "int | None"]
+
+
+def _key(storage: StorageInfo) -> _Key:
+    return storage.key, storage.offset
+
+
+def _lost(checkpoint: Checkpoint) -> set[_Key]:
+    """Storages whose bytes are not all there, or not what was written."""
+    deep = deep_check(checkpoint).deep
+    corrupt = {damage.where for damage in deep.damage} if deep else set()
+    misfit = {damage.where for damage in checkpoint.damage if damage.kind == "missing-record"}
+    prefix = str(checkpoint.metadata.get("prefix", ""))
+    lost = set()
+    for tensor in checkpoint.tensors:
+        storage = tensor.storage
+        name = f"{prefix}data/{storage.key}"
+        gone = storage.nbytes > 0 and (storage.offset is None or storage.offset + storage.nbytes > checkpoint.size)
+        if gone or name in corrupt or name in misfit or tensor.name in misfit:
+            lost.add(_key(storage))
+    return lost
+
+
+def _good_for(checkpoint: Checkpoint, lost: set[_Key]) -> Literal["resume", "weights", "parts"]:
+    missing = [tensor for tensor in checkpoint.tensors if _key(tensor.storage) in lost]
+    if not missing:
+        return "resume" if checkpoint.layout == "training" else "weights"
+
+    def of_model(tensor: TensorInfo) -> bool:
+        return checkpoint.layout == "state-dict" or (tensor.path[:1] != () and tensor.path[0] in MODEL_KEYS)
+
+    return "parts" if any(map(of_model, missing)) or checkpoint.layout == "other" else "weights"
+
+
+@dataclass
+class _Kept:
+    """The new tree, the storages it needs by their key in it, and the paths of what had to be left out."""
+
+    root: object = None
+    storages: dict[_Key, tuple[str, StorageInfo]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+_GONE = object()
+_ATOMS = (str, int, float, bytes, bytearray, complex, type(None))
+
+
+def _kept(root: object, lost: set[_Key]) -> _Kept:
+    """A copy of the tree with what may stand in the new file: containers, plain values, complete tensors.
+
+    What is gone is left out of dicts and is None in lists and tuples. Sharing and cycles stay; depth is no limit.
+    """
+    kept = _Kept()
+    made: dict[int, object] = {}
+    alive: list[object] = []  # `made` goes by id
+    fills: list[tuple[dict[object, object] | list[object], object]] = []
+    rest: list[tuple[object, str]] = [(root, "")]
+
+    def result(value: object) -> object:
+        return value if isinstance(value, _ATOMS) else made[id(value)]
+
+    while rest:
+        value, path = rest[-1]
+        if isinstance(value, _ATOMS) or id(value) in made:
+            rest.pop()
+            continue
+        if isinstance(value, Opaque):
+            flat = {".".join(map(str, at)): tensor for at, tensor in walk_tensors(value) if tensor is not None}
+            alive.append(flat)
+            if flat:
+                found: dict[object, object] = {}
+                made[id(value)] = found
+                fills.append((found, flat))
+                rest.extend((tensor, path) for tensor in flat.values())
+            else:
+                made[id(value)] = _GONE
+                kept.left_out.append(path)
+        elif isinstance(value, dict):
+            made[id(value)] = new = _dict_like(value)
+            fills.append((new, value))
+            states = value.source.states if isinstance(value, InertDict) else []
+            rest.extend((part, f"{path}.{key}".lstrip(".")) for key, part in reversed(value.items()))
+            rest.extend((state, path) for state in states)
+        elif isinstance(value, list):
+            items: list[object] = []
+            made[id(value)] = items
+            fills.append((items, value))
+            rest.extend((part, f"{path}.{index}".lstrip(".")) for index, part in reversed(list(enumerate(value))))
+        elif isinstance(value, tuple):
+            missing = [part for part in value if not isinstance(part, _ATOMS) and id(part) not in made]
+            if missing:
+                rest.extend((part, path) for part in missing)
+            else:
+                made[id(value)] = tuple(None if result(part) is _GONE else result(part) for part in value)
+        else:
+            made[id(value)] = leaf = _leaf(value, lost, kept.storages)
+            if leaf is _GONE and not isinstance(value, TensorRef):
+                kept.left_out.append(path)
+    for container, original in fills:
+        _fill(container, original, result)
+    kept.root = result(root)
+    return kept
+
+
+def _dict_like(value: dict[object, object]) -> dict[object, object]:
+    if isinstance(value, InertDict) and str(value.source.callee) == "collections.OrderedDict":
+        return InertDict(Opaque(value.source.callee, ()))
+    return {}
+
+
+def _fill(new: dict[object, object] | list[object], old: object, result: Callable[[object], object]) -> None:
+    if isinstance(new, list) and isinstance(old, list):
+        new.extend(None if result(part) is _GONE else result(part) for part in old)
+    elif isinstance(new, dict) and isinstance(old, dict):
+        for key, part in old.items():
+            plain = isinstance(key, _ATOMS) or (isinstance(key, tuple) and all(isinstance(x, _ATOMS) for x in key))
+            if plain and result(part) is not _GONE:
+                new[key] = result(part)
+        if isinstance(new, InertDict) and isinstance(old, InertDict):
+            new.source.states = [result(state) for state in old.source.states if result(state) is not _GONE]
+
+
+def _leaf(value: object, lost: set[_Key], storages: dict[_Key, tuple[str, StorageInfo]]) -> object:
+    if isinstance(value, NumpyScalar):
+        return value.value
+    if isinstance(value, set) and all(isinstance(part, _ATOMS) for part in value):
+        return set(value)
+    if isinstance(value, Global) and str(value) in WEIGHTS_ONLY:
+        return value
+    if not isinstance(value, TensorRef) or _key(value.storage) in lost or not value.storage.key:
+        return _GONE
+    if len(value.stride) != len(value.shape) or value.dtype.startswith(("q", "quint")):
+        return _GONE  # sparse and quantized tensors are made of more than one storage
+    return _tensor(value, storages)
+
+
+def _tensor(tensor: TensorRef, storages: dict[_Key, tuple[str, StorageInfo]]) -> TensorRef:
+    """The same view of the same bytes, through the calls that every torch knows, on the CPU."""
+    old = tensor.storage
+    key, _ = storages.setdefault(_key(old), (str(len(storages)), old))
+    typed = old.dtype in STORAGE_DTYPES.values() and old.dtype == tensor.dtype
+    storage = replace(
+        old,
+        key=key,
+        location="cpu",
+        dtype=old.dtype if typed else "uint8",
+        numel=old.numel if typed else old.nbytes,
+    )
+    hooks = InertDict(Opaque(Global("collections", "OrderedDict"), ()))
+    about = (storage, tensor.storage_offset, tensor.shape, tensor.stride, False, hooks)
+    if typed:
+        source = Opaque(Global("torch._utils", "_rebuild_tensor_v2"), about)
+    else:
+        source = Opaque(Global("torch._utils", "_rebuild_tensor_v3"), (*about, Global("torch", tensor.dtype)))
+    plain = replace(tensor, storage=storage, source=source, is_parameter=False)
+    if not tensor.is_parameter:
+        return plain
+    trained = tensor.source.args[1] if isinstance(tensor.source.args, tuple) and len(tensor.source.args) > 1 else True
+    outer = InertDict(Opaque(Global("collections", "OrderedDict"), ()))
+    call = Opaque(Global("torch._utils", "_rebuild_parameter"), (plain, trained is not False, outer))
+    return replace(plain, source=call, is_parameter=True)
+
+
+def _write(
+    view: FileView, output: Path, program: bytes, storages: Mapping[_Key, tuple[str, StorageInfo]], byteorder: str
+) -> int:
+    """The archive, under a temporary name beside its place until it is whole and on the disk."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                _record(archive, file, "data.pkl", [program], len(program))
+                _record(archive, file, "byteorder", [byteorder.encode()], len(byteorder))
+                for key, storage in storages.values():
+                    _record(archive, file, f"data/{key}", _bytes_of(view, storage), storage.nbytes)
+                _record(archive, file, "version", [b"3\n"], 2)  # kProducedFileFormatVersion for tensors
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        Path(name).chmod(0o666 & ~_umask())
+        _place(Path(name), output)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return size
+
+
+def _place(temporary: Path, output: Path) -> None:
+    """Give the file its name; unlike a rename, a link fails where something has taken the place meanwhile."""
+    try:
+        os.link(temporary, output)
+    except FileExistsError:
+        raise WriteRefused(f"{output} exists already: salvage writes new files only") from None
+    except OSError:  # no hard links here (FAT, a mounted Drive)
+        if output.exists():
+            raise WriteRefused(f"{output} exists already: salvage writes new files only") from None
+        temporary.rename(output)
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+def _bytes_of(view: FileView, storage: StorageInfo) -> Iterator[bytes]:
+    start = storage.offset or 0
+    for at in range(start, start + storage.nbytes, _CHUNK):
+        yield view.read_at(at, min(_CHUNK, start + storage.nbytes - at))
+
+
+def _record(archive: zipfile.ZipFile, file: IO[bytes], name: str, parts: Iterable[bytes], size: int) -> None:
+    info = zipfile.ZipInfo(f"archive/{name}")
+    info.file_size = size
+    wide = size >= 1 << 31
+    behind = file.tell() + 30 + len(info.filename) + (20 if wide else 0) + 4
+    # torch pads with an extra field of type "FB", filled with Z (`getPadding`)
+    padding = -behind % _ALIGNMENT
+    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
+    with archive.open(info, "w", force_zip64=wide) as record:
+        for part in parts:
+            record.write(part)
