@@ -117,7 +117,7 @@ def command(
     if form == "json":
         emit(migrations_json(results, version=__version__))
     else:
-        emit(migrations(results, width=width(), color=color()))
+        emit(migrations(results, paths=() if output else targets, width=width(), color=color()))
     ctx.exit(int(any(result.status == "failed" or result.refusals for result in results)))
 
 
@@ -141,7 +141,8 @@ def disk_sentence(planned: Sequence[repair.MigrationResult], mode: Mode, output:
 
 def called_for(paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...]) -> list[str]:
     """The fixes that findings in these paths name."""
-    named = {finding.migration for finding in audit.scan(paths, facts=facts, logs=logs).findings}
+    findings = audit.scan(paths, facts=facts, logs=logs).findings
+    named = {finding.migration for finding in findings if finding.severity != "info"}
     return [name for name in FIXES if name in named]
 
 

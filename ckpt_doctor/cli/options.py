@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Evidence, Facts
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -129,8 +130,9 @@ def existing_paths(given: Sequence[Path]) -> tuple[Path, ...]:
         return tuple(given)
     default = Path(DEFAULT_PATH)
     if not default.exists():
-        raise click.UsageError(
+        command = click.get_current_context().info_name
+        raise UsageError(
             f"there is no folder {DEFAULT_PATH}/ in {Path.cwd()}; name the checkpoints to work on, "
-            "as in `ckpt-doctor scan path/to/checkpoints`"
+            f"as in `ckpt-doctor {command} path/to/checkpoints`"
         )
     return (default,)

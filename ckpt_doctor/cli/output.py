@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports.text import clean, pad, shorten, size
 from ckpt_doctor.types import Finding, Severity
 
@@ -41,6 +42,10 @@ def emit(text: str, output: Path | None = None) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(output)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise UsageError(f"cannot write {output}: {error.strerror}") from error
     except BaseException:
         with suppress(OSError):
             temporary.unlink()

@@ -8,9 +8,10 @@ import click
 
 from ckpt_doctor import audit
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import Progress, emit, exit_code
+from ckpt_doctor.cli.output import Progress, emit, exit_code, note
 from ckpt_doctor.cli.render import FORMATS, render
 from ckpt_doctor.cli.settings import Settings, without_ignored
+from ckpt_doctor.reports.table import nothing_found
 from ckpt_doctor.types import Facts
 
 
@@ -61,5 +62,7 @@ def command(
             progress=progress,
         )
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
+    if not report.files and form != "table":
+        note(nothing_found(report))
     emit(render(report, form, output), output)
     ctx.exit(exit_code(report.findings, fail_on))

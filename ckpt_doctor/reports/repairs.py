@@ -5,6 +5,7 @@ What comes in are `repair`'s results; only the fields named in the protocols are
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -54,10 +55,13 @@ class Result(Protocol):
         """What the user should know."""
 
 
-def migrations(results: Sequence[Result], *, width: int = 80, color: bool = False) -> str:
-    """The plan or the outcome of a migration, file by file, and a closing count."""
+def migrations(results: Sequence[Result], *, paths: Sequence[Path] = (), width: int = 80, color: bool = False) -> str:
+    """The plan or the outcome of a migration, file by file, and a closing count; how to undo it, where `paths` tell."""
     blocks = ["\n".join(file_lines(result, width, color)) for result in results]
-    return "\n\n".join([*blocks, counted(results)]) + "\n"
+    end = counted(results)
+    if paths and any(result.status == "migrated" for result in results):
+        end += f"\nto take this back: ckpt-doctor undo {' '.join(shlex.quote(text.clean(path)) for path in paths)}"
+    return "\n\n".join([*blocks, end]) + "\n"
 
 
 def file_lines(result: Result, width: int, color: bool) -> list[str]:
@@ -74,10 +78,10 @@ def file_lines(result: Result, width: int, color: bool) -> list[str]:
         if refusal.settle:
             lines += text.wrap(f"to settle it: {text.clean(refusal.settle)}", columns, "    ", "      ")
     status = text.styled(result.status, STYLE[result.status], color)
-    end = text.wrap(
-        f"{result.status}: {text.clean(result.message)}" if result.message else result.status, columns, "  ", "    "
-    )
-    lines += [end[0].replace(result.status, status, 1), *end[1:]]
+    if result.message or not result.refusals:
+        sentence = f"{result.status}: {text.clean(result.message)}" if result.message else result.status
+        end = text.wrap(sentence, columns, "  ", "    ")
+        lines += [end[0].replace(result.status, status, 1), *end[1:]]
     for note in result.notes:
         lines += text.wrap(text.clean(note), columns, "  note: ", "    ")
     return lines
@@ -141,8 +145,8 @@ def undone(results: Sequence[Result], *, width: int = 80) -> str:
     lines = []
     for result in results:
         outcome = "taken back" if result.status == "migrated" else result.status
-        sentence = f"{text.clean(result.path)}: {outcome}: {text.clean(result.message)}"
-        lines += text.wrap(sentence, min(width, MAX_TEXT), "", "  ")
+        lines.append(text.shorten(text.clean(result.path), width))
+        lines += text.wrap(f"{outcome}: {text.clean(result.message)}", min(width, MAX_TEXT), "  ", "    ")
         for note in result.notes:
             lines += text.wrap(text.clean(note), min(width, MAX_TEXT), "  note: ", "    ")
     return "\n".join(lines or ["No migrated files here: nothing to take back."]) + "\n"

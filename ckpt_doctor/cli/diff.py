@@ -1,0 +1,41 @@
+"""`ckpt-doctor diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ckpt_doctor.audit import resume_file
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import color, emit, width
+from ckpt_doctor.compare import compare
+from ckpt_doctor.discovery import existing
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.reports.diff import differences, differences_json
+
+
+@click.command("diff")
+@click.argument("left", metavar="A", type=click.Path(path_type=Path))
+@click.argument("right", metavar="B", type=click.Path(path_type=Path))
+@click.option("--deep", is_flag=True, help="Also compare the bytes of tensors.")
+@options.formats("table", "json")
+@click.pass_context
+def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: str) -> None:
+    """Show what differs between two checkpoints: keys, training state, tensors.
+
+    The formats may differ: a legacy file and an archive with the same content are the same. A folder stands for the
+    file that the trainer takes from it. The exit code is 0 when nothing differs and 1 otherwise, as with diff(1).
+
+    \b
+    Examples:
+      ckpt-doctor diff checkpoints/my_run/checkpoint_step_17000 checkpoints/my_run/checkpoint_step_18000
+      ckpt-doctor diff before.pt after.pt --deep
+    """
+    files = [resume_file(path) for path in existing([left, right])]
+    comparison = compare(open_checkpoint(files[0]), open_checkpoint(files[1]), deep=deep)
+    if form == "json":
+        emit(differences_json(comparison, *files))
+    else:
+        emit(differences(comparison, *files, width=width(), color=color()))
+    ctx.exit(int(not comparison.same))

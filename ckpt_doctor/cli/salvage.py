@@ -1,0 +1,35 @@
+"""`ckpt-doctor salvage`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.readers.salvage import salvage
+from ckpt_doctor.reports.salvaging import salvaged, salvaged_json
+
+
+@click.command("salvage")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The new file to write."
+)
+@options.formats("table", "json")
+@click.pass_context
+def command(ctx: click.Context, /, file: Path, output: Path, form: str) -> None:
+    """Rebuild a readable checkpoint from a truncated or damaged one.
+
+    The new file OUT has every tensor whose bytes are all there, bit for bit, and says what is lost. It opens with
+    torch.load(weights_only=True) on any device. FILE is only read; OUT must not exist yet. The exit code is 1 when OUT
+    is not good for a resume.
+
+    \b
+    Example:
+      ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
+    """
+    result = salvage(file, output)
+    emit(salvaged_json(result) if form == "json" else salvaged(result, width=width()))
+    ctx.exit(int(result.good_for != "resume"))

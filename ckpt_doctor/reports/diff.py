@@ -1,0 +1,115 @@
+"""What differs between two checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.json_v1 import dumps, plain
+
+MOST_LINES = 60
+"""Differences of one kind that the text lists; the JSON has all."""
+
+
+class Difference(Protocol):
+    """One thing that is not the same in both."""
+
+    @property
+    def name(self) -> str:
+        """The path as people write it."""
+
+    @property
+    def kind(self) -> str:
+        """`added`, `removed`, `changed`, or what of a tensor differs."""
+
+    @property
+    def left(self) -> object:
+        """In A."""
+
+    @property
+    def right(self) -> object:
+        """In B."""
+
+
+class Comparison(Protocol):
+    """Two checkpoints side by side."""
+
+    @property
+    def values(self) -> Sequence[Difference]:
+        """Of everything but tensors."""
+
+    @property
+    def tensors(self) -> Sequence[Difference]:
+        """Of tensors."""
+
+    @property
+    def unchanged_tensors(self) -> int:
+        """How many are alike."""
+
+    @property
+    def deep(self) -> bool:
+        """Whether bytes were compared."""
+
+    @property
+    def not_compared(self) -> Sequence[str]:
+        """Tensors whose bytes could not be read."""
+
+
+def differences(comparison: Comparison, left: Path, right: Path, *, width: int = 80, color: bool = False) -> str:
+    """Values first, then tensors; `-` stands only in A, `+` only in B, `~` in both and differs."""
+    lines = [f"- {text.clean(left)}", f"+ {text.clean(right)}"]
+    for title, items in (("values", comparison.values), ("tensors", comparison.tensors)):
+        if items:
+            lines += ["", f"{title} ({text.plural(len(items), 'difference')})", *rows(items, width, color)]
+    same = text.plural(comparison.unchanged_tensors, "tensor")
+    how = "byte for byte" if comparison.deep else "in type and shape; their bytes were not compared (--deep)"
+    lines += ["", *text.wrap(f"{same} the same {how}.", width)]
+    if comparison.not_compared:
+        names = text.listing(map(text.clean, comparison.not_compared))
+        lines += text.wrap(f"Not compared, because their bytes can't be read: {names}.", width)
+    return "\n".join(lines) + "\n"
+
+
+def rows(items: Sequence[Difference], width: int, color: bool) -> list[str]:
+    """One line per difference."""
+    shown = items[:MOST_LINES]
+    room = min(max(text.display_width(text.clean(d.name)) for d in shown), width // 2)
+    lines = []
+    for item in shown:
+        sign = {"added": "+", "removed": "-"}.get(item.kind, "~")
+        name = text.pad(text.shorten(text.clean(item.name), room), room)
+        line = text.shorten(f"  {sign} {name}  {change(item)}", width)
+        lines.append(text.styled(line, {"+": "green", "-": "red", "~": "yellow"}[sign], color))
+    return [*lines, f"  ... and {len(items) - len(shown):,} more"] if len(items) > len(shown) else lines
+
+
+def change(item: Difference) -> str:
+    """`45 -> 90`; what stands in only one file as it is."""
+    if item.kind == "added":
+        return text.brief(item.right)
+    if item.kind == "removed" or (item.right is None and item.kind == "bytes"):
+        return text.brief(item.left)
+    kind = "" if item.kind == "changed" else f"{item.kind} "
+    return f"{kind}{text.brief(item.left)} -> {text.brief(item.right)}"
+
+
+def differences_json(comparison: Comparison, left: Path, right: Path) -> str:
+    """The same as JSON."""
+
+    def entries(items: Sequence[Difference]) -> list[dict[str, Any]]:
+        return [{"key": d.name, "kind": d.kind, "left": plain(d.left), "right": plain(d.right)} for d in items]
+
+    return dumps(
+        {
+            "version": 1,
+            "left": str(left),
+            "right": str(right),
+            "values": entries(comparison.values),
+            "tensors": entries(comparison.tensors),
+            "unchanged_tensors": comparison.unchanged_tensors,
+            "deep": comparison.deep,
+            "not_compared": list(comparison.not_compared),
+        }
+    )

@@ -1,0 +1,75 @@
+"""What was recovered from a damaged file, and what is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.json_v1 import dumps
+
+GOOD_FOR = {
+    "resume": "nothing that a trainer needs is missing: it can resume from it",
+    "weights": "the model is whole, the rest is not: good for evaluation or as initial weights, not for a resume",
+    "parts": "the model is not whole: good only for the tensors that it has",
+}
+MOST_NAMES = 12
+
+
+class Result(Protocol):
+    """What a rescue brought."""
+
+    @property
+    def output(self) -> Path:
+        """The new file."""
+
+    @property
+    def recovered(self) -> Sequence[str]:
+        """Names of tensors."""
+
+    @property
+    def lost(self) -> Sequence[str]:
+        """Names of tensors."""
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """Paths of values that weights_only loading would refuse."""
+
+    @property
+    def good_for(self) -> str:
+        """A key of `GOOD_FOR`."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the new file."""
+
+
+def salvaged(result: Result, *, width: int = 80) -> str:
+    """Counts, the names of what is lost, and what the new file is good for."""
+    total = len(result.recovered) + len(result.lost)
+    lines = text.wrap(
+        f"{text.clean(result.output)}: {len(result.recovered):,} of {text.plural(total, 'tensor')} recovered, "
+        f"{text.size(result.nbytes)}",
+        width,
+    )
+    for title, names in (("lost", result.lost), ("left out (no plain values)", result.left_out)):
+        lines += [f"  {title}:"] if names else []
+        lines += [f"    {text.shorten(text.clean(name), width - 4)}" for name in names[:MOST_NAMES]]
+        lines += [f"    ... and {len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
+    return "\n".join([*lines, *text.wrap(f"{GOOD_FOR[result.good_for]}.", width)]) + "\n"
+
+
+def salvaged_json(result: Result) -> str:
+    """The same as JSON, with all names."""
+    return dumps(
+        {
+            "version": 1,
+            "output": str(result.output),
+            "size": result.nbytes,
+            "recovered": list(result.recovered),
+            "lost": list(result.lost),
+            "left_out": list(result.left_out),
+            "good_for": result.good_for,
+        }
+    )
