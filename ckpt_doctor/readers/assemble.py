@@ -9,8 +9,12 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.pickle_machine import Reading
 from ckpt_doctor.readers.programs import Programs
 from ckpt_doctor.readers.safety import assess
+from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
 from ckpt_doctor.readers.tensor_list import find_tensors, layout
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
+
+_BROKEN = frozenset({"truncated-archive", "missing-record", "malformed-pickle", "not-a-checkpoint", "name-conflict"})
+"""What translated line endings look like to a reader."""
 
 
 @dataclass
@@ -43,6 +47,7 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
     """The finished value, judged for what loading it would run."""
     if content.container != "safetensors":
         content.damage += assess(content.container, content.globals, content.refusals)
+    content.damage = _symptoms(view, content)
     kind: Layout = layout(content.root)
     return Checkpoint(
         path=view.path,
@@ -60,3 +65,18 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
         metadata=content.metadata,
         bytes_read=view.bytes_read,
     )
+
+
+def _symptoms(view: FileView, content: Content) -> list[Damage]:
+    """The damage with its probable cause in front."""
+    damage = content.damage
+    kinds = {item.kind for item in damage}
+    if kinds & _BROKEN and not any(item.message.startswith("this is text") for item in damage):
+        cause = text_mode(view)
+        if cause is not None:
+            # Of what the mangled pickle seems to say, only names that remain dangerous are worth telling
+            named = [item for item in damage if item.kind == "dangerous-global" and item.found is not None]
+            return [cause, *named]
+    if "truncated-archive" in kinds:
+        content.not_checked += maybe_unfinished(view)
+    return [*unfinished_write(view), *damage]

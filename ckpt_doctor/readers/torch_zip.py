@@ -20,6 +20,7 @@ from ckpt_doctor.readers.pickle_machine import Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.storages import torch_storage
+from ckpt_doctor.readers.symptoms import wrong_byte_order
 from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
@@ -86,6 +87,8 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
     content.damage += _missing(reading, records, prefix)
+    suspect = wrong_byte_order(view, content.tensors, content.metadata.get("byteorder"))
+    content.damage += [suspect] if suspect else []
     content.migrations = _migrations(view, records, prefix)
     return checkpoint(view, content)
 

@@ -1,0 +1,101 @@
+"""Signs of what happened to a file: translated line endings, a wrong byte order, a write that is not finished."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import time
+from collections.abc import Sequence
+
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.types import Damage, NotChecked, TensorInfo
+
+_TEMPORARY = re.compile(
+    r"""(\.(tmp|temp|part|partial|incomplete|crdownload|download|opdownload|aria2|swp)(\.?\d+)?|~)$|^\.~|^~\$""", re.I
+)
+_SAMPLE = 1 << 18
+_RECENT = 60.0
+"""Seconds."""
+
+
+def unfinished_write(view: FileView) -> list[Damage]:
+    """A temporary name, or a file that grew while it was read."""
+    if _TEMPORARY.search(view.path.name):
+        message = "by its name this is a temporary file: its writer is still at work, or died before it could rename it"
+        return [Damage("unfinished-write", message, found=view.path.name)]
+    now = os.fstat(view.descriptor)
+    if now.st_size > view.size:
+        message = "the file grew while it was read: it is being written"
+        return [Damage("unfinished-write", message, found=now.st_size, expected=view.size)]
+    return []
+
+
+def maybe_unfinished(view: FileView) -> list[NotChecked]:
+    """For a file whose end is missing: whether it may simply not be finished, which its time alone cannot prove."""
+    age = time.time() - view.stamp.mtime_ns / 1e9
+    if not 0 <= age < _RECENT:
+        return []
+    why = f"its end is missing and it was changed {age:.0f} s ago, which proves nothing"
+    return [NotChecked("whether the file is still being written", why, "run it again in a minute")]
+
+
+def text_mode(view: FileView) -> Damage | None:
+    """Whether the beginning of a damaged binary file looks as if its bytes had been treated as text."""
+    data = view.read_at(0, _SAMPLE)
+    feeds, returns, pairs = data.count(b"\n"), data.count(b"\r"), data.count(b"\r\n")
+    if not any(byte in data for byte in (b"\x00", b"\x80", b"\x02")):
+        return None
+    found = ""
+    if feeds >= 4 and pairs == feeds:
+        found = "every line feed has a carriage return before it: LF was translated to CRLF"
+    elif feeds >= 100 and returns == 0:
+        found = "there is not one carriage return among many line feeds: CRLF was translated to LF"
+    elif data.count(b"\xef\xbf\xbd") >= max(8, len(data) // 200):
+        found = "it is full of U+FFFD: it was decoded as text and saved as UTF-8"
+    if not found:
+        return None
+    message = f"{found} (git without a binary attribute, FTP in text mode, an editor); only a fresh copy cures it"
+    return Damage("text-mode-damage", message)
+
+
+def wrong_byte_order(view: FileView, tensors: Sequence[TensorInfo], declared: str | None) -> Damage | None:
+    """Whether a few weights make sense only in the other byte order than the one `torch.load` will take.
+
+    Looks at the first numbers of some float32 or float64 tensors: trained weights lie between 1e-12 and 1e6 in size,
+    and with swapped bytes three of four don't.
+    """
+    order = ">" if declared == "big" else "<"
+    sensible = swapped = total = 0
+    looked = 0
+    for tensor in tensors:
+        code = {"float32": "f", "float64": "d"}.get(tensor.dtype)
+        offset, count = tensor.storage.offset, min(tensor.nbytes // (8 if code == "d" else 4), 64)
+        if code is None or offset is None or count == 0 or tensor.storage_offset:
+            continue
+        raw = view.read_at(offset, min(count * struct.calcsize(code), tensor.storage.nbytes))
+        count = len(raw) // struct.calcsize("<" + code)
+        raw = raw[: count * struct.calcsize("<" + code)]
+        for value, other in zip(
+            struct.unpack(f"{order}{count}{code}", raw),
+            struct.unpack(f"{'<' if order == '>' else '>'}{count}{code}", raw),
+            strict=True,
+        ):
+            if value == 0:
+                continue
+            total += 1
+            sensible += 1e-12 < abs(value) < 1e6
+            swapped += 1e-12 < abs(other) < 1e6
+        looked += 1
+        if looked == 8 or total >= 256:
+            break
+    if total < 8 or sensible > total * 0.5 or swapped < total * 0.95:
+        return None
+    other_name = "little" if order == ">" else "big"
+    said = (
+        f"the byteorder record says {declared}"
+        if declared
+        else "there is no byteorder record, so torch.load takes little"
+    )
+    message = f"{said}, but the weights make sense only as {other_name}-endian: garbage is loaded without a word"
+    return Damage("byte-order-suspect", message, "byteorder", declared, other_name)
