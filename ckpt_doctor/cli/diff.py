@@ -32,7 +32,7 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
       ckpt-doctor diff checkpoints/my_run/checkpoint_step_17000 checkpoints/my_run/checkpoint_step_18000
       ckpt-doctor diff before.pt after.pt --deep
     """
-    files = [resume_file(path) for path in existing([left, right])]
+    files = [resume_file(existing([path])[0]) for path in (left, right)]
     comparison = compare(open_checkpoint(files[0]), open_checkpoint(files[1]), deep=deep)
     if form == "json":
         emit(differences_json(comparison, *files))

@@ -75,12 +75,13 @@ def differences(comparison: Comparison, left: Path, right: Path, *, width: int =
 def rows(items: Sequence[Difference], width: int, color: bool) -> list[str]:
     """One line per difference."""
     shown = items[:MOST_LINES]
-    room = min(max(text.display_width(text.clean(d.name)) for d in shown), width // 2)
+    changes = max(text.display_width(change(d)) for d in shown)
+    room = min(max(text.display_width(text.clean(d.name)) for d in shown), max(24, width - changes - 6))
     lines = []
     for item in shown:
         sign = {"added": "+", "removed": "-"}.get(item.kind, "~")
         name = text.pad(text.shorten(text.clean(item.name), room), room)
-        line = text.shorten(f"  {sign} {name}  {change(item)}", width)
+        line = f"  {sign} {name}  {change(item)}"
         lines.append(text.styled(line, {"+": "green", "-": "red", "~": "yellow"}[sign], color))
     return [*lines, f"  ... and {len(items) - len(shown):,} more"] if len(items) > len(shown) else lines
 

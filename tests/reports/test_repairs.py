@@ -74,6 +74,12 @@ def test_the_last_line_counts_outcomes() -> None:
     assert migrations([]) == "No checkpoints to migrate.\n"
 
 
+def test_what_was_written_comes_with_the_command_that_takes_it_back() -> None:
+    command = "to take this back: ckpt-doctor undo 'my run' b"
+    assert migrations([ADDED], paths=(Path("my run"), Path("b"))).splitlines()[-1] == command
+    assert "take this back" not in migrations([REFUSED], paths=(Path("a"),))
+
+
 def test_json_has_edits_with_evidence_refusals_and_codes() -> None:
     first, second = json.loads(migrations_json([ADDED, REFUSED], version="1"))["results"]
     assert first["edits"][0] == {"key": "best_score", "op": "set", "before": None, "after": -0.29, "evidence": LOG}
@@ -85,8 +91,8 @@ def test_an_undo_says_what_was_taken_back_and_what_was_not() -> None:
     printed = " ".join(
         undone([Result(message="9 -> 5 bytes"), Result(status="refused", message="changed since")]).split()
     )
-    assert f"{RUN}/checkpoint: taken back: 9 -> 5 bytes" in printed
-    assert f"{RUN}/checkpoint: refused: changed since" in printed
+    assert "taken back: 9 -> 5 bytes" in printed
+    assert "refused: changed since" in printed
     assert undone([]) == "No migrated files here: nothing to take back.\n"
 
 
