@@ -47,7 +47,7 @@ def command(
     \b
     Examples:
       ckpt-doctor check "$RESUME_FROM" --lradj "$LRADJ" || exit 1
-      ckpt-doctor check checkpoints/my_run/checkpoint_step_18000 --learning-rate 4e-06
+      ckpt-doctor check my_run/checkpoint_step_18000 --learning-rate 4e-06
       ckpt-doctor check checkpoints/my_run --fail-on error --format json
     """
     if not path:

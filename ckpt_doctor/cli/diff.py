@@ -29,7 +29,7 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
 
     \b
     Examples:
-      ckpt-doctor diff checkpoints/my_run/checkpoint_step_17000 checkpoints/my_run/checkpoint_step_18000
+      ckpt-doctor diff my_run/checkpoint_step_17000 my_run/checkpoint_step_18000
       ckpt-doctor diff before.pt after.pt --deep
     """
     files = [resume_file(existing([path])[0]) for path in (left, right)]

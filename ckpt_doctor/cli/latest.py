@@ -37,7 +37,8 @@ def command(
     \b
     Examples:
       RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run)
-      RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable) && ckpt-doctor migrate "$RESUME_FROM" --all
+      RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable)
+      ckpt-doctor migrate "$RESUME_FROM" --all
     """
     path, passed_over = audit.latest(run_dir, facts=facts, logs=logs, repairable=repairable)
     for newer, reason in passed_over:

@@ -87,8 +87,8 @@ def command(
     Examples:
       ckpt-doctor migrate --all --dry-run
       ckpt-doctor migrate --add-best-score
-      ckpt-doctor migrate checkpoints/my_run/checkpoint --add-best-score --val-loss 0.4123456
-      ckpt-doctor migrate /mnt/drive/checkpoints --sync-scheduler --lradj TST --in-place
+      ckpt-doctor migrate my_run/checkpoint --add-best-score --val-loss 0.4123456
+      ckpt-doctor migrate my_run --sync-scheduler --lradj TST --in-place
     """
     targets = options.existing_paths(paths)
     wanted = repair.NAMES if everything else tuple(n for n in FIXES if flags[n.replace("-", "_")])

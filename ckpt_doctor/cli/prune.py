@@ -42,7 +42,7 @@ def command(
     \b
     Examples:
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
-      ckpt-doctor prune checkpoints/my_run --keep 2 --protect checkpoints/my_run/checkpoint_step_18000
+      ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
 
     def judged(folder: Path) -> FileReport | None:

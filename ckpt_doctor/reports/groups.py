@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpt_doctor.reports import text
 from ckpt_doctor.reports.text import clean, plural
 from ckpt_doctor.types import FileReport, Finding, NotChecked, Report, RunReport, Severity
 
 RANK: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
-NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:, \d+)*")
+"""A number, or several in a list."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Group:
 
     @property
     def differs(self) -> bool:
-        """Whether the sentences differ in their numbers."""
-        return len({finding.message for _, finding in self.findings}) > 1
+        """Whether what was found, or expected, is not the same in all."""
+        return len({(text.brief(f.found), text.brief(f.expected)) for _, f in self.findings}) > 1
 
 
 def cause(finding: Finding) -> tuple[str, ...]:

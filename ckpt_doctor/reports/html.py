@@ -140,7 +140,7 @@ def finding(group: Group, run: RunReport, report: Report) -> str:
         rows = []
         for file, other in group.findings:
             where = label(file, run.run.path) if file is not None else "run"
-            rows.append(f"<li>{_text(where)}: {_text(instance(other.found, other.expected, other.message))}</li>")
+            rows.append(f"<li>{_text(where)}: {_text(instance(other))}</li>")
         parts.append(f"<ul>{''.join(rows)}</ul>")
     if first.fix:
         parts.append(f"<p>cure: <code>{_text(command(group, report.paths))}</code></p>")

@@ -77,7 +77,7 @@ def item(group: Group, run: RunReport, report: Report) -> str:
     if group.differs:
         for file, other in group.findings:
             where = code(label(file, run.run.path)) if file is not None else "run"
-            lines.append(f"  - {where}: {prose(instance(other.found, other.expected, other.message))}")
+            lines.append(f"  - {where}: {prose(instance(other))}")
     if finding.fix:
         lines.append(f"  - cure: {code(command(group, report.paths))}")
     return "\n".join(lines)

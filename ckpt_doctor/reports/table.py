@@ -11,7 +11,7 @@ from typing import Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.groups import Group, concerned, grouped, label, unchecked
-from ckpt_doctor.types import Evidence, Facts, FileReport, Report, RunReport
+from ckpt_doctor.types import Evidence, Facts, FileReport, Finding, Report, RunReport
 
 DEFAULT_PATHS = (Path("checkpoints"),)
 STYLE = {"ok": "green", "repairable": "yellow", "broken": "red", "error": "red", "warning": "yellow", "info": "cyan"}
@@ -190,9 +190,7 @@ def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, c
     if group.differs:
         for file, other in group.findings:
             where = label(file, run.run.path) if file is not None else "run"
-            lines += text.wrap(
-                f"{where}: {instance(other.found, other.expected, other.message)}", width, indent, indent + "  "
-            )
+            lines += text.wrap(f"{where}: {instance(other)}", width, indent, indent + "  ")
     if finding.fix:
         cure = command(group, paths)
         pasted = cure.startswith("ckpt-doctor ")  # a command stays on one line, however long
@@ -200,11 +198,10 @@ def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, c
     return lines
 
 
-def instance(found: object, expected: object, message: str) -> str:
-    """The numbers of one finding where several files share a sentence."""
-    if found is None and expected is None:
-        return text.clean(message)
-    return f"found {text.brief(found)}" + ("" if expected is None else f", expected {text.brief(expected)}")
+def instance(finding: Finding) -> str:
+    """The values of one finding where several files share a sentence."""
+    expected = "" if finding.expected is None else f", expected {text.brief(finding.expected)}"
+    return f"found {text.brief(finding.found)}{expected}"
 
 
 def command(group: Group, paths: Sequence[Path]) -> str:
@@ -238,10 +235,16 @@ def summary(report: Report) -> str:
     sentences = [f"{text.plural(len(files), 'checkpoint')}: {', '.join(counts)}."]
     if left := not_deep(files):
         sentences.append(f"Not checked: {left}.")
-    read = sum(f.checkpoint.bytes_read + (f.checkpoint.deep.bytes_read if f.checkpoint.deep else 0) for f in files)
+    read = sum(map(bytes_read, files))
     total = sum(f.checkpoint.size for f in files)
     sentences.append(f"{text.seconds(report.seconds)}, {text.size(read)} read of {text.size(total)}.")
     return " ".join(sentences)
+
+
+def bytes_read(file: FileReport) -> int:
+    """How much of a file was read; parts that were read twice count once."""
+    checkpoint = file.checkpoint
+    return min(checkpoint.size, checkpoint.bytes_read + (checkpoint.deep.bytes_read if checkpoint.deep else 0))
 
 
 def not_deep(files: Sequence[FileReport]) -> str:

@@ -90,6 +90,12 @@ def test_findings_that_differ_in_numbers_share_a_paragraph_that_gives_the_number
     assert "checkpoint_step_100: found 99, expected 100" in printed
 
 
+def test_findings_that_differ_in_a_list_of_lines_share_a_paragraph_too() -> None:
+    messages = ["loss 0.62; lines 7, 16.", "loss 0.62; lines 7, 16, 24."]
+    files = [file(RUN / m, replace(NO_BEST_SCORE, message=m)) for m in messages]
+    assert table(report(*files)).count("E601") == 1
+
+
 def test_findings_with_different_causes_are_told_apart() -> None:
     other = replace(NO_BEST_SCORE, message="no log and no sibling knows the value.")
     assert table(report(file(RUN / "a", NO_BEST_SCORE), file(RUN / "b", other))).count("E601") == 2

@@ -1,0 +1,418 @@
+"""The commands as a user meets them: what they print, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from ckpt_doctor.cli.main import COMMANDS, app
+from ckpt_doctor.cli.migrate import FIXES
+
+EVERY = sorted(COMMANDS)
+
+
+def command_of(name: str) -> click.Command:
+    found = app.get_command(click.Context(app), name)
+    assert found is not None
+    return found
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name}
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_help_has_an_example_that_calls_the_command(run, name: str) -> None:
+    shown = run(name, "--help")
+    assert shown.exit_code == 0
+    _, example, lines = shown.output.partition("Example")
+    assert example
+    assert f"ckpt-doctor {name}" in lines
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_option_of_every_command_says_what_it_does(name: str) -> None:
+    assert [p.name for p in command_of(name).params if isinstance(p, click.Option) and not p.help] == []
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_command_prints_json_too(name: str) -> None:
+    choices = next(p.type for p in command_of(name).params if p.name == "form")
+    assert "json" in choices.choices  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_help_fits_80_columns(run, name: str) -> None:
+    assert max(map(len, run(name, "--help").output.splitlines())) <= 80
+
+
+def test_the_main_help_lists_every_command_with_what_it_is_for(run) -> None:
+    shown = run("--help").output
+    for name, summary in COMMANDS.items():
+        assert f"  {name} " in shown
+        assert summary in shown
+
+
+def test_the_version_is_the_packages(run) -> None:
+    from ckpt_doctor import __version__
+
+    assert run("--version").output == f"ckpt-doctor {__version__}\n"
+
+
+# --- scan ------------------------------------------------------------------------------------------------------------
+
+
+def test_scan_without_a_path_audits_checkpoints_here(sample, run) -> None:
+    sample("first-patch-type1")
+    result = run("scan")
+    assert result.exit_code == 1
+    assert "E601 missing-best-score (3 files)" in " ".join(result.stdout.split())
+    assert result.stderr == ""
+
+
+def test_scan_prints_json_with_every_file(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    document = json.loads(run("scan", "--format", "json").stdout)
+    assert {Path(file["path"]) for file in document["files"]} == {p for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("form", ["table", "json", "sarif", "github", "markdown", "html"])
+def test_scan_writes_every_format_to_a_file_and_then_prints_nothing(sample, run, form: str) -> None:
+    sample("complete-TST")
+    printed = run("scan", "--format", form, "--ignore", "R,E,S,L")
+    written = run("scan", "--format", form, "--ignore", "R,E,S,L", "-o", "report")
+    assert (printed.exit_code, written.exit_code) == (0, 0)
+    assert written.stdout == ""
+    assert bool(Path("report").read_text(encoding="utf-8")) == bool(printed.stdout)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], 1),
+        (["--fail-on", "warning"], 1),
+        (["--fail-on", "error"], 0),
+        (["--fail-on", "never"], 0),
+        (["--ignore", "E601,R"], 0),
+        (["--select", "F"], 0),
+        (["--select", "missing-best-score"], 1),
+        (["--select", "E", "--ignore", "E601"], 0),
+    ],
+)
+def test_the_exit_code_of_scan_follows_the_findings_that_count(sample, run, options: list[str], expected: int) -> None:
+    sample("first-patch-type1")
+    assert run("scan", *options).exit_code == expected
+
+
+def test_errors_fail_even_where_warnings_may_not(sample, run) -> None:
+    sample("damaged")
+    assert run("scan", "--fail-on", "error").exit_code == 1
+    assert run("scan", "--fail-on", "never").exit_code == 0
+
+
+def test_a_fact_given_as_an_option_wins_and_is_named_as_the_source(sample, run) -> None:
+    sample("first-patch-type1")
+    [described] = json.loads(run("scan", "--patience", "7", "--format", "json").stdout)["runs"]
+    assert described["evidence"]["patience"] == "--patience"
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["scan", "nope"], 2, "nope does not exist"),
+        (["scan"], 2, "there is no folder checkpoints/"),
+        (["migrate", "--all"], 2, "as in `ckpt-doctor migrate path/to/checkpoints`"),
+        (["check", "nope"], 2, "nope does not exist"),
+        (["check", "empty"], 2, "neither checkpoint.pt nor checkpoint"),
+        (["inspect", "nope"], 2, "nope does not exist"),
+        (["undo", "nope"], 2, "nope does not exist"),
+        (["latest", "nope"], 2, "nope does not exist"),
+        (["latest", "empty"], 1, "no checkpoint in empty is safe to resume from"),
+        (["prune", "nope", "--keep", "1"], 2, "nope is not a folder"),
+        (["prune", "empty", "--keep", "0"], 2, "--keep"),
+        (["salvage", "nope", "-o", "out"], 2, "nope"),
+        (["diff", "nope", "nope"], 2, "nope does not exist"),
+        (["lint", "nope"], 2, "nope"),
+        (["rule", "Z999"], 2, "there is no rule 'Z999'"),
+        (["scan", "empty", "--select", "Z999"], 2, "'Z999'"),
+        (["scan", "empty", "--log", "nope.log"], 2, "nope.log"),
+        (["scan", "empty", "-o", "nope/report"], 2, "cannot write nope/report"),
+        (["migrate", "empty", "--all", "--in-place", "--output", "x"], 2, "exclude each other"),
+        (["migrate", "empty", "--all", "--best-score", "-1", "--val-loss", "1"], 2, "exclude each other"),
+        (["migrate", "empty", "--all", "--best-score", "1"], 2, "--val-loss 1"),
+        (["frob"], 2, "frob"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(run, arguments: list[str], code: int, sentence: str) -> None:
+    Path("empty").mkdir()
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert sentence in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert [path.name for path in Path().iterdir()] == ["empty"]
+    assert list(Path("empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_folder_without_checkpoints_is_no_failure_and_is_said(run, form: str) -> None:
+    Path("papers").mkdir()
+    Path("papers/notes.md").write_text("text")
+    result = run("scan", "papers", "--format", form)
+    assert result.exit_code == 0
+    assert "No checkpoints in papers" in (result.stdout if form == "table" else result.stderr)
+    assert form == "table" or json.loads(result.stdout)["files"] == []
+
+
+def test_a_text_file_where_a_checkpoint_belongs_is_a_finding(run) -> None:
+    Path("checkpoint").write_text("Google Drive - Quota exceeded")
+    result = run("check", "checkpoint")
+    assert result.exit_code == 1
+    assert "F105 not-a-checkpoint" in result.stdout
+
+
+# --- check -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_path_is_a_first_start(run) -> None:
+    result = run("check", "")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_check_prints_what_the_trainer_will_do(sample, run) -> None:
+    folder = sample("complete-COS")
+    result = run("check", folder / "checkpoint_step_75")
+    assert result.exit_code == 0
+    assert "starts at epoch 1" in result.stdout
+    assert "skips 30 of 45 batches" in result.stdout
+    assert "verdict: ok" in result.stdout
+
+
+def test_check_adds_the_plan_to_the_json(sample, run) -> None:
+    folder = sample("complete-COS")
+    document = json.loads(run("check", folder / "checkpoint_step_75", "--format", "json").stdout)
+    assert (document["plan"]["start_epoch"], document["plan"]["skip_batches"]) == (1, 30)
+    assert len(document["files"]) == 1
+
+
+# --- migrate and undo ------------------------------------------------------------------------------------------------
+
+
+def test_migrate_without_a_fix_names_those_that_are_called_for(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    before = contents(folder)
+    result = run("migrate")
+    assert result.exit_code == 2
+    assert "--add-best-score" in result.stderr
+    assert "--all" in result.stderr
+    assert contents(folder) == before
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    before = contents(folder)
+    result = run("migrate", folder / "checkpoint", "--add-best-score", "--val-loss", "0.25", "--dry-run")
+    assert result.exit_code == 0
+    assert "absent -> -0.25" in result.stdout
+    assert "given by hand" in result.stdout
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("mode", [[], ["--in-place"]])
+def test_a_migration_is_told_costed_and_taken_back_byte_for_byte(sample, run, mode: list[str]) -> None:
+    folder = sample("first-patch-type1")
+    before = contents(folder)
+    done = run("migrate", "--add-best-score", "--val-loss", "0.25", *mode)
+    assert done.exit_code == 0
+    assert "3 files to write" in done.stderr
+    assert "3 migrated" in done.stdout
+    assert contents(folder) != before
+    assert run("scan", "--select", "E601").exit_code == 0
+    assert "to take this back: ckpt-doctor undo checkpoints" in done.stdout
+    assert run("undo", "checkpoints").exit_code == 0
+    assert contents(folder) == before
+
+
+def test_a_second_migration_changes_nothing(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    run("migrate", folder / "checkpoint", "--add-best-score", "--val-loss", "0.25")
+    before = contents(folder)
+    again = run("migrate", folder / "checkpoint", "--add-best-score", "--val-loss", "0.25")
+    assert "1 unchanged" in again.stdout
+    assert contents(folder) == before
+
+
+def test_results_can_go_elsewhere_and_leave_the_originals(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    before = contents(folder)
+    result = run("migrate", "--add-best-score", "--val-loss", "0.25", "--output", "migrated")
+    assert result.exit_code == 0
+    assert contents(folder) == before
+    assert len(list(Path("migrated").rglob("checkpoint*"))) >= 3
+    assert "take this back" not in result.stdout
+
+
+def test_a_repair_without_evidence_is_refused_and_says_what_to_give(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    for log in Path("logs").iterdir():
+        log.unlink()
+    before = contents(folder)
+    result = run("migrate", "--add-best-score")
+    assert result.exit_code == 1
+    assert "--val-loss" in result.stdout
+    assert contents(folder) == before
+
+
+def test_migrations_as_json_have_status_edits_and_evidence(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    result = run("migrate", folder / "checkpoint", "--add-best-score", "--val-loss", "0.25", "--format", "json")
+    [entry] = json.loads(result.stdout)["results"]
+    assert entry["status"] == "migrated"
+    assert {edit["key"]: edit["after"] for edit in entry["edits"]}["best_score"] == -0.25
+
+
+def test_the_fixes_are_those_that_the_package_has() -> None:
+    from ckpt_doctor.repair import NAMES
+
+    assert sorted(NAMES) == sorted(FIXES)
+
+
+def test_undo_of_a_file_that_was_never_migrated_is_refused(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    assert run("undo", folder / "checkpoint").exit_code == 1
+
+
+# --- the others ------------------------------------------------------------------------------------------------------
+
+
+def test_latest_prints_a_path_and_nothing_else_to_stdout(sample, run) -> None:
+    folder = sample("complete-COS")
+    result = run("latest", folder)
+    assert result.exit_code == 0
+    assert result.stdout == f"{folder}/checkpoint_step_75/checkpoint.pt\n"
+    assert "checkpoint_step_90" in result.stderr
+
+
+def test_latest_accepts_a_repairable_one_when_asked(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    assert run("latest", folder).exit_code == 1
+    assert run("latest", folder, "--repairable").stdout == f"{folder}/checkpoint_step_140/checkpoint.pt\n"
+
+
+def test_prune_removes_the_older_step_folders_only(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    dry = run("prune", folder, "--keep", "1", "--dry-run")
+    assert "would be removed" in dry.stdout
+    assert (folder / "checkpoint_step_120").exists()
+    assert run("prune", folder, "--keep", "1").exit_code == 0
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == [
+        "checkpoint",
+        "checkpoint_step_140",
+    ]
+
+
+def test_prune_goes_by_progress_not_by_the_number_in_a_name(sample, run) -> None:
+    folder = sample("first-patch-type1")
+    (folder / "checkpoint_step_140").rename(folder / "checkpoint_step_7")
+    run("prune", folder, "--keep", "1")
+    assert (folder / "checkpoint_step_7").exists()
+    assert not (folder / "checkpoint_step_120").exists()
+
+
+def test_inspect_shows_keys_state_and_tensors(sample, run) -> None:
+    folder = sample("complete-TST")
+    shown = run("inspect", folder / "checkpoint").stdout
+    assert "global_step" in shown
+    assert "cuda:0" in shown
+    assert "├── " in run("inspect", folder / "checkpoint", "--format", "tree").stdout
+    assert json.loads(run("inspect", folder / "checkpoint", "--format", "json").stdout)["tensors"]
+
+
+def test_salvage_rebuilds_what_a_cut_archive_still_has(sample, run) -> None:
+    folder = sample("damaged")
+    cut = folder / "checkpoint_step_120" / "checkpoint.pt"
+    result = run("salvage", cut, "-o", "rescued.pt")
+    assert result.exit_code == 0
+    assert "recovered" in result.stdout
+    assert run("scan", "rescued.pt", "--select", "F").exit_code == 0
+    assert run("salvage", cut, "-o", "rescued.pt").exit_code == 1
+
+
+def test_diff_tells_two_steps_apart_and_a_file_from_itself_not(sample, run) -> None:
+    folder = sample("complete-TST")
+    first, second = folder / "checkpoint_step_120", folder / "checkpoint_step_140"
+    differing = run("diff", first, second)
+    assert differing.exit_code == 1
+    assert "120 -> 140" in differing.stdout
+    assert run("diff", first, first, "--deep").exit_code == 0
+    values = json.loads(run("diff", first, second, "--format", "json").stdout)["values"]
+    assert {"key": "global_step", "kind": "changed", "left": 120, "right": 140} in values
+
+
+@pytest.mark.parametrize("form", ["table", "json", "sarif", "github", "markdown", "html"])
+def test_lint_prints_every_format_and_fails_on_findings(run, form: str) -> None:
+    Path("train.py").write_text("import shutil\nshutil.rmtree('./checkpoints')\n")
+    result = run("lint", "train.py", "--format", form)
+    assert result.exit_code == 1
+    assert "X901" in result.stdout
+
+
+def test_lint_obeys_select_ignore_and_per_path_ignores(run) -> None:
+    Path("train.py").write_text("import shutil\nshutil.rmtree('./checkpoints')\n")
+    assert run("lint", "train.py", "--ignore", "X901").exit_code == 0
+    assert run("lint", "train.py", "--select", "X902").exit_code == 0
+    Path("pyproject.toml").write_text('[tool.ckpt-doctor.per-path-ignores]\n"train.py" = ["X901"]\n')
+    assert run("lint", "train.py").exit_code == 0
+
+
+def test_rule_lists_all_and_explains_one_by_code_or_name(run) -> None:
+    listed = run("rule").stdout
+    assert "E601  missing-best-score" in listed
+    assert "X901" in listed
+    assert run("rule", "e601").stdout == run("rule", "missing-best-score").stdout
+    assert run("rule", "E601").stdout.startswith("E601 missing-best-score (warning)\n\n")
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_defaults_that_options_overrule(sample, run) -> None:
+    sample("first-patch-type1")
+    Path("pyproject.toml").write_text('[tool.ckpt-doctor]\nfail-on = "error"\npatience = 7\n')
+    assert run("scan").exit_code == 0
+    assert run("scan", "--fail-on", "warning").exit_code == 1
+    [described] = json.loads(run("scan", "--format", "json").stdout)["runs"]
+    assert described["evidence"]["patience"] == "pyproject.toml"
+
+
+def test_an_unknown_setting_stops_every_command_that_works(sample, run) -> None:
+    sample("first-patch-type1")
+    Path("pyproject.toml").write_text("[tool.ckpt-doctor]\nfailon = 1\n")
+    result = run("scan")
+    assert result.exit_code == 2
+    assert "failon" in result.stderr
+
+
+def test_a_setting_of_the_wrong_kind_names_its_option(sample, run) -> None:
+    sample("first-patch-type1")
+    Path("pyproject.toml").write_text('[tool.ckpt-doctor]\npatience = "many"\n')
+    result = run("scan")
+    assert result.exit_code == 2
+    assert "--patience" in result.stderr
+
+
+def test_rules_can_be_ignored_below_a_path_and_verdicts_follow(sample, run) -> None:
+    sample("first-patch-type1")
+    Path("pyproject.toml").write_text('[tool.ckpt-doctor.per-path-ignores]\n"checkpoints/*" = ["E", "R", "O", "P"]\n')
+    result = run("scan", "--format", "json")
+    assert result.exit_code == 0
+    assert {file["verdict"] for file in json.loads(result.stdout)["files"]} == {"ok"}

@@ -1,0 +1,104 @@
+"""The program as a process: how it starts, how it ends, what it does to pipes and terminals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.cli import main as program
+
+REPO = Path(__file__).parents[2]
+SAMPLE = REPO / "fixtures" / "sample-runs" / "complete-TST"
+
+
+def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(REPO), **options.pop("env", {})}  # type: ignore[dict-item]
+    command = [sys.executable, "-m", "ckpt_doctor", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)  # type: ignore[call-overload]
+
+
+def test_a_scan_of_an_archive_imports_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys; from ckpt_doctor.cli.main import main; main(['scan', '--fail-on', 'never']); "
+        "print([m for m in ('torch', 'numpy', 'safetensors', 'tabulate') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=SAMPLE, env=environment, capture_output=True, check=True)
+    assert done.stdout.splitlines()[-1] == b"[]"
+
+
+def test_the_help_imports_no_command() -> None:
+    code = (
+        "import sys; from ckpt_doctor.cli.main import main; main(['--help']); "
+        "print([m for m in sys.modules if m.startswith('ckpt_doctor.') and 'audit' in m or 'readers' in m])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert done.stdout.splitlines()[-1] == b"[]"
+
+
+@pytest.mark.parametrize("arguments", [["scan"], ["--help"], ["rule"]])
+def test_a_closed_pipe_ends_the_program_without_a_word(arguments: list[str]) -> None:
+    process = start(*arguments, cwd=SAMPLE)
+    process.stdout.close()  # type: ignore[union-attr]
+    assert process.wait(60) == program.BROKEN_PIPE
+    assert process.stderr.read() == b""  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [(["scan"], 1), (["scan", "nope"], 2), (["check", ""], 0)])
+def test_the_process_ends_with_the_promised_code(arguments: list[str], expected: int) -> None:
+    process = start(*arguments, cwd=SAMPLE)
+    process.communicate(timeout=60)
+    assert process.returncode == expected
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ckpt_doctor.audit.scan", interrupt)
+    monkeypatch.chdir(SAMPLE)
+    assert program.main(["scan"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_nothing_is_coloured_in_a_pipe() -> None:
+    out, _ = start("scan", cwd=SAMPLE).communicate(timeout=60)
+    assert b"\x1b" not in out
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLE, tmp_path / "长期")
+    process = start("scan", "长期", cwd=tmp_path, env={"PYTHONIOENCODING": "latin-1"})
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, b"")
+    assert b"\\u957f\\u671f" in out
+
+
+def test_a_path_for_a_script_is_printed_byte_for_byte(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run \xff"))
+    sample = next((REPO / "fixtures" / "sample-runs" / "complete-COS" / "checkpoints").iterdir())
+    shutil.copytree(sample, folder)
+    out, _ = start("latest", os.fspath(folder), "--repairable", "--steps-per-epoch", "45").communicate(timeout=60)
+    assert os.path.exists(out.rstrip(b"\n"))
+
+
+def test_the_shell_can_ask_for_completions() -> None:
+    words = {"_CKPT_DOCTOR_COMPLETE": "bash_complete", "COMP_WORDS": "ckpt-doctor mig", "COMP_CWORD": "1"}
+    out, _ = start(env=words).communicate(timeout=60)
+    assert out == b"plain,migrate\n"
+    script, _ = start(env={"_CKPT_DOCTOR_COMPLETE": "zsh_source"}).communicate(timeout=60)
+    assert b"compdef" in script
+
+
+def test_every_module_of_a_command_is_listed() -> None:
+    helpers = {"__init__", "main", "options", "output", "render", "rules", "settings"}
+    modules = {path.stem for path in Path(program.__file__).parent.glob("*.py")}
+    assert modules - helpers == set(program.COMMANDS)
