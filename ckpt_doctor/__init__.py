@@ -1,1 +1,52 @@
-"""ckpt-doctor: will a training run resume correctly from this checkpoint, and if not, repair the file."""
+"""ckpt-doctor: will a training run resume correctly from this checkpoint, and if not, repair the file.
+
+The public names below are loaded when they are first used; none of them imports torch unless it is handed torch
+objects."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ckpt_doctor.audit import latest, scan
+    from ckpt_doctor.readers import open_checkpoint
+    from ckpt_doctor.repair import migrate, undo
+    from ckpt_doctor.resume import check_resume
+    from ckpt_doctor.retention import prune
+    from ckpt_doctor.saving import atomic_save
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "atomic_save": "saving",
+    "check_resume": "resume",
+    "latest": "audit",
+    "migrate": "repair",
+    "open_checkpoint": "readers",
+    "prune": "retention",
+    "scan": "audit",
+    "undo": "repair",
+}
+
+__all__ = [
+    "__version__",
+    "atomic_save",
+    "check_resume",
+    "latest",
+    "migrate",
+    "open_checkpoint",
+    "prune",
+    "scan",
+    "undo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -326,6 +326,17 @@ class EarlyStoppingState:
     counter: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the optimizer's param groups and the scheduler hold at one moment, one value per param group."""
+
+    lr: tuple[float, ...]
+    beta1: tuple[float, ...] | None
+    """Adam's `betas[0]`; None where the schedule leaves it alone."""
+    last_lr: tuple[float, ...]
+    """The scheduler's `_last_lr`."""
+
+
 @dataclass(frozen=True)
 class ResumePoint:
     """The state that an uninterrupted run has when it begins the batch where the trainer will resume.
@@ -407,6 +418,12 @@ class Case:
     member: Member
     run: Run
     resume: ResumePoint
+    plan: ResumePlan | None = None
+    """What the trainer will do with the file; None when it cannot resume from it."""
+    schedule: Rates | None = None
+    """What the file's own schedule position calls for; None when the mode is not known or the file lacks the means."""
+    gate: bool = False
+    """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 
     @property
     def state(self) -> TrainingState:
@@ -439,16 +456,21 @@ class Finding:
 class Edit:
     """One planned change, with the reason it may be made.
 
-    `op` is `set` (path gets `after`), `delete`, `rename` (the last key of path becomes `after`), `wrap` (the root
-    becomes the dict `after`, in which the old root stands at `path`), `relocate` (every storage tagged `before` becomes
-    `after`) or `plain` (every numpy scalar becomes a Python number).
-    """
+    `op` is `set` (path gets `after`), `strip` (the keys of the state_dict at path lose the prefix `before`), `wrap`
+    (the root becomes a dict in which the old root stands at `path`) or `relocate` (storages tagged `before` become
+    `after`)."""
 
     path: KeyPath
     before: object
     after: object
     evidence: str
-    op: Literal["set", "delete", "rename", "wrap", "relocate", "plain"] = "set"
+    op: Literal["set", "strip", "wrap", "relocate"] = "set"
+
+    @property
+    def key(self) -> str:
+        """The path as people write it: `optimizer.param_groups[0].lr`; empty for the whole file."""
+        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
+        return text.removeprefix(".")
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,23 @@
 """Migrations: a `Case` in, `Edit`s (or a `Refusal`) out. They write no bytes."""
+
+from ckpt_doctor.migrators import (
+    add_best_score,
+    fix_epoch,
+    plain_scalars,
+    strip_prefix,
+    sync_scheduler,
+    to_cpu,
+)
+from ckpt_doctor.migrators.migration import Migration
+
+ALL: tuple[Migration, ...] = (
+    strip_prefix.MIGRATION,
+    fix_epoch.MIGRATION,
+    sync_scheduler.MIGRATION,
+    add_best_score.MIGRATION,
+    plain_scalars.MIGRATION,
+    to_cpu.MIGRATION,
+)
+"""In the order in which they are planned; each plans from the original, towards the same resume point."""
+
+__all__ = ["ALL", "Migration"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,8 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
 def _symptoms(view: FileView, content: Content) -> list[Damage]:
     """The damage with its probable cause in front."""
     damage = content.damage
+    if not stat.S_ISREG(view.mode):
+        return damage
     kinds = {item.kind for item in damage}
     if kinds & _BROKEN and not any(item.message.startswith("this is text") for item in damage):
         cause = text_mode(view)

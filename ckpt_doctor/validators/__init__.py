@@ -1,1 +1,22 @@
 """Rules: a `Case` in, `Finding`s out. They open no files."""
+
+from ckpt_doctor.validators import early_stopping, files, layout, optimizer, progress, rates, safety, tensors
+from ckpt_doctor.validators.rule import Rule
+
+FILE_RULES: tuple[Rule, ...] = (
+    *files.RULES,
+    *safety.RULES,
+    *layout.RULES,
+    *progress.RULES,
+    *rates.RULES,
+    *early_stopping.RULES,
+    *optimizer.RULES,
+    *tensors.RULES,
+)
+"""Rules about one checkpoint, in the order in which a report lists them."""
+
+RUN_RULES: tuple[Rule, ...] = (*progress.RUN_RULES, *early_stopping.RUN_RULES, *optimizer.RUN_RULES)
+"""Rules about a run folder as a whole."""
+
+RULES: tuple[Rule, ...] = tuple(sorted((*FILE_RULES, *RUN_RULES), key=lambda rule: rule.code))
+"""All rules by code."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ckpt_doctor.trainers.time_llm import rates
@@ -28,7 +28,7 @@ class LogFacts:
     patience: Evidence[int] | None = None
     restores: bool = False
     """The log has a `Restored EarlyStopping` line: a complete trainer has resumed."""
-    arguments: Facts = Facts()
+    arguments: Facts = field(default_factory=Facts)
     """Facts that a printed command line or argument list gives."""
 
 
@@ -150,7 +150,7 @@ def _rate_has_cycled(member: Member) -> bool:
     return any(
         point is not None
         and rates.close(rate, point.lr[0])
-        and (point.beta1[0] is None or rates.close(beta1, point.beta1[0]))
+        and (point.beta1 is None or rates.close(beta1, point.beta1[0]))
         for point in here
     )
 
@@ -192,7 +192,7 @@ def _world_size(trained: Sequence[Member], lradj: Evidence[str] | None, log: Log
 
 
 def real_steps(steps_per_epoch: int, world_size: int) -> int:
-    """Batches per epoch that each process trains: Accelerate deals the loader's batches out evenly, padding the last."""
+    """Batches per epoch that each process trains: Accelerate deals the loader's batches out evenly."""
     return math.ceil(steps_per_epoch / world_size)
 
 
@@ -219,8 +219,11 @@ def _steps_per_epoch(
         if given.train_epochs and total % given.train_epochs.value == 0:
             length = total // given.train_epochs.value
             candidates = {length: f"total_steps {total:,} over {given.train_epochs.value} epochs"}
+        elif log is not None and log.real_steps is not None:
+            source = f"total_steps {total:,} and {log.real_steps.source} on each of {world} processes"
+            candidates = {n: source for n in _divisors(total) if real_steps(n, world) == log.real_steps.value}
         elif not candidates:
-            candidates = {n: f"the only divisor of total_steps {total:,} that fits" for n in _divisors(total)}
+            candidates = dict.fromkeys(_divisors(total), f"the only divisor of total_steps {total:,} that fits")
     fitting = {
         n: source
         for n, source in candidates.items()

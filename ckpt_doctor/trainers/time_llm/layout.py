@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ WRAPPERS = ("_orig_mod.", "module.")
 
 
 def role_of(path: Path) -> Role | None:
-    """Which save mechanism wrote the file, by its place: `<run>/checkpoint` or `<run>/checkpoint_step_N/checkpoint.pt`."""
+    """Which save mechanism wrote it, by its place: `<run>/checkpoint` or `<run>/checkpoint_step_N/checkpoint.pt`."""
     if named_step(path) is not None and path.name in STEP_NAMES:
         return "step"
     return "best" if path.name == BEST_NAME else None
@@ -94,8 +93,12 @@ def scheduler_kind(scheduler: dict[Any, Any]) -> str:
     return "other"
 
 
-def training_state(checkpoint: Checkpoint, read_scalar: Callable[[TensorRef], float | None]) -> TrainingState:
-    """The training state of a dict-format checkpoint. `read_scalar` gives the value of a one-element tensor.
+ReadScalars = Callable[[Checkpoint, list[TensorRef]], list[float | None]]
+"""Gives the values of one-element tensors of a checkpoint; None for what it cannot read."""
+
+
+def training_state(checkpoint: Checkpoint, read_scalars: ReadScalars) -> TrainingState:
+    """The training state of a dict-format checkpoint.
 
     Values of the wrong type are left out here (rule L303 speaks of them).
     """
@@ -109,7 +112,7 @@ def training_state(checkpoint: Checkpoint, read_scalar: Callable[[TensorRef], fl
         last_epoch=_integer(checkpoint.get("scheduler", "last_epoch")),
         step_count=_integer(checkpoint.get("scheduler", "_step_count")),
         total_steps=_integer(checkpoint.get("scheduler", "total_steps")),
-        optimizer_step=_optimizer_step(checkpoint, read_scalar),
+        optimizer_step=_optimizer_step(checkpoint, read_scalars),
         lr=number(checkpoint.get("optimizer", "param_groups", 0, "lr")),
         beta1=number(checkpoint.get("optimizer", "param_groups", 0, "betas", 0)),
         best_score=number(checkpoint.get("best_score")),
@@ -145,34 +148,22 @@ def param_groups(checkpoint: Checkpoint) -> list[dict[Any, Any]]:
     return [group for group in groups if isinstance(group, dict)] if isinstance(groups, (list, tuple)) else []
 
 
-def _optimizer_step(checkpoint: Checkpoint, read_scalar: Callable[[TensorRef], float | None]) -> int | None:
+def _optimizer_step(checkpoint: Checkpoint, read_scalars: ReadScalars) -> int | None:
     """Adam's `step`, where all parameters that have one agree. A 0-d float32 tensor since torch 1.12, an int before."""
     state = checkpoint.get("optimizer", "state")
     if not isinstance(state, dict):
         return None
-    steps: set[float | None] = set()
-    for entry in state.values():
-        if isinstance(entry, dict) and "step" in entry:
-            step = entry["step"]
-            steps.add(read_scalar(step) if isinstance(step, TensorRef) else number(step))
-            if len(steps) > 1 or None in steps:
-                return None
-    return _integer(steps.pop()) if steps else None
+    stored = [entry["step"] for entry in state.values() if isinstance(entry, dict) and "step" in entry]
+    tensors = [step for step in stored if isinstance(step, TensorRef)]
+    steps = {number(step) for step in stored if not isinstance(step, TensorRef)}
+    steps.update(read_scalars(checkpoint, tensors))
+    return _integer(steps.pop()) if len(steps) == 1 else None
 
 
-def members(
-    checkpoints: Iterable[Checkpoint], read_scalar: Callable[[Checkpoint, TensorRef], float | None]
-) -> list[Member]:
-    """Each checkpoint with its state, role and the step that its folder names."""
-    return [
-        Member(
-            checkpoint,
-            training_state(checkpoint, partial(read_scalar, checkpoint)),
-            role_of(checkpoint.path),
-            named_step(checkpoint.path),
-        )
-        for checkpoint in checkpoints
-    ]
+def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
+    """A checkpoint with its state, its role and the step that its folder names."""
+    path = checkpoint.path
+    return Member(checkpoint, training_state(checkpoint, read_scalars), role_of(path), named_step(path))
 
 
 def find_runs(paths: Iterable[Path]) -> dict[Path, list[Path]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor import schedules
 from ckpt_doctor.trainers.time_llm.layout import number, param_groups
-from ckpt_doctor.types import Checkpoint
+from ckpt_doctor.types import Checkpoint, Rates
 
 PER_STEP = "TST"
 PER_EPOCH = "COS"
@@ -19,17 +18,6 @@ MODES = (PER_STEP, PER_EPOCH, *IDLE)
 
 JUMPS = ("type1", "type3", "PEMS", "constant")
 """Idle modes whose rate is a multiple of `--learning_rate`; type2's is a table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What the optimizer's param groups and the scheduler hold at one moment."""
-
-    lr: tuple[float, ...]
-    beta1: tuple[float | None, ...]
-    """`betas[0]` per group; None where the schedule leaves it alone."""
-    last_lr: tuple[float, ...]
-    """The scheduler's `_last_lr`."""
 
 
 def position(mode: str, *, global_step: int, finished_epochs: int, world_size: int) -> int:
@@ -52,10 +40,11 @@ def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs
         if mode == PER_STEP:
             points = [schedules.one_cycle(scheduler, group, last_epoch) for group in groups]
             lrs = tuple(point.lr for point in points)
-            return Rates(lrs, tuple(point.momentum for point in points), lrs)
+            momenta = tuple(point.momentum for point in points if point.momentum is not None)
+            return Rates(lrs, momenta if len(momenta) == len(lrs) else None, lrs)
         if mode == PER_EPOCH:
             lrs = tuple(cosine(scheduler, base, last_epoch) for base in base_rates(scheduler, groups))
-            return Rates(lrs, (None,) * len(groups), lrs)
+            return Rates(lrs, None, lrs)
     except ValueError:
         return None
     bases = initial_rates(checkpoint)
@@ -63,7 +52,7 @@ def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs
         return None
     rate = idle_rate(mode, bases[0], finished_epochs)
     # adjust_learning_rate() sets one rate in every group (utils/tools.py); before its first call each has its own.
-    return Rates(bases if rate is None else (rate,) * len(groups), (None,) * len(groups), bases)
+    return Rates(bases if rate is None else (rate,) * len(groups), None, bases)
 
 
 def idle_rate(mode: str, base: float, finished_epochs: int) -> float | None:

@@ -1,0 +1,256 @@
+"""Paths -> Report: find the checkpoints, read them inertly, understand the run, judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.discovery import checkpoint_files, existing
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.tensor_bytes import read_scalars
+from ckpt_doctor.trainers import TRAINERS, time_llm
+from ckpt_doctor.types import (
+    Case,
+    Checkpoint,
+    Damage,
+    EarlyStoppingState,
+    Evidence,
+    Facts,
+    FileReport,
+    Finding,
+    Member,
+    NotChecked,
+    Report,
+    ResumePoint,
+    Run,
+    RunReport,
+    Verdict,
+)
+from ckpt_doctor.validators import FILE_RULES, RUN_RULES
+from ckpt_doctor.writer.in_place import interrupted
+
+DEFAULT_PATH = "checkpoints"
+"""The trainer's own `--checkpoints`."""
+
+UNTRUSTED = frozenset({"truncated-archive", "malformed-pickle", "limit-exceeded", "name-conflict", "unfinished-write"})
+"""Damage after which what the file says of its training is not judged any further."""
+
+Progress = Callable[[Path, int], None]
+"""Called with a file and the number of its bytes read since the last call."""
+
+
+def scan(
+    paths: Sequence[Path | str] = (DEFAULT_PATH,),
+    *,
+    facts: Facts | None = None,
+    deep: bool = False,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    logs: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Audit files and run folders, read-only.
+
+    `facts` are those given by a person, which outrank what is inferred. `deep` reads every byte (checksums, NaN).
+    `select` and `ignore` take codes or their beginnings (`E`, `E601`). Raises UsageError for a path that does not
+    exist."""
+    began = time.monotonic()
+    wanted = {file for path in existing(paths) for file in checkpoint_files(path)}
+    runs = [
+        _audit_run(folder, files, siblings_of(folder, files), facts or Facts(), logs, deep, progress, gate=False)
+        for folder, files in time_llm.find_runs(wanted).items()
+    ]
+    runs = [_chosen(run, select, ignore) for run in runs]
+    return Report(tuple(runs), time.monotonic() - began, tuple(map(Path, paths)))
+
+
+def check(
+    path: Path | str,
+    *,
+    facts: Facts | None = None,
+    logs: Sequence[Path] = (),
+    deep: bool = False,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Judge the one file that the trainer would resume from; its siblings and log serve as evidence.
+
+    A folder stands for the file that the trainer takes from it: `checkpoint.pt`, else `checkpoint`.
+    """
+    began = time.monotonic()
+    file = resume_file(existing([path])[0])
+    folder = time_llm.run_folder(file)
+    run = _audit_run(folder, [file], siblings_of(folder, [file]), facts or Facts(), logs, deep, progress, gate=True)
+    return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),))
+
+
+def resume_file(path: Path) -> Path:
+    """The file that `--resume_from_checkpoint PATH` loads; UsageError for a folder that has none."""
+    if not path.is_dir():
+        return path
+    for name in ("checkpoint.pt", "checkpoint"):
+        if (path / name).is_file():
+            return path / name
+    raise UsageError(f"{path} holds neither checkpoint.pt nor checkpoint: the trainer finds nothing to resume from")
+
+
+def latest(
+    run_dir: Path | str, *, facts: Facts | None = None, logs: Sequence[Path] = (), repairable: bool = False
+) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
+
+    Newest by training progress, not by the number in a name. `repairable` also accepts one that a migration cures.
+    """
+    report = scan([run_dir], facts=facts, logs=logs)
+    files = sorted(report.files, key=_progress, reverse=True)
+    accepted = ("ok", "repairable") if repairable else ("ok",)
+    passed_over: list[tuple[Path, str]] = []
+    for file in files:
+        if file.plan is not None and file.verdict in accepted:
+            return file.checkpoint.path, passed_over
+        reasons = [f"{f.code} {f.name}" for f in file.findings if f.severity != "info"]
+        passed_over.append(
+            (file.checkpoint.path, ", ".join(reasons) or "not a checkpoint that the trainer resumes from")
+        )
+    return None, passed_over
+
+
+def _progress(file: FileReport) -> tuple[int, int, int]:
+    """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
+    state, stamp = file.member.state, file.checkpoint.stamp
+    step = state.global_step if state.global_step is not None else file.member.named_step
+    return (-1 if step is None else step, 1 if file.member.role == "best" else 0, stamp.mtime_ns if stamp else 0)
+
+
+def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:
+    """The other checkpoints of a run, read as evidence: those that the trainer itself would have put there."""
+    steps = [path / name for path in folder.glob("checkpoint_step_*") for name in ("checkpoint.pt", "checkpoint")]
+    known = {file.resolve() for file in files}
+    return [path for path in (folder / "checkpoint", *steps) if path.is_file() and path.resolve() not in known]
+
+
+def _audit_run(
+    folder: Path,
+    files: Sequence[Path],
+    siblings: Sequence[Path],
+    given: Facts,
+    logs: Sequence[Path],
+    deep: bool,
+    progress: Progress | None,
+    *,
+    gate: bool,
+) -> RunReport:
+    run, members = understand(folder, [open_file(path) for path in (*files, *siblings)], given, logs)
+    judged = []
+    for member in members[: len(files)]:
+        if deep:
+            member = replace(member, checkpoint=_deepened(member.checkpoint, progress))
+        judged.append(judge(case_of(member, run, gate=gate)))
+    found = [finding for rule in RUN_RULES for finding in rule(run) if isinstance(finding, Finding)]
+    return RunReport(run, tuple(found) if run.trainer else (), tuple(judged))
+
+
+def open_file(path: Path) -> Checkpoint:
+    """Read a file inertly, and notice a migration of it that was cut off."""
+    checkpoint = open_checkpoint(path)
+    journal = interrupted(path)
+    if journal is None:
+        return checkpoint
+    cut_off = Damage(
+        "interrupted-migration", f"a migration was cut off; the first {journal.previous_size:,} bytes are whole"
+    )
+    return replace(checkpoint, damage=(cut_off, *checkpoint.damage))
+
+
+def _deepened(checkpoint: Checkpoint, progress: Progress | None) -> Checkpoint:
+    from ckpt_doctor.readers.deep import deep_check  # numpy is needed for this only
+
+    path = checkpoint.path
+    return deep_check(checkpoint, (lambda count: progress(path, count)) if progress else None)
+
+
+def understand(
+    folder: Path, checkpoints: Iterable[Checkpoint], given: Facts, logs: Sequence[Path] = ()
+) -> tuple[Run, list[Member]]:
+    """The run that checkpoints of one folder belong to, with its facts and history; and a member for each of them.
+
+    `Run.members` holds only those that a trainer recognises and that could be read to the end.
+    """
+    checkpoints = list(checkpoints)
+    trainer = next((t for t in TRAINERS if any(t.recognises(c) for c in checkpoints)), None)
+    if trainer is None:
+        return Run(folder, "", (), given), [
+            Member(c, time_llm.training_state(c, read_scalars), None) for c in checkpoints
+        ]
+    members = [trainer.member_of(checkpoint, read_scalars) for checkpoint in checkpoints]
+    ours = [m for m in members if trainer.recognises(m.checkpoint) and not m.checkpoint.is_damaged(*UNTRUSTED)]
+    history, log_facts, doubts = trainer.read_history(folder, ours, logs)
+    facts = trainer.infer_facts(ours, replace(given, contradictions=(*given.contradictions, *doubts)), log_facts)
+    return Run(folder, trainer.NAME, tuple(ours), facts, history), members
+
+
+def is_ours(member: Member, run: Run) -> bool:
+    """Whether the trainer's rules may speak about the file: recognised, and read to the end."""
+    return any(member.checkpoint.path == other.checkpoint.path for other in run.members)
+
+
+def case_of(
+    member: Member, run: Run, *, gate: bool = False, stopping: Evidence[EarlyStoppingState] | None = None
+) -> Case:
+    """All that rules and migrations may look at. `stopping`: EarlyStopping's state, given by hand."""
+    if not is_ours(member, run):
+        return Case(member.checkpoint, member, run, ResumePoint(), gate=gate)
+    resume = time_llm.resume_point(member, run)
+    if stopping is not None:
+        resume = replace(resume, early_stopping=stopping)
+    plan, schedule = time_llm.plan(member, run, resume), time_llm.schedule_of(member, run, resume)
+    return Case(member.checkpoint, member, run, resume, plan, schedule, gate)
+
+
+def judge(case: Case) -> FileReport:
+    """Apply every rule that may speak about this checkpoint."""
+    member, run = case.member, case.run
+    ours = is_ours(member, run)
+    findings: list[Finding] = []
+    not_checked: list[NotChecked] = list(member.checkpoint.not_checked)
+    for rule in FILE_RULES:
+        if rule.scope == "file" or ours:
+            for result in rule(case):
+                if isinstance(result, Finding):
+                    findings.append(result)
+                else:
+                    not_checked.append(result)
+    deep = member.checkpoint.deep
+    if deep is not None:
+        not_checked.extend(deep.not_checked)
+    elif member.checkpoint.tensors:
+        not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
+    unsure = tuple(dict.fromkeys(not_checked))
+    return FileReport(member, case.resume, case.plan, tuple(findings), unsure, verdict_of(findings))
+
+
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """`broken`: the trainer cannot resume and nothing here cures it; `repairable`: a migration cures something."""
+    serious = [finding for finding in findings if finding.severity != "info"]
+    if any(finding.severity == "error" and finding.migration is None for finding in serious):
+        return "broken"
+    return "repairable" if any(finding.migration for finding in serious) else "ok"
+
+
+def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> RunReport:
+    """The report with the selected codes only. Verdicts follow: a defect that is ignored is accepted."""
+    if not select and not ignore:
+        return run
+
+    def keep(finding: Finding) -> bool:
+        return (not select or finding.code.startswith(tuple(select))) and not finding.code.startswith(tuple(ignore))
+
+    files = []
+    for file in run.files:
+        accepted = [finding for finding in file.findings if not finding.code.startswith(tuple(ignore))]
+        files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict_of(accepted)))
+    return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))

@@ -1,0 +1,79 @@
+"""Paths -> checkpoint files, found by content. Suffixes decide only whether a file that is something else is missed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.readers.detect import sniff
+from ckpt_doctor.types import Damage
+
+CHECKPOINT_SUFFIXES = frozenset(
+    {".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".ptl", ".pkl", ".pickle", ".model", ".th", ".t7"}
+)
+TEMPORARY_SUFFIXES = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download", ".incomplete"})
+SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+def existing(paths: Iterable[Path | str]) -> list[Path]:
+    """The paths, each once; UsageError names the first that does not exist."""
+    found = []
+    for path in dict.fromkeys(Path(path) for path in paths):
+        if not os.path.lexists(path):
+            raise UsageError(f"{path} does not exist")
+        found.append(path)
+    return found
+
+
+def checkpoint_files(path: Path) -> Iterator[Path]:
+    """The checkpoints at a path: the file itself, or all below a folder, in no particular order.
+
+    Of a folder's files, one that is no checkpoint by content is named only where a checkpoint belongs: `checkpoint`,
+    `checkpoint.pt`, or with a suffix that checkpoints have. Hidden files and folders are passed over.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
+        for name in names:
+            file = Path(folder, name)
+            if not name.startswith(".") and _belongs(file):
+                yield file
+
+
+def _belongs(file: Path) -> bool:
+    suffixes = {suffix.lower() for suffix in file.suffixes[-2:]}
+    expected = file.name == "checkpoint" or bool(suffixes & CHECKPOINT_SUFFIXES) or _is_temporary(file)
+    try:
+        kind = sniff(file)
+    except OSError:
+        return expected
+    if kind == "zip":
+        # Every office document is a zip file, too: without a checkpoint's name it must look like one inside.
+        return expected or _first_entry_is_a_program(file)
+    if kind in ("tar", "pickle"):
+        return expected
+    return expected if isinstance(kind, Damage) else True
+
+
+def _is_temporary(file: Path) -> bool:
+    """A temporary file of a checkpoint's writer: `checkpoint.pt.tmp`, `checkpoint.tmp`."""
+    return file.suffix.lower() in TEMPORARY_SUFFIXES and (
+        file.stem.startswith("checkpoint") or Path(file.stem).suffix.lower() in CHECKPOINT_SUFFIXES
+    )
+
+
+def _first_entry_is_a_program(file: Path) -> bool:
+    """Whether a zip file begins as torch writes it: with `<prefix>/data.pkl`, or a TorchScript archive's records."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(512)
+    except OSError:
+        return False
+    name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    return name.endswith((b"/data.pkl", b"/constants.pkl", b"/version", b"/.format_version", b"/byteorder")) or (
+        b"/data/" in name or b"/code/" in name
+    )

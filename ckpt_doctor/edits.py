@@ -1,0 +1,73 @@
+"""Edits applied to an inert tree. The tree that comes in stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ckpt_doctor.tree import transform
+from ckpt_doctor.types import Edit, InertDict, KeyPath, StorageInfo
+
+
+def apply(root: object, edits: Sequence[Edit]) -> object:
+    """A copy of the tree with the edits made, in their order. KeyError where a path does not exist."""
+    tree = transform(root, lambda value: value)
+    for edit in edits:
+        if edit.op == "wrap":
+            tree = {edit.path[0]: tree}
+        elif edit.op == "set":
+            tree = _with(tree, edit.path, edit.after)
+        elif edit.op == "strip":
+            _strip(_at(tree, edit.path), str(edit.before))
+        else:
+            tree = _relocated(tree, str(edit.before), str(edit.after))
+    return tree
+
+
+def _at(tree: Any, path: KeyPath) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def _with(tree: Any, path: KeyPath, value: object) -> object:
+    """Set a value; tuples on the way are made anew."""
+    if not path:
+        return value
+    key: Any = path[0]
+    child = _with(tree[key], path[1:], value) if len(path) > 1 else value
+    if isinstance(tree, tuple):
+        return (*tree[:key], child, *tree[key + 1 :])
+    tree[key] = child
+    return tree
+
+
+def _strip(state_dict: dict[Any, Any], prefix: str) -> None:
+    """Take a prefix off every key, and off the module names of `_metadata`.
+
+    As torch/nn/modules/utils.py, `consume_prefix_in_state_dict_if_present`; key order stays.
+    """
+    items = [(key.removeprefix(prefix), value) for key, value in state_dict.items()]
+    if len({key for key, _ in items}) < len(items):
+        raise KeyError(f"two keys would be the same without {prefix}")
+    state_dict.clear()
+    state_dict.update(items)
+    if not isinstance(state_dict, InertDict):
+        return
+    for state in state_dict.source.states:
+        metadata = state.get("_metadata") if isinstance(state, dict) else None
+        if isinstance(metadata, dict):
+            # The wrapper's own entries ("" and "module") make way for the bare model's.
+            modules = {
+                f"{k}."[len(prefix) :].removesuffix("."): v for k, v in metadata.items() if f"{k}.".startswith(prefix)
+            }
+            metadata.clear()
+            metadata.update(modules)
+
+
+def _relocated(tree: object, old: str, new: str) -> object:
+    def move(value: object) -> object:
+        return replace(value, location=new) if isinstance(value, StorageInfo) and value.location == old else value
+
+    return transform(tree, move)

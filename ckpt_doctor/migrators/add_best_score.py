@@ -1,0 +1,71 @@
+"""`--add-best-score`: EarlyStopping's state of the uninterrupted run into the file."""
+
+from __future__ import annotations
+
+import math
+
+from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.types import Case, Edit
+
+NAME = "add-best-score"
+LOG_DECIMALS = 6e-8
+"""A value this close to the evidence is the same one, written with more digits than the log has."""
+
+
+def _plan(case: Case) -> Plan:
+    """Write `best_score`, `val_loss_min` and `counter` as EarlyStopping has them at the resume point.
+
+    The value is given by hand (`--best-score`, `--val-loss`), or comes from a sibling checkpoint saved in the same
+    EarlyStopping state (exact), or from the run's log, over which EarlyStopping is replayed (7 decimals). Before the
+    first validation the true value is None and nothing is added. Without evidence nothing is written."""
+    checkpoint, resume = case.checkpoint, case.resume
+    if checkpoint.layout != "training":
+        return refused(NAME, "a bare state_dict has no place for best_score", "add --upgrade")
+    if resume.early_stopping is None:
+        if _is_sound(case):
+            return Plan()
+        return refused(NAME, _no_evidence(case), "--log FILE, --best-score X or --val-loss X")
+    evidence, wanted = resume.early_stopping, resume.early_stopping.value
+    if wanted.best_score is None:
+        return Plan() if case.state.best_score is None else _set(case, None, math.inf, 0)
+    score = case.state.best_score
+    if score is None or not math.isfinite(score) or abs(score - wanted.best_score) > LOG_DECIMALS or evidence.given:
+        score = wanted.best_score
+    return _set(case, score, -score, wanted.counter)
+
+
+def _is_sound(case: Case) -> bool:
+    state = case.state
+    return (
+        state.best_score is not None
+        and math.isfinite(state.best_score)
+        and state.best_score <= 0
+        and state.val_loss_min in (None, -state.best_score)
+    )
+
+
+def _no_evidence(case: Case) -> str:
+    if case.run.facts.log is None:
+        return "no sibling checkpoint knows EarlyStopping's state at this point, and no log of the run was found"
+    if case.resume.finished_epochs is None:
+        return "how many epochs were finished is not known, so neither is which validation losses count"
+    return f"the log has no validation loss for every epoch up to {case.resume.finished_epochs}"
+
+
+def _set(case: Case, best_score: float | None, val_loss_min: float, counter: int) -> Plan:
+    evidence = case.resume.early_stopping
+    source = evidence.source if evidence else ""
+    wanted: tuple[tuple[str, object, object], ...] = (
+        ("best_score", case.state.best_score, best_score),
+        ("val_loss_min", case.state.val_loss_min, val_loss_min),
+        ("counter", case.state.counter, counter),
+    )
+    edits = [
+        Edit((key,), before if key in case.checkpoint.keys else "absent", after, source)
+        for key, before, after in wanted
+        if before != after or key not in case.checkpoint.keys
+    ]
+    return Plan(tuple(edits))
+
+
+MIGRATION = Migration(NAME, _plan, cures=("E601", "E602", "E603", "E605", "E606"), reveals=("E604",))

@@ -1,0 +1,71 @@
+"""`--fix-epoch`: `epoch` and `global_step` that make the trainer start where training stood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.types import Case, Edit, NumpyScalar
+
+NAME = "fix-epoch"
+
+
+def _plan(case: Case) -> Plan:
+    """Make `epoch` consistent with `global_step`, as integers.
+
+    A file saved exactly at an epoch's end gets the next epoch's number, so that the first patch's trainer does not
+    repeat one. `global_step` itself changes only where Adam's counter and the folder's name prove it wrong, or on
+    several processes, where it is shifted so that the trainer's skip count is right."""
+    checkpoint, resume, plan = case.checkpoint, case.resume, case.plan
+    if checkpoint.layout != "training":
+        return refused(NAME, "a bare state_dict has no epoch", "add --upgrade")
+    if resume.epoch is None or resume.global_step is None:
+        if not any(_typed_wrongly(case, key) for key in ("epoch", "global_step")) and plan and plan.start_epoch is None:
+            return Plan()
+        settle = resume.unsettled.get("epoch", "--steps-per-epoch")
+        return refused(NAME, "the number of steps per epoch is not known", settle)
+    return Plan(tuple(_edits(case)), notes=_notes(case))
+
+
+def _edits(case: Case) -> Iterator[Edit]:
+    resume, plan = case.resume, case.plan
+    moved = plan is None or (plan.start_epoch, plan.skip_batches) != (resume.start_epoch, resume.skip_batches)
+    steps = case.run.facts.steps_per_epoch
+    for key, found, wanted, source in (
+        (
+            "epoch",
+            case.state.epoch,
+            resume.epoch,
+            f"{steps.value:,} steps per epoch ({steps.source})" if steps else "epoch",
+        ),
+        ("global_step", case.state.global_step, resume.global_step, "Adam's step counter"),
+    ):
+        absent = key not in case.checkpoint.keys
+        if absent or _typed_wrongly(case, key) or (moved and found != wanted):
+            before = "absent" if absent else _raw(case, key)
+            yield Edit((key,), before, wanted, source if found != wanted else "the same number as an integer")
+
+
+def _raw(case: Case, key: str) -> object:
+    return case.checkpoint.get(key)
+
+
+def _typed_wrongly(case: Case, key: str) -> bool:
+    root = case.checkpoint.root
+    value = root.get(key) if isinstance(root, dict) else None
+    if isinstance(value, NumpyScalar):
+        value = value.value
+    return isinstance(value, bool) or not isinstance(value, int)
+
+
+def _notes(case: Case) -> tuple[str, ...]:
+    world = case.run.facts.world_size
+    if world is None or world.value == 1 or case.resume.global_step == case.state.global_step:
+        return ()
+    return (
+        f"on {world.value} processes the trainer counts an epoch's steps before they are dealt out: global_step is "
+        "shifted so that the right batches are skipped, and the names of later step folders are shifted with it",
+    )
+
+
+MIGRATION = Migration(NAME, _plan, cures=("P402", "P403", "L303"))

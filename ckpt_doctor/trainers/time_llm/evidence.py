@@ -1,0 +1,109 @@
+"""EarlyStopping's true state at a point of training, and who says so: the file, a sibling, the log.
+
+EarlyStopping changes only when an epoch's validation is done, so the state after k epochs is one state, whichever file
+was saved in it. A sibling's value is exact; the log's has 7 decimals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ckpt_doctor.trainers.time_llm.facts import label
+from ckpt_doctor.trainers.time_llm.history import History
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, number
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run
+
+
+def early_stopping_after(member: Member, run: Run, finished_epochs: int) -> Evidence[EarlyStoppingState] | None:
+    """EarlyStopping's state of the uninterrupted run after this many validations; None where nothing tells.
+
+    Order of trust: nothing to know before the first validation; the file itself where it is the best file; a sibling
+    saved in the same state; the log.
+    """
+    if finished_epochs == 0:
+        return Evidence(EarlyStoppingState(None, math.inf, 0), "no epoch has been validated yet")
+    return next(sources(member, run, finished_epochs), None)
+
+
+def sources(member: Member, run: Run, finished_epochs: int) -> Iterator[Evidence[EarlyStoppingState]]:
+    """Every independent statement about the state after `finished_epochs`, the most trusted first."""
+    score = plausible_score(member)
+    if member.role == "best" and score is not None and not _was_added(member):
+        yield Evidence(improved_to(score), "the file's own best_score: it was saved because the loss improved")
+    yield from _siblings(member, run, finished_epochs)
+    if isinstance(run.history, History) and member.state.global_step is not None:
+        told = run.history.early_stopping(
+            global_step=member.state.global_step, finished_epochs=finished_epochs, best=member.role == "best"
+        )
+        if isinstance(told, Evidence):
+            yield told
+
+
+def improved_to(best_score: float) -> EarlyStoppingState:
+    """The state right after an improvement: what `checkpoint` must hold (the trainer saves before it resets)."""
+    return EarlyStoppingState(best_score, -best_score, 0)
+
+
+def plausible_score(member: Member) -> float | None:
+    """The file's best_score if it can be one: finite and, as minus a mean squared error, not above 0."""
+    score = number(member.checkpoint.get("best_score"))
+    return score if score is not None and math.isfinite(score) and score <= 0 else None
+
+
+def _was_added(member: Member) -> bool:
+    """Whether a migration, not the trainer, put best_score into the file."""
+    return any(
+        edit.get("key") == "best_score" and edit.get("before") in (None, "absent")
+        for migration in member.checkpoint.migrations
+        for edit in migration.edits
+    )
+
+
+def finished_epochs_of(member: Member, run: Run) -> int | None:
+    """Validations that the file's EarlyStopping state knows of, where that is certain.
+
+    A best file knows of the epoch that it ends. A step file knows of the epochs before its own, also when it stands
+    exactly at its epoch's end, for (A) comes before (C).
+    """
+    epoch, step = member.state.epoch, member.state.global_step
+    steps = run.facts.steps_per_epoch
+    world = run.facts.world_size.value if run.facts.world_size else 1
+    if epoch is None or step is None:
+        return None
+    if member.role == "best":
+        if steps is not None and world == 1:
+            return step // steps.value if step % steps.value == 0 else None
+        return epoch if run.facts.generation and run.facts.generation.value == "complete" else None
+    if steps is None or world > 1:
+        return epoch
+    return (step - 1) // steps.value if step > 0 else 0
+
+
+def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[EarlyStoppingState]]:
+    """States that other checkpoints of the run prove; only those whose own values the trainer wrote."""
+    for other in run.members:
+        if other.checkpoint.path == member.checkpoint.path or not _speaks(other):
+            continue
+        score, known = plausible_score(other), finished_epochs_of(other, run)
+        if score is None or known is None:
+            continue
+        if other.role == "step":
+            counter = other.state.counter
+            if known == finished and counter is not None:
+                state = EarlyStoppingState(score, -score, counter)
+                yield Evidence(state, f"sibling {label(other)}, saved in the same EarlyStopping state")
+            elif member.role == "best" and counter is not None and known - counter == finished:
+                yield Evidence(
+                    improved_to(score), f"sibling {label(other)}: its best_score stands since epoch {finished}"
+                )
+        elif other.role == "best" and known <= finished and member.role != "best":
+            # The best file is overwritten at every improvement, so since its epoch there was none. That it is the
+            # newest state of the file on disk is what makes this exact: every later epoch only counted up.
+            state = EarlyStoppingState(score, -score, finished - known)
+            yield Evidence(state, f"sibling {label(other)}, the best model, of epoch {known}")
+
+
+def _speaks(other: Member) -> bool:
+    """Whether a sibling's EarlyStopping values were written by the trainer (a migrated value proves nothing new)."""
+    return any(key in other.checkpoint.keys for key in COMPLETE_ONLY) and not _was_added(other)

@@ -1,0 +1,243 @@
+"""The resume point: the state that an uninterrupted run has when it begins the batch where the trainer will resume.
+
+Everything that judges, repairs or prints asks `resume_point` and `plan`; nothing else knows where a resume must land.
+Marks (A) to (E) are places in the trainer's loop: (A) step checkpoint, (B) TST's scheduler.step(), (C) EarlyStopping
+and its best file, (D) COS's scheduler.step(), (E) adjust_learning_rate(epoch + 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.evidence import early_stopping_after
+from ckpt_doctor.trainers.time_llm.facts import real_steps
+from ckpt_doctor.types import Evidence, Facts, Member, Rates, ResumePlan, ResumePoint, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in training: so many epochs finished, so many batches of the next one done (None: unknown)."""
+
+    finished_epochs: int
+    batches: int | None
+
+
+def true_step(member: Member, facts: Facts) -> Evidence[int] | None:
+    """How many optimizer steps the weights have behind them; None where the file contradicts itself.
+
+    `global_step` counts them, and so does Adam's `step` (trainer contract, fact 2), except under AMP, whose skipped
+    steps Adam does not count. On several processes a repaired file carries a `global_step` shifted so that the skip
+    count comes out right; Adam's step then is the true one.
+    """
+    state = member.state
+    step, adam = state.global_step, state.optimizer_step
+    if step is None or step < 0:
+        return None
+    if adam is None or adam == step or uses_amp(member):
+        return Evidence(step, "global_step")
+    world = facts.world_size.value if facts.world_size else 1
+    steps = facts.steps_per_epoch.value if facts.steps_per_epoch else None
+    if world > 1 and steps is not None:
+        length = real_steps(steps, world)
+        if adam // length * steps + adam % length == step:
+            return Evidence(adam, "Adam's step; global_step is shifted for the skip count")
+    if adam == member.named_step:
+        return Evidence(adam, "Adam's step and the folder's name")
+    return None
+
+
+def uses_amp(member: Member) -> bool:
+    """Whether the run has an enabled gradient scaler, which skips optimizer steps that Adam then does not count."""
+    scaler = member.checkpoint.get("scaler")
+    return isinstance(scaler, dict) and bool(scaler)
+
+
+def positions(member: Member, facts: Facts) -> tuple[Position, ...]:
+    """Where training stands after this file's last step; several where the facts leave it open, none where unknown."""
+    step = true_step(member, facts)
+    if step is None:
+        return ()
+    world = facts.world_size.value if facts.world_size else 1
+    if facts.steps_per_epoch is not None:
+        length = real_steps(facts.steps_per_epoch.value, world)
+        return (Position(step.value // length, step.value % length),)
+    epoch = member.state.epoch
+    if epoch is None or epoch < 0:
+        return ()
+    complete = facts.generation is not None and facts.generation.value == "complete"
+    total = member.state.total_steps
+
+    def may_end(finished: int) -> bool:
+        """Whether the file can stand exactly at the end of this many epochs."""
+        if finished == 0 or step.value == 0 or step.value % finished:
+            return False
+        length = step.value // finished * world
+        return not total or total % length == 0
+
+    if member.role == "best":
+        ends = (epoch,) if complete else (epoch, epoch + 1)
+        return tuple(Position(end, 0) for end in ends if may_end(end))
+    inside = (Position(epoch, None),)
+    return (*inside, Position(epoch + 1, 0)) if may_end(epoch + 1) else inside
+
+
+def resume_point(member: Member, run: Run) -> ResumePoint:
+    """Where an uninterrupted run stands when it begins the batch at which this file must make the trainer resume.
+
+    Where the facts leave several positions or modes, a field is set when all of them agree on it.
+    """
+    facts = run.facts
+    places = positions(member, facts)
+    if member.checkpoint.layout != "training" or not places:
+        return ResumePoint()
+    modes: Sequence[str | None] = (facts.lradj.value,) if facts.lradj else facts.lradj_candidates or (None,)
+    points = [_at(member, facts, place, mode) for place in places for mode in modes]
+    merged = _merge(points, "--steps-per-epoch" if len(places) > 1 else "--lradj")
+    if merged.finished_epochs is None:
+        return merged
+    stopping = early_stopping_after(member, run, merged.finished_epochs)
+    if stopping is None:
+        return replace(merged, unsettled={**merged.unsettled, "early_stopping": "--log"})
+    return replace(merged, early_stopping=stopping)
+
+
+def _at(member: Member, facts: Facts, place: Position, mode: str | None) -> ResumePoint:
+    """The resume point at one position in one mode (None: the mode is not known)."""
+    step = true_step(member, facts)
+    assert step is not None, "positions() found one"
+    world = facts.world_size.value if facts.world_size else 1
+    label: int | None = step.value
+    if world > 1:
+        steps = facts.steps_per_epoch.value if facts.steps_per_epoch else None
+        label = place.finished_epochs * steps + place.batches if steps and place.batches is not None else None
+    point = ResumePoint(
+        start_epoch=place.finished_epochs,
+        skip_batches=place.batches,
+        global_step=label,
+        finished_epochs=place.finished_epochs,
+        epoch=place.finished_epochs,
+    )
+    if mode is None:
+        return point
+    last_epoch = rates.position(mode, global_step=step.value, finished_epochs=place.finished_epochs, world_size=world)
+    point = replace(point, last_epoch=last_epoch, flags=_flags(member, facts, place.finished_epochs, mode))
+    if mode in rates.IDLE:
+        initial = rates.initial_rates(member.checkpoint)
+        point = replace(point, base_lr=initial[0] if initial else None)
+    expected = rates.rates_at(member.checkpoint, mode, last_epoch, place.finished_epochs)
+    if expected is None:
+        return point
+    return replace(point, lr=expected.lr, beta1=expected.beta1, last_lr=expected.last_lr)
+
+
+def schedule_of(member: Member, run: Run, resume: ResumePoint) -> Rates | None:
+    """What the file's own schedule calls for: OneCycleLR and CosineAnnealingLR at their `last_epoch`.
+
+    An idle scheduler has no position; there the rate is the resume point's.
+    """
+    mode, last_epoch = run.facts.lradj, member.state.last_epoch
+    if last_epoch is None or last_epoch < 0:
+        return None
+    if mode is not None and mode.value in (rates.PER_STEP, rates.PER_EPOCH):
+        return rates.rates_at(member.checkpoint, mode.value, last_epoch, 0)
+    if resume.lr is None or resume.last_lr is None or resume.last_epoch is None:
+        return None
+    return Rates(resume.lr, resume.beta1, resume.last_lr)
+
+
+def _flags(member: Member, facts: Facts, start_epoch: int, mode: str) -> tuple[str, ...]:
+    """What the resume command must carry: in the idle modes, the base rate that only epoch 0 would have set.
+
+    Nothing is needed inside epoch 0 (its end sets the base), nor in the last epoch (no rate is computed after it that
+    a batch would use), nor with type2, whose table does not depend on the base.
+    """
+    initial = rates.initial_rates(member.checkpoint)
+    if mode not in rates.JUMPS or start_epoch < 1 or not initial:
+        return ()
+    if facts.train_epochs is not None and start_epoch + 1 >= facts.train_epochs.value:
+        return ()
+    return ("--learning_rate", repr(initial[0]))
+
+
+def _merge(points: Sequence[ResumePoint], settle: str) -> ResumePoint:
+    """The fields on which all points agree; the others are unsettled."""
+    first = points[0]
+    merged = first
+    unsettled: dict[str, str] = {}
+    for field in fields(ResumePoint):
+        if field.name == "unsettled":
+            continue
+        values = {getattr(point, field.name) for point in points}
+        if len(values) > 1:
+            by_mode = len({point.finished_epochs for point in points}) == 1
+            unsettled[field.name] = "--lradj" if by_mode else settle
+            nothing: Any = () if field.name == "flags" else None
+            merged = replace(merged, **{field.name: nothing})
+        elif values == {None} and field.name in ("last_epoch", "lr") and first.last_epoch is None:
+            unsettled[field.name] = "--lradj"
+        elif values == {None} and field.name == "skip_batches":
+            unsettled[field.name] = "--steps-per-epoch"
+    return replace(merged, unsettled=unsettled)
+
+
+# --- what the trainer will do ----------------------------------------------------------------------------------------
+
+
+def trainer_start(member: Member, facts: Facts) -> Position | None:
+    """Where the trainer itself will start: its own formulas on the file's `epoch` and `global_step`.
+
+    First patch: `start_epoch = epoch`, `skip = global_step % train_steps`. Complete trainer: the later of `epoch` and
+    `global_step // train_steps`, and no skip where `epoch` is the later.
+    """
+    epoch, step = member.state.epoch, member.state.global_step
+    if epoch is None or step is None:
+        return None
+    if facts.steps_per_epoch is None:
+        return None
+    steps = facts.steps_per_epoch.value
+    if facts.generation is not None and facts.generation.value == "complete":
+        expected = step // steps
+        return Position(max(epoch, expected), 0 if epoch > expected else step % steps)
+    return Position(epoch, step % steps)
+
+
+def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
+    """What the trainer will do with this file; None for a file that it cannot resume from."""
+    if member.checkpoint.layout != "training":
+        return None
+    facts, state = run.facts, member.state
+    start = trainer_start(member, facts)
+    left = None
+    if start is not None and start.batches is not None and facts.train_epochs and facts.steps_per_epoch:
+        length = real_steps(facts.steps_per_epoch.value, facts.world_size.value if facts.world_size else 1)
+        epochs_left = facts.train_epochs.value - start.finished_epochs
+        left = max(0, epochs_left * length - min(start.batches, length))
+    reasons = tuple(_why_not_exact(member, start))
+    return ResumePlan(
+        start_epoch=start.finished_epochs if start else state.epoch,
+        skip_batches=start.batches if start else None,
+        global_step=state.global_step,
+        next_lr=state.lr,
+        next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
+        best_score=state.best_score,
+        counter=state.counter,
+        steps_left=left,
+        flags=() if flag_is_given(facts, resume) else resume.flags,
+        bit_exact=False if reasons else None,
+        why_not_exact=reasons,
+    )
+
+
+def flag_is_given(facts: Facts, resume: ResumePoint) -> bool:
+    """Whether the given `--learning-rate` already is the one that `resume.flags` calls for."""
+    given = facts.learning_rate
+    return bool(given and given.given and resume.base_lr is not None and rates.close(given.value, resume.base_lr))
+
+
+def _why_not_exact(member: Member, start: Position | None) -> Iterable[str]:
+    if not isinstance(member.checkpoint.get("rng_state"), dict):
+        yield "no rng_state in the file: shuffling and dropout will draw other numbers"
+    elif start is None or start.batches:
+        yield "rng_state was saved after this epoch's shuffle: a shuffling loader will deal other batches"

@@ -1,0 +1,253 @@
+"""Family E: what EarlyStopping remembers after the resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ckpt_doctor.types import Case, EarlyStoppingState, NotChecked, NumpyScalar, Run
+from ckpt_doctor.validators.rule import Problem, rule
+
+LOG_DECIMALS = 6e-8
+"""The log prints `Vali Loss` with 7 decimals: exact to 5e-8, and a little for the rounding of the comparison."""
+
+
+def _raw_score(case: Case) -> object:
+    return case.checkpoint.get("best_score")
+
+
+def _expected(case: Case) -> EarlyStoppingState | None:
+    return case.resume.early_stopping.value if case.resume.early_stopping else None
+
+
+def same_score(a: float | None, b: float | None) -> bool:
+    """Whether two scores are one, as far as the log's 7 decimals can tell."""
+    if a is None or b is None:
+        return a is b
+    return a == b or (math.isnan(a) and math.isnan(b)) or abs(a - b) <= LOG_DECIMALS
+
+
+@rule("E601", "missing-best-score", "warning", migration="add-best-score")
+def missing_best_score(case: Case) -> Iterator[Problem]:
+    """EarlyStopping restarts blind: `best_score` is not in the file.
+
+    With `best_score` None the first epoch after the resume counts as an improvement, however bad it is, and overwrites
+    `checkpoint`, the best model. A checkpoint from before the first validation has no best score yet and needs none.
+
+    Example: every checkpoint of the first patch.
+
+    Cure: `ckpt-doctor migrate --add-best-score`; the value comes from a sibling checkpoint, from the run's log, or
+    from you (`--best-score`, `--val-loss`). The first patch's trainer does not read it: use the complete trainer to
+    resume.
+
+    Source: trainer contract, section 6 and section 8, problem 1; fact 15.
+    """
+    if case.checkpoint.layout != "training" or _raw_score(case) is not None:
+        return
+    finished = case.resume.finished_epochs
+    if finished == 0 or (finished is None and not case.state.epoch and case.member.role != "best"):
+        return
+    evidence = case.resume.early_stopping
+    best = evidence.value.best_score if evidence else None
+    told = f" (validation loss {-best:.7f}; {evidence.source})" if evidence and best is not None else ""
+    yield Problem(
+        "no best_score: EarlyStopping would start blind, and the first epoch after the resume would overwrite the best "
+        f"model{told}, however bad it is",
+        where="best_score",
+        expected=best,
+    )
+
+
+@rule("E602", "implausible-best-score", "warning", migration="add-best-score")
+def implausible_best_score(case: Case) -> Iterator[Problem]:
+    """`best_score` cannot be minus a validation loss: it is positive, NaN or infinite.
+
+    A positive score (the loss itself, with its sign forgotten) is never beaten, so no model is saved any more and
+    EarlyStopping stops the run. NaN loses every comparison: the next epoch is taken for an improvement, however bad.
+
+    Example: `best_score` 0.4123 where the validation loss was 0.4123: it must be -0.4123.
+
+    Cure: `ckpt-doctor migrate --add-best-score` replaces it where the log or a sibling proves the true one.
+
+    Source: trainer contract, section 6 (`score = -val_loss`, `score < best_score + delta`).
+    """
+    raw = _raw_score(case)
+    value = raw.value if isinstance(raw, NumpyScalar) else raw
+    if case.checkpoint.layout != "training" or value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        yield Problem(
+            f"best_score is {type(value).__name__}, not a number: EarlyStopping cannot compare with it",
+            where="best_score",
+            found=str(value)[:60],
+            severity="error",
+        )
+    elif math.isnan(value):
+        yield Problem(
+            "best_score is NaN: no comparison with it holds, so the next epoch overwrites the best model, however bad",
+            where="best_score",
+            found=value,
+        )
+    elif math.isinf(value) or value > 0:
+        why = "positive: a loss with its sign forgotten is never beaten" if value > 0 else "infinite"
+        yield Problem(
+            f"best_score {value:.7g} is {why}; it must be minus the best validation loss",
+            where="best_score",
+            found=value,
+            expected=-value if 0 < value < math.inf else None,
+        )
+
+
+@rule("E603", "val-loss-min-mismatch", "warning", migration="add-best-score")
+def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
+    """`val_loss_min` is not `-best_score`.
+
+    The trainer saves the best checkpoint before EarlyStopping has updated itself: best_score is the new one,
+    val_loss_min still the previous one (infinite in the first). After the resume the log names a wrong previous loss,
+    and the next best checkpoint carries it on.
+
+    Example: `best_score` -0.41 with `val_loss_min` inf in `checkpoint`.
+
+    Cure: `ckpt-doctor migrate --add-best-score` sets both.
+
+    Source: trainer contract, section 6 and fact 6.
+    """
+    score, least = case.state.best_score, case.state.val_loss_min
+    if score is None or least is None or not math.isfinite(score) or score > 0:
+        return
+    if not same_score(least, -score):
+        yield Problem(
+            f"val_loss_min is {least:.7g} with best_score {score:.7g}: saved before EarlyStopping had updated itself",
+            where="val_loss_min",
+            found=least,
+            expected=-score,
+        )
+
+
+@rule("E604", "patience-exhausted", "warning")
+def patience_exhausted(case: Case) -> Iterator[Problem | NotChecked]:
+    """`counter` has reached the patience: the next epoch without improvement ends the training.
+
+    The uninterrupted run has stopped here. The resumed one trains an epoch more, and then stops at once unless it has
+    improved.
+
+    Example: `counter` 10 with `--patience 10`.
+
+    Cure: none in the file; `--resume_counter 0` starts the patience anew (complete trainer), a larger `--patience`
+    goes on.
+
+    Source: trainer contract, sections 2 and 6.
+    """
+    counter, patience = case.state.counter, case.run.facts.patience
+    if counter is None or counter <= 0:
+        return
+    if patience is None:
+        yield NotChecked("patience", "--patience of the run is not known", "--patience")
+    elif counter >= patience.value:
+        yield Problem(
+            f"counter {counter} of {patience.value} epochs without improvement: EarlyStopping ends the run at once",
+            where="counter",
+            found=counter,
+            expected=f"below {patience.value}",
+            fix="add --resume_counter 0 to the resume command, or a larger --patience",
+        )
+
+
+@rule("E605", "log-disagrees", "warning", migration="add-best-score")
+def log_disagrees(case: Case) -> Iterator[Problem]:
+    """`best_score` or `counter` is not what the run's history says.
+
+    EarlyStopping, replayed over the log's validation losses or read from a sibling checkpoint saved in the same
+    state, has another best score or another count of epochs without improvement at this point.
+
+    Example: `counter` 0 in a step checkpoint after two epochs that did not improve.
+
+    Cure: `ckpt-doctor migrate --add-best-score` writes what the history proves.
+
+    Source: trainer contract, section 6.
+    """
+    evidence, expected = case.resume.early_stopping, _expected(case)
+    score, counter = case.state.best_score, case.state.counter
+    if evidence is None or expected is None or case.checkpoint.layout != "training":
+        return
+    if score is not None and math.isfinite(score) and score <= 0 and not same_score(score, expected.best_score):
+        shown = "none yet" if expected.best_score is None else f"{expected.best_score:.7f}"
+        yield Problem(
+            f"best_score is {score:.7f}, the run's history says {shown} ({evidence.source})",
+            where="best_score",
+            found=score,
+            expected=expected.best_score,
+        )
+    elif counter is not None and score is not None and counter != expected.counter and case.member.role != "best":
+        yield Problem(
+            f"counter is {counter}, the run's history says {expected.counter} ({evidence.source})",
+            where="counter",
+            found=counter,
+            expected=expected.counter,
+        )
+
+
+@rule("E606", "stale-counter", "warning", migration="add-best-score")
+def stale_counter(case: Case) -> Iterator[Problem]:
+    """The best checkpoint still counts the epochs before its improvement.
+
+    EarlyStopping saves the file before it sets its counter back to 0, so a resume from the best checkpoint starts with
+    patience already used up, and the run stops too early.
+
+    Example: `counter` 3 in a `checkpoint` that was saved because the loss improved.
+
+    Cure: `ckpt-doctor migrate --add-best-score` sets it to 0, as `--resume_counter 0` does for one resume.
+
+    Source: trainer contract, section 6 and fact 6.
+    """
+    counter = case.state.counter
+    if case.member.role == "best" and case.checkpoint.layout == "training" and counter:
+        yield Problem(
+            f"counter is {counter} in the best checkpoint, which is saved because the loss improved: it must be 0",
+            where="counter",
+            found=counter,
+            expected=0,
+        )
+
+
+@rule("E607", "best-checkpoint-outdone", "warning", "run")
+def best_checkpoint_outdone(run: Run) -> Iterator[Problem]:
+    """A step checkpoint knows a better score than the best checkpoint has.
+
+    `checkpoint` was overwritten by a worse model: a run was resumed with EarlyStopping blind.
+
+    Example: `checkpoint_step_200` remembers best_score -0.38, `checkpoint` has -0.41 and is of a later epoch.
+
+    Cure: none in the file; the better weights survive only in a step checkpoint near that epoch, if there is one.
+
+    Source: trainer contract, section 8, problem 1.
+    """
+    best = next((m for m in run.members if m.role == "best" and _proper(m.state.best_score)), None)
+    if best is None or best.state.best_score is None:
+        return
+    for member in run.members:
+        score, mine = member.state.best_score, best.state.best_score
+        if member.role == "step" and score is not None and _proper(score) and score > mine + LOG_DECIMALS:
+            yield Problem(
+                f"{member.checkpoint.path.parent.name} knows a validation loss of {-score:.7f}, `checkpoint` has "
+                f"{-mine:.7f}: the best model was overwritten by a worse one",
+                where="checkpoint",
+                found=mine,
+                expected=score,
+            )
+            return
+
+
+def _proper(score: float | None) -> bool:
+    return score is not None and math.isfinite(score) and score <= 0
+
+
+RULES = (
+    missing_best_score,
+    implausible_best_score,
+    val_loss_min_mismatch,
+    patience_exhausted,
+    log_disagrees,
+    stale_counter,
+)
+RUN_RULES = (best_checkpoint_outdone,)

@@ -1,0 +1,220 @@
+"""Family L: what the checkpoint is made of, and whether the trainer finds what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.types import Case, NumpyScalar
+from ckpt_doctor.validators.rule import Problem, rule
+
+REQUIRED = ("optimizer", "scheduler", "epoch", "global_step")
+WRAPPERS = ("_orig_mod.", "module.")
+
+
+@rule("L301", "legacy-state-dict", "error", "file", migration="upgrade")
+def legacy_state_dict(case: Case) -> Iterator[Problem]:
+    """A bare state_dict: weights and nothing else.
+
+    The trainer reads `ckpt['model']`, `ckpt['optimizer']` and the rest, and fails on a bare state_dict (the first
+    patch's `run_main.py`), or loads the weights and starts at epoch 0 with a fresh optimizer and schedule
+    (`run_m4.py`).
+
+    Weights that are not of this trainer (a downloaded model, a safetensors file) are what they should be: for them this
+    is a note, unless the question is whether to resume from this very file.
+
+    Example: the `checkpoint` of a run made before the trainer was patched.
+
+    Cure: `ckpt-doctor migrate --upgrade` makes a training checkpoint of it, with the epoch, step and best score that
+    the run's log proves. Adam's moments are lost and stay lost.
+
+    Source: trainer contract, section 1; measured: weights load, everything else starts at epoch 0, step 0.
+    """
+    checkpoint = case.checkpoint
+    if checkpoint.layout != "state-dict":
+        return
+    if checkpoint.container == "safetensors":
+        if case.gate:
+            yield Problem("weights only (safetensors): the trainer cannot resume from it", fix="")
+        return
+    ours = bool(case.run.trainer) or case.gate
+    yield Problem(
+        "bare state_dict: weights without optimizer, schedule, epoch or step; the trainer cannot resume from it",
+        severity="error" if ours else "info",
+        fix=None if ours else "",
+        found="state_dict",
+        expected="a dict with model, optimizer, scheduler, epoch, global_step",
+    )
+
+
+@rule("L302", "missing-key", "error", migration=None)
+def missing_key(case: Case) -> Iterator[Problem]:
+    """A key that the trainer reads without a default is absent.
+
+    Resuming stops with `KeyError: 'scheduler'`.
+
+    Example: a checkpoint saved by a script that forgot `global_step`.
+
+    Cure: `ckpt-doctor migrate --fix-epoch` restores `epoch` and `global_step` where Adam's step counter, the folder's
+    name or the log proves them. A missing optimizer or scheduler can be had only from another checkpoint of the run.
+
+    Source: trainer contract, sections 1 and 5.
+    """
+    if case.checkpoint.layout != "training" or not isinstance(case.checkpoint.root, dict):
+        return
+    for key in REQUIRED:
+        if key not in case.checkpoint.root:
+            countable = key in ("epoch", "global_step")
+            yield Problem(
+                f"`{key}` is missing: the trainer stops with KeyError: '{key}'",
+                where=key,
+                expected=key,
+                migration="fix-epoch" if countable else None,
+                fix=None if countable else "",
+            )
+
+
+@rule("L303", "wrong-type", "error", migration=None)
+def wrong_type(case: Case) -> Iterator[Problem]:
+    """A value is of a type that the trainer cannot compute with.
+
+    `range(start_epoch, ...)` and `global_step % train_steps` need integers, `load_state_dict` needs dicts.
+
+    Example: `epoch` is the string "3", or `global_step` is 120.0.
+
+    Cure: `ckpt-doctor migrate --fix-epoch` writes the whole number that the value stands for.
+
+    Source: trainer contract, sections 5 and 9 (`epoch`, `global_step` and `counter` are int).
+    """
+    if case.checkpoint.layout != "training" or not isinstance(case.checkpoint.root, dict):
+        return
+    root = case.checkpoint.root
+    for key in ("epoch", "global_step", "counter"):
+        value = root.get(key, 0)
+        if isinstance(value, NumpyScalar) and isinstance(value.value, int):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            if key == "counter" and value is None:
+                continue
+            curable = whole_number(value) is not None
+            yield Problem(
+                f"`{key}` is {describe(value)}, not an integer: the trainer cannot count on from it",
+                where=key,
+                found=describe(value),
+                expected="int",
+                migration="fix-epoch" if curable else None,
+                fix=None if curable else "",
+            )
+    for key in ("optimizer", "scheduler"):
+        value = root.get(key)
+        if key in root and value is not None and not isinstance(value, dict):
+            yield Problem(
+                f"`{key}` is {describe(value)}, not a state_dict: load_state_dict cannot take it",
+                where=key,
+                found=describe(value),
+                expected="dict",
+                fix="",
+            )
+
+
+def whole_number(value: object) -> int | None:
+    """The integer that a wrongly typed count stands for: `"3"`, `120.0`."""
+    if isinstance(value, NumpyScalar):
+        value = value.value
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 19:
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def describe(value: object) -> str:
+    """A value and its type, short."""
+    if isinstance(value, NumpyScalar):
+        return f"numpy {value.dtype} {value.value}"
+    text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else ""
+    return f"{type(value).__name__} {text[:60]}".strip()
+
+
+@rule("L304", "wrapped-keys", "error", "file", migration="strip-prefix")
+def wrapped_keys(case: Case) -> Iterator[Problem]:
+    """Every model key carries the prefix of a wrapping module.
+
+    `model.state_dict()` was taken from a model wrapped by DistributedDataParallel (`module.`) or `torch.compile`
+    (`_orig_mod.`); loading into the bare model is strict and fails on every key.
+
+    Example: `module.mapping_layer.weight` where the trainer has `mapping_layer.weight`.
+
+    Cure: `ckpt-doctor migrate --strip-prefix`.
+
+    Source: trainer contract, section 5 (the model is loaded strictly); torch/nn/parallel/distributed.py,
+    torch/_dynamo/eval_frame.py (`OptimizedModule._orig_mod`).
+    """
+    model = case.checkpoint.get("model") if case.checkpoint.layout == "training" else case.checkpoint.root
+    prefix = wrapper_of(model)
+    if prefix and case.checkpoint.container != "safetensors":
+        ours = bool(case.run.trainer)
+        yield Problem(
+            f"every model key starts with `{prefix}`: a bare model refuses all of them (load_state_dict is strict)",
+            where="model",
+            found=prefix,
+            severity="error" if ours else "info",
+        )
+
+
+def wrapper_of(model: object) -> str | None:
+    """The wrapper prefix that all keys of a state_dict share, however deep (`module._orig_mod.`); None without one."""
+    if not isinstance(model, dict):
+        return None
+    keys = [key for key in model if isinstance(key, str)]
+    if not keys or len(keys) != len(model):
+        return None
+    prefix = ""
+    while wrapper := next((w for w in WRAPPERS if all(key.startswith(prefix + w) for key in keys)), None):
+        prefix += wrapper
+    return prefix or None
+
+
+@rule("L305", "device-bound", "info", "file", migration="to-cpu")
+def device_bound(case: Case) -> Iterator[Problem]:
+    """Storages are tagged with an accelerator.
+
+    `torch.load` without `map_location` puts them back on that very device and fails where it does not exist. The
+    trainer loads with `map_location='cpu'`, so its resume is not affected.
+
+    Example: saved on `cuda:1`, loaded on a machine with one GPU.
+
+    Cure: pass `map_location`, or `ckpt-doctor migrate --to-cpu`.
+
+    Source: torch/serialization.py, `default_restore_location`.
+    """
+    devices = sorted({tensor.device for tensor in case.checkpoint.tensors} - {"cpu", "meta", ""})
+    if devices and case.checkpoint.container != "safetensors":
+        shown = ", ".join(devices[:4]) + (" …" if len(devices) > 4 else "")
+        yield Problem(
+            f"tensors are tagged {shown}: torch.load without map_location needs that device (this trainer maps to cpu)",
+            found=devices,
+        )
+
+
+@rule("L306", "no-rng-state", "info")
+def no_rng_state(case: Case) -> Iterator[Problem]:
+    """The random generators' states are not in the file.
+
+    After the resume, shuffling and dropout draw other numbers than the uninterrupted run would have drawn: a sound
+    continuation, but not bit for bit the same.
+
+    Example: every checkpoint of the first patch.
+
+    Cure: none in the file; the complete trainer saves `rng_state`.
+
+    Source: trainer contract, section 9 (what no file edit cures).
+    """
+    if case.checkpoint.layout == "training" and not isinstance(case.checkpoint.get("rng_state"), dict):
+        yield Problem(
+            "no `rng_state`: shuffling and dropout go on with other random numbers, so not bit for bit", fix=""
+        )
+
+
+RULES = (legacy_state_dict, missing_key, wrong_type, wrapped_keys, device_bound, no_rng_state)

@@ -1,0 +1,158 @@
+"""Family O: the optimizer's state against the model's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ckpt_doctor.types import Case, Run, TensorRef
+from ckpt_doctor.validators.rule import Problem, rule
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")
+"""Optimizer state that has its parameter's shape (torch/optim/adam.py, sgd.py)."""
+
+
+def _indices(case: Case) -> list[object] | None:
+    """The parameter indices of all param groups; None when the optimizer state is not of torch's form."""
+    groups = case.checkpoint.get("optimizer", "param_groups")
+    if not isinstance(groups, (list, tuple)) or not groups:
+        return None
+    indices: list[object] = []
+    for group in groups:
+        params = group.get("params") if isinstance(group, dict) else None
+        if not isinstance(params, (list, tuple)):
+            return None
+        indices.extend(params)
+    return indices
+
+
+@rule("O701", "optimizer-model-mismatch", "error")
+def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
+    """The optimizer is not one of this model: more parameters than the model has tensors, or moments of foreign shapes.
+
+    `load_state_dict` refuses another number of groups or parameters. Moments of another shape are accepted and make the
+    first `optimizer.step()` fail.
+
+    Example: the optimizer of a run with another `--d_model` put beside the weights of this one.
+
+    Cure: take model and optimizer from one checkpoint.
+
+    Source: torch/optim/optimizer.py, `Optimizer.load_state_dict`; torch/optim/adam.py.
+    """
+    model, state, indices = case.checkpoint.get("model"), case.checkpoint.get("optimizer", "state"), _indices(case)
+    if not isinstance(model, dict) or indices is None:
+        return
+    weights = [value for value in model.values() if isinstance(value, TensorRef)]
+    if len(indices) > len(weights):
+        yield Problem(
+            f"the optimizer covers {len(indices)} parameters, the model has {len(weights)} tensors",
+            where="optimizer.param_groups",
+            found=len(indices),
+            expected=f"at most {len(weights)}",
+        )
+        return
+    if len(set(map(str, indices))) < len(indices):
+        yield Problem("a parameter stands in the optimizer's param groups twice", where="optimizer.param_groups")
+    if not isinstance(state, dict):
+        return
+    available = Counter(weight.shape for weight in weights)
+    for index, entry in state.items():
+        shapes = {
+            name: entry[name].shape
+            for name in MOMENTS
+            if isinstance(entry, dict) and isinstance(entry.get(name), TensorRef)
+        }
+        if not shapes:
+            continue
+        shape = next(iter(shapes.values()))
+        available[shape] -= 1
+        if available[shape] < 0 or len(set(shapes.values())) > 1:
+            yield Problem(
+                f"parameter {index} of the optimizer has moments of shape {list(shape)}, which no (further) tensor of "
+                "the model has: the first step after the resume fails",
+                where=f"optimizer.state.{index}",
+                found=list(shape),
+            )
+            return
+    unknown = [index for index in state if index not in indices]
+    if unknown:
+        yield Problem(
+            f"the optimizer has state for {len(unknown)} parameters that none of its groups names",
+            where="optimizer.state",
+            found=[str(index) for index in unknown[:5]],
+        )
+
+
+@rule("O702", "missing-optimizer-state", "warning")
+def missing_optimizer_state(case: Case) -> Iterator[Problem]:
+    """Some or all trained parameters have no moments.
+
+    Adam starts anew for them: its averages are empty and its bias correction begins at step 1, so the first updates are
+    larger and losses diverge from the second step on. Moments cannot be recovered.
+
+    A run under AMP whose steps were all skipped has none yet and is left alone, as is a parameter that has none in any
+    checkpoint of the run (it never got a gradient).
+
+    Example: a checkpoint made of a legacy state_dict by `migrate --upgrade`.
+
+    Cure: take the optimizer from a sibling of the same step, if there is one.
+
+    Source: trainer contract, fact 2 and section 9; torch/optim/adam.py, `_init_group`.
+    """
+    if case.checkpoint.layout != "training" or "optimizer" not in case.checkpoint.keys or not case.state.global_step:
+        return
+    state, indices = case.checkpoint.get("optimizer", "state"), _indices(case)
+    scaler = case.checkpoint.get("scaler")
+    if isinstance(scaler, dict) and scaler and not state:
+        return
+    if case.checkpoint.get("optimizer") is None or not indices or not isinstance(state, dict):
+        yield Problem(
+            "no optimizer state: Adam starts anew, and losses diverge from the second step on", where="optimizer"
+        )
+        return
+    missing = [index for index in indices if not state.get(index)]
+    if not missing or _same_in_siblings(case, missing):
+        return
+    yield Problem(
+        f"{len(missing)} of {len(indices)} trained parameters have no moments: Adam starts anew for them",
+        where="optimizer.state",
+        found=len(indices) - len(missing),
+        expected=len(indices),
+    )
+
+
+def _same_in_siblings(case: Case, missing: list[object]) -> bool:
+    """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
+    others = [m.checkpoint for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
+    states = [other.get("optimizer", "state") for other in others if other.layout == "training"]
+    states = [state for state in states if isinstance(state, dict) and state]
+    return bool(states) and all(not state.get(index) for state in states for index in missing)  # type: ignore[attr-defined]
+
+
+@rule("O703", "different-models", "warning", "run")
+def different_models(run: Run) -> Iterator[Problem]:
+    """Checkpoints of one run have different models.
+
+    Files of two runs share a folder. The trainer loads strictly: a model built for one refuses the other.
+
+    Example: a `checkpoint` with 42 model keys beside step checkpoints with 38.
+
+    Cure: move the files of the other run away.
+
+    Source: trainer contract, section 5 (the model is loaded strictly).
+    """
+    shapes: dict[tuple[object, ...], list[str]] = {}
+    for member in run.members:
+        root = member.checkpoint.root
+        model = root.get("model") if isinstance(root, dict) and member.checkpoint.layout == "training" else None
+        if isinstance(model, dict) and model:
+            form = tuple(sorted((str(k), v.shape) for k, v in model.items() if isinstance(v, TensorRef)))
+            name = member.checkpoint.path.parent.name if member.role == "step" else member.checkpoint.path.name
+            shapes.setdefault(form, []).append(name)
+    if len(shapes) > 1:
+        parts = [", ".join(names[:3]) + (" …" if len(names) > 3 else "") for names in shapes.values()]
+        yield Problem(f"the checkpoints hold different models: {' / '.join(parts)}")
+
+
+RULES = (optimizer_model_mismatch, missing_optimizer_state)
+RUN_RULES = (different_models,)

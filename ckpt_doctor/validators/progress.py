@@ -1,0 +1,240 @@
+"""Family P: where training stands, and whether the file's counters agree about it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from ckpt_doctor.types import Case, NotChecked, Run
+from ckpt_doctor.validators.rule import Problem, rule
+
+
+@rule("P401", "step-name-mismatch", "warning")
+def step_name_mismatch(case: Case) -> Iterator[Problem]:
+    """The folder says one step, the file another.
+
+    A folder was renamed or a file copied into the wrong one. The trainer resumes at the file's step; whoever chose the
+    folder by its number gets another checkpoint, and `save_total_limit` keeps and deletes by the folder's number.
+
+    Example: `checkpoint_step_2000/checkpoint.pt` with `global_step` 1000.
+
+    Cure: rename the folder to the file's step.
+
+    Source: trainer contract, section 2.
+    """
+    named, step = case.member.named_step, case.state.global_step
+    if named is None or step is None or named == step:
+        return
+    if named == case.state.optimizer_step and case.resume.global_step not in (None, step):
+        return  # the counter is wrong, not the folder: P403 says so
+    if case.state.optimizer_step == named and case.resume.global_step == step:
+        return  # several processes: the label was shifted so that the skip count is right
+    yield Problem(
+        f"the folder says step {named:,}, the file says {step:,}: the trainer resumes at {step:,}",
+        where="global_step",
+        found=step,
+        expected=named,
+        fix=f"rename the folder to checkpoint_step_{step}",
+    )
+
+
+@rule("P402", "epoch-step-mismatch", "warning", migration="fix-epoch")
+def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
+    """`epoch` and `global_step` make the trainer start somewhere else than where training stood.
+
+    The first patch starts at `epoch` and skips `global_step % train_steps` batches. A checkpoint saved exactly at an
+    epoch's end still names that epoch, so the whole epoch is trained again. The complete trainer takes the later of
+    `epoch` and `global_step // train_steps`, which cures that case but not an `epoch` that is too high.
+
+    Example: `epoch` 1 and `global_step` 90 with 45 steps per epoch: epoch 1 is repeated from its first batch.
+
+    Cure: `ckpt-doctor migrate --fix-epoch`.
+
+    Source: trainer contract, sections 3 and 5; fact 12.
+    """
+    plan, resume, state = case.plan, case.resume, case.state
+    if plan is None or state.epoch is None or state.global_step is None:
+        return
+    if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
+        if state.global_step > 0:
+            yield NotChecked(
+                "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
+            )
+        return
+    found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
+    if found != expected and plan.start_epoch is not None:
+        yield Problem(
+            f"epoch {state.epoch} and global_step {state.global_step:,} cannot both be right: the trainer starts at "
+            f"{_place(*found)}, training stood at {_place(*expected)}" + _consequence(found, expected),
+            where="epoch",
+            found=state.epoch,
+            expected=resume.epoch,
+        )
+
+
+def _place(epoch: int | None, batches: int | None) -> str:
+    return f"epoch {epoch}" + (f", batch {batches:,}" if batches else "")
+
+
+def _consequence(found: tuple[int | None, int | None], expected: tuple[int | None, int | None]) -> str:
+    if None in (*found, *expected):
+        return ""
+    return "; batches are trained twice" if found < expected else "; batches are left out"
+
+
+@rule("P403", "optimizer-step-mismatch", "warning")
+def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
+    """Adam's step counter disagrees with `global_step`.
+
+    Both count optimizer steps, so one of them is of another moment of training: the file was put together from two, or
+    its counter was edited. Adam's bias correction, the schedule and the batches to skip then belong to different steps.
+    Under AMP Adam does not count skipped steps, so such files are left alone.
+
+    Example: `global_step` 100 with an optimizer that has made 60 steps.
+
+    Cure: `ckpt-doctor migrate --fix-epoch` where the folder's name agrees with Adam's counter; otherwise another
+    checkpoint.
+
+    Source: trainer contract, fact 2; torch/optim/adam.py (`step`).
+    """
+    adam, step = case.state.optimizer_step, case.state.global_step
+    scaler = case.checkpoint.get("scaler")
+    if adam is None or step is None or adam == step or (isinstance(scaler, dict) and scaler):
+        return
+    if case.resume.global_step == step:
+        return  # several processes: the label is shifted on purpose
+    proven = case.resume.global_step is not None
+    yield Problem(
+        f"global_step is {step:,}, but Adam has made {adam:,} steps: optimizer and counter are not of one moment",
+        where="global_step",
+        found=step,
+        expected=adam,
+        migration="fix-epoch" if proven else None,
+        fix=None if proven else "",
+    )
+
+
+@rule("P404", "training-complete", "warning")
+def training_complete(case: Case) -> Iterator[Problem]:
+    """Nothing is left to train.
+
+    The trainer's loop does not run once. If a longer `--train_epochs` is given, OneCycleLR still has the length that
+    was saved: past its end it raises `Tried to step N times`, or under Accelerate stays at its last rate.
+
+    Example: resuming from the `checkpoint` of a run that has finished all its epochs.
+
+    Cure: none needed; to train on, start a new run from these weights.
+
+    Source: trainer contract, sections 5 and 9 (fact 13).
+    """
+    plan = case.plan
+    if plan is None or plan.steps_left is None or plan.steps_left > 0:
+        return
+    epochs = case.run.facts.train_epochs
+    yield Problem(
+        f"all {epochs.value if epochs else '?'} epochs are done: a resume trains nothing",
+        where="epoch",
+        found=plan.start_epoch,
+        expected=f"below {epochs.value}" if epochs else None,
+    )
+
+
+@rule("P405", "epoch-end-not-validated", "warning")
+def epoch_end_not_validated(case: Case) -> Iterator[Problem]:
+    """A step checkpoint saved exactly at an epoch's end, and no sign that the epoch was validated.
+
+    The step checkpoint is written before the epoch's validation (A before C). The resumed trainer begins the next
+    epoch, so that validation, its EarlyStopping call and a possible new `checkpoint` never happen.
+
+    Example: `checkpoint_step_90` with 45 steps per epoch, and a log that ends before `Epoch: 2 | ... Vali Loss`.
+
+    Cure: validate these weights by hand, or resume from a checkpoint within the epoch. When the log has the epoch's
+    line, `ckpt-doctor migrate --add-best-score` puts the EarlyStopping state of after it into the file.
+
+    Source: trainer contract, section 3 and fact 12.
+    """
+    resume = case.resume
+    if case.member.role != "step" or resume.skip_batches != 0 or not resume.finished_epochs:
+        return
+    if resume.early_stopping is None:
+        yield Problem(
+            f"saved exactly at the end of epoch {resume.finished_epochs - 1}, before its validation, which the resumed "
+            "run never makes up for: if this is the best model so far, `checkpoint` does not get it",
+            where="global_step",
+            found=case.state.global_step,
+        )
+
+
+@rule("P406", "best-checkpoint-missing", "info", "run")
+def best_checkpoint_missing(run: Run) -> Iterator[Problem]:
+    """The run has validated at least one epoch, and EarlyStopping's `checkpoint` is not there.
+
+    The first validation always saves one. At the end of training the trainer loads it; without it, that fails.
+
+    Example: a run folder of which only the step folders were copied.
+
+    Cure: copy the file from where the run was trained.
+
+    Source: trainer contract, sections 2 and 6.
+    """
+    steps = [member for member in run.members if member.role == "step"]
+    if not steps or any(member.role == "best" for member in run.members):
+        return
+    latest = max(member.state.epoch or 0 for member in steps)
+    if latest > 0:
+        yield Problem(
+            f"no `checkpoint` (EarlyStopping's best model) in a run that is in epoch {latest}: it was moved or deleted"
+        )
+
+
+@rule("P407", "steps-out-of-order", "warning", "run")
+def steps_out_of_order(run: Run) -> Iterator[Problem]:
+    """Step folders go backwards in training: a higher number holds an earlier epoch.
+
+    Folders of two runs were mixed, or one was overwritten by a run that started again. The newest number is then not
+    the newest training.
+
+    Example: `checkpoint_step_200` of epoch 1 beside `checkpoint_step_100` of epoch 2.
+
+    Cure: move the folders of the other run away.
+
+    Source: trainer contract, section 3 (epoch and global_step only grow).
+    """
+    steps = [m for m in run.members if m.role == "step" and None not in (m.named_step, m.state.epoch)]
+    steps.sort(key=lambda m: m.named_step or 0)
+    for earlier, later in itertools.pairwise(steps):
+        if (earlier.state.epoch or 0) > (later.state.epoch or 0):
+            yield Problem(
+                f"checkpoint_step_{later.named_step} is in epoch {later.state.epoch}, "
+                f"checkpoint_step_{earlier.named_step} already in epoch {earlier.state.epoch}: "
+                "they are not of one run, so the highest number is not the newest training",
+                where=f"checkpoint_step_{later.named_step}",
+                found=later.state.epoch,
+                expected=earlier.state.epoch,
+            )
+
+
+@rule("P408", "facts-disagree", "warning", "run")
+def facts_disagree(run: Run) -> Iterator[Problem]:
+    """A fact given on the command line contradicts the run's own files.
+
+    Everything that is computed from it would be wrong; the given value is used all the same.
+
+    Example: `--lradj TST` for a run whose scheduler is CosineAnnealingLR.
+
+    Cure: correct the option, or leave it out: what can be inferred is.
+
+    Source: the files named in the message.
+    """
+    for contradiction in run.facts.contradictions:
+        yield Problem(contradiction)
+
+
+RULES = (
+    step_name_mismatch,
+    epoch_step_mismatch,
+    optimizer_step_mismatch,
+    training_complete,
+    epoch_end_not_validated,
+)
+RUN_RULES = (best_checkpoint_missing, steps_out_of_order, facts_disagree)

@@ -1,0 +1,275 @@
+"""Family R: the rate schedule against the resume point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.validators.rule import Problem, rule
+
+
+def _close(a: float | None, b: float | None) -> bool:
+    """Equal but for rounding in the last digits."""
+    return a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-300)
+
+
+def _mode(case: Case) -> str:
+    return case.run.facts.lradj.value if case.run.facts.lradj else ""
+
+
+def _numbers(value: object) -> list[float]:
+    values = value if isinstance(value, (list, tuple)) else []
+    return [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+
+
+def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
+    last, expected = case.state.last_epoch, case.resume.last_epoch
+    if last is not None and expected is not None and last != expected:
+        yield last, expected
+
+
+@rule("R501", "scheduler-behind", "warning", migration="sync-scheduler")
+def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
+    """The schedule lags what `global_step` or `epoch` call for.
+
+    In TST the trainer saves a step checkpoint before it steps the scheduler, so every rate after the resume comes one
+    step late, and one more with every further resume. In COS the best checkpoint is saved before the epoch's step:
+    the resumed epochs run one epoch late. In the default modes the scheduler is never stepped and 0 is right.
+
+    Example: `last_epoch` 99 in a TST checkpoint with `global_step` 100.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler` (scheduler, rate and momentum together).
+
+    Source: trainer contract, sections 3 (A, B, D) and 4; facts 9 and 10.
+    """
+    if case.state.last_epoch is not None and case.resume.last_epoch is None:
+        option = case.resume.unsettled.get("last_epoch")
+        if option and case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR"):
+            yield NotChecked("the schedule against the progress", _why(case, option), option)
+    for last, expected in _behind_or_ahead(case):
+        if last < expected:
+            yield Problem(
+                f"the schedule stands at {last:,} where the run stands at {expected:,}: "
+                + _rates(case, f"rates come {_count(case, expected - last)} late"),
+                where="scheduler.last_epoch",
+                found=last,
+                expected=expected,
+            )
+
+
+@rule("R502", "scheduler-ahead", "warning", migration="sync-scheduler")
+def scheduler_ahead(case: Case) -> Iterator[Problem]:
+    """The schedule is ahead of what `global_step` or `epoch` call for.
+
+    Rates come too early after the resume; OneCycleLR reaches its end before training does and raises there.
+
+    Example: `last_epoch` 120 in a TST checkpoint with `global_step` 100; a scheduler that was stepped by hand.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`.
+
+    Source: trainer contract, section 4; torch/optim/lr_scheduler.py, `OneCycleLR.get_lr`.
+    """
+    for last, expected in _behind_or_ahead(case):
+        if last > expected:
+            yield Problem(
+                f"the schedule stands at {last:,} where the run stands at {expected:,}: "
+                + _rates(case, f"rates come {_count(case, last - expected)} early"),
+                where="scheduler.last_epoch",
+                found=last,
+                expected=expected,
+            )
+
+
+def _count(case: Case, n: int) -> str:
+    unit = "epoch" if _mode(case) == "COS" else "step"
+    return f"{n:,} {unit}{'' if n == 1 else 's'}"
+
+
+def _rates(case: Case, lateness: str) -> str:
+    found, expected = case.state.lr, case.resume.lr
+    if found is None or not expected or _close(found, expected[0]):
+        return lateness
+    return f"{lateness} (next {found:.6g}, uninterrupted {expected[0]:.6g})"
+
+
+def _why(case: Case, option: str) -> str:
+    if option != "--lradj":
+        return "the number of steps per epoch is not known, so neither is whether this is an epoch's end"
+    modes = case.run.facts.lradj_candidates
+    return f"lradj may be {' or '.join(modes)}" if modes else "lradj is not known"
+
+
+@rule("R503", "step-count-mismatch", "warning", migration="sync-scheduler")
+def step_count_mismatch(case: Case) -> Iterator[Problem]:
+    """The scheduler's `_step_count` is not `last_epoch + 1`.
+
+    The scheduler's own constructor makes the first step, so the two always differ by one. A file in which they don't
+    was edited or put together by hand.
+
+    Example: `last_epoch` 100 with `_step_count` 90.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`.
+
+    Source: torch/optim/lr_scheduler.py, `LRScheduler._initial_step` and `step`.
+    """
+    last, count = case.state.last_epoch, case.state.step_count
+    if last is not None and count is not None and count != last + 1:
+        yield Problem(
+            f"_step_count is {count:,} with last_epoch {last:,}: they are not of one moment",
+            where="scheduler._step_count",
+            found=count,
+            expected=last + 1,
+        )
+
+
+@rule("R504", "rate-mismatch", "warning", migration="sync-scheduler")
+def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
+    """The optimizer's rate or betas are not the schedule's.
+
+    The first batch after the resume uses what stands in the optimizer's param groups; the scheduler computes later
+    rates from its own state. In the default modes a best checkpoint is saved before the epoch's new rate is set, so
+    the first resumed epoch keeps the old one.
+
+    Example: a type1 best checkpoint of epoch 3 with rate 2e-4, where the next epoch runs at 1e-4.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`.
+
+    Source: trainer contract, sections 3 (C, E) and 4; fact 11.
+    """
+    schedule = case.schedule
+    if schedule is None:
+        option = case.resume.unsettled.get("lr")
+        if option == "--lradj" and case.state.lr is not None and case.run.facts.lradj_candidates:
+            yield NotChecked("the optimizer's rate", _why(case, option), option)
+        return
+    groups = case.checkpoint.get("optimizer", "param_groups")
+    if not isinstance(groups, (list, tuple)) or len(groups) != len(schedule.lr):
+        return
+    found = [_first(group, "lr") for group in groups]
+    if any(f is not None and not _close(f, e) for f, e in zip(found, schedule.lr, strict=True)):
+        yield Problem(
+            f"the optimizer's rate is {_shown(found)} where {_owner(case)} has {_shown(schedule.lr)}",
+            where="optimizer.param_groups[0].lr",
+            found=found[0],
+            expected=schedule.lr[0],
+        )
+    elif schedule.beta1 and any(
+        not _close(_first(group, "betas"), beta)
+        for group, beta in zip(groups, schedule.beta1, strict=True)
+        if _first(group, "betas") is not None
+    ):
+        betas = [_first(group, "betas") for group in groups]
+        yield Problem(
+            f"Adam's beta1 is {_shown(betas)} where {_owner(case)} has {_shown(schedule.beta1)}",
+            where="optimizer.param_groups[0].betas",
+            found=betas[0],
+            expected=schedule.beta1[0],
+        )
+    elif _differ(stored := _numbers(case.checkpoint.get("scheduler", "_last_lr")), schedule.last_lr):
+        yield Problem(
+            f"the scheduler's _last_lr is {_shown(stored)} where its position has {_shown(schedule.last_lr)}",
+            where="scheduler._last_lr",
+            found=stored[0],
+            expected=schedule.last_lr[0],
+        )
+
+
+def _differ(stored: Sequence[float], expected: Sequence[float]) -> bool:
+    """Whether as many values are stored as expected, and not the same."""
+    return len(stored) == len(expected) and not all(map(_close, stored, expected))
+
+
+def _owner(case: Case) -> str:
+    if case.state.scheduler == "OneCycleLR" and case.resume.last_epoch == 0:
+        return "the uninterrupted run"
+    return f"the schedule at {case.state.last_epoch:,}"
+
+
+def _first(group: object, key: str) -> float | None:
+    value = group.get(key) if isinstance(group, dict) else None
+    if isinstance(value, (list, tuple)):
+        value = value[0] if value else None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _shown(values: Sequence[float | None]) -> str:
+    shown = list(dict.fromkeys("absent" if v is None else f"{v:.6g}" for v in values))
+    return ", ".join(shown[:4])
+
+
+@rule("R505", "total-steps-mismatch", "warning")
+def total_steps_mismatch(case: Case) -> Iterator[Problem]:
+    """The schedule's length is not epochs x steps_per_epoch.
+
+    `total_steps` comes back from the file, whatever `--train_epochs` and `--batch_size` now say: the schedule ends
+    before training does, and OneCycleLR raises there (or, under Accelerate, stays at its last rate), or it is cut off
+    early. In the default modes the schedule is idle and its length changes nothing.
+
+    Example: `total_steps` 225 in a run that is resumed with 10 epochs of 45 steps.
+
+    Cure: none in the file; resume with the batch size and the number of epochs that the run was started with.
+
+    Source: trainer contract, sections 4 and 9 (what no file edit cures).
+    """
+    total, facts = case.state.total_steps, case.run.facts
+    if total is None or facts.steps_per_epoch is None or case.state.scheduler != "OneCycleLR":
+        return
+    steps = facts.steps_per_epoch.value
+    expected = steps * facts.train_epochs.value if facts.train_epochs else None
+    if total == expected or (expected is None and total % steps == 0):
+        return
+    idle = case.resume.last_epoch == 0 and case.state.last_epoch == 0
+    needed = (
+        f"{facts.train_epochs.value} epochs of {steps:,} steps" if facts.train_epochs else f"epochs of {steps:,} steps"
+    )
+    yield Problem(
+        f"the schedule is {total:,} steps long, which is not {needed}"
+        + (": without effect while the scheduler is idle" if idle else ": it ends before or after the training does"),
+        where="scheduler.total_steps",
+        found=total,
+        expected=expected,
+        severity="info" if idle else None,
+    )
+
+
+@rule("R506", "rate-jump", "warning")
+def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
+    """The rate after the resume will not be the uninterrupted run's.
+
+    In the default modes every epoch's rate is computed from `args.learning_rate`, which the trainer overwrites with
+    the optimizer's rate at the end of epoch 0 only; building OneCycleLR had set that to `max_lr / 25`. A run resumed
+    in a later epoch computes from the command line's value instead: 25 times too high. No edit of the file cures
+    that. Nothing is said when the given `--learning-rate` already is the right one.
+
+    Example: a type1 run started with `--learning_rate 0.01`, resumed in epoch 2: 0.005 instead of 0.0002.
+
+    Cure: add `--learning_rate <initial rate>` to the resume command; the finding gives the value to the last digit.
+
+    Source: trainer contract, section 4 (adjust_learning_rate) and fact 11.
+    """
+    if option := case.resume.unsettled.get("flags"):
+        yield NotChecked("the base of the next epochs' rates", _why(case, option), option)
+    plan = case.plan
+    if plan is None or not plan.flags or case.resume.base_lr is None:
+        return
+    given = case.run.facts.learning_rate
+    factor = f"{given.value / case.resume.base_lr:.4g} times" if given and case.resume.base_lr else "a multiple of"
+    yield Problem(
+        f"resumed at epoch {plan.start_epoch}, the trainer computes the next epochs' rates from --learning_rate: "
+        f"{factor} the uninterrupted run's",
+        where="--learning_rate",
+        found=given.value if given else None,
+        expected=case.resume.base_lr,
+        fix=f"add {' '.join(plan.flags)} to the resume command",
+    )
+
+
+RULES = (
+    scheduler_behind,
+    scheduler_ahead,
+    step_count_mismatch,
+    rate_mismatch,
+    total_steps_mismatch,
+    rate_jump,
+)

@@ -1,0 +1,78 @@
+"""What a rule is: a function from a case to problems, with the identity that it stamps on them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from ckpt_doctor.types import Case, Finding, NotChecked, Run, Severity
+
+Scope = Literal["file", "trainer", "run"]
+"""`file`: holds for every file; `trainer`: only for a recognised trainer's files; `run`: for a whole run folder."""
+S = TypeVar("S", Case, Run)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A defect, before its rule has put its name on it."""
+
+    message: str
+    where: str = ""
+    found: object = None
+    expected: object = None
+    fix: str | None = None
+    """Overrides the rule's cure; the empty string: nothing here cures this one."""
+    severity: Severity | None = None
+    """Overrides the rule's severity."""
+    migration: str | None = None
+    """Overrides the rule's migration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. Its manual is its function's docstring: what it says, why it matters, example, cure, source."""
+
+    code: str
+    name: str
+    severity: Severity
+    scope: Scope
+    migration: str | None
+    """The migration that cures what the rule finds."""
+    check: Callable[..., Iterable[Problem | NotChecked]]
+
+    @property
+    def manual(self) -> str:
+        """The text that `ckpt-doctor rule CODE` prints."""
+        return inspect.cleandoc(self.check.__doc__ or "")
+
+    def __call__(self, subject: Case | Run) -> Iterator[Finding | NotChecked]:
+        """Judge a case (a run, for a run's rule): findings, and what could not be decided."""
+        for problem in self.check(subject):
+            if isinstance(problem, NotChecked):
+                yield problem
+                continue
+            migration = problem.migration or (self.migration if problem.fix is None else None)
+            yield Finding(
+                code=self.code,
+                name=self.name,
+                severity=problem.severity or self.severity,
+                message=problem.message,
+                where=problem.where,
+                found=problem.found,
+                expected=problem.expected,
+                fix=problem.fix or (f"ckpt-doctor migrate --{migration}" if migration else None),
+                migration=migration,
+            )
+
+
+def rule(
+    code: str, name: str, severity: Severity, scope: Scope = "trainer", migration: str | None = None
+) -> Callable[[Callable[[S], Iterable[Problem | NotChecked]]], Rule]:
+    """Make a `Rule` of the decorated function."""
+
+    def stamp(check: Callable[[S], Iterable[Problem | NotChecked]]) -> Rule:
+        return Rule(code, name, severity, scope, migration, check)
+
+    return stamp

@@ -1,0 +1,73 @@
+"""Family S: what loading the file would run. The readers record every name that its pickles mention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.types import Case
+from ckpt_doctor.validators.files import damage_of
+from ckpt_doctor.validators.rule import Problem, rule
+
+
+@rule("S201", "dangerous-global", "error", "file")
+def dangerous_global(case: Case) -> Iterator[Problem]:
+    """The pickle would run code on loading.
+
+    A pickle is a program: it can name any function of any installed module and call it. `os.system`, `builtins.eval`
+    and their like have no place in a checkpoint.
+
+    Example: a downloaded `checkpoint` whose pickle calls `posix.system`.
+
+    Cure: don't load it, not even to look; ckpt-doctor has not run any of it. Get the file again from a source you
+    trust.
+
+    Source: the pickle module's documentation ("Never unpickle data from an untrusted source"); pickletools.
+    """
+    yield from damage_of(case, "dangerous-global")
+
+
+@rule("S202", "unknown-global", "info", "file")
+def unknown_global(case: Case) -> Iterator[Problem]:
+    """Loading needs a package beside torch.
+
+    The file names classes or functions of another package. Where it is not installed, `torch.load` fails with
+    ModuleNotFoundError; where it is, its code runs. In a checkpoint of this trainer such a name has no business, and
+    resuming fails where the package is missing.
+
+    Example: DeepSpeed's `LossScaler`, pickled into the optimizer's state.
+
+    Cure: load it once where the package is installed, and save plain tensors and numbers.
+
+    Source: torch/_weights_only_unpickler.py (the names that torch itself allows).
+    """
+    for problem in damage_of(case, "unknown-global"):
+        ours = bool(case.run.trainer) and case.checkpoint.layout == "training"
+        yield Problem(problem.message, problem.where, problem.found, problem.expected, "", "warning" if ours else None)
+
+
+@rule("S203", "not-weights-only", "info", "file", migration="plain-scalars")
+def not_weights_only(case: Case) -> Iterator[Problem]:
+    """`torch.load(weights_only=True)` will refuse the file.
+
+    That is the default since torch 2.6. The complete trainer writes numpy numbers (`best_score`) and numpy's random
+    state, which the restricted unpickler does not allow; it loads its files with `weights_only=False`.
+
+    Example: `Unsupported global: GLOBAL numpy._core.multiarray.scalar was not an allowed global by default`.
+
+    Cure: `ckpt-doctor migrate --plain-scalars` where numpy's numbers are all that is in the way; else
+    `torch.serialization.add_safe_globals`, or `weights_only=False` for a file that you trust.
+
+    Source: torch/_weights_only_unpickler.py, `_get_allowed_globals`.
+    """
+    curable = all(
+        name.module.startswith(("numpy", "_codecs")) for name in case.checkpoint.globals if _refused(name.module)
+    )
+    for problem in damage_of(case, "not-weights-only"):
+        yield Problem(problem.message, problem.where, problem.found, problem.expected, None if curable else "")
+
+
+def _refused(module: str) -> bool:
+    return not module.startswith(("torch", "collections", "__builtin__", "builtins"))
+
+
+RULES = (dangerous_global, unknown_global, not_weights_only)
