@@ -70,6 +70,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.shown = sys.stderr.isatty()
+        self.visible = False
         self.begun = self.drawn = time.monotonic()
         self.path: Path | None = None
         self.done = self.of = self.all = 0
@@ -78,7 +79,7 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.shown and self.all:
+        if self.visible:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
@@ -92,7 +93,7 @@ class Progress:
         self.all += n
         now = time.monotonic()
         if self.shown and now - self.drawn >= 0.1:
-            self.drawn = now
+            self.drawn, self.visible = now, True
             sys.stderr.write(f"\r{self.line(now, width() - 1)}\x1b[K")
             sys.stderr.flush()
 
