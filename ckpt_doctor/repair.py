@@ -197,7 +197,9 @@ def _plan(case: Case, request: _Request) -> _Planned:
         plan = migration.plan(case)
         refusals_ += plan.refusals
         if plan.edits:
-            edits_ += [_below_model(edit) if upgraded else edit for edit in plan.edits]
+            settled = {edit.path for edit in edits_ if edit.op == "set"}  # by a migration that knew the true value
+            more = [_below_model(edit) if upgraded else edit for edit in plan.edits]
+            edits_ += [edit for edit in more if edit.op != "set" or edit.path not in settled]
             applied.append(migration)
             notes += plan.notes
             upgraded = upgraded or migration.name == "upgrade"
@@ -298,7 +300,9 @@ def _verified(path: Path, root: object, planned: _Planned) -> tuple[Finding, ...
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
     _ensure_same_tensors(case.checkpoint, written)
     member = time_llm.member_of(written, read_scalars)
-    settled = replace(written, path=case.checkpoint.path)
+    # Judged as what it will be: the temporary name is no defect of the file.
+    damage = tuple(damage for damage in written.damage if damage.kind != "unfinished-write")
+    settled = replace(written, path=case.checkpoint.path, damage=damage)
     member = replace(member, checkpoint=settled, role=case.member.role, named_step=case.member.named_step)
     others = tuple(m for m in case.run.members if m.checkpoint.path != case.checkpoint.path)
     run: Run = replace(case.run, members=(*others, member) if audit.is_ours(case.member, case.run) else others)

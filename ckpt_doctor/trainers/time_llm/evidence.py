@@ -82,6 +82,7 @@ def finished_epochs_of(member: Member, run: Run) -> int | None:
 
 def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[EarlyStoppingState]]:
     """States that other checkpoints of the run prove; only those whose own values the trainer wrote."""
+    validated = _was_validated(member, run, finished)
     for other in run.members:
         if other.checkpoint.path == member.checkpoint.path or not _speaks(other):
             continue
@@ -97,11 +98,19 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
                 yield Evidence(
                     improved_to(score), f"sibling {label(other)}: its best_score stands since epoch {finished}"
                 )
-        elif other.role == "best" and known <= finished and member.role != "best":
-            # The best file is overwritten at every improvement, so since its epoch there was none. That it is the
-            # newest state of the file on disk is what makes this exact: every later epoch only counted up.
+        elif other.role == "best" and member.role != "best" and (known == finished or (known < finished and validated)):
+            # The best file is overwritten at every improvement, so the validations since its epoch only counted up.
             state = EarlyStoppingState(score, -score, finished - known)
             yield Evidence(state, f"sibling {label(other)}, the best model, of epoch {known}")
+
+
+def _was_validated(member: Member, run: Run, finished: int) -> bool:
+    """Whether the run went on after this many epochs, so that all their validations were made.
+
+    A step file exactly at an epoch's end was saved before the epoch's validation, which a kill may have cut off.
+    """
+    known, step = finished_epochs_of(member, run), member.state.global_step or 0
+    return known == finished or any((other.state.global_step or 0) > step for other in run.members)
 
 
 def _speaks(other: Member) -> bool:
