@@ -38,7 +38,11 @@ def tensors(draw):
     if dtype == torch.bool:
         tensor = torch.tensor([b % 2 == 1 for b in raw[:count]], dtype=dtype).reshape(shape)
     else:
-        flat = torch.frombuffer(bytearray(raw), dtype=torch.uint8)[: count * size] if count else torch.empty(0, dtype=torch.uint8)
+        flat = (
+            torch.frombuffer(bytearray(raw), dtype=torch.uint8)[: count * size]
+            if count
+            else torch.empty(0, dtype=torch.uint8)
+        )
         tensor = flat.clone().view(dtype).reshape(shape)
     change = draw(st.sampled_from(["none", "transpose", "slice", "parameter"]))
     if change == "transpose" and tensor.dim() >= 2:

@@ -63,7 +63,7 @@ def weights_only_accepts(file) -> bool:
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values)
 def test_written_again_loads_equal(value):
-    """A checkpoint whose pickle was read inertly and written again loads bit for bit as before, under the same rules."""
+    """A checkpoint whose pickle was read inertly and written again loads bit for bit as before, as safely."""
     original = saved(value)
     tree = read(pickle_of(original)).root
     program = dump(tree)
@@ -78,7 +78,7 @@ def test_written_again_loads_equal(value):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_every_protocol_says_the_same(protocol):
     """The tree written in any protocol reads back as the same tree."""
-    value = {"a": [1, -1, 2**40, 1.5], "b": {b"x", b"yy"}, "c": torch.zeros(2), "d": np.float64(2), "e": b"\xff" * 300}
+    value = {"a": [1, -1, 2**40, 1.5], "b": {b"x"}, "c": torch.zeros(2), "d": np.float64(2), "e": b"\xff" * 300}
     tree = read(pickle_of(saved(value))).root
     assert same(tree, read(dump(tree, protocol)).root) is None
 

@@ -18,12 +18,12 @@ def equal(a, b):
             return False
         return bits(a) == bits(b)
     if isinstance(a, dict):
-        return len(a) == len(b) and all(equal(x, y) and equal(a[x], b[y]) for x, y in zip(a, b))
+        return len(a) == len(b) and all(equal(x, y) and equal(a[x], b[y]) for x, y in zip(a, b, strict=True))
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(equal, a, b))
     if isinstance(a, np.ndarray):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-    if isinstance(a, float) or isinstance(a, np.generic):
+    if isinstance(a, (float, np.generic)):
         return np.asarray(a).tobytes() == np.asarray(b).tobytes()
     return a == b
 
@@ -47,12 +47,16 @@ def says(inert, loaded):
             and inert.storage.location == str(loaded.device)
         )
     if isinstance(loaded, np.generic):
-        return isinstance(inert, NumpyScalar) and inert.dtype == loaded.dtype.name and equal(type(loaded)(inert.value), loaded)
+        return (
+            isinstance(inert, NumpyScalar)
+            and inert.dtype == loaded.dtype.name
+            and equal(type(loaded)(inert.value), loaded)
+        )
     if type(loaded) is dict or isinstance(inert, InertDict):
         if isinstance(inert, InertDict) and str(inert.source.callee) != f"collections.{type(loaded).__name__}":
             return False
         return len(inert) == len(loaded) and all(
-            says(x, y) and says(inert[x], loaded[y]) for x, y in zip(inert, loaded)
+            says(x, y) and says(inert[x], loaded[y]) for x, y in zip(inert, loaded, strict=True)
         )
     if type(loaded) in (list, tuple):
         return type(inert) is type(loaded) and len(inert) == len(loaded) and all(map(says, inert, loaded))
