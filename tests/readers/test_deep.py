@@ -1,0 +1,172 @@
+"""The deep check finds every flipped bit and every NaN, and says what it could not look at."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.deep import deep_check
+from tests.readers.test_open import rezip, save, training
+
+FLOATS = [
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.complex64,
+    torch.complex128,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.float8_e4m3fnuz,
+    torch.float8_e5m2fnuz,
+]
+
+
+def deep(path):
+    """The deep result of a file."""
+    return deep_check(open_checkpoint(path)).deep
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    """Wherever in a record a bit flips, that record is named, with its tensors."""
+    path = save(tmp_path / "a", training())
+    assert ((), {}) == (deep(path).damage, deep(path).non_finite)
+    raw = path.read_bytes()
+    names = {tensor.storage.key: tensor.name for tensor in open_checkpoint(path).tensors}
+    regions = [(t.storage.offset, t.storage.nbytes, t.storage.key) for t in open_checkpoint(path).tensors]
+    rng = random.Random(1)
+    for offset, nbytes, key in regions:
+        changed = bytearray(raw)
+        changed[offset + rng.randrange(nbytes)] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        (damage,) = deep(path).damage
+        assert ("corrupt-record", f"a/data/{key}") == (damage.kind, damage.where)
+        assert names[key] in damage.message
+
+
+def test_what_the_file_is_still_good_for(tmp_path):
+    """A corrupt optimizer record leaves the weights intact, and the finding says so; one of the model does not."""
+    path = save(tmp_path / "a", training())
+    raw = path.read_bytes()
+    for name, intact in (("optimizer.state.0.exp_avg", True), ("model.0.weight", False)):
+        tensor = next(t for t in open_checkpoint(save(path, training())).tensors if t.name == name)
+        changed = bytearray(path.read_bytes())
+        changed[tensor.storage.offset] ^= 1
+        path.write_bytes(changed)
+        (damage,) = deep(path).damage
+        assert intact == ("weights are intact" in damage.message)
+    assert raw != path.read_bytes()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(raw=st.binary(min_size=32, max_size=400), data=st.data())
+def test_non_finite_counts_are_torchs(tmp_path_factory, dtype, raw, data):
+    """For every float type, any bytes, views and transpositions: the counts of `torch.isfinite`."""
+    size = torch.empty((), dtype=dtype).element_size()
+    flat = torch.frombuffer(bytearray(raw), dtype=torch.uint8)[: len(raw) // size * size].clone().view(dtype)
+    rows = data.draw(st.integers(1, max(1, flat.numel() // 2)))
+    columns = flat.numel() // rows
+    matrix = flat[: rows * columns].reshape(rows, columns)
+    value = {
+        "whole": flat,
+        "matrix": matrix,
+        "turned": matrix.t(),
+        "part": matrix[:, : max(1, columns // 2)],
+        "skipped": flat[::2],
+    }
+    path = save(tmp_path_factory.mktemp("nan") / "f", value)
+    expected = {}
+    for name, tensor in value.items():
+        wide = torch.complex128 if dtype.is_complex else torch.float64
+        count = int((~torch.isfinite(tensor.to(wide))).sum())
+        if count:
+            expected[name] = count
+    assert expected == deep(path).non_finite
+
+
+def test_large_finite_numbers_are_no_nan(tmp_path):
+    """A sum that overflows is not taken for an infinity."""
+    big = torch.full((1000,), 3e38)
+    assert (
+        {}
+        == deep(
+            save(tmp_path / "a", {"w": big, "d": big.double() * 1e269, "h": torch.full((99,), 65504.0).half()})
+        ).non_finite
+    )
+
+
+def test_chunks_of_any_size(tmp_path, monkeypatch):
+    """Records larger than a chunk, chunks that end within a number, deflated records."""
+    tensor = torch.zeros(5000)
+    tensor[[0, 1023, 1024, 4999]] = float("nan")
+    path = save(tmp_path / "a", {"pad": torch.zeros(1, dtype=torch.uint8), "w": tensor})
+    packed = rezip(path, tmp_path / "b", compression=8)
+    for chunk in (1 << 18, 4096, 1000, 7):
+        monkeypatch.setattr("ckpt_doctor.readers.deep._CHUNK", chunk)
+        assert {"w": 4} == deep(path).non_finite
+        assert {"w": 4} == deep(packed).non_finite
+        assert () == deep(packed).damage
+
+
+def test_big_endian_numbers(tmp_path):
+    """Numbers are judged in the file's byte order."""
+
+    def swapped(name, data):
+        if name == "byteorder":
+            return b"big"
+        return np.frombuffer(data, "<f4").astype(">f4").tobytes() if name.startswith("data/") else data
+
+    values = torch.tensor([1.0, float("inf"), 2.0, float("-inf"), 7e-39])
+    assert {"w": 2} == deep(rezip(save(tmp_path / "a", {"w": values}), tmp_path / "b", swapped)).non_finite
+
+
+def test_absent_checksums_are_said(tmp_path):
+    """A file written without checksums, and a legacy stream, are not called intact but not checked."""
+    previous = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = save(tmp_path / "a", {"w": torch.randn(100)})
+    finally:
+        torch.serialization.set_crc32_options(previous)
+    result = deep(path)
+    assert () == result.damage
+    assert ["stored checksums"] == [item.what for item in result.not_checked]
+    legacy = save(tmp_path / "b", {"w": torch.tensor([1.0, float("nan")])}, False)
+    assert ["stored checksums"] == [item.what for item in deep(legacy).not_checked]
+    assert {"w": 1} == deep(legacy).non_finite
+
+
+def test_truncated_archives_are_checked_as_far_as_they_go(tmp_path):
+    """Without its end an archive still has the checksums that stand behind each record."""
+    path = save(tmp_path / "a", {"w": torch.ones(50), "x": torch.ones(60)})
+    first = open_checkpoint(path).tensors[0]
+    raw = bytearray(path.read_bytes()[:-40])
+    raw[first.storage.offset] ^= 1
+    path.write_bytes(raw)
+    assert ["corrupt-record"] == [damage.kind for damage in deep(path).damage]
+
+
+def test_a_file_that_changed_meanwhile_is_not_judged(tmp_path):
+    """Between the two readings another file took the name."""
+    path = save(tmp_path / "a", {"w": torch.ones(5)})
+    checkpoint = open_checkpoint(path)
+    os.replace(save(tmp_path / "b", {"v": torch.ones(9)}), path)
+    result = deep_check(checkpoint).deep
+    assert 0 == result.bytes_read
+    assert result.not_checked
+
+
+def test_progress_adds_up(tmp_path):
+    """The reported pieces are the bytes read."""
+    seen = []
+    checkpoint = open_checkpoint(save(tmp_path / "a", {"w": torch.ones(200_000)}))
+    result = deep_check(checkpoint, seen.append).deep
+    assert sum(seen) == result.bytes_read > 800_000

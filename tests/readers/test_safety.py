@@ -1,0 +1,76 @@
+"""Names are judged as torch's restricted unpickler and common sense judge them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.safety import WEIGHTS_ONLY, judge
+from ckpt_doctor.types import Global
+from tests.readers.strategies import values
+from tests.readers.test_open import save
+
+
+def test_the_allow_list_is_torchs():
+    """Exactly the names that this torch accepts."""
+    assert set(torch._weights_only_unpickler._get_allowed_globals()) == set(WEIGHTS_ONLY)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values)
+def test_not_weights_only_is_what_torch_refuses(tmp_path_factory, value):
+    """The finding is there exactly when `torch.load(weights_only=True)` refuses the file's names or opcodes."""
+    path = save(tmp_path_factory.mktemp("wo") / "f", value)
+    try:
+        torch.load(path, weights_only=True)
+        refused = False
+    except Exception as error:
+        refused = "Weights only load failed" in str(error)
+    assert refused == open_checkpoint(path).is_damaged("not-weights-only")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "expected"),
+    [
+        ("torch._utils", "_rebuild_tensor_v2", "allowed"),
+        ("torch.nn.modules.linear", "Linear", "known"),
+        ("torch.nn.functional", "relu", "known"),
+        ("numpy._core.multiarray", "scalar", "known"),
+        ("numpy", "float64", "known"),
+        ("argparse", "Namespace", "known"),
+        ("pathlib", "PosixPath", "known"),
+        ("deepspeed.runtime.fp16.loss_scaler", "LossScaler", "unknown"),
+        ("__main__", "Net", "unknown"),
+        ("transformers.trainer_pt_utils", "TrainerState", "unknown"),
+        ("os", "system", "dangerous"),
+        ("posix", "popen", "dangerous"),
+        ("builtins", "eval", "dangerous"),
+        ("builtins", "getattr", "dangerous"),
+        ("random", "_os.system", "dangerous"),
+        ("os\r", "system\r", "dangerous"),
+        ("torch", "load", "dangerous"),
+        ("torch.serialization", "load", "dangerous"),
+        ("torch.hub", "load", "dangerous"),
+        ("torch.fx.graph_module", "reduce_graph_module", "dangerous"),
+        ("torch.utils.collect_env", "run", "dangerous"),
+        ("numpy.testing._private.utils", "runstring", "dangerous"),
+        ("functools", "partial", "dangerous"),
+        ("operator", "attrgetter", "dangerous"),
+        ("pip", "main", "dangerous"),
+        ("", "", "dangerous"),
+    ],
+)
+def test_judgements(module, name, expected):
+    """One name each of what is met in the wild."""
+    assert expected == judge(Global(module, name))
+
+
+def test_unknown_packages_are_named(tmp_path):
+    """One finding per package, with its classes."""
+    path = tmp_path / "f.pkl"
+    path.write_bytes(b"(cdeepspeed.a\nA\ncdeepspeed.b\nB\nc__main__\nNet\nt.")
+    found = [damage for damage in open_checkpoint(path).damage if damage.kind == "unknown-global"]
+    assert ["deepspeed.a.A, deepspeed.b.B", "__main__.Net"] == [damage.found for damage in found]
+    assert "'deepspeed'" in found[0].message

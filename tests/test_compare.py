@@ -1,0 +1,55 @@
+"""`diff` data: what differs, by path, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+from ckpt_doctor.compare import compare
+from ckpt_doctor.readers import open_checkpoint
+from tests.readers.test_open import save, training
+
+
+def compared(tmp_path, left, right, deep=True):
+    """The comparison of two values as files."""
+    return compare(open_checkpoint(save(tmp_path / "a", left)), open_checkpoint(save(tmp_path / "b", right)), deep=deep)
+
+
+def test_a_copy_is_the_same(tmp_path):
+    """Same values in another file, in another container."""
+    value = training()
+    assert compared(tmp_path, value, copy.deepcopy(value)).same
+    legacy = open_checkpoint(save(tmp_path / "legacy", value, False))
+    result = compare(open_checkpoint(tmp_path / "a"), legacy, deep=True)
+    assert result.same
+    assert 19 == result.unchanged_tensors
+    assert () == result.not_compared
+
+
+def test_each_kind_of_difference(tmp_path):
+    """Values, keys, types, shapes, bytes."""
+    left = {"w": torch.zeros(3), "x": torch.zeros(2), "y": torch.zeros(2), "z": torch.zeros(4), "epoch": 1, "old": 1}
+    right = {
+        "w": torch.zeros(3),
+        "x": torch.zeros(2).half(),
+        "y": torch.zeros(3),
+        "z": torch.tensor([0, 0, 1.0, 0]),
+        "epoch": 2,
+        "new": [1],
+        "nan": float("nan"),
+    }
+    result = compared(tmp_path, left, right)
+    assert [("x", "dtype"), ("y", "shape"), ("z", "bytes")] == [(d.name, d.kind) for d in result.tensors]
+    expected = [("epoch", "changed"), ("old", "removed"), ("new.0", "added"), ("nan", "added")]
+    assert expected == [(d.name, d.kind) for d in result.values]
+    assert 1 == result.unchanged_tensors
+    assert compared(tmp_path, left, {**left, "z": right["z"]}, deep=False).same
+
+
+def test_numpy_values(tmp_path):
+    """A numpy number equals the same Python number; a changed numpy array is seen; NaN equals NaN."""
+    left = {"s": np.float64(0.5), "n": float("nan"), "r": np.arange(4)}
+    assert compared(tmp_path, left, {"s": 0.5, "n": float("nan"), "r": np.arange(4)}).same
+    assert ["r"] == [d.name for d in compared(tmp_path, left, {**left, "r": np.arange(1, 5)}).values]
