@@ -199,16 +199,25 @@ def is_ours(member: Member, run: Run) -> bool:
 
 
 def case_of(
-    member: Member, run: Run, *, gate: bool = False, stopping: Evidence[EarlyStoppingState] | None = None
+    member: Member,
+    run: Run,
+    *,
+    gate: bool = False,
+    stopping: Evidence[EarlyStoppingState] | None = None,
+    epoch: int | None = None,
 ) -> Case:
-    """All that rules and migrations may look at. `stopping`: EarlyStopping's state, given by hand."""
+    """All that rules and migrations may look at. `stopping` and `epoch` (of a bare state_dict) are given by hand."""
     if not is_ours(member, run):
         return Case(member.checkpoint, member, run, ResumePoint(), gate=gate)
+    if member.checkpoint.layout == "state-dict":
+        score = stopping.value.best_score if stopping else None
+        upgrade = time_llm.upgrade(member, run, epoch=epoch, best_score=score)
+        return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgrade, gate=gate)
     resume = time_llm.resume_point(member, run)
     if stopping is not None:
         resume = replace(resume, early_stopping=stopping)
     plan, schedule = time_llm.plan(member, run, resume), time_llm.schedule_of(member, run, resume)
-    return Case(member.checkpoint, member, run, resume, plan, schedule, gate)
+    return Case(member.checkpoint, member, run, resume, plan, schedule, gate=gate)
 
 
 def judge(case: Case) -> FileReport:

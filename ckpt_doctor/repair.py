@@ -65,6 +65,8 @@ class _Request:
     logs: Sequence[Path]
     stopping: float | None
     """best_score given by hand."""
+    epoch: int | None
+    """Finished epochs of a bare state_dict, given by hand."""
     mode: Mode
     output: Path | None
     dry_run: bool
@@ -92,6 +94,7 @@ def migrate(
     logs: Sequence[Path] = (),
     best_score: float | None = None,
     val_loss: float | None = None,
+    epoch: int | None = None,
     mode: Mode = "replace",
     output: Path | None = None,
     dry_run: bool = False,
@@ -118,6 +121,7 @@ def migrate(
         facts=facts or Facts(),
         logs=logs,
         stopping=best_score,
+        epoch=epoch,
         mode=mode,
         output=output,
         dry_run=dry_run,
@@ -148,9 +152,10 @@ def _migrate_files(folder: Path, files: Sequence[Path], request: _Request) -> li
     run, members = audit.understand(folder, checkpoints, request.facts, request.logs)
     results = []
     for member in members[: len(files)]:
-        case = audit.case_of(member, run, gate=True)
+        case = audit.case_of(member, run, gate=True, epoch=request.epoch)
         if request.stopping is not None:
-            case = audit.case_of(member, run, gate=True, stopping=_by_hand(case, request.stopping))
+            by_hand = _by_hand(case, request.stopping)
+            case = audit.case_of(member, run, gate=True, stopping=by_hand, epoch=request.epoch)
         planned = _plan(case, request)
         results.append(_carry_out(planned, request))
     return results
@@ -182,6 +187,7 @@ def _plan(case: Case, request: _Request) -> _Planned:
         return replace(planned, refusals=refusals if blocking else ())
     called = {f.migration for f in before if f.migration and f.severity != "info"}
     ours = audit.is_ours(case.member, case.run)
+    to_upgrade = case.checkpoint.layout == "state-dict" and any(m.name == "upgrade" for m in request.migrations)
     edits_: list[Edit] = []
     refusals_: list[Refusal] = []
     notes: list[str] = []
@@ -190,10 +196,10 @@ def _plan(case: Case, request: _Request) -> _Planned:
     for migration in request.migrations:
         if migration.name not in EVERYWHERE and not ours and case.checkpoint.layout != "state-dict":
             continue
+        if to_upgrade and migration.name not in (*EVERYWHERE, "upgrade"):
+            continue  # the upgrade writes the resume point's values itself
         if request.everything and migration.name not in called and not (edits_ and migration.name in ACCOMPANYING):
             continue
-        if upgraded and migration.name not in EVERYWHERE:
-            continue  # the upgrade has written the resume point's values already
         plan = migration.plan(case)
         refusals_ += plan.refusals
         if plan.edits:

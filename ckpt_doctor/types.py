@@ -387,6 +387,19 @@ class ResumePlan:
 
 
 @dataclass(frozen=True)
+class Upgrade:
+    """What stands beside the model once a bare state_dict is a training checkpoint; or why it cannot become one."""
+
+    values: Mapping[str, Evidence[object]] = field(default_factory=dict)
+    """Key -> value and where it comes from, in the order in which they are written."""
+    refusal: str = ""
+    """Why there is not enough evidence; empty when there is."""
+    settle: str = ""
+    """What to give then."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Member:
     """A checkpoint as part of a run."""
 
@@ -422,6 +435,8 @@ class Case:
     """What the trainer will do with the file; None when it cannot resume from it."""
     schedule: Rates | None = None
     """What the file's own schedule position calls for; None when the mode is not known or the file lacks the means."""
+    upgrade: Upgrade | None = None
+    """For a bare state_dict of a run: what its upgrade would write."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 

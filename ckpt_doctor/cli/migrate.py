@@ -44,6 +44,7 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--all", "everything", is_flag=True, help="Every repair that findings call for and evidence supports.")
 @click.option("--best-score", type=float, help="best_score by hand: minus the best validation loss.")
 @click.option("--val-loss", type=float, help="The best validation loss by hand.")
+@click.option("--epoch", type=click.IntRange(min=0), help="--upgrade: finished epochs, where no log tells.")
 @click.option("--dry-run", is_flag=True, help="Print the plan (key, before, after, evidence); write nothing.")
 @click.option("--in-place", is_flag=True, help="Edit the file itself: instant at any size, undone by truncation.")
 @click.option(
@@ -65,6 +66,7 @@ def command(
     everything: bool,
     best_score: float | None,
     val_loss: float | None,
+    epoch: int | None,
     dry_run: bool,
     in_place: bool,
     output: Path | None,
@@ -103,6 +105,7 @@ def command(
         "logs": logs,
         "best_score": best_score,
         "val_loss": val_loss,
+        "epoch": epoch,
         "mode": "in-place" if in_place else "output" if output else "replace",
         "output": output,
         "verify_torch": verify == "torch",

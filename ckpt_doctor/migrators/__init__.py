@@ -7,11 +7,13 @@ from ckpt_doctor.migrators import (
     strip_prefix,
     sync_scheduler,
     to_cpu,
+    upgrade,
 )
 from ckpt_doctor.migrators.migration import Migration
 
 ALL: tuple[Migration, ...] = (
     strip_prefix.MIGRATION,
+    upgrade.MIGRATION,
     fix_epoch.MIGRATION,
     sync_scheduler.MIGRATION,
     add_best_score.MIGRATION,

@@ -265,6 +265,27 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
     )
 
 
+@rule("R508", "scheduler-absent", "warning")
+def scheduler_absent(case: Case) -> Iterator[Problem]:
+    """There is no scheduler state, and the schedule is one that moves.
+
+    The trainer goes on with a fresh scheduler: in TST and COS the rate starts at its beginning again. In the default
+    modes a fresh scheduler is as good.
+
+    Example: a bare state_dict upgraded without the facts that its schedule is computed from.
+
+    Cure: `ckpt-doctor undo FILE`, then `migrate --upgrade` with `--lradj`, `--train-epochs`, `--learning-rate` and
+    `--pct-start`.
+
+    Source: trainer contract, sections 4 and 5.
+    """
+    if case.checkpoint.layout != "training" or "scheduler" not in case.checkpoint.keys:
+        return
+    moves = _mode(case) in ("TST", "COS", "") and (case.state.global_step or 0) > 0
+    if case.checkpoint.get("scheduler") is None and moves:
+        yield Problem("no scheduler state: in TST and COS the rate starts at its beginning again", where="scheduler")
+
+
 RULES = (
     scheduler_behind,
     scheduler_ahead,
@@ -272,4 +293,5 @@ RULES = (
     rate_mismatch,
     total_steps_mismatch,
     rate_jump,
+    scheduler_absent,
 )

@@ -3,6 +3,7 @@
 from ckpt_doctor.trainers.time_llm.facts import infer_facts
 from ckpt_doctor.trainers.time_llm.history import read_history
 from ckpt_doctor.trainers.time_llm.layout import find_runs, member_of, recognises, run_folder, training_state
+from ckpt_doctor.trainers.time_llm.legacy import upgrade
 from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
 
 NAME = "time-llm"
@@ -19,4 +20,5 @@ __all__ = [
     "run_folder",
     "schedule_of",
     "training_state",
+    "upgrade",
 ]

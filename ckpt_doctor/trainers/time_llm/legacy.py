@@ -1,0 +1,141 @@
+"""A bare state_dict as the training checkpoint that it would have been: the evidence for every key it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt_doctor import schedules
+from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.evidence import improved_to
+from ckpt_doctor.trainers.time_llm.facts import label, real_steps
+from ckpt_doctor.trainers.time_llm.history import History
+from ckpt_doctor.trainers.time_llm.layout import param_groups
+from ckpt_doctor.trainers.time_llm.lineage import Unsettled
+from ckpt_doctor.types import (
+    Checkpoint,
+    EarlyStoppingState,
+    Evidence,
+    InertDict,
+    Member,
+    Rates,
+    Run,
+    TensorRef,
+    Upgrade,
+)
+
+T_MAX, ETA_MIN = 20, 1e-8
+"""`CosineAnnealingLR(model_optim, T_max=20, eta_min=1e-8)` in run_main.py."""
+
+
+def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: float | None = None) -> Upgrade:
+    """What stands beside `model` in the upgraded file, each with its evidence; or why it cannot be made.
+
+    `epoch` (finished epochs) and `best_score` are those that a person gives; else the log's last improvement says
+    when the file was saved. Optimizer and schedule come from a sibling of the same model, or are computed where the
+    facts allow it, or are None, which the complete trainer accepts."""
+    stopping: Evidence[EarlyStoppingState] | None = None
+    notes = ["Adam's moments are not in the file and cannot be recovered: losses diverge from the second step on"]
+    if epoch is not None:
+        finished, source = epoch, "given by hand"
+    else:
+        way = run.history.last_best() if isinstance(run.history, History) else Unsettled("no log of the run was found")
+        if isinstance(way, Unsettled):
+            return Upgrade(
+                refusal=f"in which epoch the weights were saved is not known: {way.reason}", settle="--log FILE"
+            )
+        finished, source = way.epochs[-1].epoch, way.source
+        stopping = Evidence(way.uninterrupted, way.source)
+        if way.stretches[-1].attempt.end == "open":
+            notes.append("the log was cut off: if a later epoch improved, these weights are that one's")
+    if best_score is not None:
+        stopping = Evidence(improved_to(best_score), "given by hand", given=True)
+    steps = run.facts.steps_per_epoch
+    if steps is None:
+        return Upgrade(refusal="the number of steps per epoch is not known", settle="--steps-per-epoch N")
+    world = run.facts.world_size.value if run.facts.world_size else 1
+    done = finished * real_steps(steps.value, world)
+    optimizer, scheduler, more = _optimizer_and_scheduler(member, run, done, finished, world)
+    values: dict[str, Evidence[object]] = {
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "epoch": Evidence(finished, f"{finished} finished epochs ({source})"),
+        "global_step": Evidence(finished * steps.value, f"{finished} epochs of {steps.value:,} steps ({steps.source})"),
+    }
+    if stopping is not None:
+        state = stopping.value
+        values["best_score"] = Evidence(state.best_score, stopping.source)
+        values["val_loss_min"] = Evidence(state.val_loss_min, stopping.source)
+        values["counter"] = Evidence(0, "0 in a best checkpoint: the loss improved")
+    return Upgrade(values, notes=(*notes, *more))
+
+
+def _optimizer_and_scheduler(
+    member: Member, run: Run, steps: int, finished: int, world: int
+) -> tuple[Evidence[object], Evidence[object], list[str]]:
+    mode = run.facts.lradj.value if run.facts.lradj else None
+    sibling = next((m for m in run.members if _same_model(member.checkpoint, m.checkpoint)), None)
+    last_epoch = rates.position(mode, global_step=steps, finished_epochs=finished, world_size=world) if mode else 0
+    if sibling is not None and mode is not None:
+        at = rates.rates_at(sibling.checkpoint, mode, last_epoch, finished)
+        scheduler = sibling.checkpoint.get("scheduler")
+        if at is not None and isinstance(scheduler, Mapping):
+            source = f"sibling {label(sibling)}, moved to where {mode} stands after {finished} epochs"
+            groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling.checkpoint))]
+            state = {**scheduler, "last_epoch": last_epoch, "_step_count": last_epoch + 1, "_last_lr": list(at.last_lr)}
+            return Evidence({"state": {}, "param_groups": groups}, source), Evidence(state, source), []
+    nothing = Evidence(None, "absent: which parameters are trained stands in no file")
+    computed = _computed(run, mode, last_epoch)
+    if computed is not None:
+        return nothing, computed, ["the first batch after the resume uses the initial rate (no param groups)"]
+    absent = Evidence(None, "absent: the facts that it is computed from are not known")
+    if mode in rates.IDLE:
+        return nothing, Evidence(None, f"absent: {mode} never steps it, a fresh one is the same"), []
+    return (
+        nothing,
+        absent,
+        [
+            "the schedule will start at its beginning; to have it computed give --lradj, --train-epochs, "
+            "--learning-rate and --pct-start"
+        ],
+    )
+
+
+def _moved(group: Mapping[Any, Any], at: Rates, index: int) -> dict[Any, Any]:
+    moved = {**group, "lr": at.lr[index]}
+    betas = group.get("betas")
+    if at.beta1 is not None and isinstance(betas, tuple) and betas:
+        moved["betas"] = (at.beta1[index], *betas[1:])
+    return moved
+
+
+def _computed(run: Run, mode: str | None, last_epoch: int) -> Evidence[object] | None:
+    """The scheduler's state from the training command's facts; None where one of them is missing."""
+    facts = run.facts
+    if mode is None or facts.learning_rate is None:
+        return None
+    rate = facts.learning_rate.value
+    try:
+        if mode == rates.PER_EPOCH:
+            state = schedules.cosine_annealing_state([rate], T_MAX, ETA_MIN, last_epoch)
+            return Evidence(state, f"CosineAnnealingLR from learning rate {rate:g} ({facts.learning_rate.source})")
+        if facts.train_epochs is None or facts.steps_per_epoch is None or facts.pct_start is None:
+            return None
+        total = facts.train_epochs.value * facts.steps_per_epoch.value
+        group = schedules.one_cycle_group(rate)
+        state = schedules.one_cycle_state([group], total, last_epoch, pct_start=facts.pct_start.value)
+    except ValueError:
+        return None
+    return Evidence(state, f"OneCycleLR of {total:,} steps from learning rate {rate:g} ({facts.learning_rate.source})")
+
+
+def _same_model(legacy: Checkpoint, other: Checkpoint) -> bool:
+    """Whether a training checkpoint holds a model of the same keys and shapes."""
+    model = other.get("model")
+    if other.layout != "training" or not isinstance(model, (dict, InertDict)) or not isinstance(legacy.root, dict):
+        return False
+    return _form(model) == _form(legacy.root)
+
+
+def _form(model: Mapping[Any, Any]) -> list[tuple[str, object]]:
+    return sorted((str(key), value.shape) for key, value in model.items() if isinstance(value, TensorRef))
