@@ -445,3 +445,12 @@ def test_written_by_python_2(tmp_path):
     checkpoint = open_checkpoint(path)
     assert ("k\xe9y",) == checkpoint.keys
     assert any("latin1" in damage.message for damage in checkpoint.damage)
+
+
+def test_archives_without_the_newer_records(tmp_path):
+    """What torch 1.6 to 2.0 wrote: no byteorder, format version, alignment or serialization id; any folder name."""
+    source = save(tmp_path / "a", training())
+    newer = ("byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
+    old = open_checkpoint(rezip(source, tmp_path / "b", lambda name, data: None if name in newer else data))
+    assert [t.name for t in open_checkpoint(source).tensors] == [t.name for t in old.tensors]
+    assert [] == [d for d in old.damage if d.kind != "not-weights-only"]
