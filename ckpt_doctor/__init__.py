@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ckpt_doctor.audit import latest, scan
+    from ckpt_doctor.pruning import prune
     from ckpt_doctor.readers import open_checkpoint
     from ckpt_doctor.repair import migrate, undo
     from ckpt_doctor.resume import check_resume
-    from ckpt_doctor.retention import prune
     from ckpt_doctor.saving import atomic_save
 
 __version__ = "0.1.0"
@@ -24,7 +24,7 @@ _HOMES = {
     "latest": "audit",
     "migrate": "repair",
     "open_checkpoint": "readers",
-    "prune": "retention",
+    "prune": "pruning",
     "scan": "audit",
     "undo": "repair",
 }

@@ -25,7 +25,7 @@ class Spared:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What `prune` did, or with `dry_run` would do."""
+    """What pruning did, or with `dry_run` would do."""
 
     kept: tuple[Path, ...]
     """The resumable folders that count towards the limit, newest first."""
@@ -38,7 +38,7 @@ class PruneResult:
     dry_run: bool = False
 
 
-def prune(
+def keep_newest(
     run_dir: Path,
     keep: int,
     *,

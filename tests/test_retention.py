@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ckpt_doctor.errors import LockTimeout, UsageError
 from ckpt_doctor.locking import run_lock
-from ckpt_doctor.retention import prune
+from ckpt_doctor.retention import keep_newest
 
 
 def step_of(folder: Path) -> int | None:
@@ -44,8 +44,8 @@ def steps_in(run: Path) -> list[int]:
 
 
 def pruned(run: Path, keep: int, **options):
-    """`prune` with this module's ideas of a step and of a resumable checkpoint."""
-    return prune(run, keep, step_of=step_of, is_resumable=whole, **options)
+    """`keep_newest` with this module's ideas of a step and of a resumable checkpoint."""
+    return keep_newest(run, keep, step_of=step_of, is_resumable=whole, **options)
 
 
 def test_the_newest_stay_by_number_not_by_text(tmp_path):
@@ -169,7 +169,7 @@ def test_is_resumable_may_take_the_lock_itself(tmp_path):
         with run_lock(folder, timeout=0.1):
             return whole(folder)
 
-    prune(run, 1, step_of=step_of, is_resumable=check)
+    keep_newest(run, 1, step_of=step_of, is_resumable=check)
     assert [2] == steps_in(run)
 
 

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit, retention
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
-from ckpt_doctor.errors import UsageError
+from ckpt_doctor.pruning import prune
 from ckpt_doctor.reports.pruning import pruned, pruned_json
-from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
-from ckpt_doctor.types import Facts, FileReport
+from ckpt_doctor.types import Facts
 
 
 @click.command("prune")
@@ -44,26 +42,5 @@ def command(
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
-
-    def judged(folder: Path) -> FileReport | None:
-        if not STEP_FOLDER.fullmatch(folder.name):
-            return None
-        try:
-            return audit.check(folder, facts=facts, logs=logs).files[0]
-        except UsageError:  # a step folder with no checkpoint in it
-            return None
-
-    def step_of(folder: Path) -> int | None:
-        name = STEP_FOLDER.fullmatch(folder.name)
-        file = judged(folder)
-        step = file.member.state.global_step if file is not None else None
-        return int(name[1]) if step is None and name is not None else step
-
-    def is_resumable(folder: Path) -> bool:
-        file = judged(folder)
-        return file is not None and file.plan is not None and file.verdict != "broken"
-
-    result = retention.prune(
-        run_dir, keep, step_of=step_of, is_resumable=is_resumable, protect=protect, dry_run=dry_run
-    )
+    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs)
     emit(pruned_json(result) if form == "json" else pruned(result, width=width()))
