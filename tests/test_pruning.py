@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 
-import ckpt_doctor
 import pytest
+
+import ckpt_doctor
 from ckpt_doctor.errors import UsageError
 
 RUN = next((Path(__file__).parents[1] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())

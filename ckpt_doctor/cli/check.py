@@ -22,6 +22,12 @@ from ckpt_doctor.types import Facts
 @options.fail_on
 @options.formats(*FORMATS)
 @options.output_file
+@click.option(
+    "--flags",
+    is_flag=True,
+    help="Print nothing but what the resume command must carry; the report goes to stderr. A rate jump that these "
+    "flags cure does not count.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -35,6 +41,7 @@ def command(
     fail_on: str,
     form: str,
     output: Path | None,
+    flags: bool,
 ) -> None:
     """Tell whether the trainer will resume from PATH, and what it will do: the gate before a resume.
 
@@ -49,6 +56,7 @@ def command(
       ckpt-doctor check "$RESUME_FROM" --lradj "$LRADJ" || exit 1
       ckpt-doctor check my_run/checkpoint_step_18000 --learning-rate 4e-06
       ckpt-doctor check checkpoints/my_run --fail-on error --format json
+      FLAGS=$(ckpt-doctor check "$RESUME_FROM" --flags) || exit 1
     """
     if not path:
         note("no checkpoint to resume from (PATH is empty): a first start, nothing to check")
@@ -58,5 +66,10 @@ def command(
             Path(path), facts=facts, logs=logs, deep=deep, select=select, ignore=ignore, progress=progress
         )
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
-    emit(render_check(report, form, output), output)
-    ctx.exit(exit_code(report.findings, fail_on))
+    if not flags:
+        emit(render_check(report, form, output), output)
+        ctx.exit(exit_code(report.findings, fail_on))
+    click.echo(render_check(report, form), nl=False, err=True)
+    plan = report.files[0].plan
+    emit(" ".join(plan.flags if plan else ()) + "\n", output)
+    ctx.exit(exit_code((f for f in report.findings if f.code != "R506"), fail_on))

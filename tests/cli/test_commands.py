@@ -197,6 +197,20 @@ def test_check_prints_what_the_trainer_will_do(sample, run) -> None:
     assert "verdict: ok" in result.stdout
 
 
+def test_check_gives_a_script_the_flags_and_nothing_else_on_stdout(sample, run) -> None:
+    """After the migration the rate's base is all that is left, and the flags are its cure."""
+    step = sample("first-patch-type1") / "checkpoint_step_120"
+    assert 1 == run("check", step, "--flags").exit_code  # best_score is missing
+    assert 0 == run("migrate", step, "--all").exit_code
+    checked = run("check", step, "--flags")
+    assert 0 == checked.exit_code
+    option, rate = checked.stdout.split()
+    assert "--learning_rate" == option
+    assert 0.01 / 25 == pytest.approx(float(rate))
+    assert "R506" in checked.stderr
+    assert 0 == run("check", step, "--learning-rate", rate).exit_code
+
+
 def test_check_adds_the_plan_to_the_json(sample, run) -> None:
     folder = sample("complete-COS")
     document = json.loads(run("check", folder / "checkpoint_step_75", "--format", "json").stdout)
