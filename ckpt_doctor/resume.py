@@ -7,7 +7,7 @@ It never imports torch: objects that are handed in bring it with them, and a run
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from ckpt_doctor.types import (
     Report,
     ResumePlan,
     Severity,
-    TensorRef,
     Verdict,
 )
+from ckpt_doctor.validators import LIVE_RULES
+from ckpt_doctor.validators.live import LiveCase
 
 RANKS: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
 
@@ -121,7 +122,8 @@ def check_resume(
 
     def decide() -> ResumeCheck:
         report = audit.check(path, facts=Facts(**stated), logs=logs)
-        live = list(_live_findings(report.files[0].checkpoint, model, optimizer, scheduler))
+        case = _described(report.files[0].checkpoint, model, optimizer, scheduler)
+        live = [found for rule in LIVE_RULES for found in rule(case) if isinstance(found, Finding)]
         return ResumeCheck(_with_findings(report, live) if live else report)
 
     return _once(decide)
@@ -156,83 +158,24 @@ def _with_findings(report: Report, live: Sequence[Finding]) -> Report:
 # --- live objects ----------------------------------------------------------------------------------------------------
 
 
-def _live_findings(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> list[Finding]:
-    """What `load_state_dict` of the live objects will refuse."""
-    if checkpoint.layout == "training":
-        weights = checkpoint.get("model")
-    else:
-        weights = checkpoint.root if checkpoint.layout == "state-dict" else None
-    findings: list[Finding] = []
-    if model is not None and isinstance(weights, Mapping):
-        findings += _model_findings(weights, model.state_dict())
-    if optimizer is not None and isinstance(checkpoint.get("optimizer"), Mapping):
-        findings += _optimizer_findings(checkpoint, optimizer)
-    if scheduler is not None and isinstance(checkpoint.get("scheduler"), Mapping):
-        findings += _scheduler_findings(checkpoint, scheduler)
-    return findings
+def _described(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> LiveCase:
+    """The objects as names and shapes; no tensor is read, and nothing is asked of them but their state_dict."""
+    return LiveCase(
+        checkpoint,
+        None if model is None else _shapes(model),
+        None if optimizer is None else [[tuple(p.shape) for p in g["params"]] for g in optimizer.param_groups],
+        # Accelerate's wrapper holds the scheduler under this name.
+        None if scheduler is None else type(getattr(scheduler, "scheduler", scheduler)).__name__,
+    )
 
 
-def _finding(code: str, name: str, message: str, where: str, found: object, expected: object) -> Finding:
-    return Finding(code, name, "error", message, where, found, expected)
+def _shapes(model: Any) -> dict[str, tuple[int, ...] | None]:
+    """Of a wrapped model (DistributedDataParallel, `torch.compile`), those inside: the trainer unwraps it to load."""
+    while (inner := getattr(model, "_orig_mod", None) or _wrapped(model)) is not None:
+        model = inner
+    return {key: tuple(v.shape) if hasattr(v, "shape") else None for key, v in model.state_dict().items()}
 
 
-def _model_findings(saved: Mapping[Any, Any], live: Mapping[str, Any]) -> list[Finding]:
-    """torch/nn/modules/module.py, `load_state_dict(strict=True)`: every key must match, and every shape."""
-    missing = [key for key in live if key not in saved]
-    unexpected = [str(key) for key in saved if key not in live]
-    shapes = [
-        (key, list(value.shape), list(live[key].shape))
-        for key, value in saved.items()
-        if key in live and isinstance(value, TensorRef) and tuple(value.shape) != tuple(live[key].shape)
-    ]
-    findings = []
-    if missing or unexpected:
-        parts = [f"{len(missing)} keys of the model are missing ({_some(missing)})"] if missing else []
-        parts += [f"{len(unexpected)} keys are unexpected ({_some(unexpected)})"] if unexpected else []
-        message = f"load_state_dict will refuse the model: {', '.join(parts)}"
-        findings.append(_finding("L307", "model-keys-mismatch", message, "model", unexpected[:20], missing[:20]))
-    if shapes:
-        key, found, expected = shapes[0]
-        more = f" and {len(shapes) - 1} more" if len(shapes) > 1 else ""
-        message = f"load_state_dict will refuse the model: {key} is {found} in the file, {expected} in the model{more}"
-        findings.append(_finding("L308", "model-shape-mismatch", message, f"model.{key}", found, expected))
-    return findings
-
-
-def _optimizer_findings(checkpoint: Checkpoint, optimizer: Any) -> list[Finding]:
-    """torch/optim/optimizer.py, `load_state_dict`: as many groups and parameters; then Adam needs shapes."""
-    saved = checkpoint.get("optimizer", "param_groups")
-    live = optimizer.param_groups
-    if not isinstance(saved, (list, tuple)):
-        return []
-    sizes = [len(group["params"]) if isinstance(group, dict) and "params" in group else 0 for group in saved]
-    expected = [len(group["params"]) for group in live]
-    if sizes != expected:
-        message = (
-            f"load_state_dict will refuse the optimizer: parameters per group are {sizes}, the script has {expected}"
-        )
-        return [_finding("O704", "optimizer-groups-mismatch", message, "optimizer.param_groups", sizes, expected)]
-    indices = [index for group in saved for index in group["params"]]
-    for index, parameter in zip(indices, (p for group in live for p in group["params"]), strict=True):
-        moment = checkpoint.get("optimizer", "state", index, "exp_avg")
-        if isinstance(moment, TensorRef) and tuple(moment.shape) != tuple(parameter.shape):
-            found, wanted = list(moment.shape), list(parameter.shape)
-            message = f"parameter {index} of the optimizer has moments of shape {found}, the script's is {wanted}"
-            return [_finding("O704", "optimizer-groups-mismatch", message, f"optimizer.state.{index}", found, wanted)]
-    return []
-
-
-def _scheduler_findings(checkpoint: Checkpoint, scheduler: Any) -> list[Finding]:
-    """A scheduler takes any dict as its state (torch/optim/lr_scheduler.py), and breaks at the first step."""
-    scheduler = getattr(scheduler, "scheduler", scheduler)  # Accelerate's wrapper
-    state = checkpoint.get("scheduler")
-    own = type(scheduler).__name__
-    keys = {"OneCycleLR": "total_steps", "CosineAnnealingLR": "T_max"}
-    if own in keys and isinstance(state, Mapping) and keys[own] not in state:
-        message = f"the script's scheduler is {own}, the file holds another one's state (no {keys[own]})"
-        return [_finding("R507", "scheduler-class-mismatch", message, "scheduler", sorted(map(str, state))[:20], own)]
-    return []
-
-
-def _some(keys: Sequence[object]) -> str:
-    return ", ".join(map(str, keys[:3])) + (" …" if len(keys) > 3 else "")
+def _wrapped(model: Any) -> Any:
+    """The model inside DataParallel or DistributedDataParallel (torch/nn/parallel), whose keys begin with `module.`."""
+    return model.module if type(model).__name__ in ("DataParallel", "DistributedDataParallel") else None

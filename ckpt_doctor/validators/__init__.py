@@ -1,6 +1,6 @@
 """Rules: a `Case` in, `Finding`s out. They open no files."""
 
-from ckpt_doctor.validators import early_stopping, files, layout, optimizer, progress, rates, safety, tensors
+from ckpt_doctor.validators import early_stopping, files, layout, live, optimizer, progress, rates, safety, tensors
 from ckpt_doctor.validators.rule import Rule
 
 FILE_RULES: tuple[Rule, ...] = (
@@ -18,5 +18,8 @@ FILE_RULES: tuple[Rule, ...] = (
 RUN_RULES: tuple[Rule, ...] = (*progress.RUN_RULES, *early_stopping.RUN_RULES, *optimizer.RUN_RULES)
 """Rules about a run folder as a whole."""
 
-RULES: tuple[Rule, ...] = tuple(sorted((*FILE_RULES, *RUN_RULES), key=lambda rule: rule.code))
+LIVE_RULES: tuple[Rule, ...] = live.RULES
+"""Rules about a checkpoint and the script's own objects."""
+
+RULES: tuple[Rule, ...] = tuple(sorted((*FILE_RULES, *RUN_RULES, *LIVE_RULES), key=lambda rule: rule.code))
 """All rules by code."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from ckpt_doctor.types import Case, Finding, NotChecked, Run, Severity
+from ckpt_doctor.types import Finding, NotChecked, Severity
 
-Scope = Literal["file", "trainer", "run"]
-"""`file`: holds for every file; `trainer`: only for a recognised trainer's files; `run`: for a whole run folder."""
-S = TypeVar("S", Case, Run)
+Scope = Literal["file", "trainer", "run", "live"]
+"""`file`: holds for every file; `trainer`: only for a recognised trainer's files; `run`: for a whole run folder;
+`live`: for a file and the objects it is about to be loaded into (`validators.live.LiveCase`)."""
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class Rule:
         """The text that `ckpt-doctor rule CODE` prints."""
         return inspect.cleandoc(self.check.__doc__ or "")
 
-    def __call__(self, subject: Case | Run) -> Iterator[Finding | NotChecked]:
-        """Judge a case (a run, for a run's rule): findings, and what could not be decided."""
+    def __call__(self, subject: object) -> Iterator[Finding | NotChecked]:
+        """Judge a `Case` (a `Run`, a `LiveCase`, as the scope says): findings, and what could not be decided."""
         for problem in self.check(subject):
             if isinstance(problem, NotChecked):
                 yield problem
