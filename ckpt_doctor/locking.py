@@ -60,7 +60,7 @@ def run_lock(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Held]:
     folder = run_folder(path)
     lock_file = folder / LOCK_NAME
     lock = _acquire(lock_file, timeout)
-    soft = isinstance(lock, SoftFileLock)
+    soft = _is_soft(lock)
     outermost = lock.lock_counter == 1
     try:
         if outermost and not soft:
@@ -98,6 +98,14 @@ def _acquire(lock_file: Path, timeout: float) -> BaseFileLock:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise WriteRefused(f"{lock_file.parent} cannot be locked for writing: {reason}") from error
     return lock
+
+
+def _is_soft(lock: BaseFileLock) -> bool:
+    """Whether the held lock is the mere existence of its file: up to filelock 3 its class tells, since 4 its state.
+
+    Since 4 a `FileLock` has `is_lock_held_by_us` only where flock is not implemented (filelock/_native/_unix.py).
+    """
+    return isinstance(lock, SoftFileLock) or hasattr(lock, "is_lock_held_by_us")
 
 
 def _sign(lock_file: Path) -> None:

@@ -14,6 +14,17 @@ from ckpt_doctor.writer.files import publish, temporary_file
 from ckpt_doctor.writer.recover import remove_leftovers
 from ckpt_doctor.writer.signals import orderly_exit
 
+NOT_WHOLE = (
+    "unreadable-file",
+    "empty-file",
+    "truncated-archive",
+    "missing-record",
+    "malformed-pickle",
+    "corrupt-record",
+)
+"""Damage that a disk does. What a trainer saves (numpy's random state, its own classes) is its own affair, and the
+temporary name says nothing of the file."""
+
 
 def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> None:
     """Save `obj` as `torch.save(obj, path)` does, so that `path` holds the previous checkpoint or the new one, whole.
@@ -49,6 +60,6 @@ def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = D
 
 
 def _ensure_whole(path: Path) -> None:
-    damage = open_checkpoint(path).damage
-    if damage:
-        raise VerificationFailed(f"the saved file does not read back: {damage[0].message}")
+    for damage in open_checkpoint(path).damage:
+        if damage.kind in NOT_WHOLE:
+            raise VerificationFailed(f"the saved file does not read back: {damage.message}")

@@ -1,8 +1,10 @@
 """`atomic_save` in the place of `torch.save`."""
 
+import enum
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +12,15 @@ from ckpt_doctor import saving
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
 from ckpt_doctor.saving import atomic_save
 from ckpt_doctor.writer import names
+
+
+class Kind(enum.Enum):
+    """A class of the script that saves."""
+
+    GOOD = 1
+
+    def shout(self) -> str:
+        return f"{self.name}!"
 
 
 def test_it_saves_what_torch_save_would(tmp_path):
@@ -21,6 +32,26 @@ def test_it_saves_what_torch_save_would(tmp_path):
     assert torch.equal(torch.arange(1000.0), loaded["model"]["w"])
     assert ["checkpoint_step_10"] == os.listdir(tmp_path / "run")
     assert ["checkpoint.pt"] == os.listdir(path.parent)
+
+
+def test_what_a_trainer_saves_is_its_own_affair(tmp_path):
+    """Numpy's random state, numpy scalars, an argparse namespace, the script's own classes: nothing torch.save takes
+    is refused, though torch.load(weights_only=True) would refuse the file."""
+    import argparse
+    import random
+
+    state = {
+        "rng_state": {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()},
+        "best_score": np.float64(-0.5),
+        "args": argparse.Namespace(learning_rate=0.01),
+        "kind": Kind.GOOD,
+        "method": Kind.GOOD.shout,
+    }
+    for name in ("checkpoint", "model.tmp"):
+        atomic_save(state, tmp_path / name)
+        loaded = torch.load(tmp_path / name, weights_only=False)
+        assert (-0.5, Kind.GOOD, "GOOD!") == (loaded["best_score"], loaded["kind"], loaded["method"]())
+        np.random.set_state(loaded["rng_state"]["numpy"])
 
 
 def test_mode_follows_the_umask_or_the_previous_file(tmp_path):
