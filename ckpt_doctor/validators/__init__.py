@@ -1,12 +1,24 @@
 """Rules: a `Case` in, `Finding`s out. They open no files."""
 
-from ckpt_doctor.validators import early_stopping, files, layout, live, optimizer, progress, rates, safety, tensors
+from ckpt_doctor.validators import (
+    contents,
+    early_stopping,
+    files,
+    layout,
+    live,
+    optimizer,
+    progress,
+    rates,
+    safety,
+    tensors,
+)
 from ckpt_doctor.validators.rule import Rule
 
 FILE_RULES: tuple[Rule, ...] = (
     *files.RULES,
     *safety.RULES,
     *layout.RULES,
+    *contents.RULES,
     *progress.RULES,
     *rates.RULES,
     *early_stopping.RULES,

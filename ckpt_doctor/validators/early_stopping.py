@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, EarlyStoppingState, NotChecked, NumpyScalar, Run
+from ckpt_doctor.types import Case, EarlyStoppingState, NotChecked, NumpyScalar, Opaque, Run, TensorRef
+from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
 LOG_DECIMALS = 6e-8
@@ -76,11 +77,13 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
     if case.checkpoint.layout != "training" or value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
+        like_one = isinstance(value, (bool, TensorRef, Opaque))
         yield Problem(
-            f"best_score is {type(value).__name__}, not a number: EarlyStopping cannot compare with it",
+            f"best_score is {describe(value)}, not a number: "
+            + ("the trainer never writes one" if like_one else "EarlyStopping cannot compare with it"),
             where="best_score",
-            found=str(value)[:60],
-            severity="error",
+            found=describe(value),
+            severity=None if like_one else "error",
         )
     elif math.isnan(value):
         yield Problem(
@@ -113,9 +116,13 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
     Source: trainer contract, section 6 and fact 6.
     """
     score, least = case.state.best_score, case.state.val_loss_min
-    if score is None or least is None or not math.isfinite(score) or score > 0:
+    if score is None or not math.isfinite(score) or score > 0:
         return
-    if not same_score(least, -score):
+    if least is None:
+        if "val_loss_min" in case.checkpoint.keys:
+            value = describe(case.checkpoint.get("val_loss_min"))
+            yield Problem(f"val_loss_min is {value}, not a number", where="val_loss_min", found=value, expected=-score)
+    elif not same_score(least, -score):
         yield Problem(
             f"val_loss_min is {least:.7g} with best_score {score:.7g}: saved before EarlyStopping had updated itself",
             where="val_loss_min",

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.rule import Problem, rule
 
+UNTRUSTED = frozenset({"truncated-archive", "malformed-pickle", "limit-exceeded", "name-conflict", "unfinished-write"})
+"""Damage after which what the file says of its training is not judged any further."""
+
 
 def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
     """The damage of one kind that reading, or the deep check, has seen."""
@@ -31,7 +34,7 @@ def truncated_archive(case: Case) -> Iterator[Problem]:
 
     Source: APPNOTE.TXT 4.3.1 (end of central directory); caffe2/serialize/inline_container.cc,
     `PyTorchStreamReader::init`."""
-    yield from damage_of(case, "truncated-archive", "ckpt-doctor salvage FILE -o OUT (saves the complete tensors)")
+    yield from damage_of(case, "truncated-archive", "ckpt-doctor salvage FILE -o OUT")
 
 
 @rule("F102", "corrupt-record", "error", "file")
@@ -62,7 +65,7 @@ def missing_record(case: Case) -> Iterator[Problem]:
 
     Source: torch/serialization.py, `_load.<locals>.load_tensor`.
     """
-    yield from damage_of(case, "missing-record", "ckpt-doctor salvage FILE -o OUT (saves the complete tensors)")
+    yield from damage_of(case, "missing-record", "ckpt-doctor salvage FILE -o OUT")
 
 
 @rule("F104", "empty-file", "error", "file")

@@ -1,13 +1,12 @@
-"""Family L: what the checkpoint is made of, and whether the trainer finds what it reads."""
+"""Family L: what the checkpoint is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, NumpyScalar
+from ckpt_doctor.types import Case
 from ckpt_doctor.validators.rule import Problem, rule
 
-REQUIRED = ("optimizer", "scheduler", "epoch", "global_step")
 WRAPPERS = ("_orig_mod.", "module.")
 
 
@@ -44,97 +43,6 @@ def legacy_state_dict(case: Case) -> Iterator[Problem]:
         found="state_dict",
         expected="a dict with model, optimizer, scheduler, epoch, global_step",
     )
-
-
-@rule("L302", "missing-key", "error", migration=None)
-def missing_key(case: Case) -> Iterator[Problem]:
-    """A key that the trainer reads without a default is absent.
-
-    Resuming stops with `KeyError: 'scheduler'`.
-
-    Example: a checkpoint saved by a script that forgot `global_step`.
-
-    Cure: `ckpt-doctor migrate --fix-epoch` restores `epoch` and `global_step` where Adam's step counter, the folder's
-    name or the log proves them. A missing optimizer or scheduler can be had only from another checkpoint of the run.
-
-    Source: trainer contract, sections 1 and 5.
-    """
-    if case.checkpoint.layout != "training" or not isinstance(case.checkpoint.root, dict):
-        return
-    for key in REQUIRED:
-        if key not in case.checkpoint.root:
-            countable = key in ("epoch", "global_step")
-            yield Problem(
-                f"`{key}` is missing: the trainer stops with KeyError: '{key}'",
-                where=key,
-                expected=key,
-                migration="fix-epoch" if countable else None,
-                fix=None if countable else "",
-            )
-
-
-@rule("L303", "wrong-type", "error", migration=None)
-def wrong_type(case: Case) -> Iterator[Problem]:
-    """A value is of a type that the trainer cannot compute with.
-
-    `range(start_epoch, ...)` and `global_step % train_steps` need integers, `load_state_dict` needs dicts.
-
-    Example: `epoch` is the string "3", or `global_step` is 120.0.
-
-    Cure: `ckpt-doctor migrate --fix-epoch` writes the whole number that the value stands for.
-
-    Source: trainer contract, sections 5 and 9 (`epoch`, `global_step` and `counter` are int).
-    """
-    if case.checkpoint.layout != "training" or not isinstance(case.checkpoint.root, dict):
-        return
-    root = case.checkpoint.root
-    for key in ("epoch", "global_step", "counter"):
-        value = root.get(key, 0)
-        if isinstance(value, NumpyScalar) and isinstance(value.value, int):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            if key == "counter" and value is None:
-                continue
-            curable = whole_number(value) is not None
-            yield Problem(
-                f"`{key}` is {describe(value)}, not an integer: the trainer cannot count on from it",
-                where=key,
-                found=describe(value),
-                expected="int",
-                migration="fix-epoch" if curable else None,
-                fix=None if curable else "",
-            )
-    for key in ("optimizer", "scheduler"):
-        value = root.get(key)
-        if key in root and value is not None and not isinstance(value, dict):
-            yield Problem(
-                f"`{key}` is {describe(value)}, not a state_dict: load_state_dict cannot take it",
-                where=key,
-                found=describe(value),
-                expected="dict",
-                fix="",
-            )
-
-
-def whole_number(value: object) -> int | None:
-    """The integer that a wrongly typed count stands for: `"3"`, `120.0`."""
-    if isinstance(value, NumpyScalar):
-        value = value.value
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 19:
-        return int(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
-        return int(value)
-    return value if isinstance(value, int) else None
-
-
-def describe(value: object) -> str:
-    """A value and its type, short."""
-    if isinstance(value, NumpyScalar):
-        return f"numpy {value.dtype} {value.value}"
-    text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else ""
-    return f"{type(value).__name__} {text[:60]}".strip()
 
 
 @rule("L304", "wrapped-keys", "error", "file", migration="strip-prefix")
@@ -217,4 +125,4 @@ def no_rng_state(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (legacy_state_dict, missing_key, wrong_type, wrapped_keys, device_bound, no_rng_state)
+RULES = (legacy_state_dict, wrapped_keys, device_bound, no_rng_state)

@@ -6,16 +6,23 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ckpt_doctor.types import Case, Run, TensorRef
+from ckpt_doctor.validators.layout import wrapper_of
 from ckpt_doctor.validators.rule import Problem, rule
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")
 """Optimizer state that has its parameter's shape (torch/optim/adam.py, sgd.py)."""
 
+ADAM_PARTS = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam reads of a parameter's state without a default (torch/optim/adam.py, `_init_group`)."""
+
+Form = frozenset[tuple[str, object]]
+"""What a strict load compares: every key of a model with its shape."""
+
 
 def _indices(case: Case) -> list[object] | None:
-    """The parameter indices of all param groups; None when the optimizer state is not of torch's form."""
+    """The parameter indices of all param groups; None when the optimizer state is not of torch's form (L302, L303)."""
     groups = case.checkpoint.get("optimizer", "param_groups")
-    if not isinstance(groups, (list, tuple)) or not groups:
+    if not isinstance(groups, (list, tuple)):
         return None
     indices: list[object] = []
     for group in groups:
@@ -40,7 +47,14 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     Source: torch/optim/optimizer.py, `Optimizer.load_state_dict`; torch/optim/adam.py.
     """
     model, state, indices = case.checkpoint.get("model"), case.checkpoint.get("optimizer", "state"), _indices(case)
-    if not isinstance(model, dict) or indices is None:
+    if case.checkpoint.layout != "training" or not isinstance(model, dict) or indices is None:
+        return
+    if not indices:
+        yield Problem(
+            "the optimizer has no parameters: load_state_dict refuses another number of groups or parameters",
+            where="optimizer.param_groups",
+            found=0,
+        )
         return
     weights = [value for value in model.values() if isinstance(value, TensorRef)]
     if len(indices) > len(weights):
@@ -52,7 +66,12 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
         )
         return
     if len(set(map(str, indices))) < len(indices):
-        yield Problem("a parameter stands in the optimizer's param groups twice", where="optimizer.param_groups")
+        yield Problem(
+            "a parameter stands in the optimizer's param groups twice: moments go to the wrong parameters",
+            where="optimizer.param_groups",
+            found=[str(index) for index, count in Counter(map(str, indices)).items() if count > 1][:5],
+        )
+        return
     if not isinstance(state, dict):
         return
     available = Counter(weight.shape for weight in weights)
@@ -85,10 +104,11 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
 
 @rule("O702", "missing-optimizer-state", "warning")
 def missing_optimizer_state(case: Case) -> Iterator[Problem]:
-    """Some or all trained parameters have no moments.
+    """Some or all trained parameters have no moments, or not all of them.
 
-    Adam starts anew for them: its averages are empty and its bias correction begins at step 1, so the first updates are
-    larger and losses diverge from the second step on. Moments cannot be recovered.
+    Adam starts anew for a parameter without state: its averages are empty and its bias correction begins at step 1, so
+    the first updates are larger and losses diverge from the second step on. State that lacks one of its parts stops the
+    first step with a KeyError. Moments cannot be recovered.
 
     A run under AMP whose steps were all skipped has none yet and is left alone, as is a parameter that has none in any
     checkpoint of the run (it never got a gradient).
@@ -105,20 +125,36 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     scaler = case.checkpoint.get("scaler")
     if isinstance(scaler, dict) and scaler and not state:
         return
-    if case.checkpoint.get("optimizer") is None or not indices or not isinstance(state, dict):
+    if case.checkpoint.get("optimizer") is None:
         yield Problem(
             "no optimizer state: Adam starts anew, and losses diverge from the second step on", where="optimizer"
         )
         return
+    if not indices or not isinstance(state, dict) or any(index not in indices for index in state):
+        return  # L302, L303 and O701 speak of these
     missing = [index for index in indices if not state.get(index)]
-    if not missing or _same_in_siblings(case, missing):
-        return
-    yield Problem(
-        f"{len(missing)} of {len(indices)} trained parameters have no moments: Adam starts anew for them",
-        where="optimizer.state",
-        found=len(indices) - len(missing),
-        expected=len(indices),
-    )
+    if missing and not _same_in_siblings(case, missing):
+        yield Problem(
+            f"{len(missing)} of {len(indices)} trained parameters have no moments: Adam starts anew for them",
+            where="optimizer.state",
+            found=len(indices) - len(missing),
+            expected=len(indices),
+        )
+    entries = {index: entry for index, entry in state.items() if isinstance(entry, dict) and entry}
+    parts = {part for entry in entries.values() for part in entry if part in ADAM_PARTS}
+    if parts & {"exp_avg", "exp_avg_sq"}:
+        parts = set(ADAM_PARTS)
+    for index, entry in entries.items():
+        lacking = next((part for part in ADAM_PARTS if part in parts and part not in entry), None)
+        if lacking is not None:
+            yield Problem(
+                f"parameter {index} of the optimizer has no `{lacking}`: the trainer stops with KeyError: '{lacking}'",
+                where=f"optimizer.state.{index}",
+                found=[str(part) for part in entry],
+                expected=list(ADAM_PARTS),
+                severity="error",
+            )
+            return
 
 
 def _same_in_siblings(case: Case, missing: list[object]) -> bool:
@@ -141,17 +177,44 @@ def different_models(run: Run) -> Iterator[Problem]:
 
     Source: trainer contract, section 5 (the model is loaded strictly).
     """
-    shapes: dict[tuple[object, ...], list[str]] = {}
+    forms: dict[Form, list[str]] = {}
     for member in run.members:
-        root = member.checkpoint.root
-        model = root.get("model") if isinstance(root, dict) and member.checkpoint.layout == "training" else None
+        model = member.checkpoint.get("model") if member.checkpoint.layout == "training" else None
         if isinstance(model, dict) and model:
-            form = tuple(sorted((str(k), v.shape) for k, v in model.items() if isinstance(v, TensorRef)))
+            prefix = wrapper_of(model) or ""  # L304 speaks of prefixes that all keys have
+            form: Form = frozenset(
+                (str(key).removeprefix(prefix), value.shape if isinstance(value, TensorRef) else type(value))
+                for key, value in model.items()
+            )
             name = member.checkpoint.path.parent.name if member.role == "step" else member.checkpoint.path.name
-            shapes.setdefault(form, []).append(name)
-    if len(shapes) > 1:
-        parts = [", ".join(names[:3]) + (" …" if len(names) > 3 else "") for names in shapes.values()]
-        yield Problem(f"the checkpoints hold different models: {' / '.join(parts)}")
+            forms.setdefault(form, []).append(name)
+    if len(forms) < 2:
+        return
+    usual = max(forms, key=lambda form: len(forms[form]))
+    for form, names in forms.items():
+        if form != usual:
+            yield Problem(
+                f"{_some(names)} and {_some(forms[usual])} hold different models ({_difference(form, usual)}): "
+                "a model built for one refuses the other",
+                where=_some(names),
+            )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+
+
+def _difference(form: Form, usual: Form) -> str:
+    """Where two models first differ, by name."""
+    mine, theirs = dict(form), dict(usual)
+    key = min(mine.keys() ^ theirs.keys(), default=None) or min(key for key, shape in form ^ usual)
+    if key not in mine or key not in theirs:
+        return f"only the {'first' if key in mine else 'second'} has `{key}`"
+    return f"`{key}` is {_form(mine[key])} in the first, {_form(theirs[key])} in the second"
+
+
+def _form(shape: object) -> str:
+    return f"of shape {list(shape)}" if isinstance(shape, tuple) else "no tensor"
 
 
 RULES = (optimizer_model_mismatch, missing_optimizer_state)

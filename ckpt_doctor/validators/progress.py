@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, NotChecked, Run
+from ckpt_doctor.types import Case, Member, NotChecked, Run
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -62,6 +62,12 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
             )
         return
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
+    if case.gate and resume.start_epoch and case.run.facts.world_size is None:
+        yield NotChecked(
+            "the number of processes",
+            "one is assumed; with more, an epoch has fewer steps than the trainer counts, and it starts elsewhere",
+            "--world-size",
+        )
     if found != expected and plan.start_epoch is not None:
         yield Problem(
             f"epoch {state.epoch} and global_step {state.global_step:,} cannot both be right: the trainer starts at "
@@ -153,9 +159,11 @@ def epoch_end_not_validated(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, section 3 and fact 12.
     """
-    resume = case.resume
+    resume, plan = case.resume, case.plan
     if case.member.role != "step" or resume.skip_batches != 0 or not resume.finished_epochs:
         return
+    if plan is None or (plan.start_epoch or 0) < resume.finished_epochs:
+        return  # the epoch is trained again (P402), and its validation comes then
     if resume.early_stopping is None:
         yield Problem(
             f"saved exactly at the end of epoch {resume.finished_epochs - 1}, before its validation, which the resumed "
@@ -200,7 +208,7 @@ def steps_out_of_order(run: Run) -> Iterator[Problem]:
 
     Source: trainer contract, section 3 (epoch and global_step only grow).
     """
-    steps = [m for m in run.members if m.role == "step" and None not in (m.named_step, m.state.epoch)]
+    steps = [m for m in run.members if m.role == "step" and m.named_step is not None and _epoch_fits(m, run)]
     steps.sort(key=lambda m: m.named_step or 0)
     for earlier, later in itertools.pairwise(steps):
         if (earlier.state.epoch or 0) > (later.state.epoch or 0):
@@ -212,6 +220,15 @@ def steps_out_of_order(run: Run) -> Iterator[Problem]:
                 found=later.state.epoch,
                 expected=earlier.state.epoch,
             )
+
+
+def _epoch_fits(member: Member, run: Run) -> bool:
+    """Whether the file's `epoch` is one that its own step allows; one that isn't proves nothing of the run (P402)."""
+    epoch, step, length = member.state.epoch, member.state.global_step, run.facts.steps_per_epoch
+    world = run.facts.world_size.value if run.facts.world_size else 1
+    if epoch is None or epoch < 0 or step is None or length is None or world > 1:
+        return epoch is not None and epoch >= 0
+    return epoch * length.value <= step <= (epoch + 1) * length.value
 
 
 @rule("P408", "facts-disagree", "warning", "run")

@@ -55,6 +55,7 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
                 where="scheduler.last_epoch",
                 found=last,
                 expected=expected,
+                fix=_sync(case),
             )
 
 
@@ -78,7 +79,13 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
                 where="scheduler.last_epoch",
                 found=last,
                 expected=expected,
+                fix=_sync(case),
             )
+
+
+def _sync(case: Case) -> str | None:
+    """No cure where the file lacks what the rates at the resume point are computed from."""
+    return None if case.resume.lr is not None else ""
 
 
 def _count(case: Case, n: int) -> str:
@@ -267,9 +274,9 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
 
 @rule("R508", "scheduler-absent", "warning")
 def scheduler_absent(case: Case) -> Iterator[Problem]:
-    """There is no scheduler state, and the schedule is one that moves.
+    """There is no scheduler state, or one without its position, and the schedule is one that moves.
 
-    The trainer goes on with a fresh scheduler: in TST and COS the rate starts at its beginning again. In the default
+    The trainer goes on with a fresh position: in TST and COS the rate starts at its beginning again. In the default
     modes a fresh scheduler is as good.
 
     Example: a bare state_dict upgraded without the facts that its schedule is computed from.
@@ -282,8 +289,14 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
     if case.checkpoint.layout != "training" or "scheduler" not in case.checkpoint.keys:
         return
     moves = _mode(case) in ("TST", "COS", "") and (case.state.global_step or 0) > 0
-    if case.checkpoint.get("scheduler") is None and moves:
+    scheduler = case.checkpoint.get("scheduler")
+    if moves and not scheduler and (scheduler is None or isinstance(scheduler, dict)):
         yield Problem("no scheduler state: in TST and COS the rate starts at its beginning again", where="scheduler")
+    elif moves and isinstance(scheduler, dict) and "last_epoch" not in scheduler:
+        yield Problem(
+            "the scheduler state has no last_epoch: in TST and COS the rate starts at its beginning again",
+            where="scheduler.last_epoch",
+        )
 
 
 RULES = (
