@@ -15,6 +15,7 @@ from ckpt_doctor.trainers import TRAINERS, time_llm
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
+    Curve,
     Damage,
     EarlyStoppingState,
     Evidence,
@@ -248,6 +249,11 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
     if any(finding.severity == "error" and finding.migration is None for finding in serious):
         return "broken"
     return "repairable" if any(finding.migration for finding in serious) else "ok"
+
+
+def curves(report: Report) -> list[Curve]:
+    """What there is to draw of each run whose trainer is known."""
+    return [t.curve(run) for run in report.runs for t in TRAINERS if run.run.trainer == t.NAME]
 
 
 def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> RunReport:

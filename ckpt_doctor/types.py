@@ -524,6 +524,25 @@ class RunReport:
     files: tuple[FileReport, ...]
 
 
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run as lines: the rate over its steps, and the validation losses. Empty where the facts do not tell."""
+
+    run: Path
+    rates: Points = ()
+    """(optimizer step, learning rate) of the uninterrupted run, in order of steps."""
+    resumed: tuple[tuple[str, Points], ...] = ()
+    """The same for resumes that go another way, each with a name."""
+    losses: Points = ()
+    """(epoch as the log counts, from 1; validation loss)."""
+    best_epoch: int | None = None
+    steps_per_epoch: int | None = None
+    """Optimizer steps of each process in an epoch."""
+
+
 @dataclass(frozen=True)
 class Report:
     """The result of a scan: runs in path order, files within each."""

@@ -41,7 +41,8 @@ class Group:
 
 def cause(finding: Finding) -> tuple[str, ...]:
     """What two findings must share to be told as one: rule, cure, and the sentence but for its numbers."""
-    return (finding.code, finding.severity, finding.fix or "", NUMBER.sub("N", finding.message))
+    sentence = re.sub(r"\blines? N", "line N", NUMBER.sub("N", finding.message))
+    return (finding.code, finding.severity, finding.fix or "", sentence)
 
 
 def grouped(run: RunReport) -> list[Group]:
@@ -66,14 +67,37 @@ def label(file: FileReport, run: Path) -> str:
 
 
 def concerned(group: Group, run: RunReport) -> str:
-    """Which files of the run a group is about, as `3 files` or by name; empty where there is only one to mean."""
+    """Which files of the run a group's sentence is about, as `3 files` or by name; empty where only one can be meant.
+
+    Where the values differ it is about the first; `likewise` tells of the others.
+    """
     files = group.files
     if not files or len(run.files) == 1:
         return ""
+    if group.differs:
+        return label(files[0], run.run.path)
     if len(files) == len(run.files):
         return plural(len(files), "file")
     names = [label(file, run.run.path) for file in files]
     return ", ".join(names) if len(names) <= 2 else f"{len(files)} of {len(run.files)} files"
+
+
+def likewise(group: Group, run: RunReport, most: int = 3) -> str:
+    """The other files of a group whose values differ, with theirs: `checkpoint_step_140 (found 139, expected 140)`."""
+    if not group.differs:
+        return ""
+    told = []
+    for file, finding in group.findings[1:]:
+        name = label(file, run.run.path) if file is not None else "the run"
+        values = instance(finding)
+        told.append(f"{name} ({values})" if values else name)
+    return text.listing(told, most)
+
+
+def instance(finding: Finding) -> str:
+    """The values of one finding where several files share a sentence."""
+    values = (("found", finding.found), ("expected", finding.expected))
+    return ", ".join(f"{name} {text.brief(value)}" for name, value in values if value is not None)
 
 
 def unchecked(files: Sequence[FileReport]) -> list[tuple[NotChecked, int]]:

@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.groups import Group, concerned, grouped, label, unchecked
+from ckpt_doctor.reports.cures import cures, is_command
+from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewise, unchecked
 from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.table import (
-    command,
     contents,
-    instance,
     known_facts,
     nothing_found,
     schedule,
@@ -74,12 +73,11 @@ def item(group: Group, run: RunReport, report: Report) -> str:
     files = concerned(group, run)
     head = f"- {MARK[finding.severity]} **{prose(finding.code)}** {prose(finding.name)}"
     lines = [f"{head} ({prose(files)}): {prose(finding.message)}" if files else f"{head}: {prose(finding.message)}"]
-    if group.differs:
-        for file, other in group.findings:
-            where = code(label(file, run.run.path)) if file is not None else "run"
-            lines.append(f"  - {where}: {prose(instance(other))}")
-    if finding.fix:
-        lines.append(f"  - cure: {code(command(group, report.paths))}")
+    if others := likewise(group, run):
+        lines.append(f"  - also {prose(others)}")
+    lines += [
+        f"  - cure: {code(cure) if is_command(cure) else prose(cure)}" for cure in cures(group, run, report.paths)
+    ]
     return "\n".join(lines)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.groups import grouped, unchecked
-from ckpt_doctor.reports.html import facts_list, file_table, finding, open_point
+from ckpt_doctor.reports.html import facts_list, file_table, findings
 from ckpt_doctor.reports.plan import sentences, verdict_words
 from ckpt_doctor.reports.table import contents, nothing_found, summary
-from ckpt_doctor.types import FileReport, Report
+from ckpt_doctor.types import Report
 
 # Colours of middle lightness, legible on light and dark notebook themes, whose choice CSS can't always see.
 STYLE = """
@@ -35,8 +33,7 @@ def report_fragment(report: Report) -> str:
     for run in report.runs:
         parts += [f"<h4>{_text(run.run.path)}</h4>", f'<p class="dim">{contents(run)}</p>', facts_list(run)]
         parts += [file_table(run)] if run.files else []
-        parts += [finding(group, run, report) for group in grouped(run)]
-        parts += _open_points(run.files)
+        parts += findings(run, report)
     return frame([*parts, f'<p class="dim">{_text(summary(report))}</p>'])
 
 
@@ -49,19 +46,13 @@ def plan_fragment(report: Report) -> str:
     if file.plan is not None and file.plan.start_epoch is not None:
         clauses = "".join(f"<li>{_text(s)}</li>" for s in sentences(file, file.plan, run.run.facts))
         parts.append(f"<p>The trainer</p><ul>{clauses}</ul>")
-    parts += [finding(group, run, report) for group in grouped(run)]
-    parts += _open_points(report.files)
+    parts += findings(run, report)
     if file.plan is not None and file.plan.flags:
         parts.append(f"<p>resume with: <code>{_text(' '.join(file.plan.flags))}</code></p>")
     parts.append(
         f'<p>verdict: <strong class="{file.verdict}">{file.verdict}</strong>: {_text(verdict_words(file))}.</p>'
     )
     return frame(parts)
-
-
-def _open_points(files: Sequence[FileReport]) -> list[str]:
-    points = [point for point, _ in unchecked(files) if point.settle != "--deep"]
-    return [f"<ul>{''.join(map(open_point, points))}</ul>"] if points else []
 
 
 def frame(parts: list[str]) -> str:

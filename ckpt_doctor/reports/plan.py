@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.groups import grouped
-from ckpt_doctor.reports.table import MAX_TEXT, STYLE, fact_lines, not_deep, nothing_found, paragraph
+from ckpt_doctor.reports.table import MAX_TEXT, STYLE, fact_lines, finding_lines, not_deep, nothing_found
 from ckpt_doctor.types import Facts, FileReport, Report, ResumePlan
 
 SAVED_BY = {"best": "saved by EarlyStopping", "step": "saved by save_steps", None: ""}
@@ -21,11 +20,7 @@ def plan(report: Report, *, width: int = 80, color: bool = False) -> str:
         lines += ["", "  The trainer"]
         for sentence in sentences(file, file.plan, run.run.facts):
             lines += text.wrap(sentence, columns, "  - ", "    ")
-    groups = grouped(run)
-    if groups:
-        lines.append("")
-    for group in groups:
-        lines += paragraph(group, run, report.paths, columns, color)
+    lines += finding_lines(run, report.paths, columns, color)
     for item in file.not_checked:
         if item.settle != "--deep":
             sentence = f"not checked: {text.clean(item.what)}: {text.clean(item.why)}."

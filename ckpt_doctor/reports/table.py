@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shlex
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.groups import Group, concerned, grouped, label, unchecked
-from ckpt_doctor.types import Evidence, Facts, FileReport, Finding, Report, RunReport
+from ckpt_doctor.reports.cures import all_repairs, cures, is_command
+from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewise, unchecked
+from ckpt_doctor.types import Evidence, Facts, FileReport, Report, RunReport
 
-DEFAULT_PATHS = (Path("checkpoints"),)
 STYLE = {"ok": "green", "repairable": "yellow", "broken": "red", "error": "red", "warning": "yellow", "info": "cyan"}
 MAX_TEXT = 110
 """Sentences get hard to read beyond this many columns, however wide the terminal is."""
@@ -34,7 +33,8 @@ def table(report: Report, *, width: int = 80, color: bool = False) -> str:
     """A whole report as text, in lines of at most `width` columns (but for single words that are longer)."""
     if not report.files and not report.findings:
         return nothing_found(report) + "\n"
-    blocks = [run_block(run, report.paths, width, color) for run in report.runs]
+    names = text.shorten_all([text.clean(run.run.path) for run in report.runs], width)
+    blocks = [run_block(run, name, report.paths, width, color) for run, name in zip(report.runs, names, strict=True)]
     return "\n\n".join([*blocks, "\n".join(text.wrap(summary(report), width))]) + "\n"
 
 
@@ -47,19 +47,13 @@ def nothing_found(report: Report) -> str:
     )
 
 
-def run_block(run: RunReport, paths: Sequence[Path], width: int, color: bool) -> str:
+def run_block(run: RunReport, name: str, paths: Sequence[Path], width: int, color: bool) -> str:
     """One run: its path, what is known of it, its table, its findings."""
-    lines = [text.styled(text.shorten(text.clean(run.run.path), width), "bold", color)]
+    lines = [text.styled(name, "bold", color)]
     lines += [f"  {contents(run)}", *fact_lines(run.run.facts, min(width, MAX_TEXT))]
     if run.files:
         lines += ["", *file_table(run, width, color)]
-    groups = grouped(run)
-    if groups:
-        lines.append("")
-    for group in groups:
-        lines += paragraph(group, run, paths, min(width, MAX_TEXT), color)
-    if len({g.first.migration for g in groups if g.first.migration and g.first.severity != "info"}) > 1:
-        lines += ["", f"  all repairs at once: {with_paths('ckpt-doctor migrate --all', paths)}"]
+    lines += finding_lines(run, paths, min(width, MAX_TEXT), color)
     for item, n in unchecked(run.files):
         if item.settle != "--deep":
             files = f" ({n} of {len(run.files)} files)" if n < len(run.files) else ""
@@ -96,8 +90,13 @@ def known_facts(facts: Facts) -> list[tuple[str, str]]:
     if facts.lradj is None and facts.lradj_candidates:
         known.insert(0, ("lradj not settled", " or ".join(map(text.clean, facts.lradj_candidates))))
     if facts.log is not None:
-        known.append(("log", text.clean(facts.log.value)))
+        known.append(("log", text.clean(nearest(facts.log.value))))
     return known
+
+
+def nearest(path: Path) -> str:
+    """A path as seen from the working folder, where that is shorter."""
+    return min(os.fspath(path), os.path.relpath(path), key=len)
 
 
 def fact_lines(facts: Facts, width: int) -> list[str]:
@@ -119,7 +118,7 @@ def file_table(run: RunReport, width: int, color: bool) -> list[str]:
     if used > width:
         name = columns[0]
         room = max(12, max(map(text.display_width, name.cells)) - (used - width))
-        columns[0] = Column(name.title, name.align, tuple(text.shorten(cell, room) for cell in name.cells))
+        columns[0] = Column(name.title, name.align, tuple(text.shorten_all(name.cells, room)))
     rows = [["", *(c.title for c in columns)]]
     rows += [["", *cells] for cells in zip(*(c.cells for c in columns), strict=True)]
     styles = [["", *["dim"] * len(columns)]]
@@ -178,6 +177,23 @@ def shown_score(file: FileReport) -> str:
     return "none yet" if expected is not None and expected.value.best_score is None else "-"
 
 
+def finding_lines(run: RunReport, paths: Sequence[Path], width: int, color: bool) -> list[str]:
+    """What is wrong, with the cures; then, apart, what is worth knowing and changes nothing."""
+    groups = grouped(run)
+    lines = [""] if groups else []
+    serious = [group for group in groups if group.first.severity != "info"]
+    for group in serious:
+        lines += paragraph(group, run, paths, width, color)
+    if command := all_repairs(run, groups, paths):
+        lines += ["", f"  all repairs at once: {command}"]
+    rest = groups[len(serious) :]
+    if rest:
+        lines += [*([""] if serious else []), "  worth knowing, with no effect on the trainer's resume:"]
+    for group in rest:
+        lines += paragraph(group, run, paths, width, color)
+    return lines
+
+
 def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, color: bool) -> list[str]:
     """A group of findings: what, in how many files, the consequence; then the cure on its own line."""
     finding = group.first
@@ -187,43 +203,12 @@ def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, c
     indent = " " * 7
     lines = text.wrap(f"{head} {text.clean(finding.message)}", width, "  ", indent)
     lines[0] = lines[0].replace(title, text.styled(title, STYLE[finding.severity], color), 1)
-    if group.differs:
-        for file, other in group.findings:
-            where = label(file, run.run.path) if file is not None else "run"
-            lines += text.wrap(f"{where}: {instance(other)}", width, indent, indent + "  ")
-    if finding.fix:
-        cure = command(group, paths)
-        pasted = cure.startswith("ckpt-doctor ")  # a command stays on one line, however long
-        lines += [f"{indent}cure: {cure}"] if pasted else text.wrap(cure, width, f"{indent}cure: ", indent + "      ")
+    if others := likewise(group, run):
+        lines += text.wrap(others, width, f"{indent}also ", indent + "     ")
+    for cure in cures(group, run, paths):
+        head = f"{indent}cure: "
+        lines += [head + cure] if is_command(cure) else text.wrap(cure, width, head, indent + "      ")
     return lines
-
-
-def instance(finding: Finding) -> str:
-    """The values of one finding where several files share a sentence."""
-    expected = "" if finding.expected is None else f", expected {text.brief(finding.expected)}"
-    return f"found {text.brief(finding.found)}{expected}"
-
-
-def command(group: Group, paths: Sequence[Path]) -> str:
-    """A group's cure, ready to be pasted.
-
-    A migration is told the paths that the scan was given; where a cure speaks of FILE, that is the only file concerned.
-    """
-    fix = text.clean(group.first.fix)
-    if len(group.files) == 1:
-        fix = re.sub(r"\bFILE\b", lambda _: _quoted(group.files[0].checkpoint.path), fix)
-    return with_paths(fix, paths)
-
-
-def with_paths(command: str, paths: Sequence[Path]) -> str:
-    """A migrate command with the paths of the scan, unless they are the default."""
-    if not command.startswith("ckpt-doctor migrate") or tuple(paths) == DEFAULT_PATHS:
-        return command
-    return " ".join([command, *map(_quoted, paths)])
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(text.clean(path))
 
 
 def summary(report: Report) -> str:

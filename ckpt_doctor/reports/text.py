@@ -55,6 +55,21 @@ def shorten(text: str, width: int) -> str:
     return _prefix(start + ELLIPSIS + end, max(0, width))
 
 
+def shorten_all(texts: Sequence[str], width: int) -> list[str]:
+    """Texts shortened so that different ones stay different; whole, however wide, where no shorter form does that."""
+    short = {text: shorten(text, width) for text in texts}
+    alike: dict[str, list[str]] = {}
+    for text, shown in short.items():
+        alike.setdefault(shown, []).append(text)
+    for group in alike.values():
+        if len(group) > 1:
+            first, last = min(group), max(group)
+            same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+            told = [shorten(ELLIPSIS + text[max(0, same - 6) :], width) for text in group]
+            short.update(zip(group, told if len(set(told)) == len(group) else group, strict=True))
+    return [short[text] for text in texts]
+
+
 def _has_wide(word: str) -> bool:
     return display_width(word) > len(word)
 

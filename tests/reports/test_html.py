@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
-from ckpt_doctor.reports.charts import Curve, loss_chart, marks, rate_chart, ticks
+from ckpt_doctor.reports.charts import loss_chart, marks, numbers, powers, rate_chart, ticks
 from ckpt_doctor.reports.html import html, scripts_page
 from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.notebook import plan_fragment, report_fragment
 from ckpt_doctor.reports.scripts import Linted
-from ckpt_doctor.types import NotChecked, Report
+from ckpt_doctor.types import Curve, FileReport, NotChecked, Report
 
 VOID = {"meta"}
 CURVE = Curve(
@@ -25,6 +26,7 @@ CURVE = Curve(
     resumed=((f"resume {HOSTILE}", ((18000, 1e-4), (86400, 1e-6))),),
     losses=((1, 0.5), (2, 0.41), (3, float("nan"))),
     best_epoch=2,
+    steps_per_epoch=8640,
 )
 PAGES = {
     "example": html(example(), [CURVE]),
@@ -75,8 +77,9 @@ def test_tags_nest(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_loaded_and_nothing_is_run(name: str) -> None:
     for tag, attributes in tags(PAGES[name]):
-        assert tag not in ("script", "link", "img", "iframe", "object", "a")
-        assert not [key for key in attributes if key.startswith("on") or key in ("src", "href", "srcset")]
+        assert tag not in ("script", "link", "img", "iframe", "object", "base", "form")
+        assert not [key for key in attributes if key.startswith("on") or key in ("src", "srcset")]
+        assert (attributes.get("href") or "#").startswith("#")
     assert "url(" not in PAGES[name]
     assert "@import" not in PAGES[name]
 
@@ -105,15 +108,59 @@ def test_a_run_with_a_curve_gets_a_chart_of_rates_and_one_of_losses() -> None:
     assert all(attributes["aria-label"] for attributes in drawings)
 
 
+def resumable(**now: object) -> FileReport:
+    """A file that should resume at batch 8,360 of epoch 1 with rate 4e-06."""
+    judged = file(RUN / "checkpoint", role="best", start_epoch=1, skip_batches=8360)
+    assert judged.plan is not None
+    return replace(judged, plan=replace(judged.plan, **now), resume=replace(judged.resume, lr=(4e-6,)))
+
+
 def test_each_checkpoint_is_on_the_chart_where_it_resumes_now_and_repaired() -> None:
-    [run] = example().runs
-    drawn = rate_chart(CURVE, marks(run, ["a", "b", "c"]), 8640)
-    assert [a["class"] for tag, a in tags(drawn) if tag == "circle"] == ["repaired", "now"] * 3
+    [run] = report(resumable(), resumable()).runs
+    drawn = rate_chart(CURVE, marks(run, ["a", "b"], 8640))
+    assert [a["class"] for tag, a in tags(drawn) if tag == "circle"] == ["repaired", "now"] * 2
+
+
+def test_a_resume_that_lands_elsewhere_is_joined_to_where_it_should_land() -> None:
+    [run] = report(resumable(start_epoch=0, skip_batches=100)).runs
+    [mark] = marks(run, ["a"], 8640)
+    assert (mark.now, mark.repaired) == ((100, 4e-6), (17000, 4e-6))
+    drawn = [a for tag, a in tags(rate_chart(CURVE, [mark])) if a.get("class") in ("now", "repaired", "between")]
+    [between, repaired, now] = drawn
+    assert (between["x1"], between["x2"]) == (now["cx"], repaired["cx"])
+    assert float(now["cx"] or 0) < float(repaired["cx"] or 0)
+
+
+def test_the_page_has_what_a_resume_does_now_and_once_repaired() -> None:
+    page = html(report(resumable(next_lr=1e-4)), [CURVE])
+    assert "<del>0.0001</del> 4e-06" in page
+    assert "<del>" not in html(report(resumable(best_score=-0.4123456)), [CURVE])
 
 
 def test_checkpoints_at_one_place_share_one_text() -> None:
     [run] = example().runs
-    assert ">1, 2, 3</text>" in rate_chart(CURVE, marks(run, ["a", "b", "c"]), 8640)
+    assert ">1, 2, 3</text>" in rate_chart(CURVE, marks(run, ["a", "b", "c"], 8640))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [([2, 1], "1, 2"), ([1, 2, 3, 4], "1 to 4"), ([1, 3, 5, 7, 9, 11, 13, 15], "1, 3, 5, 7, 9, 11 and 2 more")],
+)
+def test_numbers_that_share_a_text_are_told_briefly(found: list[int], expected: str) -> None:
+    assert expected == numbers(found)
+
+
+def test_a_resume_that_goes_another_way_makes_the_scale_logarithmic() -> None:
+    flat = replace(CURVE, resumed=())
+    assert "logarithmic" in rate_chart(CURVE, [])
+    assert "logarithmic" not in rate_chart(flat, [])
+
+
+def test_runs_are_listed_on_top_with_links_that_lead_to_them() -> None:
+    one = example().runs[0]
+    page = tags(html(replace(example(), runs=(one, one))))
+    wanted = [(a["href"] or "").removeprefix("#") for tag, a in page if tag == "a"]
+    assert wanted == [a["id"] for tag, a in page if tag == "section"]
 
 
 def test_the_best_epoch_is_marked_and_a_loss_that_is_no_number_left_out() -> None:
@@ -121,15 +168,27 @@ def test_the_best_epoch_is_marked_and_a_loss_that_is_no_number_left_out() -> Non
     assert circles == ["dot", "best"]
 
 
+def test_a_single_loss_makes_no_chart() -> None:
+    assert loss_chart(replace(CURVE, losses=((1, 0.5), (2, float("nan"))))) == ""
+
+
 def test_no_chart_is_drawn_of_nothing() -> None:
-    assert rate_chart(Curve(RUN), [], None) == loss_chart(Curve(RUN)) == ""
+    assert rate_chart(Curve(RUN), []) == loss_chart(Curve(RUN)) == ""
 
 
-@given(st.floats(min_value=1e-12, max_value=1e12))
-def test_ticks_are_few_and_cover_most_of_the_axis(top: float) -> None:
-    values = ticks(top)
+@given(st.floats(min_value=1e-9, max_value=1e9), st.floats(min_value=0.02, max_value=1))
+def test_ticks_are_few_and_lie_on_the_axis(high: float, share: float) -> None:
+    low = high * (1 - share)
+    values = ticks(low, high)
     assert 2 <= len(values) <= 6
-    assert 0.5 * top < values[-1] <= top * (1 + 1e-6)
+    assert low * (1 - 1e-6) <= values[0] < values[-1] <= high * (1 + 1e-6)
+
+
+@given(st.floats(min_value=1e-12, max_value=1e6), st.floats(min_value=10, max_value=1e12))
+def test_powers_of_ten_are_few_and_lie_on_the_axis(low: float, ratio: float) -> None:
+    values = powers(low, low * ratio)
+    assert 1 <= len(values) <= 6
+    assert low * (1 - 1e-6) <= values[0] <= values[-1] <= low * ratio * (1 + 1e-6)
 
 
 def test_a_notebook_shows_the_plan_the_flags_and_the_verdict() -> None:

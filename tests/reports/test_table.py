@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from unicodedata import east_asian_width
@@ -12,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
+from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.table import table
+from ckpt_doctor.reports.text import shorten_all
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, Finding, NotChecked, Report
 
 ANSI = re.compile(r"\x1b\[\d*m")
@@ -68,6 +72,56 @@ def test_a_cure_of_one_file_names_it() -> None:
     assert "cure: ckpt-doctor salvage 'a b/checkpoint.pt' -o OUT" in printed
 
 
+def test_a_cure_of_several_files_is_written_out_for_the_first_and_counts_the_rest() -> None:
+    cut = Finding("F101", "truncated-archive", "error", "the end is missing.", fix="ckpt-doctor salvage FILE -o OUT")
+    printed = table(report(*[file(RUN / f"c{i}", cut) for i in range(5)]))
+    assert f"cure: ckpt-doctor salvage {RUN}/c2 -o OUT\n" in printed
+    assert "cure: and so on for 2 more" in printed
+
+
+def test_a_migration_is_told_the_facts_that_the_scan_was_given_but_not_those_of_the_settings() -> None:
+    facts = Facts(
+        lradj=Evidence("TST", "--lradj", given=True),
+        learning_rate=Evidence(4e-6, "learning_rate of the script", given=True),
+        patience=Evidence(5, "pyproject.toml", given=True),
+        steps_per_epoch=Evidence(45, "the log"),
+    )
+    printed = table(report(file(RUN / "checkpoint", NO_BEST_SCORE), facts=facts))
+    assert "cure: ckpt-doctor migrate --add-best-score --lradj TST --learning-rate 4e-06\n" in printed
+
+
+@given(st.text(st.characters(exclude_characters="\0"), min_size=1))
+def test_a_path_in_a_cure_is_one_word_for_the_shell(name: str) -> None:
+    word = quoted(name)
+    if word.startswith("$'"):
+        assert re.fullmatch(r"\$'(?:[^'\\]|\\x[0-9a-f]{2})*'", word)
+        back = re.sub(rb"\\x(..)", lambda m: bytes.fromhex(m[1].decode()), word[2:-1].encode())
+        assert os.fsencode(name) == back
+    else:
+        assert [name] == shlex.split(word)
+
+
+def test_findings_without_effect_come_last_and_apart() -> None:
+    info = Finding("L305", "device-bound", "info", "tagged cuda:0.", migration="to-cpu")
+    printed = table(report(file(RUN / "checkpoint", info, NO_BEST_SCORE)))
+    assert printed.index("E601") < printed.index("worth knowing, with no effect") < printed.index("L305")
+    assert "worth knowing" not in table(example())
+
+
+@given(st.lists(st.text("ab", min_size=30, max_size=40), min_size=2, max_size=5, unique=True), st.integers(12, 29))
+def test_shortened_names_of_runs_stay_different(names: list[str], width: int) -> None:
+    shown = shorten_all(names, width)
+    assert len(set(shown)) == len(names)
+    assert all(len(short) <= width or short in names for short in shown)
+
+
+def test_runs_that_differ_in_the_middle_only_are_told_apart_within_the_width() -> None:
+    runs = ["checkpoints/" + "x" * 60 + f"_sl{n}_" + "y" * 60 for n in (256, 512)]
+    shown = shorten_all(runs, 80)
+    assert all(f"_sl{n}_" in short for n, short in zip((256, 512), shown, strict=True))
+    assert max(map(len, shown)) <= 80
+
+
 def test_errors_come_before_warnings_and_these_before_info() -> None:
     findings = [
         Finding(code, "n", severity, "m") for code, severity in [("A1", "info"), ("B1", "warning"), ("C1", "error")]
@@ -76,7 +130,7 @@ def test_errors_come_before_warnings_and_these_before_info() -> None:
     assert re.findall(r"^  ([ABC]1) ", printed, re.M) == ["C1", "B1", "A1"]
 
 
-def test_findings_that_differ_in_numbers_share_a_paragraph_that_gives_the_numbers_of_each_file() -> None:
+def test_findings_that_differ_in_numbers_share_a_paragraph_that_says_of_the_others_in_what() -> None:
     files = [
         file(
             RUN / f"checkpoint_step_{n}/checkpoint.pt",
@@ -86,12 +140,20 @@ def test_findings_that_differ_in_numbers_share_a_paragraph_that_gives_the_number
     ]
     printed = table(report(*files))
     assert printed.count("R501") == 1
-    assert "checkpoint_step_80: found 79, expected 80" in printed
-    assert "checkpoint_step_100: found 99, expected 100" in printed
+    assert "R501 scheduler-behind (checkpoint_step_80): it is at 79, not 80." in printed
+    assert "also checkpoint_step_100 (found 99, expected 100)" in printed
+
+
+def test_of_many_files_that_differ_the_first_are_told_and_the_rest_counted() -> None:
+    files = [file(RUN / f"checkpoint_step_{n}", Finding("R501", "n", "warning", f"at {n}", found=n)) for n in range(60)]
+    printed = flat(table(report(*files)))
+    assert "also checkpoint_step_1 (found 1), checkpoint_step_2 (found 2), checkpoint_step_3 (found 3) and 56 more" in (
+        printed
+    )
 
 
 def test_findings_that_differ_in_a_list_of_lines_share_a_paragraph_too() -> None:
-    messages = ["loss 0.62; lines 7, 16.", "loss 0.62; lines 7, 16, 24."]
+    messages = ["loss 0.62; line 7.", "loss 0.62; lines 7, 16.", "loss 0.62; lines 7, 16, 24."]
     files = [file(RUN / m, replace(NO_BEST_SCORE, message=m)) for m in messages]
     assert table(report(*files)).count("E601") == 1
 

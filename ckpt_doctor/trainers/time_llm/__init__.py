@@ -1,5 +1,6 @@
 """Time-LLM: what its trainer writes, and how it resumes."""
 
+from ckpt_doctor.trainers.time_llm.curve import curve
 from ckpt_doctor.trainers.time_llm.facts import infer_facts
 from ckpt_doctor.trainers.time_llm.history import read_history
 from ckpt_doctor.trainers.time_llm.layout import find_runs, member_of, recognises, run_folder, training_state
@@ -10,6 +11,7 @@ NAME = "time-llm"
 
 __all__ = [
     "NAME",
+    "curve",
     "find_runs",
     "infer_facts",
     "member_of",
