@@ -120,12 +120,10 @@ def test_a_resume_in_mid_epoch_tells_the_steps_per_epoch():
     """global_step = epoch * train_steps + skipped batches."""
     resume = ["Resumed at epoch 2, global_step 18000", "Will skip first 720 batches in epoch 2 to resume."]
     found = read("Loading checkpoint: /c/r/checkpoint_step_18000/checkpoint.pt", *resume, result(3))
-    assert 8640 == found.arguments.steps_per_epoch.value
-    assert "line 3" in found.arguments.steps_per_epoch.source
+    assert 8640 == found.steps_per_epoch.value
+    assert "line 3" in found.steps_per_epoch.source
     assert (
-        read(
-            "Resumed at epoch 0, global_step 10", "Will skip first 10 batches in epoch 0 to resume."
-        ).arguments.steps_per_epoch
+        read("Resumed at epoch 0, global_step 10", "Will skip first 10 batches in epoch 0 to resume.").steps_per_epoch
         is None
     )
 

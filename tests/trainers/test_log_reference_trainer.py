@@ -68,4 +68,4 @@ def test_the_command_is_told_by_the_lines_it_led_to(project):
         facts.patience.value,
         facts.restores,
     )
-    assert STEPS == facts.arguments.steps_per_epoch.value
+    assert STEPS == facts.steps_per_epoch.value

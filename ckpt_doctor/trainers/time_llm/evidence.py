@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ckpt_doctor.trainers.time_llm.facts import label
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, number
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, number
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run
 
 

@@ -6,13 +6,20 @@ A fact that the evidence leaves open stays None; the rules that need it say "not
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, param_groups
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
+from ckpt_doctor.trainers.time_llm.processes import (
+    counted_step,
+    epoch_ends,
+    fits,
+    infer_world_size,
+    real_steps,
+    shifted_lengths,
+)
 from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member
 
 
@@ -23,6 +30,8 @@ class LogFacts:
     path: Path
     real_steps: Evidence[int] | None = None
     """Batches that one process trains in an epoch (tqdm's last count)."""
+    steps_per_epoch: Evidence[int] | None = None
+    """`len(train_loader)`, as a resume on one process printed it."""
     lradj_candidates: tuple[str, ...] | None = None
     """Modes that the printed rates allow; None when they say nothing."""
     patience: Evidence[int] | None = None
@@ -39,9 +48,12 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
     trained = [m for m in members if m.checkpoint.layout == "training"]
     generation = given.generation or _generation(trained, log)
     lradj, candidates, doubts = _lradj(trained, given, log)
-    world_size = given.world_size or _world_size(trained, lradj, log)
+    kind = generation.value if generation else ""
+    world_size = given.world_size or infer_world_size(
+        trained, lradj.value if lradj else "", _known_length(trained, given), kind
+    )
     world = world_size.value if world_size else 1
-    steps, step_doubts = _steps_per_epoch(trained, given, log, world, generation.value if generation else "")
+    steps, step_doubts = _steps_per_epoch(trained, given, log, world, kind)
     return replace(
         given,
         generation=generation,
@@ -167,35 +179,6 @@ def possible_finished_epochs(member: Member, steps_per_epoch: int | None) -> tup
     return (epoch, epoch + 1) if member.role == "step" else (epoch, epoch + 1, max(epoch - 1, 0))
 
 
-# --- processes -------------------------------------------------------------------------------------------------------
-
-
-def _world_size(trained: Sequence[Member], lradj: Evidence[str] | None, log: LogFacts | None) -> Evidence[int] | None:
-    """How many times Accelerate steps the scheduler per call, from `last_epoch` against `global_step` or `epoch`."""
-    if lradj is None or lradj.value not in (rates.PER_STEP, rates.PER_EPOCH):
-        return None
-    votes: Counter[int] = Counter()
-    for member in trained:
-        last, step, epoch = member.state.last_epoch, member.state.global_step, member.state.epoch
-        if last is None or step is None or epoch is None or last <= 0:
-            continue
-        # The counts of calls that the file can have behind it (saved before or after the step of this position).
-        calls = (step, step - 1) if lradj.value == rates.PER_STEP else (epoch, epoch - 1, epoch + 1)
-        votes.update({last // n for n in calls if n > 0 and last % n == 0} if last > max(calls) else {1})
-    if not votes:
-        return None
-    world, count = votes.most_common(1)[0]
-    if world == 1 or votes[1] or count < sum(1 for m in trained if m.state.last_epoch):
-        return Evidence(1, "last_epoch counts single steps") if votes[1] else None
-    unit = "global_step" if lradj.value == rates.PER_STEP else "the finished epochs"
-    return Evidence(world, f"last_epoch is {world} times {unit} in {count} checkpoints")
-
-
-def real_steps(steps_per_epoch: int, world_size: int) -> int:
-    """Batches per epoch that each process trains: Accelerate deals the loader's batches out evenly."""
-    return math.ceil(steps_per_epoch / world_size)
-
-
 # --- lengths ---------------------------------------------------------------------------------------------------------
 
 
@@ -205,8 +188,8 @@ def _steps_per_epoch(
     """`len(train_loader)`: the one candidate that fits every checkpoint's `epoch`, `global_step` and `total_steps`."""
     if given.steps_per_epoch is not None:
         return given.steps_per_epoch, _contradicted(given.steps_per_epoch, trained, world)
-    if log is not None and log.real_steps is not None and world == 1:
-        return log.real_steps, _contradicted(log.real_steps, trained, world)
+    if log is not None and world == 1 and (told := log.steps_per_epoch or log.real_steps) is not None:
+        return told, _contradicted(told, trained, world)
     placed = [m for m in trained if (m.state.global_step or 0) > 0 and (m.state.epoch or 0) >= 0]
     placed = [m for m in placed if m.state.epoch is not None]
     totals = {m.state.total_steps for m in placed if m.state.total_steps}
@@ -220,6 +203,7 @@ def _steps_per_epoch(
             length = total // given.train_epochs.value
             candidates = {length: f"total_steps {total:,} over {given.train_epochs.value} epochs"}
         elif log is not None and log.real_steps is not None:
+            # only the number of processes keeps this from being the loader's length
             source = f"total_steps {total:,} and {log.real_steps.source} on each of {world} processes"
             candidates = {n: source for n in _divisors(total) if real_steps(n, world) == log.real_steps.value}
         elif not candidates:
@@ -240,26 +224,25 @@ def _steps_per_epoch(
     return None, []
 
 
-def _from_epoch_end(member: Member, world: int, generation: str) -> Iterable[tuple[int, str]]:
-    """A best file is written at an epoch's end; `epoch` counts that epoch (complete trainer) or not (older patch)."""
-    epoch, step = member.state.epoch or 0, member.state.global_step or 0
-    for finished in (epoch,) if generation == "complete" else (epoch, epoch + 1):
-        if finished > 0 and step % finished == 0:
-            length = step // finished * world
-            yield length, f"{label(member)}: {step:,} steps at epoch {finished}"
+def _from_epoch_end(best: Member, world: int, generation: str) -> Iterable[tuple[int, str]]:
+    """A best file is written at an epoch's end."""
+    for length, _ in shifted_lengths(best):
+        yield length, f"{label(best)}: its global_step was shifted by whole epochs"
+        return
+    step, each = counted_step(best), f" on each of {world} processes" if world > 1 else ""
+    for real in epoch_ends(best, generation):
+        source = f"{label(best)}: {step:,} steps at epoch {step // real}{each}"
+        yield from ((length, source) for length in range(real * world, real * world + world))
 
 
-def fits(member: Member, steps_per_epoch: int, world: int) -> bool:
-    """Whether `epoch` and `global_step` can both be right, saved where the trainer saves."""
-    epoch, step = member.state.epoch, member.state.global_step
-    if epoch is None or step is None:
-        return True
-    length = real_steps(steps_per_epoch, world)
-    if member.role == "best":
-        return step in (epoch * length, (epoch + 1) * length)
-    return epoch * length <= step <= (epoch + 1) * length or (
-        world > 1 and epoch * steps_per_epoch <= step <= epoch * steps_per_epoch + length
-    )
+def _known_length(trained: Sequence[Member], given: Facts) -> int | None:
+    """`len(train_loader)` where it is known without the number of processes."""
+    if given.steps_per_epoch is not None:
+        return given.steps_per_epoch.value
+    total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
+    if total and given.train_epochs is not None and total % given.train_epochs.value == 0:
+        return total // given.train_epochs.value
+    return None
 
 
 def _contradicted(steps: Evidence[int], trained: Sequence[Member], world: int) -> list[str]:
@@ -296,9 +279,3 @@ def _learning_rate(trained: Sequence[Member]) -> Evidence[float] | None:
 
 def _value(evidence: Evidence[float] | None) -> float | None:
     return evidence.value if evidence else None
-
-
-def label(member: Member) -> str:
-    """A checkpoint's name in the run: `checkpoint`, `checkpoint_step_1000`."""
-    path = member.checkpoint.path
-    return path.parent.name if member.role == "step" else path.name

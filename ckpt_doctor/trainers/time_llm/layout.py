@@ -178,3 +178,15 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
     """Sort key in which `checkpoint_step_900` comes before `checkpoint_step_1000`."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part)) if part.isdigit() and part.isascii() else (1, part) for part in parts]
+
+
+def label(member: Member) -> str:
+    """A checkpoint's name in the run: `checkpoint`, `checkpoint_step_1000`."""
+    path = member.checkpoint.path
+    return path.parent.name if member.role == "step" else path.name
+
+
+def uses_amp(member: Member) -> bool:
+    """Whether the run has an enabled gradient scaler, which skips optimizer steps that Adam then does not count."""
+    scaler = member.checkpoint.get("scaler")
+    return isinstance(scaler, dict) and bool(scaler)

@@ -8,10 +8,10 @@ from typing import Any
 from ckpt_doctor import schedules
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.evidence import improved_to
-from ckpt_doctor.trainers.time_llm.facts import label, real_steps
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import param_groups
+from ckpt_doctor.trainers.time_llm.layout import label, param_groups
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
+from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.types import (
     Checkpoint,
     EarlyStoppingState,

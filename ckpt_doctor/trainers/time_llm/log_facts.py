@@ -24,11 +24,11 @@ def log_facts(attempts: Sequence[Attempt]) -> LogFacts | None:
     return LogFacts(
         path=log,
         real_steps=_real_steps(attempts),
+        steps_per_epoch=_steps_per_epoch(attempts),
         lradj_candidates=lradj_candidates(attempts),
         patience=_patience(attempts),
         restores=any(attempt.restored for attempt in attempts),
         arguments=Facts(
-            steps_per_epoch=_steps_per_epoch(attempts),
             train_epochs=_printed(attempts, "train_epochs", int) or _train_epochs(attempts),
             lradj=_printed(attempts, "lradj", _mode),
             learning_rate=_printed(attempts, "learning_rate", float),
@@ -71,7 +71,7 @@ def _holds_length(attempt: Attempt, length: int) -> bool:
 
 
 def _steps_per_epoch(attempts: Sequence[Attempt]) -> Evidence[int] | None:
-    """`len(train_loader)` as the trainer takes it, from `global_step = epoch * train_steps + skipped batches`."""
+    """`len(train_loader)` from `global_step = epoch * train_steps + skipped batches`, which holds on one process."""
     found = []
     for attempt in attempts:
         resumed, skip = attempt.resumed, attempt.skip
@@ -119,7 +119,8 @@ def lradj_candidates(attempts: Sequence[Attempt]) -> tuple[str, ...] | None:
     a rate and, after the first epoch, `lr =` before it (source: the end of the epoch loop in `run_main.py`). The rates
     of one launch then are one base times the mode's factor; a resume may bring another base.
     """
-    complete = [(attempt, [epoch for epoch in attempt.epochs if epoch.rates_complete]) for attempt in attempts]
+    # `Updating ...` is the last of an epoch's lines about the rate, in every mode that prints it.
+    complete = [(a, [epoch for epoch in a.epochs if epoch.rates_complete or epoch.updating]) for a in attempts]
     complete = [(attempt, epochs) for attempt, epochs in complete if epochs]
     if not complete:
         return None

@@ -12,7 +12,8 @@ from typing import Any
 
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.evidence import early_stopping_after
-from ckpt_doctor.trainers.time_llm.facts import real_steps
+from ckpt_doctor.trainers.time_llm.layout import uses_amp
+from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.types import Evidence, Facts, Member, Rates, ResumePlan, ResumePoint, Run
 
 
@@ -31,11 +32,10 @@ def true_step(member: Member, facts: Facts) -> Evidence[int] | None:
     steps Adam does not count. On several processes a repaired file carries a `global_step` shifted so that the skip
     count comes out right; Adam's step then is the true one.
     """
-    state = member.state
-    step, adam = state.global_step, state.optimizer_step
-    if step is None or step < 0:
-        return None
-    if adam is None or adam == step or uses_amp(member):
+    step, adam = member.state.global_step, None if uses_amp(member) else member.state.optimizer_step
+    if step is None or step < 0:  # absent, of a wrong type, or no count at all
+        return None if adam is None else Evidence(adam, "Adam's step")
+    if adam is None or adam == step:
         return Evidence(step, "global_step")
     world = facts.world_size.value if facts.world_size else 1
     steps = facts.steps_per_epoch.value if facts.steps_per_epoch else None
@@ -46,12 +46,6 @@ def true_step(member: Member, facts: Facts) -> Evidence[int] | None:
     if adam == member.named_step:
         return Evidence(adam, "Adam's step and the folder's name")
     return None
-
-
-def uses_amp(member: Member) -> bool:
-    """Whether the run has an enabled gradient scaler, which skips optimizer steps that Adam then does not count."""
-    scaler = member.checkpoint.get("scaler")
-    return isinstance(scaler, dict) and bool(scaler)
 
 
 def positions(member: Member, facts: Facts) -> tuple[Position, ...]:
@@ -209,20 +203,24 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         return None
     facts, state = run.facts, member.state
     start = trainer_start(member, facts)
-    left = None
-    if start is not None and start.batches is not None and facts.train_epochs and facts.steps_per_epoch:
+    length = None
+    if facts.steps_per_epoch is not None:
         length = real_steps(facts.steps_per_epoch.value, facts.world_size.value if facts.world_size else 1)
+    left = None
+    if start is not None and start.batches is not None and facts.train_epochs and length is not None:
         epochs_left = facts.train_epochs.value - start.finished_epochs
         left = max(0, epochs_left * length - min(start.batches, length))
-    reasons = tuple(_why_not_exact(member, start))
+    trains_nothing = start is not None and length is not None and (start.batches or 0) >= length
+    reasons = tuple(_why_not_exact(member, facts, start))
     return ResumePlan(
         start_epoch=start.finished_epochs if start else state.epoch,
         skip_batches=start.batches if start else None,
         global_step=state.global_step,
-        next_lr=state.lr,
+        # After an epoch of which every batch is skipped the first rate is the next epoch's.
+        next_lr=state.lr if not trains_nothing or (facts.lradj and facts.lradj.value == rates.PER_STEP) else None,
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=state.best_score,
-        counter=state.counter,
+        counter=state.counter if "counter" in member.checkpoint.keys else 0,
         steps_left=left,
         flags=() if flag_is_given(facts, resume) else resume.flags,
         bit_exact=False if reasons else None,
@@ -236,8 +234,10 @@ def flag_is_given(facts: Facts, resume: ResumePoint) -> bool:
     return bool(given and given.given and resume.base_lr is not None and rates.close(given.value, resume.base_lr))
 
 
-def _why_not_exact(member: Member, start: Position | None) -> Iterable[str]:
+def _why_not_exact(member: Member, facts: Facts, start: Position | None) -> Iterable[str]:
     if not isinstance(member.checkpoint.get("rng_state"), dict):
         yield "no rng_state in the file: shuffling and dropout will draw other numbers"
     elif start is None or start.batches:
         yield "rng_state was saved after this epoch's shuffle: a shuffling loader will deal other batches"
+    if member.state.best_score is not None and facts.generation and facts.generation.value == "first-patch":
+        yield "the run's own trainer (first patch) does not read best_score: resume with one that does"

@@ -1,0 +1,161 @@
+"""How many processes train together under Accelerate, and what an epoch is then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.layout import label, uses_amp
+from ckpt_doctor.types import Evidence, Member
+
+MOST_PROCESSES = 64
+"""Processes that are told from a run's numbers; more than that have to be given."""
+
+
+def infer_world_size(
+    trained: Sequence[Member], mode: str, steps_per_epoch: int | None, generation: str
+) -> Evidence[int] | None:
+    """How many processes train together; None where nothing tells.
+
+    A prepared scheduler is stepped `world_size` times per call, so `last_epoch` tells in TST and COS; in the idle modes
+    only the length of an epoch does, where it is known from elsewhere.
+    """
+    if mode in (rates.PER_STEP, rates.PER_EPOCH):
+        return _from_schedule(trained, mode, generation)
+    placed = [m for m in trained if m.state.epoch is not None and m.state.global_step]
+    if steps_per_epoch is None:
+        return _from_shift(placed) or _from_length(placed, generation)
+    if not any(m.state.epoch for m in placed):
+        return None
+    worlds = range(1, min(MOST_PROCESSES, steps_per_epoch) + 1)
+    found = [world for world in worlds if _all_fit(placed, steps_per_epoch, world)]
+    if len(found) != 1:
+        return None
+    return Evidence(found[0], f"the checkpoints stand in epochs of {real_steps(steps_per_epoch, found[0]):,} steps")
+
+
+def _from_schedule(trained: Sequence[Member], mode: str, generation: str) -> Evidence[int] | None:
+    """The number of processes at which every file's schedule lags no more than resumes make it lag."""
+    moved = [m for m in trained if (m.state.last_epoch or 0) > 0 and (m.state.global_step or 0) > 0]
+    doubts = {world: [_lag(m, mode, world, generation) for m in moved] for world in range(1, MOST_PROCESSES + 1)}
+    possible = {world: sum(lag or 0 for lag in lags) for world, lags in doubts.items() if None not in lags}
+    if not moved or not possible:
+        return None
+    world = min(possible, key=lambda w: (possible[w], w))
+    if world == 1:
+        return Evidence(1, "last_epoch counts single steps")
+    if 1 in possible:
+        return None  # a file whose schedule one process had brought in step looks the same
+    unit = "global_step" if mode == rates.PER_STEP else "the finished epochs"
+    count = f"{len(moved)} checkpoint{'s' if len(moved) > 1 else ''}"
+    return Evidence(world, f"last_epoch is {world} times {unit} in {count}")
+
+
+def _lag(member: Member, mode: str, world: int, generation: str) -> int | None:
+    """How many calls of the scheduler the file lags beyond what its trainer makes every such file lag.
+
+    None where so many processes can't have written it: a schedule that is ahead, or too far behind for a few resumes.
+    """
+    last, epoch = member.state.last_epoch or 0, member.state.epoch or 0
+    if mode == rates.PER_STEP:
+        calls = counted_step(member)
+        own = {0} if member.role == "best" else {1}
+    else:
+        calls = epoch
+        own = {0} if member.role != "best" else {1} if generation == "complete" else {0, 1}
+    if member.checkpoint.migrations:
+        own.add(0)
+    if last % world:
+        return None
+    lag = calls - last // world
+    if lag < 0 or (world > 1 and lag > min(8, calls // 4 + 1)):
+        return None
+    return min(abs(lag - usual) for usual in own)
+
+
+def _from_length(placed: Sequence[Member], generation: str) -> Evidence[int] | None:
+    """One process, where on more of them the schedule's length would have been used up before the newest file."""
+    total = next((m.state.total_steps for m in placed if m.state.total_steps), None)
+    best = next((m for m in placed if m.role == "best"), None)
+    if total is None or best is None:
+        return None
+    newest = max(counted_step(m) for m in placed)
+    worlds = set()
+    for real in epoch_ends(best, generation):
+        for world in range(1, MOST_PROCESSES + 1):
+            lengths = range(real * world, real * world + world)
+            if any(total % n == 0 and newest <= total // n * real and _all_fit(placed, n, world) for n in lengths):
+                worlds.add(world)
+    if worlds != {1}:
+        return None
+    return Evidence(1, f"on more processes a schedule of {total:,} steps ends before step {newest:,}")
+
+
+def _all_fit(placed: Sequence[Member], steps_per_epoch: int, world: int) -> bool:
+    return all(fits(m, steps_per_epoch, world) for m in placed)
+
+
+def epoch_ends(best: Member, generation: str) -> list[int]:
+    """Steps per epoch and process that a best file can stand at the end of.
+
+    `epoch` counts the epoch that it ends (complete trainer) or not (older patch).
+    """
+    epoch, step = best.state.epoch or 0, counted_step(best)
+    ends = (epoch,) if generation == "complete" else (epoch, epoch + 1)
+    return [step // finished for finished in ends if finished > 0 and step > 0 and step % finished == 0]
+
+
+def _from_shift(placed: Sequence[Member]) -> Evidence[int] | None:
+    """From a `global_step` that `--fix-epoch` shifted for several processes: the file's record tells the true one."""
+    for member in placed:
+        for _, world in shifted_lengths(member):
+            return Evidence(world, f"{label(member)}: its global_step was shifted for {world} processes")
+    return None
+
+
+def shifted_lengths(member: Member) -> list[tuple[int, int]]:
+    """(steps per epoch, processes) that a recorded shift of `global_step` proves; empty where there is none.
+
+    The shift is `epoch * (steps_per_epoch - real_steps)`.
+    """
+    adam, step, epoch = member.state.optimizer_step, member.state.global_step, member.state.epoch
+    edits = [edit for migration in member.checkpoint.migrations for edit in migration.edits]
+    recorded = any(e.get("key") == "global_step" and e.get("after") == step for e in edits)
+    if not recorded or adam is None or step is None or not epoch or step <= adam or (step - adam) % epoch:
+        return []
+    rest = (step - adam) // epoch
+    lengths = range(adam // (epoch + 1), adam // epoch + 1)
+    pairs = [(real + rest, (real + rest) // real) for real in lengths if real > 0]
+    return [(n, w) for n, w in pairs if w > 1 and adam // real_steps(n, w) == epoch and fits(member, n, w)]
+
+
+def counted_step(member: Member) -> int:
+    """Optimizer steps behind the file: Adam's count where it has one, for `global_step` can have been shifted."""
+    adam = None if uses_amp(member) else member.state.optimizer_step
+    return adam if adam is not None else member.state.global_step or 0
+
+
+def real_steps(steps_per_epoch: int, world_size: int) -> int:
+    """Batches per epoch that each process trains.
+
+    Time-LLM's training loader drops what is no whole batch, and Accelerate then drops what it can't deal out evenly
+    (accelerate/data_loader.py, `BatchSamplerShard.__len__` with `drop_last`).
+    """
+    return max(1, steps_per_epoch // world_size)
+
+
+def fits(member: Member, steps_per_epoch: int, world: int) -> bool:
+    """Whether `epoch` and `global_step` can both be right, saved where the trainer saves.
+
+    On several processes `global_step` may have been shifted by a repair, so that the trainer's skip count is right;
+    Adam's step then is the true one.
+    """
+    epoch, step, adam = member.state.epoch, member.state.global_step, member.state.optimizer_step
+    if epoch is None or step is None:
+        return True
+    length = real_steps(steps_per_epoch, world)
+    if world > 1 and adam is not None and adam != step and adam // length * steps_per_epoch + adam % length == step:
+        return epoch == adam // length
+    if member.role == "best":
+        return step in (epoch * length, (epoch + 1) * length)
+    return epoch * length <= step <= (epoch + 1) * length
