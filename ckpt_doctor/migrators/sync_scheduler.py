@@ -24,8 +24,7 @@ def _plan(case: Case) -> Plan:
     if not isinstance(checkpoint.get("scheduler"), dict) or case.state.last_epoch is None:
         return refused(NAME, "the file has no scheduler state", "another checkpoint of the run")
     if resume.finished_epochs is None and resume.last_epoch is None:
-        reason = "global_step and Adam's step disagree" if case.state.global_step is not None else "no global_step"
-        settle = resume.unsettled.get("last_epoch", "another checkpoint of the run")
+        reason, settle = _why_nowhere(case)
         return refused(NAME, f"where training stood is not known ({reason})", settle)
     if resume.last_epoch is None or resume.lr is None:
         modes = case.run.facts.lradj_candidates
@@ -37,6 +36,16 @@ def _plan(case: Case) -> Plan:
             return refused(NAME, reason, settle)
         return refused(NAME, "the position lies past the end of the schedule, or its phases are not in the file", "")
     return Plan(tuple(_edits(case)))
+
+
+def _why_nowhere(case: Case) -> tuple[str, str]:
+    """Why the file stands at no known place of its run, and what would tell."""
+    state = case.state
+    if state.global_step is None:
+        return "no global_step", "another checkpoint of the run"
+    if state.optimizer_step not in (None, state.global_step):
+        return "global_step and Adam's step disagree", "another checkpoint of the run"
+    return "how many steps an epoch has is not known", "--steps-per-epoch"
 
 
 def _edits(case: Case) -> Iterator[Edit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.numpy_values import numpy_values
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
@@ -59,10 +60,11 @@ def not_weights_only(case: Case) -> Iterator[Problem]:
 
     Source: torch/_weights_only_unpickler.py, `_get_allowed_globals`.
     """
-    curable = all(
+    by_name = all(
         name.module.startswith(("numpy", "_codecs")) for name in case.checkpoint.globals if _refused(name.module)
     )
     for problem in damage_of(case, "not-weights-only"):
+        curable = by_name and all(value.plain is not None for value in numpy_values(case.checkpoint.root))
         yield Problem(problem.message, problem.where, problem.found, problem.expected, None if curable else "")
 
 

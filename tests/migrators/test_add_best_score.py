@@ -1,0 +1,114 @@
+"""`--add-best-score`: from a hand, a sibling or the log; nothing without one of them."""
+
+import math
+
+import pytest
+from sample_runs import ABSENT, changed, edit, repaired, untouched
+
+
+def forget(held: dict) -> None:
+    """Make a file as the first patch wrote it."""
+    for key in ("best_score", "val_loss_min", "counter"):
+        held.pop(key, None)
+
+
+def test_the_log_gives_the_best_loss_so_far(sample):
+    """EarlyStopping over the losses of the epochs before the file, in 7 decimals; Python numbers, at the end."""
+    run = sample("first-patch-type1")
+    losses = run.losses()
+    for path, finished in ((run.best, 2), (run.step(120), 2), (run.step(140), 3)):
+        best = min(losses[:finished])
+        counter = 0 if path == run.best else finished - 1 - losses.index(best)
+        expected = {
+            ("best_score",): (ABSENT, -best),
+            ("val_loss_min",): (ABSENT, best),
+            ("counter",): (ABSENT, counter),
+        }
+        assert expected == changed(path, "add-best-score")
+
+
+def test_a_sibling_in_the_same_state_is_exact(sample):
+    """Its 17 digits are preferred to the 7 of the log."""
+    run = sample("complete-TST")
+    exact = float(edit(run.step(140), lambda held: None)["best_score"])
+    assert exact != round(exact, 7)
+    edit(run.best, forget)
+    result = changed(run.best, "add-best-score")
+    assert {("best_score",): (ABSENT, exact), ("val_loss_min",): (ABSENT, -exact), ("counter",): (ABSENT, 0)} == result
+
+
+def test_a_best_file_saved_before_its_own_update_is_made_consistent(sample):
+    """`val_loss_min` of the previous best, a counter not yet reset: the score itself keeps every digit."""
+    run = sample("complete-TST")
+    held = edit(run.best, lambda held: held.update(counter=4))
+    expected = {("val_loss_min",): (held["val_loss_min"], -float(held["best_score"])), ("counter",): (4, 0)}
+    assert expected == changed(run.best, "add-best-score")
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), math.inf, 0.29, -12.0])
+def test_a_score_that_cannot_be_is_replaced(wrong, sample):
+    """NaN, infinite, with its sign forgotten, or not the run's."""
+    run = sample("complete-TST")
+    true = float(edit(run.step(140), lambda held: None)["best_score"])
+    edit(run.step(140), lambda held: held.update(best_score=wrong))
+    assert true == pytest.approx(changed(run.step(140), "add-best-score")["best_score",][1], abs=5e-8)
+
+
+def test_the_value_may_be_given_by_hand(sample):
+    """As a score or as a loss; it outranks the log, and the result says that it was given."""
+    run = sample("first-patch-type1")
+    for path, given in ((run.best, {"best_score": -0.25}), (run.step(140), {"val_loss": 0.25})):
+        result = repaired(path, "add-best-score", **given)
+        assert {"best_score": -0.25, "val_loss_min": 0.25} == {
+            e.key: e.after for e in result.edits if e.key != "counter"
+        }
+        assert all(edit.evidence.startswith("given by hand") for edit in result.edits)
+
+
+def test_before_the_first_validation_there_is_nothing_to_add(sample):
+    """None is the true value there, and an absent key says the same."""
+    run = sample("first-patch-type1")
+    rewind = {"epoch": 0, "global_step": 20}
+
+    def first_epoch(held: dict) -> None:
+        held.update(rewind)
+        for state in held["optimizer"]["state"].values():
+            state["step"].fill_(20)
+
+    (run.run / "checkpoint_step_120").rename(run.run / "checkpoint_step_20")
+    edit(run.step(20), first_epoch)
+    assert "unchanged" == untouched(run.step(20), "add-best-score").status
+
+
+def test_without_evidence_it_is_refused_and_says_what_to_give(sample):
+    """No log, no sibling that knows: nothing is written."""
+    run = sample("first-patch-type1")
+    run.log.unlink()
+    (refusal,) = untouched(run.step(140), "add-best-score").refusals
+    assert "no log of the run was found" in refusal.reason
+    assert all(option in refusal.settle for option in ("--log", "--best-score", "--val-loss"))
+    given = repaired(run.step(140), "add-best-score", val_loss=0.25)
+    assert "migrated" == given.status
+
+
+def test_a_log_that_ends_too_early_is_no_evidence(sample):
+    """The line of an epoch before the file is missing: its loss could have been the best."""
+    run = sample("first-patch-type1")
+    lines = run.log.read_text().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if "Vali Loss" in line)
+    run.log.write_text("".join(lines[:last]))
+    (refusal,) = untouched(run.step(140), "add-best-score").refusals
+    assert "no validation loss for every epoch up to 3" in refusal.reason
+    assert "migrated" == repaired(run.step(120), "add-best-score").status
+
+
+def test_a_bare_state_dict_has_no_place_for_it(sample):
+    """The message names the repair that makes one."""
+    (refusal,) = untouched(sample("legacy").best, "add-best-score").refusals
+    assert ("add --upgrade", "add-best-score") == (refusal.settle, refusal.migration)
+
+
+def test_a_healthy_file_is_left_alone(sample):
+    """A step file of the complete trainer is consistent: not rewritten, though its score is a numpy number."""
+    run = sample("complete-COS")
+    assert "unchanged" == untouched(run.step(75), "add-best-score").status
