@@ -1,0 +1,97 @@
+"""The package's parts import each other only in the direction of the data, and none imports torch unasked."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
+
+BASE = {"types", "errors"}
+MAY_IMPORT = {
+    "types": {"reports"},  # a Report shows itself in a notebook
+    "errors": set(),
+    "schedules": {"types"},
+    "tree": {"types"},
+    "edits": {"tree", "types"},
+    "locking": {"errors"},
+    "readers": BASE,
+    "program": BASE | {"readers"},
+    "salvage": BASE | {"program", "readers"},
+    "compare": {"readers", "types"},
+    "discovery": BASE | {"readers"},
+    "trainers": {"schedules", "types"},
+    "validators": {"types"},
+    "migrators": {"types"},
+    "writer": BASE | {"locking"},
+    "reports": {"types"},
+    "lint": BASE,
+    "audit": BASE | {"discovery", "readers", "trainers", "validators", "writer"},
+    "torch_check": BASE | {"readers"},
+    "repair": BASE
+    | {"audit", "discovery", "edits", "locking", "migrators", "program", "readers", "torch_check", "trainers", "tree"}
+    | {"writer"},
+    "retention": {"errors", "locking", "writer"},
+    "pruning": BASE | {"audit", "locking", "retention", "trainers"},
+    "saving": {"errors", "locking", "readers", "writer"},
+    "resume": BASE | {"audit", "reports", "validators"},
+}
+"""Part -> the parts that it may import. `cli` may import all, and nothing imports `cli`."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The parts of the package that a module imports when it is used: not those for types only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            if parts[0] == "ckpt_doctor":
+                yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("ckpt_doctor."):
+                    yield alias.name.split(".")[1]
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if part(p) not in ("cli", "__init__", "__main__"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    assert set(imports(path)) - {part(path), "__version__"} <= MAY_IMPORT[part(path)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ckpt_doctor",
+        "from ckpt_doctor import scan, migrate, undo, check_resume, open_checkpoint, atomic_save, prune, latest",
+        "from ckpt_doctor import scan; scan(['fixtures/sample-runs'])",
+        "from ckpt_doctor import check_resume; str(check_resume('fixtures/sample-runs/legacy/checkpoints/' + RUN))",
+        "from ckpt_doctor.cli.main import main; main(['inspect', 'fixtures/sample-runs/legacy/checkpoints/' + RUN])",
+    ],
+)
+def test_nothing_imports_torch_or_numpy_for_metadata(code: str) -> None:
+    """`import torch` costs more than a second, numpy a tenth: neither is needed to read metadata."""
+    root = PACKAGE.parent
+    run = next((root / "fixtures/sample-runs/legacy/checkpoints").iterdir()).name
+    check = f"import sys\nRUN = {run!r}\n{code}\nassert not {{'torch', 'numpy', 'safetensors'}} & set(sys.modules), 1"
+    done = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True)
+    assert ("", 0) == (done.stderr, done.returncode)
