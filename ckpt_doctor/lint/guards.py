@@ -147,7 +147,9 @@ def is_locked(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
     """Whether a lock is held at a node: `with lock:`, an earlier `acquire`, a decorator, or all callers hold one."""
     module, node = site
     for parent in module.ancestors(node):
-        if isinstance(parent, (ast.With, ast.AsyncWith)) and any(_names_a_lock(i.context_expr) for i in parent.items):
+        if isinstance(parent, (ast.With, ast.AsyncWith)) and any(
+            _is_a_lock(program, module, item.context_expr) for item in parent.items
+        ):
             return True
         if isinstance(parent, FUNCTIONS):
             if any(_names_a_lock(d) for d in parent.decorator_list):
@@ -155,10 +157,23 @@ def is_locked(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
             break
     function = module.function(node)
     for inner in ast.walk(function or module.tree):
-        if isinstance(inner, ast.Call) and inner.lineno < getattr(node, "lineno", 0) and _names_a_lock(inner.func):
+        if isinstance(inner, ast.Call) and inner.lineno < getattr(node, "lineno", 0) and _takes_a_lock(inner):
             return True
     callers = program.callers(function) if function is not None and depth > 0 else []
     return bool(callers) and all(is_locked(program, Site(c.module, c.node), depth - 1) for c in callers)
+
+
+def _is_a_lock(program: Program, module: Module, expression: ast.expr) -> bool:
+    made = [b.value for b in program.values_of(module, expression) if b.kind == "assign" and b.value is not None]
+    return any(map(_names_a_lock, [expression, *made]))
+
+
+def _takes_a_lock(call: ast.Call) -> bool:
+    """`lock.acquire()`, `fcntl.flock(f, LOCK_EX)`, `take_lock(run)`; `FileLock(path)` only makes one."""
+    leaf = call.func.attr if isinstance(call.func, ast.Attribute) else dotted(call.func)
+    if leaf == "acquire" or words(leaf) & {"flock", "lockf"}:
+        return True
+    return leaf.islower() and "lock" in words(leaf) and not words(leaf) & {"release", "exists", "is", "un"}
 
 
 def _names_a_lock(expression: ast.expr) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TypeAlias
 
-from ckpt_doctor.lint.module import FUNCTIONS, Binding, Definition, Module, dotted
+from ckpt_doctor.lint.module import COMPREHENSIONS, FUNCTIONS, Binding, Definition, Module, dotted
 from ckpt_doctor.lint.program import Call, Program, Site
 
 _DEPTH = 14
@@ -294,7 +294,9 @@ def _bound(program: Program, module: Module, node: ast.expr, binding: Binding, d
         else:
             yield Reading((Hole(name, Site(module, node), temporary=True),))
     else:
-        yield _hole(module, node)
+        # `step, folder = folders.pop(0)`: each name is a part of what was taken out.
+        parts = readings(program, module, binding.value, depth) if isinstance(binding.value, ast.Call) else []
+        yield from [r for r in parts if any(h.items for h in r.holes)] or [_hole(module, node)]
 
 
 def _parameter_readings(
@@ -337,12 +339,13 @@ def _items(program: Program, module: Module, node: ast.expr, depth: int) -> Item
     known = Items()
     if isinstance(node, ast.Subscript):
         return replace(items(program, module, node.value, depth - 1), limited=True)
-    if isinstance(node, (ast.ListComp, ast.GeneratorExp, ast.SetComp)):
+    if isinstance(node, COMPREHENSIONS):
+        element = node.value if isinstance(node, ast.DictComp) else node.elt
         for generator in node.generators[:3]:
             known = _merge(known, items(program, module, generator.iter, depth - 1))
             known = replace(known, strings=known.strings | strings_in(program, module, generator.ifs))
-        folders = known.folders or tuple(readings(program, module, node.elt, depth - 1))
-        return replace(known, strings=known.strings | strings_in(program, module, [node.elt]), folders=folders)
+        folders = known.folders or tuple(readings(program, module, element, depth - 1))
+        return replace(known, strings=known.strings | strings_in(program, module, [element]), folders=folders)
     if isinstance(node, ast.Call):
         return _call_items(program, module, node, depth)
     if isinstance(node, (ast.Name, ast.Attribute)):

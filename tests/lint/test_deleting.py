@@ -1,0 +1,462 @@
+"""X901 deletes-checkpoints and X902 unlocked-prune: which removals are reported, at which line, and which are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sources import cases, expected_and_actual
+
+HELPER = """
+### utils/tools.py
+import os
+import shutil
+
+def del_files(dir_path):
+    shutil.rmtree(dir_path)
+"""
+
+DELETED = {
+    "by a helper of another module": """
+        from utils.tools import del_files
+        del_files("./checkpoints")  # <- X901
+        """
+    + HELPER,
+    "by a helper under another name": """
+        from utils.tools import del_files as clean
+        clean("./checkpoints")  # <- X901
+        """
+    + HELPER,
+    "by a helper of an imported module": """
+        import utils.tools
+        utils.tools.del_files("./checkpoints")  # <- X901
+        """
+    + HELPER,
+    "by a helper of a module under another name": """
+        import utils.tools as t
+        t.del_files("./checkpoints")  # <- X901
+        """
+    + HELPER,
+    "by a helper of a module imported from its package": """
+        from utils import tools
+        tools.del_files("./checkpoints")  # <- X901
+        """
+    + HELPER,
+    "by a helper that a package passes on": """
+        from common import del_files
+        del_files("./checkpoints")  # <- X901
+        ### common/__init__.py
+        from .files import *
+        ### common/files.py
+        import shutil
+        def del_files(path):
+            shutil.rmtree(path)
+        """,
+    "by a helper that calls a helper": """
+        import shutil
+        def remove(path):
+            shutil.rmtree(path)
+        def clean_up(folder):
+            remove(folder)
+        clean_up("checkpoints")  # <- X901
+        """,
+    "by a helper that is not at hand": """
+        from tools_of_the_lab import del_files
+        del_files("./checkpoints")  # <- X901
+        """,
+    "in main()": """
+        import shutil
+        def main():
+            train()
+            shutil.rmtree("./checkpoints")  # <- X901
+        if __name__ == "__main__":
+            main()
+        """,
+    "through a variable": """
+        import shutil
+        path = "./checkpoints"
+        shutil.rmtree(path)  # <- X901
+        """,
+    "through an option": """
+        import argparse, shutil
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--checkpoints", type=str, default="./checkpoints/")
+        args = parser.parse_args()
+        shutil.rmtree(args.checkpoints)  # <- X901
+        """,
+    "through an option with another default": """
+        import argparse, shutil
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--checkpoints", default="out")
+        args = parser.parse_args()
+        shutil.rmtree(args.checkpoints, ignore_errors=True)  # <- X901
+        """,
+    "of one run": """
+        import os, shutil
+        setting = "{}_{}".format(args.model, args.data)
+        path = os.path.join(args.checkpoints, setting + "-" + args.model_comment)
+        shutil.rmtree(path)  # <- X901
+        """,
+    "by rmtree under another name": """
+        from shutil import rmtree as wipe
+        wipe("checkpoints")  # <- X901
+        """,
+    "by os.system": """
+        import os
+        os.system("rm -rf ./checkpoints")  # <- X901
+        """,
+    "by os.system with an f-string": """
+        import os
+        os.system(f"rm -rf {args.checkpoints}/*")  # <- X901
+        """,
+    "by subprocess with words": """
+        import subprocess
+        subprocess.run(["rm", "-rf", "checkpoints"], check=True)  # <- X901
+        """,
+    "by subprocess with a shell": """
+        import subprocess
+        subprocess.check_call("cd out && rm -r checkpoints", shell=True)  # <- X901
+        """,
+    "by pathlib loops": """
+        from pathlib import Path
+        root = Path("checkpoints")
+        for path in root.rglob("*"):
+            if path.is_file():
+                path.unlink()  # <- X901
+        """,
+    "by rmdir bottom up": """
+        import os
+        for root, folders, files in os.walk("./checkpoints", topdown=False):
+            for name in files:
+                os.remove(os.path.join(root, name))  # <- X901
+            for name in folders:
+                os.rmdir(os.path.join(root, name))  # <- X901
+        """,
+    "child by child": """
+        import os, shutil
+        for name in os.listdir("checkpoints"):
+            shutil.rmtree(os.path.join("checkpoints", name))  # <- X901
+        """,
+    "whole, if it exists": """
+        import os, shutil
+        if os.path.exists("checkpoints"):
+            shutil.rmtree("checkpoints")  # <- X901
+        """,
+    "by the main process": """
+        import shutil
+        accelerator.wait_for_everyone()
+        if accelerator.is_local_main_process:
+            path = "./checkpoints"
+            shutil.rmtree(path)  # <- X901
+        """,
+    "in a method": """
+        import shutil
+        class Experiment:
+            def __init__(self, args):
+                self.path = "./checkpoints"
+            def train(self):
+                shutil.rmtree(self.path)  # <- X901
+        """,
+    "through a constant of another module": """
+        import shutil
+        import settings
+        shutil.rmtree(settings.CHECKPOINTS)  # <- X901
+        ### settings.py
+        CHECKPOINTS = "checkpoints"
+        """,
+    "when the program ends": """
+        import atexit, shutil
+        atexit.register(shutil.rmtree, "./checkpoints")  # <- X901
+        """,
+    "unless an option says to keep it is read as wanted, a constant that says so is not": """
+        import shutil
+        CLEAN = True
+        if CLEAN:
+            shutil.rmtree("./checkpoints")  # <- X901
+        """,
+}
+
+KEPT = {
+    "a comment": """
+        from utils.tools import del_files
+        # del_files("./checkpoints")
+        """
+    + HELPER,
+    "a string": """
+        help = "run shutil.rmtree('./checkpoints') to delete"
+        print("rm -rf checkpoints")
+        """,
+    "an option that is off by default": """
+        import argparse, shutil
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--delete_checkpoints", action="store_true")
+        args = parser.parse_args()
+        if args.delete_checkpoints:
+            shutil.rmtree("./checkpoints")
+        """,
+    "an option, in a helper": """
+        import argparse, shutil
+        def finish(args):
+            if not args.clean_up:
+                return
+            shutil.rmtree(args.checkpoints)
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--clean_up", action="store_true")
+        finish(parser.parse_args())
+        """,
+    "an option, around the call of a helper": """
+        from utils.tools import del_files
+        if args.cleanup and accelerator.is_main_process:
+            del_files("./checkpoints")
+        """
+    + HELPER,
+    "the environment": """
+        import os, shutil
+        if os.environ.get("DELETE_CHECKPOINTS"):
+            shutil.rmtree("./checkpoints")
+        """,
+    "the environment, through a variable": """
+        import os, shutil
+        wanted = os.getenv("WIPE", "0") == "1"
+        if wanted:
+            shutil.rmtree("./checkpoints")
+        """,
+    "a constant that is false": """
+        import shutil
+        CLEAN = False
+        if CLEAN:
+            shutil.rmtree("./checkpoints")
+        """,
+    "dead code": """
+        import shutil
+        if False:
+            shutil.rmtree("./checkpoints")
+        """,
+    "a parameter that is off by default": """
+        import shutil
+        def finish(path="./checkpoints", delete=False):
+            if delete:
+                shutil.rmtree(path)
+        finish()
+        """,
+    "a question": """
+        import shutil
+        if input("Delete the checkpoints? ") == "yes":
+            shutil.rmtree("./checkpoints")
+        """,
+    "a helper that removes nothing any more": """
+        from utils.tools import del_files
+        del_files("./checkpoints")
+        ### utils/tools.py
+        def del_files(dir_path):
+            pass
+        """,
+    "a helper that nobody calls": """
+        import shutil
+        def del_files(dir_path):
+            shutil.rmtree(dir_path)
+        """,
+    "a temporary folder": """
+        import shutil, tempfile
+        checkpoints = tempfile.mkdtemp()
+        shutil.rmtree(checkpoints)
+        """,
+    "a temporary folder below the checkpoints": """
+        import os, shutil
+        shutil.rmtree(os.path.join(args.checkpoints, "tmp"))
+        """,
+    "logs": """
+        import shutil
+        shutil.rmtree("./logs")
+        shutil.rmtree(args.log_dir)
+        """,
+    "results, plots and caches": """
+        import os, shutil
+        from utils.tools import del_files
+        del_files("./results")
+        shutil.rmtree("runs/plots")
+        os.system("rm -rf ~/.cache/matplotlib")
+        """
+    + HELPER,
+    "a copy is made first": """
+        import shutil
+        shutil.copytree("./checkpoints", "/drive/checkpoints")
+        shutil.rmtree("./checkpoints")
+        """,
+    "notebook checkpoints": """
+        import shutil
+        shutil.rmtree(".ipynb_checkpoints", ignore_errors=True)
+        """,
+    "an element of a list": """
+        checkpoints = ["a", "b"]
+        checkpoints.remove("a")
+        del checkpoints[0]
+        """,
+    "a method named remove": """
+        class Registry:
+            def remove(self, checkpoints): self.names.discard(checkpoints)
+        Registry().remove("checkpoints")
+        """,
+    "one damaged file": """
+        import os
+        os.remove(os.path.join(args.checkpoints, "checkpoint.pt.bad"))
+        """,
+}
+
+PRUNED_WITHOUT_LOCK = {
+    "the trainer's save_total_limit": """
+        import os, re, shutil
+        def prune(path, limit):
+            steps = []
+            for name in os.listdir(path):
+                if name.startswith("checkpoint_step_"):
+                    steps.append((int(name.rsplit("_", 1)[-1]), os.path.join(path, name)))
+            steps.sort()
+            while len(steps) > limit:
+                _, oldest = steps.pop(0)
+                shutil.rmtree(oldest, ignore_errors=True)  # <- X902
+        prune(os.path.join(args.checkpoints, setting), args.save_total_limit)
+        """,
+    "a slice": """
+        import glob, shutil
+        for folder in sorted(glob.glob(f"{args.checkpoints}/checkpoint_step_*"))[:-args.save_total_limit]:
+            shutil.rmtree(folder)  # <- X902
+        """,
+    "pathlib": """
+        import shutil
+        from pathlib import Path
+        folders = sorted(Path(run).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+        for folder in folders[:-3]:
+            shutil.rmtree(folder)  # <- X902
+        """,
+    "one folder by its number": """
+        import os, shutil
+        old = os.path.join(args.checkpoints, f"checkpoint_step_{step - 3000}")
+        if os.path.isdir(old):
+            shutil.rmtree(old)  # <- X902
+        """,
+    "the shell": """
+        import os
+        os.system(f"rm -rf {run}/checkpoint_step_{step - 3000}")  # <- X902
+        """,
+    "a helper": """
+        import os
+        from utils.tools import del_files
+        del_files(os.path.join(args.checkpoints, f"checkpoint_step_{old_step}"))
+        ### utils/tools.py
+        import shutil
+        def del_files(dir_path):
+            shutil.rmtree(dir_path)  # <- X902
+        """,
+    "folders by their number": """
+        import re, shutil
+        def prune(folder, limit):
+            steps = {int(m[1]): p for p in folder.iterdir() if (m := re.fullmatch(r"checkpoint_step_(\\d+)", p.name))}
+            for number in sorted(steps)[:-limit]:
+                shutil.rmtree(steps[number])  # <- X902
+        prune(Path(args.checkpoints, setting), args.save_total_limit)
+        """,
+    "a lock that nobody takes": """
+        import glob, shutil
+        from filelock import FileLock
+        lock = FileLock("checkpoints/.lock")
+        for folder in sorted(glob.glob("checkpoints/run/checkpoint_step_*"))[:-3]:
+            shutil.rmtree(folder)  # <- X902
+        """,
+    "a lock that was released": """
+        import glob, shutil
+        from filelock import FileLock
+        with FileLock("a.lock"):
+            folders = sorted(glob.glob("checkpoints/run/checkpoint_step_*"))
+        for folder in folders[:-3]:
+            shutil.rmtree(folder)  # <- X902
+        """,
+}
+
+PRUNED_SAFELY = {
+    "filelock": """
+        import glob, shutil
+        from filelock import FileLock
+        with FileLock("checkpoints/.lock"):
+            for folder in sorted(glob.glob("checkpoints/run/checkpoint_step_*"))[:-3]:
+                shutil.rmtree(folder)
+        """,
+    "filelock in a variable": """
+        import glob, shutil
+        from filelock import FileLock
+        guard = FileLock("checkpoints/.lock")
+        with guard:
+            for folder in sorted(glob.glob("checkpoints/run/checkpoint_step_*"))[:-3]:
+                shutil.rmtree(folder)
+        """,
+    "fcntl": """
+        import fcntl, glob, shutil
+        with open("checkpoints/.lock", "w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for folder in sorted(glob.glob("checkpoints/run/checkpoint_step_*"))[:-3]:
+                shutil.rmtree(folder)
+        """,
+    "acquire and release": """
+        import glob, shutil
+        lock.acquire()
+        try:
+            for folder in sorted(glob.glob("checkpoints/run/checkpoint_step_*"))[:-3]:
+                shutil.rmtree(folder)
+        finally:
+            lock.release()
+        """,
+    "the caller's lock": """
+        import glob, shutil
+        def prune(run, keep):
+            for folder in sorted(glob.glob(run + "/checkpoint_step_*"))[:-keep]:
+                shutil.rmtree(folder)
+        with run_lock(args.checkpoints):
+            prune(args.checkpoints, 3)
+        """,
+    "a decorator": """
+        import glob, shutil
+        @with_lock
+        def prune(run, keep):
+            for folder in sorted(glob.glob(run + "/checkpoint_step_*"))[:-keep]:
+                shutil.rmtree(folder)
+        prune(args.checkpoints, 3)
+        """,
+    "ckpt_doctor": """
+        import ckpt_doctor
+        ckpt_doctor.prune(args.checkpoints, keep=3)
+        """,
+    "other folders by step": """
+        import glob, shutil
+        for folder in sorted(glob.glob("plots/step_*"))[:-3]:
+            shutil.rmtree(folder)
+        """,
+    "its own temporary": """
+        import os, shutil
+        tmp = os.path.join(args.checkpoints, f"checkpoint_step_{step}.tmp")
+        shutil.rmtree(tmp, ignore_errors=True)
+        """,
+}
+
+
+@pytest.mark.parametrize(**cases(DELETED))
+def test_a_tree_of_checkpoints_that_is_deleted_is_reported_where_its_path_is_written(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(KEPT))
+def test_what_keeps_the_checkpoints_or_was_chosen_is_not_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(PRUNED_WITHOUT_LOCK))
+def test_step_folders_removed_without_a_lock_are_reported_at_the_removal(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(PRUNED_SAFELY))
+def test_step_folders_removed_under_a_lock_are_not_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
