@@ -551,6 +551,12 @@ class Report:
     seconds: float
     paths: tuple[Path, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows (IPython's display protocol)."""
+        from ckpt_doctor.reports.notebook import report_fragment  # here, for the report's stages know nothing of output
+
+        return report_fragment(self)
+
     @property
     def files(self) -> Sequence[FileReport]:
         """All files of all runs."""

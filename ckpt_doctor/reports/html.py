@@ -40,6 +40,8 @@ pre { padding: .6rem; overflow-x: auto; }
 .verdict { font-weight: 500; } del { color: var(--dim); }
 dl { display: grid; grid-template-columns: fit-content(45%) 1fr; gap: .1rem 1rem; margin: .5rem 0; }
 dt { font-variant-numeric: tabular-nums; } dd { margin: 0; color: var(--dim); overflow-wrap: anywhere; }
+@media (max-width: 36rem) { body { padding: 1rem; } dl { display: block; } dd { margin: 0 0 .4rem; }
+  th, td { padding: .3rem .45rem; } .runs td:first-child { min-width: 10rem; font-size: .85rem; } }
 figure { margin: 1rem 0; } figcaption { color: var(--dim); font-size: .9em; }
 svg { width: 100%; min-width: 36rem; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--text); }
 svg .tick { fill: var(--dim); font-size: 11px; } svg .grid { stroke: var(--edge); stroke-width: 1; }

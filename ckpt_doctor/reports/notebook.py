@@ -10,18 +10,23 @@ from ckpt_doctor.reports.plan import sentences, verdict_words
 from ckpt_doctor.reports.table import contents, nothing_found, summary
 from ckpt_doctor.types import Report
 
-# Colours of middle lightness, legible on light and dark notebook themes, whose choice CSS can't always see.
+# Text has the notebook's own colour, for no other is legible on light and on dark themes, whose choice CSS can't always
+# see; colour is in marks beside it. The class is doubled where Jupyter's own rules for td, dt and code would win.
 STYLE = """
-.ckpt-doctor td, .ckpt-doctor th { padding: .2em .6em; text-align: left; white-space: nowrap; }
-.ckpt-doctor .n { text-align: right; } .ckpt-doctor .dim { opacity: .7; } .ckpt-doctor .scroll { overflow-x: auto; }
-.ckpt-doctor h4 { overflow-wrap: anywhere; margin: .6em 0 .2em; }
-.ckpt-doctor dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1em; margin: .3em 0; }
-.ckpt-doctor dd { margin: 0; opacity: .7; overflow-wrap: anywhere; } .ckpt-doctor dt { font-weight: normal; }
+.ckpt-doctor.ckpt-doctor td, .ckpt-doctor.ckpt-doctor th { padding: .2em .6em; text-align: left; white-space: nowrap; }
+.ckpt-doctor.ckpt-doctor .n { text-align: right; } .ckpt-doctor .dim { opacity: .7; }
+.ckpt-doctor .scroll { overflow-x: auto; } .ckpt-doctor.ckpt-doctor table { margin: .4em 0; }
+.ckpt-doctor h4 { font-size: 1em; font-weight: 600; line-height: 1.35; overflow-wrap: anywhere; margin: 1em 0 .2em; }
+.ckpt-doctor dl { display: grid; grid-template-columns: fit-content(45%) 1fr; gap: 0 1em; margin: .3em 0; }
+.ckpt-doctor.ckpt-doctor dt, .ckpt-doctor.ckpt-doctor dd { float: none; width: auto; margin: 0; font-weight: normal; }
+.ckpt-doctor dd { opacity: .7; overflow-wrap: anywhere; }
 .ckpt-doctor .finding { border-left: 3px solid #4493f8; padding-left: .8em; margin: .6em 0; }
-.ckpt-doctor .finding p { margin: .2em 0; } .ckpt-doctor code { background: rgba(128, 128, 128, .18); }
+.ckpt-doctor .finding p { margin: .2em 0; }
+.ckpt-doctor.ckpt-doctor code { background: rgba(128, 128, 128, .18); white-space: normal; overflow-wrap: anywhere; }
 .ckpt-doctor .error { border-color: #e5534b; } .ckpt-doctor .warning { border-color: #c69026; }
-.ckpt-doctor .ok { color: #2da44e; } .ckpt-doctor .repairable { color: #c69026; }
-.ckpt-doctor .broken { color: #e5534b; }
+.ckpt-doctor .ok::before { color: #2da44e; } .ckpt-doctor .repairable::before { color: #c69026; }
+.ckpt-doctor .broken::before { color: #e5534b; }
+.ckpt-doctor .ok::before, .ckpt-doctor .repairable::before, .ckpt-doctor .broken::before { content: "\\25cf\\a0"; }
 """
 
 

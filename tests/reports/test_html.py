@@ -201,3 +201,9 @@ def test_a_notebook_shows_the_plan_the_flags_and_the_verdict() -> None:
 def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
     point = NotChecked("the schedule", "two modes fit", "--lradj")
     assert "To settle it: <code>--lradj</code>" in html(report(file(RUN / "checkpoint", not_checked=(point,))))
+
+
+def test_a_report_shows_itself_in_a_notebook() -> None:
+    """IPython calls `_repr_html_` of what a cell ends with."""
+    assert report_fragment(example()) == example()._repr_html_()
+    assert "No checkpoints in" in Report((), 0.1, (Path("empty"),))._repr_html_()
