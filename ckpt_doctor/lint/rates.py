@@ -13,7 +13,7 @@ from ckpt_doctor.lint.program import Program, Site
 from ckpt_doctor.lint.rule import Hit
 
 _RATE_SOURCE = re.compile(r"param_groups|get_last_lr|_last_lr|get_lr\b")
-_RESUMING = re.compile(r"resum|load_(state|checkpoint|ckpt)|restore", re.IGNORECASE)
+_RESUMING = re.compile(r"resum|start_?epoch|load_(state|checkpoint|ckpt)|restore", re.IGNORECASE)
 
 
 def base_rate_from_epoch_0(program: Program) -> Iterator[Hit]:

@@ -214,8 +214,7 @@ def _of_literal(program: Program, module: Module, node: ast.Dict, depth: int) ->
             _unpack(program, module, value, content, depth)
         elif isinstance(key, ast.Constant):
             content.values[str(key.value)] = (module, value)
-            if isinstance(value, ast.Dict) and depth > 1:
-                inner = _of_literal(program, module, value, depth - 1)
+            for inner in _contents(program, module, value, depth - 1) if isinstance(value, (ast.Dict, ast.Name)) else ():
                 content.values = {**inner.values, **content.values}
                 content.is_open = content.is_open or inner.is_open
         else:

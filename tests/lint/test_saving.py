@@ -1,0 +1,356 @@
+"""X904 saved-before-scheduler-step, X905 overwrites-only-copy, X906 base-rate-from-epoch-0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sources import cases, expected_and_actual
+
+LAGGING = {
+    "per batch": """
+        for epoch in range(epochs):
+            for batch in loader:
+                loss.backward()
+                optimizer.step()
+                step += 1
+                if step % args.save_steps == 0:
+                    torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{step}.pt")  # <- X904
+                if args.lradj == "TST":
+                    scheduler.step()
+        """,
+    "per epoch": """
+        for epoch in range(epochs):
+            train(model, loader)
+            torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{epoch}.pt")  # <- X904
+            scheduler.step()
+        """,
+    "through a helper": """
+        def save(path):
+            torch.save({"model": m, "optimizer": o, "scheduler": scheduler.state_dict()}, path)
+        for step, batch in enumerate(loader):
+            accelerator.backward(loss)
+            optimizer.step()
+            save(f"c_{step}.pt")  # <- X904
+            scheduler.step()
+        """,
+    "through early stopping": """
+        from stop import EarlyStopping
+        early_stopping = EarlyStopping()
+        for epoch in range(epochs):
+            train_one_epoch(model)
+            early_stopping(validate(model), model, scheduler, epoch)  # <- X904
+            if early_stopping.early_stop:
+                break
+            if args.lradj == "COS":
+                scheduler.step()
+        ### stop.py
+        import torch
+        class EarlyStopping:
+            def __call__(self, loss, model, scheduler, epoch):
+                self.save_checkpoint(model, scheduler, epoch)
+            def save_checkpoint(self, model, scheduler, epoch):
+                torch.save({"model": model, "scheduler": scheduler.state_dict()}, f"best_{epoch}.pt")
+        """,
+    "another name": """
+        lr_sched = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 100)
+        for step, batch in enumerate(loader):
+            optimizer.step()
+            torch.save({"o": optimizer.state_dict(), "lr_sched": lr_sched.state_dict()}, f"c_{step}.pt")  # <- X904
+            lr_sched.step()
+        """,
+    "accelerate": """
+        model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
+        for step, batch in enumerate(loader):
+            accelerator.backward(loss)
+            optimizer.step()
+            accelerator.save_state(f"step_{step}")  # <- X904
+            scheduler.step()
+        """,
+}
+
+IN_STEP = {
+    "stepped first": """
+        for step, batch in enumerate(loader):
+            optimizer.step()
+            scheduler.step()
+            torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{step}.pt")
+        """,
+    "stepped in the other loop": """
+        for epoch in range(epochs):
+            for step, batch in enumerate(loader):
+                optimizer.step()
+                torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{epoch}_{step}.pt")
+            scheduler.step()
+        """,
+    "no scheduler in the file": """
+        for step, batch in enumerate(loader):
+            optimizer.step()
+            torch.save({"model": m, "optimizer": o}, f"c_{step}.pt")
+            scheduler.step()
+        """,
+    "the epoch as an argument": """
+        for epoch in range(epochs):
+            train(model)
+            torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{epoch}.pt")
+            scheduler.step(epoch + 1)
+        """,
+    "saved before training": """
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{epoch}.pt")
+            train(model)
+            scheduler.step()
+        """,
+    "stepped once more after loading": """
+        ckpt = torch.load(path)
+        scheduler.load_state_dict(ckpt["scheduler"])
+        scheduler.step()
+        for step, batch in enumerate(loader):
+            optimizer.step()
+            torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{step}.pt")
+            scheduler.step()
+        """,
+    "one branch or the other": """
+        for step, batch in enumerate(loader):
+            optimizer.step()
+            if step % 10 == 0:
+                scheduler.step()
+                torch.save({"optimizer": o, "scheduler": s}, f"c_{step}.pt")
+            else:
+                scheduler.step()
+        """,
+    "saved after the loop": """
+        for step, batch in enumerate(loader):
+            optimizer.step()
+            scheduler.step()
+        torch.save({"model": m, "optimizer": o, "scheduler": s}, "last.pt")
+        """,
+    "something else that steps": """
+        for step, batch in enumerate(loader):
+            optimizer.step()
+            torch.save({"model": m, "optimizer": o, "scheduler": s}, f"c_{step}.pt")
+            profiler.step()
+        """,
+}
+
+OVERWRITING = {
+    "in a loop": """
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o}, os.path.join(path, "checkpoint"))  # <- X905
+        """,
+    "in a helper that a loop calls": """
+        def save(state, name="checkpoint.pt"):
+            torch.save(state, os.path.join(args.checkpoints, name))  # <- X905
+        for epoch in range(epochs):
+            save({"model": m, "optimizer": o})
+        """,
+    "in a class that stops early": """
+        class EarlyStopping:
+            def save_checkpoint(self, state, path):
+                torch.save({"model": m, "optimizer": o}, path + "/" + "checkpoint")  # <- X905
+        """,
+    "bare weights": """
+        for epoch in range(epochs):
+            torch.save(model.state_dict(), "checkpoint")  # <- X905 info
+        """,
+    "pathlib": """
+        from pathlib import Path
+        root = Path(args.checkpoints)
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o}, root / "last.pt")  # <- X905
+        """,
+    "while": """
+        step = 0
+        while step < limit:
+            step += 1
+            if step % 100 == 0:
+                torch.save({"model": m, "optimizer": o}, f"{args.out}/latest.pt")  # <- X905
+        """,
+    "accelerate": """
+        for epoch in range(epochs):
+            accelerator.save({"model": m, "optimizer": o}, "checkpoint")  # <- X905
+        """,
+    "removed first": """
+        for epoch in range(epochs):
+            if os.path.exists("last.pt"):
+                os.remove("last.pt")
+            torch.save({"model": m, "optimizer": o}, "last.pt")  # <- X905
+        """,
+}
+
+KEEPING = {
+    "a new name each time": """
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o}, f"checkpoint_{epoch}.pt")
+            torch.save({"model": m, "optimizer": o}, "checkpoint_%d.pt" % epoch)
+            torch.save({"model": m, "optimizer": o}, "checkpoint_{}.pt".format(epoch))
+            torch.save({"model": m, "optimizer": o}, os.path.join(path, "c" + str(epoch)))
+        """,
+    "a folder of the step": """
+        for step in range(steps):
+            folder = os.path.join(path, f"checkpoint_step_{step}")
+            os.makedirs(folder, exist_ok=True)
+            torch.save({"model": m, "optimizer": o}, os.path.join(folder, "checkpoint.pt"))
+        """,
+    "a temporary that is renamed": """
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o}, "checkpoint.tmp")
+            os.replace("checkpoint.tmp", "checkpoint")
+        """,
+    "another name that is renamed": """
+        import os
+        for epoch in range(epochs):
+            fresh = path + ".new"
+            torch.save({"model": m, "optimizer": o}, fresh)
+            os.replace(fresh, path)
+        """,
+    "pathlib's replace": """
+        from pathlib import Path
+        path = Path("checkpoint")
+        part = Path("checkpoint.writing")
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o}, part)
+            part.replace(path)
+        """,
+    "a copy of the previous one": """
+        import shutil
+        for epoch in range(epochs):
+            shutil.copy("last.pt", "previous.pt")
+            torch.save({"model": m, "optimizer": o}, "last.pt")
+        """,
+    "atomic_save": """
+        from ckpt_doctor import atomic_save
+        for epoch in range(epochs):
+            atomic_save({"model": m, "optimizer": o}, "checkpoint")
+        """,
+    "once, at the end": """
+        for epoch in range(epochs):
+            train(model)
+        torch.save({"model": m, "optimizer": o}, "last.pt")
+        """,
+    "a buffer": """
+        import io
+        for epoch in range(epochs):
+            buffer = io.BytesIO()
+            torch.save({"model": m, "optimizer": o}, buffer)
+        """,
+    "results": """
+        for epoch in range(epochs):
+            torch.save(predictions, "predictions.pt")
+        """,
+    "a folder for each experiment": """
+        for ii in range(args.itr):
+            setting = f"{args.model}_{ii}"
+            train(setting)
+            torch.save({"model": m, "optimizer": o}, os.path.join(args.checkpoints, setting, "checkpoint"))
+        """,
+    "numpy and json": """
+        for epoch in range(epochs):
+            np.save("losses.npy", losses)
+            json.dump({"optimizer": 1}, open("log.json", "w"))
+        """,
+}
+
+ONLY_IN_EPOCH_0 = {
+    "the trainer": """
+        import torch
+        for epoch in range(start_epoch, args.train_epochs):
+            if epoch == 0:
+                args.learning_rate = model_optim.param_groups[0]["lr"]  # <- X906
+            adjust_learning_rate(model_optim, epoch + 1, args)
+        """,
+    "not epoch": """
+        import torch
+        for epoch in range(resume_epoch, epochs):
+            if not epoch:
+                base_lr = scheduler.get_last_lr()[0]  # <- X906
+            rate = base_lr * 0.5 ** epoch
+        """,
+    "with a condition": """
+        import torch
+        for epoch in range(start, epochs):
+            if args.lradj == "type1" and epoch == 0:
+                args.lr = optimizer.param_groups[0]["lr"]  # <- X906
+        ckpt = torch.load(args.resume)
+        """,
+    "no resume yet": """
+        import torch
+        for epoch in range(epochs):
+            if epoch == 0:
+                args.learning_rate = optimizer.param_groups[0]["lr"]  # <- X906 info
+        """,
+}
+
+IN_EVERY_RUN = {
+    "before the loop": """
+        args.learning_rate = optimizer.param_groups[0]["initial_lr"]
+        for epoch in range(start_epoch, epochs):
+            adjust_learning_rate(optimizer, epoch + 1, args)
+        """,
+    "also after a resume": """
+        if args.resume_from_checkpoint:
+            args.learning_rate = ckpt["base_lr"]
+        for epoch in range(start_epoch, epochs):
+            if epoch == 0:
+                args.learning_rate = optimizer.param_groups[0]["lr"]
+        """,
+    "a commented line": """
+        for epoch in range(start_epoch, epochs):
+            if epoch == 0:
+                # args.learning_rate = optimizer.param_groups[0]["lr"]
+                print(optimizer.param_groups[0]["lr"])
+        """,
+    "something else in epoch 0": """
+        for epoch in range(start_epoch, epochs):
+            if epoch == 0:
+                first_loss = loss.item()
+        """,
+    "the first epoch after the start, whichever it is": """
+        for epoch in range(start_epoch, epochs):
+            if epoch == start_epoch:
+                args.learning_rate = optimizer.param_groups[0]["lr"]
+        """,
+    "the other epochs as well": """
+        for epoch in range(start_epoch, epochs):
+            if epoch == 0:
+                rate = optimizer.param_groups[0]["lr"]
+            else:
+                rate = optimizer.param_groups[0]["initial_lr"]
+        """,
+}
+
+
+@pytest.mark.parametrize(**cases(LAGGING))
+def test_a_save_that_stands_before_the_schedulers_step_is_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(IN_STEP))
+def test_a_save_whose_scheduler_is_in_step_is_not_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(OVERWRITING))
+def test_a_save_straight_onto_its_predecessor_is_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(KEEPING))
+def test_a_save_that_always_leaves_a_whole_file_is_not_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(ONLY_IN_EPOCH_0))
+def test_a_base_rate_that_a_resume_never_sets_is_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
+
+
+@pytest.mark.parametrize(**cases(IN_EVERY_RUN))
+def test_a_base_rate_that_every_run_sets_is_not_reported(tmp_path: Path, text: str) -> None:
+    expected, actual = expected_and_actual(tmp_path, text)
+    assert expected == actual
