@@ -214,7 +214,8 @@ def _of_literal(program: Program, module: Module, node: ast.Dict, depth: int) ->
             _unpack(program, module, value, content, depth)
         elif isinstance(key, ast.Constant):
             content.values[str(key.value)] = (module, value)
-            for inner in _contents(program, module, value, depth - 1) if isinstance(value, (ast.Dict, ast.Name)) else ():
+            nested = isinstance(value, (ast.Dict, ast.Name))
+            for inner in _contents(program, module, value, depth - 1) if nested else ():
                 content.values = {**inner.values, **content.values}
                 content.is_open = content.is_open or inner.is_open
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ckpt_doctor.lint import ScriptFinding, lint
@@ -37,7 +37,7 @@ def marked(paths: list[Path]) -> list[str]:
     )
 
 
-def found(findings: list[ScriptFinding]) -> list[str]:
+def found(findings: Iterable[ScriptFinding]) -> list[str]:
     """Findings in the form of `marked`."""
     return sorted(
         f"{f.path.name}:{f.line} {f.finding.code}" + (" info" if f.finding.severity == "info" else "") for f in findings
@@ -48,7 +48,7 @@ def expected_and_actual(folder: Path, text: str) -> tuple[list[str], list[str]]:
     """The findings that a text is marked with, and those of linting its `run.py`."""
     paths = write(folder, text)
     (report,) = lint(paths[:1])
-    return marked(paths), found([*report.findings])
+    return marked(paths), found(report.findings)
 
 
 def cases(texts: Mapping[str, str]) -> dict[str, object]:
