@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -31,13 +32,11 @@ from ckpt_doctor.types import (
     Verdict,
 )
 from ckpt_doctor.validators import FILE_RULES, RUN_RULES
+from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.writer.in_place import interrupted
 
 DEFAULT_PATH = "checkpoints"
 """The trainer's own `--checkpoints`."""
-
-UNTRUSTED = frozenset({"truncated-archive", "malformed-pickle", "limit-exceeded", "name-conflict", "unfinished-write"})
-"""Damage after which what the file says of its training is not judged any further."""
 
 Progress = Callable[[Path, int], None]
 """Called with a file and the number of its bytes read since the last call."""
@@ -130,8 +129,8 @@ def _progress(file: FileReport) -> tuple[int, int, int]:
 def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:
     """The other checkpoints of a run, read as evidence: those that the trainer itself would have put there."""
     steps = [path / name for path in folder.glob("checkpoint_step_*") for name in ("checkpoint.pt", "checkpoint")]
-    known = {file.resolve() for file in files}
-    return [path for path in (folder / "checkpoint", *steps) if path.is_file() and path.resolve() not in known]
+    known = {os.path.realpath(file) for file in files}
+    return [path for path in (folder / "checkpoint", *steps) if path.is_file() and os.path.realpath(path) not in known]
 
 
 def _audit_run(
@@ -191,7 +190,8 @@ def understand(
     ours = [m for m in members if trainer.recognises(m.checkpoint) and not m.checkpoint.is_damaged(*UNTRUSTED)]
     history, log_facts, doubts = trainer.read_history(folder, ours, logs)
     facts = trainer.infer_facts(ours, replace(given, contradictions=(*given.contradictions, *doubts)), log_facts)
-    return Run(folder, trainer.NAME, tuple(ours), facts, history), members
+    others = tuple(member.checkpoint.path for member in members if member not in ours)
+    return Run(folder, trainer.NAME, tuple(ours), facts, others, history), members
 
 
 def is_ours(member: Member, run: Run) -> bool:

@@ -419,6 +419,8 @@ class Run:
     """Name of the trainer whose format this is: `time-llm`; empty when none recognises it."""
     members: tuple[Member, ...]
     facts: Facts = field(default_factory=Facts)
+    unjudged: tuple[Path, ...] = ()
+    """Files in the same place that are none of the trainer's or could not be read to the end."""
     history: object = None
     """The run's part of its log, in the trainer's own terms (`trainers.time_llm.log.History`)."""
 

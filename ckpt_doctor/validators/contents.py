@@ -208,7 +208,7 @@ def _at(case: Case, path: KeyPath) -> object:
 
 
 def _holds(parent: object, key: str | int) -> bool:
-    return key in parent if isinstance(parent, dict) else isinstance(parent, (list, tuple))
+    return key in parent if isinstance(parent, dict) else isinstance(parent, (list, tuple)) and isinstance(key, int)
 
 
 def dotted(path: KeyPath) -> str:

@@ -232,17 +232,17 @@ def best_checkpoint_outdone(run: Run) -> Iterator[Problem]:
     best = next((m for m in run.members if m.role == "best" and _proper(m.state.best_score)), None)
     if best is None or best.state.best_score is None:
         return
-    for member in run.members:
-        score, mine = member.state.best_score, best.state.best_score
-        if member.role == "step" and score is not None and _proper(score) and score > mine + LOG_DECIMALS:
-            yield Problem(
-                f"{member.checkpoint.path.parent.name} knows a validation loss of {-score:.7f}, `checkpoint` has "
-                f"{-mine:.7f}: the best model was overwritten by a worse one",
-                where="checkpoint",
-                found=mine,
-                expected=score,
-            )
-            return
+    mine = best.state.best_score
+    known = [(m.state.best_score, m) for m in run.members if m.role == "step" and _proper(m.state.best_score)]
+    score, member = max(known, key=lambda item: item[0] or 0.0, default=(None, best))
+    if score is not None and score > mine + LOG_DECIMALS:
+        yield Problem(
+            f"{member.checkpoint.path.parent.name} knows a validation loss of {-score:.7f}, `checkpoint` has "
+            f"{-mine:.7f}: the best model was overwritten by a worse one",
+            where="checkpoint",
+            found=mine,
+            expected=score,
+        )
 
 
 def _proper(score: float | None) -> bool:

@@ -180,7 +180,7 @@ def different_models(run: Run) -> Iterator[Problem]:
     forms: dict[Form, list[str]] = {}
     for member in run.members:
         model = member.checkpoint.get("model") if member.checkpoint.layout == "training" else None
-        if isinstance(model, dict) and model:
+        if isinstance(model, dict) and model and None not in model.values():  # L303 speaks of None
             prefix = wrapper_of(model) or ""  # L304 speaks of prefixes that all keys have
             form: Form = frozenset(
                 (str(key).removeprefix(prefix), value.shape if isinstance(value, TensorRef) else type(value))

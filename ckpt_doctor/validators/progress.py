@@ -61,6 +61,8 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
                 "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
         return
+    if resume.global_step == state.optimizer_step != state.global_step:
+        return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
     if case.gate and resume.start_epoch and case.run.facts.world_size is None:
         yield NotChecked(
@@ -186,7 +188,8 @@ def best_checkpoint_missing(run: Run) -> Iterator[Problem]:
     Source: trainer contract, sections 2 and 6.
     """
     steps = [member for member in run.members if member.role == "step"]
-    if not steps or any(member.role == "best" for member in run.members):
+    there = {"checkpoint"} & {path.name for path in run.unjudged}
+    if not steps or there or any(member.role == "best" for member in run.members):
         return
     latest = max(member.state.epoch or 0 for member in steps)
     if latest > 0:

@@ -47,7 +47,7 @@ def interrupted(path: Path) -> Journal | None:
 
     Rolling back, which `recover` and the next migration do, cuts the file at `previous_size` bytes.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # unlike resolve(), never raises on a link to itself
     found = read_journal(target)
     if found is None:
         return None

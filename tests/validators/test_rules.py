@@ -1,0 +1,106 @@
+"""Every rule names its fault, alone and rightly; and it is silent on what only looks like one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from healthy_runs import healthy, place, write
+from rule_cases import CASES, Fault, Pair, Sound
+from spoiling import PACKAGES
+
+from ckpt_doctor.audit import scan
+from ckpt_doctor.types import Evidence, Facts, Finding, Report
+from ckpt_doctor.validators import LIVE_RULES, RULES, RUN_RULES
+
+MODES = ("TST", "COS", "type1", "PEMS", "constant")
+INFO_OF_HEALTHY = {"L306"}
+"""Notes that the healthy runs deserve: the first patch saves no random state."""
+
+
+def audited(case: Sound, root: Path) -> tuple[Path, Report]:
+    """The run folder of a case, written, and what is said of it."""
+    run = healthy(**case.run)
+    if case.spoil:
+        case.spoil(run)
+    with mock.patch.dict(sys.modules, PACKAGES):
+        folder = write(run, root)
+    if case.damage:
+        case.damage(place(folder, case.file))
+    facts = Facts(**{name: Evidence(value, f"--{name}", given=True) for name, value in case.facts.items()})
+    return folder, scan([root / "checkpoints"], facts=facts, deep=case.deep)
+
+
+def named(report: Report, folder: Path) -> dict[str, list[Finding]]:
+    """Findings by the name of the file in the run; those about the run under the empty name."""
+    found = {"": [f for run in report.runs for f in run.findings]}
+    for file in report.files:
+        path = file.checkpoint.path
+        name = path.parent.name if path.parent != folder else path.name
+        found.setdefault(name, []).extend(file.findings)
+    return found
+
+
+def cases(kind: str) -> list:
+    """All cases of one side of the table as parameters with readable ids."""
+    return [pytest.param(code, c, id=f"{code}-{c.name}") for code, pair in CASES.items() for c in getattr(pair, kind)]
+
+
+@pytest.mark.parametrize(("code", "fault"), cases("breaks"))
+def test_a_fault_is_named_and_nothing_else(tmp_path, code, fault: Fault):
+    """The rule finds it in that file, with its severity, place, values and cure; no other rule warns."""
+    folder, report = audited(fault, tmp_path)
+    run_level = any(code == rule.code for rule in RUN_RULES)
+    names = [""] if run_level else [fault.file, *fault.also]
+    findings = named(report, folder)
+    others = [
+        (name, f.code, f.message)
+        for name, found in findings.items()
+        for f in found
+        if f.severity != "info" and f.code not in fault.implies and not (f.code == code and name in names)
+    ]
+    assert [] == others
+    for name in names:
+        told = [f for f in findings[name] if f.code == code]
+        assert [code] == [f.code for f in told]
+        (f,) = told
+        assert (fault.severity, fault.where, fault.fix) == (f.severity, f.where.partition(", byte")[0], f.fix)
+        assert fault.expected == f.expected
+        assert (fault.found(place(folder, name)) if callable(fault.found) else fault.found) == f.found
+        assert f.message
+
+
+@pytest.mark.parametrize(("code", "sound"), cases("spares"))
+def test_what_is_sound_is_left_alone(tmp_path, code, sound: Sound):
+    """The rule says nothing of it in any file of the run; an error's or a warning's rule at most makes a note."""
+    _, report = audited(sound, tmp_path)
+    (rule,) = [rule for rule in RULES if rule.code == code]
+    told = [f for f in report.findings if f.code == code and (f.severity != "info" or rule.severity == "info")]
+    assert [] == [f.message for f in told]
+    assert report.files
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("generation", ["complete", "first-patch"])
+def test_healthy_runs_are_ok(tmp_path, mode, generation):
+    """Nothing is said of any file of a run that goes on as if it had never been interrupted.
+
+    The first patch cannot save its EarlyStopping, so of its files only those from before the first validation qualify.
+    """
+    saved_at = (5, 15, 25) if generation == "complete" else (3, 5)
+    case = Sound(
+        "", run={"mode": mode, "generation": generation, "saved_at": saved_at}, facts={"learning_rate": 0.0004}
+    )
+    _, report = audited(case, tmp_path)
+    assert [] == [(f.code, f.message) for f in report.findings if f.code not in INFO_OF_HEALTHY]
+    assert {"ok"} == {file.verdict for file in report.files}
+
+
+def test_every_rule_has_both_sides():
+    """No rule without a fault that breaks it and a sound file that it spares (live rules have their own tests)."""
+    live = {rule.code for rule in LIVE_RULES}
+    assert {rule.code for rule in RULES} - live == set(CASES)
+    assert [] == [code for code, pair in CASES.items() if not (pair.breaks and pair.spares)]
+    assert all(isinstance(pair, Pair) for pair in CASES.values())
