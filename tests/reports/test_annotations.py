@@ -12,9 +12,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from report_samples import NO_BEST_SCORE, RATE_JUMP, RUN, example, file, hostile, report
 
-from ckpt_doctor.reports.github import annotation, github
+from ckpt_doctor.reports.github import annotation, escape_data, escape_property, github
 from ckpt_doctor.reports.located import Located, located
 from ckpt_doctor.reports.markdown import code, markdown, markdown_list, prose
 from ckpt_doctor.reports.sarif import sarif, uri
@@ -23,42 +24,34 @@ from ckpt_doctor.types import Finding
 IN_SCRIPT = Located(NO_BEST_SCORE, Path("run_main.py"), line=3, column=5, end_line=4, suggestion="pass")
 RULE = SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="What.\n\nWhy.")
 
-# Of SARIF 2.1.0: object -> its properties that may be used here, the required ones first (sections 3.13 to 3.49).
-SARIF = {
-    "log": (["version", "runs"], ["$schema"]),
-    "run": (["tool"], ["results", "columnKind"]),
-    "driver": (["name"], ["version", "rules"]),
-    "rule": (["id"], ["name", "shortDescription", "fullDescription", "help", "defaultConfiguration"]),
-    "result": (["message"], ["ruleId", "ruleIndex", "level", "locations"]),
-    "region": ([], ["startLine", "startColumn", "endLine"]),
-}
+SCHEMA = Draft202012Validator(
+    json.loads(Path(__file__).with_name("sarif-2.1.0.json").read_text(encoding="utf-8-sig")),
+    format_checker=Draft202012Validator.FORMAT_CHECKER,
+)
 
 
 def sarif_log(items: list[Located]) -> Any:
     return json.loads(sarif(items, version="1.2.3", rules=[RULE]))
 
 
-def check(kind: str, node: dict[str, Any]) -> None:
-    required, optional = SARIF[kind]
-    assert set(required) <= set(node) <= {*required, *optional}, kind
-
-
 @pytest.mark.parametrize("items", [[], located(example()), located(hostile()), [IN_SCRIPT]], ids=range(4))
-def test_sarif_has_the_structure_of_the_standard(items: list[Located]) -> None:
+def test_sarif_is_valid_by_the_schema_of_the_standard(items: list[Located]) -> None:
     log = sarif_log(items)
-    check("log", log)
-    assert log["version"] == "2.1.0"
-    [run] = log["runs"]
-    check("run", run)
-    check("driver", run["tool"]["driver"])
-    for rule in run["tool"]["driver"]["rules"]:
-        check("rule", rule)
-    for result in run["results"]:
-        check("result", result)
-        assert result["level"] in ("none", "note", "warning", "error")
-        assert result["message"]["text"]
-        [location] = result["locations"]
-        check("region", location["physicalLocation"]["region"])
+    assert [error.message for error in SCHEMA.iter_errors(log)] == []
+    assert len(log["runs"][0]["results"]) == len(items)
+
+
+def test_the_schema_refuses_what_is_no_sarif() -> None:
+    log = sarif_log([IN_SCRIPT])
+    log["runs"][0]["results"][0]["level"] = "fatal"
+    assert not SCHEMA.is_valid(log)
+
+
+@given(st.text(), st.text(min_size=1), st.integers(1), st.integers(-5, 5))
+def test_sarif_is_valid_whatever_the_names_and_lines(message: str, name: str, line: int, more: int) -> None:
+    finding = Finding("E1", "a-name", "error", message or "m", fix=message)
+    log = sarif_log([Located(finding, Path(name.replace("\0", "") or "x"), line, 1, line + more)])
+    assert [error.message for error in SCHEMA.iter_errors(log)] == []
 
 
 def test_each_sarif_result_points_at_the_rule_of_its_code() -> None:
@@ -104,6 +97,31 @@ def test_nothing_in_a_name_or_a_message_starts_a_second_command(name: str, messa
     head, _, _ = line.removeprefix("::error ").partition("::")
     keys = [part.partition("=")[0] for part in head.split(",")]
     assert keys == ["file", "title"]
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "value"),
+    [
+        ("50%", "50%25", "50%25"),
+        ("a: b, c", "a: b, c", "a%3A b%2C c"),
+        ("a::b", "a::b", "a%3A%3Ab"),
+        ("%0A", "%250A", "%250A"),
+    ],
+)
+def test_messages_and_properties_are_escaped_as_the_runner_reads_them(text: str, data: str, value: str) -> None:
+    assert (escape_data(text), escape_property(text)) == (data, value)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1))
+def test_the_runner_gets_the_path_and_the_message_back(text: str) -> None:
+    """Unescaped in the order of the runner's parser (`ActionCommand.cs`): `%25` last."""
+    line = annotation(Located(Finding("E1", "a-name", "error", text), Path("x", text.replace("/", "-"))))
+    head, _, message = line.removeprefix("::error ").partition("::")
+    place = head.removeprefix("file=").removesuffix(",title=E1 a-name")
+    for sign, code_of in ((",", "%2C"), (":", "%3A"), ("\n", "%0A"), ("\r", "%0D"), ("%", "%25")):
+        place = place.replace(code_of, sign)
+    assert Path("x", text.replace("/", "-")).as_posix() == place
+    assert text == message.replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%")
 
 
 def test_one_annotation_per_finding() -> None:
