@@ -48,7 +48,7 @@ def plan_fragment(report: Report) -> str:
         return report_fragment(report)
     run, file = report.runs[0], report.files[0]
     parts = [f"<h4>{_text(file.checkpoint.path)}</h4>"]
-    if file.plan is not None and file.plan.start_epoch is not None:
+    if file.plan is not None and file.member.state.epoch is not None:
         clauses = "".join(f"<li>{_text(s)}</li>" for s in sentences(file, file.plan, run.run.facts))
         parts.append(f"<p>The trainer</p><ul>{clauses}</ul>")
     parts += findings(run, report)

@@ -16,7 +16,7 @@ def plan(report: Report, *, width: int = 80, color: bool = False) -> str:
     run, file, columns = report.runs[0], report.files[0], min(width, MAX_TEXT)
     lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
     lines += [f"  {about(file)}", *fact_lines(run.run.facts, columns)]
-    if file.plan is not None and file.plan.start_epoch is not None:
+    if file.plan is not None and file.member.state.epoch is not None:
         lines += ["", "  The trainer"]
         for sentence in sentences(file, file.plan, run.run.facts):
             lines += text.wrap(sentence, columns, "  - ", "    ")
@@ -53,7 +53,9 @@ def sentences(file: FileReport, plan: ResumePlan, facts: Facts) -> list[str]:
 
 def start(plan: ResumePlan, facts: Facts) -> str:
     """Where it begins. Epochs count from 0 in the trainer's arguments and files, from 1 in its log."""
-    epoch = plan.start_epoch or 0
+    if plan.start_epoch is None:
+        return "starts in its epoch or in the next one: give --steps-per-epoch"
+    epoch = plan.start_epoch
     of = f" of {text.integer(facts.train_epochs.value)}" if facts.train_epochs is not None else ""
     log = f" (epoch {text.integer(epoch + 1)} in the log)"
     if plan.skip_batches is None:

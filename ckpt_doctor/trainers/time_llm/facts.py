@@ -140,7 +140,7 @@ def _inferred_lradj(
         return None, (rates.PER_STEP, *rates.IDLE)
     possible = set(rates.IDLE)
     for member in cycled:
-        finished = possible_finished_epochs(member, given.steps_per_epoch.value if given.steps_per_epoch else None)
+        finished = possible_finished_epochs(member, given)
         fits = set(rates.idle_modes_of(member.checkpoint, finished, _value(given.learning_rate)))
         possible = possible & fits or possible
     source = "OneCycleLR was never stepped, and the optimizer's rate fits no other mode"
@@ -167,16 +167,20 @@ def _rate_has_cycled(member: Member) -> bool:
     )
 
 
-def possible_finished_epochs(member: Member, steps_per_epoch: int | None) -> tuple[int, ...]:
+def possible_finished_epochs(member: Member, given: Facts) -> tuple[int, ...]:
     """How many epochs' rate updates the file can have behind it, by its `epoch` and `global_step`."""
-    epoch, step = member.state.epoch, member.state.global_step
+    epoch, step = member.state.epoch, counted_step(member)
     if epoch is None or epoch < 0:
         return ()
-    if steps_per_epoch and step is not None:
-        exact = step // steps_per_epoch
-        return (exact, max(exact - 1, 0)) if step % steps_per_epoch == 0 else (exact,)
     # A best file is saved before the update of the epoch that it ends, and names that epoch or the next.
-    return (epoch, epoch + 1) if member.role == "step" else (epoch, epoch + 1, max(epoch - 1, 0))
+    near = (epoch, epoch + 1) if member.role == "step" else (epoch, epoch + 1, max(epoch - 1, 0))
+    if given.steps_per_epoch is None or not step:
+        return near
+    length = real_steps(given.steps_per_epoch.value, given.world_size.value if given.world_size else 1)
+    exact = step // length
+    told = (exact, max(exact - 1, 0)) if step % length == 0 else (exact,)
+    # Several processes that nobody has mentioned make fewer steps per epoch than were given.
+    return told if given.world_size or set(told) & set(near) else (*told, *near)
 
 
 # --- lengths ---------------------------------------------------------------------------------------------------------
@@ -206,7 +210,7 @@ def _steps_per_epoch(
             # only the number of processes keeps this from being the loader's length
             source = f"total_steps {total:,} and {log.real_steps.source} on each of {world} processes"
             candidates = {n: source for n in _divisors(total) if real_steps(n, world) == log.real_steps.value}
-        elif not candidates:
+        elif not candidates and world == 1:
             candidates = dict.fromkeys(_divisors(total), f"the only divisor of total_steps {total:,} that fits")
     fitting = {
         n: source

@@ -203,21 +203,20 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         return None
     facts, state = run.facts, member.state
     start = trainer_start(member, facts)
-    length = None
-    if facts.steps_per_epoch is not None:
-        length = real_steps(facts.steps_per_epoch.value, facts.world_size.value if facts.world_size else 1)
+    world = facts.world_size.value if facts.world_size else 1
+    length = real_steps(facts.steps_per_epoch.value, world) if facts.steps_per_epoch else None
     left = None
     if start is not None and start.batches is not None and facts.train_epochs and length is not None:
         epochs_left = facts.train_epochs.value - start.finished_epochs
         left = max(0, epochs_left * length - min(start.batches, length))
-    trains_nothing = start is not None and length is not None and (start.batches or 0) >= length
+    may_train_nothing = world > 1 and (start is None or length is None or (start.batches or 0) >= length)
     reasons = tuple(_why_not_exact(member, facts, start))
     return ResumePlan(
-        start_epoch=start.finished_epochs if start else state.epoch,
+        start_epoch=start.finished_epochs if start else _first_epoch(member, facts, resume),
         skip_batches=start.batches if start else None,
         global_step=state.global_step,
         # After an epoch of which every batch is skipped the first rate is the next epoch's.
-        next_lr=state.lr if not trains_nothing or (facts.lradj and facts.lradj.value == rates.PER_STEP) else None,
+        next_lr=state.lr if not may_train_nothing or (facts.lradj and facts.lradj.value == rates.PER_STEP) else None,
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=state.best_score,
         counter=state.counter if "counter" in member.checkpoint.keys else 0,
@@ -226,6 +225,15 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         bit_exact=False if reasons else None,
         why_not_exact=reasons,
     )
+
+
+def _first_epoch(member: Member, facts: Facts, resume: ResumePoint) -> int | None:
+    """Where the trainer starts while the steps per epoch are not known.
+
+    At the file's `epoch`; only the complete trainer may go on from there, when the file stands at that epoch's end.
+    """
+    complete = facts.generation is not None and facts.generation.value == "complete"
+    return None if complete and resume.start_epoch is None else member.state.epoch
 
 
 def flag_is_given(facts: Facts, resume: ResumePoint) -> bool:
