@@ -183,7 +183,8 @@ def is_resumed(case: Case) -> bool:
     """Whether the trainer reads this file as a training checkpoint: one of its own, one in the place of its own, or
     one that is asked about."""
     checkpoint, role = case.checkpoint, case.member.role
-    if checkpoint.layout == "state-dict" or checkpoint.program is None or checkpoint.is_damaged(*UNTRUSTED):
+    unread = checkpoint.program is None and bool(checkpoint.damage)
+    if checkpoint.layout == "state-dict" or unread or checkpoint.is_damaged(*UNTRUSTED):
         return False
     if case.gate or any(member.checkpoint.path == checkpoint.path for member in case.run.members):
         return True

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.validators.contents import is_resumed
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -299,6 +300,31 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
         )
 
 
+@rule("R509", "foreign-schedule", "warning", "file")
+def foreign_schedule(case: Case) -> Iterator[Problem]:
+    """The scheduler state is of neither class that the trainer builds.
+
+    A scheduler takes any dict for its state without a word. What has the same name is overwritten, the rest keeps what
+    the constructor set, and the rates after the resume follow no schedule. Said of this trainer's files; of any other
+    only when the question is whether to resume from that very file.
+
+    Example: a checkpoint of another project, with `model`, `optimizer`, `scheduler`, `epoch` and `global_step`, whose
+    scheduler is a SequentialLR.
+
+    Cure: none in the file; resume with the script that wrote it.
+
+    Source: trainer contract, section 4; torch/optim/lr_scheduler.py, `LRScheduler.load_state_dict`.
+    """
+    state = case.checkpoint.get("scheduler")
+    if case.state.scheduler == "other" and isinstance(state, dict) and is_resumed(case):
+        yield Problem(
+            "the scheduler state is of neither class that the trainer builds: it would be mixed with another's",
+            where="scheduler",
+            found=sorted(map(str, state))[:20],
+            expected="OneCycleLR or CosineAnnealingLR",
+        )
+
+
 RULES = (
     scheduler_behind,
     scheduler_ahead,
@@ -307,4 +333,5 @@ RULES = (
     total_steps_mismatch,
     rate_jump,
     scheduler_absent,
+    foreign_schedule,
 )

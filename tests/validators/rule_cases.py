@@ -708,6 +708,25 @@ RATE_CASES = {
     ),
 }
 
+RATE_CASES["R509"] = Pair(
+    (
+        Fault(
+            "a schedule of another class",
+            spoil=put("scheduler", {"step_size": 30, "gamma": 0.1, "last_epoch": 25, "_step_count": 26}),
+            severity="warning",
+            where="scheduler",
+            found=["_step_count", "gamma", "last_epoch", "step_size"],
+            expected="OneCycleLR or CosineAnnealingLR",
+        ),
+    ),
+    (
+        Sound(
+            "OneCycleLR as torch 1.6 wrote it",
+            spoil=lambda run: [run[STEP]["scheduler"].pop(key, None) for key in ("_schedule_phases", "_is_initial")],
+        ),
+    ),
+)
+
 NO_STOPPING = both(drop("best_score"), drop("val_loss_min"), drop("counter"))
 
 EARLY_STOPPING_CASES = {

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import struct
+import sys
 import types
 import zipfile
 from collections import OrderedDict
@@ -195,7 +196,8 @@ def foreign(module: str, name: str) -> Any:
     parts = module.split(".")
     for length in range(1, len(parts) + 1):
         full = ".".join(parts[:length])
-        PACKAGES.setdefault(full, types.ModuleType(full))
+        if full not in sys.modules:
+            PACKAGES.setdefault(full, types.ModuleType(full))
     setattr(PACKAGES[module], name, cls)
     return cls()
 
