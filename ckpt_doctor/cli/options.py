@@ -32,7 +32,11 @@ deep = click.option(
     "--deep", is_flag=True, help="Read every byte: compare stored checksums, look for NaN and infinity in tensors."
 )
 output_file = click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=lambda _ctx, _parameter, path: None if path == Path("-") else path,
+    help="Write to this file instead of stdout (-).",
 )
 
 

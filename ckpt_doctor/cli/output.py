@@ -16,6 +16,8 @@ from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports.text import clean, pad, shorten, size
 from ckpt_doctor.types import Finding, Severity
 
+EVERY = 0.1
+"""Seconds between two states of the progress line."""
 FAIL_ON: dict[str, tuple[Severity, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
 
@@ -25,9 +27,13 @@ def width() -> int:
 
 
 def color(output: Path | None = None) -> bool:
-    """Whether to use colour: on a terminal only, unless `NO_COLOR` is set (no-color.org) or the terminal is dumb."""
-    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return output is None and wanted and sys.stdout.isatty()
+    """Whether to use colour: on a terminal that is not dumb, or where `FORCE_COLOR` is set; never with `NO_COLOR`.
+
+    no-color.org, force-color.org: a variable counts when it is not empty, and `NO_COLOR` wins.
+    """
+    if output is not None or os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def emit(text: str, output: Path | None = None) -> None:
@@ -35,13 +41,19 @@ def emit(text: str, output: Path | None = None) -> None:
     if output is None:
         click.echo(text, nl=False, color=True)
         return
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(output))  # a link stays a link
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        if target.exists() and not target.is_file():  # /dev/null, a pipe: nothing that could be replaced
+            target.write_text(text, encoding="utf-8")
+            return
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(output)
+        temporary.replace(target)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -92,7 +104,7 @@ class Progress:
         self.done += n
         self.all += n
         now = time.monotonic()
-        if self.shown and now - self.drawn >= 0.1:
+        if self.shown and now - self.drawn >= EVERY:
             self.drawn, self.visible = now, True
             sys.stderr.write(f"\r{self.line(now, width() - 1)}\x1b[K")
             sys.stderr.flush()

@@ -92,6 +92,13 @@ def test_scan_writes_every_format_to_a_file_and_then_prints_nothing(sample, run,
     assert bool(Path("report").read_text(encoding="utf-8")) == bool(printed.stdout)
 
 
+def test_a_dash_as_output_file_is_stdout(sample, run) -> None:
+    sample("complete-TST")
+    printed, dashed = (run("scan", "--format", "markdown", *more).stdout for more in ([], ["-o", "-"]))
+    assert printed.splitlines()[:-1] == dashed.splitlines()[:-1]  # the last line tells the time
+    assert not Path("-").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -67,6 +72,52 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     monkeypatch.chdir(SAMPLE)
     assert program.main(["scan"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def through_a_terminal(code: str, *, streams: tuple[str, ...], **environment: str) -> tuple[bytes, bytes]:
+    """What a program writes to a terminal of 80 columns (those streams), and to a pipe (the other ones)."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    known = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from ckpt_doctor.cli import main, output; {code}"],
+        env={**known, "PYTHONPATH": str(REPO), "TERM": "xterm", **environment},
+        cwd=SAMPLE,
+        **{name: theirs if name in streams else subprocess.PIPE for name in ("stdout", "stderr")},  # type: ignore[arg-type]
+    )
+    os.close(theirs)
+    shown = bytearray()
+    with contextlib.suppress(OSError):  # Linux says EIO when the other side is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    piped, errors = process.communicate(timeout=60)
+    return bytes(shown), (piped or b"") + (errors or b"")
+
+
+def test_a_terminal_gets_colour_in_its_width() -> None:
+    shown, _ = through_a_terminal("main.main(['scan'])", streams=("stdout", "stderr"))
+    assert b"\x1b[33mrepairable\x1b[0m" in shown
+    plain = re.sub(rb"\x1b\[\d*m", b"", shown).decode()
+    assert max(len(line) for line in plain.splitlines()) <= 80
+
+
+def test_no_color_and_a_terminal_of_no_size_are_respected() -> None:
+    shown, _ = through_a_terminal("main.main(['scan'])", streams=("stdout", "stderr"), NO_COLOR="1")
+    assert b"\x1b" not in shown
+
+
+def test_force_color_colours_a_pipe() -> None:
+    out, _ = start("scan", cwd=SAMPLE, env={"FORCE_COLOR": "1", "NO_COLOR": ""}).communicate(timeout=60)
+    assert b"\x1b[33mrepairable" in out
+
+
+@pytest.mark.parametrize("terminal", [("stderr",), ("stdout",)])
+def test_progress_is_drawn_on_a_terminal_of_stderr_only(terminal: tuple[str, ...]) -> None:
+    shown, piped = through_a_terminal("output.EVERY = 0; main.main(['scan', '--deep'])", streams=terminal)
+    assert (b"checkpoint.pt  [#" in shown) is (terminal == ("stderr",))
+    assert b"[#" not in piped
+    assert b"\r\x1b[K" not in piped
 
 
 def test_nothing_is_coloured_in_a_pipe() -> None:
