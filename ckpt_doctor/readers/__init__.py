@@ -9,7 +9,12 @@ from pathlib import Path
 
 from ckpt_doctor.readers.detect import sniff_view
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.types import Checkpoint, Damage
+from ckpt_doctor.types import Checkpoint, Damage, NotChecked
+
+_SHARD = NotChecked(
+    "the tensors", "one shard of a distributed checkpoint, which its .metadata file describes", "another reader"
+)
+"""torch/distributed/checkpoint/filesystem.py writes archives in a row into `__<rank>_<n>.distcp`, without an index."""
 
 
 def open_checkpoint(path: Path | str) -> Checkpoint:
@@ -41,6 +46,10 @@ def _without_cycle_collection() -> Iterator[None]:
 def _open(view: FileView) -> Checkpoint:
     # Each format's reader is imported where it is needed: most runs see one
     kind = sniff_view(view)
+    if view.path.suffix == ".distcp":
+        from ckpt_doctor.readers.assemble import Content, checkpoint
+
+        return checkpoint(view, Content("unknown", not_checked=[_SHARD]))
     if kind == "zip":
         from ckpt_doctor.readers.torch_zip import open_zip
 
@@ -61,6 +70,6 @@ def _open(view: FileView) -> Checkpoint:
         from ckpt_doctor.readers.raw_pickle import open_pickle
 
         return open_pickle(view)
-    from ckpt_doctor.readers.assemble import Content, checkpoint
+    from ckpt_doctor.readers.raw_pickle import open_neighbour
 
-    return checkpoint(view, Content("unknown", damage=[kind]))
+    return open_neighbour(view, kind)

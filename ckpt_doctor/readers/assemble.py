@@ -9,7 +9,7 @@ from typing import Any
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.pickle_machine import Reading
 from ckpt_doctor.readers.programs import Programs
-from ckpt_doctor.readers.safety import assess
+from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
 from ckpt_doctor.readers.tensor_list import find_tensors, layout
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
@@ -46,7 +46,8 @@ class Content:
 
 def checkpoint(view: FileView, content: Content) -> Checkpoint:
     """The finished value, judged for what loading it would run."""
-    if content.container != "safetensors":
+    _take_up_hidden(view, content)
+    if content.container != "safetensors" or content.globals:
         content.damage += assess(content.container, content.globals, content.refusals)
     content.damage = _symptoms(view, content)
     kind: Layout = layout(content.root)
@@ -66,6 +67,22 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
         metadata=content.metadata,
         bytes_read=view.bytes_read,
     )
+
+
+def _take_up_hidden(view: FileView, content: Content) -> None:
+    """An archive at the end of a file of another kind: some readers look nowhere else.
+
+    Of its names only the dangerous ones count: healthy pickles hold whole archives as bytes.
+    """
+    if not stat.S_ISREG(view.mode) or view.read_at(0, 2) == b"PK":
+        return
+    from ckpt_doctor.readers.torch_zip import appended_pickles  # which puts its own results together here
+
+    hidden = classify(appended_pickles(view)).get("dangerous")
+    if hidden:
+        content.globals = tuple(dict.fromkeys([*content.globals, *hidden]))
+        message = "a zip archive hides at the end of the file: readers differ in which of the two they take"
+        content.damage.append(Damage("name-conflict", message))
 
 
 def _symptoms(view: FileView, content: Content) -> list[Damage]:

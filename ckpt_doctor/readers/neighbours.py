@@ -85,6 +85,18 @@ def _text(head: bytes) -> Damage | None:
     return not_a_checkpoint(f"text, beginning with {first!r}" if first else "text of nothing but white space")
 
 
+def object_pickle(data: bytes) -> int | None:
+    """Where in a .npy file the pickle of an array of Python objects begins; None for all other arrays.
+
+    numpy/lib/format.py: magic, version, length of the header, the header as a Python literal.
+    """
+    if not data.startswith(b"\x93NUMPY") or len(data) < 12:
+        return None
+    width = 2 if data[6] == 1 else 4
+    start = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
+    return start if b"O" in data[8 + width : start] else None
+
+
 def zip_neighbour(names: Sequence[str]) -> Damage:
     """What a zip archive without a `data.pkl` is, by the names in it."""
     lower = [name.lower() for name in names]

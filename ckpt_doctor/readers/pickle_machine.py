@@ -48,6 +48,8 @@ class Reading:
     """The less common opcodes met (everything outside the main loop's fast path)."""
     latin1: bool = False
     """Whether it holds 8-bit strings of Python 2 that are not UTF-8."""
+    attributes: list[Opaque] = field(default_factory=list)
+    """Every call of `builtins.getattr`."""
     has_views: bool = False
     """Whether a persistent id cuts a storage out of another (legacy streams before 0.4)."""
 
@@ -126,8 +128,12 @@ class Machine:
         made = Opaque(callee, args, None, via)
         handler = self.handlers.get(id(callee))
         if handler is None:
-            if type(callee) is Global and callee.name == "_load_from_bytes" and type(args) is tuple and len(args) == 1:
+            if type(callee) is not Global:
+                self.computed_call(callee)
+            elif callee.name == "_load_from_bytes" and type(args) is tuple and len(args) == 1:
                 self.payload(made, args[0])
+            elif callee.name == "getattr" and callee.module == "builtins":
+                self.reading.attributes.append(made)
             return made
         if handler in COPYING and type(args) is tuple and args and hasattr(args[0], "__len__"):
             self.copied += len(args[0])
@@ -139,7 +145,18 @@ class Machine:
             if type(value) is TensorRef:
                 value.source = made
                 return value
-        return handler(made)
+        value = handler(made)
+        if type(value) is NumpyScalar and type(args) is tuple and type(args[1]) is str and not args[1].isascii():
+            self.reading.latin1 = True  # `array_scalar` raises for text that UTF-8 made of the bytes
+        return value
+
+    def computed_call(self, callee: object) -> None:
+        """A call of something that no name in the file says: what an earlier call returned."""
+        if type(callee) is not Opaque:
+            return  # no callable: CPython raises
+        by_name = type(callee.args) is tuple and callee.args and type(callee.args[0]) is Global
+        if callee.via != "persid" and not (str(callee.callee) == "builtins.getattr" and by_name):
+            self.soft("dangerous-global", f"the pickle calls what {shown(callee.callee)} returned")
 
     def payload(self, made: Opaque, data: object) -> None:
         """Look into bytes that `torch.load` is called upon while this pickle loads (torch/storage.py)."""

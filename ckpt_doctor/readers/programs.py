@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.attributes import GETATTR, resolve
 from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.pickle_machine import Payload, Persistent, Reading
 from ckpt_doctor.types import Damage, Global
@@ -49,6 +50,8 @@ def read_program(
     What follows is no part of the checkpoint, but a loader that reads on would execute it.
     """
     reading = read(data, start, persistent, payload)
+    if GETATTR in reading.globals:
+        resolve(data, reading)
     programs.add(reading, where)
     refused = refused_opcodes(reading)
     if refused:

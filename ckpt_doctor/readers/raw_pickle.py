@@ -1,13 +1,16 @@
-"""Reads pickles that no `torch.save` wrapped: `pickle.dump(state_dict, file)`, any protocol.
+"""Reads pickles that no `torch.save` wrapped: `pickle.dump(state_dict, file)`, any protocol; and those in other files.
 
 Tensors in them bring their storage along as a whole legacy stream in bytes (torch/storage.py, `_load_from_bytes`).
 """
 
 from __future__ import annotations
 
+import stat
+
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.torch_legacy import MAGIC_NUMBER, open_legacy, payload_hook
 from ckpt_doctor.types import Checkpoint, Damage, Program
@@ -35,4 +38,16 @@ def open_pickle(view: FileView) -> Checkpoint:
         content.container = "unknown"
         content.damage = [Damage("not-a-checkpoint", "this is binary data that only begins like a pickle")]
     content.metadata["torch_load"] = "refused: it is a bare pickle, read it with pickle.load"
+    return checkpoint(view, content)
+
+
+def open_neighbour(view: FileView, what: Damage) -> Checkpoint:
+    """A file that is no checkpoint, with what its own reader would run: numpy arrays of objects are pickles."""
+    content = Content("unknown", damage=[what])
+    start = object_pickle(view.read_at(0, 1 << 12)) if stat.S_ISREG(view.mode) else None
+    if start is not None:
+        programs = Programs()
+        data = view.read_at(start, limits.MAX_PROGRAM_BYTES)
+        read_program(programs, data, 0, None, "", payload_hook(programs))
+        content.globals = tuple(programs.globals.values())
     return checkpoint(view, content)

@@ -298,12 +298,9 @@ def _numpy_scalar(call: Opaque) -> object:
     code = args[0].args[0]
     if str(dtype.callee) != "numpy.dtype" or type(code) is not str:
         return call
-    if type(raw) is str:  # written by Python 2, whose str is bytes
-        try:
-            raw = raw.encode("latin-1")
-        except UnicodeEncodeError:
-            return call
     known = _SCALARS.get(code.lstrip("<>=|"))
+    if known is not None and type(raw) is str:
+        raw = _bytes_of_python_2(raw, struct.calcsize("<" + known[0]))
     if known is None or type(raw) is not bytes:
         return call
     order = code[0] if code[0] in "<>" else "<"
@@ -314,6 +311,18 @@ def _numpy_scalar(call: Opaque) -> object:
         return call
     parts = struct.unpack(order + known[0], raw)
     return NumpyScalar(complex(*parts) if len(parts) == 2 else parts[0], known[1], call)
+
+
+def _bytes_of_python_2(text: str, size: int) -> bytes | None:
+    """The bytes of a Python 2 string, which was read as UTF-8 where it could be and as latin-1 where not."""
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            raw = text.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        if len(raw) == size:
+            return raw
+    return None
 
 
 _TENSOR_CLASSES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")

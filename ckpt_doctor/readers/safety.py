@@ -134,14 +134,16 @@ _KNOWN_TORCH = (
     "torch.random",
     "torchvision",
 )
-_DANGEROUS_TORCH_NAMES = frozenset(["load", "save", "compile", "load_with_torch_function", "import_ir_module"])
+_DANGEROUS_TORCH_NAMES = frozenset(
+    ["load", "save", "compile", "load_with_torch_function", "import_ir_module", "from_file", "load_library"]
+)
 
 # Modules of which no name belongs in a checkpoint: they run code, reach the system, files or the network, or hand out
 # other objects by name
 _DANGEROUS_MODULES = frozenset(
     """
-    os posix nt sys subprocess commands popen2 pty tty shutil tempfile glob fileinput io _io mmap signal
-    resource fcntl socket _socket ssl select selectors socketserver asyncio http urllib urllib2 urllib3 httplib
+    builtins __builtin__ os posix nt sys subprocess commands popen2 pty tty shutil tempfile glob fileinput io _io mmap
+    signal resource fcntl socket _socket ssl select selectors socketserver asyncio http urllib urllib2 urllib3 httplib
     ftplib smtplib telnetlib poplib imaplib nntplib xmlrpc webbrowser requests httpx aiohttp paramiko wsgiref
     runpy importlib imp pkgutil zipimport pip ensurepip venv distutils setuptools sysconfig modulefinder
     code codeop ast dis inspect symtable compileall py_compile bdb pdb trace timeit cProfile profile pstats
@@ -194,6 +196,7 @@ _DANGEROUS_PREFIXES = (
     "tensorflow.saved_model",
     "keras.models",
     "uuid._",
+    "six.moves",
     "string.Formatter",
     "types.FunctionType",
     "types.CodeType",
@@ -217,13 +220,10 @@ def judge(name: Global) -> Judgement:
     module, inner = name.module.strip(), name.name.strip()
     if not module or COMPUTED[:-1] in full:
         return "dangerous"
-    parts = [part.lstrip("_") for part in (*module.split("."), *inner.split("."))]
-    if any(module.split(".")[0] == bad for bad in _DANGEROUS_MODULES) or module == "builtins":
+    if _is_dangerous(f"{module}.{inner}") or _leads_elsewhere(inner):
         return "dangerous"
-    if full.strip().startswith(_DANGEROUS_PREFIXES):
-        return "dangerous"
-    if "." in inner and any(part in _DANGEROUS_MODULES or part in ("builtins", "import") for part in parts):
-        return "dangerous"  # `random`, `_os.system`: another module's names, by way of an innocent one
+    if "." in inner and inner.rpartition(".")[2].islower() and module.partition(".")[0] in sys.stdlib_module_names:
+        return "dangerous"  # a method of plain data: `pathlib`, `Path.unlink`
     if module == "numpy" and inner.rstrip("0123456789").startswith(_KNOWN_NUMPY_TYPES):
         return "known"
     if module == "numpy.dtypes" and inner.endswith("DType"):
@@ -231,6 +231,21 @@ def judge(name: Global) -> Judgement:
     if module.split(".")[0] in ("torch", "torchvision"):
         return _judge_torch(module, inner)
     return "unknown"
+
+
+def _is_dangerous(full: str) -> bool:
+    return full.partition(".")[0] in _DANGEROUS_MODULES or full.startswith(_DANGEROUS_PREFIXES)
+
+
+def _leads_elsewhere(inner: str) -> bool:
+    """Whether a dotted name takes another module's names by way of an innocent one: `random`, `_os.system`."""
+    parts = inner.split(".")
+    if len(parts) == 1:
+        return False
+    if any(part.startswith("__") for part in parts):  # `Module.forward.__globals__`
+        return True
+    plain = [part.lstrip("_") for part in parts]
+    return any(_is_dangerous(".".join(plain[at:])) for at in range(len(plain)))
 
 
 def _is_class_of_c(module: str, inner: str) -> bool:

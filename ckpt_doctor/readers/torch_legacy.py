@@ -89,6 +89,9 @@ def read_stream(source: Source, depth: int = 0) -> Stream:
         stream.lost = list(stream.main.storages)
         stream.damage += _cut_off(stream.programs, source.size, "before the tensors' bytes")
         return stream
+    if any(name.name == "UntypedStorage" for name in stream.main.globals.values()):
+        message = "it holds types of tensors that a legacy stream cannot carry (float8, uint16 and other new ones)"
+        stream.damage.append(Damage("malformed-pickle", f"{message}: torch.save wrote it, torch.load raises"))
     offsets = _storages(source, stream, five[4])
     persistent = torch_storage(offsets)
     stream.main = read(data, stream.main.start, persistent, payload_hook(stream.programs, depth))

@@ -8,23 +8,24 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.readers.neighbours import zip_neighbour
-from ckpt_doctor.readers.pickle_machine import Reading, shown
+from ckpt_doctor.readers.neighbours import object_pickle, zip_neighbour
+from ckpt_doctor.readers.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.storages import torch_storage
 from ckpt_doctor.readers.symptoms import wrong_byte_order
 from ckpt_doctor.readers.torch_legacy import payload_hook
-from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_directory
+from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
-from ckpt_doctor.types import Checkpoint, Damage, Migration, Program
+from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program
 
 _STORED, _DEFLATED = 0, 8
 _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
@@ -37,11 +38,38 @@ def open_zip(view: FileView) -> Checkpoint:
     except DirectoryError as error:
         return _without_directory(view, str(error))
     prefix = archive_prefix(directory)
-    if prefix is None:
-        content = Content("unknown")
-        content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
-        return checkpoint(view, content)
-    return _with_directory(view, directory, prefix)
+    return _something_else(view, directory) if prefix is None else _with_directory(view, directory, prefix)
+
+
+def _something_else(view: FileView, directory: Directory) -> Checkpoint:
+    """An archive that torch.load does not read; what its own reader would run is told all the same."""
+    content = Content("unknown")
+    content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
+    programs = Programs()
+    _other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
+    content.globals = tuple(programs.globals.values())
+    return checkpoint(view, content)
+
+
+def appended_pickles(view: FileView) -> Iterable[Global]:
+    """What the pickles name in an archive that hides at the end of a file of another kind."""
+    programs = Programs()
+    _other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
+    return programs.globals.values()
+
+
+def _other_pickles(programs: Programs, source: Source, entries: Iterable[Entry], payload: Payload) -> None:
+    """Take up every pickle of an archive beside the main one, also those in arrays of Python objects."""
+    for entry in entries:
+        name = entry.name.lower()
+        if name.endswith(".pkl"):
+            read_program(programs, _record(source, entry, programs.damage), 0, None, shown(entry.name), payload)
+        elif name.endswith(".npy"):
+            head = replace(entry, size=min(entry.size, 1 << 12), compressed=min(entry.compressed, 1 << 16))
+            start = object_pickle(_record(source, head, []))
+            if start is not None:
+                raw = _record(source, entry, programs.damage)
+                read_program(programs, raw, start, None, shown(entry.name), payload)
 
 
 def archive_prefix(directory: Directory) -> str | None:
@@ -80,9 +108,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     payload = payload_hook(programs)
     raw = _record(view, main, content.damage)
     reading = read_program(programs, raw, 0, torch_storage(offsets), main.name, payload)
-    for entry in directory.entries:
-        if entry is not main and entry.name.lower().endswith(".pkl"):
-            read_program(programs, _record(view, entry, content.damage), 0, None, shown(entry.name), payload)
+    _other_pickles(programs, view, _beside(directory, main), payload)
     if main.method == _STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
@@ -101,13 +127,17 @@ def read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
         directory = read_directory(source.read_at, source.size)
     except DirectoryError:
         return programs, root
-    prefix = archive_prefix(directory) or ""
-    for entry in directory.entries:
-        if entry.name.lower().endswith(".pkl"):
-            raw = _record(source, entry, programs.damage)
-            reading = read_program(programs, raw, 0, None, shown(entry.name), payload_hook(programs, depth))
-            root = reading.root if entry.name == prefix + "data.pkl" else root
+    payload = payload_hook(programs, depth)
+    prefix = archive_prefix(directory)
+    main = None if prefix is None else next(e for e in directory.entries if e.name == prefix + "data.pkl")
+    if main is not None:
+        root = read_program(programs, _record(source, main, programs.damage), 0, None, shown(main.name), payload).root
+    _other_pickles(programs, source, _beside(directory, main), payload)
     return programs, root
+
+
+def _beside(directory: Directory, main: Entry | None) -> Iterator[Entry]:
+    return (entry for entry in (*directory.entries, *directory.others) if entry is not main)
 
 
 def _record(view: Source, entry: Entry, damage: list[Damage]) -> bytes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.pickle_machine import shown
@@ -67,6 +67,21 @@ class Directory:
     end: int
     """Offset of the end record."""
     damage: tuple[Damage, ...] = ()
+    others: tuple[Entry, ...] = ()
+    """What other readers than torch's take for records: by local headers, or by another place of the directory."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """What the end record, or the zip64 record, says of the directory."""
+
+    at: int
+    """Offset of the end record."""
+    count: int
+    length: int
+    offset: int
+    shift: int
+    """How far from `offset` the directory stands if it ends where the end record begins."""
 
 
 def read_directory(read_at: ReadAt, size: int) -> Directory:
@@ -75,6 +90,45 @@ def read_directory(read_at: ReadAt, size: int) -> Directory:
     Raises:
         DirectoryError: no end record, or it points to something that is no directory.
     """
+    end = _find_end(read_at, size)
+    entries = _central(read_at, end, 0)
+    directory = _with_local_headers(entries, read_at, size, end)
+    if end.shift == 0:
+        return directory
+    message = f"the directory stands {abs(end.shift):,} bytes from its end record: readers differ in what they see"
+    damage = Damage("name-conflict", message, where=f"byte {end.offset}")
+    return replace(
+        directory,
+        damage=(*directory.damage, damage),
+        others=(*directory.others, *_shifted(read_at, size, end)),
+    )
+
+
+def read_appended(read_at: ReadAt, size: int) -> tuple[Entry, ...]:
+    """The records of an archive that stands at the end of a file of another kind; most files have none."""
+    try:
+        end = _find_end(read_at, size)
+    except DirectoryError:
+        return ()
+    try:
+        directory = _with_local_headers(_central(read_at, end, 0), read_at, size, end)
+    except DirectoryError:
+        return _shifted(read_at, size, end)
+    return (*directory.entries, *directory.others)
+
+
+def _shifted(read_at: ReadAt, size: int, end: _End) -> tuple[Entry, ...]:
+    """The records that readers see which look for the directory right before its end record (Python's `zipfile`)."""
+    try:
+        entries = _central(read_at, end, end.shift)
+    except DirectoryError:
+        return ()
+    moved = [replace(entry, header=entry.header + end.shift) for entry in entries]
+    directory = _with_local_headers(moved, read_at, size, end)
+    return (*directory.entries, *directory.others)
+
+
+def _find_end(read_at: ReadAt, size: int) -> _End:
     tail_at = max(0, size - 0xFFFF - _END.size)
     tail = b""
     for start in (max(0, size - 4096), tail_at):
@@ -84,26 +138,27 @@ def read_directory(read_at: ReadAt, size: int) -> Directory:
             break
     if found < 0:
         raise DirectoryError("it has no end record")
-    end = tail_at + found
+    at = behind = tail_at + found
     _, _, _, _, count, length, offset, _ = _END.unpack_from(tail, found)
-    located = read_at(end - _END64_LOCATOR.size, _END64_LOCATOR.size) if end >= _END64_LOCATOR.size else b""
+    located = read_at(at - _END64_LOCATOR.size, _END64_LOCATOR.size) if at >= _END64_LOCATOR.size else b""
     if located[:4] == b"PK\x06\x07":
-        at = _END64_LOCATOR.unpack(located)[2]
-        record = read_at(at, _END64.size) if at + _END64.size <= size else b""
+        wide_at = _END64_LOCATOR.unpack(located)[2]
+        record = read_at(wide_at, _END64.size) if wide_at + _END64.size <= size else b""
         if record[:4] == b"PK\x06\x06":
             count, length, offset = _END64.unpack(record)[7:]
+            behind -= _END64_LOCATOR.size + _END64.size
     if offset + length > size or length < count * _CENTRAL.size:
         raise DirectoryError("its end record points beyond the end of the file")
     if count > limits.MAX_ENTRIES:
         raise DirectoryError(f"it claims {count:,} entries")
-    entries = _central(read_at(offset, length), count)
-    return _with_local_headers(entries, read_at, size, offset, end)
+    return _End(at, count, length, offset, behind - length - offset)
 
 
-def _central(raw: bytes, count: int) -> list[Entry]:
+def _central(read_at: ReadAt, end: _End, shift: int) -> list[Entry]:
+    raw = read_at(end.offset + shift, end.length)
     entries = []
     at = 0
-    for _ in range(count):
+    for _ in range(end.count):
         if len(raw) - at < _CENTRAL.size or raw[at : at + 4] != b"PK\x01\x02":
             raise DirectoryError("its directory is damaged")
         (
@@ -162,9 +217,10 @@ def _name(raw: bytes, flags: int) -> str:
     return raw.decode("utf-8", "backslashreplace") if flags & 0x800 else raw.decode("cp437")
 
 
-def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, offset: int, end: int) -> Directory:
+def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: _End) -> Directory:
     """Read each local header for the place of the data, and compare what it says with the directory."""
     damage: list[Damage] = []
+    others: list[Entry] = []
     window, window_at = b"", 0
     placed: list[Entry] = [*entries]
     for index in sorted(range(len(entries)), key=lambda i: entries[i].header):
@@ -194,6 +250,18 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, offset
             local = read_at(header + LOCAL_HEADER.size, name_length)
         differs = _differences(entry, _name(local, flags), flags, method, crc, packed, unpacked)
         if differs:
+            others.append(
+                Entry(
+                    _name(local, flags),
+                    flags,
+                    method,
+                    crc,
+                    packed or entry.compressed,
+                    unpacked or entry.size,
+                    header,
+                    data,
+                )
+            )
             damage.append(
                 Damage("name-conflict", f"local header and directory differ ({differs})", where=shown(entry.name))
             )
@@ -204,7 +272,7 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, offset
     if len(damage) > limits.MAX_DAMAGE:
         rest = len(damage) - limits.MAX_DAMAGE
         damage = [*damage[: limits.MAX_DAMAGE], Damage(damage[0].kind, f"{rest:,} more records are damaged")]
-    return Directory(tuple(placed), offset, end, tuple(damage))
+    return Directory(tuple(placed), end.offset, end.at, tuple(damage), tuple(others))
 
 
 def _lost(entry: Entry) -> Damage:

@@ -454,3 +454,11 @@ def test_archives_without_the_newer_records(tmp_path):
     old = open_checkpoint(rezip(source, tmp_path / "b", lambda name, data: None if name in newer else data))
     assert [t.name for t in open_checkpoint(source).tensors] == [t.name for t in old.tensors]
     assert [] == [d for d in old.damage if d.kind != "not-weights-only"]
+
+
+def test_types_that_a_legacy_stream_cannot_carry(tmp_path):
+    """torch.save writes them all the same, and torch.load raises: a finding, not an "ok"."""
+    path = save(tmp_path / "a", {"w": torch.ones(3).to(torch.float8_e5m2)}, LEGACY)
+    with pytest.raises(AttributeError):
+        load(path)
+    assert ["malformed-pickle"] == [damage.kind for damage in open_checkpoint(path).damage]

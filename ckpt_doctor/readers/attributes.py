@@ -1,0 +1,70 @@
+"""Tells a `getattr` that only names something from one that an attacker could make into anything.
+
+Below protocol 4 Python spells a method or a nested class as the call `getattr(owner, "name")`. OneCycleLR's state in
+torch 1.3 to 2.0 (`anneal_func`) and members of an Enum are written so, and so is nearly every exploit.
+"""
+
+from __future__ import annotations
+
+import pickletools
+
+from ckpt_doctor.readers.pickle_machine import Reading
+from ckpt_doctor.types import Global, Opaque
+
+GETATTR = ("builtins", "getattr")
+_SPELLINGS = ("builtins getattr", "__builtin__ getattr")
+
+
+def resolve(data: bytes, reading: Reading) -> None:
+    """Put what the `getattr` calls of a reading name in the place of `builtins.getattr` in `reading.globals`.
+
+    Only where each mention of `getattr` is called at once with a class (or an instance of one) and a plain name;
+    otherwise it stays, to be judged as what it is.
+    """
+    named = [attribute(call) for call in reading.attributes]
+    if None in named or _mentions(data, reading.start) != len(named):
+        return
+    del reading.globals[GETATTR]
+    for name in named:
+        if name is not None:
+            reading.globals.setdefault((name.module, name.name), name)
+
+
+def attribute(call: Opaque) -> Global | None:
+    """What `getattr(owner, "name")` names: `torch.optim.lr_scheduler.OneCycleLR._annealing_cos`."""
+    if type(call.args) is not tuple or len(call.args) != 2 or call.via != "reduce":
+        return None
+    owner, name = call.args
+    if type(owner) is Opaque:
+        owner = _class_of(owner)
+    if type(owner) is not Global or type(name) is not str or not name.isidentifier():
+        return None
+    return Global(owner.module, f"{owner.name}.{name}")
+
+
+def _class_of(made: Opaque) -> object:
+    if str(made.callee) == "copyreg._reconstructor" and type(made.args) is tuple and made.args:
+        return made.args[0]
+    return made.callee if made.via == "newobj" else None
+
+
+def _mentions(data: bytes, start: int) -> int:
+    """How often `getattr` is put on the stack, by its name or from the memo; -1 when that cannot be told."""
+    found = 0
+    memo: dict[int, bool] = {}
+    on_top = False
+    try:
+        for opcode, argument, _ in pickletools.genops(data[start:]):
+            name = opcode.name
+            if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                memo[len(memo) if name == "MEMOIZE" else int(str(argument))] = on_top
+                continue
+            if name in ("STACK_GLOBAL", "INST") or (on_top and name == "DUP"):
+                return -1
+            on_top = (name == "GLOBAL" and argument in _SPELLINGS) or (
+                name in ("GET", "BINGET", "LONG_BINGET") and memo.get(int(str(argument)), False)
+            )
+            found += on_top
+    except ValueError:
+        return -1
+    return found
