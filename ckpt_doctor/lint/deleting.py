@@ -110,7 +110,7 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
             Site(*place),
             "old checkpoint folders are removed with no lock held: one that a resume is reading, or another process is "
             "writing, can vanish file by file.",
-            "ckpt_doctor.prune(run_dir, keep=args.save_total_limit)  # locked, never the last resumable one",
+            "ckpt_doctor.prune(run_dir, keep=args.save_total_limit)  # in place of the whole loop",
             found=ast.unparse(place.node).split("\n")[0],
         )
 

@@ -6,9 +6,11 @@ import ast
 from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import loads, saves
-from ckpt_doctor.lint.program import Program, Site
+from ckpt_doctor.lint.guards import words
+from ckpt_doctor.lint.module import dotted
+from ckpt_doctor.lint.program import Call, Program, Site
 from ckpt_doctor.lint.rule import Hit
-from ckpt_doctor.lint.state import Content, EarlyStopping, Reads, contents, early_stopping, reads
+from ckpt_doctor.lint.state import COUNTER, Content, EarlyStopping, Reads, contents, early_stopping, reads
 from ckpt_doctor.types import NotChecked, Severity
 
 _EFFECT = {
@@ -51,12 +53,13 @@ def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
     The trainer's EarlyStopping: `if best_score is None: best_score = score; save`. Its first patch saves `model`,
     `optimizer`, `scheduler`, `epoch`, `global_step` and nothing else.
     """
-    stopping = early_stopping(program)
+    writing = saves(program)
+    stopping = early_stopping(program) if writing else None
     if stopping is None:
         return
     read = reads(program)
     saved: list[Content] = []
-    for save in saves(program):
+    for save in writing:
         found = [c for c in contents(program, save) if c.holds_optimizer or c.is_open]
         saved += found
         for content in found:
@@ -114,18 +117,40 @@ def _missing_in_restore(program: Program, stopping: EarlyStopping, saved: list[C
     places = loads(program)
     if missing and places:
         prefix = f"{stopping.variable}." if stopping.variable else ""
+        ckpt = _loaded_into(places[0])
         yield Hit(
             Site(*places[0]),
             f"the resume does not read {_listed(missing)}, which the checkpoint holds: {_consequence(missing)}.",
             "\n".join(
-                f'torch.set_rng_state(ckpt["{content.key_of(n)}"])'
+                f"torch.set_rng_state({ckpt}{_rng_key(content)})"
                 if n == "rng_state"
-                else f'{prefix}{n} = ckpt.get("{content.key_of(n)}")'
+                else f'{prefix}{n} = {ckpt}.get("{content.key_of(n)}"{_default(n)})'
                 for n in missing
             ),
             severity=_severity(decisive),
             expected=", ".join(missing),
         )
+
+
+def _loaded_into(load: Call) -> str:
+    """The variable that holds what was loaded."""
+    statement = load.module.statement(load.node)
+    return (dotted(statement.targets[0]) if isinstance(statement, ast.Assign) else "") or "ckpt"
+
+
+def _default(name: str) -> str:
+    """What the trainer starts with where an older file lacks the value; a best score of None counts as none yet."""
+    if COUNTER.search(name):
+        return ", 0"
+    return ', float("inf")' if "min" in words(name) else ""
+
+
+def _rng_key(content: Content) -> str:
+    """Where torch's state lies: under the key, or in a dict of the states of several libraries."""
+    key = next((k for k in content.values if {"rng", "random"} & words(k)), "rng_state")
+    value = content.values[key][1] if key in content.values else None
+    inner = [k.value for k in value.keys if isinstance(k, ast.Constant)] if isinstance(value, ast.Dict) else []
+    return f'["{key}"]["torch"]' if "torch" in inner else f'["{key}"]'
 
 
 def _group_is_read(read: Reads) -> bool:

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from ckpt_doctor.lint.guards import Condition, conditions, innermost_loop, words
@@ -64,6 +65,7 @@ class Save:
     atomic: bool = False
 
 
+@lru_cache(maxsize=1)  # two rules ask, one after the other
 def removals(program: Program) -> list[Removal]:
     """Every removal in the program, one per value that its path may have."""
     found: list[Removal] = []

@@ -133,6 +133,8 @@ class Module:
         self._bindings: dict[ast.AST, dict[str, list[Binding]]] = {}
         self._references: dict[ast.AST, list[Definition]] = {}
         self._nodes: dict[ast.AST, list[ast.AST]] = {}
+        self._calls: dict[ast.AST, list[ast.Call]] = {}
+        self._classes: dict[ast.AST, list[ast.ClassDef]] = {}
         self._scopes: dict[ast.AST, ast.AST] = {}
         self._resolved: dict[ast.AST, Symbol | None] = {}
 
@@ -146,6 +148,18 @@ class Module:
         if unit not in self._nodes:
             self._nodes[unit] = list(ast.walk(unit))
         return self._nodes[unit]
+
+    def calls(self, unit: ast.AST) -> list[ast.Call]:
+        """Every call in a piece of this module."""
+        if unit not in self._calls:
+            self._calls[unit] = [node for node in self.nodes(unit) if isinstance(node, ast.Call)]
+        return self._calls[unit]
+
+    def classes(self, unit: ast.AST) -> list[ast.ClassDef]:
+        """Every class in a piece of this module."""
+        if unit not in self._classes:
+            self._classes[unit] = [node for node in self.nodes(unit) if isinstance(node, ast.ClassDef)]
+        return self._classes[unit]
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """From the parent up to the module."""

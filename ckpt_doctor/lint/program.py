@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400
+_MAX_TEXT = 1_000_000
 _CALL_DEPTH = 6
 
 
@@ -60,12 +61,14 @@ class Program:
         """The script as a whole, then each function and class of other modules that it refers to, transitively."""
         units = [Site(self.main, self.main.tree)]
         seen: set[ast.AST] = {self.main.tree}
+        text = {self.main: len(self.main.source.text)}
         for unit in units:
             for definition in unit.module.references(unit.node):
                 inside = definition.module is self.main or definition.node in seen
                 if inside:
                     continue
-                if len(units) >= _MAX_UNITS:
+                text[definition.module] = len(definition.module.source.text)
+                if len(units) >= _MAX_UNITS or sum(text.values()) > _MAX_TEXT:
                     self.is_cut_off = True
                     return units
                 seen.add(definition.node)
@@ -87,13 +90,15 @@ class Program:
 
     @cached_property
     def calls(self) -> list[Call]:
-        """Every call of every unit."""
-        return [Call(module, node) for module, node in self.nodes if isinstance(node, ast.Call)]
+        """Every call of every unit once."""
+        found = {call: unit.module for unit in self.units for call in unit.module.calls(unit.node)}
+        return [Call(module, call) for call, module in found.items()]
 
     @cached_property
     def classes(self) -> list[Definition]:
         """Every class of every unit."""
-        return [Definition(module, node) for module, node in self.nodes if isinstance(node, ast.ClassDef)]
+        found = {node: unit.module for unit in self.units for node in unit.module.classes(unit.node)}
+        return [Definition(module, node) for node, module in found.items()]
 
     def name_of(self, call: Call) -> str:
         """The full dotted name of what is called (`shutil.rmtree`), aliases and imports resolved; else as written."""
@@ -146,8 +151,11 @@ class Program:
             elif binding.kind != "param":
                 return None
         # A parameter named as its class: `early_stopping` is an `EarlyStopping`.
-        plain = re.sub(r"[^a-z]", "", name.rsplit(".", 1)[-1].lower())
-        return next((c for c in self.classes if c.node.name.lower().lstrip("_") == plain), None)
+        return self._class_named.get(re.sub(r"[^a-z]", "", name.rsplit(".", 1)[-1].lower()))
+
+    @cached_property
+    def _class_named(self) -> dict[str, Definition]:
+        return {c.node.name.lower().lstrip("_"): c for c in reversed(self.classes)}
 
     def values_of(self, module: Module, expression: ast.expr) -> list[Binding]:
         """The bindings of a variable or of a dotted name such as `self.path`."""

@@ -49,6 +49,8 @@ def base_rate_from_epoch_0(program: Program) -> Iterator[Hit]:
     The public trainer's `run_main.py` and its `adjust_learning_rate`; `OneCycleLR.__init__` in
     `torch/optim/lr_scheduler.py` sets `initial_lr = max_lr / div_factor`, with `div_factor=25` by default.
     """
+    if not any(_RATE_SOURCE.search(module.source.text) for module in program.modules):
+        return
     for module, node in program.nodes:
         if not isinstance(node, ast.If) or not _is_first_epoch(module, node):
             continue

@@ -15,8 +15,13 @@ from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.source import NotPython, find_scripts
 from ckpt_doctor.types import Finding, NotChecked
 
-# Code that handles checkpoints says so; a file without any of these words is parsed and not followed further.
-_ABOUT_TRAINING = re.compile(r"checkpoint|ckpt|torch|accelerat|rmtree|train|early_?stop|rm -\w*r|del_", re.IGNORECASE)
+# A file is followed into the modules it uses when it runs something or says that it handles checkpoints. All others
+# (models, layers, data sets) only define what such files use.
+_ABOUT_CHECKPOINTS = re.compile(
+    r"(?<!ing_)checkpoint(?!ing|_wrapper|_sequential)|ckpt|rmtree|rm -\w*r|del_|early_?stop|\.save\(|save_state|epoch",
+    re.IGNORECASE,
+)
+_STARTS_SOMETHING = re.compile(r"^(if __name__|[a-z_][\w.]*\()", re.MULTILINE)
 
 
 def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> list[ScriptReport]:
@@ -41,7 +46,7 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> Scri
     module = library.open(path)
     if isinstance(module, NotPython):
         return ScriptReport(path, (), (NotChecked(str(path), f"{path.name} was not linted: {module}", "fix the file"),))
-    if not _ABOUT_TRAINING.search(module.source.text):
+    if not _is_followed(module.source.text):
         return ScriptReport(path, (), module.source.not_checked)
     program = Program(module)
     findings: list[ScriptFinding] = []
@@ -64,6 +69,10 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> Scri
         what = f"{path}: functions beyond the first {len(program.units)} that it uses in other modules"
         not_checked.append(NotChecked(what, "the repository is large", "lint the modules that save or delete as well"))
     return ScriptReport(path, _in_order(findings), tuple(not_checked), _in_order(suppressed))
+
+
+def _is_followed(text: str) -> bool:
+    return bool(_ABOUT_CHECKPOINTS.search(text) or _STARTS_SOMETHING.search(text))
 
 
 def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:

@@ -73,9 +73,19 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
                     Site(*call),
                     f"the checkpoint is saved before {written}() at line {module.source.locate(step.node.lineno)[1]}: "
                     "after a resume the schedule lags by one step, and by one more with each further resume.",
-                    f"{ast.unparse(step.node)}  # before the save\n"
+                    f"{_with_condition(module, step.node)}  # moved to before the save\n"
                     f"{ast.unparse(module.statement(call.node)).splitlines()[0]}",
                 )
+
+
+def _with_condition(module: Module, step: ast.Call) -> str:
+    """The step as written, under the test that it stands under."""
+    statement = module.statement(step)
+    above = module.parents[statement]
+    if not isinstance(above, ast.If):
+        return ast.unparse(step)
+    test = ast.unparse(above.test)
+    return f"if {test if statement in above.body else f'not ({test})'}:\n    {ast.unparse(step)}"
 
 
 def _is_scheduler_step(program: Program, call: Call) -> bool:

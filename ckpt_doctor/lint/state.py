@@ -14,7 +14,7 @@ from ckpt_doctor.lint.program import Call, Program, Site
 
 _DEPTH = 10
 _BEST = re.compile(r"^_*(best|min|lowest|highest)(_|$)|_(best|min)$|^_*best[A-Z]")
-_COUNTER = re.compile(
+COUNTER = re.compile(
     r"^_*(counter|wait|waited|patience_counter|es_counter|bad_epochs)$|no_improve|num_bad|not_improved|without_improve|since_(best|improve)"
 )
 _EARLY_STOPPING = re.compile(r"early_?stop", re.IGNORECASE)
@@ -50,7 +50,7 @@ def early_stopping(program: Program) -> EarlyStopping | None:
         assert isinstance(definition.node, ast.ClassDef)
         fields = _mutable_fields(definition.node)
         best = [name for name in fields if _BEST.search(name)]
-        counters = [name for name in fields if _COUNTER.search(name)]
+        counters = [name for name in fields if COUNTER.search(name)]
         if best and counters:
             kept = {name: fields[name] for name in fields if name in best or name in counters}
             return EarlyStopping(kept, _variable_of(program, definition), definition)
@@ -100,7 +100,7 @@ def _in_variables(program: Program) -> EarlyStopping | None:
         counted = {n.target.id for n in nodes if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
         compared = {i.id for n in nodes if isinstance(n, ast.Compare) for i in ast.walk(n) if isinstance(i, ast.Name)}
         best = sorted(name for name in stored & compared if _BEST.search(name) and len(name) > 3)
-        counters = sorted(name for name in counted & compared if _COUNTER.search(name))
+        counters = sorted(name for name in counted & compared if COUNTER.search(name))
         if best and counters and any(isinstance(n, ast.Compare) and "patience" in ast.dump(n) for n in nodes):
             return EarlyStopping(dict.fromkeys([*best, *counters], True), "")
     return None

@@ -253,28 +253,24 @@ KEEPING = {
 
 ONLY_IN_EPOCH_0 = {
     "the trainer": """
-        import torch
         for epoch in range(start_epoch, args.train_epochs):
             if epoch == 0:
                 args.learning_rate = model_optim.param_groups[0]["lr"]  # <- X906
             adjust_learning_rate(model_optim, epoch + 1, args)
         """,
     "not epoch": """
-        import torch
         for epoch in range(resume_epoch, epochs):
             if not epoch:
                 base_lr = scheduler.get_last_lr()[0]  # <- X906
             rate = base_lr * 0.5 ** epoch
         """,
     "with a condition": """
-        import torch
         for epoch in range(start, epochs):
             if args.lradj == "type1" and epoch == 0:
                 args.lr = optimizer.param_groups[0]["lr"]  # <- X906
         ckpt = torch.load(args.resume)
         """,
     "no resume yet": """
-        import torch
         for epoch in range(epochs):
             if epoch == 0:
                 args.learning_rate = optimizer.param_groups[0]["lr"]  # <- X906 info
