@@ -24,6 +24,7 @@ from ckpt_doctor.types import (
     Evidence,
     Facts,
     Finding,
+    KeyPath,
     NumpyScalar,
     Refusal,
     Run,
@@ -304,7 +305,8 @@ def _verified(path: Path, root: object, planned: _Planned) -> tuple[Finding, ...
     difference = same(written.root, root)
     if difference is not None:
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
-    _ensure_same_tensors(case.checkpoint, written)
+    replaced = {edit.path for edit in planned.edits if edit.op == "set"}
+    _ensure_same_tensors(case.checkpoint, written, replaced)
     member = time_llm.member_of(written, read_scalars)
     # Judged as what it will be: the temporary name is no defect of the file.
     damage = tuple(damage for damage in written.damage if damage.kind != "unfinished-write")
@@ -331,9 +333,12 @@ def _names(planned: _Planned) -> set[str]:
     return {migration.name for migration in planned.applied}
 
 
-def _ensure_same_tensors(old: Checkpoint, new: Checkpoint) -> None:
-    """Every tensor of the old file is in the new one, as the same view of the same bytes."""
-    mine = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in old.tensors)
+def _ensure_same_tensors(old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = ()) -> None:
+    """Every tensor of the old file is in the new one, as the same view of the same bytes.
+
+    But for those that were replaced: a rate or a score that the old file held as a tensor."""
+    kept = [t for t in old.tensors if not any(t.path[: len(path)] == path for path in replaced)]
+    mine = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in kept)
     yours = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in new.tensors)
     if mine != yours:
         raise VerificationFailed("the tensors of the written file are not those of the original; nothing was changed")

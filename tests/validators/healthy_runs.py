@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ def _trained(mode: str, generation: str, losses: tuple[float, ...], saved_at: tu
                     "best_score": best,
                     "val_loss_min": float("inf") if best is None else -best,
                     "counter": counter,
-                    "rng_state": {"python": random.getstate(), "torch": torch.get_rng_state(), "cuda": None},
+                    "rng_state": {"python": (3, (), None), "torch": torch.get_rng_state(), "cuda": None},
                     "sampler_state": None,
                 }
             return copy.deepcopy(payload)

@@ -438,7 +438,7 @@ PROGRESS_CASES = {
                 found=0,
                 expected=1,
                 fix=migrate("fix-epoch"),
-                implies=("E601", "P405"),
+                implies=("E601",),
             ),
         ),
         (

@@ -12,9 +12,14 @@ from rule_cases import CASES, Fault, Pair, Sound
 from spoiling import PACKAGES
 
 from ckpt_doctor.audit import scan
+from ckpt_doctor.repair import migrate
 from ckpt_doctor.types import Evidence, Facts, Finding, Report
 from ckpt_doctor.validators import LIVE_RULES, RULES, RUN_RULES
 
+MIGRATE = "ckpt-doctor migrate --"
+REVEALED = {"L301": {"O702"}, "P402": {"P405", "P406"}}
+"""What can be said once a fault is cured: nothing brings moments back; an epoch that is not repeated is not validated.
+"""
 MODES = ("TST", "COS", "type1", "PEMS", "constant")
 INFO_OF_HEALTHY = {"L306"}
 """Notes that the healthy runs deserve: the first patch saves no random state."""
@@ -29,8 +34,12 @@ def audited(case: Sound, root: Path) -> tuple[Path, Report]:
         folder = write(run, root)
     if case.damage:
         case.damage(place(folder, case.file))
-    facts = Facts(**{name: Evidence(value, f"--{name}", given=True) for name, value in case.facts.items()})
-    return folder, scan([root / "checkpoints"], facts=facts, deep=case.deep)
+    return folder, scan([root / "checkpoints"], facts=given(case), deep=case.deep)
+
+
+def given(case: Sound) -> Facts:
+    """The facts that a person gives."""
+    return Facts(**{name: Evidence(value, f"--{name}", given=True) for name, value in case.facts.items()})
 
 
 def named(report: Report, folder: Path) -> dict[str, list[Finding]]:
@@ -70,6 +79,18 @@ def test_a_fault_is_named_and_nothing_else(tmp_path, code, fault: Fault):
         assert fault.expected == f.expected
         assert (fault.found(place(folder, name)) if callable(fault.found) else fault.found) == f.found
         assert f.message
+
+
+@pytest.mark.parametrize(("code", "fault"), [c for c in cases("breaks") if (c.values[1].fix or "").startswith(MIGRATE)])
+def test_the_cure_cures(tmp_path, code, fault: Fault):
+    """The command that a finding names takes it away, and leaves nothing else behind that was not there."""
+    folder, before = audited(fault, tmp_path)
+    finished = 2 if code == "L301" else None  # what no file of the run knows is given by hand
+    results = migrate([folder], fixes=[fault.fix.removeprefix(MIGRATE)], facts=given(fault), epoch=finished)
+    assert "migrated" in {result.status for result in results}, [result.message for result in results]
+    after = scan([tmp_path / "checkpoints"], facts=given(fault), deep=fault.deep)
+    assert code not in {f.code for f in after.findings}
+    assert {f.code for f in after.findings} <= {f.code for f in before.findings} | REVEALED.get(code, set())
 
 
 @pytest.mark.parametrize(("code", "sound"), cases("spares"))
