@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import LockTimeout, WriteRefused
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 LOCK_NAME = ".ckpt-doctor.lock"
 DEFAULT_TIMEOUT = 60.0
@@ -82,6 +83,8 @@ _SOFT_NOTE = (
 
 
 def _acquire(lock_file: Path, timeout: float) -> BaseFileLock:
+    from filelock import FileLock, Timeout  # here: loading it takes longer than a scan
+
     # filelock would make a missing folder.
     if not lock_file.parent.is_dir():
         raise WriteRefused(f"{lock_file.parent} cannot be locked for writing: there is no such folder")
@@ -105,11 +108,15 @@ def _is_soft(lock: BaseFileLock) -> bool:
 
     Since 4 a `FileLock` has `is_lock_held_by_us` only where flock is not implemented (filelock/_native/_unix.py).
     """
+    from filelock import SoftFileLock
+
     return isinstance(lock, SoftFileLock) or hasattr(lock, "is_lock_held_by_us")
 
 
 def _sign(lock_file: Path) -> None:
     """Say in the lock file who holds it. For people only, so a full disk is no reason to stop."""
+    import socket
+
     with suppress(OSError):
         lock_file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -22,8 +21,14 @@ FAIL_ON: dict[str, tuple[Severity, ...]] = {"error": ("error",), "warning": ("er
 
 
 def width() -> int:
-    """Columns to write for: the terminal's (or `COLUMNS`), 80 where there is none."""
-    return max(40, shutil.get_terminal_size((80, 24)).columns)
+    """Columns to write for: `COLUMNS`, else the terminal's, 80 where there is none; 40 at least."""
+    columns = 0
+    with suppress(ValueError):
+        columns = int(os.environ.get("COLUMNS", ""))
+    if columns <= 0:
+        with suppress(OSError, ValueError, AttributeError):  # no terminal, a closed or replaced stdout
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    return max(40, columns or 80)
 
 
 def color(output: Path | None = None) -> bool:

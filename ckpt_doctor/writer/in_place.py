@@ -7,7 +7,6 @@ when all its bytes arrived: nobody had verified them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 from ckpt_doctor.writer import copying, names
 from ckpt_doctor.writer.files import restore_times, sync_folder
+from ckpt_doctor.writer.hashing import sha256
 from ckpt_doctor.writer.splice import Splice, digest, ensure_applied
 
 _END_WINDOW = 65536
@@ -106,7 +106,7 @@ def append(target: Path, fd: int, stamp: FileStamp, splice: Splice, verify: Call
         previous_size=splice.start,
         new_size=splice.new_size(splice.start),
         previous_end_sha256=digest(fd, max(0, splice.start - _END_WINDOW), splice.start),
-        tail_sha256=hashlib.sha256(splice.data).hexdigest(),
+        tail_sha256=sha256([splice.data]),
         atime_ns=before.st_atime_ns,
         mtime_ns=before.st_mtime_ns,
     )

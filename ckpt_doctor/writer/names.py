@@ -5,10 +5,11 @@ Each is built from the checkpoint's whole name, so `checkpoint` and `checkpoint.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
+
+from ckpt_doctor.writer.hashing import sha256
 
 NAME_MAX = 255
 """Bytes in one file name (Linux `NAME_MAX`, the same on XFS, Btrfs, APFS and ext4)."""
@@ -63,5 +64,5 @@ def _beside(path: Path, tag: str, *, hidden: bool = True) -> Path:
     stem = ("." if hidden else "") + path.name
     # Room for the longest tag, so that a shortened name does not depend on which tag it gets.
     if len(os.fsencode(stem)) > NAME_MAX - 40:
-        stem = ("." if hidden else "") + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
+        stem = ("." if hidden else "") + sha256([os.fsencode(path.name)])[:32]
     return path.parent / (stem + tag)

@@ -9,7 +9,6 @@ recognised by the bytes of the file, never by dates.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import stat
@@ -22,6 +21,7 @@ from typing import Any
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import copying, names
 from ckpt_doctor.writer.files import publish, sync_folder, temporary_file
+from ckpt_doctor.writer.hashing import sha256
 from ckpt_doctor.writer.splice import Splice, digest, to_json
 
 FORMAT = 1
@@ -52,7 +52,7 @@ class Generation:
             start=splice.start,
             old=base64.b64encode(zlib.compress(old, 6)).decode(),
             new_length=len(splice.data),
-            new_sha256=hashlib.sha256(splice.data).hexdigest(),
+            new_sha256=sha256([splice.data]),
             old_size=size,
             new_size=splice.new_size(size),
             old_file_sha256=digest(fd, 0, size),

@@ -6,20 +6,19 @@ follows moves, and undo needs the old bytes from elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import posixpath
-import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import Checkpoint, Program
 from ckpt_doctor.writer import copying, zip_append
+from ckpt_doctor.writer.hashing import sha256
 
-_TAR_BLOCK = tarfile.BLOCKSIZE
+_TAR_BLOCK = 512
 ZIPS = ("torch-zip", "torchscript")
 
 
@@ -86,6 +85,8 @@ def _plain(value: object) -> object:
 
 def _tar_member(fd: int, where: Program, program: bytes) -> Splice:
     """The member's header block, its bytes and their padding, for torch's tar format of before 0.1.10."""
+    import tarfile  # here: a scan does without it
+
     start = where.offset - _TAR_BLOCK
     header = os.pread(fd, _TAR_BLOCK, start) if start >= 0 else b""
     try:
@@ -146,12 +147,11 @@ def ensure_applied(fd: int, size: int, splice: Splice) -> None:
 
 def digest(fd: int, start: int, end: int) -> str:
     """SHA-256 of the bytes `start` to `end` (exclusive), read in pieces."""
-    state = hashlib.sha256()
-    at = start
-    while at < end:
-        data = os.pread(fd, min(copying.BUFFER, end - at), at)
-        if not data:
-            break
-        state.update(data)
-        at += len(data)
-    return state.hexdigest()
+
+    def pieces() -> Iterator[bytes]:
+        at = start
+        while at < end and (data := os.pread(fd, min(copying.BUFFER, end - at), at)):
+            yield data
+            at += len(data)
+
+    return sha256(pieces())

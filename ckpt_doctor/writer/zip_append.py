@@ -7,13 +7,13 @@ file at its old size gives the old file back. Layout of records and end as PyTor
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import zlib
 from dataclasses import dataclass
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.writer.hashing import sha256
 
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
@@ -97,7 +97,7 @@ def read_directory(fd: int, size: int) -> Directory:
     entries = tuple(_entries(raw))
     if len(entries) != count:
         raise WriteRefused(f"the archive's directory lists {len(entries)} records, its end record {count}")
-    digest = hashlib.sha256(_pread(fd, offset, size - offset)).hexdigest()
+    digest = sha256([_pread(fd, offset, size - offset)])
     return Directory(entries, offset, size, comment, digest)
 
 
