@@ -31,7 +31,7 @@ from ckpt_doctor.types import (
     RunReport,
     Verdict,
 )
-from ckpt_doctor.validators import FILE_RULES, RUN_RULES
+from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.writer.in_place import interrupted
 
@@ -55,8 +55,8 @@ def scan(
     """Audit files and run folders, read-only.
 
     `facts` are those given by a person, which outrank what is inferred. `deep` reads every byte (checksums, NaN).
-    `select` and `ignore` take codes or their beginnings (`E`, `E601`). Raises UsageError for a path that does not
-    exist."""
+    `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`). Raises UsageError
+    for a path that does not exist, and for a rule that does not."""
     began = time.monotonic()
     wanted = {file for path in existing(paths) for file in checkpoint_files(path)}
     runs = [
@@ -260,12 +260,25 @@ def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> Run
     """The report with the selected codes only. Verdicts follow: a defect that is ignored is accepted."""
     if not select and not ignore:
         return run
+    chosen, ignored = _codes(select), _codes(ignore)
 
     def keep(finding: Finding) -> bool:
-        return (not select or finding.code.startswith(tuple(select))) and not finding.code.startswith(tuple(ignore))
+        return (not select or finding.code in chosen) and finding.code not in ignored
 
     files = []
     for file in run.files:
-        accepted = [finding for finding in file.findings if not finding.code.startswith(tuple(ignore))]
+        accepted = [finding for finding in file.findings if finding.code not in ignored]
         files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict_of(accepted)))
     return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))
+
+
+def _codes(words: Sequence[str]) -> set[str]:
+    """The codes that codes, their beginnings and names stand for. Raises UsageError for a word that stands for none."""
+    codes: set[str] = set()
+    for word in words:
+        found = {rule.code for rule in RULES if rule.code.startswith(word.upper()) or rule.name == word.lower()}
+        # Settings may name the rules for scripts (X), which are none of ours, beside those for checkpoints.
+        if not word or not (found or word.upper().startswith("X")):
+            raise UsageError(f"no rule has the code or name {word!r}; `ckpt-doctor rule` lists them")
+        codes |= found
+    return codes

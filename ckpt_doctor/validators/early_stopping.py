@@ -161,7 +161,7 @@ def patience_exhausted(case: Case) -> Iterator[Problem | NotChecked]:
 
 
 @rule("E605", "log-disagrees", "warning", migration="add-best-score")
-def log_disagrees(case: Case) -> Iterator[Problem]:
+def log_disagrees(case: Case) -> Iterator[Problem | NotChecked]:
     """`best_score` or `counter` is not what the run's history says.
 
     EarlyStopping, replayed over the log's validation losses or read from a sibling checkpoint saved in the same
@@ -175,7 +175,12 @@ def log_disagrees(case: Case) -> Iterator[Problem]:
     """
     evidence, expected = case.resume.early_stopping, _expected(case)
     score, counter = case.state.best_score, case.state.counter
-    if evidence is None or expected is None or case.checkpoint.layout != "training":
+    if case.checkpoint.layout != "training":
+        return
+    if evidence is None or expected is None:
+        if case.gate and score is not None and (option := case.resume.unsettled.get("early_stopping")):
+            why = "neither a log nor another checkpoint of the run tells"
+            yield NotChecked("best_score and counter against the run's history", why, option)
         return
     if score is not None and math.isfinite(score) and score <= 0 and not same_score(score, expected.best_score):
         shown = "none yet" if expected.best_score is None else f"{expected.best_score:.7f}"

@@ -102,6 +102,8 @@ def not_a_checkpoint(case: Case) -> Iterator[Problem]:
 def unreadable_file(case: Case) -> Iterator[Problem]:
     """The operating system refuses to let the file be read.
 
+    The trainer, started by the same user, is refused as well; nothing is known of what the file holds.
+
     Example: a checkpoint written by another user with mode 0600, or an I/O error of the disk.
 
     Cure: change its permissions or owner; on an I/O error copy the file from another place.

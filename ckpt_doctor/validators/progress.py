@@ -123,7 +123,7 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
 
 
 @rule("P404", "training-complete", "warning")
-def training_complete(case: Case) -> Iterator[Problem]:
+def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     """Nothing is left to train.
 
     The trainer's loop does not run once. If a longer `--train_epochs` is given, OneCycleLR still has the length that
@@ -136,6 +136,8 @@ def training_complete(case: Case) -> Iterator[Problem]:
     Source: trainer contract, sections 5 and 9 (fact 13).
     """
     plan = case.plan
+    if case.gate and plan is not None and case.run.facts.train_epochs is None:
+        yield NotChecked("whether anything is left to train", "the number of epochs is not known", "--train-epochs")
     if plan is None or plan.steps_left is None or plan.steps_left > 0:
         return
     epochs = case.run.facts.train_epochs
@@ -166,7 +168,7 @@ def epoch_end_not_validated(case: Case) -> Iterator[Problem]:
         return
     if plan is None or (plan.start_epoch or 0) < resume.finished_epochs:
         return  # the epoch is trained again (P402), and its validation comes then
-    if resume.early_stopping is None:
+    if "early_stopping" in resume.unsettled:
         yield Problem(
             f"saved exactly at the end of epoch {resume.finished_epochs - 1}, before its validation, which the resumed "
             "run never makes up for: if this is the best model so far, `checkpoint` does not get it",
