@@ -13,7 +13,8 @@ from typing import Literal, TypeAlias
 from ckpt_doctor.lint.guards import Condition, conditions, innermost_loop, words
 from ckpt_doctor.lint.module import Module, dotted
 from ckpt_doctor.lint.program import Call, Program, Site
-from ckpt_doctor.lint.values import Hole, Part, Reading, items, readings, strings_in
+from ckpt_doctor.lint.reading import Hole, Part, Reading
+from ckpt_doctor.lint.values import items, readings, strings_in
 
 _REMOVE_TREE = ("shutil.rmtree", "rmtree", "distutils.dir_util.remove_tree", "remove_tree", "send2trash.send2trash")
 _REMOVE_ONE = ("os.remove", "os.unlink", "os.rmdir", "os.removedirs")

@@ -6,7 +6,8 @@ import ast
 import re
 from typing import NamedTuple
 
-from ckpt_doctor.lint.module import COMPREHENSIONS, FUNCTIONS, LOOPS, Module, dotted
+from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS
+from ckpt_doctor.lint.module import Module, dotted
 from ckpt_doctor.lint.program import Program, Site
 
 _CALLER_DEPTH = 4

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from ckpt_doctor.lint.source import SKIPPED_FOLDERS, NotPython, Source, read_source
+from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS, SCOPES, Binding, Function, bindings_of
+from ckpt_doctor.lint.source import Source
 
-Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-LOOPS = (ast.For, ast.AsyncFor, ast.While)
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_SCOPES = (*FUNCTIONS, ast.Lambda, ast.Module)
+if TYPE_CHECKING:
+    from ckpt_doctor.lint.library import Library
+
 # How far names are followed through re-exports and aliases.
 _DEPTH = 8
-# Characters of source whose syntax trees are kept; a tree takes about a hundred times its text.
-_KEPT_TEXT = 2_000_000
-# Folders above a script in which `from utils.tools import f` is looked for when nothing marks the repository's root.
-_UNMARKED_LEVELS = 2
-_ROOT_MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
-
-
-@dataclass(frozen=True, eq=False)
-class Binding:
-    """One place where a name gets a value."""
-
-    kind: Literal["assign", "augment", "item", "with", "param", "import", "def", "other"]
-    node: ast.AST
-    value: ast.expr | None = None
-    """The expression assigned, iterated over or entered; a parameter's default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,74 +34,6 @@ class Definition:
 
 
 Symbol: TypeAlias = "External | Definition | Module"
-
-
-@dataclass(eq=False)
-class Library:
-    """The files read so far; each is read once however many scripts import it."""
-
-    names: dict[Path, Path] = field(default_factory=dict)
-    """Absolute path -> the path as the user wrote it, for the files to lint."""
-    relative: bool = False
-    """Whether other files are named relative to the current folder, as the user did."""
-    modules: dict[Path, Module | NotPython] = field(default_factory=dict)
-    _found: dict[tuple[Path, str], Path | None] = field(default_factory=dict)
-
-    def open(self, path: Path) -> Module | NotPython:
-        """The module at a path, or why it has none."""
-        key = path.absolute()
-        if key not in self.modules:
-            named = self.names.get(key) or (Path(os.path.relpath(key)) if self.relative else key)
-            try:
-                self.modules[key] = Module(read_source(named), self)
-            except NotPython as reason:
-                self.modules[key] = reason
-        return self.modules[key]
-
-    def forget(self) -> None:
-        """Drop the modules read first, as many as it takes to keep the rest within bounds. Call between scripts."""
-        size = 0
-        for key, module in reversed(list(self.modules.items())):
-            size += len(module.source.text) if isinstance(module, Module) else 0
-            if size > _KEPT_TEXT:
-                del self.modules[key]
-
-    def find(self, importer: Path, dotted: str, level: int = 0) -> Module | None:
-        """The module that `importer` gets by this name, when it is a file of the same repository."""
-        folder = importer.absolute().parent
-        if level:
-            for _ in range(level - 1):
-                folder = folder.parent
-            path = _module_file(folder, dotted)
-        else:
-            key = (folder, dotted)
-            if key not in self._found:
-                files = (_module_file(root, dotted) for root in _import_roots(folder))
-                self._found[key] = next((file for file in files if file), None)
-            path = self._found[key]
-        found = self.open(path) if path else None
-        return found if isinstance(found, Module) else None
-
-
-def _module_file(folder: Path, dotted: str) -> Path | None:
-    base = folder.joinpath(*dotted.split(".")) if dotted else folder
-    candidates = [base / "__init__.py"]
-    if dotted:
-        candidates.insert(0, base.with_name(base.name + ".py"))
-    try:
-        return next((path for path in candidates if path.is_file()), None)
-    except (OSError, ValueError):
-        return None
-
-
-def _import_roots(folder: Path) -> Iterator[Path]:
-    """Where absolute imports may start: the script's folder, then those above it up to the repository's root."""
-    chain = [folder, *folder.parents][:8]
-    marked = next((i for i, here in enumerate(chain) if any((here / name).exists() for name in _ROOT_MARKERS)), None)
-    for here in chain[: (_UNMARKED_LEVELS if marked is None else marked) + 1]:
-        if here.name in SKIPPED_FOLDERS:
-            return  # what is installed there is not part of the repository
-        yield here
 
 
 class Module:
@@ -171,7 +85,7 @@ class Module:
         """The innermost function or the module in which a node stands. A function's own node is outside of it."""
         found = self._scopes.get(node)
         if found is None:
-            found = next((a for a in self.ancestors(node) if isinstance(a, _SCOPES)), self.tree)
+            found = next((a for a in self.ancestors(node) if isinstance(a, SCOPES)), self.tree)
             self._scopes[node] = found
         return found
 
@@ -193,7 +107,7 @@ class Module:
         """Every binding made directly in a scope (a function, a class body, the module), by name, in line order."""
         if scope not in self._bindings:
             found: dict[str, list[Binding]] = {}
-            for name, binding in _bindings_of(scope):
+            for name, binding in bindings_of(scope):
                 found.setdefault(name, []).append(binding)
             for group in found.values():
                 group.sort(key=lambda b: _line(b.node))
@@ -379,74 +293,5 @@ def dotted(node: ast.AST) -> str:
             return ""
 
 
-def walk_scope(scope: ast.AST) -> Iterator[ast.AST]:
-    """Every node of a scope without those of functions and classes defined in it (their own nodes are included)."""
-    stack: list[ast.AST] = list(ast.iter_child_nodes(scope))
-    while stack:
-        node = stack.pop()
-        yield node
-        if not isinstance(node, (*_SCOPES, ast.ClassDef)):
-            stack.extend(ast.iter_child_nodes(node))
-
-
 def _line(node: ast.AST) -> int:
     return getattr(node, "lineno", 0)
-
-
-def _bindings_of(scope: ast.AST) -> Iterator[tuple[str, Binding]]:
-    if isinstance(scope, (*FUNCTIONS, ast.Lambda)):
-        yield from _parameters(scope)
-    for node in walk_scope(scope):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                yield from _targets(target, node, node.value, "assign")
-        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
-            yield from _targets(node.target, node, node.value, "assign")
-        elif isinstance(node, ast.AugAssign):
-            yield from _targets(node.target, node, node.value, "augment")
-        elif isinstance(node, (ast.For, ast.AsyncFor)):
-            yield from _targets(node.target, node, node.iter, "item")
-        elif isinstance(node, COMPREHENSIONS):
-            for generator in node.generators:
-                yield from _targets(generator.target, node, generator.iter, "item")
-        elif isinstance(node, (ast.With, ast.AsyncWith)):
-            for item in node.items:
-                if item.optional_vars is not None:
-                    yield from _targets(item.optional_vars, node, item.context_expr, "with")
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias in node.names:
-                yield alias.asname or alias.name.split(".")[0], Binding("import", node)
-        elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):
-            yield node.name, Binding("def", node)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            yield node.name, Binding("other", node)
-
-
-def _parameters(scope: Function | ast.Lambda) -> Iterator[tuple[str, Binding]]:
-    arguments = scope.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + [*arguments.defaults]
-    for parameter, default in [*zip(positional, defaults), *zip(arguments.kwonlyargs, arguments.kw_defaults)]:  # noqa: B905 -- equally long by the grammar
-        yield parameter.arg, Binding("param", scope, default)
-    for rest in (arguments.vararg, arguments.kwarg):
-        if rest is not None:
-            yield rest.arg, Binding("other", scope)
-
-
-def _targets(
-    target: ast.AST, node: ast.AST, value: ast.expr | None, kind: Literal["assign", "augment", "item", "with"]
-) -> Iterator[tuple[str, Binding]]:
-    if isinstance(target, ast.Name):
-        yield target.id, Binding(kind, node, value)
-    elif isinstance(target, ast.Starred):
-        yield from _targets(target.value, node, None, kind)
-    elif isinstance(target, (ast.Tuple, ast.List)):
-        pairwise = kind == "assign" and isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts)
-        for i, element in enumerate(target.elts):
-            if pairwise:
-                assert isinstance(value, (ast.Tuple, ast.List))
-                yield from _targets(element, node, value.elts[i], kind)
-            elif kind == "item":
-                yield from _targets(element, node, value, kind)
-            elif isinstance(element, ast.Name):
-                yield element.id, Binding("other", node, value)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckpt_doctor.lint.module import Binding, Definition, External, Function, Module, dotted, method
+from ckpt_doctor.lint.bindings import Binding, Function
+from ckpt_doctor.lint.module import Definition, External, Module, dotted, method
 
 if TYPE_CHECKING:
-    from ckpt_doctor.lint.values import Items, Reading
+    from ckpt_doctor.lint.reading import Items, Reading
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400

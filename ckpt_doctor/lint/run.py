@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.lint.module import Library
+from ckpt_doctor.lint.library import Library
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
 from ckpt_doctor.lint.rule import Hit, ScriptRule

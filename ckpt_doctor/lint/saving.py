@@ -10,9 +10,10 @@ from ckpt_doctor.lint.effects import Save, as_save, is_temporary, loads, saves
 from ckpt_doctor.lint.guards import innermost_loop, is_option, loop_of, words
 from ckpt_doctor.lint.module import Module, dotted
 from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.state import contents
-from ckpt_doctor.lint.values import Reading, readings
+from ckpt_doctor.lint.values import readings
 
 _SCHEDULER_NAME = re.compile(r"sched|(^|_)lr_?(policy|decay)", re.IGNORECASE)
 _SCHEDULER_CLASS = re.compile(r"(LR|Scheduler|ReduceLROnPlateau|WarmRestarts)$|lr_scheduler\.|get_\w*schedule")

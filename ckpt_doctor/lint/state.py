@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ckpt_doctor.lint.bindings import FUNCTIONS, walk_scope
 from ckpt_doctor.lint.effects import Save
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import FUNCTIONS, Definition, External, Module, dotted, walk_scope
+from ckpt_doctor.lint.module import Definition, External, Module, dotted
 from ckpt_doctor.lint.program import Call, Program, Site
 
 _DEPTH = 10

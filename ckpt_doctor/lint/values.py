@@ -5,69 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, product
-from typing import TypeAlias
 
-from ckpt_doctor.lint.module import COMPREHENSIONS, FUNCTIONS, Binding, Definition, Module, dotted
+from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, Binding
+from ckpt_doctor.lint.module import Definition, Module, dotted
 from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.reading import Hole, Items, Part, Reading, parent
 
 _DEPTH = 14
 _MAX_READINGS = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Items:
-    """What is known of the elements that a loop goes over."""
-
-    folders: tuple[Reading, ...] = ()
-    """Listed folders and glob patterns."""
-    strings: frozenset[str] = frozenset()
-    """Patterns, prefixes and expressions that select elements."""
-    limited: bool = False
-    """Whether only some are taken: a slice, `pop`, an index, a condition."""
-
-
-@dataclass(frozen=True, eq=False)
-class Hole:
-    """A part of a text that only a run fills in."""
-
-    name: str
-    """As written: `args.checkpoints`, `epoch`."""
-    site: Site
-    default: str | None = None
-    """Of a command-line option."""
-    items: Items | None = None
-    """Set for a loop variable."""
-    temporary: bool = False
-    """Made by `tempfile`."""
-    parameter: bool = False
-    """A parameter that no call in sight gives a value."""
-
-
-Part: TypeAlias = "str | Hole"
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """One possible value of an expression, and the calls through whose arguments it came."""
-
-    parts: tuple[Part, ...]
-    via: tuple[Call, ...] = ()
-    """Innermost first: the last is the call in which the text was written."""
-
-    @property
-    def holes(self) -> list[Hole]:
-        """The unknown parts."""
-        return [p for p in self.parts if isinstance(p, Hole)]
-
-    @property
-    def literal(self) -> str:
-        """The known parts; each hole is `{}`."""
-        return "".join(p if isinstance(p, str) else "{}" for p in self.parts)
-
-    def __str__(self) -> str:
-        return "".join(p if isinstance(p, str) else "{" + p.name + "}" for p in self.parts)
 
 
 _JOINS = ("os.path.join", "posixpath.join", "pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath", "Path", "osp.join")
@@ -175,7 +122,7 @@ def _call_readings(program: Program, module: Module, node: ast.Call, depth: int)
     elif name in ("os.environ.get", "os.getenv") and len(args) > 1:
         yield from read(args[1])
     elif name == "os.path.dirname" and args:
-        yield from (_parent(reading) for reading in read(args[0]))
+        yield from (parent(reading) for reading in read(args[0]))
     elif method == "format" and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Constant):
         values = [read(a) for a in [*args, *(k.value for k in node.keywords)][:24]]
         yield from _filled(program, str(node.func.value.value), r"\{[^{}]*\}", values)
@@ -202,19 +149,9 @@ def _call_readings(program: Program, module: Module, node: ast.Call, depth: int)
         yield from _element(program, module, node, args[0], depth)
 
 
-def _parent(reading: Reading) -> Reading:
-    """The folder of a path."""
-    parts = list(reading.parts)
-    while parts:
-        last = parts.pop()
-        if isinstance(last, str) and "/" in last.rstrip("/"):
-            return replace(reading, parts=(*parts, last.rstrip("/").rsplit("/", 1)[0]))
-    return Reading(tuple(p for p in reading.parts if isinstance(p, Hole)) or (".",), reading.via)
-
-
 def _named_readings(program: Program, module: Module, node: ast.expr, depth: int) -> Iterator[Reading]:
     if isinstance(node, ast.Attribute) and node.attr == "parent":
-        yield from (_parent(r) for r in readings(program, module, node.value, depth))
+        yield from (parent(r) for r in readings(program, module, node.value, depth))
         return
     name = dotted(node)
     if isinstance(node, ast.Attribute) and node.attr in ("path", "name"):
