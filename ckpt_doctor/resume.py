@@ -6,14 +6,15 @@ It never imports torch: objects that are handed in bring it with them, and a run
 
 from __future__ import annotations
 
+import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckpt_doctor import audit
-from ckpt_doctor.errors import ResumeError, UsageError
+from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
 from ckpt_doctor.types import (
     Checkpoint,
     Evidence,
@@ -101,8 +102,9 @@ def check_resume(
     """Judge the checkpoint that the script is about to resume from. Reads metadata only and executes nothing of it.
 
     An empty path or None is a first start and fine. `model`, `optimizer` and `scheduler` are compared with the file key
-    by key and shape by shape, as their `load_state_dict` will. With several processes the first one reads the file and
-    the others get its answer. Raises UsageError when the path does not exist; call `raise_for_errors()` on the result.
+    by key and shape by shape, as their `load_state_dict` will. With several processes all must call it: the first one
+    reads the file and the others get its answer, be it an exception. Raises UsageError when the path does not exist;
+    call `raise_for_errors()` on the result.
     """
     if path is None or not str(path):
         return ResumeCheck(None)
@@ -120,30 +122,40 @@ def check_resume(
     }
     logs = [Path(log)] if log else []
 
+    # By every process, for the state_dict of a sharded model is put together by all of them.
+    shapes = None if model is None else _shapes(model)
+
     def decide() -> ResumeCheck:
         report = audit.check(path, facts=Facts(**stated), logs=logs)
-        case = _described(report.files[0].checkpoint, model, optimizer, scheduler)
+        case = _described(report.files[0].checkpoint, shapes, optimizer, scheduler)
         live = [found for rule in LIVE_RULES for found in rule(case) if isinstance(found, Finding)]
         return ResumeCheck(_with_findings(report, live) if live else report)
 
     return _once(decide)
 
 
-def _once(decide: Any) -> ResumeCheck:
-    """Run on the first process; the others wait for what it found, an error included."""
+def _once(decide: Callable[[], ResumeCheck]) -> ResumeCheck:
+    """Run on the first process; the others wait for what it found. Whatever it raises, all raise, and nobody waits."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return decide()  # type: ignore[no-any-return]
-    answer: list[Any] = [None, None]
-    if distributed.get_rank() == 0:
-        try:
-            answer[0] = decide()
-        except UsageError as error:
-            answer[1] = error
-    distributed.broadcast_object_list(answer, src=0)
-    if answer[1] is not None:
-        raise answer[1]
-    result: ResumeCheck = answer[0]
+        return decide()
+    if distributed.get_rank() != 0:
+        answer: list[Any] = [None]
+        distributed.broadcast_object_list(answer, src=0)
+        answer = pickle.loads(answer[0])
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        result: ResumeCheck = answer[0]
+        return result
+    message = pickle.dumps([CkptDoctorError("the first process could not check the checkpoint; its output says why")])
+    try:
+        result = decide()
+        message = pickle.dumps([result])
+    except UsageError as error:
+        message = pickle.dumps([error])
+        raise
+    finally:
+        distributed.broadcast_object_list([message], src=0)
     return result
 
 
@@ -158,18 +170,21 @@ def _with_findings(report: Report, live: Sequence[Finding]) -> Report:
 # --- live objects ----------------------------------------------------------------------------------------------------
 
 
-def _described(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> LiveCase:
+Shapes = dict[str, "tuple[int, ...] | None"]
+
+
+def _described(checkpoint: Checkpoint, model: Shapes | None, optimizer: Any, scheduler: Any) -> LiveCase:
     """The objects as names and shapes; no tensor is read, and nothing is asked of them but their state_dict."""
     return LiveCase(
         checkpoint,
-        None if model is None else _shapes(model),
+        model,
         None if optimizer is None else [[tuple(p.shape) for p in g["params"]] for g in optimizer.param_groups],
         # Accelerate's wrapper holds the scheduler under this name.
         None if scheduler is None else type(getattr(scheduler, "scheduler", scheduler)).__name__,
     )
 
 
-def _shapes(model: Any) -> dict[str, tuple[int, ...] | None]:
+def _shapes(model: Any) -> Shapes:
     """Of a wrapped model (DistributedDataParallel, `torch.compile`), those inside: the trainer unwraps it to load."""
     while (inner := getattr(model, "_orig_mod", None) or _wrapped(model)) is not None:
         model = inner

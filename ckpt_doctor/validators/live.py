@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ckpt_doctor.types import Checkpoint, TensorRef
+from ckpt_doctor.types import Checkpoint, InertDict, TensorRef
 from ckpt_doctor.validators.rule import Problem, rule
 
 Shape = tuple[int, ...]
@@ -53,7 +53,7 @@ def model_keys_mismatch(case: LiveCase) -> Iterator[Problem]:
     saved = _saved_model(case)
     if case.model is None or saved is None:
         return
-    missing = [key for key in case.model if key not in saved]
+    missing = [key for key in case.model if key not in saved and not _is_made_up_for(key, saved)]
     unexpected = [str(key) for key in saved if key not in case.model]
     if missing or unexpected:
         parts = [f"{len(missing)} keys of the model are missing ({_some(missing)})"] if missing else []
@@ -64,6 +64,23 @@ def model_keys_mismatch(case: LiveCase) -> Iterator[Problem]:
             found=unexpected[:20],
             expected=missing[:20],
         )
+
+
+def _is_made_up_for(key: str, saved: Mapping[object, object]) -> bool:
+    """Whether torch supplies the missing key: BatchNorm's step counter, for states of before version 2 of the module.
+
+    A plain dict of tensors has lost its versions and counts as old (torch/nn/modules/batchnorm.py, `_NormBase`).
+    """
+    module, _, name = key.rpartition(".")
+    if name != "num_batches_tracked":
+        return False
+    states = saved.source.states if isinstance(saved, InertDict) else []
+    versions: object = next(
+        (state["_metadata"] for state in states if isinstance(state, dict) and "_metadata" in state), {}
+    )
+    about = versions.get(module) if isinstance(versions, Mapping) else None
+    version = about.get("version") if isinstance(about, Mapping) else None
+    return not isinstance(version, int) or version < 2
 
 
 @rule("L308", "model-shape-mismatch", "error", "live")
