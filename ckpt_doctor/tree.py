@@ -8,6 +8,9 @@ from dataclasses import replace
 
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
+_Step = tuple["_Step | None", str]
+"""Parent and last part of a path: paths are spelled out for the difference only."""
+
 _ATOMS = (str, int, float, bool, bytes, complex, type(None))
 
 
@@ -19,31 +22,39 @@ def same(a: object, b: object) -> str | None:
     """
     forward: dict[int, int] = {}
     backward: dict[int, int] = {}
-    rest: list[tuple[object, object, str]] = [(a, b, "root")]
+    rest: list[tuple[object, object, _Step]] = [(a, b, (None, "root"))]
     while rest:
-        left, right, path = rest.pop()
+        left, right, step = rest.pop()
         if type(left) is not type(right):
-            return f"{path}: {type(left).__name__} and {type(right).__name__}"
+            return f"{_path(step)}: {type(left).__name__} and {type(right).__name__}"
         if isinstance(left, _ATOMS):
             if not _equal_atoms(left, right):
-                return f"{path}: {left!r:.80} and {right!r:.80}"
+                return f"{_path(step)}: {left!r:.80} and {right!r:.80}"
             continue
         if type(left) is Global or type(left) is StorageInfo:
             if _place(left) != _place(right):
-                return f"{path}: {left} and {right}"
+                return f"{_path(step)}: {left} and {right}"
             continue
         known = forward.get(id(left)), backward.get(id(right))
         if known == (id(right), id(left)):
             continue
         if known != (None, None) and type(left) not in (tuple, frozenset):  # identity of tuples means nothing
-            return f"{path}: shared on one side only"
+            return f"{_path(step)}: shared on one side only"
         forward[id(left)], backward[id(right)] = id(right), id(left)
         parts = _parts(left), _parts(right)
         if len(parts[0]) != len(parts[1]):
-            return f"{path}: {len(parts[0])} and {len(parts[1])} parts"
-        pairs = [(x, y, f"{path}{k}") for (k, x), (_, y) in zip(*parts, strict=True)]
+            return f"{_path(step)}: {len(parts[0])} and {len(parts[1])} parts"
+        pairs = [(x, y, (step, k)) for (k, x), (_, y) in zip(*parts, strict=True)]
         rest.extend(reversed(pairs))
     return None
+
+
+def _path(step: _Step | None) -> str:
+    parts: list[str] = []
+    while step is not None:
+        parts.append(step[1])
+        step = step[0]
+    return "".join(reversed(parts))
 
 
 def _place(value: object) -> object:

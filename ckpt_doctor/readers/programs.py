@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ckpt_doctor.readers import limits
@@ -78,22 +77,6 @@ def _read_behind(programs: Programs, data: bytes, start: int, where: str, payloa
 
 # Opcodes that `torch/_weights_only_unpickler.py`, `Unpickler.load`, knows; all others raise "Unsupported operand"
 _WEIGHTS_ONLY = frozenset(b"\x80c\x81Rb aesu(t\x85\x86\x87N\x88\x89)]}\x8fJKMGXUQhjqr\x8a.") - frozenset(b" ")
-_NAMES = {
-    0x42: "BINBYTES",
-    0x43: "SHORT_BINBYTES",
-    0x93: "STACK_GLOBAL",
-    0x95: "FRAME",
-    0x8B: "LONG4",
-    0x90: "ADDITEMS",
-    0x69: "INST",
-    0x6F: "OBJ",
-    0x92: "NEWOBJ_EX",
-    0x96: "BYTEARRAY8",
-    0x64: "DICT",
-    0x6C: "LIST",
-    0x70: "PUT",
-    0x67: "GET",
-}
 
 
 def refused_opcodes(reading: Reading) -> str:
@@ -102,6 +85,11 @@ def refused_opcodes(reading: Reading) -> str:
         return (
             f"it is written in pickle protocol {reading.protocol}, whose opcodes the restricted unpickler does not know"
         )
-    unknown: Iterable[int] = sorted(reading.opcodes - _WEIGHTS_ONLY)
-    names = [_NAMES.get(op, f"0x{op:02x}") for op in unknown]
-    return f"it uses opcodes that the restricted unpickler does not know ({', '.join(names)})" if names else ""
+    unknown = sorted(reading.opcodes - _WEIGHTS_ONLY)
+    if not unknown:
+        return ""
+    from pickletools import opcodes  # few files need their names
+
+    named = {opcode.code: opcode.name for opcode in opcodes}
+    names = [named.get(chr(op), f"0x{op:02x}") for op in unknown]
+    return f"it uses opcodes that the restricted unpickler does not know ({', '.join(names)})"

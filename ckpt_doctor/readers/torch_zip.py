@@ -15,7 +15,6 @@ from typing import Any
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.neighbours import object_pickle, zip_neighbour
 from ckpt_doctor.readers.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
@@ -244,15 +243,19 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     """An archive whose end is missing: what its beginning still tells."""
     content = Content("torch-zip")
     start = walk(view)
+    programs = Programs()
+    payload = payload_hook(programs)
+    _other_pickles(programs, view, read_appended(view.read_at, view.size), payload)
+    content.globals = tuple(programs.globals.values())
     what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
     if start is None:
         content.damage.append(Damage("truncated-archive", what, found=view.size))
         return checkpoint(view, content)
-    programs = Programs()
     reading = start.reading
     if reading.finished:
-        reading = read(start.raw, 0, torch_storage(start.offsets))
-    programs.add(reading, start.name)
+        reading = read_program(programs, start.raw, 0, torch_storage(start.offsets), start.name, payload)
+    else:
+        programs.add(reading, start.name)
     content.add(reading, programs)
     lost = [key for key in reading.storages if key not in start.offsets]
     content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost_records": len(lost)}

@@ -30,6 +30,8 @@ _END64_LOCATOR = struct.Struct("<4sIQI")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _NO_32 = 0xFFFFFFFF
 _FLAG_ENCRYPTED = 0x0001 | 0x0040 | 0x0020
+_FLAG_MASKED = 0x2000
+_DOS_FOLDER = 0x10
 _FLAG_DESCRIPTOR = 0x0008
 
 ReadAt = Callable[[int, int], bytes]
@@ -55,6 +57,8 @@ class Entry:
     """Offset of its local header."""
     data: int = -1
     """Offset of its bytes; -1 when the local header is not one."""
+    refused: str = ""
+    """Why torch.load refuses the archive for this entry, or takes garbage for it; empty when it does neither."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class _End:
     offset: int
     shift: int
     """How far from `offset` the directory stands if it ends where the end record begins."""
+    sound: bool
+    """Whether torch accepts the record's other fields (`mz_zip_reader_read_central_dir`)."""
 
 
 def read_directory(read_at: ReadAt, size: int) -> Directory:
@@ -91,6 +97,8 @@ def read_directory(read_at: ReadAt, size: int) -> Directory:
         DirectoryError: no end record, or it points to something that is no directory.
     """
     end = _find_end(read_at, size)
+    if not end.sound:
+        raise DirectoryError("its end record is damaged")
     entries = _central(read_at, end, 0)
     directory = _with_local_headers(entries, read_at, size, end)
     if end.shift == 0:
@@ -139,19 +147,21 @@ def _find_end(read_at: ReadAt, size: int) -> _End:
     if found < 0:
         raise DirectoryError("it has no end record")
     at = behind = tail_at + found
-    _, _, _, _, count, length, offset, _ = _END.unpack_from(tail, found)
+    _, disk, first, here, count, length, offset, _ = _END.unpack_from(tail, found)
+    sound = here == count and (disk, first) in ((0, 0), (1, 1))
     located = read_at(at - _END64_LOCATOR.size, _END64_LOCATOR.size) if at >= _END64_LOCATOR.size else b""
     if located[:4] == b"PK\x06\x07":
-        wide_at = _END64_LOCATOR.unpack(located)[2]
+        _, _, wide_at, disks = _END64_LOCATOR.unpack(located)
         record = read_at(wide_at, _END64.size) if wide_at + _END64.size <= size else b""
         if record[:4] == b"PK\x06\x06":
-            count, length, offset = _END64.unpack(record)[7:]
+            _, rest, _, _, disk, first, here, count, length, offset = _END64.unpack(record)
+            sound = here == count and (disk, first, disks) in ((0, 0, 1), (1, 1, 1)) and rest >= _END64.size - 12
             behind -= _END64_LOCATOR.size + _END64.size
     if offset + length > size or length < count * _CENTRAL.size:
         raise DirectoryError("its end record points beyond the end of the file")
     if count > limits.MAX_ENTRIES:
         raise DirectoryError(f"it claims {count:,} entries")
-    return _End(at, count, length, offset, behind - length - offset)
+    return _End(at, count, length, offset, behind - length - offset, sound)
 
 
 def _central(read_at: ReadAt, end: _End, shift: int) -> list[Entry]:
@@ -175,9 +185,9 @@ def _central(read_at: ReadAt, end: _End, shift: int) -> list[Entry]:
             name_length,
             extra_length,
             comment_length,
+            disk,
             _,
-            _,
-            _,
+            attributes,
             header,
         ) = _CENTRAL.unpack_from(raw, at)
         at += _CENTRAL.size
@@ -188,8 +198,22 @@ def _central(read_at: ReadAt, end: _End, shift: int) -> list[Entry]:
             raise DirectoryError("its directory is damaged")
         if _NO_32 in (compressed, size, header):
             size, compressed, header = _zip64(extra, size, compressed, header)
-        entries.append(Entry(_name(name, flags), flags, method, crc, compressed, size, header))
+        refused = _refused(flags, method, compressed, size, disk, attributes)
+        entries.append(Entry(_name(name, flags), flags, method, crc, compressed, size, header, -1, refused))
     return entries
+
+
+def _refused(flags: int, method: int, compressed: int, size: int, disk: int, attributes: int) -> str:
+    # `mz_zip_reader_read_central_dir`, `mz_zip_reader_is_file_a_directory`, `mz_zip_reader_extract_to_mem_no_alloc1`
+    if flags & (_FLAG_ENCRYPTED | _FLAG_MASKED):
+        return "it is marked as encrypted or patched, which torch.load refuses and other readers ignore"
+    if disk not in (0, 1):
+        return f"it is said to lie on disk {disk:,}: torch.load refuses the archive"
+    if method == 0 and compressed != size:
+        return f"it is stored as it is, yet has two sizes ({compressed:,} and {size:,}): torch.load refuses the archive"
+    if attributes & _DOS_FOLDER:
+        return "it is marked as a folder: torch.load takes whatever memory holds for its bytes"
+    return ""
 
 
 def _zip64(extra: bytes, *fields: int) -> tuple[int, int, int]:
@@ -265,9 +289,8 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: _
             damage.append(
                 Damage("name-conflict", f"local header and directory differ ({differs})", where=shown(entry.name))
             )
-        if entry.flags & _FLAG_ENCRYPTED:
-            message = "the record is marked as encrypted or patched, which torch.load refuses and other readers ignore"
-            damage.append(Damage("name-conflict", message, where=shown(entry.name)))
+        if entry.refused:
+            damage.append(Damage("name-conflict", entry.refused, where=shown(entry.name)))
     damage += _duplicates(entries)
     if len(damage) > limits.MAX_DAMAGE:
         rest = len(damage) - limits.MAX_DAMAGE

@@ -212,7 +212,8 @@ def name_conflict(case: Case) -> Iterator[Problem]:
     """The archive's table of contents and its entries name different things.
 
     Two readers of such a file see two different checkpoints: a scanner the harmless one, `torch.load` the other. No
-    program that writes checkpoints makes one.
+    program that writes checkpoints makes one. A flipped bit in the table of contents does: `torch.load` then refuses
+    the archive, or reads the wrong bytes.
 
     Example: the directory lists `checkpoint/data.pkl`, the entry there calls itself `checkpoint/other.pkl`.
 

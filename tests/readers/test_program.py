@@ -105,7 +105,7 @@ def test_cycles_survive():
 def test_depth_is_no_limit():
     """Nesting far beyond Python's recursion limit is written, compared and copied."""
     deep: list = []
-    for _ in range(50_000):
+    for _ in range(20_000):
         deep = [(deep,)]
     again = read(dump(deep)).root
     assert same(deep, again) is None
