@@ -11,13 +11,15 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, width
 from ckpt_doctor.compare import compare
 from ckpt_doctor.discovery import existing
+from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.diff import differences, differences_json
+from ckpt_doctor.types import Checkpoint
 
 
 @click.command("diff")
-@click.argument("left", metavar="A", type=click.Path(path_type=Path))
-@click.argument("right", metavar="B", type=click.Path(path_type=Path))
+@click.argument("left", metavar="A", type=options.NAMED)
+@click.argument("right", metavar="B", type=options.NAMED)
 @click.option("--deep", is_flag=True, help="Also compare the bytes of tensors.")
 @options.formats("table", "json")
 @click.pass_context
@@ -25,7 +27,8 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
     """Show what differs between two checkpoints: keys, training state, tensors.
 
     The formats may differ: a legacy file and an archive with the same content are the same. A folder stands for the
-    file that the trainer takes from it. The exit code is 0 when nothing differs and 1 otherwise, as with diff(1).
+    file that the trainer takes from it. The exit code is 0 when nothing differs, 1 when
+    something does, and 2 for a file that cannot be read, as with diff(1).
 
     \b
     Examples:
@@ -33,9 +36,18 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
       ckpt-doctor diff before.pt after.pt --deep
     """
     files = [resume_file(existing([path])[0]) for path in (left, right)]
-    comparison = compare(open_checkpoint(files[0]), open_checkpoint(files[1]), deep=deep)
+    checkpoints = [open_checkpoint(file) for file in files]
+    for checkpoint in checkpoints:
+        if checkpoint.root is None and not checkpoint.tensors:
+            raise UsageError(f"{checkpoint.path} cannot be compared: {nothing_in(checkpoint)}")
+    comparison = compare(*checkpoints, deep=deep)
     if form == "json":
         emit(differences_json(comparison, *files))
     else:
         emit(differences(comparison, *files, width=width(), color=color()))
     ctx.exit(int(not comparison.same))
+
+
+def nothing_in(checkpoint: Checkpoint) -> str:
+    """Why a file has nothing to compare."""
+    return checkpoint.damage[0].message if checkpoint.damage else "it holds nothing"

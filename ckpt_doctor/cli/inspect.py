@@ -13,21 +13,23 @@ from ckpt_doctor.reports.inspect import inspect_json, overview, tree
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=options.NAMED)
 @click.option("--depth", type=click.IntRange(min=1), default=6, show_default=True, help="How deep the tree goes.")
 @options.formats("table", "tree", "json")
 @options.output_file
-def command(file: Path, depth: int, form: str, output: Path | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, file: Path, depth: int, form: str, output: Path | None) -> None:
     """Show what one file holds: keys, training state, tensors with dtype, shape and device.
 
     Nothing in the file is run, imported or loaded: objects that are no plain values or tensors are shown by the name
-    of what would build them. A folder stands for the file that the trainer takes from it.
+    of what would build them. A folder stands for the file that the trainer takes from it. The exit code is 1 for a
+    file that is damaged or no checkpoint.
 
     \b
     Examples:
       ckpt-doctor inspect checkpoints/my_run/checkpoint
       ckpt-doctor inspect model.safetensors --format tree
-      ckpt-doctor inspect checkpoint.pt --format json | jq '.tensors[].name'
+      ckpt-doctor inspect my_run/checkpoint --format json -o content.json
     """
     report = audit.check(file)
     if form == "json":
@@ -36,3 +38,4 @@ def command(file: Path, depth: int, form: str, output: Path | None) -> None:
         emit(tree(report.files[0].checkpoint, depth=depth), output)
     else:
         emit(overview(report.files[0], width=width(), color=color(output)), output)
+    ctx.exit(int(report.files[0].checkpoint.is_damaged()))

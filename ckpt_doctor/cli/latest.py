@@ -15,7 +15,7 @@ from ckpt_doctor.types import Facts
 
 
 @click.command("latest")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=options.NAMED)
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
 @options.training_facts
 @options.formats("text", "json")

@@ -49,7 +49,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         if cmd_name not in COMMANDS:
-            return None
+            ctx.fail(f"there is no command {cmd_name!r}; the commands are {', '.join(COMMANDS)}")
         command: click.Command = import_module(f"ckpt_doctor.cli.{cmd_name}").command
         return command
 

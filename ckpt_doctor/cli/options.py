@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.reports.text import clean
 from ckpt_doctor.types import Evidence, Facts
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +22,49 @@ DEFAULT_PATH = "checkpoints"
 POSITIVE = click.IntRange(min=1)
 LRADJ = ("TST", "COS", "type1", "type2", "type3", "PEMS", "constant")
 
-paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+
+class Named(click.Path):
+    """A path that was really given: an unset variable in a script must not come to mean the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; a usage error for an empty one."""
+        if value == "":
+            self.fail("an empty path; is a variable of the script not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Log(Named):
+    """A log: a plain file, since a pipe or a device need never end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; a usage error where no file is there."""
+        path = super().convert(value, param, ctx)
+        if not Path(path).is_file():
+            self.fail(f"{clean(path)} {'is not a plain file' if Path(path).exists() else 'does not exist'}", param, ctx)
+        return path
+
+
+class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3 only
+    """A finite number within bounds."""
+
+    name = "float"
+
+    def __init__(self, fits: Callable[[float], bool] = math.isfinite, what: str = "a finite number") -> None:
+        self.fits, self.what = fits, what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; a usage error that says what it must be."""
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or not self.fits(number):
+            self.fail(f"must be {self.what}, not {clean(value)}", param, ctx)
+        return number
+
+
+NAMED = Named(path_type=Path)
+paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED)
 fail_on = click.option(
     "--fail-on",
     type=click.Choice(["error", "warning", "never"]),
@@ -86,13 +130,21 @@ FACT_OPTIONS = (
     click.option(
         "--lradj", type=click.Choice(LRADJ), help="The trainer's --lradj: who moves the learning rate, and when."
     ),
-    click.option("--learning-rate", type=float, help="The --learning_rate of the resume command."),
-    click.option("--pct-start", type=float, help="Share of OneCycleLR's steps in which the rate rises."),
+    click.option(
+        "--learning-rate",
+        type=Real(lambda x: x > 0, "a number above 0"),
+        help="The --learning_rate of the resume command.",
+    ),
+    click.option(
+        "--pct-start",
+        type=Real(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        help="Share of OneCycleLR's steps in which the rate rises.",
+    ),
     click.option("--patience", type=POSITIVE, help="EarlyStopping's patience."),
     click.option("--world-size", type=POSITIVE, help="Processes that train together under Accelerate."),
     click.option(
         "--log",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=Log(path_type=Path),
         multiple=True,
         help="The run's log; may be given more than once. Logs nearby are found without it.",
     ),

@@ -14,11 +14,9 @@ from ckpt_doctor.types import Facts
 
 
 @click.command("prune")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=options.NAMED)
 @click.option("--keep", type=click.IntRange(min=1), required=True, help="How many resumable step checkpoints stay.")
-@click.option(
-    "--protect", type=click.Path(path_type=Path), multiple=True, help="Never remove this one; may be given repeatedly."
-)
+@click.option("--protect", type=options.NAMED, multiple=True, help="Never remove this one; may be given repeatedly.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @options.training_facts
 @options.formats("table", "json")

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
+from ckpt_doctor import audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.discovery import existing
 from ckpt_doctor.readers.salvage import salvage
 from ckpt_doctor.reports.salvaging import salvaged, salvaged_json
 
 
 @click.command("salvage")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=options.NAMED)
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The new file to write."
 )
@@ -30,6 +32,6 @@ def command(ctx: click.Context, /, file: Path, output: Path, form: str) -> None:
     Example:
       ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
     """
-    result = salvage(file, output)
+    result = salvage(audit.resume_file(existing([file])[0]), output)
     emit(salvaged_json(result) if form == "json" else salvaged(result, width=width()))
     ctx.exit(int(result.good_for != "resume"))

@@ -49,7 +49,7 @@ def command(
     Examples:
       ckpt-doctor scan
       ckpt-doctor scan checkpoints/my_run --lradj TST --steps-per-epoch 8640
-      ckpt-doctor scan /mnt/drive/checkpoints --deep --format json -o audit.json
+      ckpt-doctor scan old_checkpoints --deep --format json -o audit.json
     """
     with Progress() as progress:
         report = audit.scan(

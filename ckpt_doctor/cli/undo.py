@@ -13,7 +13,7 @@ from ckpt_doctor.reports.repairs import migrations_json, undone
 
 
 @click.command("undo")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=options.NAMED)
 @click.option("--in-place", is_flag=True, help="Shorten the file itself: instant, without the room that a copy takes.")
 @options.formats("table", "json")
 @click.pass_context

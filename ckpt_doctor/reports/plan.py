@@ -12,7 +12,7 @@ SAVED_BY = {"best": "saved by EarlyStopping", "step": "saved by save_steps", Non
 def plan(report: Report, *, width: int = 80, color: bool = False) -> str:
     """The text of a check: report with one file."""
     if not report.files:
-        return nothing_found(report) + "\n"
+        return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
     run, file, columns = report.runs[0], report.files[0], min(width, MAX_TEXT)
     lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
     lines += [f"  {about(file)}", *fact_lines(run.run.facts, columns)]

@@ -32,7 +32,7 @@ class Column:
 def table(report: Report, *, width: int = 80, color: bool = False) -> str:
     """A whole report as text, in lines of at most `width` columns (but for single words that are longer)."""
     if not report.files and not report.findings:
-        return nothing_found(report) + "\n"
+        return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
     names = text.shorten_all([text.clean(run.run.path) for run in report.runs], width)
     blocks = [run_block(run, name, report.paths, width, color) for run, name in zip(report.runs, names, strict=True)]
     return "\n\n".join([*blocks, "\n".join(text.wrap(summary(report), width))]) + "\n"

@@ -28,7 +28,9 @@ def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
     goes on undisturbed. A migration that was interrupted is rolled back, and that is the undo. Raises `WriteRefused`
     when there is no migration to undo, when the bytes do not fit what was noted at the time, and as `write` does.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # unlike resolve(), never raises on a link to itself
+    if not target.is_file():  # opening a named pipe would wait for its other end
+        raise WriteRefused(f"{target} is not a regular file")
     with refusing(f"{target} could not be undone and is as it was"), orderly_exit():
         before = target.stat().st_size
         ensure_folder_writable(target.parent)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import shlex
+import shutil
+import socket
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy
 import pytest
+import safetensors.numpy
 
 from ckpt_doctor.cli.main import COMMANDS, app
 from ckpt_doctor.cli.migrate import FIXES
@@ -34,6 +43,38 @@ def test_every_help_has_an_example_that_calls_the_command(run, name: str) -> Non
     _, example, lines = shown.output.partition("Example")
     assert example
     assert f"ckpt-doctor {name}" in lines
+
+
+def examples(name: str) -> list[list[str]]:
+    """The calls in a command's help, without the shell around them."""
+    text = app.help if name == "" else command_of(name).help
+    lines = [line.strip() for line in (text or "").partition("Example")[2].splitlines()[1:] if line.strip()]
+    calls = [re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.removesuffix(" || exit 1")) for line in lines]
+    return [shlex.split(call.replace("$RESUME_FROM", "my_run").replace("$LRADJ", "type1")) for call in calls]
+
+
+@pytest.mark.parametrize("name", ["", *EVERY])
+def test_every_example_of_the_help_works(sample, run, name: str) -> None:
+    """In a folder that has the files of which the examples speak."""
+    folder = sample("first-patch-type1")
+    for step in (17000, 18000):
+        shutil.copytree(folder / "checkpoint_step_140", folder / f"checkpoint_step_{step}")
+    for name_of_run in ("my_run", "checkpoints/my_run"):
+        shutil.copytree(folder, name_of_run)
+    shutil.copytree("checkpoints", "old_checkpoints")
+    for file in ("before.pt", "after.pt"):
+        shutil.copy(folder / "checkpoint", file)
+    safetensors.numpy.save_file({"a": numpy.zeros(3)}, "model.safetensors")
+    for script in ("run_main.py", "run_pretrain.py"):
+        Path(script).write_text("import shutil\nshutil.rmtree('./checkpoints')\n")
+    calls = examples(name)
+    assert calls
+    for call in calls:
+        assert call[0] == "ckpt-doctor"
+        result = run(*call[1:])
+        assert result.exit_code in (0, 1), (call, result.output)
+        assert "Error" not in result.stderr, (call, result.stderr)
+        assert result.exception is None or isinstance(result.exception, SystemExit), call
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -156,7 +197,25 @@ def test_a_fact_given_as_an_option_wins_and_is_named_as_the_source(sample, run) 
         (["migrate", "empty", "--all", "--in-place", "--output", "x"], 2, "exclude each other"),
         (["migrate", "empty", "--all", "--best-score", "-1", "--val-loss", "1"], 2, "exclude each other"),
         (["migrate", "empty", "--all", "--best-score", "1"], 2, "--val-loss 1"),
-        (["frob"], 2, "frob"),
+        (["migrate", "empty", "--all", "--best-score", "nan"], 2, "must be a finite number, not nan"),
+        (["migrate", "empty", "--all", "--val-loss", "inf"], 2, "must be a number from 0 on, not inf"),
+        (["migrate", "empty", "--all", "--val-loss", "-1"], 2, "must be a number from 0 on, not -1"),
+        (["scan", "empty", "--learning-rate", "nan"], 2, "must be a number above 0, not nan"),
+        (["scan", "empty", "--learning-rate", "0"], 2, "must be a number above 0, not 0"),
+        (["scan", "empty", "--pct-start", "1.5"], 2, "must be a number from 0 to 1, not 1.5"),
+        (["scan", "empty", "--steps-per-epoch", "0"], 2, "0 is not in the range x>=1"),
+        (["scan", "empty", "--world-size", "-2"], 2, "-2 is not in the range x>=1"),
+        (["scan", "empty", "--lradj", "type9"], 2, "'type9' is not one of 'TST', 'COS', 'type1'"),
+        (["scan", "empty", "--log", "empty"], 2, "empty is not a plain file"),
+        (["scan", "empty", "--log", "/dev/zero"], 2, "/dev/zero is not a plain file"),
+        (["scan", ""], 2, "an empty path; is a variable of the script not set?"),
+        (["migrate", "", "--all"], 2, "an empty path"),
+        (["latest", ""], 2, "an empty path"),
+        (["prune", "", "--keep", "1"], 2, "an empty path"),
+        (["undo", ""], 2, "an empty path"),
+        (["diff", "/dev/null", "/dev/null"], 2, "/dev/null cannot be compared"),
+        (["undo", "/dev/null"], 1, ""),
+        (["frob"], 2, "there is no command 'frob'; the commands are scan, inspect"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(run, arguments: list[str], code: int, sentence: str) -> None:
@@ -177,6 +236,60 @@ def test_a_folder_without_checkpoints_is_no_failure_and_is_said(run, form: str) 
     assert result.exit_code == 0
     assert "No checkpoints in papers" in (result.stdout if form == "table" else result.stderr)
     assert form == "table" or json.loads(result.stdout)["files"] == []
+
+
+@pytest.fixture
+def oddities() -> list[Path]:
+    """What a path can lead to that is no plain file: none may be waited for, none be written to."""
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+    Path("loop").symlink_to("loop")
+    Path("dangling").symlink_to("nowhere")
+    Path("tree/run").mkdir(parents=True)
+    os.mkfifo("tree/run/checkpoint")
+    Path("tree/run/up").symlink_to("..")
+    return [Path(name) for name in ("pipe", "socket", "loop", "dangling", "/dev/zero", "tree", "tree/run/checkpoint")]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["scan", "inspect", "check", "migrate --all", "undo", "salvage -o out", "latest", "prune --keep 1", "diff"],
+)
+def test_pipes_sockets_devices_and_loops_are_said_and_never_waited_for(run, oddities: list[Path], command: str) -> None:
+    name, *options = command.split()
+    for path in oddities:
+        result = run(name, path, *([path] if name == "diff" else []), *options)
+        assert result.exit_code in ((0, 1) if path == Path("tree") and name in ("undo", "prune") else (1, 2)), path
+        assert result.output
+        assert isinstance(result.exception, SystemExit | None), (path, result.exception)
+    assert not Path("out").exists()
+
+
+def test_a_file_that_may_not_be_read_is_a_finding(sample, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = sample("complete-TST")
+    opened = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if os.fspath(path).endswith("checkpoint_step_120/checkpoint.pt"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    result = run("scan", folder)
+    assert result.exit_code == 1
+    assert "F106 unreadable-file (checkpoint_step_120): the system refuses to read the file: Permission denied" in (
+        " ".join(result.stdout.split())
+    )
+    assert "3 checkpoints: 2 repairable, 1 broken." in result.stdout
+
+
+def test_a_folder_called_checkpoint_pt_is_searched_like_any_other(sample, run) -> None:
+    folder = sample("complete-TST")
+    Path("odd").mkdir()
+    shutil.copytree(folder, "odd/checkpoint.pt")
+    assert "3 checkpoints" in run("scan", "odd").stdout
+    assert run("check", "odd").exit_code == 2
 
 
 def test_a_text_file_where_a_checkpoint_belongs_is_a_finding(run) -> None:
