@@ -52,7 +52,7 @@ def command(
 def gathered(reports: Sequence[ScriptReport], settings: Settings) -> Linted:
     """The findings of all scripts in one list, without those that `per-path-ignores` silences."""
     items = [
-        Located(f.finding, f.path, f.line, f.column, f.end_line, f.cell, f.suggestion)
+        Located(f.finding, f.path, f.line, f.column, f.end_line, f.cell, f.suggestion, f.excerpt)
         for report in reports
         for f in report.findings
         if not is_ignored(f.finding, f.path, settings)

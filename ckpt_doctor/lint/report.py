@@ -25,6 +25,8 @@ class ScriptFinding:
     """A short piece of code that may replace the statement, or be added to it."""
     cell: int | None = None
     """1-based number of the notebook cell among all cells; None in a script."""
+    excerpt: str = ""
+    """The first line of the code in question, without its indentation."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:
     cell, line = source.locate(first)
     _, end_line = source.locate(last)
     # ast counts UTF-8 bytes; people and editors count characters.
-    before = source.text.split("\n")[first - 1].encode("utf-8", "surrogatepass")
+    text = source.text.split("\n")[first - 1]
+    before = text.encode("utf-8", "surrogatepass")
     column = len(before[: getattr(hit.site.node, "col_offset", 0)].decode("utf-8", "replace")) + 1
     place = f"{source.path}:{line}" if cell is None else f"{source.path}:cell {cell}:{line}"
     finding = Finding(
@@ -95,7 +96,7 @@ def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:
         expected=hit.expected,
         fix="; ".join(part.strip() for part in hit.suggestion.split("\n")),
     )
-    return ScriptFinding(finding, source.path, line, column, end_line, hit.suggestion, cell)
+    return ScriptFinding(finding, source.path, line, column, end_line, hit.suggestion, cell, text.strip())
 
 
 def _is_ignored(rule: ScriptRule, hit: Hit) -> bool:

@@ -25,6 +25,8 @@ class Located:
     """1-based number of the notebook cell."""
     suggestion: str = ""
     """Code that may replace the lines."""
+    excerpt: str = ""
+    """The line as it stands in the script, without its indentation."""
 
 
 def located(report: Report) -> list[Located]:

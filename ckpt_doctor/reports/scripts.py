@@ -53,12 +53,14 @@ def script_table(linted: Linted, *, width: int = 80, color: bool = False) -> str
 
 
 def finding_lines(item: Located, width: int, color: bool) -> list[str]:
-    """`line 120: X901 deletes-checkpoints: ...`, then the replacement as code."""
+    """`line 120: X901 deletes-checkpoints: ...`, then the code as it is and what may replace it."""
     finding = item.finding
-    title = f"{finding.code} {finding.name}"
+    title = f"{finding.code} {finding.name}" + (" (info)" if finding.severity == "info" else "")
     cell = "" if item.cell is None else f"cell {item.cell}, "
     lines = text.wrap(f"{cell}line {item.line}: {title}: {text.clean(finding.message)}", width, "  ", " " * 7)
     lines[0] = lines[0].replace(title, text.styled(title, STYLE[finding.severity], color), 1)
+    if item.excerpt:
+        lines.append(" " * 7 + text.shorten("now:     " + text.clean(item.excerpt), MAX_TEXT))
     if item.suggestion:
         lines.append(" " * 7 + "instead:")
         lines += [(" " * 11 + text.clean(line)).rstrip() for line in item.suggestion.split("\n")]
@@ -80,6 +82,7 @@ def script_json(linted: Linted, *, version: str) -> str:
                 "column": item.column,
                 "end_line": item.end_line,
                 "cell": item.cell,
+                "code_line": item.excerpt,
                 "suggestion": item.suggestion,
             }
             for item in linted.items

@@ -59,6 +59,7 @@ def test_a_file_that_python_would_run_is_read(tmp_path: Path, data: bytes) -> No
     assert ["X901"] == [f.finding.code for f in report.findings]
     line = data.decode("latin-1").replace("\r\n", "\n").split("\n").index('shutil.rmtree("./checkpoints")') + 1
     assert line == report.findings[0].line
+    assert 'shutil.rmtree("./checkpoints")' == report.findings[0].excerpt
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,7 +13,7 @@ from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.manual import catalogue, catalogue_json, manual
 from ckpt_doctor.reports.scripts import Linted, script_json, script_table
 
-ITEM = Located(NO_BEST_SCORE, Path("run.py"), 12, 5, 13, suggestion="if keep:\n    save()")
+ITEM = Located(NO_BEST_SCORE, Path("run.py"), 12, 5, 13, suggestion="if keep:\n    save()", excerpt="save()")
 LINTED = Linted((Path("run.py"), Path("b.py")), (ITEM, Located(NO_BEST_SCORE, Path("b.ipynb"), 2, cell=3)), (DEEP,))
 RULES = [
     SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="Is missing.\n\nWhy: it is."),
@@ -24,7 +24,7 @@ RULES = [
 def test_a_finding_names_its_line_and_its_replacement_as_code() -> None:
     printed = script_table(LINTED)
     assert "line 12: E601 missing-best-score:" in printed
-    assert "           if keep:\n               save()\n" in printed
+    assert "       now:     save()\n       instead:\n           if keep:\n               save()\n" in printed
     assert "cell 3, line 2: E601" in printed
 
 
@@ -37,6 +37,7 @@ def test_the_end_counts_scripts_and_findings_and_says_what_was_not_read() -> Non
 def test_json_gives_lines_and_suggestions() -> None:
     document = json.loads(script_json(LINTED, version="1"))
     assert document["findings"][0]["line"] == 12
+    assert document["findings"][0]["code_line"] == "save()"
     assert document["findings"][0]["suggestion"] == "if keep:\n    save()"
     assert document["summary"] == {"scripts": 2, "errors": 0, "warnings": 2}
 

@@ -1,0 +1,41 @@
+"""The rules as a set: each explains itself, and each has scripts that break it and scripts that do it right."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from test_deleting import DELETED, KEPT, PRUNED_SAFELY, PRUNED_WITHOUT_LOCK
+from test_early_stopping import FORGOTTEN, REMEMBERED
+from test_saving import IN_EVERY_RUN, IN_STEP, KEEPING, LAGGING, ONLY_IN_EPOCH_0, OVERWRITING
+
+from ckpt_doctor.lint import SCRIPT_RULES, ScriptRule
+
+PAIRS = {
+    "X901": (DELETED, KEPT),
+    "X902": (PRUNED_WITHOUT_LOCK, PRUNED_SAFELY),
+    "X903": (FORGOTTEN, REMEMBERED),
+    "X904": (LAGGING, IN_STEP),
+    "X905": (OVERWRITING, KEEPING),
+    "X906": (ONLY_IN_EPOCH_0, IN_EVERY_RUN),
+}
+
+
+@pytest.mark.parametrize("rule", SCRIPT_RULES, ids=lambda rule: rule.code)
+def test_a_rule_has_scripts_that_break_it_and_more_that_do_not(rule: ScriptRule) -> None:
+    breaking, healthy = PAIRS[rule.code]
+    assert all(f"# <- {rule.code}" in text for text in breaking.values())
+    assert not any("# <-" in text for text in healthy.values())
+    assert len(healthy) >= 3
+
+
+@pytest.mark.parametrize("rule", SCRIPT_RULES, ids=lambda rule: rule.code)
+def test_a_rule_explains_itself_with_code_that_is_python(rule: ScriptRule) -> None:
+    headings = ["What it does", "Why it matters", "Example", "How to cure", "Source"]
+    assert headings == re.findall(r"^## (.*)$", rule.manual, re.MULTILINE)
+    assert f"Severity {rule.severity}" in rule.manual
+    blocks = re.findall(r"```python\n(.*?)```", rule.manual, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        ast.parse(block)
