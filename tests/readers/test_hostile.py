@@ -11,12 +11,16 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from ckpt_doctor import scan
+from ckpt_doctor.compare import compare
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.inert_pickle import read
+from ckpt_doctor.reports import inspect
 from tests.readers.test_open import rezip, save, tar_checkpoint, training
 
 
@@ -249,15 +253,21 @@ def sources(folder: Path, canary: Path) -> list[bytes]:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), buffer)
     files.append(buffer.getvalue())
+    np.savez(folder / "arrays.npz", numbers=np.arange(3), objects=np.array([Payload(canary)], dtype=object))
+    files.append((folder / "arrays.npz").read_bytes())
+    files += [program if program[:1] == b"\x80" else b"\x80\x02" + program for program in CALLS.values()]
     return files
 
 
-def mutated(raw: bytes, rng: random.Random) -> bytes:
-    """Flips, overwrites, insertions, deletions, truncations, swaps of blocks."""
+def mutated(raw: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Flips, overwrites, insertions, deletions, truncations, swaps of blocks, and pieces of other files."""
     data = bytearray(raw)
+    if rng.random() < 0.15:  # the beginning of one file, the end of another
+        other = rng.choice(others)
+        data = data[: rng.randrange(len(data) + 1)] + other[rng.randrange(len(other)) :]
     for _ in range(rng.choice((1, 1, 2, 5, 20))):
         at = rng.randrange(len(data)) if data else 0
-        match rng.randrange(7):
+        match rng.randrange(8):
             case 0 if data:
                 data[at] ^= 1 << rng.randrange(8)
             case 1 if data:
@@ -273,19 +283,26 @@ def mutated(raw: bytes, rng: random.Random) -> bytes:
                 data[at : at + 16] = data[other : other + 16]
             case 6:
                 data[at : at + 4] = struct.pack("<I", rng.choice((0, 1, 0xFFFFFFFF, 0x7FFFFFFF, 1 << 20)))
+            case 7:
+                other = rng.choice(others)
+                start = rng.randrange(len(other))
+                data[at:at] = other[start : start + rng.randrange(1, 200)]
     return bytes(data)
 
 
 def survive(tmp_path: Path, canary: Path, count: int) -> None:
-    """Read `count` mutated files; none may raise, take long or run anything."""
+    """Audit and show `count` mutated files; none may raise, take long or run anything."""
     rng = random.Random(20260101)
     originals = sources(tmp_path, canary)
     path = tmp_path / "mutated"
     for number in range(count):
-        path.write_bytes(mutated(originals[number % len(originals)], rng))
+        path.write_bytes(mutated(originals[number % len(originals)], rng, originals))
         start = time.process_time()
-        checkpoint = open_checkpoint(path)
-        deep_check(checkpoint)
+        (file,) = scan([path], deep=True).files
+        inspect.overview(file)
+        inspect.tree(file.checkpoint)
+        inspect.inspect_json(file, version="0")
+        compare(file.checkpoint, file.checkpoint, deep=True)
         assert time.process_time() - start < 5
         assert not canary.exists()
 
@@ -297,5 +314,5 @@ def test_mutated_files(tmp_path, canary):
 
 @pytest.mark.long
 def test_many_mutated_files(tmp_path, canary):
-    """Twelve thousand of them."""
-    survive(tmp_path, canary, 12_000)
+    """Twenty thousand of them."""
+    survive(tmp_path, canary, 20_000)
