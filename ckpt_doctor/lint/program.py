@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400
-_MAX_TEXT = 1_000_000
+_MAX_TEXT = 500_000
 _CALL_DEPTH = 6
 
 
