@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from importlib import import_module
@@ -12,25 +13,41 @@ from typing import Any
 
 import click
 
+from ckpt_doctor.cli.options import LRADJ
+from ckpt_doctor.cli.output import FAIL_ON
+from ckpt_doctor.cli.render import FORMATS
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Finding, Report
 
-OPTIONS = (
-    "steps-per-epoch",
-    "train-epochs",
-    "lradj",
-    "learning-rate",
-    "pct-start",
-    "patience",
-    "world-size",
-    "log",
-    "deep",
-    "format",
-    "select",
-    "ignore",
-    "fail-on",
-)
-"""Keys that the table may have; each is the option of that name."""
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _strings(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "steps-per-epoch": (_count, "a whole number above 0"),
+    "train-epochs": (_count, "a whole number above 0"),
+    "lradj": (lambda v: v in LRADJ, f"one of {', '.join(LRADJ)}"),
+    "learning-rate": (lambda v: _number(v) and v > 0, "a number above 0"),
+    "pct-start": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
+    "patience": (_count, "a whole number above 0"),
+    "world-size": (_count, "a whole number above 0"),
+    "log": (_strings, "a path or a list of paths"),
+    "deep": (lambda v: isinstance(v, bool), "true or false"),
+    "format": (lambda v: v in FORMATS, f"one of {', '.join(FORMATS)}"),
+    "select": (_strings, "a list of rule codes"),
+    "ignore": (_strings, "a list of rule codes"),
+    "fail-on": (lambda v: v in FAIL_ON, f"one of {', '.join(FAIL_ON)}"),
+}
+"""Keys that the table may have, each the option of that name: what its value must be, as a test and in words."""
 PER_PATH_IGNORES = "per-path-ignores"
 
 
@@ -47,10 +64,16 @@ class Settings:
 
 
 def use_settings(ctx: click.Context) -> None:
-    """Make the settings the defaults of every command."""
+    """Make the settings the defaults of every command.
+
+    Only of those that judge, for the format: what another command prints is read by scripts.
+    """
     settings = read_settings(Path.cwd())
     ctx.obj = settings
-    ctx.default_map = dict.fromkeys(("scan", "check", "migrate", "latest", "prune", "lint"), settings.options)
+    others = {name: value for name, value in settings.options.items() if name != "format"}
+    judging = {**others, "form": settings.options["format"]} if "format" in settings.options else others
+    ctx.default_map = dict.fromkeys(("migrate", "latest", "prune"), others)
+    ctx.default_map |= dict.fromkeys(("scan", "check", "lint"), judging)
 
 
 def read_settings(folder: Path) -> Settings:
@@ -74,37 +97,36 @@ def parse(text: str, path: Path) -> Settings:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
-    table = document.get("tool", {}).get("ckpt-doctor", {})
+    tool = document.get("tool")
+    table = tool.get("ckpt-doctor", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise UsageError(f"{path}: [tool.ckpt-doctor] must be a table")
-    for key in table:
-        if key not in (*OPTIONS, PER_PATH_IGNORES):
-            raise UsageError(f"{path}: unknown key {key!r} in [tool.ckpt-doctor]; known: {', '.join(OPTIONS)}")
-    options = {key.replace("-", "_"): _value(key, value, path) for key, value in table.items() if key in OPTIONS}
-    ignores = table.get(PER_PATH_IGNORES, {})
-    if not isinstance(ignores, dict):
-        raise UsageError(f"{path}: {PER_PATH_IGNORES} must be a table of glob = [codes]")
-    return Settings(path, options, {glob: tuple(_strings(PER_PATH_IGNORES, v, path)) for glob, v in ignores.items()})
+    options = {}
+    for key, value in table.items():
+        if key == PER_PATH_IGNORES:
+            continue
+        if key not in KEYS:
+            known = ", ".join((*KEYS, PER_PATH_IGNORES))
+            raise UsageError(f"{path}: unknown key {key!r} in [tool.ckpt-doctor]; known: {known}")
+        fits, what = KEYS[key]
+        if not fits(value):
+            raise UsageError(f"{path}: {key} must be {what}, not {value!r}")
+        listed = [value] if isinstance(value, str) and fits is _strings else value
+        options[key.replace("-", "_")] = [str(path.parent / log) for log in listed] if key == "log" else listed
+    return Settings(path, options, _ignores(table.get(PER_PATH_IGNORES, {}), path))
 
 
-def _value(key: str, value: object, path: Path) -> object:
-    if key == "log":
-        return [str(path.parent / log) for log in _strings(key, value, path)]
-    if key in ("select", "ignore"):
-        return _strings(key, value, path)
-    if key == "deep" and not isinstance(value, bool):
-        raise UsageError(f"{path}: {key} must be true or false, not {value!r}")
-    if isinstance(value, (list, dict)):
-        raise UsageError(f"{path}: {key} must be a single value, not {value!r}")
-    return value
+def _ignores(table: object, path: Path) -> dict[str, tuple[str, ...]]:
+    if not isinstance(table, dict) or not all(_strings(codes) for codes in table.values()):
+        raise UsageError(f"{path}: {PER_PATH_IGNORES} must be a table of glob = [codes], not {table!r}")
+    ignores = {glob: (codes,) if isinstance(codes, str) else tuple(codes) for glob, codes in table.items()}
+    if ignores:
+        from ckpt_doctor.cli.rules import all_rules  # as the options do: only where codes are given
 
-
-def _strings(key: str, value: object, path: Path) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    strings = [v for v in values if isinstance(v, str)]
-    if len(strings) < len(values):
-        raise UsageError(f"{path}: {key} must be a list of strings, not {value!r}")
-    return strings
+        for code in sorted({code for codes in ignores.values() for code in codes}):
+            if not any(code == rule.name or rule.code.startswith(code or " ") for rule in all_rules()):
+                raise UsageError(f"{path}: {PER_PATH_IGNORES} names {code!r}, which is no rule's code or name")
+    return ignores
 
 
 def without_ignored(report: Report, settings: Settings) -> Report:

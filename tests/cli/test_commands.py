@@ -528,6 +528,15 @@ def test_settings_are_defaults_that_options_overrule(sample, run) -> None:
     assert described["evidence"]["patience"] == "pyproject.toml"
 
 
+def test_the_format_of_the_settings_holds_for_what_judges_and_not_for_what_scripts_read(sample, run) -> None:
+    folder = sample("complete-COS")
+    Path("pyproject.toml").write_text('[tool.ckpt-doctor]\nformat = "json"\n')
+    assert json.loads(run("scan").stdout)["files"]
+    assert json.loads(run("check", folder).stdout)["plan"]
+    assert run("scan", "--format", "markdown").stdout.startswith("### ")
+    assert run("latest", folder).stdout == f"{folder}/checkpoint_step_75/checkpoint.pt\n"
+
+
 def test_an_unknown_setting_stops_every_command_that_works(sample, run) -> None:
     sample("first-patch-type1")
     Path("pyproject.toml").write_text("[tool.ckpt-doctor]\nfailon = 1\n")
@@ -536,12 +545,12 @@ def test_an_unknown_setting_stops_every_command_that_works(sample, run) -> None:
     assert "failon" in result.stderr
 
 
-def test_a_setting_of_the_wrong_kind_names_its_option(sample, run) -> None:
+def test_a_setting_of_the_wrong_kind_names_its_key_and_file(sample, run) -> None:
     sample("first-patch-type1")
     Path("pyproject.toml").write_text('[tool.ckpt-doctor]\npatience = "many"\n')
     result = run("scan")
     assert result.exit_code == 2
-    assert "--patience" in result.stderr
+    assert "pyproject.toml: patience must be a whole number above 0, not 'many'" in result.stderr
 
 
 def test_rules_can_be_ignored_below_a_path_and_verdicts_follow(sample, run) -> None:

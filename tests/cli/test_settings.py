@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.cli.settings import OPTIONS, is_ignored, parse, read_settings
+from ckpt_doctor.cli.settings import KEYS, is_ignored, parse, read_settings
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Finding
 
@@ -42,16 +42,39 @@ def test_a_log_is_looked_for_beside_the_pyproject() -> None:
     [
         ("steps_per_epoch = 5", "steps_per_epoch"),
         ("dry-run = true", "dry-run"),
-        ("deep = 1", "deep"),
+        ("deep = 1", "deep must be true or false, not 1"),
+        ("patience = true", "patience must be a whole number above 0, not True"),
+        ("patience = 2.5", "patience must be a whole number above 0, not 2.5"),
+        ("world-size = 0", "world-size"),
+        ("learning-rate = nan", "learning-rate must be a number above 0, not nan"),
+        ('learning-rate = "4e-06"', "learning-rate"),
+        ("pct-start = 2", "pct-start must be a number from 0 to 1, not 2"),
+        ('lradj = "tst"', "lradj must be one of TST, COS, type1"),
+        ('format = "xml"', "format must be one of table, json, sarif"),
+        ('fail-on = "info"', "fail-on must be one of error, warning, never"),
+        ("log = [3]", "log must be a path or a list of paths"),
         ("select = [1]", "select"),
         ("lradj = []", "lradj"),
         ("per-path-ignores = 3", "per-path-ignores"),
         ('per-path-ignores = {"*" = [3]}', "per-path-ignores"),
+        ('per-path-ignores = {"*" = ["Z9"]}', "per-path-ignores names 'Z9', which is no rule's code or name"),
+        ('per-path-ignores = {"*" = [""]}', "per-path-ignores names ''"),
     ],
 )
 def test_what_a_table_may_not_hold_is_named_with_its_file(table: str, named: str) -> None:
     with pytest.raises(UsageError, match=rf"/project/pyproject\.toml.*{named}"):
         settings(table)
+
+
+def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UsageError) as refused:
+        settings("failon = 1")
+    assert all(key in str(refused.value) for key in (*KEYS, "per-path-ignores"))
+
+
+@pytest.mark.parametrize("text", ["tool = 3", "tool = []", "[tool.other]\nckpt-doctor = 1", ""])
+def test_a_file_without_our_table_says_nothing(text: str) -> None:
+    assert parse(text, Path("pyproject.toml")).options == {}
 
 
 def test_a_file_that_is_no_toml_is_a_usage_error() -> None:
@@ -98,4 +121,4 @@ def test_every_key_is_an_option_of_scan_or_check() -> None:
     from ckpt_doctor.cli import scan
 
     options = {option for parameter in scan.command.params for option in parameter.opts}
-    assert {f"--{key}" for key in OPTIONS} <= options
+    assert {f"--{key}" for key in KEYS} <= options
