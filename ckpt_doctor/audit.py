@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.discovery import checkpoint_files, existing
-from ckpt_doctor.errors import UsageError
+from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import TRAINERS, time_llm
@@ -24,6 +24,7 @@ from ckpt_doctor.types import (
     FileReport,
     Finding,
     Member,
+    Migration,
     NotChecked,
     Report,
     ResumePoint,
@@ -33,6 +34,7 @@ from ckpt_doctor.types import (
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNTRUSTED
+from ckpt_doctor.writer import names
 from ckpt_doctor.writer.in_place import interrupted
 
 DEFAULT_PATH = "checkpoints"
@@ -155,8 +157,10 @@ def _audit_run(
 
 
 def open_file(path: Path) -> Checkpoint:
-    """Read a file inertly, and notice a migration of it that was cut off."""
+    """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
     checkpoint = open_checkpoint(path)
+    if not checkpoint.migrations and names.undo_file(path.resolve()).exists():
+        checkpoint = replace(checkpoint, migrations=_migrations_beside(path))
     journal = interrupted(path)
     if journal is None:
         return checkpoint
@@ -164,6 +168,18 @@ def open_file(path: Path) -> Checkpoint:
         "interrupted-migration", f"a migration was cut off; the first {journal.previous_size:,} bytes are whole"
     )
     return replace(checkpoint, damage=(cut_off, *checkpoint.damage))
+
+
+def _migrations_beside(path: Path) -> tuple[Migration, ...]:
+    """Of a stream or tar file; none where the undo file is damaged or belongs to an earlier file of that name."""
+    from ckpt_doctor.readers.torch_zip import parse_migration
+    from ckpt_doctor.writer.sidecar import history  # needed for migrated files only
+
+    try:
+        records = [parse_migration(dict(record)) for record in history(path)]
+    except (WriteRefused, OSError):
+        return ()
+    return tuple(record for record in records if record is not None)
 
 
 def _deepened(checkpoint: Checkpoint, progress: Progress | None) -> Checkpoint:

@@ -137,8 +137,11 @@ def migrate(
 
 
 def _migrate_run(folder: Path, files: Sequence[Path], request: _Request) -> list[MigrationResult]:
-    """All files of one run, under its lock: evidence is read once, before the first file changes."""
-    if request.dry_run:
+    """All files of one run, under its lock: evidence is read once, before the first file changes.
+
+    Results that go elsewhere need no lock here, and the run may stand where nothing can be written.
+    """
+    if request.dry_run or request.mode == "output":
         return _migrate_files(folder, files, request)
     try:
         with run_lock(folder):
@@ -336,8 +339,10 @@ def _names(planned: _Planned) -> set[str]:
 def _ensure_same_tensors(old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = ()) -> None:
     """Every tensor of the old file is in the new one, as the same view of the same bytes.
 
-    But for those that were replaced: a rate or a score that the old file held as a tensor."""
-    kept = [t for t in old.tensors if not any(t.path[: len(path)] == path for path in replaced)]
+    But for those that were replaced: a rate or a score that the old file held as a tensor of one element."""
+    numbers = {t.path for t in old.tensors if all(size == 1 for size in t.shape)}
+    gone = {t for t in numbers if any(t[: len(path)] == path for path in replaced)}
+    kept = [t for t in old.tensors if t.path not in gone]
     mine = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in kept)
     yours = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in new.tensors)
     if mine != yours:

@@ -25,11 +25,28 @@ def overview(file: types.FileReport, *, width: int = 80, color: bool = False) ->
     state = [(name, text.brief(value)) for name in TRAINING if (value := getattr(file.member.state, name)) is not None]
     lines += block("training state", "", state, width)
     lines += tensor_lines(checkpoint.tensors, width)
+    for migration in checkpoint.migrations:
+        lines += migration_lines(migration, width)
     if checkpoint.damage:
         lines.append("")
         for damage in checkpoint.damage:
             lines += text.wrap(f"{damage.kind}: {text.clean(damage.message)}", width, "  ", "    ")
     return "\n".join(lines) + "\n"
+
+
+def migration_lines(migration: types.Migration, width: int) -> list[str]:
+    """What an earlier migration changed, and on what evidence: its own record, which may say anything."""
+    when = text.clean(migration.when).replace("T", " ").replace("+00:00", " UTC")
+    lines = ["", *text.wrap(f"migrated {when} by ckpt-doctor {text.clean(migration.tool_version)}", width, "  ", "  ")]
+    told = None
+    for edit in migration.edits:
+        key, evidence = text.clean(edit.get("key") or "(the whole file)"), text.clean(edit.get("evidence", ""))
+        change = f"{text.brief(edit.get('before'), 40)} -> {text.brief(edit.get('after'), 40)}"
+        lines += text.wrap(f"{key}: {change}", width, "    ", "      ")
+        if evidence and evidence != told:
+            lines += text.wrap(f"evidence: {evidence}", width, "      ", "        ")
+        told = evidence
+    return lines
 
 
 def head(checkpoint: types.Checkpoint) -> str:

@@ -59,8 +59,12 @@ class Generation:
         )
 
     def back(self) -> Splice:
-        """The splice that undoes this migration."""
-        return Splice(self.start, self.new_length, zlib.decompress(base64.b64decode(self.old)), appended=False)
+        """The splice that undoes this migration. Raises `WriteRefused` when the old bytes cannot be had."""
+        try:
+            old = zlib.decompressobj().decompress(base64.b64decode(self.old), self.old_size)
+        except (ValueError, zlib.error) as error:
+            raise WriteRefused("the undo file is damaged: the old bytes in it do not unpack") from error
+        return Splice(self.start, self.new_length, old, appended=False)
 
     def is_applied(self, fd: int) -> bool:
         """Whether the file is as this migration left it."""
@@ -110,11 +114,24 @@ def _read(target: Path) -> list[Generation]:
         content = json.loads(path.read_bytes())
         if content["format"] != FORMAT:
             raise WriteRefused(f"{path} was written by a newer version")
-        return [Generation(**item) for item in content["generations"]]
+        generations = [Generation(**item) for item in content["generations"]]
+        if not all(_is_sound(generation) for generation in generations):
+            raise ValueError("a field of another type")
+        return generations
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WriteRefused(f"{path} is damaged; without it {target.name} cannot be undone") from error
+
+
+def _is_sound(generation: Generation) -> bool:
+    numbers = (generation.start, generation.new_length, generation.old_size, generation.new_size)
+    texts = (generation.old, generation.new_sha256, generation.old_file_sha256)
+    return (
+        isinstance(generation.record, dict)
+        and all(type(number) is int and number >= 0 for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+    )
 
 
 def store(target: Path, generations: list[Generation]) -> None:

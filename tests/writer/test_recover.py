@@ -152,7 +152,19 @@ def test_a_zip_of_which_the_old_end_changed_is_not_cut(tmp_path):
         assert data == path.read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1, "generations": [{}]}', b'{"format": 99}'])
+FIELDS = {"record": {}, "start": 0, "old": "", "new_length": 1, "new_sha256": "", "old_size": 1, "new_size": 1}
+DAMAGED = [
+    b"",
+    b"{}",
+    b"[" * 100_000,
+    b'{"format": 1, "generations": [{}]}',
+    b'{"format": 99}',
+    json.dumps({"format": 1, "generations": [{**FIELDS, "old_file_sha256": 7}]}).encode(),
+    json.dumps({"format": 1, "generations": [{**FIELDS, "old_file_sha256": "", "start": -1}]}).encode(),
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_undo_data_that_cannot_be_read_is_not_written_over(content, tmp_path):
     """Damaged or from a newer version, it may be somebody's only way back."""
     path = make(tmp_path / "checkpoint", "torch-legacy")
@@ -165,6 +177,19 @@ def test_undo_data_that_cannot_be_read_is_not_written_over(content, tmp_path):
         with pytest.raises(WriteRefused, match=r"damaged|newer version"):
             act()
     assert (before, content) == (path.read_bytes(), names.undo_file(path).read_bytes())
+
+
+def test_old_bytes_that_do_not_unpack_are_not_put_back(tmp_path):
+    """The undo data was damaged after the migration: refused, and the file stays as it is."""
+    path = make(tmp_path / "checkpoint", "torch-legacy")
+    writer.write(*edited(path, "torch-legacy"), {"edits": []}, verify=lambda _: None)
+    migrated = path.read_bytes()
+    content = json.loads(names.undo_file(path).read_bytes())
+    content["generations"][0]["old"] = content["generations"][0]["old"][:-30]
+    names.undo_file(path).write_text(json.dumps(content))
+    with pytest.raises(WriteRefused):
+        writer.undo(path)
+    assert migrated == path.read_bytes()
 
 
 def test_temporary_files_of_killed_runs_go_and_those_of_other_files_stay(tmp_path):
