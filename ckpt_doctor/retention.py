@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -148,5 +147,5 @@ def _remove(folder: Path) -> int | Spared:
     try:
         shutil.rmtree(leaving)
     except OSError as error:
-        return Spared(leaving, f"it could not be deleted entirely: {error.strerror} ({os.fspath(error.filename)})")
+        return Spared(leaving, f"it could not be deleted entirely: {error.strerror} ({error.filename or leaving})")
     return size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
@@ -54,9 +55,10 @@ def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = D
             # torch reports a failed write as RuntimeError; whatever it was, the previous file is still there.
             reason = error.strerror if isinstance(error, OSError) else error
             raise WriteRefused(f"{target} could not be saved and holds what it held before: {reason}") from error
-        # What led back, or forward, from the checkpoint that was just replaced.
+        # What led back, or forward, from the checkpoint that was just replaced. If it stays, its hashes tell.
         for stale in (names.undo_file(target), names.journal(target)):
-            stale.unlink(missing_ok=True)
+            with suppress(OSError):
+                stale.unlink(missing_ok=True)
 
 
 def _ensure_whole(path: Path) -> None:

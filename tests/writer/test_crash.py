@@ -1,4 +1,4 @@
-"""Killed, interrupted or refused by the disk at any point, a write and an undo leave the old file or the new one."""
+"""Killed, interrupted or refused by the disk at any point, whatever writes leaves the old state or the new one."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import faults
 import pytest
+import save_faults
 from sample_files import make
 
 HERE = Path(__file__).parent
@@ -33,13 +34,24 @@ WRITING_CALLS += ["fsync", "fdatasync", "ftruncate", "fchmod", "fchown", "utimen
 
 
 def script(command: str, folder: Path, scenario: str, *rest: str, prefix: tuple[str, ...] = ()):
-    """Run faults.py in its own process, which never imports torch."""
-    line = [*prefix, sys.executable, str(HERE / "faults.py"), command, str(folder), scenario, *rest]
+    """Run faults.py in its own process, which never imports torch; or save_faults.py, which must."""
+    name = "save_faults.py" if scenario in save_faults.SCENARIOS else "faults.py"
+    line = [*prefix, sys.executable, str(HERE / name), command, str(folder), scenario, *rest]
     return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("kind", faults.KINDS)
-@pytest.mark.parametrize("scenario", faults.SCENARIOS)
+def sweeps() -> list:
+    """Every scenario with every kind of fault; by default half of the kinds for what differs little from another."""
+    return [
+        pytest.param(
+            scenario, kind, marks=[pytest.mark.long] if "stream" in scenario and kind not in ("kill", "ENOSPC") else []
+        )
+        for scenario in faults.SCENARIOS
+        for kind in faults.KINDS
+    ]
+
+
+@pytest.mark.parametrize(("scenario", "kind"), sweeps())
 def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, tmp_path):
     """The path holds the old or the new file, exit and content agree, and the next run leaves no litter."""
     make(tmp_path / "sample", faults.SCENARIOS[scenario][1])
@@ -51,9 +63,19 @@ def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, tmp_path):
     assert outcome["points"] >= 4
 
 
-def writing_calls(trace: str) -> list[tuple[str, int]]:
+@pytest.mark.parametrize("scenario", save_faults.SCENARIOS)
+def test_a_save_or_a_prune_may_fail_at_each_call_too(scenario, tmp_path):
+    """The old checkpoint or the new one; whole folders or none; the next save or prune leaves nothing else."""
+    result = script("sweep", tmp_path, scenario)
+    assert result.returncode == 0, result.stderr
+    outcome = json.loads(result.stdout)
+    assert [] == outcome["complaints"]
+    assert all(points >= 6 for points in outcome["points"].values())
+
+
+def writing_calls(trace: str, names: list[str] = WRITING_CALLS) -> list[tuple[str, int]]:
     """`(name, n)` for the n-th call of a name, without the ioctls by which Python asks what its streams are."""
-    counts = dict.fromkeys(WRITING_CALLS, 0)
+    counts = dict.fromkeys(names, 0)
     points = []
     for name, arguments in re.findall(r"^\d+ +(\w+)\((.*)$", trace, re.MULTILINE):
         counts[name] += 1
@@ -88,4 +110,31 @@ def test_each_real_system_call_may_fail_or_be_the_last(scenario, fault, tmp_path
         status = script("run", work, scenario, prefix=inject).returncode
         status = 137 if status in (-9, 137) else status
         complaints += [(name, n, text) for text in faults.complaints(work, scenario, status, before, after)]
+    assert [] == complaints
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the sweep above needs none")
+@pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
+@pytest.mark.parametrize("scenario", save_faults.SCENARIOS)
+def test_each_real_system_call_of_a_save_or_a_prune_may_fail(scenario, fault, tmp_path):
+    """The process that trains, killed by the kernel in the middle of its checkpoint."""
+    log, names = tmp_path / "trace", ",".join([*WRITING_CALLS, "rmdir"])
+    strace = ("strace", "-f", "--seccomp-bpf", "-o", str(log))
+    rehearsal = tmp_path / "rehearsal"
+    rehearsal.mkdir()
+    save_faults.prepare(rehearsal, scenario)
+    traced = script("run", rehearsal, scenario, prefix=(*strace, "-e", f"trace={names}"))
+    assert traced.returncode == 0, traced.stderr
+    points = writing_calls(log.read_text(), [*WRITING_CALLS, "rmdir"])
+    assert len(points) >= 4
+    complaints = []
+    for name, n in points:
+        work = tmp_path / f"{name}-{n}"
+        work.mkdir()
+        save_faults.prepare(work, scenario)
+        inject = (*strace, "-e", f"trace={names}", "-e", f"inject={name}:{fault}:when={n}")
+        status = script("run", work, scenario, prefix=inject).returncode
+        status = 137 if status in (-9, 137) else status
+        complaints += [(name, n, text) for text in save_faults.complaints(work, scenario, status)]
     assert [] == complaints
