@@ -305,6 +305,8 @@ class Facts:
     lradj: Evidence[str] | None = None
     learning_rate: Evidence[float] | None = None
     """`--learning_rate` of the next resume command; OneCycleLR's `max_lr` in the first run."""
+    base_lr: Evidence[float] | None = None
+    """OneCycleLR's initial rate (`max_lr / 25`), the base of an uninterrupted idle run, as its log printed it."""
     pct_start: Evidence[float] | None = None
     patience: Evidence[int] | None = None
     world_size: Evidence[int] | None = None
@@ -384,6 +386,9 @@ class ResumePlan:
     flags: tuple[str, ...] = ()
     bit_exact: bool | None = None
     why_not_exact: tuple[str, ...] = ()
+    start_elsewhere: tuple[int, int] | None = None
+    """Epoch and batches to skip with the trainer that reads `best_score`, where the run's own reads it not and starts
+    at another place."""
 
 
 @dataclass(frozen=True)

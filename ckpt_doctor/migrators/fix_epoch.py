@@ -29,7 +29,8 @@ def _plan(case: Case) -> Plan:
 
 def _edits(case: Case) -> Iterator[Edit]:
     resume, plan = case.resume, case.plan
-    moved = plan is None or (plan.start_epoch, plan.skip_batches) != (resume.start_epoch, resume.skip_batches)
+    due = (resume.start_epoch, resume.skip_batches)
+    moved = plan is None or (plan.start_epoch, plan.skip_batches) != due or plan.start_elsewhere not in (None, due)
     steps = case.run.facts.steps_per_epoch
     for key, found, wanted, source in (
         (
@@ -38,12 +39,21 @@ def _edits(case: Case) -> Iterator[Edit]:
             resume.epoch,
             f"{steps.value:,} steps per epoch ({steps.source})" if steps else "epoch",
         ),
-        ("global_step", case.state.global_step, resume.global_step, "Adam's step counter"),
+        ("global_step", case.state.global_step, resume.global_step, _source_of_step(case)),
     ):
         absent = key not in case.checkpoint.keys
-        if absent or _typed_wrongly(case, key) or (moved and found != wanted):
+        wrong = key == "global_step" and wanted == case.state.optimizer_step  # even where the trainer starts rightly
+        if absent or _typed_wrongly(case, key) or ((moved or wrong) and found != wanted):
             before = "absent" if absent else _raw(case, key)
             yield Edit((key,), before, wanted, source if found != wanted else "the same number as an integer")
+
+
+def _source_of_step(case: Case) -> str:
+    world, batches = case.run.facts.world_size, case.resume.skip_batches
+    if world is None or world.value == 1:
+        return "Adam's step counter"
+    epochs = f"{case.resume.finished_epochs} epochs of {world.value} processes"
+    return f"{epochs}, as the trainer counts them, and {batches} batches"
 
 
 def _raw(case: Case, key: str) -> object:

@@ -127,7 +127,9 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
         return
     if case.checkpoint.get("optimizer") is None:
         yield Problem(
-            "no optimizer state: Adam starts anew, and losses diverge from the second step on", where="optimizer"
+            "no optimizer state: Adam starts anew, for the first batch or epoch (in COS for good) with a fresh one's "
+            "rate, and losses diverge from the second step on",
+            where="optimizer",
         )
         return
     if not indices or not isinstance(state, dict) or any(index not in indices for index in state):

@@ -78,6 +78,14 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
             found=state.epoch,
             expected=resume.epoch,
         )
+    elif plan.start_elsewhere not in (None, expected):
+        yield Problem(
+            f"the run's own trainer starts at {_place(*expected)}, where training stood; the one that reads best_score "
+            f"takes epoch {state.epoch} and global_step {state.global_step:,} for {_place(*plan.start_elsewhere)}",
+            where="global_step",
+            found=state.global_step,
+            expected=resume.global_step,
+        )
 
 
 def _place(epoch: int | None, batches: int | None) -> str:

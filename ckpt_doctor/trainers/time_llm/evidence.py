@@ -10,11 +10,14 @@ import math
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, number
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, number, uses_amp
+from ckpt_doctor.trainers.time_llm.lineage import TIE
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run
 
 
-def early_stopping_after(member: Member, run: Run, finished_epochs: int) -> Evidence[EarlyStoppingState] | None:
+def early_stopping_after(
+    member: Member, run: Run, finished_epochs: int, step: int | None = None
+) -> Evidence[EarlyStoppingState] | None:
     """EarlyStopping's state of the uninterrupted run after this many validations; None where nothing tells.
 
     Order of trust: nothing to know before the first validation; the file itself where it is the best file; a sibling
@@ -22,19 +25,23 @@ def early_stopping_after(member: Member, run: Run, finished_epochs: int) -> Evid
     """
     if finished_epochs == 0:
         return Evidence(EarlyStoppingState(None, math.inf, 0), "no epoch has been validated yet")
-    return next(sources(member, run, finished_epochs), None)
+    return next(sources(member, run, finished_epochs, step), None)
 
 
-def sources(member: Member, run: Run, finished_epochs: int) -> Iterator[Evidence[EarlyStoppingState]]:
-    """Every independent statement about the state after `finished_epochs`, the most trusted first."""
+def sources(
+    member: Member, run: Run, finished_epochs: int, step: int | None = None
+) -> Iterator[Evidence[EarlyStoppingState]]:
+    """Every independent statement about the state after `finished_epochs`, the most trusted first.
+
+    `step` stands for the file's own global_step where that is absent or wrong.
+    """
+    step = member.state.global_step if step is None else step
     score = plausible_score(member)
-    if member.role == "best" and score is not None and not _was_added(member):
+    if member.role == "best" and score is not None and not _was_migrated(member, "best_score"):
         yield Evidence(improved_to(score), "the file's own best_score: it was saved because the loss improved")
     yield from _siblings(member, run, finished_epochs)
-    if isinstance(run.history, History) and member.state.global_step is not None:
-        told = run.history.early_stopping(
-            global_step=member.state.global_step, finished_epochs=finished_epochs, best=member.role == "best"
-        )
+    if isinstance(run.history, History) and step is not None:
+        told = run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
         if isinstance(told, Evidence):
             yield told
 
@@ -50,10 +57,13 @@ def plausible_score(member: Member) -> float | None:
     return score if score is not None and math.isfinite(score) and score <= 0 else None
 
 
-def _was_added(member: Member) -> bool:
-    """Whether a migration, not the trainer, put best_score into the file."""
+def _was_migrated(member: Member, *keys: str) -> bool:
+    """Whether a migration, not the trainer, put a value under one of these keys.
+
+    Written as another type (`numpy.float64 -0.41` as -0.41) it is still the trainer's.
+    """
     return any(
-        edit.get("key") == "best_score" and edit.get("before") in (None, "absent")
+        edit.get("key") in keys and str(edit.get("before")).rpartition(" ")[2] != str(edit.get("after"))
         for migration in member.checkpoint.migrations
         for edit in migration.edits
     )
@@ -63,19 +73,23 @@ def finished_epochs_of(member: Member, run: Run) -> int | None:
     """Validations that the file's EarlyStopping state knows of, where that is certain.
 
     A best file knows of the epoch that it ends. A step file knows of the epochs before its own, also when it stands
-    exactly at its epoch's end, for (A) comes before (C).
+    exactly at its epoch's end, for (A) comes before (C); one that names the next epoch already was not left as saved.
     """
     epoch, step = member.state.epoch, member.state.global_step
     steps = run.facts.steps_per_epoch
     world = run.facts.world_size.value if run.facts.world_size else 1
     if epoch is None or step is None:
         return None
+    if world == 1 and not uses_amp(member) and member.state.optimizer_step not in (None, step):
+        return None  # its counter is wrong, or its optimizer is of another moment
     if member.role == "best":
         if steps is not None and world == 1:
             return step // steps.value if step % steps.value == 0 else None
         return epoch if run.facts.generation and run.facts.generation.value == "complete" else None
     if steps is None or world > 1:
         return epoch
+    if 0 < step == epoch * steps.value:
+        return None
     return (step - 1) // steps.value if step > 0 else 0
 
 
@@ -98,9 +112,17 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
                     improved_to(score), f"sibling {label(other)}: its best_score stands since epoch {finished}"
                 )
         elif other.role == "best" and member.role != "best" and (known == finished or (known < finished and validated)):
-            # The best file is overwritten at every improvement, so the validations since its epoch only counted up.
+            # The best file is overwritten at every improvement, so the validations since its epoch only counted up:
+            # unless a run begun again from an earlier checkpoint has put back an older best.
+            if _is_outdone(score, run):
+                continue
             state = EarlyStoppingState(score, -score, finished - known)
             yield Evidence(state, f"sibling {label(other)}, the best model, of epoch {known}")
+
+
+def _is_outdone(best_score: float, run: Run) -> bool:
+    """Whether a step file of the run remembers a better score than its best file has."""
+    return any(m.role == "step" and (plausible_score(m) or -math.inf) > best_score + TIE for m in run.members)
 
 
 def _was_validated(member: Member, run: Run, finished: int) -> bool:
@@ -114,4 +136,6 @@ def _was_validated(member: Member, run: Run, finished: int) -> bool:
 
 def _speaks(other: Member) -> bool:
     """Whether a sibling's EarlyStopping values were written by the trainer (a migrated value proves nothing new)."""
-    return any(key in other.checkpoint.keys for key in COMPLETE_ONLY) and not _was_added(other)
+    # A best file's score alone counts; a step file's counter does as well.
+    relied_on = ("best_score",) if other.role == "best" else ("best_score", "counter")
+    return any(key in other.checkpoint.keys for key in COMPLETE_ONLY) and not _was_migrated(other, *relied_on)

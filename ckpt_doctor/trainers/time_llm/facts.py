@@ -6,10 +6,12 @@ A fact that the evidence leaves open stays None; the rules that need it say "not
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ckpt_doctor.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
 from ckpt_doctor.trainers.time_llm.processes import (
@@ -34,7 +36,11 @@ class LogFacts:
     """`len(train_loader)`, as a resume on one process printed it."""
     lradj_candidates: tuple[str, ...] | None = None
     """Modes that the printed rates allow; None when they say nothing."""
+    first_rate: Evidence[float] | None = None
+    """What a fresh launch set after its first epoch."""
     patience: Evidence[int] | None = None
+    resumed: bool = True
+    """Whether an attempt in it resumed, or began before it does. False: all of them started fresh."""
     restores: bool = False
     """The log has a `Restored EarlyStopping` line: a complete trainer has resumed."""
     arguments: Facts = field(default_factory=Facts)
@@ -63,6 +69,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         steps_per_epoch=steps,
         train_epochs=given.train_epochs or _train_epochs(trained, steps),
         learning_rate=given.learning_rate or _learning_rate(trained),
+        base_lr=_base_lr(log, lradj),
         patience=given.patience or (log.patience if log else None),
         log=given.log or (Evidence(log.path, "found near the run") if log else None),
         contradictions=(*given.contradictions, *doubts, *step_doubts),
@@ -122,31 +129,36 @@ def _lradj(
 def _inferred_lradj(
     trained: Sequence[Member], given: Facts, log: LogFacts | None
 ) -> tuple[Evidence[str] | None, tuple[str, ...]]:
-    kinds = {m.state.scheduler for m in trained} - {None}
-    if "CosineAnnealingLR" in kinds:
+    kinds = Counter(m.state.scheduler for m in trained)
+    if 0 < kinds["CosineAnnealingLR"] == kinds["OneCycleLR"]:
+        return None, rates.MODES
+    if kinds["CosineAnnealingLR"] > kinds["OneCycleLR"]:
         return Evidence("COS", "the scheduler is CosineAnnealingLR, which only COS builds"), ()
     if "OneCycleLR" not in kinds:
         if log is not None and log.lradj_candidates:
             return _settled(log.lradj_candidates, f"the rates in {log.path.name}")
         return None, ()
     cycled = [m for m in trained if m.state.scheduler == "OneCycleLR"]
-    moved = next((m for m in cycled if (m.state.last_epoch or 0) > 0), None)
-    if moved is not None:
-        return Evidence("TST", f"{label(moved)}: OneCycleLR has moved (last_epoch {moved.state.last_epoch})"), ()
-    moved = next((m for m in cycled if _rate_has_cycled(m)), None)
+    # One file whose schedule was moved by hand, or reset, must not speak for all others.
+    still = [m for m in cycled if m.state.last_epoch == 0 and (m.state.global_step or 0) > 1]
+    movers = [m for m in cycled if (m.state.last_epoch or 0) > 0]
+    if movers and len(movers) >= len(still):
+        return Evidence("TST", f"{label(movers[0])}: OneCycleLR has moved (last_epoch {movers[0].state.last_epoch})"), ()
+    moved = next((m for m in still if _rate_has_cycled(m)), None)
     if moved is not None:
         return Evidence("TST", f"{label(moved)}: the optimizer's rate and beta1 lie on OneCycleLR's curve"), ()
     if all((m.state.global_step or 0) <= 1 for m in cycled):
         return None, (rates.PER_STEP, *rates.IDLE)
     possible = set(rates.IDLE)
-    for member in cycled:
-        finished = possible_finished_epochs(member, given)
-        fits = set(rates.idle_modes_of(member.checkpoint, finished, _value(given.learning_rate)))
-        possible = possible & fits or possible
     source = "OneCycleLR was never stepped, and the optimizer's rate fits no other mode"
     if log is not None and log.lradj_candidates and possible & set(log.lradj_candidates):
+        # What the trainer printed comes first: a rate in a file may be one that a resume has brought along.
         possible &= set(log.lradj_candidates)
-        source = f"OneCycleLR was never stepped; rates in the checkpoints and in {log.path.name}"
+        source = f"OneCycleLR was never stepped; rates in {log.path.name} and in the checkpoints"
+    for member in cycled:
+        finished = possible_finished_epochs(member, given, resumed=log is None or log.resumed)
+        fits = set(rates.idle_modes_of(member.checkpoint, finished, _value(given.learning_rate)))
+        possible = possible & fits or possible
     return _settled(tuple(mode for mode in rates.IDLE if mode in possible), source)
 
 
@@ -167,13 +179,25 @@ def _rate_has_cycled(member: Member) -> bool:
     )
 
 
-def possible_finished_epochs(member: Member, given: Facts) -> tuple[int, ...]:
-    """How many epochs' rate updates the file can have behind it, by its `epoch` and `global_step`."""
+def possible_finished_epochs(member: Member, given: Facts, *, resumed: bool) -> tuple[int, ...]:
+    """How many epochs' rate updates the file can have behind it, by its `epoch` and `global_step`.
+
+    A best file lacks the update of the epoch that it ends, and so does, for one epoch, a run that was `resumed` from it.
+    """
+    told = _finished_epochs(member, given)
+    return tuple(dict.fromkeys((*told, max(min(told) - 1, 0)))) if resumed and told else told
+
+
+def _finished_epochs(member: Member, given: Facts) -> tuple[int, ...]:
     epoch, step = member.state.epoch, counted_step(member)
     if epoch is None or epoch < 0:
         return ()
-    # A best file is saved before the update of the epoch that it ends, and names that epoch or the next.
-    near = (epoch, epoch + 1) if member.role == "step" else (epoch, epoch + 1, max(epoch - 1, 0))
+    # A best file is saved before the update of the epoch that it ends, and names that epoch or the next; so does a step
+    # file of an epoch's end whose `epoch` was put right.
+    as_saved = member.role == "step" and not any(
+        e.get("key") == "epoch" for m in member.checkpoint.migrations for e in m.edits
+    )
+    near = (epoch, epoch + 1) if as_saved else (epoch, epoch + 1, max(epoch - 1, 0))
     if given.steps_per_epoch is None or not step:
         return near
     length = real_steps(given.steps_per_epoch.value, given.world_size.value if given.world_size else 1)
@@ -200,6 +224,8 @@ def _steps_per_epoch(
     total = totals.pop() if len(totals) == 1 else None
     candidates: dict[int, str] = {}
     for member in placed:
+        shifted = f"{label(member)}: its global_step was shifted for {world} processes"
+        candidates.update({length: shifted for length, w in shifted_lengths(member) if w == world})
         if member.role == "best":
             candidates.update(_from_epoch_end(member, world, generation))
     if total:
@@ -230,9 +256,6 @@ def _steps_per_epoch(
 
 def _from_epoch_end(best: Member, world: int, generation: str) -> Iterable[tuple[int, str]]:
     """A best file is written at an epoch's end."""
-    for length, _ in shifted_lengths(best):
-        yield length, f"{label(best)}: its global_step was shifted by whole epochs"
-        return
     step, each = counted_step(best), f" on each of {world} processes" if world > 1 else ""
     for real in epoch_ends(best, generation):
         source = f"{label(best)}: {step:,} steps at epoch {step // real}{each}"
@@ -279,6 +302,14 @@ def _learning_rate(trained: Sequence[Member]) -> Evidence[float] | None:
                 if isinstance(group.get(key), float):
                     return Evidence(group[key], f"{key} of the optimizer")
     return None
+
+
+def _base_lr(log: LogFacts | None, lradj: Evidence[str] | None) -> Evidence[float] | None:
+    """The idle modes set `base * factor` after the first epoch. Exact but in PEMS, whose factor is not 1."""
+    if log is None or log.first_rate is None or lradj is None or lradj.value not in rates.JUMPS:
+        return None
+    factor = adjust_learning_rate(lradj.value, 1.0, 1)
+    return Evidence(log.first_rate.value / factor, log.first_rate.source) if factor else None
 
 
 def _value(evidence: Evidence[float] | None) -> float | None:

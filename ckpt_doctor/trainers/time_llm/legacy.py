@@ -87,10 +87,11 @@ def _optimizer_and_scheduler(
     nothing = Evidence(None, "absent: which parameters are trained stands in no file")
     computed = _computed(run, mode, last_epoch)
     if computed is not None:
-        return nothing, computed, ["the first batch after the resume uses the initial rate (no param groups)"]
+        return nothing, computed, [_fresh_rate(mode)]
     absent = Evidence(None, "absent: the facts that it is computed from are not known")
     if mode in rates.IDLE:
-        return nothing, Evidence(None, f"absent: {mode} never steps it, a fresh one is the same"), []
+        source = f"absent: {mode} never steps it, a fresh one is the same"
+        return nothing, Evidence(None, source), [_fresh_rate(mode)]
     return (
         nothing,
         absent,
@@ -99,6 +100,14 @@ def _optimizer_and_scheduler(
             "--learning-rate and --pct-start"
         ],
     )
+
+
+def _fresh_rate(mode: str | None) -> str:
+    """What follows from param groups that stand in no file."""
+    if mode == rates.PER_EPOCH:
+        return "the rate begins at a new optimizer's, and COS computes every later one from it (no param groups)"
+    first = "batch" if mode == rates.PER_STEP else "epoch"
+    return f"the first {first} after the resume uses the rate that a new optimizer begins with (no param groups)"
 
 
 def _moved(group: Mapping[Any, Any], at: Rates, index: int) -> dict[Any, Any]:

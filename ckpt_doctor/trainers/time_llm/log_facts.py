@@ -26,7 +26,9 @@ def log_facts(attempts: Sequence[Attempt]) -> LogFacts | None:
         real_steps=_real_steps(attempts),
         steps_per_epoch=_steps_per_epoch(attempts),
         lradj_candidates=lradj_candidates(attempts),
+        first_rate=_first_rate(attempts),
         patience=_patience(attempts),
+        resumed=any(attempt.start != "fresh" for attempt in attempts),
         restores=any(attempt.restored for attempt in attempts),
         arguments=Facts(
             train_epochs=_printed(attempts, "train_epochs", int) or _train_epochs(attempts),
@@ -130,6 +132,18 @@ def lradj_candidates(attempts: Sequence[Attempt]) -> tuple[str, ...] | None:
     ):
         possible.remove(PER_STEP)
     return tuple(possible) or None
+
+
+def _first_rate(attempts: Sequence[Attempt]) -> Evidence[float] | None:
+    return _agreed(
+        [
+            Evidence(epoch.updating.rate, f"{_place(attempt, epoch.updating.line)}: the rate after the first epoch")
+            for attempt in attempts
+            if attempt.start == "fresh"
+            for epoch in attempt.epochs[:1]
+            if epoch.epoch == 1 and epoch.updating
+        ]
+    )
 
 
 def _fits(mode: str, epochs: Sequence[EpochLog]) -> bool:

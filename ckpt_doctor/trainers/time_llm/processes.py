@@ -58,17 +58,20 @@ def _lag(member: Member, mode: str, world: int, generation: str) -> int | None:
     """
     last, epoch = member.state.last_epoch or 0, member.state.epoch or 0
     if mode == rates.PER_STEP:
-        calls = counted_step(member)
+        calls, least = counted_step(member), 0
         own = {0} if member.role == "best" else {1}
     else:
         calls = epoch
+        ended = member.role == "step" and epoch >= 0 and counted_step(member) % (epoch + 1) == 0
         own = {0} if member.role != "best" else {1} if generation == "complete" else {0, 1}
+        own |= {-1} if ended and member.checkpoint.migrations else set()
+        least = -1 if ended else 0  # brought in step with the end of the epoch that `epoch` still names
     if member.checkpoint.migrations:
         own.add(0)
     if last % world:
         return None
     lag = calls - last // world
-    if lag < 0 or (world > 1 and lag > min(8, calls // 4 + 1)):
+    if lag < least or (world > 1 and lag > min(8, calls // 4 + 1)):
         return None
     return min(abs(lag - usual) for usual in own)
 
@@ -107,10 +110,11 @@ def epoch_ends(best: Member, generation: str) -> list[int]:
 
 def _from_shift(placed: Sequence[Member]) -> Evidence[int] | None:
     """From a `global_step` that `--fix-epoch` shifted for several processes: the file's record tells the true one."""
-    for member in placed:
-        for _, world in shifted_lengths(member):
-            return Evidence(world, f"{label(member)}: its global_step was shifted for {world} processes")
-    return None
+    shifted = {label(m): {world for _, world in pairs} for m in placed if (pairs := shifted_lengths(m))}
+    worlds = set.intersection(*shifted.values()) if shifted else set()
+    if len(worlds) != 1:
+        return None
+    return Evidence(worlds.pop(), f"{next(iter(shifted))}: its global_step was shifted for several processes")
 
 
 def shifted_lengths(member: Member) -> list[tuple[int, int]]:
@@ -126,7 +130,8 @@ def shifted_lengths(member: Member) -> list[tuple[int, int]]:
     rest = (step - adam) // epoch
     lengths = range(adam // (epoch + 1), adam // epoch + 1)
     pairs = [(real + rest, (real + rest) // real) for real in lengths if real > 0]
-    return [(n, w) for n, w in pairs if w > 1 and adam // real_steps(n, w) == epoch and fits(member, n, w)]
+    pairs = [(n, w) for n, w in pairs if w > 1 and adam // real_steps(n, w) == epoch and fits(member, n, w)]
+    return [(n, w) for n, w in pairs if member.role != "best" or adam % real_steps(n, w) == 0]
 
 
 def counted_step(member: Member) -> int:

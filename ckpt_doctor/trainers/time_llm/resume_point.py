@@ -91,10 +91,15 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     merged = _merge(points, "--steps-per-epoch" if len(places) > 1 else "--lradj")
     if merged.finished_epochs is None:
         return merged
-    stopping = early_stopping_after(member, run, merged.finished_epochs)
-    if stopping is None:
-        return replace(merged, unsettled={**merged.unsettled, "early_stopping": "--log"})
-    return replace(merged, early_stopping=stopping)
+    step = true_step(member, facts) if facts.world_size is None or facts.world_size.value == 1 else None
+    counted = step.value if step else None
+    stopping = early_stopping_after(member, run, merged.finished_epochs, counted)
+    if stopping is not None:
+        return replace(merged, early_stopping=stopping)
+    if member.role == "step" and merged.skip_batches == 0 and merged.finished_epochs > 0:
+        # The validation of the epoch that the file ends is not known: what the run remembered before it still is.
+        stopping = early_stopping_after(member, run, merged.finished_epochs - 1, counted)
+    return replace(merged, early_stopping=stopping, unsettled={**merged.unsettled, "early_stopping": "--log"})
 
 
 def _at(member: Member, facts: Facts, place: Position, mode: str | None) -> ResumePoint:
@@ -118,8 +123,7 @@ def _at(member: Member, facts: Facts, place: Position, mode: str | None) -> Resu
     last_epoch = rates.position(mode, global_step=step.value, finished_epochs=place.finished_epochs, world_size=world)
     point = replace(point, last_epoch=last_epoch, flags=_flags(member, facts, place.finished_epochs, mode))
     if mode in rates.IDLE:
-        initial = rates.initial_rates(member.checkpoint)
-        point = replace(point, base_lr=initial[0] if initial else None)
+        point = replace(point, base_lr=_base_lr(member, facts))
     expected = rates.rates_at(member.checkpoint, mode, last_epoch, place.finished_epochs)
     if expected is None:
         return point
@@ -147,12 +151,18 @@ def _flags(member: Member, facts: Facts, start_epoch: int, mode: str) -> tuple[s
     Nothing is needed inside epoch 0 (its end sets the base), nor in the last epoch (no rate is computed after it that
     a batch would use), nor with type2, whose table does not depend on the base.
     """
-    initial = rates.initial_rates(member.checkpoint)
-    if mode not in rates.JUMPS or start_epoch < 1 or not initial:
+    base = _base_lr(member, facts)
+    if mode not in rates.JUMPS or start_epoch < 1 or base is None:
         return ()
     if facts.train_epochs is not None and start_epoch + 1 >= facts.train_epochs.value:
         return ()
-    return ("--learning_rate", repr(initial[0]))
+    return ("--learning_rate", repr(base))
+
+
+def _base_lr(member: Member, facts: Facts) -> float | None:
+    """The initial rate: the file's own, else the log's."""
+    initial = rates.initial_rates(member.checkpoint)
+    return initial[0] if initial else facts.base_lr.value if facts.base_lr else None
 
 
 def _merge(points: Sequence[ResumePoint], settle: str) -> ResumePoint:
@@ -192,9 +202,21 @@ def trainer_start(member: Member, facts: Facts) -> Position | None:
         return None
     steps = facts.steps_per_epoch.value
     if facts.generation is not None and facts.generation.value == "complete":
-        expected = step // steps
-        return Position(max(epoch, expected), 0 if epoch > expected else step % steps)
+        return Position(*_complete_start(epoch, step, steps))
     return Position(epoch, step % steps)
+
+
+def _complete_start(epoch: int, step: int, steps: int) -> tuple[int, int]:
+    expected = step // steps
+    return max(epoch, expected), 0 if epoch > expected else step % steps
+
+
+def _start_elsewhere(member: Member, facts: Facts, start: Position | None) -> tuple[int, int] | None:
+    epoch, step = member.state.epoch, member.state.global_step
+    if start is None or facts.steps_per_epoch is None or epoch is None or step is None:
+        return None
+    other = _complete_start(epoch, step, facts.steps_per_epoch.value)
+    return other if other != (start.finished_epochs, start.batches) else None
 
 
 def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
@@ -224,6 +246,7 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         flags=() if flag_is_given(facts, resume) else resume.flags,
         bit_exact=False if reasons else None,
         why_not_exact=reasons,
+        start_elsewhere=_start_elsewhere(member, facts, start),
     )
 
 

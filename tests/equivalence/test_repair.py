@@ -1,0 +1,233 @@
+"""Every cell of the resume matrix, repaired by the tool and resumed as `check` says: bit for bit the uninterrupted run.
+
+Files of the first patch and bare state_dicts are resumed by the complete trainer, the one that reads `best_score`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import harness
+import pytest
+from comparison import CONSEQUENCES, divergences
+from harness import Cell, Cells, Spec
+from test_plan import command, given
+
+from ckpt_doctor import audit, migrate
+from ckpt_doctor.repair import MigrationResult
+from ckpt_doctor.types import Facts, FileReport
+
+
+@dataclass(frozen=True)
+class Incurable:
+    """Cells that no edit of the file brings back to the uninterrupted run."""
+
+    cells: str
+    reason: str
+    left: frozenset[str]
+    """The divergences that remain, consequences left out."""
+    holds: Callable[[Cell], bool]
+    codes: frozenset[str] = frozenset()
+    """The findings that remain and say so."""
+
+
+INCURABLE = (
+    Incurable(
+        "a step file of an epoch's last step, killed before that epoch was validated",
+        "the validation stands in no file and no log, and no trainer makes up for it: should the epoch have been the "
+        "best so far, `checkpoint` does not get it",
+        frozenset({"validation"}),
+        lambda cell: cell.spec.kind == "in-validation",
+        frozenset({"P405"}),
+    ),
+    Incurable(
+        "a run that was resumed before from a file that was not repaired (all modes in which that resume diverged)",
+        "its weights and moments are those of the diverged run; rates and EarlyStopping are right again",
+        frozenset(),
+        lambda cell: "loss" in cell.inherited,
+    ),
+    Incurable(
+        "two processes, from the second epoch on",
+        "the trainer takes its skip count from `global_step` and an epoch's length before Accelerate divides it: the "
+        "right place needs a shifted `global_step`, and the later step folders' numbers are shifted with it",
+        frozenset({"global-step"}),
+        lambda cell: cell.position > cell.steps_per_epoch and not _skips_rightly(cell),
+    ),
+    Incurable(
+        "a bare state_dict of the legacy trainer",
+        "Adam's moments and param groups were never saved: a new optimizer begins without moments, and with its own "
+        "rate for one batch (TST), one epoch (idle modes) or for good (COS computes each rate from the one before)",
+        frozenset({"first-rate"}),
+        lambda cell: cell.spec.generation == "legacy" and cell.spec.kind == "best",
+        frozenset({"O702"}),
+    ),
+)
+"""All there are: the tests below fail for a cell that is cured and stands here as for one that is not and doesn't."""
+
+
+def _skips_rightly(cell: Cell) -> bool:
+    """Whether the complete trainer begins at the right place with the true `global_step`."""
+    finished, batches = divmod(cell.position, cell.steps_per_epoch)
+    expected = cell.position // harness.TRAIN_STEPS
+    return batches == (0 if finished > expected else cell.position % harness.TRAIN_STEPS)
+
+
+def reasons(cell: Cell) -> list[Incurable]:
+    return [row for row in INCURABLE if row.holds(cell)]
+
+
+def repair(cell: Cell, facts: Facts | None, **options: object) -> list[MigrationResult]:
+    """The run folder of a cell, repaired with everything that the findings call for."""
+    return migrate([run_folder(cell)], facts=facts, **options)
+
+
+def run_folder(cell: Cell) -> Path:
+    return cell.path.parents[0 if cell.spec.kind in harness.BEST else 1]
+
+
+def check(cell: Cell, facts: Facts | None) -> FileReport:
+    (file,) = audit.check(cell.path, facts=facts).files
+    return file
+
+
+def facts_asked_for(cell: Cell) -> Facts | None:
+    """What the user gives: nothing, unless `check` or the repair asks for it."""
+    file = check(cell, None)
+    asks = {item.settle for item in file.not_checked} - {"--deep"}
+    if not asks and file.plan is not None:
+        return None
+    if cell.spec.generation == "legacy":
+        facts = given(steps_per_epoch=harness.TRAIN_STEPS, train_epochs=harness.EPOCHS, lradj=cell.spec.lradj)
+        moves = given(learning_rate=0.01, pct_start=0.2) if cell.spec.lradj in ("TST", "COS") else Facts()
+        return Facts(
+            steps_per_epoch=facts.steps_per_epoch,
+            train_epochs=facts.train_epochs,
+            lradj=facts.lradj,
+            learning_rate=moves.learning_rate,
+            pct_start=moves.pct_start,
+        )
+    return command(cell.spec)
+
+
+def remaining(cell: Cell, flags: tuple[str, ...]) -> set[str]:
+    trace = harness.resume(cell, flags, generation="complete")
+    assert trace.error is None
+    found = divergences(trace, cell)
+    if cell.spec.generation == "legacy" and cell.spec.kind == "best" and found & {"lr", "beta1"}:
+        unlike = [
+            step.epoch
+            for step, due in zip(trace.steps, cell.reference.steps[cell.position :], strict=False)
+            if (step.lr, step.beta1) != (due.lr, due.beta1)
+        ]
+        assert cell.spec.lradj == "COS" or {trace.start.epoch} == set(unlike)
+        assert cell.spec.lradj != "TST" or len(unlike) == 1
+        found = (found - {"lr", "beta1"}) | {"first-rate"}
+    return found
+
+
+@pytest.mark.parametrize("spec", harness.parameters())
+def test_a_repaired_run_goes_on_as_if_nothing_had_happened(cells: Cells, spec: Spec, tmp_path: Path) -> None:
+    """Rate, beta1, loss, EarlyStopping and overwrites of `checkpoint`; what is left stands in the table."""
+    cell = harness.copy(cells.get(spec), tmp_path / "run")
+    facts = facts_asked_for(cell)
+    results = repair(cell, facts)
+    assert [] == [r for r in results if r.status == "failed"]
+
+    rows = reasons(cell)
+    file = check(cell, facts)
+    codes = {finding.code for finding in file.findings if finding.severity != "info"} - {"R506"}
+    assert set().union(*(row.codes for row in rows)) == codes
+    assert [] == [f.code for f in file.findings if f.migration and f.severity != "info"]
+
+    before = {p: p.read_bytes() for p in run_folder(cell).rglob("*") if p.is_file()}
+    assert {"migrated"}.isdisjoint(r.status for r in repair(cell, facts))
+    assert before == {p: p.read_bytes() for p in run_folder(cell).rglob("*") if p.is_file()}
+
+    assert file.plan is not None
+    found = remaining(cell, file.plan.flags)
+    assert set().union(*(row.left for row in rows)) == found - CONSEQUENCES
+    if not rows or all(row.left == {"global-step"} for row in rows):
+        assert set() == found & CONSEQUENCES
+
+
+@pytest.mark.parametrize("spec", [s for s in harness.MATRIX if "legacy" not in s.generation][::7], ids=str)
+@pytest.mark.long
+def test_edited_in_place_a_run_goes_on_as_well(cells: Cells, spec: Spec, tmp_path: Path) -> None:
+    """The other way of writing makes the same content."""
+    replaced, in_place = (harness.copy(cells.get(spec), tmp_path / name) for name in ("replace", "in-place"))
+    facts = facts_asked_for(replaced)
+    repair(replaced, facts)
+    repair(in_place, facts, mode="in-place")
+    flags = check(in_place, facts).plan.flags
+    assert check(replaced, facts).plan.flags == flags
+    assert remaining(replaced, flags) == remaining(in_place, flags)
+
+
+@pytest.mark.parametrize("spec", [Spec("complete", "TST", "mid-epoch"), Spec("complete", "COS", "best")], ids=str)
+def test_a_single_repaired_file_goes_on_whichever_way_it_was_written(cells: Cells, spec: Spec, tmp_path: Path) -> None:
+    """In place, and only the file that is resumed."""
+    cell = harness.copy(cells.get(spec), tmp_path / "run")
+    (result,) = migrate([cell.path], mode="in-place")
+    assert "migrated" == result.status
+    assert set() == remaining(cell, check(cell, None).plan.flags)
+
+
+@pytest.mark.parametrize("spec", [s for s in harness.MATRIX if s.kind == "best" and s.world_size == 1], ids=str)
+@pytest.mark.long
+def test_with_the_facts_forgotten_a_second_repair_changes_nothing(cells: Cells, spec: Spec, tmp_path: Path) -> None:
+    """What was given in the first one is in the files, or is asked for again."""
+    cell = harness.copy(cells.get(spec), tmp_path / "run")
+    repair(cell, command(spec))
+    assert {"migrated"}.isdisjoint(r.status for r in repair(cell, None))
+
+
+@pytest.mark.parametrize(
+    "spec", [s for s in harness.MATRIX if s.world_size == 2 and s.kind not in ("second", "first-epoch")], ids=str
+)
+@pytest.mark.long
+def test_on_two_processes_too(cells: Cells, spec: Spec, tmp_path: Path) -> None:
+    """A shifted global_step is told from a wrong one by the file's own record."""
+    cell = harness.copy(cells.get(spec), tmp_path / "run")
+    repair(cell, command(spec))
+    assert {"migrated"}.isdisjoint(r.status for r in repair(cell, None))
+    assert {"P401", "P403"}.isdisjoint(f.code for f in check(cell, None).findings)
+
+
+@pytest.mark.parametrize("lradj", ["TST", "COS", "type1"])
+def test_a_bare_state_dict_gets_rates_and_groups_from_a_sibling(cells: Cells, lradj: str, tmp_path: Path) -> None:
+    """Step files of the patched trainer beside the old `checkpoint`: only Adam's moments are lost."""
+    import torch
+
+    spec = Spec("complete", lradj, "best")
+    cell = harness.copy(cells.get(spec), tmp_path / "run")
+    torch.save(torch.load(cell.path, weights_only=False)["model"], cell.path)
+    facts = given(steps_per_epoch=harness.TRAIN_STEPS)
+    (result,) = migrate([cell.path], facts=facts)
+    assert "migrated" == result.status
+    file = check(cell, facts)
+    found = remaining(cell, file.plan.flags)
+    assert set() == found - CONSEQUENCES
+    assert {"loss"} <= found
+    assert "O702" in {finding.code for finding in file.findings}
+
+
+def test_the_first_patch_itself_never_reads_best_score(cells: Cells, tmp_path: Path) -> None:
+    """Resumed by its own trainer, a repaired file is right in all but EarlyStopping, and `check` says so."""
+    spec = Spec("first-patch", "COS", "best")
+    cell = harness.copy(cells.get(spec), tmp_path / "run")
+    repair(cell, None)
+    file = check(cell, None)
+    assert any("does not read best_score" in why for why in file.plan.why_not_exact)
+    found = divergences(harness.resume(cell, file.plan.flags), cell) - CONSEQUENCES
+    assert {"early-stopping", "val-loss-min"} == found
+
+
+def test_a_run_without_its_log_is_repaired_from_its_own_files(cells: Cells, tmp_path: Path) -> None:
+    """Nothing of what is curable in a best file needs more than the other checkpoints."""
+    cell = harness.copy(cells.get(Spec("complete", "TST", "best")), tmp_path / "run")
+    shutil.rmtree(cell.log.parent)
+    repair(cell, None)
+    assert set() == remaining(cell, check(cell, None).plan.flags)
