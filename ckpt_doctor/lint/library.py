@@ -12,6 +12,8 @@ from ckpt_doctor.lint.source import SKIPPED_FOLDERS, NotPython, read_source
 
 # Characters of source whose syntax trees are kept; a tree takes about a hundred times its text.
 _KEPT_TEXT = 2_000_000
+# Characters of other modules that are followed for one script; nothing in a training script needs more.
+_FOLLOWED_TEXT = 1_000_000
 # Folders above a script in which `from utils.tools import f` is looked for when nothing marks the repository's root.
 _UNMARKED_LEVELS = 2
 _ROOT_MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
@@ -26,6 +28,9 @@ class Library:
     relative: bool = False
     """Whether other files are named relative to the current folder, as the user did."""
     modules: dict[Path, Module | NotPython] = field(default_factory=dict)
+    is_cut_off: bool = False
+    """Whether the script at hand uses more of its repository than was followed."""
+    _used: dict[Path, int] = field(default_factory=dict)
     _found: dict[tuple[Path, str], Path | None] = field(default_factory=dict)
 
     def open(self, path: Path) -> Module | NotPython:
@@ -41,6 +46,8 @@ class Library:
 
     def forget(self) -> None:
         """Drop the modules read first, as many as it takes to keep the rest within bounds. Call between scripts."""
+        self._used.clear()
+        self.is_cut_off = False
         size = 0
         for key, module in reversed(list(self.modules.items())):
             size += len(module.source.text) if isinstance(module, Module) else 0
@@ -60,8 +67,17 @@ class Library:
                 files = (_module_file(root, dotted) for root in _import_roots(folder))
                 self._found[key] = next((file for file in files if file), None)
             path = self._found[key]
-        found = self.open(path) if path else None
+        if path is None or not self._is_within_bounds(path.absolute()):
+            return None
+        found = self.open(path)
+        self._used[path.absolute()] = len(found.source.text) if isinstance(found, Module) else 0
         return found if isinstance(found, Module) else None
+
+    def _is_within_bounds(self, path: Path) -> bool:
+        if path in self._used or sum(self._used.values()) <= _FOLLOWED_TEXT:
+            return True
+        self.is_cut_off = True
+        return False
 
 
 def _module_file(folder: Path, dotted: str) -> Path | None:

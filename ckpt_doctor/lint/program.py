@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400
-_MAX_TEXT = 500_000
 _CALL_DEPTH = 6
 
 
@@ -62,14 +61,12 @@ class Program:
         """The script as a whole, then each function and class of other modules that it refers to, transitively."""
         units = [Site(self.main, self.main.tree)]
         seen: set[ast.AST] = {self.main.tree}
-        text = {self.main: len(self.main.source.text)}
         for unit in units:
             for definition in unit.module.references(unit.node):
                 inside = definition.module is self.main or definition.node in seen
                 if inside:
                     continue
-                text[definition.module] = len(definition.module.source.text)
-                if len(units) >= _MAX_UNITS or sum(text.values()) > _MAX_TEXT:
+                if len(units) >= _MAX_UNITS:
                     self.is_cut_off = True
                     return units
                 seen.add(definition.node)

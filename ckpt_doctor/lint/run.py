@@ -65,8 +65,8 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> Scri
         not_checked.append(
             NotChecked(str(path), "its code is nested too deeply to be followed", "split the expression")
         )
-    if program.is_cut_off:
-        what = f"{path}: functions beyond the first {len(program.units)} that it uses in other modules"
+    if program.is_cut_off or library.is_cut_off:
+        what = f"{path}: a part of the other modules that it uses"
         not_checked.append(NotChecked(what, "the repository is large", "lint the modules that save or delete as well"))
     return ScriptReport(path, _in_order(findings), tuple(not_checked), _in_order(suppressed))
 

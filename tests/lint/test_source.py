@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sources import found
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.lint import ScriptReport, lint
+from ckpt_doctor.lint import ScriptReport, library, lint
 
 DELETES = 'import shutil\nshutil.rmtree("./checkpoints")\n'
 
@@ -200,3 +200,16 @@ def test_a_defect_in_a_helper_is_reported_once_however_many_scripts_use_it(tmp_p
     assert ["tools.py:3 X901"] == [
         line for r in lint([tmp_path / "a.py", tmp_path / "b.py"]) for line in found(r.findings)
     ]
+
+
+def test_a_large_repository_is_followed_in_part_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_FOLLOWED_TEXT", 1000)
+    (tmp_path / "near.py").write_text("import shutil\ndef clean(path): shutil.rmtree(path)\n")
+    (tmp_path / "big.py").write_text("def f(x): return x\n" * 100)
+    (tmp_path / "far.py").write_text("import shutil\ndef wipe(path): shutil.rmtree(path)\n")
+    text = "from near import clean\nfrom big import f\nclean('checkpoints')\nf(1)\nfrom far import wipe\nf(wipe)\n"
+    report = report_of(tmp_path / "run.py", text.encode())
+    assert ["run.py:3 X901"] == found(report.findings)
+    assert ["the repository is large"] == [point.why for point in report.not_checked]
