@@ -382,3 +382,42 @@ def test_memory_does_not_grow_with_the_file(container, size, tmp_path):
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
         assert "" == done.stderr
         assert int(done.stdout) < 60 << 10  # KiB
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [[], ["--in-place"]], ids=["replace", "in-place"])
+def test_two_doctors_on_one_tree_share_the_work(mode, run):
+    """Both succeed, each file is migrated once, and nothing is left over; a third finds nothing to do."""
+    line = [sys.executable, "-m", "ckpt_doctor", "migrate", "--all", *mode, str(run)]
+    doctors = [subprocess.Popen(line, cwd=ROOT, stdout=-1, stderr=-1, text=True) for _ in range(2)]
+    said = [doctor.communicate(timeout=60) for doctor in doctors]
+    assert [0, 0] == [doctor.returncode for doctor in doctors], said
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert {"checkpoint", "checkpoint.pt"} == {path.name for path in files}
+    assert {1} == {len(open_checkpoint(path).migrations) for path in files}
+    assert {"unchanged"} == {result.status for result in migrate([run])}
+
+
+def test_a_doctor_waits_for_a_trainer_that_saves_and_then_repairs_what_it_saved(run, step):
+    """The plan is made under the lock: it never rests on the file of before."""
+    code = f"""
+import torch; from ckpt_doctor.locking import run_lock; from pathlib import Path
+from ckpt_doctor import atomic_save
+path = Path({str(step)!r})
+with run_lock(path):
+    print("locked", flush=True); input()
+    held = torch.load(path, map_location="cpu", weights_only=False)
+    atomic_save({{**held, "note": "saved meanwhile"}}, path)
+"""
+    doctor = [sys.executable, "-m", "ckpt_doctor", "migrate", "--sync-scheduler", str(step)]
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True, cwd=ROOT) as trainer:
+        assert "locked\n" == trainer.stdout.readline()
+        with subprocess.Popen(doctor, cwd=ROOT, stdout=-1, text=True) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=1.5)
+            trainer.communicate("\n")
+            assert 0 == process.wait(timeout=60)
+    held = torch.load(step, map_location="cpu", weights_only=False)
+    assert ("saved meanwhile", 140) == (held["note"], held["scheduler"]["last_epoch"])
