@@ -168,16 +168,20 @@ def _migrate_files(folder: Path, files: Sequence[Path], request: _Request) -> li
 def _by_hand(case: Case, best_score: float) -> Evidence[EarlyStoppingState]:
     """The state that a given best_score stands for. The counter comes from other evidence where there is any."""
     known = case.resume.early_stopping
-    if known is not None and known.value.best_score is not None and abs(known.value.best_score - best_score) < 1e-6:
-        counter, count = known.value.counter, f"; counter: {known.source}"
-    elif case.member.role == "best":
-        counter, count = 0, "; counter: 0 in a best checkpoint"
+    score = known.value.best_score if known is not None else None
+    against = ""
+    if known is not None and score is not None and abs(score - best_score) < 1e-6:
+        counter, count = known.value.counter, f"counter: {known.source}"
     else:
-        counter, count = (
-            case.state.counter or 0,
-            "; counter: the file's" if case.state.counter else "; counter: the default",
-        )
-    return Evidence(EarlyStoppingState(best_score, -best_score, counter), f"given by hand{count}", given=True)
+        if known is not None and score is not None:
+            against = f" against {score:.7f} ({known.source})"
+        if case.member.role == "best":
+            counter, count = 0, "counter: 0 in a best checkpoint"
+        else:
+            counter = case.state.counter or 0
+            count = "counter: the file's" if case.state.counter else "counter: the default"
+    state = EarlyStoppingState(best_score, -best_score, counter)
+    return Evidence(state, f"given by hand{against}; {count}", given=True)
 
 
 def _plan(case: Case, request: _Request) -> _Planned:

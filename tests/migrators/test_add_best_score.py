@@ -55,14 +55,17 @@ def test_a_score_that_cannot_be_is_replaced(wrong, sample):
 
 
 def test_the_value_may_be_given_by_hand(sample):
-    """As a score or as a loss; it outranks the log, and the result says that it was given."""
+    """As a score or as a loss; it outranks the log, and the plan says that it was given, and against what."""
     run = sample("first-patch-type1")
     for path, given in ((run.best, {"best_score": -0.25}), (run.step(140), {"val_loss": 0.25})):
         result = repaired(path, "add-best-score", **given)
         assert {"best_score": -0.25, "val_loss_min": 0.25} == {
             e.key: e.after for e in result.edits if e.key != "counter"
         }
-        assert all(edit.evidence.startswith("given by hand") for edit in result.edits)
+        assert all(edit.evidence.startswith("given by hand against -0.") for edit in result.edits)
+    run.log.unlink()
+    told = {edit.evidence for edit in repaired(run.step(120), "add-best-score", val_loss=0.25).edits}
+    assert {"given by hand; counter: the default"} == told
 
 
 def test_before_the_first_validation_there_is_nothing_to_add(sample):
