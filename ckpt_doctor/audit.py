@@ -159,7 +159,7 @@ def _audit_run(
 def open_file(path: Path) -> Checkpoint:
     """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
     checkpoint = open_checkpoint(path)
-    if not checkpoint.migrations and names.undo_file(path.resolve()).exists():
+    if not checkpoint.migrations and names.undo_file(Path(os.path.realpath(path))).exists():
         checkpoint = replace(checkpoint, migrations=_migrations_beside(path))
     journal = interrupted(path)
     if journal is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -101,15 +102,19 @@ def _prune(
 
 def _led_to(run_dir: Path, protect: Iterable[Path]) -> dict[Path, str]:
     """Resolved paths that must stay, and why: given ones, and what links in the run folder (a `best` link) lead to."""
-    needed = {path.resolve(): "it is protected" for path in protect}
-    needed |= {path.resolve(): f"the link {path.name} leads to it" for path in run_dir.iterdir() if path.is_symlink()}
+    needed = {_real(path): "it is protected" for path in protect}
+    needed |= {_real(path): f"the link {path.name} leads to it" for path in run_dir.iterdir() if path.is_symlink()}
     return needed
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike resolve(), never raises on a link to itself
 
 
 def _reason_to_spare(folder: Path, needed: dict[Path, str]) -> Spared | None:
     if folder.is_symlink():
         return Spared(folder, "it is a symbolic link")
-    resolved = folder.resolve()
+    resolved = _real(folder)
     for path, reason in needed.items():
         if path == resolved or resolved in path.parents:
             return Spared(folder, reason)

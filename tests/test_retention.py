@@ -48,6 +48,14 @@ def pruned(run: Path, keep: int, **options):
     return keep_newest(run, keep, step_of=step_of, is_resumable=whole, **options)
 
 
+def test_a_link_to_itself_leads_nowhere(tmp_path):
+    """It needs no folder, and stops nothing."""
+    run = make_run(tmp_path / "run", [10, 20])
+    (run / "best").symlink_to("best")
+    pruned(run, 1)
+    assert [20] == steps_in(run)
+
+
 def test_the_newest_stay_by_number_not_by_text(tmp_path):
     """1000 is newer than 900; best checkpoint, log and unknown folders are not its business."""
     run = make_run(tmp_path / "run", [80, 900, 1000, 20])

@@ -24,6 +24,7 @@ _TYPES: tuple[tuple[KeyPath, tuple[type, ...], str, str], ...] = (
     (("scheduler", "last_epoch"), _NUMBER, "a number", _CANNOT_COUNT),
     (("scheduler", "_step_count"), _NUMBER, "a number", _CANNOT_COUNT),
     (("scheduler", "total_steps"), _NUMBER, "a number", _CANNOT_COUNT),
+    (("scheduler", "_schedule_phases"), (list, tuple), "a list", _CANNOT_COUNT),
     (("scaler",), (dict, type(None)), "a dict", "the trainer cannot restore it"),
     (("rng_state",), (dict, type(None)), "a dict", "the trainer cannot restore it"),
 )
@@ -153,7 +154,8 @@ def _no_count(case: Case, key: str, value: object) -> Problem:
     if key == "counter":
         migration = "add-best-score" if case.resume.early_stopping else None
     else:
-        proven = getattr(case.resume, key) is not None or whole_number(value) is not None
+        known = case.resume.epoch is not None and case.resume.global_step is not None
+        proven = known or (case.run.facts.steps_per_epoch is None and whole_number(value) is not None)
         migration = "fix-epoch" if proven else None
     too_large = isinstance(value, int) and not isinstance(value, bool)
     return Problem(

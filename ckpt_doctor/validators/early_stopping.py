@@ -121,13 +121,15 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
     if least is None:
         if "val_loss_min" in case.checkpoint.keys:
             value = describe(case.checkpoint.get("val_loss_min"))
-            yield Problem(f"val_loss_min is {value}, not a number", where="val_loss_min", found=value, expected=-score)
+            yield Problem(
+                f"val_loss_min is {value}, not a number", where="val_loss_min", found=value, expected=abs(score)
+            )
     elif not same_score(least, -score):
         yield Problem(
             f"val_loss_min is {least:.7g} with best_score {score:.7g}: saved before EarlyStopping had updated itself",
             where="val_loss_min",
             found=least,
-            expected=-score,
+            expected=abs(score),
         )
 
 
@@ -242,8 +244,8 @@ def best_checkpoint_outdone(run: Run) -> Iterator[Problem]:
     score, member = max(known, key=lambda item: item[0] or 0.0, default=(None, best))
     if score is not None and score > mine + LOG_DECIMALS:
         yield Problem(
-            f"{member.checkpoint.path.parent.name} knows a validation loss of {-score:.7f}, `checkpoint` has "
-            f"{-mine:.7f}: the best model was overwritten by a worse one",
+            f"{member.checkpoint.path.parent.name} knows a validation loss of {abs(score):.7f}, `checkpoint` has "
+            f"{abs(mine):.7f}: the best model was overwritten by a worse one",
             where="checkpoint",
             found=mine,
             expected=score,

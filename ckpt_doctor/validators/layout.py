@@ -119,7 +119,7 @@ def no_rng_state(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, section 9 (what no file edit cures).
     """
-    if case.checkpoint.layout == "training" and not isinstance(case.checkpoint.get("rng_state"), dict):
+    if case.checkpoint.layout == "training" and case.checkpoint.get("rng_state") is None:
         yield Problem(
             "no `rng_state`: shuffling and dropout go on with other random numbers, so not bit for bit", fix=""
         )

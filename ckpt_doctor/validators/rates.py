@@ -26,7 +26,7 @@ def _numbers(value: object) -> list[float]:
 
 def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
     last, expected = case.state.last_epoch, case.resume.last_epoch
-    if last is not None and expected is not None and last != expected:
+    if last is not None and expected is not None and last != expected and not _is_foreign(case):
         yield last, expected
 
 
@@ -302,27 +302,40 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
 
 @rule("R509", "foreign-schedule", "warning", "file")
 def foreign_schedule(case: Case) -> Iterator[Problem]:
-    """The scheduler state is of neither class that the trainer builds.
+    """The scheduler state is not of the class that the trainer builds.
 
     A scheduler takes any dict for its state without a word. What has the same name is overwritten, the rest keeps what
     the constructor set, and the rates after the resume follow no schedule. Said of this trainer's files; of any other
     only when the question is whether to resume from that very file.
 
-    Example: a checkpoint of another project, with `model`, `optimizer`, `scheduler`, `epoch` and `global_step`, whose
-    scheduler is a SequentialLR.
+    Example: a checkpoint with the state of a CosineAnnealingLR in a run of `--lradj TST`, which builds OneCycleLR; a
+    checkpoint of another project.
 
-    Cure: none in the file; resume with the script that wrote it.
+    Cure: none in the file; resume with the `--lradj`, or the script, that it was written with.
 
     Source: trainer contract, section 4; torch/optim/lr_scheduler.py, `LRScheduler.load_state_dict`.
     """
     state = case.checkpoint.get("scheduler")
-    if case.state.scheduler == "other" and isinstance(state, dict) and is_resumed(case):
-        yield Problem(
-            "the scheduler state is of neither class that the trainer builds: it would be mixed with another's",
-            where="scheduler",
-            found=sorted(map(str, state))[:20],
-            expected="OneCycleLR or CosineAnnealingLR",
-        )
+    if not isinstance(state, dict) or not _is_foreign(case) or not is_resumed(case):
+        return
+    kind = case.state.scheduler
+    yield Problem(
+        f"the scheduler state is {'of another class' if kind == 'other' else f'of {kind}'}, the trainer builds "
+        f"{_built(case)}: the two would be mixed",
+        where="scheduler",
+        found=sorted(map(str, state))[:20] if kind == "other" else kind,
+        expected=_built(case),
+    )
+
+
+def _built(case: Case) -> str:
+    """The scheduler class of the run's mode."""
+    mode = _mode(case)
+    return "CosineAnnealingLR" if mode == "COS" else "OneCycleLR" if mode else "OneCycleLR or CosineAnnealingLR"
+
+
+def _is_foreign(case: Case) -> bool:
+    return case.state.scheduler is not None and case.state.scheduler not in _built(case)
 
 
 RULES = (

@@ -342,6 +342,7 @@ LAYOUT_CASES = {
                     ("scheduler", [], "scheduler", "a list", "a state_dict"),
                     ("scheduler", "last_epoch", None, "scheduler.last_epoch", "None", "a number"),
                     ("scheduler", "_step_count", "25", "scheduler._step_count", "str '25'", "a number"),
+                    ("scheduler", "_schedule_phases", None, "scheduler._schedule_phases", "None", "a list"),
                     ("scaler", "none", "scaler", "str 'none'", "a dict"),
                     ("rng_state", 7, "rng_state", "int 7", "a dict"),
                 )
@@ -539,7 +540,7 @@ PROGRESS_CASES = {
         (Sound("an epoch that is wrong in itself", spoil=put("epoch", 0)),),
     ),
     "P408": Pair(
-        (Fault("another mode", facts={"lradj": "TST"}, run={"mode": "COS"}, severity="warning", implies=("R501",)),),
+        (Fault("another mode", facts={"lradj": "TST"}, run={"mode": "COS"}, severity="warning", implies=("R509",)),),
         (Sound("the right one", facts={"lradj": "COS"}, run={"mode": "COS"}),),
     ),
 }
@@ -582,6 +583,17 @@ RATE_CASES = {
                 where="scheduler.last_epoch",
                 found=27,
                 expected=25,
+                fix=migrate("sync-scheduler"),
+            ),
+            Fault(
+                "an idle schedule that was stepped: no other file of the run is doubted",
+                run=TYPE1,
+                facts=KNOWN_RATE,
+                spoil=both(put("scheduler", "last_epoch", 3), put("scheduler", "_step_count", 4)),
+                severity="warning",
+                where="scheduler.last_epoch",
+                found=3,
+                expected=0,
                 fix=migrate("sync-scheduler"),
             ),
         ),
@@ -716,7 +728,15 @@ RATE_CASES["R509"] = Pair(
             severity="warning",
             where="scheduler",
             found=["_step_count", "gamma", "last_epoch", "step_size"],
-            expected="OneCycleLR or CosineAnnealingLR",
+            expected="OneCycleLR",
+        ),
+        Fault(
+            "a schedule of another mode",
+            spoil=put("scheduler", healthy("COS")[STEP]["scheduler"]),
+            severity="warning",
+            where="scheduler",
+            found="CosineAnnealingLR",
+            expected="OneCycleLR",
         ),
     ),
     (

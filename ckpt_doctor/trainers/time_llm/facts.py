@@ -143,7 +143,8 @@ def _inferred_lradj(
     still = [m for m in cycled if m.state.last_epoch == 0 and (m.state.global_step or 0) > 1]
     movers = [m for m in cycled if (m.state.last_epoch or 0) > 0]
     if movers and len(movers) >= len(still):
-        return Evidence("TST", f"{label(movers[0])}: OneCycleLR has moved (last_epoch {movers[0].state.last_epoch})"), ()
+        first = movers[0]
+        return Evidence("TST", f"{label(first)}: OneCycleLR has moved (last_epoch {first.state.last_epoch})"), ()
     moved = next((m for m in still if _rate_has_cycled(m)), None)
     if moved is not None:
         return Evidence("TST", f"{label(moved)}: the optimizer's rate and beta1 lie on OneCycleLR's curve"), ()
@@ -182,7 +183,7 @@ def _rate_has_cycled(member: Member) -> bool:
 def possible_finished_epochs(member: Member, given: Facts, *, resumed: bool) -> tuple[int, ...]:
     """How many epochs' rate updates the file can have behind it, by its `epoch` and `global_step`.
 
-    A best file lacks the update of the epoch that it ends, and so does, for one epoch, a run that was `resumed` from it.
+    A best file lacks the update of the epoch that it ends, and so does, for one epoch, a run `resumed` from it.
     """
     told = _finished_epochs(member, given)
     return tuple(dict.fromkeys((*told, max(min(told) - 1, 0)))) if resumed and told else told
