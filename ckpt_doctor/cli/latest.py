@@ -49,5 +49,6 @@ def command(
     elif path is not None:
         click.echo(os.fsencode(path))  # as it is on disk: this is for a program, which must find the file
     if path is None:
-        note(f"no checkpoint in {run_dir} is safe to resume from" + ("" if repairable else "; see also --repairable"))
+        hint = "" if repairable else "; --repairable accepts one that `ckpt-doctor migrate --all` puts right"
+        note(f"no checkpoint in {run_dir} is safe to resume from{hint}")
     ctx.exit(int(path is None))

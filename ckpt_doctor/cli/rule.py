@@ -11,7 +11,11 @@ from ckpt_doctor.reports.manual import catalogue, catalogue_json, manual
 
 
 @click.command("rule")
-@click.argument("code", required=False)
+@click.argument(
+    "code",
+    required=False,
+    shell_complete=lambda _ctx, _parameter, begun: [r.code for r in all_rules() if r.code.startswith(begun.upper())],
+)
 @options.formats("table", "json")
 def command(code: str | None, form: str) -> None:
     """Explain one rule: what it finds, why that matters, how to cure it. Without CODE, list all.

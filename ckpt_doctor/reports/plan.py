@@ -74,9 +74,9 @@ def learning_rate(file: FileReport, plan: ResumePlan) -> str:
         return "takes a first learning rate that the facts do not settle"
     if plan.next_lr_uninterrupted is None:
         beside = "; what the uninterrupted run has is open"
-    elif (
-        text.rate(plan.next_lr) == text.rate(plan.next_lr_uninterrupted) and plan.next_lr != plan.next_lr_uninterrupted
-    ):
+    elif plan.next_lr == plan.next_lr_uninterrupted:
+        beside = ", as the uninterrupted run does"
+    elif text.rate(plan.next_lr) == text.rate(plan.next_lr_uninterrupted):
         beside = f" ({plan.next_lr!r}), where the uninterrupted run has {plan.next_lr_uninterrupted!r}"
     else:
         beside = f", where the uninterrupted run has {text.rate(plan.next_lr_uninterrupted)}"

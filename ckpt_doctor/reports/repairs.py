@@ -70,7 +70,10 @@ def file_lines(result: Result, width: int, color: bool) -> list[str]:
     lines = [text.styled(text.shorten(text.clean(result.path), width), "bold", color)]
     for evidence, edits in groupby(result.edits, key=lambda edit: edit.evidence):
         rows = [("", *change(edit)) for edit in edits]
-        lines += text.grid(rows, "<<<")
+        told = text.grid(rows, "<<<")
+        if max(map(text.display_width, told)) > columns:
+            told = [line for _, name, value in rows for line in (f"  {name}", f"      {value}")]
+        lines += told
         lines += text.wrap(f"evidence: {text.clean(evidence)}", columns, " " * 4, " " * 8)
     for refusal in result.refusals:
         sentence = f"refused {text.clean(refusal.migration)}: {text.clean(refusal.reason)}"
@@ -96,7 +99,14 @@ def change(edit: Edit) -> tuple[str, str]:
         return name, f"{text.brief(edit.before)} is taken off its keys"
     if edit.op == "relocate":
         return name, f"storages tagged {text.brief(edit.before)} -> {text.brief(edit.after)}"
-    return name, f"{'absent' if edit.before is None else text.brief(edit.before, 30)} -> {text.brief(edit.after, 40)}"
+    return name, f"{'absent' if edit.before is None else value(edit.before)} -> {value(edit.after)}"
+
+
+def value(part: object) -> str:
+    """One side of an edit; of a long list its length, for its beginning tells nothing."""
+    if isinstance(part, (list, tuple)) and len(part) > 8:
+        return f"a list of {len(part):,}"
+    return text.brief(part, 34)
 
 
 def counted(results: Sequence[Result]) -> str:

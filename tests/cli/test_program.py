@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.cli import main as program
+from ckpt_doctor.lint import SCRIPT_RULES
 
 REPO = Path(__file__).parents[2]
 SAMPLE = REPO / "fixtures" / "sample-runs" / "complete-TST"
@@ -147,6 +148,29 @@ def test_the_shell_can_ask_for_completions() -> None:
     assert out == b"plain,migrate\n"
     script, _ = start(env={"_CKPT_DOCTOR_COMPLETE": "zsh_source"}).communicate(timeout=60)
     assert b"compdef" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("ckpt-doctor mi", "migrate"),
+        ("ckpt-doctor scan --lradj t", "type1 type2 type3"),
+        ("ckpt-doctor rule x90", " ".join(rule.code for rule in SCRIPT_RULES if rule.code.startswith("X90"))),
+    ],
+)
+def test_bash_completes_commands_values_and_codes(tmp_path: Path, words: str, expected: str) -> None:
+    """The script that the program prints, in a real bash that asks a real program."""
+    program_file = tmp_path / "ckpt-doctor"
+    program_file.write_text(f'#!/bin/sh\nexec {sys.executable} -m ckpt_doctor "$@"\n')
+    program_file.chmod(0o755)
+    script = (
+        'set -euo pipefail; eval "$(_CKPT_DOCTOR_COMPLETE=bash_source ckpt-doctor)"; '
+        f"COMP_WORDS=({words}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); COMPREPLY=(); "
+        '_ckpt_doctor_completion ckpt-doctor; echo "${COMPREPLY[*]}"'
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{expected}\n"
 
 
 def test_every_module_of_a_command_is_listed() -> None:

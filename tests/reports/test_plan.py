@@ -35,10 +35,10 @@ def test_where_training_starts_is_said_in_the_numbers_of_file_and_log() -> None:
 
 
 def test_the_first_rate_stands_beside_the_uninterrupted_run_with_its_place_in_the_schedule() -> None:
-    expected = (
-        "learning rate 0.00032, where the uninterrupted run has 0.00032 (position 26,432 of 86,400 in the schedule)"
-    )
-    assert expected in shown(MID, last_epoch=26432)
+    where = "(position 26,432 of 86,400 in the schedule)"
+    assert f"learning rate 0.00032, as the uninterrupted run does {where}" in shown(MID, last_epoch=26432)
+    lagging = ResumePlan(3, 512, 26432, 0.0004, 0.00032, None, None, None)
+    assert f"learning rate 0.0004, where the uninterrupted run has 0.00032 {where}" in shown(lagging, last_epoch=26432)
 
 
 def test_rates_that_differ_in_the_last_digits_are_shown_in_full() -> None:

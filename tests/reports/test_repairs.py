@@ -48,6 +48,20 @@ def test_each_change_shows_key_before_and_after() -> None:
     assert "optimizer.param_groups[0].lr 0.1 -> 0.2" in flat(ADDED)
 
 
+def test_changes_that_do_not_fit_beside_their_keys_stand_below_them() -> None:
+    wide = Result(
+        edits=(Edit(("optimizer", "param_groups", 0, "betas"), [0.887 + i / 1e15 for i in range(2)], [0.1, 0.2], "e"),)
+    )
+    printed = migrations([wide], width=60)
+    assert "  optimizer.param_groups[0].betas\n      [0.887" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_of_a_long_list_the_length_is_told() -> None:
+    long = Result(edits=(Edit(("rng_state",), "numpy array of 624 uint32", list(range(624)), "e"),))
+    assert "numpy array of 624 uint32 -> a list of 624" in flat(long)
+
+
 def test_evidence_is_told_once_for_the_changes_that_rest_on_it() -> None:
     assert flat(ADDED).count(f"evidence: {LOG}") == 1
     assert "evidence: schedule at 80" in flat(ADDED)
