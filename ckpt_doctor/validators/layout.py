@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.types import Case
+from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 
 WRAPPERS = ("_orig_mod.", "module.")
@@ -98,7 +99,8 @@ def device_bound(case: Case) -> Iterator[Problem]:
     Source: torch/serialization.py, `default_restore_location`.
     """
     devices = sorted({tensor.device for tensor in case.checkpoint.tensors} - {"cpu", "meta", ""})
-    if devices and case.checkpoint.container != "safetensors":
+    # A file that is cut off has worse troubles, and no migration touches it.
+    if devices and case.checkpoint.container != "safetensors" and not case.checkpoint.is_damaged(*UNTRUSTED):
         shown = ", ".join(devices[:4]) + (" …" if len(devices) > 4 else "")
         yield Problem(
             f"tensors are tagged {shown}: torch.load without map_location needs that device (this trainer maps to cpu)",

@@ -158,6 +158,11 @@ def test_the_exit_code_of_scan_follows_the_findings_that_count(sample, run, opti
     assert run("scan", *options).exit_code == expected
 
 
+def test_no_migration_is_offered_for_files_that_none_can_touch(sample, run) -> None:
+    sample("damaged")
+    assert "migrate" not in run("scan").stdout
+
+
 def test_errors_fail_even_where_warnings_may_not(sample, run) -> None:
     sample("damaged")
     assert run("scan", "--fail-on", "error").exit_code == 1
