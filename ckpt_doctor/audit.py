@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
@@ -34,8 +36,9 @@ from ckpt_doctor.types import (
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNTRUSTED
-from ckpt_doctor.writer import names
-from ckpt_doctor.writer.in_place import interrupted
+
+if TYPE_CHECKING:
+    from ckpt_doctor.writer.in_place import Journal
 
 DEFAULT_PATH = "checkpoints"
 """The trainer's own `--checkpoints`."""
@@ -161,13 +164,21 @@ def open_file(path: Path) -> Checkpoint:
     checkpoint = open_checkpoint(path)
     if not checkpoint.migrations and names.undo_file(Path(os.path.realpath(path))).exists():
         checkpoint = replace(checkpoint, migrations=_migrations_beside(path))
-    journal = interrupted(path)
+    journal = _interrupted(path)
     if journal is None:
         return checkpoint
     cut_off = Damage(
         "interrupted-migration", f"a migration was cut off; the first {journal.previous_size:,} bytes are whole"
     )
     return replace(checkpoint, damage=(cut_off, *checkpoint.damage))
+
+
+def _interrupted(path: Path) -> Journal | None:
+    if not names.journal(Path(os.path.realpath(path))).exists():
+        return None
+    from ckpt_doctor.writer.in_place import interrupted  # the writer is needed for this only
+
+    return interrupted(path)
 
 
 def _migrations_beside(path: Path) -> tuple[Migration, ...]:
@@ -230,11 +241,14 @@ def case_of(
         score = stopping.value.best_score if stopping else None
         upgrade = time_llm.upgrade(member, run, epoch=epoch, best_score=score)
         return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgrade, gate=gate)
-    resume = time_llm.resume_point(member, run)
+    from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
+
+    resume = resume_point(member, run)
     if stopping is not None:
         resume = replace(resume, early_stopping=stopping)
-    plan, schedule = time_llm.plan(member, run, resume), time_llm.schedule_of(member, run, resume)
-    return Case(member.checkpoint, member, run, resume, plan, schedule, gate=gate)
+    return Case(
+        member.checkpoint, member, run, resume, plan(member, run, resume), schedule_of(member, run, resume), gate=gate
+    )
 
 
 def judge(case: Case) -> FileReport:
@@ -269,7 +283,9 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 
 def curves(report: Report) -> list[Curve]:
     """What there is to draw of each run whose trainer is known."""
-    return [t.curve(run) for run in report.runs for t in TRAINERS if run.run.trainer == t.NAME]
+    from ckpt_doctor.trainers.time_llm.curve import curve
+
+    return [curve(run) for run in report.runs if run.run.trainer == time_llm.NAME]
 
 
 def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> RunReport:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpt_doctor import names
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
-from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import sync_folder
 from ckpt_doctor.writer.handles import holders
 

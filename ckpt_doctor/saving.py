@@ -7,10 +7,10 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from ckpt_doctor import names
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
 from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import publish, temporary_file
 from ckpt_doctor.writer.recover import remove_leftovers
 from ckpt_doctor.writer.signals import orderly_exit

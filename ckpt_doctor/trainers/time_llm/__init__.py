@@ -1,26 +1,38 @@
-"""Time-LLM: what its trainer writes, and how it resumes."""
+"""Time-LLM: what its trainer writes, and how it resumes.
 
-from ckpt_doctor.trainers.time_llm.curve import curve
-from ckpt_doctor.trainers.time_llm.facts import infer_facts
-from ckpt_doctor.trainers.time_llm.history import read_history
+Only what recognises a file is loaded at once: most files that are scanned are of no run of this trainer.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ckpt_doctor.trainers.time_llm.layout import find_runs, member_of, recognises, run_folder, training_state
-from ckpt_doctor.trainers.time_llm.legacy import upgrade
-from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
+
+if TYPE_CHECKING:
+    from ckpt_doctor.trainers.time_llm.facts import infer_facts
+    from ckpt_doctor.trainers.time_llm.history import read_history
+    from ckpt_doctor.trainers.time_llm.legacy import upgrade
 
 NAME = "time-llm"
 
+_HOMES = {"infer_facts": "facts", "read_history": "history", "upgrade": "legacy"}
+
 __all__ = [
     "NAME",
-    "curve",
     "find_runs",
     "infer_facts",
     "member_of",
-    "plan",
     "read_history",
     "recognises",
-    "resume_point",
     "run_folder",
-    "schedule_of",
     "training_state",
     "upgrade",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
