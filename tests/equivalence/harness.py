@@ -231,7 +231,7 @@ class Cells:
         self.root = root
         self._cells: dict[Spec, Cell] = {}
         self._references: dict[Spec, Trace] = {}
-        self._resumed: dict[Spec, Trace] = {}
+        self._resumed: dict[tuple[Spec, str | None], Trace] = {}
 
     def get(self, spec: Spec) -> Cell:
         """The cell of this spec. Shared by the session: resume or repair a `copy` of it."""
@@ -239,12 +239,13 @@ class Cells:
             self._cells[spec] = self._second(spec) if spec.kind.startswith("second") else self._first(spec)
         return self._cells[spec]
 
-    def resumed(self, spec: Spec) -> tuple[Cell, Trace]:
-        """The cell, and what its run did when it was resumed as it is."""
+    def resumed(self, spec: Spec, *, generation: str | None = None) -> tuple[Cell, Trace]:
+        """The cell, and what its run did when it was resumed as it is (by `generation`, as `resume` has it)."""
         cell = self.get(spec)
-        if spec not in self._resumed:
-            self._resumed[spec] = resume(copy(cell, self._folder(f"{spec}-resumed")))
-        return cell, self._resumed[spec]
+        if (spec, generation) not in self._resumed:
+            scratch = copy(cell, self._folder(f"{spec}-resumed"))
+            self._resumed[spec, generation] = resume(scratch, generation=generation)
+        return cell, self._resumed[spec, generation]
 
     def _folder(self, name: str) -> Path:
         return next(p for n in itertools.count() if not (p := self.root / f"{name}-{n}").exists())

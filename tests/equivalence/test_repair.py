@@ -50,7 +50,7 @@ INCURABLE = (
         lambda cell: "loss" in cell.inherited,
     ),
     Incurable(
-        "two processes, from the second epoch on",
+        "two processes, in the middle of an epoch from the second on (first patch: at an epoch's end as well)",
         "the trainer takes its skip count from `global_step` and an epoch's length before Accelerate divides it: the "
         "right place needs a shifted `global_step`, and the later step folders' numbers are shifted with it",
         frozenset({"global-step"}),
@@ -69,10 +69,12 @@ INCURABLE = (
 
 
 def _skips_rightly(cell: Cell) -> bool:
-    """Whether the complete trainer begins at the right place with the true `global_step`."""
+    """Whether the trainers begin at the right place with the true `global_step`, once `epoch` is right."""
     finished, batches = divmod(cell.position, cell.steps_per_epoch)
-    expected = cell.position // harness.TRAIN_STEPS
-    return batches == (0 if finished > expected else cell.position % harness.TRAIN_STEPS)
+    skip, by_steps = cell.position % harness.TRAIN_STEPS, cell.position // harness.TRAIN_STEPS
+    if cell.spec.generation == "complete":
+        return batches == (0 if finished > by_steps else skip)
+    return batches == skip == (0 if finished > by_steps else skip)
 
 
 def reasons(cell: Cell) -> list[Incurable]:

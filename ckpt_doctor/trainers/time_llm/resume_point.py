@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.evidence import early_stopping_after
+from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_after
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.types import Evidence, Facts, Member, Rates, ResumePlan, ResumePoint, Run
@@ -95,7 +95,8 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     counted = step.value if step else None
     stopping = early_stopping_after(member, run, merged.finished_epochs, counted)
     if stopping is not None:
-        return replace(merged, early_stopping=stopping)
+        doubt = disagreement(member, run, merged.finished_epochs, counted)
+        return replace(merged, early_stopping=stopping, disagreement=doubt)
     if member.role == "step" and merged.skip_batches == 0 and merged.finished_epochs > 0:
         # The validation of the epoch that the file ends is not known: what the run remembered before it still is.
         stopping = early_stopping_after(member, run, merged.finished_epochs - 1, counted)
@@ -107,10 +108,7 @@ def _at(member: Member, facts: Facts, place: Position, mode: str | None) -> Resu
     step = true_step(member, facts)
     assert step is not None, "positions() found one"
     world = facts.world_size.value if facts.world_size else 1
-    label: int | None = step.value
-    if world > 1:
-        steps = facts.steps_per_epoch.value if facts.steps_per_epoch else None
-        label = place.finished_epochs * steps + place.batches if steps and place.batches is not None else None
+    label = step.value if world == 1 else _label(member, facts, place, step.value)
     point = ResumePoint(
         start_epoch=place.finished_epochs,
         skip_batches=place.batches,
@@ -128,6 +126,20 @@ def _at(member: Member, facts: Facts, place: Position, mode: str | None) -> Resu
     if expected is None:
         return point
     return replace(point, lr=expected.lr, beta1=expected.beta1, last_lr=expected.last_lr)
+
+
+def _label(member: Member, facts: Facts, place: Position, step: int) -> int | None:
+    """The `global_step` with which the trainer skips the right batches on several processes.
+
+    The true one where that does, else one that counts the finished epochs as the trainer does: unsharded.
+    """
+    if facts.steps_per_epoch is None or place.batches is None:
+        return None
+    steps, here = facts.steps_per_epoch.value, (place.finished_epochs, place.batches)
+    shifted = place.finished_epochs * steps + place.batches
+    own = (facts.generation is not None and facts.generation.value == "complete") or step % steps == place.batches
+    true_will_do = own and _complete_start(place.finished_epochs, step, steps) == here
+    return step if true_will_do and member.state.global_step != shifted else shifted
 
 
 def schedule_of(member: Member, run: Run, resume: ResumePoint) -> Rates | None:
