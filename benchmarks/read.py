@@ -1,55 +1,72 @@
-"""Reading speed: ckpt-doctor's readers against torch.load, torch.load(mmap=True) and picklescan, in fresh processes.
+"""Reading speed: ckpt-doctor against torch.load, torch.load(mmap=True), picklescan and cat, each in a fresh process.
 
     python benchmarks/read.py [folder for the files] [--repeat 5]
 
 Writes four files or trees into the folder (1.1 GB; kept and used again): 1 GiB in 300 tensors, 30,000 tensors, a
-6 MB pickle with 130,000 calls, 2,000 small files. Prints the best time of each, start-up included, and its ratio to the
-first. picklescan takes part where it is installed.
+6 MB pickle with 130,000 calls, 2,000 small files. Prints the best time of each whole process and its peak memory, and
+the ratio to `ckpt-doctor scan`; for `scan --deep` also to `cat`, which reads the same bytes. picklescan takes part
+where it is installed. The files are in the page cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-OURS = "import sys; from ckpt_doctor.readers import open_checkpoint as o\nfor p in sys.argv[1:]: o(p)"
-DEEP = (
-    "import sys; from ckpt_doctor.readers import open_checkpoint as o\n"
-    "from ckpt_doctor.readers.deep import deep_check as d\nfor p in sys.argv[1:]: d(o(p))"
-)
+MAIN = "from ckpt_doctor.cli.main import main; main()"
 TORCH = "import sys, torch\nfor p in sys.argv[1:]: torch.load(p, weights_only=False)"
 MMAP = "import sys, torch\nfor p in sys.argv[1:]: torch.load(p, weights_only=False, mmap=True)"
 PICKLESCAN = "import sys; from picklescan.scanner import scan_file_path as s\nfor p in sys.argv[1:]: s(p)"
-CAT = "import subprocess, sys\nfor p in sys.argv[1:]: subprocess.run('cat \"$0\" > /dev/null', shell=True)"
+
+
+def commands(paths: Sequence[Path]) -> dict[str, list[str]]:
+    """Who takes part, by name: whole command lines."""
+    python, files = [sys.executable, "-c"], list(map(str, paths))
+    ours = [*python, MAIN, "scan", "--fail-on", "never"]
+    where = [os.path.commonpath(files)]  # a file, or the folder of all
+    return {
+        "scan": [*ours, *where],
+        "scan --deep": [*ours, "--deep", *where],
+        "torch.load": [*python, TORCH, *files],
+        "mmap=True": [*python, MMAP, *files],
+        "picklescan": [*python, PICKLESCAN, *files],
+        "cat": ["cat", *files],
+    }
 
 
 def files(folder: Path) -> dict[str, list[Path]]:
-    """The files, written on first use."""
+    """The files by what they hold."""
+    return {
+        "1 GiB, 300 tensors": [folder / "big.pt"],
+        "30,000 tensors": [folder / "many.pt"],
+        "130,000 calls": [folder / "calls.pt"],
+        "2,000 files": [folder / "small" / f"{number}.pt" for number in range(2000)],
+    }
+
+
+def write(folder: Path) -> None:
+    """Make the files that are not there yet."""
     import torch
 
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def saved(name: str, value: Callable[[], object]) -> list[Path]:
-        path = folder / name
-        if not path.exists():
-            torch.save(value(), path)
-        return [path]
-
-    small = folder / "small"
-    if not small.exists():
-        small.mkdir()
-        for number in range(2000):
-            torch.save({"w": torch.ones(4, 4), "epoch": number}, small / f"{number}.pt")
-    return {
-        "1 GiB, 300 tensors": saved("big.pt", lambda: {f"w{i}": torch.randn(894_785) for i in range(300)}),
-        "30,000 tensors": saved("many.pt", lambda: {f"layer{i}.weight": torch.zeros(4, 3) for i in range(30_000)}),
-        "130,000 calls": saved("calls.pt", lambda: {"w": torch.zeros(1), "x": _calls()}),
-        "2,000 files": sorted(small.iterdir()),
+    (folder / "small").mkdir(parents=True, exist_ok=True)
+    makers: dict[str, Callable[[], object]] = {
+        "big.pt": lambda: {f"w{i}": torch.randn(894_785) for i in range(300)},
+        "many.pt": lambda: {f"layer{i}.weight": torch.zeros(4, 3) for i in range(30_000)},
+        "calls.pt": lambda: {"w": torch.zeros(1), "x": _calls()},
     }
+    for name, make in makers.items():
+        if not (folder / name).exists():
+            torch.save(make(), folder / name)
+    for number, path in enumerate(files(folder)["2,000 files"]):
+        if not path.exists():
+            torch.save({"w": torch.ones(4, 4), "epoch": number}, path)
 
 
 def _calls() -> list[object]:
@@ -59,16 +76,26 @@ def _calls() -> list[object]:
     return [first + datetime.timedelta(seconds=i) for i in range(130_000)]
 
 
-def best(code: str, paths: list[Path], repeat: int) -> float | None:
-    """Seconds of the fastest of several runs; None when the code cannot run here."""
-    times = []
+@dataclass(frozen=True)
+class Cost:
+    """What one process took."""
+
+    seconds: float
+    mebibytes: float
+    """Peak resident memory."""
+
+
+def best(command: Sequence[str], repeat: int) -> Cost | None:
+    """The fastest of several runs; None when the command cannot run here."""
+    costs = []
     for _ in range(repeat):
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True)
-        if done.returncode:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
             return None
-        times.append(time.perf_counter() - start)
-    return min(times)
+        costs.append(Cost(time.perf_counter() - start, usage.ru_maxrss / 1024))
+    return min(costs, key=lambda cost: cost.seconds)
 
 
 def main() -> None:
@@ -77,22 +104,22 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("benchmark-files"))
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    readers = {
-        "ours": OURS,
-        "ours, deep": DEEP,
-        "torch.load": TORCH,
-        "mmap": MMAP,
-        "picklescan": PICKLESCAN,
-        "cat": CAT,
-    }
-    print(f"{'seconds (ratio to ours)':24}" + "".join(f"{name:>18}" for name in readers))
-    for name, paths in files(options.folder).items():
-        row, ours = f"{name:24}", None
-        for code in readers.values():
-            seconds = best(code, paths, options.repeat)
-            ours = ours or seconds
-            row += f"{'-':>18}" if seconds is None or ours is None else f"{seconds:>9.3f} ({seconds / ours:5.1f})"
-        print(row, flush=True)
+    # In a process of its own: the peak memory of a child begins with its parent's
+    writer = multiprocessing.get_context("spawn").Process(target=write, args=(options.folder,))
+    writer.start()
+    writer.join()
+    names = list(commands([options.folder]))
+    print(f"{'seconds / MiB (x scan)':22}" + "".join(f"{name:>21}" for name in names) + f"{'deep / cat':>12}")
+    for title, paths in files(options.folder).items():
+        costs = {name: best(command, options.repeat) for name, command in commands(paths).items()}
+        row, scan = f"{title:22}", costs["scan"]
+        for cost in costs.values():
+            if cost is None or scan is None:
+                row += f"{'-':>21}"
+            else:
+                row += f"{cost.seconds:7.3f} /{cost.mebibytes:5.0f} ({cost.seconds / scan.seconds:4.1f})"
+        deep, cat = costs["scan --deep"], costs["cat"]
+        print(row + (f"{deep.seconds / cat.seconds:12.2f}" if deep and cat else ""), flush=True)
 
 
 if __name__ == "__main__":

@@ -170,3 +170,37 @@ def test_progress_adds_up(tmp_path):
     checkpoint = open_checkpoint(save(tmp_path / "a", {"w": torch.ones(200_000)}))
     result = deep_check(checkpoint, seen.append).deep
     assert sum(seen) == result.bytes_read > 800_000
+
+
+def test_threads_find_what_one_finds(tmp_path, monkeypatch):
+    """However many read the file: the same records, in the same order, the same counts, the same bytes."""
+    value = {f"w{i}": torch.full((50 + i,), float("nan") if i % 3 == 0 else 1.0) for i in range(30)}
+    path = save(tmp_path / "a", value)
+    raw = bytearray(path.read_bytes())
+    for tensor in open_checkpoint(path).tensors[::7]:
+        raw[tensor.storage.offset] ^= 1
+    path.write_bytes(raw)
+    alone = deep(path)
+    assert 5 == len(alone.damage)
+    monkeypatch.setattr("ckpt_doctor.readers.deep._WORTH_THREADS", 0)
+    monkeypatch.setattr("ckpt_doctor.readers.deep.os.cpu_count", lambda: 5)
+    seen = []
+    together = deep_check(open_checkpoint(path), seen.append).deep
+    assert alone == together
+    assert sum(seen) == together.bytes_read
+
+
+def test_an_interruption_stops_every_thread(tmp_path, monkeypatch):
+    """Ctrl-C while the file is read comes out of the call, and what was not begun is not read."""
+    path = save(tmp_path / "a", {f"w{i}": torch.ones(50) for i in range(500)})
+    monkeypatch.setattr("ckpt_doctor.readers.deep._WORTH_THREADS", 0)
+    monkeypatch.setattr("ckpt_doctor.readers.deep.os.cpu_count", lambda: 3)
+    seen = []
+
+    def interrupted(count):
+        seen.append(count)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deep_check(open_checkpoint(path), interrupted)
+    assert len(seen) <= 3
