@@ -358,6 +358,8 @@ class ResumePoint:
     last_lr: tuple[float, ...] | None = None
     """The scheduler's `_last_lr`."""
     early_stopping: Evidence[EarlyStoppingState] | None = None
+    disagreement: str = ""
+    """Two sources that tell different EarlyStopping states, in one clause; empty when all agree."""
     finished_epochs: int | None = None
     """Epochs whose validation belongs before the resume point."""
     epoch: int | None = None

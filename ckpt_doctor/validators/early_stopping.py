@@ -224,6 +224,29 @@ def stale_counter(case: Case) -> Iterator[Problem]:
         )
 
 
+@rule("E608", "evidence-disagrees", "warning")
+def evidence_disagrees(case: Case) -> Iterator[Problem]:
+    """The run's files and its log tell different EarlyStopping states for the same point.
+
+    The best checkpoint, a sibling saved in the same state and the log's validation losses must agree to the log's 7
+    decimals. Where they do not, one of them belongs to another run, was edited, or was overwritten by a resume that
+    went another way; a value taken from either may be wrong.
+
+    Example: `checkpoint_step_140` remembers best_score -0.41, the log's best validation loss so far is 0.38.
+
+    Cure: find out which of them is of this run, and give the value: `--best-score`, `--val-loss` or another `--log`.
+    `ckpt-doctor migrate --add-best-score` without one takes the first that is named.
+
+    Source: trainer contract, sections 6 and 9 (a sibling's value is exact, the log's has 7 decimals).
+    """
+    if case.resume.disagreement and case.checkpoint.layout == "training":
+        yield Problem(
+            f"the run's files and its log do not agree: {case.resume.disagreement}",
+            where="best_score",
+            fix="give the true one: --best-score X or --val-loss X with migrate --add-best-score",
+        )
+
+
 @rule("E607", "best-checkpoint-outdone", "warning", "run")
 def best_checkpoint_outdone(run: Run) -> Iterator[Problem]:
     """A step checkpoint knows a better score than the best checkpoint has.
@@ -263,5 +286,6 @@ RULES = (
     patience_exhausted,
     log_disagrees,
     stale_counter,
+    evidence_disagrees,
 )
 RUN_RULES = (best_checkpoint_outdone,)

@@ -34,6 +34,7 @@ from spoiling import (
     inflating,
     initial_rate,
     linked,
+    logged,
     loop,
     on_gpu,
     only,
@@ -303,6 +304,7 @@ LAYOUT_CASES = {
                     ),
                     ("epoch", 10**30, "an integer of 100 bits", {"fix": migrate("fix-epoch")}),
                     ("global_step", 25.0, "float 25.0", {"fix": migrate("fix-epoch")}),
+                    ("global_step", None, "None", {"fix": migrate("fix-epoch")}),
                     ("global_step", "25", "str '25'", {"fix": migrate("fix-epoch")}),
                     ("counter", None, "None", {"fix": migrate("add-best-score")}),
                     ("counter", "0", "str '0'", {"fix": migrate("add-best-score")}),
@@ -891,6 +893,24 @@ EARLY_STOPPING_CASES = {
             ),
         ),
         (Sound("a step file counts on", run={"losses": (0.4, 0.5), "saved_at": (25,)}),),
+    ),
+    "E608": Pair(
+        (
+            Fault(
+                "a log of other losses",
+                damage=logged(0.6, 0.55),
+                file=BEST,
+                also=("checkpoint_step_25",),
+                implies=("E605",),
+                severity="warning",
+                where="best_score",
+                fix="give the true one: --best-score X or --val-loss X with migrate --add-best-score",
+            ),
+        ),
+        (
+            Sound("the run's own log", damage=logged(0.5, 0.4), file=BEST),
+            Sound("equal to the log's seven decimals", damage=logged(0.5, 0.40000004), file=BEST),
+        ),
     ),
     "E607": Pair(
         (

@@ -263,6 +263,22 @@ def linked(path: Path) -> None:
     path.symlink_to(path.rename(path.with_name("elsewhere")))
 
 
+def logged(*losses: float) -> Callable[[Path], None]:
+    """The run's log beside it, with these validation losses."""
+
+    def write_log(path: Path) -> None:
+        run = path if path.is_dir() else path.parent
+        lines = []
+        for epoch, loss in enumerate(losses, 1):
+            lines += [f"Saved step checkpoint: /content/checkpoints/{run.name}/checkpoint_step_{epoch * 10 - 5}"]
+            lines += [f"Epoch: {epoch} cost time: 1.0", f"Epoch: {epoch} | Train Loss: 0.5000000 Vali Loss: {loss:.7f}"]
+            lines[-1] += " Test Loss: 0.5000000 MAE Loss: 0.5000000"
+        (run.parents[1] / "logs").mkdir()
+        (run.parents[1] / "logs" / "train_small.log").write_text("\n".join(lines) + "\n")
+
+    return write_log
+
+
 def stale_journal(path: Path) -> None:
     """A journal whose file was replaced since: it means nothing any more."""
     cut_off_migration(path)

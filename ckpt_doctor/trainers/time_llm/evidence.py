@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, number, uses_amp
 from ckpt_doctor.trainers.time_llm.lineage import TIE
+from ckpt_doctor.trainers.time_llm.processes import counted_step
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run
 
 
@@ -35,15 +36,50 @@ def sources(
 
     `step` stands for the file's own global_step where that is absent or wrong.
     """
-    step = member.state.global_step if step is None else step
+    yield from _files(member, run, finished_epochs)
+    told = _log(member, run, finished_epochs, step)
+    if told is not None:
+        yield told
+
+
+def disagreement(member: Member, run: Run, finished_epochs: int, step: int | None = None) -> str:
+    """What the files and the log say, where that is not the same; empty where they agree or one of them is silent.
+
+    Two files that disagree are no matter of this file: the rules name the one that is wrong.
+    """
+    mine = next(_files(member, run, finished_epochs), None) if finished_epochs else None
+    its = _log(member, run, finished_epochs, step)
+    if mine is None or its is None:
+        return ""
+    if not _same_score(mine.value.best_score, its.value.best_score):
+        return f"best_score {_shown(mine)} ({mine.source}), {_shown(its)} ({its.source})"
+    if member.role != "best" and mine.value.counter != its.value.counter:
+        return f"counter {mine.value.counter} ({mine.source}), {its.value.counter} ({its.source})"
+    return ""
+
+
+def _files(member: Member, run: Run, finished_epochs: int) -> Iterator[Evidence[EarlyStoppingState]]:
     score = plausible_score(member)
     if member.role == "best" and score is not None and not _was_migrated(member, "best_score"):
         yield Evidence(improved_to(score), "the file's own best_score: it was saved because the loss improved")
     yield from _siblings(member, run, finished_epochs)
-    if isinstance(run.history, History) and step is not None:
-        told = run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
-        if isinstance(told, Evidence):
-            yield told
+
+
+def _log(member: Member, run: Run, finished_epochs: int, step: int | None) -> Evidence[EarlyStoppingState] | None:
+    step = member.state.global_step if step is None else step
+    if not isinstance(run.history, History) or step is None:
+        return None
+    told = run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
+    return told if isinstance(told, Evidence) else None
+
+
+def _same_score(a: float | None, b: float | None) -> bool:
+    return a is b if a is None or b is None else abs(a - b) <= TIE
+
+
+def _shown(evidence: Evidence[EarlyStoppingState]) -> str:
+    score = evidence.value.best_score
+    return "none yet" if score is None else f"{score:.7f}"
 
 
 def improved_to(best_score: float) -> EarlyStoppingState:
@@ -130,8 +166,8 @@ def _was_validated(member: Member, run: Run, finished: int) -> bool:
 
     A step file exactly at an epoch's end was saved before the epoch's validation, which a kill may have cut off.
     """
-    known, step = finished_epochs_of(member, run), member.state.global_step or 0
-    return known == finished or any((other.state.global_step or 0) > step for other in run.members)
+    step = counted_step(member)
+    return finished_epochs_of(member, run) == finished or any(counted_step(other) > step for other in run.members)
 
 
 def _speaks(other: Member) -> bool:
