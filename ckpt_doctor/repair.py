@@ -29,7 +29,7 @@ from ckpt_doctor.types import (
     Refusal,
     Run,
 )
-from ckpt_doctor.writer import Mode, Receipt, write
+from ckpt_doctor.writer import Mode, Receipt, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
 
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed"]
@@ -145,9 +145,12 @@ def _migrate_run(folder: Path, files: Sequence[Path], request: _Request) -> list
         return _migrate_files(folder, files, request)
     try:
         with run_lock(folder):
-            return _migrate_files(folder, files, request)
+            rolled_back = [file for file in files if interrupted(file) and recover(file)]
+            results = _migrate_files(folder, files, request)
     except WriteRefused as error:  # no lock to be had: nothing was begun
         return [MigrationResult(file, "failed", message=str(error)) for file in files]
+    note = "an earlier migration of it had been cut off, and was rolled back first"
+    return [replace(r, notes=(note, *r.notes)) if r.path in rolled_back else r for r in results]
 
 
 def _migrate_files(folder: Path, files: Sequence[Path], request: _Request) -> list[MigrationResult]:
@@ -188,11 +191,12 @@ def _plan(case: Case, request: _Request) -> _Planned:
     before = audit.judge(case).findings
     planned = _Planned(case, before)
     blocking = [f for f in before if f.code[0] == "F" or f.code == "S201"]
-    if case.checkpoint.program is None or blocking:
-        reason = f"{blocking[0].code} {blocking[0].name}: {blocking[0].message}" if blocking else "no pickle to edit"
-        quiet = not blocking and not request.everything and case.checkpoint.layout == "state-dict"
-        refusals = () if quiet else (Refusal("migrate", reason, ""),)
-        return replace(planned, refusals=refusals if blocking else ())
+    if blocking:
+        first = blocking[0]
+        refusal = Refusal("migrate", f"{first.code} {first.name}: {first.message}", first.fix or "")
+        return replace(planned, refusals=(refusal,))
+    if case.checkpoint.program is None:
+        return planned
     called = {f.migration for f in before if f.migration and f.severity != "info"}
     ours = audit.is_ours(case.member, case.run)
     to_upgrade = case.checkpoint.layout == "state-dict" and any(m.name == "upgrade" for m in request.migrations)

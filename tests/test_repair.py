@@ -243,6 +243,27 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(mode, step,
     assert not (tmp_path / "there").exists()
 
 
+def test_a_migration_that_was_cut_off_is_rolled_back_by_the_next(run, step):
+    """And then made; where nothing may be written the finding and its cure are told. Nothing is left over."""
+    code = f"""
+import os; from ckpt_doctor import repair
+repair._verified = lambda *_: os._exit(137)
+repair.migrate([{str(step)!r}], fixes=["sync-scheduler"], mode="in-place")
+"""
+    original = step.read_bytes()
+    assert 137 == subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode
+    assert original != step.read_bytes()
+    (refused,) = migrate([step], dry_run=True)
+    assert "F107" in refused.refusals[0].reason
+    assert refused.refusals[0].settle.startswith("ckpt-doctor undo")
+    (result,) = migrate([step], fixes=["sync-scheduler"])
+    assert "migrated" == result.status
+    assert "rolled back first" in result.notes[0]
+    assert ["checkpoint.pt"] == os.listdir(step.parent)
+    undo([step])
+    assert original == step.read_bytes()
+
+
 def test_damaged_files_are_refused_with_the_finding(tmp_path):
     """A cut archive, an empty file, a web page: nothing to edit, and the message says what they are."""
     shutil.copytree(SAMPLES / "damaged", tmp_path / "copy")
