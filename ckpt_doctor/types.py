@@ -62,6 +62,15 @@ class Opaque:
         return f"<{self.callee if isinstance(self.callee, Global) else 'call'}>"
 
 
+def mapping_of(value: object) -> dict[Any, object] | None:
+    """A dict as it is; an object that is filled like one (a dict subclass of some package) by its plain keys."""
+    if isinstance(value, dict):
+        return value
+    if type(value) is Opaque and value.pairs and not value.items:
+        return {key: item for key, item in value.pairs if isinstance(key, (str, int))}
+    return None
+
+
 class InertDict(dict[object, object]):
     """A dict subclass of the pickle (`OrderedDict`, `defaultdict`, `Counter`): its items, and how it is made again."""
 
@@ -244,8 +253,9 @@ class Checkpoint:
         """The value at a key path, None where any step is missing; numpy scalars as Python numbers."""
         value: object = self.root
         for key in path:
-            if isinstance(value, dict):
-                value = value.get(key)
+            mapping = mapping_of(value)
+            if mapping is not None:
+                value = mapping.get(key)
             elif isinstance(value, (list, tuple)) and isinstance(key, int) and -len(value) <= key < len(value):
                 value = value[key]
             else:
@@ -255,7 +265,7 @@ class Checkpoint:
     @property
     def keys(self) -> tuple[str, ...]:
         """Top-level keys, as text; empty when the root is not a mapping."""
-        return tuple(str(key) for key in self.root) if isinstance(self.root, dict) else ()
+        return tuple(map(str, mapping_of(self.root) or ()))
 
     def is_damaged(self, *kinds: str) -> bool:
         """Whether `damage` holds any of these kinds (any at all when none is named)."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import item_size
-from ckpt_doctor.types import Damage, Global, KeyPath, Layout, NumpyScalar, Opaque, TensorInfo, TensorRef
+from ckpt_doctor.types import Damage, Global, KeyPath, Layout, NumpyScalar, Opaque, TensorInfo, TensorRef, mapping_of
 
 _Step = tuple["_Step | None", "str | int", int]
 """Parent, key, depth: paths are spelled out for tensors only."""
@@ -179,15 +179,16 @@ MODEL_KEYS = (
 
 def layout(root: object) -> Layout:
     """`state-dict`: names to tensors; `training`: a state dict under a key beside training keys; else `other`."""
-    if not isinstance(root, dict) or not root:
+    top = mapping_of(root)
+    if not top:
         return "other"
-    if is_state_dict(root):
+    if is_state_dict(top):
         return "state-dict"
-    names = [key for key in root if type(key) is str]
+    names = [key for key in top if type(key) is str]
     training = [key for key in names if any(word in key.lower() for word in _TRAINING_WORDS)]
-    for key, value in root.items():
+    for key, value in top.items():
         others = [name for name in training if name != key]
-        if others and isinstance(value, dict) and (is_state_dict(value) or (key in MODEL_KEYS and not value)):
+        if others and (is_state_dict(value) or (key in MODEL_KEYS and isinstance(value, dict) and not value)):
             return "training"
     return "other"
 
@@ -197,10 +198,11 @@ def is_state_dict(value: object) -> bool:
 
     A few other values occur in real ones: `_extra_state` of any type (`Module.get_extra_state`), numbers and flags.
     """
-    if not isinstance(value, dict):
+    mapping = mapping_of(value)
+    if mapping is None:
         return False
     tensors = others = 0
-    for key, item in value.items():
+    for key, item in mapping.items():
         if type(key) is not str:
             return False
         if type(item) is TensorRef:

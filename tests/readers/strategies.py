@@ -24,7 +24,18 @@ DTYPES = [
     torch.float8_e5m2,
     torch.uint16,
     torch.uint32,
+    torch.uint64,
+    torch.complex32,
+    torch.complex128,
+    torch.float8_e4m3fnuz,
+    torch.float8_e5m2fnuz,
+    torch.float8_e8m0fnu,
 ]
+QUANTIZED = [torch.qint8, torch.quint8, torch.qint32]
+
+
+class State(OrderedDict):
+    """A subclass of OrderedDict, as libraries define them."""
 
 
 @st.composite
@@ -34,7 +45,7 @@ def tensors(draw):
     shape = tuple(draw(st.lists(st.integers(0, 4), max_size=3)))
     count = int(np.prod(shape, dtype=int))
     raw = draw(st.binary(min_size=16 * count, max_size=16 * count))
-    size = torch.empty((), dtype=dtype).element_size()
+    size = dtype.itemsize
     if dtype == torch.bool:
         tensor = torch.tensor([b % 2 == 1 for b in raw[:count]], dtype=dtype).reshape(shape)
     else:
@@ -44,7 +55,14 @@ def tensors(draw):
             else torch.empty(0, dtype=torch.uint8)
         )
         tensor = flat.clone().view(dtype).reshape(shape)
-    change = draw(st.sampled_from(["none", "transpose", "slice", "parameter"]))
+    change = draw(st.sampled_from(["none", "transpose", "slice", "every other", "expanded", "parameter", "quantized"]))
+    if change == "every other" and tensor.dim() >= 1:
+        return tensor[::2]
+    if change == "expanded":
+        return tensor.expand(2, *tensor.shape)
+    if change == "quantized" and dtype == torch.float32:
+        scale = draw(st.floats(0.01, 1))
+        return torch.quantize_per_tensor(torch.zeros(shape), scale, 1, draw(st.sampled_from(QUANTIZED)))
     if change == "transpose" and tensor.dim() >= 2:
         return tensor.transpose(0, 1)
     if change == "slice" and tensor.dim() >= 1 and tensor.shape[0] > 1:
@@ -92,6 +110,7 @@ def _containers(inner):
         pairs.map(dict),
         pairs.map(_ordered),
         pairs.map(_default),
+        pairs.map(State),
         st.lists(st.text(max_size=2), max_size=4).map(Counter),
         # the same object twice
         inner.map(lambda value: [value, value]),

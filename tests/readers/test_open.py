@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalar, read_tensor
 from ckpt_doctor.types import InertDict, NumpyScalar, TensorRef
-from tests.readers.strategies import tensors, values
+from tests.readers.strategies import State, tensors, values
 from tests.readers.torch_equal import bits, says
 
 ZIP, LEGACY = True, False
@@ -139,6 +139,17 @@ def test_layouts(tmp_path):
     ]:
         path = tmp_path / "file"
         assert expected == open_checkpoint(save(path, value)).layout
+
+
+def test_dict_subclasses(tmp_path):
+    """A dict subclass of some package is looked into as a dict: keys, layout, values."""
+    weights = State(w=torch.zeros(2), b=torch.ones(1))
+    checkpoint = open_checkpoint(save(tmp_path / "f", State(model=weights, epoch=3, optimizer=State(lr=0.5))))
+    assert "training" == checkpoint.layout
+    assert ("model", "epoch", "optimizer") == checkpoint.keys
+    assert (3, 0.5) == (checkpoint.get("epoch"), checkpoint.get("optimizer", "lr"))
+    assert ["model.w", "model.b"] == [tensor.name for tensor in checkpoint.tensors]
+    assert "state-dict" == open_checkpoint(save(tmp_path / "g", weights)).layout
 
 
 def test_shared_storages_and_parameters(tmp_path):

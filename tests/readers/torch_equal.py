@@ -62,6 +62,9 @@ def says(inert, loaded):
         return type(inert) is type(loaded) and len(inert) == len(loaded) and all(map(says, inert, loaded))
     if isinstance(loaded, torch.dtype):
         return inert == Global(*str(loaded).split("."))
+    if isinstance(inert, Opaque) and isinstance(loaded, dict):  # a dict subclass of some package
+        pairs = list(loaded.items())
+        return len(inert.pairs) == len(pairs) and all(map(says, inert.pairs, pairs))
     if isinstance(inert, Opaque):
         return loaded.__class__.__module__.split(".")[0] in ("torch", "numpy", "builtins")
     if isinstance(inert, Global):  # the Ellipsis and types by name
