@@ -20,6 +20,8 @@ def _plan(case: Case) -> Plan:
     if checkpoint.layout != "training":
         return refused(NAME, "a bare state_dict has no epoch", "add --upgrade")
     if resume.epoch is None or resume.global_step is None:
+        if counter := tuple(edit for edit in _edits(case) if edit.after is not None):
+            return Plan(counter)
         if not any(_typed_wrongly(case, key) for key in ("epoch", "global_step")) and plan and plan.start_epoch is None:
             return Plan()
         settle = resume.unsettled.get("epoch", "--steps-per-epoch")

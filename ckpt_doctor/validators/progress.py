@@ -56,7 +56,7 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     if plan is None or state.epoch is None or state.global_step is None:
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
-        if state.global_step > 0:
+        if state.global_step > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
                 "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )

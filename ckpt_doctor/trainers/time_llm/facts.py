@@ -55,9 +55,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
     generation = given.generation or _generation(trained, log)
     lradj, candidates, doubts = _lradj(trained, given, log)
     kind = generation.value if generation else ""
-    world_size = given.world_size or infer_world_size(
-        trained, lradj.value if lradj else "", _known_length(trained, given), kind
-    )
+    world_size = given.world_size or _world_size(trained, given, lradj.value if lradj else "", kind)
     world = world_size.value if world_size else 1
     steps, step_doubts = _steps_per_epoch(trained, given, log, world, kind)
     return replace(
@@ -208,6 +206,16 @@ def _finished_epochs(member: Member, given: Facts) -> tuple[int, ...]:
     return told if given.world_size or set(told) & set(near) else (*told, *near)
 
 
+def _world_size(trained: Sequence[Member], given: Facts, mode: str, generation: str) -> Evidence[int] | None:
+    length = given.steps_per_epoch.value if given.steps_per_epoch else None
+    told = infer_world_size(trained, mode, length, generation)
+    if told is not None or length is not None:
+        return told
+    planned = infer_world_size(trained, mode, _planned_length(trained, given), generation)
+    # More than one could also be a schedule that was made for more epochs than are given now.
+    return planned if planned is not None and planned.value == 1 else None
+
+
 # --- lengths ---------------------------------------------------------------------------------------------------------
 
 
@@ -230,9 +238,11 @@ def _steps_per_epoch(
         if member.role == "best":
             candidates.update(_from_epoch_end(member, world, generation))
     if total:
-        if given.train_epochs and total % given.train_epochs.value == 0:
-            length = total // given.train_epochs.value
-            candidates = {length: f"total_steps {total:,} over {given.train_epochs.value} epochs"}
+        length = _planned_length(trained, given)
+        standing = sum(_stands(m, length, world, generation) for m in placed) if length is not None else 0
+        if length is not None and (not candidates or 2 * standing > len(placed)):
+            epochs = given.train_epochs.value if given.train_epochs else 0
+            candidates = {length: f"total_steps {total:,} over {epochs} epochs"}
         elif log is not None and log.real_steps is not None:
             # only the number of processes keeps this from being the loader's length
             source = f"total_steps {total:,} and {log.real_steps.source} on each of {world} processes"
@@ -255,6 +265,13 @@ def _steps_per_epoch(
     return None, []
 
 
+def _stands(member: Member, steps_per_epoch: int, world: int, generation: str) -> bool:
+    """As `fits`, with what the complete trainer writes into a best file: the epochs that are finished."""
+    exact = member.role == "best" and generation == "complete"
+    at_end = not exact or counted_step(member) == (member.state.epoch or 0) * real_steps(steps_per_epoch, world)
+    return at_end and fits(member, steps_per_epoch, world)
+
+
 def _from_epoch_end(best: Member, world: int, generation: str) -> Iterable[tuple[int, str]]:
     """A best file is written at an epoch's end."""
     step, each = counted_step(best), f" on each of {world} processes" if world > 1 else ""
@@ -263,14 +280,16 @@ def _from_epoch_end(best: Member, world: int, generation: str) -> Iterable[tuple
         yield from ((length, source) for length in range(real * world, real * world + world))
 
 
-def _known_length(trained: Sequence[Member], given: Facts) -> int | None:
-    """`len(train_loader)` where it is known without the number of processes."""
-    if given.steps_per_epoch is not None:
-        return given.steps_per_epoch.value
+def _planned_length(trained: Sequence[Member], given: Facts) -> int | None:
+    """`len(train_loader)` if the schedule was made for the given number of epochs; None where it can't have been.
+
+    A run may be resumed with another `--train_epochs` than it was started with.
+    """
     total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
-    if total and given.train_epochs is not None and total % given.train_epochs.value == 0:
-        return total // given.train_epochs.value
-    return None
+    epochs = given.train_epochs.value if given.train_epochs else 0
+    if not total or not epochs or total % epochs or any((m.state.epoch or 0) > epochs for m in trained):
+        return None
+    return total // epochs
 
 
 def _contradicted(steps: Evidence[int], trained: Sequence[Member], world: int) -> list[str]:
