@@ -131,6 +131,9 @@ class Program:
 
     def class_of_value(self, module: Module, value: ast.expr, depth: int = 4) -> Definition | None:
         """The class of the repository that a variable or attribute holds an instance of."""
+        if isinstance(value, ast.Call):
+            symbol = module.resolve(value.func)
+            return symbol if isinstance(symbol, Definition) and isinstance(symbol.node, ast.ClassDef) else None
         name = dotted(value)
         if not name or depth <= 0:
             return None
@@ -138,11 +141,9 @@ class Program:
             owner = module.class_of(value)
             return Definition(module, owner) if owner is not None else None
         for binding in self.values_of(module, value):
-            if isinstance(binding.value, ast.Call):
-                symbol = module.resolve(binding.value.func)
-                if isinstance(symbol, Definition) and isinstance(symbol.node, ast.ClassDef):
-                    return symbol
-            elif binding.kind == "assign" and isinstance(binding.value, (ast.Name, ast.Attribute)):
+            if isinstance(binding.value, ast.Call) or (
+                binding.kind == "assign" and isinstance(binding.value, (ast.Name, ast.Attribute))
+            ):
                 found = self.class_of_value(module, binding.value, depth - 1)
                 if found:
                     return found

@@ -45,7 +45,7 @@ def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> l
 def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> ScriptReport:
     module = library.open(path)
     if isinstance(module, NotPython):
-        return ScriptReport(path, (), (NotChecked(str(path), f"{path.name} was not linted: {module}", "fix the file"),))
+        return ScriptReport(path, (), (NotChecked(str(path), f"{path.name} was not linted: {module}", module.settle),))
     if not _is_followed(module.source.text):
         return ScriptReport(path, (), module.source.not_checked)
     program = Program(module)

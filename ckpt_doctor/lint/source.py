@@ -33,7 +33,11 @@ _PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun", "%%python3",
 
 
 class NotPython(Exception):
-    """This file or cell has no syntax tree; the message says why in one sentence."""
+    """This file or cell has no syntax tree; the message says why in one sentence, `settle` what would give it one."""
+
+    def __init__(self, reason: str, settle: str = "fix the file") -> None:
+        super().__init__(reason)
+        self.settle = settle
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,9 @@ def read_source(path: Path) -> Source:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise NotPython("it is not a regular file")
+            raise NotPython("it is not a regular file", "give a file or a folder")
         if status.st_size > limit:
-            raise NotPython(f"its {status.st_size:,} bytes exceed the limit of {limit:,} for one file")
+            raise NotPython(f"its {status.st_size:,} bytes exceed the limit of {limit:,} for one file", "split it")
         data = path.read_bytes()
     except OSError as error:
         raise NotPython(f"it cannot be read ({error.strerror or error})") from error

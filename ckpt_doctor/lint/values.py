@@ -17,7 +17,7 @@ _DEPTH = 14
 _MAX_READINGS = 8
 
 
-_JOINS = ("os.path.join", "posixpath.join", "pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath", "Path", "osp.join")
+_JOINS = re.compile(r"(^|\.)(path|posixpath|osp)\.join$|(^|\.)\w*Path$")
 _SAME = ("str", "os.fspath", "os.path.abspath", "os.path.normpath", "os.path.expanduser", "os.path.realpath")
 _SAME_METHODS = ("strip", "rstrip", "lstrip", "resolve", "absolute", "as_posix", "expanduser", "lower", "__str__")
 _LISTINGS = ("os.listdir", "os.scandir", "os.walk", "glob.glob", "glob.iglob")
@@ -112,7 +112,7 @@ def _call_readings(program: Program, module: Module, node: ast.Call, depth: int)
     name = program.name_of(Call(module, node))
     args = node.args
     method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-    if (name in _JOINS or method == "joinpath") and (args or method == "joinpath"):
+    if (_JOINS.search(name) or method == "joinpath") and (args or method == "joinpath"):
         receiver = [node.func.value] if method == "joinpath" and isinstance(node.func, ast.Attribute) else []
         yield from _joined(program, [read(part) for part in [*receiver, *args][:12]], "/")
     elif name.startswith("tempfile."):

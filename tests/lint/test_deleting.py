@@ -174,6 +174,114 @@ DELETED = {
         if CLEAN:
             shutil.rmtree("./checkpoints")  # <- X901
         """,
+    "a path that is one of two": """
+        import shutil
+        shutil.rmtree(args.out if args.out else "./checkpoints")  # <- X901
+        shutil.rmtree(root or "./checkpoints")  # <- X901
+        """,
+    "the folder of a checkpoint": """
+        import os, shutil
+        from pathlib import Path
+        best = "checkpoints/best.pt"
+        shutil.rmtree(os.path.dirname(best))  # <- X901
+        shutil.rmtree(Path(best).parent)  # <- X901
+        """,
+    "text joined, stripped or resolved": """
+        import os, shutil
+        from pathlib import Path
+        shutil.rmtree("/".join([args.root, "checkpoints"]))  # <- X901
+        shutil.rmtree("./checkpoints/".rstrip("/"))  # <- X901
+        shutil.rmtree(Path("checkpoints").resolve())  # <- X901
+        shutil.rmtree(Path(args.root).joinpath("checkpoints"))  # <- X901
+        shutil.rmtree("%s/checkpoints" % args.root)  # <- X901
+        """,
+    "the environment's value or its default": """
+        import os, shutil
+        shutil.rmtree(os.environ.get("OUT", "./checkpoints"))  # <- X901
+        """,
+    "a path that a function makes": """
+        import os, shutil
+        def run_dir(args):
+            return os.path.join(args.root, "checkpoints", args.name)
+        shutil.rmtree(run_dir(args))  # <- X901
+        """,
+    "a constant of another module, by name": """
+        import shutil
+        from settings import CHECKPOINTS as out
+        shutil.rmtree(out)  # <- X901
+        ### settings.py
+        CHECKPOINTS = "checkpoints"
+        """,
+    "an attribute of a class": """
+        import shutil
+        class Config:
+            checkpoints = "./ckpts"
+        shutil.rmtree(Config.checkpoints)  # <- X901
+        """,
+    "one of a list of folders": """
+        import shutil
+        for folder in ["logs", "checkpoints"]:
+            shutil.rmtree(folder)  # <- X901
+        """,
+    "a method of a base class": """
+        import shutil
+        class Base:
+            def clean(self, folder):
+                shutil.rmtree(folder)
+        class Experiment(Base):
+            pass
+        Experiment().clean("./checkpoints")  # <- X901
+        experiment = Experiment()
+        experiment.clean(folder="./checkpoints")  # <- X901
+        """,
+    "a command in a list": """
+        import subprocess
+        command = ["sudo", "rm", "-rf", "./checkpoints"]
+        subprocess.run(command)  # <- X901
+        subprocess.run("touch a; FORCE=1 rm -rf './checkpoints", shell=True)  # <- X901
+        """,
+    "every element by map": """
+        import glob, shutil
+        list(map(shutil.rmtree, glob.glob("checkpoints/*")))  # <- X901
+        """,
+    "a file system object": """
+        fs.rm("s3://bucket/checkpoints", recursive=True)  # <- X901
+        """,
+    "a path's own rmtree": """
+        from upath import UPath
+        UPath("checkpoints").rmtree()  # <- X901
+        """,
+    "an option as a dictionary": """
+        import shutil
+        shutil.rmtree(vars(args)["checkpoints"])  # <- X901
+        shutil.rmtree(config["checkpoint_dir"])  # <- X901
+        """,
+    "an option with its own destination": """
+        import argparse, shutil
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--out", dest="folder", default="./checkpoints")
+        args = parser.parse_args()
+        shutil.rmtree(args.folder)  # <- X901
+        """,
+    "a name that changes": """
+        import shutil
+        path = args.root
+        path += "/checkpoints"
+        shutil.rmtree(path)  # <- X901
+        """,
+    "a relative import": """
+        from exp import run
+        run.main()
+        ### exp/__init__.py
+        ### exp/run.py
+        from .tools import clean
+        def main():
+            clean("./checkpoints")  # <- X901
+        ### exp/tools.py
+        import shutil
+        def clean(path):
+            shutil.rmtree(path)
+        """,
 }
 
 KEPT = {
@@ -301,6 +409,41 @@ KEPT = {
         import os
         os.remove(os.path.join(args.checkpoints, "checkpoint.pt.bad"))
         """,
+    "an early exit unless asked for": """
+        import shutil, sys
+        if not args.wipe:
+            sys.exit(0)
+        shutil.rmtree("./checkpoints")
+        """,
+    "an option in one expression": """
+        import shutil
+        args.wipe and shutil.rmtree("./checkpoints")
+        """,
+    "a command by its word": """
+        import shutil, sys
+        match sys.argv[1]:
+            case "wipe":
+                shutil.rmtree("./checkpoints")
+        """,
+    "a click command": """
+        import click, shutil
+        @click.command()
+        def wipe():
+            shutil.rmtree("./checkpoints")
+        """,
+    "a temporary folder of a with statement": """
+        import shutil, tempfile
+        with tempfile.TemporaryDirectory() as checkpoints:
+            shutil.rmtree(checkpoints)
+        """,
+    "a shell command that removes no folder": """
+        import os
+        os.system("ls checkpoints && rm -f a.log")
+        os.system("rm checkpoints/run/tmp.txt")
+        """,
+    "the inner part of another file system": """
+        fs.rm("s3://bucket/checkpoints/a.txt")
+        """,
 }
 
 PRUNED_WITHOUT_LOCK = {
@@ -370,6 +513,47 @@ PRUNED_WITHOUT_LOCK = {
             folders = sorted(glob.glob("checkpoints/run/checkpoint_step_*"))
         for folder in folders[:-3]:
             shutil.rmtree(folder)  # <- X902
+        """,
+    "filter": """
+        import os, shutil
+        old = filter(lambda name: name.startswith("checkpoint_step_"), os.listdir(run))
+        for name in old:
+            shutil.rmtree(os.path.join(run, name))  # <- X902
+        """,
+    "a list that a function makes": """
+        import glob, shutil
+        def old_ones(run, keep):
+            return sorted(glob.glob(run + "/checkpoint_step_*"))[:-keep]
+        for folder in old_ones(args.checkpoints, 3):
+            shutil.rmtree(folder)  # <- X902
+        """,
+    "a list that a function is given": """
+        import glob, shutil
+        def remove(folders):
+            for folder in folders:
+                shutil.rmtree(folder)  # <- X902
+        remove(glob.glob("checkpoints/run/checkpoint_step_*")[3:])
+        """,
+    "os.scandir": """
+        import os, shutil
+        entries = [e for e in os.scandir(run) if e.is_dir() and e.name.startswith("checkpoint_step_")]
+        entries.sort(key=lambda e: e.stat().st_mtime)
+        for entry in entries[:-3]:
+            shutil.rmtree(entry.path)  # <- X902
+        """,
+    "the oldest by min": """
+        import glob, os, shutil
+        folders = glob.glob("checkpoints/run/checkpoint_step_*")
+        shutil.rmtree(min(folders, key=os.path.getmtime))  # <- X902
+        """,
+    "the oldest off a heap": """
+        import heapq, shutil
+        saved = []
+        for step in range(100):
+            heapq.heappush(saved, f"checkpoint_step_{step}")
+            saved.append(f"checkpoints/checkpoint_step_{step}")
+            if len(saved) > 3:
+                shutil.rmtree(saved.pop(0))  # <- X902
         """,
 }
 

@@ -331,6 +331,35 @@ REMEMBERED = {
                     break
             torch.save({"optimizer": o, "best_loss": best_loss, "counter": counter, "rng": r}, f"c_{epoch}.pt")
         """,
+    "dicts put together": START
+    + RESTORE
+    + """
+        base = {"model": m, "optimizer": o, "rng_state": r}
+        kept = {"best_score": 1, "val_loss_min": 2, "counter": 3}
+        torch.save(base | kept if args.full else {**base, **kept}, f"c_{epoch}")
+        """
+    + CLASS,
+    "dict() of a dict, and setdefault": START
+    + RESTORE
+    + """
+        state = dict({"model": m, "optimizer": o}, best_score=1, val_loss_min=2, **{"counter": 3})
+        state.setdefault("rng_state", torch.get_rng_state())
+        torch.save(state, f"c_{epoch}")
+        """
+    + CLASS,
+    "the object passed to a function": START
+    + """
+        torch.save({"model": m, "optimizer": o, "stop": as_dict(early_stopping), "rng": r}, "a")
+        """
+    + CLASS,
+    "keys that only a run knows": START
+    + """
+        state = {"model": m, "optimizer": o}
+        for name in names:
+            state[name] = getattr(early_stopping, name)
+        torch.save(state, f"c_{epoch}")
+        """
+    + CLASS,
 }
 
 

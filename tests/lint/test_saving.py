@@ -176,6 +176,19 @@ OVERWRITING = {
                 os.remove("last.pt")
             torch.save({"model": m, "optimizer": o}, "last.pt")  # <- X905
         """,
+    "an open file": """
+        for epoch in range(epochs):
+            with open("checkpoint.pt", "wb") as file:
+                torch.save({"model": m, "optimizer": o}, file)  # <- X905
+        """,
+    "Fabric": """
+        for epoch in range(epochs):
+            fabric.save("checkpoint.ckpt", {"model": m, "optimizer": o})  # <- X905
+        """,
+    "keywords": """
+        for epoch in range(epochs):
+            torch.save(obj={"model": m, "optimizer": o}, f="checkpoint.pt")  # <- X905
+        """,
 }
 
 KEEPING = {
@@ -248,6 +261,21 @@ KEEPING = {
         for epoch in range(epochs):
             np.save("losses.npy", losses)
             json.dump({"optimizer": 1}, open("log.json", "w"))
+        """,
+    "a new file by the time": """
+        import time
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o}, f"checkpoint_{time.strftime('%H%M%S')}.pt")
+        """,
+    "an open file with a new name": """
+        for epoch in range(epochs):
+            with open(f"checkpoint_{epoch}.pt", "wb") as file:
+                torch.save({"model": m, "optimizer": o}, file)
+        """,
+    "another suffix each time": """
+        from pathlib import Path
+        for epoch in range(epochs):
+            torch.save({"model": m, "optimizer": o}, Path("checkpoint").with_suffix(f".{epoch}"))
         """,
 }
 
