@@ -59,7 +59,10 @@ def cases(kind: str) -> list:
 
 @pytest.mark.parametrize(("code", "fault"), cases("breaks"))
 def test_a_fault_is_named_and_nothing_else(tmp_path, code, fault: Fault):
-    """The rule finds it in that file, with its severity, place, values and cure; no other rule warns."""
+    """The rule finds it in that file, with its severity, place, values and cure; no other rule warns.
+
+    An error without a migration breaks the file; a migration repairs it; notes and what nothing cures leave it ok.
+    """
     folder, report = audited(fault, tmp_path)
     run_level = any(code == rule.code for rule in RUN_RULES)
     names = [""] if run_level else [fault.file, *fault.also]
@@ -79,6 +82,11 @@ def test_a_fault_is_named_and_nothing_else(tmp_path, code, fault: Fault):
         assert fault.expected == f.expected
         assert (fault.found(place(folder, name)) if callable(fault.found) else fault.found) == f.found
         assert f.message
+    if not fault.implies:
+        curable = (fault.fix or "").startswith(MIGRATE) and fault.severity != "info"
+        verdict = "repairable" if curable else "broken" if fault.severity == "error" else "ok"
+        judged = {file.verdict for file in report.files if any(f.code == code for f in file.findings)}
+        assert (set() if run_level else {verdict}) == judged
 
 
 @pytest.mark.parametrize(("code", "fault"), [c for c in cases("breaks") if (c.values[1].fix or "").startswith(MIGRATE)])
