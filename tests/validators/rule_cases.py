@@ -233,6 +233,7 @@ SAFETY_CASES = {
                 "numpy best_score",
                 spoil=put("best_score", np.float64(-0.4)),
                 severity="info",
+                found="numpy._core.multiarray.scalar, numpy.dtype",
                 fix=migrate("plain-scalars"),
             ),
         ),
