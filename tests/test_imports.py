@@ -16,6 +16,8 @@ BASE = {"types", "errors"}
 MAY_IMPORT = {
     "types": {"reports"},  # a Report shows itself in a notebook
     "errors": set(),
+    "hashing": set(),
+    "names": {"hashing"},
     "schedules": {"types"},
     "tree": {"types"},
     "edits": {"tree", "types"},
@@ -29,17 +31,17 @@ MAY_IMPORT = {
     "trainers": {"schedules", "types"},
     "validators": {"numpy_values", "types"},
     "migrators": {"numpy_values", "types"},
-    "writer": BASE | {"locking"},
+    "writer": BASE | {"hashing", "locking", "names"},
     "reports": {"types"},
     "lint": BASE,
-    "audit": BASE | {"discovery", "readers", "trainers", "validators", "writer"},
+    "audit": BASE | {"discovery", "names", "readers", "trainers", "validators", "writer"},
     "torch_check": BASE | {"readers"},
     "repair": BASE
     | {"audit", "discovery", "edits", "locking", "migrators", "program", "readers", "torch_check", "trainers", "tree"}
     | {"writer"},
-    "retention": {"errors", "locking", "writer"},
+    "retention": {"errors", "locking", "names", "writer"},
     "pruning": BASE | {"audit", "locking", "retention", "trainers"},
-    "saving": {"errors", "locking", "readers", "writer"},
+    "saving": {"errors", "locking", "names", "readers", "writer"},
     "resume": BASE | {"audit", "reports", "validators"},
 }
 """Part -> the parts that it may import. `cli` may import all, and nothing imports `cli`."""
