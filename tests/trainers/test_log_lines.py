@@ -200,6 +200,13 @@ def test_a_cut_log_says_nothing_that_the_whole_one_does_not_say(logs, cut):
     assert without_last_losses(whole[: len(part)]) == without_last_losses(part)
 
 
+@pytest.mark.parametrize("line", ["Checkpoints saved at: ./checkpoints", "Resumed at epoch 1, global_step 5"])
+def test_a_cut_colour_code_does_not_take_the_next_run_s_first_letter(line):
+    """The log was cut between `ESC [` and the letter that ends the code."""
+    cut = b"Epoch: 1 cost time: 2\n\r1000it [00:40, 12it/s]\x1b["
+    assert facts(cut) + facts(f"{line}\n".encode()) == facts(cut + f"{line}\n".encode())
+
+
 @settings(max_examples=200, deadline=None)
 @given(noisy_logs(), st.integers(0, 3000), noisy_logs())
 def test_a_log_appended_to_a_cut_one_is_read_from_its_start(logs, cut, more):

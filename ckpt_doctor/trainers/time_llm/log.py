@@ -58,7 +58,7 @@ class _Line:
 _BAR = rb"\r[^\r\n\[\]]*\[\d+:\d\d[^\r\n\]]*\]"
 _NOISE = re.compile(_BAR)
 _BARS_BEFORE_A_BAR = re.compile(_BAR + rb"(?:" + _BAR + rb")*(?=" + _BAR + rb")")  # begins with \r: found quickly
-_ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+_ANSI = re.compile(rb"\x1b\[[0-9;?]*[ABDGHJKhlm]")  # not the letters that lines begin with: one may be cut here
 _BAR_COUNT = re.compile(rb"\r(?:.*?\| *)?(\d+)(?:it|/\d+)? \[")
 
 _MARKS = (
