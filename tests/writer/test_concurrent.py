@@ -121,13 +121,13 @@ for _ in range(25):
 def test_pruning_and_migrating_the_same_run_do_not_meet(run):
     """Both take the run's lock: what is pruned is gone entirely, what stays is migrated entirely."""
     prune = """
-import sys; from pathlib import Path; from ckpt_doctor.retention import prune
+import sys; from pathlib import Path; from ckpt_doctor.retention import keep_newest
 def step_of(folder):
     head, _, number = folder.name.rpartition("_")
     return int(number) if head == "checkpoint_step" else None
 print("ready", flush=True); input()
 for keep in (9, 7, 5, 3):
-    prune(Path(sys.argv[1]), keep, step_of=step_of, is_resumable=lambda folder: (folder / "checkpoint.pt").exists())
+    keep_newest(Path(sys.argv[1]), keep, step_of=step_of, is_resumable=lambda folder: (folder / "checkpoint.pt").exists())
 """
     lines = finish([start(MIGRATE, run, "replace", "unlocked"), start(prune, run)])
     steps = sorted(int(path.name.rpartition("_")[2]) for path in run.iterdir() if path.is_dir())
