@@ -307,6 +307,7 @@ def _not_weights_only(container: Container, names: Sequence[Global], refusals: S
     if container not in ("torch-zip", "torch-legacy", "torch-tar", "torchscript"):
         return []
     reasons = list(dict.fromkeys(refusals))
+    refused: list[Global] = []
     if container == "torchscript":
         reasons = ["it is a TorchScript archive, which torch.jit.load reads"]
     elif container == "torch-tar":
@@ -318,7 +319,8 @@ def _not_weights_only(container: Container, names: Sequence[Global], refusals: S
     if not reasons:
         return []
     message = f"torch.load(weights_only=True), the default since torch 2.6, refuses the file: {'; '.join(reasons)}"
-    return [Damage("not-weights-only", message)]
+    by_name_only = refused and len(reasons) == 1
+    return [Damage("not-weights-only", message, found=_listed(refused, 100) if by_name_only else None)]
 
 
 def _listed(names: Sequence[Global], most: int = 5) -> str:

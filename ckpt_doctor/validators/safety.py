@@ -60,16 +60,11 @@ def not_weights_only(case: Case) -> Iterator[Problem]:
 
     Source: torch/_weights_only_unpickler.py, `_get_allowed_globals`.
     """
-    by_name = all(
-        name.module.startswith(("numpy", "_codecs")) for name in case.checkpoint.globals if _refused(name.module)
-    )
     for problem in damage_of(case, "not-weights-only"):
+        names = str(problem.found or "?").split(", ")
+        by_name = all(name.startswith(("numpy.", "_codecs.")) for name in names)
         curable = by_name and all(value.plain is not None for value in numpy_values(case.checkpoint.root))
         yield Problem(problem.message, problem.where, problem.found, problem.expected, None if curable else "")
-
-
-def _refused(module: str) -> bool:
-    return not module.startswith(("torch", "collections", "__builtin__", "builtins"))
 
 
 RULES = (dangerous_global, unknown_global, not_weights_only)

@@ -13,8 +13,8 @@ from ckpt_doctor.program import dump
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.readers.salvage import salvage
 from ckpt_doctor.readers.tensor_bytes import read_tensor
+from ckpt_doctor.salvage import salvage
 from ckpt_doctor.tree import same
 from ckpt_doctor.types import Checkpoint, TensorInfo
 from tests.readers.torch_equal import bits
