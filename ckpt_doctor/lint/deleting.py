@@ -74,7 +74,8 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
     ## What it does
     Looks for `shutil.rmtree` or `rm -r` on selected checkpoint folders: elements of a listing that is sliced, filtered
     by a step number or popped from a list, or a path that names a step. Silent when the removal runs under a lock
-    (`with lock:`, `fcntl.flock`, `.acquire()` before it, or every caller holds one). Removing a single file is not
+    (`with lock:`, `fcntl.flock`, `.acquire()` before it, or every caller holds one), or when the function renames the
+    folder to the removed name first, so that nobody finds it any more. Removing a single file is not
     reported: whoever has it open keeps reading it.
 
     ## Why it matters
@@ -103,7 +104,7 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
         if removal.what != "steps" or not removal.recursive or removal.guess or place.node in seen:
             continue
         chain = (place, *removal.path.via)
-        if any(is_locked(program, Site(*call)) for call in chain):
+        if any(is_locked(program, Site(*call)) for call in chain) or _renamed_before(place):
             continue
         seen.add(place.node)
         yield Hit(
@@ -143,6 +144,21 @@ def _copied_before(program: Program, site: Site) -> bool:
         and program.name_of(Call(module, inner)) in _COPYING
         and bool(removed & {ast.dump(a) for a in (*inner.args, *(k.value for k in inner.keywords))})
         for inner in ast.walk(scope)
+    )
+
+
+def _renamed_before(removal: Call) -> bool:
+    """Whether what is removed was given that name by a rename in the same function."""
+    module, node = removal
+    gone = {ast.dump(a) for a in node.args[:1]}
+    return any(
+        isinstance(inner, ast.Call)
+        and inner.lineno < node.lineno
+        and isinstance(inner.func, ast.Attribute)
+        and inner.func.attr in ("rename", "replace", "renames", "move")
+        and bool(inner.args)
+        and ast.dump(inner.args[-1]) in gone
+        for inner in ast.walk(module.function(node) or module.tree)
     )
 
 

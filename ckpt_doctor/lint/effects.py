@@ -23,8 +23,8 @@ _REMOVING_NAME = re.compile(r"^_*(del|delete|remove|rm|rmtree|purge|wipe|erase)(
 
 _TEMPORARY = re.compile(r"(?i)(?<![a-z])(tmp|temp|temporary|trash|partial|scratch|cache|incomplete)(?![a-z])|tmp_|_tmp")
 _STEP = re.compile(r"(?i)(step|epoch|(?<![a-z])iter|checkpoint[-_](?:\{|\*|\\|\(|\d|$)|ckpt[-_](?:\{|\*|\\|\(|\d|$))")
-# `.ipynb_checkpoints` are a notebook's, not a trainer's.
-_CHECKPOINT_TEXT = re.compile(r"(?i)(?<![a-z])(?<!ipynb_)(checkpoints?|ckpts?|chkpts?)(?![a-z])")
+# `.ipynb_checkpoints` are a notebook's, and what ends in `.ckpt-doctor-...` is this tool's own.
+_CHECKPOINT_TEXT = re.compile(r"(?i)(?<![a-z])(?<!ipynb_)(checkpoints?|ckpts?|chkpts?)(?![a-z]|-doctor)")
 _CHECKPOINT_NAME = re.compile(r"(?i)checkpoint|ckpt|chkpt")
 _ROOT_NAME = re.compile(
     r"(?i)(checkpoints|ckpts|chkpts)|(checkpoint|ckpt|chkpt)_?(dir|path|root|folder|home|base|save)|"

@@ -144,9 +144,18 @@ def _call_readings(program: Program, module: Module, node: ast.Call, depth: int)
     elif (target := program.target(Call(module, node))) is not None:
         for inner in ast.walk(target.function):
             if isinstance(inner, ast.Return) and inner.value is not None:
-                yield from readings(program, target.module, inner.value, depth - 2)
+                for reading in readings(program, target.module, inner.value, depth - 2):
+                    # This call makes the path; it is not one of those that lead to where the path is used.
+                    made_by = [c for c in reading.via if _runs(program, c, target.function)]
+                    if all(c.node is node for c in made_by):
+                        yield replace(reading, via=tuple(c for c in reading.via if c not in made_by))
     elif name in ("min", "max", "next") and args:
         yield from _element(program, module, node, args[0], depth)
+
+
+def _runs(program: Program, call: Call, function: ast.AST) -> bool:
+    target = program.target(call)
+    return target is not None and target.function is function
 
 
 def _named_readings(program: Program, module: Module, node: ast.expr, depth: int) -> Iterator[Reading]:

@@ -205,6 +205,15 @@ DELETED = {
             return os.path.join(args.root, "checkpoints", args.name)
         shutil.rmtree(run_dir(args))  # <- X901
         """,
+    "a path that a function makes of its argument": """
+        import os, shutil
+        def below(root, name):
+            return os.path.join(root, name)
+        logs = below(args.root, "logs")
+        everything = below(args.root, "checkpoints")
+        shutil.rmtree(everything)  # <- X901
+        shutil.rmtree(logs)
+        """,
     "a constant of another module, by name": """
         import shutil
         from settings import CHECKPOINTS as out
@@ -618,6 +627,18 @@ PRUNED_SAFELY = {
         import os, shutil
         tmp = os.path.join(args.checkpoints, f"checkpoint_step_{step}.tmp")
         shutil.rmtree(tmp, ignore_errors=True)
+        """,
+    "renamed first": """
+        import glob, os, shutil
+        from pathlib import Path
+        for folder in sorted(glob.glob("checkpoints/run/checkpoint_step_*"))[:-3]:
+            gone = folder + ".gone"
+            os.rename(folder, gone)
+            shutil.rmtree(gone)
+        for folder in sorted(Path("checkpoints/run").glob("checkpoint_step_*"))[:-3]:
+            leaving = folder.with_name("leaving_" + folder.name)
+            folder.rename(leaving)
+            shutil.rmtree(leaving)
         """,
 }
 
