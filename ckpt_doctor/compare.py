@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ckpt_doctor.numpy_values import array_shown
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
@@ -135,7 +136,7 @@ def _object(value: Opaque) -> object:
     """An object's name, with a checksum of plain bytes in its state: a numpy array that changed is seen."""
     state = value.states[0] if value.states else None
     raw = next((part for part in state if isinstance(part, bytes)), None) if isinstance(state, tuple) else None
-    name = str(value.callee) if isinstance(value.callee, Global) else "an object"
+    name = array_shown(value) or (str(value.callee) if isinstance(value.callee, Global) else "an object")
     return name if raw is None else f"{name} of {len(raw):,} bytes, CRC-32 {zlib.crc32(raw):08x}"
 
 

@@ -44,6 +44,23 @@ def _is_array(call: Opaque) -> bool:
     return isinstance(call.callee, Global) and call.callee.module.startswith("numpy")
 
 
+_KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex", "b": "bool"}
+
+
+def array_shown(call: Opaque) -> str | None:
+    """`numpy array int64 [3]`, whichever numpy wrote it; None for any other object."""
+    if not _is_array(call) or not call.states or not isinstance(call.states[0], tuple) or len(call.states[0]) != 5:
+        return None
+    shape, dtype = call.states[0][1:3]
+    code = dtype.args[0] if isinstance(dtype, Opaque) and isinstance(dtype.args, tuple) and dtype.args else None
+    if not isinstance(shape, tuple) or not isinstance(code, str):
+        return None
+    size = code.lstrip("<>=|")[1:]
+    name = _KINDS.get(code.lstrip("<>=|")[:1], "")
+    kind = f"{name}{8 * int(size)}" if name and size.isdecimal() and len(size) < 4 and name != "bool" else name or code
+    return f"numpy array {kind} [{', '.join(map(str, shape[:8]))}]"
+
+
 def uint32_array(call: Opaque) -> list[int] | None:
     """The elements of a pickled one-dimensional uint32 array; None for anything else.
 

@@ -9,7 +9,7 @@ import torch
 
 from ckpt_doctor.compare import compare
 from ckpt_doctor.readers import open_checkpoint
-from tests.readers.test_open import save, training
+from tests.readers.test_open import rezip, save, training
 
 
 def compared(tmp_path, left, right, deep=True):
@@ -53,3 +53,11 @@ def test_numpy_values(tmp_path):
     left = {"s": np.float64(0.5), "n": float("nan"), "r": np.arange(4)}
     assert compared(tmp_path, left, {"s": 0.5, "n": float("nan"), "r": np.arange(4)}).same
     assert ["r"] == [d.name for d in compared(tmp_path, left, {**left, "r": np.arange(1, 5)}).values]
+
+
+def test_arrays_of_two_numpys(tmp_path):
+    """The same array, saved by numpy 1 under `numpy.core` and by numpy 2 under `numpy._core`, is the same."""
+    new = save(tmp_path / "a", {"rng": np.arange(4)})
+    old = rezip(new, tmp_path / "b", lambda _, data: data.replace(b"numpy._core", b"numpy.core"))
+    assert ["numpy.core.multiarray._reconstruct"] == [str(name) for name in open_checkpoint(old).globals][:1]
+    assert compare(open_checkpoint(new), open_checkpoint(old), deep=True).same

@@ -75,13 +75,15 @@ def differences(comparison: Comparison, left: Path, right: Path, *, width: int =
 def rows(items: Sequence[Difference], width: int, color: bool) -> list[str]:
     """One line per difference."""
     shown = items[:MOST_LINES]
-    changes = max(text.display_width(change(d)) for d in shown)
-    room = min(max(text.display_width(text.clean(d.name)) for d in shown), max(24, width - changes - 6))
+    names = [text.shorten(text.clean(item.name), width - 6) for item in shown]
+    # A column for the names where most changes fit beside it; a name or change too long for that gets its own line
+    room = min(max(map(text.display_width, names)), width - 30)
     lines = []
-    for item in shown:
+    for item, name in zip(shown, names, strict=True):
         sign = {"added": "+", "removed": "-"}.get(item.kind, "~")
-        name = text.pad(text.shorten(text.clean(item.name), room), room)
-        line = f"  {sign} {name}  {change(item)}"
+        what = text.shorten(change(item), width - 6)
+        fits = text.display_width(name) <= room and room + text.display_width(what) + 6 <= width
+        line = f"  {sign} {text.pad(name, room)}  {what}" if fits else f"  {sign} {name}\n      {what}"
         lines.append(text.styled(line, {"+": "green", "-": "red", "~": "yellow"}[sign], color))
     return [*lines, f"  ... and {len(items) - len(shown):,} more"] if len(items) > len(shown) else lines
 

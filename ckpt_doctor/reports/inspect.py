@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor import types
+from ckpt_doctor.numpy_values import array_shown
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import TRAINING, dumps, file_dict, parameters, plain
 
 MOST_TENSORS = 40
 """Tensors that the overview lists; the JSON has all."""
+WHOLE = 4
+"""Items of a list up to which it stands on its own line, whole."""
 MOST_CHILDREN = 500
 """Entries of one dict or list that the tree shows."""
 
@@ -103,9 +106,13 @@ def describe(value: object) -> str:
         return f"{kind} of {text.plural(len(value), 'key')}"
     if isinstance(value, dict):
         return f"dict of {text.plural(len(value), 'key')}"
-    if isinstance(value, (list, tuple)) and len(value) > 4:
+    made = (types.TensorRef, types.Opaque, types.NumpyScalar)
+    if isinstance(value, (list, tuple)) and (len(value) > WHOLE or any(isinstance(v, made) for v in value)):
         return f"{type(value).__name__} of {len(value):,}"
     if isinstance(value, types.Opaque):
+        array = array_shown(value)
+        if array is not None:
+            return text.clean(array)
         return (
             f"{text.clean(value.callee)}(...), not built"
             if isinstance(value.callee, types.Global)
@@ -140,11 +147,7 @@ def tree(checkpoint: types.Checkpoint, *, depth: int = 6) -> str:
 
 def branches(node: object, indent: str, depth: int) -> Iterator[str]:
     """The lines below a node."""
-    children: list[tuple[object, object]] = []
-    if isinstance(node, dict):
-        children = list(node.items())
-    elif isinstance(node, (list, tuple)):
-        children = list(enumerate(node))
+    children = parts(node)
     left_out = max(0, len(children) - MOST_CHILDREN)
     shown = children[: len(children) - left_out]
     for i, (key, value) in enumerate(shown):
@@ -155,6 +158,17 @@ def branches(node: object, indent: str, depth: int) -> Iterator[str]:
             yield from branches(value, indent + ("    " if last else "│   "), depth - 1)
     if left_out:
         yield f"{indent}└── ... and {left_out:,} more"
+
+
+def parts(node: object) -> list[tuple[object, object]]:
+    """What stands below a value in the tree: items, and of an object the attributes that hold something."""
+    if isinstance(node, (list, tuple)):
+        shown_whole = len(node) <= WHOLE and all(isinstance(v, (str, int, float, type(None))) for v in node)
+        return [] if shown_whole else list(enumerate(node))
+    if isinstance(node, types.Opaque) and array_shown(node) is None:
+        held = [pair for state in node.states if isinstance(state, dict) for pair in state.items()]
+        return [*node.pairs, *enumerate(node.items), *((k, v) for k, v in held if v is not None and v != {})]
+    return list(node.items()) if isinstance(node, dict) else []
 
 
 def inspect_json(file: types.FileReport, *, version: str) -> str:

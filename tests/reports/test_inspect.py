@@ -14,6 +14,11 @@ from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInf
 
 STORAGE = StorageInfo("0", "float32", "cuda:0", 12, 48)
 REF = TensorRef(STORAGE, "float32", (3, 4), (4, 1), 0, False, Opaque(Global("torch._utils", "_rebuild_tensor_v2"), ()))
+ARRAY = Opaque(
+    Global("numpy._core.multiarray", "_reconstruct"),
+    (),
+    states=[(1, (3,), Opaque(Global("numpy", "dtype"), ("u4", False, True)), False, bytes(12))],
+)
 ORDERED = Opaque(Global("collections", "OrderedDict"), ())
 
 
@@ -30,6 +35,8 @@ def training(**root: object):
         ({"a": 1}, "dict of 1 key"),
         ([1, 2], "[1, 2]"),
         ([1] * 9, "list of 9"),
+        ((REF, REF), "tuple of 2"),
+        (ARRAY, "numpy array uint32 [3]"),
         (Opaque(Global("os", "system"), ("id",)), "os.system(...), not built"),
         ("text", "'text'"),
         (None, "None"),
@@ -57,6 +64,20 @@ def test_the_tree_nests_down_to_the_asked_depth() -> None:
     assert "        └── c: [1, a dict of 1 key]" in tree(nested, depth=3).splitlines()
     assert "d: 2" not in tree(nested, depth=3)
     assert "d: 2" in tree(nested, depth=6)
+
+
+def test_a_module_shows_what_it_holds_and_a_short_list_is_not_told_twice() -> None:
+    state = {"training": True, "_parameters": {"weight": REF}, "_hooks": {}, "bias": None}
+    net = Opaque(Global("torch.nn", "Linear"), (), states=[state])
+    lines = tree(training(net=net, betas=[0.9, 0.999], numbers=ARRAY).checkpoint).splitlines()[1:]
+    assert lines == [
+        "├── net: torch.nn.Linear(...), not built",
+        "│   ├── training: True",
+        "│   └── _parameters: dict of 1 key",
+        "│       └── weight: float32 [3, 4] on cuda:0",
+        "├── betas: [0.9, 0.999]",
+        "└── numbers: numpy array uint32 [3]",
+    ]
 
 
 def test_a_structure_that_holds_itself_ends() -> None:
