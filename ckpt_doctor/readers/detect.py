@@ -52,7 +52,9 @@ def sniff_view(view: FileView) -> Format | Damage:
         return "tar"
     if _is_pickle(head, view):
         return "pickle"
-    return neighbour(head) or not_a_checkpoint("nothing that is known here: unknown binary data")
+    return neighbour(head, view.read_at(max(0, view.size - 8), 8)) or not_a_checkpoint(
+        "nothing that is known here: unknown binary data"
+    )
 
 
 def _only_zeros(view: FileView) -> bool:

@@ -40,13 +40,19 @@ _MAGIC: Sequence[tuple[int, bytes, str]] = (
 )
 
 
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+"""The last eight bytes of a table (tensorflow/core/lib/io/format.h, `kTableMagicNumber`)."""
+
+
 def not_a_checkpoint(what: str) -> Damage:
     """The finding that a file is something else."""
     return Damage("not-a-checkpoint", f"this is {what}")
 
 
-def neighbour(head: bytes) -> Damage | None:
-    """What a file is by its first bytes; None when they tell nothing."""
+def neighbour(head: bytes, end: bytes = b"") -> Damage | None:
+    """What a file is by its first bytes and its last; None when they tell nothing."""
+    if end.endswith(_TABLE_MAGIC):
+        return not_a_checkpoint("a TensorFlow checkpoint or another LevelDB table")
     for offset, magic, what in _MAGIC:
         if head.startswith(magic, offset):
             return not_a_checkpoint(what)
@@ -74,15 +80,22 @@ def _text(head: bytes) -> Damage | None:
             guess = "a page of the Hugging Face hub saved by a download (missing access or token)"
         return not_a_checkpoint(f"an HTML page, probably {guess}: download the file again")
     if lower.startswith(("<?xml", "<error")):
-        return not_a_checkpoint("an XML document, probably a storage service's error message: download the file again")
+        what = f"an XML document, probably a storage service's error message ({_told(start)}): download the file again"
+        return not_a_checkpoint(what)
     if start.startswith(("{", "[")):
         if '"error"' in lower or '"message"' in lower:
-            return not_a_checkpoint("JSON text, probably an error message saved by a download")
+            return not_a_checkpoint(f"JSON text, probably an error message saved by a download: {_told(start)}")
         if '"weight_map"' in lower:
             return not_a_checkpoint("the index of a sharded checkpoint (JSON), which holds no weights itself")
         return not_a_checkpoint("JSON text")
     first = shown(start.splitlines()[0][:60]) if start else ""
     return not_a_checkpoint(f"text, beginning with {first!r}" if first else "text of nothing but white space")
+
+
+def _told(text: str) -> str:
+    """What a reader of the file would look at first, on one line."""
+    words = " ".join(text.split())
+    return shown(words if len(words) <= 120 else words[:117] + "...")
 
 
 def object_pickle(data: bytes) -> int | None:

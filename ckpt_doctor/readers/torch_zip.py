@@ -262,8 +262,8 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     if reading.finished:
         content.program = Program(start.data, reading.end, start.name)
         kept = len(reading.storages) - len(lost)
-        what += (
-            f". {kept:,} of {len(reading.storages):,} tensor records are complete: ckpt-doctor salvage recovers them"
+        what += f". {kept or 'None'} of {len(reading.storages):,} tensor records " + (
+            "is complete: nothing can be recovered" if kept == 0 else "are complete: ckpt-doctor salvage recovers them"
         )
     else:
         what += ". The description of the tensors is cut off too: nothing can be recovered"

@@ -386,6 +386,13 @@ NEIGHBOURS = [
     (b"%PDF-1.7 x", "PDF"),
     (b"\x89PNG\r\n\x1a\n" + bytes(9), "PNG"),
     (b"\x7fELF" + bytes(40), "ELF"),
+    (b"\x00\x00\x00\x00\x01\x02" + bytes(40) + bytes.fromhex("57fb808b247547db"), "TensorFlow"),
+    (b"GGUF\x03\x00\x00\x00" + bytes(20), "GGUF"),
+    (b"\x08\x07\x12\x07pytorch\x1a\x032.0", "ONNX"),
+    (b"<?xml version='1.0'?><Error><Code>UserProjectAccessDenied</Code>", "UserProjectAccessDenied"),
+    (b'{"error": {"message": "The download quota for this file has been exceeded."}}', "download quota"),
+    (b'{"metadata": {}, "weight_map": {"a": "x.safetensors"}}', "index of a sharded checkpoint"),
+    (b"PK\x05\x06" + bytes(18), "empty zip"),
     (bytes(range(255, 200, -1)), "unknown"),
 ]
 
@@ -398,6 +405,20 @@ def test_neighbours_are_named(tmp_path, content, word):
     (damage,) = open_checkpoint(path).damage
     assert "not-a-checkpoint" == damage.kind
     assert word in damage.message
+
+
+def test_archives_of_other_things_are_named(tmp_path):
+    """Of a zip or tar archive that is no checkpoint, what it holds: the checkpoint to unpack, arrays, a package."""
+    inner = save(tmp_path / "inner", {"w": torch.ones(2)}).read_bytes()
+    with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+        archive.writestr("run/checkpoint.pt", inner)
+    with tarfile.open(tmp_path / "x.pth.tar", "w") as archive:
+        archive.add(tmp_path / "inner", "run/checkpoint.pt")
+    np.savez(tmp_path / "arrays", a=np.arange(3))
+    for name, word in (("zip", "run/checkpoint.pt"), ("x.pth.tar", "run/checkpoint.pt"), ("arrays.npz", "numpy")):
+        (damage,) = open_checkpoint(tmp_path / name).damage
+        assert "not-a-checkpoint" == damage.kind
+        assert word in damage.message
 
 
 @pytest.mark.parametrize("content", [b"", bytes(3), bytes(3 << 20)])

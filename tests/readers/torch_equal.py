@@ -30,7 +30,8 @@ def equal(a, b):
 
 def bits(tensor):
     """The elements of a tensor as bytes, in order."""
-    flat = tensor.detach().contiguous().reshape(-1)
+    plain = tensor.detach()
+    flat = (plain.int_repr() if plain.is_quantized else plain).clone(memory_format=torch.contiguous_format).reshape(-1)
     return bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
 
 
