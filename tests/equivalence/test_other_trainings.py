@@ -64,6 +64,21 @@ def test_a_longer_run_goes_on_right_until_its_schedule_ends(cell) -> None:
     assert due == trace.steps[: len(due)]
 
 
+@pytest.mark.parametrize("lradj", ["TST", "COS", "type1"])
+@pytest.mark.parametrize("spec", [("first-patch-old", "best"), ("first-patch", "epoch-end")], ids="-".join)
+def test_a_run_that_has_repeated_an_epoch_does_not_pass_for_one_with_longer_epochs(
+    cell, spec: tuple[str, str], lradj: str
+) -> None:
+    """Its steps divided by its epochs are no epoch's length: schedule or log contradict, and the option is named."""
+    made = cell(Spec(spec[0], lradj, spec[1]))
+    harness.resume(made, stop_after_step=made.position + TRAIN_STEPS + 8)
+    newest = made.path.parents[spec[1] != "best"] / f"checkpoint_step_{made.position + TRAIN_STEPS + 6}"
+    report = audit.check(newest)
+    assert report.runs[0].run.facts.steps_per_epoch is None
+    assert "--steps-per-epoch" in {item.settle for item in report.files[0].not_checked}
+    assert "P402" not in codes(report.files[0])
+
+
 def test_a_renamed_folder_is_matched_to_its_log_by_hand_only(cell) -> None:
     """Without `--log` nothing is taken from a log that names another folder."""
     made = cell(Spec("first-patch", "TST", "mid-epoch"))

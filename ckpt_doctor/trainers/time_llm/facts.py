@@ -34,6 +34,8 @@ class LogFacts:
     """Batches that one process trains in an epoch (tqdm's last count)."""
     steps_per_epoch: Evidence[int] | None = None
     """`len(train_loader)`, as a resume on one process printed it."""
+    skips: tuple[tuple[int, int], ...] = ()
+    """Of each resume: `global_step`, and the batches that it skipped (`global_step % len(train_loader)`)."""
     lradj_candidates: tuple[str, ...] | None = None
     """Modes that the printed rates allow; None when they say nothing."""
     first_rate: Evidence[float] | None = None
@@ -225,12 +227,19 @@ def _steps_per_epoch(
     """`len(train_loader)`: the one candidate that fits every checkpoint's `epoch`, `global_step` and `total_steps`."""
     if given.steps_per_epoch is not None:
         return given.steps_per_epoch, _contradicted(given.steps_per_epoch, trained, world)
-    if log is not None and world == 1 and (told := log.steps_per_epoch or log.real_steps) is not None:
-        return told, _contradicted(told, trained, world)
+    skips = log.skips if log is not None else ()
+    total = _total_steps(trained)
+
+    def possible(length: int) -> bool:
+        """What holds for every run, whatever epochs it has repeated."""
+        return (not total or total % length == 0) and all(step % length == skip for step, skip in skips)
+
+    if log is not None and world == 1:
+        for told in (log.steps_per_epoch, log.real_steps):
+            if told is not None and possible(told.value):
+                return told, _contradicted(told, trained, world)
     placed = [m for m in trained if (m.state.global_step or 0) > 0 and (m.state.epoch or 0) >= 0]
     placed = [m for m in placed if m.state.epoch is not None]
-    totals = {m.state.total_steps for m in placed if m.state.total_steps}
-    total = totals.pop() if len(totals) == 1 else None
     candidates: dict[int, str] = {}
     for member in placed:
         shifted = f"{label(member)}: its global_step was shifted for {world} processes"
@@ -249,20 +258,23 @@ def _steps_per_epoch(
             candidates = {n: source for n in _divisors(total) if real_steps(n, world) == log.real_steps.value}
         elif not candidates and world == 1:
             candidates = dict.fromkeys(_divisors(total), f"the only divisor of total_steps {total:,} that fits")
-    fitting = {
-        n: source
-        for n, source in candidates.items()
-        if all(fits(m, n, world) for m in placed) and (not total or total % n == 0)
-    }
+    candidates = {n: source for n, source in candidates.items() if possible(n)}
+    fitting = {n: source for n, source in candidates.items() if all(fits(m, n, world) for m in placed)}
     if not fitting and candidates:
         # One wrong file must not hide the length that all others agree on.
-        score = {n: sum(fits(m, n, world) for m in placed) + bool(total and total % n == 0) for n in candidates}
+        score = {n: sum(fits(m, n, world) for m in placed) for n in candidates}
         best = max(score.values())
-        fitting = {n: candidates[n] for n in candidates if score[n] == best and best > len(placed) / 2 + bool(total)}
+        fitting = {n: candidates[n] for n in candidates if score[n] == best and best > len(placed) / 2}
     if len(fitting) == 1:
         ((length, source),) = fitting.items()
         return Evidence(length, source), []
     return None, []
+
+
+def _total_steps(trained: Sequence[Member]) -> int | None:
+    """The schedule's length, where all files agree on it."""
+    totals = {m.state.total_steps for m in trained if m.state.total_steps}
+    return totals.pop() if len(totals) == 1 else None
 
 
 def _stands(member: Member, steps_per_epoch: int, world: int, generation: str) -> bool:

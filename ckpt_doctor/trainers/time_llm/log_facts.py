@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ def log_facts(attempts: Sequence[Attempt]) -> LogFacts | None:
         path=log,
         real_steps=_real_steps(attempts),
         steps_per_epoch=_steps_per_epoch(attempts),
+        skips=tuple(_skips(attempts)),
         lradj_candidates=lradj_candidates(attempts),
         first_rate=_first_rate(attempts),
         patience=_patience(attempts),
@@ -85,6 +86,17 @@ def _steps_per_epoch(attempts: Sequence[Attempt]) -> Evidence[int] | None:
             source = f"{_place(attempt, skip.line)}: {skipped}"
             found.append(Evidence(length, source))
     return _agreed(found)
+
+
+def _skips(attempts: Sequence[Attempt]) -> Iterator[tuple[int, int]]:
+    """As `LogFacts.skips`, less where the complete trainer skips nothing: `epoch` may be ahead."""
+    for attempt in attempts:
+        if attempt.resumed is None or attempt.resumed.global_step == 0:
+            continue
+        if attempt.skip is not None:
+            yield attempt.resumed.global_step, attempt.skip.batches
+        elif attempt.restored is None and attempt.first_epoch is not None:
+            yield attempt.resumed.global_step, 0
 
 
 def _train_epochs(attempts: Sequence[Attempt]) -> Evidence[int] | None:
