@@ -125,9 +125,11 @@ import sys; from pathlib import Path; from ckpt_doctor.retention import keep_new
 def step_of(folder):
     head, _, number = folder.name.rpartition("_")
     return int(number) if head == "checkpoint_step" else None
+def whole(folder):
+    return (folder / "checkpoint.pt").exists()
 print("ready", flush=True); input()
 for keep in (9, 7, 5, 3):
-    keep_newest(Path(sys.argv[1]), keep, step_of=step_of, is_resumable=lambda folder: (folder / "checkpoint.pt").exists())
+    keep_newest(Path(sys.argv[1]), keep, step_of=step_of, is_resumable=whole)
 """
     lines = finish([start(MIGRATE, run, "replace", "unlocked"), start(prune, run)])
     steps = sorted(int(path.name.rpartition("_")[2]) for path in run.iterdir() if path.is_dir())
