@@ -85,7 +85,7 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
 
     ## Example
     ```python
-    for folder in sorted(folders, key=step_of)[:-args.save_total_limit]:
+    for folder in sorted(folders, key=step_of)[: -args.save_total_limit]:
         shutil.rmtree(folder)
     ```
 

@@ -44,8 +44,8 @@ def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
 
     ## How to cure
     ```python
-    state["best_score"] = early_stopping.best_score          # when saving; likewise val_loss_min, counter
-    early_stopping.best_score = ckpt.get("best_score")       # when resuming
+    state["best_score"] = early_stopping.best_score  # when saving; likewise val_loss_min, counter
+    early_stopping.best_score = ckpt.get("best_score")  # when resuming
     ```
     `ckpt-doctor migrate --add-best-score` repairs the files that were saved without.
 

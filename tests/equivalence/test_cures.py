@@ -98,6 +98,7 @@ CURABLE = tuple(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", harness.parameters(CURABLE))
 def test_a_healed_file_resumes_as_if_nothing_had_happened(scratch, spec: Spec) -> None:
     """Every generation's file, resumed by the trainer that reads all of it, and not a bit is different."""
