@@ -5,6 +5,7 @@ What comes in are `repair`'s results; only the fields named in the protocols are
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.json_v1 import dumps, plain
 from ckpt_doctor.types import Edit, Finding, Refusal
 
@@ -78,7 +80,10 @@ def file_lines(result: Result, width: int, color: bool) -> list[str]:
     for refusal in result.refusals:
         sentence = f"refused {text.clean(refusal.migration)}: {text.clean(refusal.reason)}"
         lines += text.wrap(sentence, columns, "  ", "    ")
-        if refusal.settle:
+        if refusal.settle.startswith("ckpt-doctor "):  # to paste, so it is not broken into lines
+            command = re.sub(r"\bFILE\b", lambda _: quoted(result.path), text.clean(refusal.settle))
+            lines.append(f"    to settle it: {command}")
+        elif refusal.settle:
             lines += text.wrap(f"to settle it: {text.clean(refusal.settle)}", columns, "    ", "      ")
     status = text.styled(result.status, STYLE[result.status], color)
     if result.message or not result.refusals:

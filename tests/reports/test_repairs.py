@@ -71,6 +71,15 @@ def test_a_refusal_says_why_and_what_to_give() -> None:
     assert "refused add-best-score: no evidence. to settle it: give --val-loss or --log" in flat(REFUSED)
 
 
+def test_a_refusal_that_a_command_settles_names_the_file_in_it() -> None:
+    """To paste as it is; an option's FILE stays one."""
+    cut = Refusal("migrate", "cut off.", "ckpt-doctor salvage FILE -o OUT")
+    lines = migrations([Result(path=Path("a b/checkpoint"), status="refused", refusals=(cut,))], width=40).splitlines()
+    assert "    to settle it: ckpt-doctor salvage 'a b/checkpoint' -o OUT" in lines
+    log = Result(status="refused", refusals=(Refusal("add-best-score", "none.", "--log FILE"),))
+    assert "to settle it: --log FILE" in flat(log)
+
+
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
