@@ -1,7 +1,8 @@
 """Any training command, killed anywhere, resumed or not: what is said of its files is true, repaired they are right.
 
 The matrix has chosen cells; here hypothesis chooses the command and its fate. The truth is the same command, never
-interrupted: the rates of its next step, and EarlyStopping replayed over its validations.
+interrupted: the rates of its next step, and EarlyStopping replayed over the validations that led to the file (after an
+unrepaired resume they are no longer the uninterrupted run's).
 """
 
 from __future__ import annotations
@@ -73,22 +74,28 @@ def fates(draw: st.DrawFn) -> Fate:
     )
 
 
-def train(fate: Fate, root: Path) -> Path:
-    """Make all attempts of the fate. Returns the run folder."""
+def train(fate: Fate, root: Path) -> tuple[Path, dict[Path, list[float]]]:
+    """Make all attempts of the fate. Returns the run folder, and for each file the validation losses that led to it."""
     log, reached, more = io.StringIO(), 0, []
     run = root / "checkpoints" / trainer.run_name(trainer.parse(fate.argv(root)))
+    history: dict[Path, list[float]] = {}
+    before: list[float] = []
     for part in fate.killed:
         reached += 1 + int(part * (fate.train_steps * fate.train_epochs - reached - 1))
-        trainer.run(trainer.parse([*fate.argv(root), *more, "--stop-after-step", str(reached)]), log=log)
+        trace = trainer.run(trainer.parse([*fate.argv(root), *more, "--stop-after-step", str(reached)]), log=log)
+        for save in trace.saves:
+            done = [epoch.vali_loss for epoch in trace.epochs if epoch.global_step <= save.global_step]
+            history[Path(save.path)] = [*before, *done]
         mid_epoch = [step for step in map(step_of, run.glob("checkpoint_step_*")) if step % fate.train_steps]
         if not mid_epoch or reached >= fate.train_steps * fate.train_epochs - 1:
             break
         # An epoch's last step would skip its validation, and the run would no longer be the uninterrupted one.
-        more = ["--resume_from_checkpoint", str(run / f"checkpoint_step_{max(mid_epoch)}")]
+        newest = run / f"checkpoint_step_{max(mid_epoch)}"
+        more, before = ["--resume_from_checkpoint", str(newest)], history[newest / "checkpoint.pt"]
     if fate.log:
         (root / "logs").mkdir()
         (root / "logs" / "train_none_20260126_120000.log").write_text(log.getvalue())
-    return run
+    return run, history
 
 
 def step_of(folder: Path) -> int:
@@ -123,8 +130,7 @@ def held(file: Path) -> tuple[Held, int]:
 def examine(fate: Fate, root: Path) -> None:
     """Train, and compare all that is said and done with the truth."""
     whole = trainer.run(trainer.parse(fate.argv(root / "whole")), log=io.StringIO())
-    run = train(fate, root)
-    losses = [epoch.vali_loss for epoch in whole.epochs]
+    run, history = train(fate, root)
     files = [p for p in (run / "checkpoint", *run.glob("checkpoint_step_*/checkpoint.pt")) if p.exists()]
     truth: dict[Path, Held] = {}
     unvalidated = set()
@@ -132,7 +138,7 @@ def examine(fate: Fate, root: Path) -> None:
         before, step = held(file)
         if step >= len(whole.steps):
             continue
-        at, (best_score, _, counter) = whole.steps[step], replay(losses[: step // fate.train_steps])
+        at, (best_score, _, counter) = whole.steps[step], replay(tuple(history[file]))
         truth[file] = Held(at.lr[0], at.beta1[0], best_score, counter)
         if file.parent != run and step % fate.train_steps == 0:
             unvalidated.add(file)
