@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from comparison import CONSEQUENCES, divergences
-from harness import EPOCHS, TRAIN_STEPS, Cell, Cells, Spec
+from harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells, Spec
 from test_plan import given
 from test_repair import check, repair
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ckpt_doctor import audit, migrate
+from ckpt_doctor import audit, check_resume, migrate
 
 
 @pytest.fixture
@@ -203,3 +203,14 @@ def test_migrated_siblings_are_no_evidence_for_each_other(cell) -> None:
     repair(made, None)
     shutil.rmtree(made.log.parent)
     assert {"unchanged"} == {result.status for result in repair(made, None)}
+
+
+def test_only_what_the_first_patch_wrote_is_called_its_own(tmp_path: Path) -> None:
+    """Its trainer forgets the best_score that a repair adds; an upgraded state_dict is of no such trainer."""
+    told = {}
+    for name in ("legacy", "first-patch-type1"):
+        run = Path(shutil.copytree(FIXTURES / "sample-runs" / name, tmp_path / name))
+        (file,) = run.glob("checkpoints/*/checkpoint")
+        assert ["migrated"] == [result.status for result in migrate([file])]
+        told[name] = "does not read best_score" in " ".join(check_resume(file).plan.why_not_exact)
+    assert {"legacy": False, "first-patch-type1": True} == told

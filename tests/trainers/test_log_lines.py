@@ -200,6 +200,12 @@ def test_a_cut_log_says_nothing_that_the_whole_one_does_not_say(logs, cut):
     assert without_last_losses(whole[: len(part)]) == without_last_losses(part)
 
 
+@pytest.mark.parametrize("bar", ["\r1000", "\r1000it", "\r1000it [00:40", "\r 44%|####4     | 20/45 [00:0"])
+def test_a_bar_in_which_the_log_ends_lends_its_count_to_no_number(bar):
+    """`loss: 0.432` and the `1000` of a cut bar are no loss with seven decimals."""
+    assert [] == facts(f"\titers: 100, epoch: 1 | loss: 0.432{bar}".encode())
+
+
 @pytest.mark.parametrize("line", ["Checkpoints saved at: ./checkpoints", "Resumed at epoch 1, global_step 5"])
 def test_a_cut_colour_code_does_not_take_the_next_run_s_first_letter(line):
     """The log was cut between `ESC [` and the letter that ends the code."""

@@ -57,6 +57,8 @@ class _Line:
 
 _BAR = rb"\r[^\r\n\[\]]*\[\d+:\d\d[^\r\n\]]*\]"
 _NOISE = re.compile(_BAR)
+_CUT_BAR = re.compile(rb"\r *\d[^\r\n\[]*(?:\[[^\]\r\n]*)?\Z")
+"""A bar in which the log ends: its count must not continue a number that stands before it."""
 _BARS_BEFORE_A_BAR = re.compile(_BAR + rb"(?:" + _BAR + rb")*(?=" + _BAR + rb")")  # begins with \r: found quickly
 _ANSI = re.compile(rb"\x1b\[[0-9;?]*[ABDGHJKhlm]")  # not the letters that lines begin with: one may be cut here
 _BAR_COUNT = re.compile(rb"\r(?:.*?\| *)?(\d+)(?:it|/\d+)? \[")
@@ -123,7 +125,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[_Line]:
         yield from _marked_lines(complete, number)
         number += complete.count(b"\n")
     if rest:
-        yield _Line(number, rest, ended=False)
+        yield _Line(number, _CUT_BAR.sub(b"", rest), ended=False)
 
 
 def _marked_lines(block: bytes, number: int) -> Iterator[_Line]:

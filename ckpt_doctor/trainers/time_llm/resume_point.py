@@ -12,6 +12,7 @@ from typing import Any
 
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_after
+from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.types import Evidence, Facts, Member, Rates, ResumePlan, ResumePoint, Run
@@ -282,5 +283,7 @@ def _why_not_exact(member: Member, facts: Facts, start: Position | None) -> Iter
         yield "no rng_state in the file: shuffling and dropout will draw other numbers"
     elif start is None or start.batches:
         yield "rng_state was saved after this epoch's shuffle: a shuffling loader will deal other batches"
-    if member.state.best_score is not None and facts.generation and facts.generation.value == "first-patch":
+    first_patch = facts.generation is not None and facts.generation.value == "first-patch"
+    # An upgraded state_dict has its epoch from the upgrade: the first patch has not written it.
+    if first_patch and member.state.best_score is not None and "epoch" in written_keys(member.checkpoint):
         yield "the run's own trainer (first patch) does not read best_score: resume with one that does"
