@@ -39,6 +39,8 @@ MAX_DIMENSIONS = 64
 """Of a tensor: `at::kMaxDimensions`-like bounds in PyTorch are 64 or lower."""
 MAX_ENTRIES = 2_000_000
 """Entries of a zip directory."""
+MAX_UNLISTED_BYTES = 256 << 20
+"""Bytes of an archive that belong to no record and are searched for hidden ones. An append leaves a few megabytes."""
 MAX_SAFETENSORS_HEADER = 100_000_000
 """Bytes of a safetensors header, the bound of the reference implementation (`MAX_HEADER_SIZE`)."""
 MAX_MIGRATION_BYTES = 16 << 20

@@ -24,6 +24,7 @@ from ckpt_doctor.readers.symptoms import wrong_byte_order
 from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
+from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program
 
 _STORED, _DEFLATED = 0, 8
@@ -46,6 +47,7 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
     programs = Programs()
     _other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
+    read_unlisted(programs, view, listed(directory), view.size)
     content.globals = tuple(programs.globals.values())
     return checkpoint(view, content)
 
@@ -108,6 +110,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     raw = _record(view, main, content.damage)
     reading = read_program(programs, raw, 0, torch_storage(offsets), main.name, payload)
     _other_pickles(programs, view, _beside(directory, main), payload)
+    read_unlisted(programs, view, listed(directory), view.size)
     if main.method == _STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
@@ -132,6 +135,7 @@ def read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
     if main is not None:
         root = read_program(programs, _record(source, main, programs.damage), 0, None, shown(main.name), payload).root
     _other_pickles(programs, source, _beside(directory, main), payload)
+    read_unlisted(programs, source, listed(directory), source.size)
     return programs, root
 
 
@@ -256,6 +260,7 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
         reading = read_program(programs, start.raw, 0, torch_storage(start.offsets), start.name, payload)
     else:
         programs.add(reading, start.name)
+    read_unlisted(programs, view, start.known, start.end)
     content.add(reading, programs)
     lost = [key for key in reading.storages if key not in start.offsets]
     content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost_records": len(lost)}

@@ -34,6 +34,8 @@ class Walk:
     """Storage key -> offset, for records whose bytes are all there."""
     checksums: dict[str, int]
     """Storage key -> CRC-32 from the descriptor behind it, where that is there too."""
+    known: list[tuple[int, int]]
+    """First byte, and the one behind the last, of the pickle and of each complete storage, with their headers."""
     end: int
     """Where the last complete record ends."""
 
@@ -54,8 +56,9 @@ def walk(view: FileView) -> Walk | None:
     offsets: dict[str, int] = {}
     checksums: dict[str, int] = {}
     at = data + reading.end
+    known = [(0, at)]
     if not reading.finished:
-        return Walk(name, data, raw, reading, offsets, checksums, at)
+        return Walk(name, data, raw, reading, offsets, checksums, known, at)
     prefix = name[: -len("data.pkl")]
     at = _behind_descriptor(view, at, reading.end)[0]
     while (header := _local(view, at)) is not None:
@@ -65,12 +68,13 @@ def walk(view: FileView) -> Walk | None:
         length = storage.nbytes if storage else declared or _small_length(view, start)
         if length is None or start + length > view.size:
             break
-        at, crc = _behind_descriptor(view, start + length, length)
         if key is not None and storage is not None:
+            known.append((at, start + length))
             offsets[key] = start
-            if crc is not None:
-                checksums[key] = crc
-    return Walk(name, data, raw[: reading.end], reading, offsets, checksums, at)
+        at, crc = _behind_descriptor(view, start + length, length)
+        if key in offsets and crc is not None:
+            checksums[key] = crc
+    return Walk(name, data, raw[: reading.end], reading, offsets, checksums, known, at)
 
 
 def _local(view: FileView, at: int) -> tuple[str, int, int] | None:

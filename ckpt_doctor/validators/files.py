@@ -214,7 +214,8 @@ def name_conflict(case: Case) -> Iterator[Problem]:
 
     Two readers of such a file see two different checkpoints: a scanner the harmless one, `torch.load` the other. No
     program that writes checkpoints makes one. A flipped bit in the table of contents does: `torch.load` then refuses
-    the archive, or reads the wrong bytes.
+    the archive, or reads the wrong bytes. A dangerous pickle that stands in the archive and in no table of contents is
+    told here too: a reader that walks the entries runs it.
 
     Example: the directory lists `checkpoint/data.pkl`, the entry there calls itself `checkpoint/other.pkl`.
 

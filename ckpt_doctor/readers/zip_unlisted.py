@@ -1,0 +1,125 @@
+"""Finds pickles that stand in an archive and in no directory of it.
+
+torch never looks at them. A reader that walks the local headers does, and so does every reader once the file is cut
+at an earlier end: an append leaves the old records and the old directory in the file.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.neighbours import object_pickle
+from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.safety import judge
+from ckpt_doctor.readers.source import Source
+from ckpt_doctor.readers.torch_legacy import payload_hook
+from ckpt_doctor.readers.zip_directory import LOCAL_HEADER, Directory
+from ckpt_doctor.types import Damage
+
+_DESCRIPTOR = 24
+"""Bytes of the longest data descriptor (APPNOTE 4.3.9): what lies between two records that follow each other."""
+_END_RECORD = 22
+_DEFLATED = 8
+_READ_AGAIN = 4
+"""Times that the bytes of a stretch may be read as pickles: headers can be made to overlap."""
+
+Stretch = tuple[int, int]
+"""First byte, and the one behind the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A record that was found by its local header."""
+
+    name: str
+    header: int
+    """Offset of the local header in the file."""
+    data: bytes
+    start: int
+    """Where in `data` its bytes begin. Where they end is not known: the header may leave the size to a descriptor."""
+
+
+def listed(directory: Directory) -> list[Stretch]:
+    """What a directory accounts for: the records, itself, its end record."""
+    stretches = [(entry.header, entry.data + entry.compressed) for entry in directory.entries if entry.data >= 0]
+    return [*stretches, (directory.offset, directory.end + _END_RECORD)]
+
+
+def read_unlisted(programs: Programs, source: Source, known: Iterable[Stretch], end: int) -> None:
+    """Take up what pickles name that stand before `end` and outside the `known` stretches, where that is dangerous.
+
+    All else about them is of no consequence: they are no part of the checkpoint. Nothing is read where the stretches
+    leave no more than a data descriptor between them.
+    """
+    left = limits.MAX_UNLISTED_BYTES
+    for first, last in _between(known, end):
+        left -= last - first
+        if left < 0:
+            message = f"{last - first:,} bytes that belong to no record are not searched for hidden ones"
+            programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
+            return
+        work = _READ_AGAIN * (last - first)
+        for record in _records(source.read_at(first, last - first), first):
+            work -= _take_up(programs, record)
+            if work < 0:
+                message = "local headers overlap, and what hides behind them is not read to its end"
+                programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
+                return
+
+
+def _between(known: Iterable[Stretch], end: int) -> Iterator[Stretch]:
+    at = 0
+    for first, last in (*sorted(known), (end, end)):
+        if min(first, end) - at > _DESCRIPTOR:
+            yield at, min(first, end)
+        at = max(at, last)
+
+
+def _records(raw: bytes, offset: int) -> Iterator[_Record]:
+    """Every local header of a pickle, or of an array that may be one, and what stands behind it."""
+    at = raw.find(b"PK\x03\x04")
+    while 0 <= at <= len(raw) - LOCAL_HEADER.size:
+        fields = LOCAL_HEADER.unpack_from(raw, at)
+        method, name_length, extra_length = fields[3], fields[9], fields[10]
+        behind_name = at + LOCAL_HEADER.size + name_length
+        start = behind_name + extra_length
+        name = raw[behind_name - min(name_length, 200) : behind_name]
+        if name.lower().endswith((b".pkl", b".npy")) and start < len(raw):
+            shown_name = shown(name.decode("utf-8", "backslashreplace"))
+            if method == _DEFLATED:
+                yield _Record(shown_name, offset + at, _inflated(raw, start), 0)
+            else:
+                yield _Record(shown_name, offset + at, raw, start)
+        at = raw.find(b"PK\x03\x04", at + 1)
+
+
+def _inflated(raw: bytes, start: int) -> bytes:
+    most = min((len(raw) - start) * limits.MAX_INFLATE_RATIO, limits.MAX_PROGRAM_BYTES)
+    try:
+        return zlib.decompressobj(-15).decompress(memoryview(raw)[start:], most)
+    except zlib.error:
+        return b""
+
+
+def _take_up(programs: Programs, record: _Record) -> int:
+    """Read one record; returns how many bytes of the file that was worth."""
+    start = record.start
+    if record.name.lower().endswith(".npy"):
+        at = object_pickle(record.data[start : start + (1 << 12)])
+        if at is None:
+            return 0
+        start += at
+    found = Programs()
+    reading = read_program(found, record.data, start, None, record.name, payload_hook(found))
+    bad = {key: name for key, name in found.globals.items() if judge(name) == "dangerous"}
+    soft = [damage for damage in found.damage if damage.kind == "dangerous-global"]
+    if bad or soft:
+        for key, name in bad.items():
+            programs.globals.setdefault(key, name)
+        message = "a pickle hides where no directory lists it: torch.load passes it by, others may not"
+        programs.damage += [*soft, Damage("name-conflict", message, where=f"{record.name}, byte {record.header}")]
+    return max(reading.end - start, len(record.data) // limits.MAX_INFLATE_RATIO if record.start == 0 else 0)
