@@ -25,14 +25,14 @@ from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.types import Checkpoint, Damage, DeepResult, NotChecked, TensorInfo
 
-try:  # ten times as fast, where it is installed
+try:  # seven times as fast, where it comes built
     from isal.isal_zlib import crc32
 except ImportError:
     from zlib import crc32
 
-_CHUNK = 1 << 20
-"""Fits the second-level cache, so that reading, checksum and scan pass over memory once. Measured with one and two
-threads: 128 KiB costs a fifth more, 256 KiB a tenth."""
+_CHUNK = 1 << 21
+"""Fits the caches, so that reading, checksum and scan pass over memory once. Measured with two threads: 512 KiB costs a
+twelfth more, from here to 4 MiB all are alike."""
 
 _WORTH_THREADS = 1 << 24
 """Bytes of a file from which on more than one thread reads it."""
