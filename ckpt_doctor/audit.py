@@ -241,13 +241,22 @@ def case_of(
         score = stopping.value.best_score if stopping else None
         upgrade = time_llm.upgrade(member, run, epoch=epoch, best_score=score)
         return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgrade, gate=gate)
+    from ckpt_doctor.trainers.time_llm.random_state import late_random_state
     from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
 
     resume = resume_point(member, run)
     if stopping is not None:
         resume = replace(resume, early_stopping=stopping)
+    late = late_random_state(member, run, resume)
     return Case(
-        member.checkpoint, member, run, resume, plan(member, run, resume), schedule_of(member, run, resume), gate=gate
+        member.checkpoint,
+        member,
+        run,
+        resume,
+        plan(member, run, resume, late),
+        schedule_of(member, run, resume),
+        late_random_state=late,
+        gate=gate,
     )
 
 

@@ -1,13 +1,47 @@
-"""Edits applied to an inert tree. The tree that comes in stays as it is."""
+"""Edits applied to an inert tree. The trees that come in stay as they are."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.tree import transform
-from ckpt_doctor.types import Edit, InertDict, KeyPath, StorageInfo
+from ckpt_doctor.types import Adopted, Checkpoint, Edit, InertDict, KeyPath, StorageInfo
+
+
+def adopt(edits: Sequence[Edit], checkpoint: Checkpoint) -> tuple[list[Edit], list[Adopted]]:
+    """Give the storages that edits bring from other files names of this one.
+
+    Returns the edits with these names, and what is to be copied for them: each storage once. Names are numbers, as
+    torch's, from the first that is free. KeyError for a storage that does not lie in its file in one piece.
+    """
+    taken = [int(t.storage.key) for t in checkpoint.tensors if t.storage.key.isdecimal()]
+    taken += [int(key) for key in checkpoint.checksums if key.isdecimal()]
+    free = itertools.count(max(taken, default=-1) + 1)
+    adopted: dict[tuple[int, str], Adopted] = {}
+
+    def renamed(edit: Edit) -> Edit:
+        donor = edit.donor
+        if donor is None:
+            return edit
+
+        def rename(value: object) -> object:
+            if not isinstance(value, StorageInfo) or not value.nbytes:
+                return value
+            known = adopted.get((id(donor), value.key))
+            if known is None:
+                if value.offset is None or donor.stamp is None:
+                    raise KeyError(f"the bytes of storage {value.key} were not found in {donor.path}")
+                crc = donor.checksums.get(value.key)
+                known = Adopted(str(next(free)), donor.path, donor.stamp, value.offset, value.nbytes, crc)
+                adopted[id(donor), value.key] = known
+            return replace(value, key=known.key)
+
+        return replace(edit, after=transform(edit.after, rename))
+
+    return [renamed(edit) for edit in edits], list(adopted.values())
 
 
 def apply(root: object, edits: Sequence[Edit]) -> object:

@@ -17,6 +17,7 @@ from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import time_llm
 from ckpt_doctor.tree import same
 from ckpt_doctor.types import (
+    Adopted,
     Case,
     Checkpoint,
     EarlyStoppingState,
@@ -36,8 +37,10 @@ Status = Literal["migrated", "planned", "unchanged", "refused", "failed"]
 NAMES = tuple(migration.name for migration in ALL)
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
 """Migrations that make sense for any torch file, whichever trainer wrote it."""
-ACCOMPANYING = ("plain-scalars", "to-cpu")
+ACCOMPANYING = ("sync-rng", "plain-scalars", "to-cpu")
 """Cures of mere notes: `--all` applies them to a file that it rewrites anyway, and never rewrites one for them."""
+
+_RANDOM_STATE: KeyPath = ("rng_state",)
 
 
 @dataclass(frozen=True)
@@ -213,15 +216,20 @@ def _plan(case: Case, request: _Request) -> _Planned:
         if request.everything and migration.name not in called and not (edits_ and migration.name in ACCOMPANYING):
             continue
         plan = migration.plan(case)
-        refusals_ += plan.refusals
+        if migration.name in called or not request.everything:
+            refusals_ += plan.refusals
         if plan.edits:
-            settled = {edit.path for edit in edits_ if edit.op == "set"}  # by a migration that knew the true value
+            settled = [edit.path for edit in edits_ if edit.op == "set"]  # by a migration that knew the true value
             more = [_below_model(edit) if upgraded else edit for edit in plan.edits]
-            edits_ += [edit for edit in more if edit.op != "set" or edit.path not in settled]
+            edits_ += [edit for edit in more if edit.op != "set" or not _is_under(edit.path, settled)]
             applied.append(migration)
             notes += plan.notes
             upgraded = upgraded or migration.name == "upgrade"
     return replace(planned, edits=tuple(edits_), refusals=tuple(refusals_), notes=tuple(notes), applied=tuple(applied))
+
+
+def _is_under(path: KeyPath, others: Collection[KeyPath]) -> bool:
+    return any(path[: len(other)] == other for other in others)
 
 
 def _below_model(edit: Edit) -> Edit:
@@ -245,11 +253,12 @@ def _carry_out(planned: _Planned, request: _Request) -> MigrationResult:
     if request.dry_run:
         return replace(result, status="planned", message=f"{len(planned.edits)} edits, nothing written (--dry-run)")
     try:
-        root = edits.apply(case.checkpoint.root, planned.edits)
+        named, adopted = edits.adopt(planned.edits, case.checkpoint)
+        root = edits.apply(case.checkpoint.root, named)
         verified: list[tuple[Finding, ...]] = []
 
         def verify(path: Path) -> None:
-            verified.append(_verified(path, root, planned))
+            verified.append(_verified(path, root, planned, adopted))
             if request.verify_torch:
                 from ckpt_doctor.torch_check import compare_loaded  # torch is imported for this only
 
@@ -260,6 +269,7 @@ def _carry_out(planned: _Planned, request: _Request) -> MigrationResult:
             case.checkpoint,
             program.dump(root, legacy=case.checkpoint.container == "torch-legacy"),
             _record(planned),
+            adopted=adopted,
             mode=request.mode,
             output=request.output,
             verify=verify,
@@ -305,7 +315,7 @@ def _json(value: object) -> object:
     return f"<{type(value).__name__} of {len(value)}>" if isinstance(value, (list, tuple, dict)) else repr(value)[:80]
 
 
-def _verified(path: Path, root: object, planned: _Planned) -> tuple[Finding, ...]:
+def _verified(path: Path, root: object, planned: _Planned, adopted: Sequence[Adopted]) -> tuple[Finding, ...]:
     """Findings of the written file; VerificationFailed unless it is what was planned, and better.
 
     It must read back as the planned tree, with every tensor on the bytes that it had; the findings that the migrations
@@ -317,7 +327,7 @@ def _verified(path: Path, root: object, planned: _Planned) -> tuple[Finding, ...
     if difference is not None:
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
     replaced = {edit.path for edit in planned.edits if edit.op == "set"}
-    _ensure_same_tensors(case.checkpoint, written, replaced)
+    _ensure_same_tensors(case.checkpoint, written, replaced, adopted)
     member = time_llm.member_of(written, read_scalars)
     # Judged as what it will be: the temporary name is no defect of the file.
     damage = tuple(damage for damage in written.damage if damage.kind != "unfinished-write")
@@ -344,15 +354,22 @@ def _names(planned: _Planned) -> set[str]:
     return {migration.name for migration in planned.applied}
 
 
-def _ensure_same_tensors(old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = ()) -> None:
+def _ensure_same_tensors(
+    old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = (), adopted: Sequence[Adopted] = ()
+) -> None:
     """Every tensor of the old file is in the new one, as the same view of the same bytes.
 
-    But for those that were replaced: a rate or a score that the old file held as a tensor of one element."""
+    But for those that were replaced: a rate or a score that the old file held as a tensor of one element, and the
+    random state as a whole. What was adopted from another file comes on top."""
     numbers = {t.path for t in old.tensors if all(size == 1 for size in t.shape)}
-    gone = {t for t in numbers if any(t[: len(path)] == path for path in replaced)}
+    gone = {path for path in numbers if _is_under(path, replaced)}
+    if _RANDOM_STATE in replaced:
+        gone |= {t.path for t in old.tensors if t.path[:1] == _RANDOM_STATE}
     kept = [t for t in old.tensors if t.path not in gone]
+    new_keys = {storage.key for storage in adopted}
+    stayed = [t for t in new.tensors if t.storage.key not in new_keys]
     mine = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in kept)
-    yours = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in new.tensors)
+    yours = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in stayed)
     if mine != yours:
         raise VerificationFailed("the tensors of the written file are not those of the original; nothing was changed")
     shift = {t.storage.key: t.storage.offset for t in new.tensors}

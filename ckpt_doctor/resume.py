@@ -93,6 +93,7 @@ def check_resume(
     learning_rate: float | None = None,
     pct_start: float | None = None,
     patience: int | None = None,
+    shuffle: bool | None = None,
     world_size: int | None = None,
     log: Path | str | None = None,
     model: Any = None,
@@ -115,6 +116,7 @@ def check_resume(
         "learning_rate": learning_rate,
         "pct_start": pct_start,
         "patience": patience,
+        "shuffle": shuffle,
         "world_size": world_size,
     }
     stated: dict[str, Any] = {

@@ -244,6 +244,8 @@ class Checkpoint:
     """None where there is nothing to edit (safetensors, unreadable files)."""
     migrations: tuple[Migration, ...] = ()
     """Oldest first."""
+    checksums: Mapping[str, int] = field(default_factory=dict)
+    """Storage key -> stored CRC-32; empty where the container has none."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Facts of the container: format version, byteorder, torch version hints, safetensors metadata."""
     bytes_read: int = 0
@@ -319,6 +321,8 @@ class Facts:
     """OneCycleLR's initial rate (`max_lr / 25`), the base of an uninterrupted idle run, as its log printed it."""
     pct_start: Evidence[float] | None = None
     patience: Evidence[int] | None = None
+    shuffle: Evidence[bool] | None = None
+    """Whether the train loader shuffles; stands in no file and no log."""
     world_size: Evidence[int] | None = None
     generation: Evidence[str] | None = None
     """`legacy`, `first-patch` or `complete`: which trainer will resume."""
@@ -414,6 +418,20 @@ class Upgrade:
     settle: str = ""
     """What to give then."""
     notes: tuple[str, ...] = ()
+    donor: Checkpoint | None = None
+    """The file that the tensors among the values lie in."""
+
+
+@dataclass(frozen=True)
+class LateRandomState:
+    """A `rng_state` that was taken when this epoch's order had already been drawn, and what would take its place."""
+
+    why: str
+    """What happened between the epoch's beginning (or the next one's) and the save, in one clause."""
+    cure: Evidence[object] | None = None
+    """The value that gives the uninterrupted run's order; None where no file holds it."""
+    donor: Checkpoint | None = None
+    """The file that the value's tensors lie in."""
 
 
 @dataclass(frozen=True)
@@ -456,6 +474,7 @@ class Case:
     """What the file's own schedule position calls for; None when the mode is not known or the file lacks the means."""
     upgrade: Upgrade | None = None
     """For a bare state_dict of a run: what its upgrade would write."""
+    late_random_state: LateRandomState | None = None
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 
@@ -463,6 +482,21 @@ class Case:
     def state(self) -> TrainingState:
         """The checkpoint's training state."""
         return self.member.state
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A storage that is to be copied from another file."""
+
+    key: str
+    """Its name in the file that it comes to."""
+    donor: Path
+    stamp: FileStamp
+    """Of the donor when it was read."""
+    offset: int
+    nbytes: int
+    crc: int | None
+    """Stored in the donor; None where it has no checksums."""
 
 
 # --- judgement and repair --------------------------------------------------------------------------------------------
@@ -499,6 +533,8 @@ class Edit:
     after: object
     evidence: str
     op: Literal["set", "strip", "wrap", "relocate"] = "set"
+    donor: Checkpoint | None = None
+    """The file that the tensors in `after` lie in; None where there are none, or none from elsewhere."""
 
     @property
     def key(self) -> str:

@@ -288,7 +288,7 @@ def test_torch_itself_may_have_the_last_word(run):
 
 def test_what_torch_loads_otherwise_stops_it(step, monkeypatch):
     """A defect that our own reader would share does not get through."""
-    monkeypatch.setattr(repair, "_verified", lambda path, root, planned: ())
+    monkeypatch.setattr(repair, "_verified", lambda *_: ())
     dump = program.dump
     monkeypatch.setattr(program, "dump", lambda root, **options: dump({**root, "global_step": 141}, **options))
     assert_refused(step, "torch loads 141 for 140 at global_step", verify_torch=True)

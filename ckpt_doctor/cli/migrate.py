@@ -9,20 +9,21 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import __version__, audit, repair
+from ckpt_doctor import __version__, audit, edits, repair
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, note, width
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.repairs import migrations, migrations_json
 from ckpt_doctor.reports.text import plural, size
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Checkpoint, Edit, Facts
 from ckpt_doctor.writer import Mode
 from ckpt_doctor.writer.cost import cost
 
 FIXES = {
     "add-best-score": "EarlyStopping's state, from --best-score/--val-loss, a sibling checkpoint, or the log.",
     "sync-scheduler": "Scheduler state, lr and betas in step with global_step (in COS mode with the epoch).",
+    "sync-rng": "The random state from which a shuffling loader dealt the interrupted epoch's batches.",
     "upgrade": "A bare state_dict becomes a training dict.",
     "fix-epoch": "epoch consistent with global_step.",
     "strip-prefix": "module. and _orig_mod. removed from model keys.",
@@ -134,8 +135,9 @@ def disk_sentence(planned: Sequence[repair.MigrationResult], mode: Mode, output:
     for result in planned:
         checkpoint = open_checkpoint(result.path)
         if result.edits and checkpoint.program is not None:
-            with suppress(OSError, WriteRefused):
-                costs.append(cost(checkpoint, checkpoint.program.length, mode, output))
+            with suppress(OSError, WriteRefused, KeyError):
+                size_of_program = checkpoint.program.length + _brought_in(result.edits, checkpoint)
+                costs.append(cost(checkpoint, size_of_program, mode, output))
     if not costs:
         return ""
     after = sum(c.after for c in costs)
@@ -144,6 +146,13 @@ def disk_sentence(planned: Sequence[repair.MigrationResult], mode: Mode, output:
     sentence = f"{plural(len(costs), 'file')} to write: at most {size(max(0, peak))} of disk on the way, "
     sentence += f"{size(max(0, after))} afterwards"
     return sentence + ("" if free is None else f" ({size(free)} free)")
+
+
+def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
+    """Bytes that come from other files: tensors, and what describes them."""
+    donors = {id(edit.donor): edit.donor for edit in planned if edit.donor}
+    descriptions = sum(donor.program.length for donor in donors.values() if donor.program)
+    return descriptions + sum(storage.nbytes for storage in edits.adopt(planned, checkpoint)[1])
 
 
 def called_for(paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...]) -> list[str]:

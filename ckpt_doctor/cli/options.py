@@ -141,6 +141,7 @@ FACT_OPTIONS = (
         help="Share of OneCycleLR's steps in which the rate rises.",
     ),
     click.option("--patience", type=POSITIVE, help="EarlyStopping's patience."),
+    click.option("--shuffle/--no-shuffle", default=None, help="Whether the train loader shuffles."),
     click.option("--world-size", type=POSITIVE, help="Processes that train together under Accelerate."),
     click.option(
         "--log",
@@ -149,7 +150,7 @@ FACT_OPTIONS = (
         help="The run's log; may be given more than once. Logs nearby are found without it.",
     ),
 )
-FACTS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size")
+FACTS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "shuffle", "world_size")
 
 
 def selection(command: F) -> F:

@@ -39,6 +39,7 @@ KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "learning-rate": (lambda v: _number(v) and v > 0, "a number above 0"),
     "pct-start": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
     "patience": (_count, "a whole number above 0"),
+    "shuffle": (lambda v: isinstance(v, bool), "true or false"),
     "world-size": (_count, "a whole number above 0"),
     "log": (_strings, "a path or a list of paths"),
     "deep": (lambda v: isinstance(v, bool), "true or false"),

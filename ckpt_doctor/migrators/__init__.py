@@ -5,6 +5,7 @@ from ckpt_doctor.migrators import (
     fix_epoch,
     plain_scalars,
     strip_prefix,
+    sync_rng,
     sync_scheduler,
     to_cpu,
     upgrade,
@@ -17,6 +18,7 @@ ALL: tuple[Migration, ...] = (
     fix_epoch.MIGRATION,
     sync_scheduler.MIGRATION,
     add_best_score.MIGRATION,
+    sync_rng.MIGRATION,
     plain_scalars.MIGRATION,
     to_cpu.MIGRATION,
 )

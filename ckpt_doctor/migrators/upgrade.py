@@ -13,8 +13,9 @@ def _plan(case: Case) -> Plan:
 
     `epoch`, `global_step`, `best_score` and its kin come from the run's log (or `--epoch`, `--val-loss`); the
     optimizer's param groups and the schedule from a sibling of the same model, moved to that step, or computed from
-    the given facts, else None, which the complete trainer accepts. Adam's moments cannot be recovered. Weights stay
-    byte for byte."""
+    the given facts, else None, which the complete trainer accepts. Adam's moments cannot be recovered, unless a step
+    checkpoint beside it has the very same weights (by their stored checksums): then all is taken from that one. Weights
+    stay byte for byte."""
     if case.checkpoint.layout != "state-dict":
         return Plan()
     upgrade = case.upgrade
@@ -23,7 +24,9 @@ def _plan(case: Case) -> Plan:
     if upgrade.refusal:
         return refused(NAME, upgrade.refusal, upgrade.settle)
     wrap = Edit(("model",), "bare state_dict", "training dict", "the dict format of the trainer", "wrap")
-    edits = [Edit((key,), "absent", fact.value, fact.source) for key, fact in upgrade.values.items()]
+    edits = [
+        Edit((key,), "absent", fact.value, fact.source, donor=upgrade.donor) for key, fact in upgrade.values.items()
+    ]
     return Plan((wrap, *edits), notes=upgrade.notes)
 
 

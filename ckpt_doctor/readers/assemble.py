@@ -30,6 +30,7 @@ class Content:
     not_checked: list[NotChecked] = field(default_factory=list)
     program: Program | None = None
     migrations: tuple[Migration, ...] = ()
+    checksums: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
     """Reasons other than a name for which `torch.load(weights_only=True)` refuses the file."""
@@ -64,6 +65,7 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
         stamp=view.stamp,
         program=content.program,
         migrations=content.migrations,
+        checksums=content.checksums,
         metadata=content.metadata,
         bytes_read=view.bytes_read,
     )

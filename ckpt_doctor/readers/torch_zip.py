@@ -92,8 +92,11 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     content = Content("torchscript" if script else "torch-zip")
     content.damage += directory.damage
     content.metadata = _facts(view, records, prefix)
+    data = {e.name[len(prefix) + 5 :]: e for e in directory.entries if e.name.startswith(prefix + "data/")}
     if all(entry.crc == 0 for entry in directory.entries if entry.size):
         content.metadata["checksums"] = "none"  # torch.serialization.set_crc32_options(False)
+    else:
+        content.checksums = {key: entry.crc for key, entry in data.items()}
     byteorder = content.metadata.get("byteorder", "little")
     if byteorder not in ("little", "big"):
         message = f"the byteorder record says {shown(byteorder)!r}, which torch.load refuses"
@@ -101,11 +104,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
 
     programs = Programs()
     main = records[prefix + "data.pkl"]
-    offsets = {
-        entry.name[len(prefix) + 5 :]: entry.data
-        for entry in directory.entries
-        if entry.method == _STORED and entry.data >= 0 and entry.name.startswith(prefix + "data/")
-    }
+    offsets = {key: entry.data for key, entry in data.items() if entry.method == _STORED and entry.data >= 0}
     payload = payload_hook(programs)
     raw = _record(view, main, content.damage)
     reading = read_program(programs, raw, 0, torch_storage(offsets), main.name, payload)

@@ -17,6 +17,7 @@ PROGRAM = "ckpt-doctor "
 MOST_FILES = 3
 """Files for which a cure that takes one file at a time is written out."""
 OPTIONS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size", "log")
+"""Facts that are options with a value."""
 SETTINGS = "pyproject.toml"
 """The source of facts that hold without an option."""
 
@@ -59,6 +60,8 @@ def given_options(facts: Facts) -> list[str]:
         fact = getattr(facts, name)
         if fact is not None and fact.given and fact.source != SETTINGS:
             words += [f"--{name.replace('_', '-')}", quoted(fact.value)]
+    if facts.shuffle is not None and facts.shuffle.given and facts.shuffle.source != SETTINGS:
+        words.append("--shuffle" if facts.shuffle.value else "--no-shuffle")
     return words
 
 

@@ -16,7 +16,17 @@ from ckpt_doctor import types
 from ckpt_doctor.reports.groups import count
 from ckpt_doctor.reports.text import brief, integer
 
-FACTS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size", "log")
+FACTS = (
+    "steps_per_epoch",
+    "train_epochs",
+    "lradj",
+    "learning_rate",
+    "pct_start",
+    "patience",
+    "shuffle",
+    "world_size",
+    "log",
+)
 TRAINING = (
     "epoch",
     "global_step",

@@ -83,6 +83,8 @@ def known_facts(facts: Facts) -> list[tuple[str, str]]:
         pairs.append((f"pct_start {text.rate(facts.pct_start.value)}", facts.pct_start))
     if facts.patience is not None:
         pairs.append((f"patience {text.integer(facts.patience.value)}", facts.patience))
+    if facts.shuffle is not None:
+        pairs.append(("shuffled" if facts.shuffle.value else "not shuffled", facts.shuffle))
     if facts.world_size is not None and (facts.world_size.given or facts.world_size.value != 1):
         n = facts.world_size.value
         pairs.append(("1 process" if n == 1 else f"{text.integer(n)} processes", facts.world_size))

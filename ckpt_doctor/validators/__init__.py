@@ -8,6 +8,7 @@ from ckpt_doctor.validators import (
     live,
     optimizer,
     progress,
+    random_state,
     rates,
     safety,
     tensors,
@@ -22,6 +23,7 @@ FILE_RULES: tuple[Rule, ...] = (
     *progress.RULES,
     *rates.RULES,
     *early_stopping.RULES,
+    *random_state.RULES,
     *optimizer.RULES,
     *tensors.RULES,
 )

@@ -108,23 +108,4 @@ def device_bound(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("L306", "no-rng-state", "info")
-def no_rng_state(case: Case) -> Iterator[Problem]:
-    """The random generators' states are not in the file.
-
-    After the resume, shuffling and dropout draw other numbers than the uninterrupted run would have drawn: a sound
-    continuation, but not bit for bit the same.
-
-    Example: every checkpoint of the first patch.
-
-    Cure: none in the file; the complete trainer saves `rng_state`.
-
-    Source: trainer contract, section 9 (what no file edit cures).
-    """
-    if case.checkpoint.layout == "training" and case.checkpoint.get("rng_state") is None:
-        yield Problem(
-            "no `rng_state`: shuffling and dropout go on with other random numbers, so not bit for bit", fix=""
-        )
-
-
-RULES = (legacy_state_dict, wrapped_keys, device_bound, no_rng_state)
+RULES = (legacy_state_dict, wrapped_keys, device_bound)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.hashing import sha256
-from ckpt_doctor.types import Checkpoint, Program
+from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Program
 from ckpt_doctor.writer import copying, zip_append
 
 _TAR_BLOCK = 512
@@ -37,30 +38,56 @@ class Splice:
         return old_size - self.length + len(self.data)
 
 
-def plan(fd: int, checkpoint: Checkpoint, program: bytes, record: Mapping[str, Any]) -> Splice:
-    """The splice that gives the file its new program and, in a zip, the record of this migration.
+def plan(
+    fd: int, checkpoint: Checkpoint, program: bytes, record: Mapping[str, Any], adopted: Sequence[Adopted] = ()
+) -> Splice:
+    """The splice that gives the file its new program and, in a zip, the record of this migration and more storages.
 
-    Raises `WriteRefused` when the container has no program that can be replaced.
+    Raises `WriteRefused` when the container has no program that can be replaced, or takes no storages, or when what is
+    to be adopted is no longer what it was.
     """
     where = checkpoint.program
     if where is None:
         raise WriteRefused(f"{checkpoint.path}: a {checkpoint.container} file has no program that could be edited")
     if checkpoint.container in ZIPS:
-        return _append(fd, checkpoint.size, where, program, record)
+        return _append(fd, checkpoint.size, where, program, record, adopted)
+    if adopted:
+        raise WriteRefused(f"{checkpoint.path}: no tensors can be added to a {checkpoint.container} file")
     if checkpoint.container == "torch-tar":
         return _tar_member(fd, where, program)
     return Splice(where.offset, where.length, program, appended=False)
 
 
-def _append(fd: int, size: int, where: Program, program: bytes, record: Mapping[str, Any]) -> Splice:
+def _append(
+    fd: int, size: int, where: Program, program: bytes, record: Mapping[str, Any], adopted: Sequence[Adopted]
+) -> Splice:
     old = zip_append.read_directory(fd, size)
     if old.find(where.record) is None:
         raise WriteRefused(f"the archive's directory has no record {where.record}")
     folder = record_folder(where.record)
     number = 1 + sum(entry.name.startswith(folder) for entry in old.entries)
     written = {**record, "previous_size": size, "previous_directory": old.offset, "previous_sha256": old.digest}
-    records = {where.record: program, f"{folder}migration-{number}.json": to_json(written)}
+    data = posixpath.join(posixpath.dirname(where.record), "data", "")
+    records = {f"{data}{storage.key}": _bytes_of(storage) for storage in adopted}
+    records |= {where.record: program, f"{folder}migration-{number}.json": to_json(written)}
     return Splice(size, 0, zip_append.build_tail(old, records), appended=True)
+
+
+def _bytes_of(storage: Adopted) -> bytes:
+    """What is copied from another file, which may have been replaced since it was read, but not changed."""
+    gone = WriteRefused(f"{storage.donor} is not what it was when it was read, and tensors were to come from it")
+    try:
+        with storage.donor.open("rb") as file:
+            status = os.fstat(file.fileno())
+            file.seek(storage.offset)
+            data = file.read(storage.nbytes)
+    except OSError as error:
+        raise gone from error
+    stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    same = zlib.crc32(data) == storage.crc if storage.crc is not None else stamp == storage.stamp
+    if len(data) != storage.nbytes or not same:
+        raise gone
+    return data
 
 
 def record_folder(program_record: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_folder, run_lock
-from ckpt_doctor.types import Checkpoint, FileStamp
+from ckpt_doctor.types import Adopted, Checkpoint, FileStamp
 from ckpt_doctor.writer import in_place, sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
 from ckpt_doctor.writer.files import copy_attributes, publish, temporary_file
@@ -32,6 +32,7 @@ class _Job:
     target: Path
     stamp: FileStamp
     record: Mapping[str, Any]
+    adopted: Sequence[Adopted]
     mode: Mode
     verify: Callable[[Path], None]
     progress: Callable[[int], None] | None
@@ -42,6 +43,7 @@ def write(
     program: bytes,
     record: Mapping[str, Any],
     *,
+    adopted: Sequence[Adopted] = (),
     mode: Mode = "replace",
     output: Path | None = None,
     verify: Callable[[Path], None],
@@ -50,8 +52,9 @@ def write(
     """Write `checkpoint` with `program` (a whole pickle) in place of the program it has; tensors keep their bytes.
 
     `record` says what was changed and why (`edits`, `tool_version`; `when` and `previous_size` are added). It is kept
-    in the file, or in the undo file beside it. `verify` is called with the path of the complete result before it
-    counts, and raises to have it thrown away. `progress` is called with the bytes done since its last call.
+    in the file, or in the undo file beside it. `adopted` storages are added to a zip from other files. `verify` is
+    called with the path of the complete result before it counts, and raises to have it thrown away. `progress` is
+    called with the bytes done since its last call.
 
     - `replace`: a copy is edited and renamed onto the file; readers see the old file or the new one. A symbolic link
       stays and its file is replaced. Other hard links keep the old content (a note says so). Owner, mode, times and
@@ -70,7 +73,8 @@ def write(
         raise WriteRefused(f"{source} could not be read: nothing was written")
     target = output_path(checkpoint.path, output) if mode == "output" else source
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    job = _Job(checkpoint, source, target, checkpoint.stamp, {"when": when, **record}, mode, verify, progress)
+    record = {"when": when, **record}
+    job = _Job(checkpoint, source, target, checkpoint.stamp, record, adopted, mode, verify, progress)
     with refusing(f"{target} could not be written and is as it was"), orderly_exit():
         created = _make_folders(target.parent) if mode == "output" else []
         try:
@@ -103,7 +107,7 @@ def _write(job: _Job, program: bytes) -> Receipt:
         raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
     fd = os.open(job.source, os.O_RDWR if edits_file else os.O_RDONLY)
     try:
-        splice = plan(fd, job.checkpoint, program, job.record)
+        splice = plan(fd, job.checkpoint, program, job.record, job.adopted)
         return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
     finally:
         os.close(fd)

@@ -175,6 +175,24 @@ def test_a_fact_given_as_an_option_wins_and_is_named_as_the_source(sample, run) 
     assert described["evidence"]["patience"] == "--patience"
 
 
+def test_a_shuffling_loader_is_said_once_and_taken_along(sample, run) -> None:
+    """The scan's cure carries the fact; the repair that it names cures; without the fact nothing warns."""
+    sample("complete-COS")
+    told = run("scan", "--shuffle")
+    assert (1, True) == (told.exit_code, "shuffled" in told.stdout)
+    cure = next(line for line in told.stdout.splitlines() if "--sync-rng" in line).partition("ckpt-doctor ")[2]
+    assert "--shuffle" in cure.split()
+    assert "R510" not in run("scan").stdout + run("scan", "--no-shuffle").stdout
+    at = str(next(Path("checkpoints").glob("*/checkpoint_step_75")))
+    assert "migrate --sync-rng" in " ".join(run("check", at).stdout.split())
+    assert "sync-rng" not in run("check", at, "--no-shuffle").stdout
+    repaired = run(*cure.split(), "checkpoints")
+    assert "at most" in repaired.stderr
+    assert "R510" not in run("check", at, "--shuffle").stdout
+    [described] = json.loads(run("scan", "--shuffle", "--format", "json").stdout)["runs"]
+    assert described["evidence"]["shuffle"] == "--shuffle"
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 

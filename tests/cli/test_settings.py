@@ -46,6 +46,7 @@ def test_a_log_is_looked_for_beside_the_pyproject() -> None:
         ("patience = true", "patience must be a whole number above 0, not True"),
         ("patience = 2.5", "patience must be a whole number above 0, not 2.5"),
         ("world-size = 0", "world-size"),
+        ('shuffle = "yes"', "shuffle must be true or false"),
         ("learning-rate = nan", "learning-rate must be a number above 0, not nan"),
         ('learning-rate = "4e-06"', "learning-rate"),
         ("pct-start = 2", "pct-start must be a number from 0 to 1, not 2"),

@@ -40,8 +40,16 @@ VALI_OFFSETS = (0.0, 0.5, -0.1, 0.5, 0.4, -0.15)
 GENERATIONS = ("legacy", "first-patch", "first-patch-old", "complete")
 """`first-patch-old` is the form that writes `epoch` instead of `epoch + 1` into a best file."""
 KINDS = ("first-epoch", "mid-epoch", "epoch-end", "in-validation", "best", "second", "second-best")
-POSITIONS = {"first-epoch": 6, "mid-epoch": 54, "epoch-end": 48, "in-validation": 48, "best": 36, "after-best": 42}
-"""Optimizer steps of one process behind the file that is resumed: epochs 1, 5, 4 (its last step), 4, 3 and 4."""
+POSITIONS = {
+    "first-epoch": 6,
+    "mid-epoch": 54,
+    "epoch-end": 48,
+    "in-validation": 48,
+    "best": 36,
+    "beside-best": 36,
+    "after-best": 42,
+}
+"""Optimizer steps of one process behind the file that is resumed: epochs 1, 5, 4 (its last step), 4, 3, 3 and 4."""
 BEST = ("best", "second-best")
 """The kinds that resume from EarlyStopping's file."""
 FIRST_INTERRUPTION = 18
@@ -57,7 +65,8 @@ class Spec:
     - `epoch-end`: from a step file of an epoch's last step; killed later, so that the log has that epoch's validation.
     - `in-validation`: the same file, but killed before that validation was done.
     - `best`: from EarlyStopping's file.
-    - `after-best`: as `mid-epoch`, in the epoch that follows a best file (not in the matrix).
+    - `after-best`, `beside-best`: as `mid-epoch` and `epoch-end`, in the epoch that follows a best file, and in the one
+      that it was saved behind (not in the matrix).
     - `second`, `second-best`: as `mid-epoch` and `best`, in a run that had been interrupted and resumed before.
     """
 

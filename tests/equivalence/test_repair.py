@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import harness
@@ -16,9 +16,9 @@ from comparison import CONSEQUENCES, divergences
 from harness import Cell, Cells, Spec
 from test_plan import command, given
 
-from ckpt_doctor import audit, migrate
+from ckpt_doctor import audit, migrate, undo
 from ckpt_doctor.repair import MigrationResult
-from ckpt_doctor.types import Facts, FileReport
+from ckpt_doctor.types import Evidence, Facts, FileReport
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,7 @@ def test_a_bare_state_dict_gets_rates_and_groups_from_a_sibling(cells: Cells, lr
 
     spec = Spec("complete", lradj, "best")
     cell = harness.copy(cells.get(spec), tmp_path / "run")
+    shutil.rmtree(cell.path.parent / f"checkpoint_step_{cell.position}")  # it has the same weights, and the moments
     torch.save(torch.load(cell.path, weights_only=False)["model"], cell.path)
     facts = given(steps_per_epoch=harness.TRAIN_STEPS)
     (result,) = migrate([cell.path], facts=facts)
@@ -214,6 +215,94 @@ def test_a_bare_state_dict_gets_rates_and_groups_from_a_sibling(cells: Cells, lr
     assert set() == found - CONSEQUENCES
     assert {"loss"} <= found
     assert "O702" in {finding.code for finding in file.findings}
+
+
+SHUFFLED = [
+    Spec("complete", lradj, kind, shuffle=True)
+    for lradj in ("TST", "COS", "type1")
+    for kind in ("first-epoch", "after-best", "beside-best", "best")
+]
+
+
+@pytest.mark.parametrize("spec", SHUFFLED, ids=str)
+def test_shuffled_data_come_back_in_their_order(cells: Cells, spec: Spec, tmp_path: Path) -> None:
+    """The batches of the interrupted epoch too, where a file or the script's seed gives the generators' state."""
+    cell = harness.copy(cells.get(spec), tmp_path / "run")
+    facts = replace(command(spec), shuffle=Evidence(True, "--shuffle", given=True))
+    late = spec.kind != "best"
+    assert late is ("R510" in {finding.code for finding in check(cell, facts).findings})
+    assert late is ("data" in divergences(harness.resume(harness.copy(cell, tmp_path / "untouched")), cell))
+    repair(cell, facts)
+    assert "R510" not in {finding.code for finding in check(cell, facts).findings}
+    assert {"migrated"}.isdisjoint(r.status for r in repair(cell, facts))
+    assert set() == remaining(cell, check(cell, facts).plan.flags)
+
+
+@pytest.mark.parametrize("kind", ["mid-epoch", "epoch-end"])
+def test_the_order_of_an_epoch_is_lost_with_its_best_file(cells: Cells, kind: str, tmp_path: Path) -> None:
+    """The epoch before brought no better model, so that no file was saved between it and this one."""
+    cell = harness.copy(cells.get(Spec("complete", "COS", kind, shuffle=True)), tmp_path / "run")
+    facts = replace(command(cell.spec), shuffle=Evidence(True, "--shuffle", given=True))
+    (result,) = migrate([cell.path], fixes=["sync-rng"], facts=facts)
+    assert ("refused", "sync-rng") == (result.status, result.refusals[0].migration)
+    repair(cell, facts)
+    (told,) = [finding for finding in check(cell, facts).findings if finding.code == "R510"]
+    assert ("warning", None) == (told.severity, told.fix)
+    assert {"data"} == remaining(cell, ()) - CONSEQUENCES
+
+
+def test_what_does_not_shuffle_is_left_alone(cells: Cells, tmp_path: Path) -> None:
+    """A healthy file gets no other random state, unless someone asks for it; one that is rewritten anyway does."""
+    healthy = harness.copy(cells.get(Spec("complete", "COS", "after-best")), tmp_path / "healthy")
+    (result,) = migrate([healthy.path], facts=command(healthy.spec))
+    assert "unchanged" == result.status
+    for shuffle, edits in ((None, True), (False, False)):
+        fact = None if shuffle is None else Evidence(shuffle, "--no-shuffle", given=True)
+        facts = replace(command(healthy.spec), shuffle=fact)
+        (result,) = migrate([healthy.path], fixes=["sync-rng"], facts=facts, dry_run=True)
+        assert edits is bool(result.edits)
+        lagging = harness.copy(cells.get(Spec("complete", "TST", "after-best")), tmp_path / str(shuffle))
+        facts = replace(command(lagging.spec), shuffle=fact)
+        (result,) = migrate([lagging.path], facts=facts)
+        assert edits is ("rng_state" in {edit.key for edit in result.edits})
+        assert set() == remaining(lagging, check(lagging, facts).plan.flags)
+
+
+def test_a_bare_state_dict_beside_a_checkpoint_of_the_same_weights(cells: Cells, tmp_path: Path) -> None:
+    """Nothing is lost: Adam's moments are copied from there, and the run goes on as the other one would."""
+    import torch
+
+    for lradj in ("TST", "COS", "type1"):
+        cell = harness.copy(cells.get(Spec("complete", lradj, "beside-best", shuffle=True)), tmp_path / lradj)
+        bare = cell.path.parents[1] / "checkpoint"
+        best = torch.load(bare, weights_only=False)
+        torch.save(best["model"], bare)
+        original = bare.read_bytes()
+        facts = given(steps_per_epoch=harness.TRAIN_STEPS)
+        (result,) = migrate([bare], facts=facts, mode="in-place", verify_torch=True)
+        assert ("migrated", ()) == (result.status, result.notes)
+        assert bare.read_bytes().startswith(original)
+        upgraded = replace(cell, path=bare)
+        assert set() == {f.code for f in check(upgraded, facts).findings if f.severity != "info"} - {"R506"}
+        rng = torch.load(bare, weights_only=False).get("rng_state")
+        assert rng is None  # the step file's is from before the validation
+        taken_back = shutil.copy(bare, tmp_path / f"{lradj}-copy")
+        undo([taken_back])
+        assert original == Path(taken_back).read_bytes()
+        assert {"data"} == remaining(upgraded, check(upgraded, facts).plan.flags) - CONSEQUENCES
+
+
+def test_other_weights_are_not_taken_for_the_same(cells: Cells, tmp_path: Path) -> None:
+    """One bit in one tensor, and Adam's moments stay where they are."""
+    import torch
+
+    cell = harness.copy(cells.get(Spec("complete", "COS", "beside-best")), tmp_path / "run")
+    bare = cell.path.parents[1] / "checkpoint"
+    model = torch.load(bare, weights_only=False)["model"]
+    next(iter(model.values())).view(torch.int32).view(-1)[0] ^= 1
+    torch.save(model, bare)
+    migrate([bare], facts=given(steps_per_epoch=harness.TRAIN_STEPS))
+    assert {} == torch.load(bare, weights_only=False)["optimizer"]["state"]
 
 
 def test_the_first_patch_itself_never_reads_best_score(cells: Cells, tmp_path: Path) -> None:

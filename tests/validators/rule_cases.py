@@ -723,6 +723,42 @@ RATE_CASES = {
     ),
 }
 
+SHUFFLED = {"shuffle": True, "steps_per_epoch": 10}
+RATE_CASES["R510"] = Pair(
+    (
+        Fault(
+            "in the epoch behind a best file",
+            run={"saved_at": (25,)},
+            facts=SHUFFLED,
+            severity="warning",
+            where="rng_state",
+            fix=migrate("sync-rng"),
+        ),
+        Fault(
+            "in the first epoch",
+            run={"saved_at": (5,)},
+            file="checkpoint_step_5",
+            facts=SHUFFLED,
+            severity="warning",
+            where="rng_state",
+            fix=migrate("sync-rng"),
+        ),
+        Fault(
+            "no best file from the epoch before",
+            run={"saved_at": (25,), "losses": (0.4, 0.5, 0.6, 0.7, 0.8)},
+            facts=SHUFFLED,
+            severity="warning",
+            where="rng_state",
+        ),
+    ),
+    (
+        Sound("not said whether it shuffles"),
+        Sound("does not shuffle", facts={"shuffle": False}),
+        Sound("a best file", spoil=only(BEST), facts=SHUFFLED),
+        Sound("none saved", run={"saved_at": (25,)}, spoil=put("rng_state", None), facts=SHUFFLED),
+    ),
+)
+
 RATE_CASES["R509"] = Pair(
     (
         Fault(

@@ -17,7 +17,7 @@ from ckpt_doctor.types import Evidence, Facts, Finding, Report
 from ckpt_doctor.validators import LIVE_RULES, RULES, RUN_RULES
 
 MIGRATE = "ckpt-doctor migrate --"
-REVEALED = {"L301": {"O702", "E601", "L306"}, "P402": {"P405", "P406"}}
+REVEALED = {"L301": {"O702", "E601", "L306"}, "P402": {"P405", "P406"}, "R510": {"L306"}}
 """What can be said once a fault is cured: nothing brings moments back; an epoch that is not repeated is not validated.
 """
 MODES = ("TST", "COS", "type1", "PEMS", "constant")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor import schedules
@@ -12,6 +13,8 @@ from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import label, param_groups
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.processes import real_steps
+from ckpt_doctor.trainers.time_llm.random_state import late_random_state
+from ckpt_doctor.trainers.time_llm.resume_point import resume_point
 from ckpt_doctor.types import (
     Checkpoint,
     EarlyStoppingState,
@@ -19,6 +22,7 @@ from ckpt_doctor.types import (
     InertDict,
     Member,
     Rates,
+    ResumePoint,
     Run,
     TensorRef,
     Upgrade,
@@ -33,7 +37,12 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
 
     `epoch` (finished epochs) and `best_score` are those that a person gives; else the log's last improvement says
     when the file was saved. Optimizer and schedule come from a sibling of the same model, or are computed where the
-    facts allow it, or are None, which the complete trainer accepts."""
+    facts allow it, or are None, which the complete trainer accepts. All of it, Adam's moments too, comes from a
+    training checkpoint of the very same weights, where there is one.
+    """
+    twin = None if epoch is not None else _twin(member, run)
+    if twin is not None:
+        return _as(twin, run, best_score)
     stopping: Evidence[EarlyStoppingState] | None = None
     notes = ["Adam's moments are not in the file and cannot be recovered: losses diverge from the second step on"]
     if epoch is not None:
@@ -70,6 +79,56 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
     return Upgrade(values, notes=(*notes, *more))
 
 
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """A training checkpoint of the same weights, and the state that it must be resumed in."""
+
+    member: Member
+    resume: ResumePoint
+    rates: Rates
+    scheduler: Mapping[Any, Any]
+
+
+def _twin(member: Member, run: Run) -> _Twin | None:
+    for other in run.members:
+        if not _same_weights(member.checkpoint, other.checkpoint):
+            continue
+        resume = resume_point(other, run)
+        scheduler = other.checkpoint.get("scheduler")
+        if None in (resume.epoch, resume.global_step, resume.last_epoch) or not isinstance(scheduler, Mapping):
+            continue
+        if resume.lr is not None and resume.last_lr is not None:
+            rates_there = Rates(resume.lr, resume.beta1, resume.last_lr)
+            return _Twin(other, resume, rates_there, scheduler)
+    return None
+
+
+def _as(twin: _Twin, run: Run, best_score: float | None) -> Upgrade:
+    """The values of a checkpoint of the same weights, as they are once it is repaired."""
+    checkpoint, resume = twin.member.checkpoint, twin.resume
+    source = f"{label(twin.member)}: the same weights, by their stored checksums"
+    optimizer = checkpoint.get("optimizer")
+    moments = optimizer.get("state") if isinstance(optimizer, Mapping) else {}
+    groups = [_moved(group, twin.rates, index) for index, group in enumerate(param_groups(checkpoint))]
+    values: dict[str, Evidence[object]] = {
+        "optimizer": Evidence({"state": moments, "param_groups": groups}, source),
+        "scheduler": Evidence(_scheduler_at(twin.scheduler, resume.last_epoch or 0, twin.rates), source),
+        "epoch": Evidence(resume.epoch, source),
+        "global_step": Evidence(resume.global_step, source),
+    }
+    stopping = resume.early_stopping
+    if best_score is not None:
+        stopping = Evidence(improved_to(best_score), "given by hand", given=True)
+    if stopping is not None:
+        values["best_score"] = Evidence(stopping.value.best_score, stopping.source)
+        values["val_loss_min"] = Evidence(stopping.value.val_loss_min, stopping.source)
+        values["counter"] = Evidence(stopping.value.counter, stopping.source)
+    late = late_random_state(twin.member, run, resume)
+    if late is None and isinstance(checkpoint.get("rng_state"), Mapping):
+        values["rng_state"] = Evidence(checkpoint.get("rng_state"), source)
+    return Upgrade(values, donor=checkpoint)
+
+
 def _optimizer_and_scheduler(
     member: Member, run: Run, steps: int, finished: int, world: int
 ) -> tuple[Evidence[object], Evidence[object], list[str]]:
@@ -82,7 +141,7 @@ def _optimizer_and_scheduler(
         if at is not None and isinstance(scheduler, Mapping):
             source = f"sibling {label(sibling)}, moved to where {mode} stands after {finished} epochs"
             groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling.checkpoint))]
-            state = {**scheduler, "last_epoch": last_epoch, "_step_count": last_epoch + 1, "_last_lr": list(at.last_lr)}
+            state = _scheduler_at(scheduler, last_epoch, at)
             return Evidence({"state": {}, "param_groups": groups}, source), Evidence(state, source), []
     nothing = Evidence(None, "absent: which parameters are trained stands in no file")
     computed = _computed(run, mode, last_epoch)
@@ -108,6 +167,10 @@ def _fresh_rate(mode: str | None) -> str:
         return "the rate begins at a new optimizer's, and COS computes every later one from it (no param groups)"
     first = "batch" if mode == rates.PER_STEP else "epoch"
     return f"the first {first} after the resume uses the rate that a new optimizer begins with (no param groups)"
+
+
+def _scheduler_at(state: Mapping[Any, Any], last_epoch: int, at: Rates) -> dict[Any, Any]:
+    return {**state, "last_epoch": last_epoch, "_step_count": last_epoch + 1, "_last_lr": list(at.last_lr)}
 
 
 def _moved(group: Mapping[Any, Any], at: Rates, index: int) -> dict[Any, Any]:
@@ -144,6 +207,27 @@ def _same_model(legacy: Checkpoint, other: Checkpoint) -> bool:
     if other.layout != "training" or not isinstance(model, (dict, InertDict)) or not isinstance(legacy.root, dict):
         return False
     return _form(model) == _form(legacy.root)
+
+
+def _same_weights(legacy: Checkpoint, other: Checkpoint) -> bool:
+    """Whether a training checkpoint holds the very same model, byte for byte by the checksums that both files store."""
+    if {legacy.container, other.container} != {"torch-zip"} or not _same_model(legacy, other):
+        return False
+    if legacy.metadata.get("byteorder") != other.metadata.get("byteorder"):
+        return False
+    model = other.get("model")
+    pairs = [(legacy.get(key), model.get(key)) for key in legacy.root] if isinstance(model, dict) else []  # type: ignore[attr-defined]
+    return bool(pairs) and all(
+        isinstance(mine, TensorRef)
+        and isinstance(yours, TensorRef)
+        and _view(mine) == _view(yours)
+        and legacy.checksums.get(mine.storage.key, -1) == other.checksums.get(yours.storage.key, -2)
+        for mine, yours in pairs
+    )
+
+
+def _view(tensor: TensorRef) -> tuple[object, ...]:
+    return tensor.dtype, tensor.shape, tensor.stride, tensor.storage_offset, tensor.storage.nbytes
 
 
 def _form(model: Mapping[Any, Any]) -> list[tuple[str, object]]:

@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_
 from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.trainers.time_llm.processes import real_steps
-from ckpt_doctor.types import Evidence, Facts, Member, Rates, ResumePlan, ResumePoint, Run
+from ckpt_doctor.types import Evidence, Facts, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,9 @@ def _start_elsewhere(member: Member, facts: Facts, start: Position | None) -> tu
     return other if other != (start.finished_epochs, start.batches) else None
 
 
-def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
+def plan(
+    member: Member, run: Run, resume: ResumePoint, random_state: LateRandomState | None = None
+) -> ResumePlan | None:
     """What the trainer will do with this file; None for a file that it cannot resume from."""
     if member.checkpoint.layout != "training":
         return None
@@ -245,7 +247,7 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         epochs_left = facts.train_epochs.value - start.finished_epochs
         left = max(0, epochs_left * length - min(start.batches, length))
     may_train_nothing = world > 1 and (start is None or length is None or (start.batches or 0) >= length)
-    reasons = tuple(_why_not_exact(member, facts, start))
+    reasons = tuple(_why_not_exact(member, facts, resume, random_state))
     return ResumePlan(
         start_epoch=start.finished_epochs if start else _first_epoch(member, facts, resume),
         skip_batches=start.batches if start else None,
@@ -278,11 +280,18 @@ def flag_is_given(facts: Facts, resume: ResumePoint) -> bool:
     return bool(given and given.given and resume.base_lr is not None and rates.close(given.value, resume.base_lr))
 
 
-def _why_not_exact(member: Member, facts: Facts, start: Position | None) -> Iterable[str]:
+def _why_not_exact(member: Member, facts: Facts, resume: ResumePoint, late: LateRandomState | None) -> Iterable[str]:
+    shuffles = facts.shuffle.value if facts.shuffle else None
     if not isinstance(member.checkpoint.get("rng_state"), dict):
-        yield "no rng_state in the file: shuffling and dropout will draw other numbers"
-    elif start is None or start.batches:
-        yield "rng_state was saved after this epoch's shuffle: a shuffling loader will deal other batches"
+        if resume.finished_epochs == 0:
+            yield "no rng_state in the file: dropout will draw other numbers (this epoch's shuffle comes from the seed)"
+        else:
+            yield "no rng_state in the file: shuffling and dropout will draw other numbers"
+    elif late is not None and shuffles is not False:
+        cure = "; ckpt-doctor migrate --sync-rng sets it right" if late.cure else ""
+        yield f"rng_state was saved {late.why}: a shuffling loader will deal other batches{cure}"
+    elif resume.skip_batches is None and member.role != "best" and shuffles is not False:
+        yield "rng_state may be from within the epoch: a shuffling loader would then deal other batches"
     first_patch = facts.generation is not None and facts.generation.value == "first-patch"
     # An upgraded state_dict has its epoch from the upgrade: the first patch has not written it.
     if first_patch and member.state.best_score is not None and "epoch" in written_keys(member.checkpoint):

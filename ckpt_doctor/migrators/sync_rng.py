@@ -1,0 +1,39 @@
+"""`--sync-rng`: the random state that deals the interrupted epoch's batches again."""
+
+from __future__ import annotations
+
+from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.numpy_values import numpy_values
+from ckpt_doctor.types import Case, Edit
+
+NAME = "sync-rng"
+KEY = "rng_state"
+
+
+def _plan(case: Case) -> Plan:
+    """Put into a step file the generators' states from which the uninterrupted run dealt this epoch's batches.
+
+    They stand in EarlyStopping's `checkpoint` when it was saved at the end of the epoch before, and are copied from
+    there, numpy's key array as plain numbers. In the first epoch `rng_state` becomes None: a new process seeds itself
+    as the first one did. Where no file holds them, the repair is refused. Needed for loaders that shuffle; harmless for
+    others.
+    """
+    late, shuffle = case.late_random_state, case.run.facts.shuffle
+    if shuffle is not None and not shuffle.value:
+        return Plan()
+    if late is None:
+        inside = case.member.role != "best" and isinstance(case.checkpoint.get(KEY), dict)
+        if inside and case.resume.skip_batches is None:
+            return refused(NAME, "where in its epoch the file was saved is not known", "--steps-per-epoch N")
+        return Plan()
+    if late.cure is None:
+        reason = f"rng_state was saved {late.why}, and no file holds the state of this epoch's beginning"
+        return refused(NAME, reason, "a `checkpoint` saved at the end of the epoch before")
+    if late.donor is not None and case.checkpoint.container != "torch-zip":
+        return refused(NAME, f"tensors cannot be added to a {case.checkpoint.container} file", "a file of torch 1.6 on")
+    whole = Edit((KEY,), "saved in the middle of the epoch", late.cure.value, late.cure.source, donor=late.donor)
+    numbers = [value for value in numpy_values(late.cure.value) if value.plain is not None]
+    return Plan((whole, *(Edit((KEY, *n.path), n.shown, n.plain, "the same numbers") for n in numbers)))
+
+
+MIGRATION = Migration(NAME, _plan, cures=("R510",))

@@ -1,0 +1,63 @@
+"""Whether a file's `rng_state` gives the uninterrupted run's order of the data, and which state does.
+
+A shuffling loader draws its order when an epoch begins, and the validation loaders draw too. The complete trainer saves
+its best file behind all of that: its state is the one of the next epoch's first draw. A step file is saved in between,
+and its state deals another order (trainer contract, section 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckpt_doctor.trainers.time_llm.layout import label
+from ckpt_doctor.trainers.time_llm.resume_point import positions
+from ckpt_doctor.types import Checkpoint, Evidence, LateRandomState, Member, ResumePoint, Run
+
+KEY = "rng_state"
+_LOG_PRECISION = 1e-6
+"""A score that was read from the log has seven decimals."""
+
+
+def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRandomState | None:
+    """What is wrong with the file's `rng_state`; None where nothing is, or its place in the run is not known.
+
+    On several processes each has a state of its own and the file that of one: nothing can take its place there.
+    """
+    finished, batches = resume.finished_epochs, resume.skip_batches
+    if finished is None or batches is None or not isinstance(member.checkpoint.get(KEY), dict):
+        return None
+    if _was_replaced(member.checkpoint) or (not batches and member.role != "step"):
+        return None
+    why = "after this epoch's shuffle" if batches else "before this epoch's validation, which draws from it too"
+    if run.facts.world_size is not None and run.facts.world_size.value > 1:
+        return LateRandomState(why)
+    if finished == 0:
+        return LateRandomState(why, Evidence(None, "in the first epoch the script's own seed deals the batches"))
+    remembered = _remembered(member, resume) if batches else None
+    donor = next((m for m in run.members if _stands_at(m, run, finished, remembered)), None)
+    if donor is None:
+        return LateRandomState(why)
+    cure = Evidence(donor.checkpoint.get(KEY), f"{label(donor)}: saved when epoch {finished} was over")
+    return LateRandomState(why, cure, donor.checkpoint)
+
+
+def _was_replaced(checkpoint: Checkpoint) -> bool:
+    return any(edit.get("key") == KEY for migration in checkpoint.migrations for edit in migration.edits)
+
+
+def _remembered(member: Member, resume: ResumePoint) -> float | None:
+    """The best score that a step file inside an epoch must have been saved with."""
+    known = resume.early_stopping
+    return known.value.best_score if known is not None else member.state.best_score
+
+
+def _stands_at(donor: Member, run: Run, finished: int, remembered: float | None) -> bool:
+    """Whether a best file was saved when that many epochs were over, in the run that remembers its score."""
+    places = {(place.finished_epochs, place.batches) for place in positions(donor, run.facts)}
+    score = donor.state.best_score
+    return (
+        donor.role == "best"
+        and places == {(finished, 0)}
+        and isinstance(donor.checkpoint.get(KEY), Mapping)
+        and (remembered is None or (score is not None and abs(score - remembered) < _LOG_PRECISION))
+    )
