@@ -8,6 +8,7 @@ without meaning anything, and the next holder deletes it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import warnings
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 LOCK_NAME = ".ckpt-doctor.lock"
 DEFAULT_TIMEOUT = 60.0
 """Seconds to wait for another holder: a trainer that saves some GiB keeps the lock that long."""
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What flock says on network and FUSE file systems that have none; ENOSYS is filelock's own affair."""
 
 _SAVE_FOLDER = re.compile(r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-removing)?", re.I)
 """Folders that hold one save of a series (`checkpoint_step_1000`, `epoch-3`): the run is the folder above."""
@@ -94,13 +98,29 @@ def _acquire(lock_file: Path, timeout: float) -> BaseFileLock:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="flock not supported")
-            lock.acquire(timeout=timeout, poll_interval=0.05)
+            try:
+                lock.acquire(timeout=timeout, poll_interval=0.05)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                lock = _soft_lock(lock_file)
+                lock.acquire(timeout=timeout, poll_interval=0.05)
     except Timeout:
         raise LockTimeout(f"{lock_file.parent} is in use{_holder(lock_file)}; waited {timeout:g} s") from None
     except (OSError, NotImplementedError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise WriteRefused(f"{lock_file.parent} cannot be locked for writing: {reason}") from error
     return lock
+
+
+def _soft_lock(lock_file: Path) -> BaseFileLock:
+    """A lock by the existence of its file, where filelock only falls back for ENOSYS."""
+    from filelock import SoftFileLock
+
+    with suppress(OSError):
+        if lock_file.stat().st_size == 0:  # left by the attempt to lock it; that of a holder says who holds it
+            lock_file.unlink()
+    return SoftFileLock(lock_file, is_singleton=True)
 
 
 def _is_soft(lock: BaseFileLock) -> bool:

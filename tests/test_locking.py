@@ -22,6 +22,21 @@ def python(code: str, *arguments: object) -> subprocess.Popen:
     return subprocess.Popen(line, stdin=-1, stdout=-1, stderr=-1, text=True, env=environment)
 
 
+SOFTLY = """
+import errno, fcntl, sys
+from pathlib import Path
+from ckpt_doctor.errors import LockTimeout
+from ckpt_doctor.locking import run_lock
+def missing(*_):
+    raise OSError(getattr(errno, sys.argv[1]), "no locks")
+fcntl.flock = missing
+try:
+    with run_lock(Path(sys.argv[2]), timeout=0.2):
+        print("held")
+except LockTimeout as error:
+    print(error)
+"""
+
 HOLD = """
 import sys; from pathlib import Path; from ckpt_doctor.locking import run_lock
 with run_lock(Path(sys.argv[1])):
@@ -118,19 +133,29 @@ for _ in range(25):
     assert {"counter"} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_file_system_without_flock_gets_a_lock_file_and_a_note(tmp_path, monkeypatch):
-    """Google Drive on Colab: the file's existence is the lock, and the user is told what a crash would leave."""
+@pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_flock_gets_a_lock_file_and_a_note(tmp_path, monkeypatch, code):
+    """Google Drive on Colab, NFS without a lock daemon: the file's existence is the lock, and the user is told what a
+    crash would leave. It may be taken again by its thread, and by no other process.
+    """
     import fcntl
 
     def missing(_fd: int, _operation: int) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    with run_lock(tmp_path) as held:
-        assert not held.exclusive
-        assert LOCK_NAME in held.note
-        assert (tmp_path / LOCK_NAME).exists()
-    assert [] == list(tmp_path.iterdir())
+    for _ in range(2):
+        with run_lock(tmp_path) as held:
+            assert not held.exclusive
+            assert LOCK_NAME in held.note
+            assert (tmp_path / LOCK_NAME).stat().st_size
+            with run_lock(tmp_path / "checkpoint"):
+                pass
+            told = subprocess.run(
+                [sys.executable, "-c", SOFTLY, code, tmp_path], cwd=ROOT, capture_output=True, text=True
+            )
+            assert "in use" in told.stdout, told.stderr
+        assert [] == list(tmp_path.iterdir())
 
 
 def test_a_folder_that_takes_no_lock_file_is_refused(tmp_path):
