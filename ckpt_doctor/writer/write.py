@@ -143,8 +143,9 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
         else:
             undo_file = names.undo_file(job.target)
             earlier = sidecar.load(job.source, fd)
-            sidecar.store(job.target, [*earlier, sidecar.Generation.of(fd, before.st_size, splice, job.record)])
+            generation = sidecar.Generation.of(fd, before.st_size, splice, job.record)
             try:
+                sidecar.store(job.target, [*earlier, generation])
                 _commit(job, temporary, notes)
             except BaseException:
                 # Unless the rename happened (an interrupt can come just after it), there is nothing new to undo.

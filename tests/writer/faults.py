@@ -26,21 +26,24 @@ SCENARIOS = {
     "undo-zip-in-place": ("undo", "torch-zip", True),
     "replace-stream": ("write", "torch-legacy", False),
     "undo-stream": ("undo", "torch-legacy", False),
+    "output-zip": ("output", "torch-zip", False),
+    "output-stream": ("output", "torch-legacy", False),
 }
 KINDS = ("kill", "torn", "interrupt", "ENOSPC", "EIO")
 REFUSED = 3
 
 
 def perform(folder: Path, scenario: str) -> None:
-    """One write or undo of `folder/checkpoint`."""
+    """One write or undo of `folder/checkpoint`; or a write of it to `folder/out`."""
     action, container, in_place = SCENARIOS[scenario]
     path = folder / "checkpoint"
     if action == "undo":
         writer.undo(path, in_place=in_place)
         return
     checkpoint, program = edited(path, container)
-    mode = "in-place" if in_place else "replace"
-    writer.write(checkpoint, program, RECORD, mode=mode, verify=lambda result: checkpoint_of(result, container))
+    mode = "in-place" if in_place else "output" if action == "output" else "replace"
+    out = folder / "out"
+    writer.write(checkpoint, program, RECORD, mode=mode, output=out, verify=lambda path: checkpoint_of(path, container))
 
 
 def prepare(sample: Path, folder: Path, scenario: str) -> tuple[bytes, bytes]:
@@ -61,6 +64,8 @@ def prepare(sample: Path, folder: Path, scenario: str) -> tuple[bytes, bytes]:
 def complaints(folder: Path, scenario: str, status: int, before: bytes, after: bytes) -> list[str]:
     """What a user could complain of after the run ended with `status`, and after the next run."""
     action, container, in_place = SCENARIOS[scenario]
+    if action == "output":
+        return complaints_of_output(folder, scenario, status, before, after)
     path = folder / "checkpoint"
     found = []
     now = path.read_bytes()
@@ -94,6 +99,34 @@ def complaints(folder: Path, scenario: str, status: int, before: bytes, after: b
     writer.undo(path)
     if path.read_bytes() != original or litter(folder) != {"checkpoint"}:
         found.append("the undo afterwards does not give the original alone")
+    return found
+
+
+def complaints_of_output(folder: Path, scenario: str, status: int, before: bytes, after: bytes) -> list[str]:
+    """The same of a result that goes elsewhere: the original stays, the result is there whole or not at all."""
+    found = []
+    result = writer.output_path(folder / "checkpoint", folder / "out")
+    if (folder / "checkpoint").read_bytes() != before or {path.name for path in folder.iterdir()} - {"out"} != {
+        "checkpoint"
+    }:
+        found.append("the original, or something beside it, was touched")
+    if result.exists() != (status == 0) and status not in (137, 143):  # killed or interrupted after the rename
+        found.append(f"exit {status}, and the result is {'there' if result.exists() else 'not there'}")
+    if result.exists() and result.read_bytes() != after:
+        found.append("the result is not whole")
+    if status not in (0, REFUSED, 137, 143):
+        found.append(f"exit status {status}")
+    if status in (REFUSED, 143) and (folder / "out").exists() and not result.exists():
+        found.append(f"a refusal left {sorted(path.name for path in (folder / 'out').rglob('*'))}")
+    if not result.exists():
+        perform(folder, scenario)
+    stays = {"checkpoint"} if "zip" in scenario else {"checkpoint", "checkpoint.ckpt-doctor-undo"}
+    writer.recover(result)
+    if result.read_bytes() != after or litter(result.parent) != stays:
+        found.append(f"after the next run: {sorted(litter(result.parent))}")
+    writer.undo(result)
+    if result.read_bytes() != before:
+        found.append("the undo afterwards does not give the original")
     return found
 
 
@@ -174,7 +207,7 @@ def sweep(folder: Path, scenario: str, kind: str) -> dict:
         status = child(work, scenario, kind, at)
         if status == 99:
             return {"points": at - 1, "complaints": found}
-        if kind not in ("kill", "torn"):
+        if kind not in ("kill", "torn") and SCENARIOS[scenario][0] != "output":
             left = litter(work, "checkpoint", "checkpoint.ckpt-doctor-undo", ".ckpt-doctor.lock")
             if left and kind == "interrupt":
                 found.append([at, f"an interrupt left {sorted(left)}"])
