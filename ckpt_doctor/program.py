@@ -16,7 +16,7 @@ from itertools import islice
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
 from ckpt_doctor.readers.pickle_machine import COMPUTED, shown
-from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
+from ckpt_doctor.types import Container, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 _MARK = object()
 _BATCH = 1000
@@ -34,14 +34,15 @@ class _Then:
         self.step = step
 
 
-def dump(root: object, protocol: int = 2, *, legacy: bool = False) -> bytes:
-    """A pickle of `root` in protocol 2 to 5; with `legacy` for a stream from before 1.6.
+def dump(root: object, protocol: int = 2, *, container: Container = "torch-zip") -> bytes:
+    """A pickle of `root` in protocol 2 to 5, as the container has it: tensors are named otherwise in each.
 
     Raises:
         WriteRefused: the tree holds something that no pickle, or none of this protocol, can say: a name that the
-            original computes while loading, a set that contains itself, a dict key that cannot be hashed.
+            original computes while loading, a set that contains itself, a dict key that cannot be hashed. Or a storage
+            that no tensor of a tar file views.
     """
-    writer = _Writer(protocol, legacy)
+    writer = _Writer(protocol, container)
     writer.run(root)
     return b"".join(writer.out)
 
@@ -49,11 +50,11 @@ def dump(root: object, protocol: int = 2, *, legacy: bool = False) -> bytes:
 class _Writer:
     """Output, memo and the stack of what is still to be written; no recursion, whatever the depth of the tree."""
 
-    def __init__(self, protocol: int, legacy: bool) -> None:
+    def __init__(self, protocol: int, container: Container) -> None:
         if not 2 <= protocol <= 5:
             raise ValueError(f"protocol must be 2 to 5, not {protocol}")
         self.protocol = protocol
-        self.legacy = legacy
+        self.container = container
         self.out: list[bytes] = [b"\x80", bytes([protocol])]
         self.write = self.out.append
         self.memo: dict[int, int] = {}
@@ -216,7 +217,12 @@ class _Writer:
         return _Then(lambda: self.write(opcode))
 
     def _storage(self, storage: StorageInfo) -> None:
-        """A persistent id (torch/serialization.py, `_save.persistent_id`), which is not memoized: tensors are."""
+        """A persistent id (torch/serialization.py, `_save.persistent_id`), which is not memoized: tensors are.
+
+        A tar file has tensors for persistent ids, and their storages stand elsewhere.
+        """
+        if self.container == "torch-tar":
+            raise WriteRefused("a storage that is no tensor's cannot be written into a tar file")
         name = _STORAGE_CLASSES.get(storage.dtype)
         if name is None:
             raise WriteRefused(f"no storage class holds {storage.dtype}")
@@ -226,7 +232,9 @@ class _Writer:
         self._text(storage.key)
         self._text(storage.location)
         self.write(_int(storage.numel))
-        if self.legacy:  # `_legacy_save.persistent_id` ends with the view's metadata, None since 1.5
+        if (
+            self.container == "torch-legacy"
+        ):  # `_legacy_save.persistent_id` ends with the view's metadata, None since 1.5
             self.write(b"N")
         self.write(b"tQ")
 

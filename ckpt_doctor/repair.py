@@ -267,7 +267,7 @@ def _carry_out(planned: _Planned, request: _Request) -> MigrationResult:
         on_bytes = request.progress
         receipt = write(
             case.checkpoint,
-            program.dump(root, legacy=case.checkpoint.container == "torch-legacy"),
+            program.dump(root, container=case.checkpoint.container),
             _record(planned),
             adopted=adopted,
             mode=request.mode,

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from ckpt_doctor.errors import UsageError, VerificationFailed
 from ckpt_doctor.torch_check import compare_loaded
 from ckpt_doctor.types import Edit, Finding
 from ckpt_doctor.writer import commit
+from tests.readers.test_open import tar_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "fixtures" / "sample-runs"
@@ -443,3 +445,22 @@ with run_lock(path):
             assert 0 == process.wait(timeout=60)
     held = torch.load(step, map_location="cpu", weights_only=False)
     assert ("saved meanwhile", 140) == (held["note"], held["scheduler"]["last_epoch"])
+
+
+def test_a_tar_file_of_before_0_1_10_is_repaired_too(tmp_path):
+    """By rewriting: the tensor keeps its bytes and its sharing, and undo gives all back."""
+    path = tar_checkpoint(tmp_path / "a", ("module.w", "module.v"), **{"module.scale": np.float64(-0.5)})
+    before, original = torch.load(path, weights_only=False), path.read_bytes()
+    (result,) = migrate([path], fixes=["strip-prefix", "plain-scalars"], verify_torch=True)
+    assert "migrated" == result.status, result.message
+    after = torch.load(path, weights_only=False)
+    assert ["w", "v", "scale"] == list(after)
+    assert (-0.5, float) == (after["scale"], type(after["scale"]))
+    assert torch.equal(before["module.w"], after["w"])
+    assert after["w"] is after["v"]
+    (again,) = migrate([path], fixes=["strip-prefix", "plain-scalars"])
+    assert "unchanged" == again.status
+    (refused,) = migrate([path], fixes=["to-cpu"])
+    assert "refused" == refused.status
+    undo([path])
+    assert original == path.read_bytes()

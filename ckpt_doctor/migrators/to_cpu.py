@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators.migration import Migration, Plan
+from ckpt_doctor.migrators.migration import Migration, Plan, refused
 from ckpt_doctor.types import Case, Edit
 
 NAME = "to-cpu"
@@ -13,6 +13,10 @@ def _plan(case: Case) -> Plan:
 
     The tag is part of the description, not of the bytes; a trainer that moves its model to a GPU does so as before.
     """
+    if case.checkpoint.container == "torch-tar":
+        return refused(
+            NAME, "in a tar file the tags stand between the bytes of the storages", "torch.load, then torch.save"
+        )
     devices = sorted({tensor.device for tensor in case.checkpoint.tensors} - {"cpu", "meta", ""})
     edits = [Edit((), device, "cpu", "the device tag of the storages", "relocate") for device in devices]
     return Plan(tuple(edits))

@@ -16,7 +16,7 @@ from ckpt_doctor.readers.neighbours import not_a_checkpoint
 from ckpt_doctor.readers.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.torch_legacy import payload_hook
-from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, StorageInfo, TensorRef
+from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, Program, StorageInfo, TensorRef
 
 _MEMBERS = ("storages", "tensors", "pickle")
 _BLOCK = 512
@@ -56,6 +56,8 @@ def open_tar(view: FileView) -> Checkpoint:
     data = view.read_at(offset, min(size, limits.MAX_PROGRAM_BYTES))
     reading = read_program(programs, data, 0, _persistent(tensors, storages), "pickle", payload_hook(programs))
     content.add(reading, programs)
+    if reading.finished and len(data) == size:
+        content.program = Program(offset, size, "pickle")
     return checkpoint(view, content)
 
 
@@ -190,6 +192,8 @@ def _persistent(tensors: dict[object, object], storages: dict[object, StorageInf
         for known in (key, pid):
             if type(known) in (str, int):
                 value = tensors.get(known, storages.get(known))
+                if isinstance(value, TensorRef):
+                    value.source.args = pid  # as the pickle spells it, to be written again
                 if value is not None:
                     return value
         return Opaque(None, pid, via="persid")

@@ -12,6 +12,7 @@ import tarfile
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -216,15 +217,15 @@ def test_legacy_stream_of_any_protocol(tmp_path, protocol):
     assert bits(torch.ones(3)) == read_tensor(checkpoint, checkpoint.tensors[0])
 
 
-def tar_checkpoint(path: Path) -> Path:
-    """A file as torch wrote it before 0.1.10, which `torch.load` still reads."""
+def tar_checkpoint(path: Path, tensors: Sequence[str] = ("weight",), **others: object) -> Path:
+    """A file as torch wrote it before 0.1.10, which `torch.load` still reads: one tensor under these keys."""
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, value):
             return "9" if value == "the tensor" else None
 
     pickled = io.BytesIO()
-    Pickler(pickled, 2).dump(OrderedDict(weight="the tensor", epoch=2))
+    Pickler(pickled, 2).dump(OrderedDict(**dict.fromkeys(tensors, "the tensor"), **(others or {"epoch": 2})))
 
     def dump(value):
         return pickle.dumps(value, 2)
