@@ -1,11 +1,12 @@
 """Reading speed: ckpt-doctor against torch.load, torch.load(mmap=True), picklescan and cat, each in a fresh process.
 
-    python benchmarks/read.py [folder for the files] [--repeat 5]
+    python benchmarks/read.py [folder for the files] [--repeat 5] [--large GIB]
 
 Writes four files or trees into the folder (1.1 GB; kept and used again): 1 GiB in 300 tensors, 30,000 tensors, a
-6 MB pickle with 130,000 calls, 2,000 small files. Prints the best time of each whole process and its peak memory, and
-the ratio to `ckpt-doctor scan`; for `scan --deep` also to `cat`, which reads the same bytes. picklescan takes part
-where it is installed. The files are in the page cache.
+6 MB pickle with 130,000 calls, 2,000 small files; with `--large` also one of that size. Prints the best time of each
+whole process and its peak memory, and the ratio to `ckpt-doctor scan`; for `scan --deep` also to `cat`, which reads the
+same bytes: as a whole, and what it takes beyond a scan. picklescan takes part where it is installed. The files are in
+the page cache.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ def commands(paths: Sequence[Path]) -> dict[str, list[str]]:
     }
 
 
-def files(folder: Path) -> dict[str, list[Path]]:
-    """The files by what they hold."""
-    return {
+def files(folder: Path, large: int) -> dict[str, list[Path]]:
+    """The files by what they hold; with one of so many GiB unless it is 0."""
+    more = {f"{large} GiB, {300 * large:,} tensors": [folder / f"large-{large}.pt"]} if large else {}
+    return more | {
         "1 GiB, 300 tensors": [folder / "big.pt"],
         "30,000 tensors": [folder / "many.pt"],
         "130,000 calls": [folder / "calls.pt"],
@@ -51,7 +53,7 @@ def files(folder: Path) -> dict[str, list[Path]]:
     }
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, large: int) -> None:
     """Make the files that are not there yet."""
     import torch
 
@@ -61,10 +63,13 @@ def write(folder: Path) -> None:
         "many.pt": lambda: {f"layer{i}.weight": torch.zeros(4, 3) for i in range(30_000)},
         "calls.pt": lambda: {"w": torch.zeros(1), "x": _calls()},
     }
+    if large:
+        block = torch.randn(894_785)
+        makers[f"large-{large}.pt"] = lambda: {f"w{i}": block.roll(i) for i in range(300 * large)}
     for name, make in makers.items():
         if not (folder / name).exists():
             torch.save(make(), folder / name)
-    for number, path in enumerate(files(folder)["2,000 files"]):
+    for number, path in enumerate(files(folder, 0)["2,000 files"]):
         if not path.exists():
             torch.save({"w": torch.ones(4, 4), "epoch": number}, path)
 
@@ -103,14 +108,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("benchmark-files"))
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--large", type=int, default=0, metavar="GIB")
     options = parser.parse_args()
     # In a process of its own: the peak memory of a child begins with its parent's
-    writer = multiprocessing.get_context("spawn").Process(target=write, args=(options.folder,))
+    writer = multiprocessing.get_context("spawn").Process(target=write, args=(options.folder, options.large))
     writer.start()
     writer.join()
     names = list(commands([options.folder]))
-    print(f"{'seconds / MiB (x scan)':22}" + "".join(f"{name:>21}" for name in names) + f"{'deep / cat':>12}")
-    for title, paths in files(options.folder).items():
+    print(
+        f"{'seconds / MiB (x scan)':22}"
+        + "".join(f"{name:>21}" for name in names)
+        + f"{'deep / cat':>12}{'beyond scan':>12}"
+    )
+    for title, paths in files(options.folder, options.large).items():
         costs = {name: best(command, options.repeat) for name, command in commands(paths).items()}
         row, scan = f"{title:22}", costs["scan"]
         for cost in costs.values():
@@ -119,7 +129,9 @@ def main() -> None:
             else:
                 row += f"{cost.seconds:7.3f} /{cost.mebibytes:5.0f} ({cost.seconds / scan.seconds:4.1f})"
         deep, cat = costs["scan --deep"], costs["cat"]
-        print(row + (f"{deep.seconds / cat.seconds:12.2f}" if deep and cat else ""), flush=True)
+        if deep and cat and scan:
+            row += f"{deep.seconds / cat.seconds:12.2f}{(deep.seconds - scan.seconds) / cat.seconds:12.2f}"
+        print(row, flush=True)
 
 
 if __name__ == "__main__":
