@@ -51,7 +51,7 @@ def numbers(dtype: str, raw: bytes) -> list[float]:
 def test_as_many_versions_as_there_are():
     """Streams from before the archive format, one of Python 2, and archives of 1.6 to today's."""
     versions = {path.name.split("-")[1] for path in FILES}
-    assert {"1.0.0", "1.4.0", "1.6.0", "1.13.1", "2.0.1", "2.6.0", "2.9.1", "2.13.0", "2.14.1"} <= versions
+    assert {"1.0.0", "1.4.0", "1.6.0", "1.13.1", "2.0.1", "2.6.0", "2.9.1", "2.13.0", "2.14.1", "2.15.0"} <= versions
     assert any("py2.7" in path.name for path in FILES)
 
 
