@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ckpt_doctor.audit import latest, scan
+    from ckpt_doctor.given import facts
     from ckpt_doctor.pruning import prune
     from ckpt_doctor.readers import open_checkpoint
     from ckpt_doctor.repair import migrate, undo
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "atomic_save": "saving",
     "check_resume": "resume",
+    "facts": "given",
     "latest": "audit",
     "migrate": "repair",
     "open_checkpoint": "readers",
@@ -33,6 +35,7 @@ __all__ = [
     "__version__",
     "atomic_save",
     "check_resume",
+    "facts",
     "latest",
     "migrate",
     "open_checkpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor import names
-from ckpt_doctor.discovery import checkpoint_files, existing
+from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalars
@@ -48,35 +49,37 @@ Progress = Callable[[Path, int], None]
 
 
 def scan(
-    paths: Sequence[Path | str] = (DEFAULT_PATH,),
+    paths: Path | str | Sequence[Path | str] = (DEFAULT_PATH,),
     *,
     facts: Facts | None = None,
     deep: bool = False,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
-    logs: Sequence[Path] = (),
+    logs: Sequence[Path | str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Audit files and run folders, read-only.
 
-    `facts` are those given by a person, which outrank what is inferred. `deep` reads every byte (checksums, NaN).
-    `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`). Raises UsageError
-    for a path that does not exist, and for a rule that does not."""
+    `facts` are those given by a person (`ckpt_doctor.facts`), which outrank what is inferred. `deep` reads every byte
+    (checksums, NaN). `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`).
+    Raises UsageError for a path or a log that does not exist, and for a rule that does not."""
     began = time.monotonic()
-    wanted = {file for path in existing(paths) for file in checkpoint_files(path)}
+    given = existing(paths)
+    logs = existing_logs(logs)
+    wanted = {file for path in given for file in checkpoint_files(path)}
     runs = [
         _audit_run(folder, files, siblings_of(folder, files), facts or Facts(), logs, deep, progress, gate=False)
         for folder, files in time_llm.find_runs(wanted).items()
     ]
     runs = [_chosen(run, select, ignore) for run in runs]
-    return Report(tuple(runs), time.monotonic() - began, tuple(map(Path, paths)))
+    return Report(tuple(runs), time.monotonic() - began, tuple(given))
 
 
 def check(
     path: Path | str,
     *,
     facts: Facts | None = None,
-    logs: Sequence[Path] = (),
+    logs: Sequence[Path | str] = (),
     deep: bool = False,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
@@ -87,7 +90,8 @@ def check(
     A folder stands for the file that the trainer takes from it: `checkpoint.pt`, else `checkpoint`.
     """
     began = time.monotonic()
-    file = resume_file(existing([path])[0])
+    file = resume_file(existing(path)[0])
+    logs = existing_logs(logs)
     folder = time_llm.run_folder(file)
     run = _audit_run(folder, [file], siblings_of(folder, [file]), facts or Facts(), logs, deep, progress, gate=True)
     return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),))
@@ -104,13 +108,18 @@ def resume_file(path: Path) -> Path:
 
 
 def latest(
-    run_dir: Path | str, *, facts: Facts | None = None, logs: Sequence[Path] = (), repairable: bool = False
+    run_dir: Path | str,
+    *,
+    facts: Facts | None = None,
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
+    repairable: bool = False,
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
 
     Newest by training progress, not by the number in a name. `repairable` also accepts one that a migration cures.
     """
-    report = scan([run_dir], facts=facts, logs=logs)
+    report = scan([run_dir], facts=facts, logs=logs, ignore=ignore)
     files = sorted(report.files, key=_progress, reverse=True)
     accepted = ("ok", "repairable") if repairable else ("ok",)
     passed_over: list[tuple[Path, str]] = []
@@ -301,7 +310,7 @@ def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> Run
     """The report with the selected codes only. Verdicts follow: a defect that is ignored is accepted."""
     if not select and not ignore:
         return run
-    chosen, ignored = _codes(select), _codes(ignore)
+    chosen, ignored = codes(select), codes(ignore)
 
     def keep(finding: Finding) -> bool:
         return (not select or finding.code in chosen) and finding.code not in ignored
@@ -313,13 +322,13 @@ def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> Run
     return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))
 
 
-def _codes(words: Sequence[str]) -> set[str]:
+def codes(words: Sequence[str]) -> set[str]:
     """The codes that codes, their beginnings and names stand for. Raises UsageError for a word that stands for none."""
-    codes: set[str] = set()
+    found: set[str] = set()
     for word in words:
-        found = {rule.code for rule in RULES if rule.code.startswith(word.upper()) or rule.name == word.lower()}
-        # Settings may name the rules for scripts (X), which are none of ours, beside those for checkpoints.
-        if not word or not (found or word.upper().startswith("X")):
+        named = {rule.code for rule in RULES if rule.code.startswith(word.upper()) or rule.name == word.lower()}
+        # Settings may name the rules for scripts (X901), which are none of ours, beside those for checkpoints.
+        if not word or not (named or re.fullmatch(r"X\d{0,3}", word.upper())):
             raise UsageError(f"no rule has the code or name {word!r}; `ckpt-doctor rule` lists them")
-        codes |= found
-    return codes
+        found |= named
+    return found

@@ -17,13 +17,23 @@ TEMPORARY_SUFFIXES = frozenset({".tmp", ".part", ".partial", ".crdownload", ".do
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
-def existing(paths: Iterable[Path | str]) -> list[Path]:
-    """The paths, each once; UsageError names the first that does not exist."""
+def existing(paths: Path | str | Iterable[Path | str]) -> list[Path]:
+    """The paths (or the one path), each once; UsageError names the first that does not exist."""
     found = []
-    for path in dict.fromkeys(Path(path) for path in paths):
+    given = [paths] if isinstance(paths, (str, Path)) else paths
+    for path in dict.fromkeys(Path(path) for path in given):
         if not os.path.lexists(path):
             raise UsageError(f"{path} does not exist")
         found.append(path)
+    return found
+
+
+def existing_logs(logs: Iterable[Path | str]) -> list[Path]:
+    """The logs; UsageError names the first that is no plain file."""
+    found = [Path(log) for log in logs]
+    for log in found:
+        if not log.is_file():
+            raise UsageError(f"the log {log} {'is not a plain file' if log.exists() else 'does not exist'}")
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor import __version__, audit, edits, program
-from ckpt_doctor.discovery import checkpoint_files, existing
+from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.errors import UsageError, VerificationFailed, WriteRefused
 from ckpt_doctor.locking import run_lock
 from ckpt_doctor.migrators import ALL, Migration
@@ -33,7 +33,7 @@ from ckpt_doctor.types import (
 from ckpt_doctor.writer import Mode, Receipt, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
 
-Status = Literal["migrated", "planned", "unchanged", "refused", "failed"]
+Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
 NAMES = tuple(migration.name for migration in ALL)
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
 """Migrations that make sense for any torch file, whichever trainer wrote it."""
@@ -57,6 +57,8 @@ class MigrationResult:
     after: tuple[Finding, ...] = ()
     """Findings of the result; those of `before` where nothing was written."""
     notes: tuple[str, ...] = ()
+    earlier: int = 0
+    """How many migrations the file had before this one."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class _Request:
     everything: bool
     facts: Facts
     logs: Sequence[Path]
+    ignored: Collection[str]
+    """Codes of findings that a person accepts."""
     stopping: float | None
     """best_score given by hand."""
     epoch: int | None
@@ -91,25 +95,31 @@ class _Planned:
 
 
 def migrate(
-    paths: Sequence[Path | str] = (audit.DEFAULT_PATH,),
+    paths: Path | str | Sequence[Path | str] = (audit.DEFAULT_PATH,),
     *,
     fixes: Collection[str] = NAMES,
     facts: Facts | None = None,
-    logs: Sequence[Path] = (),
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
     best_score: float | None = None,
     val_loss: float | None = None,
     epoch: int | None = None,
-    mode: Mode = "replace",
-    output: Path | None = None,
+    in_place: bool = False,
+    output: Path | str | None = None,
     dry_run: bool = False,
     verify_torch: bool = False,
     progress: Callable[[Path, int], None] | None = None,
 ) -> list[MigrationResult]:
     """Repair checkpoints. `fixes` are names of migrations; all of them means every repair that findings call for.
 
+    Each file is replaced atomically; with `in_place` it is edited itself, with a folder `output` the results go there.
+    `ignore` takes rules (`E601`, `E`, a name) whose findings call for nothing.
+
     A result per file. Raises UsageError for a path that does not exist, an unknown fix, or values that cannot be; what
     cannot be done to a single file is in its result.
     """
+    if in_place and output is not None:
+        raise UsageError("in_place and output exclude each other")
     unknown = sorted(set(fixes) - set(NAMES))
     if unknown:
         raise UsageError(f"unknown fix {unknown[0]!r}; there are {', '.join(NAMES)}")
@@ -123,11 +133,12 @@ def migrate(
         migrations=tuple(migration for migration in ALL if migration.name in fixes),
         everything=set(fixes) == set(NAMES),
         facts=facts or Facts(),
-        logs=logs,
+        logs=existing_logs(logs),
+        ignored=frozenset(audit.codes(ignore)),
         stopping=best_score,
         epoch=epoch,
-        mode=mode,
-        output=output,
+        mode="in-place" if in_place else "replace" if output is None else "output",
+        output=None if output is None else Path(output),
         dry_run=dry_run,
         verify_torch=verify_torch,
         progress=progress,
@@ -200,7 +211,7 @@ def _plan(case: Case, request: _Request) -> _Planned:
         return replace(planned, refusals=(refusal,))
     if case.checkpoint.program is None:
         return planned
-    called = {f.migration for f in before if f.migration and f.severity != "info"}
+    called = {f.migration for f in before if f.migration and f.severity != "info" and f.code not in request.ignored}
     ours = audit.is_ours(case.member, case.run)
     to_upgrade = case.checkpoint.layout == "state-dict" and any(m.name == "upgrade" for m in request.migrations)
     edits_: list[Edit] = []
@@ -247,6 +258,7 @@ def _carry_out(planned: _Planned, request: _Request) -> MigrationResult:
         before=planned.before,
         after=planned.before,
         notes=planned.notes,
+        earlier=len(case.checkpoint.migrations),
     )
     if not planned.edits:
         return replace(result, message="" if planned.refusals else "needs none of these repairs")
@@ -378,8 +390,8 @@ def _ensure_same_tensors(
         raise VerificationFailed("tensor records were moved; nothing was changed")
 
 
-def undo(paths: Sequence[Path | str], *, in_place: bool = False) -> list[MigrationResult]:
-    """Take the last migration of each file back, byte for byte; a result per file, `migrated` where it was done."""
+def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) -> list[MigrationResult]:
+    """Take the last migration of each file back, byte for byte; a result per file, `undone` where it was done."""
     results = []
     for path in existing(paths):
         for file in sorted(checkpoint_files(path)):
@@ -391,5 +403,5 @@ def undo(paths: Sequence[Path | str], *, in_place: bool = False) -> list[Migrati
                 results.append(MigrationResult(file, "refused", message=str(error)))
                 continue
             message = f"{receipt.previous_size:,} -> {receipt.new_size:,} bytes, byte for byte as before"
-            results.append(MigrationResult(file, "migrated", message=message, notes=receipt.notes))
+            results.append(MigrationResult(file, "undone", message=message, notes=receipt.notes))
     return results

@@ -15,10 +15,9 @@ from typing import Any
 
 from ckpt_doctor import audit
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
+from ckpt_doctor.given import facts
 from ckpt_doctor.types import (
     Checkpoint,
-    Evidence,
-    Facts,
     FileReport,
     Finding,
     Report,
@@ -69,6 +68,8 @@ class ResumeCheck:
 
         `at="warning"` also stops a resume that would differ from the uninterrupted run. Returns the check itself.
         """
+        if at not in RANKS:
+            raise UsageError(f"at={at!r}: it must be one of {', '.join(RANKS)}")
         if any(RANKS[finding.severity] >= RANKS[at] for finding in self.findings):
             raise ResumeError("\n" + str(self), self.plan)
         return self
@@ -119,16 +120,14 @@ def check_resume(
         "shuffle": shuffle,
         "world_size": world_size,
     }
-    stated: dict[str, Any] = {
-        name: Evidence(value, f"{name} of the script", given=True) for name, value in given.items() if value is not None
-    }
+    stated = facts(source="the script", **given)
     logs = [Path(log)] if log else []
 
     # By every process, for the state_dict of a sharded model is put together by all of them.
     shapes = None if model is None else _shapes(model)
 
     def decide() -> ResumeCheck:
-        report = audit.check(path, facts=Facts(**stated), logs=logs)
+        report = audit.check(path, facts=stated, logs=logs)
         case = _described(report.files[0].checkpoint, shapes, optimizer, scheduler)
         live = [found for rule in LIVE_RULES for found in rule(case) if isinstance(found, Finding)]
         return ResumeCheck(_with_findings(report, live) if live else report)

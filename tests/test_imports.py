@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "salvage": BASE | {"program", "readers"},
     "compare": {"numpy_values", "readers", "types"},
     "discovery": BASE | {"readers"},
+    "given": BASE,
     "trainers": {"schedules", "types"},
     "validators": {"numpy_values", "types"},
     "migrators": {"numpy_values", "types"},
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     "retention": {"errors", "locking", "names", "writer"},
     "pruning": BASE | {"audit", "locking", "retention", "trainers"},
     "saving": {"errors", "locking", "names", "readers", "writer"},
-    "resume": BASE | {"audit", "reports", "validators"},
+    "resume": BASE | {"audit", "given", "reports", "validators"},
 }
 """Part -> the parts that it may import. `cli` may import all, and nothing imports `cli`."""
 

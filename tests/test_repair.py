@@ -69,6 +69,10 @@ def test_a_result_says_what_was_done_and_what_is_left(run, step):
         ({"val_loss": -0.4}, "minus the best loss"),
         ({"best_score": float("nan")}, "cannot be"),
         ({"paths": ["gone"]}, "gone does not exist"),
+        ({"paths": "gone"}, "gone does not exist"),
+        ({"logs": ["gone.log"]}, "the log gone.log does not exist"),
+        ({"ignore": ["E699"]}, "no rule has the code or name 'E699'"),
+        ({"in_place": True, "output": "there"}, "exclude each other"),
     ],
 )
 def test_a_call_that_cannot_be_meant_raises(arguments, said, run):
@@ -107,7 +111,7 @@ def test_any_name_will_do(name, run, step):
     before = path.read_bytes()
     assert ["migrated"] == [r.status for r in migrate([path], fixes=["plain-scalars"])]
     torch.load(path, weights_only=True, map_location="cpu")
-    assert ["migrated"] == [r.status for r in undo([path])]
+    assert ["undone"] == [r.status for r in undo([path])]
     assert before == path.read_bytes()
 
 
@@ -116,25 +120,25 @@ def test_output_writes_there_and_leaves_a_run_that_takes_no_lock(run, step, tmp_
     (run / ".ckpt-doctor.lock").mkdir()
     before = contents(run)
     assert {"failed"} == {result.status for result in migrate([run], fixes=["sync-scheduler"])}
-    results = migrate([run], fixes=["sync-scheduler"], mode="output", output=tmp_path / "there")
+    results = migrate([run], fixes=["sync-scheduler"], output=tmp_path / "there")
     assert before == contents(run)
     written = [result.receipt.path for result in results if result.status == "migrated"]
     assert tmp_path / "there" / run.name / "checkpoint_step_140" / "checkpoint.pt" in written
     assert 140 == torch.load(written[-1], map_location="cpu", weights_only=False)["scheduler"]["last_epoch"]
-    again = migrate([run], fixes=["sync-scheduler"], mode="output", output=tmp_path / "there")
+    again = migrate([run], fixes=["sync-scheduler"], output=tmp_path / "there")
     assert all("exists already" in result.message for result in again if result.edits)
 
 
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
-def test_migrations_are_taken_back_one_by_one(mode, run, step):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_migrations_are_taken_back_one_by_one(in_place, run, step):
     """Each undo gives the bytes before the last migration still there; past the first it is refused."""
     below = []
     for fix in ("sync-scheduler", "plain-scalars", "to-cpu"):
         below.append(step.read_bytes())
-        assert "migrated" == migrate([step], fixes=[fix], mode=mode)[0].status
+        assert "migrated" == migrate([step], fixes=[fix], in_place=in_place)[0].status
         assert len(below) == len(open_checkpoint(step).migrations)
     for expected in reversed(below):
-        assert "migrated" == undo([step], in_place=mode == "in-place")[0].status
+        assert "undone" == undo([step], in_place=in_place)[0].status
         assert expected == step.read_bytes()
     assert "refused" == undo([step])[0].status
     assert [] == undo([run])
@@ -152,18 +156,18 @@ def assert_refused(step: Path, said: str, **options) -> None:
     assert before == contents(step.parent)
 
 
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
-def test_a_finding_that_is_still_there_stops_it(mode, step, monkeypatch):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_finding_that_is_still_there_stops_it(in_place, step, monkeypatch):
     """A migration that does not do what it says is thrown away."""
     broken = Edit(("scheduler", "last_epoch"), 139, 138, "sabotage")
     (sync,) = (m for m in repair.ALL if m.name == "sync-scheduler")
     lies = replace(sync, plan=lambda case: replace(sync.plan(case), edits=(broken,)))
     monkeypatch.setattr(repair, "ALL", (lies,))
-    assert_refused(step, "R501 scheduler-behind is still there", mode=mode)
+    assert_refused(step, "R501 scheduler-behind is still there", in_place=in_place)
 
 
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
-def test_a_finding_that_was_not_there_before_stops_it(mode, step, monkeypatch):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_finding_that_was_not_there_before_stops_it(in_place, step, monkeypatch):
     """However good the rest is."""
     judge = audit.judge
     calls = []
@@ -175,7 +179,7 @@ def test_a_finding_that_was_not_there_before_stops_it(mode, step, monkeypatch):
         return replace(report, findings=(*report.findings, worse)) if len(calls) > 1 else report
 
     monkeypatch.setattr(audit, "judge", second_time_worse)
-    assert_refused(step, "P499 made-up would be new", mode=mode)
+    assert_refused(step, "P499 made-up would be new", in_place=in_place)
 
 
 HARMS = {
@@ -186,12 +190,12 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
-def test_a_program_that_is_not_the_planned_one_stops_it(mode, harm, step, monkeypatch):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_program_that_is_not_the_planned_one_stops_it(in_place, harm, step, monkeypatch):
     """Read back by our own reader and compared object for object."""
     dump = program.dump
     monkeypatch.setattr(program, "dump", lambda root, **options: dump(HARMS[harm](root), **options))
-    assert_refused(step, "does not read back as planned", mode=mode)
+    assert_refused(step, "does not read back as planned", in_place=in_place)
 
 
 def test_tensors_that_an_edit_would_lose_stop_it(step, monkeypatch):
@@ -232,8 +236,8 @@ def test_a_file_that_somebody_is_writing_is_never_touched(step):
     code = f"f = open({str(step)!r}, 'r+b'); print('open', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as process:
         assert "open\n" == process.stdout.readline()
-        for mode in ("replace", "in-place"):
-            assert_refused(step, f"is being written by process {process.pid}", mode=mode)
+        for in_place in (False, True):
+            assert_refused(step, f"is being written by process {process.pid}", in_place=in_place)
         process.communicate("\n")
 
 
@@ -241,7 +245,9 @@ def test_a_file_that_somebody_is_writing_is_never_touched(step):
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(mode, step, monkeypatch, tmp_path):
     """With both sizes."""
     monkeypatch.setattr(commit, "free_space", lambda _folder: 12_345)
-    assert_refused(step, "12,345 bytes free", mode=mode, output=tmp_path / "there" if mode == "output" else None)
+    assert_refused(
+        step, "12,345 bytes free", in_place=mode == "in-place", output=tmp_path / "there" if mode == "output" else None
+    )
     assert not (tmp_path / "there").exists()
 
 
@@ -250,7 +256,7 @@ def test_a_migration_that_was_cut_off_is_rolled_back_by_the_next(run, step):
     code = f"""
 import os; from ckpt_doctor import repair
 repair._verified = lambda *_: os._exit(137)
-repair.migrate([{str(step)!r}], fixes=["sync-scheduler"], mode="in-place")
+repair.migrate([{str(step)!r}], fixes=["sync-scheduler"], in_place=True)
 """
     original = step.read_bytes()
     assert 137 == subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode
@@ -347,12 +353,12 @@ def test_torch_runs_no_foreign_code_for_it(tmp_path):
 # --- the record -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
-def test_a_person_can_read_later_what_was_done(mode, step):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_person_can_read_later_what_was_done(in_place, step):
     """`inspect` shows when, which keys, from which evidence; torch loads the file in every way as before."""
     from click.testing import CliRunner
 
-    migrate([step], mode=mode)
+    migrate([step], in_place=in_place)
     (record,) = open_checkpoint(step).migrations
     assert {"scheduler.last_epoch", "best_score"} < {edit["key"] for edit in record.edits}
     shown = CliRunner().invoke(app, ["inspect", str(step)]).stdout
@@ -379,7 +385,7 @@ def test_the_record_of_a_stream_is_shown_too(step):
 
 MIGRATE = """
 import sys; from pathlib import Path; from ckpt_doctor import migrate, undo
-(result,) = migrate([sys.argv[1]], fixes=["to-cpu"], mode=sys.argv[2])
+(result,) = migrate([sys.argv[1]], fixes=["to-cpu"], in_place=sys.argv[2] == "in-place")
 assert result.status == "migrated", result
 (result,) = undo([sys.argv[1]])
 assert result.status == "migrated", result

@@ -111,12 +111,12 @@ def command(
         "best_score": best_score,
         "val_loss": val_loss,
         "epoch": epoch,
-        "mode": "in-place" if in_place else "output" if output else "replace",
+        "in_place": in_place,
         "output": output,
         "verify_torch": verify == "torch",
     }
     planned = repair.migrate(targets, **request, dry_run=True)
-    if sentence := disk_sentence(planned, request["mode"], output):
+    if sentence := disk_sentence(planned, "in-place" if in_place else "output" if output else "replace", output):
         note(sentence)
     results = planned
     if not dry_run:

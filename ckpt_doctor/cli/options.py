@@ -12,15 +12,15 @@ import click
 from click.core import ParameterSource
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.given import CHECKS, LRADJ, facts
 from ckpt_doctor.reports.text import clean
-from ckpt_doctor.types import Evidence, Facts
+from ckpt_doctor.types import Facts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_PATH = "checkpoints"
 """Where the trainer saves (`--checkpoints`, default `./checkpoints/`)."""
 POSITIVE = click.IntRange(min=1)
-LRADJ = ("TST", "COS", "type1", "type2", "type3", "PEMS", "constant")
 
 
 class Named(click.Path):
@@ -101,7 +101,7 @@ def training_facts(command: F) -> F:
 
     @functools.wraps(command)
     def with_facts(*args: Any, log: tuple[Path, ...], **options: Any) -> Any:
-        given = {name: options.pop(name) for name in list(options) if name in FACTS}
+        given = {name: options.pop(name) for name in list(options) if name in CHECKS}
         return command(*args, facts=facts_of(given), logs=log, **options)
 
     for option in reversed(FACT_OPTIONS):
@@ -109,12 +109,10 @@ def training_facts(command: F) -> F:
     return with_facts  # type: ignore[return-value]
 
 
-def facts_of(given: dict[str, Any]) -> Facts:
+def facts_of(values: dict[str, Any]) -> Facts:
     """The facts that a person gave, each with the option (or the settings file) as its source."""
-    known: dict[str, Any] = {
-        name: Evidence(value, _source(name), given=True) for name, value in given.items() if value is not None
-    }
-    return Facts(**known)
+    known = {name: facts(source=_source(name), **{name: value}) for name, value in values.items()}
+    return Facts(**{name: getattr(one, name) for name, one in known.items()})
 
 
 def _source(name: str) -> str:
@@ -150,7 +148,6 @@ FACT_OPTIONS = (
         help="The run's log; may be given more than once. Logs nearby are found without it.",
     ),
 )
-FACTS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "shuffle", "world_size")
 
 
 def selection(command: F) -> F:

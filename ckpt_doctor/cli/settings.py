@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from importlib import import_module
@@ -13,34 +12,19 @@ from typing import Any
 
 import click
 
-from ckpt_doctor.cli.options import LRADJ
 from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.cli.render import FORMATS
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.given import CHECKS, Check
 from ckpt_doctor.types import Finding, Report
-
-
-def _count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _strings(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
-KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "steps-per-epoch": (_count, "a whole number above 0"),
-    "train-epochs": (_count, "a whole number above 0"),
-    "lradj": (lambda v: v in LRADJ, f"one of {', '.join(LRADJ)}"),
-    "learning-rate": (lambda v: _number(v) and v > 0, "a number above 0"),
-    "pct-start": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
-    "patience": (_count, "a whole number above 0"),
-    "shuffle": (lambda v: isinstance(v, bool), "true or false"),
-    "world-size": (_count, "a whole number above 0"),
+KEYS: Mapping[str, Check] = {
+    **{name.replace("_", "-"): check for name, check in CHECKS.items()},
     "log": (_strings, "a path or a list of paths"),
     "deep": (lambda v: isinstance(v, bool), "true or false"),
     "format": (lambda v: v in FORMATS, f"one of {', '.join(FORMATS)}"),

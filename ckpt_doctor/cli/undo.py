@@ -29,4 +29,4 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], in_place: bool, form
     """
     results = repair.undo(paths, in_place=in_place)
     emit(migrations_json(results, version=__version__) if form == "json" else undone(results, width=width()))
-    ctx.exit(int(any(result.status != "migrated" for result in results)))
+    ctx.exit(int(any(result.status != "undone" for result in results)))

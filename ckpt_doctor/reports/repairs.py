@@ -1,72 +1,55 @@
-"""Migrations and undos as text and JSON: what changes, on what evidence, what was refused and what would settle it.
-
-What comes in are `repair`'s results; only the fields named in the protocols are used.
-"""
+"""Migrations and undos as text and JSON: what changes, on what evidence, what was refused and what would settle it."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.json_v1 import dumps, plain
-from ckpt_doctor.types import Edit, Finding, Refusal
+from ckpt_doctor.types import Edit
 
-STYLE = {"migrated": "green", "planned": "cyan", "unchanged": "dim", "refused": "yellow", "failed": "red"}
+if TYPE_CHECKING:
+    from ckpt_doctor.repair import MigrationResult
+
+STYLE = {
+    "migrated": "green",
+    "planned": "cyan",
+    "unchanged": "dim",
+    "refused": "yellow",
+    "failed": "red",
+    "undone": "green",
+}
 MAX_TEXT = 110
 
 
-class Result(Protocol):
-    """One file's part of a migration."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-
-    @property
-    def status(self) -> str:
-        """`migrated`, `planned`, `unchanged`, `refused` or `failed`."""
-
-    @property
-    def edits(self) -> tuple[Edit, ...]:
-        """What changes."""
-
-    @property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """What was asked for and not done."""
-
-    @property
-    def message(self) -> str:
-        """One sentence on the outcome."""
-
-    @property
-    def before(self) -> tuple[Finding, ...]:
-        """Findings before."""
-
-    @property
-    def after(self) -> tuple[Finding, ...]:
-        """Findings after; those of `before` where nothing was written."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know."""
-
-
-def migrations(results: Sequence[Result], *, paths: Sequence[Path] = (), width: int = 80, color: bool = False) -> str:
+def migrations(
+    results: Sequence[MigrationResult], *, paths: Sequence[Path] = (), width: int = 80, color: bool = False
+) -> str:
     """The plan or the outcome of a migration, file by file, and a closing count; how to undo it, where `paths` tell."""
     blocks = ["\n".join(file_lines(result, width, color)) for result in results]
     end = counted(results)
     if paths and any(result.status == "migrated" for result in results):
-        end += f"\nto take this back: ckpt-doctor undo {' '.join(shlex.quote(text.clean(path)) for path in paths)}"
+        end += f"\nto take this back: ckpt-doctor undo {' '.join(map(quoted, undo_paths(results, paths)))}"
     return "\n\n".join([*blocks, end]) + "\n"
 
 
-def file_lines(result: Result, width: int, color: bool) -> list[str]:
+def undo_paths(results: Sequence[MigrationResult], paths: Sequence[Path]) -> list[Path]:
+    """What to undo so that this migration is taken back and none before it: the given paths where that says it."""
+    named: list[Path] = []
+    for path in paths:
+        below = [r for r in results if r.path == path or path in r.path.parents]
+        done = [r.path for r in below if r.status == "migrated"]
+        others = any(r.earlier for r in below if r.status != "migrated")
+        named += done if others else [path] if done else []
+    return named
+
+
+def file_lines(result: MigrationResult, width: int, color: bool) -> list[str]:
     """One file: its edits with their evidence, what was refused, how it ended."""
     columns = min(width, MAX_TEXT)
     lines = [text.styled(text.shorten(text.clean(result.path), width), "bold", color)]
@@ -114,14 +97,14 @@ def value(part: object) -> str:
     return text.brief(part, 34)
 
 
-def counted(results: Sequence[Result]) -> str:
+def counted(results: Sequence[MigrationResult]) -> str:
     """`3 files: 2 migrated, 1 refused.`."""
     statuses = [result.status for result in results]
     parts = ", ".join(f"{statuses.count(status)} {status}" for status in STYLE if status in statuses)
     return f"{text.plural(len(results), 'file')}: {parts}." if results else "No checkpoints to migrate."
 
 
-def migrations_json(results: Sequence[Result], *, version: str) -> str:
+def migrations_json(results: Sequence[MigrationResult], *, version: str) -> str:
     """The same as JSON: `{"version", "tool", "results": [...]}`."""
     return dumps(
         {
@@ -132,7 +115,7 @@ def migrations_json(results: Sequence[Result], *, version: str) -> str:
     )
 
 
-def result_dict(result: Result) -> dict[str, Any]:
+def result_dict(result: MigrationResult) -> dict[str, Any]:
     """One file's part."""
     return {
         "path": str(result.path),
@@ -155,11 +138,11 @@ def result_dict(result: Result) -> dict[str, Any]:
     }
 
 
-def undone(results: Sequence[Result], *, width: int = 80) -> str:
+def undone(results: Sequence[MigrationResult], *, width: int = 80) -> str:
     """What was taken back, and what was not."""
     lines = []
     for result in results:
-        outcome = "taken back" if result.status == "migrated" else result.status
+        outcome = "taken back" if result.status == "undone" else result.status
         lines.append(text.shorten(text.clean(result.path), width))
         lines += text.wrap(f"{outcome}: {text.clean(result.message)}", min(width, MAX_TEXT), "  ", "    ")
         for note in result.notes:

@@ -162,7 +162,7 @@ def test_edited_in_place_a_run_goes_on_as_well(cells: Cells, spec: Spec, tmp_pat
     replaced, in_place = (harness.copy(cells.get(spec), tmp_path / name) for name in ("replace", "in-place"))
     facts = facts_asked_for(replaced)
     repair(replaced, facts)
-    repair(in_place, facts, mode="in-place")
+    repair(in_place, facts, in_place=True)
     flags = check(in_place, facts).plan.flags
     assert check(replaced, facts).plan.flags == flags
     assert remaining(replaced, flags) == remaining(in_place, flags)
@@ -172,7 +172,7 @@ def test_edited_in_place_a_run_goes_on_as_well(cells: Cells, spec: Spec, tmp_pat
 def test_a_single_repaired_file_goes_on_whichever_way_it_was_written(cells: Cells, spec: Spec, tmp_path: Path) -> None:
     """In place, and only the file that is resumed."""
     cell = harness.copy(cells.get(spec), tmp_path / "run")
-    (result,) = migrate([cell.path], mode="in-place")
+    (result,) = migrate([cell.path], in_place=True)
     assert "migrated" == result.status
     assert set() == remaining(cell, check(cell, None).plan.flags)
 
@@ -279,7 +279,7 @@ def test_a_bare_state_dict_beside_a_checkpoint_of_the_same_weights(cells: Cells,
         torch.save(best["model"], bare)
         original = bare.read_bytes()
         facts = given(steps_per_epoch=harness.TRAIN_STEPS)
-        (result,) = migrate([bare], facts=facts, mode="in-place", verify_torch=True)
+        (result,) = migrate([bare], facts=facts, in_place=True, verify_torch=True)
         assert ("migrated", ()) == (result.status, result.notes)
         assert bare.read_bytes().startswith(original)
         upgraded = replace(cell, path=bare)

@@ -39,12 +39,12 @@ def test_the_state_of_the_best_file_comes_in(run):
     assert "unchanged" == untouched(run.step(75), "sync-rng").status
 
 
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
-def test_the_file_is_whole_afterwards_and_goes_back(run, mode):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_the_file_is_whole_afterwards_and_goes_back(run, in_place):
     """Every checksum fits, torch loads it in every way with the plain numbers, and undo gives the old bytes."""
     path = run.step(75)
     old = path.read_bytes()
-    assert "migrated" == repaired(path, "sync-rng", "plain-scalars", mode=mode, verify_torch=True).status
+    assert "migrated" == repaired(path, "sync-rng", "plain-scalars", in_place=in_place, verify_torch=True).status
     assert [] == [f.code for f in scan([path], deep=True).findings if f.severity != "info"]
     assert path.read_bytes().startswith(old)
     for mmap in (False, True):

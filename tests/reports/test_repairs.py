@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_samples import HOSTILE, NO_BEST_SCORE, RUN
 
+from ckpt_doctor.repair import MigrationResult, Status
 from ckpt_doctor.reports.repairs import migrations, migrations_json, undone
-from ckpt_doctor.types import Edit, Finding, Refusal
+from ckpt_doctor.types import Edit, Refusal
 
 
-@dataclass(frozen=True)
-class Result:
-    path: Path = RUN / "checkpoint"
-    status: str = "migrated"
-    edits: tuple[Edit, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    message: str = ""
-    before: tuple[Finding, ...] = ()
-    after: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = ()
+def result(path: Path = RUN / "checkpoint", status: Status = "migrated", **rest: Any) -> MigrationResult:
+    return MigrationResult(path, status, **rest)
 
 
 LOG = "log train.log: EarlyStopping replayed to epoch 2"
-ADDED = Result(
+ADDED = result(
     edits=(
         Edit(("best_score",), None, -0.29, LOG),
         Edit(("val_loss_min",), None, 0.29, LOG),
@@ -36,10 +29,10 @@ ADDED = Result(
     message="3 edits",
     before=(NO_BEST_SCORE,),
 )
-REFUSED = Result(status="refused", refusals=(Refusal("add-best-score", "no evidence.", "give --val-loss or --log"),))
+REFUSED = result(status="refused", refusals=(Refusal("add-best-score", "no evidence.", "give --val-loss or --log"),))
 
 
-def flat(*results: Result) -> str:
+def flat(*results: MigrationResult) -> str:
     return " ".join(migrations(results).split())
 
 
@@ -49,7 +42,7 @@ def test_each_change_shows_key_before_and_after() -> None:
 
 
 def test_changes_that_do_not_fit_beside_their_keys_stand_below_them() -> None:
-    wide = Result(
+    wide = result(
         edits=(Edit(("optimizer", "param_groups", 0, "betas"), [0.887 + i / 1e15 for i in range(2)], [0.1, 0.2], "e"),)
     )
     printed = migrations([wide], width=60)
@@ -58,7 +51,7 @@ def test_changes_that_do_not_fit_beside_their_keys_stand_below_them() -> None:
 
 
 def test_of_a_long_list_the_length_is_told() -> None:
-    long = Result(edits=(Edit(("rng_state",), "numpy array of 624 uint32", list(range(624)), "e"),))
+    long = result(edits=(Edit(("rng_state",), "numpy array of 624 uint32", list(range(624)), "e"),))
     assert "numpy array of 624 uint32 -> a list of 624" in flat(long)
 
 
@@ -74,9 +67,9 @@ def test_a_refusal_says_why_and_what_to_give() -> None:
 def test_a_refusal_that_a_command_settles_names_the_file_in_it() -> None:
     """To paste as it is; an option's FILE stays one."""
     cut = Refusal("migrate", "cut off.", "ckpt-doctor salvage FILE -o OUT")
-    lines = migrations([Result(path=Path("a b/checkpoint"), status="refused", refusals=(cut,))], width=40).splitlines()
+    lines = migrations([result(path=Path("a b/checkpoint"), status="refused", refusals=(cut,))], width=40).splitlines()
     assert "    to settle it: ckpt-doctor salvage 'a b/checkpoint' -o OUT" in lines
-    log = Result(status="refused", refusals=(Refusal("add-best-score", "none.", "--log FILE"),))
+    log = result(status="refused", refusals=(Refusal("add-best-score", "none.", "--log FILE"),))
     assert "to settle it: --log FILE" in flat(log)
 
 
@@ -89,7 +82,7 @@ def test_a_refusal_that_a_command_settles_names_the_file_in_it() -> None:
     ],
 )
 def test_changes_of_structure_are_said_in_words(edit: Edit, expected: str) -> None:
-    assert expected in flat(Result(edits=(edit,)))
+    assert expected in flat(result(edits=(edit,)))
 
 
 def test_the_last_line_counts_outcomes() -> None:
@@ -98,9 +91,20 @@ def test_the_last_line_counts_outcomes() -> None:
 
 
 def test_what_was_written_comes_with_the_command_that_takes_it_back() -> None:
+    run = Path("my run")
+    done, b = result(run / "checkpoint"), result(Path("b"))
     command = "to take this back: ckpt-doctor undo 'my run' b"
-    assert migrations([ADDED], paths=(Path("my run"), Path("b"))).splitlines()[-1] == command
-    assert "take this back" not in migrations([REFUSED], paths=(Path("a"),))
+    assert migrations([done, b], paths=(run, Path("b"))).splitlines()[-1] == command
+    assert "take this back" not in migrations([result(run / "a", "refused")], paths=(run,))
+
+
+def test_the_command_takes_back_no_earlier_migration() -> None:
+    """A folder in which another file was migrated before is not named: its undo would reach that one too."""
+    run = Path("run")
+    done, again = result(run / "a"), result(run / "b", earlier=1)
+    before, untouched = result(run / "c", "unchanged", earlier=1), result(run / "c", "unchanged")
+    assert migrations([done, again, untouched], paths=(run,)).splitlines()[-1].endswith("undo run")
+    assert migrations([done, again, before], paths=(run,)).splitlines()[-1].endswith("undo run/a run/b")
 
 
 def test_json_has_edits_with_evidence_refusals_and_codes() -> None:
@@ -112,7 +116,9 @@ def test_json_has_edits_with_evidence_refusals_and_codes() -> None:
 
 def test_an_undo_says_what_was_taken_back_and_what_was_not() -> None:
     printed = " ".join(
-        undone([Result(message="9 -> 5 bytes"), Result(status="refused", message="changed since")]).split()
+        undone(
+            [result(status="undone", message="9 -> 5 bytes"), result(status="refused", message="changed since")]
+        ).split()
     )
     assert "taken back: 9 -> 5 bytes" in printed
     assert "refused: changed since" in printed
@@ -120,7 +126,7 @@ def test_an_undo_says_what_was_taken_back_and_what_was_not() -> None:
 
 
 def test_nothing_from_a_file_acts_on_the_terminal() -> None:
-    hostile = Result(
+    hostile = result(
         path=Path(HOSTILE),
         edits=(Edit((HOSTILE,), HOSTILE, [HOSTILE], HOSTILE),),
         refusals=(Refusal(HOSTILE, HOSTILE, HOSTILE),),
