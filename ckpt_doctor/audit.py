@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor import names
-from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs
+from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalars
@@ -97,14 +97,46 @@ def check(
     return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),))
 
 
+def check_all(
+    files: Sequence[Path], *, facts: Facts | None = None, logs: Sequence[Path | str] = (), ignore: Sequence[str] = ()
+) -> list[FileReport]:
+    """As `check`, of several files, each read once."""
+    logs = existing_logs(logs)
+    runs = [
+        _audit_run(folder, inside, siblings_of(folder, inside), facts or Facts(), logs, False, None, gate=True)
+        for folder, inside in time_llm.find_runs(files).items()
+    ]
+    return [file for run in runs for file in _chosen(run, (), ignore).files]
+
+
 def resume_file(path: Path) -> Path:
     """The file that `--resume_from_checkpoint PATH` loads; UsageError for a folder that has none."""
     if not path.is_dir():
         return path
-    for name in ("checkpoint.pt", "checkpoint"):
-        if (path / name).is_file():
-            return path / name
-    raise UsageError(f"{path} holds neither checkpoint.pt nor checkpoint: the trainer finds nothing to resume from")
+    file = trainers_file(path)
+    if file is None:
+        hint = f"; `ckpt-doctor latest {path}` finds one" if any(path.glob("checkpoint_step_*")) else ""
+        raise UsageError(
+            f"{path} holds neither checkpoint.pt nor checkpoint: the trainer finds nothing to resume from{hint}"
+        )
+    return file
+
+
+def trainers_file(folder: Path) -> Path | None:
+    """What the trainer loads from a folder: `checkpoint.pt`, else `checkpoint`."""
+    return next((folder / name for name in ("checkpoint.pt", "checkpoint") if is_file(folder / name)), None)
+
+
+def one_run(folder: Path | str) -> Path:
+    """The folder, if it is one run's. UsageError for one that is not there, is a file, or holds several runs."""
+    path = existing(folder)[0]
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder")
+    runs = [run for run in time_llm.find_runs(checkpoint_files(path)) if run != path]
+    if len(runs) > 1:
+        names_ = ", ".join(str(run.relative_to(path)) for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
+        raise UsageError(f"{path} holds {len(runs)} runs ({names_}); name one of them")
+    return path
 
 
 def latest(
@@ -119,7 +151,7 @@ def latest(
 
     Newest by training progress, not by the number in a name. `repairable` also accepts one that a migration cures.
     """
-    report = scan([run_dir], facts=facts, logs=logs, ignore=ignore)
+    report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore)
     files = sorted(report.files, key=_progress, reverse=True)
     accepted = ("ok", "repairable") if repairable else ("ok",)
     passed_over: list[tuple[Path, str]] = []
@@ -144,7 +176,7 @@ def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:
     """The other checkpoints of a run, read as evidence: those that the trainer itself would have put there."""
     steps = [path / name for path in folder.glob("checkpoint_step_*") for name in ("checkpoint.pt", "checkpoint")]
     known = {os.path.realpath(file) for file in files}
-    return [path for path in (folder / "checkpoint", *steps) if path.is_file() and os.path.realpath(path) not in known]
+    return [path for path in (folder / "checkpoint", *steps) if is_file(path) and os.path.realpath(path) not in known]
 
 
 def _audit_run(

@@ -41,17 +41,37 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
     """The checkpoints at a path: the file itself, or all below a folder, in no particular order.
 
     Of a folder's files, one that is no checkpoint by content is named only where a checkpoint belongs: `checkpoint`,
-    `checkpoint.pt`, or with a suffix that checkpoints have. Hidden files and folders are passed over.
+    `checkpoint.pt`, or with a suffix that checkpoints have. Hidden files and folders are passed over. Links to folders
+    are followed, each folder once, but for those that lead to a folder around this one. A folder that cannot be read is
+    named itself.
     """
     if not path.is_dir():
         yield path
         return
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
-        for name in names:
-            file = Path(folder, name)
-            if not name.startswith(".") and _belongs(file):
-                yield file
+    unreadable: list[OSError] = []
+    seen: set[str] = set()
+    top = Path(os.path.realpath(path))
+    rest = [path]
+    while rest:  # links come last, so that what they lead to goes by its own name where it has one here
+        for folder, folders, names in os.walk(rest.pop(0), onerror=unreadable.append):
+            real = os.path.realpath(folder)
+            folders[:] = [] if real in seen else [n for n in folders if n[:1] != "." and n not in SKIPPED_FOLDERS]
+            links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
+            rest += [link for link in links if not top.is_relative_to(os.path.realpath(link))]
+            for name in names if real not in seen else ():
+                file = Path(folder, name)
+                if not name.startswith(".") and _belongs(file):
+                    yield file
+            seen.add(real)
+    yield from (Path(error.filename) for error in unreadable if isinstance(error, PermissionError))
+
+
+def is_file(path: Path) -> bool:
+    """As `Path.is_file`; False also where a folder on the way may not be entered."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _belongs(file: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,17 @@ from ckpt_doctor.errors import UsageError
 from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
 from ckpt_doctor.writer.files import sync_folder
 from ckpt_doctor.writer.handles import holders
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step folder of a run."""
+
+    step: int
+    """The optimizer step that it was saved at."""
+    folder: Path
+    resumable: bool
+    """Whether the trainer can resume from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,53 +53,44 @@ def keep_newest(
     run_dir: Path,
     keep: int,
     *,
-    step_of: Callable[[Path], int | None],
-    is_resumable: Callable[[Path], bool],
+    find_steps: Callable[[], Iterable[Step]],
     protect: Iterable[Path] = (),
     dry_run: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> PruneResult:
     """Remove the step folders of `run_dir` that are older than the `keep` newest resumable ones.
 
-    `step_of` gives the optimizer step of a folder, None for one that is no step folder and stays; `is_resumable` says
-    whether the trainer can resume from it, and is asked newest first, only as far as needed. Fewer than `keep`
-    resumable ones: nothing is removed. Spared in any case: what `protect` or a symbolic link in `run_dir` leads to,
-    links themselves, and folders of which another process has a file open or mapped. A folder is renamed before its
-    files are deleted, so that a crash leaves no half checkpoint under a checkpoint's name; the next call deletes what
-    is left. Raises `UsageError` for `keep` < 1 or a missing folder, `LockTimeout`, `WriteRefused` when the folder
-    cannot be locked.
+    `find_steps` looks for them, once the run is locked; folders that it does not name stay. Fewer than `keep` resumable
+    ones: nothing is removed. Spared in any case: what `protect` or a symbolic link in `run_dir` leads to, links
+    themselves, and folders of which another process has a file open or mapped. A folder is renamed before its files are
+    deleted, so that a crash leaves no half checkpoint under a checkpoint's name; the next call deletes what is left.
+    Raises `UsageError` for `keep` < 1, a missing folder, or something to protect that is not there; `LockTimeout`, and
+    `WriteRefused` when the folder cannot be locked.
     """
     if keep < 1:
         raise UsageError(f"--keep {keep}: at least one checkpoint must stay")
     if not run_dir.is_dir():
         raise UsageError(f"{run_dir} is not a folder")
+    needed = _led_to(run_dir, protect)
     if dry_run:
-        return _prune(run_dir, keep, step_of, is_resumable, protect, _measure)
+        return _prune(keep, find_steps(), needed, _measure)
     with run_lock(run_dir, timeout):
         for left in sorted(run_dir.glob(".*.ckpt-doctor-removing")):
             shutil.rmtree(left, ignore_errors=True)
-        return _prune(run_dir, keep, step_of, is_resumable, protect, _remove)
+        return _prune(keep, find_steps(), needed, _remove)
 
 
 def _prune(
-    run_dir: Path,
-    keep: int,
-    step_of: Callable[[Path], int | None],
-    is_resumable: Callable[[Path], bool],
-    protect: Iterable[Path],
-    remove: Callable[[Path], int | Spared],
+    keep: int, steps: Iterable[Step], needed: Mapping[Path, str], remove: Callable[[Path], int | Spared]
 ) -> PruneResult:
-    steps = [(step, path) for path in run_dir.iterdir() if path.is_dir() and (step := step_of(path)) is not None]
-    newest_first = [path for _, path in sorted(steps, reverse=True)]
     kept: list[Path] = []
     uncounted: list[Path] = []
     beyond: list[Path] = []
-    for path in newest_first:
+    for step in sorted(steps, key=lambda step: (step.step, step.folder), reverse=True):
         if len(kept) == keep:
-            beyond.append(path)
+            beyond.append(step.folder)
         else:
-            (kept if is_resumable(path) else uncounted).append(path)
-    needed = _led_to(run_dir, protect)
+            (kept if step.resumable else uncounted).append(step.folder)
     removed, spared, freed = [], [], 0
     for path in reversed(beyond):
         outcome = _reason_to_spare(path, needed) or remove(path)
@@ -102,16 +104,24 @@ def _prune(
 
 def _led_to(run_dir: Path, protect: Iterable[Path]) -> dict[Path, str]:
     """Resolved paths that must stay, and why: given ones, and what links in the run folder (a `best` link) lead to."""
-    needed = {_real(path): "it is protected" for path in protect}
+    needed = {_real(_present(path, run_dir)): "it is protected" for path in protect}
     needed |= {_real(path): f"the link {path.name} leads to it" for path in run_dir.iterdir() if path.is_symlink()}
     return needed
+
+
+def _present(path: Path, run_dir: Path) -> Path:
+    """The path, or the entry of the run folder by that name. UsageError where there is neither."""
+    for place in (path, run_dir / path):
+        if os.path.lexists(place):
+            return place
+    raise UsageError(f"{path}, which is to be protected, is not there")
 
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # unlike resolve(), never raises on a link to itself
 
 
-def _reason_to_spare(folder: Path, needed: dict[Path, str]) -> Spared | None:
+def _reason_to_spare(folder: Path, needed: Mapping[Path, str]) -> Spared | None:
     if folder.is_symlink():
         return Spared(folder, "it is a symbolic link")
     resolved = _real(folder)

@@ -56,3 +56,27 @@ def test_at_least_one_must_stay(run: Path) -> None:
     with pytest.raises(UsageError, match="at least one"):
         ckpt_doctor.prune(run, keep=0)
     assert [120, 140] == steps_in(run)
+
+
+def test_a_tree_of_several_runs_is_not_one(run: Path) -> None:
+    """Said, instead of finding no step folder in it; `latest` would mix their checkpoints."""
+    shutil.copytree(run, run.with_name("other"))
+    for ask in (lambda: ckpt_doctor.prune(run.parent, keep=1), lambda: ckpt_doctor.latest(run.parent)):
+        with pytest.raises(UsageError, match="holds 2 runs"):
+            ask()
+    with pytest.raises(UsageError, match="is not there"):
+        ckpt_doctor.prune(run, keep=1, protect=["checkpoint_step_12O"])
+    assert [120, 140] == steps_in(run)
+
+
+def test_each_file_is_read_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, and however many stay: the trainer prunes after every save."""
+    from ckpt_doctor import audit
+
+    for step in range(1, 9):
+        shutil.copytree(run / "checkpoint_step_120", run / f"checkpoint_step_{step}")
+    opened: list[Path] = []
+    real = audit.open_checkpoint
+    monkeypatch.setattr(audit, "open_checkpoint", lambda path: opened.append(path) or real(path))
+    ckpt_doctor.prune(run, keep=1)
+    assert len(opened) == len(set(opened)) == 11

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ckpt_doctor.errors import LockTimeout, UsageError
 from ckpt_doctor.locking import run_lock
-from ckpt_doctor.retention import keep_newest
+from ckpt_doctor.retention import Step, keep_newest
 
 
 def step_of(folder: Path) -> int | None:
@@ -45,7 +45,12 @@ def steps_in(run: Path) -> list[int]:
 
 def pruned(run: Path, keep: int, **options):
     """`keep_newest` with this module's ideas of a step and of a resumable checkpoint."""
-    return keep_newest(run, keep, step_of=step_of, is_resumable=whole, **options)
+    return keep_newest(run, keep, find_steps=lambda: found_in(run), **options)
+
+
+def found_in(run: Path) -> list[Step]:
+    """The step folders by their names."""
+    return [Step(step, path, whole(path)) for path in run.iterdir() if (step := step_of(path)) is not None]
 
 
 def test_a_link_to_itself_leads_nowhere(tmp_path):
@@ -109,6 +114,17 @@ def test_what_is_protected_or_linked_stays(tmp_path):
     assert [1, 2, 7, 9] == steps_in(run)
     assert (elsewhere / "checkpoint.pt").exists()
     assert {1: "protected", 2: "link best", 7: "symbolic link"}.keys() == {step_of(s.path) for s in result.spared}
+    assert {2, 3, 7} == {
+        step_of(s.path) for s in pruned(make_run(run, [3]), 1, protect=[Path("checkpoint_step_3")]).spared
+    }
+
+
+def test_what_is_to_be_protected_and_is_not_there_stops_it(tmp_path):
+    """A misspelled name must not cost the checkpoint that was meant."""
+    run = make_run(tmp_path / "run", [1, 2])
+    with pytest.raises(UsageError, match="checkpoint_step_l"):
+        pruned(run, 1, protect=[Path("checkpoint_step_l")])
+    assert [1, 2] == steps_in(run)
 
 
 @pytest.mark.parametrize(
@@ -169,15 +185,15 @@ def test_it_waits_for_whoever_works_in_the_run(tmp_path):
         other.communicate("\n")
 
 
-def test_is_resumable_may_take_the_lock_itself(tmp_path):
+def test_who_looks_for_the_steps_may_take_the_lock_itself(tmp_path):
     """It runs inside the lock, in the same thread."""
     run = make_run(tmp_path / "run", [1, 2])
 
-    def check(folder: Path) -> bool:
-        with run_lock(folder, timeout=0.1):
-            return whole(folder)
+    def look() -> list[Step]:
+        with run_lock(run, timeout=0.1):
+            return found_in(run)
 
-    keep_newest(run, 1, step_of=step_of, is_resumable=check)
+    keep_newest(run, 1, find_steps=look)
     assert [2] == steps_in(run)
 
 

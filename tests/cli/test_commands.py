@@ -208,7 +208,7 @@ def test_a_shuffling_loader_is_said_once_and_taken_along(sample, run) -> None:
         (["undo", "nope"], 2, "nope does not exist"),
         (["latest", "nope"], 2, "nope does not exist"),
         (["latest", "empty"], 1, "no checkpoint in empty is safe to resume from"),
-        (["prune", "nope", "--keep", "1"], 2, "nope is not a folder"),
+        (["prune", "nope", "--keep", "1"], 2, "nope does not exist"),
         (["prune", "empty", "--keep", "0"], 2, "--keep"),
         (["salvage", "nope", "-o", "out"], 2, "nope"),
         (["diff", "nope", "nope"], 2, "nope does not exist"),

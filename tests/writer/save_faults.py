@@ -16,7 +16,7 @@ import torch
 from faults import KINDS, REFUSED, Fault
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.retention import keep_newest
+from ckpt_doctor.retention import Step, keep_newest
 from ckpt_doctor.saving import atomic_save
 
 SCENARIOS = ("first save", "save", "prune")
@@ -36,7 +36,12 @@ def step_of(folder: Path) -> int | None:
 
 def prune(folder: Path) -> None:
     """Keep the three newest steps."""
-    keep_newest(folder, len(KEPT), step_of=step_of, is_resumable=lambda step: (step / "checkpoint.pt").exists())
+
+    def find_steps() -> list[Step]:
+        steps = [(number, path) for path in folder.iterdir() if (number := step_of(path)) is not None]
+        return [Step(number, path, (path / "checkpoint.pt").exists()) for number, path in steps]
+
+    keep_newest(folder, len(KEPT), find_steps=find_steps)
 
 
 def prepare(folder: Path, scenario: str) -> None:

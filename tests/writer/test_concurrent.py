@@ -121,15 +121,13 @@ for _ in range(25):
 def test_pruning_and_migrating_the_same_run_do_not_meet(run):
     """Both take the run's lock: what is pruned is gone entirely, what stays is migrated entirely."""
     prune = """
-import sys; from pathlib import Path; from ckpt_doctor.retention import keep_newest
-def step_of(folder):
-    head, _, number = folder.name.rpartition("_")
-    return int(number) if head == "checkpoint_step" else None
-def whole(folder):
-    return (folder / "checkpoint.pt").exists()
+import sys; from pathlib import Path; from ckpt_doctor.retention import Step, keep_newest
+def find_steps():
+    folders = Path(sys.argv[1]).glob("checkpoint_step_*")
+    return [Step(int(f.name.rpartition("_")[2]), f, (f / "checkpoint.pt").exists()) for f in folders]
 print("ready", flush=True); input()
 for keep in (9, 7, 5, 3):
-    keep_newest(Path(sys.argv[1]), keep, step_of=step_of, is_resumable=whole)
+    keep_newest(Path(sys.argv[1]), keep, find_steps=find_steps)
 """
     lines = finish([start(MIGRATE, run, "replace", "unlocked"), start(prune, run)])
     steps = sorted(int(path.name.rpartition("_")[2]) for path in run.iterdir() if path.is_dir())
