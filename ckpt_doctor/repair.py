@@ -216,6 +216,7 @@ def _plan(case: Case, request: _Request) -> _Planned:
     to_upgrade = case.checkpoint.layout == "state-dict" and any(m.name == "upgrade" for m in request.migrations)
     edits_: list[Edit] = []
     refusals_: list[Refusal] = []
+    disproved = case.run.facts.disproved
     notes: list[str] = []
     applied: list[Migration] = []
     upgraded = False
@@ -225,6 +226,11 @@ def _plan(case: Case, request: _Request) -> _Planned:
         if to_upgrade and migration.name not in (*EVERYWHERE, "upgrade"):
             continue  # the upgrade writes the resume point's values itself
         if request.everything and migration.name not in called and not (edits_ and migration.name in ACCOMPANYING):
+            continue
+        if disproved and migration.name not in EVERYWHERE:
+            name, contradiction = next(iter(disproved.items()))
+            settle = f"leave out --{name.replace('_', '-')}, or correct it"
+            refusals_.append(Refusal(migration.name, f"P408 facts-disagree: {contradiction}", settle))
             continue
         plan = migration.plan(case)
         if migration.name in called or not request.everything:

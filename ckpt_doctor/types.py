@@ -331,6 +331,8 @@ class Facts:
     """The modes that remain possible while `lradj` is None."""
     contradictions: tuple[str, ...] = ()
     """Facts that cannot be true together, one sentence each."""
+    disproved: Mapping[str, str] = field(default_factory=dict)
+    """Given facts that the run's own files rule out: name -> the contradiction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_doctor import audit, migrate, open_checkpoint, program, repair, undo
+from ckpt_doctor import audit, facts, migrate, open_checkpoint, program, repair, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError, VerificationFailed
 from ckpt_doctor.torch_check import compare_loaded
@@ -470,3 +470,18 @@ def test_a_tar_file_of_before_0_1_10_is_repaired_too(tmp_path):
     assert "refused" == refused.status
     undo([path])
     assert original == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lradj", "type1"), ("lradj", "COS"), ("steps_per_epoch", 50), ("world_size", 2)]
+)
+def test_nothing_is_written_from_a_fact_that_the_files_rule_out(run, name, value):
+    """It would bring healthy files out of step; what does not depend on it is still done."""
+    before = contents(run)
+    results = migrate(run, facts=facts(**{name: value}), dry_run=True)
+    assert {"refused"} == {r.status for r in results if r.refusals}
+    assert all("P408" in refusal.reason for r in results for refusal in r.refusals)
+    results = migrate(run, fixes=["sync-scheduler", "fix-epoch", "add-best-score"], facts=facts(**{name: value}))
+    assert all(name.replace("_", "-") in refusal.settle for r in results for refusal in r.refusals)
+    assert before == contents(run)
+    assert "migrated" in {r.status for r in migrate(run, fixes=["plain-scalars"], facts=facts(**{name: value}))}

@@ -248,7 +248,8 @@ def _epoch_fits(member: Member, run: Run) -> bool:
 def facts_disagree(run: Run) -> Iterator[Problem]:
     """A fact given on the command line contradicts the run's own files.
 
-    Everything that is computed from it would be wrong; the given value is used all the same.
+    Everything that is computed from it would be wrong. `scan` and `check` use the given value all the same; `migrate`
+    writes nothing that depends on one that the files rule out.
 
     Example: `--lradj TST` for a run whose scheduler is CosineAnnealingLR.
 
@@ -257,7 +258,9 @@ def facts_disagree(run: Run) -> Iterator[Problem]:
     Source: the files named in the message.
     """
     for contradiction in run.facts.contradictions:
-        yield Problem(contradiction)
+        wrong = [name for name, told in run.facts.disproved.items() if told == contradiction]
+        options = " ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        yield Problem(contradiction, fix=f"leave out {options}, or correct it" if wrong else "")
 
 
 RULES = (

@@ -543,8 +543,31 @@ PROGRESS_CASES = {
         (Sound("an epoch that is wrong in itself", spoil=put("epoch", 0)),),
     ),
     "P408": Pair(
-        (Fault("another mode", facts={"lradj": "TST"}, run={"mode": "COS"}, severity="warning", implies=("R509",)),),
-        (Sound("the right one", facts={"lradj": "COS"}, run={"mode": "COS"}),),
+        (
+            Fault(
+                "another mode",
+                facts={"lradj": "TST"},
+                run={"mode": "COS"},
+                severity="warning",
+                implies=("R509",),
+                fix="leave out --lradj, or correct it",
+            ),
+            Fault(
+                "a length that does not divide the schedule",
+                facts={"steps_per_epoch": 20},
+                severity="warning",
+                implies=("P402", "E605", "R505", "R506"),
+                fix="leave out --steps-per-epoch, or correct it",
+            ),
+            Fault(
+                "two processes, and the schedule counts one",
+                facts={"world_size": 2},
+                severity="warning",
+                implies=("P402", "R501", "R503", "R504", "P404"),
+                fix="leave out --world-size, or correct it",
+            ),
+        ),
+        (Sound("the right one", facts={"lradj": "COS"}, run={"mode": "COS"}), Sound("one", facts={"world_size": 1})),
     ),
 }
 

@@ -55,11 +55,16 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         given = _prefer(given, log.arguments)
     trained = [m for m in members if m.checkpoint.layout == "training"]
     generation = given.generation or _generation(trained, log)
-    lradj, candidates, doubts = _lradj(trained, given, log)
+    lradj, candidates, doubts, wrong_class = _lradj(trained, given, log)
     kind = generation.value if generation else ""
     world_size = given.world_size or _world_size(trained, given, lradj.value if lradj else "", kind)
     world = world_size.value if world_size else 1
     steps, step_doubts = _steps_per_epoch(trained, given, log, world, kind)
+    disproved = {
+        "lradj": doubts if wrong_class else [],
+        "steps_per_epoch": step_doubts if given.steps_per_epoch else [],
+        "world_size": _world_size_doubts(trained, given, lradj.value if lradj else "", kind),
+    }
     return replace(
         given,
         generation=generation,
@@ -72,7 +77,8 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         base_lr=_base_lr(log, lradj),
         patience=given.patience or (log.patience if log else None),
         log=given.log or (Evidence(log.path, "found near the run") if log else None),
-        contradictions=(*given.contradictions, *doubts, *step_doubts),
+        contradictions=(*given.contradictions, *doubts, *step_doubts, *disproved["world_size"]),
+        disproved={name: told[0] for name, told in disproved.items() if told},
     )
 
 
@@ -112,18 +118,24 @@ def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str
 
 def _lradj(
     trained: Sequence[Member], given: Facts, log: LogFacts | None
-) -> tuple[Evidence[str] | None, tuple[str, ...], list[str]]:
-    """The mode, or the modes that remain possible; and what contradicts a given one."""
+) -> tuple[Evidence[str] | None, tuple[str, ...], list[str], bool]:
+    """The mode, or the modes that remain possible; what contradicts a given one, and whether the schedule rules it out.
+
+    Which of the idle modes it is, only rates tell, and those a resume may have brought along; and where even that is
+    open, a schedule that never moved may be one that was reset.
+    """
     inferred, candidates = _inferred_lradj(trained, given, log)
     if given.lradj is None:
-        return inferred, candidates if inferred is None else (inferred.value,), []
+        return inferred, candidates if inferred is None else (inferred.value,), [], False
     mode = given.lradj.value
     doubts = []
+    idle = mode in rates.IDLE
+    wrong_class = inferred is not None and inferred.value != mode and not (idle and inferred.value in rates.IDLE)
     if (inferred and inferred.value != mode) or (candidates and mode not in candidates):
         seen = inferred.value if inferred else " or ".join(candidates)
         source = inferred.source if inferred else "the rates in the checkpoints"
         doubts.append(f"{given.lradj.source} says lradj {mode}, the checkpoints say {seen} ({source})")
-    return given.lradj, (mode,), doubts
+    return given.lradj, (mode,), doubts, wrong_class
 
 
 def _inferred_lradj(
@@ -218,6 +230,18 @@ def _world_size(trained: Sequence[Member], given: Facts, mode: str, generation: 
     return planned if planned is not None and planned.value == 1 else None
 
 
+def _world_size_doubts(trained: Sequence[Member], given: Facts, mode: str, generation: str) -> list[str]:
+    """What contradicts a given number of processes: in TST the schedule counts it with every step."""
+    if given.world_size is None or mode != rates.PER_STEP:
+        return []
+    told = infer_world_size(trained, mode, None, generation)
+    if told is None or told.value == given.world_size.value:
+        return []
+    return [
+        f"{given.world_size.source} says {given.world_size.value} processes, the files {told.value} ({told.source})"
+    ]
+
+
 # --- lengths ---------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +250,14 @@ def _steps_per_epoch(
 ) -> tuple[Evidence[int] | None, list[str]]:
     """`len(train_loader)`: the one candidate that fits every checkpoint's `epoch`, `global_step` and `total_steps`."""
     if given.steps_per_epoch is not None:
-        return given.steps_per_epoch, _contradicted(given.steps_per_epoch, trained, world)
+        doubts = _contradicted(given.steps_per_epoch, trained, world)
+        counted = log.steps_per_epoch or log.real_steps if log is not None and world == 1 else None
+        if not doubts and counted is not None and counted.value != given.steps_per_epoch.value:
+            doubts = [
+                f"{given.steps_per_epoch.source} says {given.steps_per_epoch.value:,} steps per epoch, the log "
+                f"{counted.value:,} ({counted.source})"
+            ]
+        return given.steps_per_epoch, doubts
     skips = log.skips if log is not None else ()
     total = _total_steps(trained)
 
@@ -306,9 +337,10 @@ def _planned_length(trained: Sequence[Member], given: Facts) -> int | None:
 
 def _contradicted(steps: Evidence[int], trained: Sequence[Member], world: int) -> list[str]:
     total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
+    said = f"{steps.source} says {steps.value:,} steps per epoch, "
     if total and total % steps.value and not any(fits(m, steps.value, world) for m in trained):
-        return [f"{steps.source} says {steps.value:,} steps per epoch, which fits no checkpoint of the run"]
-    return []
+        return [f"{said}which fits no checkpoint of the run"]
+    return [f"{said}and the schedule has {total:,}, which is no multiple"] if total and total % steps.value else []
 
 
 def _divisors(total: int) -> list[int]:
