@@ -37,6 +37,7 @@ from ckpt_doctor.types import (
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNTRUSTED
+from ckpt_doctor.validators.rule import Rule
 
 if TYPE_CHECKING:
     from ckpt_doctor.writer.in_place import Journal
@@ -309,7 +310,7 @@ def judge(case: Case) -> FileReport:
     not_checked: list[NotChecked] = list(member.checkpoint.not_checked)
     for rule in FILE_RULES:
         if rule.scope == "file" or ours:
-            for result in rule(case):
+            for result in _applied(rule, case):
                 if isinstance(result, Finding):
                     findings.append(result)
                 else:
@@ -321,6 +322,15 @@ def judge(case: Case) -> FileReport:
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
     return FileReport(member, case.resume, case.plan, tuple(findings), unsure, verdict_of(findings))
+
+
+def _applied(rule: Rule, case: Case) -> list[Finding | NotChecked]:
+    """What a rule says; a value that it was not written for keeps no other rule, and no other file, from judgement."""
+    try:
+        return list(rule(case))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        why = f"a value in the file is none that the rule knows ({type(error).__name__}: {str(error)[:80]})"
+        return [NotChecked(f"{rule.code} {rule.name}", why, "a report of this file to ckpt-doctor's authors")]
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:

@@ -12,6 +12,7 @@ from ckpt_doctor.types import Damage
 
 CHECKPOINT_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".ptl", ".pkl", ".pickle", ".model", ".th", ".t7"}
+    | {".distcp"}
 )
 TEMPORARY_SUFFIXES = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download", ".incomplete"})
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
@@ -58,9 +59,12 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
             folders[:] = [] if real in seen else [n for n in folders if n[:1] != "." and n not in SKIPPED_FOLDERS]
             links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
             rest += [link for link in links if not top.is_relative_to(os.path.realpath(link))]
+            sharded = any(name.endswith(".distcp") for name in names)
             for name in names if real not in seen else ():
                 file = Path(folder, name)
-                if not name.startswith(".") and _belongs(file):
+                # A distributed checkpoint's description is hidden, and unpickled before anything else of it.
+                hidden = name.startswith(".") and not (sharded and name == ".metadata")
+                if not hidden and _belongs(file, sharded):
                     yield file
             seen.add(real)
     yield from (Path(error.filename) for error in unreadable if isinstance(error, PermissionError))
@@ -74,9 +78,10 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _belongs(file: Path) -> bool:
+def _belongs(file: Path, sharded: bool) -> bool:
     suffixes = {suffix.lower() for suffix in file.suffixes[-2:]}
     expected = file.name == "checkpoint" or bool(suffixes & CHECKPOINT_SUFFIXES) or _is_temporary(file)
+    expected = expected or (sharded and file.name == ".metadata")
     try:
         kind = sniff(file)
     except OSError:

@@ -21,8 +21,18 @@ from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.safety import WEIGHTS_ONLY
-from ckpt_doctor.readers.tensor_list import MODEL_KEYS, find_tensors, walk_tensors
-from ckpt_doctor.types import Checkpoint, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorInfo, TensorRef
+from ckpt_doctor.readers.tensor_list import find_tensors, walk_tensors
+from ckpt_doctor.types import (
+    MODEL_KEYS,
+    Checkpoint,
+    Global,
+    InertDict,
+    NumpyScalar,
+    Opaque,
+    StorageInfo,
+    TensorInfo,
+    TensorRef,
+)
 
 _CHUNK = 1 << 20
 _ALIGNMENT = 64

@@ -20,6 +20,8 @@ Severity = Literal["error", "warning", "info"]
 Verdict = Literal["ok", "repairable", "broken"]
 KeyPath = tuple["str | int", ...]
 """Keys and indices from the root of a checkpoint: `("optimizer", "param_groups", 0, "lr")`."""
+MODEL_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
+"""Under which keys trainers keep a model's state_dict."""
 
 
 # --- what a pickle builds, without building it -----------------------------------------------------------------------
@@ -133,6 +135,18 @@ class NumpyScalar:
     source: Opaque
 
 
+def real(value: object) -> float | None:
+    """A Python or numpy number as float; None for anything else, and for an integer that no float holds."""
+    if isinstance(value, NumpyScalar):
+        value = value.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """One tensor of a checkpoint, by the first path that reaches it."""
@@ -218,6 +232,8 @@ class DeepResult:
     damage: tuple[Damage, ...] = ()
     non_finite: Mapping[str, int] = field(default_factory=dict)
     """Tensor name -> number of NaN or infinite elements; only tensors that have any."""
+    nan: Mapping[str, int] = field(default_factory=dict)
+    """The same of NaN alone."""
     not_checked: tuple[NotChecked, ...] = ()
     bytes_read: int = 0
 

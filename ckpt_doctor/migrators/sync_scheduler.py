@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
-from ckpt_doctor.types import Case, Edit
+from ckpt_doctor.types import Case, Edit, real
 
 NAME = "sync-scheduler"
 
@@ -94,7 +94,7 @@ def _close(found: object, expected: object) -> bool:
     if not isinstance(found, (list, tuple)) or not isinstance(expected, (list, tuple)) or len(found) != len(expected):
         return False
     return all(
-        isinstance(f, (int, float)) and math.isclose(f, e, rel_tol=1e-9, abs_tol=1e-300)
+        isinstance(f, (int, float)) and real(f) is not None and math.isclose(f, e, rel_tol=1e-9, abs_tol=1e-300)
         for f, e in zip(found, expected, strict=True)
     )
 

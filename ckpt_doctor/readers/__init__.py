@@ -46,10 +46,10 @@ def _without_cycle_collection() -> Iterator[None]:
 def _open(view: FileView) -> Checkpoint:
     # Each format's reader is imported where it is needed: most runs see one
     kind = sniff_view(view)
-    if view.path.suffix == ".distcp":
-        from ckpt_doctor.readers.assemble import Content, checkpoint
+    if view.path.suffix == ".distcp" and kind in ("zip", "torch-legacy"):
+        from ckpt_doctor.readers.torch_zip import open_row
 
-        return checkpoint(view, Content("unknown", not_checked=[_SHARD]))
+        return open_row(view, _SHARD)
     if kind == "zip":
         from ckpt_doctor.readers.torch_zip import open_zip
 

@@ -6,9 +6,10 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.pickle_machine import Reading
-from ckpt_doctor.readers.programs import Programs
+from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
 from ckpt_doctor.readers.tensor_list import find_tensors, layout
@@ -78,6 +79,8 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
     """
     if not stat.S_ISREG(view.mode) or view.read_at(0, 2) == b"PK":
         return
+    if content.container in ("unknown", "safetensors", "torch-tar"):
+        _take_up_start(view, content)
     from ckpt_doctor.readers.torch_zip import appended_pickles  # which puts its own results together here
 
     hidden = classify(appended_pickles(view)).get("dangerous")
@@ -85,6 +88,23 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
         content.globals = tuple(dict.fromkeys([*content.globals, *hidden]))
         message = "a zip archive hides at the end of the file: readers differ in which of the two they take"
         content.damage.append(Damage("name-conflict", message))
+
+
+def _take_up_start(view: FileView, content: Content) -> None:
+    """A file of another kind may be a pickle from its first byte as well, which a loader runs before it notices.
+
+    Most stop being one after a few bytes. Of what it names only what is dangerous counts.
+    """
+    count = 1 << 16
+    while True:
+        programs, data = Programs(), view.read_at(0, count)
+        reading = read_program(programs, data, 0, None, "")
+        if not reading.ran_out or len(data) < count or count >= limits.MAX_PROGRAM_BYTES:
+            break
+        count *= 8
+    hidden = classify(programs.globals.values()).get("dangerous")
+    if hidden:
+        content.globals = tuple(dict.fromkeys([*content.globals, *hidden]))
 
 
 def _symptoms(view: FileView, content: Content) -> list[Damage]:

@@ -51,20 +51,30 @@ def _class_of(made: Opaque) -> object:
 def _mentions(data: bytes, start: int) -> int:
     """How often `getattr` is put on the stack, by its name or from the memo; -1 when that cannot be told."""
     found = 0
-    memo: dict[int, bool] = {}
-    on_top = False
+    memo: dict[int, object] = {}
+    pushed: list[object] = []  # by the last opcodes in a row that do nothing else: a text, or True for `getattr`
     try:
         for opcode, argument, _ in pickletools.genops(data[start:]):
             name = opcode.name
             if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-                memo[len(memo) if name == "MEMOIZE" else int(str(argument))] = on_top
+                memo[len(memo) if name == "MEMOIZE" else int(str(argument))] = pushed[-1] if pushed else None
                 continue
-            if name in ("STACK_GLOBAL", "INST") or (on_top and name == "DUP"):
+            if name == "INST" or (name == "DUP" and pushed[-1:] == [True]):
                 return -1
-            on_top = (name == "GLOBAL" and argument in _SPELLINGS) or (
-                name in ("GET", "BINGET", "LONG_BINGET") and memo.get(int(str(argument)), False)
-            )
-            found += on_top
+            if name == "STACK_GLOBAL":
+                module, inner = pushed[-2:] if len(pushed) > 1 else (None, None)
+                if type(module) is not str or type(inner) is not str:
+                    return -1
+                pushed = [f"{module} {inner}" in _SPELLINGS or None]
+            elif name == "GLOBAL":
+                pushed = [argument in _SPELLINGS or None]
+            elif "UNICODE" in name:
+                pushed.append(argument)
+            elif name in ("GET", "BINGET", "LONG_BINGET"):
+                pushed.append(memo.get(int(str(argument))))
+            else:
+                pushed = []
+            found += pushed[-1:] == [True]
     except ValueError:
         return -1
     return found

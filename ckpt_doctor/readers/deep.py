@@ -19,11 +19,10 @@ from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.pickle_machine import shown
-from ckpt_doctor.readers.tensor_list import MODEL_KEYS
 from ckpt_doctor.readers.torch_zip import archive_prefix
 from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
-from ckpt_doctor.types import Checkpoint, Damage, DeepResult, NotChecked, TensorInfo
+from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo
 
 try:  # seven times as fast, where it comes built
     from isal.isal_zlib import crc32
@@ -86,6 +85,7 @@ class _Seen:
     read: int
     counts: Mapping[str, int] = field(default_factory=dict)
     """Tensor name -> non-finite numbers."""
+    nan: Mapping[str, int] = field(default_factory=dict)
     corrupt: bool = False
     failed: Damage | None = None
 
@@ -98,13 +98,15 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     examine = partial(_examine, view, by_key, checkpoint.metadata.get("byteorder") == "big", _one_by_one(progress))
     seen = sorted(_in_parallel(examine, regions), key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()
+    nan: Counter[str] = Counter()
     for one in seen:
         non_finite.update(one.counts)
+        nan.update(one.nan)
     damage = [one.failed for one in seen if one.failed is not None]
     damage += _corrupt([one.region for one in seen if one.corrupt], checkpoint, by_key)
     read = sum(one.read for one in seen)
     view.bytes_read += read
-    return DeepResult(tuple(damage), dict(non_finite), _not_checked(checkpoint, regions), read)
+    return DeepResult(tuple(damage), dict(non_finite), dict(nan), _not_checked(checkpoint, regions), read)
 
 
 def _one_by_one(progress: Progress | None) -> Progress | None:
@@ -166,7 +168,8 @@ def _examine(
     except zlib.error:
         return _Seen(region, read, corrupt=True)
     scan.finish()
-    return _Seen(region, read, scan.counts, region.crc is not None and (crc != region.crc or length != region.size))
+    corrupt = region.crc is not None and (crc != region.crc or length != region.size)
+    return _Seen(region, read, scan.counts, scan.nan, corrupt)
 
 
 def _chunks(view: FileView, region: Region, buffer: memoryview) -> Iterator[tuple[memoryview, int]]:
@@ -198,7 +201,7 @@ def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
         without = checkpoint.metadata.get("checksums") == "none"
         regions = []
         for entry in directory.entries:
-            if entry.data < 0 or entry.method not in (0, 8) or entry.size > limits.MAX_INFLATE_RATIO * view.size:
+            if entry.data < 0 or entry.method not in (0, 8) or entry.size > limits.MAX_RECORD_RATIO * view.size:
                 continue
             key = entry.name[len(prefix) + 5 :] if entry.name.startswith(prefix + "data/") else None
             crc = None if without else entry.crc

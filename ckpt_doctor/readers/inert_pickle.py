@@ -59,6 +59,7 @@ def _run(machine: Machine, pos: int) -> None:
     stack = machine.stack
     push = stack.append
     made = 0
+    most = max(limits.MIN_CONTAINERS, size // limits.BYTES_PER_CONTAINER)
     try:
         for _ in repeat(None, limits.MAX_OPCODES // _CHUNK):
             for _ in repeat(None, _CHUNK):
@@ -89,6 +90,7 @@ def _run(machine: Machine, pos: int) -> None:
                     push(text if end - pos < limits.LONG_STRING else machine.once(text))
                     pos = end
                 elif op == 0x74:  # TUPLE
+                    made += 1
                     items = tuple(stack)
                     stack = marks.pop()
                     push = stack.append
@@ -96,7 +98,7 @@ def _run(machine: Machine, pos: int) -> None:
                 elif op == 0x52:  # REDUCE
                     args = stack.pop()
                     callee = stack[-1]
-                    made += 1
+                    made += 4  # the most costly of all values
                     stack[-1] = machine.call(callee, args)
                 elif op == 0x51:  # BINPERSID
                     stack[-1] = machine.persistent(machine.reading, stack[-1])
@@ -111,9 +113,11 @@ def _run(machine: Machine, pos: int) -> None:
                     push(memo[_u4(data, pos)[0]])
                     pos += 4
                 elif op == 0x86:  # TUPLE2
+                    made += 1
                     last = stack.pop()
                     stack[-1] = (stack[-1], last)
                 elif op == 0x85:  # TUPLE1
+                    made += 1
                     stack[-1] = (stack[-1],)
                 elif op == 0x8C:  # SHORT_BINUNICODE
                     end = pos + 1 + data[pos]
@@ -140,6 +144,7 @@ def _run(machine: Machine, pos: int) -> None:
                     push(_f8(data, pos)[0])
                     pos += 8
                 elif op == 0x87:  # TUPLE3
+                    made += 1
                     last = stack.pop()
                     middle = stack.pop()
                     stack[-1] = (stack[-1], middle, last)
@@ -179,8 +184,8 @@ def _run(machine: Machine, pos: int) -> None:
                     push = stack.append
             machine.made += made
             made = 0
-            if machine.made > limits.MAX_CONTAINERS:
-                raise Stop(f"more than {limits.MAX_CONTAINERS:,} containers and calls", "limit-exceeded")
+            if max(machine.made, len(memo), len(machine.bytes_at)) > most:
+                raise Stop(f"more than {most:,} containers, calls or remembered values", "limit-exceeded")
         raise Stop(f"more than {limits.MAX_OPCODES:,} opcodes", "limit-exceeded")
     finally:
         machine.pos = max(machine.pos, pos)  # an opcode that failed may have gone further

@@ -6,19 +6,28 @@ The values leave healthy checkpoints a factor of ten or more: 100,000 tensors ta
 from __future__ import annotations
 
 MAX_OPCODES = 20_000_000
-"""Opcodes of one pickle. Bounds time to seconds, and memory together with `MAX_CONTAINERS`."""
-MAX_CONTAINERS = 4_000_000
-"""Dicts, lists, sets and calls of one pickle: a one-byte opcode makes an object of up to 230 bytes."""
+"""Opcodes of one pickle. Bounds time to seconds, and memory together with `MIN_CONTAINERS`."""
+MIN_CONTAINERS = 2_000_000
+"""Dicts, lists, tuples, sets and calls (which count four-fold) that any pickle may make, and values that it may
+remember. A one-byte opcode makes an object of up to 230 bytes."""
+BYTES_PER_CONTAINER = 4
+"""In larger pickles so many bytes stand for one of them. Those of torch take some 30."""
 MAX_COPIED = 2
 """Times the size of a pickle that its calls may copy (`OrderedDict(pairs)`, `_codecs.encode(text, "latin1")`)."""
 MAX_PROGRAM_BYTES = 1 << 30
 """Bytes of one pickle, or of one compressed record once inflated."""
-MAX_INFLATE_RATIO = 200
-"""Bytes that a compressed byte may become (DEFLATE's own bound is 1032)."""
+MAX_INFLATE_RATIO = 20
+"""Bytes that a compressed byte may become (DEFLATE's own bound is 1032), beyond what every record may."""
+MAX_RECORD_RATIO = 200
+"""Times the size of the file that a compressed record may have and still be read through, in pieces."""
+MAX_INFLATED = 64 << 20
+"""Bytes that any compressed record may become."""
 MAX_PROGRAMS = 64
 """Pickles in a row that are looked at behind the first STOP."""
 MAX_NESTED_STREAMS = 100_000
 """`torch.storage._load_from_bytes` payloads in one file: one per storage."""
+SHORTEST_STREAM = 64
+"""Bytes below which no checkpoint stands inside a pickle: an archive of one empty record has more."""
 MAX_STREAM_DEPTH = 4
 """Checkpoints inside checkpoints: each level is read by a nested call. Real files have one."""
 MAX_DEPTH = 1_000
@@ -49,3 +58,8 @@ MAX_DAMAGE = 100
 """Damage of one kind that is listed one by one; a summary stands for the rest."""
 LONG_STRING = 4_096
 """Strings from here on are kept once each, so that equal dict keys compare by identity."""
+
+
+def inflated(packed: int) -> int:
+    """Bytes that a compressed record of so many bytes may become."""
+    return min(max(MAX_INFLATED, packed * MAX_INFLATE_RATIO), MAX_PROGRAM_BYTES)

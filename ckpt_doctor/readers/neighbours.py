@@ -101,13 +101,16 @@ def _told(text: str) -> str:
 def object_pickle(data: bytes) -> int | None:
     """Where in a .npy file the pickle of an array of Python objects begins; None for all other arrays.
 
-    numpy/lib/format.py: magic, version, length of the header, the header as a Python literal.
+    numpy/lib/format.py: magic, version, length of the header, the header as a Python literal. `data` are its first
+    bytes; a header that goes on behind them, or is spelled as numpy does not, may say anything.
     """
     if not data.startswith(b"\x93NUMPY") or len(data) < 12:
         return None
     width = 2 if data[6] == 1 else 4
     start = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
-    return start if b"O" in data[8 + width : start] else None
+    header = data[8 + width : start]
+    objects = any(sign in header for sign in (b"O", b"\\", b"object"))
+    return start if objects or len(data) < start else None
 
 
 def zip_neighbour(names: Sequence[str]) -> Damage:

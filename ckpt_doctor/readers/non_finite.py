@@ -38,18 +38,23 @@ def unit(dtype: str) -> int:
     return item_size(dtype) // (2 if dtype.startswith("complex") else 1)
 
 
-def mask(raw: memoryview, dtype: str, big_endian: bool) -> Array | None:
-    """Which numbers of a chunk are NaN or infinite; None when none is, which is found out at memory speed."""
+def mask(raw: memoryview, dtype: str, big_endian: bool) -> tuple[Array, Array] | None:
+    """Which numbers of a chunk are NaN or infinite, and which are NaN.
+
+    None when none is, which is found out at memory speed.
+    """
     order = ">" if big_endian else "<"
     if dtype in _ONE_NAN:
         found: Array = np.frombuffer(raw, "u1") == _ONE_NAN[dtype]
-        return found if found.any() else None
+        return (found, found) if found.any() else None
     signed, unsigned, limit = _PATTERNS[dtype]
     sign = 1 << (8 * int(signed[1]) - 1)
     bits = np.frombuffer(raw, order + unsigned)
     if np.frombuffer(raw, order + signed).max(initial=0) < limit and bits.max(initial=0) < limit + sign:
         return None
-    return (bits & (sign - 1)) >= limit
+    size = bits & (sign - 1)
+    found = size >= limit
+    return found, found if dtype == "float8_e4m3fn" else size > limit
 
 
 def counter(tensor: TensorInfo) -> Callable[[Array], int]:
@@ -89,6 +94,9 @@ class StorageScan:
         self.dtypes = sorted({tensor.dtype for tensor in self.tensors})
         self.position = 0
         self.counts: dict[str, int] = {}
+        """Tensor name -> elements that are NaN or infinite."""
+        self.nan: dict[str, int] = {}
+        """Tensor name -> elements that are NaN."""
         self.rest = b""
 
     def feed(self, chunk: memoryview) -> None:
@@ -113,9 +121,10 @@ class StorageScan:
             found = mask(usable, dtype, self.big_endian)
             if found is None:
                 continue
-            offsets = np.unique((np.flatnonzero(found) * width + self.position) // item_size(dtype))
-            for tensor in self.tensors:
-                count = counter(tensor)(offsets) if tensor.dtype == dtype else 0
-                if count:
-                    self.counts[tensor.name] = self.counts.get(tensor.name, 0) + count
+            for numbers, counts in zip(found, (self.counts, self.nan), strict=True):
+                offsets = np.unique((np.flatnonzero(numbers) * width + self.position) // item_size(dtype))
+                for tensor in self.tensors:
+                    count = counter(tensor)(offsets) if tensor.dtype == dtype else 0
+                    if count:
+                        counts[tensor.name] = counts.get(tensor.name, 0) + count
         self.position += len(chunk)

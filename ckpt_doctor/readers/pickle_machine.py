@@ -14,6 +14,11 @@ from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, St
 COMPUTED = "<computed>"
 """Stands for a module or name that is only known once the pickle runs."""
 
+_CALLS_ITS_FIRST = frozenset({"_rebuild_from_type", "_rebuild_from_type_v2"})
+"""Functions of torch/_tensor.py that call their first argument on their third."""
+_HOOKS = frozenset({"__setstate__", "__reduce__", "__reduce_ex__", "__call__", "__class__", "append", "extend"})
+"""Attributes that the unpickler itself looks up on an instance and calls, and one that makes it another class's."""
+
 _PLAIN_KEYS = frozenset({str, bool, float, type(None), complex})
 
 
@@ -132,9 +137,15 @@ class Machine:
                 self.computed_call(callee)
             elif callee.name == "_load_from_bytes" and type(args) is tuple and len(args) == 1:
                 self.payload(made, args[0])
+            elif callee.name in _CALLS_ITS_FIRST and type(args) is tuple and args:
+                self.called_on(args[0])
+            elif str(callee) == "builtins.type" and type(args) is tuple and len(args) > 1:
+                self.soft("dangerous-global", "the pickle makes a class of its own, with methods of its choice")
             elif callee.name == "getattr" and callee.module == "builtins":
                 self.reading.attributes.append(made)
             return made
+        if type(callee) is Global and callee.name in _CALLS_ITS_FIRST and type(args) is tuple and args:
+            self.called_on(args[0])
         if handler in COPYING and type(args) is tuple and args and hasattr(args[0], "__len__"):
             self.copied += len(args[0])
             if self.copied > limits.MAX_COPIED * len(self.data):
@@ -158,9 +169,25 @@ class Machine:
         if callee.via != "persid" and not (str(callee.callee) == "builtins.getattr" and by_name):
             self.soft("dangerous-global", f"the pickle calls what {shown(callee.callee)} returned")
 
+    def called_on(self, function: object) -> None:
+        """What `_rebuild_from_type` and its kin call for the pickle: one of torch's own rebuilding functions."""
+        if type(function) is not Global:
+            self.soft("dangerous-global", "the pickle has a function called that no name in the file says")
+        elif (
+            not function.name.startswith(("_rebuild", "_unpickle", "_deserialize")) and not function.name[:1].isupper()
+        ):
+            self.soft(
+                "dangerous-global", f"the pickle has {shown(function)} called in the place of a rebuilding function"
+            )
+
     def payload(self, made: Opaque, data: object) -> None:
         """Look into bytes that `torch.load` is called upon while this pickle loads (torch/storage.py)."""
-        if type(data) is not bytes or self.load_payload is None:
+        if self.load_payload is None:
+            return
+        if type(data) is bytearray:
+            data = bytes(data)
+        if type(data) is not bytes:
+            self.soft("dangerous-global", "the pickle loads another one from bytes that it computes")
             return
         if id(data) not in self.payloads:
             if len(self.payloads) >= limits.MAX_NESTED_STREAMS:
@@ -234,6 +261,11 @@ class Machine:
 
     def build(self, target: object, state: object) -> None:
         """BUILD."""
+        states = state if type(state) is tuple else (state,)
+        if any(
+            isinstance(part, dict) and not _HOOKS.isdisjoint(key for key in part if type(key) is str) for part in states
+        ):
+            self.soft("dangerous-global", "the pickle puts a method of its choice in the place of an object's own")
         if type(target) is Opaque:
             target.states.append(state)
         elif type(target) is TensorRef:

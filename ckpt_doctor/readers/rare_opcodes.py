@@ -151,7 +151,8 @@ def _binunicode8(machine: Machine) -> None:
 def _push_bytes(machine: Machine, raw: bytes) -> None:
     if len(raw) >= limits.LONG_STRING:
         raw = machine.once_bytes(raw)
-    machine.bytes_at.setdefault(id(raw), machine.pos - len(raw))
+    if len(raw) >= limits.SHORTEST_STREAM:
+        machine.bytes_at.setdefault(id(raw), machine.pos - len(raw))
     machine.stack.append(raw)
 
 

@@ -5,7 +5,9 @@ Tensors in them bring their storage along as a whole legacy stream in bytes (tor
 
 from __future__ import annotations
 
+import os
 import stat
+from contextlib import suppress
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
@@ -22,7 +24,7 @@ def open_pickle(view: FileView) -> Checkpoint:
     if view.size > limits.MAX_PROGRAM_BYTES:
         message = f"a pickle of {view.size:,} bytes; only the first {limits.MAX_PROGRAM_BYTES:,} are read"
         content.damage.append(Damage("limit-exceeded", message, found=view.size))
-    data = view.read_at(0, limits.MAX_PROGRAM_BYTES)
+    data = view.read_at(0, _as_far_as_it_goes(view))
     programs = Programs()
     reading = read_program(programs, data, 0, None, "", payload_hook(programs))
     if reading.root == MAGIC_NUMBER and type(reading.root) is int:
@@ -39,6 +41,16 @@ def open_pickle(view: FileView) -> Checkpoint:
         content.damage = [Damage("not-a-checkpoint", "this is binary data that only begins like a pickle")]
     content.metadata["torch_load"] = "refused: it is a bare pickle, read it with pickle.load"
     return checkpoint(view, content)
+
+
+def _as_far_as_it_goes(view: FileView) -> int:
+    """How many bytes to read: the file may be a terabyte of zeros behind a short pickle, none of it on the disk."""
+    if not hasattr(os, "SEEK_HOLE"):
+        return limits.MAX_PROGRAM_BYTES
+    with suppress(OSError):
+        hole = os.lseek(view.descriptor, 0, os.SEEK_HOLE)
+        return min(max(hole, 1 << 20), limits.MAX_PROGRAM_BYTES)
+    return limits.MAX_PROGRAM_BYTES
 
 
 def open_neighbour(view: FileView, what: Damage) -> Checkpoint:

@@ -7,6 +7,7 @@ the network, or is a step on the way there; *unknown* is everything else, which 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -78,15 +79,19 @@ _KNOWN = frozenset(
     builtins.bool builtins.bytes builtins.dict builtins.float builtins.frozenset builtins.int builtins.list
     builtins.object builtins.range builtins.slice builtins.str builtins.tuple builtins.Ellipsis
     builtins.NotImplemented builtins.type builtins.Exception builtins.ValueError builtins.RuntimeError
-    builtins.KeyError codecs.encode copyreg._reconstructor copyreg.__newobj__ copyreg.__newobj_ex__
+    builtins.KeyError builtins.len builtins.abs builtins.sum builtins.round builtins.max builtins.min
+    builtins.print functools.partial operator.add operator.sub operator.mul operator.truediv operator.matmul
+    _operator.add _operator.sub _operator.mul _operator.truediv _operator.matmul
+    codecs.encode copyreg._reconstructor copyreg.__newobj__ copyreg.__newobj_ex__
     collections.defaultdict collections.deque collections.ChainMap collections.UserDict collections.UserList
     argparse.Namespace types.SimpleNamespace types.MappingProxyType enum.Enum datetime.date datetime.datetime
-    datetime.time datetime.timedelta datetime.timezone zoneinfo.ZoneInfo decimal.Decimal fractions.Fraction
+    datetime.time datetime.timedelta datetime.timezone zoneinfo.ZoneInfo zoneinfo.ZoneInfo._unpickle
+    _zoneinfo.ZoneInfo _zoneinfo.ZoneInfo._unpickle decimal.Decimal statistics.NormalDist fractions.Fraction
     uuid.UUID uuid.SafeUUID random.Random array.array array._array_reconstructor pathlib.Path pathlib.PurePath
     pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath pathlib.PureWindowsPath pathlib._local.Path
     pathlib._local.PurePath pathlib._local.PosixPath pathlib._local.PurePosixPath pathlib._local.WindowsPath
-    pathlib._local.PureWindowsPath logging.getLogger io.BytesIO re._compile re.compile math.inf
-    math.nan ipaddress.IPv4Address numpy.ndarray
+    pathlib._local.PureWindowsPath logging.getLogger io.BytesIO _io.BytesIO io.StringIO _io.StringIO re._compile
+    re.compile math.inf math.nan ipaddress.IPv4Address numpy.ndarray
     numpy.dtype numpy.bool_ numpy.generic numpy.matrix numpy.ma.core.MaskedArray numpy.ma.core._mareconstruct
     numpy.core.multiarray.scalar numpy._core.multiarray.scalar numpy.core.multiarray._reconstruct
     numpy._core.multiarray._reconstruct numpy.core.numeric._frombuffer numpy._core.numeric._frombuffer
@@ -94,6 +99,11 @@ _KNOWN = frozenset(
     numpy.random._pickle.__bit_generator_ctor numpy.random.mtrand.RandomState numpy.random._mt19937.MT19937
     numpy.random._pcg64.PCG64 numpy.random.bit_generator.SeedSequence numpy.random._generator.Generator
     numpy.random._pickle.__bit_generator_ctor numpy.random._bit_generator.SeedSequence
+    dataclasses._MISSING_TYPE dataclasses.Field dataclasses._HAS_DEFAULT_FACTORY_CLASS
+    itertools.count itertools.cycle itertools.repeat itertools.chain collections.abc.Mapping collections.abc.Sequence
+    _collections_abc.dict_keys _collections_abc.dict_values _collections_abc.dict_items
+    _collections_abc.odict_keys _collections_abc.odict_values torch._dynamo.decorators._DimRange
+    torch.storage._load_from_bytes
     """.split()  # noqa: SIM905 (quoted one by one the names fill a page)
 )
 _KNOWN_NUMPY_TYPES = (
@@ -125,6 +135,7 @@ _KNOWN_TORCH = (
     "torch.distributed._shard",
     "torch.distributed.device_mesh",
     "torch.distributed.algorithms",
+    "torch.distributed.checkpoint",
     "torch.storage",
     "torch.torch_version",
     "torch._C._nn",
@@ -134,9 +145,18 @@ _KNOWN_TORCH = (
     "torch.random",
     "torchvision",
 )
-_DANGEROUS_TORCH_NAMES = frozenset(
-    ["load", "save", "compile", "load_with_torch_function", "import_ir_module", "from_file", "load_library"]
+_TORCH_CLASSES = re.compile(
+    r"(Tensor|Size|Generator|ScriptObject|Stream|Event|Sym(Int|Float|Bool)|[A-Z][A-Za-z0-9]*(Tensor|Storage(Base)?))(\.\w+)?"
 )
+"""Classes that `torch` itself has and that healthy pickles name, and their methods."""
+_POWERFUL = re.compile(
+    r"load|save|compile|import|eval|exec|getattr|fqn|dotted|pickl|object|file|reader|writer|open|baton|script|library"
+    r"|subprocess|spawn|module_from|hub|parse|shell|command|testing|jit|runstring",
+    re.IGNORECASE,
+)
+"""What functions of torch are called that run code, read or write files, or hand out other objects by their names."""
+_PURE_TORCH = ("torch.nn.functional", "torch.nn.init", "torch._C._nn", "torch.distributions", "torch.special")
+"""Modules that hold nothing but arithmetic, whatever its names (`torch.nn.functional.unfold`)."""
 
 # Modules of which no name belongs in a checkpoint: they run code, reach the system, files or the network, or hand out
 # other objects by name
@@ -152,7 +172,7 @@ _DANGEROUS_MODULES = frozenset(
     marshal pickle _pickle cPickle pickletools shelve dbm copy_reg dill cloudpickle joblib jsonpickle operator
     _operator functools _functools logging platform getpass pwd grp crypt curses tkinter
     sqlite3 _sqlite3 _aix_support _osx_support _pyrepl _posixsubprocess _winapi _winreg winreg msvcrt nturl2path
-    IPython ipykernel jupyter_client pytest numexpr
+    IPython ipykernel jupyter_client pytest numexpr test _testcapi _testinternalcapi _interpreters _xxsubinterpreters
     """.split()  # noqa: SIM905 (quoted one by one the names fill a page)
 )
 _DANGEROUS_PREFIXES = (
@@ -165,7 +185,7 @@ _DANGEROUS_PREFIXES = (
     "torch.utils.collect_env",
     "torch.utils.bottleneck",
     "torch.utils._config_module",
-    "torch.utils.data.datapipes.utils",
+    "torch.utils.data.datapipes",
     "torch.utils.hipify",
     "torch.multiprocessing",
     "torch.distributed.rpc",
@@ -186,12 +206,27 @@ _DANGEROUS_PREFIXES = (
     "numpy.load",
     "numpy.save",
     "numpy.fromfile",
+    "numpy.core.multiarray.fromfile",
+    "numpy._core.multiarray.fromfile",
+    "numpy.core.records.fromfile",
+    "numpy._core.records.fromfile",
+    "numpy.memmap",
+    "numpy.core.memmap",
+    "numpy._core.memmap",
+    "numpy.ndarray.tofile",
+    "numpy.ndarray.dump",
+    "numpy.__init__",
     "pandas.io",
     "pandas.eval",
     "pandas.core.computation",
     "pandas.read_",
     "scipy.io",
     "sympy.parsing",
+    "sympy.sympify",
+    "sympy.core.sympify",
+    "sympy.utilities",
+    "jinja2",
+    "fsspec",
     "tensorflow.io",
     "tensorflow.saved_model",
     "keras.models",
@@ -212,25 +247,32 @@ _DANGEROUS_PREFIXES = (
 def judge(name: Global) -> Judgement:
     """What one name means for whoever loads the file."""
     full = str(name)
-    if full in WEIGHTS_ONLY:
-        return "allowed"
-    if full in _KNOWN:
-        return "known"
+    # Dots in a name lead through what a module has imported: the list's names are those of the modules themselves.
+    if name.module != "torch" or "." not in name.name:
+        if full in WEIGHTS_ONLY:
+            return "allowed"
+        if full in _KNOWN:
+            return "known"
     # Stripped, because what looks like `os\\r` was `os` before the file's line endings changed
     module, inner = name.module.strip(), name.name.strip()
     if not module or COMPUTED[:-1] in full:
         return "dangerous"
+    if full != f"{module}.{inner}" and f"{module}.{inner}" in WEIGHTS_ONLY | _KNOWN:
+        return "unknown"
     if _is_dangerous(f"{module}.{inner}") or _leads_elsewhere(inner):
         return "dangerous"
-    if "." in inner and inner.rpartition(".")[2].islower() and module.partition(".")[0] in sys.stdlib_module_names:
-        return "dangerous"  # a method of plain data: `pathlib`, `Path.unlink`
     if module == "numpy" and inner.rstrip("0123456789").startswith(_KNOWN_NUMPY_TYPES):
         return "known"
     if module == "numpy.dtypes" and inner.endswith("DType"):
         return "known"
-    if module.split(".")[0] in ("torch", "torchvision"):
+    root = module.partition(".")[0]
+    if root in ("torch", "torchvision"):
         return _judge_torch(module, inner)
-    return "unknown"
+    if (root == "builtins" and inner.endswith(("Error", "Exception", "Warning"))) or module in ("math", "cmath"):
+        return "known"
+    # Plain data of the standard library is listed above. All else of it has no business in a checkpoint, and too much
+    # of it runs what it is handed (`dataclasses._create_fn`, `typing.get_type_hints`, `site.addsitedir`).
+    return "dangerous" if root in sys.stdlib_module_names else "unknown"
 
 
 def _is_dangerous(full: str) -> bool:
@@ -249,15 +291,32 @@ def _leads_elsewhere(inner: str) -> bool:
 
 
 def _is_class_of_c(module: str, inner: str) -> bool:
-    return module == "torch._C" and inner[:1].isupper() and "Reader" not in inner and "Writer" not in inner
+    if module != "torch._C" or _POWERFUL.search(inner):
+        return False
+    return inner[:1].isupper() or inner.startswith("_VariableFunctions")  # `torch.tanh`, as pickle finds it
 
 
 def _judge_torch(module: str, inner: str) -> Judgement:
-    if inner.split(".")[-1] in _DANGEROUS_TORCH_NAMES:
-        return "dangerous"
-    if module == "torch" or (module, inner[:9]) == ("torch._utils", "_rebuild_") or _is_class_of_c(module, inner):
+    if module == "torch":
+        if _TORCH_CLASSES.fullmatch(inner):
+            return "dangerous" if _POWERFUL.search(inner.partition(".")[2]) else "known"
+        # Functions go by this module (`torch.tanh`); what begins otherwise, or is dotted, leads on into all of torch.
+        plain = inner.isidentifier() and inner[0].islower() and inner not in sys.stdlib_module_names
+        return "known" if plain and not _POWERFUL.search(inner) else "dangerous"
+    if (module, inner[:9]) == ("torch._utils", "_rebuild_") or _is_class_of_c(module, inner):
         return "known"
-    return "known" if any(module == known or module.startswith(known + ".") for known in _KNOWN_TORCH) else "unknown"
+    if any(_lies_in(module, pure) for pure in _PURE_TORCH) and inner.isidentifier():
+        return "known"
+    is_class = inner.lstrip("_")[:1].isupper()
+    if not is_class and _POWERFUL.search(inner):
+        return "dangerous"
+    if _POWERFUL.search(f"{module}.{inner}") and not any(_lies_in(module, known) for known in _KNOWN_TORCH):
+        return "dangerous"
+    return "known" if any(_lies_in(module, known) for known in _KNOWN_TORCH) else "unknown"
+
+
+def _lies_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
 
 
 def classify(names: Iterable[Global]) -> dict[Judgement, list[Global]]:
@@ -274,7 +333,8 @@ def assess(container: Container, names: Sequence[Global], refusals: Sequence[str
     `refusals` are reasons other than a name for which the restricted unpickler refuses it.
     """
     # TorchScript's own names: its C++ unpickler makes them from the archive's code and imports nothing
-    names = [name for name in names if not (container == "torchscript" and name.module.startswith("__torch__"))]
+    scripted = ("__torch__", "torch.jit._pickle") if container == "torchscript" else ()
+    names = [name for name in names if not name.module.startswith(scripted)]
     by = classify(names)
     damage = []
     for name in by.get("dangerous", []):

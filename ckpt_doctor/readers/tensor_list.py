@@ -6,10 +6,23 @@ from collections.abc import Iterator
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import item_size
-from ckpt_doctor.types import Damage, Global, KeyPath, Layout, NumpyScalar, Opaque, TensorInfo, TensorRef, mapping_of
+from ckpt_doctor.types import (
+    MODEL_KEYS,
+    Damage,
+    Global,
+    KeyPath,
+    Layout,
+    NumpyScalar,
+    Opaque,
+    TensorInfo,
+    TensorRef,
+    mapping_of,
+)
 
 _Step = tuple["_Step | None", "str | int", int]
 """Parent, key, depth: paths are spelled out for tensors only."""
+
+_LEAVES = (str, int, float, bytes, type(None))
 
 # torch/nn/modules/module.py, `Module.__init__`: where a pickled module keeps its parts. Left out of tensor names, as in
 # `named_parameters()`.
@@ -37,16 +50,14 @@ def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
     rest: list[tuple[object, _Step | None]] = [(root, None)]
     while rest:
         value, step = rest.pop()
-        if isinstance(value, (str, int, float, bytes, type(None))):
-            continue
-        if id(value) in seen:
+        if isinstance(value, _LEAVES) or id(value) in seen:
             continue
         seen.add(id(value))
         if type(value) is TensorRef:
             yield _path(step), value
             continue
         depth = step[2] + 1 if step else 1
-        children = list(_children(value))
+        children = [pair for pair in _children(value) if not isinstance(pair[1], _LEAVES)]
         if depth > limits.MAX_DEPTH:
             too_deep = too_deep or bool(children)
             continue
@@ -163,17 +174,6 @@ _TRAINING_WORDS = (
     "callbacks",
     "loops",
     "lr",
-)
-MODEL_KEYS = (
-    "model",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "net",
-    "network",
-    "module",
-    "weights",
-    "params",
 )
 
 

@@ -25,7 +25,7 @@ from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program
+from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
 
 _STORED, _DEFLATED = 0, 8
 _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
@@ -46,9 +46,40 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     content = Content("unknown")
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
     programs = Programs()
-    _other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
+    payload = payload_hook(programs)
+    entries = (*directory.entries, *directory.others)
+    _other_pickles(programs, view, entries, payload)
+    # numpy goes by a member's first bytes, whatever its name
+    arrays = [e for e in entries if not e.name.lower().endswith((".pkl", ".npy")) and _begins_as_array(view, e)]
+    _other_pickles(programs, view, [replace(e, name=f"{e.name}.npy") for e in arrays], payload)
     read_unlisted(programs, view, listed(directory), view.size)
     content.globals = tuple(programs.globals.values())
+    return checkpoint(view, content)
+
+
+def open_row(view: FileView, note: NotChecked) -> Checkpoint:
+    """A shard of a distributed checkpoint: archives in a row, each an object that its reader loads with torch.load.
+
+    Found from the end, for each archive's directory tells where it begins. `note` says what is not read of them.
+    """
+    content = Content("unknown", not_checked=[note])
+    programs = Programs()
+    payload = payload_hook(programs)
+    end = view.size
+    while end:
+        entries = read_appended(view.read_at, end)
+        begin = min((entry.header for entry in entries), default=end)
+        if begin >= end:
+            break
+        _other_pickles(programs, view, entries, payload)
+        end = begin
+    if end:
+        why = f"no archive ends at byte {end:,}"
+        content.not_checked.append(
+            NotChecked("what the first bytes would run", why, "torch.load it from a source you trust only")
+        )
+    content.globals = tuple(programs.globals.values())
+    content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
     return checkpoint(view, content)
 
 
@@ -60,9 +91,17 @@ def appended_pickles(view: FileView) -> Iterable[Global]:
 
 
 def _other_pickles(programs: Programs, source: Source, entries: Iterable[Entry], payload: Payload) -> None:
-    """Take up every pickle of an archive beside the main one, also those in arrays of Python objects."""
+    """Take up every pickle of an archive beside the main one, also those in arrays of Python objects.
+
+    Each place of the file once: entries can be made to overlap.
+    """
+    read: set[tuple[int, int, str]] = set()
     for entry in entries:
         name = entry.name.lower()
+        place = (entry.data, entry.method, name[-4:])
+        if place in read:
+            continue
+        read.add(place)
         if name.endswith(".pkl"):
             read_program(programs, _record(source, entry, programs.damage), 0, None, shown(entry.name), payload)
         elif name.endswith(".npy"):
@@ -71,6 +110,11 @@ def _other_pickles(programs: Programs, source: Source, entries: Iterable[Entry],
             if start is not None:
                 raw = _record(source, entry, programs.damage)
                 read_program(programs, raw, start, None, shown(entry.name), payload)
+
+
+def _begins_as_array(source: Source, entry: Entry) -> bool:
+    head = replace(entry, size=min(entry.size, 64), compressed=min(entry.compressed, 1 << 12))
+    return _record(source, head, []).startswith(b"\x93NUMPY")
 
 
 def archive_prefix(directory: Directory) -> str | None:
@@ -159,22 +203,43 @@ def _record(view: Source, entry: Entry, damage: list[Damage]) -> bytes:
                 Damage("missing-record", message, where=shown(entry.name), found=len(raw), expected=entry.size)
             )
         return raw
+    packed = view.read_at(entry.data, entry.compressed)
+    bound = min(entry.size, limits.inflated(len(packed)))
     if entry.method != _DEFLATED:
         message = f"compression method {entry.method} is unknown to torch.load"
         damage.append(Damage("missing-record", message, where=shown(entry.name)))
-        return b""
-    packed = view.read_at(entry.data, entry.compressed)
+        return _unpacked(packed, entry.method, bound)  # which zipfile knows, and with it numpy
     inflater = zlib.decompressobj(-15)
-    bound = min(entry.size, len(packed) * limits.MAX_INFLATE_RATIO)
     try:
         raw = inflater.decompress(packed, max(bound, 1))
     except zlib.error:
         damage.append(Damage("corrupt-record", "the compressed data is damaged", where=shown(entry.name)))
         return b""
     if bound < entry.size and not inflater.eof:
-        message = f"the record inflates more than {limits.MAX_INFLATE_RATIO}-fold"
+        message = f"the record inflates from {len(packed):,} to more than {bound:,} bytes"
         damage.append(Damage("limit-exceeded", message, where=shown(entry.name)))
     return raw
+
+
+def _unpacked(packed: bytes, method: int, bound: int) -> bytes:
+    """Content that is compressed with bzip2 or LZMA, up to `bound` bytes; empty for what is damaged or unknown."""
+    import bz2  # few archives need them
+    import lzma
+    import zipfile
+
+    if method not in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        return b""
+    bzip2 = method == zipfile.ZIP_BZIP2
+    decompressor = bz2.BZ2Decompressor() if bzip2 else zipfile.LZMADecompressor()  # type: ignore[attr-defined]
+    raw = bytearray()
+    try:
+        for at in range(0, len(packed), 1 << 12):
+            raw += decompressor.decompress(packed[at : at + (1 << 12)])
+            if len(raw) >= bound or decompressor.eof:
+                break
+    except (OSError, EOFError, lzma.LZMAError):
+        pass
+    return bytes(raw[:bound])
 
 
 def _facts(view: FileView, records: Mapping[str, Entry], prefix: str) -> dict[str, Any]:

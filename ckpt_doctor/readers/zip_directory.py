@@ -153,10 +153,16 @@ def _find_end(read_at: ReadAt, size: int) -> _End:
     if located[:4] == b"PK\x06\x07":
         _, _, wide_at, disks = _END64_LOCATOR.unpack(located)
         record = read_at(wide_at, _END64.size) if wide_at + _END64.size <= size else b""
+        before = at - _END64_LOCATOR.size - _END64.size
+        elsewhere = record[:4] != b"PK\x06\x06" and before >= 0
+        if elsewhere:  # an archive behind other data: right before the locator, where Python's zipfile looks
+            record = read_at(before, _END64.size)
         if record[:4] == b"PK\x06\x06":
             _, rest, _, _, disk, first, here, count, length, offset = _END64.unpack(record)
             sound = here == count and (disk, first, disks) in ((0, 0, 1), (1, 1, 1)) and rest >= _END64.size - 12
             behind -= _END64_LOCATOR.size + _END64.size
+            # torch finds no record there: it goes by the locator, which nothing has moved
+            sound = sound and not (elsewhere and behind == length + offset)
     if offset + length > size or length < count * _CENTRAL.size:
         raise DirectoryError("its end record points beyond the end of the file")
     if count > limits.MAX_ENTRIES:

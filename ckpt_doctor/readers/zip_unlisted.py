@@ -98,9 +98,8 @@ def _records(raw: bytes, offset: int) -> Iterator[_Record]:
 
 
 def _inflated(raw: bytes, start: int) -> bytes:
-    most = min((len(raw) - start) * limits.MAX_INFLATE_RATIO, limits.MAX_PROGRAM_BYTES)
     try:
-        return zlib.decompressobj(-15).decompress(memoryview(raw)[start:], most)
+        return zlib.decompressobj(-15).decompress(memoryview(raw)[start:], limits.inflated(len(raw) - start))
     except zlib.error:
         return b""
 

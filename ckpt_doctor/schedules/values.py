@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt_doctor.types import NumpyScalar
+from ckpt_doctor.types import NumpyScalar, real
 
 
 def number(mapping: Mapping[Any, Any], key: object) -> float:
     """`mapping[key]` as a Python number of its own type (ints stay ints: the arithmetic depends on it)."""
-    value = mapping.get(key)
+    value = mapping.get(key) if isinstance(key, str) else None
     if isinstance(value, NumpyScalar):
         value = value.value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{key} is {'absent' if value is None else 'not a number'}")
+    if not isinstance(value, (int, float)) or real(value) is None:
+        raise ValueError(f"{str(key)[:40]} is {'absent' if value is None else 'not a number'}")
     return value
 
 
 def is_number(value: object) -> bool:
     """Whether `number` would take it."""
-    value = value.value if isinstance(value, NumpyScalar) else value
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return real(value) is not None
 
 
 def progress(step: int, last_lr: list[float]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, EarlyStoppingState, NotChecked, NumpyScalar, Opaque, Run, TensorRef
+from ckpt_doctor.types import Case, EarlyStoppingState, NotChecked, NumpyScalar, Opaque, Run, TensorRef, real
 from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -76,7 +76,7 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
     value = raw.value if isinstance(raw, NumpyScalar) else raw
     if case.checkpoint.layout != "training" or value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)) or real(value) is None:
         like_one = isinstance(value, (bool, TensorRef, Opaque))
         yield Problem(
             f"best_score is {describe(value)}, not a number: "

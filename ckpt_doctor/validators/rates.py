@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.types import Case, NotChecked, real
 from ckpt_doctor.validators.contents import is_resumed
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -21,7 +21,7 @@ def _mode(case: Case) -> str:
 
 def _numbers(value: object) -> list[float]:
     values = value if isinstance(value, (list, tuple)) else []
-    return [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return [number for number in map(real, values) if number is not None]
 
 
 def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
@@ -198,7 +198,7 @@ def _first(group: object, key: str) -> float | None:
     value = group.get(key) if isinstance(group, dict) else None
     if isinstance(value, (list, tuple)):
         value = value[0] if value else None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return real(value)
 
 
 def _shown(values: Sequence[float | None]) -> str:

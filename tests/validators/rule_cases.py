@@ -1084,6 +1084,21 @@ TENSOR_CASES = {
                 found={"model.llm_model.bias": 1},
             ),
             Fault(
+                "NaN in a mask",
+                spoil=put("model", "attn_mask", torch.tensor([0.0, float("nan"), -float("inf")])),
+                deep=True,
+                where="model.attn_mask",
+                found={"model.attn_mask": 2},
+                implies=("O703",),
+            ),
+            Fault(
+                "an infinite weight",
+                spoil=put("model", "llm_model.bias", torch.tensor([0.0, float("inf"), 1.0])),
+                deep=True,
+                where="model.llm_model.bias",
+                found={"model.llm_model.bias": 1},
+            ),
+            Fault(
                 "an infinite moment",
                 spoil=put("optimizer", "state", 0, "exp_avg_sq", torch.full((3, 3), float("inf"))),
                 deep=True,
@@ -1095,6 +1110,9 @@ TENSOR_CASES = {
             Sound(
                 "large and small", spoil=put("model", "llm_model.bias", torch.tensor([3e38, 1e-45, -0.0])), deep=True
             ),
+            Sound("a mask", spoil=put("model", "attn_mask", torch.full((4, 4), -float("inf")).triu(1)), deep=True),
+            Sound("a bound", spoil=put("model", "observer.min_val", torch.tensor(float("inf"))), deep=True),
+            Sound("a score", spoil=put("best", torch.tensor(float("inf"))), deep=True),
             Sound("integers", spoil=put("model", "llm_model.ids", torch.tensor([-(2**63), 2**63 - 1])), deep=True),
         ),
     ),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after, improves
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import label, number, param_groups
+from ckpt_doctor.trainers.time_llm.layout import label, param_groups
 from ckpt_doctor.trainers.time_llm.processes import real_steps
-from ckpt_doctor.types import Checkpoint, Curve, FileReport, Points, RunReport
+from ckpt_doctor.types import Checkpoint, Curve, FileReport, Points, RunReport, real
 
 MOST_EPOCHS = 300
 """Epochs that are drawn of a schedule that moves per epoch."""
@@ -58,8 +59,8 @@ def _epochs(run: RunReport, losses: Points) -> int:
 def _line(checkpoint: Checkpoint, mode: str, length: int | None, epochs: int, world: int) -> Points:
     """(step, rate) of the uninterrupted run by the schedule that a checkpoint holds; empty where it holds none."""
     if mode == rates.PER_STEP:
-        total = number(checkpoint.get("scheduler", "total_steps")) or 0
-        steps = int(total) // world
+        total = real(checkpoint.get("scheduler", "total_steps")) or 0
+        steps = int(total) // world if math.isfinite(total) else 0
         places = sorted({round(i * (steps - 1) / MOST_POINTS) for i in range(MOST_POINTS + 1)}) if steps > 0 else []
         points = [(step, rates.rates_at(checkpoint, mode, world * step, 0)) for step in places]
         return tuple((float(step), rate.lr[0]) for step, rate in points if rate is not None)
@@ -77,7 +78,7 @@ def _jumps(run: RunReport, mode: str, length: int, epochs: int) -> Iterator[tupl
         return
     plan, groups = furthest.plan, param_groups(furthest.checkpoint)
     given = run.run.facts.learning_rate
-    base = given.value if given is not None else number(groups[0].get("max_lr")) if groups else None
+    base = given.value if given is not None else real(groups[0].get("max_lr")) if groups else None
     if base is None or plan.start_epoch is None or plan.next_lr is None:
         return
     begun = plan.start_epoch * length + min(plan.skip_batches or 0, length)

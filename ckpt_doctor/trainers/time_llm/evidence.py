@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, number, uses_amp
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, uses_amp
 from ckpt_doctor.trainers.time_llm.lineage import TIE
 from ckpt_doctor.trainers.time_llm.processes import counted_step
-from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run, real
 
 
 def early_stopping_after(
@@ -89,7 +89,7 @@ def improved_to(best_score: float) -> EarlyStoppingState:
 
 def plausible_score(member: Member) -> float | None:
     """The file's best_score if it can be one: finite and, as minus a mean squared error, not above 0."""
-    score = number(member.checkpoint.get("best_score"))
+    score = real(member.checkpoint.get("best_score"))
     return score if score is not None and math.isfinite(score) and score <= 0 else None
 
 

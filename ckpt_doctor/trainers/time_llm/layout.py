@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.types import Checkpoint, Member, NumpyScalar, Role, TensorRef, TrainingState
+from ckpt_doctor.types import Checkpoint, Member, Role, TensorRef, TrainingState, real
 
 REQUIRED = ("model", "optimizer", "scheduler", "epoch", "global_step")
 """Keys that the resuming trainer reads without a default."""
@@ -113,24 +113,12 @@ def training_state(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Trainin
         step_count=_integer(checkpoint.get("scheduler", "_step_count")),
         total_steps=_integer(checkpoint.get("scheduler", "total_steps")),
         optimizer_step=_optimizer_step(checkpoint, read_scalars),
-        lr=number(checkpoint.get("optimizer", "param_groups", 0, "lr")),
-        beta1=number(checkpoint.get("optimizer", "param_groups", 0, "betas", 0)),
-        best_score=number(checkpoint.get("best_score")),
-        val_loss_min=number(checkpoint.get("val_loss_min")),
+        lr=real(checkpoint.get("optimizer", "param_groups", 0, "lr")),
+        beta1=real(checkpoint.get("optimizer", "param_groups", 0, "betas", 0)),
+        best_score=real(checkpoint.get("best_score")),
+        val_loss_min=real(checkpoint.get("val_loss_min")),
         counter=_integer(checkpoint.get("counter")),
     )
-
-
-def number(value: object) -> float | None:
-    """A Python or numpy number as float; None for anything else."""
-    if isinstance(value, NumpyScalar):
-        value = value.value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
 
 
 def _integer(value: object) -> int | None:
@@ -155,7 +143,7 @@ def _optimizer_step(checkpoint: Checkpoint, read_scalars: ReadScalars) -> int | 
         return None
     stored = [entry["step"] for entry in state.values() if isinstance(entry, dict) and "step" in entry]
     tensors = [step for step in stored if isinstance(step, TensorRef)]
-    steps = {number(step) for step in stored if not isinstance(step, TensorRef)}
+    steps = {real(step) for step in stored if not isinstance(step, TensorRef)}
     steps.update(read_scalars(checkpoint, tensors))
     return _integer(steps.pop()) if len(steps) == 1 else None
 

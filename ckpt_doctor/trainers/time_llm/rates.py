@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor import schedules
-from ckpt_doctor.trainers.time_llm.layout import number, param_groups
-from ckpt_doctor.types import Checkpoint, Rates
+from ckpt_doctor.trainers.time_llm.layout import param_groups
+from ckpt_doctor.types import Checkpoint, Rates, real
 
 PER_STEP = "TST"
 PER_EPOCH = "COS"
@@ -74,7 +74,7 @@ def base_rates(scheduler: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]]
     stored = scheduler.get("base_lrs")
     if not isinstance(stored, (list, tuple)) or len(stored) != len(groups):
         stored = [group.get("initial_lr") for group in groups]
-    bases = [number(value) for value in stored]
+    bases = [real(value) for value in stored]
     if any(base is None for base in bases):
         raise ValueError("no base rates in the file")
     return tuple(base for base in bases if base is not None)
@@ -82,7 +82,7 @@ def base_rates(scheduler: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]]
 
 def cosine(scheduler: Mapping[Any, Any], base: float, last_epoch: int) -> float:
     """CosineAnnealingLR's rate after `last_epoch` steps; ValueError where the state lacks T_max or eta_min."""
-    t_max, eta_min = number(scheduler.get("T_max")), number(scheduler.get("eta_min"))
+    t_max, eta_min = real(scheduler.get("T_max")), real(scheduler.get("eta_min"))
     if t_max is None or eta_min is None:
         raise ValueError("no T_max or eta_min in the scheduler state")
     return schedules.cosine_annealing(base, t_max, eta_min, last_epoch)
@@ -99,7 +99,7 @@ def initial_rates(checkpoint: Checkpoint) -> tuple[float, ...]:
         [group.get("initial_lr") for group in param_groups(checkpoint)],
     ):
         if isinstance(stored, (list, tuple)) and stored:
-            rates = [number(value) for value in stored]
+            rates = [real(value) for value in stored]
             if None not in rates:
                 return tuple(rate for rate in rates if rate is not None)
     return ()
@@ -117,9 +117,9 @@ def idle_modes_of(checkpoint: Checkpoint, finished: Sequence[int], learning_rate
     overwrites `args.learning_rate` at the end of epoch 0 only), so both are tried.
     """
     groups = param_groups(checkpoint)
-    rate = number(groups[0].get("lr")) if groups else None
+    rate = real(groups[0].get("lr")) if groups else None
     initial = initial_rates(checkpoint)
-    maximum = number(groups[0].get("max_lr")) if groups else None
+    maximum = real(groups[0].get("max_lr")) if groups else None
     bases = {base for base in (*initial[:1], maximum, learning_rate) if base is not None}
     for mode in IDLE:
         for epochs in finished:
