@@ -340,6 +340,9 @@ class Facts:
     shuffle: Evidence[bool] | None = None
     """Whether the train loader shuffles; stands in no file and no log."""
     world_size: Evidence[int] | None = None
+    """Processes that train together. None: nothing tells, and one is as good a guess as any."""
+    world_size_open: bool = False
+    """Whether the files rule one process out, or more than one is likelier: then nothing is computed from a guess."""
     generation: Evidence[str] | None = None
     """`legacy`, `first-patch` or `complete`: which trainer will resume."""
     log: Evidence[Path] | None = None

@@ -29,7 +29,8 @@ def _plan(case: Case) -> Plan:
     if wanted.best_score is None:
         return Plan() if case.state.best_score is None else _set(case, None, math.inf, 0)
     score = case.state.best_score
-    if score is None or not math.isfinite(score) or abs(score - wanted.best_score) > LOG_DECIMALS or evidence.given:
+    same = score is not None and math.isfinite(score) and abs(score - wanted.best_score) <= LOG_DECIMALS
+    if score is None or not same or evidence.given:
         score = wanted.best_score
     return _set(case, score, -score, wanted.counter)
 
@@ -63,9 +64,13 @@ def _set(case: Case, best_score: float | None, val_loss_min: float, counter: int
     edits = [
         Edit((key,), before if key in case.checkpoint.keys else "absent", after, source)
         for key, before, after in wanted
-        if before != after or key not in case.checkpoint.keys
+        if (before != after and not _both_nan(before, after)) or key not in case.checkpoint.keys
     ]
     return Plan(tuple(edits))
+
+
+def _both_nan(before: object, after: object) -> bool:
+    return before != before and after != after
 
 
 MIGRATION = Migration(NAME, _plan, cures=("E601", "E602", "E603", "E605", "E606"), reveals=("E604",))

@@ -80,4 +80,4 @@ def _notes(case: Case) -> tuple[str, ...]:
     )
 
 
-MIGRATION = Migration(NAME, _plan, cures=("P402", "P403", "L302", "L303"), reveals=("P405",))
+MIGRATION = Migration(NAME, _plan, cures=("P402", "P403", "L302", "L303"), reveals=("P404", "P405"))

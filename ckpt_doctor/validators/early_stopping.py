@@ -65,6 +65,7 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
 
     A positive score (the loss itself, with its sign forgotten) is never beaten, so no model is saved any more and
     EarlyStopping stops the run. NaN loses every comparison: the next epoch is taken for an improvement, however bad.
+    Where the run itself had that loss, this is only a note: the resume goes on as the uninterrupted run would.
 
     Example: `best_score` 0.4123 where the validation loss was 0.4123: it must be -0.4123.
 
@@ -86,10 +87,15 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
             severity=None if like_one else "error",
         )
     elif math.isnan(value):
+        known = case.resume.early_stopping
+        lived_through = known is not None and known.value.best_score is not None and math.isnan(known.value.best_score)
         yield Problem(
-            "best_score is NaN: no comparison with it holds, so the next epoch overwrites the best model, however bad",
+            "best_score is NaN: no comparison with it holds, so the next epoch overwrites the best model, however bad"
+            + (" (as in the uninterrupted run, whose validation loss it was)" if lived_through else ""),
             where="best_score",
             found=value,
+            severity="info" if lived_through else None,
+            fix="" if lived_through else None,
         )
     elif math.isinf(value) or value > 0:
         why = "positive: a loss with its sign forgotten is never beaten" if value > 0 else "infinite"

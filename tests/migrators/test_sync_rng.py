@@ -74,6 +74,7 @@ def test_in_the_first_epoch_the_seed_deals_the_batches(run):
     if not path.exists():
         shutil.copytree(run.step(75).parent, path.parent)
         edit(path, lambda held: held.update(epoch=0, global_step=20, best_score=None))
+        edit(path, lambda held: held["scheduler"].update(last_epoch=0, _step_count=1))
     for entry in (held := load(path))["optimizer"]["state"].values():
         entry["step"].fill_(20)
     torch.save(held, path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -126,7 +127,30 @@ def step_in(path: str) -> int | None:
 
 def attempts_of(events: Iterable[Event], log: Path | None = None) -> tuple[Attempt, ...]:
     """Divide the events of one log into attempts. Those that show nothing but a closed bar are left out."""
-    return tuple(_attempts(events, log))
+    return tuple(_with_own_saves(list(_attempts(events, log))))
+
+
+def _with_own_saves(attempts: list[Attempt]) -> list[Attempt]:
+    """The attempts, with saves that stand before a fresh launch's first epoch line given to that launch.
+
+    They follow the last epoch of what came before in the log, and nothing tells that it was killed. But a launch from
+    step 0 saves at N, 2N, ...: where its other saves go on from them, they are its own.
+    """
+    for index, (before, launch) in enumerate(pairwise(attempts)):
+        if not before.epochs or launch.start != "fresh" or not launch.saves:
+            continue
+        trailing = [save for save in before.saves if save.line > before.epochs[-1].result.line]
+        steps = [0, *(save.step for save in trailing), launch.saves[0].step]
+        gaps = {b - a for a, b in pairwise(steps)}
+        same_run = {run_name(save.path) for save in (*trailing, launch.saves[0])}
+        if trailing and len(gaps) == 1 and len(same_run) == 1:
+            kept = before.saves[: len(before.saves) - len(trailing)]
+            path = kept[-1].path if kept else before.loaded.path if before.loaded else ""
+            ended = before.epochs[-1].result.line
+            attempts[index] = replace(before, saves=kept, run=run_name(path), last_line=min(before.last_line, ended))
+            first = min(launch.first_line, trailing[0].line)
+            attempts[index + 1] = replace(launch, saves=(*trailing, *launch.saves), first_line=first)
+    return attempts
 
 
 def _attempts(events: Iterable[Event], log: Path | None) -> Iterator[Attempt]:
@@ -190,8 +214,11 @@ class _Draft:
         return self.end != "open" or (self.position is not None and position <= self.position)
 
     def _reached(self) -> int:
-        """The global_step that the attempt has certainly behind it."""
-        return self.saves[-1].step if self.saves else self.resumed.global_step if self.resumed else 0
+        """The global_step that the attempt has certainly behind it: of its last save, and of the epochs it finished."""
+        batches = max(self.furthest.values(), default=0)
+        whole = len(self.epochs) - (1 if self.resumed or self.loaded else 0)  # the first may have begun in its middle
+        begun = self.resumed.global_step if self.resumed else 0
+        return max(self.saves[-1].step if self.saves else 0, begun + max(whole, 0) * batches)
 
     def add(self, event: Event, before: Event | None) -> None:
         """Take the event in; `before` is the one before it in the log."""

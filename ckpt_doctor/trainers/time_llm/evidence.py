@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, uses_amp
-from ckpt_doctor.trainers.time_llm.lineage import TIE
+from ckpt_doctor.trainers.time_llm.lineage import TIE, Unsettled
 from ckpt_doctor.trainers.time_llm.processes import counted_step
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run, real
 
@@ -24,7 +24,7 @@ def early_stopping_after(
     Order of trust: nothing to know before the first validation; the file itself where it is the best file; a sibling
     saved in the same state; the log.
     """
-    if finished_epochs == 0:
+    if finished_epochs == 0 and member.role != "best":  # a best file is saved behind a validation, whatever it says
         return Evidence(EarlyStoppingState(None, math.inf, 0), "no epoch has been validated yet")
     return next(sources(member, run, finished_epochs, step), None)
 
@@ -131,7 +131,8 @@ def finished_epochs_of(member: Member, run: Run) -> int | None:
 
 def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[EarlyStoppingState]]:
     """States that other checkpoints of the run prove; only those whose own values the trainer wrote."""
-    validated = _was_validated(member, run, finished)
+    skipped = _skipped_a_validation(member, run, finished)
+    validated = _was_validated(member, run, finished) and not skipped
     for other in run.members:
         if other.checkpoint.path == member.checkpoint.path or not _speaks(other):
             continue
@@ -140,7 +141,7 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
             continue
         if other.role == "step":
             counter = other.state.counter
-            if known == finished and counter is not None:
+            if known == finished and counter is not None and not (skipped and finished_epochs_of(member, run) != known):
                 state = EarlyStoppingState(score, -score, counter)
                 yield Evidence(state, f"sibling {label(other)}, saved in the same EarlyStopping state")
             elif member.role == "best" and counter is not None and known - counter == finished:
@@ -168,6 +169,28 @@ def _was_validated(member: Member, run: Run, finished: int) -> bool:
     """
     step = counted_step(member)
     return finished_epochs_of(member, run) == finished or any(counted_step(other) > step for other in run.members)
+
+
+def _skipped_a_validation(member: Member, run: Run, finished: int) -> bool:
+    """Whether an epoch before this point was never validated, or may have been.
+
+    A resume from a step file of an epoch's last step begins the next epoch, and nobody makes up for the validation
+    that a kill had cut off. The log shows the gap. Where it does not reach so far, a step file does whose counter is
+    less than the epochs since the best file.
+    """
+    step = counted_step(member)
+    if isinstance(run.history, History) and run.history.confirmed:
+        way = run.history.lineage(global_step=step, finished_epochs=finished, best=member.role == "best")
+        if not isinstance(way, Unsettled):
+            return bool(way.missing)
+    best = next((finished_epochs_of(m, run) for m in run.members if m.role == "best" and _speaks(m)), None)
+    if best is None:
+        return False
+    for other in run.members:
+        known = finished_epochs_of(other, run) if other.role == "step" and _speaks(other) else None
+        if known is not None and known > best and (other.state.counter or 0) < known - best:
+            return True
+    return False
 
 
 def _speaks(other: Member) -> bool:

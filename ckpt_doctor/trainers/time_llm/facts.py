@@ -19,6 +19,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     epoch_ends,
     fits,
     infer_world_size,
+    is_open,
     real_steps,
     shifted_lengths,
 )
@@ -71,6 +72,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         lradj=lradj,
         lradj_candidates=candidates,
         world_size=world_size,
+        world_size_open=world_size is None and is_open(trained, lradj.value if lradj else "", kind),
         steps_per_epoch=steps,
         train_epochs=given.train_epochs or _train_epochs(trained, steps),
         learning_rate=given.learning_rate or _learning_rate(trained),
@@ -280,7 +282,13 @@ def _steps_per_epoch(
     if total:
         length = _planned_length(trained, given)
         standing = sum(_stands(m, length, world, generation) for m in placed) if length is not None else 0
-        if length is not None and (not candidates or 2 * standing > len(placed)):
+        # A best file stands at an epoch's end. In the first epoch every length fits the step files.
+        ends = length is not None and all(
+            counted_step(m) % real_steps(length, world) == 0 or m.checkpoint.migrations
+            for m in placed
+            if m.role == "best"
+        )
+        if length is not None and ends and (not candidates or 2 * standing > len(placed)):
             epochs = given.train_epochs.value if given.train_epochs else 0
             candidates = {length: f"total_steps {total:,} over {epochs} epochs"}
         elif log is not None and log.real_steps is not None:

@@ -34,6 +34,15 @@ def infer_world_size(
     return Evidence(found[0], f"the checkpoints stand in epochs of {real_steps(steps_per_epoch, found[0]):,} steps")
 
 
+def is_open(trained: Sequence[Member], mode: str, generation: str) -> bool:
+    """Whether the schedules say that it can hardly be one process, and not how many there are."""
+    if mode not in (rates.PER_STEP, rates.PER_EPOCH):
+        return False
+    moved = [m for m in trained if (m.state.last_epoch or 0) > 0 and (m.state.global_step or 0) > 0]
+    ahead = sum(_lag(m, mode, 1, generation) is None for m in moved)
+    return 2 * ahead > len(moved)
+
+
 def _from_schedule(trained: Sequence[Member], mode: str, generation: str) -> Evidence[int] | None:
     """The number of processes at which every file's schedule lags no more than resumes make it lag."""
     moved = [m for m in trained if (m.state.last_epoch or 0) > 0 and (m.state.global_step or 0) > 0]
@@ -65,7 +74,8 @@ def _lag(member: Member, mode: str, world: int, generation: str) -> int | None:
         ended = member.role == "step" and epoch >= 0 and counted_step(member) % (epoch + 1) == 0
         own = {0} if member.role != "best" else {1} if generation == "complete" else {0, 1}
         own |= {-1} if ended and member.checkpoint.migrations else set()
-        least = -1 if ended else 0  # brought in step with the end of the epoch that `epoch` still names
+        # brought in step with the end of the epoch that `epoch` still names
+        least = -1 if ended and member.checkpoint.migrations else 0
     if member.checkpoint.migrations:
         own.add(0)
     if last % world:

@@ -87,6 +87,8 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     places = positions(member, facts)
     if member.checkpoint.layout != "training" or not places:
         return ResumePoint()
+    if facts.world_size_open:
+        return ResumePoint(unsettled=dict.fromkeys(("start_epoch", "epoch", "last_epoch", "lr"), "--world-size"))
     modes: Sequence[str | None] = (facts.lradj.value,) if facts.lradj else facts.lradj_candidates or (None,)
     points = [_at(member, facts, place, mode) for place in places for mode in modes]
     merged = _merge(points, "--steps-per-epoch" if len(places) > 1 else "--lradj")
