@@ -305,6 +305,67 @@ def test_other_weights_are_not_taken_for_the_same(cells: Cells, tmp_path: Path) 
     assert {} == torch.load(bare, weights_only=False)["optimizer"]["state"]
 
 
+@pytest.mark.parametrize("with_log", [True, False], ids=["log", "no log"])
+def test_a_validation_that_never_was_is_counted_by_nobody(cells: Cells, with_log: bool, tmp_path: Path) -> None:
+    """Killed before it, resumed from the epoch's last step, killed again: the counter in the file is right."""
+    cell = harness.copy(cells.get(Spec("complete", "TST", "in-validation")), tmp_path / "run")
+    repair(cell, None)
+    harness.resume(cell, stop_after_step=cell.position + 7)
+    if not with_log:
+        shutil.rmtree(cell.log.parent)
+    facts = command(cell.spec)
+    later = replace(cell, path=run_folder(cell) / f"checkpoint_step_{cell.position + 6}" / "checkpoint.pt")
+    for one in (cell, later):
+        told = {finding.code for finding in check(one, facts).findings if finding.severity != "info"}
+        assert told <= {"P405", "R501", "R504"}, told
+    assert "P405" in {finding.code for finding in check(cell, facts).findings}
+    edits = {edit.key for result in repair(cell, facts) for edit in result.edits}
+    assert "counter" not in edits
+
+
+@pytest.mark.parametrize("generation", ["first-patch", "first-patch-old"])
+def test_the_files_of_a_finished_run_are_repaired_as_well(cells: Cells, generation: str, tmp_path: Path) -> None:
+    """That all epochs are done is what the repair brings to light, and no reason to leave the file as it is."""
+    cell = harness.copy(cells.get(Spec(generation, "TST", "mid-epoch")), tmp_path / "run")
+    harness.resume(cell)
+    results = repair(cell, command(cell.spec))
+    assert [] == [result.message for result in results if result.status == "failed"]
+    report = audit.scan([run_folder(cell)], facts=command(cell.spec))
+    assert {"P404"} >= {finding.code for finding in report.findings if finding.migration and finding.severity != "info"}
+
+
+def test_a_loss_that_was_nan_stops_no_repair(cells: Cells, tmp_path: Path) -> None:
+    """EarlyStopping took it for an improvement, and so does the file: as the uninterrupted run would."""
+    cell = harness.copy(cells.get(Spec("first-patch", "TST", "after-best")), tmp_path / "run")
+    lines = cell.log.read_text().splitlines(keepends=True)
+    third = max(i for i, line in enumerate(lines) if "Vali Loss" in line and "Epoch: 3" in line)
+    before, _, after = lines[third].partition("Vali Loss: ")
+    lines[third] = f"{before}Vali Loss: nan {after.partition(' ')[2]}"
+    cell.log.write_text("".join(lines))
+    (result,) = migrate([cell.path], facts=command(cell.spec))
+    assert "migrated" == result.status, result.message
+    assert "scheduler.last_epoch" in {edit.key for edit in result.edits}
+    (told,) = [finding for finding in check(cell, command(cell.spec)).findings if finding.code == "E602"]
+    assert "info" == told.severity
+    assert "unchanged" == migrate([cell.path], facts=command(cell.spec))[0].status
+
+
+@pytest.mark.parametrize("kind", ["mid-epoch", "best"])
+def test_processes_that_nothing_tells_are_asked_for(cells: Cells, kind: str, tmp_path: Path) -> None:
+    """A schedule that one process can't have made, and no number of them fits: nothing is set back to it."""
+    import torch
+
+    cell = harness.copy(cells.get(Spec("complete", "TST", kind)), tmp_path / "run")
+    shutil.rmtree(cell.log.parent)
+    for path in (path for path in run_folder(cell).rglob("checkpoint*") if path.is_file()):
+        held = torch.load(path, weights_only=False)
+        held["scheduler"]["last_epoch"] = 2 * held["scheduler"]["last_epoch"] + (held["global_step"] == cell.position)
+        torch.save(held, path)
+    results = repair(cell, None)
+    assert "scheduler.last_epoch" not in {edit.key for result in results for edit in result.edits}
+    assert "--world-size" in {note.settle for note in check(cell, None).not_checked}
+
+
 def test_the_first_patch_itself_never_reads_best_score(cells: Cells, tmp_path: Path) -> None:
     """Resumed by its own trainer, a repaired file is right in all but EarlyStopping, and `check` says so."""
     spec = Spec("first-patch", "COS", "best")
