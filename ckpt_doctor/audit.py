@@ -170,7 +170,9 @@ def _progress(file: FileReport) -> tuple[int, int, int]:
     """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
     state, stamp = file.member.state, file.checkpoint.stamp
     step = state.global_step if state.global_step is not None else file.member.named_step
-    return (-1 if step is None else step, 1 if file.member.role == "best" else 0, stamp.mtime_ns if stamp else 0)
+    # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
+    rank = {"best": 2, "step": 1, None: 0}[file.member.role]
+    return (-1 if step is None else step, rank, stamp.mtime_ns if stamp else 0)
 
 
 def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:

@@ -10,6 +10,7 @@ import click
 from ckpt_doctor import audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note
+from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.json_v1 import dumps
 from ckpt_doctor.types import Facts
 
@@ -18,6 +19,7 @@ from ckpt_doctor.types import Facts
 @click.argument("run_dir", type=options.NAMED)
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
 @options.training_facts
+@options.ignored
 @options.formats("text", "json")
 @click.pass_context
 def command(
@@ -27,12 +29,14 @@ def command(
     repairable: bool,
     facts: Facts,
     logs: tuple[Path, ...],
+    ignore: tuple[str, ...],
     form: str,
 ) -> None:
     """Print the path of the newest checkpoint of a run that is whole and safe to resume from.
 
-    Newest means furthest in training, not the highest number in a name. Why newer ones were passed over is said on
-    stderr. Where no checkpoint will do, nothing is printed and the exit code is 1.
+    Newest means furthest in training, not the highest number in a name. Why newer ones were passed over, and what the
+    resume command must carry, is said on stderr. Where no checkpoint will do, nothing is printed and the exit code
+    is 1.
 
     \b
     Examples:
@@ -40,15 +44,23 @@ def command(
       RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable)
       ckpt-doctor migrate "$RESUME_FROM" --all
     """
-    path, passed_over = audit.latest(run_dir, facts=facts, logs=logs, repairable=repairable)
+    path, passed_over = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=repairable)
     for newer, reason in passed_over:
         note(f"passed over {newer}: {reason}")
+    # The gate's own answer on it: what is no reason to pass it over may still ask for something.
+    file = audit.check(path, facts=facts, logs=logs, ignore=ignore).files[0] if path is not None else None
+    left = [finding for finding in file.findings if finding.severity != "info"] if file else []
+    flags = file.plan.flags if file and file.plan else ()
+    for finding in left:
+        note(f"{path}: {finding.code} {finding.name}: {finding.fix or 'no edit of the file cures that'}")
     if form == "json":
         skipped = [{"path": str(newer), "reason": reason} for newer, reason in passed_over]
-        emit(dumps({"version": 1, "path": None if path is None else str(path), "passed_over": skipped}))
+        told = {"flags": list(flags), "findings": [finding.code for finding in left], "passed_over": skipped}
+        emit(dumps({"version": 1, "path": None if path is None else str(path), **told}))
     elif path is not None:
         click.echo(os.fsencode(path))  # as it is on disk: this is for a program, which must find the file
     if path is None:
-        hint = "" if repairable else "; --repairable accepts one that `ckpt-doctor migrate --all` puts right"
+        other = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=True)[0]
+        hint = f"; `ckpt-doctor migrate --all {quoted(other)}` puts one right" if other is not None else ""
         note(f"no checkpoint in {run_dir} is safe to resume from{hint}")
     ctx.exit(int(path is None))

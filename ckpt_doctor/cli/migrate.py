@@ -62,6 +62,7 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
     "--verify", type=click.Choice(["torch"]), help="Load each result with torch.load as well before it counts."
 )
 @options.training_facts
+@options.ignored
 @options.formats("table", "json")
 @click.pass_context
 def command(
@@ -78,6 +79,7 @@ def command(
     verify: str | None,
     facts: Facts,
     logs: tuple[Path, ...],
+    ignore: tuple[str, ...],
     form: str,
     **flags: bool,
 ) -> None:
@@ -100,7 +102,7 @@ def command(
     targets = options.existing_paths(paths)
     wanted = repair.NAMES if everything else tuple(n for n in FIXES if flags[n.replace("-", "_")])
     if not wanted:
-        raise click.UsageError(no_fix_chosen(called_for(targets, facts, logs)))
+        raise click.UsageError(no_fix_chosen(called_for(targets, facts, logs, ignore)))
     for one, other in (("in-place", "output"), ("best-score", "val-loss")):
         if ctx.params[one.replace("-", "_")] and ctx.params[other.replace("-", "_")]:
             raise click.UsageError(f"--{one} and --{other} exclude each other")
@@ -108,6 +110,7 @@ def command(
         "fixes": wanted,
         "facts": facts,
         "logs": logs,
+        "ignore": ignore,
         "best_score": best_score,
         "val_loss": val_loss,
         "epoch": epoch,
@@ -155,9 +158,11 @@ def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
     return descriptions + sum(storage.nbytes for storage in edits.adopt(planned, checkpoint)[1])
 
 
-def called_for(paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...]) -> list[str]:
+def called_for(
+    paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...], ignore: tuple[str, ...] = ()
+) -> list[str]:
     """The fixes that findings in these paths name."""
-    findings = audit.scan(paths, facts=facts, logs=logs).findings
+    findings = audit.scan(paths, facts=facts, logs=logs, ignore=ignore).findings
     named = {finding.migration for finding in findings if finding.severity != "info"}
     return [name for name in FIXES if name in named]
 

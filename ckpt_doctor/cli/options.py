@@ -159,8 +159,21 @@ def selection(command: F) -> F:
         callback=_codes,
         help="Only these rules: E601, a family (E), a name.",
     )
-    ignore = click.option("--ignore", multiple=True, metavar="CODES", callback=_codes, help="All but these rules.")
+    ignore = click.option(
+        "--ignore",
+        multiple=True,
+        metavar="CODES",
+        callback=_codes,
+        help="Leave these rules out; what they find is accepted.",
+    )
     return select(ignore(command))
+
+
+def ignored(command: F) -> F:
+    """Add `--ignore`; the command receives full rule codes."""
+    return click.option(
+        "--ignore", multiple=True, metavar="CODES", callback=_codes, help="Accept what these rules find: E601, E."
+    )(command)
 
 
 def _codes(_ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:

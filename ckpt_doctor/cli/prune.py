@@ -19,6 +19,7 @@ from ckpt_doctor.types import Facts
 @click.option("--protect", type=options.NAMED, multiple=True, help="Never remove this one; may be given repeatedly.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @options.training_facts
+@options.ignored
 @options.formats("table", "json")
 def command(
     run_dir: Path,
@@ -27,6 +28,7 @@ def command(
     dry_run: bool,
     facts: Facts,
     logs: tuple[Path, ...],
+    ignore: tuple[str, ...],
     form: str,
 ) -> None:
     """Remove the older step checkpoints of a run, and none that may still be needed: save_total_limit done safely.
@@ -40,5 +42,5 @@ def command(
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
-    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs)
+    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore)
     emit(pruned_json(result) if form == "json" else pruned(result, width=width()))

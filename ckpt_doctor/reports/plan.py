@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.table import MAX_TEXT, STYLE, fact_lines, finding_lines, not_deep, nothing_found
 from ckpt_doctor.types import Facts, FileReport, Report, ResumePlan
 
@@ -95,6 +96,11 @@ def early_stopping(file: FileReport, plan: ResumePlan, facts: Facts) -> str:
         if expected is not None and expected.value.best_score is None:
             return "knows no validation loss yet, as it should before the first validation"
         return "remembers no best validation loss (best_score is missing)"
+    if facts.generation is not None and facts.generation.value == "first-patch":
+        return (
+            f"forgets the best validation loss, which the file has ({text.real(-plan.best_score)}): the run's own "
+            "trainer, the first patch, does not read best_score"
+        )
     best = f"remembers best validation loss {text.real(-plan.best_score)}"
     if plan.counter is None:
         return best
@@ -106,7 +112,9 @@ def exactness(plan: ResumePlan) -> str:
     """Whether the losses will be those of the uninterrupted run to the last bit."""
     why = "; ".join(map(text.clean, plan.why_not_exact))
     if plan.bit_exact is None:
-        return f"continues bit for bit or not: open{f' ({why})' if why else ''}"
+        return (
+            f"may or may not continue bit for bit{f' ({why})' if why else ': the order of the data and noise decide'}"
+        )
     if plan.bit_exact:
         return "continues bit for bit as the uninterrupted run"
     return f"does not continue bit for bit{f': {why}' if why else ''}"
@@ -116,17 +124,24 @@ def verdict_words(file: FileReport) -> str:
     """What a verdict means for the resume."""
     if file.verdict == "broken":
         return "do not resume from it"
-    if file.verdict == "repairable":
-        return "a migration cures what is listed above; resume after it"
-    if any(finding.severity != "info" for finding in file.findings):
-        return "the file is as it should be; what is listed above is cured elsewhere"
-    return "resume from it"
+    serious = [finding for finding in file.findings if finding.severity != "info"]
+    otherwise = [finding for finding in serious if finding.migration is None and finding.fix]
+    how = (
+        " with the flags above" if file.plan is not None and file.plan.flags else " as told above" if otherwise else ""
+    )
+    words = f"migrate, then resume{how}" if file.verdict == "repairable" else f"resume from it{how}"
+    left = dict.fromkeys(finding.code for finding in serious if finding.migration is None and not finding.fix)
+    return f"{words}; {', '.join(left)} will stay: no edit of the file cures that" if left else words
 
 
 def verdict_lines(file: FileReport, width: int, color: bool) -> list[str]:
     """The last lines: the verdict in words, and what stays unchecked."""
     lines = text.wrap(f"verdict: {file.verdict}: {verdict_words(file)}.", width)
     lines[0] = lines[0].replace(file.verdict, text.styled(file.verdict, STYLE[file.verdict], color), 1)
+    if file.verdict == "broken" and file.member.role is not None:
+        path = file.checkpoint.path
+        run = path.parent.parent if file.member.role == "step" else path.parent
+        lines.append(f"Another one: ckpt-doctor latest {quoted(run)}")
     if left := not_deep([file]):
         lines += text.wrap(f"Not checked: {left}.", width)
     return lines

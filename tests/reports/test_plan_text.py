@@ -65,7 +65,7 @@ def test_a_missing_best_score_is_told_apart_from_none_yet() -> None:
     [
         (True, (), "continues bit for bit"),
         (False, ("no rng_state", "shuffled data"), "does not continue bit for bit: no rng_state; shuffled data"),
-        (None, (), "bit for bit or not: open"),
+        (None, (), "may or may not continue bit for bit"),
     ],
 )
 def test_whether_the_resume_is_exact_comes_with_the_reasons(
@@ -99,8 +99,8 @@ def test_a_file_without_a_plan_has_its_findings_and_its_verdict() -> None:
     ("findings", "verdict", "expected"),
     [
         ((), "ok", "verdict: ok: resume from it."),
-        ((RATE_JUMP,), "ok", "what is listed above is cured elsewhere"),
-        ((NO_BEST_SCORE,), "repairable", "verdict: repairable: a migration cures"),
+        ((RATE_JUMP,), "ok", "verdict: ok: resume from it as told above."),
+        ((NO_BEST_SCORE,), "repairable", "verdict: repairable: migrate, then resume."),
     ],
 )
 def test_the_verdict_says_what_to_do(findings: tuple[object, ...], verdict: str, expected: str) -> None:
