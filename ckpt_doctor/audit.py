@@ -208,7 +208,10 @@ def open_file(path: Path) -> Checkpoint:
     checkpoint = open_checkpoint(path)
     if not checkpoint.migrations and names.undo_file(Path(os.path.realpath(path))).exists():
         checkpoint = replace(checkpoint, migrations=_migrations_beside(path))
-    journal = _interrupted(path)
+    try:
+        journal = _interrupted(path)
+    except WriteRefused as error:
+        return replace(checkpoint, damage=(Damage("interrupted-migration", str(error)), *checkpoint.damage))
     if journal is None:
         return checkpoint
     cut_off = Damage(

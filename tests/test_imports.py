@@ -99,3 +99,14 @@ def test_nothing_imports_torch_or_numpy_for_metadata(code: str) -> None:
     check = f"import sys\nRUN = {run!r}\n{code}\nassert not {{'torch', 'numpy', 'safetensors'}} & set(sys.modules), 1"
     done = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True)
     assert ("", 0) == (done.stderr, done.returncode)
+
+
+def test_every_dependency_is_used() -> None:
+    """What is installed with the package is imported by it."""
+    import re
+
+    declared = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8").partition("dependencies = [")[2]
+    names = re.findall(r'^    "([A-Za-z0-9]+)', declared.partition("\n]")[0], re.MULTILINE)
+    source = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    assert len(names) >= 4
+    assert [] == [name for name in names if not re.search(rf'(import|from) {name}\b|"{name}"', source)]

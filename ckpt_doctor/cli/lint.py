@@ -17,7 +17,7 @@ from ckpt_doctor.reports.scripts import Linted, script_json, script_table
 
 
 @click.command("lint")
-@click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=click.Path(path_type=Path))
+@click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=options.NAMED)
 @options.selection
 @options.fail_on
 @options.formats("table", "json", "sarif", "github", "markdown", "html")

@@ -176,7 +176,7 @@ def ignored(command: F) -> F:
     )(command)
 
 
-def _codes(_ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+def _codes(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
     wanted = [part.strip() for value in values for part in value.split(",") if part.strip()]
     if not wanted:
         return ()
@@ -188,6 +188,11 @@ def _codes(_ctx: click.Context, parameter: click.Parameter, values: Sequence[str
         if not matching:
             raise click.BadParameter(f"no rule has the code or name {part!r}; `ckpt-doctor rule` lists them")
         codes += matching
+    judges_scripts = ctx.command.name == "lint"
+    chosen_here = parameter.name == "select" and ctx.get_parameter_source("select") is not ParameterSource.DEFAULT_MAP
+    if chosen_here and not any(code.startswith("X") == judges_scripts for code in codes):
+        other = "scan and check judge checkpoints" if judges_scripts else "lint judges scripts"
+        raise click.BadParameter(f"none of these is a rule of this command; {other}")
     return tuple(dict.fromkeys(codes))
 
 

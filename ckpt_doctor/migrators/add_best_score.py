@@ -66,7 +66,10 @@ def _set(case: Case, best_score: float | None, val_loss_min: float, counter: int
         for key, before, after in wanted
         if (before != after and not _both_nan(before, after)) or key not in case.checkpoint.keys
     ]
-    return Plan(tuple(edits))
+    generation = case.run.facts.generation
+    unread = bool(edits) and generation is not None and generation.value == "first-patch"
+    note = "the run's own trainer (first patch) does not read best_score: resume with one that does"
+    return Plan(tuple(edits), notes=(note,) if unread else ())
 
 
 def _both_nan(before: object, after: object) -> bool:

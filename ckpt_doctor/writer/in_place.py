@@ -16,7 +16,6 @@ from typing import Literal
 
 from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.hashing import sha256
 from ckpt_doctor.types import FileStamp
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.files import restore_times, sync_folder
@@ -35,7 +34,6 @@ class Journal:
     new_size: int
     previous_end_sha256: str
     """Of the last bytes (at most 64 KiB) of the old file."""
-    tail_sha256: str
     atime_ns: int
     mtime_ns: int
 
@@ -63,12 +61,21 @@ def interrupted(path: Path) -> Journal | None:
 
 
 def read_journal(target: Path) -> Journal | None:
-    """The journal beside `target`. One that does not parse was itself cut off, before anything was appended: None."""
+    """The journal beside `target`. One that does not parse was itself cut off, before anything was appended: None.
+
+    Raises `WriteRefused` for one that another version wrote: what it says must not be guessed at.
+    """
     try:
         fields = json.loads(names.journal(target).read_bytes())
-        return Journal(path=target, **fields)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return None
+    try:
+        return Journal(path=target, **fields)
+    except TypeError as error:
+        raise WriteRefused(
+            f"{target}: an in-place migration by another version of ckpt-doctor was cut off; that version's next run "
+            "rolls it back"
+        ) from error
 
 
 def state(found: Journal, fd: int) -> State:
@@ -107,7 +114,6 @@ def append(target: Path, fd: int, stamp: FileStamp, splice: Splice, verify: Call
         previous_size=splice.start,
         new_size=splice.new_size(splice.start),
         previous_end_sha256=digest(fd, max(0, splice.start - _END_WINDOW), splice.start),
-        tail_sha256=sha256([splice.data]),
         atime_ns=before.st_atime_ns,
         mtime_ns=before.st_mtime_ns,
     )

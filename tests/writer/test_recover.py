@@ -86,7 +86,7 @@ def test_a_new_save_under_the_name_is_never_cut(tmp_path):
     assert {"checkpoint"} == litter(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"previous_size": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"previous_size": 1'])
 def test_a_journal_that_was_cut_off_itself_is_removed(content, tmp_path):
     """Nothing is appended before the journal is whole, so the file is as it was."""
     path = make(tmp_path / "checkpoint", "torch-zip")
@@ -95,6 +95,19 @@ def test_a_journal_that_was_cut_off_itself_is_removed(content, tmp_path):
     assert "cleaned" == writer.recover(path).action
     assert before == path.read_bytes()
     assert {"checkpoint"} == litter(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"previous_size": 1}', b'{"format": 9, "steps": []}'])
+def test_a_journal_of_another_version_is_left_to_it(content, tmp_path):
+    """Removed, it would leave a half-written end that nobody knows of any more."""
+    from ckpt_doctor import scan
+
+    path = make(tmp_path / "checkpoint", "torch-zip")
+    names.journal(path).write_bytes(content)
+    with pytest.raises(WriteRefused, match="another version"):
+        writer.recover(path)
+    assert content == names.journal(path).read_bytes()
+    assert "F107" in {finding.code for finding in scan(path).findings}
 
 
 def test_undo_data_of_a_migration_that_never_came_to_be_is_dropped(tmp_path):
