@@ -158,11 +158,13 @@ def _migrate_run(folder: Path, files: Sequence[Path], request: _Request) -> list
     if request.dry_run or request.mode == "output":
         return _migrate_files(folder, files, request)
     try:
-        with run_lock(folder):
+        with run_lock(folder) as held:
             rolled_back = [file for file in files if interrupted(file) and recover(file)]
             results = _migrate_files(folder, files, request)
     except WriteRefused as error:  # no lock to be had: nothing was begun
         return [MigrationResult(file, "failed", message=str(error)) for file in files]
+    if held.note:
+        results = [replace(r, notes=(*r.notes, held.note)) if r.receipt else r for r in results]
     note = "an earlier migration of it had been cut off, and was rolled back first"
     return [replace(r, notes=(note, *r.notes)) if r.path in rolled_back else r for r in results]
 

@@ -421,11 +421,10 @@ class ResumePlan:
     counter: int | None
     steps_left: int | None
     flags: tuple[str, ...] = ()
-    bit_exact: bool | None = None
     why_not_exact: tuple[str, ...] = ()
     start_elsewhere: tuple[int, int] | None = None
-    """Epoch and batches to skip with the trainer that reads `best_score`, where the run's own reads it not and starts
-    at another place."""
+    """Epoch and batches to skip with a trainer that reads `best_score`, where the run's own trainer does not read it
+    and starts elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def test_cosine_annealing_is_torchs_over_three_cycles(base_lr, t_max, eta_min):
         if step:
             lr = schedules.next_cosine(lr, base_lr, t_max, eta_min, step)
         assert group["lr"] == lr
-        closed = schedules.cosine_closed_form(base_lr, t_max, eta_min, step)
+        closed = eta_min + (base_lr - eta_min) * (1 + math.cos(math.pi * step / t_max)) / 2
         assert math.isclose(lr, closed, rel_tol=0, abs_tol=1e-9 * max(base_lr, eta_min))
     assert lr == schedules.cosine_annealing(base_lr, t_max, eta_min, 6 * t_max)
     built = schedules.cosine_annealing_state([base_lr], t_max, eta_min, 6 * t_max)
@@ -187,28 +187,10 @@ def test_cosine_annealing_is_torchs_over_three_cycles(base_lr, t_max, eta_min):
     assert list(scheduler.state_dict()) == list(built)
 
 
-def test_the_cosine_closed_form_is_what_torch_uses_for_an_explicit_epoch():
-    """`step(epoch)` jumps by the closed form; the recursion of the same epoch can end in other digits."""
-    different = 0
-    for base_lr in (0.01, 0.003, 0.1, 0.02):
-        for epoch in range(1, 45):
-            optimizer = adam(base_lr)
-            scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=1e-8)
-            optimizer.step()
-            with pytest.warns(UserWarning, match="epoch parameter"):
-                scheduler.step(epoch)
-            closed = schedules.cosine_closed_form(base_lr, 20, 1e-8, epoch)
-            assert optimizer.param_groups[0]["lr"] == closed
-            different += closed != schedules.cosine_annealing(base_lr, 20, 1e-8, epoch)
-    assert different > 0
-
-
 def test_a_cosine_of_no_length_or_without_end_is_refused():
     """T_max 0 divides by zero in torch too; a step count out of a broken file does not cost hours."""
     with pytest.raises(ValueError, match="T_max=0"):
         schedules.next_cosine(0.1, 0.1, 0, 0.0, 1)
-    with pytest.raises(ValueError, match="T_max=0"):
-        schedules.cosine_closed_form(0.1, 0, 0.0, 1)
     with pytest.raises(ValueError, match="one by one"):
         schedules.cosine_annealing(0.1, 20, 0.0, 10**15)
 
@@ -233,133 +215,3 @@ def test_modes_with_a_stepped_scheduler_are_not_epoch_wise():
     for lradj in ("TST", "COS", "type4"):
         with pytest.raises(ValueError, match="not an epoch-wise mode"):
             schedules.adjust_learning_rate(lradj, 0.01, 1)
-
-
-# --- any scheduler ---------------------------------------------------------------------------------------------------
-
-
-def lambda_lr(optimizer):
-    return lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.9**epoch)
-
-
-def sequential(optimizer):
-    return lr_scheduler.SequentialLR(
-        optimizer,
-        [lr_scheduler.LinearLR(optimizer), lr_scheduler.ExponentialLR(optimizer, 0.9), lambda_lr(optimizer)],
-        milestones=[3, 9],
-    )
-
-
-SCHEDULERS = {
-    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=30),
-    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=7),
-    "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=4, T_mult=2),
-    "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=1),
-    "SequentialLR": sequential,
-    "ChainedScheduler": lambda o: lr_scheduler.ChainedScheduler(
-        [lr_scheduler.ConstantLR(o), lr_scheduler.ExponentialLR(o, 0.9)]
-    ),
-    "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, step_size_up=5),
-    "LambdaLR": lambda_lr,
-    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [3, 8]),
-    "StepLR": lambda o: lr_scheduler.StepLR(o, 4),
-    "LinearLR": lambda o: lr_scheduler.LinearLR(o),
-    "PolynomialLR": lambda o: lr_scheduler.PolynomialLR(o, total_iters=9),
-    "ConstantLR": lambda o: lr_scheduler.ConstantLR(o),
-    "ExponentialLR": lambda o: lr_scheduler.ExponentialLR(o, 0.9),
-}
-COUNTED = sorted(SCHEDULERS.keys() - {"CosineAnnealingWarmRestarts", "ReduceLROnPlateau", "SequentialLR"})
-
-
-def run_steps(scheduler, optimizer, steps):
-    optimizer.step()
-    for _ in range(steps):
-        if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(1.0)
-        else:
-            scheduler.step()
-
-
-@settings(max_examples=15, deadline=None)
-@given(steps=st.integers(0, 25), groups=st.integers(1, 3))
-@pytest.mark.parametrize("kind", SCHEDULERS)
-def test_nothing_is_said_about_a_healthy_scheduler(kind, steps, groups):
-    """Every torch scheduler is recognised by its state and is consistent with it after any number of steps."""
-    optimizer = adam(groups=groups)
-    scheduler = SCHEDULERS[kind](optimizer)
-    run_steps(scheduler, optimizer, steps)
-    state = scheduler.state_dict()
-    assert kind == schedules.scheduler_kind(state)
-    assert not schedules.inconsistencies(state, optimizer.param_groups, fresh=True)
-    assert not schedules.inconsistencies(state)
-
-
-def test_nothing_is_said_about_healthy_schedulers_that_count_differently():
-    """Built in the middle, stepped by epoch, wrapped for gradient accumulation, a group added: all of that is fine."""
-    optimizer = adam()
-    optimizer.param_groups[0]["initial_lr"] = 0.01
-    built_late = lr_scheduler.StepLR(optimizer, 4, last_epoch=9)
-    by_epoch = lr_scheduler.LambdaLR(adam(), lambda epoch: 0.9**epoch)
-    with pytest.warns(UserWarning):
-        by_epoch.step(7.5)
-    accumulated = lr_scheduler.ExponentialLR(adam(), 0.9)
-    accumulated._step_count += 3
-    fractional = lr_scheduler.CosineAnnealingWarmRestarts(adam(), T_0=3)
-    fractional.step(4.25)
-    for scheduler in (built_late, by_epoch, accumulated, fractional):
-        assert not schedules.inconsistencies(scheduler.state_dict(), scheduler.optimizer.param_groups)
-    grown = adam()
-    stepped = lr_scheduler.StepLR(grown, 4)
-    grown.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": 0.5})
-    assert not schedules.inconsistencies(stepped.state_dict(), grown.param_groups)
-    run_steps(stepped, grown, 2)
-    assert not schedules.inconsistencies(stepped.state_dict(), grown.param_groups)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in COUNTED if kind != "ChainedScheduler"])
-def test_a_step_count_off_by_one_is_named_where_steps_are_counted(kind):
-    """`_step_count` that is not `last_epoch + 1` in a scheduler that was built fresh."""
-    optimizer = adam()
-    scheduler = SCHEDULERS[kind](optimizer)
-    run_steps(scheduler, optimizer, 3)
-    state = scheduler.state_dict() | {"_step_count": 3}
-    [fault] = schedules.inconsistencies(state, optimizer.param_groups, fresh=True)
-    assert (fault.kind, fault.found, fault.expected) == ("step-count", 3, 4)
-
-
-@pytest.mark.parametrize("kind", ["OneCycleLR", "CyclicLR", "LambdaLR", "CosineAnnealingWarmRestarts"])
-def test_another_number_of_groups_is_named_where_the_next_step_would_fail(kind):
-    """The state of a one-group run beside an optimizer of two groups."""
-    optimizer = adam()
-    state = SCHEDULERS[kind](optimizer).state_dict()
-    [fault] = schedules.inconsistencies(state, adam(groups=2).param_groups)
-    assert (fault.kind, fault.found, fault.expected) == ("groups", 1, 2)
-
-
-@pytest.mark.parametrize("kind", ["OneCycleLR", "CosineAnnealingWarmRestarts"])
-def test_a_last_rate_that_is_not_the_schedules_is_named(kind):
-    """A position moved without its rate, as a half-done repair leaves it."""
-    optimizer = adam()
-    scheduler = SCHEDULERS[kind](optimizer)
-    run_steps(scheduler, optimizer, 2)
-    state = scheduler.state_dict() | {"last_epoch": 3, "_step_count": 4, "T_cur": 3}
-    [fault] = schedules.inconsistencies(state, optimizer.param_groups, fresh=True)
-    assert ("last-lr", state["_last_lr"]) == (fault.kind, fault.found)
-    scheduler.step()
-    assert scheduler.get_last_lr() == fault.expected
-
-
-def test_positions_that_are_not_numbers_are_named():
-    """Text and None in the place of a count."""
-    state = lr_scheduler.StepLR(adam(), 4).state_dict() | {"last_epoch": "3", "_step_count": None}
-    faults = schedules.inconsistencies(state, adam().param_groups)
-    assert [(fault.kind, fault.key) for fault in faults] == [("type", "last_epoch"), ("type", "_step_count")]
-    assert not schedules.scheduler_kind({"my": "own"})
-
-
-def test_a_damaged_schedule_is_left_to_other_rules():
-    """Where the schedule cannot be computed, its last rate is not judged."""
-    state = schedules.one_cycle_state([schedules.one_cycle_group(0.1)], 30, 4)
-    assert not schedules.inconsistencies(state | {"_schedule_phases": None}, [{"initial_lr": 0.1}])
-    restarts = {"T_0": 4, "T_i": 0, "T_cur": 1, "eta_min": 0, "base_lrs": [0.1], "_last_lr": [0.1], "last_epoch": 1}
-    assert not schedules.inconsistencies(restarts)

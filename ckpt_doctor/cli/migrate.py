@@ -43,11 +43,11 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
 @options.paths
 @fixes
 @click.option("--all", "everything", is_flag=True, help="Every repair that findings call for and evidence supports.")
-@click.option("--best-score", type=options.Real(), help="best_score by hand: minus the best validation loss.")
+@click.option("--best-score", type=options.Real(), help="Use this best_score: minus the best validation loss.")
 @click.option(
     "--val-loss",
     type=options.Real(lambda x: x >= 0, "a number from 0 on"),
-    help="The best validation loss by hand.",
+    help="Use this best validation loss.",
 )
 @click.option("--epoch", type=click.IntRange(min=0), help="--upgrade: finished epochs, where no log tells.")
 @click.option("--dry-run", is_flag=True, help="Print the plan (key, before, after, evidence); write nothing.")

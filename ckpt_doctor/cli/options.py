@@ -70,7 +70,7 @@ fail_on = click.option(
     type=click.Choice(["error", "warning", "never"]),
     default="warning",
     show_default=True,
-    help="From which severity on the exit code is 1. A warning is anything that makes the resumed run differ.",
+    help="Exit with 1 for findings of this severity or worse. A warning is anything that makes the resumed run differ.",
 )
 deep = click.option(
     "--deep", is_flag=True, help="Read every byte: compare stored checksums, look for NaN and infinity in tensors."

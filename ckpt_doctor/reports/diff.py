@@ -4,57 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps, plain
 
+if TYPE_CHECKING:
+    from ckpt_doctor.compare import Comparison, Difference
+
 MOST_LINES = 60
 """Differences of one kind that the text lists; the JSON has all."""
-
-
-class Difference(Protocol):
-    """One thing that is not the same in both."""
-
-    @property
-    def name(self) -> str:
-        """The path as people write it."""
-
-    @property
-    def kind(self) -> str:
-        """`added`, `removed`, `changed`, or what of a tensor differs."""
-
-    @property
-    def left(self) -> object:
-        """In A."""
-
-    @property
-    def right(self) -> object:
-        """In B."""
-
-
-class Comparison(Protocol):
-    """Two checkpoints side by side."""
-
-    @property
-    def values(self) -> Sequence[Difference]:
-        """Of everything but tensors."""
-
-    @property
-    def tensors(self) -> Sequence[Difference]:
-        """Of tensors."""
-
-    @property
-    def unchanged_tensors(self) -> int:
-        """How many are alike."""
-
-    @property
-    def deep(self) -> bool:
-        """Whether bytes were compared."""
-
-    @property
-    def not_compared(self) -> Sequence[str]:
-        """Tensors whose bytes could not be read."""
 
 
 def differences(comparison: Comparison, left: Path, right: Path, *, width: int = 80, color: bool = False) -> str:

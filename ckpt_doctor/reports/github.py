@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.text import clean
 
@@ -26,7 +27,10 @@ def annotation(item: Located) -> str:
         "title": f"{finding.code} {finding.name}",
     }
     listed = ",".join(f"{name}={escape_property(str(v))}" for name, v in properties.items() if v is not None)
-    message = clean(finding.message) + (f" Cure: {clean(finding.fix)}" if finding.fix else "")
+    message = clean(finding.message)
+    if finding.fix:
+        path = f" {quoted(item.path)}" if finding.fix.startswith("ckpt-doctor migrate") else ""
+        message += f". Cure: {clean(finding.fix)}{path}"
     return f"::{LEVEL[finding.severity]} {listed}::{escape_data(message)}"
 
 

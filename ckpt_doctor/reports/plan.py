@@ -110,14 +110,9 @@ def early_stopping(file: FileReport, plan: ResumePlan, facts: Facts) -> str:
 
 def exactness(plan: ResumePlan) -> str:
     """Whether the losses will be those of the uninterrupted run to the last bit."""
-    why = "; ".join(map(text.clean, plan.why_not_exact))
-    if plan.bit_exact is None:
-        return (
-            f"may or may not continue bit for bit{f' ({why})' if why else ': the order of the data and noise decide'}"
-        )
-    if plan.bit_exact:
-        return "continues bit for bit as the uninterrupted run"
-    return f"does not continue bit for bit{f': {why}' if why else ''}"
+    if not plan.why_not_exact:
+        return "can continue bit for bit: nothing in the file speaks against it"
+    return f"does not continue bit for bit: {'; '.join(map(text.clean, plan.why_not_exact))}"
 
 
 def verdict_words(file: FileReport) -> str:

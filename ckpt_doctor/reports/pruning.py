@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps
 
-
-class Spared(Protocol):
-    """A folder beyond the limit that stays."""
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-
-    @property
-    def reason(self) -> str:
-        """Why it stays."""
+if TYPE_CHECKING:
+    from ckpt_doctor.retention import PruneResult
 
 
-class Result(Protocol):
-    """What pruning did, or would do."""
-
-    @property
-    def kept(self) -> Sequence[Path]:
-        """Those that count, newest first."""
-
-    @property
-    def uncounted(self) -> Sequence[Path]:
-        """Those that the trainer can't resume from."""
-
-    @property
-    def removed(self) -> Sequence[Path]:
-        """Those that went, or would go."""
-
-    @property
-    def spared(self) -> Sequence[Spared]:
-        """Those that stay although they are beyond the limit."""
-
-    @property
-    def freed(self) -> int:
-        """Bytes on disk."""
-
-    @property
-    def dry_run(self) -> bool:
-        """Nothing was removed."""
-
-
-def pruned(result: Result, *, width: int = 80) -> str:
+def pruned(result: PruneResult, *, width: int = 80) -> str:
     """One line per folder, and what it comes to."""
     verb = "would be removed" if result.dry_run else "removed"
     rows = [("", verb, text.clean(path.name)) for path in result.removed]
@@ -62,7 +23,7 @@ def pruned(result: Result, *, width: int = 80) -> str:
     return "\n".join([*text.grid(rows, "<<<"), *text.wrap(total, width)]) + "\n"
 
 
-def pruned_json(result: Result) -> str:
+def pruned_json(result: PruneResult) -> str:
     """The same as JSON."""
     return dumps(
         {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps
+
+if TYPE_CHECKING:
+    from ckpt_doctor.salvage import Salvage
 
 GOOD_FOR = {
     "resume": "nothing that a trainer needs is missing: it can resume from it",
@@ -17,35 +18,7 @@ GOOD_FOR = {
 MOST_NAMES = 12
 
 
-class Result(Protocol):
-    """What a rescue brought."""
-
-    @property
-    def output(self) -> Path:
-        """The new file."""
-
-    @property
-    def recovered(self) -> Sequence[str]:
-        """Names of tensors."""
-
-    @property
-    def lost(self) -> Sequence[str]:
-        """Names of tensors."""
-
-    @property
-    def left_out(self) -> Sequence[str]:
-        """Paths of values that weights_only loading would refuse."""
-
-    @property
-    def good_for(self) -> str:
-        """A key of `GOOD_FOR`."""
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the new file."""
-
-
-def salvaged(result: Result, *, width: int = 80) -> str:
+def salvaged(result: Salvage, *, width: int = 80) -> str:
     """Counts, the names of what is lost, and what the new file is good for."""
     total = len(result.recovered) + len(result.lost)
     lines = text.wrap(
@@ -60,7 +33,7 @@ def salvaged(result: Result, *, width: int = 80) -> str:
     return "\n".join([*lines, *text.wrap(f"{GOOD_FOR[result.good_for]}.", width)]) + "\n"
 
 
-def salvaged_json(result: Result) -> str:
+def salvaged_json(result: Salvage) -> str:
     """The same as JSON, with all names."""
     return dumps(
         {

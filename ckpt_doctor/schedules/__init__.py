@@ -6,7 +6,7 @@ Values that a schedule cannot work with (a missing key, text for a number, a div
 well) raise `ValueError` with the reason.
 """
 
-from ckpt_doctor.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, cosine_closed_form, next_cosine
+from ckpt_doctor.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
 from ckpt_doctor.schedules.epoch_rates import ADJUST_MODES, TYPE2_RATES, adjust_learning_rate
 from ckpt_doctor.schedules.one_cycle_lr import (
     OneCyclePoint,
@@ -17,18 +17,14 @@ from ckpt_doctor.schedules.one_cycle_lr import (
     one_cycle_phases_of,
     one_cycle_state,
 )
-from ckpt_doctor.schedules.state import Inconsistency, inconsistencies, scheduler_kind
 
 __all__ = [
     "ADJUST_MODES",
     "TYPE2_RATES",
-    "Inconsistency",
     "OneCyclePoint",
     "adjust_learning_rate",
     "cosine_annealing",
     "cosine_annealing_state",
-    "cosine_closed_form",
-    "inconsistencies",
     "next_cosine",
     "one_cycle",
     "one_cycle_anneal",
@@ -36,5 +32,4 @@ __all__ = [
     "one_cycle_phases",
     "one_cycle_phases_of",
     "one_cycle_state",
-    "scheduler_kind",
 ]

@@ -1,4 +1,4 @@
-"""CosineAnnealingLR: by recursion, as torch steps it, and in closed form."""
+"""CosineAnnealingLR by recursion, as torch steps it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def next_cosine(lr: float, base_lr: float, T_max: float, eta_min: float, last_ep
 def cosine_annealing(base_lr: float, T_max: float, eta_min: float, epoch: int) -> float:
     """Rate after `epoch` steps of a CosineAnnealingLR, by torch's recursion.
 
-    The closed form differs from it in the last digits from a few steps on (`cosine_closed_form`): a file written by a
+    The closed form (`_get_closed_form_lr`) differs from it in the last digits from a few steps on: a file written by a
     trainer holds this one.
     """
     if epoch > LONGEST_RECURSION:
@@ -40,17 +40,6 @@ def cosine_annealing(base_lr: float, T_max: float, eta_min: float, epoch: int) -
     for last_epoch in range(1, epoch + 1):
         lr = next_cosine(lr, base_lr, T_max, eta_min, last_epoch)
     return lr
-
-
-def cosine_closed_form(base_lr: float, T_max: float, eta_min: float, epoch: int) -> float:
-    """The same rate without recursion: what torch uses for `step(epoch)`.
-
-    Source: `CosineAnnealingLR._get_closed_form_lr`.
-    """
-    try:
-        return eta_min + (base_lr - eta_min) * (1 + math.cos(math.pi * epoch / T_max)) / 2
-    except (ZeroDivisionError, OverflowError) as error:
-        raise ValueError(f"CosineAnnealingLR cannot be computed with T_max={T_max} ({error})") from None
 
 
 def cosine_annealing_state(base_lrs: Sequence[float], T_max: int, eta_min: float, step: int) -> dict[str, Any]:

@@ -18,11 +18,6 @@ def number(mapping: Mapping[Any, Any], key: object) -> float:
     return value
 
 
-def is_number(value: object) -> bool:
-    """Whether `number` would take it."""
-    return real(value) is not None
-
-
 def progress(step: int, last_lr: list[float]) -> dict[str, Any]:
     """The keys that every scheduler has, in torch's order. Source: `LRScheduler.__init__`, `_initial_step`, `step`."""
     return {

@@ -39,7 +39,6 @@ def cost(checkpoint: Checkpoint, program_size: int, mode: Mode = "replace", outp
     during = extra if edited else allocated + extra
     return Cost(
         during=during,
-        during_if_cloned=extra if appends else during,
         after=allocated + extra if mode == "output" else extra,
         free=free_space(folder),
     )

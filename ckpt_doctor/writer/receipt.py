@@ -14,9 +14,7 @@ class Cost:
     """Extra disk space of a write, in bytes, told before anything is written."""
 
     during: int
-    """At the peak, when the file system cannot share blocks between the old file and its copy."""
-    during_if_cloned: int
-    """At the peak, when it can (XFS, Btrfs, APFS with reflinks)."""
+    """At the peak. Where the file system shares blocks between the old file and its copy it is less."""
     after: int
     """Once it is done: what undo needs included. Negative when the new program is the smaller one."""
     free: int | None

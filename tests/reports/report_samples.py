@@ -94,7 +94,6 @@ def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
         counter=None,
         steps_left=69400,
         flags=("--learning_rate", "4e-06"),
-        bit_exact=False,
         why_not_exact=("the file has no rng_state, and the data are shuffled",),
     )
     return FileReport(

@@ -61,18 +61,14 @@ def test_a_missing_best_score_is_told_apart_from_none_yet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exact", "why", "expected"),
+    ("why", "expected"),
     [
-        (True, (), "continues bit for bit"),
-        (False, ("no rng_state", "shuffled data"), "does not continue bit for bit: no rng_state; shuffled data"),
-        (None, (), "may or may not continue bit for bit"),
+        (("no rng_state", "shuffled data"), "does not continue bit for bit: no rng_state; shuffled data"),
+        ((), "can continue bit for bit: nothing in the file speaks against it"),
     ],
 )
-def test_whether_the_resume_is_exact_comes_with_the_reasons(
-    exact: bool | None, why: tuple[str, ...], expected: str
-) -> None:
-    exact_plan = ResumePlan(3, 512, 26432, 1.0, 1.0, -1.0, 0, 5, bit_exact=exact, why_not_exact=why)
-    assert expected in shown(exact_plan)
+def test_whether_the_resume_is_exact_comes_with_the_reasons(why: tuple[str, ...], expected: str) -> None:
+    assert expected in shown(ResumePlan(3, 512, 26432, 1.0, 1.0, -1.0, 0, 5, why_not_exact=why))
 
 
 def test_what_the_facts_leave_open_is_said_to_be_open() -> None:

@@ -290,7 +290,7 @@ def cut_off_migration(path: Path) -> None:
     old, stat = path.read_bytes(), path.stat()
     end = hashlib.sha256(old[-65536:]).hexdigest()
     times = (stat.st_atime_ns, stat.st_mtime_ns)
-    in_place._write_journal(in_place.Journal(path, len(old), len(old) + 100, end, "", *times))
+    in_place._write_journal(in_place.Journal(path, len(old), len(old) + 100, end, *times))
     path.write_bytes(old + b"new bytes")
 
 

@@ -20,8 +20,6 @@ BEST_NAME = "checkpoint"
 STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)\Z")
 STEP_NAMES = ("checkpoint.pt", "checkpoint")
 """What `--resume_from_checkpoint FOLDER` looks for, in this order."""
-TASKS = ("long_term_forecast_", "short_term_forecast_", "imputation_", "classification_", "anomaly_detection_")
-"""First part of a run folder's name: `args.task_name` (Time-LLM's `setting` string)."""
 MODEL_PARTS = ("llm_model.", "reprogramming_layer.", "patch_embedding.", "output_projection.", "mapping_layer.")
 """Submodules of TimeLLM; a model with several of them is one."""
 

@@ -249,7 +249,6 @@ def plan(
         epochs_left = facts.train_epochs.value - start.finished_epochs
         left = max(0, epochs_left * length - min(start.batches, length))
     may_train_nothing = world > 1 and (start is None or length is None or (start.batches or 0) >= length)
-    reasons = tuple(_why_not_exact(member, facts, resume, random_state))
     return ResumePlan(
         start_epoch=start.finished_epochs if start else _first_epoch(member, facts, resume),
         skip_batches=start.batches if start else None,
@@ -261,8 +260,7 @@ def plan(
         counter=state.counter if "counter" in member.checkpoint.keys else 0,
         steps_left=left,
         flags=() if flag_is_given(facts, resume) else resume.flags,
-        bit_exact=False if reasons else None,
-        why_not_exact=reasons,
+        why_not_exact=tuple(_why_not_exact(member, facts, resume, random_state)),
         start_elsewhere=_start_elsewhere(member, facts, start),
     )
 
