@@ -101,7 +101,7 @@ def test_a_log_that_ends_too_early_is_no_evidence(sample):
     last = max(number for number, line in enumerate(lines) if "Vali Loss" in line)
     run.log.write_text("".join(lines[:last]))
     (refusal,) = untouched(run.step(140), "add-best-score").refusals
-    assert "no validation loss for every epoch up to 3" in refusal.reason
+    assert "the log ends before epoch 3 was validated" in refusal.reason
     assert "migrated" == repaired(run.step(120), "add-best-score").status
 
 
@@ -115,3 +115,35 @@ def test_a_healthy_file_is_left_alone(sample):
     """A step file of the complete trainer is consistent: not rewritten, though its score is a numpy number."""
     run = sample("complete-COS")
     assert "unchanged" == untouched(run.step(75), "add-best-score").status
+
+
+def test_a_log_that_contradicts_itself_proves_nothing(sample):
+    """Its counter is not the one that its losses give: a line is another run's, or the trainer has another delta."""
+    run = sample("first-patch-type1")
+    text = run.log.read_text()
+    assert "EarlyStopping counter: 1 out of 10" in text
+    run.log.write_text(text.replace("EarlyStopping counter: 1 out of 10", "EarlyStopping counter: 7 out of 10"))
+    (refusal,) = untouched(run.step(140), "add-best-score").refusals
+    assert "the log counts 7" in refusal.reason
+
+
+def test_a_log_of_another_run_is_not_taken_for_this_ones(sample, tmp_path):
+    """Given by hand, it names another folder and prints the rates of another mode; a renamed folder alone is fine."""
+    other, run = sample("first-patch-type1"), sample("complete-TST")
+    for path in (run.best, run.step(120)):
+        path.unlink()
+    edit(
+        run.step(140),
+        lambda held: [held.pop(key) for key in ("best_score", "val_loss_min", "counter", "rng_state", "sampler_state")],
+    )
+    run.log.unlink()
+    (refusal,) = untouched(run.step(140), "add-best-score", logs=[other.log]).refusals
+    assert "prints the rates of type1" in refusal.reason
+    renamed = sample("complete-COS")
+    for path in (renamed.best, renamed.step(90)):
+        path.unlink()
+    edit(renamed.step(75), lambda held: held.update(best_score=None))
+    log = renamed.log
+    folder = renamed.run.rename(renamed.run.with_name("my_run"))
+    result = repaired(folder / "checkpoint_step_75" / "checkpoint.pt", "add-best-score", logs=[log])
+    assert "migrated" == result.status, result.refusals

@@ -25,6 +25,7 @@ from ckpt_doctor.trainers.time_llm.facts import LogFacts
 from ckpt_doctor.trainers.time_llm.lineage import TIE, Lineage, Unsettled, last_best, lineage
 from ckpt_doctor.trainers.time_llm.log import read_events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts
+from ckpt_doctor.trainers.time_llm.rates import IDLE, PER_EPOCH, PER_STEP
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Member
 
 LARGEST_UNASKED = 1 << 30
@@ -76,6 +77,8 @@ class History:
             )
         if way.ties:
             return Unsettled(f"epoch {way.ties[0]} equals the best in all 7 decimals of the log", "--best-score")
+        if way.conflicts:
+            return Unsettled(f"the log contradicts itself: {way.conflicts[0]}", "--best-score")
         return Evidence(way.uninterrupted, way.source)
 
 
@@ -86,6 +89,8 @@ class Match:
     attempts: tuple[Attempt, ...]
     confirmed: bool
     reason: str
+    renamed: bool = False
+    """Whether the log names another folder, and is taken for this run's on a person's word."""
 
 
 def match(
@@ -120,7 +125,7 @@ def match(
         if doubt:
             return Match((), False, doubt)
         renamed = tuple(replace(attempt, run=run) for attempt in attempts)
-        return Match(renamed, True, f"named by --log; the run folder was called {next(iter(named))} then")
+        return Match(renamed, True, f"named by --log; the run folder was called {next(iter(named))} then", renamed=True)
     nameless = [attempt for attempt in attempts if not _names_in_log(attempts, attempt)]
     if not nameless:
         others = ", ".join(sorted(named)[:3])
@@ -288,4 +293,24 @@ def read_history(
             doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")
         return None, None, tuple(doubts)
     history = History(name, found.attempts, found.confirmed, found.reason)
-    return history, log_facts(history.own) if found.confirmed else None, tuple(doubts)
+    facts = log_facts(history.own) if found.confirmed else None
+    if logs and facts is not None and found.renamed and _is_of_another_schedule(members, facts.lradj_candidates):
+        modes = " or ".join(facts.lradj_candidates or ())
+        doubts.append(
+            f"{', '.join(log.name for log in logs)}: {found.reason}, and it prints the rates of {modes}, which "
+            "the checkpoints' schedule is not: it is left out"
+        )
+        return None, None, tuple(doubts)
+    return history, facts, tuple(doubts)
+
+
+def _is_of_another_schedule(members: Sequence[Member], modes: Sequence[str] | None) -> bool:
+    """Whether no checkpoint can be of a run with the modes that a log's rates allow."""
+    own: set[str] = set()
+    for member in members:
+        state = member.state
+        if state.scheduler == "CosineAnnealingLR":
+            own.add(PER_EPOCH)
+        elif state.scheduler == "OneCycleLR" and state.last_epoch is not None and (state.global_step or 0) > 1:
+            own.update((PER_STEP,) if state.last_epoch else (PER_STEP, *IDLE))  # 0: idle, or a schedule that was reset
+    return bool(own and modes) and own.isdisjoint(modes or ())
