@@ -19,7 +19,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.files import restore_times, sync_folder
-from ckpt_doctor.writer.splice import Splice, digest, ensure_applied
+from ckpt_doctor.writer.splice import Splice, digest, ensure_applied, put
 
 _END_WINDOW = 65536
 """Bytes before the old end that must still be there: more than an end record can span."""
@@ -122,7 +122,7 @@ def append(target: Path, fd: int, stamp: FileStamp, splice: Splice, verify: Call
         now = os.fstat(fd)
         if (now.st_size, now.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
             raise WriteRefused(f"{target} changed since it was read: left alone")
-        copying.write_all(fd, splice.data, splice.start)
+        put(fd, splice)
         ensure_applied(fd, splice.start, splice)
         os.fsync(fd)
         verify(target)

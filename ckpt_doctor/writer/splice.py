@@ -32,10 +32,22 @@ class Splice:
     data: bytes
     appended: bool
     """The file keeps all its old bytes: undo is truncation to `start`."""
+    adopted: tuple[tuple[zip_append.Placed, Adopted], ...] = ()
+    """Records in front of `data` whose bytes come from other files."""
+
+    @property
+    def data_at(self) -> int:
+        """Where `data` begins."""
+        return self.adopted[-1][0].end if self.adopted else self.start
+
+    @property
+    def added(self) -> int:
+        """Bytes that come in."""
+        return self.data_at - self.start + len(self.data)
 
     def new_size(self, old_size: int) -> int:
         """Size of the file afterwards."""
-        return old_size - self.length + len(self.data)
+        return old_size - self.length + self.added
 
 
 def plan(
@@ -68,26 +80,60 @@ def _append(
     number = 1 + sum(entry.name.startswith(folder) for entry in old.entries)
     written = {**record, "previous_size": size, "previous_directory": old.offset, "previous_sha256": old.digest}
     data = posixpath.join(posixpath.dirname(where.record), "data", "")
-    records = {f"{data}{storage.key}": _bytes_of(storage) for storage in adopted}
-    records |= {where.record: program, f"{folder}migration-{number}.json": to_json(written)}
-    return Splice(size, 0, zip_append.build_tail(old, records), appended=True)
+    placed: list[zip_append.Placed] = []
+    for storage in adopted:
+        crc = _crc_of(storage) if storage.crc is None else storage.crc
+        at = placed[-1].end if placed else size
+        placed.append(zip_append.place(f"{data}{storage.key}", storage.nbytes, crc, at))
+    records = {where.record: program, f"{folder}migration-{number}.json": to_json(written)}
+    tail = zip_append.build_tail(old, records, placed)
+    return Splice(size, 0, tail, appended=True, adopted=tuple(zip(placed, adopted, strict=True)))
 
 
-def _bytes_of(storage: Adopted) -> bytes:
-    """What is copied from another file, which may have been replaced since it was read, but not changed."""
-    gone = WriteRefused(f"{storage.donor} is not what it was when it was read, and tensors were to come from it")
+def put(target: int, splice: Splice) -> None:
+    """Write what comes in at its place. Raises `WriteRefused` where another file no longer holds what was to come."""
+    for placed, storage in splice.adopted:
+        copying.write_all(target, placed.header, placed.offset)
+        at, crc = placed.offset + len(placed.header), 0
+        for piece in _pieces(storage):
+            at += copying.write_all(target, piece, at)
+            crc = zlib.crc32(piece, crc)
+        if at != placed.end or crc != placed.crc:
+            raise _gone(storage)
+    copying.write_all(target, splice.data, splice.data_at)
+
+
+def _gone(storage: Adopted) -> WriteRefused:
+    return WriteRefused(f"{storage.donor} is not what it was when it was read, and tensors were to come from it")
+
+
+def _pieces(storage: Adopted) -> Iterator[bytes]:
+    """What is copied from another file. It may have been replaced since it was read, by one with the same bytes.
+
+    Where it has no checksum to tell that, it must be the very file.
+    """
     try:
-        with storage.donor.open("rb") as file:
-            status = os.fstat(file.fileno())
-            file.seek(storage.offset)
-            data = file.read(storage.nbytes)
+        fd = os.open(storage.donor, os.O_RDONLY)
     except OSError as error:
-        raise gone from error
-    stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    same = zlib.crc32(data) == storage.crc if storage.crc is not None else stamp == storage.stamp
-    if len(data) != storage.nbytes or not same:
-        raise gone
-    return data
+        raise _gone(storage) from error
+    try:
+        status = os.fstat(fd)
+        stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if storage.crc is None and stamp != storage.stamp:
+            raise _gone(storage)
+        end = storage.offset + storage.nbytes
+        yield from (
+            os.pread(fd, min(copying.BUFFER, end - at), at) for at in range(storage.offset, end, copying.BUFFER)
+        )
+    finally:
+        os.close(fd)
+
+
+def _crc_of(storage: Adopted) -> int:
+    crc = 0
+    for piece in _pieces(storage):
+        crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def record_folder(program_record: str) -> str:
@@ -149,16 +195,16 @@ def apply_to(
     cloned = splice.appended and copying.clone(source, target)
     behind = splice.start + splice.length
     if cloned:
-        ensure_space(len(splice.data))
+        ensure_space(splice.added)
         # The clone has the whole source: in an undo, more than the prefix.
         os.ftruncate(target, splice.start)
         copied = 0
     else:
-        ensure_space(copying.allocated(source) + len(splice.data))
+        ensure_space(copying.allocated(source) + splice.added)
         copied = copying.copy_range(source, target, 0, splice.start, progress=progress)
     if os.fstat(target).st_size != splice.start:
         raise WriteRefused(f"the copy has {os.fstat(target).st_size} bytes where {splice.start} were expected")
-    copying.write_all(target, splice.data, splice.start)
+    put(target, splice)
     if behind < size and not splice.appended:
         copied += copying.copy_range(source, target, behind, size, splice.start + len(splice.data), progress)
     return copied, cloned
@@ -166,7 +212,13 @@ def apply_to(
 
 def ensure_applied(fd: int, size: int, splice: Splice) -> None:
     """Raise `WriteRefused` unless the file has the new bytes at their place and the right size."""
-    if os.fstat(fd).st_size != splice.new_size(size) or os.pread(fd, len(splice.data), splice.start) != splice.data:
+    whole = os.fstat(fd).st_size == splice.new_size(size)
+    for placed, _ in splice.adopted:
+        crc = 0
+        for at in range(placed.offset + len(placed.header), placed.end, copying.BUFFER):
+            crc = zlib.crc32(os.pread(fd, min(copying.BUFFER, placed.end - at), at), crc)
+        whole = whole and crc == placed.crc
+    if not whole or os.pread(fd, len(splice.data), splice.data_at) != splice.data:
         raise WriteRefused("what was written does not read back: the disk or the file system is faulty")
     if splice.appended:
         zip_append.read_directory(fd, splice.new_size(size))

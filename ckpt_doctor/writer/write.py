@@ -114,7 +114,7 @@ def _write(job: _Job, program: bytes) -> Receipt:
 
 
 def _edit(job: _Job, fd: int, splice: Splice) -> Receipt:
-    added = len(splice.data)
+    added = splice.added
     space_checker(job.target.parent)(added)
     links = os.fstat(fd).st_nlink - 1
     notes = (f"{links} other hard links to {job.target.name} show the change too",) if links else ()

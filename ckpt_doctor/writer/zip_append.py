@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.errors import WriteRefused
@@ -156,8 +157,31 @@ def read_record(fd: int, entry: Entry) -> bytes:
     return data
 
 
-def build_tail(old: Directory, records: dict[str, bytes]) -> bytes:
-    """The bytes to append behind `old.size`: the records, a new directory, a new end.
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A record that is written in front of the tail, from elsewhere."""
+
+    name: str
+    header: bytes
+    """Its local header."""
+    offset: int
+    """Where the header stands."""
+    size: int
+    crc: int
+
+    @property
+    def end(self) -> int:
+        """Behind its last byte."""
+        return self.offset + len(self.header) + self.size
+
+
+def place(name: str, size: int, crc: int, offset: int) -> Placed:
+    """A record of `size` bytes whose header is to stand at `offset`."""
+    return Placed(name, _local_header(name, size, crc, offset), offset, size, crc)
+
+
+def build_tail(old: Directory, records: dict[str, bytes], placed: Sequence[Placed] = ()) -> bytes:
+    """The bytes to append behind `old.size`, or behind the `placed` records: the records, a new directory, a new end.
 
     A record that the old directory has is replaced by name and keeps its place in the list (PyTorch takes the archive's
     prefix from the first entry); others are added at the end.
@@ -166,17 +190,20 @@ def build_tail(old: Directory, records: dict[str, bytes]) -> bytes:
     entries = {entry.name: entry.raw for entry in old.entries}
     if len(entries) != len(old.entries):
         raise WriteRefused("the archive has two records of the same name")
+    begin = placed[-1].end if placed else old.size
+    for record in placed:
+        entries[record.name] = _central_entry(record.name, record.size, record.crc, record.offset)
     for name, data in records.items():
-        offset = old.size + len(tail)
+        offset = begin + len(tail)
         crc = zlib.crc32(data)
-        tail += _local_header(name, data, crc, offset)
+        tail += _local_header(name, len(data), crc, offset)
         tail += data
         entries[name] = _central_entry(name, len(data), crc, offset)
-    directory = old.size + len(tail)
+    directory = begin + len(tail)
     for raw in entries.values():
         tail += raw
-    length = old.size + len(tail) - directory
-    end64 = old.size + len(tail)
+    length = begin + len(tail) - directory
+    end64 = begin + len(tail)
     tail += _END64.pack(
         _END64_MAGIC, _END64.size - 12, 0x031E, _ZIP64, 0, 0, len(entries), len(entries), length, directory
     )
@@ -186,15 +213,15 @@ def build_tail(old: Directory, records: dict[str, bytes]) -> bytes:
     return bytes(tail + old.comment)
 
 
-def _local_header(name: str, data: bytes, crc: int, offset: int) -> bytes:
-    if len(data) >= _U32:
-        raise WriteRefused(f"a record of {len(data)} bytes is not a program: 4 GiB is the limit here")
+def _local_header(name: str, size: int, crc: int, offset: int) -> bytes:
+    if size >= _U32:
+        raise WriteRefused(f"the record {name} would have {size:,} bytes: below 4 GiB is the limit for what is added")
     encoded = name.encode("utf-8", errors="surrogateescape")
     # An `FB` extra field of `Z` bytes brings the data to a multiple of 64, as in PyTorch's getPadding().
     start = offset + _LOCAL.size + len(encoded) + 4
     padding = -start % ALIGNMENT
     extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-    header = _LOCAL.pack(_LOCAL_MAGIC, 20, _UTF8, 0, 0, 0x21, crc, len(data), len(data), len(encoded), len(extra))
+    header = _LOCAL.pack(_LOCAL_MAGIC, 20, _UTF8, 0, 0, 0x21, crc, size, size, len(encoded), len(extra))
     return header + encoded + extra
 
 
