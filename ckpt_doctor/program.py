@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
@@ -101,12 +102,12 @@ class _Writer:
 
     # --- values without parts ----------------------------------------------------------------------------------------
 
-    def _atom(self, value: object) -> bool:
+    def _atom(self, value: Any) -> bool:
         kind = type(value)
         if kind is str:
-            self._text(value)  # type: ignore[arg-type]
+            self._text(value)
         elif kind is int:
-            self.write(_int(value))  # type: ignore[arg-type]
+            self.write(_int(value))
         elif value is None:
             self.write(b"N")
         elif kind is bool:
@@ -114,7 +115,7 @@ class _Writer:
         elif kind is float:
             self.write(b"G" + struct.pack(">d", value))
         elif kind is Global:
-            self._name(value)  # type: ignore[arg-type]
+            self._name(value)
         elif value == () and kind is tuple:
             self.write(b")")
         else:
@@ -145,34 +146,34 @@ class _Writer:
 
     # --- values with parts -------------------------------------------------------------------------------------------
 
-    def _compound(self, value: object) -> None:
+    def _compound(self, value: Any) -> None:
         kind = type(value)
         if kind is tuple:
-            self._tuple(value)  # type: ignore[arg-type]
+            self._tuple(value)
         elif kind is dict:
             self.write(b"}")
             self._remember(value)
-            self._pairs(iter(list(value.items())))  # type: ignore[attr-defined]
+            self._pairs(iter(list(value.items())))
         elif kind is list:
             self.write(b"]")
             self._remember(value)
-            self._items(list(value))  # type: ignore[call-overload]
+            self._items(list(value))
         elif kind is TensorRef or kind is NumpyScalar:
-            self._call(value, value.source)  # type: ignore[attr-defined]
+            self._call(value, value.source)
         elif kind is StorageInfo:
-            self._storage(value)  # type: ignore[arg-type]
+            self._storage(value)
         elif kind is InertDict:
-            self._call(value, value.source, list(value.items()))  # type: ignore[attr-defined]
+            self._call(value, value.source, list(value.items()))
         elif kind is Opaque:
-            self._call(value, value)  # type: ignore[arg-type]
+            self._call(value, value)
         elif kind is bytes:
-            self._bytes(value)  # type: ignore[arg-type]
+            self._bytes(value)
         elif kind is bytearray:
-            self._made_of(value, Global("builtins", "bytearray"), (bytes(value),))  # type: ignore[call-overload]
+            self._made_of(value, Global("builtins", "bytearray"), (bytes(value),))
         elif kind is complex:
-            self._made_of(value, Global("builtins", "complex"), (value.real, value.imag))  # type: ignore[attr-defined]
+            self._made_of(value, Global("builtins", "complex"), (value.real, value.imag))
         elif kind is set or kind is frozenset:
-            self._set(value)  # type: ignore[arg-type]
+            self._set(value)
         else:
             raise WriteRefused(f"a value of type {kind.__name__} cannot be written into a checkpoint")
 
@@ -200,9 +201,9 @@ class _Writer:
                 steps += [self._op(b"("), *batch, self._op(b"e")]
         self.push(*steps)
 
-    def _pairs(self, pairs: object) -> None:
+    def _pairs(self, pairs: Iterable[tuple[object, object]]) -> None:
         steps: list[object] = []
-        rest = iter(pairs)  # type: ignore[call-overload]
+        rest = iter(pairs)
         while batch := list(islice(rest, _BATCH)):
             if len(batch) == 1:
                 steps += [*batch[0], self._op(b"s")]
