@@ -29,6 +29,7 @@ from ckpt_doctor.types import (
     NumpyScalar,
     Refusal,
     Run,
+    same_score,
 )
 from ckpt_doctor.writer import Mode, Receipt, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
@@ -189,7 +190,7 @@ def _by_hand(case: Case, best_score: float) -> Evidence[EarlyStoppingState]:
     known = case.resume.early_stopping
     score = known.value.best_score if known is not None else None
     against = ""
-    if known is not None and score is not None and abs(score - best_score) < 1e-6:
+    if known is not None and same_score(score, best_score):
         counter, count = known.value.counter, f"counter: {known.source}"
     else:
         if known is not None and score is not None:

@@ -6,11 +6,9 @@ import math
 from typing import Any
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
-from ckpt_doctor.types import Case, Edit
+from ckpt_doctor.types import Case, Edit, same_score
 
 NAME = "add-best-score"
-LOG_DECIMALS = 6e-8
-"""A value this close to the evidence is the same one, written with more digits than the log has."""
 
 
 def _plan(case: Case) -> Plan:
@@ -30,8 +28,8 @@ def _plan(case: Case) -> Plan:
     if wanted.best_score is None:
         return Plan() if case.state.best_score is None else _set(case, None, math.inf, 0)
     score = case.state.best_score
-    same = score is not None and math.isfinite(score) and abs(score - wanted.best_score) <= LOG_DECIMALS
-    if score is None or not same or evidence.given:
+    # One that is the same has more digits than the log
+    if score is None or not same_score(score, wanted.best_score) or evidence.given:
         score = wanted.best_score
     return _set(case, score, -score, wanted.counter)
 

@@ -1,7 +1,8 @@
-"""What is known of the trainers whose checkpoints are judged.
+"""What is known of the trainers whose checkpoints are judged. There is one: Time-LLM.
 
-A trainer is a package with five functions: `recognises`, `training_state`, `find_runs`, `infer_facts`, `resume_point`
-(and what `audit` calls beside them: `members`, `plan`, `schedule_of`, `read_history`).
+Nothing outside this folder knows its keys, file names or formulas; what it is asked for is what `time_llm/__init__.py`
+exports, and `resume_point`, `plan` and `schedule_of` of its module `resume_point`. A second trainer is a package with
+the same names, and the place where `audit` calls them by that of `time_llm`.
 """
 
 from ckpt_doctor.trainers import time_llm

@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, EarlyStoppingState, NotChecked, NumpyScalar, Opaque, Run, TensorRef, real
+from ckpt_doctor.types import (
+    LOG_PRECISION,
+    Case,
+    EarlyStoppingState,
+    NotChecked,
+    NumpyScalar,
+    Opaque,
+    Run,
+    TensorRef,
+    real,
+    same_score,
+)
 from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
-
-LOG_DECIMALS = 6e-8
-"""The log prints `Vali Loss` with 7 decimals: exact to 5e-8, and a little for the rounding of the comparison."""
 
 
 def _raw_score(case: Case) -> object:
@@ -19,13 +27,6 @@ def _raw_score(case: Case) -> object:
 
 def _expected(case: Case) -> EarlyStoppingState | None:
     return case.resume.early_stopping.value if case.resume.early_stopping else None
-
-
-def same_score(a: float | None, b: float | None) -> bool:
-    """Whether two scores are one, as far as the log's 7 decimals can tell."""
-    if a is None or b is None:
-        return a is b
-    return a == b or (math.isnan(a) and math.isnan(b)) or abs(a - b) <= LOG_DECIMALS
 
 
 @rule("E601", "missing-best-score", "warning", migration="add-best-score")
@@ -274,7 +275,7 @@ def best_checkpoint_outdone(run: Run) -> Iterator[Problem]:
     mine = best.state.best_score
     known = [(m.state.best_score, m) for m in run.members if m.role == "step" and _proper(m.state.best_score)]
     score, member = max(known, key=lambda item: item[0] or 0.0, default=(None, best))
-    if score is not None and score > mine + LOG_DECIMALS:
+    if score is not None and score > mine + LOG_PRECISION:
         yield Problem(
             f"{member.checkpoint.path.parent.name} knows a validation loss of {abs(score):.7f}, `checkpoint` has "
             f"{abs(mine):.7f}: the best model was overwritten by a worse one",

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.types import Case, NotChecked, real
+from ckpt_doctor.types import Case, NotChecked, real, same_rate
 from ckpt_doctor.validators.contents import is_resumed
 from ckpt_doctor.validators.rule import Problem, rule
-
-
-def _close(a: float | None, b: float | None) -> bool:
-    """Equal but for rounding in the last digits."""
-    return a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-300)
 
 
 def _mode(case: Case) -> str:
@@ -96,7 +90,7 @@ def _count(case: Case, n: int) -> str:
 
 def _rates(case: Case, lateness: str) -> str:
     found, expected = case.state.lr, case.resume.lr
-    if found is None or not expected or _close(found, expected[0]):
+    if found is None or not expected or same_rate(found, expected[0]):
         return lateness
     return f"{lateness} (next {found:.6g}, uninterrupted {expected[0]:.6g})"
 
@@ -155,7 +149,7 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     if not isinstance(groups, (list, tuple)) or len(groups) != len(schedule.lr):
         return
     found = [_first(group, "lr") for group in groups]
-    if any(f is not None and not _close(f, e) for f, e in zip(found, schedule.lr, strict=True)):
+    if any(f is not None and not same_rate(f, e) for f, e in zip(found, schedule.lr, strict=True)):
         yield Problem(
             f"the optimizer's rate is {_shown(found)} where {_owner(case)} has {_shown(schedule.lr)}",
             where="optimizer.param_groups[0].lr",
@@ -163,7 +157,7 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
             expected=schedule.lr[0],
         )
     elif schedule.beta1 and any(
-        not _close(_first(group, "betas"), beta)
+        not same_rate(_first(group, "betas"), beta)
         for group, beta in zip(groups, schedule.beta1, strict=True)
         if _first(group, "betas") is not None
     ):
@@ -185,7 +179,7 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
 
 def _differ(stored: Sequence[float], expected: Sequence[float]) -> bool:
     """Whether as many values are stored as expected, and not the same."""
-    return len(stored) == len(expected) and not all(map(_close, stored, expected))
+    return len(stored) == len(expected) and not all(map(same_rate, stored, expected))
 
 
 def _owner(case: Case) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, uses_amp
-from ckpt_doctor.trainers.time_llm.lineage import TIE, Unsettled
+from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.processes import counted_step
-from ckpt_doctor.types import EarlyStoppingState, Evidence, Member, Run, real
+from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, Run, real, same_score
 
 
 def early_stopping_after(
@@ -51,7 +51,7 @@ def disagreement(member: Member, run: Run, finished_epochs: int, step: int | Non
     its = _log(member, run, finished_epochs, step)
     if mine is None or its is None:
         return ""
-    if not _same_score(mine.value.best_score, its.value.best_score):
+    if not same_score(mine.value.best_score, its.value.best_score):
         return f"best_score {_shown(mine)} ({mine.source}), {_shown(its)} ({its.source})"
     if member.role != "best" and mine.value.counter != its.value.counter:
         return f"counter {mine.value.counter} ({mine.source}), {its.value.counter} ({its.source})"
@@ -71,10 +71,6 @@ def _log(member: Member, run: Run, finished_epochs: int, step: int | None) -> Ev
         return None
     told = run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
     return told if isinstance(told, Evidence) else None
-
-
-def _same_score(a: float | None, b: float | None) -> bool:
-    return a is b if a is None or b is None else abs(a - b) <= TIE
 
 
 def _shown(evidence: Evidence[EarlyStoppingState]) -> str:
@@ -159,7 +155,7 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
 
 def _is_outdone(best_score: float, run: Run) -> bool:
     """Whether a step file of the run remembers a better score than its best file has."""
-    return any(m.role == "step" and (plausible_score(m) or -math.inf) > best_score + TIE for m in run.members)
+    return any(m.role == "step" and (plausible_score(m) or -math.inf) > best_score + LOG_PRECISION for m in run.members)
 
 
 def _was_validated(member: Member, run: Run, finished: int) -> bool:

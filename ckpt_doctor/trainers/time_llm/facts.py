@@ -23,7 +23,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     real_steps,
     shifted_lengths,
 )
-from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member
+from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member, same_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +187,7 @@ def _rate_has_cycled(member: Member) -> bool:
     here = [rates.rates_at(member.checkpoint, rates.PER_STEP, t, 0) for t in (step, step - 1) if t > 1]
     rate, beta1 = member.state.lr, member.state.beta1
     return any(
-        point is not None
-        and rates.close(rate, point.lr[0])
-        and (point.beta1 is None or rates.close(beta1, point.beta1[0]))
+        point is not None and same_rate(rate, point.lr[0]) and (point.beta1 is None or same_rate(beta1, point.beta1[0]))
         for point in here
     )
 

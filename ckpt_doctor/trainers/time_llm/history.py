@@ -22,11 +22,11 @@ from pathlib import Path
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, attempts_of
 from ckpt_doctor.trainers.time_llm.events import EpochResult, StepSaved
 from ckpt_doctor.trainers.time_llm.facts import LogFacts
-from ckpt_doctor.trainers.time_llm.lineage import TIE, Lineage, Unsettled, last_best, lineage
+from ckpt_doctor.trainers.time_llm.lineage import Lineage, Unsettled, last_best, lineage
 from ckpt_doctor.trainers.time_llm.log import read_events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts
 from ckpt_doctor.trainers.time_llm.rates import IDLE, PER_EPOCH, PER_STEP
-from ckpt_doctor.types import EarlyStoppingState, Evidence, Member
+from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member
 
 LARGEST_UNASKED = 1 << 30
 """Bytes of a log beyond which it is read only when a person names it."""
@@ -155,7 +155,7 @@ def _match_nameless(
 
 def _score_in(attempts: Sequence[Attempt], scores: Sequence[float]) -> bool:
     losses = [epoch.result.vali_loss for attempt in attempts for epoch in attempt.epochs]
-    return any(abs(loss + score) <= TIE for loss in losses for score in scores)
+    return any(abs(loss + score) <= LOG_PRECISION for loss in losses for score in scores)
 
 
 def _names_in_log(attempts: Sequence[Attempt], attempt: Attempt) -> set[str]:

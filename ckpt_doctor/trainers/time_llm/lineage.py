@@ -6,16 +6,12 @@ checkpoint that the next one loaded is on no path to a later file.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, EpochLog
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, counted, improved, improves
-from ckpt_doctor.types import EarlyStoppingState
-
-TIE = 5.5e-8
-"""Two losses nearer than this can be in either order: `Vali Loss` is printed with 7 decimals."""
+from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, same_score
 
 MOST_RESUMES = 1_000
 """Resumes on one way that are followed; more are in no log that a trainer wrote."""
@@ -243,7 +239,7 @@ def _improved(state: EarlyStoppingState, epoch: EpochLog) -> bool:
 
 
 def _is_tie(state: EarlyStoppingState, epoch: EpochLog) -> bool:
-    return state.best_score is not None and abs(epoch.result.vali_loss + state.best_score) <= TIE
+    return state.best_score is not None and abs(epoch.result.vali_loss + state.best_score) <= LOG_PRECISION
 
 
 def _after(state: EarlyStoppingState, epoch: EpochLog) -> EarlyStoppingState:
@@ -289,7 +285,4 @@ def _conflicts(state: EarlyStoppingState, epoch: EpochLog) -> Iterator[str]:
 
 def _same(a: EarlyStoppingState, b: EarlyStoppingState) -> bool:
     """Whether two states differ by no more than the log's rounding."""
-    if a.best_score is None or b.best_score is None:
-        return a.best_score is b.best_score and a.counter == b.counter
-    both_nan = math.isnan(a.best_score) and math.isnan(b.best_score)
-    return (both_nan or abs(a.best_score - b.best_score) <= TIE) and a.counter == b.counter
+    return same_score(a.best_score, b.best_score) and a.counter == b.counter

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 
 from ckpt_doctor.trainers.time_llm.layout import label
 from ckpt_doctor.trainers.time_llm.resume_point import positions
-from ckpt_doctor.types import Checkpoint, Evidence, LateRandomState, Member, ResumePoint, Run
+from ckpt_doctor.types import Checkpoint, Evidence, LateRandomState, Member, ResumePoint, Run, same_score
 
 KEY = "rng_state"
-_LOG_PRECISION = 1e-6
-"""A score that was read from the log has seven decimals."""
 
 
 def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRandomState | None:
@@ -54,10 +52,9 @@ def _remembered(member: Member, resume: ResumePoint) -> float | None:
 def _stands_at(donor: Member, run: Run, finished: int, remembered: float | None) -> bool:
     """Whether a best file was saved when that many epochs were over, in the run that remembers its score."""
     places = {(place.finished_epochs, place.batches) for place in positions(donor, run.facts)}
-    score = donor.state.best_score
     return (
         donor.role == "best"
         and places == {(finished, 0)}
         and isinstance(donor.checkpoint.get(KEY), Mapping)
-        and (remembered is None or (score is not None and abs(score - remembered) < _LOG_PRECISION))
+        and (remembered is None or same_score(donor.state.best_score, remembered))
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor import schedules
 from ckpt_doctor.trainers.time_llm.layout import param_groups
-from ckpt_doctor.types import Checkpoint, Rates, real
+from ckpt_doctor.types import Checkpoint, Rates, real, same_rate
 
 PER_STEP = "TST"
 PER_EPOCH = "COS"
@@ -105,11 +104,6 @@ def initial_rates(checkpoint: Checkpoint) -> tuple[float, ...]:
     return ()
 
 
-def close(a: float | None, b: float | None) -> bool:
-    """Whether two rates are one but for rounding."""
-    return a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-300)
-
-
 def idle_modes_of(checkpoint: Checkpoint, finished: Sequence[int], learning_rate: float | None) -> Iterator[str]:
     """The idle modes in which the optimizer's rate can be what it is after one of these numbers of finished epochs.
 
@@ -124,6 +118,6 @@ def idle_modes_of(checkpoint: Checkpoint, finished: Sequence[int], learning_rate
     for mode in IDLE:
         for epochs in finished:
             expected = {idle_rate(mode, base, epochs) or base for base in bases}
-            if any(close(rate, value) for value in expected):
+            if any(same_rate(rate, value) for value in expected):
                 yield mode
                 break

@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_
 from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.trainers.time_llm.processes import real_steps
-from ckpt_doctor.types import Evidence, Facts, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run
+from ckpt_doctor.types import Evidence, Facts, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run, same_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ def _first_epoch(member: Member, facts: Facts, resume: ResumePoint) -> int | Non
 def flag_is_given(facts: Facts, resume: ResumePoint) -> bool:
     """Whether the given `--learning-rate` already is the one that `resume.flags` calls for."""
     given = facts.learning_rate
-    return bool(given and given.given and resume.base_lr is not None and rates.close(given.value, resume.base_lr))
+    return bool(given and given.given and resume.base_lr is not None and same_rate(given.value, resume.base_lr))
 
 
 def _why_not_exact(member: Member, facts: Facts, resume: ResumePoint, late: LateRandomState | None) -> Iterable[str]:
