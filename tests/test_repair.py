@@ -388,7 +388,7 @@ import sys; from pathlib import Path; from ckpt_doctor import migrate, undo
 (result,) = migrate([sys.argv[1]], fixes=["to-cpu"], in_place=sys.argv[2] == "in-place")
 assert result.status == "migrated", result
 (result,) = undo([sys.argv[1]])
-assert result.status == "migrated", result
+assert result.status == "undone", result
 (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
 print(peak)
 """
