@@ -270,7 +270,7 @@ def _carry_out(planned: _Planned, request: _Request) -> MigrationResult:
         earlier=len(case.checkpoint.migrations),
     )
     if not planned.edits:
-        return replace(result, message="" if planned.refusals else "needs none of these repairs")
+        return replace(result, message="" if planned.refusals else _needs_nothing(case, request))
     if request.dry_run:
         return replace(result, status="planned", message=f"{len(planned.edits)} edits, nothing written (--dry-run)")
     try:
@@ -309,6 +309,12 @@ def _carry_out(planned: _Planned, request: _Request) -> MigrationResult:
         after=verified[-1],
         notes=(*planned.notes, *receipt.notes),
     )
+
+
+def _needs_nothing(case: Case, request: _Request) -> str:
+    late, shuffle = case.late_random_state, case.run.facts.shuffle
+    open_question = request.everything and late is not None and late.cure is not None and shuffle is None
+    return "needs none of these repairs" + ("; if the train loader shuffles, give --shuffle" if open_question else "")
 
 
 def _record(planned: _Planned) -> dict[str, object]:

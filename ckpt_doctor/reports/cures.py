@@ -18,6 +18,8 @@ MOST_FILES = 3
 """Files for which a cure that takes one file at a time is written out."""
 OPTIONS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size", "log")
 """Facts that are options with a value."""
+FACTLESS = ("--to-cpu", "--plain-scalars", "--strip-prefix")
+"""Repairs that ask for no fact of the training command."""
 SETTINGS = "pyproject.toml"
 """The source of facts that hold without an option."""
 
@@ -50,7 +52,8 @@ def repair(command: str, run: RunReport, paths: Sequence[Path]) -> str:
     if not command.startswith(f"{PROGRAM}migrate"):
         return command
     named = [] if tuple(paths) == DEFAULT_PATHS else [quoted(path) for path in paths]
-    return " ".join([command, *given_options(run.run.facts), *named])
+    facts = [] if command.split()[-1] in FACTLESS else given_options(run.run.facts)
+    return " ".join([command, *facts, *named])
 
 
 def given_options(facts: Facts) -> list[str]:

@@ -156,7 +156,8 @@ def _no_count(case: Case, key: str, value: object) -> Problem:
     else:
         known = case.resume.epoch is not None and case.resume.global_step is not None
         proven = known or (case.run.facts.steps_per_epoch is None and whole_number(value) is not None)
-        migration = "fix-epoch" if proven else None
+        ours = any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
+        migration = "fix-epoch" if proven and ours else None
     too_large = isinstance(value, int) and not isinstance(value, bool)
     return Problem(
         f"`{key}` is {describe(value)}"

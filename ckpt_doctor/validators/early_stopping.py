@@ -38,9 +38,9 @@ def missing_best_score(case: Case) -> Iterator[Problem]:
 
     Example: every checkpoint of the first patch.
 
-    Cure: `ckpt-doctor migrate --add-best-score`; the value comes from a sibling checkpoint, from the run's log, or
-    from you (`--best-score`, `--val-loss`). The first patch's trainer does not read it: use the complete trainer to
-    resume.
+    Cure: `ckpt-doctor migrate --add-best-score`; the value comes from a sibling checkpoint, from the run's log (`--log`
+    where it is not found), or from you (`--best-score`, `--val-loss`). The first patch's trainer does not read it: use
+    the complete trainer to resume.
 
     Source: trainer contract, section 6 and section 8, problem 1; fact 15.
     """
@@ -57,6 +57,8 @@ def missing_best_score(case: Case) -> Iterator[Problem]:
         f"model{told}, however bad it is",
         where="best_score",
         expected=best,
+        fix=None if evidence else "ckpt-doctor migrate --add-best-score --val-loss LOSS FILE",
+        migration="add-best-score",
     )
 
 

@@ -97,7 +97,9 @@ def output_path(path: Path, output: Path | None) -> Path:
 
 def _write(job: _Job, program: bytes) -> Receipt:
     if job.mode == "output" and job.target.exists():
-        raise WriteRefused(f"{job.target} exists already and is not written over")
+        raise WriteRefused(
+            f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
+        )
     recovery = recover(job.target)
     if recovery is not None and recovery.action == "rolled-back":
         raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")

@@ -288,7 +288,7 @@ def _why_not_exact(member: Member, facts: Facts, resume: ResumePoint, late: Late
         else:
             yield "no rng_state in the file: shuffling and dropout will draw other numbers"
     elif late is not None and shuffles is not False:
-        cure = "; ckpt-doctor migrate --sync-rng sets it right" if late.cure else ""
+        cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
         yield f"rng_state was saved {late.why}: a shuffling loader will deal other batches{cure}"
     elif resume.skip_batches is None and member.role != "best" and shuffles is not False:
         yield "rng_state may be from within the epoch: a shuffling loader would then deal other batches"
