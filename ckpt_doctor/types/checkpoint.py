@@ -1,0 +1,135 @@
+"""A file, read inertly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ckpt_doctor.types.values import Global, NumpyScalar, TensorInfo, mapping_of
+
+Container = Literal["torch-zip", "torch-legacy", "torch-tar", "torchscript", "safetensors", "pickle", "unknown"]
+Layout = Literal["state-dict", "training", "other"]
+MODEL_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
+"""Under which keys trainers keep a model's state_dict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something wrong with the file as a file. `kind` is the name of the F or S rule that reports it."""
+
+    kind: str
+    message: str
+    """One sentence: what is wrong and what it does to a load."""
+    where: str = ""
+    """Record, tensor or byte range."""
+    found: object = None
+    expected: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotChecked:
+    """Something the tool did not look at or could not decide. Never silent: every report lists these."""
+
+    what: str
+    why: str
+    settle: str
+    """The option or file that would settle it: `--deep`, `--lradj`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """Identity of a file's content at the time it was read, to notice that it changed since."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Where the pickle that describes the checkpoint lies in its file."""
+
+    offset: int
+    length: int
+    record: str
+    """Its zip or tar entry name; empty in a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """The record of one earlier migration, as found in the file or beside it."""
+
+    when: str
+    """UTC, ISO 8601."""
+    tool_version: str
+    edits: tuple[Mapping[str, Any], ...]
+    """`{"key", "before", "after", "evidence"}` as JSON values."""
+    previous_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeepResult:
+    """What reading every byte showed."""
+
+    damage: tuple[Damage, ...] = ()
+    non_finite: Mapping[str, int] = field(default_factory=dict)
+    """Tensor name -> number of NaN or infinite elements; only tensors that have any."""
+    nan: Mapping[str, int] = field(default_factory=dict)
+    """The same of NaN alone."""
+    not_checked: tuple[NotChecked, ...] = ()
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One file, read inertly. What could not be read is in `damage`; the rest is as the file says."""
+
+    path: Path
+    size: int
+    container: Container
+    layout: Layout
+    root: object
+    """The unpickled structure: plain Python values, `InertDict`, `TensorRef`, `NumpyScalar`, `Opaque`, `Global`.
+    None when there is no readable program."""
+    tensors: tuple[TensorInfo, ...] = ()
+    """Every distinct tensor object of the file once."""
+    globals: tuple[Global, ...] = ()
+    """Every global the programs name, in order of first mention."""
+    damage: tuple[Damage, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    stamp: FileStamp | None = None
+    program: Program | None = None
+    """None where there is nothing to edit (safetensors, unreadable files)."""
+    migrations: tuple[Migration, ...] = ()
+    """Oldest first."""
+    checksums: Mapping[str, int] = field(default_factory=dict)
+    """Storage key -> stored CRC-32; empty where the container has none."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Facts of the container: format version, byteorder, torch version hints, safetensors metadata."""
+    bytes_read: int = 0
+    deep: DeepResult | None = None
+
+    def get(self, *path: str | int) -> object:
+        """The value at a key path, None where any step is missing; numpy scalars as Python numbers."""
+        value: object = self.root
+        for key in path:
+            mapping = mapping_of(value)
+            if mapping is not None:
+                value = mapping.get(key)
+            elif isinstance(value, (list, tuple)) and isinstance(key, int) and -len(value) <= key < len(value):
+                value = value[key]
+            else:
+                return None
+        return value.value if isinstance(value, NumpyScalar) else value
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Top-level keys, as text; empty when the root is not a mapping."""
+        return tuple(map(str, mapping_of(self.root) or ()))
+
+    def is_damaged(self, *kinds: str) -> bool:
+        """Whether `damage` holds any of these kinds (any at all when none is named)."""
+        return any(not kinds or d.kind in kinds for d in self.damage)

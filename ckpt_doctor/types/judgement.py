@@ -1,0 +1,153 @@
+"""What is wrong, what may be changed, and the report of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
+from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
+from ckpt_doctor.types.values import KeyPath
+
+Severity = Literal["error", "warning", "info"]
+Verdict = Literal["ok", "repairable", "broken"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One defect: what, where, what follows, what cures it."""
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    """Facts first, then the consequence for the resumed run, in one or two sentences."""
+    where: str = ""
+    found: object = None
+    expected: object = None
+    fix: str | None = None
+    """The cure on its own line: a command, or a flag for the resume command. None: nothing here cures it."""
+    migration: str | None = None
+    """Name of the migration that cures it (`add-best-score`), None when no file edit does."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One planned change, with the reason it may be made.
+
+    `op` is `set` (path gets `after`), `strip` (the keys of the state_dict at path lose the prefix `before`), `wrap`
+    (the root becomes a dict in which the old root stands at `path`) or `relocate` (storages tagged `before` become
+    `after`)."""
+
+    path: KeyPath
+    before: object
+    after: object
+    evidence: str
+    op: Literal["set", "strip", "wrap", "relocate"] = "set"
+    donor: Checkpoint | None = None
+    """The file that the tensors in `after` lie in; None where there are none, or none from elsewhere."""
+
+    @property
+    def key(self) -> str:
+        """The path as people write it: `optimizer.param_groups[0].lr`; empty for the whole file."""
+        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
+        return text.removeprefix(".")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A repair that was asked for and not planned: no evidence, or nothing that a file edit can do."""
+
+    migration: str
+    reason: str
+    settle: str
+    """What to give or do so that it can be done."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file, judged."""
+
+    member: Member
+    resume: ResumePoint
+    plan: ResumePlan | None
+    findings: tuple[Finding, ...]
+    not_checked: tuple[NotChecked, ...]
+    verdict: Verdict
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The file's checkpoint."""
+        return self.member.checkpoint
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run folder, judged as a whole."""
+
+    run: Run
+    findings: tuple[Finding, ...]
+    files: tuple[FileReport, ...]
+
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run as lines: the rate over its steps, and the validation losses. Empty where the facts do not tell."""
+
+    run: Path
+    rates: Points = ()
+    """(optimizer step, learning rate) of the uninterrupted run, in order of steps."""
+    resumed: tuple[tuple[str, Points], ...] = ()
+    """The same for resumes that go another way, each with a name."""
+    losses: Points = ()
+    """(epoch as the log counts, from 1; validation loss)."""
+    best_epoch: int | None = None
+    steps_per_epoch: int | None = None
+    """Optimizer steps of each process in an epoch."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a scan: runs in path order, files within each."""
+
+    runs: tuple[RunReport, ...]
+    seconds: float
+    paths: tuple[Path, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows (IPython's display protocol)."""
+        from ckpt_doctor.reports.notebook import report_fragment  # here, for the report's stages know nothing of output
+
+        return report_fragment(self)
+
+    @property
+    def files(self) -> Sequence[FileReport]:
+        """All files of all runs."""
+        return [file for run in self.runs for file in run.files]
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """All findings, run-level ones first."""
+        return [
+            f for run in self.runs for found in (run.findings, *(file.findings for file in run.files)) for f in found
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A storage that is to be copied from another file."""
+
+    key: str
+    """Its name in the file that it comes to."""
+    donor: Path
+    stamp: FileStamp
+    """Of the donor when it was read."""
+    offset: int
+    nbytes: int
+    crc: int | None
+    """Stored in the donor; None where it has no checksums."""

@@ -1,0 +1,35 @@
+"""Numbers out of files, and when two of them are one."""
+
+from __future__ import annotations
+
+import math
+
+from ckpt_doctor.types.values import NumpyScalar
+
+
+def real(value: object) -> float | None:
+    """A Python or numpy number as float; None for anything else, and for an integer that no float holds."""
+    if isinstance(value, NumpyScalar):
+        value = value.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+LOG_PRECISION = 6e-8
+"""How far two scores may lie apart and be one: the log prints a validation loss with seven decimals."""
+
+
+def same_score(a: float | None, b: float | None) -> bool:
+    """Whether two scores are one, up to what the log leaves off; NaN is NaN, and None only None."""
+    if a is None or b is None:
+        return a is b
+    return a == b or (a != a and b != b) or abs(a - b) <= LOG_PRECISION
+
+
+def same_rate(a: float | None, b: float | None) -> bool:
+    """Whether two rates are one but for rounding."""
+    return a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-300)

@@ -1,0 +1,224 @@
+"""A training run: its checkpoints, what is known of its command, and where a resume must land."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from ckpt_doctor.types.checkpoint import Checkpoint
+
+T_co = TypeVar("T_co", covariant=True)
+Role = Literal["best", "step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence(Generic[T_co]):
+    """A value and where it came from: `Evidence(45, "checkpoint: 90 steps at epoch 2")`."""
+
+    value: T_co
+    source: str
+    given: bool = False
+    """True when a person gave it (an option, an argument), which outranks inference."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """What a checkpoint says about the progress of training, in plain Python numbers; None where absent."""
+
+    epoch: int | None = None
+    global_step: int | None = None
+    scheduler: Literal["OneCycleLR", "CosineAnnealingLR", "other"] | None = None
+    last_epoch: int | None = None
+    step_count: int | None = None
+    total_steps: int | None = None
+    optimizer_step: int | None = None
+    """Adam's `step`, where all parameters agree and its bytes are readable."""
+    lr: float | None = None
+    """Of param group 0."""
+    beta1: float | None = None
+    best_score: float | None = None
+    val_loss_min: float | None = None
+    counter: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What must be known of the training command and is not in a checkpoint. None: not settled."""
+
+    steps_per_epoch: Evidence[int] | None = None
+    """`len(train_loader)` as the trainer takes it (before Accelerate shards it)."""
+    train_epochs: Evidence[int] | None = None
+    lradj: Evidence[str] | None = None
+    learning_rate: Evidence[float] | None = None
+    """`--learning_rate` of the next resume command; OneCycleLR's `max_lr` in the first run."""
+    base_lr: Evidence[float] | None = None
+    """OneCycleLR's initial rate (`max_lr / 25`), the base of an uninterrupted idle run, as its log printed it."""
+    pct_start: Evidence[float] | None = None
+    patience: Evidence[int] | None = None
+    shuffle: Evidence[bool] | None = None
+    """Whether the train loader shuffles; stands in no file and no log."""
+    world_size: Evidence[int] | None = None
+    """Processes that train together. None: nothing tells, and one is as good a guess as any."""
+    world_size_open: bool = False
+    """Whether the files rule one process out, or more than one is likelier: then nothing is computed from a guess."""
+    generation: Evidence[str] | None = None
+    """`legacy`, `first-patch` or `complete`: which trainer will resume."""
+    log: Evidence[Path] | None = None
+    lradj_candidates: tuple[str, ...] = ()
+    """The modes that remain possible while `lradj` is None."""
+    contradictions: tuple[str, ...] = ()
+    """Facts that cannot be true together, one sentence each."""
+    disproved: Mapping[str, str] = field(default_factory=dict)
+    """Given facts that the run's own files rule out: name -> the contradiction."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStoppingState:
+    """EarlyStopping between two epochs (trainer-side `best_score`, `val_loss_min`, `counter`)."""
+
+    best_score: float | None = None
+    val_loss_min: float | None = None
+    counter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the optimizer's param groups and the scheduler hold at one moment, one value per param group."""
+
+    lr: tuple[float, ...]
+    beta1: tuple[float, ...] | None
+    """Adam's `betas[0]`; None where the schedule leaves it alone."""
+    last_lr: tuple[float, ...]
+    """The scheduler's `_last_lr`."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The state that an uninterrupted run has when it begins the batch where the trainer will resume.
+
+    A field is None when the facts do not settle it; `unsettled` then says what would.
+    """
+
+    start_epoch: int | None = None
+    """0-based epoch in which the trainer starts."""
+    skip_batches: int | None = None
+    global_step: int | None = None
+    last_epoch: int | None = None
+    """Of the scheduler; 0 in the idle modes."""
+    lr: tuple[float, ...] | None = None
+    """Per param group, for the first batch after the resume."""
+    beta1: tuple[float, ...] | None = None
+    last_lr: tuple[float, ...] | None = None
+    """The scheduler's `_last_lr`."""
+    early_stopping: Evidence[EarlyStoppingState] | None = None
+    disagreement: str = ""
+    """Two sources that tell different EarlyStopping states, in one clause; empty when all agree."""
+    finished_epochs: int | None = None
+    """Epochs whose validation belongs before the resume point."""
+    epoch: int | None = None
+    """The value of the file's `epoch` key that makes the trainer start there."""
+    flags: tuple[str, ...] = ()
+    """What the resume command must carry: `("--learning_rate", "4e-06")`."""
+    base_lr: float | None = None
+    """Idle modes: the base rate of the uninterrupted run (OneCycleLR's initial rate)."""
+    unsettled: Mapping[str, str] = field(default_factory=dict)
+    """Field -> the option or file that would settle it."""
+
+
+@dataclass(frozen=True)
+class ResumePlan:
+    """What the trainer will do, and what the uninterrupted run would: the body of `check`."""
+
+    start_epoch: int | None
+    skip_batches: int | None
+    global_step: int | None
+    next_lr: float | None
+    """The rate of the first batch after the resume, from the file as it is."""
+    next_lr_uninterrupted: float | None
+    best_score: float | None
+    counter: int | None
+    steps_left: int | None
+    flags: tuple[str, ...] = ()
+    why_not_exact: tuple[str, ...] = ()
+    start_elsewhere: tuple[int, int] | None = None
+    """Epoch and batches to skip with a trainer that reads `best_score`, where the run's own trainer does not read it
+    and starts elsewhere."""
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What stands beside the model once a bare state_dict is a training checkpoint; or why it cannot become one."""
+
+    values: Mapping[str, Evidence[object]] = field(default_factory=dict)
+    """Key -> value and where it comes from, in the order in which they are written."""
+    refusal: str = ""
+    """Why there is not enough evidence; empty when there is."""
+    settle: str = ""
+    """What to give then."""
+    notes: tuple[str, ...] = ()
+    donor: Checkpoint | None = None
+    """The file that the tensors among the values lie in."""
+
+
+@dataclass(frozen=True)
+class LateRandomState:
+    """A `rng_state` that was taken when this epoch's order had already been drawn, and what would take its place."""
+
+    why: str
+    """What happened between the epoch's beginning (or the next one's) and the save, in one clause."""
+    cure: Evidence[object] | None = None
+    """The value that gives the uninterrupted run's order; None where no file holds it."""
+    donor: Checkpoint | None = None
+    """The file that the value's tensors lie in."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A checkpoint as part of a run."""
+
+    checkpoint: Checkpoint
+    state: TrainingState
+    role: Role | None
+    named_step: int | None = None
+    """N of `checkpoint_step_N`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder: its checkpoints, its log, and what they say of the training command."""
+
+    path: Path
+    trainer: str
+    """Name of the trainer whose format this is: `time-llm`; empty when none recognises it."""
+    members: tuple[Member, ...]
+    facts: Facts = field(default_factory=Facts)
+    unjudged: tuple[Path, ...] = ()
+    """Files in the same place that are none of the trainer's or could not be read to the end."""
+    history: object = None
+    """The run's part of its log, in the trainer's own terms (`trainers.time_llm.log.History`)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a rule or a migration may look at: one checkpoint in its run."""
+
+    checkpoint: Checkpoint
+    member: Member
+    run: Run
+    resume: ResumePoint
+    plan: ResumePlan | None = None
+    """What the trainer will do with the file; None when it cannot resume from it."""
+    schedule: Rates | None = None
+    """What the file's own schedule position calls for; None when the mode is not known or the file lacks the means."""
+    upgrade: Upgrade | None = None
+    """For a bare state_dict of a run: what its upgrade would write."""
+    late_random_state: LateRandomState | None = None
+    gate: bool = False
+    """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
+
+    @property
+    def state(self) -> TrainingState:
+        """The checkpoint's training state."""
+        return self.member.state
