@@ -80,7 +80,9 @@ _KNOWN = frozenset(
     builtins.object builtins.range builtins.slice builtins.str builtins.tuple builtins.Ellipsis
     builtins.NotImplemented builtins.type builtins.Exception builtins.ValueError builtins.RuntimeError
     builtins.KeyError builtins.len builtins.abs builtins.sum builtins.round builtins.max builtins.min
-    builtins.print functools.partial operator.add operator.sub operator.mul operator.truediv operator.matmul
+    builtins.print builtins.zip builtins.enumerate builtins.reversed builtins.property contextlib.nullcontext
+    operator.getitem _operator.getitem time.struct_time
+    functools.partial operator.add operator.sub operator.mul operator.truediv operator.matmul
     _operator.add _operator.sub _operator.mul _operator.truediv _operator.matmul
     codecs.encode copyreg._reconstructor copyreg.__newobj__ copyreg.__newobj_ex__
     collections.defaultdict collections.deque collections.ChainMap collections.UserDict collections.UserList
@@ -105,6 +107,13 @@ _KNOWN = frozenset(
     _collections_abc.odict_keys _collections_abc.odict_values torch._dynamo.decorators._DimRange
     torch.storage._load_from_bytes
     """.split()  # noqa: SIM905 (quoted one by one the names fill a page)
+)
+# Modules whose classes hold data or describe types (`typing.Any` in every OmegaConf configuration)
+_DATA_MODULES = frozenset(
+    """
+    typing collections collections.abc _collections_abc configparser optparse argparse dataclasses enum numbers decimal
+    fractions statistics datetime time calendar uuid ipaddress array abc
+    """.split()  # noqa: SIM905 (as above)
 )
 _KNOWN_NUMPY_TYPES = (
     "float",
@@ -270,6 +279,9 @@ def judge(name: Global) -> Judgement:
         return _judge_torch(module, inner)
     if (root == "builtins" and inner.endswith(("Error", "Exception", "Warning"))) or module in ("math", "cmath"):
         return "known"
+    if module in _DATA_MODULES and inner.isidentifier() and inner[0].isupper():
+        # A metaclass makes classes of any methods; a forward reference evaluates its text.
+        return "dangerous" if inner.endswith(("Meta", "Type")) or inner == "ForwardRef" else "known"
     # Plain data of the standard library is listed above. All else of it has no business in a checkpoint, and too much
     # of it runs what it is handed (`dataclasses._create_fn`, `typing.get_type_hints`, `site.addsitedir`).
     return "dangerous" if root in sys.stdlib_module_names else "unknown"
