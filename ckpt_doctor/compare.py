@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,13 +99,35 @@ def _tensor_differences(a: TensorInfo, b: TensorInfo) -> Iterator[Difference]:
 
 def _value_differences(left: object, right: object) -> Iterator[Difference]:
     a, b = dict(_flat(left)), dict(_flat(right))
+    in_a, in_b = _beginnings(a), _beginnings(b)
+    only: dict[tuple[KeyPath, str], list[object]] = {}
+    found: list[Difference | tuple[KeyPath, str]] = []
     for path in dict.fromkeys([*a, *b]):
-        if path not in a:
-            yield Difference(path, "added", None, b[path])
-        elif path not in b:
-            yield Difference(path, "removed", a[path], None)
-        elif a[path] != b[path] and not (a[path] != a[path] and b[path] != b[path]):  # NaN is NaN
-            yield Difference(path, "changed", a[path], b[path])
+        if path in a and path in b:
+            if a[path] != b[path] and not (a[path] != a[path] and b[path] != b[path]):  # NaN is NaN
+                found.append(Difference(path, "changed", a[path], b[path]))
+            continue
+        here, there, kind = (a, in_b, "removed") if path in a else (b, in_a, "added")
+        # The highest container that the other has nothing of stands for all that is in it
+        top = next((path[:n] for n in range(1, len(path)) if path[:n] not in there), path)
+        if (top, kind) not in only:
+            found.append((top, kind))
+        only.setdefault((top, kind), []).append(here[path])
+    for item in found:
+        if isinstance(item, Difference):
+            yield item
+            continue
+        path, kind = item
+        shown = only[item][0] if len(only[item]) == 1 else f"{len(only[item]):,} values"
+        if kind == "added":
+            yield Difference(path, "added", None, shown)
+        else:
+            yield Difference(path, "removed", shown, None)
+
+
+def _beginnings(paths: Iterable[KeyPath]) -> set[KeyPath]:
+    """Every path and whatever leads to it."""
+    return {path[:length] for path in paths for length in range(1, len(path) + 1)}
 
 
 def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:

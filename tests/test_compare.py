@@ -42,7 +42,7 @@ def test_each_kind_of_difference(tmp_path):
     }
     result = compared(tmp_path, left, right)
     assert [("x", "dtype"), ("y", "shape"), ("z", "bytes")] == [(d.name, d.kind) for d in result.tensors]
-    expected = [("epoch", "changed"), ("old", "removed"), ("new.0", "added"), ("nan", "added")]
+    expected = [("epoch", "changed"), ("old", "removed"), ("new", "added"), ("nan", "added")]
     assert expected == [(d.name, d.kind) for d in result.values]
     assert 1 == result.unchanged_tensors
     assert compared(tmp_path, left, {**left, "z": right["z"]}, deep=False).same
@@ -61,3 +61,14 @@ def test_arrays_of_two_numpys(tmp_path):
     old = rezip(new, tmp_path / "b", lambda _, data: data.replace(b"numpy._core", b"numpy.core"))
     assert ["numpy.core.multiarray._reconstruct"] == [str(name) for name in open_checkpoint(old).globals][:1]
     assert compare(open_checkpoint(new), open_checkpoint(old), deep=True).same
+
+
+def test_what_only_one_side_has_is_one_difference(tmp_path):
+    """A random state of six hundred numbers takes one line; a single value is shown."""
+    base = {"model": {"w": torch.ones(2)}, "epoch": 1}
+    torch.save(base, tmp_path / "a")
+    torch.save({**base, "rng": {"python": tuple(range(600)), "deep": {"x": [1]}}, "score": -0.5}, tmp_path / "b")
+    found = compare(open_checkpoint(tmp_path / "a"), open_checkpoint(tmp_path / "b")).values
+    assert [("rng", "added", "601 values"), ("score", "added", -0.5)] == [(d.name, d.kind, d.right) for d in found]
+    back = compare(open_checkpoint(tmp_path / "b"), open_checkpoint(tmp_path / "a")).values
+    assert [("rng", "removed", "601 values"), ("score", "removed", -0.5)] == [(d.name, d.kind, d.left) for d in back]

@@ -8,13 +8,16 @@ import click
 
 from ckpt_doctor.audit import resume_file
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import color, emit, width
+from ckpt_doctor.cli.output import color, emit, note, width
 from ckpt_doctor.compare import compare
 from ckpt_doctor.discovery import existing
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.diff import differences, differences_json
 from ckpt_doctor.types import Checkpoint
+
+INCOMPLETE = ("truncated-archive", "missing-record", "corrupt-record", "malformed-pickle")
+"""Damage of which a comparison of what is left would say nothing."""
 
 
 @click.command("diff")
@@ -40,6 +43,9 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
     for checkpoint in checkpoints:
         if checkpoint.root is None and not checkpoint.tensors:
             raise UsageError(f"{checkpoint.path} cannot be compared: {nothing_in(checkpoint)}")
+        for damage in checkpoint.damage:
+            if damage.kind in INCOMPLETE:
+                note(f"{checkpoint.path}: {damage.message}")
     comparison = compare(*checkpoints, deep=deep)
     if form == "json":
         emit(differences_json(comparison, *files))
