@@ -73,7 +73,7 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
                 yield Hit(
                     Site(*call),
                     f"the checkpoint is saved before {written}() at line {module.source.locate(step.node.lineno)[1]}: "
-                    "after a resume the schedule lags by one step, and by one more with each further resume.",
+                    f"after a resume the schedule is one {written}() behind, and one more after each further resume.",
                     f"{_with_condition(module, step.node)}  # moved to before the save\n"
                     f"{ast.unparse(module.statement(call.node)).splitlines()[0]}",
                 )
