@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
-from ckpt_doctor.types import Case, Edit, same_score
+from ckpt_doctor.types import Case, Edit, TensorRef, same_score
 
 NAME = "add-best-score"
 
@@ -74,7 +74,7 @@ def _set(case: Case, best_score: float | None, val_loss_min: float, counter: int
     edits = [
         Edit((key,), before if key in case.checkpoint.keys else "absent", after, source)
         for key, before, after in wanted
-        if (before != after and not _both_nan(before, after)) or key not in case.checkpoint.keys
+        if (before != after and not _both_nan(before, after)) or isinstance(case.checkpoint.get(key), TensorRef)
     ]
     generation = case.run.facts.generation
     unread = bool(edits) and generation is not None and generation.value == "first-patch"

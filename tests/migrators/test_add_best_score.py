@@ -147,3 +147,16 @@ def test_a_log_of_another_run_is_not_taken_for_this_ones(sample, tmp_path):
     folder = renamed.run.rename(renamed.run.with_name("my_run"))
     result = repaired(folder / "checkpoint_step_75" / "checkpoint.pt", "add-best-score", logs=[log])
     assert "migrated" == result.status, result.refusals
+
+
+def test_a_score_in_a_tensor_becomes_the_same_number(sample):
+    """To its last bit, not to the log's seven decimals."""
+    import torch
+
+    run = sample("complete-TST")
+    exact = -0.32362571358680725
+    edit(run.step(140), lambda held: held.update(best_score=torch.tensor(exact, dtype=torch.float64)))
+    found = changed(run.step(140), "add-best-score")
+    assert exact == found["best_score",][1]
+    assert float is type(found["best_score",][1])
+    assert "unchanged" == untouched(run.step(140), "add-best-score").status

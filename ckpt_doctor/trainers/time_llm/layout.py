@@ -113,10 +113,16 @@ def training_state(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Trainin
         optimizer_step=_optimizer_step(checkpoint, read_scalars),
         lr=real(checkpoint.get("optimizer", "param_groups", 0, "lr")),
         beta1=real(checkpoint.get("optimizer", "param_groups", 0, "betas", 0)),
-        best_score=real(checkpoint.get("best_score")),
-        val_loss_min=real(checkpoint.get("val_loss_min")),
+        best_score=_number(checkpoint, "best_score", read_scalars),
+        val_loss_min=_number(checkpoint, "val_loss_min", read_scalars),
         counter=_integer(checkpoint.get("counter")),
     )
+
+
+def _number(checkpoint: Checkpoint, key: str, read_scalars: ReadScalars) -> float | None:
+    """A number, also where some other hand has stored it as a tensor of one element."""
+    value = checkpoint.get(key)
+    return read_scalars(checkpoint, [value])[0] if isinstance(value, TensorRef) else real(value)
 
 
 def _integer(value: object) -> int | None:
