@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ckpt_doctor.numpy_values import array_shown
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.tensor_list import bytes_needed
 from ckpt_doctor.types import Checkpoint, Global, KeyPath, NumpyScalar, Opaque, TensorInfo
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 _CHUNK = 1 << 20
+_MOST_GATHERED = 256 << 20
+"""Bytes of a tensor that is compared as a whole, since its elements lie in another order or with gaps."""
+_ATOMS = (str, int, float, bytes, complex, type(None))
 
 Kind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
 
@@ -50,8 +58,8 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether nothing differs."""
-        return not self.values and not self.tensors
+        """Whether everything was compared and nothing differs."""
+        return not self.values and not self.tensors and not self.not_compared
 
 
 def compare(left: Checkpoint, right: Checkpoint, *, deep: bool = False) -> Comparison:
@@ -76,7 +84,8 @@ def compare(left: Checkpoint, right: Checkpoint, *, deep: bool = False) -> Compa
     if deep:
         tensors += _byte_differences(left, right, alike, not_compared)
     touched = {difference.path for difference in tensors if difference.kind not in ("added", "removed")}
-    unchanged = sum(a.path not in touched for a, _ in alike)
+    unread = set(not_compared)
+    unchanged = sum(a.path not in touched and a.name not in unread for a, _ in alike)
     values = tuple(_value_differences(left.root, right.root))
     return Comparison(values, tuple(tensors), unchanged, deep, tuple(not_compared))
 
@@ -131,34 +140,71 @@ def _beginnings(paths: Iterable[KeyPath]) -> set[KeyPath]:
 
 
 def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:
-    """Paths and plain values; empty containers and objects by their description."""
-    rest: list[tuple[object, KeyPath]] = [(root, ())]
+    """Paths and plain values; an empty container, an object and an array by a description, and what it holds."""
+    rest: list[tuple[object, KeyPath, tuple[int, ...]]] = [(root, (), ())]
     seen: set[int] = set()
+    shared = 0
     while rest:
-        value, path = rest.pop()
+        value, path, around = rest.pop()
         if isinstance(value, NumpyScalar):
             yield path, value.value
-        elif isinstance(value, (str, int, float, bytes, complex, type(None))):
+        elif isinstance(value, _ATOMS):
             yield path, value
-        elif isinstance(value, (dict, list, tuple)) and value:
-            if id(value) in seen or len(path) > limits.MAX_DEPTH:
-                continue
-            seen.add(id(value))
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            rest.extend(reversed([(part, (*path, key if isinstance(key, int) else str(key))) for key, part in items]))
-        elif isinstance(value, (dict, list, tuple)):
-            yield path, f"empty {'dict' if isinstance(value, dict) else type(value).__name__}"
         elif isinstance(value, Global):
             yield path, str(value)
-        elif isinstance(value, Opaque):
-            yield path, _object(value)
+        elif isinstance(value, bytearray):
+            yield path, bytes(value)
+        elif isinstance(value, (set, frozenset)):
+            yield path, _set(value)
+        else:
+            inside = list(_inside(value))
+            if isinstance(value, Opaque):
+                yield path, _object(value)
+            elif isinstance(value, (dict, list, tuple)) and not inside:
+                yield path, f"empty {'dict' if isinstance(value, dict) else type(value).__name__}"
+            # What two places share stands in both, as in a file where it is not shared, within reason
+            shared += len(inside) if id(value) in seen else 0
+            if id(value) in around or len(path) > limits.MAX_DEPTH or shared > limits.MAX_SHARED:
+                continue
+            seen.add(id(value))
+            chain = (*around, id(value))
+            rest.extend((part, (*path, *at), chain) for at, part in reversed(inside))
+
+
+def _set(value: Set[object]) -> str:
+    rows = (item if isinstance(item, tuple) else (item,) for item in value)
+    plain = all(isinstance(part, _ATOMS) for row in rows for part in row)
+    return "{" + ", ".join(sorted(map(repr, value))) + "}" if plain else f"a set of {len(value):,}"
+
+
+def _inside(value: object) -> Iterator[tuple[KeyPath, object]]:
+    """Parts of a container, or of an object: what it is made from, its attributes, its items."""
+    if isinstance(value, dict):
+        yield from ((_at(key), part) for key, part in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from (((index,), part) for index, part in enumerate(value))
+    elif isinstance(value, Opaque) and array_shown(value) is None:
+        for name, made_from in (("args", value.args), ("kwargs", value.kwargs)):
+            if isinstance(made_from, (tuple, dict)):
+                yield from (((name, *at), part) for at, part in _inside(made_from))
+        for state in value.states:
+            plain = isinstance(state, dict)
+            yield from ((at if plain else ("state", *at), part) for at, part in _inside(state))
+        yield from (((index,), part) for index, part in enumerate(value.items))
+        yield from ((_at(key), part) for key, part in value.pairs)
+
+
+def _at(key: object) -> KeyPath:
+    return (key if isinstance(key, int) else str(key),)
 
 
 def _object(value: Opaque) -> object:
-    """An object's name, with a checksum of plain bytes in its state: a numpy array that changed is seen."""
-    state = value.states[0] if value.states else None
+    """An object's name; of a numpy array also a checksum of its bytes, so that a change is seen."""
+    name = array_shown(value)
+    if name is None:
+        return str(value.callee) if isinstance(value.callee, Global) else "an object"
+    state = value.states[0]
     raw = next((part for part in state if isinstance(part, bytes)), None) if isinstance(state, tuple) else None
-    name = array_shown(value) or (str(value.callee) if isinstance(value.callee, Global) else "an object")
     return name if raw is None else f"{name} of {len(raw):,} bytes, CRC-32 {zlib.crc32(raw):08x}"
 
 
@@ -183,19 +229,39 @@ def _differing_bytes(ours: FileView, theirs: FileView, a: TensorInfo, b: TensorI
     """How many bytes of two tensors of one type and shape differ; None when that cannot be read off."""
     import numpy as np  # for this only: comparing two files' metadata starts without it
 
+    if a.storage.offset is None or b.storage.offset is None:
+        return None
     size = item_size(a.dtype)
-    spans = []
-    for tensor in (a, b):
-        span = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride, strict=False))
-        if tensor.storage.offset is None or tensor.stride != a.stride or span * size != tensor.nbytes:
-            return None
-        spans.append(tensor.storage.offset + tensor.storage_offset * size)
+    if a.stride != b.stride or bytes_needed(a) - a.storage_offset * size != a.nbytes:
+        one, other = _gathered(ours, a), _gathered(theirs, b)
+        return None if one is None or other is None else int(np.count_nonzero(one != other))
+    starts = (a.storage.offset + a.storage_offset * size, b.storage.offset + b.storage_offset * size)
     different = 0
     for at in range(0, a.nbytes, _CHUNK):
         count = min(_CHUNK, a.nbytes - at)
-        one, other = ours.read_at(spans[0] + at, count), theirs.read_at(spans[1] + at, count)
-        if len(one) < count or len(other) < count:
+        left, right = ours.read_at(starts[0] + at, count), theirs.read_at(starts[1] + at, count)
+        if len(left) < count or len(right) < count:
             return None
-        if one != other:
-            different += int(np.count_nonzero(np.frombuffer(one, "u1") != np.frombuffer(other, "u1")))
+        if left != right:
+            different += int(np.count_nonzero(np.frombuffer(left, "u1") != np.frombuffer(right, "u1")))
     return different
+
+
+def _gathered(view: FileView, tensor: TensorInfo) -> npt.NDArray[np.uint8] | None:
+    """The bytes of a tensor in the order of its elements; of one without strides (sparse), its whole storage."""
+    import numpy as np
+
+    storage, size = tensor.storage, item_size(tensor.dtype)
+    first = tensor.storage_offset * size
+    strided = len(tensor.stride) == len(tensor.shape)
+    length = bytes_needed(tensor) - first if strided else storage.nbytes - first
+    if storage.offset is None or length > _MOST_GATHERED:
+        return None
+    raw = view.read_at(storage.offset + first, length)
+    if len(raw) < length:
+        return None
+    flat = np.frombuffer(raw, "u1")
+    if not strided:
+        return flat
+    steps = (*(step * size for step in tensor.stride), 1)
+    return np.lib.stride_tricks.as_strided(flat, (*tensor.shape, size), steps, writeable=False)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ckpt_doctor import names
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.types import Damage
@@ -42,9 +43,9 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
     """The checkpoints at a path: the file itself, or all below a folder, in no particular order.
 
     Of a folder's files, one that is no checkpoint by content is named only where a checkpoint belongs: `checkpoint`,
-    `checkpoint.pt`, or with a suffix that checkpoints have. Hidden files and folders are passed over. Links to folders
-    are followed, each folder once, but for those that lead to a folder around this one. A folder that cannot be read is
-    named itself.
+    `checkpoint.pt`, or with a suffix that checkpoints have. Hidden files and folders, and what a migration keeps
+    beside a checkpoint, are passed over. Links to folders are followed, each folder once, but for those that lead to a
+    folder around this one. A folder that cannot be read is named itself.
     """
     if not path.is_dir():
         yield path
@@ -54,17 +55,17 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
     top = Path(os.path.realpath(path))
     rest = [path]
     while rest:  # links come last, so that what they lead to goes by its own name where it has one here
-        for folder, folders, names in os.walk(rest.pop(0), onerror=unreadable.append):
+        for folder, folders, files in os.walk(rest.pop(0), onerror=unreadable.append):
             real = os.path.realpath(folder)
             folders[:] = [] if real in seen else [n for n in folders if n[:1] != "." and n not in SKIPPED_FOLDERS]
             links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
             rest += [link for link in links if not top.is_relative_to(os.path.realpath(link))]
-            sharded = any(name.endswith(".distcp") for name in names)
-            for name in names if real not in seen else ():
+            sharded = any(name.endswith(".distcp") for name in files)
+            for name in files if real not in seen else ():
                 file = Path(folder, name)
                 # A distributed checkpoint's description is hidden, and unpickled before anything else of it.
                 hidden = name.startswith(".") and not (sharded and name == ".metadata")
-                if not hidden and _belongs(file, sharded):
+                if not hidden and not names.is_ours(name) and _belongs(file, sharded):
                     yield file
             seen.add(real)
     yield from (Path(error.filename) for error in unreadable if isinstance(error, PermissionError))
@@ -80,18 +81,18 @@ def is_file(path: Path) -> bool:
 
 def _belongs(file: Path, sharded: bool) -> bool:
     suffixes = {suffix.lower() for suffix in file.suffixes[-2:]}
-    expected = file.name == "checkpoint" or bool(suffixes & CHECKPOINT_SUFFIXES) or _is_temporary(file)
-    expected = expected or (sharded and file.name == ".metadata")
+    if file.name == "checkpoint" or suffixes & CHECKPOINT_SUFFIXES or _is_temporary(file):
+        return True
+    if sharded and file.name == ".metadata":
+        return True
     try:
         kind = sniff(file)
     except OSError:
-        return expected
+        return False
+    # Every office document is a zip file, too: without a checkpoint's name it must look like one inside.
     if kind == "zip":
-        # Every office document is a zip file, too: without a checkpoint's name it must look like one inside.
-        return expected or _first_entry_is_a_program(file)
-    if kind in ("tar", "pickle"):
-        return expected
-    return expected if isinstance(kind, Damage) else True
+        return _first_entry_is_a_program(file)
+    return kind not in ("tar", "pickle") and not isinstance(kind, Damage)
 
 
 def _is_temporary(file: Path) -> bool:

@@ -74,13 +74,14 @@ def uint32_array(call: Opaque) -> list[int] | None:
         return None
     shape, dtype, data = state[1], state[2], state[4]
     if isinstance(data, Opaque):  # protocol 2 spells bytes as _codecs.encode(text, 'latin1')
-        args = data.args
-        if str(data.callee) != "_codecs.encode" or not isinstance(args, tuple) or not isinstance(args[0], str):
+        text = data.args[0] if isinstance(data.args, tuple) and data.args else None
+        if str(data.callee) != "_codecs.encode" or not isinstance(text, str):
             return None
-        data = args[0].encode("latin-1", "replace")
+        data = text.encode("latin-1", "replace")
     if not isinstance(dtype, Opaque) or not isinstance(dtype.args, tuple) or dtype.args[:1] != ("u4",):
         return None
-    order = dtype.states[0][1] if dtype.states and isinstance(dtype.states[0], tuple) else "<"
+    described = dtype.states[0] if dtype.states else ()
+    order = described[1] if isinstance(described, tuple) and len(described) > 1 else "<"
     if not isinstance(data, bytes) or not isinstance(shape, tuple) or len(shape) != 1 or order not in ("<", ">"):
         return None
     count = shape[0]

@@ -7,13 +7,13 @@ refuse; numpy numbers become Python's and storages are tagged `cpu`, so that it 
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 
+from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.program import dump
 from ckpt_doctor.readers import open_checkpoint
@@ -21,7 +21,7 @@ from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.safety import WEIGHTS_ONLY
-from ckpt_doctor.readers.tensor_list import find_tensors, walk_tensors
+from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, walk_tensors
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Checkpoint,
@@ -33,6 +33,7 @@ from ckpt_doctor.types import (
     TensorInfo,
     TensorRef,
 )
+from ckpt_doctor.writer.files import sync_folder, temporary_file
 
 _CHUNK = 1 << 20
 _ALIGNMENT = 64
@@ -81,12 +82,12 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
             raise WriteRefused(f"{path} changed while it was read")
         nbytes = _write(view, output, program, tree.storages, str(checkpoint.metadata.get("byteorder", "little")))
     kept, _ = find_tensors(tree.root)
-    names = tuple(tensor.name for tensor in checkpoint.tensors if _key(tensor.storage) in lost)
+    gone = tuple(tensor.name for tensor in checkpoint.tensors if _key(tensor.storage) in lost)
     return Salvage(
         source=path,
         output=output,
         recovered=tuple(tensor.name for tensor in kept),
-        lost=names,
+        lost=gone,
         left_out=tuple(tree.left_out),
         good_for=_good_for(checkpoint, lost),
         nbytes=nbytes,
@@ -103,15 +104,12 @@ def _key(storage: StorageInfo) -> _Key:
 def _lost(checkpoint: Checkpoint) -> set[_Key]:
     """Storages whose bytes are not all there, or not what was written."""
     deep = deep_check(checkpoint).deep
-    corrupt = {damage.where for damage in deep.damage} if deep else set()
-    misfit = {damage.where for damage in checkpoint.damage if damage.kind == "missing-record"}
-    prefix = str(checkpoint.metadata.get("prefix", ""))
+    bad = deep.lost if deep is not None else frozenset()
     lost = set()
     for tensor in checkpoint.tensors:
         storage = tensor.storage
-        name = f"{prefix}data/{storage.key}"
         gone = storage.nbytes > 0 and (storage.offset is None or storage.offset + storage.nbytes > checkpoint.size)
-        if gone or name in corrupt or name in misfit or tensor.name in misfit:
+        if gone or storage.key in bad or bytes_needed(tensor) > storage.nbytes:
             lost.add(_key(storage))
     return lost
 
@@ -261,22 +259,19 @@ def _write(
 ) -> int:
     """The archive, under a temporary name beside its place until it is whole and on the disk."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    temporary = names.temporary(output)
+    with temporary_file(temporary, 0o666) as fd:
+        with os.fdopen(os.dup(fd), "w+b") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 _record(archive, file, "data.pkl", [program], len(program))
                 _record(archive, file, "byteorder", [byteorder.encode()], len(byteorder))
                 for key, storage in storages.values():
                     _record(archive, file, f"data/{key}", _bytes_of(view, storage), storage.nbytes)
                 _record(archive, file, "version", [b"3\n"], 2)  # kProducedFileFormatVersion for tensors
-            file.flush()
-            os.fsync(file.fileno())
             size = file.tell()
-        Path(name).chmod(0o666 & ~_umask())
-        _place(Path(name), output)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        os.fsync(fd)
+        _place(temporary, output)
+    sync_folder(output.parent)
     return size
 
 
@@ -290,12 +285,6 @@ def _place(temporary: Path, output: Path) -> None:
         if output.exists():
             raise WriteRefused(f"{output} exists already: salvage writes new files only") from None
         temporary.rename(output)
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
 
 
 def _bytes_of(view: FileView, storage: StorageInfo) -> Iterator[bytes]:

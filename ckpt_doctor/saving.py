@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 from ckpt_doctor import names
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
@@ -35,8 +36,6 @@ def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = D
     Raises `WriteRefused` (`LockTimeout` after `timeout` seconds, `VerificationFailed` when the file does not read back)
     with the previous checkpoint untouched; what cannot be pickled raises as in `torch.save`.
     """
-    import torch
-
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with run_lock(target, timeout) as lock, orderly_exit():
@@ -44,21 +43,50 @@ def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = D
         temporary = names.temporary(target)
         try:
             with temporary_file(temporary, 0o666) as fd:
-                with os.fdopen(os.dup(fd), "wb") as file:
-                    torch.save(obj, file)
+                _save(obj, fd)
                 _ensure_whole(temporary)
                 if target.exists():
                     os.fchmod(fd, stat.S_IMODE(target.stat().st_mode))
                 os.fsync(fd)
                 publish(temporary, target)
-        except (OSError, RuntimeError) as error:
-            # torch reports a failed write as RuntimeError; whatever it was, the previous file is still there.
-            reason = error.strerror if isinstance(error, OSError) else error
+        except OSError as error:
+            reason = error.strerror or error
             raise WriteRefused(f"{target} could not be saved and holds what it held before: {reason}") from error
         # What led back, or forward, from the checkpoint that was just replaced. If it stays, its hashes tell.
         for stale in (names.undo_file(target), names.journal(target)):
             with suppress(OSError):
                 stale.unlink(missing_ok=True)
+
+
+class _Stream:
+    """What torch.save writes to. Remembers why the system refused, which torch tells as a bare RuntimeError."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.refusal: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.refusal = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _save(obj: object, fd: int) -> None:
+    import torch
+
+    with os.fdopen(os.dup(fd), "wb") as file:
+        stream = _Stream(file)
+        try:
+            torch.save(obj, cast("IO[bytes]", stream))
+        except RuntimeError as error:
+            if stream.refusal is None:  # of an object that cannot be pickled
+                raise
+            raise stream.refusal from error
 
 
 def _ensure_whole(path: Path) -> None:

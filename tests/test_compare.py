@@ -72,3 +72,54 @@ def test_what_only_one_side_has_is_one_difference(tmp_path):
     assert [("rng", "added", "601 values"), ("score", "added", -0.5)] == [(d.name, d.kind, d.right) for d in found]
     back = compare(open_checkpoint(tmp_path / "b"), open_checkpoint(tmp_path / "a")).values
     assert [("rng", "removed", "601 values"), ("score", "removed", -0.5)] == [(d.name, d.kind, d.left) for d in back]
+
+
+def names_of(result):
+    return [(d.name, d.kind) for d in result.values]
+
+
+def test_objects_and_sets_are_looked_into(tmp_path):
+    """Of what was saved as an object, the attribute that changed is named."""
+    from argparse import Namespace
+    from collections import deque
+
+    left = {"args": Namespace(lr=0.1, opt=["a"]), "last": deque([1, 2]), "s": {1, 2}, "b": bytearray(b"x")}
+    right = {"args": Namespace(lr=0.2, opt=["a"]), "last": deque([1, 3]), "s": {1, 3}, "b": bytearray(b"y")}
+    assert compared(tmp_path, left, copy.deepcopy(left)).same
+    expected = [("args.lr", "changed"), ("last.1", "changed"), ("s", "changed"), ("b.args.0", "changed")]
+    assert expected == names_of(compared(tmp_path, left, right))
+
+
+def test_sharing_is_no_difference(tmp_path):
+    """Two param groups with one `betas` object say the same as two with a copy each."""
+    betas = (0.9, 0.95)
+    shared = {"groups": [{"betas": [betas]}, {"betas": [betas]}]}
+    assert compared(tmp_path, shared, {"groups": [{"betas": [(0.9, 0.95)]}, {"betas": [(0.9, 0.95)]}]}).same
+    knot: list = [1]
+    knot.append(knot)
+    assert compared(tmp_path, knot, knot).same
+    bomb: list = [1]
+    for _ in range(60):
+        bomb = [bomb, bomb]
+    assert compared(tmp_path, bomb, bomb).same
+
+
+def test_bytes_are_compared_whatever_the_layout(tmp_path):
+    """A transposed, a sliced and an expanded tensor: element by element."""
+    square = torch.arange(12.0).reshape(3, 4)
+    left = {"t": square, "s": torch.arange(10.0)[::2], "e": torch.ones(1).expand(5), "sparse": torch.eye(3).to_sparse()}
+    right = {**left, "t": square.t().contiguous().t(), "s": torch.arange(10.0)[::2].clone()}
+    result = compared(tmp_path, left, right)
+    assert result.same
+    assert 4 == result.unchanged_tensors
+    right["t"][1, 1] = -5.0
+    assert [("t", "1 of 48 bytes differ")] == [(d.name, d.left) for d in compared(tmp_path, left, right).tensors]
+
+
+def test_a_tensor_that_cannot_be_read_is_not_called_the_same(tmp_path):
+    whole = save(tmp_path / "a", {"x": torch.ones(8), "y": torch.ones(9)})
+    cut = rezip(whole, tmp_path / "b", lambda name, data: data[:-4] if name == "data/1" else data)
+    raw = cut.read_bytes()
+    (tmp_path / "b").write_bytes(raw[: open_checkpoint(cut).tensors[1].storage.offset + 3])
+    result = compare(open_checkpoint(whole), open_checkpoint(tmp_path / "b"), deep=True)
+    assert (("y",), 1, False) == (result.not_compared, result.unchanged_tensors, result.same)

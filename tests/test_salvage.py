@@ -107,3 +107,16 @@ def test_refusals(tmp_path):
     with pytest.raises(WriteRefused):
         salvage(tmp_path / "text", tmp_path / "out")
     assert {"a", "b", "text"} == {p.name for p in tmp_path.iterdir()}
+
+
+def test_many_corrupt_records_all_stay_behind(tmp_path):
+    """More than a report lists, and under a file name that a report cuts."""
+    many = {f"w{i}": torch.full((4,), float(i)) for i in range(150)}
+    source = save(tmp_path / ("n" * 210 + ".pt"), many)
+    raw = bytearray(source.read_bytes())
+    for tensor in open_checkpoint(source).tensors[1:]:
+        raw[tensor.storage.offset] ^= 1
+    source.write_bytes(raw)
+    result = salvage(source, tmp_path / "out")
+    assert (("w0",), 149) == (result.recovered, len(result.lost))
+    assert {"w0"} == set(torch.load(result.output, weights_only=True))

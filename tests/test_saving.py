@@ -2,6 +2,8 @@
 
 import enum
 import os
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,31 @@ def test_a_link_stays_and_what_belonged_to_the_old_file_goes(tmp_path):
     assert link.is_symlink()
     assert {"epoch": 2} == torch.load(link)
     assert ["best"] == os.listdir(tmp_path / "disk")
+
+
+def test_an_error_of_what_is_saved_is_that_error(tmp_path):
+    """It is no trouble with the disk, and the previous checkpoint stays."""
+    atomic_save({"epoch": 1}, tmp_path / "c")
+
+    class Broken:
+        def __reduce__(self):
+            raise RuntimeError("my own bug")
+
+    with pytest.raises(RuntimeError, match="my own bug"):
+        atomic_save({"x": Broken()}, tmp_path / "c")
+    assert {"epoch": 1} == torch.load(tmp_path / "c")
+    assert ["c"] == os.listdir(tmp_path)
+
+
+def test_a_full_disk_is_told_as_one(tmp_path):
+    atomic_save({"epoch": 1}, tmp_path / "c")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(WriteRefused, match="holds what it held before: File too large"):
+            atomic_save({"w": torch.ones(1 << 18)}, tmp_path / "c")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {"epoch": 1} == torch.load(tmp_path / "c")
+    assert ["c"] == os.listdir(tmp_path)

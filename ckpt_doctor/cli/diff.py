@@ -30,8 +30,8 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
     """Show what differs between two checkpoints: keys, training state, tensors.
 
     The formats may differ: a legacy file and an archive with the same content are the same. A folder stands for the
-    file that the trainer takes from it. The exit code is 0 when nothing differs, 1 when
-    something does, and 2 for a file that cannot be read, as with diff(1).
+    file that the trainer takes from it. The exit code is 0 when nothing differs, 1 when something does, and 2 for what
+    cannot be read: a file or, with --deep, the bytes of a tensor.
 
     \b
     Examples:
@@ -51,7 +51,8 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
         emit(differences_json(comparison, *files))
     else:
         emit(differences(comparison, *files, width=width(), color=color()))
-    ctx.exit(int(not comparison.same))
+    differs = bool(comparison.values or comparison.tensors)
+    ctx.exit(1 if differs else 2 if comparison.not_compared else 0)
 
 
 def nothing_in(checkpoint: Checkpoint) -> str:

@@ -104,9 +104,15 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
         nan.update(one.nan)
     damage = [one.failed for one in seen if one.failed is not None]
     damage += _corrupt([one.region for one in seen if one.corrupt], checkpoint, by_key)
+    lost = frozenset(one.region.key for one in seen if one.region.key and _is_lost(one, by_key))
     read = sum(one.read for one in seen)
     view.bytes_read += read
-    return DeepResult(tuple(damage), dict(non_finite), dict(nan), _not_checked(checkpoint, regions), read)
+    return DeepResult(tuple(damage), dict(non_finite), dict(nan), lost, _not_checked(checkpoint, regions), read)
+
+
+def _is_lost(seen: _Seen, by_key: Mapping[str, Sequence[TensorInfo]]) -> bool:
+    sizes = {tensor.storage.nbytes for tensor in by_key.get(seen.region.key or "", ())}
+    return seen.corrupt or seen.failed is not None or (bool(sizes) and seen.region.size not in sizes)
 
 
 def _one_by_one(progress: Progress | None) -> Progress | None:
@@ -184,10 +190,11 @@ def _chunks(view: FileView, region: Region, buffer: memoryview) -> Iterator[tupl
         if inflater is None:
             yield buffer[:count], count
             continue
-        packed = bytes(buffer[:count])
-        while packed:
-            yield memoryview(inflater.decompress(packed, _CHUNK)), count
-            packed, count = inflater.unconsumed_tail, 0
+        packed, full = bytes(buffer[:count]), True
+        while packed or full:  # after the last byte of input there may be more than one piece of output
+            piece = inflater.decompress(packed, _CHUNK)
+            yield memoryview(piece), count
+            packed, count, full = inflater.unconsumed_tail, 0, len(piece) == _CHUNK
 
 
 def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
@@ -239,18 +246,15 @@ def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region]) -> tuple[Not
     elif checkpoint.tensors:
         why = f"a {checkpoint.container} file holds no checksums: a flipped bit cannot be told from a trained weight"
         notes.append(NotChecked("stored checksums", why, "torch.save of a current PyTorch writes them"))
+    inflated = {region.key for region in regions if region.deflated}
     unplaced = sum(
-        tensor.storage.offset is None and tensor.storage.nbytes > 0 and not _inflated(tensor, regions)
+        tensor.storage.offset is None and tensor.storage.nbytes > 0 and tensor.storage.key not in inflated
         for tensor in checkpoint.tensors
     )
     if unplaced:
         why = f"the bytes of {unplaced:,} tensors were not found in the file"
         notes.append(NotChecked("NaN and infinite values", why, "a complete file"))
     return tuple(notes)
-
-
-def _inflated(tensor: TensorInfo, regions: Sequence[Region]) -> bool:
-    return any(region.deflated and region.key == tensor.storage.key for region in regions)
 
 
 def _corrupt(

@@ -71,9 +71,10 @@ def counter(tensor: TensorInfo) -> Callable[[Array], int]:
         return lambda offsets: 0
 
     def contained(offsets: Array) -> int:
-        rest = offsets[(offsets >= start) & (offsets < start + span)] - start
+        first, last = np.searchsorted(offsets, (start, start + span))  # they come in order
         if span == count:  # contiguous, or a transposition of it
-            return int(rest.size)
+            return int(last - first)
+        rest = offsets[first:last] - start
         inside = np.ones(rest.shape, bool)
         for stride, size in dims:
             if stride and size > 1:
@@ -91,7 +92,10 @@ class StorageScan:
     def __init__(self, tensors: Sequence[TensorInfo], big_endian: bool) -> None:
         self.big_endian = big_endian
         self.tensors = [tensor for tensor in tensors if tensor.dtype in SCANNED]
-        self.dtypes = sorted({tensor.dtype for tensor in self.tensors})
+        self.counters: dict[str, list[tuple[str, Callable[[Array], int]]]] = {}
+        """By type: tensor names, each with what counts its elements."""
+        for tensor in self.tensors:
+            self.counters.setdefault(tensor.dtype, []).append((tensor.name, counter(tensor)))
         self.position = 0
         self.counts: dict[str, int] = {}
         """Tensor name -> elements that are NaN or infinite."""
@@ -101,7 +105,7 @@ class StorageScan:
 
     def feed(self, chunk: memoryview) -> None:
         """Take up the next bytes of the storage; chunks may be cut anywhere."""
-        if not self.dtypes:
+        if not self.counters:
             return
         if self.rest:
             chunk = memoryview(self.rest + bytes(chunk))
@@ -115,16 +119,18 @@ class StorageScan:
         self.rest = b""
 
     def _scan(self, chunk: memoryview) -> None:
-        for dtype in self.dtypes if len(chunk) else ():
-            width = unit(dtype)
+        for dtype, counters in self.counters.items() if len(chunk) else ():
+            width, size = unit(dtype), item_size(dtype)
             usable = chunk[: len(chunk) // width * width]
             found = mask(usable, dtype, self.big_endian)
             if found is None:
                 continue
             for numbers, counts in zip(found, (self.counts, self.nan), strict=True):
-                offsets = np.unique((np.flatnonzero(numbers) * width + self.position) // item_size(dtype))
-                for tensor in self.tensors:
-                    count = counter(tensor)(offsets) if tensor.dtype == dtype else 0
+                offsets = (np.flatnonzero(numbers) * width + self.position) // size
+                if width < size and len(offsets):  # both halves of a complex number may be meant
+                    offsets = offsets[np.concatenate(([True], offsets[1:] != offsets[:-1]))]
+                for name, contained in counters:
+                    count = contained(offsets)
                     if count:
-                        counts[tensor.name] = counts.get(tensor.name, 0) + count
+                        counts[name] = counts.get(name, 0) + count
         self.position += len(chunk)

@@ -90,23 +90,19 @@ def out_of_bounds(tensors: list[TensorInfo]) -> list[Damage]:
     """Tensors that reach beyond their storage: `torch.load` raises "setStorage: ... are out of bounds"."""
     damage: list[Damage] = []
     for tensor in tensors:
-        if not tensor.storage.key or len(tensor.stride) != len(tensor.shape) or 0 in tensor.shape:
-            continue
-        last = tensor.storage_offset
-        for size, stride in zip(tensor.shape, tensor.stride, strict=True):
-            last += (size - 1) * stride
-        needed = (last + 1) * item_size(tensor.dtype)
+        needed = bytes_needed(tensor)
         if needed > tensor.storage.nbytes and len(damage) < limits.MAX_DAMAGE:
-            damage.append(
-                Damage(
-                    "missing-record",
-                    f"the tensor needs {needed:,} bytes of a storage of {tensor.storage.nbytes:,}; loading raises",
-                    where=tensor.name,
-                    found=tensor.storage.nbytes,
-                    expected=needed,
-                )
-            )
+            message = f"the tensor needs {needed:,} bytes of a storage of {tensor.storage.nbytes:,}; loading raises"
+            damage.append(Damage("missing-record", message, tensor.name, tensor.storage.nbytes, needed))
     return damage
+
+
+def bytes_needed(tensor: TensorInfo) -> int:
+    """How long a storage must be to hold the tensor; 0 where that is not laid down by its strides."""
+    if not tensor.storage.key or len(tensor.stride) != len(tensor.shape) or 0 in tensor.shape:
+        return 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True))
+    return (tensor.storage_offset + last + 1) * item_size(tensor.dtype)
 
 
 def _path(step: _Step | None) -> KeyPath:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from unicodedata import category, east_asian_width
 
 ELLIPSIS = "..."
@@ -190,11 +191,12 @@ def brief(value: object, width: int = 60, depth: int = 3) -> str:
         return str(value) if abs(value) < 10**18 else integer(value)
     if isinstance(value, float):
         return repr(value)
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set, frozenset)):
+        left, right = "{}" if isinstance(value, (set, frozenset)) else "[]"
         if depth == 0 and value:
-            return "[...]"
-        inside = ", ".join(brief(v, width, depth - 1) for v in value[:8]) + (", ..." if len(value) > 8 else "")
-        return shorten(f"[{inside}]", width)
+            return f"{left}...{right}"
+        inside = ", ".join(brief(v, width, depth - 1) for v in islice(value, 8)) + (", ..." if len(value) > 8 else "")
+        return shorten(f"{left}{inside}{right}", width)
     if isinstance(value, dict):
         return f"a dict of {plural(len(value), 'key')}"
     return shorten(clean(value[: width + 1] if isinstance(value, (bytes, bytearray)) else value), width)

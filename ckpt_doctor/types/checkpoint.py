@@ -79,6 +79,8 @@ class DeepResult:
     """Tensor name -> number of NaN or infinite elements; only tensors that have any."""
     nan: Mapping[str, int] = field(default_factory=dict)
     """The same of NaN alone."""
+    lost: frozenset[str] = frozenset()
+    """Keys of the storages whose bytes are not what was saved: corrupt, unreadable, or of another length."""
     not_checked: tuple[NotChecked, ...] = ()
     bytes_read: int = 0
 
