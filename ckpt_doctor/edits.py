@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ckpt_doctor.errors import EditRefused
 from ckpt_doctor.tree import transform
 from ckpt_doctor.types import Adopted, Checkpoint, Edit, InertDict, KeyPath, StorageInfo
 
@@ -15,7 +16,7 @@ def adopt(edits: Sequence[Edit], checkpoint: Checkpoint) -> tuple[list[Edit], li
     """Give the storages that edits bring from other files names of this one.
 
     Returns the edits with these names, and what is to be copied for them: each storage once. Names are numbers, as
-    torch's, from the first that is free. KeyError for a storage that does not lie in its file in one piece.
+    torch's, from the first that is free. EditRefused for a storage that does not lie in its file in one piece.
     """
     taken = [int(t.storage.key) for t in checkpoint.tensors if t.storage.key.isdecimal()]
     taken += [int(key) for key in checkpoint.checksums if key.isdecimal()]
@@ -33,7 +34,7 @@ def adopt(edits: Sequence[Edit], checkpoint: Checkpoint) -> tuple[list[Edit], li
             known = adopted.get((id(donor), value.key))
             if known is None:
                 if value.offset is None or donor.stamp is None:
-                    raise KeyError(f"the bytes of storage {value.key} were not found in {donor.path}")
+                    raise EditRefused(f"the bytes of storage {value.key} were not found in {donor.path}")
                 crc = donor.checksums.get(value.key)
                 known = Adopted(str(next(free)), donor.path, donor.stamp, value.offset, value.nbytes, crc)
                 adopted[id(donor), value.key] = known
@@ -45,18 +46,25 @@ def adopt(edits: Sequence[Edit], checkpoint: Checkpoint) -> tuple[list[Edit], li
 
 
 def apply(root: object, edits: Sequence[Edit]) -> object:
-    """A copy of the tree with the edits made, in their order. KeyError where a path does not exist."""
+    """A copy of the tree with the edits made, in their order. EditRefused where that cannot be."""
     tree = transform(root, lambda value: value)
     for edit in edits:
-        if edit.op == "wrap":
-            tree = {edit.path[0]: tree}
-        elif edit.op == "set":
-            tree = _with(tree, edit.path, edit.after)
-        elif edit.op == "strip":
-            _strip(_at(tree, edit.path), str(edit.before))
-        else:
-            tree = _relocated(tree, str(edit.before), str(edit.after))
+        try:
+            tree = _edited(tree, edit)
+        except LookupError:
+            raise EditRefused(f"{edit.key} is to be changed, but there is no such place in the file") from None
     return tree
+
+
+def _edited(tree: object, edit: Edit) -> object:
+    if edit.op == "wrap":
+        return {edit.path[0]: tree}
+    if edit.op == "set":
+        return _with(tree, edit.path, edit.after)
+    if edit.op == "strip":
+        _strip(_at(tree, edit.path), str(edit.before))
+        return tree
+    return _relocated(tree, str(edit.before), str(edit.after))
 
 
 def _at(tree: Any, path: KeyPath) -> Any:
@@ -84,7 +92,7 @@ def _strip(state_dict: dict[Any, Any], prefix: str) -> None:
     """
     items = [(key.removeprefix(prefix), value) for key, value in state_dict.items()]
     if len({key for key, _ in items}) < len(items):
-        raise KeyError(f"two keys would be the same without {prefix}")
+        raise EditRefused(f"two keys would be the same without {prefix}")
     state_dict.clear()
     state_dict.update(items)
     if not isinstance(state_dict, InertDict):

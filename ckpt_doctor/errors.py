@@ -24,6 +24,10 @@ class VerificationFailed(WriteRefused):
     """The written copy is not what was planned; it was discarded."""
 
 
+class EditRefused(WriteRefused):
+    """A planned edit cannot be made to this file. The message says why."""
+
+
 class LockTimeout(WriteRefused):
     """Another process is migrating, pruning or saving in the same run folder."""
 

@@ -15,7 +15,7 @@ from typing import IO, Literal
 
 from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.program import dump
+from ckpt_doctor.pickle_writer import dump
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES

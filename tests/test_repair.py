@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_doctor import audit, facts, migrate, open_checkpoint, program, repair, undo
+from ckpt_doctor import audit, facts, migrate, names, open_checkpoint, pickle_writer, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError, VerificationFailed
+from ckpt_doctor.repair import execution
 from ckpt_doctor.torch_check import compare_loaded
 from ckpt_doctor.types import Edit, Finding
 from ckpt_doctor.writer import commit
@@ -160,9 +161,9 @@ def assert_refused(step: Path, said: str, **options) -> None:
 def test_a_finding_that_is_still_there_stops_it(in_place, step, monkeypatch):
     """A migration that does not do what it says is thrown away."""
     broken = Edit(("scheduler", "last_epoch"), 139, 138, "sabotage")
-    (sync,) = (m for m in repair.ALL if m.name == "sync-scheduler")
+    (sync,) = (m for m in execution.ALL if m.name == "sync-scheduler")
     lies = replace(sync, plan=lambda case: replace(sync.plan(case), edits=(broken,)))
-    monkeypatch.setattr(repair, "ALL", (lies,))
+    monkeypatch.setattr(execution, "ALL", (lies,))
     assert_refused(step, "R501 scheduler-behind is still there", in_place=in_place)
 
 
@@ -193,17 +194,17 @@ HARMS = {
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_program_that_is_not_the_planned_one_stops_it(in_place, harm, step, monkeypatch):
     """Read back by our own reader and compared object for object."""
-    dump = program.dump
-    monkeypatch.setattr(program, "dump", lambda root, **options: dump(HARMS[harm](root), **options))
+    dump = pickle_writer.dump
+    monkeypatch.setattr(pickle_writer, "dump", lambda root, **options: dump(HARMS[harm](root), **options))
     assert_refused(step, "does not read back as planned", in_place=in_place)
 
 
 def test_tensors_that_an_edit_would_lose_stop_it(step, monkeypatch):
     """Also when the plan itself says so: weights are never the price of a repair."""
-    (sync,) = (m for m in repair.ALL if m.name == "sync-scheduler")
+    (sync,) = (m for m in execution.ALL if m.name == "sync-scheduler")
     loses = Edit(("rng_state", "torch"), "a tensor", None, "sabotage")
     lies = replace(sync, plan=lambda case: replace(sync.plan(case), edits=(*sync.plan(case).edits, loses)))
-    monkeypatch.setattr(repair, "ALL", (lies,))
+    monkeypatch.setattr(execution, "ALL", (lies,))
     assert_refused(step, "tensors of the written file are not those of the original")
 
 
@@ -254,9 +255,9 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(mode, step,
 def test_a_migration_that_was_cut_off_is_rolled_back_by_the_next(run, step):
     """And then made; where nothing may be written the finding and its cure are told. Nothing is left over."""
     code = f"""
-import os; from ckpt_doctor import repair
-repair._verified = lambda *_: os._exit(137)
-repair.migrate([{str(step)!r}], fixes=["sync-scheduler"], in_place=True)
+import os; from ckpt_doctor.repair import execution
+execution.verified = lambda *_: os._exit(137)
+execution.migrate([{str(step)!r}], fixes=["sync-scheduler"], in_place=True)
 """
     original = step.read_bytes()
     assert 137 == subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode
@@ -296,9 +297,9 @@ def test_torch_itself_may_have_the_last_word(run):
 
 def test_what_torch_loads_otherwise_stops_it(step, monkeypatch):
     """A defect that our own reader would share does not get through."""
-    monkeypatch.setattr(repair, "_verified", lambda *_: ())
-    dump = program.dump
-    monkeypatch.setattr(program, "dump", lambda root, **options: dump({**root, "global_step": 141}, **options))
+    monkeypatch.setattr(execution, "verified", lambda *_: ())
+    dump = pickle_writer.dump
+    monkeypatch.setattr(pickle_writer, "dump", lambda root, **options: dump({**root, "global_step": 141}, **options))
     assert_refused(step, "torch loads 141 for 140 at global_step", verify_torch=True)
 
 
@@ -485,3 +486,49 @@ def test_nothing_is_written_from_a_fact_that_the_files_rule_out(run, name, value
     assert all(name.replace("_", "-") in refusal.settle for r in results for refusal in r.refusals)
     assert before == contents(run)
     assert "migrated" in {r.status for r in migrate(run, fixes=["plain-scalars"], facts=facts(**{name: value}))}
+
+
+def legacy_copy(run, tmp_path):
+    """A step checkpoint of the run as a legacy stream, beside which undo data is kept."""
+    target = tmp_path / "stream" / "my_run" / "checkpoint_step_140" / "checkpoint.pt"
+    target.parent.mkdir(parents=True)
+    held = torch.load(run / "checkpoint_step_140" / "checkpoint.pt", weights_only=False, map_location="cpu")
+    torch.save(held, target, _use_new_zipfile_serialization=False)
+    return target
+
+
+def test_what_a_migration_keeps_beside_a_file_is_no_checkpoint(run, tmp_path):
+    """The folder is scanned and migrated again as if it were not there."""
+    target = legacy_copy(run, tmp_path)
+    (result,) = migrate([target], fixes=["sync-scheduler"], facts=facts(lradj="TST"))
+    assert "migrated" == result.status, result
+    assert 2 == len(os.listdir(target.parent))
+    assert [target] == [file.checkpoint.path for file in audit.scan(tmp_path / "stream").files]
+
+
+def test_a_folder_is_told_of_the_file_that_cannot_be_undone(run, tmp_path):
+    target = legacy_copy(run, tmp_path)
+    migrate([target], fixes=["sync-scheduler"], facts=facts(lradj="TST"))
+    (beside,) = target.parent.glob("*-undo")
+    beside.write_bytes(b"damaged")
+    (result,) = undo([tmp_path / "stream"])
+    assert ("refused", target) == (result.status, result.path)
+
+
+def test_one_file_that_cannot_be_rolled_back_holds_up_no_other(run, step):
+    """It alone fails, with its own message."""
+    broken = run / "checkpoint"
+    journal = names.journal(broken)
+    journal.write_text('{"version": 99}')
+    results = {result.path: result for result in migrate([run], fixes=["sync-scheduler"])}
+    assert "migrated" == results[step].status
+    assert "failed" == results[broken].status
+    assert "another version" in results[broken].message
+    assert journal.exists()
+
+
+def test_a_place_that_is_not_in_the_file_is_named(step, monkeypatch):
+    (sync,) = (m for m in execution.ALL if m.name == "sync-scheduler")
+    astray = Edit(("scheduler", "nowhere", "last_epoch"), 139, 138, "sabotage")
+    monkeypatch.setattr(execution, "ALL", (replace(sync, plan=lambda case: replace(sync.plan(case), edits=(astray,))),))
+    assert_refused(step, "scheduler.nowhere.last_epoch is to be changed, but there is no such place")

@@ -136,9 +136,9 @@ def disk_sentence(planned: Sequence[repair.MigrationResult], mode: Mode, output:
     """What the writes will take in disk space; empty when nothing will be written, or when it can't be told."""
     costs = []
     for result in planned:
-        checkpoint = open_checkpoint(result.path)
-        if result.edits and checkpoint.program is not None:
-            with suppress(OSError, WriteRefused, KeyError):
+        checkpoint = open_checkpoint(result.path) if result.edits else None
+        if checkpoint is not None and checkpoint.program is not None:
+            with suppress(OSError, WriteRefused):
                 size_of_program = checkpoint.program.length + _brought_in(result.edits, checkpoint)
                 costs.append(cost(checkpoint, size_of_program, mode, output))
     if not costs:

@@ -7,6 +7,7 @@ import torch
 from sample_runs import differences, edit, load, repaired, untouched
 
 from ckpt_doctor import edits
+from ckpt_doctor.errors import EditRefused
 from ckpt_doctor.types import Edit
 
 
@@ -77,6 +78,6 @@ def test_a_prefix_that_not_every_key_has_is_a_name_of_the_model(keys, sample):
 def test_keys_that_would_collide_are_refused_by_the_editor_itself():
     """Whatever a migration asks for, no tensor is ever lost under another's name."""
     tree = {"model": {"module.a": 1, "a": 2}}
-    with pytest.raises(KeyError, match="two keys would be the same"):
+    with pytest.raises(EditRefused, match="two keys would be the same"):
         edits.apply(tree, [Edit(("model",), "module.", "", "", "strip")])
     assert {"model": {"module.a": 1, "a": 2}} == tree

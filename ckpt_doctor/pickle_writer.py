@@ -35,15 +35,15 @@ class _Then:
         self.step = step
 
 
-def dump(root: object, protocol: int = 2, *, container: Container = "torch-zip") -> bytes:
-    """A pickle of `root` in protocol 2 to 5, as the container has it: tensors are named otherwise in each.
+def dump(root: object, container: Container = "torch-zip") -> bytes:
+    """A pickle of `root` in protocol 2, as the container has it: tensors are named otherwise in each.
 
     Raises:
-        WriteRefused: the tree holds something that no pickle, or none of this protocol, can say: a name that the
+        WriteRefused: the tree holds something that no pickle of this protocol can say: a name that the
             original computes while loading, a set that contains itself, a dict key that cannot be hashed. Or a storage
             that no tensor of a tar file views.
     """
-    writer = _Writer(protocol, container)
+    writer = _Writer(container)
     writer.run(root)
     return b"".join(writer.out)
 
@@ -51,12 +51,9 @@ def dump(root: object, protocol: int = 2, *, container: Container = "torch-zip")
 class _Writer:
     """Output, memo and the stack of what is still to be written; no recursion, whatever the depth of the tree."""
 
-    def __init__(self, protocol: int, container: Container) -> None:
-        if not 2 <= protocol <= 5:
-            raise ValueError(f"protocol must be 2 to 5, not {protocol}")
-        self.protocol = protocol
+    def __init__(self, container: Container) -> None:
         self.container = container
-        self.out: list[bytes] = [b"\x80", bytes([protocol])]
+        self.out: list[bytes] = [b"\x80\x02"]
         self.write = self.out.append
         self.memo: dict[int, int] = {}
         self.texts: dict[str, int] = {}
@@ -138,9 +135,9 @@ class _Writer:
             return
         if COMPUTED in (name.module, name.name) or "\n" in name.module + name.name:
             raise WriteRefused(f"the name {shown(name)} cannot be written again")
-        if self.protocol < 3 and ((name.module, name.name) in NAME_MAPPING or name.module in IMPORT_MAPPING):
+        if (name.module, name.name) in NAME_MAPPING or name.module in IMPORT_MAPPING:
             # Below protocol 3 Python 3 takes these for modules of Python 2 and looks elsewhere
-            raise WriteRefused(f"the name {shown(name)} means something else in protocol {self.protocol}")
+            raise WriteRefused(f"the name {shown(name)} means something else in protocol 2")
         self.write(f"c{name.module}\n{name.name}\n".encode())
         self.names[name] = self._put()
 
@@ -233,20 +230,14 @@ class _Writer:
         self._text(storage.key)
         self._text(storage.location)
         self.write(_int(storage.numel))
-        if (
-            self.container == "torch-legacy"
-        ):  # `_legacy_save.persistent_id` ends with the view's metadata, None since 1.5
+        if self.container == "torch-legacy":  # `_legacy_save.persistent_id`: the view's metadata, None since 1.5
             self.write(b"N")
         self.write(b"tQ")
 
     def _bytes(self, value: bytes) -> None:
-        if self.protocol > 2:
-            self.write(b"B" + struct.pack("<I", len(value)) + value)
-            self._remember(value)
-        else:
-            # The spelling of `pickle._Pickler.save_bytes`, also for empty ones: there it is `bytes()`, which
-            # weights_only refuses
-            self._made_of(value, Global("_codecs", "encode"), (value.decode("latin-1"), "latin1"))
+        # The spelling of `pickle._Pickler.save_bytes`, also for empty ones: there it is `bytes()`, which weights_only
+        # refuses
+        self._made_of(value, Global("_codecs", "encode"), (value.decode("latin-1"), "latin1"))
 
     def _set(self, value: set[object] | frozenset[object]) -> None:
         if id(value) in self.open_sets:
@@ -293,8 +284,6 @@ class _Writer:
         if call.callee is None:
             raise WriteRefused("a dict key that cannot be hashed cannot be written")
         if call.via == "newobj_ex":
-            if self.protocol >= 4:
-                return (call.callee, call.args, call.kwargs), b"\x92"
             together = (call.callee, call.args, call.kwargs)
             self.keep.append(together)
             return (Global("copyreg", "__newobj_ex__"), together), b"R"

@@ -1,0 +1,255 @@
+"""Paths -> repaired files: judge, plan edits, write, judge again. Nothing counts before it has been read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor import __version__, audit, edits, names, pickle_writer
+from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs
+from ckpt_doctor.errors import UsageError, WriteRefused
+from ckpt_doctor.locking import run_lock
+from ckpt_doctor.migrators import ALL
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.repair.planning import Planned, Request, given_by_hand, plan_edits
+from ckpt_doctor.repair.verification import verified
+from ckpt_doctor.trainers import time_llm
+from ckpt_doctor.types import (
+    Case,
+    Edit,
+    Facts,
+    Finding,
+    NumpyScalar,
+    Refusal,
+)
+from ckpt_doctor.writer import Receipt, interrupted, recover, write
+from ckpt_doctor.writer import undo as take_back
+
+Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
+NAMES = tuple(migration.name for migration in ALL)
+
+
+@dataclass(frozen=True)
+class MigrationResult:
+    """What became of one file."""
+
+    path: Path
+    status: Status
+    edits: tuple[Edit, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    message: str = ""
+    receipt: Receipt | None = None
+    before: tuple[Finding, ...] = ()
+    after: tuple[Finding, ...] = ()
+    """Findings of the result; those of `before` where nothing was written."""
+    notes: tuple[str, ...] = ()
+    earlier: int = 0
+    """How many migrations the file had before this one."""
+
+
+def migrate(
+    paths: Path | str | Sequence[Path | str] = (audit.DEFAULT_PATH,),
+    *,
+    fixes: Collection[str] = NAMES,
+    facts: Facts | None = None,
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
+    best_score: float | None = None,
+    val_loss: float | None = None,
+    epoch: int | None = None,
+    in_place: bool = False,
+    output: Path | str | None = None,
+    dry_run: bool = False,
+    verify_torch: bool = False,
+    progress: Callable[[Path, int], None] | None = None,
+) -> list[MigrationResult]:
+    """Repair checkpoints. `fixes` are names of migrations; all of them means every repair that findings call for.
+
+    Each file is replaced atomically; with `in_place` it is edited itself, with a folder `output` the results go there.
+    `ignore` takes rules (`E601`, `E`, a name) whose findings call for nothing.
+
+    A result per file. Raises UsageError for a path that does not exist, an unknown fix, or values that cannot be; what
+    cannot be done to a single file is in its result.
+    """
+    if in_place and output is not None:
+        raise UsageError("in_place and output exclude each other")
+    unknown = sorted(set(fixes) - set(NAMES))
+    if unknown:
+        raise UsageError(f"unknown fix {unknown[0]!r}; there are {', '.join(NAMES)}")
+    if best_score is None and val_loss is not None:
+        best_score = -val_loss
+    if best_score is not None and not best_score <= 0:
+        raise UsageError(
+            f"best_score {best_score:g} cannot be: it is minus the best loss; give --val-loss {best_score:g}"
+        )
+    request = Request(
+        migrations=tuple(migration for migration in ALL if migration.name in fixes),
+        everything=set(fixes) == set(NAMES),
+        facts=facts or Facts(),
+        logs=existing_logs(logs),
+        ignored=frozenset(audit.codes(ignore)),
+        stopping=best_score,
+        epoch=epoch,
+        mode="in-place" if in_place else "replace" if output is None else "output",
+        output=None if output is None else Path(output),
+        dry_run=dry_run,
+        verify_torch=verify_torch,
+        progress=progress,
+    )
+    wanted = {file for path in existing(paths) for file in checkpoint_files(path)}
+    results: list[MigrationResult] = []
+    for folder, files in time_llm.find_runs(wanted).items():
+        results += _migrate_run(folder, files, request)
+    return results
+
+
+def _migrate_run(folder: Path, files: Sequence[Path], request: Request) -> list[MigrationResult]:
+    """All files of one run, under its lock: evidence is read once, before the first file changes.
+
+    Results that go elsewhere need no lock here, and the run may stand where nothing can be written.
+    """
+    if request.dry_run or request.mode == "output":
+        return _migrate_files(folder, files, request)
+    try:
+        with run_lock(folder) as held:
+            rolled_back, stuck = _roll_back(files)
+            results = [*_migrate_files(folder, [file for file in files if file not in stuck], request), *stuck.values()]
+    except WriteRefused as error:  # no lock to be had: nothing was begun
+        return [MigrationResult(file, "failed", message=str(error)) for file in files]
+    if held.note:
+        results = [replace(r, notes=(*r.notes, held.note)) if r.receipt else r for r in results]
+    note = "an earlier migration of it had been cut off, and was rolled back first"
+    return [replace(r, notes=(note, *r.notes)) if r.path in rolled_back else r for r in results]
+
+
+def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationResult]]:
+    """Take back what earlier runs left half done: the files of which that was so, and those that stay as they are."""
+    done: list[Path] = []
+    stuck: dict[Path, MigrationResult] = {}
+    for file in files:
+        try:
+            if interrupted(file) and recover(file):
+                done.append(file)
+        except WriteRefused as error:
+            stuck[file] = MigrationResult(file, "failed", message=str(error))
+    return done, stuck
+
+
+def _migrate_files(folder: Path, files: Sequence[Path], request: Request) -> list[MigrationResult]:
+    siblings = audit.siblings_of(folder, files)
+    checkpoints = [audit.open_file(path) for path in (*files, *siblings)]
+    run, members = audit.understand(folder, checkpoints, request.facts, request.logs)
+    results = []
+    for member in members[: len(files)]:
+        case = audit.case_of(member, run, gate=True, epoch=request.epoch)
+        if request.stopping is not None:
+            by_hand = given_by_hand(case, request.stopping)
+            case = audit.case_of(member, run, gate=True, stopping=by_hand, epoch=request.epoch)
+        planned = plan_edits(case, request)
+        results.append(_carry_out(planned, request))
+    return results
+
+
+def _carry_out(planned: Planned, request: Request) -> MigrationResult:
+    case = planned.case
+    result = MigrationResult(
+        case.checkpoint.path,
+        "refused" if planned.refusals else "unchanged",
+        planned.edits,
+        planned.refusals,
+        before=planned.before,
+        after=planned.before,
+        notes=planned.notes,
+        earlier=len(case.checkpoint.migrations),
+    )
+    if not planned.edits:
+        return replace(result, message="" if planned.refusals else _needs_nothing(case, request))
+    if request.dry_run:
+        return replace(result, status="planned", message=f"{len(planned.edits)} edits, nothing written (--dry-run)")
+    try:
+        named, adopted = edits.adopt(planned.edits, case.checkpoint)
+        root = edits.apply(case.checkpoint.root, named)
+        found: list[tuple[Finding, ...]] = []
+
+        def verify(path: Path) -> None:
+            found.append(verified(path, root, planned, adopted))
+            if request.verify_torch:
+                from ckpt_doctor.torch_check import compare_loaded  # torch is imported for this only
+
+                compare_loaded(case.checkpoint.path, path, planned.edits)
+
+        on_bytes = request.progress
+        receipt = write(
+            case.checkpoint,
+            pickle_writer.dump(root, container=case.checkpoint.container),
+            _record(planned),
+            adopted=adopted,
+            mode=request.mode,
+            output=request.output,
+            verify=verify,
+            progress=(lambda count: on_bytes(case.checkpoint.path, count)) if on_bytes else None,
+        )
+    except WriteRefused as error:
+        return replace(result, status="failed", edits=(), message=str(error))
+    message = f"{len(planned.edits)} edits, read back and verified"
+    if request.mode == "output":
+        message += f", written to {receipt.path}"
+    return replace(
+        result,
+        status="migrated",
+        message=message,
+        receipt=receipt,
+        after=found[-1],
+        notes=(*planned.notes, *receipt.notes),
+    )
+
+
+def _needs_nothing(case: Case, request: Request) -> str:
+    late, shuffle = case.late_random_state, case.run.facts.shuffle
+    open_question = request.everything and late is not None and late.cure is not None and shuffle is None
+    return "needs none of these repairs" + ("; if the train loader shuffles, give --shuffle" if open_question else "")
+
+
+def _record(planned: Planned) -> dict[str, object]:
+    """What a person reads later: what was changed, from which evidence, by which version."""
+    return {
+        "tool_version": __version__,
+        "migrations": [migration.name for migration in planned.applied],
+        "edits": [
+            {"key": e.key, "op": e.op, "before": _json(e.before), "after": _json(e.after), "evidence": e.evidence}
+            for e in planned.edits
+        ],
+    }
+
+
+def _json(value: object) -> object:
+    """A value of an edit for the record: numbers and texts as they are, the rest as a short text."""
+    if isinstance(value, NumpyScalar):
+        value = value.value
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else repr(value)
+    if isinstance(value, (list, tuple)) and len(value) <= 16:
+        return [_json(item) for item in value]
+    return f"<{type(value).__name__} of {len(value)}>" if isinstance(value, (list, tuple, dict)) else repr(value)[:80]
+
+
+def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) -> list[MigrationResult]:
+    """Take the last migration of each file back, byte for byte; a result per file, `undone` where it was done."""
+    results = []
+    for path in existing(paths):
+        for file in sorted(checkpoint_files(path)):
+            try:
+                receipt = take_back(file, in_place=in_place)
+            except WriteRefused as error:
+                migrated = names.undo_file(file.resolve()).exists() or open_checkpoint(file).migrations
+                if path.is_dir() and not migrated:
+                    continue  # of a folder, only the migrated files are meant
+                results.append(MigrationResult(file, "refused", message=str(error)))
+                continue
+            message = f"{receipt.previous_size:,} -> {receipt.new_size:,} bytes, byte for byte as before"
+            results.append(MigrationResult(file, "undone", message=message, notes=receipt.notes))
+    return results

@@ -1,0 +1,124 @@
+"""A judged file -> the edits that cure it, and what was refused for want of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckpt_doctor import audit
+from ckpt_doctor.migrators import Migration
+from ckpt_doctor.types import Case, EarlyStoppingState, Edit, Evidence, Facts, Finding, KeyPath, Refusal, same_score
+from ckpt_doctor.writer import Mode
+
+EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
+"""Migrations that make sense for any torch file, whichever trainer wrote it."""
+ACCOMPANYING = ("sync-rng", "plain-scalars", "to-cpu")
+"""Cures of mere notes: `--all` applies them to a file that it rewrites anyway, and never rewrites one for them."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, for every file of a call."""
+
+    migrations: tuple[Migration, ...]
+    everything: bool
+    facts: Facts
+    logs: Sequence[Path]
+    ignored: Collection[str]
+    """Codes of findings that a person accepts."""
+    stopping: float | None
+    """best_score given by hand."""
+    epoch: int | None
+    """Finished epochs of a bare state_dict, given by hand."""
+    mode: Mode
+    output: Path | None
+    dry_run: bool
+    verify_torch: bool
+    progress: Callable[[Path, int], None] | None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The edits for one file, with what they rest on."""
+
+    case: Case
+    before: tuple[Finding, ...]
+    edits: tuple[Edit, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
+    applied: tuple[Migration, ...] = ()
+
+
+def plan_edits(case: Case, request: Request) -> Planned:
+    """What the asked-for migrations that findings call for make of a file, in their order."""
+    before = audit.judge(case).findings
+    planned = Planned(case, before)
+    blocking = [f for f in before if f.code[0] == "F" or f.code == "S201"]
+    if blocking:
+        first = blocking[0]
+        refusal = Refusal("migrate", f"{first.code} {first.name}: {first.message}", first.fix or "")
+        return replace(planned, refusals=(refusal,))
+    if case.checkpoint.program is None:
+        return planned
+    called = {f.migration for f in before if f.migration and f.severity != "info" and f.code not in request.ignored}
+    ours = audit.is_ours(case.member, case.run)
+    to_upgrade = case.checkpoint.layout == "state-dict" and any(m.name == "upgrade" for m in request.migrations)
+    edits_: list[Edit] = []
+    refusals_: list[Refusal] = []
+    disproved = case.run.facts.disproved
+    notes: list[str] = []
+    applied: list[Migration] = []
+    upgraded = False
+    for migration in request.migrations:
+        if migration.name not in EVERYWHERE and not ours and case.checkpoint.layout != "state-dict":
+            continue
+        if to_upgrade and migration.name not in (*EVERYWHERE, "upgrade"):
+            continue  # the upgrade writes the resume point's values itself
+        if request.everything and migration.name not in called and not (edits_ and migration.name in ACCOMPANYING):
+            continue
+        if disproved and migration.name not in EVERYWHERE:
+            name, contradiction = next(iter(disproved.items()))
+            settle = f"leave out --{name.replace('_', '-')}, or correct it"
+            refusals_.append(Refusal(migration.name, f"P408 facts-disagree: {contradiction}", settle))
+            continue
+        plan = migration.plan(case)
+        if migration.name in called or not request.everything:
+            refusals_ += plan.refusals
+        if plan.edits:
+            settled = [edit.path for edit in edits_ if edit.op == "set"]  # by a migration that knew the true value
+            more = [_below_model(edit) if upgraded else edit for edit in plan.edits]
+            edits_ += [edit for edit in more if edit.op != "set" or not is_under(edit.path, settled)]
+            applied.append(migration)
+            notes += plan.notes
+            upgraded = upgraded or migration.name == "upgrade"
+    return replace(planned, edits=tuple(edits_), refusals=tuple(refusals_), notes=tuple(notes), applied=tuple(applied))
+
+
+def is_under(path: KeyPath, others: Collection[KeyPath]) -> bool:
+    """Whether a path is, or leads through, one of the others."""
+    return any(path[: len(other)] == other for other in others)
+
+
+def _below_model(edit: Edit) -> Edit:
+    """An edit of a bare state_dict, once the upgrade has put it under `model`."""
+    return edit if edit.op == "relocate" else replace(edit, path=("model", *edit.path))
+
+
+def given_by_hand(case: Case, best_score: float) -> Evidence[EarlyStoppingState]:
+    """The state that a given best_score stands for. The counter comes from other evidence where there is any."""
+    known = case.resume.early_stopping
+    score = known.value.best_score if known is not None else None
+    against = ""
+    if known is not None and same_score(score, best_score):
+        counter, count = known.value.counter, f"counter: {known.source}"
+    else:
+        if known is not None and score is not None:
+            against = f" against {score:.7f} ({known.source})"
+        if case.member.role == "best":
+            counter, count = 0, "counter: 0 in a best checkpoint"
+        else:
+            counter = case.state.counter or 0
+            count = "counter: the file's" if case.state.counter else "counter: the default"
+    state = EarlyStoppingState(best_score, -best_score, counter)
+    return Evidence(state, f"given by hand{against}; {count}", given=True)

@@ -1,0 +1,81 @@
+"""What was written against what was planned. Nothing counts before it has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor import audit
+from ckpt_doctor.errors import VerificationFailed
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.tensor_bytes import read_scalars
+from ckpt_doctor.repair.planning import Planned, is_under
+from ckpt_doctor.trainers import time_llm
+from ckpt_doctor.tree import same
+from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run
+
+_RANDOM_STATE: KeyPath = ("rng_state",)
+
+
+def verified(path: Path, root: object, planned: Planned, adopted: Sequence[Adopted]) -> tuple[Finding, ...]:
+    """Findings of the written file; VerificationFailed unless it is what was planned, and better.
+
+    It must read back as the planned tree, with every tensor on the bytes that it had; the findings that the migrations
+    cure must be gone and none may be new.
+    """
+    case = planned.case
+    written = open_checkpoint(path)
+    difference = same(written.root, root)
+    if difference is not None:
+        raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
+    replaced = {edit.path for edit in planned.edits if edit.op == "set"}
+    _ensure_same_tensors(case.checkpoint, written, replaced, adopted)
+    member = time_llm.member_of(written, read_scalars)
+    # Judged as what it will be: the temporary name is no defect of the file.
+    damage = tuple(damage for damage in written.damage if damage.kind != "unfinished-write")
+    settled = replace(written, path=case.checkpoint.path, damage=damage)
+    member = replace(member, checkpoint=settled, role=case.member.role, named_step=case.member.named_step)
+    others = tuple(m for m in case.run.members if m.checkpoint.path != case.checkpoint.path)
+    run: Run = replace(case.run, members=(*others, member) if audit.is_ours(case.member, case.run) else others)
+    given = case.resume.early_stopping
+    stopping = given if given is not None and given.given else None
+    after = audit.judge(audit.case_of(member, run, gate=True, stopping=stopping)).findings
+    cured = {code for migration in planned.applied for code in migration.cures}
+    allowed = {code for migration in planned.applied for code in migration.reveals}
+    refused = {refusal.migration for refusal in planned.refusals}
+    for finding in after:
+        left = finding.code in cured and finding.migration not in refused and finding.migration in _names(planned)
+        new = finding.severity != "info" and finding.code not in {f.code for f in planned.before} | allowed
+        if left or new:
+            kind = "is still there" if left else "would be new"
+            raise VerificationFailed(f"{finding.code} {finding.name} {kind} ({finding.message}); nothing was changed")
+    return after
+
+
+def _names(planned: Planned) -> set[str]:
+    return {migration.name for migration in planned.applied}
+
+
+def _ensure_same_tensors(
+    old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = (), adopted: Sequence[Adopted] = ()
+) -> None:
+    """Every tensor of the old file is in the new one, as the same view of the same bytes.
+
+    But for those that were replaced: a rate or a score that the old file held as a tensor of one element, and the
+    random state as a whole. What was adopted from another file comes on top."""
+    numbers = {t.path for t in old.tensors if all(size == 1 for size in t.shape)}
+    gone = {path for path in numbers if is_under(path, replaced)}
+    if _RANDOM_STATE in replaced:
+        gone |= {t.path for t in old.tensors if t.path[:1] == _RANDOM_STATE}
+    kept = [t for t in old.tensors if t.path not in gone]
+    new_keys = {storage.key for storage in adopted}
+    stayed = [t for t in new.tensors if t.storage.key not in new_keys]
+    mine = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in kept)
+    yours = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in stayed)
+    if mine != yours:
+        raise VerificationFailed("the tensors of the written file are not those of the original; nothing was changed")
+    shift = {t.storage.key: t.storage.offset for t in new.tensors}
+    moved = {(shift[t.storage.key] or 0) - (t.storage.offset or 0) for t in old.tensors if t.storage.key in shift}
+    if old.container == "torch-zip" and moved - {0}:
+        raise VerificationFailed("tensor records were moved; nothing was changed")
