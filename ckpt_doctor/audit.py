@@ -34,6 +34,7 @@ from ckpt_doctor.types import (
     Run,
     RunReport,
     Verdict,
+    selects,
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNTRUSTED
@@ -373,7 +374,7 @@ def codes(words: Sequence[str]) -> set[str]:
     """The codes that codes, their beginnings and names stand for. Raises UsageError for a word that stands for none."""
     found: set[str] = set()
     for word in words:
-        named = {rule.code for rule in RULES if rule.code.startswith(word.upper()) or rule.name == word.lower()}
+        named = {rule.code for rule in RULES if selects(word, rule.code, rule.name)}
         # Settings may name the rules for scripts (X901), which are none of ours, beside those for checkpoints.
         if not word or not (named or re.fullmatch(r"X\d{0,3}", word.upper())):
             raise UsageError(f"no rule has the code or name {word!r}; `ckpt-doctor rule` lists them")

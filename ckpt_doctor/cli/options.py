@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.given import CHECKS, LRADJ, facts
 from ckpt_doctor.reports.text import clean
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Facts, selects
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +42,15 @@ class Log(Named):
         if not Path(path).is_file():
             self.fail(f"{clean(path)} {'is not a plain file' if Path(path).exists() else 'does not exist'}", param, ctx)
         return path
+
+
+class AnyCase(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """A choice that takes `tst` for `TST`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The choice as it is spelled."""
+        spelled = {choice.lower(): choice for choice in self.choices}
+        return super().convert(spelled.get(str(value).lower(), value), param, ctx)
 
 
 class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3 only
@@ -126,7 +135,9 @@ FACT_OPTIONS = (
     click.option("--steps-per-epoch", type=POSITIVE, help="Batches per epoch: len(train_loader)."),
     click.option("--train-epochs", type=POSITIVE, help="Epochs of the whole run (the trainer's --train_epochs)."),
     click.option(
-        "--lradj", type=click.Choice(LRADJ), help="The trainer's --lradj: who moves the learning rate, and when."
+        "--lradj",
+        type=AnyCase(LRADJ),
+        help="The trainer's --lradj: who moves the learning rate, and when.",
     ),
     click.option(
         "--learning-rate",
@@ -184,7 +195,7 @@ def _codes(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
 
     codes: list[str] = []
     for part in wanted:
-        matching = [r.code for r in all_rules() if r.code.startswith(part.upper()) or r.name == part.lower()]
+        matching = [rule.code for rule in all_rules() if selects(part, rule.code, rule.name)]
         if not matching:
             raise click.BadParameter(f"no rule has the code or name {part!r}; `ckpt-doctor rule` lists them")
         codes += matching

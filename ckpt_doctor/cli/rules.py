@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports.manual import Rule
 
@@ -18,4 +20,6 @@ def find_rule(code: str) -> Rule:
     for rule in all_rules():
         if code.lower() in (rule.code.lower(), rule.name):
             return rule
-    raise UsageError(f"there is no rule {code!r}; `ckpt-doctor rule` lists all")
+    near = get_close_matches(code.lower(), [rule.name for rule in all_rules()], 1)
+    hint = f"did you mean {near[0]}?" if near else "`ckpt-doctor rule` lists all"
+    raise UsageError(f"there is no rule {code!r}; {hint}")

@@ -16,7 +16,7 @@ from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.cli.render import FORMATS
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.given import CHECKS, Check
-from ckpt_doctor.types import Finding, Report
+from ckpt_doctor.types import Finding, Report, selects
 
 
 def _strings(value: object) -> bool:
@@ -109,7 +109,7 @@ def _ignores(table: object, path: Path) -> dict[str, tuple[str, ...]]:
         from ckpt_doctor.cli.rules import all_rules  # as the options do: only where codes are given
 
         for code in sorted({code for codes in ignores.values() for code in codes}):
-            if not any(code == rule.name or rule.code.startswith(code or " ") for rule in all_rules()):
+            if not any(selects(code, rule.code, rule.name) for rule in all_rules()):
                 raise UsageError(f"{path}: {PER_PATH_IGNORES} names {code!r}, which is no rule's code or name")
     return ignores
 
@@ -145,4 +145,4 @@ def is_ignored(finding: Finding, path: Path, settings: Settings) -> bool:
     relative = whole.relative_to(root) if whole.is_relative_to(root) else whole
     names = [p.as_posix() for p in (relative, *relative.parents)]
     codes = [c for glob, cs in settings.per_path_ignores.items() if any(fnmatch(n, glob) for n in names) for c in cs]
-    return any(finding.code.startswith(code) or finding.name == code for code in codes)
+    return any(selects(code, finding.code, finding.name) for code in codes)

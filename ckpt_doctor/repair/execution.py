@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,7 +246,7 @@ def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) ->
             try:
                 receipt = take_back(file, in_place=in_place)
             except WriteRefused as error:
-                migrated = names.undo_file(file.resolve()).exists() or open_checkpoint(file).migrations
+                migrated = names.undo_file(Path(os.path.realpath(file))).exists() or open_checkpoint(file).migrations
                 if path.is_dir() and not migrated:
                     continue  # of a folder, only the migrated files are meant
                 results.append(MigrationResult(file, "refused", message=str(error)))

@@ -28,6 +28,7 @@ from ckpt_doctor.types.judgement import (
     RunReport,
     Severity,
     Verdict,
+    selects,
 )
 from ckpt_doctor.types.numbers import (
     LOG_PRECISION,
@@ -110,4 +111,5 @@ __all__ = [
     "real",
     "same_rate",
     "same_score",
+    "selects",
 ]

@@ -33,6 +33,11 @@ class Finding:
     """Name of the migration that cures it (`add-best-score`), None when no file edit does."""
 
 
+def selects(word: str, code: str, name: str) -> bool:
+    """Whether a word of `--select` or `--ignore` means a rule: by its code, the start of it, or its name."""
+    return bool(word) and (code.startswith(word.upper()) or name == word.lower())
+
+
 @dataclass(frozen=True)
 class Edit:
     """One planned change, with the reason it may be made.

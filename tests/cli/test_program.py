@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -41,7 +42,7 @@ def test_a_scan_of_an_archive_imports_neither_torch_nor_numpy() -> None:
 def test_the_help_imports_no_command() -> None:
     code = (
         "import sys; from ckpt_doctor.cli.main import main; main(['--help']); "
-        "print([m for m in sys.modules if m.startswith('ckpt_doctor.') and 'audit' in m or 'readers' in m])"
+        "print([m for m in sys.modules if m.startswith(('ckpt_doctor.audit', 'ckpt_doctor.readers'))])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
@@ -177,3 +178,24 @@ def test_every_module_of_a_command_is_listed() -> None:
     helpers = {"__init__", "main", "options", "output", "render", "rules", "settings"}
     modules = {path.stem for path in Path(program.__file__).parent.glob("*.py")}
     assert modules - helpers == set(program.COMMANDS)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [(["scn"], "scan"), (["rule", "missing-best"], "missing-best-score")])
+def test_a_typing_error_is_recognised(typed, meant):
+    process = start(*typed)
+    said, complaint = process.communicate()
+    assert (2, b"") == (process.returncode, said)
+    assert f"did you mean {meant}?" in complaint.decode()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [("--version", 0), ("rule", 0), ("scan nowhere", 2)])
+def test_closed_streams_change_no_exit_code(closed, arguments, code, tmp_path):
+    """A cron line may close them; what is said goes nowhere."""
+    command = f"{shlex.quote(sys.executable)} -m ckpt_doctor {arguments} {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert code == result.returncode
+    assert "Traceback" not in result.stderr
