@@ -50,7 +50,8 @@ class AnyCase(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The choice as it is spelled."""
         spelled = {choice.lower(): choice for choice in self.choices}
-        return super().convert(spelled.get(str(value).lower(), value), param, ctx)
+        chosen: str = super().convert(spelled.get(str(value).lower(), value), param, ctx)
+        return chosen
 
 
 class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3 only
