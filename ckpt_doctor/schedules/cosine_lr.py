@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ckpt_doctor.schedules.values import progress
 
-LONGEST_RECURSION = 2_000_000
-"""Steps that `cosine_annealing` is willing to walk (about a second); a number in a file must not buy more time."""
+LONGEST_RECURSION = 20_000
+"""Steps that `cosine_annealing` is willing to walk (10 ms): a number in a file must not buy more time. Trainers of this
+kind take one per epoch."""
 
 
 def next_cosine(lr: float, base_lr: float, T_max: float, eta_min: float, last_epoch: int) -> float:
@@ -28,6 +30,7 @@ def next_cosine(lr: float, base_lr: float, T_max: float, eta_min: float, last_ep
         raise ValueError(f"CosineAnnealingLR cannot be computed with T_max={T_max} ({error})") from None
 
 
+@lru_cache(maxsize=256)
 def cosine_annealing(base_lr: float, T_max: float, eta_min: float, epoch: int) -> float:
     """Rate after `epoch` steps of a CosineAnnealingLR, by torch's recursion.
 

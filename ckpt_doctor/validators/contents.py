@@ -74,8 +74,9 @@ def missing_key(case: Case) -> Iterator[Problem]:
 def _read_without_default(case: Case) -> Iterator[KeyPath]:
     yield from ((key,) for key in ROOT_KEYS)
     yield from (("optimizer", "param_groups"), ("optimizer", "state"))
+    keys = ("params", "lr", *_adam_keys(case), *_schedule_keys(case))
     for index in range(_groups(case)):
-        for key in ("params", "lr", *_adam_keys(case), *_schedule_keys(case)):
+        for key in keys:
             yield ("optimizer", "param_groups", index, key)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ckpt_doctor.types import Case, Run, TensorRef
 from ckpt_doctor.validators.layout import wrapper_of
@@ -31,6 +31,15 @@ def _indices(case: Case) -> list[object] | None:
             return None
         indices.extend(params)
     return indices
+
+
+def _others(items: Iterable[object], known: Sequence[object]) -> list[object]:
+    """The items that are not among the known ones, of which a damaged file may hold some that no set takes."""
+    try:
+        quick: Collection[object] = set(known)
+    except TypeError:
+        quick = known
+    return [item for item in items if item not in quick]
 
 
 @rule("O701", "optimizer-model-mismatch", "error")
@@ -93,7 +102,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
                 found=list(shape),
             )
             return
-    unknown = [index for index in state if index not in indices]
+    unknown = _others(state, indices)
     if unknown:
         yield Problem(
             f"the optimizer has state for {len(unknown)} parameters that none of its groups names",
@@ -132,7 +141,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
             where="optimizer",
         )
         return
-    if not indices or not isinstance(state, dict) or any(index not in indices for index in state):
+    if not indices or not isinstance(state, dict) or _others(state, indices):
         return  # L302, L303 and O701 speak of these
     missing = [index for index in indices if not state.get(index)]
     if missing and not _same_in_siblings(case, missing):

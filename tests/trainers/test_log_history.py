@@ -10,11 +10,12 @@ from log_writer import RUN, Trainer
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.history import (
     History,
+    ReadLog,
     in_order_of_time,
     logs_near,
     match,
-    read_attempts,
     read_history,
+    read_log,
     without_copies,
 )
 from ckpt_doctor.trainers.time_llm.log import events
@@ -197,8 +198,8 @@ def test_the_history_is_found_beside_the_run_among_logs_of_others(project):
 def test_a_copy_of_a_log_that_has_grown_since_counts_once(project):
     """Backups lie beside the original."""
     short, long = trained(kill_after=9), trained()
-    kept = without_copies([attempts(short), attempts(long), attempts(long)])
-    assert [attempts(long)] == kept
+    kept = without_copies([ReadLog.of(attempts(text)) for text in (short, long, long)])
+    assert [attempts(long)] == [log.attempts for log in kept]
 
 
 def test_without_any_log_there_is_no_history_and_no_doubt(project):
@@ -254,6 +255,6 @@ def test_a_log_that_grew_is_read_again(tmp_path):
     """What was read is kept only while the file stays as it is."""
     log = tmp_path / "train.log"
     log.write_bytes(trained(kill_after=9).text)
-    before = read_attempts(log)
+    before = read_log(log).attempts
     log.write_bytes(trained().text)
-    assert len(before[0].epochs) < len(read_attempts(log)[0].epochs)
+    assert len(before[0].epochs) < len(read_log(log).attempts[0].epochs)

@@ -207,15 +207,32 @@ def _comment_fits(log: Path, run: str) -> bool:
 # --- logs ------------------------------------------------------------------------------------------------------------
 
 
-def read_attempts(path: Path) -> tuple[Attempt, ...]:
+@dataclass(frozen=True)
+class ReadLog:
+    """A log file as it was read."""
+
+    attempts: tuple[Attempt, ...]
+    content: tuple[str, ...]
+    """What was saved and measured, in order; as text, so that a NaN equals itself."""
+
+    @classmethod
+    def of(cls, attempts: tuple[Attempt, ...]) -> ReadLog:
+        """The log that holds these attempts."""
+        items: list[StepSaved | EpochResult] = []
+        for attempt in attempts:
+            items += [*attempt.saves, *(epoch.result for epoch in attempt.epochs)]
+        return cls(attempts, tuple(repr(item) for item in sorted(items, key=lambda item: item.line)))
+
+
+def read_log(path: Path) -> ReadLog:
     """The attempts in a log file. Raises OSError. Read once while the file stays as it is."""
     stat = path.stat()
-    return _read_attempts(path, stat.st_mtime_ns, stat.st_size)
+    return _read_log(path, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=64)
-def _read_attempts(path: Path, mtime_ns: int, size: int) -> tuple[Attempt, ...]:
-    return attempts_of(read_events(path), path)
+@lru_cache(maxsize=1024)  # every run of a tree looks at the same logs
+def _read_log(path: Path, mtime_ns: int, size: int) -> ReadLog:
+    return ReadLog.of(attempts_of(read_events(path), path))
 
 
 def logs_near(folder: Path) -> list[Path]:
@@ -245,27 +262,19 @@ def in_order_of_time(logs: Iterable[Path]) -> list[Path]:
     return sorted(logs, key=lambda log: (log.stat().st_mtime_ns, log.name))
 
 
-def without_copies(logs: Sequence[tuple[Attempt, ...]]) -> list[tuple[Attempt, ...]]:
+def without_copies(logs: Sequence[ReadLog]) -> list[ReadLog]:
     """Logs of which no other holds all and more: a log that was copied while the run went on counts once."""
-    kept: list[tuple[Attempt, ...]] = []
+    kept: list[ReadLog] = []
     for i, log in enumerate(logs):
-        if log and not any(_is_copy(log, other, later=j > i) for j, other in enumerate(logs) if j != i):
+        if log.attempts and not any(_is_copy(log, other, later=j > i) for j, other in enumerate(logs) if j != i):
             kept.append(log)
     return kept
 
 
-def _is_copy(log: tuple[Attempt, ...], other: tuple[Attempt, ...], *, later: bool) -> bool:
+def _is_copy(log: ReadLog, other: ReadLog, *, later: bool) -> bool:
     """Whether `log` is the beginning of `other`; of two equal ones the later is kept."""
-    mine, theirs = _content(log), _content(other)
+    mine, theirs = log.content, other.content
     return theirs[: len(mine)] == mine and (len(theirs) > len(mine) or later)
-
-
-def _content(log: tuple[Attempt, ...]) -> list[str]:
-    """What was saved and measured, in order; as text, so that a NaN equals itself."""
-    items: list[StepSaved | EpochResult] = []
-    for attempt in log:
-        items += [*attempt.saves, *(epoch.result for epoch in attempt.epochs)]
-    return [repr(item) for item in sorted(items, key=lambda item: item.line)]
 
 
 def read_history(
@@ -276,18 +285,18 @@ def read_history(
     `logs`: those that a person named; without any, those near the folder are tried. A log that is not this run's is
     passed over in silence, unless a person named it.
     """
-    read: list[tuple[Attempt, ...]] = []
+    read: list[ReadLog] = []
     doubts: list[str] = []
     for log in in_order_of_time(logs or logs_near(folder)):
         try:
-            read.append(read_attempts(log))
+            read.append(read_log(log))
         except OSError as error:
             doubts.append(f"{log.name} could not be read: {error.strerror or error}")
     steps = [m.named_step for m in members if m.role == "step" and m.named_step is not None]
     scores = [m.state.best_score for m in members if m.state.best_score is not None and not m.checkpoint.migrations]
     name = folder.absolute().name
     kept = without_copies(read)
-    found = match([a for attempts in kept for a in attempts], name, steps, scores, given=bool(logs))
+    found = match([a for log in kept for a in log.attempts], name, steps, scores, given=bool(logs))
     if not found.attempts:
         if logs and not doubts:
             doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")

@@ -51,10 +51,11 @@ def _remembered(member: Member, resume: ResumePoint) -> float | None:
 
 def _stands_at(donor: Member, run: Run, finished: int, remembered: float | None) -> bool:
     """Whether a best file was saved when that many epochs were over, in the run that remembers its score."""
+    if donor.role != "best":
+        return False
     places = {(place.finished_epochs, place.batches) for place in positions(donor, run.facts)}
     return (
-        donor.role == "best"
-        and places == {(finished, 0)}
+        places == {(finished, 0)}
         and isinstance(donor.checkpoint.get(KEY), Mapping)
         and (remembered is None or same_score(donor.state.best_score, remembered))
     )
