@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from ckpt_doctor.numpy_values import array_shown
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.tensor_list import bytes_needed
-from ckpt_doctor.types import Checkpoint, Global, KeyPath, NumpyScalar, Opaque, TensorInfo
+from ckpt_doctor.readers.tensor_list import bytes_needed, is_plain
+from ckpt_doctor.types import Checkpoint, Global, KeyPath, NumpyScalar, Opaque, TensorInfo, TensorRef
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _MOST_GATHERED = 256 << 20
 """Bytes of a tensor that is compared as a whole, since its elements lie in another order or with gaps."""
+_LONG = 256
+"""Plain values in a row that are compared at one go."""
 _ATOMS = (str, int, float, bytes, complex, type(None))
 
 Kind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
@@ -67,8 +70,8 @@ def compare(left: Checkpoint, right: Checkpoint, *, deep: bool = False) -> Compa
 
     Containers are not compared: the same content as a legacy stream and as an archive is no difference.
     """
-    ours = {tensor.path: tensor for tensor in left.tensors}
-    theirs = {tensor.path: tensor for tensor in right.tensors}
+    ours = {tensor.path: tensor for tensor in (*left.tensors, *left.inner)}
+    theirs = {tensor.path: tensor for tensor in (*right.tensors, *right.inner)}
     tensors: list[Difference] = []
     alike: list[tuple[TensorInfo, TensorInfo]] = []
     for path in dict.fromkeys([*ours, *theirs]):
@@ -80,14 +83,16 @@ def compare(left: Checkpoint, right: Checkpoint, *, deep: bool = False) -> Compa
         tensors += found
         if not any(difference.kind in ("dtype", "shape") for difference in found):
             alike.append((a, b))
-    not_compared: list[str] = []
+    not_compared: list[TensorInfo] = []
     if deep:
         tensors += _byte_differences(left, right, alike, not_compared)
-    touched = {difference.path for difference in tensors if difference.kind not in ("added", "removed")}
-    unread = set(not_compared)
-    unchanged = sum(a.path not in touched and a.name not in unread for a, _ in alike)
+    differing = [tensor.path for tensor in not_compared]
+    differing += [difference.path for difference in tensors if difference.kind not in ("added", "removed")]
+    touched = _beginnings(differing)  # a tensor is another one where one is that it is made of
+    inside = {tensor.path for tensor in left.inner}
+    unchanged = sum(a.path not in touched and a.path not in inside for a, _ in alike)
     values = tuple(_value_differences(left.root, right.root))
-    return Comparison(values, tuple(tensors), unchanged, deep, tuple(not_compared))
+    return Comparison(values, tuple(tensors), unchanged, deep, tuple(tensor.name for tensor in not_compared))
 
 
 def _about(tensor: TensorInfo | None) -> str | None:
@@ -113,8 +118,7 @@ def _value_differences(left: object, right: object) -> Iterator[Difference]:
     found: list[Difference | tuple[KeyPath, str]] = []
     for path in dict.fromkeys([*a, *b]):
         if path in a and path in b:
-            if a[path] != b[path] and not (a[path] != a[path] and b[path] != b[path]):  # NaN is NaN
-                found.append(Difference(path, "changed", a[path], b[path]))
+            found += _changed(path, a[path], b[path])
             continue
         here, there, kind = (a, in_b, "removed") if path in a else (b, in_a, "added")
         # The highest container that the other has nothing of stands for all that is in it
@@ -127,11 +131,20 @@ def _value_differences(left: object, right: object) -> Iterator[Difference]:
             yield item
             continue
         path, kind = item
-        shown = only[item][0] if len(only[item]) == 1 else f"{len(only[item]):,} values"
+        count = sum(len(value) if isinstance(value, tuple) else 1 for value in only[item])
+        shown = only[item][0] if len(only[item]) == 1 else f"{count:,} values"
         if kind == "added":
             yield Difference(path, "added", None, shown)
         else:
             yield Difference(path, "removed", shown, None)
+
+
+def _changed(path: KeyPath, a: object, b: object) -> Iterator[Difference]:
+    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+        for index, (left, right) in enumerate(zip(a, b, strict=True)):
+            yield from _changed((*path, index), left, right)
+    elif a != b and not (a != a and b != b):  # NaN is NaN
+        yield Difference(path, "changed", a, b)
 
 
 def _beginnings(paths: Iterable[KeyPath]) -> set[KeyPath]:
@@ -146,10 +159,14 @@ def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:
     shared = 0
     while rest:
         value, path, around = rest.pop()
+        if isinstance(value, TensorRef) and is_plain(value):
+            continue
         if isinstance(value, NumpyScalar):
             yield path, value.value
         elif isinstance(value, _ATOMS):
             yield path, value
+        elif isinstance(value, (list, tuple)) and len(value) > _LONG and all(type(v) in _ATOMS for v in value):
+            yield path, tuple(value)
         elif isinstance(value, Global):
             yield path, str(value)
         elif isinstance(value, bytearray):
@@ -183,6 +200,8 @@ def _inside(value: object) -> Iterator[tuple[KeyPath, object]]:
         yield from ((_at(key), part) for key, part in value.items())
     elif isinstance(value, (list, tuple)):
         yield from (((index,), part) for index, part in enumerate(value))
+    elif isinstance(value, TensorRef):
+        yield from _inside(value.source)  # of more than a view of bytes: scales, sizes, attributes
     elif isinstance(value, Opaque) and array_shown(value) is None:
         for name, made_from in (("args", value.args), ("kwargs", value.kwargs)):
             if isinstance(made_from, (tuple, dict)):
@@ -212,15 +231,15 @@ def _object(value: Opaque) -> object:
 
 
 def _byte_differences(
-    left: Checkpoint, right: Checkpoint, alike: list[tuple[TensorInfo, TensorInfo]], not_compared: list[str]
+    left: Checkpoint, right: Checkpoint, alike: list[tuple[TensorInfo, TensorInfo]], not_compared: list[TensorInfo]
 ) -> Iterator[Difference]:
     with FileView(left.path) as ours, FileView(right.path) as theirs:
         for a, b in alike:
-            if a.storage.location == "meta" or 0 in a.shape:
+            if not a.storage.key or 0 in a.shape:  # no bytes of its own
                 continue
             count = _differing_bytes(ours, theirs, a, b)
             if count is None:
-                not_compared.append(a.name)
+                not_compared.append(a)
             elif count:
                 yield Difference(a.path, "bytes", f"{count:,} of {a.nbytes:,} bytes differ", None)
 
@@ -252,10 +271,12 @@ def _gathered(view: FileView, tensor: TensorInfo) -> npt.NDArray[np.uint8] | Non
     import numpy as np
 
     storage, size = tensor.storage, item_size(tensor.dtype)
+    # What is repeated (a stride of 0) is looked at once
+    shape = tuple(1 if step == 0 else n for n, step in zip(tensor.shape, tensor.stride, strict=False))
     first = tensor.storage_offset * size
     strided = len(tensor.stride) == len(tensor.shape)
     length = bytes_needed(tensor) - first if strided else storage.nbytes - first
-    if storage.offset is None or length > _MOST_GATHERED:
+    if storage.offset is None or max(length, math.prod(shape) * size) > _MOST_GATHERED:
         return None
     raw = view.read_at(storage.offset + first, length)
     if len(raw) < length:
@@ -264,4 +285,4 @@ def _gathered(view: FileView, tensor: TensorInfo) -> npt.NDArray[np.uint8] | Non
     if not strided:
         return flat
     steps = (*(step * size for step in tensor.stride), 1)
-    return np.lib.stride_tricks.as_strided(flat, (*tensor.shape, size), steps, writeable=False)
+    return np.lib.stride_tricks.as_strided(flat, (*shape, size), steps, writeable=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
@@ -21,7 +21,7 @@ from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.safety import WEIGHTS_ONLY
-from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, walk_tensors
+from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Checkpoint,
@@ -50,6 +50,9 @@ class Salvage:
     """Names of the tensors in the output."""
     lost: tuple[str, ...]
     """Names of the tensors whose bytes are missing or do not match their checksum."""
+    taken_apart: tuple[str, ...]
+    """Names of the tensors that no single storage holds (sparse, quantized, distributed): in the output stand, by that
+    name, the plain tensors that they are made of, as far as those are complete."""
     left_out: tuple[str, ...]
     """Other values that weights_only loading would refuse (numpy arrays, objects), by path."""
     good_for: Literal["resume", "weights", "parts"]
@@ -82,14 +85,16 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
             raise WriteRefused(f"{path} changed while it was read")
         nbytes = _write(view, output, program, tree.storages, str(checkpoint.metadata.get("byteorder", "little")))
     kept, _ = find_tensors(tree.root)
-    gone = tuple(tensor.name for tensor in checkpoint.tensors if _key(tensor.storage) in lost)
+    every = (*checkpoint.tensors, *checkpoint.inner)
+    gone = tuple(tensor.name for tensor in every if _key(tensor.storage) in lost)
     return Salvage(
         source=path,
         output=output,
         recovered=tuple(tensor.name for tensor in kept),
         lost=gone,
+        taken_apart=tuple(tree.taken_apart),
         left_out=tuple(tree.left_out),
-        good_for=_good_for(checkpoint, lost),
+        good_for=_good_for(checkpoint, lost, tree.taken_apart),
         nbytes=nbytes,
     )
 
@@ -106,7 +111,7 @@ def _lost(checkpoint: Checkpoint) -> set[_Key]:
     deep = deep_check(checkpoint).deep
     bad = deep.lost if deep is not None else frozenset()
     lost = set()
-    for tensor in checkpoint.tensors:
+    for tensor in (*checkpoint.tensors, *checkpoint.inner):
         storage = tensor.storage
         gone = storage.nbytes > 0 and (storage.offset is None or storage.offset + storage.nbytes > checkpoint.size)
         if gone or storage.key in bad or bytes_needed(tensor) > storage.nbytes:
@@ -114,8 +119,11 @@ def _lost(checkpoint: Checkpoint) -> set[_Key]:
     return lost
 
 
-def _good_for(checkpoint: Checkpoint, lost: set[_Key]) -> Literal["resume", "weights", "parts"]:
-    missing = [tensor for tensor in checkpoint.tensors if _key(tensor.storage) in lost]
+def _good_for(
+    checkpoint: Checkpoint, lost: set[_Key], taken_apart: Collection[str]
+) -> Literal["resume", "weights", "parts"]:
+    apart = set(taken_apart)
+    missing = [tensor for tensor in checkpoint.tensors if _key(tensor.storage) in lost or tensor.name in apart]
     if not missing:
         return "resume" if checkpoint.layout == "training" else "weights"
 
@@ -132,9 +140,12 @@ class _Kept:
     root: object = None
     storages: dict[_Key, tuple[str, StorageInfo]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    taken_apart: list[str] = field(default_factory=list)
 
 
 _GONE = object()
+_INTEGERS = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
+"""What `Tensor.int_repr()` of a quantized tensor is."""
 _ATOMS = (str, int, float, bytes, bytearray, complex, type(None))
 
 
@@ -157,9 +168,11 @@ def _kept(root: object, lost: set[_Key]) -> _Kept:
         if isinstance(value, _ATOMS) or id(value) in made:
             rest.pop()
             continue
-        if isinstance(value, Opaque):
-            flat = {".".join(map(str, at)): tensor for at, tensor in walk_tensors(value) if tensor is not None}
+        if isinstance(value, Opaque) or (isinstance(value, TensorRef) and not is_plain(value)):
+            flat = _parts(value)
             alive.append(flat)
+            if isinstance(value, TensorRef):
+                kept.taken_apart.append(path)
             if flat:
                 found: dict[object, object] = {}
                 made[id(value)] = found
@@ -167,7 +180,8 @@ def _kept(root: object, lost: set[_Key]) -> _Kept:
                 rest.extend((tensor, path) for tensor in flat.values())
             else:
                 made[id(value)] = _GONE
-                kept.left_out.append(path)
+                if isinstance(value, Opaque):
+                    kept.left_out.append(path)
         elif isinstance(value, dict):
             made[id(value)] = new = _dict_like(value)
             fills.append((new, value))
@@ -220,11 +234,22 @@ def _leaf(value: object, lost: set[_Key], storages: dict[_Key, tuple[str, Storag
         return set(value)
     if isinstance(value, Global) and str(value) in WEIGHTS_ONLY:
         return value
-    if not isinstance(value, TensorRef) or _key(value.storage) in lost or not value.storage.key:
+    if not isinstance(value, TensorRef) or _key(value.storage) in lost:
         return _GONE
-    if len(value.stride) != len(value.shape) or value.dtype.startswith(("q", "quint")):
-        return _GONE  # sparse and quantized tensors are made of more than one storage
     return _tensor(value, storages)
+
+
+def _parts(value: Opaque | TensorRef) -> dict[str, TensorRef]:
+    """The tensors of an object (a pickled module's weights), or those that a tensor is made of."""
+    if isinstance(value, TensorRef):
+        parts = {".".join(map(str, at)) or "data": part for at, part in inner_tensors(value) if is_plain(part)}
+        integer = _INTEGERS.get(value.dtype)
+        if integer is not None:
+            storage = replace(value.storage, dtype=integer)
+            source = Opaque(Global("torch._utils", "_rebuild_tensor_v2"), value.source.args)
+            parts["int_repr"] = replace(value, storage=storage, dtype=integer, is_parameter=False, source=source)
+        return parts
+    return {".".join(map(str, at)): tensor for at, tensor in walk_tensors(value) if tensor is not None}
 
 
 def _tensor(tensor: TensorRef, storages: dict[_Key, tuple[str, StorageInfo]]) -> TensorRef:

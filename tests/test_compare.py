@@ -123,3 +123,41 @@ def test_a_tensor_that_cannot_be_read_is_not_called_the_same(tmp_path):
     (tmp_path / "b").write_bytes(raw[: open_checkpoint(cut).tensors[1].storage.offset + 3])
     result = compare(open_checkpoint(whole), open_checkpoint(tmp_path / "b"), deep=True)
     assert (("y",), 1, False) == (result.not_compared, result.unchanged_tensors, result.same)
+
+
+def test_composed_tensors_differ_where_a_part_does(tmp_path):
+    """A sparse tensor's indices, a quantized one's scale, an attribute."""
+
+    def value(x: float) -> dict:
+        hung = torch.ones(3)
+        hung.extra = torch.full((3,), x)
+        return {
+            "sparse": torch.sparse_coo_tensor([[0, int(x)], [1, 0]], [1.0, 1.0], (4, 4)),
+            "quantized": torch.quantize_per_tensor(torch.ones(2), x, 0, torch.qint8),
+            "hung": hung,
+            "plain": torch.ones(2),
+        }
+
+    assert compared(tmp_path, value(1.0), value(1.0)).same
+    result = compared(tmp_path, value(1.0), value(2.0))
+    assert (
+        {"sparse.indices", "hung.extra", "quantized"}
+        >= {d.name for d in result.tensors}
+        >= {"sparse.indices", "hung.extra"}
+    )
+    assert 1.0 in [d.left for d in result.values]
+
+
+def test_a_small_file_asks_for_no_memory(tmp_path):
+    """A tensor that repeats one number a trillion times."""
+    huge = {"x": torch.ones(1).expand(1 << 20, 1 << 20)}
+    assert compared(tmp_path, huge, huge).same
+    assert ["x"] == [d.name for d in compared(tmp_path, huge, {"x": torch.zeros(1).expand(1 << 20, 1 << 20)}).tensors]
+
+
+def test_long_lists(tmp_path):
+    """Compared at one go, and the element is named."""
+    numbers = list(range(100_000))
+    assert compared(tmp_path, {"l": numbers}, {"l": list(numbers)}).same
+    changed = [*numbers[:70_000], -1, *numbers[70_001:]]
+    assert [("l.70000", "changed")] == names_of(compared(tmp_path, {"l": numbers}, {"l": changed}))

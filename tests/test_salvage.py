@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.testing._internal.two_tensor import TwoTensor
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.readers import open_checkpoint
@@ -120,3 +121,48 @@ def test_many_corrupt_records_all_stay_behind(tmp_path):
     result = salvage(source, tmp_path / "out")
     assert (("w0",), 149) == (result.recovered, len(result.lost))
     assert {"w0"} == set(torch.load(result.output, weights_only=True))
+
+
+def composed():
+    """Tensors that one storage does not hold."""
+    with_attribute = torch.ones(3)
+    with_attribute.extra = torch.full((3,), 5.0)
+    return {
+        "sparse": torch.sparse_coo_tensor([[0, 1], [1, 0]], [3.0, 4.0], (3, 3)),
+        "csr": torch.eye(3).to_sparse_csr(),
+        "quantized": torch._make_per_channel_quantized_tensor(
+            torch.tensor([[1, 2]], dtype=torch.int8), torch.tensor([0.5]), torch.tensor([0]), 0
+        ),
+        "nested": torch.nested.nested_tensor([torch.ones(2, 3), torch.zeros(4, 3)]),
+        "wrapper": TwoTensor(torch.full((2,), 7.0), torch.full((2,), 8.0)),
+        "attribute": with_attribute,
+        "plain": torch.ones(2),
+    }
+
+
+def test_composed_tensors_give_their_parts(tmp_path):
+    """And are not called whole: what stands in the file is named."""
+    raw = save(tmp_path / "whole", composed()).read_bytes()
+    (tmp_path / "cut").write_bytes(raw[:-30])
+    result = salvage(tmp_path / "cut", tmp_path / "out")
+    loaded = torch.load(result.output, weights_only=True)
+    assert ("sparse", "csr", "quantized", "nested", "wrapper") == result.taken_apart
+    assert ("parts", ()) == (result.good_for, result.lost)
+    assert [[0, 1], [1, 0]] == loaded["sparse"]["indices"].tolist()
+    assert [3.0, 4.0] == loaded["sparse"]["values"].tolist()
+    assert [0, 1, 2, 3] == loaded["csr"]["compressed_indices"].tolist()
+    assert [[1, 2]] == loaded["quantized"]["int_repr"].tolist()
+    assert 18 == loaded["nested"]["0"].numel()
+    assert {(7.0, 7.0), (8.0, 8.0)} == {tuple(part.tolist()) for part in loaded["wrapper"].values()}
+    assert [1.0, 1.0] == loaded["plain"].tolist()
+
+
+def test_what_a_composed_tensor_is_made_of_may_be_lost(tmp_path):
+    source = save(tmp_path / "whole", composed())
+    raw = bytearray(source.read_bytes())
+    (part,) = (t for t in open_checkpoint(source).inner if t.name == "wrapper.b")
+    raw[part.storage.offset] ^= 1
+    source.write_bytes(raw)
+    result = salvage(source, tmp_path / "out")
+    assert (("wrapper.b",), "parts") == (result.lost, result.good_for)
+    assert ["a"] == list(torch.load(result.output, weights_only=True)["wrapper"])

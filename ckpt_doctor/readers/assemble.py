@@ -12,7 +12,7 @@ from ckpt_doctor.readers.pickle_machine import Reading
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
-from ckpt_doctor.readers.tensor_list import find_tensors, layout
+from ckpt_doctor.readers.tensor_list import find_inner, find_tensors, layout
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
 
 _BROKEN = frozenset({"truncated-archive", "missing-record", "malformed-pickle", "not-a-checkpoint", "name-conflict"})
@@ -26,6 +26,7 @@ class Content:
     container: Container
     root: object = None
     tensors: tuple[TensorInfo, ...] = ()
+    inner: tuple[TensorInfo, ...] = ()
     globals: tuple[Global, ...] = ()
     damage: list[Damage] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Content:
         """The describing pickle and what all pickles of the file name."""
         self.root = reading.root
         self.tensors, damage = find_tensors(reading.root)
+        self.inner = find_inner(reading.root)
         self.globals = tuple(programs.globals.values())
         self.damage += programs.damage
         self.damage += damage
@@ -60,6 +62,7 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
         layout=kind,
         root=content.root,
         tensors=content.tensors,
+        inner=content.inner,
         globals=content.globals,
         damage=tuple(content.damage),
         not_checked=tuple(content.not_checked),

@@ -93,8 +93,9 @@ class _Seen:
 def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) -> DeepResult:
     regions = _regions(view, checkpoint)
     by_key: dict[str, list[TensorInfo]] = defaultdict(list)
-    for tensor in checkpoint.tensors:
-        by_key[tensor.storage.key].append(tensor)
+    for tensor in (*checkpoint.tensors, *checkpoint.inner):
+        if tensor.storage.key:  # others have no bytes in the file
+            by_key[tensor.storage.key].append(tensor)
     examine = partial(_examine, view, by_key, checkpoint.metadata.get("byteorder") == "big", _one_by_one(progress))
     seen = sorted(_in_parallel(examine, regions), key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()
@@ -220,12 +221,14 @@ def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
 def _regions_of_truncated(view: FileView, checkpoint: Checkpoint) -> list[Region]:
     start = walk(view)
     checksums = start.checksums if start is not None else {}
+    if not any(checksums.values()):  # the file was written without them
+        checksums = {}
     return [replace(region, crc=checksums.get(region.key or "")) for region in _storages(checkpoint)]
 
 
 def _storages(checkpoint: Checkpoint) -> list[Region]:
     found: dict[tuple[str, int], Region] = {}
-    for tensor in checkpoint.tensors:
+    for tensor in (*checkpoint.tensors, *checkpoint.inner):
         storage = tensor.storage
         if storage.offset is not None and storage.nbytes:
             region = Region(storage.key, storage.offset, storage.nbytes, storage.nbytes, False, None, storage.key)
@@ -249,7 +252,7 @@ def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region]) -> tuple[Not
     inflated = {region.key for region in regions if region.deflated}
     unplaced = sum(
         tensor.storage.offset is None and tensor.storage.nbytes > 0 and tensor.storage.key not in inflated
-        for tensor in checkpoint.tensors
+        for tensor in (*checkpoint.tensors, *checkpoint.inner)
     )
     if unplaced:
         why = f"the bytes of {unplaced:,} tensors were not found in the file"
@@ -288,5 +291,8 @@ def _still_good_for(checkpoint: Checkpoint, corrupt: Sequence[Region], hit: Sequ
         return ". The model's weights are intact: the file still serves as weights"
     if not hit:
         return ". No tensor is affected"
-    whole = len(checkpoint.tensors) - len(hit)
+    touched = {tensor.path[:length] for tensor in hit for length in range(1, len(tensor.path) + 1)}
+    whole = sum(tensor.path not in touched for tensor in checkpoint.tensors)
+    if not whole:
+        return ". No other tensor is there"
     return f". The other {whole:,} of {len(checkpoint.tensors):,} tensors are intact"

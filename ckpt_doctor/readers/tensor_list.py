@@ -22,6 +22,10 @@ from ckpt_doctor.types import (
 _Step = tuple["_Step | None", "str | int", int]
 """Parent, key, depth: paths are spelled out for tensors only."""
 
+_MOST_INNER = 16
+"""Levels below a tensor in which others are looked for."""
+_PLAIN = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
+_SPARSE = ("torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_sparse_csr_tensor")
 _LEAVES = (str, int, float, bytes, type(None))
 
 # torch/nn/modules/module.py, `Module.__init__`: where a pickled module keeps its parts. Left out of tensor names, as in
@@ -66,6 +70,56 @@ def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
             rest.append((child, step if key is None else (step, key, depth)))
     if too_deep:
         yield (), None
+
+
+def find_inner(root: object) -> tuple[TensorInfo, ...]:
+    """The tensors of `Checkpoint.inner`: each object once, under its outer tensor's path."""
+    found: list[TensorInfo] = []
+    seen: set[int] = set()
+    for path, tensor in walk_tensors(root):
+        for name, part in inner_tensors(tensor) if tensor is not None else ():
+            if part.storage.key not in ("", tensor.storage.key if tensor else "") and id(part) not in seen:
+                seen.add(id(part))
+                found.append(describe(part, (*path, *name)))
+    return tuple(found)
+
+
+def inner_tensors(tensor: TensorRef) -> Iterator[tuple[KeyPath, TensorRef]]:
+    """All tensors that a tensor is made of, with how they are called in it."""
+    if str(tensor.source.callee) in _PLAIN and not tensor.source.states:
+        return
+    seen = {id(tensor)}
+    rest: list[tuple[object, KeyPath]] = [(tensor.source, ())]
+    while rest:
+        value, path = rest.pop()
+        if isinstance(value, _LEAVES) or id(value) in seen or len(path) > _MOST_INNER:
+            continue
+        seen.add(id(value))
+        if type(value) is TensorRef:
+            yield path, value
+            value = value.source
+        if type(value) is Opaque and str(value.callee) in _SPARSE and type(value.args) is tuple:
+            data = value.args[1] if len(value.args) > 1 and type(value.args[1]) is tuple else ()
+            parts = [part for part in data if type(part) is TensorRef]
+            names = ("compressed_indices", "plain_indices", "values")[3 - len(parts) :]
+            names = ("indices", "values") if len(parts) == 2 else names
+            rest.extend(reversed([(part, (*path, name)) for name, part in zip(names, parts, strict=False)]))
+            continue
+        children = list(_children(value))
+        alone = sum(type(child) is TensorRef for _, child in children) < 2
+        for key, child in reversed(children):
+            named = type(key) is str or (type(key) is int and type(child) is TensorRef and not alone)
+            rest.append((child, (*path, key) if named and key is not None else path))
+
+
+def is_plain(tensor: TensorRef) -> bool:
+    """Whether a tensor is a view of one storage and nothing more, so that it can be written with torch's own calls."""
+    called = [str(tensor.source.callee)]
+    if called[0].startswith("torch._tensor._rebuild_from_type") and isinstance(tensor.source.args, tuple):
+        called.append(str(tensor.source.args[0]))  # a subclass: what it is filled from tells
+    strided = bool(tensor.storage.key) and len(tensor.stride) == len(tensor.shape)
+    others = any(name.endswith(("_nested_tensor", "_qtensor", "_wrapper_subclass")) for name in called)
+    return strided and not others and not tensor.dtype.startswith(("qint", "quint"))
 
 
 def describe(tensor: TensorRef, path: KeyPath) -> TensorInfo:

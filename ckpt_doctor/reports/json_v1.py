@@ -145,9 +145,24 @@ def parameters(checkpoint: types.Checkpoint) -> int:
 
     Tied weights are two names for one region (trainer-contract: `word_embeddings` and `llm_model.wte.weight`).
     """
-    model = [t for t in checkpoint.tensors if checkpoint.layout != "training" or t.path[:1] == ("model",)]
-    regions = {(t.storage.key, t.storage_offset, t.shape, t.stride): math.prod(t.shape) for t in model}
-    return sum(regions.values())
+    model = list(checkpoint.tensors)
+    if checkpoint.layout == "training":
+        under = {tensor.path[0] for tensor in model}
+        key = next((key for key in types.MODEL_KEYS if key in under), None)
+        # Several models under other names: their tensors stand directly below, an optimizer's deeper
+        model = [t for t in model if (t.path[0] == key if key is not None else len(t.path) == 2)]
+    return sum({_region(tensor): math.prod(tensor.shape) for tensor in model}.values())
+
+
+def _region(tensor: types.TensorInfo) -> object:
+    """The elements that a tensor views: the same for a transposed or flattened view of one."""
+    if not tensor.storage.key:
+        return tensor.path
+    place = (tensor.storage.key, tensor.storage_offset)
+    span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=False))
+    count = math.prod(tensor.shape)
+    dense = span == count and len(tensor.shape) == len(tensor.stride)
+    return (place, count) if dense else (place, tensor.shape, tensor.stride)
 
 
 def plain(value: object, depth: int = 8) -> Any:

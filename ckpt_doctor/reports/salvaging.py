@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 GOOD_FOR = {
     "resume": "nothing that a trainer needs is missing: it can resume from it",
-    "weights": "the model is whole, the rest is not: good for evaluation or as initial weights, not for a resume",
+    "weights": "the model is whole: good for evaluation or as initial weights, not enough for a resume",
     "parts": "the model is not whole: good only for the tensors that it has",
 }
 MOST_NAMES = 12
@@ -26,7 +26,12 @@ def salvaged(result: Salvage, *, width: int = 80) -> str:
         f"{text.size(result.nbytes)}",
         width,
     )
-    for title, names in (("lost", result.lost), ("left out (no plain values)", result.left_out)):
+    listed = (
+        ("lost", result.lost),
+        ("taken apart into the plain tensors they are made of", result.taken_apart),
+        ("left out (no plain values)", result.left_out),
+    )
+    for title, names in listed:
         lines += [f"  {title}:"] if names else []
         lines += [f"    {text.shorten(text.clean(name), width - 4)}" for name in names[:MOST_NAMES]]
         lines += [f"    ... and {len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
@@ -42,6 +47,7 @@ def salvaged_json(result: Salvage) -> str:
             "size": result.nbytes,
             "recovered": list(result.recovered),
             "lost": list(result.lost),
+            "taken_apart": list(result.taken_apart),
             "left_out": list(result.left_out),
             "good_for": result.good_for,
         }

@@ -98,6 +98,9 @@ class Checkpoint:
     None when there is no readable program."""
     tensors: tuple[TensorInfo, ...] = ()
     """Every distinct tensor object of the file once."""
+    inner: tuple[TensorInfo, ...] = ()
+    """Tensors that others are made of, where they have bytes of their own: a sparse one's indices, a DTensor's shard,
+    what hangs on a tensor as an attribute. No entry of `tensors` stands for these bytes."""
     globals: tuple[Global, ...] = ()
     """Every global the programs name, in order of first mention."""
     damage: tuple[Damage, ...] = ()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.testing._internal.two_tensor import TwoTensor
 
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
@@ -218,3 +219,33 @@ def test_compressed_records_around_the_size_of_a_piece(tmp_path, beyond, fill):
             new.writestr(name, old.read(name))
     deep = deep_check(open_checkpoint(tmp_path / "b")).deep
     assert ((), frozenset()) == (deep.damage, deep.lost)
+
+
+def test_tensors_that_others_are_made_of_are_read_too(tmp_path):
+    """A NaN in a wrapper's inner tensor is found under its name; a tensor without bytes has none."""
+    value = {
+        "wrapper": TwoTensor(torch.ones(3), torch.full((3,), float("nan"))),
+        "meta": torch.empty(64, dtype=torch.bfloat16, device="meta"),
+        "last_epoch": -1,  # its bytes in the pickle read as NaN
+    }
+    path = save(tmp_path / "a", value)
+    assert {"wrapper.b": 3} == deep(path).nan
+    raw = bytearray(path.read_bytes())
+    (part,) = (t for t in open_checkpoint(path).inner if t.name == "wrapper.a")
+    raw[part.storage.offset] ^= 1
+    path.write_bytes(raw)
+    (damage,) = deep(path).damage
+    assert "tensor wrapper.a is not what was saved" in damage.message
+
+
+def test_an_archive_without_checksums_that_was_cut_accuses_nobody(tmp_path):
+    from torch.serialization import set_crc32_options
+
+    set_crc32_options(False)
+    try:
+        path = save(tmp_path / "a", {"x": torch.ones(8), "y": torch.ones(9)})
+    finally:
+        set_crc32_options(True)
+    path.write_bytes(path.read_bytes()[:-30])
+    assert ((), frozenset()) == (deep(path).damage, deep(path).lost)
+    assert "stored checksums" in [note.what for note in deep(path).not_checked]
