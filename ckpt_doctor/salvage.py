@@ -84,7 +84,7 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
         if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
             raise WriteRefused(f"{path} changed while it was read")
         nbytes = _write(view, output, program, tree.storages, str(checkpoint.metadata.get("byteorder", "little")))
-    kept, _ = find_tensors(tree.root)
+    kept = find_tensors(tree.root).all
     every = (*checkpoint.tensors, *checkpoint.inner)
     gone = tuple(tensor.name for tensor in every if _key(tensor.storage) in lost)
     return Salvage(

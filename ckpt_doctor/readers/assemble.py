@@ -12,7 +12,7 @@ from ckpt_doctor.readers.pickle_machine import Reading
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
-from ckpt_doctor.readers.tensor_list import find_inner, find_tensors, layout
+from ckpt_doctor.readers.tensor_list import find_tensors, layout
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
 
 _BROKEN = frozenset({"truncated-archive", "missing-record", "malformed-pickle", "not-a-checkpoint", "name-conflict"})
@@ -40,8 +40,7 @@ class Content:
     def add(self, reading: Reading, programs: Programs) -> None:
         """The describing pickle and what all pickles of the file name."""
         self.root = reading.root
-        self.tensors, damage = find_tensors(reading.root)
-        self.inner = find_inner(reading.root)
+        self.tensors, self.inner, damage = find_tensors(reading.root)
         self.globals = tuple(programs.globals.values())
         self.damage += programs.damage
         self.damage += damage

@@ -74,6 +74,10 @@ ALIASES = {
 }
 
 
+PER_BYTE = {"quint4x2": 2, "quint2x4": 4}
+"""Elements in a byte, of the types that torch packs while their shape counts each."""
+
+
 def item_size(dtype: str) -> int:
     """Bytes of one element; 1 for a name that PyTorch does not have."""
     return ITEM_SIZES.get(dtype, 1)

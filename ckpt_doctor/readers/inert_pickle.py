@@ -6,20 +6,25 @@ would execute is recorded here before anything is refused. Where it would raise,
 
 from __future__ import annotations
 
+import math
 import struct
 from itertools import repeat
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.pickle_machine import Machine, Payload, Persistent, Reading, Stop
 from ckpt_doctor.readers.rare_opcodes import RARE, unknown
+from ckpt_doctor.readers.rebuild import dims
 from ckpt_doctor.readers.storages import torch_storage
-from ckpt_doctor.types import Damage
+from ckpt_doctor.types import Damage, Global, Opaque
 
 _u2 = struct.Struct("<H").unpack_from
 _u4 = struct.Struct("<I").unpack_from
 _i4 = struct.Struct("<i").unpack_from
 _f8 = struct.Struct(">d").unpack_from
 _CHUNK = 1 << 16
+_RAW_ARRAY = Global("joblib.numpy_pickle", "NumpyArrayWrapper")
+_ARRAY_KINDS = frozenset("biufcSUmMV")
+"""numpy's type codes of elements with a size (numpy/_core/_type_aliases.py)."""
 
 
 def read(data: bytes, start: int = 0, persistent: Persistent | None = None, payload: Payload | None = None) -> Reading:
@@ -51,6 +56,26 @@ def read(data: bytes, start: int = 0, persistent: Persistent | None = None, payl
         reading.damage.append(Damage("malformed-pickle", "text is not valid UTF-8", where=f"byte {machine.pos}"))
     reading.end = max(reading.end, machine.pos)
     return reading
+
+
+def _behind_array(data: bytes, pos: int, state: object) -> int:
+    """Where the pickle goes on behind the bytes of an array that joblib wrote in its middle.
+
+    joblib/numpy_pickle.py, `NumpyArrayWrapper.write_array`: the length of a padding, the padding, the elements in a
+    row. An array of objects is a pickle of its own there, and is read as what it is.
+    """
+    shape, dtype = (state.get("shape"), state.get("dtype")) if isinstance(state, dict) else (None, None)
+    code = dtype.args[0] if type(dtype) is Opaque and type(dtype.args) is tuple and dtype.args else None
+    sizes = dims(shape)
+    kind = code.lstrip("<>=|") if type(code) is str else ""
+    if not isinstance(state, dict) or sizes is None or kind[:1] not in _ARRAY_KINDS or not kind[1:].isdecimal():
+        return pos
+    if state.get("numpy_array_alignment_bytes") is not None:
+        pos += 1 + data[pos]
+    nbytes = math.prod(sizes) * int(kind[1:8]) * (4 if kind[0] == "U" else 1)
+    if pos + nbytes > len(data):
+        raise IndexError
+    return pos + nbytes
 
 
 def _run(machine: Machine, pos: int) -> None:
@@ -170,6 +195,8 @@ def _run(machine: Machine, pos: int) -> None:
                 elif op == 0x62:  # BUILD
                     state = stack.pop()
                     machine.build(stack[-1], state)
+                    if type(stack[-1]) is Opaque and stack[-1].callee == _RAW_ARRAY:
+                        pos = _behind_array(data, pos, state)
                 elif op == 0x2E:  # STOP
                     if not stack:
                         raise Stop("STOP finds nothing on the stack")

@@ -13,6 +13,10 @@ _MAGIC: Sequence[tuple[int, bytes, str]] = (
     (0, b"\x1f\x8b", "gzip-compressed data; decompress it first"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
     (0, b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
+    (0, b"\x78\x01", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
+    (0, b"\x78\x5e", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
+    (0, b"\x78\x9c", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
+    (0, b"\x78\xda", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
     (0, b"\xfd7zXZ\x00", "xz-compressed data; decompress it first"),
     (0, b"\x28\xb5\x2f\xfd", "zstd-compressed data; decompress it first"),
     (0, b"BZh", "bzip2-compressed data; decompress it first"),
@@ -118,6 +122,8 @@ def zip_neighbour(names: Sequence[str]) -> Damage:
     lower = [name.lower() for name in names]
     if any(name.endswith("/.data/extern_modules") or name == ".data/extern_modules" for name in lower):
         return not_a_checkpoint("a torch.package archive: open it with torch.package.PackageImporter")
+    if any(name.endswith("/archive_format") for name in lower):
+        return not_a_checkpoint("an exported program (.pt2): open it with torch.export.load")
     if lower and all(name.endswith(".npy") for name in lower):
         return not_a_checkpoint("an archive of numpy arrays (.npz)")
     if "[content_types].xml" in lower:

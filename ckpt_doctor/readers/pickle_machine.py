@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -165,6 +166,8 @@ class Machine:
         """A call of something that no name in the file says: what an earlier call returned."""
         if type(callee) is not Opaque:
             return  # no callable: CPython raises
+        if _is_plain_instance(callee):
+            return
         by_name = type(callee.args) is tuple and callee.args and type(callee.args[0]) is Global
         if callee.via != "persid" and not (str(callee.callee) == "builtins.getattr" and by_name):
             self.soft("dangerous-global", f"the pickle calls what {shown(callee.callee)} returned")
@@ -311,3 +314,15 @@ class Machine:
         raw = self.data[self.pos : end]
         self.pos = end + 1
         return raw
+
+
+def _is_plain_instance(made: Opaque) -> bool:
+    """An instance of another package's class, made from nothing: calling it runs that package's code, as loading does.
+
+    PyTorch Geometric's `DynamicInheritanceGetter()(...)` makes every `Batch`.
+    """
+    name = made.callee
+    if type(name) is not Global or made.args not in ((), None) or made.states or made.items or made.pairs:
+        return False
+    root = name.module.partition(".")[0]
+    return name.name[:1].isupper() and root not in sys.stdlib_module_names and root not in ("torch", "numpy", COMPUTED)

@@ -10,6 +10,8 @@ from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.pickle_machine import Payload, Persistent, Reading
 from ckpt_doctor.types import Damage, Global
 
+BEHIND = "a second pickle stands behind the end of the first"
+
 
 @dataclass
 class Programs:
@@ -68,8 +70,7 @@ def _read_behind(programs: Programs, data: bytes, start: int, where: str, payloa
         if more.globals:
             more.damage = [damage for damage in more.damage if damage.kind == "dangerous-global"]
             programs.add(more, f"{where} behind STOP".strip())
-            message = "a second pickle stands behind the end of the first"
-            programs.damage.append(Damage("malformed-pickle", message, where=f"byte {start}"))
+            programs.damage.append(Damage("malformed-pickle", BEHIND, where=f"byte {start}"))
         if not more.finished or more.end <= start:
             return
         start = more.end

@@ -13,7 +13,7 @@ from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import object_pickle
-from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.programs import BEHIND, Programs, read_program
 from ckpt_doctor.readers.torch_legacy import MAGIC_NUMBER, open_legacy, payload_hook
 from ckpt_doctor.types import Checkpoint, Damage, Program
 
@@ -29,6 +29,8 @@ def open_pickle(view: FileView) -> Checkpoint:
     reading = read_program(programs, data, 0, None, "", payload_hook(programs))
     if reading.root == MAGIC_NUMBER and type(reading.root) is int:
         return open_legacy(view)  # something else stands before the number, and is run before it
+    # Of bare pickles several may well stand in a row (`pickle.dump` twice); what they name is judged all the same
+    programs.damage = [damage for damage in programs.damage if damage.message != BEHIND]
     content.add(reading, programs)
     if reading.finished:
         content.program = Program(0, reading.end, "")

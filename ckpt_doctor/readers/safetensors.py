@@ -7,6 +7,7 @@ Format: https://github.com/huggingface/safetensors (README, section Format); the
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from ckpt_doctor.readers import limits
@@ -39,6 +40,8 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+"""Of the types whose elements are no whole bytes."""
 
 
 class _Repeated(ValueError):
@@ -87,7 +90,9 @@ def _tensors(view: FileView, content: Content, header: dict[str, Any], start: in
         tensor = _tensor(name, about, start)
         if tensor is None:
             if len(content.damage) < limits.MAX_DAMAGE:
-                message = "the header describes the tensor in an impossible way; loading raises"
+                message = (
+                    "the header describes the tensor in an impossible way, or in a type of its own; loading raises"
+                )
                 content.damage.append(Damage("missing-record", message, shown(name)))
             continue
         root[name] = tensor
@@ -107,7 +112,7 @@ def _tensors(view: FileView, content: Content, header: dict[str, Any], start: in
         message = f"{view.size - end:,} bytes stand behind the last tensor; loading raises"
         content.damage.append(Damage("missing-record", message, f"byte {end}", view.size, end))
     content.root = root
-    content.tensors, damage = find_tensors(root)
+    content.tensors, content.inner, damage = find_tensors(root)
     content.damage += damage
 
 
@@ -118,12 +123,14 @@ def _tensor(name: str, about: Any, start: int) -> TensorRef | None:
     if shape is None or place is None or len(place) != 2 or place[0] > place[1]:
         return None
     nbytes = place[1] - place[0]
-    dtype = _DTYPES.get(about["dtype"], about["dtype"].lower())
-    count = 1
-    for size in shape:
-        count *= size
-    if about["dtype"] in _DTYPES and count * item_size(dtype) != nbytes:
+    said = about["dtype"]
+    bits = _BITS.get(said) or (8 * item_size(_DTYPES[said]) if said in _DTYPES else 0)
+    if math.prod(shape) * bits != 8 * nbytes or not bits:
         return None
-    storage = StorageInfo(name, dtype, "cpu", count, nbytes, start + place[0])
+    dtype = _DTYPES.get(said, said.lower())
+    if said == "F4" and shape and shape[-1] % 2 == 0:  # torch counts pairs
+        dtype, shape = "float4_e2m1fn_x2", (*shape[:-1], shape[-1] // 2)
+    storage = StorageInfo(name, dtype, "cpu", math.prod(shape), nbytes, start + place[0])
     source = Opaque(Global("safetensors", "tensor"), (name,))
-    return TensorRef(storage, dtype, shape, contiguous(shape), 0, False, source)
+    strides = () if dtype == said.lower() and said in _BITS else contiguous(shape)
+    return TensorRef(storage, dtype, shape, strides, 0, False, source)

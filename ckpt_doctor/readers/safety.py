@@ -79,7 +79,9 @@ _KNOWN = frozenset(
     builtins.bool builtins.bytes builtins.dict builtins.float builtins.frozenset builtins.int builtins.list
     builtins.object builtins.range builtins.slice builtins.str builtins.tuple builtins.Ellipsis
     builtins.NotImplemented builtins.type builtins.Exception builtins.ValueError builtins.RuntimeError
-    builtins.KeyError builtins.len builtins.abs builtins.sum builtins.round builtins.max builtins.min
+    builtins.KeyError builtins.len builtins.abs builtins.sum builtins.round builtins.max builtins.min builtins.any
+    builtins.all builtins.sorted builtins.pow builtins.isinstance inspect._empty http.HTTPStatus signal.Signals
+    string.Template os.stat_result os.terminal_size
     builtins.print builtins.zip builtins.enumerate builtins.reversed builtins.property contextlib.nullcontext
     operator.getitem _operator.getitem time.struct_time
     functools.partial operator.add operator.sub operator.mul operator.truediv operator.matmul
@@ -108,6 +110,8 @@ _KNOWN = frozenset(
     torch.storage._load_from_bytes
     """.split()  # noqa: SIM905 (quoted one by one the names fill a page)
 )
+# Need their package, which is no loader of other things in this place
+_PACKAGED = frozenset({"joblib.numpy_pickle.NumpyArrayWrapper", "joblib.numpy_pickle_compat.NDArrayWrapper"})
 # Modules whose classes hold data or describe types (`typing.Any` in every OmegaConf configuration)
 _DATA_MODULES = frozenset(
     """
@@ -262,6 +266,8 @@ def judge(name: Global) -> Judgement:
             return "allowed"
         if full in _KNOWN:
             return "known"
+        if full in _PACKAGED:
+            return "unknown"
     # Stripped, because what looks like `os\\r` was `os` before the file's line endings changed
     module, inner = name.module.strip(), name.name.strip()
     if not module or COMPUTED[:-1] in full:

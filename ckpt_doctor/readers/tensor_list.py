@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.dtypes import item_size
+from ckpt_doctor.readers.dtypes import PER_BYTE, item_size
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Damage,
@@ -24,7 +25,7 @@ _Step = tuple["_Step | None", "str | int", int]
 
 _MOST_INNER = 16
 """Levels below a tensor in which others are looked for."""
-_PLAIN = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
+_PLAIN = ("_rebuild_tensor_v2", "_rebuild_tensor")
 _SPARSE = ("torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_sparse_csr_tensor")
 _LEAVES = (str, int, float, bytes, type(None))
 
@@ -33,18 +34,34 @@ _LEAVES = (str, int, float, bytes, type(None))
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 
 
-def find_tensors(root: object) -> tuple[tuple[TensorInfo, ...], list[Damage]]:
-    """Every distinct tensor object under `root` once, in document order, by the first path that reaches it."""
+class Tensors(NamedTuple):
+    """The tensors of a file."""
+
+    all: tuple[TensorInfo, ...]
+    """`Checkpoint.tensors`: every distinct tensor object once, in document order, by the first path that reaches it."""
+    inner: tuple[TensorInfo, ...]
+    """`Checkpoint.inner`."""
+    damage: list[Damage]
+
+
+def find_tensors(root: object) -> Tensors:
+    """Every tensor under `root`, and those that they are made of."""
     found: list[TensorInfo] = []
+    inner: list[TensorInfo] = []
+    seen: set[int] = set()
     damage: list[Damage] = []
     for path, tensor in walk_tensors(root):
         if tensor is None:
             message = f"values nested deeper than {limits.MAX_DEPTH:,} levels were not searched for tensors"
             damage.append(Damage("limit-exceeded", message))
-        else:
-            found.append(describe(tensor, path))
-    damage += out_of_bounds(found)
-    return tuple(found), damage
+            continue
+        found.append(describe(tensor, path))
+        for name, part in inner_tensors(tensor):
+            if part.storage.key not in ("", tensor.storage.key) and id(part) not in seen:
+                seen.add(id(part))
+                inner.append(describe(part, (*path, *name)))
+    damage += out_of_bounds([*found, *inner])
+    return Tensors(tuple(found), tuple(inner), damage)
 
 
 def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
@@ -72,21 +89,13 @@ def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
         yield (), None
 
 
-def find_inner(root: object) -> tuple[TensorInfo, ...]:
-    """The tensors of `Checkpoint.inner`: each object once, under its outer tensor's path."""
-    found: list[TensorInfo] = []
-    seen: set[int] = set()
-    for path, tensor in walk_tensors(root):
-        for name, part in inner_tensors(tensor) if tensor is not None else ():
-            if part.storage.key not in ("", tensor.storage.key if tensor else "") and id(part) not in seen:
-                seen.add(id(part))
-                found.append(describe(part, (*path, *name)))
-    return tuple(found)
-
-
 def inner_tensors(tensor: TensorRef) -> Iterator[tuple[KeyPath, TensorRef]]:
     """All tensors that a tensor is made of, with how they are called in it."""
-    if str(tensor.source.callee) in _PLAIN and not tensor.source.states:
+    source = tensor.source
+    if type(source.callee) is Global and source.callee.name == "_rebuild_parameter" and type(source.args) is tuple:
+        data = source.args[0] if source.args else None
+        source = data.source if type(data) is TensorRef and data.storage is tensor.storage else source
+    if type(source.callee) is Global and source.callee.name in _PLAIN and not tensor.source.states:
         return
     seen = {id(tensor)}
     rest: list[tuple[object, KeyPath]] = [(tensor.source, ())]
@@ -125,7 +134,7 @@ def is_plain(tensor: TensorRef) -> bool:
 def describe(tensor: TensorRef, path: KeyPath) -> TensorInfo:
     """The public description of a tensor at a path."""
     size = item_size(tensor.dtype)
-    nbytes = tensor.numel * size
+    nbytes = -(-tensor.numel * size // PER_BYTE.get(tensor.dtype, 1))
     if not tensor.stride and tensor.shape:  # sparse or nested: what its values take, not what they would if dense
         nbytes = tensor.storage.nbytes
     return TensorInfo(
@@ -156,7 +165,7 @@ def bytes_needed(tensor: TensorInfo) -> int:
     if not tensor.storage.key or len(tensor.stride) != len(tensor.shape) or 0 in tensor.shape:
         return 0
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True))
-    return (tensor.storage_offset + last + 1) * item_size(tensor.dtype)
+    return -(-(tensor.storage_offset + last + 1) * item_size(tensor.dtype) // PER_BYTE.get(tensor.dtype, 1))
 
 
 def _path(step: _Step | None) -> KeyPath:

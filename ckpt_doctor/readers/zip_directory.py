@@ -204,7 +204,9 @@ def _central(read_at: ReadAt, end: _End, shift: int) -> list[Entry]:
             raise DirectoryError("its directory is damaged")
         if _NO_32 in (compressed, size, header):
             size, compressed, header = _zip64(extra, size, compressed, header)
-        refused = _refused(flags, method, compressed, size, disk, attributes)
+        # A folder's own entry (`zip -r` writes them) is read by nobody
+        is_folder = size == 0 and name.endswith(b"/")
+        refused = _refused(flags, method, compressed, size, disk, 0 if is_folder else attributes)
         entries.append(Entry(_name(name, flags), flags, method, crc, compressed, size, header, -1, refused))
     return entries
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from ckpt_doctor import scan
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.salvage import salvage
-from tests.readers.test_open import LEGACY, ZIP, load, save, tar_checkpoint
+from tests.readers.test_open import LEGACY, ZIP, load, save, tar_checkpoint, training
 from tests.readers.torch_equal import bits, equal
 
 
@@ -128,3 +130,33 @@ def test_cut_files_are_never_ok(tmp_path):
 def test_cut_files_are_never_ok_at_any_length(tmp_path):
     """At every single length."""
     never_ok(tmp_path, 1)
+
+
+@pytest.mark.parametrize(("dtype", "shape", "nbytes"), [("F4", [4, 16], 32), ("F6_E2M3", [8], 6), ("F6_E3M2", [8], 6)])
+def test_safetensors_of_less_than_a_byte(dtype, shape, nbytes, tmp_path):
+    """Elements of 4 and 6 bits are healthy; a type that there is not is refused, as by every reader."""
+    for name, expected in ((dtype, []), ("G" + dtype[1:], ["missing-record"])):
+        header = json.dumps({"w": {"dtype": name, "shape": shape, "data_offsets": [0, nbytes]}}).encode()
+        (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + bytes(nbytes))
+        checkpoint = open_checkpoint(tmp_path / "w")
+        assert expected == [damage.kind for damage in checkpoint.damage]
+        assert ([nbytes] if not expected else []) == [tensor.nbytes for tensor in checkpoint.tensors]
+
+
+def test_packed_quantized_elements(tmp_path):
+    """Two to a byte, while the shape counts each."""
+    value = torch.quantize_per_channel(torch.randn(4, 8), torch.rand(4) + 0.1, torch.zeros(4), 0, torch.quint4x2)
+    checkpoint = open_checkpoint(save(tmp_path / "a", {"w": value}))
+    assert () == checkpoint.damage
+    assert 16 == next(tensor.nbytes for tensor in checkpoint.tensors)
+
+
+def test_folder_entries_are_no_records(tmp_path):
+    """`zip -r` writes one for every folder."""
+    source = save(tmp_path / "a", training())
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "b", "w") as new:
+        for folder in ("a/", "a/data/"):
+            new.writestr(folder, "")
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert not [d for d in open_checkpoint(tmp_path / "b").damage if d.kind != "not-weights-only"]
