@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, uses_amp
-from ckpt_doctor.trainers.time_llm.lineage import Unsettled
+from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
 from ckpt_doctor.trainers.time_llm.processes import counted_step
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, Run, real, same_score
 
@@ -36,6 +36,8 @@ def sources(
 
     `step` stands for the file's own global_step where that is absent or wrong.
     """
+    if _is_of_which_launch(member, run, finished_epochs, step):
+        return
     yield from _files(member, run, finished_epochs)
     told = _log(member, run, finished_epochs, step)
     if told is not None:
@@ -47,6 +49,8 @@ def disagreement(member: Member, run: Run, finished_epochs: int, step: int | Non
 
     Two files that disagree are no matter of this file: the rules name the one that is wrong.
     """
+    if _is_of_which_launch(member, run, finished_epochs, step):
+        return ""
     mine = next(_files(member, run, finished_epochs), None) if finished_epochs else None
     its = _log(member, run, finished_epochs, step)
     if mine is None or its is None:
@@ -56,6 +60,24 @@ def disagreement(member: Member, run: Run, finished_epochs: int, step: int | Non
     if member.role != "best" and mine.value.counter != its.value.counter:
         return f"counter {mine.value.counter} ({mine.source}), {its.value.counter} ({its.source})"
     return ""
+
+
+def _is_of_which_launch(member: Member, run: Run, finished_epochs: int, step: int | None) -> str:
+    """Why it cannot be told which launch saved a step file; empty where it can.
+
+    A launch that began from an older file, and whose log is cut, may have overwritten it. What the file itself says
+    tells, where it agrees with the losses of the launch that is known to have saved it.
+    """
+    step = member.state.global_step if step is None else step
+    if member.role != "step" or step is None or not isinstance(run.history, History) or not run.history.confirmed:
+        return ""
+    again = saved_again(run.history.attempts, run.history.run, step)
+    if again is None:
+        return ""
+    told, score = _log(member, run, finished_epochs, step), plausible_score(member)
+    if told is not None and score is not None and same_score(told.value.best_score, score):
+        return ""
+    return f"step {step:,} may have been saved once more by a launch whose log is cut off ({again.where})"
 
 
 def _files(member: Member, run: Run, finished_epochs: int) -> Iterator[Evidence[EarlyStoppingState]]:
@@ -133,7 +155,14 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
         if other.checkpoint.path == member.checkpoint.path or not _speaks(other):
             continue
         score, known = plausible_score(other), finished_epochs_of(other, run)
-        if score is None or known is None:
+        if (
+            score is None
+            or known is None
+            or (
+                (known == finished or other.role != member.role)
+                and _is_of_another_branch(member, other, run, finished, known)
+            )
+        ):
             continue
         if other.role == "step":
             counter = other.state.counter
@@ -151,6 +180,19 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
                 continue
             state = EarlyStoppingState(score, -score, finished - known)
             yield Evidence(state, f"sibling {label(other)}, the best model, of epoch {known}")
+
+
+def _is_of_another_branch(member: Member, other: Member, run: Run, finished: int, known: int) -> bool:
+    """Whether other validations led to a sibling, or may have: a run that was begun again from an older file."""
+    if not isinstance(run.history, History) or other.state.global_step is None:
+        return False
+    if _is_of_which_launch(other, run, known, None):
+        return True
+    mine = run.history.lineage(global_step=counted_step(member), finished_epochs=finished, best=member.role == "best")
+    its = run.history.lineage(global_step=other.state.global_step, finished_epochs=known, best=other.role == "best")
+    if isinstance(mine, Unsettled) or isinstance(its, Unsettled):
+        return False
+    return any(a is not b for a, b in zip(mine.epochs, its.epochs, strict=False))
 
 
 def _is_outdone(best_score: float, run: Run) -> bool:

@@ -6,7 +6,7 @@ Decided by what stands in a log, never by its place. In this order of strength:
 - a log that a person names with `--log`, that names at most one other run (a folder can be renamed), and that nothing
   on disk contradicts;
 - a loss that is a best_score on disk, when no line names any run (a trainer that saves no steps prints no path);
-- in that case also the log's name: `train_<model comment>_<date>_<time>.log` for a folder that ends in
+- in that case also the log's name: `train_<model comment>_<date>_<time>.log` for the only folder that ends in
   `-<model comment>`;
 - nothing but that no other log is there: `confirmed` is False, no value is taken from it, and the user is asked.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class History:
     """Whether something in the log, or a person, says that it is this run's."""
     reason: str
     """What makes it this run's, or what leaves it open."""
+    _ways: dict[tuple[int, int, bool], Lineage | Unsettled] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def own(self) -> tuple[Attempt, ...]:
@@ -55,7 +56,12 @@ class History:
         """The validations that lead to a checkpoint; see `lineage.lineage`."""
         if not self.confirmed:
             return Unsettled(self.reason)
-        return lineage(self.attempts, self.run, global_step=global_step, finished_epochs=finished_epochs, best=best)
+        place = (global_step, finished_epochs, best)
+        if place not in self._ways:  # each file of the run asks for its siblings', too
+            self._ways[place] = lineage(
+                self.attempts, self.run, global_step=global_step, finished_epochs=finished_epochs, best=best
+            )
+        return self._ways[place]
 
     def last_best(self) -> Lineage | Unsettled:
         """The way to the last improvement; see `lineage.last_best`."""
@@ -100,11 +106,13 @@ def match(
     best_scores: Iterable[float] = (),
     *,
     given: bool = False,
+    neighbours: Iterable[str] = (),
 ) -> Match:
     """Which attempts, of any number of logs, are of the run whose folder has this name.
 
     `saved_steps`: N of its step folders on disk; `best_scores`: those that its files hold, written by the trainer.
-    `given`: a person named the logs. The attempts come with `run` filled in, and after those of runs they resumed from.
+    `given`: a person named the logs. `neighbours`: other run folders beside it. The attempts come with `run` filled in,
+    and after those of runs they resumed from.
 
     One wrong file must not part a run from its log: steps contradict only when no single one is accounted for, and
     scores only confirm.
@@ -130,14 +138,23 @@ def match(
     if not nameless:
         others = ", ".join(sorted(named)[:3])
         return Match((), False, f"it is of another run ({others})" if named else "it holds nothing of a training")
-    return _match_nameless(nameless, run, steps, scores, given)
+    return _match_nameless(nameless, run, steps, scores, given, sorted(set(neighbours) - named - {run}))
 
 
 def _match_nameless(
-    attempts: Sequence[Attempt], run: str, steps: Sequence[int], scores: Sequence[float], given: bool
+    attempts: Sequence[Attempt],
+    run: str,
+    steps: Sequence[int],
+    scores: Sequence[float],
+    given: bool,
+    neighbours: Sequence[str],
 ) -> Match:
     """Logs without any path line: a trainer that saves no steps and did not resume prints none."""
     own = tuple(replace(attempt, run=run) for attempt in attempts)
+    launches = sum(attempt.start != "resumed" for attempt in own)
+    if given and launches > 1 and neighbours and not scores:
+        why = f"{launches} trainings stand in what --log names, no line says in which folder each saved"
+        return Match((), False, f"{why}, and {neighbours[0]} may be one of them")
     if given:
         return Match(own, True, "named by --log, and no line names another run")
     if steps:
@@ -146,6 +163,10 @@ def _match_nameless(
     if proven:
         return Match(proven, True, "a best_score of the run's files is a loss of the log")
     fitting = tuple(a for a in own if a.log is not None and _comment_fits(a.log, run))
+    claimed = [name for name in neighbours if fitting and _comment_fits(fitting[-1].log, name)]  # type: ignore[arg-type]
+    if claimed and not scores:
+        why = f"no line of {fitting[-1].log.name} says in which folder it saved"  # type: ignore[union-attr]
+        return Match((), False, f"{why}, and it may be the log of {claimed[0]}, of the same model comment")
     if fitting and not scores:
         return Match(fitting, True, f"{fitting[-1].log.name} carries the run's model comment")  # type: ignore[union-attr]
     if len({a.log for a in own}) > 1:
@@ -296,7 +317,9 @@ def read_history(
     scores = [m.state.best_score for m in members if m.state.best_score is not None and not m.checkpoint.migrations]
     name = folder.absolute().name
     kept = without_copies(read)
-    found = match([a for log in kept for a in log.attempts], name, steps, scores, given=bool(logs))
+    found = match(
+        [a for log in kept for a in log.attempts], name, steps, scores, given=bool(logs), neighbours=_neighbours(folder)
+    )
     if not found.attempts:
         if logs and not doubts:
             doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")
@@ -311,6 +334,15 @@ def read_history(
         )
         return None, None, tuple(doubts)
     return history, facts, tuple(doubts)
+
+
+def _neighbours(folder: Path) -> list[str]:
+    """The other folders beside a run's: with `--itr`, or after a sweep, runs of one model comment."""
+    own = folder.absolute()
+    try:
+        return [path.name for path in own.parent.iterdir() if path.is_dir() and path.name != own.name]
+    except OSError:
+        return []
 
 
 def _is_of_another_schedule(members: Sequence[Member], modes: Sequence[str] | None) -> bool:

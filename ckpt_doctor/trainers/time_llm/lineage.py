@@ -160,6 +160,14 @@ def _between_saves(attempt: Attempt, epoch: EpochLog, step: int) -> bool:
     return (before[-1] if before else attempt.first_step) <= step and (not behind or step < behind[0])
 
 
+def saved_again(attempts: Sequence[Attempt], run: str, step: int) -> Attempt | None:
+    """A later attempt that may have saved a step once more: it began before it, and the end of its log is lost."""
+    own = [attempt for attempt in attempts if attempt.run == run]
+    last = max((i for i, attempt in enumerate(own) if any(save.step == step for save in attempt.saves)), default=None)
+    later = own[last + 1 :] if last is not None else []
+    return next((a for a in later if a.end == "open" and a.start == "resumed" and a.first_step < step), None)
+
+
 # --- the way there ---------------------------------------------------------------------------------------------------
 
 
