@@ -178,7 +178,8 @@ def _progress(file: FileReport) -> tuple[int, int, int]:
 
 def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:
     """The other checkpoints of a run, read as evidence: those that the trainer itself would have put there."""
-    steps = [path / name for path in folder.glob("checkpoint_step_*") for name in ("checkpoint.pt", "checkpoint")]
+    folders = [path for path in folder.glob("checkpoint_step_*") if time_llm.STEP_FOLDER.match(path.name)]
+    steps = [path / name for path in folders for name in ("checkpoint.pt", "checkpoint")]
     known = {os.path.realpath(file) for file in files}
     return [path for path in (folder / "checkpoint", *steps) if is_file(path) and os.path.realpath(path) not in known]
 

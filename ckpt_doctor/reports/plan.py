@@ -125,6 +125,9 @@ def verdict_words(file: FileReport) -> str:
         " with the flags above" if file.plan is not None and file.plan.flags else " as told above" if otherwise else ""
     )
     words = f"migrate, then resume{how}" if file.verdict == "repairable" else f"resume from it{how}"
+    plan = file.plan
+    if plan is not None and (plan.start_epoch is None or plan.skip_batches is None or plan.next_lr is None):
+        words += ", once what is open above is settled"
     left = dict.fromkeys(finding.code for finding in serious if finding.migration is None and not finding.fix)
     return f"{words}; {', '.join(left)} will stay: no edit of the file cures that" if left else words
 

@@ -50,6 +50,8 @@ def missing_best_score(case: Case) -> Iterator[Problem]:
     if finished == 0 or (finished is None and not case.state.epoch and case.member.role != "best"):
         return
     evidence = case.resume.early_stopping
+    if evidence is None and _never_validated(case):
+        return
     best = evidence.value.best_score if evidence else None
     told = f" (validation loss {-best:.7f}; {evidence.source})" if evidence and best is not None else ""
     yield Problem(
@@ -60,6 +62,15 @@ def missing_best_score(case: Case) -> Iterator[Problem]:
         fix=None if evidence else "ckpt-doctor migrate --add-best-score --val-loss LOSS FILE",
         migration="add-best-score",
     )
+
+
+def _never_validated(case: Case) -> bool:
+    """Whether the trainer wrote that it knows no score yet, and no best file is there, as a validation leaves one.
+
+    A run that was killed in its first validation and went on from the step file before it is in epoch 1 like that.
+    """
+    others = [member for member in case.run.members if member.checkpoint.path != case.checkpoint.path]
+    return "best_score" in case.checkpoint.keys and bool(others) and all(m.role != "best" for m in case.run.members)
 
 
 @rule("E602", "implausible-best-score", "warning", migration="add-best-score")
@@ -201,13 +212,19 @@ def log_disagrees(case: Case) -> Iterator[Problem | NotChecked]:
             found=score,
             expected=expected.best_score,
         )
-    elif counter is not None and score is not None and counter != expected.counter and case.member.role != "best":
+    elif score is not None and (counter or 0) != expected.counter and case.member.role != "best" and _has_counter(case):
+        has = f"counter is {counter}" if counter is not None else "there is no counter, which counts as 0"
         yield Problem(
-            f"counter is {counter}, the run's history says {expected.counter} ({evidence.source})",
+            f"{has}; the run's history says {expected.counter} ({evidence.source})",
             where="counter",
             found=counter,
             expected=expected.counter,
         )
+
+
+def _has_counter(case: Case) -> bool:
+    """Whether the trainer reads a counter from the file: a number, or its default where there is no such key."""
+    return case.state.counter is not None or "counter" not in case.checkpoint.keys
 
 
 @rule("E606", "stale-counter", "warning", migration="add-best-score")

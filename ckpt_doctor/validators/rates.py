@@ -259,12 +259,18 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
     factor = f"{given.value / case.resume.base_lr:.4g} times" if given and case.resume.base_lr else "a multiple of"
     yield Problem(
         f"resumed at epoch {plan.start_epoch}, the trainer computes the next epochs' rates from --learning_rate: "
-        f"{factor} the uninterrupted run's",
+        f"{factor} the uninterrupted run's{_unless_type2(case)}",
         where="--learning_rate",
         found=given.value if given else None,
         expected=case.resume.base_lr,
         fix=f"add {' '.join(plan.flags)} to the resume command",
     )
+
+
+def _unless_type2(case: Case) -> str:
+    facts = case.run.facts
+    open_modes = () if facts.lradj is not None else facts.lradj_candidates or ()
+    return " (unless its mode is type2, which takes no heed of it)" if "type2" in open_modes else ""
 
 
 @rule("R508", "scheduler-absent", "warning")
@@ -299,7 +305,8 @@ def foreign_schedule(case: Case) -> Iterator[Problem]:
     """The scheduler state is not of the class that the trainer builds.
 
     A scheduler takes any dict for its state without a word. What has the same name is overwritten, the rest keeps what
-    the constructor set, and the rates after the resume follow no schedule. Said of this trainer's files; of any other
+    the constructor set, and the rates after the resume follow no schedule; with a CosineAnnealingLR's file OneCycleLR
+    does not get beyond its first step. Said of this trainer's files; of any other
     only when the question is whether to resume from that very file.
 
     Example: a checkpoint with the state of a CosineAnnealingLR in a run of `--lradj TST`, which builds OneCycleLR; a
@@ -313,9 +320,18 @@ def foreign_schedule(case: Case) -> Iterator[Problem]:
     if not isinstance(state, dict) or not _is_foreign(case) or not is_resumed(case):
         return
     kind = case.state.scheduler
+    groups = case.checkpoint.get("optimizer", "param_groups")
+    bare = isinstance(groups, (list, tuple)) and any(isinstance(g, dict) and "max_lr" not in g for g in groups)
+    stops = bare and _mode(case) == "TST"
     yield Problem(
         f"the scheduler state is {'of another class' if kind == 'other' else f'of {kind}'}, the trainer builds "
-        f"{_built(case)}: the two would be mixed",
+        f"{_built(case)}: "
+        + (
+            "the param groups lack its max_lr, and the first batch ends in a KeyError"
+            if stops
+            else "the two would be mixed"
+        ),
+        severity="error" if stops else None,
         where="scheduler",
         found=sorted(map(str, state))[:20] if kind == "other" else kind,
         expected=_built(case),

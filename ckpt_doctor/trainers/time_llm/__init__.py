@@ -8,7 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.trainers.time_llm.layout import find_runs, member_of, recognises, run_folder, training_state
+from ckpt_doctor.trainers.time_llm.layout import (
+    STEP_FOLDER,
+    find_runs,
+    member_of,
+    recognises,
+    run_folder,
+    training_state,
+)
 
 if TYPE_CHECKING:
     from ckpt_doctor.trainers.time_llm.facts import infer_facts
@@ -21,6 +28,7 @@ _HOMES = {"infer_facts": "facts", "read_history": "history", "upgrade": "legacy"
 
 __all__ = [
     "NAME",
+    "STEP_FOLDER",
     "find_runs",
     "infer_facts",
     "member_of",

@@ -18,6 +18,8 @@ COMPLETE_ONLY = (*EARLY_STOPPING, "rng_state", "sampler_state", "scaler")
 BEST_NAME = "checkpoint"
 """EarlyStopping's file: `os.path.join(path, 'checkpoint')`, no suffix."""
 STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)\Z")
+_OF_A_STEP = re.compile(r"(\w+ \w+ )?checkpoint_step_\d+")
+"""Also what a file manager or Drive makes of a second one: `checkpoint_step_24 (1)`, `Copy of checkpoint_step_24`."""
 STEP_NAMES = ("checkpoint.pt", "checkpoint")
 """What `--resume_from_checkpoint FOLDER` looks for, in this order."""
 MODEL_PARTS = ("llm_model.", "reprogramming_layer.", "patch_embedding.", "output_projection.", "mapping_layer.")
@@ -42,7 +44,7 @@ def named_step(path: Path) -> int | None:
 
 def run_folder(path: Path) -> Path:
     """The folder of the run that a checkpoint belongs to: the file's own, or the one above its step folder."""
-    return path.parent.parent if STEP_FOLDER.match(path.parent.name) else path.parent
+    return path.parent.parent if _OF_A_STEP.match(path.parent.name) else path.parent
 
 
 def recognises(checkpoint: Checkpoint) -> bool:

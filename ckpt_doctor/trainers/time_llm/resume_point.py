@@ -91,6 +91,9 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         return ResumePoint(unsettled=dict.fromkeys(("start_epoch", "epoch", "last_epoch", "lr"), "--world-size"))
     modes: Sequence[str | None] = (facts.lradj.value,) if facts.lradj else facts.lradj_candidates or (None,)
     points = [_at(member, facts, place, mode) for place in places for mode in modes]
+    if len(modes) > 1 and set(modes) <= set(rates.IDLE) and set(modes) & set(rates.JUMPS):
+        # The base that all but type2 need, which computes nothing from it
+        points = [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, rates.JUMPS[0])) for p in points]
     merged = _merge(points, "--steps-per-epoch" if len(places) > 1 else "--lradj")
     if merged.finished_epochs is None:
         return merged
