@@ -323,14 +323,10 @@ def foreign_schedule(case: Case) -> Iterator[Problem]:
     groups = case.checkpoint.get("optimizer", "param_groups")
     bare = isinstance(groups, (list, tuple)) and any(isinstance(g, dict) and "max_lr" not in g for g in groups)
     stops = bare and _mode(case) == "TST"
+    follows = "the param groups lack its max_lr, and the first batch ends in a KeyError" if stops else ""
     yield Problem(
         f"the scheduler state is {'of another class' if kind == 'other' else f'of {kind}'}, the trainer builds "
-        f"{_built(case)}: "
-        + (
-            "the param groups lack its max_lr, and the first batch ends in a KeyError"
-            if stops
-            else "the two would be mixed"
-        ),
+        f"{_built(case)}: {follows or 'the two would be mixed'}",
         severity="error" if stops else None,
         where="scheduler",
         found=sorted(map(str, state))[:20] if kind == "other" else kind,
