@@ -153,3 +153,20 @@ def test_without_any_validation_no_score_is_missing(tmp_path: Path) -> None:
     execute((*argv, *older), tmp_path, log, stop_after_step=20)
     assert not (run / "checkpoint").exists()
     assert "E601" not in codes(judged(run)["checkpoint_step_18/checkpoint.pt"])
+
+
+def test_a_validation_that_nobody_made_is_not_counted(tmp_path: Path) -> None:
+    """Resumed from a step file of an epoch's last step; the lines of the launch before it are lost."""
+    argv = (*harness._argv(Spec("complete", "TST", "mid-epoch")), "--save_total_limit", "100")
+    first, second = (tmp_path / "logs" / f"train_TST_2026012{day}_120000.log" for day in (6, 7))
+    execute((*argv, "--vali-offsets", "0", "0.5", "0.4"), tmp_path, first, stop_in_validation=3)
+    run = next((tmp_path / "checkpoints").iterdir())
+    older = ("--resume_from_checkpoint", str(run / "checkpoint_step_36" / "checkpoint.pt"))
+    execute((*argv, *older, "--vali-offsets", *["0.5"] * 6), tmp_path, second, stop_after_step=44)
+    lines = first.read_text().splitlines(keepends=True)
+    first.write_text("".join(lines[: next(n for n, line in enumerate(lines) if "checkpoint_step_24" in line)]))
+    path = run / "checkpoint_step_42" / "checkpoint.pt"
+    counter = torch.load(path, weights_only=False)["counter"]
+    migrate([run], fixes=["add-best-score"])
+    migrate([run], fixes=["add-best-score"])
+    assert counter == torch.load(path, weights_only=False)["counter"]

@@ -219,6 +219,8 @@ def _skipped_a_validation(member: Member, run: Run, finished: int) -> bool:
     step = counted_step(member)
     if isinstance(run.history, History) and run.history.confirmed:
         way = run.history.lineage(global_step=step, finished_epochs=finished, best=member.role == "best")
+        if _resumed_at_an_end(run.history, run, finished):
+            return True
         if not isinstance(way, Unsettled):
             return bool(way.missing)
     best = next((finished_epochs_of(m, run) for m in run.members if m.role == "best" and _speaks(m)), None)
@@ -229,6 +231,17 @@ def _skipped_a_validation(member: Member, run: Run, finished: int) -> bool:
         if known is not None and known > best and (other.state.counter or 0) < known - best:
             return True
     return False
+
+
+def _resumed_at_an_end(history: History, run: Run, finished: int) -> bool:
+    """Whether a launch began at a step file of an epoch's last step, and no line reports that epoch's validation."""
+    steps = run.facts.steps_per_epoch
+    world = run.facts.world_size.value if run.facts.world_size else 1
+    if steps is None or world > 1:
+        return False
+    validated = {epoch.epoch for attempt in history.own for epoch in attempt.epochs}
+    ends = (divmod(attempt.loaded_step or 0, steps.value) for attempt in history.own)
+    return any(not rest and 0 < epoch <= finished and epoch not in validated for epoch, rest in ends)
 
 
 def _speaks(other: Member) -> bool:
