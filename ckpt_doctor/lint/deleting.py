@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Removal, removals
@@ -11,6 +12,8 @@ from ckpt_doctor.lint.module import dotted
 from ckpt_doctor.lint.program import Call, Program, Site
 from ckpt_doctor.lint.rule import Hit
 
+_TEST_FILE = re.compile(r"^(test_.*|.*_test|conftest)\.py$")
+_SENDING = frozenset({"upload", "push", "sync", "backup", "archive", "copy", "cp", "rsync", "export", "publish"})
 _COPYING = ("shutil.copytree", "shutil.make_archive", "shutil.move", "os.rename", "os.replace")
 
 
@@ -47,6 +50,8 @@ def deletes_checkpoints(program: Program) -> Iterator[Hit]:
     out. `shutil.rmtree` removes without a trash folder.
     """
     seen: set[ast.AST] = set()
+    if _TEST_FILE.search(program.main.path.name):
+        return  # what a test has made, it may take away
     for removal in removals(program):
         place = removal.place
         if removal.what != "tree" or place.node in seen or _is_wanted(program, removal):
@@ -138,13 +143,17 @@ def _copied_before(program: Program, site: Site) -> bool:
     arguments = node.args[:1] if isinstance(node, ast.Call) else []
     removed = {ast.dump(a) for a in arguments}
     scope = module.function(node) or module.tree
-    return any(
-        isinstance(inner, ast.Call)
-        and inner.lineno < getattr(node, "lineno", 0)
-        and program.name_of(Call(module, inner)) in _COPYING
-        and bool(removed & {ast.dump(a) for a in (*inner.args, *(k.value for k in inner.keywords))})
-        for inner in ast.walk(scope)
-    )
+    for inner in ast.walk(scope):
+        if not isinstance(inner, ast.Call) or inner.lineno >= getattr(node, "lineno", 0):
+            continue
+        name = program.name_of(Call(module, inner))
+        parts = [part for a in (*inner.args, *(k.value for k in inner.keywords)) for part in ast.walk(a)]
+        texts = [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+        said = set[str]().union(*map(words, [name.rsplit(".", 1)[-1], *texts]))
+        sends = name in _COPYING or said & _SENDING
+        if sends and removed & {ast.dump(part) for part in parts}:
+            return True
+    return False
 
 
 def _renamed_before(removal: Call) -> bool:

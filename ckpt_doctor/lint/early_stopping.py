@@ -10,7 +10,16 @@ from ckpt_doctor.lint.guards import words
 from ckpt_doctor.lint.module import dotted
 from ckpt_doctor.lint.program import Call, Program, Site
 from ckpt_doctor.lint.rule import Hit
-from ckpt_doctor.lint.state import COUNTER, Content, EarlyStopping, Reads, contents, early_stopping, reads
+from ckpt_doctor.lint.state import (
+    COUNTER,
+    Content,
+    EarlyStopping,
+    Reads,
+    contents,
+    early_stopping,
+    is_of_optimizer,
+    reads,
+)
 from ckpt_doctor.types import NotChecked, Severity
 
 _EFFECT = {
@@ -57,7 +66,7 @@ def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
     stopping = early_stopping(program) if writing else None
     if stopping is None:
         return
-    read = reads(program)
+    read = reads(program, stopping)
     saved: list[Content] = []
     for save in writing:
         found = [c for c in contents(program, save) if c.holds_optimizer or c.is_open]
@@ -80,18 +89,18 @@ def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
 
 
 def _is_complete(stopping: EarlyStopping, content: Content) -> bool:
-    return content.holds_early_stopping or all(content.mentions(name) for name in stopping.fields)
+    return content.holds_whole(stopping) or all(content.mentions(name) for name in stopping.fields)
 
 
 def _missing_in_save(stopping: EarlyStopping, content: Content, read: Reads) -> Iterator[Hit]:
-    missing = [] if content.holds_early_stopping else [n for n in stopping.fields if not content.mentions(n)]
+    missing = [] if content.holds_whole(stopping) else [n for n in stopping.fields if not content.mentions(n)]
     decisive = any(stopping.fields[name] for name in missing)
     if not content.holds_rng and (missing or read.restores_optimizer):
         missing.append("rng_state")
     if missing:
         yield Hit(
             content.site,
-            f"this checkpoint lacks {_listed(missing)}: {_consequence(missing)}.",
+            f"this checkpoint lacks {_listed(missing)}: {_consequence(stopping, missing)}.",
             "\n".join(f'"{name}": {_value(stopping, content, name)},' for name in missing),
             severity=_severity(decisive),
             found=", ".join(content.values),
@@ -107,20 +116,21 @@ def _missing_in_restore(program: Program, stopping: EarlyStopping, saved: list[C
     content = full[0]
     missing: list[str] = []
     if not read.whole_early_stopping:
-        whole = content.holds_early_stopping
+        whole = content.holds_whole(stopping)
         missing = [
             n for n in stopping.fields if not (_group_is_read(read) if whole else content.key_of(n) in read.keys)
         ]
     decisive = any(stopping.fields[name] for name in missing)
     if content.holds_rng and not read.restores_rng:
         missing.append("rng_state")
-    places = loads(program)
-    if missing and places:
+    place = _resuming_load(program)
+    if missing and place is not None:
         prefix = f"{stopping.variable}." if stopping.variable else ""
-        ckpt = _loaded_into(places[0])
+        ckpt = _loaded_into(place) or ast.unparse(place.node)
         yield Hit(
-            Site(*places[0]),
-            f"the resume does not read {_listed(missing)}, which the checkpoint holds: {_consequence(missing)}.",
+            Site(*place),
+            f"the resume does not read {_listed(missing)}, which the checkpoint holds: "
+            f"{_consequence(stopping, missing)}.",
             "\n".join(
                 f"torch.set_rng_state({ckpt}{_rng_key(content)})"
                 if n == "rng_state"
@@ -132,10 +142,27 @@ def _missing_in_restore(program: Program, stopping: EarlyStopping, saved: list[C
         )
 
 
+def _resuming_load(program: Program) -> Call | None:
+    """The load of which the optimizer takes its state: others are of teachers, backbones, the best model."""
+    places = loads(program)
+    taken = [
+        node
+        for call in program.calls
+        if is_of_optimizer(call.node, "load_state_dict")
+        for argument in call.node.args[:1]
+        for node in ast.walk(argument)
+    ]
+    names = {dotted(node) for node in taken if isinstance(node, (ast.Name, ast.Attribute))}
+    for place in places:
+        if place.node in taken or _loaded_into(place) in names - {""}:
+            return place
+    return places[0] if places else None
+
+
 def _loaded_into(load: Call) -> str:
-    """The variable that holds what was loaded."""
+    """The variable that holds what was loaded; empty where it is used in place."""
     statement = load.module.statement(load.node)
-    return (dotted(statement.targets[0]) if isinstance(statement, ast.Assign) else "") or "ckpt"
+    return dotted(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
 
 
 def _default(name: str) -> str:
@@ -174,8 +201,11 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _consequence(missing: list[str]) -> str:
-    for name in missing:
-        if name in _EFFECT:
-            return _EFFECT[name]
-    return _EFFECT["counter"] if len(missing) == 1 and "best" not in missing[0] else _EFFECT["best_score"]
+def _consequence(stopping: EarlyStopping, missing: list[str]) -> str:
+    """What follows from the worst of it."""
+    decisive = [name for name in missing if stopping.fields.get(name)]
+    if any(not COUNTER.search(name) for name in decisive):
+        return _EFFECT["best_score"]
+    if decisive:
+        return _EFFECT["counter"]
+    return _EFFECT["rng_state"] if missing == ["rng_state"] else _EFFECT["val_loss_min"]

@@ -21,6 +21,13 @@ _REMOVE_ONE = ("os.remove", "os.unlink", "os.rmdir", "os.removedirs")
 _SHELL = re.compile(r"^(os\.(system|popen)|subprocess\.\w+|get_ipython\.system|get_ipython\(\)\.system|sh\.rm)$")
 _REMOVING_NAME = re.compile(r"^_*(del|delete|remove|rm|rmtree|purge|wipe|erase)(_|[A-Z]|\d|$)")
 
+_REMOVING_WORDS = frozenset({"del", "delete", "remove", "rm", "rmtree", "purge", "wipe", "erase"})
+_ON_DISK = frozenset(
+    "file files dir dirs directory directories folder folders tree path paths checkpoint checkpoints ckpt ckpts all "  # noqa: SIM905
+    "everything contents r rf recursive recursively outputs results runs old".split()
+)
+"""What a function must say that it removes, if anything: there are `remove_module_prefix` and `delete_branch`."""
+
 _TEMPORARY = re.compile(r"(?i)(?<![a-z])(tmp|temp|temporary|trash|partial|scratch|cache|incomplete)(?![a-z])|tmp_|_tmp")
 _STEP = re.compile(r"(?i)(step|epoch|(?<![a-z])iter|checkpoint[-_](?:\{|\*|\\|\(|\d|$)|ckpt[-_](?:\{|\*|\\|\(|\d|$))")
 # `.ipynb_checkpoints` are a notebook's, and what ends in `.ckpt-doctor-...` is this tool's own.
@@ -32,6 +39,11 @@ _ROOT_NAME = re.compile(
 )
 _ONE_CHECKPOINT_WORDS = frozenset({"old", "prev", "previous", "last", "stale", "worst", "expired", "oldest", "latest"})
 _WEIGHT_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl"})
+_OTHER_OUTPUT = re.compile(
+    r"^(tensorboard|tb|tb_?logs?|logs?|lightning_logs|wandb|mlruns|events?|vis\w*|figures?|plots?|images?|samples?"
+    r"|predictions?|outputs?|profil\w*|traces?|metrics|reports?|code|configs?|__pycache__)$",
+    re.IGNORECASE,
+)
 _FILE_NAME = re.compile(r"(?<![./])\.\w{1,8}$")
 
 Removed: TypeAlias = Literal["tree", "steps", "other"]
@@ -113,7 +125,9 @@ def _is_unseen_helper(program: Program, call: Call) -> bool:
     """An imported function that says that it removes, and whose file is not at hand. `list.remove` is a method."""
     func = call.node.func
     imported = isinstance(func, ast.Name) and any(b.kind == "import" for b in call.module.lookup(func.id, func))
-    removes = _REMOVING_NAME.match(program.name_of(call).rsplit(".", 1)[-1])
+    leaf = program.name_of(call).rsplit(".", 1)[-1]
+    what = words(leaf) - _REMOVING_WORDS
+    removes = _REMOVING_NAME.match(leaf) and (not what or what & _ON_DISK)
     return imported and bool(removes) and program.target(call) is None
 
 
@@ -212,6 +226,8 @@ def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Re
         return "steps" if stepped else "other"
     if not listed and (not recursive or _FILE_NAME.search(path.literal.rstrip("/"))):
         return "other"
+    if any(_OTHER_OUTPUT.search(text.rstrip("/").rsplit("/", 1)[-1]) for text in texts):
+        return "other"  # a folder inside, of another kind
     is_root = any(_CHECKPOINT_TEXT.search(t) for t in texts) or any(map(_ROOT_NAME.search, names))
     return "tree" if is_root else "other"
 

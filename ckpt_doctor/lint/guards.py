@@ -24,6 +24,7 @@ CHOICE_WORDS = frozenset(
     "answer yes resume debug dry dryrun discard preserve restart erase".split()
 )
 _ASKING = frozenset({"input", "confirm", "prompt", "getenv", "environ", "argv", "yesno", "ask"})
+_EXISTS = re.compile(r"(^|\.)(exists|lexists|isdir|isfile|is_dir|is_file)$")
 _LOCK_WORDS = frozenset({"lock", "locked", "flock", "filelock", "lockf", "mutex", "portalocker", "lockfile"})
 _EXITS = ("sys.exit", "exit", "quit", "os._exit")
 
@@ -92,6 +93,13 @@ def is_choice(program: Program, module: Module, condition: Condition) -> bool:
     constant = _constant(program, module, condition.test)
     if constant is not None:
         return constant != condition.holds
+    # `os.path.exists(folder)` asks for a folder, wherever its name comes from
+    asked_of = {
+        part
+        for call in ast.walk(condition.test)
+        if isinstance(call, ast.Call) and _EXISTS.search(dotted(call.func))
+        for part in ast.walk(call)
+    }
     for node in ast.walk(condition.test):
         name = dotted(node) if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else ""
         if not name:
@@ -101,7 +109,11 @@ def is_choice(program: Program, module: Module, condition: Condition) -> bool:
             return True
         if is_option(name) and not words(leaf) & _TRAINING_WORDS:
             return True
-        if isinstance(node, ast.Name) and (_is_switch(module, node) or _comes_from_a_choice(module, node)):
+        if (
+            isinstance(node, ast.Name)
+            and node not in asked_of
+            and (_is_switch(module, node) or _comes_from_a_choice(module, node))
+        ):
             return True
     return False
 

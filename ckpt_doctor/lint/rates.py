@@ -59,7 +59,7 @@ def base_rate_from_epoch_0(program: Program) -> Iterator[Hit]:
                 continue
             target = statement.targets[0]
             name = dotted(target)
-            if not name or _set_elsewhere(module, node, name):
+            if not name or _set_elsewhere(module, node, name) or _stays_inside(module, node, target):
                 continue
             source = re.sub(r"\[?['\"]lr['\"]\]?$", '["initial_lr"]', ast.unparse(statement.value))
             source = source if "initial_lr" in source else 'optimizer.param_groups[0]["initial_lr"]'
@@ -107,6 +107,16 @@ def _set_elsewhere(module: Module, branch: ast.If, name: str) -> bool:
         for node in ast.walk(module.tree)
         if node not in within or any(node is s or node in ast.walk(s) for s in branch.orelse)
     )
+
+
+def _stays_inside(module: Module, branch: ast.If, target: ast.expr) -> bool:
+    """Whether a plain variable is used in the branch alone: to be shown there, say."""
+    if not isinstance(target, ast.Name):
+        return False
+    within = set(ast.walk(branch))
+    scope = module.function(branch) or module.tree
+    uses = (n for n in ast.walk(scope) if isinstance(n, ast.Name) and n.id == target.id and isinstance(n.ctx, ast.Load))
+    return all(use in within for use in uses)
 
 
 def _resumes(program: Program) -> bool:

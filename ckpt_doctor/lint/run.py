@@ -21,7 +21,9 @@ _ABOUT_CHECKPOINTS = re.compile(
     r"(?<!ing_)checkpoint(?!ing|_wrapper|_sequential)|ckpt|rmtree|rm -\w*r|del_|early_?stop|\.save\(|save_state|epoch",
     re.IGNORECASE,
 )
-_STARTS_SOMETHING = re.compile(r"^(if __name__|[a-z_][\w.]*\()", re.MULTILINE)
+_STARTS_SOMETHING = re.compile(
+    r"^(if __name__|raise SystemExit\(|for |while |with |([\w, ]+ = )?(await )?[A-Za-z_][\w.]*\()", re.MULTILINE
+)
 
 
 def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> list[ScriptReport]:

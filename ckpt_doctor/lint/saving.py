@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Save, as_save, is_temporary, loads, saves
-from ckpt_doctor.lint.guards import innermost_loop, is_option, loop_of, words
+from ckpt_doctor.lint.guards import innermost_loop, is_option, leaves, loop_of, words
 from ckpt_doctor.lint.module import Module, dotted
 from ckpt_doctor.lint.program import Call, Program, Site
 from ckpt_doctor.lint.reading import Reading
@@ -67,7 +67,7 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
                 continue
             if not _comes_first(module, call.node, step.node) or not _trained_before(program, inside, call):
                 continue
-            if _saves_scheduler(program, call):
+            if _saves_scheduler(program, call) and not _is_another(program, call, step, steps):
                 seen.add(call.node)
                 written = dotted(step.node.func)
                 yield Hit(
@@ -91,8 +91,8 @@ def _with_condition(module: Module, step: ast.Call) -> str:
 
 def _is_scheduler_step(program: Program, call: Call) -> bool:
     func = call.node.func
-    if not (isinstance(func, ast.Attribute) and func.attr == "step"):
-        return False
+    if not (isinstance(func, ast.Attribute) and func.attr == "step") or len(call.node.args) > 1:
+        return False  # with two arguments it is a step of another kind: diffusers' `noise_scheduler.step(pred, t, x)`
     if _SCHEDULER_NAME.search(dotted(func.value).rsplit(".", 1)[-1]):
         return True
     made = (b.value for b in program.values_of(call.module, func.value) if isinstance(b.value, ast.Call))
@@ -106,10 +106,34 @@ def _is_absolute(call: ast.Call) -> bool:
 
 
 def _catches_up(program: Program, steps: list[Call]) -> bool:
-    """Whether the scheduler is stepped once after loading, before the loop."""
+    """Whether the scheduler is stepped after loading, once or as often as before, ahead of the training loop."""
     loading = {(c.module, c.module.function(c.node)) for c in loads(program)}
-    outside = [c for c in steps if loop_of(program, Site(*c)) is None]
+    outside = [c for c in steps if (loop := loop_of(program, Site(*c))) is None or not _trains(program, loop)]
     return any((c.module, c.module.function(c.node)) in loading for c in outside)
+
+
+def _trains(program: Program, loop: Site) -> bool:
+    """Whether a loop does anything but step a scheduler to where it was."""
+    calls = [Call(loop.module, node) for node in ast.walk(loop.node) if isinstance(node, ast.Call)]
+    body = getattr(loop.node, "body", [])
+    return len(body) > 1 or not all(_is_scheduler_step(program, c) or dotted(c.node.func) == "range" for c in calls)
+
+
+def _is_another(program: Program, save: Call, step: Call, steps: list[Call]) -> bool:
+    """Whether a script steps several schedules, and the dict that is saved names others than this one."""
+    named = {dotted(other.node.func).rsplit(".", 2)[-2] for other in steps if "." in dotted(other.node.func)}
+    held: set[str] = set()
+    for inner in program.reachable(save):
+        found = as_save(program, inner)
+        for content in contents(program, found) if found is not None else ():
+            held |= {
+                dotted(node).rsplit(".", 1)[-1]
+                for _, value in content.values.values()
+                for node in ast.walk(value)
+                if isinstance(node, (ast.Name, ast.Attribute))
+            }
+    mine = dotted(step.node.func).rsplit(".", 2)
+    return len(named) > 1 and len(mine) > 1 and mine[-2] not in held and bool(held & named)
 
 
 def _comes_first(module: Module, one: ast.AST, other: ast.AST) -> bool:
@@ -194,7 +218,7 @@ def overwrites_only_copy(program: Program) -> Iterator[Hit]:
     trainer's EarlyStopping overwrites `checkpoint` at every improvement.
     """
     for save in saves(program):
-        if save.atomic or save.target is None:
+        if save.atomic or save.target is None or _another_copy_first(program, save):
             continue
         kind = _kind(program, save)
         if kind is None:
@@ -253,7 +277,15 @@ def _is_endangered(program: Program, save: Save, reading: Reading) -> bool:
     loop = loop or loop_of(program, sites[-1]) or loop_of(program, sites[0])
     if loop is None:
         return by_nature and not _varies(program, reading, None)
-    return not _varies(program, reading, loop)
+    return not _varies(program, reading, loop) and not any(map(_is_last, sites))
+
+
+def _is_last(site: Site) -> bool:
+    """Whether the block goes on to end the loop or the program: `if stop: torch.save(...); break`."""
+    statement = site.module.statement(site.node)
+    blocks = (getattr(site.module.parents[statement], name, None) for name in ("body", "orelse", "finalbody"))
+    behind = next((b[b.index(statement) + 1 :] for b in blocks if isinstance(b, list) and statement in b), [])
+    return any(leaves(s) and not isinstance(s, (ast.Continue, ast.Return)) for s in behind)
 
 
 def _varies(program: Program, reading: Reading, loop: Site | None) -> bool:
@@ -268,6 +300,8 @@ def _varies(program: Program, reading: Reading, loop: Site | None) -> bool:
             node, (ast.Name, ast.Attribute)
         ):
             return True
+        if _is_counted(module, hole.name):
+            return True
         if isinstance(node, ast.Name):
             made = (binding.node for binding in module.lookup(node.id, node))
             if any(n is loop.node or loop.node in module.ancestors(n) for n in made):
@@ -275,8 +309,40 @@ def _varies(program: Program, reading: Reading, loop: Site | None) -> bool:
     return False
 
 
+def _is_counted(module: Module, name: str) -> bool:
+    """Whether a variable or attribute is raised somewhere: `self.n_updates += 1`."""
+    return "..." not in name and any(
+        isinstance(node, ast.AugAssign) and dotted(node.target) == name for node in ast.walk(module.tree)
+    )
+
+
+def _another_copy_first(program: Program, save: Save) -> bool:
+    """Whether the same content was just written whole to a path of its own, so that something is always left."""
+    module, node = save.call
+    wanted = ast.dump(save.content)
+    for other in saves(program):
+        same = other.call.module is module and other.call.node is not node and ast.dump(other.content) == wanted
+        if not same or other.target is None or not _comes_first(module, other.call.node, node):
+            continue
+        loop = innermost_loop(module, node) or module.function(node)
+        site = Site(module, loop) if loop is not None else None
+        if all(_varies(program, reading, site) for reading in readings(program, module, other.target)):
+            return True
+    return False
+
+
+def _only_sometimes(module: Module, copy: ast.Call, save: ast.AST) -> bool:
+    """Whether a copy stands behind the save under a test of its own."""
+    around = set(module.ancestors(save))
+    conditional = any(isinstance(parent, ast.If) and parent not in around for parent in module.ancestors(copy))
+    return conditional and copy.lineno > getattr(save, "lineno", 0)
+
+
 def _is_moved(program: Program, site: Site, reading: Reading) -> bool:
-    """Whether the function moves or copies the file under another name."""
+    """Whether the function moves the file, or the folder it lies in, or has a copy of it each time.
+
+    A copy that is made behind the save and under a condition (`if is_best`) keeps the best model, not the last one.
+    """
     module, node = site
     for inner in ast.walk(module.function(node) or module.tree):
         if not isinstance(inner, ast.Call):
@@ -285,9 +351,11 @@ def _is_moved(program: Program, site: Site, reading: Reading) -> bool:
         arguments = list(inner.args[:2])
         if isinstance(func, ast.Attribute) and func.attr in ("replace", "rename") and len(arguments) == 1:
             arguments = [func.value]
-        elif program.name_of(Call(module, inner)) not in _MOVING:
-            continue
-        texts = {str(r) for a in arguments for r in readings(program, module, a)}
-        if str(reading) in texts:
+        else:
+            name = program.name_of(Call(module, inner))
+            if name not in _MOVING or ("copy" in name and _only_sometimes(module, inner, node)):
+                continue
+        texts = {str(r).rstrip("/") for a in arguments for r in readings(program, module, a)}
+        if any(str(reading) == text or (text and str(reading).startswith(text + "/")) for text in texts):
             return True
     return False

@@ -18,6 +18,11 @@ _BEST = re.compile(r"^_*(best|min|lowest|highest)(_|$)|_(best|min)$|^_*best[A-Z]
 COUNTER = re.compile(
     r"^_*(counter|wait|waited|patience_counter|es_counter|bad_epochs)$|no_improve|num_bad|not_improved|without_improve|since_(best|improve)"
 )
+_OPT = re.compile(r"^_*opt(_|[A-Z\d]|$)|_opt$")
+_STATE_METHOD = re.compile(r"state|dict|config|serial", re.IGNORECASE)
+_CONVERSIONS = ("float", "int", "str", "bool", "len", "repr", "print")
+_STOPPING = re.compile(r"patien|stop|give_up", re.IGNORECASE)
+_SCHEDULING = re.compile(r"sched|plateau|warmup|anneal", re.IGNORECASE)
 _EARLY_STOPPING = re.compile(r"early_?stop", re.IGNORECASE)
 # Frameworks whose early stopping is a callback that they save themselves.
 _FRAMEWORKS = (
@@ -43,6 +48,29 @@ class EarlyStopping:
     variable: str
     """How the script names the object; empty where the state is in plain variables."""
     owner: Definition | None = None
+    others: frozenset[str] = frozenset()
+    """Further names of an object of that class."""
+
+    def is_object(self, node: ast.AST) -> bool:
+        """Whether an expression is the object itself, not something of it."""
+        name = dotted(node)
+        return bool(name) and (
+            name in ({self.variable} | self.others) or bool(_EARLY_STOPPING.search(name.rsplit(".", 1)[-1]))
+        )
+
+    def is_whole(self, node: ast.AST) -> bool:
+        """Whether an expression has all of the object's state: it, its `__dict__`, `state_dict()`, `vars` of it."""
+        if self.is_object(node):
+            return True
+        if isinstance(node, ast.Attribute):
+            return node.attr == "__dict__" and self.is_object(node.value)
+        if not isinstance(node, ast.Call):
+            return False
+        if isinstance(node.func, ast.Attribute):
+            of_it = _STATE_METHOD.search(node.func.attr) and self.is_object(node.func.value)
+            if of_it or (node.func.attr == "copy" and self.is_whole(node.func.value)):
+                return True
+        return dotted(node.func) not in _CONVERSIONS and any(map(self.is_whole, node.args))
 
 
 def early_stopping(program: Program) -> EarlyStopping | None:
@@ -52,9 +80,10 @@ def early_stopping(program: Program) -> EarlyStopping | None:
         fields = _mutable_fields(definition.node)
         best = [name for name in fields if _BEST.search(name)]
         counters = [name for name in fields if COUNTER.search(name)]
-        if best and counters:
+        if best and counters and _ends_a_run(program, definition.node, counters):
             kept = {name: fields[name] for name in fields if name in best or name in counters}
-            return EarlyStopping(kept, _variable_of(program, definition), definition)
+            variables = _variables_of(program, definition) or ["early_stopping"]
+            return EarlyStopping(kept, variables[0], definition, frozenset(variables))
     for call in program.calls:
         symbol = call.module.resolve(call.node.func)
         name = symbol.name if isinstance(symbol, External) else ""
@@ -83,13 +112,33 @@ def _mutable_fields(owner: ast.ClassDef) -> dict[str, bool]:
     return {name: name in compared for name in dict.fromkeys(changed)}
 
 
-def _variable_of(program: Program, definition: Definition) -> str:
+def _ends_a_run(program: Program, owner: ast.ClassDef, counters: list[str]) -> bool:
+    """Whether a class that keeps a best value and a count stops the training by them.
+
+    Others keep statistics, or are schedules that lower the rate, which a script saves with its schedules.
+    """
+    inside = list(ast.walk(owner))
+    if _SCHEDULING.search(owner.name) or any(isinstance(n, ast.Attribute) and n.attr == "param_groups" for n in inside):
+        return False
+    named = {
+        n.attr if isinstance(n, ast.Attribute) else n.id for n in inside if isinstance(n, (ast.Attribute, ast.Name))
+    }
+    if _STOPPING.search(owner.name) or any(map(_STOPPING.search, named)):
+        return True
+    compared = (node for _, node in program.nodes if isinstance(node, ast.Compare))
+    texts = (ast.unparse(node) for node in compared)
+    return any(_STOPPING.search(text) and any(f".{name}" in text for name in counters) for text in texts)
+
+
+def _variables_of(program: Program, definition: Definition) -> list[str]:
+    """The names that instances of the class are given."""
+    found: list[str] = []
     for module, node in program.nodes:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             symbol = module.resolve(node.value.func)
-            if isinstance(symbol, Definition) and symbol.node is definition.node and dotted(node.targets[0]):
-                return dotted(node.targets[0])
-    return "early_stopping"
+            if isinstance(symbol, Definition) and symbol.node is definition.node:
+                found += [name for target in node.targets if (name := dotted(target))]
+    return list(dict.fromkeys(found))
 
 
 def _in_variables(program: Program) -> EarlyStopping | None:
@@ -102,7 +151,8 @@ def _in_variables(program: Program) -> EarlyStopping | None:
         compared = {i.id for n in nodes if isinstance(n, ast.Compare) for i in ast.walk(n) if isinstance(i, ast.Name)}
         best = sorted(name for name in stored & compared if _BEST.search(name) and len(name) > 3)
         counters = sorted(name for name in counted & compared if COUNTER.search(name))
-        if best and counters and any(isinstance(n, ast.Compare) and "patience" in ast.dump(n) for n in nodes):
+        limits = [ast.unparse(n) for n in nodes if isinstance(n, ast.Compare)]
+        if best and any(_STOPPING.search(text) and re.search(rf"\b{c}\b", text) for text in limits for c in counters):
             return EarlyStopping(dict.fromkeys([*best, *counters], True), "")
     return None
 
@@ -143,7 +193,7 @@ class Content:
     def holds_optimizer(self) -> bool:
         """Whether training can be resumed from it: it has the optimizer's state."""
         return any("optim" in key.lower() for key in self.values) or any(
-            "optim" in dotted(inner.func).lower() and dotted(inner.func).endswith("state_dict")
+            is_of_optimizer(inner, "state_dict")
             for _, value in self.values.values()
             for inner in ast.walk(value)
             if isinstance(inner, ast.Call)
@@ -157,25 +207,25 @@ class Content:
             for _, value in self.values.values()
         )
 
-    @property
-    def holds_early_stopping(self) -> bool:
+    def holds_whole(self, stopping: EarlyStopping) -> bool:
         """Whether it has the early stopping object's state as a whole."""
-        for key, (_, value) in self.values.items():
-            if isinstance(value, ast.Dict):
-                continue
-            if _EARLY_STOPPING.search(key) and not isinstance(value, ast.Constant):
-                return True
-            whole = dotted(value.func) if isinstance(value, ast.Call) else dotted(value)
-            if _EARLY_STOPPING.search(whole) and whole.rsplit(".", 1)[-1] in ("state_dict", "__dict__", "get_state"):
-                return True
-            if isinstance(value, ast.Call) and any(_EARLY_STOPPING.search(dotted(a) or "") for a in value.args):
-                return True
-        return False
+        return any(
+            stopping.is_whole(value) or (_EARLY_STOPPING.search(key) and not isinstance(value, ast.Constant))
+            for key, (_, value) in self.values.items()
+            if not isinstance(value, ast.Dict)
+        )
 
     @property
     def holds_rng(self) -> bool:
         """Whether it has the random generators' state."""
         return any("rng" in w or "random" in w for key in self.values for w in words(key))
+
+
+def is_of_optimizer(call: ast.Call, method: str) -> bool:
+    """Whether a call is `optimizer.state_dict()` or the like, also of `opt` and `optG`."""
+    owner, _, name = dotted(call.func).rpartition(".")
+    leaf = owner.rsplit(".", 1)[-1]
+    return name == method and ("optim" in leaf.lower() or _OPT.search(leaf) is not None)
 
 
 def contents(program: Program, save: Save) -> list[Content]:
@@ -283,11 +333,8 @@ class Reads:
     calls: frozenset[str]
     """The last names of all that it calls."""
     whole_early_stopping: bool
-
-    @property
-    def restores_optimizer(self) -> bool:
-        """Whether it resumes training rather than only using a model."""
-        return "load_state_dict" in self.calls and any("optim" in key.lower() for key in self.keys)
+    restores_optimizer: bool
+    """Whether it resumes training rather than only using a model."""
 
     @property
     def restores_rng(self) -> bool:
@@ -297,12 +344,12 @@ class Reads:
         )
 
 
-def reads(program: Program) -> Reads:
+def reads(program: Program, stopping: EarlyStopping) -> Reads:
     """Every key read by subscript, `get`, `pop` or `in`. Reading more than is used can only silence a rule."""
     keys: set[str] = set()
     calls: set[str] = set()
-    whole = False
-    for _, node in program.nodes:
+    whole = optimizer = False
+    for module, node in program.nodes:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
             keys |= _texts(node.slice)
         elif isinstance(node, ast.Compare) and any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
@@ -312,14 +359,27 @@ def reads(program: Program) -> Reads:
             calls.add(name.rsplit(".", 1)[-1] if name else getattr(node.func, "attr", ""))
             if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop") and node.args:
                 keys |= _texts(node.args[0])
-            restoring = re.search(r"(load_state_dict|set_state|load_state|restore|__dict__\.update)$", name)
-            if restoring and _EARLY_STOPPING.search(name):
-                whole = True
-            elif name in ("setattr", "vars") or name.endswith("__dict__.update"):
-                whole = whole or any(_EARLY_STOPPING.search(dotted(a) or "") for a in node.args)
+            optimizer = optimizer or is_of_optimizer(node, "load_state_dict")
+            whole = whole or _restores_whole(module, node, stopping)
         elif isinstance(node, (ast.Tuple, ast.List)) and len(node.elts) < 30:
             keys |= {text for element in node.elts for text in _texts(element)}
-    return Reads(frozenset(keys), frozenset(calls), whole)
+    optimizer = optimizer or ("load_state_dict" in calls and any("optim" in key.lower() for key in keys))
+    return Reads(frozenset(keys), frozenset(calls), whole, optimizer)
+
+
+def _restores_whole(module: Module, call: ast.Call, stopping: EarlyStopping) -> bool:
+    """`es.load_state_dict(x)`, `vars(es).update(x)`, `setattr(es, k, v)`, `EarlyStopping(**x)`."""
+    func = call.func
+    if isinstance(func, ast.Attribute):
+        if re.search(r"load_state|set_state|restore|setstate", func.attr) and stopping.is_object(func.value):
+            return True
+        if func.attr == "update" and stopping.is_whole(func.value):
+            return True
+    if dotted(func) == "setattr":
+        return any(map(stopping.is_object, call.args[:1]))
+    made = module.resolve(func)
+    ours = isinstance(made, Definition) and stopping.owner is not None and made.node is stopping.owner.node
+    return ours and any(keyword.arg is None for keyword in call.keywords)
 
 
 def _texts(node: ast.AST) -> set[str]:

@@ -224,8 +224,11 @@ REMEMBERED = {
         """
     + CLASS,
     "a helper of another module": START
-    + RESTORE
     + """
+        ckpt = torch.load(path)
+        optimizer.load_state_dict(ckpt["optimizer"])
+        vars(early_stopping).update(ckpt["early_stopping"])
+        torch.set_rng_state(ckpt["rng_state"])
         from saving import save_checkpoint
         save_checkpoint(early_stopping, f"c_{epoch}")
         ### saving.py
