@@ -22,7 +22,9 @@ _ABOUT_CHECKPOINTS = re.compile(
     re.IGNORECASE,
 )
 _STARTS_SOMETHING = re.compile(
-    r"^(if __name__|raise SystemExit\(|for |while |with |([\w, ]+ = )?(await )?[A-Za-z_][\w.]*\()", re.MULTILINE
+    r"^(if __name__|raise SystemExit\(|for |while |(\w+ = )?(main|run|train|fit|start)\w*\(|[a-z_][\w.]*\("
+    r"|[A-Z]\w*\(.*\)\.\w+\()",
+    re.MULTILINE,
 )
 
 
