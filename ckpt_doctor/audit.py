@@ -117,11 +117,19 @@ def resume_file(path: Path) -> Path:
         return path
     file = trainers_file(path)
     if file is None:
-        hint = f"; `ckpt-doctor latest {path}` finds one" if any(path.glob("checkpoint_step_*")) else ""
+        hint = f"; `ckpt-doctor latest {path}` finds one" if any(path.glob("checkpoint_step_*")) else _runs_below(path)
         raise UsageError(
             f"{path} holds neither checkpoint.pt nor checkpoint: the trainer finds nothing to resume from{hint}"
         )
     return file
+
+
+def _runs_below(folder: Path) -> str:
+    """For a message: the runs of a folder that is none itself."""
+    runs = [str(run) for run in time_llm.find_runs(checkpoint_files(folder)) if run != folder]
+    if not runs:
+        return ""
+    return f"; below it are {', '.join(runs[:2])}" + (f" and {len(runs) - 2} more" if len(runs) > 2 else "")
 
 
 def trainers_file(folder: Path) -> Path | None:

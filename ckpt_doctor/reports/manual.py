@@ -7,7 +7,10 @@ from inspect import cleandoc
 from typing import Any, Protocol
 
 from ckpt_doctor.reports.json_v1 import dumps
-from ckpt_doctor.reports.text import grid
+from ckpt_doctor.reports.text import grid, wrap
+
+LEAST_BESIDE = 24
+"""Columns in which a sentence beside a rule's name still reads well."""
 
 
 class Rule(Protocol):
@@ -36,21 +39,17 @@ def summary(rule: Rule) -> str:
 
 
 def catalogue(rules: Sequence[Rule], *, width: int = 80) -> str:
-    """All rules, one line each."""
+    """All rules, each with what it finds; where the window is narrow, on lines of its own."""
     heads = grid([("code", "name", "severity"), *((r.code, r.name, r.severity) for r in rules)], "<<<")
-    room = width - max(map(len, heads)) - 2
-    texts = ["when", *map(summary, rules)]
-    lines = [
-        f"{head.ljust(width - room - 2)}  {first_words(text, room)}" for head, text in zip(heads, texts, strict=True)
-    ]
+    indent = max(map(len, heads)) + 2
+    beside = width - indent >= LEAST_BESIDE
+    lines: list[str] = []
+    for head, text in zip(heads, ["when", *map(summary, rules)], strict=True):
+        if beside:
+            lines += wrap(text, width, head.ljust(indent), " " * indent)
+        else:
+            lines += [head, *wrap(text, width, "  ", "  ")]
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def first_words(text: str, room: int) -> str:
-    """As many whole words as fit, with dots where some are left out."""
-    if len(text) <= room:
-        return text
-    return text[: max(0, room - 3)].rpartition(" ")[0] + "..."
 
 
 def manual(rule: Rule) -> str:
