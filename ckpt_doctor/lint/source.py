@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import sys
 import tokenize
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,7 +123,8 @@ def parse(text: str) -> ast.Module:
         return _parse_quietly(text)
     except SyntaxError as error:
         place = f"line {error.lineno} " if error.lineno else "it "
-        raise NotPython(f"{place}is not Python 3 ({error.msg})") from error
+        reader = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise NotPython(f"{place}is not Python {reader}, which reads it here ({error.msg})") from error
     except (RecursionError, MemoryError) as error:
         raise NotPython("its code is nested too deeply to be parsed") from error
     except ValueError as error:  # null bytes before Python 3.12, lone surrogates

@@ -30,7 +30,7 @@ def annotation(item: Located) -> str:
     message = clean(finding.message)
     if finding.fix:
         path = f" {quoted(item.path)}" if finding.fix.startswith("ckpt-doctor migrate") else ""
-        message += f". Cure: {clean(finding.fix)}{path}"
+        message = f"{message.rstrip('.')}. Cure: {clean(finding.fix)}{path}"
     return f"::{LEVEL[finding.severity]} {listed}::{escape_data(message)}"
 
 

@@ -17,12 +17,12 @@ from ckpt_doctor.lint import ScriptReport, library, lint
 DELETES = 'import shutil\nshutil.rmtree("./checkpoints")\n'
 
 UNREADABLE = {
-    "syntax error": (b"def train(:\n", "line 1 is not Python 3"),
-    "Python 2": (b'print "checkpoints"\n', "line 1 is not Python 3"),
+    "syntax error": (b"def train(:\n", "line 1 is not Python 3."),
+    "Python 2": (b'print "checkpoints"\n', "line 1 is not Python 3."),
     "null bytes": (b"import torch\0\n", "null bytes"),
     "not UTF-8": (b"# caf\xe9\nimport torch\n", "not text in the encoding it declares"),
     "an encoding that does not exist": (b"# coding: klingon\nimport torch\n", "not text in the encoding it declares"),
-    "nested too deeply": (b"x = " + b"(" * 5000 + b")" * 5000, "line 1 is not Python 3 (too many nested parentheses)"),
+    "nested too deeply": (b"x = " + b"(" * 5000 + b")" * 5000, "line 1 is not Python 3."),
     "a long chain of operators": (b"x = " + b"-" * 200_000 + b"1", "nested too deeply"),
     "enormous": (b"x = 1\n" * 200_000, "exceed the limit"),
 }

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE
 
 from ckpt_doctor.reports.located import Located
@@ -47,12 +48,13 @@ def test_nothing_from_a_script_acts_on_the_terminal() -> None:
     assert not re.search(r"[^\n -\x7e]", printed)
 
 
-def test_the_list_of_rules_has_a_line_for_each_that_fits() -> None:
-    lines = catalogue(RULES, width=70).splitlines()
-    assert len(lines) == 3
-    assert max(map(len, lines)) <= 70
-    assert re.fullmatch(r"E601\s+missing-best-score\s+warning\s+Is missing\.", lines[1])
-    assert lines[2].endswith("word...")
+@pytest.mark.parametrize("width", [40, 70, 200])
+def test_the_list_of_rules_says_all_at_any_width(width: int) -> None:
+    lines = catalogue(RULES, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    (first,) = (n for n, line in enumerate(lines) if re.match(r"E601\s+missing-best-score\s+warning", line))
+    assert "Is missing." in lines[first] + lines[first + 1]
+    assert "\n".join(lines).count("word") == RULES[1].manual.split("\n\n")[0].count("word")
 
 
 def test_a_manual_is_printed_in_full() -> None:
