@@ -23,7 +23,7 @@ from ckpt_doctor.readers.storages import torch_storage
 from ckpt_doctor.readers.symptoms import wrong_byte_order
 from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
-from ckpt_doctor.readers.zip_truncated import walk
+from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
 
@@ -316,8 +316,10 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     _other_pickles(programs, view, read_appended(view.read_at, view.size), payload)
     content.globals = tuple(programs.globals.values())
     what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
+    mend = ". A zip program packed it anew, in another way than torch.save does: `zip -FF` may mend it"
+    anew = packed_anew(view)
     if start is None:
-        content.damage.append(Damage("truncated-archive", what, found=view.size))
+        content.damage.append(Damage("truncated-archive", what + mend * anew, found=view.size))
         return checkpoint(view, content)
     reading = start.reading
     if reading.finished:
@@ -335,7 +337,7 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
             "is complete: nothing can be recovered" if kept == 0 else "are complete: ckpt-doctor salvage recovers them"
         )
     else:
-        what += ". The description of the tensors is cut off too: nothing can be recovered"
+        what += mend if anew else ". The description of the tensors is cut off too: nothing can be recovered"
         content.damage = [damage for damage in content.damage if damage.kind != "malformed-pickle"]
     content.damage.insert(0, Damage("truncated-archive", what, found=view.size))
     return checkpoint(view, content)

@@ -77,6 +77,18 @@ def walk(view: FileView) -> Walk | None:
     return Walk(name, data, raw[: reading.end], reading, offsets, checksums, known, at)
 
 
+def packed_anew(view: FileView) -> bool:
+    """Whether a zip program wrote a checkpoint's archive: records are compressed, or stand in another order."""
+    header = _local(view, 0)
+    raw = view.read_at(0, LOCAL_HEADER.size)
+    if header is None or len(raw) < LOCAL_HEADER.size:
+        return False
+    name = header[0]
+    compressed = LOCAL_HEADER.unpack(raw)[3] != 0
+    torchs = name.endswith(("data.pkl", "/byteorder", "/version", "/.format_version")) or "data/" in name
+    return torchs and (compressed or not name.endswith("data.pkl"))
+
+
 def _local(view: FileView, at: int) -> tuple[str, int, int] | None:
     """Name, offset of the data and declared size (0: left to a descriptor) of the local header at `at`."""
     raw = view.read_at(at, LOCAL_HEADER.size)

@@ -160,3 +160,16 @@ def test_folder_entries_are_no_records(tmp_path):
         for name in old.namelist():
             new.writestr(name, old.read(name))
     assert not [d for d in open_checkpoint(tmp_path / "b").damage if d.kind != "not-weights-only"]
+
+
+@pytest.mark.parametrize(("method", "first"), [(zipfile.ZIP_DEFLATED, "data.pkl"), (zipfile.ZIP_STORED, "data/0")])
+def test_a_cut_archive_that_a_zip_program_packed_is_not_given_up(method, first, tmp_path):
+    """Its records are all there, only not where torch puts them: another program may mend it, and is named."""
+    source = save(tmp_path / "a", training())
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "b", "w", method) as new:
+        for name in sorted(old.namelist(), key=lambda name: not name.endswith(first)):
+            new.writestr(name, old.read(name))
+    (tmp_path / "b").write_bytes((tmp_path / "b").read_bytes()[:-60])
+    (damage,) = (d for d in open_checkpoint(tmp_path / "b").damage if d.kind == "truncated-archive")
+    assert "zip -FF" in damage.message
+    assert "nothing can be recovered" not in damage.message
