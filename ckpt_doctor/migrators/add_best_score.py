@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
 from ckpt_doctor.types import Case, Edit, TensorRef, same_score
@@ -49,17 +48,12 @@ def _no_evidence(case: Case) -> str:
         return (
             f"no sibling checkpoint knows EarlyStopping's state at this point, and {case.run.facts.contradictions[0]}"
         )
-    if case.run.facts.log is None:
-        return "no sibling checkpoint knows EarlyStopping's state at this point, and no log of the run was found"
     if case.resume.finished_epochs is None:
         return "how many epochs were finished is not known, so neither is which validation losses count"
-    history: Any = case.run.history  # the trainer's own; what it can't settle it says why
-    step = case.state.global_step
-    if history is not None and step is not None:
-        asked = {"global_step": step, "finished_epochs": case.resume.finished_epochs}
-        told = history.early_stopping(**asked, best=case.member.role == "best")
-        if reason := getattr(told, "reason", ""):
-            return str(reason)
+    if case.resume.why_unknown:
+        return case.resume.why_unknown
+    if case.run.facts.log is None:
+        return "no sibling checkpoint knows EarlyStopping's state at this point, and no log of the run was found"
     return f"the log has no validation loss for every epoch up to {case.resume.finished_epochs}"
 
 

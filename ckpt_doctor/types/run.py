@@ -113,6 +113,8 @@ class ResumePoint:
     last_lr: tuple[float, ...] | None = None
     """The scheduler's `_last_lr`."""
     early_stopping: Evidence[EarlyStoppingState] | None = None
+    why_unknown: str = ""
+    """Why `early_stopping` is not known, where the log, or what keeps it from being taken, says so."""
     disagreement: str = ""
     """Two sources that tell different EarlyStopping states, in one clause; empty when all agree."""
     finished_epochs: int | None = None

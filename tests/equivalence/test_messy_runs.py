@@ -42,7 +42,7 @@ def test_a_log_that_may_be_another_runs_proves_nothing(cells: Cells, tmp_path: P
     assert 2 == len(list(run.parent.iterdir()))
     results = migrate([run.parent], fixes=[fix], facts=command)
     assert {"refused"} == {result.status for result in results}
-    assert "no log of the run" in results[0].refusals[0].reason
+    assert "in which folder it saved" in results[0].refusals[0].reason
 
 
 def rerun(root: Path) -> tuple[Path, dict[str, float | None]]:

@@ -62,6 +62,17 @@ def disagreement(member: Member, run: Run, finished_epochs: int, step: int | Non
     return ""
 
 
+def why_unknown(member: Member, run: Run, finished_epochs: int, step: int | None = None) -> str:
+    """What keeps the log from telling the state after `finished_epochs`; empty where there is no log at all."""
+    if which := _is_of_which_launch(member, run, finished_epochs, step):
+        return which
+    step = member.state.global_step if step is None else step
+    if not isinstance(run.history, History) or step is None:
+        return ""
+    told = run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
+    return told.reason if isinstance(told, Unsettled) else ""
+
+
 def _is_of_which_launch(member: Member, run: Run, finished_epochs: int, step: int | None) -> str:
     """Why it cannot be told which launch saved a step file; empty where it can.
 

@@ -323,7 +323,8 @@ def read_history(
     if not found.attempts:
         if logs and not doubts:
             doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")
-        return None, None, tuple(doubts)
+        # What is near is kept in mind, to be named where a value is missing
+        return History(name, (), False, found.reason) if kept and not logs else None, None, tuple(doubts)
     history = History(name, found.attempts, found.confirmed, found.reason)
     facts = log_facts(history.own) if found.confirmed else None
     if logs and facts is not None and found.renamed and _is_of_another_schedule(members, facts.lradj_candidates):

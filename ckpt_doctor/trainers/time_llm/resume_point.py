@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_after
+from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_after, why_unknown
 from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.trainers.time_llm.processes import real_steps
@@ -95,18 +95,23 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         # The base that all but type2 need, which computes nothing from it
         points = [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, rates.JUMPS[0])) for p in points]
     merged = _merge(points, "--steps-per-epoch" if len(places) > 1 else "--lradj")
-    if merged.finished_epochs is None:
+    finished = merged.finished_epochs
+    if finished is None:
         return merged
     step = true_step(member, facts) if facts.world_size is None or facts.world_size.value == 1 else None
     counted = step.value if step else None
-    stopping = early_stopping_after(member, run, merged.finished_epochs, counted)
+    stopping = early_stopping_after(member, run, finished, counted)
     if stopping is not None:
-        doubt = disagreement(member, run, merged.finished_epochs, counted)
-        return replace(merged, early_stopping=stopping, disagreement=doubt)
-    if member.role == "step" and merged.skip_batches == 0 and merged.finished_epochs > 0:
+        return replace(merged, early_stopping=stopping, disagreement=disagreement(member, run, finished, counted))
+    if member.role == "step" and merged.skip_batches == 0 and finished > 0:
         # The validation of the epoch that the file ends is not known: what the run remembered before it still is.
-        stopping = early_stopping_after(member, run, merged.finished_epochs - 1, counted)
-    return replace(merged, early_stopping=stopping, unsettled={**merged.unsettled, "early_stopping": "--log"})
+        stopping = early_stopping_after(member, run, finished - 1, counted)
+    return replace(
+        merged,
+        early_stopping=stopping,
+        why_unknown=why_unknown(member, run, finished, counted),
+        unsettled={**merged.unsettled, "early_stopping": "--log"},
+    )
 
 
 def _at(member: Member, facts: Facts, place: Position, mode: str | None) -> ResumePoint:
