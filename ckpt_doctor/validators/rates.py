@@ -255,11 +255,15 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
     plan = case.plan
     if plan is None or not plan.flags or case.resume.base_lr is None:
         return
+    if _may_be_type2(case):
+        why = "lradj is not settled; in all its modes but type2, which takes no heed of it, the rate would jump without"
+        yield NotChecked(f"whether {' '.join(plan.flags)} is needed", why, "--lradj, or simply give it")
+        return
     given = case.run.facts.learning_rate
     factor = f"{given.value / case.resume.base_lr:.4g} times" if given and case.resume.base_lr else "a multiple of"
     yield Problem(
         f"resumed at epoch {plan.start_epoch}, the trainer computes the next epochs' rates from --learning_rate: "
-        f"{factor} the uninterrupted run's{_unless_type2(case)}",
+        f"{factor} the uninterrupted run's",
         where="--learning_rate",
         found=given.value if given else None,
         expected=case.resume.base_lr,
@@ -267,10 +271,9 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
     )
 
 
-def _unless_type2(case: Case) -> str:
+def _may_be_type2(case: Case) -> bool:
     facts = case.run.facts
-    open_modes = () if facts.lradj is not None else facts.lradj_candidates or ()
-    return " (unless its mode is type2, which takes no heed of it)" if "type2" in open_modes else ""
+    return facts.lradj is None and "type2" in (facts.lradj_candidates or ())
 
 
 @rule("R508", "scheduler-absent", "warning")
