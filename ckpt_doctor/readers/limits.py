@@ -33,7 +33,8 @@ MAX_STREAM_DEPTH = 4
 MAX_DEPTH = 1_000
 """Nesting that is walked in search of tensors. Paths are kept per tensor, so cost grows with depth times tensors."""
 MAX_SHARED = 200_000
-"""Values that a comparison looks at once more, because another place of the file shares them."""
+"""Values that a comparison looks at once more, because another place of the file shares them; and those that are looked
+at below one tensor."""
 MAX_KEY_NODES = 1_000
 """Elements of a tuple used as a dict key, nested ones included: hashing visits every path, not every object."""
 MAX_TUPLE_KEYS = 50_000

@@ -56,9 +56,8 @@ def find_tensors(root: object) -> Tensors:
             damage.append(Damage("limit-exceeded", message))
             continue
         found.append(describe(tensor, path))
-        for name, part in inner_tensors(tensor):
-            if part.storage.key not in ("", tensor.storage.key) and id(part) not in seen:
-                seen.add(id(part))
+        for name, part in inner_tensors(tensor, seen):
+            if part.storage.key not in ("", tensor.storage.key):
                 inner.append(describe(part, (*path, *name)))
     damage += out_of_bounds([*found, *inner])
     return Tensors(tuple(found), tuple(inner), damage)
@@ -89,17 +88,23 @@ def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
         yield (), None
 
 
-def inner_tensors(tensor: TensorRef) -> Iterator[tuple[KeyPath, TensorRef]]:
-    """All tensors that a tensor is made of, with how they are called in it."""
+def inner_tensors(tensor: TensorRef, seen: set[int] | None = None) -> Iterator[tuple[KeyPath, TensorRef]]:
+    """All tensors that a tensor is made of, with how they are called in it.
+
+    `seen`: ids of what other tensors have shown already and is passed over, so that what a thousand share costs once.
+    """
     source = tensor.source
     if type(source.callee) is Global and source.callee.name == "_rebuild_parameter" and type(source.args) is tuple:
         data = source.args[0] if source.args else None
         source = data.source if type(data) is TensorRef and data.storage is tensor.storage else source
     if type(source.callee) is Global and source.callee.name in _PLAIN and not tensor.source.states:
         return
-    seen = {id(tensor)}
+    seen = set() if seen is None else seen
+    seen.add(id(tensor))
     rest: list[tuple[object, KeyPath]] = [(tensor.source, ())]
-    while rest:
+    for _ in range(limits.MAX_SHARED):
+        if not rest:
+            return
         value, path = rest.pop()
         if isinstance(value, _LEAVES) or id(value) in seen or len(path) > _MOST_INNER:
             continue

@@ -36,11 +36,11 @@ def sources(
 
     `step` stands for the file's own global_step where that is absent or wrong.
     """
-    if _is_of_which_launch(member, run, finished_epochs, step):
+    if _unclear_launch(member, run, finished_epochs, step):
         return
     yield from _files(member, run, finished_epochs)
-    told = _log(member, run, finished_epochs, step)
-    if told is not None:
+    told = _told(member, run, finished_epochs, step)
+    if isinstance(told, Evidence):
         yield told
 
 
@@ -49,11 +49,11 @@ def disagreement(member: Member, run: Run, finished_epochs: int, step: int | Non
 
     Two files that disagree are no matter of this file: the rules name the one that is wrong.
     """
-    if _is_of_which_launch(member, run, finished_epochs, step):
+    if _unclear_launch(member, run, finished_epochs, step):
         return ""
     mine = next(_files(member, run, finished_epochs), None) if finished_epochs else None
-    its = _log(member, run, finished_epochs, step)
-    if mine is None or its is None:
+    its = _told(member, run, finished_epochs, step)
+    if mine is None or not isinstance(its, Evidence):
         return ""
     if not same_score(mine.value.best_score, its.value.best_score):
         return f"best_score {_shown(mine)} ({mine.source}), {_shown(its)} ({its.source})"
@@ -64,16 +64,13 @@ def disagreement(member: Member, run: Run, finished_epochs: int, step: int | Non
 
 def why_unknown(member: Member, run: Run, finished_epochs: int, step: int | None = None) -> str:
     """What keeps the log from telling the state after `finished_epochs`; empty where there is no log at all."""
-    if which := _is_of_which_launch(member, run, finished_epochs, step):
+    if which := _unclear_launch(member, run, finished_epochs, step):
         return which
-    step = member.state.global_step if step is None else step
-    if not isinstance(run.history, History) or step is None:
-        return ""
-    told = run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
+    told = _told(member, run, finished_epochs, step)
     return told.reason if isinstance(told, Unsettled) else ""
 
 
-def _is_of_which_launch(member: Member, run: Run, finished_epochs: int, step: int | None) -> str:
+def _unclear_launch(member: Member, run: Run, finished_epochs: int, step: int | None) -> str:
     """Why it cannot be told which launch saved a step file; empty where it can.
 
     A launch that began from an older file, and whose log is cut, may have overwritten it. What the file itself says
@@ -85,8 +82,8 @@ def _is_of_which_launch(member: Member, run: Run, finished_epochs: int, step: in
     again = saved_again(run.history.attempts, run.history.run, step)
     if again is None:
         return ""
-    told, score = _log(member, run, finished_epochs, step), plausible_score(member)
-    if told is not None and score is not None and same_score(told.value.best_score, score):
+    told, score = _told(member, run, finished_epochs, step), plausible_score(member)
+    if isinstance(told, Evidence) and score is not None and same_score(told.value.best_score, score):
         return ""
     return f"step {step:,} may have been saved once more by a launch whose log is cut off ({again.where})"
 
@@ -98,12 +95,14 @@ def _files(member: Member, run: Run, finished_epochs: int) -> Iterator[Evidence[
     yield from _siblings(member, run, finished_epochs)
 
 
-def _log(member: Member, run: Run, finished_epochs: int, step: int | None) -> Evidence[EarlyStoppingState] | None:
+def _told(
+    member: Member, run: Run, finished_epochs: int, step: int | None
+) -> Evidence[EarlyStoppingState] | Unsettled | None:
+    """What the log says of the file's state; None where there is no log or no step to look for."""
     step = member.state.global_step if step is None else step
     if not isinstance(run.history, History) or step is None:
         return None
-    told = run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
-    return told if isinstance(told, Evidence) else None
+    return run.history.early_stopping(global_step=step, finished_epochs=finished_epochs, best=member.role == "best")
 
 
 def _shown(evidence: Evidence[EarlyStoppingState]) -> str:
@@ -197,7 +196,7 @@ def _is_of_another_branch(member: Member, other: Member, run: Run, finished: int
     """Whether other validations led to a sibling, or may have: a run that was begun again from an older file."""
     if not isinstance(run.history, History) or other.state.global_step is None:
         return False
-    if _is_of_which_launch(other, run, known, None):
+    if _unclear_launch(other, run, known, None):
         return True
     mine = run.history.lineage(global_step=counted_step(member), finished_epochs=finished, best=member.role == "best")
     its = run.history.lineage(global_step=other.state.global_step, finished_epochs=known, best=other.role == "best")
