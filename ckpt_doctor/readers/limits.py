@@ -32,7 +32,7 @@ MAX_STREAM_DEPTH = 4
 """Checkpoints inside checkpoints: each level is read by a nested call. Real files have one."""
 MAX_DEPTH = 1_000
 """Nesting that is walked in search of tensors. Paths are kept per tensor, so cost grows with depth times tensors."""
-MAX_SHARED = 200_000
+MAX_SHARED = 50_000
 """Values that a comparison looks at once more, because another place of the file shares them; and those that are looked
 at below one tensor."""
 MAX_KEY_NODES = 1_000
