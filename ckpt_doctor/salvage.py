@@ -20,7 +20,7 @@ from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.safety import WEIGHTS_ONLY
+from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.types import (
     MODEL_KEYS,
