@@ -162,6 +162,12 @@ def _parameter(call: Opaque) -> object:
     return _wrapped(call, True)
 
 
+def _uninitialized(call: Opaque) -> object:
+    # torch/nn/parameter.py, `UninitializedTensorMixin.__reduce_ex__`: of a lazy module, before its first batch
+    storage = StorageInfo(key="", dtype="float32", location="cpu", numel=0, nbytes=0)
+    return TensorRef(storage, "float32", (0,), (1,), 0, not str(call.callee).endswith("Buffer"), call)
+
+
 def _from_type(call: Opaque) -> object:
     # torch/_tensor.py, `_rebuild_from_type_v2(func, new_type, args, state)`; `_rebuild_from_type` is its predecessor
     args = _args(call, 3)
@@ -337,6 +343,8 @@ HANDLERS: Mapping[str, Handler] = {
     "torch.nn.parameter.Parameter": _parameter,
     "torch.nn.Parameter": _parameter,
     "torch.nn.parameter.Buffer": _parameter,
+    "torch.nn.parameter.UninitializedParameter": _uninitialized,
+    "torch.nn.parameter.UninitializedBuffer": _uninitialized,
     "torch.autograd.variable.Variable": _nested,
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_sparse_csr_tensor": _sparse,

@@ -184,6 +184,8 @@ def _path(step: _Step | None) -> KeyPath:
 def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
     if isinstance(value, dict):
         for key, child in value.items():
+            if type(key) is TensorRef:
+                yield _key(key), key
             yield _key(key), child
         if hasattr(value, "source"):  # a state_dict's `_metadata`, a defaultdict's factory
             yield None, value.source.args

@@ -495,3 +495,12 @@ def test_types_that_a_legacy_stream_cannot_carry(tmp_path):
     with pytest.raises(AttributeError):
         load(path)
     assert ["malformed-pickle"] == [damage.kind for damage in open_checkpoint(path).damage]
+
+
+def test_tensors_of_lazy_modules_and_as_keys(tmp_path):
+    """Parameters that wait for their first batch are tensors without bytes; a dict may have tensors for keys."""
+    lazy = open_checkpoint(save(tmp_path / "a", torch.nn.LazyLinear(4).state_dict()))
+    assert ["weight", "bias"] == [tensor.name for tensor in lazy.tensors]
+    assert ("state-dict", 0) == (lazy.layout, sum(tensor.nbytes for tensor in lazy.tensors))
+    keyed = open_checkpoint(save(tmp_path / "b", {torch.ones(3): torch.ones(2)}))
+    assert [(3,), (2,)] == [tensor.shape for tensor in keyed.tensors]
