@@ -19,7 +19,7 @@ from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.pickle_machine import shown
-from ckpt_doctor.readers.torch_zip import archive_prefix
+from ckpt_doctor.readers.torch_zip import CONSTANTS, archive_prefix
 from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo
@@ -212,6 +212,7 @@ def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
             if entry.data < 0 or entry.method not in (0, 8) or entry.size > limits.MAX_RECORD_RATIO * view.size:
                 continue
             key = entry.name[len(prefix) + 5 :] if entry.name.startswith(prefix + "data/") else None
+            key = entry.name[len(prefix) :] if entry.name.startswith(prefix + CONSTANTS) else key
             crc = None if without else entry.crc
             regions.append(Region(entry.name, entry.data, entry.compressed, entry.size, entry.method == 8, crc, key))
         return sorted(regions, key=lambda region: region.offset)

@@ -9,10 +9,11 @@ from ckpt_doctor.readers.pickle_machine import Persistent, Reading
 from ckpt_doctor.types import Global, Opaque, StorageInfo
 
 
-def torch_storage(offsets: Mapping[str, int] | None = None) -> Persistent:
+def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "") -> Persistent:
     """The meaning of persistent ids in a torch file: `("storage", type, key, location, numel[, view_metadata])`.
 
-    `offsets` maps keys to where their bytes start in the file. Anything else than a storage stays a recorded call.
+    `offsets` maps keys to where their bytes start in the file; `folder` goes before each key. Anything else than a
+    storage stays a recorded call.
     Source: torch/serialization.py, `persistent_load` of `_load` and of `_legacy_load`.
     """
     offsets = offsets or {}
@@ -25,6 +26,7 @@ def torch_storage(offsets: Mapping[str, int] | None = None) -> Persistent:
             key = key.decode("latin-1")
         if type(key) is not str:
             key = str(key) if type(key) is int and key.bit_length() < 128 else "?"
+        key = folder + key
         if type(location) is bytes:
             location = location.decode("latin-1")
         if type(numel) is not int or not 0 <= numel < 1 << 63 or type(location) is not str:

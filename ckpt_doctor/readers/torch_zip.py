@@ -15,18 +15,22 @@ from typing import Any
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.neighbours import object_pickle, zip_neighbour
 from ckpt_doctor.readers.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.storages import torch_storage
 from ckpt_doctor.readers.symptoms import wrong_byte_order
+from ckpt_doctor.readers.tensor_list import find_tensors
 from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
 
+CONSTANTS = "constants/"
+"""The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
 _STORED, _DEFLATED = 0, 8
 _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
 
@@ -157,11 +161,25 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     if main.method == _STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
-    content.damage += _missing(reading, records, prefix)
+    content.damage += _missing(reading, records, prefix + "data/")
+    if script:
+        _add_constants(view, content, records, prefix)
     suspect = wrong_byte_order(view, content.tensors, content.metadata.get("byteorder"))
     content.damage += [suspect] if suspect else []
     content.migrations = _migrations(view, records, prefix)
     return checkpoint(view, content)
+
+
+def _add_constants(view: FileView, content: Content, records: Mapping[str, Entry], prefix: str) -> None:
+    """The tensors of `constants.pkl`: in a frozen TorchScript module its weights (torch/csrc/jit/serialization)."""
+    folder = prefix + CONSTANTS
+    stored = {name: entry for name, entry in records.items() if name.startswith(folder) and entry.method == _STORED}
+    offsets = {name[len(prefix) :]: entry.data for name, entry in stored.items() if entry.data >= 0}
+    raw = _record(view, records[prefix + "constants.pkl"], [])
+    reading = read(raw, 0, torch_storage(offsets, CONSTANTS))
+    found = find_tensors(reading.root)
+    content.tensors += tuple(replace(tensor, path=("constants", *tensor.path)) for tensor in found.all)
+    content.damage += [*found.damage, *_missing(reading, records, prefix)]
 
 
 def read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
@@ -251,11 +269,11 @@ def _facts(view: FileView, records: Mapping[str, Entry], prefix: str) -> dict[st
     return facts
 
 
-def _missing(reading: Reading, records: Mapping[str, Entry], prefix: str) -> list[Damage]:
-    """Storages that the pickle calls for and whose record is absent or of another size."""
+def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> list[Damage]:
+    """Storages that the pickle calls for and whose record is absent from its folder or of another size."""
     damage = []
     for storage in reading.storages.values():
-        name = f"{prefix}data/{storage.key}"
+        name = folder + storage.key
         entry = records.get(name)
         if entry is None:
             message = "the record that a tensor's storage should stand in is absent; loading raises"

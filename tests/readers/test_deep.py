@@ -249,3 +249,20 @@ def test_an_archive_without_checksums_that_was_cut_accuses_nobody(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     assert ((), frozenset()) == (deep(path).damage, deep(path).lost)
     assert "stored checksums" in [note.what for note in deep(path).not_checked]
+
+
+def test_the_weights_of_a_frozen_script_are_read(tmp_path):
+    """They are constants of its code: counted, checked for NaN, and missed where their record is gone."""
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4)).eval()
+    module[0].weight.data[0, 0] = float("nan")
+    torch.jit.freeze(torch.jit.script(module)).save(str(tmp_path / "a"))
+    checkpoint = open_checkpoint(tmp_path / "a")
+    assert [(4, 3), (4,)] == [tensor.shape for tensor in checkpoint.tensors]
+    assert {"constants.0": 1} == deep(tmp_path / "a").nan
+    assert () == deep(tmp_path / "a").damage
+    with zipfile.ZipFile(tmp_path / "a") as old, zipfile.ZipFile(tmp_path / "b", "w") as new:
+        for name in old.namelist():
+            if not name.endswith("constants/1"):
+                new.writestr(name, old.read(name))
+    (missing,) = (d for d in open_checkpoint(tmp_path / "b").damage if d.kind == "missing-record")
+    assert missing.where.endswith("constants/1")
