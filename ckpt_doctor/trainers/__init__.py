@@ -1,8 +1,9 @@
 """What is known of the trainers whose checkpoints are judged. There is one: Time-LLM.
 
-Nothing outside this folder knows its keys, file names or formulas; what it is asked for is what `time_llm/__init__.py`
-exports, and `resume_point`, `plan` and `schedule_of` of its module `resume_point`. A second trainer is a package with
-the same names, and the place where `audit` calls them by that of `time_llm`.
+Its files, its log, its resume and its formulas are here; what the stages ask of it is what `time_llm/__init__.py`
+exports, and `resume_point`, `plan` and `schedule_of` of its module `resume_point`. Rules and migrations of the families
+E, L, O, P and R speak of the keys in its checkpoints. A second trainer is a package with the same names beside this one
+and rules of its own; `audit` takes the first that recognises a file.
 """
 
 from ckpt_doctor.trainers import time_llm
