@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ckpt_doctor.migrators.migration import Migration, Plan
-from ckpt_doctor.types import Case, Edit
+from ckpt_doctor.types import Case, Edit, wrapper_of
 
 NAME = "strip-prefix"
-WRAPPERS = ("_orig_mod.", "module.")
 
 
 def _plan(case: Case) -> Plan:
@@ -16,12 +15,8 @@ def _plan(case: Case) -> Plan:
     """
     path = () if case.checkpoint.layout == "state-dict" else ("model",)
     model = case.checkpoint.get(*path) if path else case.checkpoint.root
-    if not isinstance(model, dict) or not model or not all(isinstance(key, str) for key in model):
-        return Plan()
-    prefix = ""
-    while wrapper := next((w for w in WRAPPERS if all(key.startswith(prefix + w) for key in model)), None):
-        prefix += wrapper
-    if not prefix:
+    prefix = wrapper_of(model)
+    if prefix is None or not isinstance(model, dict):
         return Plan()
     return Plan((Edit(path, prefix, "", f"all {len(model)} model keys carry it", "strip"),))
 

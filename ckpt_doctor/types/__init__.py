@@ -6,6 +6,7 @@ rules turn a `Case` into `Finding`s; migrations turn it into `Edit`s.
 
 from ckpt_doctor.types.checkpoint import (
     MODEL_KEYS,
+    WRAPPERS,
     Checkpoint,
     Container,
     Damage,
@@ -15,6 +16,7 @@ from ckpt_doctor.types.checkpoint import (
     Migration,
     NotChecked,
     Program,
+    wrapper_of,
 )
 from ckpt_doctor.types.judgement import (
     Adopted,
@@ -66,6 +68,7 @@ from ckpt_doctor.types.values import (
 __all__ = [
     "LOG_PRECISION",
     "MODEL_KEYS",
+    "WRAPPERS",
     "Adopted",
     "Case",
     "Checkpoint",
@@ -112,4 +115,5 @@ __all__ = [
     "same_rate",
     "same_score",
     "selects",
+    "wrapper_of",
 ]

@@ -13,6 +13,21 @@ Container = Literal["torch-zip", "torch-legacy", "torch-tar", "torchscript", "sa
 Layout = Literal["state-dict", "training", "other"]
 MODEL_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
 """Under which keys trainers keep a model's state_dict."""
+WRAPPERS = ("_orig_mod.", "module.")
+"""Key prefixes of `torch.compile` and of DistributedDataParallel/DataParallel."""
+
+
+def wrapper_of(model: object) -> str | None:
+    """The wrapper prefix that all keys of a state_dict share, however deep (`module._orig_mod.`); None without one."""
+    if not isinstance(model, dict):
+        return None
+    keys = [key for key in model if isinstance(key, str)]
+    if not keys or len(keys) != len(model):
+        return None
+    prefix = ""
+    while wrapper := next((w for w in WRAPPERS if all(key.startswith(prefix + w) for key in keys)), None):
+        prefix += wrapper
+    return prefix or None
 
 
 @dataclass(frozen=True, slots=True)

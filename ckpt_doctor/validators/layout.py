@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case
+from ckpt_doctor.types import Case, wrapper_of
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
-
-WRAPPERS = ("_orig_mod.", "module.")
 
 
 @rule("L301", "legacy-state-dict", "error", "file", migration="upgrade")
@@ -70,19 +68,6 @@ def wrapped_keys(case: Case) -> Iterator[Problem]:
             found=prefix,
             severity="error" if ours else "info",
         )
-
-
-def wrapper_of(model: object) -> str | None:
-    """The wrapper prefix that all keys of a state_dict share, however deep (`module._orig_mod.`); None without one."""
-    if not isinstance(model, dict):
-        return None
-    keys = [key for key in model if isinstance(key, str)]
-    if not keys or len(keys) != len(model):
-        return None
-    prefix = ""
-    while wrapper := next((w for w in WRAPPERS if all(key.startswith(prefix + w) for key in keys)), None):
-        prefix += wrapper
-    return prefix or None
 
 
 @rule("L305", "device-bound", "info", "file", migration="to-cpu")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from ckpt_doctor.types import Case, Run, TensorRef
-from ckpt_doctor.validators.layout import wrapper_of
+from ckpt_doctor.types import Case, Run, TensorRef, wrapper_of
 from ckpt_doctor.validators.rule import Problem, rule
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.types import Checkpoint, Member, Role, TensorRef, TrainingState, real
+from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Role, TensorRef, TrainingState, real
 
 REQUIRED = ("model", "optimizer", "scheduler", "epoch", "global_step")
 """Keys that the resuming trainer reads without a default."""
@@ -24,9 +24,6 @@ STEP_NAMES = ("checkpoint.pt", "checkpoint")
 """What `--resume_from_checkpoint FOLDER` looks for, in this order."""
 MODEL_PARTS = ("llm_model.", "reprogramming_layer.", "patch_embedding.", "output_projection.", "mapping_layer.")
 """Submodules of TimeLLM; a model with several of them is one."""
-
-WRAPPERS = ("_orig_mod.", "module.")
-"""Key prefixes of `torch.compile` and of DistributedDataParallel/DataParallel."""
 
 
 def role_of(path: Path) -> Role | None:

@@ -11,7 +11,7 @@ from ckpt_doctor.types import Checkpoint, Rates, real, same_rate
 
 PER_STEP = "TST"
 PER_EPOCH = "COS"
-IDLE = ("type1", "type2", "type3", "PEMS", "constant")
+IDLE = schedules.ADJUST_MODES
 """Modes in which OneCycleLR is built and never stepped; `adjust_learning_rate(epoch + 1)` sets the rate."""
 MODES = (PER_STEP, PER_EPOCH, *IDLE)
 
