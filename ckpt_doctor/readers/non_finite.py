@@ -92,10 +92,9 @@ class StorageScan:
     def __init__(self, tensors: Sequence[TensorInfo], big_endian: bool) -> None:
         self.big_endian = big_endian
         self.tensors = [tensor for tensor in tensors if tensor.dtype in SCANNED]
+        self.dtypes = sorted({tensor.dtype for tensor in self.tensors})
         self.counters: dict[str, list[tuple[str, Callable[[Array], int]]]] = {}
-        """By type: tensor names, each with what counts its elements."""
-        for tensor in self.tensors:
-            self.counters.setdefault(tensor.dtype, []).append((tensor.name, counter(tensor)))
+        """By type: tensor names, each with what counts its elements. Made when there is something to count."""
         self.position = 0
         self.counts: dict[str, int] = {}
         """Tensor name -> elements that are NaN or infinite."""
@@ -105,7 +104,7 @@ class StorageScan:
 
     def feed(self, chunk: memoryview) -> None:
         """Take up the next bytes of the storage; chunks may be cut anywhere."""
-        if not self.counters:
+        if not self.dtypes:
             return
         if self.rest:
             chunk = memoryview(self.rest + bytes(chunk))
@@ -119,17 +118,19 @@ class StorageScan:
         self.rest = b""
 
     def _scan(self, chunk: memoryview) -> None:
-        for dtype, counters in self.counters.items() if len(chunk) else ():
+        for dtype in self.dtypes if len(chunk) else ():
             width, size = unit(dtype), item_size(dtype)
             usable = chunk[: len(chunk) // width * width]
             found = mask(usable, dtype, self.big_endian)
             if found is None:
                 continue
+            if dtype not in self.counters:
+                self.counters[dtype] = [(t.name, counter(t)) for t in self.tensors if t.dtype == dtype]
             for numbers, counts in zip(found, (self.counts, self.nan), strict=True):
                 offsets = (np.flatnonzero(numbers) * width + self.position) // size
                 if width < size and len(offsets):  # both halves of a complex number may be meant
                     offsets = offsets[np.concatenate(([True], offsets[1:] != offsets[:-1]))]
-                for name, contained in counters:
+                for name, contained in self.counters[dtype]:
                     count = contained(offsets)
                     if count:
                         counts[name] = counts.get(name, 0) + count
