@@ -10,7 +10,7 @@ from typing import Literal
 
 from ckpt_doctor import __version__, audit, edits, names, pickle_writer
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs
-from ckpt_doctor.errors import UsageError, WriteRefused
+from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
 from ckpt_doctor.locking import run_lock
 from ckpt_doctor.migrators import ALL
 from ckpt_doctor.readers import open_checkpoint
@@ -19,6 +19,7 @@ from ckpt_doctor.repair.verification import verified
 from ckpt_doctor.trainers import time_llm
 from ckpt_doctor.types import (
     Case,
+    Checkpoint,
     Edit,
     Facts,
     Finding,
@@ -29,6 +30,7 @@ from ckpt_doctor.writer import Receipt, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
 
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
+_COUNTS = ("epoch", "global_step")
 NAMES = tuple(migration.name for migration in ALL)
 
 
@@ -143,14 +145,35 @@ def _migrate_files(folder: Path, files: Sequence[Path], request: Request) -> lis
     checkpoints = [audit.open_file(path) for path in (*files, *siblings)]
     run, members = audit.understand(folder, checkpoints, request.facts, request.logs)
     results = []
-    for member in members[: len(files)]:
+    for number, member in enumerate(members[: len(files)]):
         case = audit.case_of(member, run, gate=True, epoch=request.epoch)
         if request.stopping is not None:
             by_hand = given_by_hand(case, request.stopping)
             case = audit.case_of(member, run, gate=True, stopping=by_hand, epoch=request.epoch)
         planned = plan_edits(case, request)
+        if request.everything and any(edit.op == "set" and edit.path[0] in _COUNTS for edit in planned.edits):
+            planned = _completed(planned, request, folder, checkpoints, number)
         results.append(_carry_out(planned, request))
     return results
+
+
+def _completed(
+    planned: Planned, request: Request, folder: Path, checkpoints: Sequence[Checkpoint], number: int
+) -> Planned:
+    """With what shows only once a count is right: mode and rates of the run are inferred from it."""
+    try:
+        root = edits.apply(checkpoints[number].root, planned.edits)
+    except EditRefused:
+        return planned  # writing comes to the same end, and says so
+    counted = [*checkpoints[:number], replace(checkpoints[number], root=root), *checkpoints[number + 1 :]]
+    run, members = audit.understand(folder, counted, request.facts, request.logs)
+    more = plan_edits(audit.case_of(members[number], run, gate=True), request)
+    known = {(edit.path, edit.op) for edit in planned.edits}
+    fresh = tuple(edit for edit in more.edits if edit.op == "set" and (edit.path, edit.op) not in known)
+    if not fresh:
+        return planned
+    applied = tuple(dict.fromkeys([*planned.applied, *more.applied]))
+    return replace(planned, edits=(*planned.edits, *fresh), applied=applied, notes=(*planned.notes, *more.notes))
 
 
 def _carry_out(planned: Planned, request: Request) -> MigrationResult:

@@ -6,6 +6,7 @@ Whatever is said about such a run must be true of each file by itself.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import harness
@@ -172,3 +173,22 @@ def test_a_validation_that_nobody_made_is_not_counted(tmp_path: Path) -> None:
     migrate([run], fixes=["add-best-score"])
     migrate([run], fixes=["add-best-score"])
     assert counter == torch.load(path, weights_only=False)["counter"]
+
+
+@pytest.mark.parametrize(
+    ("lradj", "key"),
+    [("type1", "global_step"), ("COS", "global_step"), ("TST", "global_step"), ("type1", "epoch"), ("TST", "epoch")],
+)
+def test_one_run_of_all_repairs_is_enough(cells: Cells, tmp_path: Path, lradj: str, key: str) -> None:
+    """Also where a trainer saves no number by which mode and rates are told."""
+    cell = copy(cells.get(Spec("complete", lradj, "best")), tmp_path / "a")
+    for path in (path for path in cell.path.parent.rglob("checkpoint*") if path.is_file()):
+        edit(replace(cell, path=path), lambda file: file.pop(key))
+    command = facts(steps_per_epoch=harness.TRAIN_STEPS)
+    (result,) = migrate([cell.path], facts=command)
+    assert "migrated" == result.status, (result.refusals, result.message)
+    (again,) = migrate([cell.path], facts=command)
+    assert ("unchanged", ()) == (again.status, again.edits)
+    trace = harness.resume(cell, audit.check(cell.path).files[0].plan.flags)
+    assert not trace.error
+    assert not harness.divergences(trace, cell)
