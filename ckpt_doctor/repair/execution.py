@@ -23,14 +23,17 @@ from ckpt_doctor.types import (
     Edit,
     Facts,
     Finding,
+    KeyPath,
+    Member,
     NumpyScalar,
     Refusal,
+    Run,
 )
 from ckpt_doctor.writer import Receipt, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
 
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
-_COUNTS = ("epoch", "global_step")
+_COUNTS: tuple[KeyPath, ...] = (("epoch",), ("global_step",))
 NAMES = tuple(migration.name for migration in ALL)
 
 
@@ -146,15 +149,25 @@ def _migrate_files(folder: Path, files: Sequence[Path], request: Request) -> lis
     run, members = audit.understand(folder, checkpoints, request.facts, request.logs)
     results = []
     for number, member in enumerate(members[: len(files)]):
-        case = audit.case_of(member, run, gate=True, epoch=request.epoch)
-        if request.stopping is not None:
-            by_hand = given_by_hand(case, request.stopping)
-            case = audit.case_of(member, run, gate=True, stopping=by_hand, epoch=request.epoch)
-        planned = plan_edits(case, request)
-        if request.everything and any(edit.op == "set" and edit.path[0] in _COUNTS for edit in planned.edits):
+        planned = plan_edits(_case(member, run, request), request)
+        if request.everything and _sets_a_count(planned):
             planned = _completed(planned, request, folder, checkpoints, number)
         results.append(_carry_out(planned, request))
     return results
+
+
+def _case(member: Member, run: Run, request: Request) -> Case:
+    case = audit.case_of(member, run, gate=True, epoch=request.epoch)
+    if request.stopping is None:
+        return case
+    by_hand = given_by_hand(case, request.stopping)
+    return audit.case_of(member, run, gate=True, stopping=by_hand, epoch=request.epoch)
+
+
+def _sets_a_count(planned: Planned) -> bool:
+    """Whether a step or an epoch is written into a training checkpoint; an upgrade writes all that goes with them."""
+    whole = planned.case.checkpoint.layout == "training" and all(edit.donor is None for edit in planned.edits)
+    return whole and any(edit.path in _COUNTS for edit in planned.edits)
 
 
 def _completed(
@@ -167,7 +180,7 @@ def _completed(
         return planned  # writing comes to the same end, and says so
     counted = [*checkpoints[:number], replace(checkpoints[number], root=root), *checkpoints[number + 1 :]]
     run, members = audit.understand(folder, counted, request.facts, request.logs)
-    more = plan_edits(audit.case_of(members[number], run, gate=True), request)
+    more = plan_edits(_case(members[number], run, request), request)
     known = {(edit.path, edit.op) for edit in planned.edits}
     fresh = tuple(edit for edit in more.edits if edit.op == "set" and (edit.path, edit.op) not in known)
     if not fresh:

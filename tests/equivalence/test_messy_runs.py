@@ -192,3 +192,15 @@ def test_one_run_of_all_repairs_is_enough(cells: Cells, tmp_path: Path, lradj: s
     trace = harness.resume(cell, audit.check(cell.path).files[0].plan.flags)
     assert not trace.error
     assert not harness.divergences(trace, cell)
+
+
+def test_a_score_given_by_hand_stands_when_the_step_is_repaired_too(cells: Cells, tmp_path: Path) -> None:
+    """The second look at the file must not forget what a person said."""
+    cell = copy(cells.get(Spec("complete", "type1", "mid-epoch")), tmp_path / "a")
+    for path in (path for path in cell.path.parents[1].rglob("checkpoint*") if path.is_file()):
+        edit(replace(cell, path=path), lambda file: file.pop("global_step"))
+    edit(cell, lambda file: file.update(best_score=-0.125, val_loss_min=0.125))
+    command = facts(steps_per_epoch=harness.TRAIN_STEPS)
+    (result,) = migrate([cell.path], facts=command, best_score=-0.125)
+    assert ("global_step",) in [edit.path for edit in result.edits], result
+    assert -0.125 == torch.load(cell.path, weights_only=False)["best_score"]
