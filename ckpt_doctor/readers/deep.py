@@ -35,6 +35,8 @@ twelfth more, from here to 4 MiB all are alike."""
 
 _WORTH_THREADS = 1 << 24
 """Bytes of a file from which on more than one thread reads it."""
+_MOST_NAMES = 12
+"""Tensors of one record that a message names."""
 _MOST_THREADS = 8
 """Each takes a buffer; memory is full at work before there are more."""
 
@@ -267,19 +269,16 @@ def _corrupt(
     """One finding per bad record, with its tensors, and what the file is still good for."""
     hit = [tensor for region in corrupt for tensor in by_key.get(region.key or "", [])]
     rest = _still_good_for(checkpoint, corrupt, hit)
+    if len(corrupt) > 1:
+        rest += ". Several corrupt records usually mean that several processes saved to this path at the same time"
     for region in corrupt[: limits.MAX_DAMAGE]:
         names = [tensor.name for tensor in by_key.get(region.key or "", [])]
-        what = (
-            f"tensor {shown(names[0])}"
-            if len(names) == 1
-            else f"{len(names)} tensors ({shown(names[0])}, ...)"
-            if names
-            else ""
-        )
+        what = f"tensor{'s' if len(names) > 1 else ''} {shown(', '.join(names[:_MOST_NAMES]))}" if names else ""
+        what += f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
         if region.name.endswith(".pkl"):
             what = "the description of all tensors"
         message = "the bytes do not match the stored checksum, and torch.load does not notice"
-        message += f": {what} is not what was saved" if what else ""
+        message += f": {what} {'is' if len(names) < 2 else 'are'} not what was saved" if what else ""
         yield Damage("corrupt-record", message + rest, shown(region.name))
     if len(corrupt) > limits.MAX_DAMAGE:
         yield Damage("corrupt-record", f"{len(corrupt) - limits.MAX_DAMAGE:,} more records are corrupt")

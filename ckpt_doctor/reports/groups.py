@@ -14,6 +14,8 @@ from ckpt_doctor.types import FileReport, Finding, NotChecked, Report, RunReport
 RANK: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:, \d+)*")
 """A number, or several in a list."""
+MOST_TENSORS = 12
+"""Damaged tensors of one file that are named beside the first."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Group:
 
     @property
     def files(self) -> tuple[FileReport, ...]:
-        """The files concerned."""
-        return tuple(file for file, _ in self.findings if file is not None)
+        """The files concerned, each once."""
+        return tuple({id(file): file for file, _ in self.findings if file is not None}.values())
 
     @property
     def differs(self) -> bool:
@@ -39,19 +41,25 @@ class Group:
         return len({(text.brief(f.found), text.brief(f.expected)) for _, f in self.findings}) > 1
 
 
-def cause(finding: Finding) -> tuple[str, ...]:
-    """What two findings must share to be told as one: rule, cure, and the sentence but for its numbers."""
-    sentence = re.sub(r"\blines? N", "line N", NUMBER.sub("N", finding.message))
-    return (finding.code, finding.severity, finding.fix or "", sentence)
+def cause(file: FileReport | None, finding: Finding) -> tuple[object, ...]:
+    """What two findings must share to be told as one: rule, cure, and the sentence but for its numbers.
+
+    Of damaged tensors also the file: its own are told together, by name.
+    """
+    sentence = finding.message
+    for name in finding.tensors:
+        sentence = sentence.replace(name, "N")
+    sentence = re.sub(r"\blines? N", "line N", NUMBER.sub("N", sentence))
+    return (finding.code, finding.severity, finding.fix or "", sentence, id(file) if finding.tensors else None)
 
 
 def grouped(run: RunReport) -> list[Group]:
     """The findings of a run by cause: errors first, then warnings, then info; within these by code."""
-    found: dict[tuple[str, ...], list[tuple[FileReport | None, Finding]]] = {}
+    found: dict[tuple[object, ...], list[tuple[FileReport | None, Finding]]] = {}
     everything: list[tuple[FileReport | None, Finding]] = [(None, finding) for finding in run.findings]
     everything += [(file, finding) for file in run.files for finding in file.findings]
     for file, finding in everything:
-        found.setdefault(cause(finding), []).append((file, finding))
+        found.setdefault(cause(file, finding), []).append((file, finding))
     groups = [Group(tuple(members)) for members in found.values()]
     return sorted(groups, key=lambda group: (RANK[group.first.severity], group.first.code))
 
@@ -83,14 +91,23 @@ def concerned(group: Group, run: RunReport) -> str:
 
 
 def likewise(group: Group, run: RunReport, most: int = 3) -> str:
-    """The other files of a group whose values differ, with theirs: `checkpoint_step_140 (found 139, expected 140)`."""
-    if not group.differs:
-        return ""
+    """What the other findings of a group are about, where that differs from the first.
+
+    Other files with their values, `checkpoint_step_140 (found 139, expected 140)`; in the same file the place, or the
+    damaged tensors by name.
+    """
+    if group.first.tensors:
+        others = (name for _, finding in group.findings[1:] for name in finding.tensors)
+        return text.listing(map(text.clean, dict.fromkeys(others)), MOST_TENSORS)
+    mine = group.findings[0][0]
     told = []
     for file, finding in group.findings[1:]:
-        name = label(file, run.run.path) if file is not None else "the run"
-        values = instance(finding)
-        told.append(f"{name} ({values})" if values else name)
+        same = file is mine
+        if not group.differs and (not same or finding.where == group.first.where):
+            continue
+        name = finding.where if same else label(file, run.run.path) if file is not None else "the run"
+        values = instance(finding) if group.differs else ""
+        told.append(" ".join(part for part in (text.clean(name), f"({values})" if values else "") if part))
     return text.listing(told, most)
 
 

@@ -31,6 +31,8 @@ class Finding:
     """The cure on its own line: a command, or a flag for the resume command. None: nothing here cures it."""
     migration: str | None = None
     """Name of the migration that cures it (`add-best-score`), None when no file edit does."""
+    tensors: tuple[str, ...] = ()
+    """Names of the damaged tensors, as in the message."""
 
 
 def selects(word: str, code: str, name: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case
-from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.types import Case, Checkpoint, Damage
+from ckpt_doctor.validators.rule import Problem, listing, rule
 
 UNTRUSTED = frozenset({"truncated-archive", "malformed-pickle", "limit-exceeded", "name-conflict", "unfinished-write"})
 """Damage after which what the file says of its training is not judged any further."""
@@ -13,10 +14,36 @@ UNTRUSTED = frozenset({"truncated-archive", "malformed-pickle", "limit-exceeded"
 
 def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
     """The damage of one kind that reading, or the deep check, has seen."""
-    deep = case.checkpoint.deep
-    for damage in (*case.checkpoint.damage, *(deep.damage if deep else ())):
-        if damage.kind == kind:
-            yield Problem(damage.message, damage.where, damage.found, damage.expected, fix)
+    found = [damage for damage in _all(case.checkpoint) if damage.kind == kind]
+    names = _tensors_by_place(case.checkpoint) if any(damage.where for damage in found) else {}
+    for damage in found:
+        tensors = tuple(names.get(damage.where, ()))
+        message = damage.message
+        if tensors and tensors[0] not in message:
+            message += f" (tensor{'s' if len(tensors) > 1 else ''} {listing(tensors)})"
+        yield Problem(message, damage.where, damage.found, damage.expected, fix, tensors=tensors)
+
+
+def _all(checkpoint: Checkpoint) -> tuple[Damage, ...]:
+    return (*checkpoint.damage, *(checkpoint.deep.damage if checkpoint.deep else ()))
+
+
+def _tensors_by_place(checkpoint: Checkpoint) -> dict[str, list[str]]:
+    """The names of the tensors that a `Damage.where` is about: by themselves, and by the record that holds them."""
+    prefix = checkpoint.metadata.get("prefix", "")
+    names: dict[str, list[str]] = defaultdict(list)
+    for tensor in (*checkpoint.tensors, *checkpoint.inner):
+        names[f"{prefix}data/{tensor.storage.key}"].append(tensor.name)
+        names[tensor.name] = [tensor.name]
+    return names
+
+
+def _salvage(checkpoint: Checkpoint) -> str:
+    """The command that saves the tensors that are whole; empty where none is, or where nobody knows which is which."""
+    lost = checkpoint.deep.lost if checkpoint.deep else frozenset()
+    whole = any(t.storage.offset is not None and t.storage.key not in lost for t in checkpoint.tensors)
+    described = not any(d.kind == "corrupt-record" and d.where.endswith(".pkl") for d in _all(checkpoint))
+    return "ckpt-doctor salvage FILE -o OUT" if whole and described else ""
 
 
 @rule("F101", "truncated-archive", "error", "file")
@@ -34,8 +61,7 @@ def truncated_archive(case: Case) -> Iterator[Problem]:
 
     Source: APPNOTE.TXT 4.3.1 (end of central directory); caffe2/serialize/inline_container.cc,
     `PyTorchStreamReader::init`."""
-    some = any(tensor.storage.offset is not None for tensor in case.checkpoint.tensors)
-    yield from damage_of(case, "truncated-archive", "ckpt-doctor salvage FILE -o OUT" if some else "")
+    yield from damage_of(case, "truncated-archive", _salvage(case.checkpoint))
 
 
 @rule("F102", "corrupt-record", "error", "file")
@@ -45,13 +71,18 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
     PyTorch writes a CRC-32 for every record and never verifies it: a flipped bit in a tensor loads without a word and
     trains on.
 
+    One corrupt record is a flipped bit: a failing disk, memory or transfer. Several corrupt records in one file usually
+    mean that several processes saved to the same path at the same time, as when every rank of a DDP run calls
+    `torch.save`: the file is then pieced together from theirs.
+
     Example: one byte of `checkpoint/data/17` changed on a failing disk; `torch.load` is content, the weight is 1e+30.
 
-    Cure: use another copy of the file. The finding names the tensors that are touched; all others are still good.
+    Cure: use another copy of the file. The finding names the tensors that are touched; all others are still good, and
+    `ckpt-doctor salvage FILE -o OUT` saves them. Save from one process only (`if rank == 0`).
 
     Source: caffe2/serialize/inline_container.cc writes the checksums, its reader disables their check.
     """
-    yield from damage_of(case, "corrupt-record")
+    yield from damage_of(case, "corrupt-record", _salvage(case.checkpoint))
 
 
 @rule("F103", "missing-record", "error", "file")
@@ -66,7 +97,7 @@ def missing_record(case: Case) -> Iterator[Problem]:
 
     Source: torch/serialization.py, `_load.<locals>.load_tensor`.
     """
-    yield from damage_of(case, "missing-record", "ckpt-doctor salvage FILE -o OUT")
+    yield from damage_of(case, "missing-record", _salvage(case.checkpoint))
 
 
 @rule("F104", "empty-file", "error", "file")

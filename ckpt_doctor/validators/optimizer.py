@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ckpt_doctor.types import Case, Run, TensorRef, wrapper_of
-from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.rule import Problem, listing, rule
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")
 """Optimizer state that has its parameter's shape (torch/optim/adam.py, sgd.py)."""
@@ -204,14 +204,10 @@ def different_models(run: Run) -> Iterator[Problem]:
     for form, names in forms.items():
         if form != usual:
             yield Problem(
-                f"{_some(names)} and {_some(forms[usual])} hold different models ({_difference(form, usual)}): "
+                f"{listing(names, 3)} and {listing(forms[usual], 3)} hold different models ({_difference(form, usual)}): "
                 "a model built for one refuses the other",
-                where=_some(names),
+                where=listing(names, 3),
             )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _difference(form: Form, usual: Form) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -29,6 +29,14 @@ class Problem:
     """Overrides the rule's severity."""
     migration: str | None = None
     """Overrides the rule's migration."""
+    tensors: tuple[str, ...] = ()
+    """Names of the damaged tensors, as in the message."""
+
+
+def listing(names: Sequence[str], most: int = 12) -> str:
+    """`a, b, c and 4 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class Rule:
                 expected=problem.expected,
                 fix=problem.fix or (f"ckpt-doctor migrate --{migration}" if migration else None),
                 migration=migration,
+                tensors=problem.tensors,
             )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ckpt_doctor.types import MODEL_KEYS, Case, Checkpoint, Layout, TensorInfo
-from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.rule import Problem, listing, rule
 
 _MEANT = re.compile(
     r"mask|min_val|max_val|causal|tril|triu|alibi|(^|[._])inf|bound|limit|range|best|score|metric|lowest|highest",
@@ -38,7 +38,7 @@ def non_finite(case: Case) -> Iterator[Problem]:
     if not bad:
         return
     worst = sorted(bad.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{name} ({count:,})" for name, count in worst[:3]) + (" …" if len(worst) > 3 else "")
+    shown = listing([f"{name} ({count:,})" for name, count in worst])
     total = sum(bad.values())
     numbers = f"{total:,} NaN or infinite value{'' if total == 1 else 's'}"
     yield Problem(

@@ -123,6 +123,14 @@ FILE_CASES = {
                 damage=overwrite("/data/3", lambda data: bytes([data[0] ^ 1]) + data[1:]),
                 deep=True,
                 where="checkpoint/data/3",
+                fix=SALVAGE,
+            ),
+            Fault(
+                "the description of all tensors",
+                damage=overwrite("/data.pkl", lambda data: data.replace(b"foreach", b"foreacH")),
+                deep=True,
+                where="checkpoint/data.pkl",
+                fix=None,
             ),
         ),
         (
