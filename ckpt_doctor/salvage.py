@@ -1,15 +1,16 @@
 """Rebuilds a readable checkpoint from a damaged one: every tensor whose bytes are all there, bit for bit.
 
-The new archive holds what the old one says, less what is lost and less what `torch.load(weights_only=True)` would
-refuse; numpy numbers become Python's and storages are tagged `cpu`, so that it opens anywhere.
+A safetensors file becomes a safetensors file. Every other container becomes a torch archive, which holds what the old
+one says, less what is lost and less what `torch.load(weights_only=True)` would refuse; numpy numbers become Python's
+and storages are tagged `cpu`, so that it opens anywhere.
 """
 
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -18,13 +19,15 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.pickle_writer import dump
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
+from ckpt_doctor.readers.dtypes import STORAGE_DTYPES, item_size
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
+from ckpt_doctor.readers.safetensors import as_spelled
 from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Checkpoint,
+    DeepResult,
     Global,
     InertDict,
     NumpyScalar,
@@ -34,10 +37,10 @@ from ckpt_doctor.types import (
     TensorRef,
 )
 from ckpt_doctor.writer.files import sync_folder, temporary_file
+from ckpt_doctor.writer.safetensors_file import Part, verify_safetensors, write_safetensors
+from ckpt_doctor.writer.torch_archive import write_archive
 
 _CHUNK = 1 << 20
-_ALIGNMENT = 64
-"""caffe2/serialize/inline_container.h, `kFieldAlignment`: lets tensors be mapped into memory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
     """Write what can be recovered from `path` to the new file `output`, atomically.
 
     Raises:
-        WriteRefused: `output` exists or is `path` itself, or nothing can be recovered.
+        WriteRefused: `output` exists or is `path` itself, its suffix promises another container than is written, or
+            nothing can be recovered.
         OSError: the system refuses to read or write.
     """
     path, output = Path(path), Path(output)
@@ -75,28 +79,48 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
     if not checkpoint.tensors:
         reason = checkpoint.damage[0].message if checkpoint.damage else "it holds no tensors"
         raise WriteRefused(f"nothing can be recovered from {path}: {reason}")
-    lost = _lost(checkpoint)
-    tree = _kept(checkpoint.root, lost)
-    if not tree.storages:
+    _ensure_suffix(path, output, checkpoint)
+    every = (*checkpoint.tensors, *checkpoint.inner)
+    deep = deep_check(checkpoint).deep or DeepResult()
+    if any(d.kind == "corrupt-record" and d.where.endswith(".pkl") for d in (*checkpoint.damage, *deep.damage)):
+        why = "the description of its tensors does not match its checksum, so nobody knows which bytes are whose"
+        raise WriteRefused(f"nothing can be recovered from {path}: {why}")
+    lost = _lost(checkpoint, deep.lost)
+    plain = checkpoint.container == "safetensors"
+    tree = _Kept() if plain else _kept(checkpoint.root, lost)
+    whole = [tensor for tensor in checkpoint.tensors if _key(tensor.storage) not in lost]
+    kept = whole if plain else find_tensors(tree.root).all
+    if not kept:
         raise WriteRefused(f"nothing can be recovered from {path}: no tensor is complete")
-    program = dump(tree.root)
     with FileView(path) as view:
         if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
             raise WriteRefused(f"{path} changed while it was read")
-        nbytes = _write(view, output, program, tree.storages, str(checkpoint.metadata.get("byteorder", "little")))
-    kept = find_tensors(tree.root).all
-    every = (*checkpoint.tensors, *checkpoint.inner)
-    gone = tuple(tensor.name for tensor in every if _key(tensor.storage) in lost)
+        order = str(checkpoint.metadata.get("byteorder", "little"))
+        write = (
+            partial(_safetensors, view, kept, checkpoint.metadata) if plain else partial(_archive, view, tree, order)
+        )
+        nbytes = _write(output, write)
+    gone = [tensor.name for tensor in every if _key(tensor.storage) in lost]
+    undescribed = _undescribed(checkpoint)
     return Salvage(
         source=path,
         output=output,
         recovered=tuple(tensor.name for tensor in kept),
-        lost=gone,
+        lost=(*gone, *undescribed),
         taken_apart=tuple(tree.taken_apart),
         left_out=tuple(tree.left_out),
-        good_for=_good_for(checkpoint, lost, tree.taken_apart),
+        good_for="parts" if undescribed else _good_for(checkpoint, lost, tree.taken_apart),
         nbytes=nbytes,
     )
+
+
+def _ensure_suffix(path: Path, output: Path, checkpoint: Checkpoint) -> None:
+    """Loaders choose by the suffix .safetensors, and by no other."""
+    if checkpoint.container == "safetensors" and output.suffix != ".safetensors":
+        raise WriteRefused(f"{path} is salvaged to a safetensors file: give {output.name} the suffix .safetensors")
+    if checkpoint.container != "safetensors" and output.suffix == ".safetensors":
+        kind = checkpoint.container
+        raise WriteRefused(f"{path} ({kind}) is salvaged to a torch archive: give {output.name} the suffix .pt")
 
 
 _Key = tuple[str, "int | None"]
@@ -106,17 +130,38 @@ def _key(storage: StorageInfo) -> _Key:
     return storage.key, storage.offset
 
 
-def _lost(checkpoint: Checkpoint) -> set[_Key]:
-    """Storages whose bytes are not all there, or not what was written."""
-    deep = deep_check(checkpoint).deep
-    bad = deep.lost if deep is not None else frozenset()
-    lost = set()
+def _lost(checkpoint: Checkpoint, bad: Collection[str]) -> set[_Key]:
+    """Storages whose bytes are not all there, or not what was written; `bad` are keys of those that are corrupt."""
+    lost = _overlapping(checkpoint.tensors) if checkpoint.container == "safetensors" else set()
     for tensor in (*checkpoint.tensors, *checkpoint.inner):
         storage = tensor.storage
         gone = storage.nbytes > 0 and (storage.offset is None or storage.offset + storage.nbytes > checkpoint.size)
         if gone or storage.key in bad or bytes_needed(tensor) > storage.nbytes:
             lost.add(_key(storage))
     return lost
+
+
+def _overlapping(tensors: Sequence[TensorInfo]) -> set[_Key]:
+    """Storages that claim bytes of another one: the header is damaged, and which of the two is right is open."""
+    found: set[_Key] = set()
+    furthest: StorageInfo | None = None
+    end = 0
+    for storage in sorted((t.storage for t in tensors if t.storage.nbytes), key=lambda storage: storage.offset or 0):
+        start = storage.offset or 0
+        if furthest is not None and start < end:
+            found |= {_key(furthest), _key(storage)}
+        if start + storage.nbytes > end:
+            furthest, end = storage, start + storage.nbytes
+    return found
+
+
+def _undescribed(checkpoint: Checkpoint) -> list[str]:
+    """Tensors of a safetensors file whose entry in the header is damaged."""
+    if checkpoint.container != "safetensors":
+        return []
+    described = {tensor.name for tensor in checkpoint.tensors}
+    damaged = (d.where for d in checkpoint.damage if d.kind == "missing-record" and d.found is None)
+    return [name for name in damaged if name and name not in described]
 
 
 def _good_for(
@@ -279,25 +324,46 @@ def _tensor(tensor: TensorRef, storages: dict[_Key, tuple[str, StorageInfo]]) ->
     return replace(plain, source=call, is_parameter=True)
 
 
-def _write(
-    view: FileView, output: Path, program: bytes, storages: Mapping[_Key, tuple[str, StorageInfo]], byteorder: str
-) -> int:
-    """The archive, under a temporary name beside its place until it is whole and on the disk."""
+def _write(output: Path, write: Callable[[IO[bytes]], Callable[[Path], None] | None]) -> int:
+    """The new file, under a temporary name beside its place until it is whole, verified and on the disk.
+
+    `write` writes its content and returns what verifies it. Returns its size.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = names.temporary(output)
-    with temporary_file(temporary, 0o666) as fd:
-        with os.fdopen(os.dup(fd), "w+b") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                _record(archive, file, "data.pkl", [program], len(program))
-                _record(archive, file, "byteorder", [byteorder.encode()], len(byteorder))
-                for key, storage in storages.values():
-                    _record(archive, file, f"data/{key}", _bytes_of(view, storage), storage.nbytes)
-                _record(archive, file, "version", [b"3\n"], 2)  # kProducedFileFormatVersion for tensors
-            size = file.tell()
-        os.fsync(fd)
-        _place(temporary, output)
+    try:
+        with temporary_file(temporary, 0o666) as fd:
+            with os.fdopen(os.dup(fd), "w+b") as file:
+                verify = write(file)
+                size = file.tell()
+            os.fsync(fd)
+            if verify is not None:
+                verify(temporary)
+            _place(temporary, output)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(output)) from error  # a full disk does not name the file
     sync_folder(output.parent)
     return size
+
+
+def _archive(view: FileView, tree: _Kept, byteorder: str, file: IO[bytes]) -> None:
+    program = dump(tree.root)
+    storages = ((f"data/{key}", old.nbytes, _bytes_of(view, old)) for key, old in tree.storages.values())
+    described = (("data.pkl", len(program), [program]), ("byteorder", len(byteorder), [byteorder.encode()]))
+    # kProducedFileFormatVersion for tensors
+    write_archive(file, (*described, *storages, ("version", 2, [b"3\n"])))
+
+
+def _safetensors(
+    view: FileView, tensors: Sequence[TensorInfo], metadata: Mapping[str, str], file: IO[bytes]
+) -> Callable[[Path], None]:
+    # The largest elements first, as the package does: each tensor is then aligned to its own
+    tensors = sorted(tensors, key=lambda tensor: -item_size(tensor.dtype))
+    parts = [Part(t.name, *as_spelled(t), t.storage.nbytes, _bytes_of(view, t.storage)) for t in tensors]
+    write_safetensors(file, parts, metadata)
+    return partial(verify_safetensors, parts=parts)
 
 
 def _place(temporary: Path, output: Path) -> None:
@@ -315,17 +381,8 @@ def _place(temporary: Path, output: Path) -> None:
 def _bytes_of(view: FileView, storage: StorageInfo) -> Iterator[bytes]:
     start = storage.offset or 0
     for at in range(start, start + storage.nbytes, _CHUNK):
-        yield view.read_at(at, min(_CHUNK, start + storage.nbytes - at))
-
-
-def _record(archive: zipfile.ZipFile, file: IO[bytes], name: str, parts: Iterable[bytes], size: int) -> None:
-    info = zipfile.ZipInfo(f"archive/{name}")
-    info.file_size = size
-    wide = size >= 1 << 31
-    behind = file.tell() + 30 + len(info.filename) + (20 if wide else 0) + 4
-    # torch pads with an extra field of type "FB", filled with Z (`getPadding`)
-    padding = -behind % _ALIGNMENT
-    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
-    with archive.open(info, "w", force_zip64=wide) as record:
-        for part in parts:
-            record.write(part)
+        count = min(_CHUNK, start + storage.nbytes - at)
+        raw = view.read_at(at, count)
+        if len(raw) < count:
+            raise WriteRefused(f"{view.path} became shorter while it was read")
+        yield raw

@@ -24,13 +24,15 @@ from ckpt_doctor.salvage import salvage
 def command(ctx: click.Context, /, file: Path, output: Path, form: str) -> None:
     """Rebuild a readable checkpoint from a truncated or damaged one.
 
-    The new file OUT has every tensor whose bytes are all there, bit for bit, and says what is lost. It opens with
-    torch.load(weights_only=True) on any device. FILE is only read; OUT must not exist yet. The exit code is 1 when OUT
-    is not good for a resume.
+    The new file OUT has every tensor whose bytes are all there, bit for bit, and the output says what is lost. A
+    safetensors file gives a safetensors file (OUT must have that suffix); every other checkpoint gives an archive that
+    opens with torch.load(weights_only=True) on any device. FILE is only read; OUT must not exist yet. The exit code is
+    1 when OUT is not good for a resume.
 
     \b
-    Example:
+    Examples:
       ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
+      ckpt-doctor salvage model-00002-of-00003.safetensors -o rescued.safetensors
     """
     result = salvage(audit.resume_file(existing([file])[0]), output)
     emit(salvaged_json(result) if form == "json" else salvaged(result, width=width()))

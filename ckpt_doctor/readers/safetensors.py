@@ -17,7 +17,7 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.pickle_machine import shown
 from ckpt_doctor.readers.rebuild import contiguous, dims
 from ckpt_doctor.readers.tensor_list import find_tensors
-from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, StorageInfo, TensorRef
+from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, StorageInfo, TensorInfo, TensorRef
 
 _DTYPES = {
     "F64": "float64",
@@ -42,6 +42,7 @@ _DTYPES = {
 }
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 """Of the types whose elements are no whole bytes."""
+_CODES = {name: code for code, name in _DTYPES.items()}
 
 
 class _Repeated(ValueError):
@@ -114,6 +115,13 @@ def _tensors(view: FileView, content: Content, header: dict[str, Any], start: in
     content.root = root
     content.tensors, content.inner, damage = find_tensors(root)
     content.damage += damage
+
+
+def as_spelled(tensor: TensorInfo) -> tuple[str, tuple[int, ...]]:
+    """A tensor's type and shape as a header gives them."""
+    if tensor.dtype == "float4_e2m1fn_x2":
+        return "F4", (*tensor.shape[:-1], 2 * tensor.shape[-1])
+    return _CODES.get(tensor.dtype, tensor.dtype.upper()), tensor.shape
 
 
 def _tensor(name: str, about: Any, start: int) -> TensorRef | None:

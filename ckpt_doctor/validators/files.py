@@ -43,7 +43,8 @@ def _salvage(checkpoint: Checkpoint) -> str:
     lost = checkpoint.deep.lost if checkpoint.deep else frozenset()
     whole = any(t.storage.offset is not None and t.storage.key not in lost for t in checkpoint.tensors)
     described = not any(d.kind == "corrupt-record" and d.where.endswith(".pkl") for d in _all(checkpoint))
-    return "ckpt-doctor salvage FILE -o OUT" if whole and described else ""
+    suffix = ".safetensors" if checkpoint.container == "safetensors" else ""  # which salvage asks for
+    return f"ckpt-doctor salvage FILE -o OUT{suffix}" if whole and described else ""
 
 
 @rule("F101", "truncated-archive", "error", "file")

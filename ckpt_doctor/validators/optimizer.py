@@ -204,8 +204,8 @@ def different_models(run: Run) -> Iterator[Problem]:
     for form, names in forms.items():
         if form != usual:
             yield Problem(
-                f"{listing(names, 3)} and {listing(forms[usual], 3)} hold different models ({_difference(form, usual)}): "
-                "a model built for one refuses the other",
+                f"{listing(names, 3)} and {listing(forms[usual], 3)} hold different models "
+                f"({_difference(form, usual)}): a model built for one refuses the other",
                 where=listing(names, 3),
             )
 
