@@ -30,9 +30,8 @@ def command(ctx: click.Context, /, file: Path, output: Path, form: str) -> None:
     1 when OUT is not good for a resume.
 
     \b
-    Examples:
+    Example:
       ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
-      ckpt-doctor salvage model-00002-of-00003.safetensors -o rescued.safetensors
     """
     result = salvage(audit.resume_file(existing([file])[0]), output)
     emit(salvaged_json(result) if form == "json" else salvaged(result, width=width()))
