@@ -186,6 +186,8 @@ class _Draft:
         self.saves: list[StepSaved] = []
         self.lengths: list[tuple[int, Bar]] = []
         self.furthest: dict[int, int] = {}
+        self.most_batches = 0
+        """The largest of `furthest`."""
         self.arguments: dict[str, str] = {}
         self.end: Literal["finished", "stopped", "open"] = "open"
         self.position: tuple[int, int, int] | None = None
@@ -215,10 +217,9 @@ class _Draft:
 
     def _reached(self) -> int:
         """The global_step that the attempt has certainly behind it: of its last save, and of the epochs it finished."""
-        batches = max(self.furthest.values(), default=0)
         whole = len(self.epochs) - (1 if self.resumed or self.loaded else 0)  # the first may have begun in its middle
         begun = self.resumed.global_step if self.resumed else 0
-        return max(self.saves[-1].step if self.saves else 0, begun + max(whole, 0) * batches)
+        return max(self.saves[-1].step if self.saves else 0, begun + max(whole, 0) * self.most_batches)
 
     def add(self, event: Event, before: Event | None) -> None:
         """Take the event in; `before` is the one before it in the log."""
@@ -265,6 +266,7 @@ class _Draft:
             self.epochs.append(EpochLog(event))
         elif isinstance(event, Iterations):
             self.furthest[event.epoch] = event.iteration
+            self.most_batches = max(self.most_batches, event.iteration)
         elif isinstance(before, Bar):
             self.lengths.append((event.epoch, before))
 

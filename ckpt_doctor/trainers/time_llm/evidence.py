@@ -79,7 +79,7 @@ def _unclear_launch(member: Member, run: Run, finished_epochs: int, step: int | 
     step = member.state.global_step if step is None else step
     if member.role != "step" or step is None or not isinstance(run.history, History) or not run.history.confirmed:
         return ""
-    again = saved_again(run.history.attempts, run.history.run, step)
+    again = saved_again(run.history.launches, run.history.run, step)
     if again is None:
         return ""
     told, score = _told(member, run, finished_epochs, step), plausible_score(member)
@@ -249,9 +249,8 @@ def _resumed_at_an_end(history: History, run: Run, finished: int) -> bool:
     world = run.facts.world_size.value if run.facts.world_size else 1
     if steps is None or world > 1:
         return False
-    validated = {epoch.epoch for attempt in history.own for epoch in attempt.epochs}
-    ends = (divmod(attempt.loaded_step or 0, steps.value) for attempt in history.own)
-    return any(not rest and 0 < epoch <= finished and epoch not in validated for epoch, rest in ends)
+    epoch = history.first_unvalidated_end(steps.value)
+    return epoch is not None and epoch <= finished
 
 
 def _speaks(other: Member) -> bool:

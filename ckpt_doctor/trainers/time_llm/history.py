@@ -13,15 +13,20 @@ Decided by what stands in a log, never by its place. In this order of strength:
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, attempts_of
 from ckpt_doctor.trainers.time_llm.events import EpochResult, StepSaved
 from ckpt_doctor.trainers.time_llm.facts import LogFacts
+from ckpt_doctor.trainers.time_llm.launches import Launches
 from ckpt_doctor.trainers.time_llm.lineage import Lineage, Unsettled, last_best, lineage
 from ckpt_doctor.trainers.time_llm.log import read_events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts
@@ -46,11 +51,26 @@ class History:
     reason: str
     """What makes it this run's, or what leaves it open."""
     _ways: dict[tuple[int, int, bool], Lineage | Unsettled] = field(default_factory=dict, compare=False, repr=False)
+    _ends: dict[int, int | None] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def own(self) -> tuple[Attempt, ...]:
         """The run's own attempts."""
         return tuple(attempt for attempt in self.attempts if attempt.run == self.run)
+
+    def first_unvalidated_end(self, steps_per_epoch: int) -> int | None:
+        """The first epoch at whose last step a launch began and whose validation no line reports."""
+        if steps_per_epoch not in self._ends:
+            validated = {epoch.epoch for attempt in self.own for epoch in attempt.epochs}
+            ends = (divmod(attempt.loaded_step or 0, steps_per_epoch) for attempt in self.own)
+            found = (epoch for epoch, rest in ends if epoch > 0 and not rest and epoch not in validated)
+            self._ends[steps_per_epoch] = min(found, default=None)
+        return self._ends[steps_per_epoch]
+
+    @cached_property
+    def launches(self) -> Launches:
+        """The same attempts, to be looked up."""
+        return Launches(self.attempts)
 
     def lineage(self, *, global_step: int, finished_epochs: int, best: bool = False) -> Lineage | Unsettled:
         """The validations that lead to a checkpoint; see `lineage.lineage`."""
@@ -59,13 +79,13 @@ class History:
         place = (global_step, finished_epochs, best)
         if place not in self._ways:  # each file of the run asks for its siblings', too
             self._ways[place] = lineage(
-                self.attempts, self.run, global_step=global_step, finished_epochs=finished_epochs, best=best
+                self.launches, self.run, global_step=global_step, finished_epochs=finished_epochs, best=best
             )
         return self._ways[place]
 
     def last_best(self) -> Lineage | Unsettled:
         """The way to the last improvement; see `lineage.last_best`."""
-        return last_best(self.attempts, self.run) if self.confirmed else Unsettled(self.reason)
+        return last_best(self.launches, self.run) if self.confirmed else Unsettled(self.reason)
 
     def early_stopping(
         self, *, global_step: int, finished_epochs: int, best: bool = False
@@ -118,9 +138,13 @@ def match(
     scores only confirm.
     """
     steps, scores = sorted(set(saved_steps)), list(best_scores)
+    names: dict[Path | None, set[str]] = defaultdict(set)
+    """By log. Where a log names one run, its nameless attempts are of that run, too."""
+    for attempt in attempts:
+        names[attempt.log] |= {attempt.run} - {""}
     named = {attempt.run for attempt in attempts if attempt.run}
     if run in named:
-        own = [a for a in attempts if a.run == run or (not a.run and _names_in_log(attempts, a) == {run})]
+        own = [a for a in attempts if a.run == run or (not a.run and names[a.log] == {run})]
         doubt = _interleaved(attempts, run) or _strange_steps(own, steps)
         if doubt:
             return Match((), False, doubt)
@@ -134,7 +158,7 @@ def match(
             return Match((), False, doubt)
         renamed = tuple(replace(attempt, run=run) for attempt in attempts)
         return Match(renamed, True, f"named by --log; the run folder was called {next(iter(named))} then", renamed=True)
-    nameless = [attempt for attempt in attempts if not _names_in_log(attempts, attempt)]
+    nameless = [attempt for attempt in attempts if not names[attempt.log]]
     if not nameless:
         others = ", ".join(sorted(named)[:3])
         return Match((), False, f"it is of another run ({others})" if named else "it holds nothing of a training")
@@ -159,9 +183,14 @@ def _match_nameless(
         return Match(own, True, "named by --log, and no line names another run")
     if steps:
         return Match((), False, "the run has step checkpoints, and no log reports that any was saved")
-    proven = tuple(a for a in own if _score_in([b for b in own if b.log == a.log], scores))
+    logs: dict[Path | None, list[Attempt]] = defaultdict(list)
+    for attempt in own:
+        logs[attempt.log].append(attempt)
+    proven = {log for log, of_it in logs.items() if _score_in(of_it, scores)}
     if proven:
-        return Match(proven, True, "a best_score of the run's files is a loss of the log")
+        return Match(
+            tuple(a for a in own if a.log in proven), True, "a best_score of the run's files is a loss of the log"
+        )
     fitting = tuple(a for a in own if a.log is not None and _comment_fits(a.log, run))
     claimed = [name for name in neighbours if fitting and _comment_fits(fitting[-1].log, name)]  # type: ignore[arg-type]
     if claimed and not scores:
@@ -176,21 +205,23 @@ def _match_nameless(
 
 def _score_in(attempts: Sequence[Attempt], scores: Sequence[float]) -> bool:
     losses = [epoch.result.vali_loss for attempt in attempts for epoch in attempt.epochs]
-    return any(abs(loss + score) <= LOG_PRECISION for loss in losses for score in scores)
-
-
-def _names_in_log(attempts: Sequence[Attempt], attempt: Attempt) -> set[str]:
-    """The runs that the attempt's log names; where it is one, its nameless attempts are of that run, too."""
-    return {a.run for a in attempts if a.log == attempt.log and a.run}
+    losses = sorted(filter(math.isfinite, losses))
+    for score in scores:
+        place = bisect_left(losses, -score)
+        if any(abs(loss + score) <= LOG_PRECISION for loss in losses[max(place - 1, 0) : place + 1]):
+            return True
+    return False
 
 
 def _with_ancestors(attempts: Sequence[Attempt], own: Sequence[Attempt], run: str) -> tuple[Attempt, ...]:
-    runs = {run}
-    while True:
-        more = {a.loaded_from for a in attempts if a.run in runs and a.loaded_from} - runs
-        if not more:
-            break
+    parents: dict[str, set[str]] = defaultdict(set)
+    for attempt in attempts:
+        parents[attempt.run] |= {attempt.loaded_from} - {""}
+    runs, rest = {run}, [run]
+    while rest:
+        more = parents[rest.pop()] - runs
         runs |= more
+        rest += more
     mine = {id(attempt) for attempt in own}
     kept = (replace(a, run=run) if id(a) in mine and not a.run else a for a in attempts)
     return tuple(attempt for attempt in kept if attempt.run in runs)
@@ -198,24 +229,25 @@ def _with_ancestors(attempts: Sequence[Attempt], own: Sequence[Attempt], run: st
 
 def _interleaved(attempts: Sequence[Attempt], run: str) -> str:
     """Two launches that wrote into one log at the same time: a run comes back without a start, further on."""
-    for i, attempt in enumerate(attempts):
-        if attempt.start == "resumed" or not attempt.saves or not attempt.run:
+    last: dict[Path | None, Attempt] = {}
+    last_of_run: dict[tuple[Path | None, str], Attempt] = {}
+    for attempt in attempts:
+        before, same = last.get(attempt.log), last_of_run.get((attempt.log, attempt.run))
+        last[attempt.log] = last_of_run[attempt.log, attempt.run] = attempt
+        if attempt.start == "resumed" or not attempt.saves or not attempt.run or before is None or same is None:
             continue
-        before = [a for a in attempts[:i] if a.log == attempt.log]
-        same = [a for a in before if a.run == attempt.run]
-        if same and before[-1].run not in ("", attempt.run) and same[-1].last_step < attempt.saves[0].step:
-            runs = {attempt.run, before[-1].run}
-            if run in runs and same[-1].end == "open":
-                return f"two runs wrote into the log at the same time (from line {attempt.first_line})"
+        other = before.run not in ("", attempt.run) and run in (attempt.run, before.run)
+        if other and same.end == "open" and same.last_step < attempt.saves[0].step:
+            return f"two runs wrote into the log at the same time (from line {attempt.first_line})"
     return ""
 
 
 def _strange_steps(own: Sequence[Attempt], steps: Sequence[int]) -> str:
     """Whether none of the steps on disk can come from these attempts. A killed one may have saved more than it says."""
     logged = {save.step for attempt in own for save in attempt.saves}
-    cut = [attempt.last_step for attempt in own if attempt.end == "open"]
+    cut = min((attempt.last_step for attempt in own if attempt.end == "open"), default=math.inf)
     headless = max((a.first_step or a.last_step for a in own if a.start != "fresh"), default=0)
-    if not steps or any(s in logged or s <= headless or any(last < s for last in cut) for s in steps):
+    if not steps or any(s in logged or s <= headless or cut < s for s in steps):
         return ""
     return f"the run has checkpoint_step_{steps[-1]}, and its attempts in the log saved none of the steps on disk"
 
@@ -268,7 +300,7 @@ def logs_near(folder: Path) -> list[Path]:
     found: list[Path] = []
     for place in places:
         try:
-            found += sorted(p for p in place.glob("*.log") if p.is_file() and p.stat().st_size <= LARGEST_UNASKED)
+            found += sorted(p for p in place.glob("*.log") if p.is_file())
         except OSError:
             continue  # a folder that may not be listed holds no evidence
     return list(dict.fromkeys(found))
@@ -285,17 +317,10 @@ def in_order_of_time(logs: Iterable[Path]) -> list[Path]:
 
 def without_copies(logs: Sequence[ReadLog]) -> list[ReadLog]:
     """Logs of which no other holds all and more: a log that was copied while the run went on counts once."""
-    kept: list[ReadLog] = []
-    for i, log in enumerate(logs):
-        if log.attempts and not any(_is_copy(log, other, later=j > i) for j, other in enumerate(logs) if j != i):
-            kept.append(log)
-    return kept
-
-
-def _is_copy(log: ReadLog, other: ReadLog, *, later: bool) -> bool:
-    """Whether `log` is the beginning of `other`; of two equal ones the later is kept."""
-    mine, theirs = log.content, other.content
-    return theirs[: len(mine)] == mine and (len(theirs) > len(mine) or later)
+    # In this order the logs that begin with one come right behind it; of equal ones the last is kept
+    order = sorted(range(len(logs)), key=lambda i: (logs[i].content, i))
+    copies = {i for i, j in pairwise(order) if logs[j].content[: len(logs[i].content)] == logs[i].content}
+    return [log for i, log in enumerate(logs) if log.attempts and i not in copies]
 
 
 def read_history(
@@ -308,8 +333,14 @@ def read_history(
     """
     read: list[ReadLog] = []
     doubts: list[str] = []
+    too_large = ""
     for log in in_order_of_time(logs or logs_near(folder)):
         try:
+            if not logs and log.stat().st_size > LARGEST_UNASKED:
+                too_large = (
+                    f"{log.name} is larger than {LARGEST_UNASKED >> 30} GiB: it is read only when --log names it"
+                )
+                continue
             read.append(read_log(log))
         except OSError as error:
             doubts.append(f"{log.name} could not be read: {error.strerror or error}")
@@ -324,7 +355,8 @@ def read_history(
         if logs and not doubts:
             doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")
         # What is near is kept in mind, to be named where a value is missing
-        return History(name, (), False, found.reason) if kept and not logs else None, None, tuple(doubts)
+        near = too_large or (found.reason if kept and not logs else "")
+        return History(name, (), False, near) if near else None, None, tuple(doubts)
     history = History(name, found.attempts, found.confirmed, found.reason)
     facts = log_facts(history.own) if found.confirmed else None
     if logs and facts is not None and found.renamed and _is_of_another_schedule(members, facts.lradj_candidates):

@@ -6,24 +6,29 @@ checkpoint that the next one loaded is on no path to a later file.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
 
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, EpochLog
-from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, counted, improved, improves
-from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, same_score
+from ckpt_doctor.trainers.time_llm.early_stopping import BLIND
+from ckpt_doctor.trainers.time_llm.launches import (
+    Launches,
+    Stretch,
+    is_tie,
+    saved_epochs,
+    state_after,
+    state_at_start,
+)
+from ckpt_doctor.types import EarlyStoppingState, same_score
 
 MOST_RESUMES = 1_000
 """Resumes on one way that are followed; more are in no log that a trainer wrote."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """The part of one attempt that lies on the way to a checkpoint."""
-
-    attempt: Attempt
-    epochs: tuple[EpochLog, ...]
-    """Validations that an uninterrupted run makes here."""
+MOST_MISSING = 100
+"""Epochs without a validation that are listed: a file can claim any number of them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Lineage:
     actual: EarlyStoppingState
     """What the trainer had in memory: begun anew at each resume that restored nothing."""
     missing: tuple[int, ...] = ()
-    """Epochs (1-based) on the way without a validation: the trainer skipped it, or its line is lost."""
+    """Epochs (1-based) on the way without a validation: the trainer skipped it, or its line is lost. The first ones."""
     repeated: tuple[int, ...] = ()
     """Epochs that were validated twice on the way, as after a resume from a file with a wrong `epoch`."""
     ties: tuple[int, ...] = ()
@@ -47,20 +52,22 @@ class Lineage:
     conflicts: tuple[str, ...] = ()
     """Lines of the log that contradict the replay, one sentence each."""
 
-    @property
+    @cached_property
     def epochs(self) -> tuple[EpochLog, ...]:
         """All validations on the way, oldest first."""
         return tuple(epoch for stretch in self.stretches for epoch in stretch.epochs)
 
-    @property
+    @cached_property
     def source(self) -> str:
         """For reports: the log and the lines that the state comes from."""
-        named = [(s.attempt, [e.result.line for e in s.epochs]) for s in self.stretches if s.epochs]
+        named: dict[Path | None, list[int]] = defaultdict(list)
+        for stretch in self.stretches:
+            if stretch.epochs:
+                named[stretch.attempt.log] += [epoch.result.line for epoch in stretch.epochs]
         if not named:
             return self.stretches[-1].attempt.where if self.stretches else ""
         texts = []
-        for log in dict.fromkeys(attempt.log for attempt, _ in named):
-            lines = [line for attempt, of_it in named if attempt.log == log for line in of_it]
+        for log, lines in named.items():
             shown = ", ".join(map(str, lines)) if len(lines) <= 6 else f"{lines[0]} to {lines[-1]}"
             texts.append(f"{log.name if log else 'log'}, Vali Loss of line{'s' if len(lines) > 1 else ''} {shown}")
         return "; ".join(texts)
@@ -75,77 +82,78 @@ class Unsettled:
 
 
 def lineage(
-    attempts: Sequence[Attempt], run: str, *, global_step: int, finished_epochs: int, best: bool = False
+    launches: Launches, run: str, *, global_step: int, finished_epochs: int, best: bool = False
 ) -> Lineage | Unsettled:
     """The way to the moment in which `finished_epochs` validations are done, through the checkpoint of `global_step`.
 
-    `attempts` in the order of time, those of runs that this one was resumed from included; `run` is the run folder's
-    name. `best`: the file is EarlyStopping's `checkpoint`, for which no line says when it was saved.
+    `run` is the run folder's name. `best`: the file is EarlyStopping's `checkpoint`, for which no line says when it was
+    saved.
 
     For a step checkpoint exactly at an epoch's end, saved before that epoch's validation, `finished_epochs` may count
     that epoch: its line is looked for behind the save.
     """
-    own = [attempt for attempt in attempts if attempt.run == run]
-    if not own:
+    if launches.last(run) is None:
         return Unsettled("no part of the log belongs to this run")
-    found = _best_at(own, global_step, finished_epochs) if best else _step_at(own, global_step, finished_epochs)
-    return found if isinstance(found, Unsettled) else lineage_to(attempts, found, finished_epochs)
+    find = _best_at if best else _step_at
+    found = find(launches, run, global_step, finished_epochs)
+    return found if isinstance(found, Unsettled) else _lineage_to(launches, found, finished_epochs)
 
 
-def last_best(attempts: Sequence[Attempt], run: str) -> Lineage | Unsettled:
+def last_best(launches: Launches, run: str) -> Lineage | Unsettled:
     """The way to the last improvement in the log: what `checkpoint` holds when nothing in the file says it (legacy).
 
     Later improvements whose lines a kill took are possible where the last attempt is `open`.
     """
-    for attempt in reversed([a for a in attempts if a.run == run]):
-        saved = saved_epochs(attempt)
-        if saved:
-            return lineage_to(attempts, attempt, saved[-1])
-    return Unsettled("the log holds no validation of this run")
+    attempt = launches.last_that_improved(run)
+    if attempt is None:
+        return Unsettled("the log holds no validation of this run")
+    return _lineage_to(launches, attempt, saved_epochs(attempt)[-1])
 
 
-def lineage_to(attempts: Sequence[Attempt], attempt: Attempt, finished_epochs: int) -> Lineage | Unsettled:
+def _lineage_to(launches: Launches, attempt: Attempt, finished_epochs: int) -> Lineage | Unsettled:
     """The way to the end of an epoch of an attempt."""
-    way = _way_to(attempts, attempt, finished_epochs)
+    way = _way_to(launches, attempt, finished_epochs)
     if isinstance(way, Unsettled):
         return way
     found = _replayed(way, finished_epochs)
-    if finished_epochs in found.missing and not (attempt.epochs and attempt.epochs[-1].epoch > finished_epochs):
+    validated = any(epoch.epoch == finished_epochs for epoch in found.epochs)
+    later = attempt.epochs and attempt.epochs[-1].epoch > finished_epochs
+    if found.missing and not validated and finished_epochs >= found.missing[0] and not later:
         return Unsettled(f"the log ends before the validation of epoch {finished_epochs} ({attempt.where})")
     return found
-
-
-def saved_epochs(attempt: Attempt) -> list[int]:
-    """Epochs (1-based) of an attempt after which the trainer overwrote `checkpoint`."""
-    state = _start(attempt)
-    saved = []
-    for epoch in attempt.epochs:
-        if _improved(state, epoch):
-            saved.append(epoch.epoch)
-        state = _after(state, epoch)
-    return saved
 
 
 # --- where a file was saved ------------------------------------------------------------------------------------------
 
 
-def _step_at(own: Sequence[Attempt], step: int, finished_epochs: int) -> Attempt | Unsettled:
+def _step_at(
+    launches: Launches, run: str, step: int, finished_epochs: int, before: int | None = None
+) -> Attempt | Unsettled:
     """The last attempt that saved the step, else the one whose lost lines must have said so."""
-    for attempt in reversed(own):
-        if any(save.step == step for save in attempt.saves):
+    if saved := launches.last_that_saved(run, step, before):
+        return saved
+    reached = cut = None
+    for attempt, epoch in launches.cut_before(run, step, before):
+        cut = cut or attempt
+        if epoch < finished_epochs:
+            continue
+        if attempt is launches.last(run, before):
             return attempt
-    cut = [a for a in own if a.end == "open" and a.first_step < step and a.last_step < step]
-    reached = [a for a in cut if (a.epochs[-1].epoch if a.epochs else (a.first_epoch or 1) - 1) >= finished_epochs]
-    if len(reached) == 1 or (reached and reached[-1] is own[-1]):
-        return reached[-1]
-    if not reached and cut:
-        return Unsettled(f"the log ends before epoch {finished_epochs} was validated ({cut[-1].where})")
+        if reached is not None:
+            cut = None
+            break
+        reached = attempt
+    else:
+        if reached is not None:
+            return reached
+    if cut is not None:
+        return Unsettled(f"the log ends before epoch {finished_epochs} was validated ({cut.where})")
     return Unsettled(f"step {step:,} was saved by none of the log's attempts, or by one of several whose end is lost")
 
 
-def _best_at(own: Sequence[Attempt], step: int, finished_epochs: int) -> Attempt | Unsettled:
+def _best_at(launches: Launches, run: str, step: int, finished_epochs: int) -> Attempt | Unsettled:
     """The last attempt that validated the epoch with this step count between its saves."""
-    for attempt in reversed(own):
+    for attempt in launches.of_run(run):
         for epoch in attempt.epochs:
             if epoch.epoch == finished_epochs and _between_saves(attempt, epoch, step):
                 if finished_epochs in saved_epochs(attempt):
@@ -160,62 +168,60 @@ def _between_saves(attempt: Attempt, epoch: EpochLog, step: int) -> bool:
     return (before[-1] if before else attempt.first_step) <= step and (not behind or step < behind[0])
 
 
-def saved_again(attempts: Sequence[Attempt], run: str, step: int) -> Attempt | None:
+def saved_again(launches: Launches, run: str, step: int) -> Attempt | None:
     """A later attempt that may have saved a step once more: it began before it, and the end of its log is lost."""
-    own = [attempt for attempt in attempts if attempt.run == run]
-    last = max((i for i, attempt in enumerate(own) if any(save.step == step for save in attempt.saves)), default=None)
-    later = own[last + 1 :] if last is not None else []
-    return next((a for a in later if a.end == "open" and a.start == "resumed" and a.first_step < step), None)
+    last = launches.last_that_saved(run, step)
+    return launches.resumed_before(run, step, launches.place(last)) if last is not None else None
 
 
 # --- the way there ---------------------------------------------------------------------------------------------------
 
 
-def _way_to(attempts: Sequence[Attempt], attempt: Attempt, finished_epochs: int) -> list[Stretch] | Unsettled:
+def _way_to(launches: Launches, attempt: Attempt, finished_epochs: int) -> list[Stretch] | Unsettled:
     """The stretches that lead to the end of an epoch of an attempt, oldest first."""
     way = [_up_to(attempt, finished_epochs)]
-    while way[0].attempt.start != "fresh":
-        here = way[0].attempt
+    while way[-1].attempt.start != "fresh":
+        here = way[-1].attempt
         if here.start == "unknown":
             return Unsettled(f"the beginning of {here.where} is missing")
         if here.resumed is not None and here.resumed.global_step == 0:
             break
-        parent = _parent(attempts[: _index(attempts, here)], here) if len(way) < MOST_RESUMES else None
+        parent = _parent(launches, here) if len(way) < MOST_RESUMES else None
         if parent is None:
             if here.restored is not None:
                 break  # what it restored says all that came before
             step = f" at step {here.resumed.global_step:,}" if here.resumed else ""
             return Unsettled(f"what came before the resume{step} ({here.where}) is not in the log")
-        way.insert(0, parent)
-    return way
+        way.append(parent)
+    return way[::-1]
 
 
-def _index(attempts: Sequence[Attempt], attempt: Attempt) -> int:
-    return next(i for i, other in enumerate(attempts) if other is attempt)
-
-
-def _parent(earlier: Sequence[Attempt], here: Attempt) -> Stretch | None:
+def _parent(launches: Launches, here: Attempt) -> Stretch | None:
     """The attempt that saved what `here` loaded, up to that save."""
-    own = [attempt for attempt in earlier if attempt.run == (here.loaded_from or here.run)]
-    begun = _finished_before(here)
-    if here.loaded_step is not None:
-        for attempt in reversed(own):
-            for save in attempt.saves:
-                if save.step == here.loaded_step:
-                    before = [e.epoch for e in attempt.epochs if e.result.line < save.line]
-                    return _up_to(attempt, max(begun, before[-1] if before else 0))
+    place = launches.place(here)
+    if place not in launches.parents:  # each file of a run asks for the same ones
+        launches.parents[place] = _found_parent(launches, here, place)
+    return launches.parents[place]
+
+
+def _found_parent(launches: Launches, here: Attempt, place: int) -> Stretch | None:
+    run, step, begun = here.loaded_from or here.run, here.loaded_step, _finished_before(here)
+    if step is not None:
+        if attempt := launches.last_that_saved(run, step, place):
+            save = next(save for save in attempt.saves if save.step == step)
+            before = [epoch.epoch for epoch in attempt.epochs if epoch.result.line < save.line]
+            return _up_to(attempt, max(begun, before[-1] if before else 0))
         finished = here.resumed.epoch if here.resumed else begun
-        lost = _step_at(own, here.loaded_step, finished) if own else None
+        lost = _step_at(launches, run, step, finished, place)
         return _up_to(lost, max(begun, finished)) if isinstance(lost, Attempt) else None
-    for attempt in reversed(own):
-        saved = saved_epochs(attempt)
-        if not saved:
-            continue
-        best = next(e for e in reversed(attempt.epochs) if e.epoch == saved[-1])
-        if here.resumed is not None and not _between_saves(attempt, best, here.resumed.global_step):
-            return None  # a later best file was saved than the log shows
-        return _up_to(attempt, best.epoch)
-    return None
+    attempt = launches.last_that_improved(run, place)
+    if attempt is None:
+        return None
+    last = saved_epochs(attempt)[-1]
+    best = next(epoch for epoch in reversed(attempt.epochs) if epoch.epoch == last)
+    if here.resumed is not None and not _between_saves(attempt, best, here.resumed.global_step):
+        return None  # a later best file was saved than the log shows
+    return _up_to(attempt, best.epoch)
 
 
 def _up_to(attempt: Attempt, epoch: int) -> Stretch:
@@ -234,26 +240,6 @@ def _finished_before(attempt: Attempt) -> int:
 # --- EarlyStopping on the way ----------------------------------------------------------------------------------------
 
 
-def _start(attempt: Attempt) -> EarlyStoppingState:
-    """What the trainer's EarlyStopping held when the attempt began."""
-    if attempt.restored is None:
-        return BLIND
-    return EarlyStoppingState(attempt.restored.best_score, attempt.restored.val_loss_min, attempt.restored.counter)
-
-
-def _improved(state: EarlyStoppingState, epoch: EpochLog) -> bool:
-    """Whether the epoch improved on the state; the log's own line decides where 7 decimals cannot."""
-    return (epoch.counter is None) if _is_tie(state, epoch) else improves(state, epoch.result.vali_loss)
-
-
-def _is_tie(state: EarlyStoppingState, epoch: EpochLog) -> bool:
-    return state.best_score is not None and abs(epoch.result.vali_loss + state.best_score) <= LOG_PRECISION
-
-
-def _after(state: EarlyStoppingState, epoch: EpochLog) -> EarlyStoppingState:
-    return improved(epoch.result.vali_loss) if _improved(state, epoch) else counted(state)
-
-
 def _replayed(way: Sequence[Stretch], finished_epochs: int) -> Lineage:
     states: list[EarlyStoppingState] = []
     ties: list[int] = []
@@ -261,21 +247,21 @@ def _replayed(way: Sequence[Stretch], finished_epochs: int) -> Lineage:
     true = BLIND
     actual = BLIND
     for i, stretch in enumerate(way):
-        actual = _start(stretch.attempt)
+        actual = state_at_start(stretch.attempt)
         if i == 0 and stretch.attempt.start != "fresh":
             true = actual
         elif stretch.attempt.restored is not None and _same(true, actual):
             true = actual  # the same numbers with all their digits
         for epoch in stretch.epochs:
-            doubtful = _is_tie(true, epoch) and not (epoch.settled and _same(true, actual))
+            doubtful = is_tie(true, epoch) and not (epoch.settled and _same(true, actual))
             ties += [epoch.epoch] if doubtful else []
             conflicts += _conflicts(actual, epoch)
-            true, actual = _after(true, epoch), _after(actual, epoch)
+            true, actual = state_after(true, epoch), state_after(actual, epoch)
             states.append(true)
-    numbers = [epoch.epoch for stretch in way for epoch in stretch.epochs]
+    numbers = Counter(epoch.epoch for stretch in way for epoch in stretch.epochs)
     first = 1 if way[0].attempt.start == "fresh" else _finished_before(way[0].attempt) + 1
-    missing = tuple(n for n in range(first, finished_epochs + 1) if n not in numbers)
-    repeated = tuple(sorted({n for n in numbers if numbers.count(n) > 1}))
+    missing = tuple(islice((n for n in range(first, finished_epochs + 1) if n not in numbers), MOST_MISSING))
+    repeated = tuple(sorted(n for n, count in numbers.items() if count > 1))
     return Lineage(tuple(way), tuple(states), true, actual, missing, repeated, tuple(ties), tuple(conflicts))
 
 
@@ -283,7 +269,7 @@ def _conflicts(state: EarlyStoppingState, epoch: EpochLog) -> Iterator[str]:
     """What the lines behind an epoch's result say against the replay of the trainer's own state."""
     if epoch.counter is None and epoch.decreased is None:
         return
-    expected = _after(state, epoch)
+    expected = state_after(state, epoch)
     where = f"epoch {epoch.epoch} (line {epoch.result.line})"
     if epoch.counter is not None and expected.counter != epoch.counter.count:
         yield f"{where}: the log counts {epoch.counter.count}, its losses give {expected.counter}"

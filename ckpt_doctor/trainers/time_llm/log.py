@@ -61,7 +61,7 @@ _CUT_BAR = re.compile(rb"\r *\d[^\r\n\[]*(?:\[[^\]\r\n]*)?\Z")
 """A bar in which the log ends: its count must not continue a number that stands before it."""
 _BARS_BEFORE_A_BAR = re.compile(_BAR + rb"(?:" + _BAR + rb")*(?=" + _BAR + rb")")  # begins with \r: found quickly
 _ANSI = re.compile(rb"\x1b\[[0-9;?]*[ABDGHJKhlm]")  # not the letters that lines begin with: one may be cut here
-_BAR_COUNT = re.compile(rb"\r(?:.*?\| *)?(\d+)(?:it|/\d+)? \[")
+_BAR_COUNT = re.compile(rb"\r(?:.*?\| *)?(\d{1,18})(?:it|/\d+)? \[")
 
 _MARKS = (
     b"Epoch: ",
@@ -150,7 +150,7 @@ def _marked_lines(block: bytes, number: int) -> Iterator[_Line]:
 # --- lines -> events -------------------------------------------------------------------------------------------------
 
 _SEVEN = r"(?:-?\d+\.\d{7}(?!\d)|nan|-?inf)"
-_FLOAT = r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
+_FLOAT = r"-?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)"
 _VALUE = rf"(?:np\.float(?:64|32)\()?({_FLOAT}|None)\)?"
 _INT = r"(\d{1,18})"
 _END = r"(?=\s|$)"
@@ -239,18 +239,24 @@ def _parse_text(number: int, text: str, whole: bool) -> Event | None:
 
 # --- arguments -------------------------------------------------------------------------------------------------------
 
-_NAMESPACE = re.compile(r"Namespace\((.*)\)")
-_NAMESPACE_ITEM = re.compile(rf"(?<!\w)({'|'.join(ARGUMENTS)})='?([^',)\s]+)'?(?=[,)]|$)")
+# No `=` in a value: where `a=b=c=...` did not end as it must, each name would be followed to the end of the line
+_NAMESPACE_ITEM = re.compile(rf"(?<!\w)({'|'.join(ARGUMENTS)})='?([^',)\s=]+)'?(?=[,)]|$)")
 _OPTION = re.compile(rf"--({'|'.join(ARGUMENTS)})[ =]'?\"?([^\s'\"]+)")
+LONGEST_VALUE = 1000
+"""Characters of an argument; what is longer was given to no trainer."""
 
 
 def _arguments(text: str) -> dict[str, str]:
     """Arguments of a `Namespace(...)` or of a command that runs a script; unexpanded shell variables are no values."""
-    namespace = _NAMESPACE.search(text)
-    if namespace:
-        found = _NAMESPACE_ITEM.findall(namespace[1])
+    begin, end = text.find("Namespace("), text.rfind(")")
+    if 0 <= begin < end:
+        found = _NAMESPACE_ITEM.findall(text[begin + len("Namespace(") : end])
     elif ".py " in text and "usage:" not in text:
         found = _OPTION.findall(text[text.index(".py ") :])
     else:
         return {}
-    return {name: value for name, value in found if "$" not in value and value.strip("[]").upper() != name.upper()}
+    return {
+        name: value
+        for name, value in found
+        if len(value) <= LONGEST_VALUE and "$" not in value and value.strip("[]").upper() != name.upper()
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -65,9 +66,9 @@ def _holds_length(attempt: Attempt, length: int) -> bool:
         return False
     if attempt.start != "fresh":
         return True
-    results = [epoch.result for epoch in attempt.epochs]
+    results = [epoch.result.line for epoch in attempt.epochs]
     for save in attempt.saves:
-        done = sum(result.line < save.line for result in results)
+        done = bisect_left(results, save.line)
         if not done * length < save.step <= (done + 1) * length:
             return False
     return True
