@@ -258,3 +258,20 @@ def test_a_log_that_grew_is_read_again(tmp_path):
     before = read_log(log).attempts
     log.write_bytes(trained().text)
     assert len(before[0].epochs) < len(read_log(log).attempts[0].epochs)
+
+
+def test_a_huge_log_that_nobody_named_is_not_read_and_said_so(tmp_path):
+    """A sparse file takes no disk, and hours to read; pipes and devices are no logs at all."""
+    project = tmp_path / RUN
+    project.mkdir()
+    (tmp_path / "logs").mkdir()
+    os.mkfifo(tmp_path / "logs" / "pipe.log")
+    (tmp_path / "logs" / "zero.log").symlink_to("/dev/zero")
+    assert (None, None, ()) == read_history(project, [])
+    with (tmp_path / "logs" / "train.log").open("wb") as file:
+        file.truncate(6 << 30)
+    history, facts, doubts = read_history(project, [])
+    assert (None, ()) == (facts, doubts)
+    assert "train.log is larger than 1 GiB and read only when --log names it" in history.last_best().reason
+    (tmp_path / "logs" / "small.log").write_bytes(trained().text)
+    assert read_history(project, [])[0].confirmed
