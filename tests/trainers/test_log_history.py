@@ -272,6 +272,6 @@ def test_a_huge_log_that_nobody_named_is_not_read_and_said_so(tmp_path):
         file.truncate(6 << 30)
     history, facts, doubts = read_history(project, [])
     assert (None, ()) == (facts, doubts)
-    assert "train.log is larger than 1 GiB and read only when --log names it" in history.last_best().reason
+    assert "train.log is larger than 1 GiB: it is read only when --log names it" in history.last_best().reason
     (tmp_path / "logs" / "small.log").write_bytes(trained().text)
     assert read_history(project, [])[0].confirmed
