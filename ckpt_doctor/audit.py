@@ -275,7 +275,8 @@ def understand(
     history, log_facts, doubts = trainer.read_history(folder, ours, logs)
     facts = trainer.infer_facts(ours, replace(given, contradictions=(*given.contradictions, *doubts)), log_facts)
     others = tuple(member.checkpoint.path for member in members if member not in ours)
-    return Run(folder, trainer.NAME, tuple(ours), facts, others, history), members
+    unread = () if logs else trainer.unread_logs(folder)
+    return Run(folder, trainer.NAME, tuple(ours), facts, others, history, unread), members
 
 
 def is_ours(member: Member, run: Run) -> bool:
@@ -322,7 +323,7 @@ def judge(case: Case) -> FileReport:
     member, run = case.member, case.run
     ours = is_ours(member, run)
     findings: list[Finding] = []
-    not_checked: list[NotChecked] = list(member.checkpoint.not_checked)
+    not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
     for rule in FILE_RULES:
         if rule.scope == "file" or ours:
             for result in _applied(rule, case):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from ckpt_doctor.types.checkpoint import Checkpoint
+from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
 
 T_co = TypeVar("T_co", covariant=True)
 Role = Literal["best", "step"]
@@ -200,6 +200,8 @@ class Run:
     """Files in the same place that are none of the trainer's or could not be read to the end."""
     history: object = None
     """The run's part of its log, in the trainer's own terms (`trainers.time_llm.log.History`)."""
+    not_checked: tuple[NotChecked, ...] = ()
+    """What near the run was not looked at."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ckpt_doctor.trainers.time_llm.history import (
     match,
     read_history,
     read_log,
+    unread_logs,
     without_copies,
 )
 from ckpt_doctor.trainers.time_llm.log import events
@@ -268,10 +269,11 @@ def test_a_huge_log_that_nobody_named_is_not_read_and_said_so(tmp_path):
     os.mkfifo(tmp_path / "logs" / "pipe.log")
     (tmp_path / "logs" / "zero.log").symlink_to("/dev/zero")
     assert (None, None, ()) == read_history(project, [])
-    with (tmp_path / "logs" / "train.log").open("wb") as file:
+    large = tmp_path / "logs" / "train.log"
+    with large.open("wb") as file:
         file.truncate(6 << 30)
-    history, facts, doubts = read_history(project, [])
-    assert (None, ()) == (facts, doubts)
-    assert "train.log is larger than 1 GiB: it is read only when --log names it" in history.last_best().reason
+    assert (None, None, ()) == read_history(project, [])
+    (unread,) = unread_logs(project)
+    assert ("the log train.log", f"--log {large}") == (unread.what, unread.settle)
     (tmp_path / "logs" / "small.log").write_bytes(trained().text)
     assert read_history(project, [])[0].confirmed

@@ -19,12 +19,12 @@ from ckpt_doctor.trainers.time_llm.layout import (
 
 if TYPE_CHECKING:
     from ckpt_doctor.trainers.time_llm.facts import infer_facts
-    from ckpt_doctor.trainers.time_llm.history import read_history
+    from ckpt_doctor.trainers.time_llm.history import read_history, unread_logs
     from ckpt_doctor.trainers.time_llm.legacy import upgrade
 
 NAME = "time-llm"
 
-_HOMES = {"infer_facts": "facts", "read_history": "history", "upgrade": "legacy"}
+_HOMES = {"infer_facts": "facts", "read_history": "history", "unread_logs": "history", "upgrade": "legacy"}
 
 __all__ = [
     "NAME",
@@ -36,6 +36,7 @@ __all__ = [
     "recognises",
     "run_folder",
     "training_state",
+    "unread_logs",
     "upgrade",
 ]
 

@@ -31,7 +31,7 @@ from ckpt_doctor.trainers.time_llm.lineage import Lineage, Unsettled, last_best,
 from ckpt_doctor.trainers.time_llm.log import read_events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts
 from ckpt_doctor.trainers.time_llm.rates import IDLE, PER_EPOCH, PER_STEP
-from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member
+from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, NotChecked
 
 LARGEST_UNASKED = 1 << 30
 """Bytes of a log beyond which it is read only when a person names it."""
@@ -306,6 +306,21 @@ def logs_near(folder: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def unread_logs(folder: Path) -> tuple[NotChecked, ...]:
+    """Logs near a run folder that are read only when a person names them."""
+    why = f"it is larger than {LARGEST_UNASKED >> 30} GiB"
+    return tuple(
+        NotChecked(f"the log {log.name}", why, f"--log {log}") for log in logs_near(folder) if _is_too_large(log)
+    )
+
+
+def _is_too_large(log: Path) -> bool:
+    try:
+        return log.stat().st_size > LARGEST_UNASKED
+    except OSError:
+        return False  # reading it says why
+
+
 def in_order_of_time(logs: Iterable[Path]) -> list[Path]:
     """Logs by the time in their names where all have one, else by when they were last written."""
     logs = list(logs)
@@ -333,15 +348,10 @@ def read_history(
     """
     read: list[ReadLog] = []
     doubts: list[str] = []
-    too_large = ""
     for log in in_order_of_time(logs or logs_near(folder)):
         try:
-            if not logs and log.stat().st_size > LARGEST_UNASKED:
-                too_large = (
-                    f"{log.name} is larger than {LARGEST_UNASKED >> 30} GiB: it is read only when --log names it"
-                )
-                continue
-            read.append(read_log(log))
+            if logs or not _is_too_large(log):
+                read.append(read_log(log))
         except OSError as error:
             doubts.append(f"{log.name} could not be read: {error.strerror or error}")
     steps = [m.named_step for m in members if m.role == "step" and m.named_step is not None]
@@ -355,8 +365,7 @@ def read_history(
         if logs and not doubts:
             doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")
         # What is near is kept in mind, to be named where a value is missing
-        near = too_large or (found.reason if kept and not logs else "")
-        return History(name, (), False, near) if near else None, None, tuple(doubts)
+        return History(name, (), False, found.reason) if kept and not logs else None, None, tuple(doubts)
     history = History(name, found.attempts, found.confirmed, found.reason)
     facts = log_facts(history.own) if found.confirmed else None
     if logs and facts is not None and found.renamed and _is_of_another_schedule(members, facts.lradj_candidates):
