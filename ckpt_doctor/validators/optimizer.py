@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from ckpt_doctor.types import Case, Run, TensorRef, wrapper_of
 from ckpt_doctor.validators.rule import Problem, rule
@@ -18,27 +18,18 @@ Form = frozenset[tuple[str, object]]
 """What a strict load compares: every key of a model with its shape."""
 
 
-def _indices(case: Case) -> list[object] | None:
+def _indices(case: Case) -> list[int | str] | None:
     """The parameter indices of all param groups; None when the optimizer state is not of torch's form (L302, L303)."""
     groups = case.checkpoint.get("optimizer", "param_groups")
     if not isinstance(groups, (list, tuple)):
         return None
-    indices: list[object] = []
+    indices: list[int | str] = []
     for group in groups:
         params = group.get("params") if isinstance(group, dict) else None
-        if not isinstance(params, (list, tuple)):
+        if not isinstance(params, (list, tuple)) or not all(isinstance(index, (int, str)) for index in params):
             return None
         indices.extend(params)
     return indices
-
-
-def _others(items: Iterable[object], known: Sequence[object]) -> list[object]:
-    """The items that are not among the known ones, of which a damaged file may hold some that no set takes."""
-    try:
-        quick: Collection[object] = set(known)
-    except TypeError:
-        quick = known
-    return [item for item in items if item not in quick]
 
 
 @rule("O701", "optimizer-model-mismatch", "error")
@@ -73,11 +64,12 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
             expected=f"at most {len(weights)}",
         )
         return
-    if len(set(map(str, indices))) < len(indices):
+    known = set(indices)
+    if len(known) < len(indices):
         yield Problem(
             "a parameter stands in the optimizer's param groups twice: moments go to the wrong parameters",
             where="optimizer.param_groups",
-            found=[str(index) for index, count in Counter(map(str, indices)).items() if count > 1][:5],
+            found=[str(index) for index, count in Counter(indices).items() if count > 1][:5],
         )
         return
     if not isinstance(state, dict):
@@ -101,12 +93,12 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
                 found=list(shape),
             )
             return
-    unknown = _others(state, indices)
+    unknown = [str(index) for index in state if index not in known]
     if unknown:
         yield Problem(
             f"the optimizer has state for {len(unknown)} parameters that none of its groups names",
             where="optimizer.state",
-            found=[str(index) for index in unknown[:5]],
+            found=unknown[:5],
         )
 
 
@@ -140,7 +132,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
             where="optimizer",
         )
         return
-    if not indices or not isinstance(state, dict) or _others(state, indices):
+    if not indices or not isinstance(state, dict) or not state.keys() <= set(indices):
         return  # L302, L303 and O701 speak of these
     missing = [index for index in indices if not state.get(index)]
     if missing and not _same_in_siblings(case, missing):
@@ -167,7 +159,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
             return
 
 
-def _same_in_siblings(case: Case, missing: list[object]) -> bool:
+def _same_in_siblings(case: Case, missing: list[int | str]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
     others = [m.checkpoint for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
     states = [other.get("optimizer", "state") for other in others if other.layout == "training"]
