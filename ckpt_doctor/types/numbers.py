@@ -42,7 +42,7 @@ _DIGITS = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 2e-2}
 
 
 def holds_rate(value: object, rate: float) -> bool:
-    """Whether a value of a file is this rate, to the digits of its type: in a tensor of float32 torch also computes so."""
+    """Whether a value of a file is this rate, to the digits of its type (torch computes in a tensor's own)."""
     found = real(value)
     if isinstance(value, TensorRef) and value.dtype in _DIGITS and found is not None:
         return math.isclose(found, rate, rel_tol=_DIGITS[value.dtype], abs_tol=1e-12)

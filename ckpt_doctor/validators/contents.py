@@ -48,7 +48,7 @@ def missing_key(case: Case) -> Iterator[Problem]:
 def _read_without_default(case: Case) -> Iterator[KeyPath]:
     yield from ((key,) for key in ROOT_KEYS)
     yield from (("optimizer", "param_groups"), ("optimizer", "state"))
-    cycled = [] if is_idle(case) else phases_to_come(case, "start_lr", "end_lr")
+    cycled = [] if is_idle(case) else [*rates_to_come(case), *momenta_to_come(case)]
     for index in range(_groups(case)):
         for key in ("params", "lr", *_adam_keys(case), *cycled):
             yield ("optimizer", "param_groups", index, key)
@@ -66,8 +66,18 @@ def _adam_keys(case: Case) -> tuple[str, ...]:
     return ("betas", "eps", "weight_decay") if is_ours(case) else ("betas",)
 
 
-def phases_to_come(case: Case, *ends: str) -> list[str]:
-    """Names under which a OneCycleLR will look up its rates or momenta in every param group, from its position on."""
+def rates_to_come(case: Case) -> list[str]:
+    """Names under which a OneCycleLR will look up its rates in every param group, from its position on."""
+    return _phases_to_come(case, "start_lr", "end_lr")
+
+
+def momenta_to_come(case: Case) -> list[str]:
+    """The same of its momenta; none where it leaves them alone."""
+    cycles = case.checkpoint.get("scheduler", "cycle_momentum")
+    return _phases_to_come(case, "start_momentum", "end_momentum") if cycles else []
+
+
+def _phases_to_come(case: Case, *ends: str) -> list[str]:
     phases, last = case.checkpoint.get("scheduler", "_schedule_phases"), case.state.last_epoch or 0
     if not isinstance(phases, (list, tuple)):
         return []
@@ -131,7 +141,7 @@ def describe(value: object) -> str:
     if isinstance(value, NumpyScalar):
         return f"numpy {value.dtype} {value.value}"
     if isinstance(value, TensorRef):
-        return f"a tensor of shape {list(value.shape)}"
+        return f"a tensor of shape {list(value.shape)}" + (f" ({value.value:.7g})" if value.value is not None else "")
     if isinstance(value, Opaque):
         return f"an object of {value.callee}" if isinstance(value.callee, Global) else "an object"
     if isinstance(value, int) and abs(value) >= LARGEST_COUNT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Run, TensorRef, wrapper_of
+from ckpt_doctor.types import Case, NumpyScalar, Run, TensorRef, wrapper_of
 from ckpt_doctor.validators.rule import Problem, rule
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")
@@ -18,18 +18,18 @@ Form = frozenset[tuple[str, object]]
 """What a strict load compares: every key of a model with its shape."""
 
 
-def _indices(case: Case) -> list[int | str] | None:
+def _indices(case: Case) -> list[int | str | float] | None:
     """The parameter indices of all param groups; None when the optimizer state is not of torch's form (L302, L303)."""
     groups = case.checkpoint.get("optimizer", "param_groups")
     if not isinstance(groups, (list, tuple)):
         return None
-    indices: list[int | str] = []
+    indices: list[int | str | float] = []
     for group in groups:
         params = group.get("params") if isinstance(group, dict) else None
-        if not isinstance(params, (list, tuple)) or not all(isinstance(index, (int, str)) for index in params):
+        if not isinstance(params, (list, tuple)):
             return None
-        indices.extend(params)
-    return indices
+        indices.extend(index.value if isinstance(index, NumpyScalar) else index for index in params)
+    return indices if all(isinstance(index, (int, str, float)) for index in indices) else None
 
 
 @rule("O701", "optimizer-model-mismatch", "error")
@@ -146,20 +146,29 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     parts = {part for entry in entries.values() for part in entry if part in ADAM_PARTS}
     if parts & {"exp_avg", "exp_avg_sq"}:
         parts = set(ADAM_PARTS)
+    highest = _with_amsgrad(case)
     for index, entry in entries.items():
-        lacking = next((part for part in ADAM_PARTS if part in parts and part not in entry), None)
+        needed = (*(part for part in ADAM_PARTS if part in parts), *(["max_exp_avg_sq"] if index in highest else []))
+        lacking = next((part for part in needed if part not in entry), None)
         if lacking is not None:
             yield Problem(
                 f"parameter {index} of the optimizer has no `{lacking}`: the trainer stops with KeyError: '{lacking}'",
                 where=f"optimizer.state.{index}",
                 found=[str(part) for part in entry],
-                expected=list(ADAM_PARTS),
+                expected=list(needed),
                 severity="error",
             )
             return
 
 
-def _same_in_siblings(case: Case, missing: list[int | str]) -> bool:
+def _with_amsgrad(case: Case) -> set[object]:
+    """The indices of the param groups in which Adam also reads the highest second moment."""
+    groups = case.checkpoint.get("optimizer", "param_groups")
+    chosen = [group for group in groups if group.get("amsgrad")] if isinstance(groups, (list, tuple)) else []
+    return {index for group in chosen for index in group["params"]}
+
+
+def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
     others = [m.checkpoint for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
     states = [other.get("optimizer", "state") for other in others if other.layout == "training"]

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ckpt_doctor.numpy_values import uint32_array
+from ckpt_doctor.numpy_values import array_shown, uint32_array
 from ckpt_doctor.types import KeyPath, NumpyScalar, Opaque, Severity, TensorRef, mapping_of, real
 
 LARGEST_COUNT = 1 << 62
@@ -26,9 +26,9 @@ LARGEST_COUNT = 1 << 62
 Fault = Literal["type", "value", "unread"]
 """`unread`: an object that was not made, or a tensor whose bytes cannot be had: nobody can say whether it is right."""
 
-Condition = Literal["", "ours", "foreign", "adam", "moving", "OneCycleLR", "CosineAnnealingLR"]
+Condition = Literal["", "ours", "foreign", "adam", "other", "moving", "OneCycleLR", "CosineAnnealingLR"]
 """When a slot is read at all. `moving`: the scheduler is, or may be, stepped; a class's name implies it. `adam`: the
-state is that of torch's Adam or AdamW, and nothing else. `ours`: the file is a recognised trainer's."""
+state is that of torch's Adam or AdamW; `other`: it is not. `ours`: the file is a recognised trainer's."""
 
 
 class Must(Protocol):
@@ -40,6 +40,16 @@ class Must(Protocol):
 
     def fault(self, value: object) -> Fault | None:
         """What is wrong with a value; None where nothing is."""
+
+
+def _unmade(value: object) -> Fault:
+    """Of an object that was not made: whether it is known all the same to be none of what slots hold."""
+    if not isinstance(value, Opaque):
+        return "type"
+    shown = array_shown(value) or ""
+    return (
+        "type" if str(value.callee).startswith("builtins.") or shown.rstrip().endswith(tuple("123456789")) else "unread"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +65,10 @@ class Number:
     """A float must stand for an integer."""
     integer: bool = False
     """No float at all, whatever it stands for."""
-    tensor: bool = True
+    tensor: Literal["", "0-d", "one element"] = "0-d"
+    """Which tensors count as the number in them."""
     flag: bool = False
-    """Whether True and False count as 1 and 0."""
+    """Whether False counts as 0."""
     none: bool = False
 
     def fault(self, value: object) -> Fault | None:
@@ -65,8 +76,10 @@ class Number:
         if isinstance(value, TensorRef):
             if not self.tensor or value.dtype.startswith("complex"):
                 return "type"
-            if value.shape != () or value.value is None:
-                return "value" if value.shape != () else "unread"
+            if value.numel != 1 or (value.shape and self.tensor == "0-d"):
+                return "value"
+            if value.value is None:
+                return "unread"
             value = value.value
         if isinstance(value, NumpyScalar):
             if self.whole and value.dtype in _NARROW:
@@ -74,10 +87,10 @@ class Number:
             value = value.value
         if value is None:
             return None if self.none else "type"
-        if isinstance(value, bool) and self.flag:
-            value = int(value)
+        if value is False and self.flag:
+            value = 0
         if isinstance(value, Opaque):
-            return "unread"
+            return _unmade(value)
         if isinstance(value, bool) or not isinstance(value, int if self.integer else (int, float)):
             return "type"
         if self.integer and abs(value) >= LARGEST_COUNT:
@@ -108,10 +121,25 @@ class Kind:
         if isinstance(value, NumpyScalar):
             value = value.value
         if isinstance(value, Opaque):
-            return None if dict in self.types and mapping_of(value) is not None else "unread"
+            return None if dict in self.types and mapping_of(value) is not None else _unmade(value)
         if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
             return "type"
         return "value" if self.lengths and isinstance(value, (list, tuple)) and len(value) not in self.lengths else None
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """What is asked `if flag:`; nothing but a bool, or a number in its place, says what was meant by it."""
+
+    says: str = "True, False or None"
+
+    def fault(self, value: object) -> Fault | None:
+        """Empty things are as good as False."""
+        if isinstance(value, (NumpyScalar, TensorRef)):
+            value = value.value
+        if isinstance(value, Opaque):
+            return _unmade(value)
+        return "type" if value and not isinstance(value, (bool, int)) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +169,7 @@ class Tensor:
         if value is None:
             return None if self.none else "type"
         if not isinstance(value, TensorRef):
-            return "unread" if isinstance(value, Opaque) else "type"
+            return _unmade(value)
         return None if value.dtype.startswith(("float", "bfloat", "complex")) else "value"
 
 
@@ -155,7 +183,7 @@ class ByteTensor:
     def fault(self, value: object) -> Fault | None:
         """Its size is fixed where it is known."""
         if not isinstance(value, TensorRef):
-            return "unread" if isinstance(value, Opaque) else "type"
+            return _unmade(value)
         if value.dtype != "uint8":
             return "type"
         return "value" if self.numel and value.numel != self.numel else None
@@ -170,7 +198,7 @@ class PythonRandom:
     def fault(self, value: object) -> Fault | None:
         """Version 2 is read as well; the last integer is the place among the other 624."""
         if not isinstance(value, (tuple, list)):
-            return "unread" if isinstance(value, Opaque) else "type"
+            return _unmade(value)
         if len(value) != 3 or value[0] not in (2, 3) or not isinstance(value[1], tuple) or len(value[1]) != 625:
             return "value"
         words = value[1]
@@ -190,7 +218,7 @@ class NumpyRandom:
         if isinstance(value, dict):
             return None if {"bit_generator", "state"} <= value.keys() else "value"
         if not isinstance(value, (tuple, list)):
-            return "unread" if isinstance(value, Opaque) else "type"
+            return _unmade(value)
         if len(value) < 3 or value[0] != "MT19937":
             return "value"
         keys = uint32_array(value[1]) if isinstance(value[1], Opaque) else value[1]
@@ -236,15 +264,14 @@ class Slot:
 
 DICT = Kind("a dict", (dict,))
 LIST = Kind("a list", (list, tuple))
-FLAG = Kind("True, False or None", (bool, int), none=True)
 TEXT = Kind("the name of a key in the param groups", (str,))
 FINITE = Number("a finite number", flag=True)
 RATE = Number("a finite number or 0-d tensor, 0 or more", low=0)
 DECAY = Number("a finite number, 0 or more", low=0, flag=True)
 SHARE = Number("a number from 0 up to, but not, 1", low=0, below=1, flag=True)
-POSITION = Number("a whole number", low=-1, high=LARGEST_COUNT, whole=True, tensor=False)
-COUNT = Number("int", low=0, integer=True, tensor=False)
-STEPS = Number("a whole number, 0 or more", low=0, whole=True)
+POSITION = Number("a whole number", low=-1, high=LARGEST_COUNT, whole=True, tensor="")
+COUNT = Number("int", low=0, integer=True, tensor="")
+STEPS = Number("a whole number, 0 or more", low=0, whole=True, tensor="one element")
 MOMENT = Tensor("a tensor of floating point")
 
 _TAKE = "load_state_dict cannot take it"
@@ -265,26 +292,32 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "square_avg", "
 SLOTS: tuple[Slot, ...] = (
     Slot("epoch", COUNT, "the trainer's range(epoch, ...) needs one"),
     Slot("global_step", COUNT, "the trainer counts steps and names step folders by it"),
-    Slot("counter", Number("int", low=0, high=LARGEST_COUNT, tensor=False), "EarlyStopping counts on from it"),
+    Slot("counter", Number("int", low=0, high=LARGEST_COUNT, whole=True, tensor=""), "EarlyStopping counts on from it"),
     Slot("optimizer", Kind("a state_dict", (dict,), none=True), _TAKE),
     Slot("optimizer.param_groups", LIST, _TAKE),
     Slot("optimizer.param_groups[*]", DICT, _TAKE),
     Slot("optimizer.param_groups[*].params", LIST, _TAKE),
-    Slot("optimizer.param_groups[*].params[*]", Kind("an index or a name", (int, str)), _TAKE),
+    Slot("optimizer.param_groups[*].params[*]", Kind("an index or a name", (int, str, float, bool)), _TAKE),
     Slot("optimizer.param_groups[*].lr", RATE, _WEIGHTS, "ours"),
     Slot("optimizer.param_groups[*].lr", Number(RATE.says, low=0, none=True), _WEIGHTS, "foreign"),
     Slot("optimizer.param_groups[*].betas", Kind("a pair of numbers", (list, tuple), lengths=(2,)), _AVERAGE, "adam"),
-    Slot("optimizer.param_groups[*].betas", Kind("a pair of numbers", (list, tuple), lengths=(1, 2, 3, 4)), _AVERAGE),
-    Slot("optimizer.param_groups[*].betas[*]", SHARE, _AVERAGE, "adam"),
-    Slot("optimizer.param_groups[*].eps", Eps(), _WEIGHTS),
+    Slot(
+        "optimizer.param_groups[*].betas",
+        Kind("a pair of numbers", (list, tuple), lengths=(1, 2, 3, 4)),
+        _AVERAGE,
+        "other",
+    ),
+    Slot("optimizer.param_groups[*].betas[*]", SHARE, _AVERAGE),
+    Slot("optimizer.param_groups[*].eps", DECAY, _WEIGHTS, "adam"),
+    Slot("optimizer.param_groups[*].eps", Eps(), _WEIGHTS, "other"),
     Slot("optimizer.param_groups[*].weight_decay", DECAY, _WEIGHTS),
     *(
         Slot(f"optimizer.param_groups[*].{name}", FINITE, _WEIGHTS)
         for name in ("momentum", "dampening", "alpha", "rho", "lambd", "lr_decay", "momentum_decay")
     ),
     *(
-        Slot(f"optimizer.param_groups[*].{name}", FLAG, "it counts as True, whatever was meant")
-        for name in ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused", "nesterov")
+        Slot(f"optimizer.param_groups[*].{name}", Flag(), "it counts as True, whatever was meant")
+        for name in ("amsgrad", "maximize", "capturable", "differentiable", "fused", "nesterov")
     ),
     Slot("optimizer.state", DICT, _TAKE),
     Slot("optimizer.state[*]", DICT, _TAKE),
@@ -298,7 +331,7 @@ SLOTS: tuple[Slot, ...] = (
     Slot("scheduler._last_lr[*]", RATE, _REPLACED, severity="info"),
     Slot(
         "scheduler.total_steps",
-        Number("a whole number, 1 or more", low=1, high=LARGEST_COUNT, whole=True, tensor=False),
+        Number("a whole number, 1 or more", low=1, high=LARGEST_COUNT, whole=True),
         _COUNT,
         "OneCycleLR",
     ),

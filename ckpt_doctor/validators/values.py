@@ -8,7 +8,16 @@ from dataclasses import replace
 
 from ckpt_doctor import schedules
 from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, real
-from ckpt_doctor.validators.contents import describe, dotted, is_idle, is_ours, is_resumed, phases_to_come, whole_number
+from ckpt_doctor.validators.contents import (
+    describe,
+    dotted,
+    is_idle,
+    is_ours,
+    is_resumed,
+    momenta_to_come,
+    rates_to_come,
+    whole_number,
+)
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slots import (
     COUNTERS,
@@ -138,6 +147,8 @@ def _conditions(case: Case) -> set[Condition]:
     )
     if (is_ours(case) and not names) or {"exp_avg", "exp_avg_sq"} <= names <= {"step", *MOMENTS[:3]}:
         held.add("adam")
+    else:
+        held.add("other")
     if not is_idle(case):
         held.add("moving")
         if case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR"):
@@ -148,11 +159,9 @@ def _conditions(case: Case) -> set[Condition]:
 def _cycled(case: Case) -> Iterator[Slot]:
     """The keys of the param groups that a OneCycleLR computes its next rates and momenta from."""
     spoils = "scheduler.step() raises, or makes rates that no run has"
-    for name in phases_to_come(case, "start_lr", "end_lr"):
-        yield Slot(f"optimizer.param_groups[*].{name}", RATE, spoils)
-    if case.checkpoint.get("scheduler", "cycle_momentum"):
-        for name in phases_to_come(case, "start_momentum", "end_momentum"):
-            yield Slot(f"optimizer.param_groups[*].{name}", SHARE, spoils)
+    for must, names in ((RATE, rates_to_come(case)), (SHARE, momenta_to_come(case))):
+        for name in names:
+            yield Slot(f"optimizer.param_groups[*].{name}", must, spoils)
 
 
 def _next_rate(case: Case) -> Iterator[Problem]:
@@ -164,9 +173,10 @@ def _next_rate(case: Case) -> Iterator[Problem]:
         return
     if total is not None and last >= total:
         return  # P404, R502 and R505 speak of schedules that are over
+    named = (*rates_to_come(case), *momenta_to_come(case))
     for index, group in enumerate(groups):
-        if not isinstance(group, dict):
-            continue
+        if not isinstance(group, dict) or not all(name in group for name in named):
+            return  # L302 and L303 speak of these
         where = f"optimizer.param_groups[{index}]"
         try:
             if case.state.scheduler == "OneCycleLR":

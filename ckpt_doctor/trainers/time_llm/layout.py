@@ -102,7 +102,7 @@ def training_state(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Trainin
     """
     if not isinstance(checkpoint.root, dict) or checkpoint.layout == "state-dict":
         return TrainingState()
-    scalars = list(_scalars(checkpoint.root))
+    scalars = [] if checkpoint.is_damaged("byte-order-suspect") else list(_scalars(checkpoint.root))
     for tensor, value in zip(scalars, read_scalars(checkpoint, scalars), strict=True):
         tensor.value = value
     scheduler = checkpoint.get("scheduler")
