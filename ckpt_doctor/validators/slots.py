@@ -46,10 +46,8 @@ def _unmade(value: object) -> Fault:
     """Of an object that was not made: whether it is known all the same to be none of what slots hold."""
     if not isinstance(value, Opaque):
         return "type"
-    shown = array_shown(value) or ""
-    return (
-        "type" if str(value.callee).startswith("builtins.") or shown.rstrip().endswith(tuple("123456789")) else "unread"
-    )
+    shown = array_shown(value)  # one without a shape counts as the number in it
+    return "type" if str(value.callee).startswith("builtins.") or (shown and not shown.endswith("[]")) else "unread"
 
 
 @dataclass(frozen=True, slots=True)
