@@ -141,7 +141,7 @@ def describe(value: object) -> str:
     if isinstance(value, NumpyScalar):
         return f"numpy {value.dtype} {value.value}"
     if isinstance(value, TensorRef):
-        return f"a tensor of shape {list(value.shape)}" + (f" ({value.value:.7g})" if value.value is not None else "")
+        return f"a tensor of shape {list(value.shape)}"
     if isinstance(value, Opaque):
         return f"an object of {value.callee}" if isinstance(value.callee, Global) else "an object"
     if isinstance(value, int) and abs(value) >= LARGEST_COUNT:

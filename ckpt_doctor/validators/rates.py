@@ -208,7 +208,7 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     Source: trainer contract, sections 4 and 9 (what no file edit cures).
     """
     total, facts = case.state.total_steps, case.run.facts
-    if total is None or facts.steps_per_epoch is None or case.state.scheduler != "OneCycleLR":
+    if total is None or total < 1 or facts.steps_per_epoch is None or case.state.scheduler != "OneCycleLR":
         return
     steps = facts.steps_per_epoch.value
     expected = steps * facts.train_epochs.value if facts.train_epochs else None

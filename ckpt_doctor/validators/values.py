@@ -244,8 +244,9 @@ def _more(count: int) -> str:
 
 
 def _problem(path: KeyPath, value: object, expected: str, consequence: str, more: str = "") -> Problem:
+    number = f" with {value.value:.7g}" if isinstance(value, TensorRef) and value.value is not None else ""
     return Problem(
-        f"`{dotted(path)}`{more} is {describe(value)}, not {expected}: {consequence}",
+        f"`{dotted(path)}`{more} is {describe(value)}{number}, not {expected}: {consequence}",
         where=dotted(path),
         found=describe(value),
         expected=expected,
