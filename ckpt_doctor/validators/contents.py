@@ -50,7 +50,9 @@ def _read_without_default(case: Case) -> Iterator[KeyPath]:
     yield from (("optimizer", "param_groups"), ("optimizer", "state"))
     cycled = [] if is_idle(case) else [*rates_to_come(case), *momenta_to_come(case)]
     for index in range(_groups(case)):
-        for key in ("params", "lr", *_adam_keys(case), *cycled):
+        group = case.checkpoint.get("optimizer", "param_groups", index)
+        of_adam = ("eps", "weight_decay") if isinstance(group, dict) and "amsgrad" in group else ()
+        for key in ("params", "lr", *_adam_keys(case), *of_adam, *cycled):
             yield ("optimizer", "param_groups", index, key)
     if is_ours(case):
         yield from (("rng_state", key) for key in ("python", "numpy", "torch"))
@@ -61,9 +63,7 @@ def _read_without_default(case: Case) -> Iterator[KeyPath]:
 def _adam_keys(case: Case) -> tuple[str, ...]:
     state = _at(case, ("optimizer", "state"))
     entries = state.values() if isinstance(state, dict) else ()
-    if not any(isinstance(entry, dict) and "exp_avg" in entry for entry in entries):
-        return ()
-    return ("betas", "eps", "weight_decay") if is_ours(case) else ("betas",)
+    return ("betas",) if any(isinstance(entry, dict) and "exp_avg" in entry for entry in entries) else ()
 
 
 def rates_to_come(case: Case) -> list[str]:

@@ -101,7 +101,7 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
             yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
         else:
             yield NotChecked(what, f"{describe(value)} was not made, so whether it is {slot.must.says} is open", "")
-    if case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR") and not is_idle(case):
+    if not is_idle(case) and not any(True for kind in ("type", "value") for _ in _faults(case, kind)):
         yield from _next_rate(case)
 
 
@@ -171,6 +171,8 @@ def _next_rate(case: Case) -> Iterator[Problem]:
     total = case.state.total_steps
     if not isinstance(state, dict) or last is None or not isinstance(groups, (list, tuple)):
         return
+    if case.state.scheduler not in ("OneCycleLR", "CosineAnnealingLR"):
+        return
     if total is not None and last >= total:
         return  # P404, R502 and R505 speak of schedules that are over
     named = (*rates_to_come(case), *momenta_to_come(case))
@@ -189,8 +191,7 @@ def _next_rate(case: Case) -> Iterator[Problem]:
                     return
                 rate = schedules.next_cosine(lr, base, t_max, eta_min, last + 1)
         except (ValueError, LookupError) as error:
-            if not any(True for kind in ("type", "value") for _ in _faults(case, kind)):  # which has said it better
-                yield Problem(f"the scheduler's next step fails: {error}", where="scheduler", fix="")
+            yield Problem(f"the scheduler's next step fails: {error}", where="scheduler", fix="")
             return
         if not math.isfinite(rate):
             yield Problem(f"the scheduler's next step makes a rate of {rate}", where=f"{where}.lr", found=rate, fix="")
