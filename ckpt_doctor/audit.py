@@ -209,7 +209,7 @@ def _audit_run(
         if deep:
             member = replace(member, checkpoint=_deepened(member.checkpoint, progress))
         judged.append(judge(case_of(member, run, gate=gate)))
-    found = [finding for rule in RUN_RULES for finding in rule(run) if isinstance(finding, Finding)]
+    found = [finding for rule in RUN_RULES for finding in _applied(rule, run) if isinstance(finding, Finding)]
     return RunReport(run, tuple(found) if run.trainer else (), tuple(judged))
 
 
@@ -337,16 +337,25 @@ def judge(case: Case) -> FileReport:
     elif member.checkpoint.tensors:
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
-    return FileReport(member, case.resume, case.plan, tuple(findings), unsure, verdict_of(findings))
+    plan = case.plan
+    if plan is not None and (errors := dict.fromkeys(f.code for f in findings if f.severity == "error")):
+        plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
+    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(findings))
 
 
-def _applied(rule: Rule, case: Case) -> list[Finding | NotChecked]:
-    """What a rule says; a value that it was not written for keeps no other rule, and no other file, from judgement."""
+def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
+    """What a rule says; a value that it was not written for keeps no other rule, and no other file, from judgement.
+
+    The file is not ok then: an error of that rule, for nothing is known of what it looks for.
+    """
     try:
-        return list(rule(case))
+        return list(rule(subject))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        why = f"a value in the file is none that the rule knows ({type(error).__name__}: {str(error)[:80]})"
-        return [NotChecked(f"{rule.code} {rule.name}", why, "a report of this file to ckpt-doctor's authors")]
+        why = (
+            f"the file has a value that this rule cannot judge ({type(error).__name__}: {str(error)[:80]}); "
+            "please report the file to ckpt-doctor's authors"
+        )
+        return [Finding(rule.code, rule.name, "error", why)]
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:

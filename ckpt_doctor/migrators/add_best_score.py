@@ -80,4 +80,4 @@ def _both_nan(before: object, after: object) -> bool:
     return before != before and after != after
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E601", "E602", "E603", "E605", "E606"), reveals=("E604",))
+MIGRATION = Migration(NAME, _plan, cures=("E601", "E602", "E603", "E605", "E606", "L303", "O707"), reveals=("E604",))

@@ -63,11 +63,12 @@ def _raw(case: Case, key: str) -> object:
 
 
 def _typed_wrongly(case: Case, key: str) -> bool:
+    """Whether the value is not a count at all, whatever the trainer makes of it."""
     root = case.checkpoint.root
     value = root.get(key) if isinstance(root, dict) else None
     if isinstance(value, NumpyScalar):
         value = value.value
-    return isinstance(value, bool) or not isinstance(value, int)
+    return isinstance(value, bool) or not isinstance(value, int) or value < 0
 
 
 def _notes(case: Case) -> tuple[str, ...]:
@@ -80,4 +81,4 @@ def _notes(case: Case) -> tuple[str, ...]:
     )
 
 
-MIGRATION = Migration(NAME, _plan, cures=("P402", "P403", "L302", "L303"), reveals=("P404", "P405"))
+MIGRATION = Migration(NAME, _plan, cures=("P402", "P403", "L302", "L303", "O707"), reveals=("P404", "P405"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
-from ckpt_doctor.types import Case, Edit, real, same_rate
+from ckpt_doctor.types import Case, Edit, TensorRef, holds_rate
 
 NAME = "sync-scheduler"
 
@@ -92,7 +92,9 @@ def _close(found: object, expected: object) -> bool:
     """Whether rates are equal but for rounding; the file's own digits are kept then."""
     if not isinstance(found, (list, tuple)) or not isinstance(expected, (list, tuple)) or len(found) != len(expected):
         return False
-    return all(isinstance(f, (int, float)) and same_rate(real(f), e) for f, e in zip(found, expected, strict=True))
+    return all(
+        isinstance(f, (int, float, TensorRef)) and holds_rate(f, e) for f, e in zip(found, expected, strict=True)
+    )
 
 
 MIGRATION = Migration(NAME, _plan, cures=("R501", "R502", "R503", "R504"))

@@ -11,6 +11,8 @@ from ckpt_doctor.schedules.values import number, progress
 from ckpt_doctor.types import Global, Opaque
 
 Anneal = Literal["cos", "linear"]
+MOST_PHASES = 3
+"""With `three_phase`; a list in a file must not buy more time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def one_cycle_phases_of(state: Mapping[Any, Any]) -> Sequence[Mapping[Any, Any]]
             _phase(rise_end, "initial_lr", "max_lr", "max_momentum", "base_momentum"),
             _phase(end, "max_lr", "min_lr", "base_momentum", "max_momentum"),
         ]
-    if not isinstance(phases, (list, tuple)) or not phases or not all(isinstance(p, Mapping) for p in phases):
+    if not isinstance(phases, (list, tuple)) or not 1 <= len(phases) <= MOST_PHASES:
+        raise ValueError("the OneCycleLR state has no usable _schedule_phases")
+    if not all(isinstance(phase, Mapping) for phase in phases):
         raise ValueError("the OneCycleLR state has no usable _schedule_phases")
     return phases
 

@@ -34,6 +34,7 @@ from ckpt_doctor.types.judgement import (
 )
 from ckpt_doctor.types.numbers import (
     LOG_PRECISION,
+    holds_rate,
     real,
     same_rate,
     same_score,
@@ -110,6 +111,7 @@ __all__ = [
     "TrainingState",
     "Upgrade",
     "Verdict",
+    "holds_rate",
     "mapping_of",
     "real",
     "same_rate",

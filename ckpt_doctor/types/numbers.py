@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
-from ckpt_doctor.types.values import NumpyScalar
+from ckpt_doctor.types.values import NumpyScalar, TensorRef
 
 
 def real(value: object) -> float | None:
-    """A Python or numpy number as float; None for anything else, and for an integer that no float holds."""
-    if isinstance(value, NumpyScalar):
+    """A Python or numpy number, or that of a tensor of one element that was read, as float.
+
+    None for anything else, and for an integer that no float holds.
+    """
+    if isinstance(value, (NumpyScalar, TensorRef)):
         value = value.value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -33,3 +36,14 @@ def same_score(a: float | None, b: float | None) -> bool:
 def same_rate(a: float | None, b: float | None) -> bool:
     """Whether two rates are one but for rounding."""
     return a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-300)
+
+
+_DIGITS = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 2e-2}
+
+
+def holds_rate(value: object, rate: float) -> bool:
+    """Whether a value of a file is this rate, to the digits of its type (torch computes in a tensor's own)."""
+    found = real(value)
+    if isinstance(value, TensorRef) and value.dtype in _DIGITS and found is not None:
+        return math.isclose(found, rate, rel_tol=_DIGITS[value.dtype], abs_tol=1e-12)
+    return same_rate(found, rate)

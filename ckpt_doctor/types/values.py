@@ -97,6 +97,8 @@ class TensorRef:
     is_parameter: bool
     source: Opaque
     """The rebuild call, from which the pickle can be written again."""
+    value: int | float | bool | None = None
+    """Its number, where it has one element and the bytes were read (`trainers.*.training_state` has them read)."""
 
     @property
     def numel(self) -> int:

@@ -12,6 +12,7 @@ from ckpt_doctor.validators import (
     rates,
     safety,
     tensors,
+    values,
 )
 from ckpt_doctor.validators.rule import Rule
 
@@ -20,6 +21,7 @@ FILE_RULES: tuple[Rule, ...] = (
     *safety.RULES,
     *layout.RULES,
     *contents.RULES,
+    *values.RULES,
     *progress.RULES,
     *rates.RULES,
     *early_stopping.RULES,

@@ -1,44 +1,18 @@
-"""Family L, second part: what the trainer reads, key by key, and whether it can compute with what it finds there."""
+"""Family L, second part: the keys that the trainer reads, and whether it reads the file at all."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Global, KeyPath, NumpyScalar, Opaque, TensorRef
+from ckpt_doctor.types import Case, Global, KeyPath, NumpyScalar, Opaque, TensorRef, real
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.slots import LARGEST_COUNT
 
 ROOT_KEYS = ("model", "optimizer", "scheduler", "epoch", "global_step")
-LARGEST_COUNT = 1 << 62
-"""No counter gets there: `range()` and the names of folders end before."""
-
-_NUMBER = (int, float, NumpyScalar, TensorRef, Opaque)
-"""What arithmetic accepts; an object that was not made (a numpy array) has the benefit of the doubt."""
-_CANNOT_TAKE = "load_state_dict cannot take it"
-_CANNOT_COUNT = "scheduler.step() cannot count with it"
-_TYPES: tuple[tuple[KeyPath, tuple[type, ...], str, str], ...] = (
-    (("optimizer",), (dict, type(None)), "a state_dict", _CANNOT_TAKE),
-    (("optimizer", "param_groups"), (list, tuple), "a list", _CANNOT_TAKE),
-    (("optimizer", "state"), (dict,), "a dict", _CANNOT_TAKE),
-    (("scheduler",), (dict, type(None)), "a state_dict", _CANNOT_TAKE),
-    (("scheduler", "last_epoch"), _NUMBER, "a number", _CANNOT_COUNT),
-    (("scheduler", "_step_count"), _NUMBER, "a number", _CANNOT_COUNT),
-    (("scheduler", "total_steps"), _NUMBER, "a number", _CANNOT_COUNT),
-    (("scheduler", "_schedule_phases"), (list, tuple), "a list", _CANNOT_COUNT),
-    (("scaler",), (dict, type(None)), "a dict", "the trainer cannot restore it"),
-    (("rng_state",), (dict, type(None)), "a dict", "the trainer cannot restore it"),
-)
-_GROUP_TYPES: tuple[tuple[str, tuple[type, ...], str], ...] = (
-    ("params", (list, tuple), "a list"),
-    ("lr", _NUMBER, "a number"),
-    ("betas", (list, tuple), "a pair of numbers"),
-)
-LIKE_ONE = "it counts like one, but the trainer never writes it"
-_COUNTS = {
-    "epoch": "the trainer's range(epoch, ...) needs one",
-    "global_step": "the trainer counts steps and names step folders by it",
-    "counter": "EarlyStopping counts on from it",
-}
+SCALER_KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+"""torch/amp/grad_scaler.py, `load_state_dict`."""
 
 
 @rule("L302", "missing-key", "error", "file")
@@ -74,10 +48,16 @@ def missing_key(case: Case) -> Iterator[Problem]:
 def _read_without_default(case: Case) -> Iterator[KeyPath]:
     yield from ((key,) for key in ROOT_KEYS)
     yield from (("optimizer", "param_groups"), ("optimizer", "state"))
-    keys = ("params", "lr", *_adam_keys(case), *_schedule_keys(case))
+    cycled = [] if is_idle(case) else [*rates_to_come(case), *momenta_to_come(case)]
     for index in range(_groups(case)):
-        for key in keys:
+        group = case.checkpoint.get("optimizer", "param_groups", index)
+        of_adam = ("eps", "weight_decay") if isinstance(group, dict) and "amsgrad" in group else ()
+        for key in ("params", "lr", *_adam_keys(case), *of_adam, *cycled):
             yield ("optimizer", "param_groups", index, key)
+    if is_ours(case):
+        yield from (("rng_state", key) for key in ("python", "numpy", "torch"))
+        if case.checkpoint.get("scaler"):  # an empty one is that of a disabled scaler, which reads nothing
+            yield from (("scaler", key) for key in SCALER_KEYS)
 
 
 def _adam_keys(case: Case) -> tuple[str, ...]:
@@ -86,101 +66,26 @@ def _adam_keys(case: Case) -> tuple[str, ...]:
     return ("betas",) if any(isinstance(entry, dict) and "exp_avg" in entry for entry in entries) else ()
 
 
-def _schedule_keys(case: Case) -> list[str]:
-    """Names under which a OneCycleLR that moves looks up its rates in every param group."""
-    phases = case.checkpoint.get("scheduler", "_schedule_phases")
-    if is_idle(case) or not isinstance(phases, list):
+def rates_to_come(case: Case) -> list[str]:
+    """Names under which a OneCycleLR will look up its rates in every param group, from its position on."""
+    return _phases_to_come(case, "start_lr", "end_lr")
+
+
+def momenta_to_come(case: Case) -> list[str]:
+    """The same of its momenta; none where it leaves them alone."""
+    cycles = case.checkpoint.get("scheduler", "cycle_momentum")
+    return _phases_to_come(case, "start_momentum", "end_momentum") if cycles else []
+
+
+def _phases_to_come(case: Case, *ends: str) -> list[str]:
+    phases, last = case.checkpoint.get("scheduler", "_schedule_phases"), case.state.last_epoch or 0
+    if not isinstance(phases, (list, tuple)):
         return []
-    names = [phase.get(end) for phase in phases if isinstance(phase, dict) for end in ("start_lr", "end_lr")]
+    known = [phase for phase in phases if isinstance(phase, dict)]
+    ends_at = (real(phase.get("end_step")) for phase in known[:-1])
+    over = len(list(itertools.takewhile(lambda end: end is not None and end <= last, ends_at)))
+    names = [phase.get(end) for phase in known[over:] for end in ends]
     return list(dict.fromkeys(name for name in names if isinstance(name, str)))
-
-
-@rule("L303", "wrong-type", "error", "file")
-def wrong_type(case: Case) -> Iterator[Problem]:
-    """A value is of a type that the trainer cannot compute with.
-
-    `range(start_epoch, ...)` and the names of step folders need integers, `load_state_dict` needs dicts and lists,
-    `optimizer.step()` needs numbers. A flag or a tensor of one element counts like an integer, but the trainer never
-    writes one: a warning.
-
-    Example: `epoch` is the string "3", or `global_step` is 120.0.
-
-    Cure: `ckpt-doctor migrate --fix-epoch` for `epoch` and `global_step` where the value stands for a whole number or
-    the run proves it, `--add-best-score` for `counter`; for the rest another checkpoint of the run.
-
-    Source: trainer contract, sections 5, 6 and 9 (`epoch`, `global_step` and `counter` are int);
-    torch/optim/optimizer.py, `Optimizer.load_state_dict`; torch/optim/lr_scheduler.py, `LRScheduler.step`.
-    """
-    root = case.checkpoint.root
-    if not is_resumed(case):
-        return
-    if not isinstance(root, dict):
-        yield _mistyped((), root, "a dict", "the trainer finds no model in it")
-        return
-    for key in _COUNTS:
-        if key in root and not _is_count(key, root[key]):
-            yield _no_count(case, key, root[key])
-    for path, allowed, expected, consequence in _types(case):
-        parent = _at(case, path[:-1])
-        if _holds(parent, path[-1]) and not isinstance(value := _at(case, path), allowed):
-            yield _mistyped(path, value, expected, consequence)
-    model = root.get("model", {})
-    if not isinstance(model, dict) or case.checkpoint.layout == "other":
-        if "model" in root:
-            yield _mistyped(("model",), model, "a state_dict", _CANNOT_TAKE)
-        return
-    for name in (name for name, value in model.items() if value is None):
-        yield _mistyped(("model", str(name)), None, "a tensor", "load_state_dict refuses it")
-
-
-def _types(case: Case) -> Iterator[tuple[KeyPath, tuple[type, ...], str, str]]:
-    yield from (entry for entry in _TYPES if entry[3] != _CANNOT_COUNT or not is_idle(case))
-    for index in range(_groups(case)):
-        path: KeyPath = ("optimizer", "param_groups", index)
-        yield path, (dict,), "a dict", _CANNOT_TAKE
-        for name, allowed, expected in _GROUP_TYPES:
-            yield (*path, name), allowed, expected, "the optimizer cannot work with it"
-
-
-def _is_count(key: str, value: object) -> bool:
-    if isinstance(value, NumpyScalar):
-        value = value.value
-    if key == "counter" and isinstance(value, float) and value.is_integer():
-        return True
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_COUNT
-
-
-def _no_count(case: Case, key: str, value: object) -> Problem:
-    like_one = isinstance(value, bool) or (isinstance(value, TensorRef) and value.numel == 1)
-    if key == "counter":
-        migration = "add-best-score" if case.resume.early_stopping else None
-    else:
-        known = case.resume.epoch is not None and case.resume.global_step is not None
-        proven = known or (case.run.facts.steps_per_epoch is None and whole_number(value) is not None)
-        ours = any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
-        migration = "fix-epoch" if proven and ours else None
-    too_large = isinstance(value, int) and not isinstance(value, bool)
-    return Problem(
-        f"`{key}` is {describe(value)}"
-        + (": no run gets there" if too_large else f", not an integer: {LIKE_ONE if like_one else _COUNTS[key]}"),
-        where=key,
-        found=describe(value),
-        expected="int",
-        migration=migration,
-        fix=None if migration else "",
-        severity="warning" if like_one else None,
-    )
-
-
-def _mistyped(path: KeyPath, value: object, expected: str, consequence: str) -> Problem:
-    subject = f"`{dotted(path)}` is" if path else "the file holds"
-    return Problem(
-        f"{subject} {describe(value)}, not {expected}: {consequence}",
-        where=dotted(path),
-        found=describe(value),
-        expected=expected,
-        fix="",
-    )
 
 
 def is_resumed(case: Case) -> bool:
@@ -190,10 +95,15 @@ def is_resumed(case: Case) -> bool:
     unread = checkpoint.program is None and bool(checkpoint.damage)
     if checkpoint.layout == "state-dict" or unread or checkpoint.is_damaged(*UNTRUSTED):
         return False
-    if case.gate or any(member.checkpoint.path == checkpoint.path for member in case.run.members):
+    if case.gate or is_ours(case):
         return True
     like_ours = isinstance(checkpoint.root, dict) and sum(key in checkpoint.root for key in ROOT_KEYS) >= 3
     return role is not None and (bool(case.run.trainer) or like_ours)
+
+
+def is_ours(case: Case) -> bool:
+    """Whether a trainer recognises the file."""
+    return any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
 
 
 def is_idle(case: Case) -> bool:
@@ -210,10 +120,6 @@ def _groups(case: Case) -> int:
 
 def _at(case: Case, path: KeyPath) -> object:
     return case.checkpoint.get(*path)
-
-
-def _holds(parent: object, key: str | int) -> bool:
-    return key in parent if isinstance(parent, dict) else isinstance(parent, (list, tuple)) and isinstance(key, int)
 
 
 def dotted(path: KeyPath) -> str:
@@ -249,4 +155,4 @@ def _name(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-RULES = (missing_key, wrong_type)
+RULES = (missing_key,)

@@ -223,8 +223,9 @@ def log_disagrees(case: Case) -> Iterator[Problem | NotChecked]:
 
 
 def _has_counter(case: Case) -> bool:
-    """Whether the trainer reads a counter from the file: a number, or its default where there is no such key."""
-    return case.state.counter is not None or "counter" not in case.checkpoint.keys
+    """Whether the trainer reads a count from the file, or its default where there is no such key."""
+    counter = case.state.counter
+    return counter >= 0 if counter is not None else "counter" not in case.checkpoint.keys
 
 
 @rule("E606", "stale-counter", "warning", migration="add-best-score")

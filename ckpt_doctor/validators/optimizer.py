@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Run, TensorRef, wrapper_of
+from ckpt_doctor.types import Case, NumpyScalar, Run, TensorRef, wrapper_of
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")
@@ -18,27 +18,18 @@ Form = frozenset[tuple[str, object]]
 """What a strict load compares: every key of a model with its shape."""
 
 
-def _indices(case: Case) -> list[object] | None:
+def _indices(case: Case) -> list[int | str | float] | None:
     """The parameter indices of all param groups; None when the optimizer state is not of torch's form (L302, L303)."""
     groups = case.checkpoint.get("optimizer", "param_groups")
     if not isinstance(groups, (list, tuple)):
         return None
-    indices: list[object] = []
+    indices: list[int | str | float] = []
     for group in groups:
         params = group.get("params") if isinstance(group, dict) else None
         if not isinstance(params, (list, tuple)):
             return None
-        indices.extend(params)
-    return indices
-
-
-def _others(items: Iterable[object], known: Sequence[object]) -> list[object]:
-    """The items that are not among the known ones, of which a damaged file may hold some that no set takes."""
-    try:
-        quick: Collection[object] = set(known)
-    except TypeError:
-        quick = known
-    return [item for item in items if item not in quick]
+        indices.extend(index.value if isinstance(index, NumpyScalar) else index for index in params)
+    return indices if all(isinstance(index, (int, str, float)) for index in indices) else None
 
 
 @rule("O701", "optimizer-model-mismatch", "error")
@@ -73,11 +64,12 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
             expected=f"at most {len(weights)}",
         )
         return
-    if len(set(map(str, indices))) < len(indices):
+    known = set(indices)
+    if len(known) < len(indices):
         yield Problem(
             "a parameter stands in the optimizer's param groups twice: moments go to the wrong parameters",
             where="optimizer.param_groups",
-            found=[str(index) for index, count in Counter(map(str, indices)).items() if count > 1][:5],
+            found=[str(index) for index, count in Counter(indices).items() if count > 1][:5],
         )
         return
     if not isinstance(state, dict):
@@ -101,12 +93,12 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
                 found=list(shape),
             )
             return
-    unknown = _others(state, indices)
+    unknown = [str(index) for index in state if index not in known]
     if unknown:
         yield Problem(
             f"the optimizer has state for {len(unknown)} parameters that none of its groups names",
             where="optimizer.state",
-            found=[str(index) for index in unknown[:5]],
+            found=unknown[:5],
         )
 
 
@@ -140,7 +132,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
             where="optimizer",
         )
         return
-    if not indices or not isinstance(state, dict) or _others(state, indices):
+    if not indices or not isinstance(state, dict) or not state.keys() <= set(indices):
         return  # L302, L303 and O701 speak of these
     missing = [index for index in indices if not state.get(index)]
     if missing and not _same_in_siblings(case, missing):
@@ -154,20 +146,29 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     parts = {part for entry in entries.values() for part in entry if part in ADAM_PARTS}
     if parts & {"exp_avg", "exp_avg_sq"}:
         parts = set(ADAM_PARTS)
+    highest = _with_amsgrad(case)
     for index, entry in entries.items():
-        lacking = next((part for part in ADAM_PARTS if part in parts and part not in entry), None)
+        needed = (*(part for part in ADAM_PARTS if part in parts), *(["max_exp_avg_sq"] if index in highest else []))
+        lacking = next((part for part in needed if part not in entry), None)
         if lacking is not None:
             yield Problem(
                 f"parameter {index} of the optimizer has no `{lacking}`: the trainer stops with KeyError: '{lacking}'",
                 where=f"optimizer.state.{index}",
                 found=[str(part) for part in entry],
-                expected=list(ADAM_PARTS),
+                expected=list(needed),
                 severity="error",
             )
             return
 
 
-def _same_in_siblings(case: Case, missing: list[object]) -> bool:
+def _with_amsgrad(case: Case) -> set[object]:
+    """The indices of the param groups in which Adam also reads the highest second moment."""
+    groups = case.checkpoint.get("optimizer", "param_groups")
+    chosen = [group for group in groups if group.get("amsgrad")] if isinstance(groups, (list, tuple)) else []
+    return {index for group in chosen for index in group["params"]}
+
+
+def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
     others = [m.checkpoint for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
     states = [other.get("optimizer", "state") for other in others if other.layout == "training"]

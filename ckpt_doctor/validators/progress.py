@@ -117,8 +117,8 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     scaler = case.checkpoint.get("scaler")
     if adam is None or step is None or adam == step or (isinstance(scaler, dict) and scaler):
         return
-    if case.resume.global_step == step:
-        return  # several processes: the label is shifted on purpose
+    if step < 0 or case.resume.global_step == step:
+        return  # O707 speaks of it; several processes: the label is shifted on purpose
     proven = case.resume.global_step is not None
     yield Problem(
         f"global_step is {step:,}, but Adam has made {adam:,} steps: optimizer and counter are not of one moment",

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.types import Case, NotChecked, real, same_rate
+from ckpt_doctor.types import Case, NotChecked, holds_rate, real, same_rate
 from ckpt_doctor.validators.contents import is_resumed
 from ckpt_doctor.validators.rule import Problem, rule
 
 
 def _mode(case: Case) -> str:
     return case.run.facts.lradj.value if case.run.facts.lradj else ""
-
-
-def _numbers(value: object) -> list[float]:
-    values = value if isinstance(value, (list, tuple)) else []
-    return [number for number in map(real, values) if number is not None]
 
 
 def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
@@ -148,38 +143,36 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     groups = case.checkpoint.get("optimizer", "param_groups")
     if not isinstance(groups, (list, tuple)) or len(groups) != len(schedule.lr):
         return
-    found = [_first(group, "lr") for group in groups]
-    if any(f is not None and not same_rate(f, e) for f, e in zip(found, schedule.lr, strict=True)):
+    rates, betas = [_first(group, "lr") for group in groups], [_first(group, "betas") for group in groups]
+    last_lr = case.checkpoint.get("scheduler", "_last_lr")
+    if _differ(rates, schedule.lr):
         yield Problem(
-            f"the optimizer's rate is {_shown(found)} where {_owner(case)} has {_shown(schedule.lr)}",
+            f"the optimizer's rate is {_shown(rates)} where {_owner(case)} has {_shown(schedule.lr)}",
             where="optimizer.param_groups[0].lr",
-            found=found[0],
+            found=real(rates[0]),
             expected=schedule.lr[0],
         )
-    elif schedule.beta1 and any(
-        not same_rate(_first(group, "betas"), beta)
-        for group, beta in zip(groups, schedule.beta1, strict=True)
-        if _first(group, "betas") is not None
-    ):
-        betas = [_first(group, "betas") for group in groups]
+    elif schedule.beta1 and _differ(betas, schedule.beta1):
         yield Problem(
             f"Adam's beta1 is {_shown(betas)} where {_owner(case)} has {_shown(schedule.beta1)}",
             where="optimizer.param_groups[0].betas",
-            found=betas[0],
+            found=real(betas[0]),
             expected=schedule.beta1[0],
         )
-    elif _differ(stored := _numbers(case.checkpoint.get("scheduler", "_last_lr")), schedule.last_lr):
+    elif isinstance(last_lr, (list, tuple)) and _differ(last_lr, schedule.last_lr):
         yield Problem(
-            f"the scheduler's _last_lr is {_shown(stored)} where its position has {_shown(schedule.last_lr)}",
+            f"the scheduler's _last_lr is {_shown(last_lr)} where its position has {_shown(schedule.last_lr)}",
             where="scheduler._last_lr",
-            found=stored[0],
+            found=real(last_lr[0]),
             expected=schedule.last_lr[0],
         )
 
 
-def _differ(stored: Sequence[float], expected: Sequence[float]) -> bool:
-    """Whether as many values are stored as expected, and not the same."""
-    return len(stored) == len(expected) and not all(map(same_rate, stored, expected))
+def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:
+    """Whether as many values are stored as expected, and a number among them is another (L303 speaks of the others)."""
+    if len(stored) != len(expected):
+        return False
+    return any(real(s) is not None and not holds_rate(s, e) for s, e in zip(stored, expected, strict=True))
 
 
 def _owner(case: Case) -> str:
@@ -188,15 +181,15 @@ def _owner(case: Case) -> str:
     return f"the schedule at {case.state.last_epoch:,}"
 
 
-def _first(group: object, key: str) -> float | None:
-    value = group.get(key) if isinstance(group, dict) else None
+def _first(group: object, key: str) -> object:
+    value: object = group.get(key) if isinstance(group, dict) else None
     if isinstance(value, (list, tuple)):
-        value = value[0] if value else None
-    return real(value)
+        return value[0] if value else None
+    return value
 
 
-def _shown(values: Sequence[float | None]) -> str:
-    shown = list(dict.fromkeys("absent" if v is None else f"{v:.6g}" for v in values))
+def _shown(values: Sequence[object]) -> str:
+    shown = list(dict.fromkeys("absent" if v is None else f"{v:.6g}" for v in map(real, values)))
     return ", ".join(shown[:4])
 
 
@@ -215,7 +208,7 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     Source: trainer contract, sections 4 and 9 (what no file edit cures).
     """
     total, facts = case.state.total_steps, case.run.facts
-    if total is None or facts.steps_per_epoch is None or case.state.scheduler != "OneCycleLR":
+    if total is None or total < 1 or facts.steps_per_epoch is None or case.state.scheduler != "OneCycleLR":
         return
     steps = facts.steps_per_epoch.value
     expected = steps * facts.train_epochs.value if facts.train_epochs else None

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
@@ -75,7 +77,12 @@ def _trained(mode: str, generation: str, losses: tuple[float, ...], saved_at: tu
                     "best_score": best,
                     "val_loss_min": float("inf") if best is None else -best,
                     "counter": counter,
-                    "rng_state": {"python": (3, (), None), "torch": torch.get_rng_state(), "cuda": None},
+                    "rng_state": {
+                        "python": random.Random(7).getstate(),
+                        "numpy": ("MT19937", np.random.RandomState(7).get_state()[1].tolist(), 624, 0, 0.0),
+                        "torch": torch.get_rng_state(),
+                        "cuda": None,
+                    },
                     "sampler_state": None,
                 }
             return copy.deepcopy(payload)

@@ -105,6 +105,9 @@ class Pair:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 TYPE1 = {"mode": "type1"}
+GROUP, AT_GROUP = ("optimizer", "param_groups", 0), "optimizer.param_groups[0]"
+RATE_MUST = "a finite number or 0-d tensor, 0 or more"
+BYTES = torch.zeros(3, dtype=torch.uint8)
 KNOWN_RATE = {"learning_rate": INITIAL}
 """The `--learning_rate` that a resume in an idle mode needs, already given."""
 
@@ -338,7 +341,7 @@ LAYOUT_CASES = {
                         "1e-3",
                         "optimizer.param_groups[0].lr",
                         "str '1e-3'",
-                        "a number",
+                        "a finite number or 0-d tensor, 0 or more",
                     ),
                     (
                         "optimizer",
@@ -351,9 +354,16 @@ LAYOUT_CASES = {
                         "a pair of numbers",
                     ),
                     ("scheduler", [], "scheduler", "a list", "a state_dict"),
-                    ("scheduler", "last_epoch", None, "scheduler.last_epoch", "None", "a number"),
-                    ("scheduler", "_step_count", "25", "scheduler._step_count", "str '25'", "a number"),
-                    ("scheduler", "_schedule_phases", None, "scheduler._schedule_phases", "None", "a list"),
+                    ("scheduler", "last_epoch", None, "scheduler.last_epoch", "None", "a whole number"),
+                    ("scheduler", "_step_count", "25", "scheduler._step_count", "str '25'", "a whole number"),
+                    (
+                        "scheduler",
+                        "_schedule_phases",
+                        None,
+                        "scheduler._schedule_phases",
+                        "None",
+                        "a list of 2 or 3 phases",
+                    ),
                     ("scaler", "none", "scaler", "str 'none'", "a dict"),
                     ("rng_state", 7, "rng_state", "int 7", "a dict"),
                 )
@@ -470,12 +480,13 @@ PROGRESS_CASES = {
             ),
             Fault(
                 "a counter that was edited",
-                spoil=put("global_step", -25),
+                spoil=put("global_step", 35),
                 severity="warning",
                 where="global_step",
-                found=-25,
+                found=35,
                 expected=25,
                 fix=migrate("fix-epoch"),
+                implies=("P402",),
             ),
         ),
         (
@@ -1068,6 +1079,80 @@ OPTIMIZER_CASES = {
                 "never any gradient", spoil=lambda run: [drop("optimizer", "state", 3, file=name)(run) for name in run]
             ),
             Sound("AMP skipped every step", spoil=both(put("optimizer", "state", {}), put("scaler", {"scale": 1.0}))),
+        ),
+    ),
+    "O707": Pair(
+        (
+            *(
+                Fault(f"{where} {value!r:.40}", spoil=put(*path, value), where=where, found=found, expected=expected)
+                for *path, value, where, found, expected in (
+                    (*GROUP, "lr", 10**400, f"{AT_GROUP}.lr", "an integer of 1,329 bits", RATE_MUST),
+                    (*GROUP, "lr", torch.zeros(2), f"{AT_GROUP}.lr", "a tensor of shape [2]", RATE_MUST),
+                    (*GROUP, "betas", (), f"{AT_GROUP}.betas", "a tuple", "a pair of numbers"),
+                    (*GROUP, "eps", -1, f"{AT_GROUP}.eps", "int -1", "a finite number, 0 or more"),
+                    (
+                        *GROUP,
+                        "weight_decay",
+                        float("nan"),
+                        f"{AT_GROUP}.weight_decay",
+                        "float nan",
+                        "a finite number, 0 or more",
+                    ),
+                    (*GROUP, "max_lr", float("nan"), f"{AT_GROUP}.max_lr", "float nan", RATE_MUST),
+                    ("scheduler", "last_epoch", 140.5, "scheduler.last_epoch", "float 140.5", "a whole number"),
+                    ("scheduler", "total_steps", -5, "scheduler.total_steps", "int -5", "a whole number, 1 or more"),
+                    (
+                        "scheduler",
+                        "_anneal_func_type",
+                        None,
+                        "scheduler._anneal_func_type",
+                        "None",
+                        "'cos' or 'linear'",
+                    ),
+                    (
+                        "rng_state",
+                        "torch",
+                        BYTES,
+                        "rng_state.torch",
+                        "a tensor of shape [3]",
+                        "a uint8 tensor of 5,056 bytes",
+                    ),
+                )
+            ),
+            *(
+                Fault(f"{key} {value}", spoil=put(key, value), where=key, found=f"int {value}", expected="int", fix=fix)
+                for key, value, fix in (
+                    ("epoch", -1, migrate("fix-epoch")),
+                    ("global_step", -25, migrate("fix-epoch")),
+                    ("counter", -5, migrate("add-best-score")),
+                )
+            ),
+            Fault(
+                "a phase without length",
+                spoil=put("scheduler", "_schedule_phases", 1, "end_step", 9.0),
+                where="scheduler",
+            ),
+            Fault(
+                "a beta of 1",
+                spoil=lambda run: group("betas", (first_group(run)["betas"][0], 1.0))(run),
+                where=f"{AT_GROUP}.betas[1]",
+                found="float 1.0",
+                expected="a number from 0 up to, but not, 1",
+            ),
+            Fault(
+                "cycling switched off",
+                spoil=put("scheduler", "cycle_momentum", False),
+                where="scheduler",
+            ),
+        ),
+        (
+            Sound("a rate in a tensor", spoil=lambda run: group("lr", torch.tensor(first_group(run)["lr"]))(run)),
+            Sound("no decay", spoil=group("weight_decay", False)),
+            Sound("a beta of 0", spoil=group("betas", (0.0, 0.0)), run=TYPE1, facts=KNOWN_RATE),
+            Sound("a count as a float", spoil=put("scheduler", "last_epoch", 25.0)),
+            Sound("a step as an integer", spoil=steps_of_adam(25)),
+            Sound("a step in a vector", spoil=steps_of_adam(torch.tensor([25.0]))),
+            Sound("an idle schedule", spoil=put("scheduler", "total_steps", -5), run=TYPE1, facts=KNOWN_RATE),
         ),
     ),
     "O703": Pair(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,14 @@ ReadScalars = Callable[[Checkpoint, list[TensorRef]], list[float | None]]
 def training_state(checkpoint: Checkpoint, read_scalars: ReadScalars) -> TrainingState:
     """The training state of a dict-format checkpoint.
 
-    Values of the wrong type are left out here (rule L303 speaks of them).
+    Tensors of one element beside the model get their value, so that rules, which open no files, can judge it. Values
+    that the trainer cannot work with are left out here (rules L303 and O707 speak of them).
     """
     if not isinstance(checkpoint.root, dict) or checkpoint.layout == "state-dict":
         return TrainingState()
+    scalars = [] if checkpoint.is_damaged("byte-order-suspect") else list(_scalars(checkpoint.root))
+    for tensor, value in zip(scalars, read_scalars(checkpoint, scalars), strict=True):
+        tensor.value = value
     scheduler = checkpoint.get("scheduler")
     return TrainingState(
         epoch=_integer(checkpoint.get("epoch")),
@@ -109,19 +113,26 @@ def training_state(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Trainin
         last_epoch=_integer(checkpoint.get("scheduler", "last_epoch")),
         step_count=_integer(checkpoint.get("scheduler", "_step_count")),
         total_steps=_integer(checkpoint.get("scheduler", "total_steps")),
-        optimizer_step=_optimizer_step(checkpoint, read_scalars),
+        optimizer_step=_optimizer_step(checkpoint),
         lr=real(checkpoint.get("optimizer", "param_groups", 0, "lr")),
         beta1=real(checkpoint.get("optimizer", "param_groups", 0, "betas", 0)),
-        best_score=_number(checkpoint, "best_score", read_scalars),
-        val_loss_min=_number(checkpoint, "val_loss_min", read_scalars),
+        best_score=real(checkpoint.get("best_score")),
+        val_loss_min=real(checkpoint.get("val_loss_min")),
         counter=_integer(checkpoint.get("counter")),
     )
 
 
-def _number(checkpoint: Checkpoint, key: str, read_scalars: ReadScalars) -> float | None:
-    """A number, also where some other hand has stored it as a tensor of one element."""
-    value = checkpoint.get(key)
-    return read_scalars(checkpoint, [value])[0] if isinstance(value, TensorRef) else real(value)
+def _scalars(root: dict[Any, Any]) -> Iterator[TensorRef]:
+    """Every tensor of one element in a training checkpoint, those of the model left out."""
+    rest: list[object] = [value for key, value in root.items() if key != "model"]
+    seen: set[int] = set()
+    while rest:
+        value = rest.pop()
+        if isinstance(value, TensorRef) and value.numel == 1:
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            rest.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _integer(value: object) -> int | None:
@@ -139,15 +150,12 @@ def param_groups(checkpoint: Checkpoint) -> list[dict[Any, Any]]:
     return [group for group in groups if isinstance(group, dict)] if isinstance(groups, (list, tuple)) else []
 
 
-def _optimizer_step(checkpoint: Checkpoint, read_scalars: ReadScalars) -> int | None:
+def _optimizer_step(checkpoint: Checkpoint) -> int | None:
     """Adam's `step`, where all parameters that have one agree. A 0-d float32 tensor since torch 1.12, an int before."""
     state = checkpoint.get("optimizer", "state")
     if not isinstance(state, dict):
         return None
-    stored = [entry["step"] for entry in state.values() if isinstance(entry, dict) and "step" in entry]
-    tensors = [step for step in stored if isinstance(step, TensorRef)]
-    steps = {real(step) for step in stored if not isinstance(step, TensorRef)}
-    steps.update(read_scalars(checkpoint, tensors))
+    steps = {real(entry["step"]) for entry in state.values() if isinstance(entry, dict) and "step" in entry}
     return _integer(steps.pop()) if len(steps) == 1 else None
 
 

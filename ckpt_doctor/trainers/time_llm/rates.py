@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,11 +39,11 @@ def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs
     try:
         if mode == PER_STEP:
             points = [schedules.one_cycle(scheduler, group, last_epoch) for group in groups]
-            lrs = tuple(point.lr for point in points)
+            lrs = tuple(_finite(point.lr) for point in points)
             momenta = tuple(point.momentum for point in points if point.momentum is not None)
             return Rates(lrs, momenta if len(momenta) == len(lrs) else None, lrs)
         if mode == PER_EPOCH:
-            lrs = tuple(cosine(scheduler, base, last_epoch) for base in base_rates(scheduler, groups))
+            lrs = tuple(_finite(cosine(scheduler, base, last_epoch)) for base in base_rates(scheduler, groups))
             return Rates(lrs, None, lrs)
     except ValueError:
         return None
@@ -52,6 +53,12 @@ def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs
     rate = idle_rate(mode, bases[0], finished_epochs)
     # adjust_learning_rate() sets one rate in every group (utils/tools.py); before its first call each has its own.
     return Rates(bases if rate is None else (rate,) * len(groups), None, bases)
+
+
+def _finite(rate: float) -> float:
+    if not math.isfinite(rate):
+        raise ValueError(f"the schedule makes a rate of {rate}")
+    return rate
 
 
 def idle_rate(mode: str, base: float, finished_epochs: int) -> float | None:

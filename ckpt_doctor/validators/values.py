@@ -1,0 +1,258 @@
+"""L303 and O707: whether the trainer can compute with what it finds, slot by slot, as `slots.SLOTS` has it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ckpt_doctor import schedules
+from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, real
+from ckpt_doctor.validators.contents import (
+    describe,
+    dotted,
+    is_idle,
+    is_ours,
+    is_resumed,
+    momenta_to_come,
+    rates_to_come,
+    whole_number,
+)
+from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.slots import (
+    COUNTERS,
+    LARGEST_COUNT,
+    MOMENTS,
+    RATE,
+    SHARE,
+    SLOTS,
+    Condition,
+    Fault,
+    Slot,
+    places,
+)
+
+LIKE_ONE = "it counts like one, but the trainer never writes it"
+
+
+@rule("L303", "wrong-type", "error", "file")
+def wrong_type(case: Case) -> Iterator[Problem]:
+    """A value is of a type that the trainer cannot compute with.
+
+    `range(start_epoch, ...)` and the names of step folders need integers, `load_state_dict` needs dicts and lists,
+    `optimizer.step()` needs numbers, the random generators need their own states. A flag or a tensor of one element
+    counts like an integer, but the trainer never writes one: a warning.
+
+    Example: `epoch` is the string "3", or `global_step` is 120.0.
+
+    Cure: `ckpt-doctor migrate --fix-epoch` for `epoch` and `global_step` where the value stands for a whole number or
+    the run proves it, `--add-best-score` for `counter`; for the rest another checkpoint of the run.
+
+    Source: trainer contract, sections 5, 6 and 9 (`epoch`, `global_step` and `counter` are int);
+    torch/optim/optimizer.py, `Optimizer.load_state_dict`; torch/optim/lr_scheduler.py, `LRScheduler.step`.
+    """
+    root = case.checkpoint.root
+    if not is_resumed(case):
+        return
+    if not isinstance(root, dict):
+        yield Problem(
+            f"the file holds {describe(root)}, not a dict: the trainer finds no model in it",
+            found=describe(root),
+            expected="a dict",
+            fix="",
+        )
+        return
+    yield from _problems(case, "type")
+    model = root.get("model", {})
+    refused = "load_state_dict refuses it"
+    if not isinstance(model, dict) or case.checkpoint.layout == "other":
+        if "model" in root:
+            yield _problem(("model",), model, "a state_dict", "load_state_dict cannot take it")
+        return
+    plain = (type(None), str, bytes, int, float, list, tuple) if is_ours(case) else (type(None),)
+    for name, value in model.items():
+        if isinstance(value, plain) and not str(name).endswith("_extra_state"):
+            yield _problem(("model", str(name)), value, "a tensor", refused)
+
+
+@rule("O707", "invalid-value", "error", "file")
+def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
+    """A value in optimizer, schedule, counters or random state with which the trainer raises, trains to NaN or jumps.
+
+    `load_state_dict` asks for none of the ranges that the constructors of optimizers and schedulers demand. It takes a
+    negative `eps`, a `betas` of 1, a NaN: the first step then raises, makes every weight NaN, or goes where the
+    uninterrupted run never went. A 0-d tensor counts as the number in it; a beta of 0 is legal.
+
+    Example: `weight_decay` NaN; `total_steps` -5, which leaves the rate where it is for good; `last_epoch` 140.5.
+
+    Cure: another checkpoint of the run; `ckpt-doctor migrate --fix-epoch` for `epoch` and `global_step`,
+    `--add-best-score` for `counter`, where the run proves the true one.
+
+    Source: the constructors and `step` of torch/optim/adam.py and its neighbours; torch/optim/lr_scheduler.py,
+    `OneCycleLR.get_lr`, `CosineAnnealingLR.get_lr`; torch/amp/grad_scaler.py, `load_state_dict`;
+    torch/random.py, `set_rng_state`.
+    """
+    if not is_resumed(case) or not isinstance(case.checkpoint.root, dict):
+        return
+    yield from _problems(case, "value")
+    for slot, path, value, count in _faults(case, "unread"):
+        what = f"{dotted(path)}{_more(count)}"
+        if isinstance(value, TensorRef):
+            yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
+        else:
+            yield NotChecked(what, f"{describe(value)} was not made, so whether it is {slot.must.says} is open", "")
+    if not is_idle(case) and not any(True for kind in ("type", "value") for _ in _faults(case, kind)):
+        yield from _next_rate(case)
+
+
+def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
+    for slot, path, value, count in _faults(case, kind):
+        if slot.name in COUNTERS:
+            yield _no_count(case, slot, value)
+        else:
+            found = _problem(path, value, slot.must.says, slot.otherwise, _more(count))
+            yield replace(found, severity=slot.severity)
+
+
+def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, int]]:
+    """Slots with a fault of one kind: the first place of each, what is there, and in how many places the same is so."""
+    held = _conditions(case)
+    root = case.checkpoint.root
+    tied = set(filter(_is_key, (index for _, index in places(root, ("optimizer", "param_groups", "*", "params", "*")))))
+    for slot in (*SLOTS, *_cycled(case)):
+        if slot.when and slot.when not in held:
+            continue
+        wrong = [
+            (path, value)
+            for path, value in places(root, slot.parts)
+            # What belongs to no parameter is copied as it is (torch/optim/optimizer.py, `load_state_dict`)
+            if slot.must.fault(value) == kind
+            and (path[:2] != ("optimizer", "state") or len(path) < 3 or path[2] in tied)
+        ]
+        if wrong:
+            yield slot, *wrong[0], len(wrong)
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, (int, str))
+
+
+def _conditions(case: Case) -> set[Condition]:
+    held: set[Condition] = {"ours" if is_ours(case) else "foreign"}
+    state = case.checkpoint.get("optimizer", "state")
+    names = (
+        {name for entry in state.values() if isinstance(entry, dict) for name in entry}
+        if isinstance(state, dict)
+        else set()
+    )
+    if (is_ours(case) and not names) or {"exp_avg", "exp_avg_sq"} <= names <= {"step", *MOMENTS[:3]}:
+        held.add("adam")
+    else:
+        held.add("other")
+    if not is_idle(case):
+        held.add("moving")
+        if case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR"):
+            held.add(case.state.scheduler)
+    return held
+
+
+def _cycled(case: Case) -> Iterator[Slot]:
+    """The keys of the param groups that a OneCycleLR computes its next rates and momenta from."""
+    spoils = "scheduler.step() raises, or makes rates that no run has"
+    for must, names in ((RATE, rates_to_come(case)), (SHARE, momenta_to_come(case))):
+        for name in names:
+            yield Slot(f"optimizer.param_groups[*].{name}", must, spoils)
+
+
+def _next_rate(case: Case) -> Iterator[Problem]:
+    """The step of the scheduler that the trainer makes next, computed as torch computes it."""
+    state, last = case.checkpoint.get("scheduler"), case.state.last_epoch
+    groups = case.checkpoint.get("optimizer", "param_groups")
+    total = case.state.total_steps
+    if not isinstance(state, dict) or last is None or not isinstance(groups, (list, tuple)):
+        return
+    if case.state.scheduler not in ("OneCycleLR", "CosineAnnealingLR"):
+        return
+    if total is not None and last >= total:
+        return  # P404, R502 and R505 speak of schedules that are over
+    named = (*rates_to_come(case), *momenta_to_come(case))
+    for index, group in enumerate(groups):
+        if not isinstance(group, dict) or not all(name in group for name in named):
+            return  # L302 and L303 speak of these
+        where = f"optimizer.param_groups[{index}]"
+        try:
+            if case.state.scheduler == "OneCycleLR":
+                rate = schedules.one_cycle(state, group, last + 1).lr
+            else:
+                bases = state.get("base_lrs")
+                base = bases[index] if isinstance(bases, (list, tuple)) and index < len(bases) else group["initial_lr"]
+                lr, base, t_max, eta_min = map(real, (group["lr"], base, state["T_max"], state["eta_min"]))
+                if lr is None or base is None or t_max is None or eta_min is None:
+                    return
+                rate = schedules.next_cosine(lr, base, t_max, eta_min, last + 1)
+        except (ValueError, LookupError) as error:
+            yield Problem(f"the scheduler's next step fails: {error}", where="scheduler", fix="")
+            return
+        if not math.isfinite(rate):
+            yield Problem(f"the scheduler's next step makes a rate of {rate}", where=f"{where}.lr", found=rate, fix="")
+            return
+        if case.state.scheduler == "OneCycleLR" and (why := _momentum_stays(state, group)):
+            yield Problem(f"{why}: the scheduler leaves Adam's betas where they are", where="scheduler", fix="")
+            return
+
+
+def _momentum_stays(state: dict[object, object], group: dict[object, object]) -> str:
+    """Why OneCycleLR no longer moves the momentum that it moved before; empty where it does, or never did."""
+    if "base_momentum" not in group or "cycle_momentum" not in state:
+        return ""
+    if not state["cycle_momentum"]:
+        return "cycle_momentum is off, and the param groups have a base_momentum"
+    if "betas" in group and "momentum" not in group and not state.get("use_beta1", True):
+        return "use_beta1 is off, and the param groups have betas"
+    return ""
+
+
+def _no_count(case: Case, slot: Slot, value: object) -> Problem:
+    key = slot.name
+    like_one = isinstance(value, bool) or (isinstance(value, TensorRef) and value.numel == 1)
+    if key == "counter":
+        migration = "add-best-score" if case.resume.early_stopping else None
+    else:
+        known = case.resume.epoch is not None and case.resume.global_step is not None
+        proven = known or (case.run.facts.steps_per_epoch is None and whole_number(value) is not None)
+        migration = "fix-epoch" if proven and is_ours(case) else None
+    too_large = isinstance(value, int) and abs(value) >= LARGEST_COUNT
+    is_count = isinstance(case.checkpoint.get(key), (int, float)) and not like_one
+    if too_large:
+        why = ": no run gets there"
+    elif is_count and slot.must.fault(value) == "value":
+        why = f", which no run counts to: {slot.otherwise}"
+    else:
+        why = f", not an integer: {LIKE_ONE if like_one else slot.otherwise}"
+    return Problem(
+        f"`{key}` is {describe(value)}{why}",
+        where=key,
+        found=describe(value),
+        expected=slot.must.says,
+        migration=migration,
+        fix=None if migration else "",
+        severity="warning" if like_one else None,
+    )
+
+
+def _more(count: int) -> str:
+    return f" (and {count - 1:,} more)" if count > 1 else ""
+
+
+def _problem(path: KeyPath, value: object, expected: str, consequence: str, more: str = "") -> Problem:
+    number = f" with {value.value:.7g}" if isinstance(value, TensorRef) and value.value is not None else ""
+    return Problem(
+        f"`{dotted(path)}`{more} is {describe(value)}{number}, not {expected}: {consequence}",
+        where=dotted(path),
+        found=describe(value),
+        expected=expected,
+        fix="",
+    )
+
+
+RULES = (wrong_type, invalid_value)
