@@ -20,8 +20,16 @@ from collections.abc import Iterable, Mapping
 
 from ckpt_doctor.types import TensorInfo
 
-_TABLES = frozenset(
-    ["absmax", "quant_map", "nested_absmax", "nested_quant_map", "nested_offset", "SCB", "weight_format", "qzeros", "scales", "g_idx"]
+_TABLES = (
+    "absmax",
+    "quant_map",
+    "nested_absmax",
+    "nested_quant_map",
+    "SCB",
+    "weight_format",
+    "qzeros",
+    "scales",
+    "g_idx",
 )
 _MOST_IN_A_BLOCK = 1 << 16
 """Values with one `absmax`; bitsandbytes has blocks of 32 to 4,096."""

@@ -1,4 +1,4 @@
-"""A state_dict's weight as the libraries that quantize it save it, by shape and name; the codes themselves mean nothing.
+"""A weight as the libraries that quantize it save it, by name and shape; the codes themselves mean nothing.
 
 Every byte of codes is 0xFF: read as floating-point numbers they are all NaN.
 """

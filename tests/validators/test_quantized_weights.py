@@ -122,7 +122,7 @@ def content(tensor: torch.Tensor) -> tuple:
 @pytest.mark.parametrize("in_place", [False, True], ids=["replace", "in-place"])
 @pytest.mark.parametrize("layout", ["nf4-nested", "nf4-in-bfloat16", "int8"])
 def test_a_quantized_run_is_repaired_and_taken_back(tmp_path, layout, in_place):
-    """EarlyStopping, schedule and prefix are mended beside packed weights, whose bytes stay; undo brings it all back."""
+    """EarlyStopping, schedule and prefix are mended beside packed weights, whose bytes stay; undo brings all back."""
     run = quantized_run(layout)
     step = run[STEP]
     expected = step["scheduler"]["last_epoch"], step["best_score"]
