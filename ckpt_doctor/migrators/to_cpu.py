@@ -23,11 +23,10 @@ def _plan(case: Case) -> Plan:
     Source: torch/optim/optimizer.py, `_process_value_according_to_param_policy`; torch/optim/adam.py, `_init_group` and
     the check of `capturable`; torch/cuda/random.py, `set_rng_state`.
     """
-    if case.checkpoint.container == "torch-tar":
-        return refused(
-            NAME, "in a tar file the tags stand between the bytes of the storages", "torch.load, then torch.save"
-        )
     devices = sorted({tensor.device for tensor in case.checkpoint.tensors} - {"cpu", "meta", ""})
+    if devices and not case.checkpoint.has_editable_tags:
+        reason = f"in a {case.checkpoint.container} file the tags lie among the bytes of the storages"
+        return refused(NAME, reason, "load it where that device is, then torch.save")
     edits = [Edit((), device, "cpu", "the device tag of the storages", "relocate") for device in devices]
     return Plan(tuple(edits))
 

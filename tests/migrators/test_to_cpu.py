@@ -1,6 +1,7 @@
 """`--to-cpu`: device tags, not bytes."""
 
 import itertools
+import pickle
 from unittest import mock
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from sample_runs import changed, differences, edit, load, repaired, untouched
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ckpt_doctor.audit import scan
 from ckpt_doctor.readers import open_checkpoint
 
 
@@ -172,3 +174,14 @@ def test_a_step_that_a_load_onto_the_gpu_had_moved_comes_back(sample):
     assert {} == changed(path, "to-cpu")
     assert {"cpu"} == set(devices_asked_for(path).values())
     assert "cpu" == resumed(path, {})["step"].device.type
+
+
+def test_tags_among_the_bytes_are_refused_and_no_cure_is_promised(tmp_path):
+    """In a plain pickle each storage is a stream of its own, tag and all."""
+    path = tmp_path / "model.pkl"
+    with mock.patch.object(torch.serialization, "location_tag", lambda storage: "cuda:0"):
+        path.write_bytes(pickle.dumps(nested()["model"]))
+    assert {"cuda:0"} == {tensor.device for tensor in open_checkpoint(path).tensors}
+    (finding,) = [finding for finding in scan([path]).findings if finding.code == "L305"]
+    assert finding.fix is None and "map_location" in finding.message
+    assert "refused" == untouched(path, "to-cpu").status
