@@ -258,12 +258,12 @@ class _Writer:
 
         def finish() -> None:
             number = self.memo.get(id(value))
+            self.write(opcode)
             if number is None:
-                self.write(opcode)
                 self._remember(value)
                 self.push(*steps)
-            else:  # its own arguments led back to it, and it was written there
-                self.write(b"1" if _MARK in parts[:1] else b"0" * len(parts))
+            else:  # its own arguments led back to it, and it was written there (as `pickle._Pickler.save_reduce` does)
+                self.write(b"0")
                 self._get(number)
 
         if call.items:

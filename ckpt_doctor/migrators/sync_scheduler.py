@@ -16,7 +16,10 @@ def _plan(case: Case) -> Plan:
     All of it moves together: `last_epoch`, `_step_count` and `_last_lr` of the scheduler, `lr` and `betas` of every
     param group; leaving out one of them diverges. In TST the position is `global_step` (times the number of
     processes), in COS the finished epochs; in the other modes the scheduler is idle and only the optimizer's rate is
-    set. Rates are computed from the file's own phases and base rates, equal to PyTorch's to the last bit."""
+    set. Rates are computed from the file's own phases and base rates, equal to PyTorch's to the last bit.
+
+    Where the rate is a tensor the repair is refused: its value is among the bytes, which no repair writes, and a number
+    in its place is another kind of rate (CUDA graphs would not see it move)."""
     checkpoint, resume = case.checkpoint, case.resume
     if checkpoint.layout != "training":
         return refused(NAME, "a bare state_dict has no schedule", "add --upgrade")
@@ -34,7 +37,13 @@ def _plan(case: Case) -> Plan:
             )
             return refused(NAME, reason, settle)
         return refused(NAME, "the position lies past the end of the schedule, or its phases are not in the file", "")
-    return Plan(tuple(_edits(case)))
+    edits = tuple(_edits(case))
+    tensor = next((edit.key for edit in edits if _has_tensor(edit.before)), None)
+    if tensor is not None:
+        return refused(
+            NAME, f"{tensor} is a tensor, and no repair writes the bytes of one", "torch.load and torch.save"
+        )
+    return Plan(edits)
 
 
 def _why_nowhere(case: Case) -> tuple[str, str]:
@@ -86,6 +95,10 @@ def _source(case: Case) -> str:
         return f"COS: CosineAnnealingLR after {resume.finished_epochs} finished epochs"
     name = mode.value if mode else " or ".join(case.run.facts.lradj_candidates)
     return f"{name}: rate after {resume.finished_epochs} finished epochs"
+
+
+def _has_tensor(value: object) -> bool:
+    return any(isinstance(part, TensorRef) for part in (value if isinstance(value, (list, tuple)) else [value]))
 
 
 def _close(found: object, expected: object) -> bool:

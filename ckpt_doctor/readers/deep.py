@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
+from ckpt_doctor.quantized_weights import quantized_values
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
@@ -98,7 +100,10 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     for tensor in (*checkpoint.tensors, *checkpoint.inner):
         if tensor.storage.key:  # others have no bytes in the file
             by_key[tensor.storage.key].append(tensor)
-    examine = partial(_examine, view, by_key, checkpoint.metadata.get("byteorder") == "big", _one_by_one(progress))
+    # 4-bit codes may be stored as floats (`bnb_4bit_quant_storage`): their bits are not numbers
+    codes = {name for name, values in quantized_values(chain.from_iterable(by_key.values())).items() if values}
+    numbers = {key: [tensor for tensor in held if tensor.name not in codes] for key, held in by_key.items()}
+    examine = partial(_examine, view, numbers, checkpoint.metadata.get("byteorder") == "big", _one_by_one(progress))
     seen = sorted(_in_parallel(examine, regions), key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()
     nan: Counter[str] = Counter()
@@ -154,13 +159,13 @@ def _in_parallel(examine: Callable[[Region, memoryview], _Seen], regions: Sequen
 
 def _examine(
     view: FileView,
-    by_key: Mapping[str, Sequence[TensorInfo]],
+    numbers: Mapping[str, Sequence[TensorInfo]],
     big_endian: bool,
     progress: Progress | None,
     region: Region,
     buffer: memoryview,
 ) -> _Seen:
-    scan = StorageScan(by_key.get(region.key or "", []), big_endian)
+    scan = StorageScan(numbers.get(region.key or "", []), big_endian)
     crc = length = read = 0
     try:
         for chunk, consumed in _chunks(view, region, buffer):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_doctor import types
+from ckpt_doctor.quantized_weights import quantized_values
 from ckpt_doctor.reports.groups import count
 from ckpt_doctor.reports.text import brief, integer
 
@@ -144,6 +145,8 @@ def parameters(checkpoint: types.Checkpoint) -> int:
     """Elements of the model's tensors (of the whole file where it is a state_dict), shared storage regions once.
 
     Tied weights are two names for one region (trainer-contract: `word_embeddings` and `llm_model.wte.weight`).
+    A quantized weight counts as what it decodes to, and the tables to decode it as nothing, so that a model has as many
+    parameters in 4 bits as in 16. Layouts that `quantized_values` does not know count as they are stored.
     """
     model = list(checkpoint.tensors)
     if checkpoint.layout == "training":
@@ -151,7 +154,8 @@ def parameters(checkpoint: types.Checkpoint) -> int:
         key = next((key for key in types.MODEL_KEYS if key in under), None)
         # Several models under other names: their tensors stand directly below, an optimizer's deeper
         model = [t for t in model if (t.path[0] == key if key is not None else len(t.path) == 2)]
-    return sum({_region(tensor): math.prod(tensor.shape) for tensor in model}.values())
+    quantized = quantized_values((*checkpoint.tensors, *checkpoint.inner))
+    return sum({_region(t): quantized.get(t.name, math.prod(t.shape)) for t in model}.values())
 
 
 def _region(tensor: types.TensorInfo) -> object:

@@ -150,6 +150,11 @@ class Checkpoint:
         """Top-level keys, as text; empty when the root is not a mapping."""
         return tuple(map(str, mapping_of(self.root) or ()))
 
+    @property
+    def has_editable_tags(self) -> bool:
+        """Whether edits reach the device tags: in a tar file and a plain pickle they lie among the storages' bytes."""
+        return self.program is not None and self.container not in ("torch-tar", "pickle")
+
     def is_damaged(self, *kinds: str) -> bool:
         """Whether `damage` holds any of these kinds (any at all when none is named)."""
         return any(not kinds or d.kind in kinds for d in self.damage)

@@ -87,10 +87,11 @@ def device_bound(case: Case) -> Iterator[Problem]:
     # A file that is cut off has worse troubles, and no migration touches it.
     if devices and case.checkpoint.container != "safetensors" and not case.checkpoint.is_damaged(*UNTRUSTED):
         shown = ", ".join(devices[:4]) + (" …" if len(devices) > 4 else "")
-        yield Problem(
-            f"tensors are tagged {shown}: torch.load without map_location needs that device (this trainer maps to cpu)",
-            found=devices,
-        )
+        how = "torch.load without map_location needs that device (this trainer maps to cpu)"
+        if case.checkpoint.container == "pickle":
+            how = "loading needs that device, and pickle.load takes no map_location"
+        fix = None if case.checkpoint.has_editable_tags else ""
+        yield Problem(f"tensors are tagged {shown}: {how}", found=devices, fix=fix)
 
 
 RULES = (legacy_state_dict, wrapped_keys, device_bound)

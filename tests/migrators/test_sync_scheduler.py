@@ -182,3 +182,20 @@ def test_on_two_processes_the_schedule_runs_twice_as_far(sample):
     result = repaired(alone, "sync-scheduler", facts=given(world_size=2))
     assert "migrated" == result.status, result
     assert one_cycle(140)["scheduler"] == load(alone)["scheduler"]
+
+
+@pytest.mark.parametrize("slot", ["lr", "betas"])
+def test_a_rate_that_is_a_tensor_is_refused(slot, sample):
+    """No repair writes a tensor's bytes, and a number in its place is another kind of rate."""
+    path = sample("complete-TST").step(140)
+
+    def change(held: dict) -> None:
+        (group,) = held["optimizer"]["param_groups"]
+        group["lr"] = torch.tensor(group["lr"])
+        if slot == "betas":
+            group |= {"lr": float(group["lr"]), "betas": tuple(map(torch.tensor, group["betas"])), "capturable": True}
+
+    edit(path, change)
+    result = untouched(path, "sync-scheduler")
+    assert "refused" == result.status
+    assert slot in result.refusals[0].reason

@@ -12,7 +12,7 @@ import torch
 from ckpt_doctor.pickle_writer import dump
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.readers.inert_pickle import read
+from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.tensor_bytes import read_tensor
 from ckpt_doctor.salvage import salvage
 from ckpt_doctor.tree import same
@@ -100,11 +100,17 @@ def test_todays_torch_agrees(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_healthy_files_are_healthy(path):
-    """Nothing dangerous, nothing damaged, not even in the deep check; the program can be written again."""
+    """Nothing dangerous, nothing damaged, not even in the deep check; the program is written again with no other name.
+
+    Up to torch 2.0 `anneal_func` is a `getattr` whose owner has that very value: it names something, also when written.
+    """
     checkpoint = deep_check(open_checkpoint(path))
     assert ["not-weights-only"] == [damage.kind for damage in checkpoint.damage]
     assert ((), {}) == (checkpoint.deep.damage, checkpoint.deep.non_finite)
-    assert same(checkpoint.root, read(dump(checkpoint.root)).root) is None
+    programs = Programs()
+    again = read_program(programs, dump(checkpoint.root), 0, None, "")
+    assert same(checkpoint.root, again.root) is None
+    assert {str(name) for name in programs.globals.values()} <= {str(name) for name in checkpoint.globals}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
