@@ -209,6 +209,32 @@ FILE_CASES = {
         (Fault("two names", damage=other_name, where="checkpoint/data.pkl"),),
         (Sound("repacked", damage=repacked(lambda _: True)),),
     ),
+    "F115": Pair(
+        (
+            Fault(
+                "a torch archive",
+                damage=lambda path: path.rename(path.with_name("model.safetensors")),
+                found="torch-zip",
+                expected="safetensors",
+            ),
+        ),
+        (Sound("another suffix", damage=lambda path: path.rename(path.with_name("model.bin"))),),
+    ),
+    "F116": Pair(
+        (
+            Fault(
+                "unpacked",
+                damage=unpacked,
+                severity="warning",
+                fix="(cd checkpoint_step_15 && zip -0 -r unpacked.pt unpacked)",
+            ),
+        ),
+        (Sound("unpacked and packed again", damage=packed_again),),
+    ),
+    "F117": Pair(
+        (Fault("zip -r", damage=compressed, severity="info", where="checkpoint/data/0"),),
+        (Sound("zip -0 -r", damage=repacked(lambda _: True)),),
+    ),
 }
 
 SAFETY_CASES = {

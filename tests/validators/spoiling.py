@@ -303,3 +303,4 @@ def inflating(path: Path) -> None:
     """An archive of 100 KB whose pickle says it has 100 MB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("checkpoint/data.pkl", b"}." + bytes(100_000_000))
+        archive.writestr("checkpoint/version", b"3\n")
