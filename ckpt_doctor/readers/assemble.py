@@ -51,6 +51,9 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
     _take_up_hidden(view, content)
     if content.container != "safetensors" or content.globals:
         content.damage += assess(content.container, content.globals, content.refusals)
+    if view.path.suffix.lower() == ".safetensors" and content.container not in ("safetensors", "unknown"):
+        message = f"it is named .safetensors and is a {content.container} file: readers that go by the name refuse it"
+        content.damage.insert(0, Damage("name-mismatch", message, found=content.container, expected="safetensors"))
     content.damage = _symptoms(view, content)
     kind: Layout = layout(content.root)
     return Checkpoint(

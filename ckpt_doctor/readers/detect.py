@@ -58,6 +58,18 @@ def sniff_view(view: FileView) -> Format | Damage:
     )
 
 
+def is_unpacked(folder: Path) -> bool:
+    """Whether the records of a torch archive lie in a folder: its `data.pkl`, its version, and what goes with them."""
+    try:
+        beside = (folder / "data").is_dir() or (folder / "byteorder").is_file()
+        if not (beside and (folder / "data.pkl").is_file() and (folder / "version").is_file()):
+            return False
+        with FileView(folder / "version") as view:
+            return view.read_at(0, 16).strip().isdigit()
+    except OSError:
+        return False
+
+
 def _only_zeros(view: FileView) -> bool:
     """Whether the file holds no other byte. What the file system never stored is zeros, and is not read."""
     at = 0

@@ -7,8 +7,19 @@ from collections.abc import Iterator
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.rule import Problem, rule
 
-UNTRUSTED = frozenset({"truncated-archive", "malformed-pickle", "limit-exceeded", "name-conflict", "unfinished-write"})
+UNTRUSTED = frozenset(
+    {
+        "truncated-archive",
+        "malformed-pickle",
+        "limit-exceeded",
+        "name-conflict",
+        "unfinished-write",
+        "unpacked-archive",
+    }
+)
 """Damage after which what the file says of its training is not judged any further."""
+UNREADABLE = "F116"
+"""The warning about a file that cannot be loaded until something is done by hand."""
 
 
 def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
@@ -257,7 +268,7 @@ def unpacked_archive(case: Case) -> Iterator[Problem]:
     """
     for damage in case.checkpoint.damage:
         if damage.kind == "unpacked-archive":
-            yield Problem(damage.message, damage.where, fix=str(damage.expected))
+            yield Problem(damage.message, damage.where, fix=str(damage.found))
 
 
 @rule("F117", "compressed-records", "info", "file")

@@ -26,6 +26,7 @@ from spoiling import (
     beta1_at,
     both,
     bytes_of,
+    compressed,
     cut_off_migration,
     drop,
     first_group,
@@ -40,6 +41,7 @@ from spoiling import (
     only,
     other_name,
     overwrite,
+    packed_again,
     put,
     rate_at,
     renamed,
@@ -49,6 +51,7 @@ from spoiling import (
     steps_of_adam,
     torn,
     two_processes,
+    unpacked,
     whole,
     worse_best,
 )
@@ -225,11 +228,12 @@ FILE_CASES = {
             Fault(
                 "unpacked",
                 damage=unpacked,
+                file=BEST,
                 severity="warning",
-                fix="(cd checkpoint_step_15 && zip -0 -r unpacked.pt unpacked)",
+                fix='(cd "$(dirname FILE)/.." && zip -0 -r checkpoint.pt checkpoint)',
             ),
         ),
-        (Sound("unpacked and packed again", damage=packed_again),),
+        (Sound("unpacked and packed again", damage=packed_again, file=BEST),),
     ),
     "F117": Pair(
         (Fault("zip -r", damage=compressed, severity="info", where="checkpoint/data/0"),),
