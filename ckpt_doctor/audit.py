@@ -14,6 +14,7 @@ from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import TRAINERS, time_llm
 from ckpt_doctor.types import (
@@ -37,7 +38,7 @@ from ckpt_doctor.types import (
     selects,
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
-from ckpt_doctor.validators.files import UNTRUSTED
+from ckpt_doctor.validators.files import UNREADABLE, UNTRUSTED
 from ckpt_doctor.validators.rule import Rule
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ def resume_file(path: Path) -> Path:
         return path
     file = trainers_file(path)
     if file is None:
+        below = list(checkpoint_files(path))
+        if below and all(is_unpacked(other.parent) for other in below):
+            return below[0]  # F116 says more than that there is nothing
         hint = f"; `ckpt-doctor latest {path}` finds one" if any(path.glob("checkpoint_step_*")) else _runs_below(path)
         raise UsageError(
             f"{path} holds neither checkpoint.pt nor checkpoint: the trainer finds nothing to resume from{hint}"
@@ -361,7 +365,8 @@ def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
     """`broken`: the trainer cannot resume and nothing here cures it; `repairable`: a migration cures something."""
     serious = [finding for finding in findings if finding.severity != "info"]
-    if any(finding.severity == "error" and finding.migration is None for finding in serious):
+    unreadable = any(finding.code == UNREADABLE for finding in serious)
+    if unreadable or any(finding.severity == "error" and finding.migration is None for finding in serious):
         return "broken"
     return "repairable" if any(finding.migration for finding in serious) else "ok"
 

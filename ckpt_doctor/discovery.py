@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ckpt_doctor import names
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.readers.detect import sniff
+from ckpt_doctor.readers.detect import is_unpacked, sniff
 from ckpt_doctor.types import Damage
 
 CHECKPOINT_SUFFIXES = frozenset(
@@ -16,6 +16,8 @@ CHECKPOINT_SUFFIXES = frozenset(
     | {".distcp"}
 )
 TEMPORARY_SUFFIXES = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download", ".incomplete"})
+_RECORD_FOLDERS = frozenset({"data", "constants", "code", ".data"})
+"""Of a torch archive (caffe2/serialize/inline_container.h)."""
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -60,6 +62,9 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
             folders[:] = [] if real in seen else [n for n in folders if n[:1] != "." and n not in SKIPPED_FOLDERS]
             links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
             rest += [link for link in links if not top.is_relative_to(os.path.realpath(link))]
+            if "version" in files and is_unpacked(Path(folder)):  # whose records are one checkpoint
+                files[:] = ["data.pkl"]
+                folders[:] = [name for name in folders if name not in _RECORD_FOLDERS]
             sharded = any(name.endswith(".distcp") for name in files)
             for name in files if real not in seen else ():
                 file = Path(folder, name)

@@ -6,10 +6,9 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.pickle_machine import Reading
-from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
 from ckpt_doctor.readers.tensor_list import find_tensors, layout
@@ -52,6 +51,9 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
     _take_up_hidden(view, content)
     if content.container != "safetensors" or content.globals:
         content.damage += assess(content.container, content.globals, content.refusals)
+    if view.path.suffix.lower() == ".safetensors" and content.container not in ("safetensors", "unknown"):
+        message = f"it is named .safetensors and is a {content.container} file: readers that go by the name refuse it"
+        content.damage.insert(0, Damage("name-mismatch", message, found=content.container, expected="safetensors"))
     content.damage = _symptoms(view, content)
     kind: Layout = layout(content.root)
     return Checkpoint(
@@ -82,7 +84,10 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
     if not stat.S_ISREG(view.mode) or view.read_at(0, 2) == b"PK":
         return
     if content.container in ("unknown", "safetensors", "torch-tar"):
-        _take_up_start(view, content)
+        programs = Programs()  # from its first byte it may be a pickle as well
+        read_disguised(programs, lambda count: view.read_at(0, count))
+        dangerous = classify(programs.globals.values()).get("dangerous", [])
+        content.globals = tuple(dict.fromkeys([*content.globals, *dangerous]))
     from ckpt_doctor.readers.torch_zip import appended_pickles  # which puts its own results together here
 
     hidden = classify(appended_pickles(view)).get("dangerous")
@@ -92,31 +97,15 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
         content.damage.append(Damage("name-conflict", message))
 
 
-def _take_up_start(view: FileView, content: Content) -> None:
-    """A file of another kind may be a pickle from its first byte as well, which a loader runs before it notices.
-
-    Most stop being one after a few bytes. Of what it names only what is dangerous counts.
-    """
-    count = 1 << 16
-    while True:
-        programs, data = Programs(), view.read_at(0, count)
-        reading = read_program(programs, data, 0, None, "")
-        if not reading.ran_out or len(data) < count or count >= limits.MAX_PROGRAM_BYTES:
-            break
-        count *= 8
-    hidden = classify(programs.globals.values()).get("dangerous")
-    if hidden:
-        content.globals = tuple(dict.fromkeys([*content.globals, *hidden]))
-
-
 def _symptoms(view: FileView, content: Content) -> list[Damage]:
     """The damage with its probable cause in front."""
     damage = content.damage
     if not stat.S_ISREG(view.mode):
         return damage
     kinds = {item.kind for item in damage}
-    if kinds & _BROKEN and not any(item.message.startswith("this is text") for item in damage):
-        cause = text_mode(view)
+    readable = content.container in ("torch-zip", "torchscript") and "truncated-archive" not in kinds
+    if kinds & _BROKEN and not readable and not any(item.message.startswith("this is text") for item in damage):
+        cause = text_mode(view, content.globals)
         if cause is not None:
             # Of what the mangled pickle seems to say, only names that remain dangerous are worth telling
             named = [item for item in damage if item.kind == "dangerous-global" and item.found is not None]

@@ -18,6 +18,8 @@ HEAD = 4096
 
 # torch/serialization.py: MAGIC_NUMBER = 0x1950A86A20F9469CFC6C, pickled by itself (LONG1, ten bytes)
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+# Of the third pickle, by which a stream is known whose number is damaged
+_LEGACY_KEYS = (b"protocol_version", b"little_endian", b"type_sizes")
 # The opcodes that a protocol 0 or 1 pickle of a container begins with, and PROTO
 _PICKLE_STARTS = b"(]}lcdi\x80"
 
@@ -58,6 +60,18 @@ def sniff_view(view: FileView) -> Format | Damage:
     )
 
 
+def is_unpacked(folder: Path) -> bool:
+    """Whether the records of a torch archive lie in a folder: its `data.pkl`, its version, and what goes with them."""
+    try:
+        beside = (folder / "data").is_dir() or (folder / "byteorder").is_file()
+        if not (beside and (folder / "data.pkl").is_file() and (folder / "version").is_file()):
+            return False
+        with FileView(folder / "version") as view:
+            return view.read_at(0, 16).strip().isdigit()
+    except OSError:
+        return False
+
+
 def _only_zeros(view: FileView) -> bool:
     """Whether the file holds no other byte. What the file system never stored is zeros, and is not read."""
     at = 0
@@ -77,7 +91,10 @@ def _only_zeros(view: FileView) -> bool:
 def _is_legacy(head: bytes) -> bool:
     # PROTO n and the magic number; protocol 4 puts a FRAME between them, protocols 0 and 1 write a decimal
     start = head[:32]
-    return _LEGACY_MAGIC in start or start.startswith((b"L119547037146038801333356L\n.",))
+    if _LEGACY_MAGIC in start or start.startswith(b"L119547037146038801333356L\n."):
+        return True
+    start = head[:200]  # a bare pickle holds its tensors as streams, in bytes that it has a function load
+    return sum(key in start for key in _LEGACY_KEYS) > 1 and b"_load_from_bytes" not in start
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

@@ -121,7 +121,7 @@ def zip_neighbour(names: Sequence[str]) -> Damage:
     """What a zip archive without a `data.pkl` is, by the names in it."""
     lower = [name.lower() for name in names]
     if any(name.endswith("/.data/extern_modules") or name == ".data/extern_modules" for name in lower):
-        return not_a_checkpoint("a torch.package archive: open it with torch.package.PackageImporter")
+        return not_a_checkpoint("a torch.package archive: PackageImporter of torch.package runs the code in it")
     if any(name.endswith("/archive_format") for name in lower):
         return not_a_checkpoint("an exported program (.pt2): open it with torch.export.load")
     if lower and all(name.endswith(".npy") for name in lower):

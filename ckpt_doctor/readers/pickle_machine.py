@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.rebuild import COPYING, HANDLERS, set_state
+from ckpt_doctor.readers.rebuild import COPYING, HANDLERS, does_not_take, set_state
 from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 COMPUTED = "<computed>"
@@ -132,6 +132,8 @@ class Machine:
     def call(self, callee: object, args: object, via: Literal["reduce", "newobj", "inst"] = "reduce") -> object:
         """REDUCE and kin: the value that a known call stands for, or the call itself."""
         made = Opaque(callee, args, None, via)
+        if not isinstance(args, (tuple, Opaque)):
+            self.soft("malformed-pickle", f"the pickle calls with a {type(args).__name__} in the place of arguments")
         handler = self.handlers.get(id(callee))
         if handler is None:
             if type(callee) is not Global:
@@ -158,6 +160,8 @@ class Machine:
                 value.source = made
                 return value
         value = handler(made)
+        if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args, value):
+            self.soft("malformed-pickle", f"{shown(callee)} is called with arguments that it does not take")
         if type(value) is NumpyScalar and type(args) is tuple and type(args[1]) is str and not args[1].isascii():
             self.reading.latin1 = True  # `array_scalar` raises for text that UTF-8 made of the bytes
         return value
@@ -165,7 +169,8 @@ class Machine:
     def computed_call(self, callee: object) -> None:
         """A call of something that no name in the file says: what an earlier call returned."""
         if type(callee) is not Opaque:
-            return  # no callable: CPython raises
+            self.soft("malformed-pickle", f"the pickle calls a {type(callee).__name__}, which is not a function")
+            return
         if _is_plain_instance(callee):
             return
         by_name = type(callee.args) is tuple and callee.args and type(callee.args[0]) is Global

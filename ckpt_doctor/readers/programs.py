@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.attributes import GETATTR, resolve
 from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.pickle_machine import Payload, Persistent, Reading
+from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.types import Damage, Global
 
 BEHIND = "a second pickle stands behind the end of the first"
+_FIRST_READ = 1 << 9
+"""Of bytes that are probably not a pickle: most stop being one after a few."""
 
 
 @dataclass
@@ -74,6 +78,32 @@ def _read_behind(programs: Programs, data: bytes, start: int, where: str, payloa
         if not more.finished or more.end <= start:
             return
         start = more.end
+
+
+def read_disguised(
+    programs: Programs, head: Callable[[int], bytes], where: str = "", payload: Payload | None = None
+) -> int:
+    """Take up what bytes of any kind would run if something unpickled them; returns how many were read.
+
+    `head` gives as many of the first bytes as it is asked for. Of bytes that are not a whole pickle only what is
+    dangerous counts: an unpickler runs it before it notices. Text begins with opcodes too (`c` names a global in the
+    next two lines), so without the opcode PROTO a name must look like one.
+    """
+    count = _FIRST_READ
+    while True:
+        found, data = Programs(), head(count)
+        reading = read_program(found, data, 0, None, where, payload)
+        if not reading.ran_out or len(data) < count or count >= limits.MAX_PROGRAM_BYTES:
+            break
+        count *= 8
+    marked = data.startswith(b"\x80")
+    for key, name in found.globals.items():
+        dangerous = judge(name) == "dangerous" and (marked or name.module.replace(".", "_").isidentifier())
+        if dangerous or (marked and reading.finished):
+            programs.globals.setdefault(key, name)
+    if marked and reading.finished:
+        programs.damage += [damage for damage in found.damage if damage.kind == "dangerous-global"]
+    return len(data)
 
 
 # Opcodes that `torch/_weights_only_unpickler.py`, `Unpickler.load`, knows; all others raise "Unsupported operand"

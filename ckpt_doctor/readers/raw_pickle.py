@@ -6,13 +6,18 @@ Tensors in them bring their storage along as a whole legacy stream in bytes (tor
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
+from itertools import count
+from pathlib import Path
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
+from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import object_pickle
+from ckpt_doctor.readers.pickle_machine import Reading, shown
 from ckpt_doctor.readers.programs import BEHIND, Programs, read_program
 from ckpt_doctor.readers.torch_legacy import MAGIC_NUMBER, open_legacy, payload_hook
 from ckpt_doctor.types import Checkpoint, Damage, Program
@@ -41,8 +46,40 @@ def open_pickle(view: FileView) -> Checkpoint:
     elif not reading.globals and reading.end < 64:
         content.container = "unknown"
         content.damage = [Damage("not-a-checkpoint", "this is binary data that only begins like a pickle")]
+    apart = _records_apart(view, reading)
+    if apart:
+        content.program, content.damage = None, [*apart, *content.damage]
+        return checkpoint(view, content)
     content.metadata["torch_load"] = "refused: it is a bare pickle, read it with pickle.load"
     return checkpoint(view, content)
+
+
+def _records_apart(view: FileView, reading: Reading) -> list[Damage]:
+    """For the `data.pkl` of a torch archive that stands alone: whether the archive's other records lie beside it."""
+    folder = view.path.absolute().parent
+    lost = [key for key, storage in reading.storages.items() if _size(folder, key) != storage.nbytes]
+    damage = []
+    if view.path.name == "data.pkl" and is_unpacked(folder) and not (lost and len(lost) == len(reading.storages)):
+        new = next(n for i in count() if not os.path.lexists(folder.parent / (n := f"{folder.name}{'-packed' * i}.pt")))
+        command = f'(cd "$(dirname FILE)/.." && zip -0 -r {shlex.quote(new)} {shlex.quote(folder.name)})'
+        message = "a checkpoint was unpacked to this folder, which torch.load does not read; packed again it is whole"
+        damage.append(Damage("unpacked-archive", message, found=command))
+    if lost:
+        told = f"{len(lost):,} of its {len(reading.storages):,} tensor records are not beside it"
+        message = f"this is the data.pkl of a torch archive, and {told}; loading raises"
+        damage.append(Damage("missing-record", message, shown(f"data/{lost[0]}")))
+    return damage
+
+
+def _size(folder: Path, key: str) -> int | None:
+    """Bytes of a record that was unpacked; None where it is absent, or its key leads elsewhere."""
+    if Path(key).name != key:
+        return None
+    try:
+        status = (folder / "data" / key).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _as_far_as_it_goes(view: FileView) -> int:

@@ -59,6 +59,28 @@ def _tensor(call: Opaque) -> object:
     return TensorRef(storage, storage.dtype, shape, stride, offset, False, call)
 
 
+_TAKES = {
+    "_rebuild_tensor": (4,),
+    "_rebuild_tensor_v2": (6, 7),
+    "_rebuild_tensor_v3": (7, 8),
+    "_rebuild_qtensor": (7,),
+    "_rebuild_parameter": (3,),
+    "_rebuild_parameter_with_state": (4,),
+}
+"""How many arguments functions of torch/_utils.py take."""
+
+
+def does_not_take(name: str, args: tuple[object, ...], value: object) -> bool:
+    """Whether one of torch's rebuilding functions raises: by the number of arguments, or their types.
+
+    `value` is what they stand for. Arguments that calls return may be anything.
+    """
+    takes = _TAKES.get(name)
+    if takes is None:
+        return False
+    return len(args) not in takes or (type(value) is Opaque and not any(type(arg) is Opaque for arg in args[:4]))
+
+
 def _tensor_v3(call: Opaque) -> object:
     # `_rebuild_tensor_v3(storage, storage_offset, size, stride, requires_grad, backward_hooks, dtype, metadata=None)`
     args = _args(call, 7)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ckpt_doctor.readers.dtypes import item_size, of_storage_class
-from ckpt_doctor.readers.pickle_machine import Persistent, Reading
-from ckpt_doctor.types import Global, Opaque, StorageInfo
+from ckpt_doctor.readers.dtypes import STORAGE_DTYPES, item_size, of_storage_class
+from ckpt_doctor.readers.pickle_machine import Persistent, Reading, shown
+from ckpt_doctor.types import Damage, Global, Opaque, StorageInfo
 
 
 def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "") -> Persistent:
@@ -35,10 +35,12 @@ def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "") ->
         if view is not None:
             return _view(reading, offsets, key, location, kind, numel, view, pid)
         known = reading.storages.get(key)
-        if type(kind) is Global:
-            dtype = of_storage_class(kind.name)
-        else:
+        if type(kind) is not Global:
             return Opaque(None, pid, via="persid")
+        dtype = of_storage_class(kind.name)
+        if kind.name not in STORAGE_DTYPES and known is None:
+            message = f"a tensor's storage is said to be a {shown(kind)}, which torch does not have; loading raises"
+            reading.damage.append(Damage("malformed-pickle", message, where=f"storage {shown(key)}"))
         if known is not None and known.dtype == dtype and known.numel == numel and known.location == location:
             return known
         storage = StorageInfo(key, dtype, location, numel, numel * item_size(dtype), offsets.get(key))

@@ -6,10 +6,11 @@ import os
 import re
 import struct
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.types import Damage, NotChecked, TensorInfo
+from ckpt_doctor.types import Damage, Global, NotChecked, TensorInfo
 
 _TEMPORARY = re.compile(
     r"""(\.(tmp|temp|part|partial|incomplete|crdownload|download|opdownload|aria2|swp)(\.?\d+)?|~)$|^\.~|^~\$""", re.I
@@ -40,23 +41,35 @@ def maybe_unfinished(view: FileView) -> list[NotChecked]:
     return [NotChecked("whether the file is still being written", why, "run it again in a minute")]
 
 
-def text_mode(view: FileView) -> Damage | None:
-    """Whether the beginning of a damaged binary file looks as if its bytes had been treated as text."""
+def text_mode(view: FileView, names: Sequence[Global]) -> Damage | None:
+    """Whether the beginning of an unreadable binary file was treated as text. `names`: what its pickles mention.
+
+    A checkpoint may hold any text. What counts is what text cannot explain: lines of the pickle itself that end in a
+    carriage return, a byte that random numbers cannot lack, and numbers that are valid UTF-8 throughout.
+    """
     data = view.read_at(0, _SAMPLE)
-    feeds, returns, pairs = data.count(b"\n"), data.count(b"\r"), data.count(b"\r\n")
+    feeds, pairs = data.count(b"\n"), data.count(b"\r\n")
     if not any(byte in data for byte in (b"\x00", b"\x80", b"\x02")):
         return None
     found = ""
-    if feeds >= 4 and pairs == feeds:
+    if feeds >= 4 and pairs == feeds and (not names or any("\r" in str(name) for name in names)):
         found = "every line feed has a carriage return before it: LF was translated to CRLF"
-    elif feeds >= 100 and returns == 0:
+    elif b"\r" not in data and min(map(data.count, (b"\n", b"\x0b", b"\x0c", b"\x0e"))) >= 25:
         found = "there is not one carriage return among many line feeds: CRLF was translated to LF"
-    elif data.count(b"\xef\xbf\xbd") >= max(8, len(data) // 200):
+    elif data.count(b"\xef\xbf\xbd") >= max(8, len(data) // 200) and _is_utf8(data):
         found = "it is full of U+FFFD: it was decoded as text and saved as UTF-8"
     if not found:
         return None
     message = f"{found} (git without a binary attribute, FTP in text mode, an editor); only a fresh copy cures it"
     return Damage("text-mode-damage", message)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        getincrementaldecoder("utf-8")().decode(data)  # which leaves a character that the sample cuts
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def wrong_byte_order(view: FileView, tensors: Sequence[TensorInfo], declared: str | None) -> Damage | None:

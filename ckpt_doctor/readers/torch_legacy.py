@@ -76,7 +76,10 @@ def read_stream(source: Source, depth: int = 0) -> Stream:
         count *= 8
     if len(five) > 2 and isinstance(five[2].root, dict):
         stream.little_endian = five[2].root.get("little_endian")
-    if len(five) > 1 and five[1].root != PROTOCOL_VERSION:
+    if five[0].finished and (type(five[0].root) is not int or five[0].root != MAGIC_NUMBER):
+        message = "the magic number at the beginning is another one; torch.load refuses the file"
+        stream.damage.append(Damage("malformed-pickle", message, "byte 0"))
+    if len(five) > 1 and five[1].finished and five[1].root != PROTOCOL_VERSION:
         message = f"protocol version {shown(five[1].root)} is not {PROTOCOL_VERSION}; torch.load refuses it"
         stream.damage.append(Damage("malformed-pickle", message))
     if len(five) < 4:
@@ -178,9 +181,10 @@ def payload_hook(programs: Programs, depth: int = 0) -> Payload:
         else:
             stream = read_stream(BytesSource(data), depth + 1)
             inner, root = stream.programs, stream.main.root if stream.main is not None else None
+            programs.damage += stream.damage
         for key, value in inner.globals.items():
             programs.globals.setdefault(key, value)
-        programs.damage += [damage for damage in inner.damage if damage.kind != "malformed-pickle"]
+        programs.damage += inner.damage
         if not isinstance(root, StorageInfo):
             return None
         programs.payloads += 1

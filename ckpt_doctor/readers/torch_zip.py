@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +15,8 @@ from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.readers.neighbours import object_pickle, zip_neighbour
-from ckpt_doctor.readers.pickle_machine import Payload, Reading, shown
+from ckpt_doctor.readers.neighbours import zip_neighbour
+from ckpt_doctor.readers.pickle_machine import Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.storages import torch_storage
@@ -25,13 +24,21 @@ from ckpt_doctor.readers.symptoms import wrong_byte_order
 from ckpt_doctor.readers.tensor_list import find_tensors
 from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
+from ckpt_doctor.readers.zip_records import DEFLATED, STORED, other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
-_STORED, _DEFLATED = 0, 8
+PACKAGED = ".data/extern_modules"
+"""The record by which torch/package/package_importer.py goes; nothing else has it."""
+_UNPACKING = frozenset(
+    {"torch.jit._script.unpackage_script_module", "torch.fx.graph_module.reduce_package_graph_module"}
+)
+"""What a package's persistent ids call: they take its importer, and make a module of code in the archive."""
+_MOST_VERSION = 10
+"""caffe2/serialize/versions.h, `kMaxSupportedFileFormatVersion`."""
 _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
 
 
@@ -48,17 +55,24 @@ def open_zip(view: FileView) -> Checkpoint:
 def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     """An archive that torch.load does not read; what its own reader would run is told all the same."""
     content = Content("unknown")
+    names = {entry.name for entry in directory.entries}
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
     programs = Programs()
-    payload = payload_hook(programs)
-    entries = (*directory.entries, *directory.others)
-    _other_pickles(programs, view, entries, payload)
-    # numpy goes by a member's first bytes, whatever its name
-    arrays = [e for e in entries if not e.name.lower().endswith((".pkl", ".npy")) and _begins_as_array(view, e)]
-    _other_pickles(programs, view, [replace(e, name=f"{e.name}.npy") for e in arrays], payload)
+    other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
     read_unlisted(programs, view, listed(directory), view.size)
+    content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
+    folder = first_folder(directory)
     content.globals = tuple(programs.globals.values())
+    if folder + PACKAGED in names:
+        content.globals = tuple(name for name in content.globals if not _is_packaged(name, names, folder))
     return checkpoint(view, content)
+
+
+def _is_packaged(name: Global, names: Container[str], folder: str) -> bool:
+    """Whether a package brings along what its pickles name: Python source, TorchScript code, torch's way to either."""
+    path = folder + name.module.replace(".", "/")
+    own = path + ".py" in names or path + "/__init__.py" in names
+    return own or name.module.startswith(("__torch__", "torch.jit._pickle")) or str(name) in _UNPACKING
 
 
 def open_row(view: FileView, note: NotChecked) -> Checkpoint:
@@ -75,7 +89,7 @@ def open_row(view: FileView, note: NotChecked) -> Checkpoint:
         begin = min((entry.header for entry in entries), default=end)
         if begin >= end:
             break
-        _other_pickles(programs, view, entries, payload)
+        other_pickles(programs, view, entries, payload)
         end = begin
     if end:
         why = f"no archive ends at byte {end:,}"
@@ -90,47 +104,26 @@ def open_row(view: FileView, note: NotChecked) -> Checkpoint:
 def appended_pickles(view: FileView) -> Iterable[Global]:
     """What the pickles name in an archive that hides at the end of a file of another kind."""
     programs = Programs()
-    _other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
+    other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
     return programs.globals.values()
 
 
-def _other_pickles(programs: Programs, source: Source, entries: Iterable[Entry], payload: Payload) -> None:
-    """Take up every pickle of an archive beside the main one, also those in arrays of Python objects.
-
-    Each place of the file once: entries can be made to overlap.
-    """
-    read: set[tuple[int, int, str]] = set()
-    for entry in entries:
-        name = entry.name.lower()
-        place = (entry.data, entry.method, name[-4:])
-        if place in read:
-            continue
-        read.add(place)
-        if name.endswith(".pkl"):
-            read_program(programs, _record(source, entry, programs.damage), 0, None, shown(entry.name), payload)
-        elif name.endswith(".npy"):
-            head = replace(entry, size=min(entry.size, 1 << 12), compressed=min(entry.compressed, 1 << 16))
-            start = object_pickle(_record(source, head, []))
-            if start is not None:
-                raw = _record(source, entry, programs.damage)
-                read_program(programs, raw, start, None, shown(entry.name), payload)
-
-
-def _begins_as_array(source: Source, entry: Entry) -> bool:
-    head = replace(entry, size=min(entry.size, 64), compressed=min(entry.compressed, 1 << 12))
-    return _record(source, head, []).startswith(b"\x93NUMPY")
+def first_folder(directory: Directory) -> str:
+    """The folder in which torch looks for all records: the first entry's (`PyTorchStreamReader::init`)."""
+    return directory.entries[0].name.partition("/")[0] + "/" if directory.entries else ""
 
 
 def archive_prefix(directory: Directory) -> str | None:
-    """The folder that all records stand in, with its slash, taken from the shortest `.../data.pkl`.
+    """The folder that all records stand in, with its slash: torch's, else that of the shortest `.../data.pkl`.
 
-    None when there is no `data.pkl`. torch takes the folder of the first entry (`PyTorchStreamReader::init`), which is
-    the same in all that torch writes.
+    None when there is no `data.pkl`, and for a package, whose reader looks for other records.
     """
     found = [
         e.name[: -len("data.pkl")] for e in directory.entries if e.name == "data.pkl" or e.name.endswith("/data.pkl")
     ]
-    first = directory.entries[0].name.partition("/")[0] + "/" if directory.entries else ""
+    first = first_folder(directory)
+    if first not in found and any(entry.name == first + PACKAGED for entry in directory.entries):
+        return None
     return first if first in found else min(found, key=len, default=None)
 
 
@@ -140,6 +133,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     content = Content("torchscript" if script else "torch-zip")
     content.damage += directory.damage
     content.metadata = _facts(view, records, prefix)
+    content.damage += _refused(directory, content.metadata, prefix)
     data = {e.name[len(prefix) + 5 :]: e for e in directory.entries if e.name.startswith(prefix + "data/")}
     if all(entry.crc == 0 for entry in directory.entries if entry.size):
         content.metadata["checksums"] = "none"  # torch.serialization.set_crc32_options(False)
@@ -152,13 +146,14 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
 
     programs = Programs()
     main = records[prefix + "data.pkl"]
-    offsets = {key: entry.data for key, entry in data.items() if entry.method == _STORED and entry.data >= 0}
+    offsets = {key: entry.data for key, entry in data.items() if entry.method == STORED and entry.data >= 0}
     payload = payload_hook(programs)
-    raw = _record(view, main, content.damage)
+    raw = record(view, main, content.damage)
     reading = read_program(programs, raw, 0, torch_storage(offsets), main.name, payload)
-    _other_pickles(programs, view, _beside(directory, main), payload)
+    tensors = {f"{prefix}data/{key}" for key in reading.storages}  # whatever they look like, nothing unpickles them
+    other_pickles(programs, view, (e for e in _beside(directory, main) if e.name not in tensors), payload)
     read_unlisted(programs, view, listed(directory), view.size)
-    if main.method == _STORED and main.data >= 0:
+    if main.method == STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
     content.damage += _missing(reading, records, prefix + "data/")
@@ -173,9 +168,9 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
 def _add_constants(view: FileView, content: Content, records: Mapping[str, Entry], prefix: str) -> None:
     """The tensors of `constants.pkl`: in a frozen TorchScript module its weights (torch/csrc/jit/serialization)."""
     folder = prefix + CONSTANTS
-    stored = {name: entry for name, entry in records.items() if name.startswith(folder) and entry.method == _STORED}
+    stored = {name: entry for name, entry in records.items() if name.startswith(folder) and entry.method == STORED}
     offsets = {name[len(prefix) :]: entry.data for name, entry in stored.items() if entry.data >= 0}
-    raw = _record(view, records[prefix + "constants.pkl"], [])
+    raw = record(view, records[prefix + "constants.pkl"], [])
     reading = read(raw, 0, torch_storage(offsets, CONSTANTS))
     found = find_tensors(reading.root)
     content.tensors += tuple(replace(tensor, path=("constants", *tensor.path)) for tensor in found.all)
@@ -194,8 +189,8 @@ def read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
     prefix = archive_prefix(directory)
     main = None if prefix is None else next(e for e in directory.entries if e.name == prefix + "data.pkl")
     if main is not None:
-        root = read_program(programs, _record(source, main, programs.damage), 0, None, shown(main.name), payload).root
-    _other_pickles(programs, source, _beside(directory, main), payload)
+        root = read_program(programs, record(source, main, programs.damage), 0, None, shown(main.name), payload).root
+    other_pickles(programs, source, _beside(directory, main), payload)
     read_unlisted(programs, source, listed(directory), source.size)
     return programs, root
 
@@ -204,74 +199,31 @@ def _beside(directory: Directory, main: Entry | None) -> Iterator[Entry]:
     return (entry for entry in (*directory.entries, *directory.others) if entry is not main)
 
 
-def _record(view: Source, entry: Entry, damage: list[Damage]) -> bytes:
-    """The bytes of a record, inflated within limits; empty, with damage, where they cannot be had."""
-    if entry.data < 0:
-        return b""
-    if entry.size > limits.MAX_PROGRAM_BYTES:
-        damage.append(
-            Damage("limit-exceeded", f"a pickle of {entry.size:,} bytes is not read", where=shown(entry.name))
-        )
-        return b""
-    if entry.method == _STORED:
-        raw = view.read_at(entry.data, entry.size)
-        if len(raw) < entry.size:
-            message = f"{len(raw):,} of its {entry.size:,} bytes are there"
-            damage.append(
-                Damage("missing-record", message, where=shown(entry.name), found=len(raw), expected=entry.size)
-            )
-        return raw
-    packed = view.read_at(entry.data, entry.compressed)
-    bound = min(entry.size, limits.inflated(len(packed)))
-    if entry.method != _DEFLATED:
-        message = f"compression method {entry.method} is unknown to torch.load"
-        damage.append(Damage("missing-record", message, where=shown(entry.name)))
-        return _unpacked(packed, entry.method, bound)  # which zipfile knows, and with it numpy
-    inflater = zlib.decompressobj(-15)
-    try:
-        raw = inflater.decompress(packed, max(bound, 1))
-    except zlib.error:
-        damage.append(Damage("corrupt-record", "the compressed data is damaged", where=shown(entry.name)))
-        return b""
-    if bound < entry.size and not inflater.eof:
-        message = f"the record inflates from {len(packed):,} to more than {bound:,} bytes"
-        damage.append(Damage("limit-exceeded", message, where=shown(entry.name)))
-    return raw
-
-
-def _unpacked(packed: bytes, method: int, bound: int) -> bytes:
-    """Content that is compressed with bzip2 or LZMA, up to `bound` bytes; empty for what is damaged or unknown."""
-    import bz2  # few archives need them
-    import lzma
-    import zipfile
-
-    if method not in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        return b""
-    bzip2 = method == zipfile.ZIP_BZIP2
-    decompressor = bz2.BZ2Decompressor() if bzip2 else zipfile.LZMADecompressor()  # type: ignore[attr-defined]
-    raw = bytearray()
-    try:
-        for at in range(0, len(packed), 1 << 12):
-            raw += decompressor.decompress(packed[at : at + (1 << 12)])
-            if len(raw) >= bound or decompressor.eof:
-                break
-    except (OSError, EOFError, lzma.LZMAError):
-        pass
-    return bytes(raw[:bound])
-
-
 def _facts(view: FileView, records: Mapping[str, Entry], prefix: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"prefix": prefix}
     for name in _SMALL_RECORDS:
         entry = records.get(prefix + name)
-        if entry is not None and entry.method == _STORED and entry.size <= 64 and entry.data >= 0:
-            facts[name.strip(".").rpartition("/")[2]] = view.read_at(entry.data, entry.size).decode("latin-1").strip()
+        if entry is not None and entry.size <= 64 and entry.data >= 0:
+            facts[name.strip(".").rpartition("/")[2]] = record(view, entry, []).decode("latin-1").strip()
     return facts
 
 
+def _refused(directory: Directory, facts: Mapping[str, Any], prefix: str) -> Iterator[Damage]:
+    """Why torch refuses an archive before it looks at its pickle (`PyTorchStreamReader::init`)."""
+    if prefix != first_folder(directory):
+        first = directory.entries[0].name
+        message = f"torch.load looks for data.pkl in the folder of the first record, {shown(first)}: it was packed anew"
+        yield Damage("missing-record", f"{message} in another way", shown(prefix + "data.pkl"))
+    number = re.match(r"\s*\+?(\d{1,9})", version := str(facts.get("version", "")))
+    if number is None or not 1 <= int(number[1]) <= _MOST_VERSION:
+        said = f"says {shown(version)!r}" if "version" in facts else "is absent"
+        yield Damage("missing-record", f"the version record {said}: torch.load refuses the archive", prefix + "version")
+
+
 def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> list[Damage]:
-    """Storages that the pickle calls for and whose record is absent from its folder or of another size."""
+    """Storages that the pickle calls for and whose record is absent from its folder, of another size, or packed."""
     damage = []
+    deflated = []
     for storage in reading.storages.values():
         name = folder + storage.key
         entry = records.get(name)
@@ -285,9 +237,20 @@ def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> lis
                 f"{storage.nbytes:,} bytes" + ("; with mmap=True garbage is loaded without a word" if short else "")
             )
             damage.append(Damage("missing-record", message, shown(name), entry.size, storage.nbytes))
+        elif entry.method not in (STORED, DEFLATED):
+            message = f"compression method {entry.method} is unknown to torch.load"
+            damage.append(Damage("missing-record", message, shown(name)))
+        elif entry.method == DEFLATED and storage.nbytes:
+            deflated.append(name)
     if len(damage) > limits.MAX_DAMAGE:
         message = f"{len(damage) - limits.MAX_DAMAGE:,} more records are absent or of another size"
         damage = [*damage[: limits.MAX_DAMAGE], Damage("missing-record", message)]
+    if deflated:
+        message = (
+            f"{len(deflated):,} of {len(reading.storages):,} tensor records are compressed: torch.load reads them, "
+            "with mmap=True it takes the compressed bytes for numbers"
+        )
+        damage.append(Damage("compressed-records", message, shown(deflated[0])))
     return damage
 
 
@@ -296,7 +259,7 @@ def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tu
     numbered = []
     for name, entry in records.items():
         match = re.fullmatch(r"\.ckpt_doctor/migration-(\d{1,6})\.json", name[len(prefix) :])
-        if match and name.startswith(prefix) and entry.method == _STORED and entry.size <= limits.MAX_MIGRATION_BYTES:
+        if match and name.startswith(prefix) and entry.method == STORED and entry.size <= limits.MAX_MIGRATION_BYTES:
             numbered.append((int(match[1]), entry))
     found = []
     for _, entry in sorted(numbered, key=lambda pair: pair[0]):
@@ -331,7 +294,7 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     start = walk(view)
     programs = Programs()
     payload = payload_hook(programs)
-    _other_pickles(programs, view, read_appended(view.read_at, view.size), payload)
+    other_pickles(programs, view, read_appended(view.read_at, view.size), payload)
     content.globals = tuple(programs.globals.values())
     what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
     mend = ". A zip program packed it anew, in another way than torch.save does: `zip -FF` may mend it"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.pickle_machine import shown
-from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.torch_legacy import payload_hook
@@ -80,20 +80,19 @@ def _between(known: Iterable[Stretch], end: int) -> Iterator[Stretch]:
 
 
 def _records(raw: bytes, offset: int) -> Iterator[_Record]:
-    """Every local header of a pickle, or of an array that may be one, and what stands behind it."""
+    """Every local header, and what stands behind it."""
     at = raw.find(b"PK\x03\x04")
     while 0 <= at <= len(raw) - LOCAL_HEADER.size:
         fields = LOCAL_HEADER.unpack_from(raw, at)
         method, name_length, extra_length = fields[3], fields[9], fields[10]
         behind_name = at + LOCAL_HEADER.size + name_length
         start = behind_name + extra_length
-        name = raw[behind_name - min(name_length, 200) : behind_name]
-        if name.lower().endswith((b".pkl", b".npy")) and start < len(raw):
-            shown_name = shown(name.decode("utf-8", "backslashreplace"))
+        name = shown(raw[behind_name - min(name_length, 200) : behind_name].decode("utf-8", "backslashreplace"))
+        if start < len(raw):
             if method == _DEFLATED:
-                yield _Record(shown_name, offset + at, _inflated(raw, start), 0)
+                yield _Record(name, offset + at, _inflated(raw, start), 0)
             else:
-                yield _Record(shown_name, offset + at, raw, start)
+                yield _Record(name, offset + at, raw, start)
         at = raw.find(b"PK\x03\x04", at + 1)
 
 
@@ -106,14 +105,9 @@ def _inflated(raw: bytes, start: int) -> bytes:
 
 def _take_up(programs: Programs, record: _Record) -> int:
     """Read one record; returns how many bytes of the file that was worth."""
-    start = record.start
-    if record.name.lower().endswith(".npy"):
-        at = object_pickle(record.data[start : start + (1 << 12)])
-        if at is None:
-            return 0
-        start += at
+    start = record.start + (object_pickle(record.data[record.start : record.start + (1 << 12)]) or 0)
     found = Programs()
-    reading = read_program(found, record.data, start, None, record.name, payload_hook(found))
+    count = read_disguised(found, lambda n: record.data[start : start + n], record.name, payload_hook(found))
     bad = {key: name for key, name in found.globals.items() if judge(name) == "dangerous"}
     soft = [damage for damage in found.damage if damage.kind == "dangerous-global"]
     if bad or soft:
@@ -121,4 +115,4 @@ def _take_up(programs: Programs, record: _Record) -> int:
             programs.globals.setdefault(key, name)
         message = "a pickle hides where no directory lists it: torch.load passes it by, others may not"
         programs.damage += [*soft, Damage("name-conflict", message, where=f"{record.name}, byte {record.header}")]
-    return max(reading.end - start, len(record.data) // limits.MAX_INFLATE_RATIO if record.start == 0 else 0)
+    return max(count, len(record.data) // limits.MAX_INFLATE_RATIO if record.start == 0 else 0)

@@ -8,8 +8,19 @@ from collections.abc import Iterator
 from ckpt_doctor.types import Case, Checkpoint, Damage
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
-UNTRUSTED = frozenset({"truncated-archive", "malformed-pickle", "limit-exceeded", "name-conflict", "unfinished-write"})
+UNTRUSTED = frozenset(
+    {
+        "truncated-archive",
+        "malformed-pickle",
+        "limit-exceeded",
+        "name-conflict",
+        "unfinished-write",
+        "unpacked-archive",
+    }
+)
 """Damage after which what the file says of its training is not judged any further."""
+UNREADABLE = "F116"
+"""The warning about a file that cannot be loaded until something is done by hand."""
 
 
 def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
@@ -258,6 +269,56 @@ def name_conflict(case: Case) -> Iterator[Problem]:
     yield from damage_of(case, "name-conflict")
 
 
+@rule("F115", "name-mismatch", "error", "file")
+def name_mismatch(case: Case) -> Iterator[Problem]:
+    """The file is named `.safetensors` and is another container.
+
+    Programs choose the reader by this suffix, and safetensors' own refuses the file (`header too large`). Other
+    suffixes promise nothing: `.bin`, `.pt` and `.ckpt` hold any format.
+
+    Example: `torch.save(model.state_dict(), "model.safetensors")`.
+
+    Cure: rename the file to what it is (`.pt`), or write it with `safetensors.torch.save_file`.
+
+    Source: the first bytes of the file.
+    """
+    yield from damage_of(case, "name-mismatch")
+
+
+@rule("F116", "unpacked-archive", "warning", "file")
+def unpacked_archive(case: Case) -> Iterator[Problem]:
+    """The records of a torch archive lie in a folder.
+
+    A checkpoint of `torch.save` is a zip archive, and someone unpacked it. `torch.load` reads neither the folder nor
+    its `data.pkl`; nothing is lost, and packing the folder without compression gives the checkpoint back.
+
+    Example: a download that the browser unpacked to `checkpoint/data.pkl`, `checkpoint/version`, `checkpoint/data/0`.
+
+    Cure: the command that the finding prints (`zip -0 -r`), run where the folder stands.
+
+    Source: caffe2/serialize/inline_container.cc, `PyTorchStreamReader::init`: all records in one folder.
+    """
+    for damage in case.checkpoint.damage:
+        if damage.kind == "unpacked-archive":
+            yield Problem(damage.message, damage.where, fix=str(damage.found))
+
+
+@rule("F117", "compressed-records", "info", "file")
+def compressed_records(case: Case) -> Iterator[Problem]:
+    """Records that hold tensors are compressed.
+
+    `torch.load` inflates them. With `mmap=True` it maps the file and takes the compressed bytes for the numbers:
+    other weights, without a word. torch never compresses; a zip program packed the archive anew.
+
+    Example: an unpacked checkpoint that was packed with `zip -r` instead of `zip -0 -r`.
+
+    Cure: load it without `mmap=True` and save it with `torch.save`.
+
+    Source: torch/serialization.py, `_load.<locals>.load_tensor` (the branch for `overall_storage`).
+    """
+    yield from damage_of(case, "compressed-records")
+
+
 RULES = (
     truncated_archive,
     corrupt_record,
@@ -272,4 +333,7 @@ RULES = (
     malformed_pickle,
     limit_exceeded,
     name_conflict,
+    name_mismatch,
+    unpacked_archive,
+    compressed_records,
 )

@@ -7,6 +7,7 @@ import io
 import pickle
 import struct
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -18,6 +19,7 @@ import torch
 
 from ckpt_doctor.readers import limits, open_checkpoint, zip_unlisted
 from ckpt_doctor.writer import zip_append
+from tests.readers.strategies import State
 from tests.readers.test_hostile import CALLS, Payload, canary, dangerous, with_program  # noqa: F401 (a fixture)
 from tests.readers.test_open import load, rezip, save
 
@@ -268,8 +270,8 @@ def test_a_record_between_the_listed_ones(tmp_path, method, sized):
         path = tmp_path / name
         path.write_bytes(content)
         assert ["posix.system"] == dangerous(path), name
-        path.write_bytes(content.replace(b"x/evil.pkl", b"x/evil.txt"))
-        assert [] == dangerous(path), name
+        path.write_bytes(content.replace(b"x/evil.pkl", b"x/weights1"))
+        assert ["posix.system"] == dangerous(path), name
 
 
 def test_an_array_of_objects_between_the_listed_records(tmp_path, canary):  # noqa: F811
@@ -319,15 +321,15 @@ def test_headers_that_overlap_cost_no_more_than_the_file(tmp_path):
     path.write_bytes(raw[:directory] + hidden + end)
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        real = zip_unlisted.read_program
-        patch.setattr(zip_unlisted, "read_program", lambda *args: seen.append(1) or real(*args))
+        real = zip_unlisted.read_disguised
+        patch.setattr(zip_unlisted, "read_disguised", lambda *args: seen.append(1) or real(*args))
         assert open_checkpoint(path).is_damaged("limit-exceeded")
     assert len(seen) < 10
 
 
 def test_more_unlisted_bytes_than_are_searched(tmp_path, monkeypatch):
     """Said, not passed over."""
-    raw = archive(tmp_path / "zip", {"x/data.pkl": b"}."}).read_bytes()
+    raw = archive(tmp_path / "zip", {"x/data.pkl": b"}.", "x/version": b"3"}).read_bytes()
     path = tmp_path / "a"
     path.write_bytes(raw + bytes(1000))
     assert () == open_checkpoint(path).damage
@@ -384,9 +386,76 @@ def test_healthy_files_raise_no_suspicion(tmp_path):
     value = {"net": torch.nn.Linear(2, 2), "w": torch.ones(3)}
     source = save(tmp_path / "a", value)
     assert torch.equal(value["w"], load(source)["w"])
-    for path in (
-        source,
-        rezip(source, tmp_path / "b", compression=zipfile.ZIP_DEFLATED),
-        save(tmp_path / "c", value, False),
+    for path, more in (
+        (source, []),
+        (rezip(source, tmp_path / "b", compression=zipfile.ZIP_DEFLATED), ["compressed-records"]),
+        (save(tmp_path / "c", value, False), []),
     ):
-        assert ["not-weights-only"] == [damage.kind for damage in open_checkpoint(path).damage]
+        assert [*more, "not-weights-only"] == [damage.kind for damage in open_checkpoint(path).damage]
+
+
+NAMES = ["a/x.pickle", "a/x.joblib", "a/x.bin", "a/extra/x", "x", "a/data/99", "a/code/x.py", "a/.data/0.storage"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_pickle_is_one_whatever_it_is_called(tmp_path, method):
+    """With and without PROTO, behind a long string, in a torch archive and in any other."""
+    programs = [CALL, CALLS["stack global"], b"\x80\x04B" + struct.pack("<I", 70_000) + bytes(70_000) + b"0" + CALL]
+    for program in programs:
+        for name in NAMES:
+            path = rezip(save(tmp_path / "a", {"w": torch.zeros(2)}), tmp_path / "b")
+            for target, mode in ((path, "a"), (tmp_path / "c.zip", "w")):
+                with zipfile.ZipFile(target, mode, method) as writer:
+                    writer.writestr(name, program)
+                assert ["posix.system"] == dangerous(target), (name, target)
+
+
+def test_records_that_only_begin_like_a_pickle(tmp_path):
+    """Text, word lists, source code and numbers beside the checkpoint say nothing of what loading runs."""
+    texts = [b"class A:\n    pass\n", b"c\nd\ne\n", b"import os\nos.system('x')\n", b"(1, 2)\n", bytes(range(256)) * 40]
+    path = rezip(save(tmp_path / "a", {"w": torch.zeros(2)}), tmp_path / "b")
+    with zipfile.ZipFile(path, "a") as writer:
+        for index, text in enumerate(texts):
+            writer.writestr(f"a/extra/{index}", text)
+    assert () == open_checkpoint(path).damage
+
+
+def test_a_tensor_is_not_taken_for_a_pickle(tmp_path):
+    """What the checkpoint's own pickle takes for numbers nothing unpickles."""
+    path = save(tmp_path / "a", {"w": torch.frombuffer(bytearray(CALLS["stack global"]), dtype=torch.uint8).clone()})
+    assert () == open_checkpoint(path).damage
+
+
+def test_looking_for_pickles_has_an_end(tmp_path, monkeypatch):
+    """Records that promise long strings are read up to a bound for all of them together, and the rest is said."""
+    path = rezip(save(tmp_path / "a", {"w": torch.zeros(2)}), tmp_path / "b")
+    with zipfile.ZipFile(path, "a") as writer:
+        for index in range(10):
+            writer.writestr(f"a/extra/{index}", b"T\xff\xff\xff\x7f" + bytes(100_000))
+    assert () == open_checkpoint(path).damage
+    monkeypatch.setattr(limits, "MAX_UNLISTED_BYTES", 300_000)
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.is_damaged("limit-exceeded")
+    assert checkpoint.bytes_read < 2_000_000
+
+
+def test_a_package_is_called_one(tmp_path, monkeypatch):
+    """With TorchScript in it, several pickles, any resource names, modules interned: no name is held against it."""
+    from torch.package import PackageExporter, PackageImporter, package_exporter
+
+    monkeypatch.setattr(package_exporter, "_gate_torchscript_serialization", False)
+    module = torch.jit.script(torch.nn.Linear(2, 3))
+    path = tmp_path / "package.pt"
+    with warnings.catch_warnings(), PackageExporter(path) as exporter:
+        warnings.simplefilter("ignore")
+        exporter.intern("tests.readers.strategies")
+        exporter.extern("**")
+        exporter.save_pickle("model", "data.pkl", {"w": torch.ones(5)})
+        exporter.save_pickle("script", "model.pkl", module)
+        exporter.save_pickle("interned", "state", State(a=1))
+        exporter.save_text("notes", "readme", "cat\ncar\n")
+        exporter.save_binary("notes", "raw", b"123")
+    assert State is not type(PackageImporter(path).load_pickle("interned", "state"))
+    checkpoint = open_checkpoint(path)
+    assert ["not-a-checkpoint"] == [damage.kind for damage in checkpoint.damage]
+    assert "torch.package" in checkpoint.damage[0].message

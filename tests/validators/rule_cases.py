@@ -26,6 +26,7 @@ from spoiling import (
     beta1_at,
     both,
     bytes_of,
+    compressed,
     cut_off_migration,
     drop,
     first_group,
@@ -40,6 +41,7 @@ from spoiling import (
     only,
     other_name,
     overwrite,
+    packed_again,
     put,
     rate_at,
     renamed,
@@ -49,6 +51,7 @@ from spoiling import (
     steps_of_adam,
     torn,
     two_processes,
+    unpacked,
     whole,
     worse_best,
 )
@@ -219,6 +222,33 @@ FILE_CASES = {
     "F113": Pair(
         (Fault("two names", damage=other_name, where="checkpoint/data.pkl"),),
         (Sound("repacked", damage=repacked(lambda _: True)),),
+    ),
+    "F115": Pair(
+        (
+            Fault(
+                "a torch archive",
+                damage=lambda path: path.rename(path.with_name("model.safetensors")),
+                found="torch-zip",
+                expected="safetensors",
+            ),
+        ),
+        (Sound("another suffix", damage=lambda path: path.rename(path.with_name("model.bin"))),),
+    ),
+    "F116": Pair(
+        (
+            Fault(
+                "unpacked",
+                damage=unpacked,
+                file=BEST,
+                severity="warning",
+                fix='(cd "$(dirname FILE)/.." && zip -0 -r checkpoint.pt checkpoint)',
+            ),
+        ),
+        (Sound("unpacked and packed again", damage=packed_again, file=BEST),),
+    ),
+    "F117": Pair(
+        (Fault("zip -r", damage=compressed, severity="info", where="checkpoint/data/0"),),
+        (Sound("zip -0 -r", damage=repacked(lambda _: True)),),
     ),
 }
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import os
+import shutil
 import struct
 import sys
 import types
@@ -232,18 +233,42 @@ def overwrite(ending: str, content: Callable[[bytes], bytes]) -> Callable[[Path]
     return change
 
 
-def repacked(keep: Callable[[str], bool], change: Callable[[str, bytes], bytes] = lambda _, data: data) -> Callable:
+def repacked(
+    keep: Callable[[str], bool],
+    change: Callable[[str, bytes], bytes] = lambda _, data: data,
+    method: int = zipfile.ZIP_STORED,
+) -> Callable:
     """Writes the archive anew, with some records left out or changed and right checksums."""
 
     def rewrite(path: Path) -> None:
         new = io.BytesIO()
-        with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w") as archive:
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w", method) as archive:
             for name in old.namelist():
                 if keep(name):
                     archive.writestr(name, change(name, old.read(name)))
         path.write_bytes(new.getvalue())
 
     return rewrite
+
+
+def unpacked(path: Path) -> None:
+    """The archive's records lie in a folder of its name."""
+    content = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    path.unlink()
+    content.extractall(path.parent)
+
+
+def packed_again(path: Path) -> None:
+    """As the cure says: with an entry for each folder."""
+    unpacked(path)
+    with zipfile.ZipFile(path.with_name("packed"), "w") as archive:
+        for record in (path, *sorted(path.rglob("*"))):
+            archive.write(record, record.relative_to(path.parent))
+    shutil.rmtree(path)
+    path.with_name("packed").rename(path)
+
+
+compressed = repacked(lambda _: True, method=zipfile.ZIP_DEFLATED)
 
 
 def other_name(path: Path) -> None:
@@ -303,3 +328,4 @@ def inflating(path: Path) -> None:
     """An archive of 100 KB whose pickle says it has 100 MB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("checkpoint/data.pkl", b"}." + bytes(100_000_000))
+        archive.writestr("checkpoint/version", b"3\n")
