@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
@@ -30,6 +30,7 @@ from ckpt_doctor.types import (
     Migration,
     NotChecked,
     Report,
+    Resume,
     ResumePoint,
     Run,
     RunReport,
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "checkpoints"
 """The trainer's own `--checkpoints`."""
+
+UNJUDGED = "a report of this file to ckpt-doctor's authors"
+"""What settles a question that a rule could not answer."""
 
 Progress = Callable[[Path, int], None]
 """Called with a file and the number of its bytes read since the last call."""
@@ -298,6 +302,8 @@ def case_of(
         score = stopping.value.best_score if stopping else None
         upgrade = time_llm.upgrade(member, run, epoch=epoch, best_score=score)
         return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgrade, gate=gate)
+    from ckpt_doctor.trainers.time_llm.divergence import divergence
+    from ckpt_doctor.trainers.time_llm.open_facts import open_facts
     from ckpt_doctor.trainers.time_llm.random_state import late_random_state
     from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
 
@@ -313,6 +319,8 @@ def case_of(
         plan(member, run, resume, late),
         schedule_of(member, run, resume),
         late_random_state=late,
+        open_facts=open_facts(member, run),
+        diverged=divergence(member, run, resume),
         gate=gate,
     )
 
@@ -336,7 +344,8 @@ def judge(case: Case) -> FileReport:
     elif member.checkpoint.tensors:
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
-    return FileReport(member, case.resume, case.plan, tuple(findings), unsure, verdict_of(findings))
+    resume = resume_of(findings, _but_for_findings(case, unsure))
+    return FileReport(member, case.resume, case.plan, tuple(findings), unsure, verdict_of(findings), resume)
 
 
 def _applied(rule: Rule, case: Case) -> list[Finding | NotChecked]:
@@ -345,7 +354,7 @@ def _applied(rule: Rule, case: Case) -> list[Finding | NotChecked]:
         return list(rule(case))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         why = f"a value in the file is none that the rule knows ({type(error).__name__}: {str(error)[:80]})"
-        return [NotChecked(f"{rule.code} {rule.name}", why, "a report of this file to ckpt-doctor's authors")]
+        return [NotChecked(f"{rule.code} {rule.name}", why, UNJUDGED)]
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
@@ -354,6 +363,30 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
     if any(finding.severity == "error" and finding.migration is None for finding in serious):
         return "broken"
     return "repairable" if any(finding.migration for finding in serious) else "ok"
+
+
+def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
+    """What happens on a resume: the worst of what findings say and of what holds `otherwise`."""
+    outlooks = {otherwise}
+    for finding in findings:
+        if finding.severity == "error":
+            outlooks.add("impossible")
+        elif finding.severity == "warning":
+            outlooks.add("open" if finding.code == "P413" else "differs")
+    return next(outlook for outlook in get_args(Resume) if outlook in outlooks)
+
+
+def _but_for_findings(case: Case, unsure: Iterable[NotChecked]) -> Resume:
+    """`identical` only where place and rate are known, and nothing was left unjudged."""
+    plan, resume, facts = case.plan, case.resume, case.run.facts
+    if not is_ours(case.member, case.run) or plan is None:
+        return "not judged"
+    if plan.why_not_exact:
+        return "differs"
+    unjudged = any(item.settle == UNJUDGED for item in unsure)
+    if facts.contradictions or unjudged or resume.start_epoch is None or resume.lr is None:
+        return "open"
+    return "identical"
 
 
 def curves(report: Report) -> list[Curve]:

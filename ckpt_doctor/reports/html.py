@@ -177,7 +177,7 @@ def landings(run: RunReport) -> str:
     """What the trainer does with each file as it is and, where that differs, once it is repaired."""
     rows = []
     for i, file in enumerate(run.files, 1):
-        plan, resume = file.plan, file.resume
+        plan, resume = file.plan, file.resume_point
         if plan is None:
             continue
         stopping = resume.early_stopping.value if resume.early_stopping else None

@@ -106,6 +106,7 @@ def file_dict(file: types.FileReport) -> dict[str, Any]:
         "parameters": parameters(checkpoint),
         "training": {name: plain(getattr(state, name)) for name in TRAINING},
         "verdict": file.verdict,
+        "resume": file.resume,
         "not_checked": [{"what": n.what, "why": n.why, "settle": n.settle} for n in file.not_checked],
         "findings": [finding_dict(finding) for finding in file.findings],
     }

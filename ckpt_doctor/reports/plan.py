@@ -83,7 +83,7 @@ def learning_rate(file: FileReport, plan: ResumePlan) -> str:
         beside = f", where the uninterrupted run has {text.rate(plan.next_lr_uninterrupted)}"
     state = file.member.state
     position = ""
-    if state.last_epoch is not None and (state.last_epoch or file.resume.last_epoch):
+    if state.last_epoch is not None and (state.last_epoch or file.resume_point.last_epoch):
         of = f" of {text.integer(state.total_steps)}" if state.total_steps is not None else ""
         position = f" (position {text.integer(state.last_epoch)}{of} in the schedule)"
     return f"uses learning rate {text.rate(plan.next_lr)}{beside}{position}"
@@ -92,7 +92,7 @@ def learning_rate(file: FileReport, plan: ResumePlan) -> str:
 def early_stopping(file: FileReport, plan: ResumePlan, facts: Facts) -> str:
     """What EarlyStopping remembers."""
     if plan.best_score is None:
-        expected = file.resume.early_stopping
+        expected = file.resume_point.early_stopping
         if expected is not None and expected.value.best_score is None:
             return "knows no validation loss yet, as it should before the first validation"
         return "remembers no best validation loss (best_score is missing)"

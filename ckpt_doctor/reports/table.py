@@ -164,14 +164,14 @@ def plain_columns(run: RunReport) -> list[Column]:
 def schedule(file: FileReport) -> str:
     """The scheduler's position, `idle` where an uninterrupted run never steps it."""
     state = file.member.state
-    if state.last_epoch == 0 and file.resume.last_epoch == 0 and state.global_step:
+    if state.last_epoch == 0 and file.resume_point.last_epoch == 0 and state.global_step:
         return "idle"
     return text.integer(state.last_epoch)
 
 
 def shown_score(file: FileReport) -> str:
     """EarlyStopping's memory: the score, `missing` where there should be one, `none yet` before any validation."""
-    state, expected = file.member.state, file.resume.early_stopping
+    state, expected = file.member.state, file.resume_point.early_stopping
     if state.best_score is not None:
         return text.real(state.best_score)
     if any(finding.name == "missing-best-score" for finding in file.findings):

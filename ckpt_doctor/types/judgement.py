@@ -13,6 +13,9 @@ from ckpt_doctor.types.values import KeyPath
 
 Severity = Literal["error", "warning", "info"]
 Verdict = Literal["ok", "repairable", "broken"]
+Resume = Literal["impossible", "not judged", "differs", "open", "identical"]
+"""What happens on a resume from the file as it is, the worst first: `open` where a fact that matters is not settled,
+`not judged` where no known trainer wrote the file, `identical` where nothing on which it depends is open or wrong."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,14 @@ class FileReport:
     """One file, judged."""
 
     member: Member
-    resume: ResumePoint
+    resume_point: ResumePoint
     plan: ResumePlan | None
     findings: tuple[Finding, ...]
     not_checked: tuple[NotChecked, ...]
     verdict: Verdict
+    """What a migration can do."""
+    resume: Resume
+    """What happens without one."""
 
     @property
     def checkpoint(self) -> Checkpoint:

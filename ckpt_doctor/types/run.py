@@ -71,7 +71,9 @@ class Facts:
     contradictions: tuple[str, ...] = ()
     """Facts that cannot be true together, one sentence each."""
     disproved: Mapping[str, str] = field(default_factory=dict)
-    """Given facts that the run's own files rule out: name -> the contradiction."""
+    """Given facts that the run's own files or its log rule out: name -> the contradiction."""
+    other_lengths: tuple[tuple[int, int], ...] = ()
+    """(steps per epoch, processes) of several processes that the evidence allows while `world_size` is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,18 @@ class LateRandomState:
     """The file that the value's tensors lie in."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenFact:
+    """A fact of the training command that is not settled, and on which the resume depends."""
+
+    name: str
+    """`the mode (--lradj)`."""
+    candidates: tuple[tuple[str, str], ...]
+    """What it can be, and what follows for the resume then."""
+    settle: str
+    """The option that settles it."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A checkpoint as part of a run."""
@@ -217,6 +231,9 @@ class Case:
     upgrade: Upgrade | None = None
     """For a bare state_dict of a run: what its upgrade would write."""
     late_random_state: LateRandomState | None = None
+    open_facts: tuple[OpenFact, ...] = ()
+    diverged: str = ""
+    """What in the file shows that an earlier resume had left the uninterrupted run's path; empty where nothing does."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 
