@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
@@ -163,20 +163,32 @@ def latest(
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
 
-    Newest by training progress, not by the number in a name. `repairable` also accepts one that a migration cures.
+    Newest by training progress, not by the number in a name; one that leaves the uninterrupted run's path for good only
+    where no older one stays on it. `repairable` also accepts one that a migration cures.
     """
     report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore)
-    files = sorted(report.files, key=_progress, reverse=True)
     accepted = ("ok", "repairable") if repairable else ("ok",)
+    files = sorted(report.files, key=_progress, reverse=True)
+    safe = [file for file in files if file.plan is not None and file.verdict in accepted]
+    chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
     passed_over: list[tuple[Path, str]] = []
     for file in files:
-        if file.plan is not None and file.verdict in accepted:
+        if file is chosen:
             return file.checkpoint.path, passed_over
-        reasons = [f"{f.code} {f.name}" for f in file.findings if f.severity != "info"]
-        passed_over.append(
-            (file.checkpoint.path, ", ".join(reasons) or "not a checkpoint that the trainer resumes from")
-        )
+        told = ", ".join(f"{f.code} {f.name}" for f in file.findings if f.severity != "info")
+        if file in safe:
+            told += (
+                f"; an older one {'continues identically' if chosen and chosen.keeps_its_path else 'has none of these'}"
+            )
+        passed_over.append((file.checkpoint.path, told or "not a checkpoint that the trainer resumes from"))
     return None, passed_over
+
+
+def _departs(file: FileReport) -> bool:
+    """Whether a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
+    return any(
+        finding.code in ("P405", "P411", "P413", "R510") and finding.migration is None for finding in file.findings
+    )
 
 
 def _progress(file: FileReport) -> tuple[int, int, int]:
@@ -366,14 +378,18 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 
 
 def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
-    """What happens on a resume: the worst of what findings say and of what holds `otherwise`."""
-    outlooks = {otherwise}
-    for finding in findings:
-        if finding.severity == "error":
-            outlooks.add("impossible")
-        elif finding.severity == "warning":
-            outlooks.add("open" if finding.code == "P413" else "differs")
-    return next(outlook for outlook in get_args(Resume) if outlook in outlooks)
+    """What happens on a resume, by the findings and by what holds `otherwise`.
+
+    A run that has left its path stays off it whatever else is open (P411).
+    """
+    serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
+    if "error" in serious.values():
+        return "impossible"
+    if "P411" in serious and otherwise not in ("impossible", "not judged"):
+        return "differs"
+    if "P413" in serious and otherwise in ("differs", "identical"):
+        return "open"
+    return "differs" if serious and otherwise == "identical" else otherwise
 
 
 def _but_for_findings(case: Case, unsure: Iterable[NotChecked]) -> Resume:
@@ -381,12 +397,10 @@ def _but_for_findings(case: Case, unsure: Iterable[NotChecked]) -> Resume:
     plan, resume, facts = case.plan, case.resume, case.run.facts
     if not is_ours(case.member, case.run) or plan is None:
         return "not judged"
-    if plan.why_not_exact:
-        return "differs"
     unjudged = any(item.settle == UNJUDGED for item in unsure)
     if facts.contradictions or unjudged or resume.start_epoch is None or resume.lr is None:
         return "open"
-    return "identical"
+    return "differs" if plan.why_not_exact else "identical"
 
 
 def curves(report: Report) -> list[Curve]:

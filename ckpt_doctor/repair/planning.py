@@ -74,7 +74,7 @@ def plan_edits(case: Case, request: Request) -> Planned:
     applied: list[Migration] = []
     upgraded = False
     if disproved and request.everything:
-        refusals_.append(_disproved("all", disproved))
+        refusals_.append(_disproved("migrate", disproved))
     for migration in request.migrations:
         if migration.name not in EVERYWHERE and not ours and case.checkpoint.layout != "state-dict":
             continue

@@ -48,7 +48,7 @@ def json_v1(report: types.Report, *, version: str, plan: types.ResumePlan | None
     """
     document = as_dict(report, version=version)
     if plan is not None:
-        document["plan"] = plan_dict(plan)
+        document["plan"] = plan_dict(plan) | {"resume": report.files[0].resume}
     return dumps(document)
 
 

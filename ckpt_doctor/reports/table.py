@@ -14,6 +14,9 @@ from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewis
 from ckpt_doctor.types import Evidence, Facts, FileReport, Report, RunReport
 
 STYLE = {"ok": "green", "repairable": "yellow", "broken": "red", "error": "red", "warning": "yellow", "info": "cyan"}
+STYLE |= {"open": "yellow", "not judged": "dim", "impossible": "red"}
+OUTLOOKS = ("ok", "open", "not judged", "impossible", "repairable", "broken")
+"""What a file's outlook can be, in the order in which they are counted."""
 MAX_TEXT = 110
 """Sentences get hard to read beyond this many columns, however wide the terminal is."""
 
@@ -124,7 +127,7 @@ def file_table(run: RunReport, width: int, color: bool) -> list[str]:
     rows = [["", *(c.title for c in columns)]]
     rows += [["", *cells] for cells in zip(*(c.cells for c in columns), strict=True)]
     styles = [["", *["dim"] * len(columns)]]
-    styles += [["", *[""] * (len(columns) - 1), STYLE[file.verdict]] for file in run.files]
+    styles += [["", *[""] * (len(columns) - 1), STYLE[file.outlook]] for file in run.files]
     return text.grid(rows, "<" + "".join(c.align for c in columns), styles=styles if color else None)
 
 
@@ -144,7 +147,8 @@ def trainer_columns(run: RunReport) -> list[Column]:
         Column("step", ">", tuple(text.integer(f.member.state.global_step) for f in files)),
         Column("schedule", ">", tuple(map(schedule, files)), droppable=2),
         Column("best score", ">", tuple(map(shown_score, files)), droppable=3),
-        Column("verdict", "<", tuple(f.verdict for f in files)),
+        Column("resume", "<", tuple(f.resume for f in files)),
+        Column("verdict", "<", tuple(f.outlook for f in files)),
     ]
 
 
@@ -157,7 +161,7 @@ def plain_columns(run: RunReport) -> list[Column]:
         Column("holds", "<", tuple(f.checkpoint.layout for f in files), droppable=1),
         Column("tensors", ">", tuple(text.integer(len(f.checkpoint.tensors)) for f in files), droppable=2),
         Column("size", ">", tuple(text.size(f.checkpoint.size) for f in files)),
-        Column("verdict", "<", tuple(f.verdict for f in files)),
+        Column("verdict", "<", tuple(f.outlook for f in files)),
     ]
 
 
@@ -216,9 +220,8 @@ def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, c
 def summary(report: Report) -> str:
     """`3 checkpoints: 3 repairable, 0 broken. Not checked: ... 0.09 s, 210 KB read of 9.3 GiB.`."""
     files = report.files
-    verdicts = [file.verdict for file in files]
-    counts = [f"{verdicts.count('ok')} ok"] if "ok" in verdicts else []
-    counts += [f"{verdicts.count('repairable')} repairable", f"{verdicts.count('broken')} broken"]
+    found = [file.outlook for file in files]
+    counts = [f"{found.count(word)} {word}" for word in OUTLOOKS if word in (*found, "repairable", "broken")]
     sentences = [f"{text.plural(len(files), 'checkpoint')}: {', '.join(counts)}."]
     if left := not_deep(files):
         sentences.append(f"Not checked: {left}.")

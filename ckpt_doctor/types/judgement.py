@@ -89,6 +89,19 @@ class FileReport:
     """What happens without one."""
 
     @property
+    def keeps_its_path(self) -> bool:
+        """Whether the resume is identical, or is once the command carries the flags of the plan (R506)."""
+        if self.plan is None or self.plan.why_not_exact or self.resume not in ("identical", "differs"):
+            return False
+        return {finding.code for finding in self.findings if finding.severity != "info"} <= {"R506"}
+
+    @property
+    def outlook(self) -> str:
+        """The verdict in a word; for a file that needs no repair and may all the same differ, what the resume is."""
+        told = self.verdict != "ok" or self.resume in ("identical", "differs")
+        return self.verdict if told else self.resume
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """The file's checkpoint."""
         return self.member.checkpoint

@@ -57,7 +57,7 @@ class LogFacts:
     """Facts that a printed command line or argument list gives."""
 
 
-SHUFFLES = Evidence(True, "Time-LLM's data provider shuffles")
+SHUFFLES = Evidence(True, "Time-LLM's data provider does; if yours does not, give --no-shuffle")
 """`shuffle_flag = True` for training and validation (data_provider/data_factory.py); a file or a log never says so."""
 
 
