@@ -176,10 +176,8 @@ def latest(
         if file is chosen:
             return file.checkpoint.path, passed_over
         told = ", ".join(f"{f.code} {f.name}" for f in file.findings if f.severity != "info")
-        if file in safe:
-            told += (
-                f"; an older one {'continues identically' if chosen and chosen.keeps_its_path else 'has none of these'}"
-            )
+        if chosen is not None and file in safe:
+            told += f"; an older one {'continues identically' if chosen.keeps_its_path else 'has none of these'}"
         passed_over.append((file.checkpoint.path, told or "not a checkpoint that the trainer resumes from"))
     return None, passed_over
 

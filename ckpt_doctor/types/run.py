@@ -49,6 +49,8 @@ class Facts:
 
     steps_per_epoch: Evidence[int] | None = None
     """`len(train_loader)` as the trainer takes it (before Accelerate shards it)."""
+    least_steps: int = 1
+    """Steps per epoch and process that the run's files show at least, while `steps_per_epoch` is None."""
     train_epochs: Evidence[int] | None = None
     lradj: Evidence[str] | None = None
     learning_rate: Evidence[float] | None = None

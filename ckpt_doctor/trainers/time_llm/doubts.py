@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 
 
 def disagreements(
-    trained: Sequence[Member], given: Facts, log: LogFacts | None, known: Known, mode: str, generation: str
+    trained: Sequence[Member],
+    given: Facts,
+    log: LogFacts | None,
+    known: Known,
+    mode: str,
+    generation: str,
+    steps: Evidence[int] | None,
 ) -> dict[str, list[str]]:
     """For each given fact, what contradicts it (the mode and the log's count of steps: see `facts`)."""
     return {
         "steps_per_epoch": _steps_per_epoch(trained, given, known, mode, generation),
         "world_size": _world_size(trained, given, known, mode, generation),
-        "train_epochs": _train_epochs(trained, given, known, mode),
+        "train_epochs": _train_epochs(trained, given, known, mode, steps),
         "learning_rate": _learning_rate(trained, given),
         "pct_start": _pct_start(trained, given, log),
         "patience": _patience(given, log),
@@ -85,7 +91,9 @@ def _world_size(trained: Sequence[Member], given: Facts, known: Known, mode: str
     return [] if others is None else [f"{said}fit {others[1]} (with {others[0]:,} steps per epoch)"]
 
 
-def _train_epochs(trained: Sequence[Member], given: Facts, known: Known, mode: str) -> list[str]:
+def _train_epochs(
+    trained: Sequence[Member], given: Facts, known: Known, mode: str, steps: Evidence[int] | None
+) -> list[str]:
     """An epoch beyond the last one; in TST, a schedule that was made for another number of epochs."""
     fact, total = given.train_epochs, known.total_steps
     if fact is None:
@@ -95,8 +103,9 @@ def _train_epochs(trained: Sequence[Member], given: Facts, known: Known, mode: s
     if furthest > fact.value or known.epochs_begun > fact.value:
         where = "the log" if known.epochs_begun > furthest else "a checkpoint"
         return [f"{said}and {where} is in epoch {max(furthest, known.epochs_begun - 1)}, counted from 0"]
-    if mode == rates.PER_STEP and total and total % fact.value:
-        return [f"{said}and the schedule has {total:,} steps, which is no multiple"]
+    if mode == rates.PER_STEP and total and (total != fact.value * steps.value if steps else total % fact.value):
+        each = f" of {steps.value:,}" if steps else ""
+        return [f"{said}and the schedule has {total:,} steps, which is not so many epochs{each}"]
     return []
 
 

@@ -23,6 +23,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     fits,
     infer_world_size,
     is_open,
+    least_steps,
     possible_lengths,
     real_steps,
     shifted_lengths,
@@ -75,7 +76,8 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
     world_size_open = world_size is None and is_open(trained, mode, kind)
     steps, step_doubts = _steps_per_epoch(trained, given, log, world, kind)
     known = _known(trained, given, log)
-    disproved = disagreements(trained, by_hand, log, known, mode, kind)
+    disproved = disagreements(trained, by_hand, log, known, mode, kind, steps)
+    spoken_of = {"train_epochs"} if steps else set()  # R505, P404
     disproved["lradj"] = doubts
     if given.steps_per_epoch:
         disproved["steps_per_epoch"] = step_doubts or disproved["steps_per_epoch"]
@@ -90,13 +92,18 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         world_size_open=world_size_open,
         other_lengths=() if world_size_open else tuple(others),
         steps_per_epoch=steps,
+        least_steps=least_steps([m for m in trained if m.role == "step"]),
         train_epochs=given.train_epochs or _train_epochs(trained, steps),
         learning_rate=given.learning_rate or _learning_rate(trained),
         shuffle=given.shuffle or SHUFFLES,
         base_lr=_base_lr(log, lradj),
         patience=given.patience or (log.patience if log else None),
         log=given.log or (Evidence(log.path, "found near the run") if log else None),
-        contradictions=(*given.contradictions, *step_doubts, *(told for all_ in disproved.values() for told in all_)),
+        contradictions=(
+            *given.contradictions,
+            *step_doubts,
+            *(doubt for name, told in disproved.items() if name not in spoken_of for doubt in told),
+        ),
         disproved={name: told[0] for name, told in disproved.items() if told},
     )
 

@@ -254,6 +254,16 @@ def _real_lengths(placed: Sequence[Member], generation: str, known: Known) -> li
     return ends or sorted({-(-step // (epoch + 1)), step // epoch if epoch else step})
 
 
+def least_steps(trained: Sequence[Member]) -> int:
+    """Steps per epoch and process that the files show at least: so many were made in `epoch + 1` epochs."""
+    steps = [
+        -(-counted_step(m) // (m.state.epoch + 1))
+        for m in trained
+        if (m.state.epoch or 0) >= 0 and m.state.epoch is not None
+    ]
+    return max(steps, default=1)
+
+
 def divisors(total: int) -> list[int]:
     """Divisors of a schedule's length; none for lengths that no training has."""
     if not 0 < total < 10**11:

@@ -69,7 +69,7 @@ def positions(member: Member, facts: Facts) -> tuple[Position, ...]:
         if finished == 0 or step.value == 0 or step.value % finished:
             return False
         length = step.value // finished * world
-        return not total or total % length == 0
+        return length >= facts.least_steps and (not total or total % length == 0)
 
     if member.role == "best":
         ends = (epoch,) if complete else (epoch, epoch + 1)
