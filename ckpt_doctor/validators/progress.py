@@ -218,7 +218,8 @@ def fact_open(case: Case) -> Iterator[Problem]:
     Source: trainer contract, facts 8, 11 and 21.
     """
     for fact in case.open_facts:
-        told = "; ".join(f"{candidate}: {follows}" for candidate, follows in fact.candidates)
+        told = "; ".join(f"{candidate}: {follows}" for candidate, follows in fact.candidates[:6])
+        told += f"; and {len(fact.candidates) - 6} more" if len(fact.candidates) > 6 else ""
         yield Problem(
             f"{fact.name} is not known, and the resume depends on it ({told})",
             where=fact.settle,

@@ -87,7 +87,10 @@ def test_a_renamed_folder_is_matched_to_its_log_by_hand_only(cell) -> None:
     (alone,) = audit.check(path).files
     (told,) = audit.check(path, logs=[made.log]).files
     assert alone.resume_point.early_stopping is None
-    assert pytest.approx(max(-loss for loss in made.history), abs=1e-7) == told.resume_point.early_stopping.value.best_score
+    assert (
+        pytest.approx(max(-loss for loss in made.history), abs=1e-7)
+        == told.resume_point.early_stopping.value.best_score
+    )
 
 
 def test_a_log_with_windows_line_ends_says_the_same(cell) -> None:

@@ -5,7 +5,8 @@
     report = scan([write(run, tmp_path)])
 
 A snapshot is taken where an uninterrupted run goes on: behind the scheduler's step, EarlyStopping's update and the
-epoch's new rate, with the random state of the epoch's beginning in a step file. (The trainer saves before these; that its own files are wrong there is what some of the rules say.)
+epoch's new rate, with the random state of the epoch's beginning in a step file. (The
+trainer saves before these; that its own files are wrong there is what some of the rules say.)
 """
 
 from __future__ import annotations

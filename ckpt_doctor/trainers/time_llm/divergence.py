@@ -71,9 +71,12 @@ def _of_schedule(member: Member, run: Run, rate: float, resume: ResumePoint) -> 
     theirs = real(stored[0]) if isinstance(stored, list) and stored else None
     if here is None or not same_rate(rate, theirs):
         return ""  # the trainer writes the two as one: some other hand has been here
-    if not same_rate(rate, here.lr[0]):
-        return f"its rate {rate:.6g} lies nowhere on the schedule's curve ({here.lr[0]:.6g} at {int(last):,})"
     lag = calls - last / world
+    if not same_rate(rate, here.lr[0]):
+        due = [rates.rates_at(checkpoint, facts.lradj.value, (calls - late) * world, 0) for late in (0, own)]
+        if any(point is not None and same_rate(rate, point.lr[0]) for point in due):
+            return ""  # only the position is wrong: it was put back
+        return f"its rate {rate:.6g} lies nowhere on the schedule's curve ({here.lr[0]:.6g} at {int(last):,})"
     if lag <= own:
         return ""
     return f"the schedule was {lag:g} {unit}{'' if lag == 1 else 's'} behind, of which this save explains {own}"

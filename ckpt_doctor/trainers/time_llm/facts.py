@@ -82,7 +82,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
     if given.steps_per_epoch:
         disproved["steps_per_epoch"] = step_doubts or disproved["steps_per_epoch"]
         step_doubts = []
-    others = possible_lengths(trained, mode, kind, known, LIKELY[1:]) if world_size is None else ()
+    others = possible_lengths(trained, mode, kind, known, LIKELY[1:], goes_on=True) if world_size is None else ()
     return replace(
         given,
         generation=generation,

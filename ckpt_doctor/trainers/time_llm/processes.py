@@ -220,13 +220,13 @@ class Known:
 
 
 def possible_lengths(
-    trained: Sequence[Member], mode: str, generation: str, known: Known, worlds: Sequence[int]
+    trained: Sequence[Member], mode: str, generation: str, known: Known, worlds: Sequence[int], *, goes_on: bool = False
 ) -> Iterator[tuple[int, int]]:
-    """(steps per epoch, processes) that explain every checkpoint of a run."""
+    """(steps per epoch, processes) that explain every checkpoint of a run; `goes_on`: that has not come to its end."""
     placed = [m for m in trained if (m.state.epoch or 0) >= 0 and m.state.epoch is not None and counted_step(m) > 0]
     if not placed:
         return
-    newest = max(map(counted_step, placed))
+    newest = max(map(counted_step, placed)) + goes_on
     divisors_of_total = divisors(known.total_steps or 0)
     moved = [m for m in placed if (m.state.last_epoch or 0) > 0 and mode in (rates.PER_STEP, rates.PER_EPOCH)]
     for world in worlds:
@@ -244,14 +244,14 @@ def possible_lengths(
 def _real_lengths(placed: Sequence[Member], generation: str, known: Known) -> list[int]:
     """Where no schedule has a length: the batches of an epoch that the log counts or a best file ends.
 
-    Without them the least and the greatest number that the newest file allows.
+    Without them the least and the greatest number with which the newest file is inside its epoch.
     """
     if known.real_steps is not None:
         return [known.real_steps]
     ends = [real for m in placed if m.role == "best" for real in epoch_ends(m, generation)]
     newest = max(placed, key=counted_step)
     step, epoch = counted_step(newest), newest.state.epoch or 0
-    return ends or sorted({-(-step // (epoch + 1)), step // epoch if epoch else step})
+    return ends or sorted({step // (epoch + 1) + 1, step // epoch if epoch else step + 1})
 
 
 def least_steps(trained: Sequence[Member]) -> int:
