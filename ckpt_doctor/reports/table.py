@@ -141,7 +141,7 @@ def trainer_columns(run: RunReport) -> list[Column]:
     files = run.files
     return [
         Column("file", "<", tuple(label(f, run.run.path) for f in files)),
-        Column("role", "<", tuple(f.member.role or "-" for f in files), droppable=1),
+        Column("role", "<", tuple(f.member.role or "-" for f in files), droppable=5),
         Column("size", ">", tuple(text.size(f.checkpoint.size) for f in files), droppable=4),
         Column("epoch", ">", tuple(text.integer(f.member.state.epoch) for f in files)),
         Column("step", ">", tuple(text.integer(f.member.state.global_step) for f in files)),

@@ -69,7 +69,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         given = _prefer(given, log.arguments)
     trained = [m for m in members if m.checkpoint.layout == "training"]
     generation = given.generation or _generation(trained, log)
-    lradj, candidates, doubts = _lradj(trained, given, log)
+    lradj, candidates, doubts, proven = _lradj(trained, given, log)
     kind, mode = generation.value if generation else "", lradj.value if lradj else ""
     world_size = given.world_size or _world_size(trained, given, mode, kind)
     world = world_size.value if world_size else 1
@@ -78,7 +78,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
     known = _known(trained, given, log)
     disproved = disagreements(trained, by_hand, log, known, mode, kind, steps)
     spoken_of = {"train_epochs"} if steps else set()  # R505, P404
-    disproved["lradj"] = doubts
+    disproved["lradj"] = doubts if proven else []
     if given.steps_per_epoch:
         disproved["steps_per_epoch"] = step_doubts or disproved["steps_per_epoch"]
         step_doubts = []
@@ -102,6 +102,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         contradictions=(
             *given.contradictions,
             *step_doubts,
+            *([] if proven else doubts),
             *(doubt for name, told in disproved.items() if name not in spoken_of for doubt in told),
         ),
         disproved={name: told[0] for name, told in disproved.items() if told},
@@ -155,18 +156,24 @@ def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str
 
 def _lradj(
     trained: Sequence[Member], given: Facts, log: LogFacts | None
-) -> tuple[Evidence[str] | None, tuple[str, ...], list[str]]:
-    """The mode, or the modes that remain possible; and what contradicts a given one."""
+) -> tuple[Evidence[str] | None, tuple[str, ...], list[str], bool]:
+    """The mode, or the modes that remain possible; what contradicts a given one, and whether that proves it wrong.
+
+    Where it is open which idle mode it is, a schedule that never moved may also be one of TST that was reset.
+    """
     inferred, candidates = _inferred_lradj(trained, given, log)
+    if inferred is not None:
+        candidates = (inferred.value,)
     if given.lradj is None:
-        return inferred, candidates if inferred is None else (inferred.value,), []
+        return inferred, candidates, [], False
     mode = given.lradj.value
-    doubts = []
-    if (inferred and inferred.value != mode) or (candidates and mode not in candidates):
-        seen = inferred.value if inferred else " or ".join(candidates)
-        source = inferred.source if inferred else "the rates in the checkpoints"
-        doubts.append(f"{given.lradj.source} says lradj {mode}, the checkpoints say {seen} ({source})")
-    return given.lradj, (mode,), doubts
+    if not candidates or mode in candidates:
+        return given.lradj, (mode,), [], False
+    source = inferred.source if inferred else "the rates in the checkpoints"
+    doubt = f"{given.lradj.source} says lradj {mode}, the checkpoints say {' or '.join(candidates)} ({source})"
+    printed = log.lradj_candidates if log is not None else None
+    proven = inferred is not None or mode in rates.IDLE or (printed is not None and mode not in printed)
+    return given.lradj, (mode,), [doubt], proven
 
 
 def _inferred_lradj(
