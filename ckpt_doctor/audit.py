@@ -31,6 +31,7 @@ from ckpt_doctor.types import (
     Migration,
     NotChecked,
     Report,
+    Resume,
     ResumePoint,
     Run,
     RunReport,
@@ -163,20 +164,30 @@ def latest(
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
 
-    Newest by training progress, not by the number in a name. `repairable` also accepts one that a migration cures.
+    Newest by training progress, not by the number in a name; one that leaves the uninterrupted run's path for good only
+    where no older one stays on it. `repairable` also accepts one that a migration cures.
     """
     report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore)
-    files = sorted(report.files, key=_progress, reverse=True)
     accepted = ("ok", "repairable") if repairable else ("ok",)
+    files = sorted(report.files, key=_progress, reverse=True)
+    safe = [file for file in files if file.plan is not None and file.verdict in accepted]
+    chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
     passed_over: list[tuple[Path, str]] = []
     for file in files:
-        if file.plan is not None and file.verdict in accepted:
+        if file is chosen:
             return file.checkpoint.path, passed_over
-        reasons = [f"{f.code} {f.name}" for f in file.findings if f.severity != "info"]
-        passed_over.append(
-            (file.checkpoint.path, ", ".join(reasons) or "not a checkpoint that the trainer resumes from")
-        )
+        told = ", ".join(f"{f.code} {f.name}" for f in file.findings if f.severity != "info")
+        if chosen is not None and file in safe:
+            told += f"; an older one {'continues identically' if chosen.keeps_its_path else 'has none of these'}"
+        passed_over.append((file.checkpoint.path, told or "not a checkpoint that the trainer resumes from"))
     return None, passed_over
+
+
+def _departs(file: FileReport) -> bool:
+    """Whether a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
+    return any(
+        finding.code in ("P405", "P411", "P413", "R510") and finding.migration is None for finding in file.findings
+    )
 
 
 def _progress(file: FileReport) -> tuple[int, int, int]:
@@ -303,6 +314,8 @@ def case_of(
         score = stopping.value.best_score if stopping else None
         upgrade = time_llm.upgrade(member, run, epoch=epoch, best_score=score)
         return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgrade, gate=gate)
+    from ckpt_doctor.trainers.time_llm.divergence import divergence
+    from ckpt_doctor.trainers.time_llm.open_facts import open_facts
     from ckpt_doctor.trainers.time_llm.random_state import late_random_state
     from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
 
@@ -318,6 +331,8 @@ def case_of(
         plan(member, run, resume, late),
         schedule_of(member, run, resume),
         late_random_state=late,
+        open_facts=open_facts(member, run),
+        diverged=divergence(member, run, resume),
         gate=gate,
     )
 
@@ -344,7 +359,8 @@ def judge(case: Case) -> FileReport:
     plan = case.plan
     if plan is not None and (errors := dict.fromkeys(f.code for f in findings if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
-    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(findings))
+    resume = resume_of(findings, _but_for_findings(case))
+    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(findings), resume)
 
 
 def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
@@ -369,6 +385,31 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
     if unreadable or any(finding.severity == "error" and finding.migration is None for finding in serious):
         return "broken"
     return "repairable" if any(finding.migration for finding in serious) else "ok"
+
+
+def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
+    """What happens on a resume, by the findings and by what holds `otherwise`.
+
+    A run that has left its path stays off it whatever else is open (P411).
+    """
+    serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
+    if "error" in serious.values():
+        return "impossible"
+    if "P411" in serious and otherwise not in ("impossible", "not judged"):
+        return "differs"
+    if "P413" in serious and otherwise in ("differs", "identical"):
+        return "open"
+    return "differs" if serious and otherwise == "identical" else otherwise
+
+
+def _but_for_findings(case: Case) -> Resume:
+    """`identical` only where place and rate are known."""
+    plan, resume, facts = case.plan, case.resume, case.run.facts
+    if not is_ours(case.member, case.run) or plan is None:
+        return "not judged"
+    if facts.contradictions or resume.start_epoch is None or resume.lr is None:
+        return "open"
+    return "differs" if plan.why_not_exact else "identical"
 
 
 def curves(report: Report) -> list[Curve]:

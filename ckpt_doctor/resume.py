@@ -21,6 +21,7 @@ from ckpt_doctor.types import (
     FileReport,
     Finding,
     Report,
+    Resume,
     ResumePlan,
     Severity,
     Verdict,
@@ -62,6 +63,11 @@ class ResumeCheck:
     def verdict(self) -> Verdict:
         """`ok`, `repairable` or `broken`; a first start is `ok`."""
         return self.file.verdict if self.file else "ok"
+
+    @property
+    def resume(self) -> Resume:
+        """`identical`, `differs`, `open`, `not judged` or `impossible`; a first start is `identical`."""
+        return self.file.resume if self.file else "identical"
 
     def raise_for_errors(self, at: Severity = "error") -> ResumeCheck:
         """Raise ResumeError, whose message is the plan and the findings, for a finding at or above `at`.
@@ -164,7 +170,8 @@ def _with_findings(report: Report, live: Sequence[Finding]) -> Report:
     run = report.runs[0]
     file = run.files[0]
     findings = (*file.findings, *live)
-    judged = replace(file, findings=findings, verdict=audit.verdict_of(findings))
+    verdict, outlook = audit.verdict_of(findings), audit.resume_of(live, file.resume)
+    judged = replace(file, findings=findings, verdict=verdict, resume=outlook)
     return replace(report, runs=(replace(run, files=(judged,)),))
 
 

@@ -202,7 +202,7 @@ def _carry_out(planned: Planned, request: Request) -> MigrationResult:
         earlier=len(case.checkpoint.migrations),
     )
     if not planned.edits:
-        return replace(result, message="" if planned.refusals else _needs_nothing(case, request))
+        return replace(result, message="" if planned.refusals else _nothing_done(planned, request))
     if request.dry_run:
         return replace(result, status="planned", message=f"{len(planned.edits)} edits, nothing written (--dry-run)")
     try:
@@ -243,10 +243,11 @@ def _carry_out(planned: Planned, request: Request) -> MigrationResult:
     )
 
 
-def _needs_nothing(case: Case, request: Request) -> str:
-    late, shuffle = case.late_random_state, case.run.facts.shuffle
-    open_question = request.everything and late is not None and late.cure is not None and shuffle is None
-    return "needs none of these repairs" + ("; if the train loader shuffles, give --shuffle" if open_question else "")
+def _nothing_done(planned: Planned, request: Request) -> str:
+    """That a file needs nothing is said only where nothing is left that a repair would be for."""
+    left = [f for f in planned.before if f.severity != "info" and f.code not in request.ignored and not f.migration]
+    told = [f"{f.code} {f.name} remains: {f.fix or 'no edit to the file can fix it'}" for f in left]
+    return "; ".join(["needs none of these repairs" if all(f.fix for f in left) else "nothing to repair", *told])
 
 
 def _record(planned: Planned) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from ckpt_doctor.writer import Mode
 
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
 """Migrations that make sense for any torch file, whichever trainer wrote it."""
-ACCOMPANYING = ("sync-rng", "plain-scalars", "to-cpu")
+ACCOMPANYING = ("plain-scalars", "to-cpu")
 """Cures of mere notes: `--all` applies them to a file that it rewrites anyway, and never rewrites one for them."""
+ASKED_BY = {"R510": ("sync-rng",), "P413": ("fix-epoch", "sync-scheduler")}
+"""Findings without a cure, and the migrations that say why there is none."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,18 @@ def plan_edits(case: Case, request: Request) -> Planned:
         return replace(planned, refusals=(refusal,))
     if case.checkpoint.program is None:
         return planned
-    called = {f.migration for f in before if f.migration and f.severity != "info" and f.code not in request.ignored}
+    serious = [f for f in before if f.severity != "info" and f.code not in request.ignored]
+    called = {name for f in serious for name in (f.migration, *ASKED_BY.get(f.code, ())) if name}
     ours = audit.is_ours(case.member, case.run)
     to_upgrade = case.checkpoint.layout == "state-dict" and any(m.name == "upgrade" for m in request.migrations)
     edits_: list[Edit] = []
     refusals_: list[Refusal] = []
-    disproved = case.run.facts.disproved
+    disproved = case.run.facts.disproved if ours else {}
     notes: list[str] = []
     applied: list[Migration] = []
     upgraded = False
+    if disproved and request.everything:
+        refusals_.append(_disproved("migrate", disproved))
     for migration in request.migrations:
         if migration.name not in EVERYWHERE and not ours and case.checkpoint.layout != "state-dict":
             continue
@@ -78,9 +83,8 @@ def plan_edits(case: Case, request: Request) -> Planned:
         if request.everything and migration.name not in called and not (edits_ and migration.name in ACCOMPANYING):
             continue
         if disproved and migration.name not in EVERYWHERE:
-            name, contradiction = next(iter(disproved.items()))
-            settle = f"leave out --{name.replace('_', '-')}, or correct it"
-            refusals_.append(Refusal(migration.name, f"P408 facts-disagree: {contradiction}", settle))
+            if not request.everything:
+                refusals_.append(_disproved(migration.name, disproved))
             continue
         plan = migration.plan(case)
         if migration.name in called or not request.everything:
@@ -93,6 +97,13 @@ def plan_edits(case: Case, request: Request) -> Planned:
             notes += plan.notes
             upgraded = upgraded or migration.name == "upgrade"
     return replace(planned, edits=tuple(edits_), refusals=tuple(refusals_), notes=tuple(notes), applied=tuple(applied))
+
+
+def _disproved(name: str, disproved: Mapping[str, str]) -> Refusal:
+    fact, contradiction = next(iter(disproved.items()))
+    return Refusal(
+        name, f"P408 facts-disagree: {contradiction}", f"leave out --{fact.replace('_', '-')}, or correct it"
+    )
 
 
 def is_under(path: KeyPath, others: Collection[KeyPath]) -> bool:

@@ -45,7 +45,7 @@ def landing(
     file: FileReport, steps_per_epoch: int | None
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """Where a resume from the file as it is begins, and where one from the repaired file does, as (step, rate)."""
-    plan, resume = file.plan, file.resume
+    plan, resume = file.plan, file.resume_point
     if plan is None:
         return None, None
 

@@ -11,10 +11,9 @@ from ckpt_doctor.reports.cures import all_repairs, cures, is_command
 from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewise, unchecked
 from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.scripts import Linted
-from ckpt_doctor.reports.table import contents, known_facts, nothing_found, schedule, shown_score, summary
-from ckpt_doctor.types import Curve, NotChecked, Report, RunReport, Verdict
+from ckpt_doctor.reports.table import OUTLOOKS, contents, known_facts, nothing_found, schedule, shown_score, summary
+from ckpt_doctor.types import Curve, NotChecked, Report, RunReport
 
-VERDICTS: tuple[Verdict, ...] = ("ok", "repairable", "broken")
 STYLE = """
 :root { color-scheme: light dark; --text: #1f2328; --dim: #59636e; --back: #fff; --panel: #f6f8fa; --edge: #d1d9e0;
   --ok: #1a7f37; --repairable: #9a6700; --broken: #cf222e; --info: #0969da; --line: #0969da; }
@@ -84,14 +83,14 @@ def run_table(report: Report) -> str:
     """All runs of the report with their verdicts, each a link to its section."""
     rows = []
     for n, run in enumerate(report.runs, 1):
-        verdicts = [file.verdict for file in run.files]
-        counts = [f'<td class="n {v if v in verdicts else "dim"}">{verdicts.count(v)}</td>' for v in VERDICTS]
+        found = [file.outlook for file in run.files]
+        counts = [f'<td class="n {w if w in found else "dim"}">{found.count(w)}</td>' for w in OUTLOOKS]
         codes = dict.fromkeys(group.first.code for group in grouped(run) if group.first.severity != "info")
         rows.append(
             f'<tr><td><a href="#run-{n}">{_text(run.run.path)}</a></td>{"".join(counts)}'
             f"<td>{_text(', '.join(codes))}</td></tr>"
         )
-    heads = "".join(f'<th class="n">{verdict}</th>' for verdict in VERDICTS)
+    heads = "".join(f'<th class="n">{word}</th>' for word in OUTLOOKS)
     head = f"<tr><th>run</th>{heads}<th>findings</th></tr>"
     return f'<div class="scroll"><table class="runs"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
 
@@ -131,18 +130,19 @@ def facts_list(run: RunReport) -> str:
 
 def file_table(run: RunReport) -> str:
     """The files of a run, numbered as in the chart."""
-    heads = ("", "file", "verdict", "role", "size", "epoch", "step", "schedule", "best score")
+    heads = ("", "file", "resume", "verdict", "role", "size", "epoch", "step", "schedule", "best score")
     rows = []
     for i, file in enumerate(run.files, 1):
         state = file.member.state
         numbers = (text.size(file.checkpoint.size), text.integer(state.epoch), text.integer(state.global_step))
         cells = [
             f'<td class="n dim">{i}</td><td>{_text(label(file, run.run.path))}</td>'
-            f'<td class="verdict {file.verdict}">{file.verdict}</td><td>{file.member.role or "-"}</td>'
+            f'<td>{file.resume}</td><td class="verdict {file.verdict}">{file.outlook}</td>'
+            f"<td>{file.member.role or '-'}</td>"
         ]
         cells += [f'<td class="n">{cell}</td>' for cell in (*numbers, schedule(file), shown_score(file))]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return _table([f'<th class="n">{h}</th>' if i > 3 else f"<th>{h}</th>" for i, h in enumerate(heads)], rows)
+    return _table([f'<th class="n">{h}</th>' if i > 4 else f"<th>{h}</th>" for i, h in enumerate(heads)], rows)
 
 
 def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
@@ -177,7 +177,7 @@ def landings(run: RunReport) -> str:
     """What the trainer does with each file as it is and, where that differs, once it is repaired."""
     rows = []
     for i, file in enumerate(run.files, 1):
-        plan, resume = file.plan, file.resume
+        plan, resume = file.plan, file.resume_point
         if plan is None:
             continue
         stopping = resume.early_stopping.value if resume.early_stopping else None

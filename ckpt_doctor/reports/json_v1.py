@@ -49,7 +49,7 @@ def json_v1(report: types.Report, *, version: str, plan: types.ResumePlan | None
     """
     document = as_dict(report, version=version)
     if plan is not None:
-        document["plan"] = plan_dict(plan)
+        document["plan"] = plan_dict(plan) | {"resume": report.files[0].resume}
     return dumps(document)
 
 
@@ -107,6 +107,7 @@ def file_dict(file: types.FileReport) -> dict[str, Any]:
         "parameters": parameters(checkpoint),
         "training": {name: plain(getattr(state, name)) for name in TRAINING},
         "verdict": file.verdict,
+        "resume": file.resume,
         "not_checked": [{"what": n.what, "why": n.why, "settle": n.settle} for n in file.not_checked],
         "findings": [finding_dict(finding) for finding in file.findings],
     }

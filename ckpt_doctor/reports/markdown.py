@@ -38,8 +38,8 @@ def run_parts(run: RunReport, report: Report) -> list[str]:
     if facts := known_facts(run.run.facts):
         parts.append("\n".join(f"- {prose(name)}: {prose(source)}" for name, source in facts))
     if run.files:
-        rows = [["file", "role", "size", "epoch", "step", "schedule", "best score", "verdict"]]
-        rows += [["---", "---", "---:", "---:", "---:", "---:", "---:", "---"]]
+        rows = [["file", "role", "size", "epoch", "step", "schedule", "best score", "resume", "verdict"]]
+        rows += [["---", "---", "---:", "---:", "---:", "---:", "---:", "---", "---"]]
         for file in run.files:
             state = file.member.state
             rows.append(
@@ -51,7 +51,8 @@ def run_parts(run: RunReport, report: Report) -> list[str]:
                     text.integer(state.global_step),
                     schedule(file),
                     shown_score(file),
-                    file.verdict,
+                    file.resume,
+                    file.outlook,
                 ]
             )
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))

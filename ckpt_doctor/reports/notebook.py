@@ -6,7 +6,7 @@ from html import escape
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.html import facts_list, file_table, findings
-from ckpt_doctor.reports.plan import sentences, verdict_words
+from ckpt_doctor.reports.plan import outlook, sentences, verdict_words
 from ckpt_doctor.reports.table import contents, nothing_found, summary
 from ckpt_doctor.types import Report
 
@@ -47,7 +47,7 @@ def plan_fragment(report: Report) -> str:
     if not report.files:
         return report_fragment(report)
     run, file = report.runs[0], report.files[0]
-    parts = [f"<h4>{_text(file.checkpoint.path)}</h4>"]
+    parts = [f"<h4>{_text(file.checkpoint.path)}</h4>", f"<p>resume: {_text(outlook(file))}</p>"]
     if file.plan is not None and file.member.state.epoch is not None:
         clauses = "".join(f"<li>{_text(s)}</li>" for s in sentences(file, file.plan, run.run.facts))
         parts.append(f"<p>The trainer</p><ul>{clauses}</ul>")
@@ -55,7 +55,7 @@ def plan_fragment(report: Report) -> str:
     if file.plan is not None and file.plan.flags:
         parts.append(f"<p>resume with: <code>{_text(' '.join(file.plan.flags))}</code></p>")
     parts.append(
-        f'<p>verdict: <strong class="{file.verdict}">{file.verdict}</strong>: {_text(verdict_words(file))}.</p>'
+        f'<p>verdict: <strong class="{file.verdict}">{file.outlook}</strong>: {_text(verdict_words(file))}.</p>'
     )
     return frame(parts)
 

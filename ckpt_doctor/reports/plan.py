@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.table import MAX_TEXT, STYLE, fact_lines, finding_lines, not_deep, nothing_found
-from ckpt_doctor.types import Facts, FileReport, Report, ResumePlan
+from ckpt_doctor.types import Facts, FileReport, Finding, Report, ResumePlan
 
 SAVED_BY = {"best": "saved by EarlyStopping", "step": "saved by save_steps", None: ""}
 
@@ -16,7 +16,8 @@ def plan(report: Report, *, width: int = 80, color: bool = False) -> str:
         return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
     run, file, columns = report.runs[0], report.files[0], min(width, MAX_TEXT)
     lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
-    lines += [f"  {about(file)}", *fact_lines(run.run.facts, columns)]
+    lines += [f"  {about(file)}", *text.wrap(f"resume: {outlook(file)}", columns, "  ", "    ")]
+    lines += fact_lines(run.run.facts, columns)
     if file.plan is not None and file.member.state.epoch is not None:
         lines += ["", "  The trainer"]
         for sentence in sentences(file, file.plan, run.run.facts):
@@ -41,6 +42,28 @@ def about(file: FileReport) -> str:
     return f"{saved}{where}, {text.size(file.checkpoint.size)}"
 
 
+def serious(file: FileReport) -> list[Finding]:
+    """The findings above info."""
+    return [finding for finding in file.findings if finding.severity != "info"]
+
+
+def outlook(file: FileReport) -> str:
+    """What the resumed run will be beside the uninterrupted one, in a word, and for which findings."""
+    codes = ", ".join(dict.fromkeys(finding.code for finding in serious(file)))
+    flags = " ".join(map(text.clean, file.plan.flags)) if file.plan is not None else ""
+    why = f" ({codes})" if codes else ""
+    words = {
+        "identical": "identical to the uninterrupted run",
+        "differs": f"differs from the uninterrupted run{why}",
+        "open": f"open{why}: whether it is identical to the uninterrupted run depends on what is not settled",
+        "not judged": "not judged: no known trainer wrote this",
+        "impossible": f"impossible{why}",
+    }
+    if file.resume == "differs" and file.keeps_its_path:
+        return f"identical to the uninterrupted run with {flags}; without it, differs"
+    return words[file.resume]
+
+
 def sentences(file: FileReport, plan: ResumePlan, facts: Facts) -> list[str]:
     """What the trainer will do, one clause each; what the facts do not settle is said to be open."""
     return [
@@ -48,7 +71,7 @@ def sentences(file: FileReport, plan: ResumePlan, facts: Facts) -> list[str]:
         learning_rate(file, plan),
         early_stopping(file, plan, facts),
         *([f"has {text.integer(plan.steps_left)} steps left"] if plan.steps_left is not None else []),
-        exactness(plan),
+        exactness(file, plan),
     ]
 
 
@@ -83,7 +106,7 @@ def learning_rate(file: FileReport, plan: ResumePlan) -> str:
         beside = f", where the uninterrupted run has {text.rate(plan.next_lr_uninterrupted)}"
     state = file.member.state
     position = ""
-    if state.last_epoch is not None and (state.last_epoch or file.resume.last_epoch):
+    if state.last_epoch is not None and (state.last_epoch or file.resume_point.last_epoch):
         of = f" of {text.integer(state.total_steps)}" if state.total_steps is not None else ""
         position = f" (position {text.integer(state.last_epoch)}{of} in the schedule)"
     return f"uses learning rate {text.rate(plan.next_lr)}{beside}{position}"
@@ -92,7 +115,7 @@ def learning_rate(file: FileReport, plan: ResumePlan) -> str:
 def early_stopping(file: FileReport, plan: ResumePlan, facts: Facts) -> str:
     """What EarlyStopping remembers."""
     if plan.best_score is None:
-        expected = file.resume.early_stopping
+        expected = file.resume_point.early_stopping
         if expected is not None and expected.value.best_score is None:
             return "knows no validation loss yet, as it should before the first validation"
         return "remembers no best validation loss (best_score is missing)"
@@ -108,34 +131,37 @@ def early_stopping(file: FileReport, plan: ResumePlan, facts: Facts) -> str:
     return f"{best}, {text.integer(plan.counter)}{patience} epochs without improvement since"
 
 
-def exactness(plan: ResumePlan) -> str:
+def exactness(file: FileReport, plan: ResumePlan) -> str:
     """Whether the losses will be those of the uninterrupted run to the last bit."""
-    if not plan.why_not_exact:
-        return "can continue bit for bit: nothing in the file speaks against it"
-    return f"does not continue bit for bit: {'; '.join(map(text.clean, plan.why_not_exact))}"
+    if plan.why_not_exact:
+        return f"does not continue bit for bit: {'; '.join(map(text.clean, plan.why_not_exact))}"
+    if file.resume == "identical":
+        inside = " (dropout, where the model has any, draws other noise within an epoch)" if plan.skip_batches else ""
+        return f"can continue bit for bit: nothing in the file speaks against it{inside}"
+    if file.resume == "open":
+        return "may continue bit for bit or not: that depends on what is open"
+    return "does not continue bit for bit as it is: the findings below say why"
 
 
 def verdict_words(file: FileReport) -> str:
     """What a verdict means for the resume."""
     if file.verdict == "broken":
         return "do not resume from it"
-    serious = [finding for finding in file.findings if finding.severity != "info"]
-    otherwise = [finding for finding in serious if finding.migration is None and finding.fix]
+    otherwise = [finding for finding in serious(file) if finding.migration is None and finding.fix]
     how = (
         " with the flags above" if file.plan is not None and file.plan.flags else " as told above" if otherwise else ""
     )
     words = f"migrate, then resume{how}" if file.verdict == "repairable" else f"resume from it{how}"
-    plan = file.plan
-    if plan is not None and (plan.start_epoch is None or plan.skip_batches is None or plan.next_lr is None):
+    if file.resume == "open":
         words += ", once what is open above is settled"
-    left = dict.fromkeys(finding.code for finding in serious if finding.migration is None and not finding.fix)
+    left = dict.fromkeys(finding.code for finding in serious(file) if finding.migration is None and not finding.fix)
     return f"{words}; {', '.join(left)} will stay: no edit of the file cures that" if left else words
 
 
 def verdict_lines(file: FileReport, width: int, color: bool) -> list[str]:
     """The last lines: the verdict in words, and what stays unchecked."""
-    lines = text.wrap(f"verdict: {file.verdict}: {verdict_words(file)}.", width)
-    lines[0] = lines[0].replace(file.verdict, text.styled(file.verdict, STYLE[file.verdict], color), 1)
+    lines = text.wrap(f"verdict: {file.outlook}: {verdict_words(file)}.", width)
+    lines[0] = lines[0].replace(file.outlook, text.styled(file.outlook, STYLE[file.outlook], color), 1)
     if file.verdict == "broken" and file.member.role is not None:
         path = file.checkpoint.path
         run = path.parent.parent if file.member.role == "step" else path.parent

@@ -14,6 +14,9 @@ from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewis
 from ckpt_doctor.types import Evidence, Facts, FileReport, Report, RunReport
 
 STYLE = {"ok": "green", "repairable": "yellow", "broken": "red", "error": "red", "warning": "yellow", "info": "cyan"}
+STYLE |= {"open": "yellow", "not judged": "dim", "impossible": "red"}
+OUTLOOKS = ("ok", "open", "not judged", "impossible", "repairable", "broken")
+"""What a file's outlook can be, in the order in which they are counted."""
 MAX_TEXT = 110
 """Sentences get hard to read beyond this many columns, however wide the terminal is."""
 
@@ -124,7 +127,7 @@ def file_table(run: RunReport, width: int, color: bool) -> list[str]:
     rows = [["", *(c.title for c in columns)]]
     rows += [["", *cells] for cells in zip(*(c.cells for c in columns), strict=True)]
     styles = [["", *["dim"] * len(columns)]]
-    styles += [["", *[""] * (len(columns) - 1), STYLE[file.verdict]] for file in run.files]
+    styles += [["", *[""] * (len(columns) - 1), STYLE[file.outlook]] for file in run.files]
     return text.grid(rows, "<" + "".join(c.align for c in columns), styles=styles if color else None)
 
 
@@ -138,13 +141,14 @@ def trainer_columns(run: RunReport) -> list[Column]:
     files = run.files
     return [
         Column("file", "<", tuple(label(f, run.run.path) for f in files)),
-        Column("role", "<", tuple(f.member.role or "-" for f in files), droppable=1),
+        Column("role", "<", tuple(f.member.role or "-" for f in files), droppable=5),
         Column("size", ">", tuple(text.size(f.checkpoint.size) for f in files), droppable=4),
         Column("epoch", ">", tuple(text.integer(f.member.state.epoch) for f in files)),
         Column("step", ">", tuple(text.integer(f.member.state.global_step) for f in files)),
         Column("schedule", ">", tuple(map(schedule, files)), droppable=2),
         Column("best score", ">", tuple(map(shown_score, files)), droppable=3),
-        Column("verdict", "<", tuple(f.verdict for f in files)),
+        Column("resume", "<", tuple(f.resume for f in files)),
+        Column("verdict", "<", tuple(f.outlook for f in files)),
     ]
 
 
@@ -157,21 +161,21 @@ def plain_columns(run: RunReport) -> list[Column]:
         Column("holds", "<", tuple(f.checkpoint.layout for f in files), droppable=1),
         Column("tensors", ">", tuple(text.integer(len(f.checkpoint.tensors)) for f in files), droppable=2),
         Column("size", ">", tuple(text.size(f.checkpoint.size) for f in files)),
-        Column("verdict", "<", tuple(f.verdict for f in files)),
+        Column("verdict", "<", tuple(f.outlook for f in files)),
     ]
 
 
 def schedule(file: FileReport) -> str:
     """The scheduler's position, `idle` where an uninterrupted run never steps it."""
     state = file.member.state
-    if state.last_epoch == 0 and file.resume.last_epoch == 0 and state.global_step:
+    if state.last_epoch == 0 and file.resume_point.last_epoch == 0 and state.global_step:
         return "idle"
     return text.integer(state.last_epoch)
 
 
 def shown_score(file: FileReport) -> str:
     """EarlyStopping's memory: the score, `missing` where there should be one, `none yet` before any validation."""
-    state, expected = file.member.state, file.resume.early_stopping
+    state, expected = file.member.state, file.resume_point.early_stopping
     if state.best_score is not None:
         return text.real(state.best_score)
     if any(finding.name == "missing-best-score" for finding in file.findings):
@@ -216,9 +220,8 @@ def paragraph(group: Group, run: RunReport, paths: Sequence[Path], width: int, c
 def summary(report: Report) -> str:
     """`3 checkpoints: 3 repairable, 0 broken. Not checked: ... 0.09 s, 210 KB read of 9.3 GiB.`."""
     files = report.files
-    verdicts = [file.verdict for file in files]
-    counts = [f"{verdicts.count('ok')} ok"] if "ok" in verdicts else []
-    counts += [f"{verdicts.count('repairable')} repairable", f"{verdicts.count('broken')} broken"]
+    found = [file.outlook for file in files]
+    counts = [f"{found.count(word)} {word}" for word in OUTLOOKS if word in (*found, "repairable", "broken")]
     sentences = [f"{text.plural(len(files), 'checkpoint')}: {', '.join(counts)}."]
     if left := not_deep(files):
         sentences.append(f"Not checked: {left}.")

@@ -13,6 +13,9 @@ from ckpt_doctor.types.values import KeyPath
 
 Severity = Literal["error", "warning", "info"]
 Verdict = Literal["ok", "repairable", "broken"]
+Resume = Literal["impossible", "not judged", "differs", "open", "identical"]
+"""What happens on a resume from the file as it is, the worst first: `open` where a fact that matters is not settled,
+`not judged` where no known trainer wrote the file, `identical` where nothing on which it depends is open or wrong."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,27 @@ class FileReport:
     """One file, judged."""
 
     member: Member
-    resume: ResumePoint
+    resume_point: ResumePoint
     plan: ResumePlan | None
     findings: tuple[Finding, ...]
     not_checked: tuple[NotChecked, ...]
     verdict: Verdict
+    """What a migration can do."""
+    resume: Resume
+    """What happens without one."""
+
+    @property
+    def keeps_its_path(self) -> bool:
+        """Whether the resume is identical, or is once the command carries the flags of the plan (R506)."""
+        if self.plan is None or self.plan.why_not_exact or self.resume not in ("identical", "differs"):
+            return False
+        return {finding.code for finding in self.findings if finding.severity != "info"} <= {"R506"}
+
+    @property
+    def outlook(self) -> str:
+        """The verdict in a word; for a file that needs no repair and may all the same differ, what the resume is."""
+        told = self.verdict != "ok" or self.resume in ("identical", "differs")
+        return self.verdict if told else self.resume
 
     @property
     def checkpoint(self) -> Checkpoint:

@@ -49,6 +49,8 @@ class Facts:
 
     steps_per_epoch: Evidence[int] | None = None
     """`len(train_loader)` as the trainer takes it (before Accelerate shards it)."""
+    least_steps: int = 1
+    """Steps per epoch and process that the run's files show at least, while `steps_per_epoch` is None."""
     train_epochs: Evidence[int] | None = None
     lradj: Evidence[str] | None = None
     learning_rate: Evidence[float] | None = None
@@ -71,7 +73,9 @@ class Facts:
     contradictions: tuple[str, ...] = ()
     """Facts that cannot be true together, one sentence each."""
     disproved: Mapping[str, str] = field(default_factory=dict)
-    """Given facts that the run's own files rule out: name -> the contradiction."""
+    """Given facts that the run's own files or its log rule out: name -> the contradiction."""
+    other_lengths: tuple[tuple[int, int], ...] = ()
+    """(steps per epoch, processes) of several processes that the evidence allows while `world_size` is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,18 @@ class LateRandomState:
     """The file that the value's tensors lie in."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenFact:
+    """A fact of the training command that is not settled, and on which the resume depends."""
+
+    name: str
+    """`the mode (--lradj)`."""
+    candidates: tuple[tuple[str, str], ...]
+    """What it can be, and what follows for the resume then."""
+    settle: str
+    """The option that settles it."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A checkpoint as part of a run."""
@@ -219,6 +235,9 @@ class Case:
     upgrade: Upgrade | None = None
     """For a bare state_dict of a run: what its upgrade would write."""
     late_random_state: LateRandomState | None = None
+    open_facts: tuple[OpenFact, ...] = ()
+    diverged: str = ""
+    """What in the file shows that an earlier resume had left the uninterrupted run's path; empty where nothing does."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 

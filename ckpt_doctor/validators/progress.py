@@ -64,12 +64,6 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     if resume.global_step == state.optimizer_step != state.global_step:
         return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
-    if case.gate and resume.start_epoch and case.run.facts.world_size is None:
-        yield NotChecked(
-            "the number of processes",
-            "one is assumed; with more, an epoch has fewer steps than the trainer counts, and it starts elsewhere",
-            "--world-size",
-        )
     if found != expected and plan.start_epoch is not None:
         yield Problem(
             f"epoch {state.epoch} and global_step {state.global_step:,} cannot both be right: the trainer starts at "
@@ -185,6 +179,55 @@ def epoch_end_not_validated(case: Case) -> Iterator[Problem]:
         )
 
 
+@rule("P411", "diverged-before", "warning")
+def diverged_before(case: Case) -> Iterator[Problem]:
+    """The file shows that an earlier resume, not repaired, had already left the uninterrupted run's path.
+
+    A resume from an unrepaired file trains on with late or wrong rates, and what it saves then shows that: the schedule
+    lags by more than a save explains, or the rate is none that the mode has there. A repair sets schedule and rate
+    right; weights and moments stay those of another run, so the finding stays as well (a migrated file's record keeps
+    the values from before).
+
+    Example: `last_epoch` 98 in a TST step checkpoint with `global_step` 100, where 99 is what the trainer writes.
+
+    Cure: none in the file. A checkpoint from before that resume, repaired, continues as the uninterrupted run would.
+
+    Source: trainer contract, facts 9, 11 and 19.
+    """
+    if case.diverged:
+        yield Problem(
+            f"an earlier resume has left the uninterrupted run's path: {case.diverged}. The weights are those of "
+            "another run for good; from here on the rates can be right",
+        )
+
+
+@rule("P413", "fact-open", "warning")
+def fact_open(case: Case) -> Iterator[Problem]:
+    """A fact of the training command is open, and what the resume does depends on it.
+
+    The mode (`--lradj`), the number of processes and the steps per epoch stand in no file; they are inferred from the
+    run's checkpoints and its log, and sometimes several values fit. Where all of them come to the same resume, nothing
+    is said. Where they differ in the next rate, in the place in the epoch or in the batches to skip, the file may be
+    right or wrong, and the resumed run may differ without a word from any file.
+
+    Example: EarlyStopping's `checkpoint` of the complete trainer without a log: after two epochs the next rate is half
+    of the file's in type1, and the file's own in type3.
+
+    Cure: give the option that the finding names, with the training command's value.
+
+    Source: trainer contract, facts 8, 11 and 21.
+    """
+    for fact in case.open_facts:
+        told = "; ".join(f"{candidate}: {follows}" for candidate, follows in fact.candidates[:6])
+        told += f"; and {len(fact.candidates) - 6} more" if len(fact.candidates) > 6 else ""
+        yield Problem(
+            f"{fact.name} is not known, and the resume depends on it ({told})",
+            where=fact.settle,
+            found=[candidate for candidate, _ in fact.candidates],
+            fix=f"give {fact.settle} with the training command's value",
+        )
+
+
 @rule("P406", "best-checkpoint-missing", "info", "run")
 def best_checkpoint_missing(run: Run) -> Iterator[Problem]:
     """The run has validated at least one epoch, and EarlyStopping's `checkpoint` is not there.
@@ -246,10 +289,10 @@ def _epoch_fits(member: Member, run: Run) -> bool:
 
 @rule("P408", "facts-disagree", "warning", "run")
 def facts_disagree(run: Run) -> Iterator[Problem]:
-    """A fact given on the command line contradicts the run's own files.
+    """A fact given on the command line contradicts the run's own files or its log.
 
     Everything that is computed from it would be wrong. `scan` and `check` use the given value all the same; `migrate`
-    writes nothing that depends on one that the files rule out.
+    writes nothing that depends on a fact of the training command then.
 
     Example: `--lradj TST` for a run whose scheduler is CosineAnnealingLR.
 
@@ -269,5 +312,7 @@ RULES = (
     optimizer_step_mismatch,
     training_complete,
     epoch_end_not_validated,
+    diverged_before,
+    fact_open,
 )
 RUN_RULES = (best_checkpoint_missing, steps_out_of_order, facts_disagree)

@@ -38,9 +38,9 @@ def late_rng_state(case: Case) -> Iterator[Problem]:
 
     A shuffling loader draws the order when the epoch begins. A step file is saved after that: restored from it, the
     trainer draws another order, skips as many batches of that one, and so sees some data twice and some not at all in
-    this epoch. At an epoch's last step it is the validation that has not drawn yet. A loader that does not shuffle
-    deals the same batches whatever the state. Whether yours does stands in no file: the rule speaks once `--shuffle`
-    is given, and without it `check` says what a shuffling loader would do.
+    this epoch. At an epoch's last step it is the validation that has not drawn yet. Time-LLM's train loader shuffles;
+    for one that does not, which deals the same batches whatever the state, give `--no-shuffle`. A trainer that keeps
+    the state of the epoch's beginning for its step files says so with `rng_state_at: "epoch-begin"`, and is right.
 
     Example: any `checkpoint_step_N` of the complete trainer whose N is no epoch's end.
 
@@ -48,7 +48,8 @@ def late_rng_state(case: Case) -> Iterator[Problem]:
     `checkpoint`, where it was saved right before this epoch; none in the first epoch, which the script's own seed
     deals again. Noise of dropout within the epoch comes back from neither.
 
-    Source: trainer contract, section 9 (what a file edit cures); torch/utils/data/sampler.py, `RandomSampler.__iter__`.
+    Source: trainer contract, section 9 (what a file edit cures) and facts 16 and 20;
+    torch/utils/data/sampler.py, `RandomSampler.__iter__`.
     """
     late, shuffle = case.late_random_state, case.run.facts.shuffle
     if late is None or shuffle is None or not shuffle.value:

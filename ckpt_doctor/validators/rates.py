@@ -248,15 +248,12 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
     plan = case.plan
     if plan is None or not plan.flags or case.resume.base_lr is None:
         return
-    if _may_be_type2(case):
-        why = "lradj is not settled; in all its modes but type2, which takes no heed of it, the rate would jump without"
-        yield NotChecked(f"whether {' '.join(plan.flags)} is needed", why, "--lradj, or simply give it")
-        return
     given = case.run.facts.learning_rate
     factor = f"{given.value / case.resume.base_lr:.4g} times" if given and case.resume.base_lr else "a multiple of"
+    but = "; type2, which this run may be, takes no heed of it" if _may_be_type2(case) else ""
     yield Problem(
         f"resumed at epoch {plan.start_epoch}, the trainer computes the next epochs' rates from --learning_rate: "
-        f"{factor} the uninterrupted run's",
+        f"{factor} the uninterrupted run's{but}",
         where="--learning_rate",
         found=given.value if given else None,
         expected=case.resume.base_lr,

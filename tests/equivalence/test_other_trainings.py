@@ -86,8 +86,11 @@ def test_a_renamed_folder_is_matched_to_its_log_by_hand_only(cell) -> None:
     path = run.rename(run.with_name("renamed")) / made.path.relative_to(run)
     (alone,) = audit.check(path).files
     (told,) = audit.check(path, logs=[made.log]).files
-    assert alone.resume.early_stopping is None
-    assert pytest.approx(max(-loss for loss in made.history), abs=1e-7) == told.resume.early_stopping.value.best_score
+    assert alone.resume_point.early_stopping is None
+    assert (
+        pytest.approx(max(-loss for loss in made.history), abs=1e-7)
+        == told.resume_point.early_stopping.value.best_score
+    )
 
 
 def test_a_log_with_windows_line_ends_says_the_same(cell) -> None:

@@ -12,7 +12,6 @@ from sample_runs import Sample, changed, differences, edit, given, load, repaire
 
 from ckpt_doctor import scan, undo
 
-SHUFFLE = given(shuffle=True)
 RNG = {"python", "numpy", "torch", "cuda"}
 
 
@@ -53,19 +52,22 @@ def test_the_file_is_whole_afterwards_and_goes_back(run, in_place):
     assert old == path.read_bytes()
 
 
-def test_only_with_the_fact_does_a_finding_call_for_it(run):
-    """Without it another repair of the file takes it along; alone it is no reason to touch a file."""
+def test_a_finding_calls_for_it_unless_the_loader_does_not_shuffle(run):
+    """Time-LLM's train loader shuffles; `--no-shuffle` is the exception that has to be given."""
     path = run.step(75)
-    assert "R510" not in {f.code for f in scan([path]).findings}
-    told = [f for f in scan([path], facts=SHUFFLE).findings if f.code == "R510"]
+    assert "unchanged" == untouched(path, facts=given(shuffle=False)).status
+    told = [f for f in scan([path]).findings if f.code == "R510"]
     assert [("warning", "ckpt-doctor migrate --sync-rng")] == [(f.severity, f.fix) for f in told]
-    assert "unchanged" == untouched(path).status
-    also = edit(shutil.copytree(run.root, run.root.with_name("also")) and path, lambda held: held.update(counter=7))
-    assert also["counter"] == 7
-    assert {"counter", "rng_state"} <= {edit.key.partition(".")[0] for edit in repaired(path).edits}
-    other = Sample(run.root.with_name("also")).step(75)
-    assert "migrated" == repaired(other, facts=SHUFFLE).status
-    assert "R510" not in {f.code for f in scan([other], facts=SHUFFLE).findings}
+    assert "migrated" == repaired(path).status
+    assert "R510" not in {f.code for f in scan([path]).findings}
+
+
+def test_where_no_file_has_the_state_all_repairs_refuse_it_with_the_reason(run):
+    """Nothing is needed is said of no file that goes on with other data."""
+    run.best.unlink()
+    result = untouched(run.step(75), facts=given(steps_per_epoch=45))
+    assert ("refused", ["sync-rng"]) == (result.status, [r.migration for r in result.refusals])
+    assert "no file holds the state of this epoch's beginning" in result.refusals[0].reason
 
 
 def test_in_the_first_epoch_the_seed_deals_the_batches(run):
@@ -84,6 +86,7 @@ def test_in_the_first_epoch_the_seed_deals_the_batches(run):
     run.best.unlink()
     result = untouched(path, "sync-rng")
     assert ("refused", "--steps-per-epoch N") == (result.status, result.refusals[0].settle)
+    assert "P413" in {f.code for f in scan([path]).findings}
     found = changed(path, "sync-rng", facts=given(steps_per_epoch=45))
     assert {("rng_state",)} == {key[:1] for key in found}
     assert load(path)["rng_state"] is None
@@ -151,7 +154,7 @@ def test_both_files_in_one_call(run):
     from ckpt_doctor import migrate
 
     state = load(run.best)["rng_state"]["torch"]
-    results = migrate([run.root / "checkpoints"], facts=SHUFFLE)
+    results = migrate([run.root / "checkpoints"])
     assert {"migrated"} <= {r.status for r in results if r.path in (run.best, run.step(75))}
     assert torch.equal(state, load(run.step(75))["rng_state"]["torch"])
     assert {} == differences(state, load(run.best)["rng_state"]["torch"])

@@ -101,7 +101,7 @@ def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
             Member(replace(checkpoint, **fields["checkpoint"]), replace(state, **fields["state"]), "step", 17000),
             **fields["member"],
         ),
-        resume=replace(
+        resume_point=replace(
             ResumePoint(last_epoch=0, early_stopping=Evidence(EarlyStoppingState(-0.4123456, 0.4123456), "log")),
             **fields["resume"],
         ),
@@ -110,6 +110,7 @@ def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
             "findings": findings,
             "not_checked": (DEEP,),
             "verdict": "repairable" if findings else "ok",
+            "resume": "differs" if findings else "identical",
             **fields["report"],
         },
     )

@@ -112,7 +112,7 @@ def resumable(**now: object) -> FileReport:
     """A file that should resume at batch 8,360 of epoch 1 with rate 4e-06."""
     judged = file(RUN / "checkpoint", role="best", start_epoch=1, skip_batches=8360)
     assert judged.plan is not None
-    return replace(judged, plan=replace(judged.plan, **now), resume=replace(judged.resume, lr=(4e-6,)))
+    return replace(judged, plan=replace(judged.plan, **now), resume_point=replace(judged.resume_point, lr=(4e-6,)))
 
 
 def test_each_checkpoint_is_on_the_chart_where_it_resumes_now_and_repaired() -> None:

@@ -27,13 +27,13 @@ PROMISED: dict[str, Any] = {
     "runs": {"path", "lradj", "steps_per_epoch", "train_epochs", "evidence", "findings"},
     "runs.findings": FINDING,
     "files": {"path", "size", "container", "layout", "role", "keys", "tensors", "parameters", "training", "verdict"}
-    | {"not_checked", "findings"},
+    | {"resume", "not_checked", "findings"},
     "files.training": TRAINING,
     "files.not_checked": {"what", "why", "settle"},
     "files.findings": FINDING,
     "summary": {"files", "bytes", "ok", "repairable", "broken", "errors", "warnings", "seconds"},
     "plan": {"start_epoch", "skip_batches", "global_step", "next_lr", "next_lr_uninterrupted", "best_score", "counter"}
-    | {"steps_left", "flags"},
+    | {"steps_left", "flags", "resume"},
 }
 
 

@@ -27,9 +27,9 @@ def test_every_resume_point_of_a_run_lies_on_its_curve(sample: str) -> None:
     report, line = drawn(sample)
     assert line.steps_per_epoch == 45
     for file in report.files:
-        at = file.resume.start_epoch * 45 + file.resume.skip_batches
+        at = file.resume_point.start_epoch * 45 + file.resume_point.skip_batches
         before = [rate for step, rate in line.rates if step <= at]
-        assert file.resume.lr[0] == before[-1]
+        assert file.resume_point.lr[0] == before[-1]
 
 
 @pytest.mark.parametrize(("sample", "steps"), [("complete-TST", 224), ("first-patch-type1", 225)])

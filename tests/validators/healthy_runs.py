@@ -5,7 +5,8 @@
     report = scan([write(run, tmp_path)])
 
 A snapshot is taken where an uninterrupted run goes on: behind the scheduler's step, EarlyStopping's update and the
-epoch's new rate. (The trainer saves before these; that its own files are wrong there is what some of the rules say.)
+epoch's new rate, with the random state of the epoch's beginning in a step file. (The
+trainer saves before these; that its own files are wrong there is what some of the rules say.)
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _trained(mode: str, generation: str, losses: tuple[float, ...], saved_at: tu
         run: Run = {}
         best, counter, step = None, 0, 0
 
-        def snapshot(epoch: int) -> Payload:
+        def snapshot(epoch: int, epoch_began: torch.Tensor | None = None) -> Payload:
             payload = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -85,9 +86,13 @@ def _trained(mode: str, generation: str, losses: tuple[float, ...], saved_at: tu
                     },
                     "sampler_state": None,
                 }
+                if epoch_began is not None:
+                    payload["rng_state"]["torch"] = epoch_began
+                    payload["rng_state_at"] = "epoch-begin"
             return copy.deepcopy(payload)
 
         for epoch in range(EPOCHS):
+            began = torch.get_rng_state()
             for _ in range(steps):
                 optimizer.zero_grad()
                 model(torch.randn(4, 3)).square().mean().backward()
@@ -96,7 +101,7 @@ def _trained(mode: str, generation: str, losses: tuple[float, ...], saved_at: tu
                 if mode == "TST":
                     scheduler.step()
                 if step in saved_at:
-                    run[f"checkpoint_step_{step}"] = snapshot(epoch)
+                    run[f"checkpoint_step_{step}"] = snapshot(epoch, began)
                 if step == saved_at[-1]:
                     return run
             improved = best is None or -losses[epoch] >= best

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -445,6 +446,7 @@ LAYOUT_CASES = {
             Fault(
                 "first patch",
                 run={"generation": "first-patch", "saved_at": (5,)},
+                facts={"steps_per_epoch": 10},
                 file="checkpoint_step_5",
                 severity="info",
             ),
@@ -550,6 +552,7 @@ PROGRESS_CASES = {
                 severity="warning",
                 where="global_step",
                 found=20,
+                implies=("R510",),
             ),
         ),
         (
@@ -584,6 +587,7 @@ PROGRESS_CASES = {
                 ),
                 run={"mode": "COS"},
                 severity="warning",
+                implies=("P413",),
                 where=STEP,
                 found=0,
                 expected=1,
@@ -612,7 +616,7 @@ PROGRESS_CASES = {
                 "two processes, and the schedule counts one",
                 facts={"world_size": 2},
                 severity="warning",
-                implies=("P402", "R501", "R503", "R504", "P404"),
+                implies=("P402", "P413", "R501", "R503", "R504", "P404"),
                 fix="leave out --world-size, or correct it",
             ),
         ),
@@ -795,22 +799,21 @@ RATE_CASES = {
     ),
 }
 
-SHUFFLED = {"shuffle": True, "steps_per_epoch": 10}
 RATE_CASES["R510"] = Pair(
     (
         Fault(
             "in the epoch behind a best file",
             run={"saved_at": (25,)},
-            facts=SHUFFLED,
+            spoil=drop("rng_state_at"),
             severity="warning",
             where="rng_state",
             fix=migrate("sync-rng"),
         ),
         Fault(
             "in the first epoch",
-            run={"saved_at": (5,)},
-            file="checkpoint_step_5",
-            facts=SHUFFLED,
+            run={"saved_at": (7,)},
+            spoil=drop("rng_state_at", file="checkpoint_step_7"),
+            file="checkpoint_step_7",
             severity="warning",
             where="rng_state",
             fix=migrate("sync-rng"),
@@ -818,16 +821,112 @@ RATE_CASES["R510"] = Pair(
         Fault(
             "no best file from the epoch before",
             run={"saved_at": (25,), "losses": (0.4, 0.5, 0.6, 0.7, 0.8)},
-            facts=SHUFFLED,
+            spoil=drop("rng_state_at"),
+            facts={"steps_per_epoch": 10},
             severity="warning",
             where="rng_state",
         ),
+        Fault(
+            "marked, at the end of the epoch whose beginning it is from",
+            run={"saved_at": (5, 20)},
+            file="checkpoint_step_20",
+            severity="warning",
+            where="rng_state",
+            implies=("P405",),
+        ),
     ),
     (
-        Sound("not said whether it shuffles"),
-        Sound("does not shuffle", facts={"shuffle": False}),
-        Sound("a best file", spoil=only(BEST), facts=SHUFFLED),
-        Sound("none saved", run={"saved_at": (25,)}, spoil=put("rng_state", None), facts=SHUFFLED),
+        Sound("saved at the epoch's beginning"),
+        Sound("does not shuffle", spoil=drop("rng_state_at"), facts={"shuffle": False}),
+        Sound("a best file", spoil=only(BEST)),
+        Sound("none saved", run={"saved_at": (25,)}, spoil=put("rng_state", None)),
+    ),
+)
+
+RATE_CASES["P411"] = Pair(
+    (
+        Fault(
+            "TST, resumed unrepaired once",
+            spoil=at_position("TST", 23),
+            severity="warning",
+            implies=("R501",),
+        ),
+        Fault(
+            "COS, within an epoch",
+            run={"mode": "COS"},
+            spoil=at_position("COS", 1),
+            severity="warning",
+            implies=("R501",),
+        ),
+        Fault(
+            "type1, at 25 times its rate",
+            run=TYPE1,
+            facts=KNOWN_RATE | {"lradj": "type1"},
+            spoil=group("lr", RATE / 2),
+            severity="warning",
+            implies=("R504",),
+        ),
+        Fault(
+            "a rate nowhere on the curve",
+            spoil=both(group("lr", 0.5), put("scheduler", "_last_lr", [0.5])),
+            severity="warning",
+            implies=("R504",),
+        ),
+    ),
+    (
+        Sound("TST, as every step file is saved", spoil=at_position("TST", 24)),
+        Sound("COS, as every best file is saved", run={"mode": "COS"}, spoil=at_position("COS", 1, BEST), file=BEST),
+        Sound(
+            "type1, as every best file is saved",
+            run=TYPE1,
+            facts=KNOWN_RATE,
+            spoil=put("optimizer", "param_groups", 0, "lr", INITIAL, file=BEST),
+            file=BEST,
+        ),
+        Sound("a rate that another hand has set", spoil=group("lr", 0.5)),
+        Sound("a schedule that was put back", spoil=both(put("scheduler", "last_epoch", 0), group("lr", rate_at(25)))),
+    ),
+)
+
+RATE_CASES["P413"] = Pair(
+    (
+        Fault(
+            "the mode, in a best file",
+            run=TYPE1 | {"saved_at": (15,)},
+            spoil=only(BEST),
+            file=BEST,
+            severity="warning",
+            where="--lradj",
+            found=["type1 or type2 or type3 or constant", "PEMS"],
+            fix="give --lradj with the training command's value",
+            facts=KNOWN_RATE,
+        ),
+        Fault(
+            "the steps per epoch, in the first epoch's newest file",
+            run={"mode": "COS", "saved_at": (7,)},
+            file="checkpoint_step_7",
+            severity="warning",
+            where="--steps-per-epoch",
+            found=["any other", "7"],
+            fix="give --steps-per-epoch with the training command's value",
+        ),
+        Fault(
+            "the processes, where another number of them explains the file as well",
+            run=TYPE1 | {"saved_at": (15,), "steps": 12},
+            spoil=only("checkpoint_step_15"),
+            file="checkpoint_step_15",
+            facts=KNOWN_RATE | {"lradj": "type1"},
+            severity="warning",
+            where="--world-size",
+            found=mock.ANY,
+            fix="give --world-size with the training command's value",
+        ),
+    ),
+    (
+        Sound("the modes agree in the first epoch", run=TYPE1 | {"saved_at": (7,)}, file="checkpoint_step_7"),
+        Sound("the mode is given", run=TYPE1 | {"saved_at": (15,)}, facts=KNOWN_RATE | {"lradj": "type1"}),
+        Sound("no epoch of the schedule's length ends there", run={"saved_at": (7,)}, file="checkpoint_step_7"),
+        Sound("one process", facts={"world_size": 1}),
     ),
 )
 

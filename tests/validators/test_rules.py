@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -120,12 +121,15 @@ def test_healthy_runs_are_ok(tmp_path, mode, generation):
     The first patch cannot save its EarlyStopping, so of its files only those from before the first validation qualify.
     """
     saved_at = (5, 15, 25) if generation == "complete" else (3, 5)
-    case = Sound(
-        "", run={"mode": mode, "generation": generation, "saved_at": saved_at}, facts={"learning_rate": 0.0004}
+    facts = {"lradj": mode, "steps_per_epoch": 10, "world_size": 1} | (
+        {} if mode in ("TST", "COS") else {"learning_rate": 0.0004}
     )
+    case = Sound("", run={"mode": mode, "generation": generation, "saved_at": saved_at}, facts=facts)
     _, report = audited(case, tmp_path)
     assert [] == [(f.code, f.message) for f in report.findings if f.code not in INFO_OF_HEALTHY]
     assert {"ok"} == {file.verdict for file in report.files}
+    unshuffled = scan([tmp_path / "checkpoints"], facts=given(replace(case, facts=facts | {"shuffle": False})))
+    assert {"identical"} == {file.resume for file in unshuffled.files}
 
 
 def test_every_rule_has_both_sides():

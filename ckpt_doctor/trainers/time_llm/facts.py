@@ -5,7 +5,6 @@ A fact that the evidence leaves open stays None; the rules that need it say "not
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,15 +12,22 @@ from pathlib import Path
 
 from ckpt_doctor.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.doubts import disagreements, length_doubts
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
 from ckpt_doctor.trainers.time_llm.processes import (
+    LIKELY,
+    Known,
     counted_step,
+    divisors,
     epoch_ends,
     fits,
     infer_world_size,
     is_open,
+    least_steps,
+    possible_lengths,
     real_steps,
     shifted_lengths,
+    stands,
 )
 from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member, same_rate
 
@@ -42,6 +48,8 @@ class LogFacts:
     first_rate: Evidence[float] | None = None
     """What a fresh launch set after its first epoch."""
     patience: Evidence[int] | None = None
+    epochs_begun: int = 0
+    """As far as the log goes."""
     resumed: bool = True
     """Whether an attempt in it resumed, or began before it does. False: all of them started fresh."""
     restores: bool = False
@@ -50,37 +58,65 @@ class LogFacts:
     """Facts that a printed command line or argument list gives."""
 
 
+SHUFFLES = Evidence(True, "Time-LLM's data provider does; if yours does not, give --no-shuffle")
+"""`shuffle_flag = True` for training and validation (data_provider/data_factory.py); a file or a log never says so."""
+
+
 def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = None) -> Facts:
-    """The facts of one run; those in `given` win, and a given fact that the files contradict is reported."""
+    """The facts of one run; those in `given` win, and a given fact that the evidence contradicts is reported."""
+    by_hand = given
     if log is not None:
         given = _prefer(given, log.arguments)
     trained = [m for m in members if m.checkpoint.layout == "training"]
     generation = given.generation or _generation(trained, log)
-    lradj, candidates, doubts, wrong_class = _lradj(trained, given, log)
-    kind = generation.value if generation else ""
-    world_size = given.world_size or _world_size(trained, given, lradj.value if lradj else "", kind)
+    lradj, candidates, doubts, proven = _lradj(trained, given, log)
+    kind, mode = generation.value if generation else "", lradj.value if lradj else ""
+    world_size = given.world_size or _world_size(trained, given, mode, kind)
     world = world_size.value if world_size else 1
+    world_size_open = world_size is None and is_open(trained, mode, kind)
     steps, step_doubts = _steps_per_epoch(trained, given, log, world, kind)
-    disproved = {
-        "lradj": doubts if wrong_class else [],
-        "steps_per_epoch": step_doubts if given.steps_per_epoch else [],
-        "world_size": _world_size_doubts(trained, given, lradj.value if lradj else "", kind),
-    }
+    known = _known(trained, given, log)
+    disproved = disagreements(trained, by_hand, log, known, mode, kind, steps)
+    spoken_of = {"train_epochs"} if steps else set()  # R505, P404
+    disproved["lradj"] = doubts if proven else []
+    if given.steps_per_epoch:
+        disproved["steps_per_epoch"] = step_doubts or disproved["steps_per_epoch"]
+        step_doubts = []
+    others = possible_lengths(trained, mode, kind, known, LIKELY[1:], goes_on=True) if world_size is None else ()
     return replace(
         given,
         generation=generation,
         lradj=lradj,
         lradj_candidates=candidates,
         world_size=world_size,
-        world_size_open=world_size is None and is_open(trained, lradj.value if lradj else "", kind),
+        world_size_open=world_size_open,
+        other_lengths=() if world_size_open else tuple(others),
         steps_per_epoch=steps,
+        least_steps=least_steps([m for m in trained if m.role == "step"]),
         train_epochs=given.train_epochs or _train_epochs(trained, steps),
         learning_rate=given.learning_rate or _learning_rate(trained),
+        shuffle=given.shuffle or SHUFFLES,
         base_lr=_base_lr(log, lradj),
         patience=given.patience or (log.patience if log else None),
         log=given.log or (Evidence(log.path, "found near the run") if log else None),
-        contradictions=(*given.contradictions, *doubts, *step_doubts, *disproved["world_size"]),
+        contradictions=(
+            *given.contradictions,
+            *step_doubts,
+            *([] if proven else doubts),
+            *(doubt for name, told in disproved.items() if name not in spoken_of for doubt in told),
+        ),
         disproved={name: told[0] for name, told in disproved.items() if told},
+    )
+
+
+def _known(trained: Sequence[Member], given: Facts, log: LogFacts | None) -> Known:
+    return Known(
+        given.steps_per_epoch.value if given.steps_per_epoch else None,
+        log.real_steps.value if log is not None and log.real_steps else None,
+        _total_steps(trained),
+        given.train_epochs.value if given.train_epochs else None,
+        log.epochs_begun if log is not None else 0,
+        log.skips if log is not None else (),
     )
 
 
@@ -121,23 +157,23 @@ def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str
 def _lradj(
     trained: Sequence[Member], given: Facts, log: LogFacts | None
 ) -> tuple[Evidence[str] | None, tuple[str, ...], list[str], bool]:
-    """The mode, or the modes that remain possible; what contradicts a given one, and whether the schedule rules it out.
+    """The mode, or the modes that remain possible; what contradicts a given one, and whether that proves it wrong.
 
-    Which of the idle modes it is, only rates tell, and those a resume may have brought along; and where even that is
-    open, a schedule that never moved may be one that was reset.
+    Where it is open which idle mode it is, a schedule that never moved may also be one of TST that was reset.
     """
     inferred, candidates = _inferred_lradj(trained, given, log)
+    if inferred is not None:
+        candidates = (inferred.value,)
     if given.lradj is None:
-        return inferred, candidates if inferred is None else (inferred.value,), [], False
+        return inferred, candidates, [], False
     mode = given.lradj.value
-    doubts = []
-    idle = mode in rates.IDLE
-    wrong_class = inferred is not None and inferred.value != mode and not (idle and inferred.value in rates.IDLE)
-    if (inferred and inferred.value != mode) or (candidates and mode not in candidates):
-        seen = inferred.value if inferred else " or ".join(candidates)
-        source = inferred.source if inferred else "the rates in the checkpoints"
-        doubts.append(f"{given.lradj.source} says lradj {mode}, the checkpoints say {seen} ({source})")
-    return given.lradj, (mode,), doubts, wrong_class
+    if not candidates or mode in candidates:
+        return given.lradj, (mode,), [], False
+    source = inferred.source if inferred else "the rates in the checkpoints"
+    doubt = f"{given.lradj.source} says lradj {mode}, the checkpoints say {' or '.join(candidates)} ({source})"
+    printed = log.lradj_candidates if log is not None else None
+    proven = inferred is not None or mode in rates.IDLE or (printed is not None and mode not in printed)
+    return given.lradj, (mode,), [doubt], proven
 
 
 def _inferred_lradj(
@@ -230,18 +266,6 @@ def _world_size(trained: Sequence[Member], given: Facts, mode: str, generation: 
     return planned if planned is not None and planned.value == 1 else None
 
 
-def _world_size_doubts(trained: Sequence[Member], given: Facts, mode: str, generation: str) -> list[str]:
-    """What contradicts a given number of processes: in TST the schedule counts it with every step."""
-    if given.world_size is None or mode != rates.PER_STEP:
-        return []
-    told = infer_world_size(trained, mode, None, generation)
-    if told is None or told.value == given.world_size.value:
-        return []
-    return [
-        f"{given.world_size.source} says {given.world_size.value} processes, the files {told.value} ({told.source})"
-    ]
-
-
 # --- lengths ---------------------------------------------------------------------------------------------------------
 
 
@@ -250,7 +274,7 @@ def _steps_per_epoch(
 ) -> tuple[Evidence[int] | None, list[str]]:
     """`len(train_loader)`: the one candidate that fits every checkpoint's `epoch`, `global_step` and `total_steps`."""
     if given.steps_per_epoch is not None:
-        doubts = _contradicted(given.steps_per_epoch, trained, world)
+        doubts = length_doubts(given.steps_per_epoch, trained, world)
         counted = log.steps_per_epoch or log.real_steps if log is not None and world == 1 else None
         if not doubts and counted is not None and counted.value != given.steps_per_epoch.value:
             doubts = [
@@ -268,7 +292,7 @@ def _steps_per_epoch(
     if log is not None and world == 1:
         for told in (log.steps_per_epoch, log.real_steps):
             if told is not None and possible(told.value):
-                return told, _contradicted(told, trained, world)
+                return told, length_doubts(told, trained, world)
     placed = [m for m in trained if (m.state.global_step or 0) > 0 and (m.state.epoch or 0) >= 0]
     placed = [m for m in placed if m.state.epoch is not None]
     candidates: dict[int, str] = {}
@@ -279,7 +303,7 @@ def _steps_per_epoch(
             candidates.update(_from_epoch_end(member, world, generation))
     if total:
         length = _planned_length(trained, given)
-        standing = sum(_stands(m, length, world, generation) for m in placed) if length is not None else 0
+        standing = sum(stands(m, length, world, generation) for m in placed) if length is not None else 0
         # A best file stands at an epoch's end. In the first epoch every length fits the step files.
         ends = length is not None and all(
             counted_step(m) % real_steps(length, world) == 0 or m.checkpoint.migrations
@@ -292,9 +316,9 @@ def _steps_per_epoch(
         elif log is not None and log.real_steps is not None:
             # only the number of processes keeps this from being the loader's length
             source = f"total_steps {total:,} and {log.real_steps.source} on each of {world} processes"
-            candidates = {n: source for n in _divisors(total) if real_steps(n, world) == log.real_steps.value}
+            candidates = {n: source for n in divisors(total) if real_steps(n, world) == log.real_steps.value}
         elif not candidates and world == 1:
-            candidates = dict.fromkeys(_divisors(total), f"the only divisor of total_steps {total:,} that fits")
+            candidates = dict.fromkeys(divisors(total), f"the only divisor of total_steps {total:,} that fits")
     candidates = {n: source for n, source in candidates.items() if possible(n)}
     fitting = {n: source for n, source in candidates.items() if all(fits(m, n, world) for m in placed)}
     if not fitting and candidates:
@@ -312,13 +336,6 @@ def _total_steps(trained: Sequence[Member]) -> int | None:
     """The schedule's length, where all files agree on it."""
     totals = {m.state.total_steps for m in trained if m.state.total_steps}
     return totals.pop() if len(totals) == 1 else None
-
-
-def _stands(member: Member, steps_per_epoch: int, world: int, generation: str) -> bool:
-    """As `fits`, with what the complete trainer writes into a best file: the epochs that are finished."""
-    exact = member.role == "best" and generation == "complete"
-    at_end = not exact or counted_step(member) == (member.state.epoch or 0) * real_steps(steps_per_epoch, world)
-    return at_end and fits(member, steps_per_epoch, world)
 
 
 def _from_epoch_end(best: Member, world: int, generation: str) -> Iterable[tuple[int, str]]:
@@ -339,22 +356,6 @@ def _planned_length(trained: Sequence[Member], given: Facts) -> int | None:
     if not total or not epochs or total % epochs or any((m.state.epoch or 0) > epochs for m in trained):
         return None
     return total // epochs
-
-
-def _contradicted(steps: Evidence[int], trained: Sequence[Member], world: int) -> list[str]:
-    total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
-    said = f"{steps.source} says {steps.value:,} steps per epoch, "
-    if total and total % steps.value and not any(fits(m, steps.value, world) for m in trained):
-        return [f"{said}which fits no checkpoint of the run"]
-    return [f"{said}and the schedule has {total:,}, which is no multiple"] if total and total % steps.value else []
-
-
-def _divisors(total: int) -> list[int]:
-    """Divisors of a schedule's length; none for lengths that no training has."""
-    if not 0 < total < 10**11:
-        return []
-    small = [n for n in range(1, math.isqrt(total) + 1) if total % n == 0]
-    return sorted({*small, *(total // n for n in small)})
 
 
 def _train_epochs(trained: Sequence[Member], steps: Evidence[int] | None) -> Evidence[int] | None:

@@ -12,7 +12,7 @@ from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Role, TensorRef, Tra
 REQUIRED = ("model", "optimizer", "scheduler", "epoch", "global_step")
 """Keys that the resuming trainer reads without a default."""
 EARLY_STOPPING = ("best_score", "val_loss_min", "counter")
-COMPLETE_ONLY = (*EARLY_STOPPING, "rng_state", "sampler_state", "scaler")
+COMPLETE_ONLY = (*EARLY_STOPPING, "rng_state", "rng_state_at", "sampler_state", "scaler")
 """Keys of the complete trainer; each is read with a default."""
 
 BEST_NAME = "checkpoint"

@@ -30,6 +30,7 @@ def log_facts(attempts: Sequence[Attempt]) -> LogFacts | None:
         lradj_candidates=lradj_candidates(attempts),
         first_rate=_first_rate(attempts),
         patience=_patience(attempts),
+        epochs_begun=max((e for a in attempts for e in (*a.furthest, *(epoch.epoch for epoch in a.epochs))), default=0),
         resumed=any(attempt.start != "fresh" for attempt in attempts),
         restores=any(attempt.restored for attempt in attempts),
         arguments=Facts(

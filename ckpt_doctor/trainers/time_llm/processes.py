@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.layout import label, uses_amp
@@ -10,6 +12,8 @@ from ckpt_doctor.types import Evidence, Member
 
 MOST_PROCESSES = 64
 """Processes that are told from a run's numbers; more than that have to be given."""
+LIKELY = range(1, 9)
+"""Processes to think of where nothing tells how many there are: a machine's GPUs."""
 
 
 def infer_world_size(
@@ -174,3 +178,95 @@ def fits(member: Member, steps_per_epoch: int, world: int) -> bool:
     if member.role == "best":
         return step in (epoch * length, (epoch + 1) * length)
     return epoch * length <= step <= (epoch + 1) * length
+
+
+def stands(member: Member, steps_per_epoch: int, world: int, generation: str) -> bool:
+    """As `fits`, with what the complete trainer writes into a best file: the epochs that are finished."""
+    exact = member.role == "best" and generation == "complete"
+    at_end = not exact or counted_step(member) == (member.state.epoch or 0) * real_steps(steps_per_epoch, world)
+    return at_end and fits(member, steps_per_epoch, world)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the evidence says of an epoch's length."""
+
+    steps_per_epoch: int | None = None
+    """Given by a person."""
+    real_steps: int | None = None
+    """Batches of one process, as the log counts them."""
+    total_steps: int | None = None
+    train_epochs: int | None = None
+    """Given by a person."""
+    epochs_begun: int = 0
+    """As far as the log goes."""
+    skips: tuple[tuple[int, int], ...] = ()
+    """Of each resume in the log: `global_step`, and the batches that it skipped."""
+
+    def allows(self, length: int, world: int, newest: int) -> bool:
+        """Whether a loader of this length on so many processes can have come to the newest checkpoint."""
+        real, total = real_steps(length, world), self.total_steps
+        return (
+            self.steps_per_epoch in (None, length)
+            and self.real_steps in (None, real)
+            and all(step % length == skip for step, skip in self.skips)
+            and (not total or self._ends(total, length, real, newest))
+        )
+
+    def _ends(self, total: int, length: int, real: int, newest: int) -> bool:
+        epochs, rest = divmod(total, length)
+        reached = newest <= epochs * real and self.epochs_begun <= epochs
+        return not rest and reached and self.train_epochs in (None, epochs)
+
+
+def possible_lengths(
+    trained: Sequence[Member], mode: str, generation: str, known: Known, worlds: Sequence[int], *, goes_on: bool = False
+) -> Iterator[tuple[int, int]]:
+    """(steps per epoch, processes) that explain every checkpoint of a run; `goes_on`: that has not come to its end."""
+    placed = [m for m in trained if (m.state.epoch or 0) >= 0 and m.state.epoch is not None and counted_step(m) > 0]
+    if not placed:
+        return
+    newest = max(map(counted_step, placed)) + goes_on
+    divisors_of_total = divisors(known.total_steps or 0)
+    moved = [m for m in placed if (m.state.last_epoch or 0) > 0 and mode in (rates.PER_STEP, rates.PER_EPOCH)]
+    for world in worlds:
+        if any(_lag(m, mode, world, generation) is None for m in moved):
+            continue
+        if known.steps_per_epoch is not None:
+            lengths: Sequence[int] = (known.steps_per_epoch,)
+        else:
+            lengths = divisors_of_total or [real * world for real in _real_lengths(placed, generation, known)]
+        for length in lengths:
+            if known.allows(length, world, newest) and all(stands(m, length, world, generation) for m in placed):
+                yield length, world
+
+
+def _real_lengths(placed: Sequence[Member], generation: str, known: Known) -> list[int]:
+    """Where no schedule has a length: the batches of an epoch that the log counts or a best file ends.
+
+    Without them the least and the greatest number with which the newest file is inside its epoch.
+    """
+    if known.real_steps is not None:
+        return [known.real_steps]
+    ends = [real for m in placed if m.role == "best" for real in epoch_ends(m, generation)]
+    newest = max(placed, key=counted_step)
+    step, epoch = counted_step(newest), newest.state.epoch or 0
+    return ends or sorted({step // (epoch + 1) + 1, step // epoch if epoch else step + 1})
+
+
+def least_steps(trained: Sequence[Member]) -> int:
+    """Steps per epoch and process that the files show at least: so many were made in `epoch + 1` epochs."""
+    steps = [
+        -(-counted_step(m) // (m.state.epoch + 1))
+        for m in trained
+        if (m.state.epoch or 0) >= 0 and m.state.epoch is not None
+    ]
+    return max(steps, default=1)
+
+
+def divisors(total: int) -> list[int]:
+    """Divisors of a schedule's length; none for lengths that no training has."""
+    if not 0 < total < 10**11:
+        return []
+    small = [n for n in range(1, math.isqrt(total) + 1) if total % n == 0]
+    return sorted({*small, *(total // n for n in small)})

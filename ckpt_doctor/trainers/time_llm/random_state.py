@@ -2,7 +2,8 @@
 
 A shuffling loader draws its order when an epoch begins, and the validation loaders draw too. The complete trainer saves
 its best file behind all of that: its state is the one of the next epoch's first draw. A step file is saved in between,
-and its state deals another order (trainer contract, section 9).
+and its state deals another order (trainer contract, section 9), unless the trainer kept the state of the epoch's
+beginning for it and says so (section 10, fact 20).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from ckpt_doctor.trainers.time_llm.resume_point import positions
 from ckpt_doctor.types import Checkpoint, Evidence, LateRandomState, Member, ResumePoint, Run, same_score
 
 KEY = "rng_state"
+MARK, EPOCH_BEGIN = "rng_state_at", "epoch-begin"
+"""What a trainer writes into a step file whose `rng_state` is that of the epoch's beginning."""
 
 
 def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRandomState | None:
@@ -21,17 +24,22 @@ def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRand
 
     On several processes each has a state of its own and the file that of one: nothing can take its place there.
     """
-    finished, batches = resume.finished_epochs, resume.skip_batches
-    if finished is None or batches is None or not isinstance(member.checkpoint.get(KEY), dict):
+    finished, ends = resume.finished_epochs, resume.skip_batches == 0
+    if finished is None or not isinstance(member.checkpoint.get(KEY), dict):
         return None
-    if _was_replaced(member.checkpoint) or (not batches and member.role != "step"):
+    if _was_replaced(member.checkpoint) or (member.role == "best" and resume.skip_batches in (0, None)):
         return None
-    why = "after this epoch's shuffle" if batches else "before this epoch's validation, which draws from it too"
+    marked = member.checkpoint.get(MARK) == EPOCH_BEGIN
+    if (marked and not ends) or (ends and member.role != "step"):
+        return None
+    why = "after this epoch's shuffle"
+    if ends:
+        why = "at its epoch's beginning" if marked else "before this epoch's validation, which draws from it too"
     if run.facts.world_size is not None and run.facts.world_size.value > 1:
         return LateRandomState(why)
     if finished == 0:
         return LateRandomState(why, Evidence(None, "in the first epoch the script's own seed deals the batches"))
-    remembered = _remembered(member, resume) if batches else None
+    remembered = None if ends else _remembered(member, resume)
     donor = next((m for m in run.members if _stands_at(m, run, finished, remembered)), None)
     if donor is None:
         return LateRandomState(why)

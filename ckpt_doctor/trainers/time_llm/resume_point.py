@@ -6,7 +6,7 @@ and its best file, (D) COS's scheduler.step(), (E) adjust_learning_rate(epoch + 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -69,7 +69,7 @@ def positions(member: Member, facts: Facts) -> tuple[Position, ...]:
         if finished == 0 or step.value == 0 or step.value % finished:
             return False
         length = step.value // finished * world
-        return not total or total % length == 0
+        return length >= facts.least_steps and (not total or total % length == 0)
 
     if member.role == "best":
         ends = (epoch,) if complete else (epoch, epoch + 1)
@@ -89,12 +89,22 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         return ResumePoint()
     if facts.world_size_open:
         return ResumePoint(unsettled=dict.fromkeys(("start_epoch", "epoch", "last_epoch", "lr"), "--world-size"))
-    modes: Sequence[str | None] = (facts.lradj.value,) if facts.lradj else facts.lradj_candidates or (None,)
-    points = [_at(member, facts, place, mode) for place in places for mode in modes]
+    modes = possible_modes(facts)
+    by_mode = [at(member, facts, places[0], mode) for mode in modes]
+    by_place = [at(member, facts, place, mode) for place in places[1:] for mode in modes]
+    by_world = [
+        at(member, other, place, mode)
+        for other in on_more_processes(facts)
+        for place in positions(member, other)
+        for mode in modes
+    ]
     if len(modes) > 1 and set(modes) <= set(rates.IDLE) and set(modes) & set(rates.JUMPS):
         # The base that all but type2 need, which computes nothing from it
-        points = [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, rates.JUMPS[0])) for p in points]
-    merged = _merge(points, "--steps-per-epoch" if len(places) > 1 else "--lradj")
+        by_mode, by_place, by_world = (
+            [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, rates.JUMPS[0])) for p in points]
+            for points in (by_mode, by_place, by_world)
+        )
+    merged = _merge({"--lradj": by_mode, "--steps-per-epoch": by_place, "--world-size": by_world})
     finished = merged.finished_epochs
     if finished is None:
         return merged
@@ -114,7 +124,21 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     )
 
 
-def _at(member: Member, facts: Facts, place: Position, mode: str | None) -> ResumePoint:
+def possible_modes(facts: Facts) -> Sequence[str | None]:
+    """The modes of the run; None alone where nothing tells."""
+    return (facts.lradj.value,) if facts.lradj else facts.lradj_candidates or (None,)
+
+
+def on_more_processes(facts: Facts) -> list[Facts]:
+    """The facts of the run with each number of processes above one that the evidence allows as well."""
+    source = "the evidence allows it"
+    return [
+        replace(facts, steps_per_epoch=Evidence(length, source), world_size=Evidence(world, source), other_lengths=())
+        for length, world in facts.other_lengths
+    ]
+
+
+def at(member: Member, facts: Facts, place: Position, mode: str | None) -> ResumePoint:
     """The resume point at one position in one mode (None: the mode is not known)."""
     step = true_step(member, facts)
     assert step is not None, "positions() found one"
@@ -188,21 +212,22 @@ def _base_lr(member: Member, facts: Facts) -> float | None:
     return initial[0] if initial else facts.base_lr.value if facts.base_lr else None
 
 
-def _merge(points: Sequence[ResumePoint], settle: str) -> ResumePoint:
-    """The fields on which all points agree; the others are unsettled."""
-    first = points[0]
-    merged = first
+def _merge(candidates: Mapping[str, Sequence[ResumePoint]]) -> ResumePoint:
+    """The fields on which all points agree; the others are unsettled until the option is given that parts them."""
+    first = merged = next(points[0] for points in candidates.values() if points)
     unsettled: dict[str, str] = {}
     for field in fields(ResumePoint):
         if field.name == "unsettled":
             continue
-        values = {getattr(point, field.name) for point in points}
-        if len(values) > 1:
-            by_mode = len({point.finished_epochs for point in points}) == 1
-            unsettled[field.name] = "--lradj" if by_mode else settle
-            nothing: Any = () if field.name == "flags" else None
-            merged = replace(merged, **{field.name: nothing})
-        elif values == {None} and field.name in ("last_epoch", "lr") and first.last_epoch is None:
+        values = {getattr(first, field.name)}
+        for option, points in candidates.items():
+            values |= {getattr(point, field.name) for point in points}
+            if len(values) > 1:
+                unsettled[field.name] = option
+                nothing: Any = () if field.name == "flags" else None
+                merged = replace(merged, **{field.name: nothing})
+                break
+        if values == {None} and field.name in ("last_epoch", "lr") and first.last_epoch is None:
             unsettled[field.name] = "--lradj"
         elif values == {None} and field.name == "skip_batches":
             unsettled[field.name] = "--steps-per-epoch"
@@ -289,17 +314,13 @@ def flag_is_given(facts: Facts, resume: ResumePoint) -> bool:
 
 
 def _why_not_exact(member: Member, facts: Facts, resume: ResumePoint, late: LateRandomState | None) -> Iterable[str]:
-    shuffles = facts.shuffle.value if facts.shuffle else None
+    shuffles = facts.shuffle is None or facts.shuffle.value
     if not isinstance(member.checkpoint.get("rng_state"), dict):
-        if resume.finished_epochs == 0:
-            yield "no rng_state in the file: dropout will draw other numbers (this epoch's shuffle comes from the seed)"
-        else:
-            yield "no rng_state in the file: shuffling and dropout will draw other numbers"
-    elif late is not None and shuffles is not False:
+        if shuffles and resume.finished_epochs != 0:  # in the first epoch the script's own seed deals the batches
+            yield "no rng_state in the file: a shuffling loader will deal other batches"
+    elif late is not None and shuffles:
         cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
         yield f"rng_state was saved {late.why}: a shuffling loader will deal other batches{cure}"
-    elif resume.skip_batches is None and member.role != "best" and shuffles is not False:
-        yield "rng_state may be from within the epoch: a shuffling loader would then deal other batches"
     first_patch = facts.generation is not None and facts.generation.value == "first-patch"
     # An upgraded state_dict has its epoch from the upgrade: the first patch has not written it.
     if first_patch and member.state.best_score is not None and "epoch" in written_keys(member.checkpoint):
