@@ -5,8 +5,10 @@ Each is built from the checkpoint's whole name, so `checkpoint` and `checkpoint.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 
 from ckpt_doctor.hashing import sha256
@@ -14,8 +16,8 @@ from ckpt_doctor.hashing import sha256
 NAME_MAX = 255
 """Bytes in one file name (Linux `NAME_MAX`, the same on XFS, Btrfs, APFS and ext4)."""
 
-_TAGS = r"\.ckpt-doctor(-journal|-undo|-undo-\d+\.tmp|-\d+\.tmp|-removing)$"
-_OURS = re.compile(_TAGS)
+LOCK = ".ckpt-doctor.lock"
+_OURS = re.compile(r"\.ckpt-doctor(-journal|-undo|-undo-\d+\.tmp|-\d+\.tmp|-removing)$")
 
 
 def temporary(path: Path) -> Path:
@@ -45,7 +47,27 @@ def removing(folder: Path) -> Path:
 
 def is_ours(name: str) -> bool:
     """Whether a file or folder name is one of the above: never a checkpoint of the run."""
-    return name == ".ckpt-doctor.lock" or _OURS.search(name) is not None
+    return name == LOCK or _OURS.search(name) is not None
+
+
+def read(path: Path, limit: int) -> bytes:
+    """The bytes of a file that has one of these names.
+
+    Raises `OSError` for what is never made here, without following or waiting for it: a link, a pipe, a device, a
+    folder, more than `limit` bytes.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    fd = os.open(path, flags)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"{status.st_size:,} bytes are more than ckpt-doctor writes there")
+        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+            return file.read(limit)
+    finally:
+        os.close(fd)
 
 
 def leftovers(path: Path) -> list[Path]:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "tree": {"types"},
     "edits": {"errors", "tree", "types"},
     "numpy_values": {"types"},
-    "locking": {"errors"},
+    "locking": {"errors", "names"},
     "readers": BASE,
     "pickle_writer": BASE | {"readers"},
     "salvage": BASE | {"names", "pickle_writer", "readers", "writer"},
