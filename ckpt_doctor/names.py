@@ -53,18 +53,22 @@ def is_ours(name: str) -> bool:
 def read(path: Path, limit: int) -> bytes:
     """The bytes of a file that has one of these names.
 
-    Raises `OSError` for what is never made here, without following or waiting for it: a link, a pipe, a device, a
-    folder, more than `limit` bytes.
+    Raises `OSError` with a whole sentence for what is never made here, without following or waiting for it: a link, a
+    pipe, a device, a folder, more than `limit` bytes.
     """
+    foreign = OSError(errno.EINVAL, f"{path} is not a file that ckpt-doctor wrote; remove it")
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    fd = os.open(path, flags)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise foreign from error
+        raise
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if status.st_size > limit:
-            raise OSError(errno.EFBIG, f"{status.st_size:,} bytes are more than ckpt-doctor writes there")
-        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            raise foreign
+        with open(fd, "rb", closefd=False) as file:
             return file.read(limit)
     finally:
         os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.rule import Problem, rule
@@ -43,15 +44,20 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
     """A record's bytes do not match the checksum stored with them (needs `--deep`).
 
     PyTorch writes a CRC-32 for every record and never verifies it: a flipped bit in a tensor loads without a word and
-    trains on.
+    trains on. Severity info where only undo is affected: bytes that a migration had set aside have changed, or the file
+    that holds them cannot be read. The checkpoint loads as it should, and `ckpt-doctor undo` refuses.
 
     Example: one byte of `checkpoint/data/17` changed on a failing disk; `torch.load` is content, the weight is 1e+30.
 
-    Cure: use another copy of the file. The finding names the tensors that are touched; all others are still good.
+    Cure: use another copy of the file. The finding names the tensors that are touched; all others are still good. Where
+    only undo is affected, keep the file as it is.
 
     Source: caffe2/serialize/inline_container.cc writes the checksums, its reader disables their check.
     """
     yield from damage_of(case, "corrupt-record")
+    for problem in damage_of(case, "corrupt-undo-data"):
+        message = f"{problem.message}. Only undo is affected: the checkpoint itself is not"
+        yield replace(problem, message=message, severity="info")
 
 
 @rule("F103", "missing-record", "error", "file")

@@ -12,6 +12,9 @@ from pathlib import Path
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How a file is opened that may meanwhile be a named pipe, whose other end need never come."""
+
 
 def stamp_of(stat_result: os.stat_result) -> FileStamp:
     """The identity of a file's content, as `Checkpoint.stamp` has it."""

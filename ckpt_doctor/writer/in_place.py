@@ -18,9 +18,11 @@ from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 from ckpt_doctor.writer import copying
-from ckpt_doctor.writer.files import restore_times, sync_folder
+from ckpt_doctor.writer.files import READ, restore_times, sync_folder
 from ckpt_doctor.writer.splice import Splice, digest, ensure_applied, put
 
+_LONGEST = 1 << 16
+"""Bytes of a journal that is still read; one has about 300."""
 _END_WINDOW = 65536
 """Bytes before the old end that must still be there: more than an end record can span."""
 
@@ -51,7 +53,7 @@ def interrupted(path: Path) -> Journal | None:
     if found is None:
         return None
     try:
-        fd = os.open(target, os.O_RDONLY)
+        fd = os.open(target, READ)
     except OSError:
         return None
     try:
@@ -63,14 +65,19 @@ def interrupted(path: Path) -> Journal | None:
 def read_journal(target: Path) -> Journal | None:
     """The journal beside `target`. One that does not parse was itself cut off, before anything was appended: None.
 
-    Raises `WriteRefused` for one that another version wrote: what it says must not be guessed at.
+    Raises `WriteRefused` for one that another version wrote, since what it says must not be guessed at, and `OSError`
+    for one that cannot be read.
     """
     try:
-        fields = json.loads(names.journal(target).read_bytes())
-    except (OSError, ValueError):
+        fields = json.loads(names.read(names.journal(target), _LONGEST))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     try:
-        return Journal(path=target, **fields)
+        found = Journal(path=target, **fields)
+        sizes = (found.previous_size, found.new_size, found.atime_ns, found.mtime_ns)
+        if not all(type(number) is int and abs(number) < 1 << 63 for number in sizes):
+            raise TypeError("a field of another type")
+        return found
     except TypeError as error:
         raise WriteRefused(
             f"{target}: an in-place migration by another version of ckpt-doctor was cut off; that version's next run "
@@ -85,7 +92,7 @@ def state(found: Journal, fd: int) -> State:
     a new checkpoint under the name; the journal then means nothing.
     """
     size = os.fstat(fd).st_size
-    if not found.previous_size <= size <= found.new_size:
+    if not 0 < found.previous_size <= size <= found.new_size:
         return "foreign"
     end = digest(fd, max(0, found.previous_size - _END_WINDOW), found.previous_size)
     if end != found.previous_end_sha256:

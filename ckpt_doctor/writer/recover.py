@@ -8,9 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ckpt_doctor import names
+from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_lock
-from ckpt_doctor.writer import in_place, sidecar
+from ckpt_doctor.writer import in_place, sidecar, zip_append
 from ckpt_doctor.writer.commit import refusing
+from ckpt_doctor.writer.files import READ
 from ckpt_doctor.writer.receipt import Recovery
 
 _PROBABLY_DEAD = 3600.0
@@ -28,10 +30,10 @@ def recover(path: Path) -> Recovery | None:
     with run_lock(target) as lock, refusing(f"{target} could not be recovered"):
         cleaned = remove_leftovers(target, certain=lock.exclusive)
         rolled_back = False
-        if names.journal(target).exists():
+        if os.path.lexists(names.journal(target)):
             cleaned = True
             rolled_back = _roll_back(target)
-        if target.exists() and names.undo_file(target).exists():
+        if target.exists() and os.path.lexists(names.undo_file(target)):
             cleaned |= _settle_sidecar(target)
         if not cleaned:
             return None
@@ -46,8 +48,8 @@ def remove_leftovers(target: Path, *, certain: bool) -> bool:
     """
     removed = False
     for path in names.leftovers(target):
-        with suppress(FileNotFoundError):
-            if certain or time.time() - path.stat().st_mtime > _PROBABLY_DEAD:
+        with suppress(FileNotFoundError, IsADirectoryError):
+            if certain or time.time() - path.lstat().st_mtime > _PROBABLY_DEAD:
                 path.unlink()
                 removed = True
     return removed
@@ -64,13 +66,30 @@ def _roll_back(target: Path) -> bool:
                 rolled_back = True
         finally:
             os.close(fd)
+    if not rolled_back and target.exists():
+        _ensure_finished(target)
     in_place.remove_journal(target)
     return rolled_back
 
 
+def _ensure_finished(target: Path) -> None:
+    """Raise `WriteRefused` for an archive without an end: its journal, which does not fit, may be damaged itself."""
+    fd = os.open(target, READ)
+    try:
+        if os.pread(fd, 4, 0) == b"PK\x03\x04":
+            zip_append.read_directory(fd, os.fstat(fd).st_size)
+    except WriteRefused as error:
+        beside = names.journal(target).name
+        raise WriteRefused(
+            f"{target} has no end, and {beside} does not say where it was: both are left alone"
+        ) from error
+    finally:
+        os.close(fd)
+
+
 def _settle_sidecar(target: Path) -> bool:
     """Drop a last generation that the file does not show. A sidecar of another file is left for the next write."""
-    fd = os.open(target, os.O_RDONLY)
+    fd = os.open(target, READ)
     try:
         pending = sidecar.pending(target, fd)
         if pending:

@@ -16,7 +16,7 @@ from ckpt_doctor.locking import run_folder, run_lock
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp
 from ckpt_doctor.writer import in_place, sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
-from ckpt_doctor.writer.files import copy_attributes, publish, temporary_file
+from ckpt_doctor.writer.files import READ, copy_attributes, publish, temporary_file
 from ckpt_doctor.writer.receipt import Mode, Receipt
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
@@ -107,7 +107,7 @@ def _write(job: _Job, program: bytes) -> Receipt:
     edits_file = job.mode == "in-place" and job.checkpoint.container in ZIPS
     if edits_file and not job.source.stat().st_mode & stat.S_IWUSR:
         raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
-    fd = os.open(job.source, os.O_RDWR if edits_file else os.O_RDONLY)
+    fd = os.open(job.source, os.O_RDWR if edits_file else READ)
     try:
         splice = plan(fd, job.checkpoint, program, job.record, job.adopted)
         return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
