@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
-from ckpt_doctor.errors import UsageError, WriteRefused
+from ckpt_doctor.errors import ForeignFile, UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import TRAINERS, time_llm
@@ -213,7 +213,21 @@ def open_file(path: Path) -> Checkpoint:
     checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
     if not checkpoint.migrations and os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)
-    return _with_journal(checkpoint) if os.path.lexists(names.journal(target)) else checkpoint
+    if os.path.lexists(names.journal(target)):
+        checkpoint = _with_journal(checkpoint)
+    if os.path.lexists(names.new(target)):
+        checkpoint = _half_exchanged(checkpoint)
+    return checkpoint
+
+
+def _half_exchanged(checkpoint: Checkpoint) -> Checkpoint:
+    from ckpt_doctor.writer import came_out  # needed here only
+
+    before = came_out(checkpoint.path)
+    if before is None:
+        return checkpoint
+    message = f"a migration was cut off before its last look; what had been saved here is in {before.name}"
+    return _damaged(checkpoint, "interrupted-migration", message)
 
 
 def _with_journal(checkpoint: Checkpoint) -> Checkpoint:
@@ -221,8 +235,8 @@ def _with_journal(checkpoint: Checkpoint) -> Checkpoint:
 
     try:
         journal = interrupted(checkpoint.path)
-    except OSError as error:
-        return _damaged(checkpoint, "corrupt-undo-data", error.strerror or str(error))
+    except ForeignFile as error:
+        return _damaged(checkpoint, "corrupt-undo-data", str(error))
     except WriteRefused as error:
         return _damaged(checkpoint, "interrupted-migration", str(error))
     if journal is None:

@@ -35,7 +35,9 @@ _LONGEST_SIGNATURE = 4096
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 """What flock says on network and FUSE file systems that have none; ENOSYS is filelock's own affair."""
 
-_SAVE_FOLDER = re.compile(r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-removing)?", re.I)
+_SAVE_FOLDER = re.compile(
+    r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-(leaving|removing))?", re.I
+)
 """Folders that hold one save of a series (`checkpoint_step_1000`, `epoch-3`): the run is the folder above."""
 
 
@@ -164,6 +166,6 @@ def _sign(own: int) -> None:
 def _holder(lock_file: Path) -> str:
     try:
         pid, host = names.read(lock_file, _LONGEST_SIGNATURE).decode().split()[:2]
-    except (OSError, ValueError):
+    except (OSError, ValueError, WriteRefused):
         return ""
     return f" by process {pid} on {host}"

@@ -33,7 +33,7 @@ from ckpt_doctor.types import (
     TensorInfo,
     TensorRef,
 )
-from ckpt_doctor.writer.files import sync_folder, temporary_file
+from ckpt_doctor.writer.files import place, sync_folder, temporary_file
 
 _CHUNK = 1 << 20
 _ALIGNMENT = 64
@@ -295,21 +295,9 @@ def _write(
                 _record(archive, file, "version", [b"3\n"], 2)  # kProducedFileFormatVersion for tensors
             size = file.tell()
         os.fsync(fd)
-        _place(temporary, output)
+        place(temporary, output)
     sync_folder(output.parent)
     return size
-
-
-def _place(temporary: Path, output: Path) -> None:
-    """Give the file its name; unlike a rename, a link fails where something has taken the place meanwhile."""
-    try:
-        os.link(temporary, output)
-    except FileExistsError:
-        raise WriteRefused(f"{output} exists already: salvage writes new files only") from None
-    except OSError:  # no hard links here (FAT, a mounted Drive)
-        if output.exists():
-            raise WriteRefused(f"{output} exists already: salvage writes new files only") from None
-        temporary.rename(output)
 
 
 def _bytes_of(view: FileView, storage: StorageInfo) -> Iterator[bytes]:

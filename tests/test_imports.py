@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "types": {"reports"},  # a Report shows itself in a notebook
     "errors": set(),
     "hashing": set(),
-    "names": {"hashing"},
+    "names": {"errors", "hashing"},
     "schedules": {"types"},
     "tree": {"types"},
     "edits": {"errors", "tree", "types"},

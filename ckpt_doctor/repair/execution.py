@@ -29,7 +29,7 @@ from ckpt_doctor.types import (
     Refusal,
     Run,
 )
-from ckpt_doctor.writer import Proof, Receipt, interrupted, recover, write
+from ckpt_doctor.writer import Proof, Receipt, came_out, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
 
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
@@ -142,7 +142,7 @@ def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationR
     stuck: dict[Path, MigrationResult] = {}
     for file in files:
         try:
-            if interrupted(file) and recover(file):
+            if (interrupted(file) or came_out(file)) and recover(file):
                 done.append(file)
         except WriteRefused as error:
             stuck[file] = MigrationResult(file, "failed", message=str(error))

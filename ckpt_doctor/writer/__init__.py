@@ -7,7 +7,7 @@ from ckpt_doctor.names import is_ours
 from ckpt_doctor.writer.cost import cost
 from ckpt_doctor.writer.in_place import Journal, interrupted
 from ckpt_doctor.writer.receipt import Cost, Mode, Proof, Receipt, Recovery, UndoReceipt
-from ckpt_doctor.writer.recover import recover
+from ckpt_doctor.writer.recover import came_out, recover
 from ckpt_doctor.writer.sidecar import history
 from ckpt_doctor.writer.undo import undo, undo_damage
 from ckpt_doctor.writer.write import output_path, write
@@ -20,6 +20,7 @@ __all__ = [
     "Receipt",
     "Recovery",
     "UndoReceipt",
+    "came_out",
     "cost",
     "history",
     "interrupted",

@@ -11,8 +11,8 @@ from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_lock
 from ckpt_doctor.writer import in_place, sidecar, zip_append
-from ckpt_doctor.writer.commit import refusing
-from ckpt_doctor.writer.files import READ
+from ckpt_doctor.writer.commit import put_back, refusing
+from ckpt_doctor.writer.files import READ, sync_folder
 from ckpt_doctor.writer.receipt import Recovery
 
 _PROBABLY_DEAD = 3600.0
@@ -28,17 +28,36 @@ def recover(path: Path) -> Recovery | None:
     """
     target = path.resolve()
     with run_lock(target) as lock, refusing(f"{target} could not be recovered"):
-        cleaned = remove_leftovers(target, certain=lock.exclusive)
-        rolled_back = False
+        rolled_back = _exchange_back(target)
+        cleaned = remove_leftovers(target, certain=lock.exclusive) or rolled_back
         if os.path.lexists(names.journal(target)):
             cleaned = True
-            rolled_back = _roll_back(target)
+            rolled_back |= _roll_back(target)
         if target.exists() and os.path.lexists(names.undo_file(target)):
             cleaned |= _settle_sidecar(target)
         if not cleaned:
             return None
         size = target.stat().st_size if target.exists() else 0
         return Recovery(target, "rolled-back" if rolled_back else "cleaned", size)
+
+
+def came_out(path: Path) -> Path | None:
+    """The file whose place a copy took in a run that was killed before it had looked at that file; None if none was."""
+    target = Path(os.path.realpath(path))
+    copies = [other for other in (names.new(target), target) if other.is_file() and not other.is_symlink()]
+    if len(copies) < 2 or not target.samefile(copies[0]):
+        return None
+    return next((other for other in names.leftovers(target, ".ckpt-doctor") if not target.samefile(other)), None)
+
+
+def _exchange_back(target: Path) -> bool:
+    before, marker = came_out(target), names.new(target)
+    if before is not None:
+        put_back(before, target, target.stat())
+        sync_folder(target.parent)
+    if marker.is_file():
+        marker.unlink()
+    return before is not None
 
 
 def remove_leftovers(target: Path, *, certain: bool) -> bool:
@@ -61,9 +80,7 @@ def _roll_back(target: Path) -> bool:
     if found is not None and target.exists():
         fd = os.open(target, os.O_RDWR)
         try:
-            if in_place.state(found, fd) == "cut-off":
-                in_place.roll_back(found, fd)
-                rolled_back = True
+            rolled_back = in_place.roll_back(found, fd)
         finally:
             os.close(fd)
     if not rolled_back and target.exists():

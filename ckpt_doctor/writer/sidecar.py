@@ -150,8 +150,6 @@ def _read(target: Path, size: int) -> list[Generation]:
         return generations
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise WriteRefused(error.strerror or str(error)) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WriteRefused(f"{path} is damaged; without it {target.name} cannot be undone") from error
 

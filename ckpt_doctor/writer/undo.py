@@ -11,11 +11,12 @@ from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_lock
 from ckpt_doctor.writer import sidecar
-from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
+from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import (
     READ,
+    alone,
     copy_attributes,
-    publish,
+    ensure_unchanged,
     restore_times,
     stamp_of,
     sync_visible,
@@ -47,7 +48,7 @@ def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
             if recovery is not None and recovery.action == "rolled-back":
                 interrupted = ("the migration had been interrupted",)
                 return UndoReceipt(target, before, recovery.size, _left(target), notes=interrupted)
-            fd = os.open(target, READ)
+            fd = os.open(target, os.O_RDWR if in_place and os.access(target, os.W_OK) else READ)
             try:
                 generations = sidecar.load(target, fd)
                 if generations:
@@ -108,13 +109,11 @@ def _cut(target: Path, fd: int, *, in_place: bool) -> tuple[Proof, list[str]]:
         return proof, notes + _replace(target, fd, back, previous.ensure_in)
     if not status.st_mode & stat.S_IWUSR:
         raise WriteRefused(f"{target} is read-only and cannot be edited in place")
-    own = os.open(target, os.O_RDWR)
-    try:
-        os.ftruncate(own, previous.size)
-        restore_times(own, status)
-        return proof, notes + sync_visible(own, target)
-    finally:
-        os.close(own)
+    with alone(fd):
+        ensure_unchanged(target, stamp_of(status))
+        os.ftruncate(fd, previous.size)
+        restore_times(fd, status)
+    return proof, notes + sync_visible(fd, target)
 
 
 def _rebuild(target: Path, fd: int, generations: list[sidecar.Generation]) -> tuple[Proof, list[str]]:
@@ -143,5 +142,4 @@ def _replace(target: Path, fd: int, back: Splice, check: Callable[[int], object]
         check(new)
         notes = copy_attributes(status, fd, new)
         os.fsync(new)
-        ensure_quiet(target, stamp_of(status))
-        return notes + publish(temporary, target)
+        return notes + take_place(temporary, new, target, stamp_of(status))
