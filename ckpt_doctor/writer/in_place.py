@@ -23,7 +23,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.commit import ensure_quiet
-from ckpt_doctor.writer.files import READ, alone, ensure_unchanged, restore_times, sync_folder
+from ckpt_doctor.writer.files import READ, alone, ensure_unchanged, is_named, restore_times, sync_folder
 from ckpt_doctor.writer.splice import Splice, digest, ensure_applied, put
 
 _LONGEST = 1 << 16
@@ -143,11 +143,11 @@ def append(target: Path, fd: int, stamp: FileStamp, splice: Splice, verify: Call
             put(fd, splice)
             ensure_applied(fd, splice.start, splice)
             os.fsync(fd)
+            restore_times(fd, before)
         verify(target)
-        restore_times(fd, before)
         now = os.fstat(fd)
-        # No name any more: another file was renamed onto the path.
-        if now.st_size != entry.new_size or not target.exists() or not os.path.samestat(now, target.stat()):
+        changed = (now.st_size, now.st_mtime_ns) != (entry.new_size, entry.mtime_ns)
+        if changed or not is_named(target, fd):
             raise WriteRefused(f"{target} was changed by another program during the migration: left alone")
         names.journal(target).unlink()
     except BaseException:
