@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
-from ckpt_doctor.errors import UsageError, WriteRefused
+from ckpt_doctor.errors import ForeignFile, UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
@@ -28,7 +27,6 @@ from ckpt_doctor.types import (
     FileReport,
     Finding,
     Member,
-    Migration,
     NotChecked,
     Report,
     Resume,
@@ -41,9 +39,6 @@ from ckpt_doctor.types import (
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNREADABLE, UNTRUSTED
 from ckpt_doctor.validators.rule import Rule
-
-if TYPE_CHECKING:
-    from ckpt_doctor.writer.in_place import Journal
 
 DEFAULT_PATH = "checkpoints"
 """The trainer's own `--checkpoints`."""
@@ -230,46 +225,78 @@ def _audit_run(
 
 def open_file(path: Path) -> Checkpoint:
     """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
-    checkpoint = open_checkpoint(path)
-    if not checkpoint.migrations and names.undo_file(Path(os.path.realpath(path))).exists():
-        checkpoint = replace(checkpoint, migrations=_migrations_beside(path))
-    try:
-        journal = _interrupted(path)
-    except WriteRefused as error:
-        return replace(checkpoint, damage=(Damage("interrupted-migration", str(error)), *checkpoint.damage))
-    if journal is None:
+    checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
+    if not checkpoint.migrations and os.path.lexists(names.undo_file(target)):
+        checkpoint = _with_undo_file(checkpoint)
+    if os.path.lexists(names.journal(target)):
+        checkpoint = _with_journal(checkpoint)
+    if os.path.lexists(names.new(target)):
+        checkpoint = _half_exchanged(checkpoint)
+    return checkpoint
+
+
+def _half_exchanged(checkpoint: Checkpoint) -> Checkpoint:
+    from ckpt_doctor.writer import came_out  # needed here only
+
+    before = came_out(checkpoint.path)
+    if before is None:
         return checkpoint
-    cut_off = Damage(
-        "interrupted-migration", f"a migration was cut off; the first {journal.previous_size:,} bytes are whole"
-    )
-    return replace(checkpoint, damage=(cut_off, *checkpoint.damage))
+    message = f"a migration was cut off before its last look; what had been saved here is in {before.name}"
+    return _damaged(checkpoint, "interrupted-migration", message)
 
 
-def _interrupted(path: Path) -> Journal | None:
-    if not names.journal(Path(os.path.realpath(path))).exists():
-        return None
+def _with_journal(checkpoint: Checkpoint) -> Checkpoint:
     from ckpt_doctor.writer.in_place import interrupted  # the writer is needed for this only
 
-    return interrupted(path)
+    try:
+        journal = interrupted(checkpoint.path)
+    except ForeignFile as error:
+        return _damaged(checkpoint, "corrupt-undo-data", str(error))
+    except WriteRefused as error:
+        return _damaged(checkpoint, "interrupted-migration", str(error))
+    if journal is None:
+        return checkpoint
+    message = f"a migration was cut off; the first {journal.previous_size:,} bytes are whole"
+    return _damaged(checkpoint, "interrupted-migration", message)
 
 
-def _migrations_beside(path: Path) -> tuple[Migration, ...]:
-    """Of a stream or tar file; none where the undo file is damaged or belongs to an earlier file of that name."""
+def _with_undo_file(checkpoint: Checkpoint) -> Checkpoint:
+    """With the migrations of a stream or tar file; none where the undo file belongs to an earlier file of that name."""
     from ckpt_doctor.readers.torch_zip import parse_migration
     from ckpt_doctor.writer.sidecar import history  # needed for migrated files only
 
     try:
-        records = [parse_migration(dict(record)) for record in history(path)]
-    except (WriteRefused, OSError):
-        return ()
-    return tuple(record for record in records if record is not None)
+        records = [parse_migration(dict(record)) for record in history(checkpoint.path)]
+    except OSError:  # of the file itself
+        return checkpoint
+    except WriteRefused as error:
+        return _damaged(checkpoint, "corrupt-undo-data", str(error))
+    return replace(checkpoint, migrations=tuple(record for record in records if record is not None))
+
+
+def _damaged(checkpoint: Checkpoint, kind: str, message: str) -> Checkpoint:
+    return replace(checkpoint, damage=(Damage(kind, message), *checkpoint.damage))
 
 
 def _deepened(checkpoint: Checkpoint, progress: Progress | None) -> Checkpoint:
     from ckpt_doctor.readers.deep import deep_check  # numpy is needed for this only
 
     path = checkpoint.path
-    return deep_check(checkpoint, (lambda count: progress(path, count)) if progress else None)
+    checkpoint = deep_check(checkpoint, (lambda count: progress(path, count)) if progress else None)
+    deep = checkpoint.deep
+    if not checkpoint.migrations or deep is None:
+        return checkpoint
+    from ckpt_doctor.writer import undo_damage  # needed for migrated files only
+
+    try:
+        message, hashed = undo_damage(path)
+    except OSError:  # which the deep check has met, too
+        return checkpoint
+    damage = (Damage("corrupt-undo-data", message),) if message else ()
+    unhashed = NotChecked("what undo restores", "an older version migrated the file and kept no hash", "undo it")
+    unsure = () if hashed or message else (unhashed,)
+    deep = replace(deep, damage=(*deep.damage, *damage), not_checked=(*deep.not_checked, *unsure))
+    return replace(checkpoint, deep=deep)
 
 
 def understand(

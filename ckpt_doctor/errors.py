@@ -28,6 +28,10 @@ class EditRefused(WriteRefused):
     """A planned edit cannot be made to this file. The message says why."""
 
 
+class ForeignFile(WriteRefused):
+    """What has the name of a journal or of undo data is something else, or cannot be read."""
+
+
 class LockTimeout(WriteRefused):
     """Another process is migrating, pruning or saving in the same run folder."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,19 +19,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckpt_doctor import names
 from ckpt_doctor.errors import LockTimeout, WriteRefused
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-LOCK_NAME = ".ckpt-doctor.lock"
+LOCK_NAME = names.LOCK
 DEFAULT_TIMEOUT = 60.0
 """Seconds to wait for another holder: a trainer that saves some GiB keeps the lock that long."""
+
+_LONGEST_SIGNATURE = 4096
+"""Bytes that `_sign` never needs."""
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 """What flock says on network and FUSE file systems that have none; ENOSYS is filelock's own affair."""
 
-_SAVE_FOLDER = re.compile(r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-removing)?", re.I)
+_SAVE_FOLDER = re.compile(
+    r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-(leaving|removing))?", re.I
+)
 """Folders that hold one save of a series (`checkpoint_step_1000`, `epoch-3`): the run is the folder above."""
 
 
@@ -66,16 +73,20 @@ def run_lock(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Held]:
     lock_file = folder / LOCK_NAME
     lock = _acquire(lock_file, timeout)
     soft = _is_soft(lock)
-    outermost = lock.lock_counter == 1
+    # The descriptor that holds the lock: the name may come to mean another file at any moment.
+    own = lock._context.lock_file_fd if lock.lock_counter == 1 and not soft else None
     try:
-        if outermost and not soft:
-            _sign(lock_file)
+        if own is not None:
+            _ensure_own(lock_file, os.fstat(own))
+            _sign(own)
         yield Held(folder, not soft, _SOFT_NOTE if soft else "")
     finally:
         try:
-            if outermost and not soft:
+            if own is not None:
                 with suppress(OSError):
-                    lock_file.unlink()
+                    status = os.fstat(own)
+                    if status.st_nlink == 1 and os.path.samestat(status, lock_file.lstat()):
+                        lock_file.unlink()
         finally:
             lock.release()
 
@@ -92,6 +103,8 @@ def _acquire(lock_file: Path, timeout: float) -> BaseFileLock:
     # filelock would make a missing folder.
     if not lock_file.parent.is_dir():
         raise WriteRefused(f"{lock_file.parent} cannot be locked for writing: there is no such folder")
+    with suppress(FileNotFoundError):
+        _ensure_own(lock_file, lock_file.lstat())
     # A singleton per path counts how often the same thread took it. filelock itself turns into a SoftFileLock where
     # flock is not implemented, and warns; the note says the same in our words.
     lock: BaseFileLock = FileLock(lock_file, is_singleton=True)
@@ -133,17 +146,26 @@ def _is_soft(lock: BaseFileLock) -> bool:
     return isinstance(lock, SoftFileLock) or hasattr(lock, "is_lock_held_by_us")
 
 
-def _sign(lock_file: Path) -> None:
+def _ensure_own(lock_file: Path, status: os.stat_result) -> None:
+    """Raise `WriteRefused` for what no lock file is: to write there, or to remove it, would touch something else."""
+    if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+        return
+    what = "a link to another file" if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else "not a file"
+    raise WriteRefused(f"{lock_file.parent} cannot be locked for writing: {lock_file.name} is {what}; remove it")
+
+
+def _sign(own: int) -> None:
     """Say in the lock file who holds it. For people only, so a full disk is no reason to stop."""
     import socket
 
     with suppress(OSError):
-        lock_file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+        os.ftruncate(own, 0)
+        os.pwrite(own, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
 
 
 def _holder(lock_file: Path) -> str:
     try:
-        pid, host = lock_file.read_text(encoding="utf-8").split()[:2]
-    except (OSError, ValueError):
+        pid, host = names.read(lock_file, _LONGEST_SIGNATURE).decode().split()[:2]
+    except (OSError, ValueError, WriteRefused):
         return ""
     return f" by process {pid} on {host}"

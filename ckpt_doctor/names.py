@@ -5,17 +5,20 @@ Each is built from the checkpoint's whole name, so `checkpoint` and `checkpoint.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 
+from ckpt_doctor.errors import ForeignFile
 from ckpt_doctor.hashing import sha256
 
 NAME_MAX = 255
 """Bytes in one file name (Linux `NAME_MAX`, the same on XFS, Btrfs, APFS and ext4)."""
 
-_TAGS = r"\.ckpt-doctor(-journal|-undo|-undo-\d+\.tmp|-\d+\.tmp|-removing)$"
-_OURS = re.compile(_TAGS)
+LOCK = ".ckpt-doctor.lock"
+_OURS = re.compile(r"\.ckpt-doctor(-journal|-new|-undo|-undo-\d+\.tmp|-\d+\.tmp|-leaving|-removing)$")
 
 
 def temporary(path: Path) -> Path:
@@ -28,6 +31,11 @@ def journal(path: Path) -> Path:
     return _beside(path, ".ckpt-doctor-journal")
 
 
+def new(path: Path) -> Path:
+    """`.<name>.ckpt-doctor-new`: the second name of the copy, only while it takes the file's place."""
+    return _beside(path, ".ckpt-doctor-new")
+
+
 def undo_file(path: Path) -> Path:
     """`<name>.ckpt-doctor-undo`: what undo needs where the checkpoint cannot hold it itself. Visible, as it is kept."""
     return _beside(path, ".ckpt-doctor-undo", hidden=False)
@@ -38,6 +46,11 @@ def undo_temporary(path: Path) -> Path:
     return _beside(path, f".ckpt-doctor-undo-{os.getpid()}.tmp")
 
 
+def leaving(folder: Path) -> Path:
+    """`.<name>.ckpt-doctor-leaving`: a folder on which a last look is taken before it is deleted."""
+    return _beside(folder, ".ckpt-doctor-leaving")
+
+
 def removing(folder: Path) -> Path:
     """`.<name>.ckpt-doctor-removing`: a folder that is being deleted."""
     return _beside(folder, ".ckpt-doctor-removing")
@@ -45,14 +58,39 @@ def removing(folder: Path) -> Path:
 
 def is_ours(name: str) -> bool:
     """Whether a file or folder name is one of the above: never a checkpoint of the run."""
-    return name == ".ckpt-doctor.lock" or _OURS.search(name) is not None
+    return name == LOCK or _OURS.search(name) is not None
 
 
-def leftovers(path: Path) -> list[Path]:
+def read(path: Path, limit: int) -> bytes:
+    """The bytes of a file that has one of these names.
+
+    Raises `ForeignFile` for what is never made here, without following or waiting for it (a link, a pipe, a device, a
+    folder, more than `limit` bytes) and for what cannot be read; `FileNotFoundError` where there is nothing.
+    """
+    foreign = ForeignFile(f"{path} is not a file that ckpt-doctor wrote; remove it")
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        fd = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise foreign from error
+        raise ForeignFile(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            raise foreign
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(fd)
+
+
+def leftovers(path: Path, *tags: str) -> list[Path]:
     """Temporary files that killed runs left beside `path`; those of other checkpoints not among them."""
-    patterns = [
-        re.compile(re.escape(_beside(path, tag).name) + r"-\d+\.tmp") for tag in (".ckpt-doctor", ".ckpt-doctor-undo")
-    ]
+    tags = tags or (".ckpt-doctor", ".ckpt-doctor-undo")
+    patterns = [re.compile(re.escape(_beside(path, tag).name) + r"-\d+\.tmp") for tag in tags]
     try:
         beside = sorted(path.parent.iterdir())
     except OSError:

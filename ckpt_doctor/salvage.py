@@ -36,7 +36,7 @@ from ckpt_doctor.types import (
     TensorInfo,
     TensorRef,
 )
-from ckpt_doctor.writer.files import sync_folder, temporary_file
+from ckpt_doctor.writer.files import place, sync_folder, temporary_file
 from ckpt_doctor.writer.safetensors_file import Part, verify_safetensors, write_safetensors
 from ckpt_doctor.writer.torch_archive import write_archive
 
@@ -339,7 +339,7 @@ def _write(output: Path, write: Callable[[IO[bytes]], Callable[[Path], None] | N
             os.fsync(fd)
             if verify is not None:
                 verify(temporary)
-            _place(temporary, output)
+            place(temporary, output)
     except OSError as error:
         if error.filename is not None:
             raise
@@ -364,18 +364,6 @@ def _safetensors(
     parts = [Part(t.name, *as_spelled(t), t.storage.nbytes, _bytes_of(view, t.storage)) for t in tensors]
     write_safetensors(file, parts, metadata)
     return partial(verify_safetensors, parts=parts)
-
-
-def _place(temporary: Path, output: Path) -> None:
-    """Give the file its name; unlike a rename, a link fails where something has taken the place meanwhile."""
-    try:
-        os.link(temporary, output)
-    except FileExistsError:
-        raise WriteRefused(f"{output} exists already: salvage writes new files only") from None
-    except OSError:  # no hard links here (FAT, a mounted Drive)
-        if output.exists():
-            raise WriteRefused(f"{output} exists already: salvage writes new files only") from None
-        temporary.rename(output)
 
 
 def _bytes_of(view: FileView, storage: StorageInfo) -> Iterator[bytes]:

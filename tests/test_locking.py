@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ckpt_doctor import locking
 from ckpt_doctor.errors import LockTimeout, WriteRefused
 from ckpt_doctor.locking import LOCK_NAME, run_folder, run_lock
 
@@ -166,3 +167,52 @@ def test_a_folder_that_takes_no_lock_file_is_refused(tmp_path):
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(WriteRefused, match="cannot be locked"), run_lock(tmp_path / "checkpoint"):
         pass
+
+
+@pytest.mark.parametrize("kind", ["hard link", "symbolic link", "dangling link", "pipe", "folder"])
+def test_what_is_no_lock_file_is_refused_and_not_touched(kind, tmp_path):
+    """Another file's content is never written over, nor its name removed; a pipe is not waited for."""
+    precious, lock = tmp_path / "precious", tmp_path / LOCK_NAME
+    precious.write_text("weights")
+    make = {
+        "hard link": lambda: os.link(precious, lock),
+        "symbolic link": lambda: lock.symlink_to(precious),
+        "dangling link": lambda: lock.symlink_to(tmp_path / "nowhere"),
+        "pipe": lambda: os.mkfifo(lock),
+        "folder": lock.mkdir,
+    }
+    make[kind]()
+    with pytest.raises(WriteRefused, match=r"cannot be locked for writing.*remove it"), run_lock(tmp_path, timeout=0.1):
+        pass
+    assert "weights" == precious.read_text()
+    assert {"precious", LOCK_NAME} == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("swap", ["before it is signed", "while it is held"])
+def test_a_link_that_takes_the_name_of_a_held_lock_is_not_touched(swap, tmp_path, monkeypatch):
+    """The holder writes through its descriptor, and removes only the file that it holds."""
+    precious, lock = tmp_path / "precious", tmp_path / LOCK_NAME
+    precious.write_text("weights")
+
+    def take_the_name() -> None:
+        lock.unlink()
+        os.link(precious, lock)
+
+    if swap == "before it is signed":
+        real = locking._sign
+        monkeypatch.setattr(locking, "_sign", lambda own: (take_the_name(), real(own)))
+    with run_lock(tmp_path):
+        if swap == "while it is held":
+            take_the_name()
+    assert "weights" == precious.read_text()
+    assert os.path.samefile(precious, lock)
+
+
+def test_who_waits_reads_no_pipe_for_the_holders_name(tmp_path):
+    """What took the lock file's name meanwhile is not opened to say who holds it."""
+    with python(HOLD, tmp_path) as other:
+        assert "held\n" == other.stdout.readline()
+        (tmp_path / LOCK_NAME).rename(tmp_path / "moved")
+        os.mkfifo(tmp_path / LOCK_NAME)
+        assert "" == locking._holder(tmp_path / LOCK_NAME)
+        other.communicate("\n")

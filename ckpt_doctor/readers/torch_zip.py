@@ -262,7 +262,11 @@ def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tu
         if match and name.startswith(prefix) and entry.method == STORED and entry.size <= limits.MAX_MIGRATION_BYTES:
             numbered.append((int(match[1]), entry))
     found = []
+    unread = view.size
     for _, entry in sorted(numbered, key=lambda pair: pair[0]):
+        unread -= entry.size
+        if unread < 0:  # entries made to overlap would be read over and over
+            break
         try:
             said = json.loads(view.read_at(entry.data, entry.size))
         except (ValueError, RecursionError):

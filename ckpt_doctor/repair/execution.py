@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -29,11 +29,17 @@ from ckpt_doctor.types import (
     Refusal,
     Run,
 )
-from ckpt_doctor.writer import Receipt, interrupted, recover, write
+from ckpt_doctor.writer import Proof, Receipt, came_out, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
 
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
 _COUNTS: tuple[KeyPath, ...] = (("epoch",), ("global_step",))
+_PROOFS: Mapping[Proof, str] = {
+    "file": "byte for byte as before",
+    "rest": "byte for byte as before; the tensors, which a migration never touches, were not read",
+    "checksums": "as before by its checksums; the older version that migrated it kept no hash to compare with",
+    "none": "as before, but not compared with a hash",
+}
 NAMES = tuple(migration.name for migration in ALL)
 
 
@@ -136,7 +142,7 @@ def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationR
     stuck: dict[Path, MigrationResult] = {}
     for file in files:
         try:
-            if interrupted(file) and recover(file):
+            if (interrupted(file) or came_out(file)) and recover(file):
                 done.append(file)
         except WriteRefused as error:
             stuck[file] = MigrationResult(file, "failed", message=str(error))
@@ -283,11 +289,11 @@ def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) ->
             try:
                 receipt = take_back(file, in_place=in_place)
             except WriteRefused as error:
-                migrated = names.undo_file(Path(os.path.realpath(file))).exists() or open_checkpoint(file).migrations
-                if path.is_dir() and not migrated:
+                beside = os.path.lexists(names.undo_file(Path(os.path.realpath(file))))
+                if path.is_dir() and not beside and not open_checkpoint(file).migrations:
                     continue  # of a folder, only the migrated files are meant
                 results.append(MigrationResult(file, "refused", message=str(error)))
                 continue
-            message = f"{receipt.previous_size:,} -> {receipt.new_size:,} bytes, byte for byte as before"
+            message = f"{receipt.previous_size:,} -> {receipt.new_size:,} bytes, {_PROOFS[receipt.proof]}"
             results.append(MigrationResult(file, "undone", message=message, notes=receipt.notes))
     return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ckpt_doctor.types import Case, Checkpoint, Damage
 from ckpt_doctor.validators.rule import Problem, listing, rule
@@ -81,7 +82,8 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
     """A record's bytes do not match the checksum stored with them (needs `--deep`).
 
     PyTorch writes a CRC-32 for every record and never verifies it: a flipped bit in a tensor loads without a word and
-    trains on.
+    trains on. Severity info where only undo is affected: bytes that a migration had set aside have changed, or the file
+    that holds them cannot be read. The checkpoint loads as it should, and `ckpt-doctor undo` refuses.
 
     One corrupt record is a flipped bit: a failing disk, memory or transfer. Several corrupt records in one file usually
     mean that several processes saved to the same path at the same time, as when every rank of a DDP run calls
@@ -91,10 +93,14 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
 
     Cure: use another copy of the file. The finding names the tensors that are touched; all others are still good, and
     `ckpt-doctor salvage FILE -o OUT` saves them. Save from one process only (`if rank == 0`).
+    Where only undo is affected, keep the file as it is.
 
     Source: caffe2/serialize/inline_container.cc writes the checksums, its reader disables their check.
     """
     yield from damage_of(case, "corrupt-record", _salvage(case.checkpoint))
+    for problem in damage_of(case, "corrupt-undo-data"):
+        message = f"{problem.message}. Only undo is affected: the checkpoint itself is not"
+        yield replace(problem, message=message, severity="info")
 
 
 @rule("F103", "missing-record", "error", "file")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
-from ckpt_doctor.writer.files import ensure_unchanged, free_space
+from ckpt_doctor.writer.files import ensure_unchanged, exchange, free_space, is_named, sync_folder
 from ckpt_doctor.writer.handles import holders
 
 SPARE = 1 << 20
@@ -25,12 +26,76 @@ def refusing(consequence: str) -> Iterator[None]:
         raise WriteRefused(f"{consequence}: {error.strerror or error}") from error
 
 
-def ensure_quiet(path: Path, stamp: FileStamp) -> None:
-    """Raise `WriteRefused` when the file changed since it was read or another process has it open for writing."""
-    ensure_unchanged(path, stamp)
-    writers = [str(holder.pid) for holder in holders([path]) if holder.writing]
+def ensure_quiet(path: Path, stamp: FileStamp, *, at: Path | None = None) -> None:
+    """Raise `WriteRefused` when the file changed since it was read or another process has it open for writing.
+
+    `at` is where it lies now, if its name has been taken from it. The search for open handles is the slow part, so the
+    file's own state, which it may miss a change of, is looked at last.
+    """
+    writers = [str(holder.pid) for holder in holders([at or path]) if holder.writing]
     if writers:
         raise WriteRefused(f"{path} is being written by process {', '.join(writers)}: left alone")
+    ensure_unchanged(path, stamp, at=at)
+
+
+def take_place(temporary: Path, new: int, target: Path, stamp: FileStamp) -> list[str]:
+    """Put the finished copy (open as `new`) in the place of the file of that `stamp`, durably; returns notes.
+
+    The two names are exchanged, so that what comes out can be looked at when nobody can open it any more. If it is not
+    that file, or is being written, it gets its name back, and `WriteRefused` is raised. Until then the copy has a
+    second name, by which the next run recognises a kill in between. Where names cannot be exchanged, the last look
+    comes right before the rename.
+    """
+    marker = names.new(target)
+    ensure_unchanged(target, stamp)
+    marked = _linked(temporary, marker)
+    try:
+        if marked and exchange(temporary, target):
+            ensure_quiet(target, stamp, at=temporary)
+            marker.unlink()
+            temporary.unlink()
+        else:
+            ensure_quiet(target, stamp)
+            temporary.replace(target)
+    except BaseException:
+        # By what the names say: an interrupt can come just after the exchange.
+        if os.path.lexists(temporary) and not is_named(temporary, new):
+            put_back(temporary, target, os.fstat(new))
+        if marked:
+            marker.unlink(missing_ok=True)
+        raise
+    if marked:
+        with suppress(OSError):  # the next run will
+            marker.unlink(missing_ok=True)
+    return sync_folder(target.parent)
+
+
+def _linked(temporary: Path, marker: Path) -> bool:
+    try:
+        marker.hardlink_to(temporary)
+    except OSError:  # no hard links here
+        return False
+    return True
+
+
+def put_back(temporary: Path, target: Path, copy: os.stat_result) -> None:
+    """Give what came out at `temporary` its name `target` again, and remove the `copy` that took it.
+
+    When somebody has saved under the name once more, that newer file keeps it.
+    """
+    seen = [copy]
+    while True:
+        seen.append(temporary.lstat())
+        try:
+            if not exchange(temporary, target):
+                raise WriteRefused(f"{target}: what had been saved here is in {temporary} and could not be put back")
+        except FileNotFoundError:  # removed meanwhile
+            temporary.replace(target)
+            return
+        out = temporary.lstat()
+        if any(os.path.samestat(out, other) for other in seen):
+            temporary.unlink()
+            return
 
 
 def space_checker(folder: Path) -> Callable[[int], None]:

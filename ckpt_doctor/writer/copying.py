@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 FICLONE = 0x40049409
@@ -110,6 +110,13 @@ def _start_writeback(target: int, offset: int, length: int) -> None:
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
             os.posix_fadvise(target, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def pieces(source: int, start: int, end: int) -> Iterator[bytes]:
+    """The bytes `start` to `end` (exclusive), or to the end of the file."""
+    while start < end and (data := os.pread(source, min(BUFFER, end - start), start)):
+        yield data
+        start += len(data)
 
 
 def allocated(source: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,16 +13,21 @@ from pathlib import Path
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How a file is opened that may meanwhile be a named pipe, whose other end need never come."""
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
 
 def stamp_of(stat_result: os.stat_result) -> FileStamp:
     """The identity of a file's content, as `Checkpoint.stamp` has it."""
     return FileStamp(stat_result.st_dev, stat_result.st_ino, stat_result.st_size, stat_result.st_mtime_ns)
 
 
-def ensure_unchanged(path: Path, stamp: FileStamp) -> None:
-    """Raise `WriteRefused` when the file at `path` is not, or no longer, the one that was read."""
+def ensure_unchanged(path: Path, stamp: FileStamp, *, at: Path | None = None) -> None:
+    """Raise `WriteRefused` when the file at `path`, or now `at` another, is not the one that was read, as it was."""
     try:
-        now = stamp_of(path.stat())
+        now = stamp_of((at or path).lstat())
     except FileNotFoundError:
         raise WriteRefused(f"{path} was removed while it was being migrated") from None
     if now != stamp:
@@ -35,12 +41,57 @@ def temporary_file(path: Path, mode: int = 0o600) -> Iterator[int]:
     try:
         yield fd
     finally:
-        # After the rename there is nothing to remove, and a faulty disk must not turn success into an error. Where it
-        # does not even let us remove the file, the next run will.
-        if path.exists():
-            with suppress(OSError):
+        # After the rename there is nothing to remove, or another file; and a faulty disk must not turn success into an
+        # error. Where it does not even let us remove the file, the next run will.
+        with suppress(OSError):
+            if is_named(path, fd):
                 path.unlink()
         os.close(fd)
+
+
+def is_named(path: Path, fd: int) -> bool:
+    """Whether the path leads to the open file."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Give each of two files the other's name, in one step; False where the system or the file system cannot."""
+    import ctypes  # by nobody else
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+@contextmanager
+def alone(fd: int) -> Iterator[bool]:
+    """Within: whoever opens the file waits; False where the system does not grant that (fcntl(2), "Leases").
+
+    It does where this descriptor is the only one of the file. The signal says that somebody waits; nobody needs it.
+    """
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default, unlike SIGIO
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except (ImportError, AttributeError, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def copy_attributes(source: os.stat_result, source_fd: int, target_fd: int) -> list[str]:
@@ -87,6 +138,18 @@ def publish(temporary: Path, target: Path) -> list[str]:
     """Rename onto the target and make the rename durable. Returns a note when only the latter failed."""
     temporary.replace(target)
     return sync_folder(target.parent)
+
+
+def place(temporary: Path, output: Path) -> None:
+    """Give the file its name; unlike a rename, a link fails where something has taken the place meanwhile."""
+    try:
+        os.link(temporary, output)
+    except FileExistsError:
+        raise WriteRefused(f"{output} exists already and is not written over") from None
+    except OSError:  # no hard links here (FAT, a mounted Drive)
+        if os.path.lexists(output):
+            raise WriteRefused(f"{output} exists already and is not written over") from None
+        temporary.rename(output)
 
 
 def sync_folder(folder: Path) -> list[str]:

@@ -1,5 +1,9 @@
 """Editing a zip file itself: append behind its end, with a journal that tells a crash from a finished write.
 
+Where the system grants a lease, whoever opens the file meanwhile waits. Where it does not (another process has the file
+open, or the file system has none), a program that begins to write into the file after the last look mixes its bytes
+with ours: only a replacement is safe from that.
+
 The journal is durable before the first byte is appended and goes after the last check, so a file that has one was cut
 off, and cutting it at `previous_size` gives the old file back. An interrupted migration is always rolled back, also
 when all its bytes arrived: nobody had verified them.
@@ -18,9 +22,12 @@ from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 from ckpt_doctor.writer import copying
-from ckpt_doctor.writer.files import restore_times, sync_folder
+from ckpt_doctor.writer.commit import ensure_quiet
+from ckpt_doctor.writer.files import READ, alone, ensure_unchanged, is_named, restore_times, sync_folder
 from ckpt_doctor.writer.splice import Splice, digest, ensure_applied, put
 
+_LONGEST = 1 << 16
+"""Bytes of a journal that is still read; one has about 300."""
 _END_WINDOW = 65536
 """Bytes before the old end that must still be there: more than an end record can span."""
 
@@ -51,7 +58,7 @@ def interrupted(path: Path) -> Journal | None:
     if found is None:
         return None
     try:
-        fd = os.open(target, os.O_RDONLY)
+        fd = os.open(target, READ)
     except OSError:
         return None
     try:
@@ -63,14 +70,19 @@ def interrupted(path: Path) -> Journal | None:
 def read_journal(target: Path) -> Journal | None:
     """The journal beside `target`. One that does not parse was itself cut off, before anything was appended: None.
 
-    Raises `WriteRefused` for one that another version wrote: what it says must not be guessed at.
+    Raises `WriteRefused` for one that another version wrote, since what it says must not be guessed at, and as its
+    subclass `ForeignFile` for what is not a journal.
     """
     try:
-        fields = json.loads(names.journal(target).read_bytes())
-    except (OSError, ValueError):
+        fields = json.loads(names.read(names.journal(target), _LONGEST))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     try:
-        return Journal(path=target, **fields)
+        found = Journal(path=target, **fields)
+        sizes = (found.previous_size, found.new_size, found.atime_ns, found.mtime_ns)
+        if not all(type(number) is int and abs(number) < 1 << 63 for number in sizes):
+            raise TypeError("a field of another type")
+        return found
     except TypeError as error:
         raise WriteRefused(
             f"{target}: an in-place migration by another version of ckpt-doctor was cut off; that version's next run "
@@ -85,7 +97,7 @@ def state(found: Journal, fd: int) -> State:
     a new checkpoint under the name; the journal then means nothing.
     """
     size = os.fstat(fd).st_size
-    if not found.previous_size <= size <= found.new_size:
+    if not 0 < found.previous_size <= size <= found.new_size:
         return "foreign"
     end = digest(fd, max(0, found.previous_size - _END_WINDOW), found.previous_size)
     if end != found.previous_end_sha256:
@@ -93,11 +105,15 @@ def state(found: Journal, fd: int) -> State:
     return "whole" if size == found.previous_size else "cut-off"
 
 
-def roll_back(found: Journal, fd: int) -> None:
-    """Cut the file (open for writing) at its old size and give it its old times."""
-    os.ftruncate(fd, found.previous_size)
-    os.utime(fd, ns=(found.atime_ns, found.mtime_ns))
+def roll_back(found: Journal, fd: int) -> bool:
+    """Cut the file (open for writing), if it is cut off, at its old size and give it its old times; whether it was."""
+    with alone(fd):
+        if state(found, fd) != "cut-off":
+            return False
+        os.ftruncate(fd, found.previous_size)
+        os.utime(fd, ns=(found.atime_ns, found.mtime_ns))
     os.fsync(fd)
+    return True
 
 
 def remove_journal(target: Path) -> None:
@@ -119,23 +135,24 @@ def append(target: Path, fd: int, stamp: FileStamp, splice: Splice, verify: Call
     )
     try:
         _write_journal(entry)
-        now = os.fstat(fd)
-        if (now.st_size, now.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
-            raise WriteRefused(f"{target} changed since it was read: left alone")
-        put(fd, splice)
-        ensure_applied(fd, splice.start, splice)
-        os.fsync(fd)
+        with alone(fd) as granted:
+            if granted:
+                ensure_unchanged(target, stamp)
+            else:
+                ensure_quiet(target, stamp)
+            put(fd, splice)
+            ensure_applied(fd, splice.start, splice)
+            os.fsync(fd)
+            restore_times(fd, before)
         verify(target)
-        restore_times(fd, before)
         now = os.fstat(fd)
-        # No name any more: another file was renamed onto the path.
-        if now.st_size != entry.new_size or not target.exists() or not os.path.samestat(now, target.stat()):
+        changed = (now.st_size, now.st_mtime_ns) != (entry.new_size, entry.mtime_ns)
+        if changed or not is_named(target, fd):
             raise WriteRefused(f"{target} was changed by another program during the migration: left alone")
         names.journal(target).unlink()
     except BaseException:
         # Only what is ours is taken back: a file that another program made anew is left to it.
-        if state(entry, fd) == "cut-off":
-            roll_back(entry, fd)
+        roll_back(entry, fd)
         remove_journal(target)
         raise
     sync_folder(target.parent)

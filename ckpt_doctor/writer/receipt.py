@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 Mode = Literal["replace", "in-place", "output"]
+Proof = Literal["file", "rest", "checksums", "none"]
+"""What showed that an undo gives back the old bytes: a hash of the whole file; one of everything but the tensors, which
+no migration touches; their stored checksums, where an older version kept no hash; nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class UndoReceipt:
     new_size: int
     left: int
     """Migrations that can still be undone."""
+    proof: Proof = "none"
     notes: tuple[str, ...] = ()
 
 

@@ -8,9 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ckpt_doctor import names
+from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_lock
-from ckpt_doctor.writer import in_place, sidecar
-from ckpt_doctor.writer.commit import refusing
+from ckpt_doctor.writer import in_place, sidecar, zip_append
+from ckpt_doctor.writer.commit import put_back, refusing
+from ckpt_doctor.writer.files import READ, sync_folder
 from ckpt_doctor.writer.receipt import Recovery
 
 _PROBABLY_DEAD = 3600.0
@@ -26,17 +28,36 @@ def recover(path: Path) -> Recovery | None:
     """
     target = path.resolve()
     with run_lock(target) as lock, refusing(f"{target} could not be recovered"):
-        cleaned = remove_leftovers(target, certain=lock.exclusive)
-        rolled_back = False
-        if names.journal(target).exists():
+        rolled_back = _exchange_back(target)
+        cleaned = remove_leftovers(target, certain=lock.exclusive) or rolled_back
+        if os.path.lexists(names.journal(target)):
             cleaned = True
-            rolled_back = _roll_back(target)
-        if target.exists() and names.undo_file(target).exists():
+            rolled_back |= _roll_back(target)
+        if target.exists() and os.path.lexists(names.undo_file(target)):
             cleaned |= _settle_sidecar(target)
         if not cleaned:
             return None
         size = target.stat().st_size if target.exists() else 0
         return Recovery(target, "rolled-back" if rolled_back else "cleaned", size)
+
+
+def came_out(path: Path) -> Path | None:
+    """The file whose place a copy took in a run that was killed before it had looked at that file; None if none was."""
+    target = Path(os.path.realpath(path))
+    copies = [other for other in (names.new(target), target) if other.is_file() and not other.is_symlink()]
+    if len(copies) < 2 or not target.samefile(copies[0]):
+        return None
+    return next((other for other in names.leftovers(target, ".ckpt-doctor") if not target.samefile(other)), None)
+
+
+def _exchange_back(target: Path) -> bool:
+    before, marker = came_out(target), names.new(target)
+    if before is not None:
+        put_back(before, target, target.stat())
+        sync_folder(target.parent)
+    if marker.is_file():
+        marker.unlink()
+    return before is not None
 
 
 def remove_leftovers(target: Path, *, certain: bool) -> bool:
@@ -46,8 +67,8 @@ def remove_leftovers(target: Path, *, certain: bool) -> bool:
     """
     removed = False
     for path in names.leftovers(target):
-        with suppress(FileNotFoundError):
-            if certain or time.time() - path.stat().st_mtime > _PROBABLY_DEAD:
+        with suppress(FileNotFoundError, IsADirectoryError):
+            if certain or time.time() - path.lstat().st_mtime > _PROBABLY_DEAD:
                 path.unlink()
                 removed = True
     return removed
@@ -59,18 +80,33 @@ def _roll_back(target: Path) -> bool:
     if found is not None and target.exists():
         fd = os.open(target, os.O_RDWR)
         try:
-            if in_place.state(found, fd) == "cut-off":
-                in_place.roll_back(found, fd)
-                rolled_back = True
+            rolled_back = in_place.roll_back(found, fd)
         finally:
             os.close(fd)
+    if not rolled_back and target.exists():
+        _ensure_finished(target)
     in_place.remove_journal(target)
     return rolled_back
 
 
+def _ensure_finished(target: Path) -> None:
+    """Raise `WriteRefused` for an archive without an end: its journal, which does not fit, may be damaged itself."""
+    fd = os.open(target, READ)
+    try:
+        if os.pread(fd, 4, 0) == b"PK\x03\x04":
+            zip_append.read_directory(fd, os.fstat(fd).st_size)
+    except WriteRefused as error:
+        beside = names.journal(target).name
+        raise WriteRefused(
+            f"{target} has no end, and {beside} does not say where it was: both are left alone"
+        ) from error
+    finally:
+        os.close(fd)
+
+
 def _settle_sidecar(target: Path) -> bool:
     """Drop a last generation that the file does not show. A sidecar of another file is left for the next write."""
-    fd = os.open(target, os.O_RDONLY)
+    fd = os.open(target, READ)
     try:
         pending = sidecar.pending(target, fd)
         if pending:

@@ -15,6 +15,7 @@ import stat
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.hashing import sha256
 from ckpt_doctor.writer import copying
-from ckpt_doctor.writer.files import publish, sync_folder, temporary_file
+from ckpt_doctor.writer.files import READ, publish, sync_folder, temporary_file
 from ckpt_doctor.writer.splice import Splice, digest, to_json
 
 FORMAT = 1
@@ -59,12 +60,20 @@ class Generation:
             old_file_sha256=digest(fd, 0, size),
         )
 
+    @property
+    def old_length(self) -> int:
+        """Number of the replaced bytes."""
+        return self.old_size - self.new_size + self.new_length
+
     def back(self) -> Splice:
         """The splice that undoes this migration. Raises `WriteRefused` when the old bytes cannot be had."""
+        unpacker = zlib.decompressobj()
         try:
-            old = zlib.decompressobj().decompress(base64.b64decode(self.old), self.old_size)
-        except (ValueError, zlib.error) as error:
-            raise WriteRefused("the undo file is damaged: the old bytes in it do not unpack") from error
+            old = unpacker.decompress(base64.b64decode(self.old), self.old_length + 1)
+        except (ValueError, zlib.error):
+            old = b""
+        if len(old) != self.old_length or not unpacker.eof:
+            raise WriteRefused("the undo file is damaged: the old bytes in it do not unpack")
         return Splice(self.start, self.new_length, old, appended=False)
 
     def is_applied(self, fd: int) -> bool:
@@ -75,8 +84,10 @@ class Generation:
 
     def is_undone(self, fd: int) -> bool:
         """Whether the file is as it was before this migration."""
+        if os.fstat(fd).st_size != self.old_size:
+            return False
         old = self.back().data
-        return os.fstat(fd).st_size == self.old_size and os.pread(fd, len(old), self.start) == old
+        return os.pread(fd, len(old), self.start) == old
 
 
 def load(target: Path, fd: int) -> list[Generation]:
@@ -85,7 +96,7 @@ def load(target: Path, fd: int) -> list[Generation]:
     Empty where there is no sidecar, or one of a file that stood here before. Raises `WriteRefused` for a sidecar that
     does not parse or that a newer version wrote: it is somebody's only way back, so it is not written over.
     """
-    generations = _read(target)
+    generations = _read(target, os.fstat(fd).st_size)
     if generations and not generations[-1].is_applied(fd):
         generations.pop()
     return generations if generations and generations[-1].is_applied(fd) else []
@@ -93,28 +104,46 @@ def load(target: Path, fd: int) -> list[Generation]:
 
 def pending(target: Path, fd: int) -> bool:
     """Whether the last generation never came to be, or was undone, while its predecessor is what the file shows."""
-    generations = _read(target)
+    generations = _read(target, os.fstat(fd).st_size)
     return bool(generations) and not generations[-1].is_applied(fd) and generations[-1].is_undone(fd)
 
 
 def history(path: Path) -> list[Mapping[str, Any]]:
     """The records of the migrations that led to a file, oldest first, from its sidecar; empty where it has none."""
     target = path.resolve()
-    if not names.undo_file(target).exists():
+    if not os.path.lexists(names.undo_file(target)):
         return []
-    fd = os.open(target, os.O_RDONLY)
+    fd = os.open(target, READ)
     try:
         return [generation.record for generation in load(target, fd)]
     finally:
         os.close(fd)
 
 
-def _read(target: Path) -> list[Generation]:
+def ensure_whole(target: Path, fd: int) -> None:
+    """Raise `WriteRefused` unless the generations give back, one after the other, what was there before them."""
+    generations = load(target, fd)
+    backs = [generation.back() for generation in generations]
+    if generations:
+        last, back, size = generations[-1], backs[-1], os.fstat(fd).st_size
+        parts = (copying.pieces(fd, 0, back.start), [back.data], copying.pieces(fd, back.start + back.length, size))
+        if sha256(chain.from_iterable(parts)) != last.old_file_sha256:
+            raise WriteRefused("the file, or the old bytes in its undo file, changed since the migration")
+
+
+def _longest(size: int) -> int:
+    """Bytes of the undo data of a file of `size` bytes: several generations of a program that is all of it."""
+    return (64 << 20) + 3 * size
+
+
+def _read(target: Path, size: int) -> list[Generation]:
     path = names.undo_file(target)
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(names.read(path, _longest(size)))
         if content["format"] != FORMAT:
             raise WriteRefused(f"{path} was written by a newer version")
+        if content.get("sha256") not in (None, _hash(content["generations"])):  # None: of an older version
+            raise ValueError("not what was written")
         generations = [Generation(**item) for item in content["generations"]]
         if not all(_is_sound(generation) for generation in generations):
             raise ValueError("a field of another type")
@@ -125,12 +154,18 @@ def _read(target: Path) -> list[Generation]:
         raise WriteRefused(f"{path} is damaged; without it {target.name} cannot be undone") from error
 
 
+def _hash(generations: list[dict[str, Any]]) -> str:
+    return sha256([to_json({"generations": generations})])
+
+
 def _is_sound(generation: Generation) -> bool:
     numbers = (generation.start, generation.new_length, generation.old_size, generation.new_size)
     texts = (generation.old, generation.new_sha256, generation.old_file_sha256)
     return (
         isinstance(generation.record, dict)
-        and all(type(number) is int and number >= 0 for number in numbers)
+        and all(type(number) is int and 0 <= number < 1 << 62 for number in numbers)
+        and generation.start + generation.new_length <= generation.new_size
+        and generation.old_length >= 0
         and all(isinstance(text, str) for text in texts)
     )
 
@@ -142,7 +177,11 @@ def store(target: Path, generations: list[Generation]) -> None:
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
         return
-    data = to_json({"format": FORMAT, "file": target.name, "generations": [asdict(item) for item in generations]})
+    items = [asdict(item) for item in generations]
+    data = to_json({"format": FORMAT, "file": target.name, "sha256": _hash(items), "generations": items})
+    last = generations[-1]
+    if len(data) > _longest(min(last.old_size, last.new_size)):
+        raise WriteRefused(f"{target.name} has been migrated too often for its undo data: undo some of it first")
     temporary = names.undo_temporary(target)
     with temporary_file(temporary) as fd:
         copying.write_all(fd, data, 0)

@@ -18,6 +18,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.hashing import sha256
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Program
 from ckpt_doctor.writer import copying, zip_append
+from ckpt_doctor.writer.previous import last_record, previous_size, rest_digest
 
 _TAR_BLOCK = 512
 ZIPS = ("torch-zip", "torchscript")
@@ -78,14 +79,23 @@ def _append(
         raise WriteRefused(f"the archive's directory has no record {where.record}")
     folder = record_folder(where.record)
     number = 1 + sum(entry.name.startswith(folder) for entry in old.entries)
-    written = {**record, "previous_size": size, "previous_directory": old.offset, "previous_sha256": old.digest}
     data = posixpath.join(posixpath.dirname(where.record), "data", "")
     placed: list[zip_append.Placed] = []
     for storage in adopted:
         crc = _crc_of(storage) if storage.crc is None else storage.crc
         at = placed[-1].end if placed else size
         placed.append(zip_append.place(f"{data}{storage.key}", storage.nbytes, crc, at))
-    records = {where.record: program, f"{folder}migration-{number}.json": to_json(written)}
+    name = f"{folder}migration-{number}.json"
+    start = previous_size(last_record(fd, old), size)
+    kept = [entry for entry in old.entries if entry.name not in (where.record, name)]
+    written = {
+        **record,
+        "previous_size": size,
+        "previous_directory": old.offset,
+        "previous_sha256": old.digest,
+        "previous_rest_sha256": rest_digest(fd, old, start, kept),
+    }
+    records = {where.record: program, name: to_json(written)}
     tail = zip_append.build_tail(old, records, placed)
     return Splice(size, 0, tail, appended=True, adopted=tuple(zip(placed, adopted, strict=True)))
 
@@ -121,10 +131,7 @@ def _pieces(storage: Adopted) -> Iterator[bytes]:
         stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if storage.crc is None and stamp != storage.stamp:
             raise _gone(storage)
-        end = storage.offset + storage.nbytes
-        yield from (
-            os.pread(fd, min(copying.BUFFER, end - at), at) for at in range(storage.offset, end, copying.BUFFER)
-        )
+        yield from copying.pieces(fd, storage.offset, storage.offset + storage.nbytes)
     finally:
         os.close(fd)
 
@@ -215,8 +222,8 @@ def ensure_applied(fd: int, size: int, splice: Splice) -> None:
     whole = os.fstat(fd).st_size == splice.new_size(size)
     for placed, _ in splice.adopted:
         crc = 0
-        for at in range(placed.offset + len(placed.header), placed.end, copying.BUFFER):
-            crc = zlib.crc32(os.pread(fd, min(copying.BUFFER, placed.end - at), at), crc)
+        for piece in copying.pieces(fd, placed.offset + len(placed.header), placed.end):
+            crc = zlib.crc32(piece, crc)
         whole = whole and crc == placed.crc
     if not whole or os.pread(fd, len(splice.data), splice.data_at) != splice.data:
         raise WriteRefused("what was written does not read back: the disk or the file system is faulty")
@@ -226,11 +233,4 @@ def ensure_applied(fd: int, size: int, splice: Splice) -> None:
 
 def digest(fd: int, start: int, end: int) -> str:
     """SHA-256 of the bytes `start` to `end` (exclusive), read in pieces."""
-
-    def pieces() -> Iterator[bytes]:
-        at = start
-        while at < end and (data := os.pread(fd, min(copying.BUFFER, end - at), at)):
-            yield data
-            at += len(data)
-
-    return sha256(pieces())
+    return sha256(copying.pieces(fd, start, end))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_lock
-from ckpt_doctor.writer import sidecar, zip_append
-from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
-from ckpt_doctor.writer.files import copy_attributes, publish, restore_times, stamp_of, sync_visible, temporary_file
-from ckpt_doctor.writer.receipt import UndoReceipt
+from ckpt_doctor.writer import sidecar
+from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
+from ckpt_doctor.writer.files import (
+    READ,
+    alone,
+    copy_attributes,
+    ensure_unchanged,
+    restore_times,
+    stamp_of,
+    sync_visible,
+    temporary_file,
+)
+from ckpt_doctor.writer.previous import previous_states
+from ckpt_doctor.writer.receipt import Proof, UndoReceipt
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import Splice, apply_to, digest
@@ -39,76 +47,76 @@ def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
             recovery = recover(target)
             if recovery is not None and recovery.action == "rolled-back":
                 interrupted = ("the migration had been interrupted",)
-                return UndoReceipt(target, before, recovery.size, _left(target), interrupted)
-            fd = os.open(target, os.O_RDONLY)
+                return UndoReceipt(target, before, recovery.size, _left(target), notes=interrupted)
+            fd = os.open(target, os.O_RDWR if in_place and os.access(target, os.W_OK) else READ)
             try:
                 generations = sidecar.load(target, fd)
-                notes = _rebuild(target, fd, generations) if generations else _cut(target, fd, in_place=in_place)
+                if generations:
+                    proof, notes = _rebuild(target, fd, generations)
+                else:
+                    proof, notes = _cut(target, fd, in_place=in_place)
             finally:
                 os.close(fd)
-        return UndoReceipt(target, before, target.stat().st_size, _left(target), tuple(notes))
+        return UndoReceipt(target, before, target.stat().st_size, _left(target), proof, tuple(notes))
 
 
-def last_record(fd: int, size: int) -> dict[str, Any] | None:
-    """The record of the last migration in a zip file; None when the file is no zip or was never migrated."""
-    entries = _records(fd, size)
-    if not entries:
-        return None
+def undo_damage(path: Path) -> tuple[str, bool]:
+    """Why undo could not give back all that was there, empty where it can; and whether hashes show that it can."""
+    target = Path(os.path.realpath(path))
+    hashed = True
+    fd = os.open(target, READ)
     try:
-        record = json.loads(zip_append.read_record(fd, entries[-1]))
-    except ValueError as error:
-        raise WriteRefused(f"record {entries[-1].name} does not parse") from error
-    return record if isinstance(record, dict) else None
-
-
-def _records(fd: int, size: int) -> list[zip_append.Entry]:
-    try:
-        directory = zip_append.read_directory(fd, size)
-    except WriteRefused:
-        return []
-    return [entry for entry in directory.entries if f"/{zip_append.FOLDER}/migration-" in entry.name]
+        sidecar.ensure_whole(target, fd)
+        for state in previous_states(fd):
+            state.ensure_in(fd)
+            hashed = hashed and state.rest_sha256 is not None
+    except WriteRefused as refusal:
+        return str(refusal), hashed
+    finally:
+        os.close(fd)
+    return "", hashed
 
 
 def _left(target: Path) -> int:
     """Migrations that can still be undone."""
     with target.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        return len(sidecar.load(target, file.fileno())) or len(_records(file.fileno(), size))
+        generations = sidecar.load(target, file.fileno())
+        try:
+            return len(generations) or sum(1 for _ in previous_states(file.fileno()))
+        except WriteRefused:  # of those before the one that was just taken back
+            return 0
 
 
-def _cut(target: Path, fd: int, *, in_place: bool) -> list[str]:
+def _cut(target: Path, fd: int, *, in_place: bool) -> tuple[Proof, list[str]]:
     """Undo in a zip file: the old file is a prefix of the new one."""
     status = os.fstat(fd)
-    record = last_record(fd, status.st_size)
-    if record is None:
+    states = previous_states(fd)
+    previous = next(states, None)
+    if previous is None:
         raise WriteRefused(f"{target} has no migration to undo")
-    old_size = _ensure_old_end(fd, record, status.st_size, target)
+    previous.ensure_in(fd)
+    proof: Proof = "checksums" if previous.rest_sha256 is None else "rest"
+    notes = []
+    try:
+        for earlier in states:
+            earlier.ensure_in(fd)
+    except WriteRefused:
+        proof = "none"
+        notes.append("what the migrations before this one had set aside is damaged: they cannot be taken back")
     ensure_quiet(target, stamp_of(status))
     if not in_place:
-        back = Splice(old_size, status.st_size - old_size, b"", appended=True)
-        return _replace(target, fd, back, lambda new: _ensure_old_end(new, record, status.st_size, target))
+        back = Splice(previous.size, status.st_size - previous.size, b"", appended=True)
+        return proof, notes + _replace(target, fd, back, previous.ensure_in)
     if not status.st_mode & stat.S_IWUSR:
         raise WriteRefused(f"{target} is read-only and cannot be edited in place")
-    own = os.open(target, os.O_RDWR)
-    try:
-        os.ftruncate(own, old_size)
-        restore_times(own, status)
-        return sync_visible(own, target)
-    finally:
-        os.close(own)
+    with alone(fd):
+        ensure_unchanged(target, stamp_of(status))
+        os.ftruncate(fd, previous.size)
+        restore_times(fd, status)
+    return proof, notes + sync_visible(fd, target)
 
 
-def _ensure_old_end(fd: int, record: dict[str, Any], size: int, target: Path) -> int:
-    """The size of the old file, once its end is known to be what the migration found."""
-    old_size = record.get("previous_size")
-    if not isinstance(old_size, int) or not 0 < old_size < size:
-        raise WriteRefused(f"{target}: the record of its last migration does not say where the old file ends")
-    if zip_append.read_directory(fd, old_size).digest != record.get("previous_sha256"):
-        raise WriteRefused(f"{target} was changed since its last migration by another program: it cannot be undone")
-    return old_size
-
-
-def _rebuild(target: Path, fd: int, generations: list[sidecar.Generation]) -> list[str]:
+def _rebuild(target: Path, fd: int, generations: list[sidecar.Generation]) -> tuple[Proof, list[str]]:
     """Undo in a stream or tar file: the old program comes back from the sidecar."""
     last = generations[-1]
     ensure_quiet(target, stamp_of(os.fstat(fd)))
@@ -123,7 +131,7 @@ def _rebuild(target: Path, fd: int, generations: list[sidecar.Generation]) -> li
         sidecar.store(target, generations[:-1])
     except OSError as error:
         notes.append(f"{names.undo_file(target)} could not be updated ({error.strerror}); the next run will")
-    return notes
+    return "file", notes
 
 
 def _replace(target: Path, fd: int, back: Splice, check: Callable[[int], object]) -> list[str]:
@@ -134,5 +142,4 @@ def _replace(target: Path, fd: int, back: Splice, check: Callable[[int], object]
         check(new)
         notes = copy_attributes(status, fd, new)
         os.fsync(new)
-        ensure_quiet(target, stamp_of(status))
-        return notes + publish(temporary, target)
+        return notes + take_place(temporary, new, target, stamp_of(status))

@@ -15,8 +15,8 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.locking import run_folder, run_lock
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp
 from ckpt_doctor.writer import in_place, sidecar
-from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
-from ckpt_doctor.writer.files import copy_attributes, publish, temporary_file
+from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
+from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, sync_folder, temporary_file
 from ckpt_doctor.writer.receipt import Mode, Receipt
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
@@ -107,7 +107,7 @@ def _write(job: _Job, program: bytes) -> Receipt:
     edits_file = job.mode == "in-place" and job.checkpoint.container in ZIPS
     if edits_file and not job.source.stat().st_mode & stat.S_IWUSR:
         raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
-    fd = os.open(job.source, os.O_RDWR if edits_file else os.O_RDONLY)
+    fd = os.open(job.source, os.O_RDWR if edits_file else READ)
     try:
         splice = plan(fd, job.checkpoint, program, job.record, job.adopted)
         return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
@@ -141,17 +141,17 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
         os.fsync(new)
         undo_file, undo_size = None, 0
         if splice.appended:
-            _commit(job, temporary, notes)
+            notes += _commit(job, temporary, new)
         else:
             undo_file = names.undo_file(job.target)
             earlier = sidecar.load(job.source, fd)
             generation = sidecar.Generation.of(fd, before.st_size, splice, job.record)
             try:
                 sidecar.store(job.target, [*earlier, generation])
-                _commit(job, temporary, notes)
+                notes += _commit(job, temporary, new)
             except BaseException:
                 # Unless the rename happened (an interrupt can come just after it), there is nothing new to undo.
-                if temporary.exists():
+                if not is_named(job.target, new):
                     sidecar.store(job.target, earlier if job.mode != "output" else [])
                 raise
             undo_size = undo_file.stat().st_size
@@ -161,9 +161,12 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
     return Receipt(job.target, job.mode, before.st_size, new_size, copied, cloned, disk_cost, undo_file, tuple(notes))
 
 
-def _commit(job: _Job, temporary: Path, notes: list[str]) -> None:
+def _commit(job: _Job, temporary: Path, new: int) -> list[str]:
+    if job.mode != "output":
+        return take_place(temporary, new, job.target, job.stamp)
     ensure_quiet(job.source, job.stamp)
-    notes += publish(temporary, job.target)
+    place(temporary, job.target)
+    return sync_folder(job.target.parent)
 
 
 def _make_folders(folder: Path) -> list[Path]:

@@ -28,6 +28,9 @@ _UTF8 = 0x0800
 _ZIP64 = 45
 """Version of the zip format that has 64-bit sizes ("version needed to extract" 4.5)."""
 
+_FARTHEST = 1 << 62
+"""No file reaches it, and the system takes no offset of 64 bits."""
+
 ALIGNMENT = 64
 """Record data begins at multiples of this (`kFieldAlignment`, caffe2/serialize/inline_container.h)."""
 FOLDER = ".ckpt_doctor"
@@ -145,13 +148,20 @@ def _wide(extra: bytes, packed: int, unpacked: int, offset: int) -> tuple[int, i
     return packed, offset
 
 
-def read_record(fd: int, entry: Entry) -> bytes:
-    """The bytes of a stored record, checked against its CRC. Raises `WriteRefused` when they do not fit."""
+def data_offset(fd: int, entry: Entry) -> int:
+    """Where a record's data begins: behind its local header, which has an extra field of its own."""
     header = _pread(fd, entry.header_offset, _LOCAL.size)
-    if len(header) < _LOCAL.size or header[:4] != _LOCAL_MAGIC or not entry.stored:
+    if len(header) < _LOCAL.size or header[:4] != _LOCAL_MAGIC:
         raise WriteRefused(f"record {entry.name} cannot be read")
     fields = _LOCAL.unpack(header)
-    data = _pread(fd, entry.header_offset + _LOCAL.size + fields[9] + fields[10], entry.size)
+    return int(entry.header_offset + _LOCAL.size + fields[9] + fields[10])
+
+
+def read_record(fd: int, entry: Entry) -> bytes:
+    """The bytes of a stored record, checked against its CRC. Raises `WriteRefused` when they do not fit."""
+    if not entry.stored or entry.size > os.fstat(fd).st_size:
+        raise WriteRefused(f"record {entry.name} cannot be read")
+    data = _pread(fd, data_offset(fd, entry), entry.size)
     if len(data) != entry.size or zlib.crc32(data) != entry.crc:
         raise WriteRefused(f"record {entry.name} does not fit its checksum")
     return data
@@ -241,7 +251,7 @@ def _central_entry(name: str, size: int, crc: int, offset: int) -> bytes:
 
 def _pread(fd: int, offset: int, length: int) -> bytes:
     parts = []
-    while length > 0:
+    while length > 0 and offset < _FARTHEST:
         part = os.pread(fd, length, offset)
         if not part:
             break

@@ -16,6 +16,7 @@ from sample_files import checkpoint_of, edited, litter
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.writer import commit
 
 RECORD = {"when": "2026-01-26T12:00:00+00:00", "tool_version": "0", "edits": []}
 SCENARIOS = {
@@ -143,11 +144,13 @@ class Fault:
             "ftruncate",
             "replace",
             "unlink",
+            "link",
             "fchmod",
             "utime",
         ):
             self._wrap(os, name)
         self._wrap(fcntl, "ioctl")
+        self._wrap(commit, "exchange")
         self._wrap(os, "open")
 
     def _wrap(self, module: object, name: str) -> None:

@@ -58,8 +58,8 @@ def load(path: Path, container: str) -> dict:
 
 def checkpoint_of(path: Path, container: str) -> Checkpoint:
     """What the reader says of the file, as far as the writer asks."""
+    stat = os.stat(path)  # before the rest: what is read of a newer file does not count
     program = _program(path, container)
-    stat = os.stat(path)
     stamp = FileStamp(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     return Checkpoint(path, stat.st_size, container, "training", None, stamp=stamp, program=program)
 

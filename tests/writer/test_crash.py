@@ -29,6 +29,8 @@ WRITING_CALLS = [
     "renameat2",
     "unlink",
     "unlinkat",
+    "link",
+    "linkat",
 ]
 WRITING_CALLS += ["fsync", "fdatasync", "ftruncate", "fchmod", "fchown", "utimensat"]
 
