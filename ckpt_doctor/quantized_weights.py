@@ -8,6 +8,7 @@ By name and shape alone, as the libraries lay them out:
 - bitsandbytes, 8 bits: `weight` of int8 with `SCB`, one number a row, and `weight_format`.
 - GPTQ and AWQ: `qweight` and `qzeros` of int32, packed with one number of bits; `scales` and `qzeros` have a column for
   each output, so that their widths tell the bits; `g_idx`.
+- PyTorch's own `float4_e2m1fn_x2`, two values in each element.
 
 Source: bitsandbytes/functional.py, `QuantState.as_dict`; bitsandbytes/nn/modules.py, `Linear8bitLt`;
 auto_gptq/nn_modules/qlinear; awq/modules/linear/gemm.py.
@@ -42,9 +43,11 @@ def quantized_values(tensors: Iterable[TensorInfo]) -> dict[str, int]:
     """
     by_name = {tensor.name: tensor for tensor in tensors}
     values: dict[str, int] = {}
-    for name in by_name:
+    for name, tensor in by_name.items():
         head, _, last = name.rpartition(".")
-        if last == "quant_map" or name.endswith(".quant_state.code"):
+        if tensor.dtype == "float4_e2m1fn_x2":
+            values[name] = 2 * _count(tensor)
+        elif last == "quant_map" or name.endswith(".quant_state.code"):
             values |= _four_bits(by_name, head.removesuffix(".quant_state"), name, f"{head}.absmax")
         elif last == "SCB":
             values |= _eight_bits(by_name, head.removesuffix(".weight") + ".weight", name)

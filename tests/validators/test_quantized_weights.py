@@ -72,6 +72,12 @@ def test_a_bare_state_dict_counts_what_its_codes_stand_for(tmp_path, layout, con
     assert {} == checkpoint.deep.non_finite
 
 
+def test_an_element_of_two_values_counts_as_two(tmp_path):
+    """torch.float4_e2m1fn_x2, as its name says."""
+    torch.save({"weight": codes((64, 48), torch.float4_e2m1fn_x2)}, tmp_path / "model.pt")
+    assert 64 * 96 == parameters(open_checkpoint(tmp_path / "model.pt"))
+
+
 @pytest.mark.parametrize("storage", [torch.uint8, torch.bfloat16])
 def test_a_pickled_params4bit_is_a_quantized_weight(tmp_path, storage):
     """`torch.save(model)`: the tables hang on the parameter, and on its module, as attributes of a QuantState."""
