@@ -93,11 +93,22 @@ def test_a_pickled_params4bit_is_a_quantized_weight(tmp_path, storage):
     assert {} == checkpoint.deep.non_finite
 
 
+NAN = {"m.w": torch.tensor(math.nan)}
 SPOILED = {
     "absmax left out": lambda state: state.pop("w.absmax"),
     "a NaN in absmax": lambda state: state["w.absmax"].__setitem__(0, math.nan),
     "a codebook of 256": lambda state: state.update({"w.quant_map": torch.zeros(256)}),
     "a weight of two columns": lambda state: state.update({"w": state["w"].reshape(-1, 2)}),
+    "a NaN in the codebook, which has one itself": lambda state: state.update(
+        {
+            "w.quant_map": torch.full((16, 1), math.nan),
+            "w.quant_map.quant_map": torch.zeros(16),
+            "w.quant_map.absmax": torch.ones(1),
+        }
+    ),
+    "another tensor of the same name": lambda state: state.update(
+        {**NAN, "m": {"w": state["w"]}, **{f"m.{name}": state[name] for name in state}, **NAN}
+    ),
     "too few blocks": lambda state: state.update({"w": codes((1 << 17, 1), torch.bfloat16), "w.absmax": torch.ones(1)}),
 }
 
