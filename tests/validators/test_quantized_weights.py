@@ -107,7 +107,7 @@ SPOILED = {
         }
     ),
     "another tensor of the same name": lambda state: state.update(
-        {**NAN, "m": {"w": state["w"]}, **{f"m.{name}": state[name] for name in state}, **NAN}
+        {**NAN, "m": {"w": state["w"].clone()}, **{f"m.{name}": state[name] for name in state}, **NAN}
     ),
     "too few blocks": lambda state: state.update({"w": codes((1 << 17, 1), torch.bfloat16), "w.absmax": torch.ones(1)}),
 }
