@@ -93,7 +93,12 @@ def test_a_pickled_params4bit_is_a_quantized_weight(tmp_path, storage):
     assert {} == checkpoint.deep.non_finite
 
 
-NAN = {"m.w": torch.tensor(math.nan)}
+def with_namesake(state: dict) -> None:
+    """Of two tensors that are both shown as `m.w` one is quantized."""
+    twin = {f"m.{name}": tensor.clone() for name, tensor in state.items()}
+    state |= {**twin, "m.w": torch.tensor(math.nan), "m": {"w": twin["m.w"]}}
+
+
 SPOILED = {
     "absmax left out": lambda state: state.pop("w.absmax"),
     "a NaN in absmax": lambda state: state["w.absmax"].__setitem__(0, math.nan),
@@ -106,9 +111,7 @@ SPOILED = {
             "w.quant_map.absmax": torch.ones(1),
         }
     ),
-    "another tensor of the same name": lambda state: state.update(
-        {**NAN, "m": {"w": state["w"].clone()}, **{f"m.{name}": state[name] for name in state}, **NAN}
-    ),
+    "another tensor of the same name": with_namesake,
     "too few blocks": lambda state: state.update({"w": codes((1 << 17, 1), torch.bfloat16), "w.absmax": torch.ones(1)}),
 }
 
