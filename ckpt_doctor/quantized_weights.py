@@ -8,6 +8,7 @@ By name and shape alone, as the libraries lay them out:
 - bitsandbytes, 8 bits: `weight` of int8 with `SCB`, one number a row, and `weight_format`.
 - GPTQ and AWQ: `qweight` and `qzeros` of int32, packed with one number of bits; `scales` and `qzeros` have a column for
   each output, so that their widths tell the bits; `g_idx`.
+- PyTorch's own `float4_e2m1fn_x2`, two values in each element.
 
 Source: bitsandbytes/functional.py, `QuantState.as_dict`; bitsandbytes/nn/modules.py, `Linear8bitLt`;
 auto_gptq/nn_modules/qlinear; awq/modules/linear/gemm.py.
@@ -18,10 +19,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from ckpt_doctor.types import TensorInfo
+from ckpt_doctor.types import KeyPath, TensorInfo
 
 _TABLES = (
     "absmax",
+    "code",
     "quant_map",
     "nested_absmax",
     "nested_quant_map",
@@ -35,16 +37,18 @@ _MOST_IN_A_BLOCK = 1 << 16
 """Values with one `absmax`; bitsandbytes has blocks of 32 to 4,096."""
 
 
-def quantized_values(tensors: Iterable[TensorInfo]) -> dict[str, int]:
-    """Name -> how many values of a weight the tensor holds, for the tensors of quantized weights; 0 for a table.
+def quantized_values(tensors: Iterable[TensorInfo]) -> dict[KeyPath, int]:
+    """Path -> how many values of a weight the tensor holds, for the tensors of quantized weights; 0 for a table.
 
     A byte of 4-bit codes counts as two. Where the last one is not full, that is up to 7 too many (one in a uint8).
     """
     by_name = {tensor.name: tensor for tensor in tensors}
     values: dict[str, int] = {}
-    for name in by_name:
+    for name, tensor in by_name.items():
         head, _, last = name.rpartition(".")
-        if last == "quant_map" or name.endswith(".quant_state.code"):
+        if tensor.dtype == "float4_e2m1fn_x2":
+            values[name] = 2 * _count(tensor)
+        elif last == "quant_map" or name.endswith(".quant_state.code"):
             values |= _four_bits(by_name, head.removesuffix(".quant_state"), name, f"{head}.absmax")
         elif last == "SCB":
             values |= _eight_bits(by_name, head.removesuffix(".weight") + ".weight", name)
@@ -57,12 +61,14 @@ def quantized_values(tensors: Iterable[TensorInfo]) -> dict[str, int]:
             owner, state = head, last
         if state and any(values.get(place) for place in (owner, f"{owner}.weight", f"{owner}.qweight")):
             values[name] = 0
-    return values
+    return {by_name[name].path: count for name, count in values.items()}
 
 
 def _four_bits(by_name: Mapping[str, TensorInfo], weight: str, codebook: str, absmax: str) -> dict[str, int]:
     packed, blocks = by_name.get(weight), by_name.get(absmax)
     if packed is None or blocks is None or _count(by_name[codebook]) != 16 or packed.shape[-1:] != (1,):
+        return {}
+    if weight.rpartition(".")[2] in _TABLES:
         return {}
     values = 2 * packed.nbytes
     return {weight: values} if _count(blocks) <= values <= _count(blocks) * _MOST_IN_A_BLOCK else {}

@@ -467,10 +467,12 @@ def test_a_tar_file_of_before_0_1_10_is_repaired_too(tmp_path):
     assert after["w"] is after["v"]
     (again,) = migrate([path], fixes=["strip-prefix", "plain-scalars"])
     assert "unchanged" == again.status
-    (refused,) = migrate([path], fixes=["to-cpu"])
-    assert "refused" == refused.status
     undo([path])
     assert original == path.read_bytes()
+    (result,) = migrate([path], fixes=["to-cpu"])
+    assert "unchanged" == result.status
+    (result,) = migrate([tar_checkpoint(tmp_path / "b", location="cuda:0")], fixes=["to-cpu"])
+    assert "refused" == result.status
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
         if tensor.storage.key:  # others have no bytes in the file
             by_key[tensor.storage.key].append(tensor)
     # 4-bit codes may be stored as floats (`bnb_4bit_quant_storage`): their bits are not numbers
-    codes = {name for name, values in quantized_values(chain.from_iterable(by_key.values())).items() if values}
-    numbers = {key: [tensor for tensor in held if tensor.name not in codes] for key, held in by_key.items()}
+    codes = {path for path, values in quantized_values(chain.from_iterable(by_key.values())).items() if values}
+    numbers = {key: [tensor for tensor in held if tensor.path not in codes] for key, held in by_key.items()}
     examine = partial(_examine, view, numbers, checkpoint.metadata.get("byteorder") == "big", _one_by_one(progress))
     seen = sorted(_in_parallel(examine, regions), key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()

@@ -156,7 +156,7 @@ def parameters(checkpoint: types.Checkpoint) -> int:
         # Several models under other names: their tensors stand directly below, an optimizer's deeper
         model = [t for t in model if (t.path[0] == key if key is not None else len(t.path) == 2)]
     quantized = quantized_values((*checkpoint.tensors, *checkpoint.inner))
-    return sum({_region(t): quantized.get(t.name, math.prod(t.shape)) for t in model}.values())
+    return sum({_region(t): quantized.get(t.path, math.prod(t.shape)) for t in model}.values())
 
 
 def _region(tensor: types.TensorInfo) -> object:

@@ -217,7 +217,9 @@ def test_legacy_stream_of_any_protocol(tmp_path, protocol):
     assert bits(torch.ones(3)) == read_tensor(checkpoint, checkpoint.tensors[0])
 
 
-def tar_checkpoint(path: Path, tensors: Sequence[str] = ("weight",), **others: object) -> Path:
+def tar_checkpoint(
+    path: Path, tensors: Sequence[str] = ("weight",), *, location: str = "cpu", **others: object
+) -> Path:
     """A file as torch wrote it before 0.1.10, which `torch.load` still reads: one tensor under these keys."""
 
     class Pickler(pickle.Pickler):
@@ -230,7 +232,7 @@ def tar_checkpoint(path: Path, tensors: Sequence[str] = ("weight",), **others: o
     def dump(value):
         return pickle.dumps(value, 2)
 
-    storages = dump(1) + dump((7, "cpu", torch.FloatStorage)) + struct.pack("<q6f", 6, *range(6)) + dump([])
+    storages = dump(1) + dump((7, location, torch.FloatStorage)) + struct.pack("<q6f", 6, *range(6)) + dump([])
     about = dump(1) + dump((9, 7, "torch.FloatTensor")) + struct.pack("<i4x5q", 2, 2, 3, 3, 1, 0)
     with tarfile.open(path, "w") as archive:
         for name, data in [

@@ -21,6 +21,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from quantized_layouts import LAYOUTS, bitsandbytes_4bit, fp8
 from spoiling import PACKAGES, foreign
 from torch import nn
 from torch.distributed import checkpoint as distributed_checkpoint
@@ -516,3 +517,16 @@ def lora(root: Path) -> None:
     """PEFT's adapter weights: names that begin with `base_model.model.`."""
     weights = {f"base_model.model.layers.{i}.q_proj.lora_{x}.weight": torch.ones(2, 2) for i in (0, 1) for x in "AB"}
     save(weights, root / "adapter/adapter_model.bin")
+
+
+@project("quantized")
+def quantized(root: Path) -> None:
+    """A language model's weights as bitsandbytes, auto_gptq and AutoAWQ save them, alone and below an adapter; fp8."""
+    for name, layout in {**LAYOUTS, "fp8": fp8}.items():
+        state = {"model.layers.0.mlp.up_proj.weight": torch.zeros(64, 96)}
+        layout(state, *state)
+        save(state, root / name / "pytorch_model.bin")
+    base = {"base_model.model.layers.0.q_proj.base_layer.weight": torch.zeros(64, 96)}
+    bitsandbytes_4bit(base, *base, storage=torch.bfloat16)
+    adapter = {f"base_model.model.layers.0.q_proj.lora_{x}.default.weight": torch.ones(2, 2) for x in "AB"}
+    save(base | adapter, root / "qlora/pytorch_model.bin")

@@ -72,6 +72,12 @@ def test_a_bare_state_dict_counts_what_its_codes_stand_for(tmp_path, layout, con
     assert {} == checkpoint.deep.non_finite
 
 
+def test_an_element_of_two_values_counts_as_two(tmp_path):
+    """torch.float4_e2m1fn_x2, as its name says."""
+    torch.save({"weight": codes((64, 48), torch.float4_e2m1fn_x2)}, tmp_path / "model.pt")
+    assert 64 * 96 == parameters(open_checkpoint(tmp_path / "model.pt"))
+
+
 @pytest.mark.parametrize("storage", [torch.uint8, torch.bfloat16])
 def test_a_pickled_params4bit_is_a_quantized_weight(tmp_path, storage):
     """`torch.save(model)`: the tables hang on the parameter, and on its module, as attributes of a QuantState."""
@@ -87,11 +93,25 @@ def test_a_pickled_params4bit_is_a_quantized_weight(tmp_path, storage):
     assert {} == checkpoint.deep.non_finite
 
 
+def with_namesake(state: dict) -> None:
+    """Of two tensors that are both shown as `m.w` one is quantized."""
+    twin = {f"m.{name}": tensor.clone() for name, tensor in state.items()}
+    state |= {**twin, "m.w": torch.tensor(math.nan), "m": {"w": twin["m.w"]}}
+
+
 SPOILED = {
     "absmax left out": lambda state: state.pop("w.absmax"),
     "a NaN in absmax": lambda state: state["w.absmax"].__setitem__(0, math.nan),
     "a codebook of 256": lambda state: state.update({"w.quant_map": torch.zeros(256)}),
     "a weight of two columns": lambda state: state.update({"w": state["w"].reshape(-1, 2)}),
+    "a NaN in the codebook, which has one itself": lambda state: state.update(
+        {
+            "w.quant_map": torch.full((16, 1), math.nan),
+            "w.quant_map.quant_map": torch.zeros(16),
+            "w.quant_map.absmax": torch.ones(1),
+        }
+    ),
+    "another tensor of the same name": with_namesake,
     "too few blocks": lambda state: state.update({"w": codes((1 << 17, 1), torch.bfloat16), "w.absmax": torch.ones(1)}),
 }
 
