@@ -23,7 +23,6 @@ MAY_IMPORT = {
     "edits": {"errors", "tree", "types"},
     "numpy_values": {"types"},
     "locking": {"errors", "names"},
-    "readers": BASE,
     "quantized_weights": {"types"},
     "locking": {"errors"},
     "readers": BASE | {"quantized_weights"},
