@@ -133,7 +133,9 @@ class Flag:
 
     def fault(self, value: object) -> Fault | None:
         """Empty things are as good as False."""
-        if isinstance(value, (NumpyScalar, TensorRef)):
+        if isinstance(value, TensorRef):
+            return None if value.numel == 1 else "type"
+        if isinstance(value, NumpyScalar):
             value = value.value
         if isinstance(value, Opaque):
             return _unmade(value)

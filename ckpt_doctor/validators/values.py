@@ -196,20 +196,16 @@ def _next_rate(case: Case) -> Iterator[Problem]:
         if not math.isfinite(rate):
             yield Problem(f"the scheduler's next step makes a rate of {rate}", where=f"{where}.lr", found=rate, fix="")
             return
-        if case.state.scheduler == "OneCycleLR" and (why := _momentum_stays(state, group)):
+        if case.state.scheduler == "OneCycleLR" and (why := _momentum_stays(case, state, group)):
             yield Problem(f"{why}: the scheduler leaves Adam's betas where they are", where="scheduler", fix="")
             return
 
 
-def _momentum_stays(state: dict[object, object], group: dict[object, object]) -> str:
+def _momentum_stays(case: Case, state: dict[object, object], group: dict[object, object]) -> str:
     """Why OneCycleLR no longer moves the momentum that it moved before; empty where it does, or never did."""
-    if "base_momentum" not in group or "cycle_momentum" not in state:
-        return ""
-    if not state["cycle_momentum"]:
-        return "cycle_momentum is off, and the param groups have a base_momentum"
-    if "betas" in group and "momentum" not in group and not state.get("use_beta1", True):
-        return "use_beta1 is off, and the param groups have betas"
-    return ""
+    of_adam = {"cycle_momentum"} | ({"use_beta1"} if "betas" in group and "momentum" not in group else set())
+    off = [key for key in sorted(of_adam) if key in state and not case.checkpoint.get("scheduler", key)]
+    return f"{off[0]} is off, and the param groups have a base_momentum" if off and "base_momentum" in group else ""
 
 
 def _no_count(case: Case, slot: Slot, value: object) -> Problem:

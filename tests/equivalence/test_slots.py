@@ -40,13 +40,15 @@ BESIDE = (
 )
 """Places that no slot of the table has, or only while a schedule reads them."""
 
+OTHER_BETAS = (0.0, 0.999)
+"""Another run's: legal, and where no schedule sets them, nothing in the file says which run they are of."""
 POOL: tuple[Any, ...] = (
     *(None, True, False, "x", "", b"z", [], (), {}, {1, 2}, range(3), "cos"),
     *(NAN, INF, -INF, -1, -0.5, 0, 0.5, 1, 3, 140.5, HUGE, -HUGE, 1e30, -1e30, 1j),
     *(torch.tensor(NAN), torch.tensor(0.5), torch.tensor([1.0, 2.0]), torch.tensor(True), torch.tensor(1j)),
     *(torch.zeros(2, 2), torch.zeros(3, 3, dtype=torch.int64), torch.zeros(5056, dtype=torch.uint8)),
     *(np.float32(0.5), np.int8(3), np.bool_(True), np.complex128(1), np.zeros(2)),
-    *(("x", 0.999), (0.9,), (0.9, 0.999, 0.9), (0.0, 0.999), (0.9, 1.0), (0.9, -0.1), [0.9, NAN]),
+    *(("x", 0.999), (0.9,), (0.9, 0.999, 0.9), OTHER_BETAS, (0.9, 1.0), (0.9, -0.1), [0.9, NAN]),
 )
 
 
@@ -237,5 +239,5 @@ def test_no_value_of_any_slot_passes_that_the_trainer_does_not_survive(bases, mo
         pytest.skip("this file has no such place")
     legal = [value for value in spellings(place[1]) if not isinstance(value, STRICT.get(name, ()))]
     told = [disagreement(base, name, value, legal=True) for value in legal]
-    told += [disagreement(base, name, value) for value in POOL]
+    told += [disagreement(base, name, value) for value in POOL if mode == "TST" or value is not OTHER_BETAS]
     assert [] == list(filter(None, told))
