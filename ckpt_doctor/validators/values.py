@@ -100,7 +100,8 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
         if isinstance(value, TensorRef):
             yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
         else:
-            yield NotChecked(what, f"{describe(value)} was not made, so whether it is {slot.must.says} is open", "")
+            why = f"it is {describe(value)}, which is not made here, so whether it is {slot.must.says} is open"
+            yield NotChecked(what, why, "load the file with torch and look at it")
     if not is_idle(case) and not any(True for kind in ("type", "value") for _ in _faults(case, kind)):
         yield from _next_rate(case)
 
