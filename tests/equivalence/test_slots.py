@@ -77,8 +77,8 @@ STRICT = {"epoch": (float, np.float64, torch.Tensor), "global_step": (float, np.
 """Spellings that this trainer happens to survive at this place, and are faults all the same: `range()` takes no float,
 a folder's name shows one, a tensor counts in float32."""
 NOT_IN_THE_FILE = {"optimizer.param_groups[*].capturable": (bool, int, np.generic, torch.Tensor), "scaler": (dict,)}
-"""`capturable` is right where the parameters are on a GPU, and refused by Adam where they are on the CPU; an empty scaler
-is that of a run without AMP, and refused by one with it."""
+"""`capturable` is right where the parameters are on a GPU, and refused by Adam where they are on the CPU; an empty
+scaler is that of a run without AMP, and refused by one with it."""
 
 
 @dataclass(frozen=True)
