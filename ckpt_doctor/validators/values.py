@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ckpt_doctor import schedules
-from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, real
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, real
 from ckpt_doctor.validators.contents import (
     describe,
     dotted,
@@ -102,7 +102,9 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
         else:
             why = f"it is {describe(value)}, which is not made here, so whether it is {slot.must.says} is open"
             yield NotChecked(what, why, "load the file with torch and look at it")
-    if not is_idle(case) and not any(True for kind in ("type", "value") for _ in _faults(case, kind)):
+    parts = ("optimizer", "scheduler")
+    faulty = [slot for kind in ("type", "value") for slot, *_ in _faults(case, kind) if slot.parts[0] in parts]
+    if not is_idle(case) and all(slot.severity == "info" for slot in faulty):
         yield from _next_rate(case)
 
 
@@ -119,7 +121,9 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
     """Slots with a fault of one kind: the first place of each, what is there, and in how many places the same is so."""
     held = _conditions(case)
     root = case.checkpoint.root
-    tied = set(filter(_is_key, (index for _, index in places(root, ("optimizer", "param_groups", "*", "params", "*")))))
+    indices = (index for _, index in places(root, ("optimizer", "param_groups", "*", "params", "*")))
+    plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
+    tied = {index for index in plain if isinstance(index, (int, str, float))}
     for slot in (*SLOTS, *_cycled(case)):
         if slot.when and slot.when not in held:
             continue
@@ -132,10 +136,6 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
         ]
         if wrong:
             yield slot, *wrong[0], len(wrong)
-
-
-def _is_key(value: object) -> bool:
-    return isinstance(value, (int, str))
 
 
 def _conditions(case: Case) -> set[Condition]:
