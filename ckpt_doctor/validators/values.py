@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ckpt_doctor import schedules
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, real
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef
 from ckpt_doctor.validators.contents import (
     describe,
     dotted,
@@ -104,8 +102,8 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
             yield NotChecked(what, why, "load the file with torch and look at it")
     parts = ("optimizer", "scheduler")
     faulty = [slot for kind in ("type", "value") for slot, *_ in _faults(case, kind) if slot.parts[0] in parts]
-    if not is_idle(case) and all(slot.severity == "info" for slot in faulty):
-        yield from _next_rate(case)
+    if case.next_step_fails and not is_idle(case) and all(slot.severity == "info" for slot in faulty):
+        yield Problem(f"the scheduler's next step fails: {case.next_step_fails}", where="scheduler", fix="")
 
 
 def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
@@ -163,50 +161,6 @@ def _cycled(case: Case) -> Iterator[Slot]:
     for must, names in ((RATE, rates_to_come(case)), (SHARE, momenta_to_come(case))):
         for name in names:
             yield Slot(f"optimizer.param_groups[*].{name}", must, spoils)
-
-
-def _next_rate(case: Case) -> Iterator[Problem]:
-    """The step of the scheduler that the trainer makes next, computed as torch computes it."""
-    state, last = case.checkpoint.get("scheduler"), case.state.last_epoch
-    groups = case.checkpoint.get("optimizer", "param_groups")
-    total = case.state.total_steps
-    if not isinstance(state, dict) or last is None or not isinstance(groups, (list, tuple)):
-        return
-    if case.state.scheduler not in ("OneCycleLR", "CosineAnnealingLR"):
-        return
-    if total is not None and last >= total:
-        return  # P404, R502 and R505 speak of schedules that are over
-    named = (*rates_to_come(case), *momenta_to_come(case))
-    for index, group in enumerate(groups):
-        if not isinstance(group, dict) or not all(name in group for name in named):
-            return  # L302 and L303 speak of these
-        where = f"optimizer.param_groups[{index}]"
-        try:
-            if case.state.scheduler == "OneCycleLR":
-                rate = schedules.one_cycle(state, group, last + 1).lr
-            else:
-                bases = state.get("base_lrs")
-                base = bases[index] if isinstance(bases, (list, tuple)) and index < len(bases) else group["initial_lr"]
-                lr, base, t_max, eta_min = map(real, (group["lr"], base, state["T_max"], state["eta_min"]))
-                if lr is None or base is None or t_max is None or eta_min is None:
-                    return
-                rate = schedules.next_cosine(lr, base, t_max, eta_min, last + 1)
-        except (ValueError, LookupError) as error:
-            yield Problem(f"the scheduler's next step fails: {error}", where="scheduler", fix="")
-            return
-        if not math.isfinite(rate):
-            yield Problem(f"the scheduler's next step makes a rate of {rate}", where=f"{where}.lr", found=rate, fix="")
-            return
-        if case.state.scheduler == "OneCycleLR" and (why := _momentum_stays(case, state, group)):
-            yield Problem(f"{why}: the scheduler leaves Adam's betas where they are", where="scheduler", fix="")
-            return
-
-
-def _momentum_stays(case: Case, state: dict[object, object], group: dict[object, object]) -> str:
-    """Why OneCycleLR no longer moves the momentum that it moved before; empty where it does, or never did."""
-    of_adam = {"cycle_momentum"} | ({"use_beta1"} if "betas" in group and "momentum" not in group else set())
-    off = [key for key in sorted(of_adam) if key in state and not case.checkpoint.get("scheduler", key)]
-    return f"{off[0]} is off, and the param groups have a base_momentum" if off and "base_momentum" in group else ""
 
 
 def _no_count(case: Case, slot: Slot, value: object) -> Problem:
