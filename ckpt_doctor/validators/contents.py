@@ -57,7 +57,7 @@ def _read_without_default(case: Case) -> Iterator[KeyPath]:
     phases = case.checkpoint.get("scheduler", "_schedule_phases")
     if case.state.scheduler == "OneCycleLR" and isinstance(phases, (list, tuple)) and not is_idle(case):
         ends = ("start_momentum", "end_momentum") if case.checkpoint.get("scheduler", "cycle_momentum") else ()
-        for index in range(len(phases)):
+        for index in range(min(len(phases), 3)):
             yield from (
                 ("scheduler", "_schedule_phases", index, key) for key in ("end_step", "start_lr", "end_lr", *ends)
             )
