@@ -341,6 +341,7 @@ def case_of(
         score = stopping.value.best_score if stopping else None
         upgrade = time_llm.upgrade(member, run, epoch=epoch, best_score=score)
         return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgrade, gate=gate)
+    from ckpt_doctor.trainers.time_llm import rates
     from ckpt_doctor.trainers.time_llm.divergence import divergence
     from ckpt_doctor.trainers.time_llm.open_facts import open_facts
     from ckpt_doctor.trainers.time_llm.random_state import late_random_state
@@ -357,6 +358,7 @@ def case_of(
         resume,
         plan(member, run, resume, late),
         schedule_of(member, run, resume),
+        rates.next_step_fails(member),
         late_random_state=late,
         open_facts=open_facts(member, run),
         diverged=divergence(member, run, resume),

@@ -17,10 +17,12 @@ from ckpt_doctor.schedules.one_cycle_lr import (
     one_cycle_phases_of,
     one_cycle_state,
 )
+from ckpt_doctor.schedules.values import Absent
 
 __all__ = [
     "ADJUST_MODES",
     "TYPE2_RATES",
+    "Absent",
     "OneCyclePoint",
     "adjust_learning_rate",
     "cosine_annealing",

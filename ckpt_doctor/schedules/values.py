@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt_doctor.types import NumpyScalar, real
+from ckpt_doctor.types import NumpyScalar, TensorRef, real
+
+
+class Absent(ValueError):
+    """There is no such key, or None under it."""
 
 
 def number(mapping: Mapping[Any, Any], key: object) -> float:
     """`mapping[key]` as a Python number of its own type (ints stay ints: the arithmetic depends on it)."""
     value = mapping.get(key) if isinstance(key, str) else None
-    if isinstance(value, NumpyScalar):
+    if isinstance(value, (NumpyScalar, TensorRef)):
         value = value.value
+    if value is None:
+        raise Absent(f"{str(key)[:40]} is absent")
     if not isinstance(value, (int, float)) or real(value) is None:
-        raise ValueError(f"{str(key)[:40]} is {'absent' if value is None else 'not a number'}")
+        raise ValueError(f"{str(key)[:40]} is not a number")
     return value
 
 

@@ -232,6 +232,8 @@ class Case:
     """What the trainer will do with the file; None when it cannot resume from it."""
     schedule: Rates | None = None
     """What the file's own schedule position calls for; None when the mode is not known or the file lacks the means."""
+    next_step_fails: str = ""
+    """Why the scheduler's next step, computed from the file, raises or leaves its curve; empty where it does not."""
     upgrade: Upgrade | None = None
     """For a bare state_dict of a run: what its upgrade would write."""
     late_random_state: LateRandomState | None = None

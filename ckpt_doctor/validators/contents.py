@@ -54,6 +54,13 @@ def _read_without_default(case: Case) -> Iterator[KeyPath]:
         of_adam = ("eps", "weight_decay") if isinstance(group, dict) and "amsgrad" in group else ()
         for key in ("params", "lr", *_adam_keys(case), *of_adam, *cycled):
             yield ("optimizer", "param_groups", index, key)
+    phases = case.checkpoint.get("scheduler", "_schedule_phases")
+    if case.state.scheduler == "OneCycleLR" and isinstance(phases, (list, tuple)) and not is_idle(case):
+        ends = ("start_momentum", "end_momentum") if case.checkpoint.get("scheduler", "cycle_momentum") else ()
+        for index in range(min(len(phases), 3)):
+            yield from (
+                ("scheduler", "_schedule_phases", index, key) for key in ("end_step", "start_lr", "end_lr", *ends)
+            )
     if is_ours(case):
         yield from (("rng_state", key) for key in ("python", "numpy", "torch"))
         if case.checkpoint.get("scaler"):  # an empty one is that of a disabled scaler, which reads nothing

@@ -136,15 +136,19 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
     Source: trainer contract, section 6 and fact 6.
     """
     score, least = case.state.best_score, case.state.val_loss_min
-    if score is None or not math.isfinite(score) or score > 0:
+    if score is not None and not _proper(score):
         return
     if least is None:
-        if "val_loss_min" in case.checkpoint.keys:
+        if "val_loss_min" in case.checkpoint.keys and (score is not None or _raw_score(case) is None):
             value = describe(case.checkpoint.get("val_loss_min"))
             yield Problem(
-                f"val_loss_min is {value}, not a number", where="val_loss_min", found=value, expected=abs(score)
+                f"val_loss_min is {value}, not a number: the next epoch that improves stops when it is printed",
+                where="val_loss_min",
+                found=value,
+                expected=math.inf if score is None else abs(score),
+                fix=None if score is not None else "",
             )
-    elif not same_score(least, -score):
+    elif score is not None and not same_score(least, -score):
         yield Problem(
             f"val_loss_min is {least:.7g} with best_score {score:.7g}: saved before EarlyStopping had updated itself",
             where="val_loss_min",

@@ -163,9 +163,10 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
 
 def _with_amsgrad(case: Case) -> set[object]:
     """The indices of the param groups in which Adam also reads the highest second moment."""
-    groups = case.checkpoint.get("optimizer", "param_groups")
-    chosen = [group for group in groups if group.get("amsgrad")] if isinstance(groups, (list, tuple)) else []
-    return {index for group in chosen for index in group["params"]}
+    at, groups = ("optimizer", "param_groups"), case.checkpoint.get("optimizer", "param_groups")
+    count = len(groups) if isinstance(groups, (list, tuple)) else 0
+    chosen = [index for index in range(count) if case.checkpoint.get(*at, index, "amsgrad")]
+    return {parameter for index in chosen for parameter in case.checkpoint.get(*at, index, "params")}  # type: ignore[attr-defined]
 
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:

@@ -2,8 +2,8 @@
 
     Slot("optimizer.param_groups[*].lr", RATE, "optimizer.step() raises or makes every weight NaN")
 
-A name is written as people write it, `[*]` stands for every index or key. A trainer that keeps a part elsewhere is
-served by the same slots: `places` takes the path of each part. Sources are torch 2.13's: torch/optim/adam.py and its
+A name is written as people write it, `[*]` stands for every index or key; the first part of it names an optimizer, a
+scheduler or another part, wherever a trainer keeps that. Sources are torch 2.13's: torch/optim/adam.py and its
 neighbours (ranges are those that the constructors demand, which `load_state_dict` does not ask for again),
 torch/optim/lr_scheduler.py, torch/amp/grad_scaler.py; for the random generators CPython's `random.setstate`, numpy's
 `set_state` and `torch.set_rng_state`.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -133,7 +133,9 @@ class Flag:
 
     def fault(self, value: object) -> Fault | None:
         """Empty things are as good as False."""
-        if isinstance(value, (NumpyScalar, TensorRef)):
+        if isinstance(value, TensorRef):
+            return None if value.numel == 1 else "type"
+        if isinstance(value, NumpyScalar):
             value = value.value
         if isinstance(value, Opaque):
             return _unmade(value)
@@ -346,6 +348,9 @@ SLOTS: tuple[Slot, ...] = (
         for name in ("start_lr", "end_lr", "start_momentum", "end_momentum")
     ),
     Slot("scheduler._anneal_func_type", Choice("'cos' or 'linear'", ("cos", "linear")), _SCHEDULE, "OneCycleLR"),
+    Slot("scheduler.cycle_momentum", Flag(), _SCHEDULE, "OneCycleLR"),
+    Slot("scheduler.use_beta1", Flag(), _SCHEDULE, "OneCycleLR"),
+    Slot("scheduler.total_steps", Choice("absent", ()), "Accelerate stops the schedule there", "CosineAnnealingLR"),
     Slot("scheduler.T_max", Number("a finite number above 0", low=5e-324), _SCHEDULE, "CosineAnnealingLR"),
     Slot("scheduler.eta_min", FINITE, _SCHEDULE, "CosineAnnealingLR"),
     Slot("scheduler.base_lrs", LIST, _SCHEDULE, "CosineAnnealingLR"),
@@ -360,8 +365,8 @@ SLOTS: tuple[Slot, ...] = (
     Slot("scaler.scale", Number("a finite number above 0", low=5e-324), _SCALE),
     Slot("scaler.growth_factor", Number("a finite number, 1 or more", low=1), _SCALE),
     Slot("scaler.backoff_factor", Number("a number above 0, at most 1", low=5e-324, high=1), _SCALE),
-    Slot("scaler.growth_interval", Number("a whole number, 1 or more", low=1, whole=True), _SCALE),
-    Slot("scaler._growth_tracker", STEPS, _SCALE),
+    Slot("scaler.growth_interval", Number("an integer, 1 or more", low=1, integer=True), _SCALE),
+    Slot("scaler._growth_tracker", Number("a whole number, 0 or more", low=0, high=2**31 - 1, whole=True), _SCALE),
     Slot("rng_state", Kind("a dict", (dict,), none=True), _RESTORE),
     Slot("rng_state.python", PythonRandom(), _RESTORE),
     Slot("rng_state.numpy", NumpyRandom(), _RESTORE),
@@ -371,28 +376,17 @@ SLOTS: tuple[Slot, ...] = (
 )
 
 
-def places(
-    root: object, parts: tuple[str, ...], mounts: Mapping[str, KeyPath] = {}
-) -> Iterator[tuple[KeyPath, object]]:
-    """Where a slot is in a file, and what is there; nothing where it is absent.
-
-    `mounts` gives the path of a part that is not under its own name at the root.
-    """
-    head = mounts.get(parts[0], (parts[0],))
-    yield from _below(root, (*head, *parts[1:]), ())
-
-
-def _below(value: object, parts: KeyPath, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    """Where a slot is in a file, or below a part of one, and what is there; nothing where it is absent."""
     if not parts:
-        yield path, value
+        yield path, root
         return
     key, rest = parts[0], parts[1:]
-    mapping = mapping_of(value)
-    if key == "*":
-        items = mapping.items() if mapping is not None else enumerate(value) if isinstance(value, (list, tuple)) else ()
-        for each, item in items:
-            yield from _below(item, rest, (*path, each))
-    elif mapping is not None and key in mapping:
-        yield from _below(mapping[key], rest, (*path, key))
-    elif isinstance(value, (list, tuple)) and isinstance(key, int) and -len(value) <= key < len(value):
-        yield from _below(value[key], rest, (*path, key))
+    mapping = mapping_of(root)
+    if key != "*":
+        if mapping is not None and key in mapping:
+            yield from places(mapping[key], rest, (*path, key))
+        return
+    sequence = root if isinstance(root, (list, tuple)) else ()
+    for each, item in mapping.items() if mapping is not None else enumerate(sequence):
+        yield from places(item, rest, (*path, each))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ckpt_doctor import schedules
-from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, real
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef
 from ckpt_doctor.validators.contents import (
     describe,
     dotted,
@@ -100,9 +98,12 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
         if isinstance(value, TensorRef):
             yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
         else:
-            yield NotChecked(what, f"{describe(value)} was not made, so whether it is {slot.must.says} is open", "")
-    if not is_idle(case) and not any(True for kind in ("type", "value") for _ in _faults(case, kind)):
-        yield from _next_rate(case)
+            why = f"it is {describe(value)}, which is not made here, so whether it is {slot.must.says} is open"
+            yield NotChecked(what, why, "load the file with torch and look at it")
+    parts = ("optimizer", "scheduler")
+    faulty = [slot for kind in ("type", "value") for slot, *_ in _faults(case, kind) if slot.parts[0] in parts]
+    if case.next_step_fails and not is_idle(case) and all(slot.severity == "info" for slot in faulty):
+        yield Problem(f"the scheduler's next step fails: {case.next_step_fails}", where="scheduler", fix="")
 
 
 def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
@@ -118,7 +119,9 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
     """Slots with a fault of one kind: the first place of each, what is there, and in how many places the same is so."""
     held = _conditions(case)
     root = case.checkpoint.root
-    tied = set(filter(_is_key, (index for _, index in places(root, ("optimizer", "param_groups", "*", "params", "*")))))
+    indices = (index for _, index in places(root, ("optimizer", "param_groups", "*", "params", "*")))
+    plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
+    tied = {index for index in plain if isinstance(index, (int, str, float))}
     for slot in (*SLOTS, *_cycled(case)):
         if slot.when and slot.when not in held:
             continue
@@ -131,10 +134,6 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
         ]
         if wrong:
             yield slot, *wrong[0], len(wrong)
-
-
-def _is_key(value: object) -> bool:
-    return isinstance(value, (int, str))
 
 
 def _conditions(case: Case) -> set[Condition]:
@@ -162,54 +161,6 @@ def _cycled(case: Case) -> Iterator[Slot]:
     for must, names in ((RATE, rates_to_come(case)), (SHARE, momenta_to_come(case))):
         for name in names:
             yield Slot(f"optimizer.param_groups[*].{name}", must, spoils)
-
-
-def _next_rate(case: Case) -> Iterator[Problem]:
-    """The step of the scheduler that the trainer makes next, computed as torch computes it."""
-    state, last = case.checkpoint.get("scheduler"), case.state.last_epoch
-    groups = case.checkpoint.get("optimizer", "param_groups")
-    total = case.state.total_steps
-    if not isinstance(state, dict) or last is None or not isinstance(groups, (list, tuple)):
-        return
-    if case.state.scheduler not in ("OneCycleLR", "CosineAnnealingLR"):
-        return
-    if total is not None and last >= total:
-        return  # P404, R502 and R505 speak of schedules that are over
-    named = (*rates_to_come(case), *momenta_to_come(case))
-    for index, group in enumerate(groups):
-        if not isinstance(group, dict) or not all(name in group for name in named):
-            return  # L302 and L303 speak of these
-        where = f"optimizer.param_groups[{index}]"
-        try:
-            if case.state.scheduler == "OneCycleLR":
-                rate = schedules.one_cycle(state, group, last + 1).lr
-            else:
-                bases = state.get("base_lrs")
-                base = bases[index] if isinstance(bases, (list, tuple)) and index < len(bases) else group["initial_lr"]
-                lr, base, t_max, eta_min = map(real, (group["lr"], base, state["T_max"], state["eta_min"]))
-                if lr is None or base is None or t_max is None or eta_min is None:
-                    return
-                rate = schedules.next_cosine(lr, base, t_max, eta_min, last + 1)
-        except (ValueError, LookupError) as error:
-            yield Problem(f"the scheduler's next step fails: {error}", where="scheduler", fix="")
-            return
-        if not math.isfinite(rate):
-            yield Problem(f"the scheduler's next step makes a rate of {rate}", where=f"{where}.lr", found=rate, fix="")
-            return
-        if case.state.scheduler == "OneCycleLR" and (why := _momentum_stays(state, group)):
-            yield Problem(f"{why}: the scheduler leaves Adam's betas where they are", where="scheduler", fix="")
-            return
-
-
-def _momentum_stays(state: dict[object, object], group: dict[object, object]) -> str:
-    """Why OneCycleLR no longer moves the momentum that it moved before; empty where it does, or never did."""
-    if "base_momentum" not in group or "cycle_momentum" not in state:
-        return ""
-    if not state["cycle_momentum"]:
-        return "cycle_momentum is off, and the param groups have a base_momentum"
-    if "betas" in group and "momentum" not in group and not state.get("use_beta1", True):
-        return "use_beta1 is off, and the param groups have betas"
-    return ""
 
 
 def _no_count(case: Case, slot: Slot, value: object) -> Problem:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from healthy_runs import healthy, write
@@ -138,6 +139,26 @@ def test_what_nobody_can_judge_is_said(tmp_path):
     put("optimizer", "param_groups", 0, "weight_decay", torch.empty((), device="meta"))(run)
     (file,) = [f for f in audit.scan([write(run, tmp_path)]).files if f.checkpoint.path.parent.name == STEP]
     assert "optimizer.param_groups[0].weight_decay" in {entry.what for entry in file.not_checked}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        put("scheduler", "_last_lr", ["x"]),
+        put("epoch", torch.tensor(2)),
+        put("optimizer", "param_groups", 0, "params", [np.int64(i) for i in range(8)]),
+    ],
+)
+def test_a_note_hides_no_error(tmp_path, beside):
+    """What is worth a note or a warning only keeps nothing else from being judged."""
+    run = healthy()
+    beside(run)
+    put("scheduler", "_schedule_phases", 1, "end_step", 9.0)(run)
+    (file,) = [f for f in audit.scan([write(run, tmp_path)]).files if f.checkpoint.path.parent.name == STEP]
+    assert "O707" in {f.code for f in file.findings}
+    put("optimizer", "state", 0, "exp_avg", "x")(run)
+    (file,) = [f for f in audit.scan([write(run, tmp_path)]).files if f.checkpoint.path.parent.name == STEP]
+    assert "optimizer.state[0].exp_avg" in {f.where for f in file.findings}
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError])

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt_doctor import schedules
 from ckpt_doctor.trainers.time_llm.layout import param_groups
-from ckpt_doctor.types import Checkpoint, Rates, real, same_rate
+from ckpt_doctor.types import Checkpoint, Member, Rates, mapping_of, real, same_rate
 
 PER_STEP = "TST"
 PER_EPOCH = "COS"
@@ -53,6 +53,40 @@ def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs
     rate = idle_rate(mode, bases[0], finished_epochs)
     # adjust_learning_rate() sets one rate in every group (utils/tools.py); before its first call each has its own.
     return Rates(bases if rate is None else (rate,) * len(groups), None, bases)
+
+
+def next_step_fails(member: Member) -> str:
+    """Why the scheduler's next step raises or leaves its curve, computed as torch computes it.
+
+    Empty where it does not, where the schedule is over (P404 and R505 speak of that) and where a key is absent (L302).
+    """
+    checkpoint, last, total = member.checkpoint, member.state.last_epoch, member.state.total_steps
+    scheduler = checkpoint.get("scheduler")
+    if not isinstance(scheduler, dict) or last is None or (total is not None and last >= total):
+        return ""
+    try:
+        for group in param_groups(checkpoint):
+            if member.state.scheduler == "OneCycleLR":
+                _finite(schedules.one_cycle(scheduler, group, last + 1).lr)
+                if why := _momentum_stays(checkpoint, group):
+                    return why
+            elif member.state.scheduler == "CosineAnnealingLR":
+                lr, t_max, eta_min = real(group.get("lr")), real(scheduler.get("T_max")), real(scheduler.get("eta_min"))
+                if lr is not None and t_max is not None and eta_min is not None:
+                    _finite(schedules.next_cosine(lr, real(group.get("initial_lr")) or 0.0, t_max, eta_min, last + 1))
+    except schedules.Absent:
+        return ""
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _momentum_stays(checkpoint: Checkpoint, group: Mapping[Any, Any]) -> str:
+    """Why OneCycleLR no longer moves the momentum that it moved before; empty where it does, or never did."""
+    of_adam = ["cycle_momentum", *(["use_beta1"] if "betas" in group and "momentum" not in group else [])]
+    there = mapping_of(checkpoint.get("scheduler")) or {}
+    off = [key for key in of_adam if key in there and not checkpoint.get("scheduler", key)]
+    return f"{off[0]} is off, and Adam's betas stay where they are" if off and "base_momentum" in group else ""
 
 
 def _finite(rate: float) -> float:
