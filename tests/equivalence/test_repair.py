@@ -14,7 +14,7 @@ import harness
 import pytest
 from comparison import CONSEQUENCES, divergences
 from harness import Cell, Cells, Spec
-from test_plan import command, given
+from test_plan import command, given, shuffling
 
 from ckpt_doctor import audit, migrate, undo
 from ckpt_doctor.repair import MigrationResult
@@ -48,6 +48,7 @@ INCURABLE = (
         "its weights and moments are those of the diverged run; rates and EarlyStopping are right again",
         frozenset(),
         lambda cell: "loss" in cell.inherited,
+        frozenset({"P411"}),
     ),
     Incurable(
         "two processes, in the middle of an epoch from the second on (first patch: at an epoch's end as well)",
@@ -83,7 +84,7 @@ def reasons(cell: Cell) -> list[Incurable]:
 
 def repair(cell: Cell, facts: Facts | None, **options: object) -> list[MigrationResult]:
     """The run folder of a cell, repaired with everything that the findings call for."""
-    return migrate([run_folder(cell)], facts=facts, **options)
+    return migrate([run_folder(cell)], facts=shuffling(cell, facts), **options)
 
 
 def run_folder(cell: Cell) -> Path:
@@ -91,7 +92,7 @@ def run_folder(cell: Cell) -> Path:
 
 
 def check(cell: Cell, facts: Facts | None) -> FileReport:
-    (file,) = audit.check(cell.path, facts=facts).files
+    (file,) = audit.check(cell.path, facts=shuffling(cell, facts)).files
     return file
 
 
@@ -99,6 +100,7 @@ def facts_asked_for(cell: Cell) -> Facts | None:
     """What the user gives: nothing, unless `check` or the repair asks for it."""
     file = check(cell, None)
     asks = {item.settle for item in file.not_checked} - {"--deep"}
+    asks |= {finding.where for finding in file.findings if finding.code == "P413"}
     if not asks and file.plan is not None:
         return None
     if cell.spec.generation == "legacy":

@@ -23,6 +23,9 @@ def open_facts(member: Member, run: Run) -> tuple[OpenFact, ...]:
     places = positions(member, run.facts)
     if member.checkpoint.layout != "training" or not places:
         return ()
+    epochs = run.facts.train_epochs
+    if epochs is not None and places[0].finished_epochs >= epochs.value:
+        return ()  # nothing is left to train
     found = (
         ("--lradj", "the mode", _modes(member, run.facts, places[0])),
         ("--steps-per-epoch", "the number of steps per epoch", _lengths(member, run.facts, places)),
