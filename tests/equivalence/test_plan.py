@@ -80,7 +80,8 @@ def say(cell: Cell, facts: Facts | None = None) -> Said:
 
 def shuffling(cell: Cell, facts: Facts | None) -> Facts:
     """With what no file tells and Time-LLM's loaders do unless it is said: whether the run shuffles."""
-    return replace(facts or Facts(), shuffle=Evidence(cell.spec.shuffle, "--shuffle", given=True))
+    facts = facts or Facts()
+    return replace(facts, shuffle=facts.shuffle or Evidence(cell.spec.shuffle, "--shuffle", given=True))
 
 
 def given(**values: object) -> Facts:

@@ -254,12 +254,12 @@ def test_the_order_of_an_epoch_is_lost_with_its_best_file(cells: Cells, kind: st
 
 
 def test_what_does_not_shuffle_is_left_alone(cells: Cells, tmp_path: Path) -> None:
-    """A healthy file gets no other random state, unless someone asks for it; one that is rewritten anyway does."""
+    """A healthy file gets no other random state, and neither does one that is repaired."""
     healthy = harness.copy(cells.get(Spec("complete", "COS", "after-best")), tmp_path / "healthy")
-    (result,) = migrate([healthy.path], facts=command(healthy.spec))
-    assert "unchanged" == result.status
-    for shuffle, edits in ((None, True), (False, False)):
-        fact = None if shuffle is None else Evidence(shuffle, "--no-shuffle", given=True)
+    (result,) = migrate([healthy.path], facts=shuffling(healthy, command(healthy.spec)))
+    assert ("unchanged", "needs none of these repairs") == (result.status, result.message)
+    for shuffle, edits in ((True, True), (False, False)):
+        fact = Evidence(shuffle, "--shuffle", given=True)
         facts = replace(command(healthy.spec), shuffle=fact)
         (result,) = migrate([healthy.path], fixes=["sync-rng"], facts=facts, dry_run=True)
         assert edits is bool(result.edits)
@@ -267,7 +267,7 @@ def test_what_does_not_shuffle_is_left_alone(cells: Cells, tmp_path: Path) -> No
         facts = replace(command(lagging.spec), shuffle=fact)
         (result,) = migrate([lagging.path], facts=facts)
         assert edits is ("rng_state" in {edit.key for edit in result.edits})
-        assert set() == remaining(lagging, check(lagging, facts).plan.flags)
+        assert set() == remaining(lagging, ())
 
 
 def test_a_bare_state_dict_beside_a_checkpoint_of_the_same_weights(cells: Cells, tmp_path: Path) -> None:

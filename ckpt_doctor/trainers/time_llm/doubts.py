@@ -94,7 +94,7 @@ def _world_size(trained: Sequence[Member], given: Facts, known: Known, mode: str
 def _train_epochs(
     trained: Sequence[Member], given: Facts, known: Known, mode: str, steps: Evidence[int] | None
 ) -> list[str]:
-    """An epoch beyond the last one; in TST, a schedule that was made for another number of epochs."""
+    """An epoch beyond the last one. That a run is resumed for more epochs than it was started with is R505's."""
     fact, total = given.train_epochs, known.total_steps
     if fact is None:
         return []
@@ -103,9 +103,8 @@ def _train_epochs(
     if furthest > fact.value or known.epochs_begun > fact.value:
         where = "the log" if known.epochs_begun > furthest else "a checkpoint"
         return [f"{said}and {where} is in epoch {max(furthest, known.epochs_begun - 1)}, counted from 0"]
-    if mode == rates.PER_STEP and total and (total != fact.value * steps.value if steps else total % fact.value):
-        each = f" of {steps.value:,}" if steps else ""
-        return [f"{said}and the schedule has {total:,} steps, which is not so many epochs{each}"]
+    if mode == rates.PER_STEP and total and total % fact.value and steps is None:
+        return [f"{said}and the schedule has {total:,} steps, which is no multiple"]
     return []
 
 
