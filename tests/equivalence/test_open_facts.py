@@ -94,11 +94,10 @@ def test_a_later_file_of_the_same_epoch_shows_that_an_older_one_does_not_end_it(
     assert "P413" in codes(judged(older))
 
 
-@pytest.mark.parametrize("generation", ["complete", "first-patch"])
 @pytest.mark.long
-def test_two_processes_in_an_idle_mode_are_open_until_they_are_given(cells: Cells, tmp_path: Path, generation) -> None:
+def test_two_processes_in_an_idle_mode_are_open_until_they_are_given(cells: Cells, tmp_path: Path) -> None:
     """What the trainer skips is a matter of how many there are, and no file says so."""
-    spec = Spec(generation, "type1", "mid-epoch", world_size=2)
+    spec = Spec("complete", "type1", "mid-epoch", world_size=2)
     cell = harness.copy(cells.get(spec), tmp_path / "run")
     file = judged(cell.path, shuffle=False)
     assert ("open", True) == (file.resume, "--world-size" in {f.where for f in file.findings if f.code == "P413"})
