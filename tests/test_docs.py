@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from ckpt_doctor import migrate
 from ckpt_doctor.cli.main import COMMANDS, app
 from ckpt_doctor.cli.settings import parse
 from ckpt_doctor.validators import RULES
@@ -72,6 +73,7 @@ def test_shell_blocks_run_under_strict_bash(document: Path, tmp_path: Path, resu
     """`set -euo pipefail`, at a first start and with a checkpoint to resume from."""
     folder = refresh.sandbox(tmp_path)
     run = next((folder / "demo/complete-COS/checkpoints").iterdir()).name
+    migrate([folder / "demo/complete-COS/checkpoints"])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(blocks(document, "bash"))],
         cwd=folder,

@@ -26,10 +26,12 @@ SHIM = f"""\
 import os, sys
 sys.path.insert(0, {str(FIXTURES)!r})
 import reference_trainer
-sys.exit(reference_trainer.main([*sys.argv[1:], "--train_steps", "45", *os.environ["MORE"].split()]))
+sys.exit(reference_trainer.main([*sys.argv[1:], "--train_steps", "45", "--shuffle", *os.environ["MORE"].split()]))
 """
 """`run_main.py`: the reference trainer, with what the test has happen to it."""
-TRAINING = "--lradj {} --train_epochs 4 --train_steps 12 --save_steps 5 --model_comment patched --vali-offsets 0 0.5"
+TRAINING = (
+    "--shuffle --lradj {} --train_epochs 4 --train_steps 12 --save_steps 5 --model_comment patched --vali-offsets 0 0.5"
+)
 
 
 def block(language: str) -> str:
@@ -41,10 +43,10 @@ def block(language: str) -> str:
 # --- the run script --------------------------------------------------------------------------------------------------
 
 
-def start(folder: Path, more: str = "") -> subprocess.CompletedProcess[str]:
+def start(folder: Path, more: str = "", lradj: str = "type1") -> subprocess.CompletedProcess[str]:
     """Run the script once, as a person starts a job."""
     (folder / "run_main.py").write_text(SHIM)
-    (folder / "train.sh").write_text(block("bash run script"))
+    (folder / "train.sh").write_text(block("bash run script").replace("lradj=type1", f"lradj={lradj}"))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "train.sh"],
@@ -56,16 +58,25 @@ def start(folder: Path, more: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_run_started_again_by_the_script_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """Started, killed, started again: the second start repairs, chooses, checks and hands over the flags itself."""
-    options = "--lradj type1 --learning_rate 0.01 --train_epochs 5 --train_steps 45 --checkpoints"
+@pytest.mark.parametrize(
+    ("lradj", "killed", "resumed_at"),
+    [("type1", 152, 140), pytest.param("type3", 182, 180, marks=pytest.mark.long)],
+)
+def test_a_run_started_again_by_the_script_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, lradj: str, killed: int, resumed_at: int
+) -> None:
+    """Started, killed, started again: the second start repairs, chooses, checks and hands over the flags itself.
+
+    In type3 the files leave the mode open, and only the script's own facts settle it.
+    """
+    options = f"--lradj {lradj} --learning_rate 0.01 --train_epochs 5 --train_steps 45 --shuffle --checkpoints"
     whole = trainer.run(trainer.parse([*options.split(), str(tmp_path / "whole")]), log=io.StringIO())
-    assert 137 == start(tmp_path, "--stop-after-step 152").returncode
-    resumed = start(tmp_path, "--trace rest.json")
+    assert 137 == start(tmp_path, f"--stop-after-step {killed}", lradj).returncode
+    resumed = start(tmp_path, "--trace rest.json", lradj)
     assert 0 == resumed.returncode, resumed.stderr
     rest = Trace.from_json((tmp_path / "rest.json").read_text())
-    assert (3, 5) == (rest.start.epoch, rest.start.skip)
-    assert whole.steps[140:] == rest.steps
+    assert divmod(resumed_at, 45) == (rest.start.epoch, rest.start.skip)
+    assert whole.steps[resumed_at:] == rest.steps
 
 
 def test_the_script_stops_when_nothing_can_be_resumed_from(tmp_path: Path) -> None:
@@ -88,9 +99,18 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     exec(compile(block("python run_main.py"), "README.md", "exec"), functions)
     ours = SimpleNamespace(**{name: functions[name] for name in ("save_checkpoint", "limit_checkpoints", "resume")})
 
+    began: dict = {}
+    progress = trainer.progress
+
+    def loading(loader, *rest):
+        """Called before a loader deals; the training loader's windows are the first."""
+        if loader.dataset.first == 0:
+            began["state"] = functions["random_state"]()
+        return progress(loader, *rest)
+
     def save(self: trainer.Training, file: Path, epoch: int, global_step: int) -> None:
         own = (self.accelerator, self.model, self.optimizer, self.scheduler, self.scaler, self.early_stopping)
-        ours.save_checkpoint(file, *own, epoch, global_step)
+        ours.save_checkpoint(file, *own, epoch, global_step, began["state"] if file.suffix else None)
         self.trace.saves.append(trainer.Save(str(file), epoch, global_step))
 
     def load(self: trainer.Training, file: Path, train_steps: int, say) -> Start:
@@ -103,6 +123,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def limit(folder: Path, limit: int) -> None:
         ours.limit_checkpoints(folder, SimpleNamespace(save_total_limit=limit))
 
+    monkeypatch.setattr(trainer, "progress", loading)
     monkeypatch.setattr(trainer.Training, "save", save)
     monkeypatch.setattr(trainer.Training, "load", load)
     monkeypatch.setattr(trainer, "prune", limit)
@@ -125,12 +146,17 @@ def outcome(epoch: trainer.Epoch) -> tuple:
 
 @pytest.mark.parametrize("lradj", ["TST", "COS", "type1"])
 def test_the_patched_trainer_goes_on_as_if_nothing_had_happened(patched, tmp_path: Path, lradj: str) -> None:
-    """Killed in mid-epoch, repaired, resumed: every rate, loss and validation is the uninterrupted run's."""
+    """Killed in mid-epoch, repaired, resumed: every rate, loss and validation is the uninterrupted run's.
+
+    The data are shuffled, and the random state needs no repair: it is that of the epoch's beginning, and marked so.
+    """
     whole = train(tmp_path / "whole", lradj)
     assert train(tmp_path / "died", lradj, "--save_total_limit 2 --stop-after-step 33").killed
     run = next((tmp_path / "died" / "checkpoints").iterdir())
     assert {"checkpoint", "checkpoint_step_25", "checkpoint_step_30"} == {path.name for path in run.iterdir()}
-    migrate([run])
+    results = migrate([run])
+    assert set() == {edit.key for result in results for edit in result.edits if edit.key == "rng_state"}
+    assert set() == {refusal.migration for result in results for refusal in result.refusals}
     rest = train(tmp_path / "died", lradj, f"--resume_from_checkpoint {run / 'checkpoint_step_30'}")
     assert not rest.error
     assert whole.steps[30:] == rest.steps

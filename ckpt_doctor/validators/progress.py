@@ -64,6 +64,10 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     if resume.global_step == state.optimizer_step != state.global_step:
         return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
+    settled = all(fact.settle != "--world-size" for fact in case.open_facts)
+    if case.gate and case.run.facts.other_lengths and settled:
+        why = "one is assumed, and with more the trainer starts at the same place; how much is left to train is open"
+        yield NotChecked("the number of processes", why, "--world-size")
     if found != expected and plan.start_epoch is not None:
         yield Problem(
             f"epoch {state.epoch} and global_step {state.global_step:,} cannot both be right: the trainer starts at "

@@ -157,7 +157,7 @@ def test_a_counter_set_to_0_is_restored_where_the_length_of_an_epoch_is_not_know
     made = cell(Spec("complete", "TST", "first-epoch"), lambda f: f.update(global_step=0))
     assert "P403" in codes(check(made, None))
     repair(made, None)
-    assert set() == codes(check(made, None))
+    assert {"P413"} == codes(check(made, None))  # it may end its epoch
     assert set() == divergences(harness.resume(made), made)
 
 

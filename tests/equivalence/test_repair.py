@@ -14,7 +14,7 @@ import harness
 import pytest
 from comparison import CONSEQUENCES, divergences
 from harness import Cell, Cells, Spec
-from test_plan import command, given
+from test_plan import command, given, shuffling
 
 from ckpt_doctor import audit, migrate, undo
 from ckpt_doctor.repair import MigrationResult
@@ -47,7 +47,14 @@ INCURABLE = (
         "a run that was resumed before from a file that was not repaired (all modes in which that resume diverged)",
         "its weights and moments are those of the diverged run; rates and EarlyStopping are right again",
         frozenset(),
-        lambda cell: "loss" in cell.inherited,
+        lambda cell: "loss" in cell.inherited and cell.spec.world_size == 1,
+        frozenset({"P411"}),
+    ),
+    Incurable(
+        "the same on two processes, where that resume may have repeated batches, which no file shows",
+        "its weights and moments are those of the diverged run; rates and EarlyStopping are right again",
+        frozenset(),
+        lambda cell: "loss" in cell.inherited and cell.spec.world_size > 1,
     ),
     Incurable(
         "two processes, in the middle of an epoch from the second on (first patch: at an epoch's end as well)",
@@ -83,7 +90,7 @@ def reasons(cell: Cell) -> list[Incurable]:
 
 def repair(cell: Cell, facts: Facts | None, **options: object) -> list[MigrationResult]:
     """The run folder of a cell, repaired with everything that the findings call for."""
-    return migrate([run_folder(cell)], facts=facts, **options)
+    return migrate([run_folder(cell)], facts=shuffling(cell, facts), **options)
 
 
 def run_folder(cell: Cell) -> Path:
@@ -91,7 +98,7 @@ def run_folder(cell: Cell) -> Path:
 
 
 def check(cell: Cell, facts: Facts | None) -> FileReport:
-    (file,) = audit.check(cell.path, facts=facts).files
+    (file,) = audit.check(cell.path, facts=shuffling(cell, facts)).files
     return file
 
 
@@ -99,6 +106,7 @@ def facts_asked_for(cell: Cell) -> Facts | None:
     """What the user gives: nothing, unless `check` or the repair asks for it."""
     file = check(cell, None)
     asks = {item.settle for item in file.not_checked} - {"--deep"}
+    asks |= {finding.where for finding in file.findings if finding.code == "P413"}
     if not asks and file.plan is not None:
         return None
     if cell.spec.generation == "legacy":
@@ -141,7 +149,7 @@ def test_a_repaired_run_goes_on_as_if_nothing_had_happened(cells: Cells, spec: S
     rows = reasons(cell)
     file = check(cell, facts)
     codes = {finding.code for finding in file.findings if finding.severity != "info"} - {"R506"}
-    assert set().union(*(row.codes for row in rows)) == codes
+    assert set().union(*(row.codes for row in rows)) == codes - ({"P411"} if cell.spec.world_size > 1 else set())
     assert [] == [f.code for f in file.findings if f.migration and f.severity != "info"]
 
     before = {p: p.read_bytes() for p in run_folder(cell).rglob("*") if p.is_file()}
@@ -252,12 +260,12 @@ def test_the_order_of_an_epoch_is_lost_with_its_best_file(cells: Cells, kind: st
 
 
 def test_what_does_not_shuffle_is_left_alone(cells: Cells, tmp_path: Path) -> None:
-    """A healthy file gets no other random state, unless someone asks for it; one that is rewritten anyway does."""
+    """A healthy file gets no other random state, and neither does one that is repaired."""
     healthy = harness.copy(cells.get(Spec("complete", "COS", "after-best")), tmp_path / "healthy")
-    (result,) = migrate([healthy.path], facts=command(healthy.spec))
-    assert "unchanged" == result.status
-    for shuffle, edits in ((None, True), (False, False)):
-        fact = None if shuffle is None else Evidence(shuffle, "--no-shuffle", given=True)
+    (result,) = migrate([healthy.path], facts=shuffling(healthy, command(healthy.spec)))
+    assert ("unchanged", "needs none of these repairs") == (result.status, result.message)
+    for shuffle, edits in ((True, True), (False, False)):
+        fact = Evidence(shuffle, "--shuffle", given=True)
         facts = replace(command(healthy.spec), shuffle=fact)
         (result,) = migrate([healthy.path], fixes=["sync-rng"], facts=facts, dry_run=True)
         assert edits is bool(result.edits)
@@ -265,7 +273,7 @@ def test_what_does_not_shuffle_is_left_alone(cells: Cells, tmp_path: Path) -> No
         facts = replace(command(lagging.spec), shuffle=fact)
         (result,) = migrate([lagging.path], facts=facts)
         assert edits is ("rng_state" in {edit.key for edit in result.edits})
-        assert set() == remaining(lagging, check(lagging, facts).plan.flags)
+        assert set() == remaining(lagging, ())
 
 
 def test_a_bare_state_dict_beside_a_checkpoint_of_the_same_weights(cells: Cells, tmp_path: Path) -> None:

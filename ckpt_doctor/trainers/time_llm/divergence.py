@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.layout import scheduler_kind
-from ckpt_doctor.trainers.time_llm.resume_point import true_step
+from ckpt_doctor.trainers.time_llm.resume_point import possible_modes, true_step
 from ckpt_doctor.types import Checkpoint, Member, ResumePoint, Run, real, same_rate
 
 _RATE = "optimizer.param_groups[0].lr"
 
 
 def divergence(member: Member, run: Run, resume: ResumePoint) -> str:
-    """In one clause, what shows it; empty where nothing does."""
+    """In one clause, what shows it in every mode that the run may have; empty where nothing does."""
     checkpoint, facts = member.checkpoint, run.facts
     scheduler = checkpoint.get("scheduler")
     rate = real(as_written(checkpoint, _RATE, checkpoint.get("optimizer", "param_groups", 0, "lr")))
-    if facts.lradj is None or rate is None or not isinstance(scheduler, dict) or resume.finished_epochs is None:
+    if rate is None or not isinstance(scheduler, dict) or resume.finished_epochs is None or facts.disproved:
         return ""
-    kind = "CosineAnnealingLR" if facts.lradj.value == rates.PER_EPOCH else "OneCycleLR"
-    if facts.disproved or scheduler_kind(scheduler) != kind:
-        return ""
-    if facts.lradj.value in rates.IDLE:
-        return _of_rate(member, facts.lradj.value, rate, resume)
-    return _of_schedule(member, run, rate, resume)
+    shown = []
+    for mode in possible_modes(facts):
+        kind = "CosineAnnealingLR" if mode == rates.PER_EPOCH else "OneCycleLR"
+        if mode is None or scheduler_kind(scheduler) != kind:
+            return ""
+        idle = mode in rates.IDLE
+        shown.append(_of_rate(member, mode, rate, resume) if idle else _of_schedule(member, run, mode, rate, resume))
+    return shown[0] if all(shown) else ""
 
 
 def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:
@@ -54,26 +56,26 @@ def _of_rate(member: Member, mode: str, rate: float, resume: ResumePoint) -> str
     return f"it was trained at rate {rate:.6g}, which {mode} has nowhere at this place of the run ({due[-1]:.6g})"
 
 
-def _of_schedule(member: Member, run: Run, rate: float, resume: ResumePoint) -> str:
+def _of_schedule(member: Member, run: Run, mode: str, rate: float, resume: ResumePoint) -> str:
     """In TST and COS each resume from an unrepaired file leaves the schedule one call further behind."""
     checkpoint, facts = member.checkpoint, run.facts
     last = real(as_written(checkpoint, "scheduler.last_epoch", member.state.last_epoch))
     step = true_step(member, facts)
-    if facts.lradj is None or last is None or step is None or last < 0:
+    if last is None or step is None or last < 0:
         return ""
     world = facts.world_size.value if facts.world_size else 1
-    if facts.lradj.value == rates.PER_STEP:
+    if mode == rates.PER_STEP:
         calls, own, unit = step.value, 0 if member.role == "best" and resume.skip_batches == 0 else 1, "step"
     else:
         calls, own, unit = resume.finished_epochs or 0, int(_ends_epoch(member, resume)), "epoch"
-    here = rates.rates_at(checkpoint, facts.lradj.value, int(last), 0)
+    here = rates.rates_at(checkpoint, mode, int(last), 0)
     stored = as_written(checkpoint, "scheduler._last_lr", checkpoint.get("scheduler", "_last_lr"))
     theirs = real(stored[0]) if isinstance(stored, list) and stored else None
     if here is None or not same_rate(rate, theirs):
         return ""  # the trainer writes the two as one: some other hand has been here
     lag = calls - last / world
     if not same_rate(rate, here.lr[0]):
-        due = [rates.rates_at(checkpoint, facts.lradj.value, (calls - late) * world, 0) for late in (0, own)]
+        due = [rates.rates_at(checkpoint, mode, (calls - late) * world, 0) for late in (0, own)]
         if any(point is not None and same_rate(rate, point.lr[0]) for point in due):
             return ""  # only the position is wrong: it was put back
         return f"its rate {rate:.6g} lies nowhere on the schedule's curve ({here.lr[0]:.6g} at {int(last):,})"

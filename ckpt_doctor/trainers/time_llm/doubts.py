@@ -55,15 +55,15 @@ def length_doubts(steps: Evidence[int], trained: Sequence[Member], world: int) -
 def _steps_per_epoch(trained: Sequence[Member], given: Facts, known: Known, mode: str, generation: str) -> list[str]:
     """A length that most files contradict, where another explains them all.
 
-    A single file may have a wrong `epoch` (P402): one that is off by one epoch proves nothing.
+    `epoch` can be wrong by one (P402), also in many files of a run that has repeated an epoch.
     """
     steps = given.steps_per_epoch
     if steps is None:
         return []
     worlds = (given.world_size.value,) if given.world_size else LIKELY
     placed = [m for m in trained if (m.state.epoch or -1) >= 0 and counted_step(m) > 0]
-    wrong = [m for m in placed if not any(fits(m, steps.value, world) for world in worlds)]
-    if 2 * len(wrong) <= len(placed) or (len(placed) == 1 and any(_near(wrong[0], steps.value, w) for w in worlds)):
+    wrong = [m for m in placed if not any(_near(m, steps.value, world) for world in worlds)]
+    if 2 * len(wrong) <= len(placed):
         return []
     if not any(possible_lengths(trained, mode, generation, replace(known, steps_per_epoch=None), worlds)):
         return []
@@ -94,7 +94,7 @@ def _world_size(trained: Sequence[Member], given: Facts, known: Known, mode: str
 def _train_epochs(
     trained: Sequence[Member], given: Facts, known: Known, mode: str, steps: Evidence[int] | None
 ) -> list[str]:
-    """An epoch beyond the last one; in TST, a schedule that was made for another number of epochs."""
+    """An epoch beyond the last one. That a run is resumed for more epochs than it was started with is R505's."""
     fact, total = given.train_epochs, known.total_steps
     if fact is None:
         return []
@@ -103,9 +103,8 @@ def _train_epochs(
     if furthest > fact.value or known.epochs_begun > fact.value:
         where = "the log" if known.epochs_begun > furthest else "a checkpoint"
         return [f"{said}and {where} is in epoch {max(furthest, known.epochs_begun - 1)}, counted from 0"]
-    if mode == rates.PER_STEP and total and (total != fact.value * steps.value if steps else total % fact.value):
-        each = f" of {steps.value:,}" if steps else ""
-        return [f"{said}and the schedule has {total:,} steps, which is not so many epochs{each}"]
+    if mode == rates.PER_STEP and total and total % fact.value and steps is None:
+        return [f"{said}and the schedule has {total:,} steps, which is no multiple"]
     return []
 
 

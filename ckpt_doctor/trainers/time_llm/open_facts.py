@@ -23,6 +23,9 @@ def open_facts(member: Member, run: Run) -> tuple[OpenFact, ...]:
     places = positions(member, run.facts)
     if member.checkpoint.layout != "training" or not places:
         return ()
+    epochs = run.facts.train_epochs
+    if epochs is not None and places[0].finished_epochs >= epochs.value:
+        return ()  # nothing is left to train
     found = (
         ("--lradj", "the mode", _modes(member, run.facts, places[0])),
         ("--steps-per-epoch", "the number of steps per epoch", _lengths(member, run.facts, places)),
@@ -57,8 +60,18 @@ def _rate(member: Member, point: ResumePoint) -> str:
 
 
 def _lengths(member: Member, facts: Facts, places: Sequence[Position]) -> list[Candidate]:
-    """Where the steps per epoch are open, a step file may stand inside its epoch or at its end."""
+    """Where the steps per epoch are open, a step file may stand inside its epoch or at its end.
+
+    On several processes the place in the epoch is open with them, but for what the complete trainer saves at its end.
+    """
     step = member.state.global_step or 0
+    on_several = facts.world_size is not None and facts.world_size.value > 1 and facts.steps_per_epoch is None
+    complete = facts.generation is not None and facts.generation.value == "complete"
+    if on_several and places[0].finished_epochs and not (complete and places[0].batches == 0):
+        return [
+            ("a length with which the skip comes out right", "the trainer starts where training stood"),
+            ("any other", "the trainer starts elsewhere: it counts an epoch's batches before they are dealt out"),
+        ]
     return [
         (f"{step // place.finished_epochs:,}", f"the file ends epoch {place.finished_epochs - 1}")
         if place.batches == 0

@@ -12,8 +12,8 @@ from ckpt_doctor.types import Evidence, Member
 
 MOST_PROCESSES = 64
 """Processes that are told from a run's numbers; more than that have to be given."""
-LIKELY = range(1, 9)
-"""Processes to think of where nothing tells how many there are: a machine's GPUs."""
+LIKELY = (1, 2, 3, 4, 6, 8)
+"""Processes to think of where nothing tells how many there are: the GPUs that one machine may have."""
 
 
 def infer_world_size(
