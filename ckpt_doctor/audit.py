@@ -98,14 +98,14 @@ def check(
 
 def check_all(
     files: Sequence[Path], *, facts: Facts | None = None, logs: Sequence[Path | str] = (), ignore: Sequence[str] = ()
-) -> list[FileReport]:
+) -> list[RunReport]:
     """As `check`, of several files, each read once."""
     logs = existing_logs(logs)
     runs = [
         _audit_run(folder, inside, siblings_of(folder, inside), facts or Facts(), logs, False, None, gate=True)
         for folder, inside in time_llm.find_runs(files).items()
     ]
-    return [file for run in runs for file in _chosen(run, (), ignore).files]
+    return [_chosen(run, (), ignore) for run in runs]
 
 
 def resume_file(path: Path) -> Path:
@@ -156,19 +156,25 @@ def latest(
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
     repairable: bool = False,
+    deep: bool = False,
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
 
     Newest by training progress, not by the number in a name; one that leaves the uninterrupted run's path for good only
-    where no older one stays on it. `repairable` also accepts one that a migration cures.
+    where no older one stays on it. `repairable` also accepts one that a migration cures. With `deep` the one that would
+    be it is read to its last byte, and passed over when that shows damage.
     """
     report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore)
     accepted = ("ok", "repairable") if repairable else ("ok",)
-    files = sorted(report.files, key=_progress, reverse=True)
-    safe = [file for file in files if file.plan is not None and file.verdict in accepted]
-    chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
+    files = sorted(((file, run.run) for run in report.runs for file in run.files), key=_progress, reverse=True)
+    while True:
+        safe = [file for file, _ in files if file.plan is not None and file.verdict in accepted]
+        chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
+        if not deep or chosen is None or chosen.checkpoint.deep is not None:
+            break
+        files = [(read_through(file, run, ignore) if file is chosen else file, run) for file, run in files]
     passed_over: list[tuple[Path, str]] = []
-    for file in files:
+    for file, _ in files:
         if file is chosen:
             return file.checkpoint.path, passed_over
         told = ", ".join(f"{f.code} {f.name}" for f in file.findings if f.severity != "info")
@@ -185,8 +191,17 @@ def _departs(file: FileReport) -> bool:
     )
 
 
-def _progress(file: FileReport) -> tuple[int, int, int]:
+def read_through(file: FileReport, run: Run, ignore: Sequence[str] = (), *, gate: bool = False) -> FileReport:
+    """The same file, judged with every byte of it read."""
+    member = replace(file.member, checkpoint=_deepened(file.checkpoint, None))
+    report = RunReport(run, (), (judge(case_of(member, run, gate=gate)),))
+    return _chosen(report, (), ignore).files[0]
+
+
+def _progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
+>>>>>>> writer
     """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
+    file = judged[0]
     state, stamp = file.member.state, file.checkpoint.stamp
     step = state.global_step if state.global_step is not None else file.member.named_step
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).

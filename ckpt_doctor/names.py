@@ -18,6 +18,7 @@ NAME_MAX = 255
 """Bytes in one file name (Linux `NAME_MAX`, the same on XFS, Btrfs, APFS and ext4)."""
 
 LOCK = ".ckpt-doctor.lock"
+_READ = ".ckpt-doctor-read.json"
 _OURS = re.compile(r"\.ckpt-doctor(-journal|-new|-undo|-undo-\d+\.tmp|-\d+\.tmp|-leaving|-removing)$")
 
 
@@ -46,6 +47,11 @@ def undo_temporary(path: Path) -> Path:
     return _beside(path, f".ckpt-doctor-undo-{os.getpid()}.tmp")
 
 
+def remembered(run: Path) -> Path:
+    """`.ckpt-doctor-read.json` in a run folder: which of its checkpoints were read to the last byte."""
+    return run / _READ
+
+
 def leaving(folder: Path) -> Path:
     """`.<name>.ckpt-doctor-leaving`: a folder on which a last look is taken before it is deleted."""
     return _beside(folder, ".ckpt-doctor-leaving")
@@ -58,7 +64,7 @@ def removing(folder: Path) -> Path:
 
 def is_ours(name: str) -> bool:
     """Whether a file or folder name is one of the above: never a checkpoint of the run."""
-    return name == LOCK or _OURS.search(name) is not None
+    return name in (LOCK, _READ) or _OURS.search(name) is not None
 
 
 def read(path: Path, limit: int) -> bytes:

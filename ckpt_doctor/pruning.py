@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ckpt_doctor import audit, retention
+from ckpt_doctor import __version__, audit, remembered, retention
 from ckpt_doctor.locking import DEFAULT_TIMEOUT
 from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Facts, FileReport, Run
 
 
 def prune(
@@ -20,6 +20,7 @@ def prune(
     facts: Facts | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
+    deep: bool = True,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> retention.PruneResult:
     """Remove the step checkpoints of a run that are older than the `keep` newest ones the trainer can resume from.
@@ -27,22 +28,49 @@ def prune(
     What the trainer's own `shutil.rmtree` loop does for `save_total_limit`, under the run's lock and without its
     accidents: age is `global_step` (the folder's number only where the file does not tell), a damaged checkpoint does
     not count and stays, the best checkpoint and whatever another process has open stay. `protect` takes paths, and
-    names within the run. Raises what `retention.keep_newest` raises, and UsageError for a folder of several runs.
+    names within the run. Before anything goes, those that stay are read to the last byte (`deep`), and an older one
+    stays in the place of one with a corrupt record or with NaN weights. Each is read once: what was seen is kept in
+    the run folder. Raises what `retention.keep_newest` raises, and UsageError for a folder of several runs.
     """
     run = audit.one_run(run_dir)
+    ignored = audit.codes(ignore)
+    judged: dict[Path, tuple[FileReport, Run]] = {}
+    seen: remembered.Remembered = {}
 
     def find_steps() -> Iterable[retention.Step]:
         folders = [path for path in run.iterdir() if STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
+        held = {folder: retention.contents(folder) for folder in folders}
         files = {folder: audit.trainers_file(folder) for folder in folders}
         report = audit.check_all([file for file in files.values() if file], facts=facts, logs=logs, ignore=ignore)
-        judged = {file.checkpoint.path: file for file in report}
-        for folder, path in files.items():
-            file = judged[path] if path else None
+        judged.update({file.checkpoint.path.parent: (file, one.run) for one in report for file in one.files})
+        seen.update(remembered.load(run))
+        for folder in folders:
+            file = judged[folder][0] if folder in judged else None
             step = file.member.state.global_step if file else None
             named = STEP_FOLDER.fullmatch(folder.name)
             resumable = file is not None and file.plan is not None and file.verdict != "broken"
-            yield retention.Step(int(named[1]) if step is None and named else step or 0, folder, resumable)
+            number = int(named[1]) if step is None and named else step or 0
+            yield retention.Step(number, folder, resumable, held[folder])
+
+    def is_sound(step: retention.Step) -> bool:
+        file, within = judged[step.folder]
+        name = remembered.identity(file.checkpoint, __version__)
+        if name not in seen:
+            findings = audit.read_through(file, within, gate=True).findings
+            if retention.contents(step.folder) != step.contents:
+                return False  # its trainer is at work on it
+            seen[name] = sorted({f.code for f in findings if f.severity == "error" and f.migration is None})
+            if not dry_run:
+                there = [remembered.identity(file.checkpoint, __version__) for file, _ in judged.values()]
+                remembered.store(run, seen, there)
+        return ignored.issuperset(seen[name])
 
     return retention.keep_newest(
-        run, keep, find_steps=find_steps, protect=map(Path, protect), dry_run=dry_run, timeout=timeout
+        run,
+        keep,
+        find_steps=find_steps,
+        is_sound=is_sound if deep else None,
+        protect=map(Path, protect),
+        dry_run=dry_run,
+        timeout=timeout,
     )

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor import names
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
-from ckpt_doctor.writer.files import sync_folder
+from ckpt_doctor.types import FileStamp
+from ckpt_doctor.writer.files import stamp_of, sync_folder
 from ckpt_doctor.writer.handles import holders
+
+Contents = frozenset[tuple[str, FileStamp]]
+"""What a folder holds: path below it and identity of each file."""
+
+
+def contents(folder: Path) -> Contents:
+    """The files of a folder as they are now, to be compared with later."""
+    return frozenset((str(path.relative_to(folder)), stamp_of(path.lstat())) for path in _files(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,8 @@ class Step:
     folder: Path
     resumable: bool
     """Whether the trainer can resume from it."""
+    contents: Contents
+    """What the folder held before it was judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,8 @@ class PruneResult:
     freed: int
     """Bytes on disk."""
     dry_run: bool = False
+    deep: bool = False
+    """Whether every byte of the kept ones was read, now or earlier."""
 
 
 def keep_newest(
@@ -54,6 +68,7 @@ def keep_newest(
     keep: int,
     *,
     find_steps: Callable[[], Iterable[Step]],
+    is_sound: Callable[[Step], bool] | None = None,
     protect: Iterable[Path] = (),
     dry_run: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
@@ -61,9 +76,14 @@ def keep_newest(
     """Remove the step folders of `run_dir` that are older than the `keep` newest resumable ones.
 
     `find_steps` looks for them, once the run is locked; folders that it does not name stay. Fewer than `keep` resumable
-    ones: nothing is removed. Spared in any case: what `protect` or a symbolic link in `run_dir` leads to, links
-    themselves, and folders of which another process has a file open or mapped. A folder is renamed before its files are
-    deleted, so that a crash leaves no half checkpoint under a checkpoint's name; the next call deletes what is left.
+    ones: nothing is removed. `is_sound` reads a resumable one to its last byte before anything goes, and only where
+    something would: one that it denies does not count, and stays.
+
+    Spared in any case: what `protect` or a symbolic link in `run_dir` leads to, links themselves, and folders of which
+    another process has a file open or mapped, or that changed since they were judged. A folder is renamed before that
+    last look and before its files are deleted, so that a crash leaves no half checkpoint under a checkpoint's name; the
+    next call puts back what was not looked at, and deletes what was.
+
     Raises `UsageError` for `keep` < 1, a missing folder, or something to protect that is not there; `LockTimeout`, and
     `WriteRefused` when the folder cannot be locked.
     """
@@ -73,33 +93,45 @@ def keep_newest(
         raise UsageError(f"{run_dir} is not a folder")
     needed = _led_to(run_dir, protect)
     if dry_run:
-        return _prune(keep, find_steps(), needed, _measure)
+        return _prune(keep, find_steps(), is_sound, needed, dry_run=True)
     with run_lock(run_dir, timeout):
+        for left in sorted(run_dir.glob(".*.ckpt-doctor-leaving")):
+            with suppress(OSError):
+                _put_back(left, left.with_name(left.name[1:].removesuffix(".ckpt-doctor-leaving")))
         for left in sorted(run_dir.glob(".*.ckpt-doctor-removing")):
             shutil.rmtree(left, ignore_errors=True)
-        return _prune(keep, find_steps(), needed, _remove)
+        return _prune(keep, find_steps(), is_sound, needed, dry_run=False)
 
 
 def _prune(
-    keep: int, steps: Iterable[Step], needed: Mapping[Path, str], remove: Callable[[Path], int | Spared]
+    keep: int,
+    steps: Iterable[Step],
+    is_sound: Callable[[Step], bool] | None,
+    needed: Mapping[Path, str],
+    *,
+    dry_run: bool,
 ) -> PruneResult:
+    newest_first = sorted(steps, key=lambda step: (step.step, step.folder), reverse=True)
+    deep = is_sound is not None and sum(step.resumable for step in newest_first) > keep
     kept: list[Path] = []
     uncounted: list[Path] = []
-    beyond: list[Path] = []
-    for step in sorted(steps, key=lambda step: (step.step, step.folder), reverse=True):
+    beyond: list[Step] = []
+    for step in newest_first:
         if len(kept) == keep:
-            beyond.append(step.folder)
+            beyond.append(step)
+        elif step.resumable and (not deep or is_sound is None or is_sound(step)):
+            kept.append(step.folder)
         else:
-            (kept if step.resumable else uncounted).append(step.folder)
+            uncounted.append(step.folder)
     removed, spared, freed = [], [], 0
-    for path in reversed(beyond):
-        outcome = _reason_to_spare(path, needed) or remove(path)
+    for step in reversed(beyond):
+        outcome = _reason_to_spare(step.folder, needed) or (_measure(step.folder) if dry_run else _remove(step))
         if isinstance(outcome, Spared):
             spared.append(outcome)
         else:
-            removed.append(path)
+            removed.append(step.folder)
             freed += outcome
-    return PruneResult(tuple(kept), tuple(uncounted), tuple(removed), tuple(spared), freed, remove is _measure)
+    return PruneResult(tuple(kept), tuple(uncounted), tuple(removed), tuple(spared), freed, dry_run, deep)
 
 
 def _led_to(run_dir: Path, protect: Iterable[Path]) -> dict[Path, str]:
@@ -132,8 +164,7 @@ def _reason_to_spare(folder: Path, needed: Mapping[Path, str]) -> Spared | None:
 
 
 def _in_use(folder: Path) -> Spared | None:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    users = holders(files, mappings=True)
+    users = holders(_files(folder), mappings=True)
     if not users:
         return None
     use = "writing" if any(user.writing for user in users) else "reading"
@@ -142,25 +173,47 @@ def _in_use(folder: Path) -> Spared | None:
 
 def _measure(folder: Path) -> int:
     """Bytes on disk that the folder's files take; a file with other hard links frees nothing."""
-    stats = [path.lstat() for path in folder.rglob("*") if not path.is_dir()]
+    stats = [path.lstat() for path in _files(folder)]
     return sum(getattr(stat, "st_blocks", 0) * 512 for stat in stats if stat.st_nlink == 1)
 
 
-def _remove(folder: Path) -> int | Spared:
+def _files(folder: Path) -> list[Path]:
+    """Everything below a folder that is not a folder; links are not followed."""
+    return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _remove(step: Step) -> int | Spared:
+    folder, leaving, removing = step.folder, names.leaving(step.folder), names.removing(step.folder)
     size = _measure(folder)
-    leaving = names.removing(folder)
     try:
         folder.rename(leaving)
-    except OSError as error:
+        # Somebody may have opened or saved a file before the rename; from now on nobody finds it.
+        busy = _in_use(leaving)
+        if busy is None and contents(leaving) != step.contents:
+            busy = Spared(folder, "it changed while it was looked at")
+        if busy is not None:
+            return Spared(_put_back(leaving, folder), busy.reason)
+        leaving.rename(removing)
+    except BaseException as error:
+        if os.path.lexists(leaving):
+            folder = _put_back(leaving, folder)
+        if not isinstance(error, OSError):
+            raise
         return Spared(folder, f"it cannot be renamed: {error.strerror}")
-    # Somebody may have opened a file between the look and the rename; from now on nobody finds it.
-    busy = _in_use(leaving)
-    if busy is not None:
-        leaving.rename(folder)
-        return Spared(folder, busy.reason)
     sync_folder(folder.parent)
     try:
-        shutil.rmtree(leaving)
+        shutil.rmtree(removing)
     except OSError as error:
-        return Spared(leaving, f"it could not be deleted entirely: {error.strerror} ({error.filename or leaving})")
+        return Spared(removing, f"it could not be deleted entirely: {error.strerror} ({error.filename or removing})")
     return size
+
+
+def _put_back(leaving: Path, folder: Path) -> Path:
+    """Give a folder its name again, or another one where a new folder has that name by now; its path."""
+    number = 0
+    place = folder
+    while os.path.lexists(place):
+        number += 1
+        place = folder.with_name(f"{folder.name} ({number})")
+    leaving.rename(place)
+    return place

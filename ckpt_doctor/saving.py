@@ -39,9 +39,9 @@ def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = D
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with run_lock(target, timeout) as lock, orderly_exit():
-        remove_leftovers(target, certain=lock.exclusive)
         temporary = names.temporary(target)
         try:
+            remove_leftovers(target, certain=lock.exclusive)
             with temporary_file(temporary, 0o666) as fd:
                 _save(obj, fd)
                 _ensure_whole(temporary)

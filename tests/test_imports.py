@@ -54,8 +54,9 @@ MAY_IMPORT = {
         "tree",
     }
     | {"writer"},
-    "retention": {"errors", "locking", "names", "writer"},
-    "pruning": BASE | {"audit", "locking", "retention", "trainers"},
+    "remembered": BASE | {"hashing", "names", "writer"},
+    "retention": BASE | {"locking", "names", "writer"},
+    "pruning": BASE | {"audit", "locking", "remembered", "retention", "trainers"},
     "saving": {"errors", "locking", "names", "readers", "writer"},
     "resume": BASE | {"audit", "given", "reports", "validators"},
 }

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import ckpt_doctor
+from ckpt_doctor import audit, names
 from ckpt_doctor.errors import UsageError
 
 RUN = next((Path(__file__).parents[1] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())
@@ -71,8 +73,6 @@ def test_a_tree_of_several_runs_is_not_one(run: Path) -> None:
 
 def test_each_file_is_read_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, and however many stay: the trainer prunes after every save."""
-    from ckpt_doctor import audit
-
     for step in range(1, 9):
         shutil.copytree(run / "checkpoint_step_120", run / f"checkpoint_step_{step}")
     opened: list[Path] = []
@@ -80,3 +80,92 @@ def test_each_file_is_read_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(audit, "open_checkpoint", lambda path: opened.append(path) or real(path))
     ckpt_doctor.prune(run, keep=1)
     assert len(opened) == len(set(opened)) == 11
+
+
+def spoil(run: Path, step: int, how: str) -> None:
+    """Damage a step's checkpoint where only reading it to the last byte shows it."""
+    path = run / f"checkpoint_step_{step}" / "checkpoint.pt"
+    if how == "NaN":
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+        next(iter(checkpoint["model"].values())).view(-1)[0] = float("nan")
+        torch.save(checkpoint, path)
+        return
+    tensors = ckpt_doctor.open_checkpoint(path).tensors
+    data = bytearray(path.read_bytes())
+    data[max(tensors, key=lambda tensor: tensor.storage.nbytes).storage.offset] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def deep_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are read to the last byte, as they come."""
+    read: list[Path] = []
+    real = audit._deepened
+    monkeypatch.setattr(audit, "_deepened", lambda file, progress: read.append(file.path) or real(file, progress))
+    return read
+
+
+@pytest.mark.parametrize("how", ["NaN", "a flipped bit"])
+def test_a_newest_that_only_a_deep_look_finds_bad_does_not_cost_the_last_good_one(how: str, run: Path) -> None:
+    """An older one stays in its place; `latest` goes by the same; `deep=False` knows of neither."""
+    spoil(run, 140, how)
+    newest, good = (run / f"checkpoint_step_{step}" / "checkpoint.pt" for step in (140, 120))
+    (run / "checkpoint").unlink()
+    assert newest == ckpt_doctor.latest(run, repairable=True)[0]
+    found, passed_over = ckpt_doctor.latest(run, repairable=True, deep=True)
+    assert (good, newest) == (found, passed_over[0][0])
+    assert ("T801" if how == "NaN" else "F102") in passed_over[0][1]
+    told = ckpt_doctor.prune(run, keep=1, dry_run=True)
+    done = ckpt_doctor.prune(run, keep=1)
+    assert [120, 140] == steps_in(run)
+    assert (told.kept, told.uncounted, told.removed) == (done.kept, done.uncounted, done.removed)
+    assert ([good.parent], [newest.parent], True) == (list(done.kept), list(done.uncounted), done.deep)
+    ckpt_doctor.prune(run, keep=1, deep=False)
+    assert [140] == steps_in(run)
+
+
+def test_what_is_kept_is_read_once(run: Path, deep_reads: list[Path]) -> None:
+    """Remembered until the file changes; nothing is read where nothing would go."""
+    ckpt_doctor.prune(run, keep=2)
+    assert [] == deep_reads
+    path = run / "checkpoint_step_140" / "checkpoint.pt"
+    for count in (1, 1):
+        shutil.copytree(run / "checkpoint_step_120", run / "checkpoint_step_100", dirs_exist_ok=True)
+        ckpt_doctor.prune(run, keep=1)
+        assert [path] * count == deep_reads
+        shutil.copytree(run / "checkpoint_step_140", run / "checkpoint_step_120")
+        (run / "checkpoint_step_120").rename(run / "checkpoint_step_120 copy")
+        (run / "checkpoint_step_120 copy").rename(run / "checkpoint_step_120")
+    path.touch()
+    ckpt_doctor.prune(run, keep=1)
+    assert 2 == deep_reads.count(path)
+
+
+def test_what_is_ignored_is_accepted_however_it_is_remembered(run: Path) -> None:
+    """The memory has what was found, not what was made of it."""
+    spoil(run, 140, "NaN")
+    ckpt_doctor.prune(run, keep=1)
+    assert [120, 140] == steps_in(run)
+    ckpt_doctor.prune(run, keep=1, ignore=["T801"])
+    assert [140] == steps_in(run)
+
+
+@pytest.mark.parametrize(
+    "content", ["link", "pipe", b"", b"{", b"[]", b'{"read": [1]}', b'{"read": {"x": 5}}', b"[" * 9999]
+)
+def test_a_memory_that_is_none_is_not_believed(content: object, run: Path, deep_reads: list[Path]) -> None:
+    """Files are read again; what a link leads to stays as it is."""
+    import os
+
+    memory, other = names.remembered(run), run / "train.log"
+    other.write_text("a log")
+    if content == "link":
+        memory.symlink_to(other)
+    elif content == "pipe":
+        os.mkfifo(memory)
+    else:
+        memory.write_bytes(content)
+    ckpt_doctor.prune(run, keep=1)
+    assert [140] == steps_in(run)
+    assert 1 == len(deep_reads)
+    assert "a log" == other.read_text()

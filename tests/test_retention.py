@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ckpt_doctor.errors import LockTimeout, UsageError
 from ckpt_doctor.locking import run_lock
-from ckpt_doctor.retention import Step, keep_newest
+from ckpt_doctor.retention import Step, contents, keep_newest
 
 
 def step_of(folder: Path) -> int | None:
@@ -50,7 +50,9 @@ def pruned(run: Path, keep: int, **options):
 
 def found_in(run: Path) -> list[Step]:
     """The step folders by their names."""
-    return [Step(step, path, whole(path)) for path in run.iterdir() if (step := step_of(path)) is not None]
+    return [
+        Step(step, path, whole(path), contents(path)) for path in run.iterdir() if (step := step_of(path)) is not None
+    ]
 
 
 def test_a_link_to_itself_leads_nowhere(tmp_path):
@@ -206,3 +208,64 @@ def test_keeping_none_is_a_mistake(keep, tmp_path):
     with pytest.raises(UsageError):
         pruned(tmp_path / "no such run", 1)
     assert [1] == steps_in(run)
+
+
+@pytest.mark.parametrize("call", range(12))
+def test_a_save_into_a_folder_that_is_about_to_go_is_kept(call, tmp_path, monkeypatch):
+    """Whichever rename, look or removal it comes before, until the last look: an old step can be saved again."""
+    run = make_run(tmp_path / "run", [1, 2])
+    path = run / "checkpoint_step_1" / "checkpoint.pt"
+    steps = found_in(run)
+    calls = 0
+    state = {"saved": False, "in time": False}
+
+    def intrude(name, real, self, *args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls > call and not state["saved"] and path.exists():
+            state["saved"] = True
+            path.write_bytes(b"the trainer's")
+            state["in time"] = True
+        return real(self, *args, **kwargs)
+
+    for name in ("lstat", "rename", "rglob", "is_symlink"):
+        real = getattr(Path, name)
+        monkeypatch.setattr(Path, name, lambda self, *a, n=name, r=real, **k: intrude(n, r, self, *a, **k))
+    result = keep_newest(run, 1, find_steps=lambda: steps)
+    monkeypatch.undo()
+    assert state["in time"]
+    assert b"the trainer's" == path.read_bytes()
+    assert ["it changed while it was looked at"] == [spared.reason for spared in result.spared]
+
+
+def test_a_folder_that_was_taken_aside_and_not_looked_at_comes_back(tmp_path):
+    """A kill in between: it has its name again, or one beside a folder that has been made anew."""
+    run = make_run(tmp_path / "run", [1, 2, 3])
+    for again in (False, True):
+        (run / "checkpoint_step_1").rename(run / ".checkpoint_step_1.ckpt-doctor-leaving")
+        if again:
+            make_run(run, [1])
+        pruned(run, 9)
+        assert [1, 2, 3] == steps_in(run)
+    assert (run / "checkpoint_step_1 (1)" / "checkpoint.pt").exists()
+
+
+def test_a_folder_that_is_busy_and_made_anew_meanwhile_is_kept_beside_it(tmp_path, monkeypatch):
+    """Both hold what somebody saved."""
+    from ckpt_doctor import retention
+
+    run = make_run(tmp_path / "run", [1, 2])
+    steps = found_in(run)
+
+    def save_anew(folder):
+        if folder.name.endswith("-leaving"):
+            (run / "checkpoint_step_1").mkdir()
+            (run / "checkpoint_step_1" / "checkpoint.pt").write_bytes(b"anew")
+            return retention.Spared(folder, "it is busy")
+        return None
+
+    monkeypatch.setattr(retention, "_in_use", save_anew)
+    (spared,) = keep_newest(run, 1, find_steps=lambda: steps).spared
+    assert run / "checkpoint_step_1 (1)" == spared.path
+    assert b"x" * 5000 == (spared.path / "checkpoint.pt").read_bytes()
+    assert b"anew" == (run / "checkpoint_step_1" / "checkpoint.pt").read_bytes()

@@ -153,7 +153,7 @@ def test_the_patched_trainer_goes_on_as_if_nothing_had_happened(patched, tmp_pat
     whole = train(tmp_path / "whole", lradj)
     assert train(tmp_path / "died", lradj, "--save_total_limit 2 --stop-after-step 33").killed
     run = next((tmp_path / "died" / "checkpoints").iterdir())
-    assert {"checkpoint", "checkpoint_step_25", "checkpoint_step_30"} == {path.name for path in run.iterdir()}
+    assert {"checkpoint", "checkpoint_step_25", "checkpoint_step_30"} == {path.name for path in run.glob("[!.]*")}
     results = migrate([run])
     assert set() == {edit.key for result in results for edit in result.edits if edit.key == "rng_state"}
     assert set() == {refusal.migration for result in results for refusal in result.refusals}

@@ -18,6 +18,7 @@ from ckpt_doctor.types import Facts
 @click.command("latest")
 @click.argument("run_dir", type=options.NAMED)
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
+@options.deep
 @options.training_facts
 @options.ignored
 @options.formats("text", "json")
@@ -27,6 +28,7 @@ def command(
     /,
     run_dir: Path,
     repairable: bool,
+    deep: bool,
     facts: Facts,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
@@ -44,7 +46,7 @@ def command(
       RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable)
       ckpt-doctor migrate "$RESUME_FROM" --all
     """
-    path, passed_over = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=repairable)
+    path, passed_over = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=repairable, deep=deep)
     for newer, reason in passed_over:
         note(f"passed over {newer}: {reason}")
     # The gate's own answer on it: what is no reason to pass it over may still ask for something.
@@ -60,7 +62,7 @@ def command(
     elif path is not None:
         click.echo(os.fsencode(path))  # as it is on disk: this is for a program, which must find the file
     if path is None:
-        other = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=True)[0]
+        other = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=True, deep=deep)[0]
         hint = f"; `ckpt-doctor migrate --all {quoted(other)}` puts one right" if other is not None else ""
         note(f"no checkpoint in {run_dir} is safe to resume from{hint}")
     ctx.exit(int(path is None))

@@ -18,6 +18,9 @@ from ckpt_doctor.types import Facts
 @click.option("--keep", type=click.IntRange(min=1), required=True, help="How many resumable step checkpoints stay.")
 @click.option("--protect", type=options.NAMED, multiple=True, help="Never remove this one; may be given repeatedly.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
+@click.option(
+    "--deep/--no-deep", default=True, help="Read those that stay to the last byte, each once, before anything goes."
+)
 @options.training_facts
 @options.ignored
 @options.formats("table", "json")
@@ -26,6 +29,7 @@ def command(
     keep: int,
     protect: tuple[Path, ...],
     dry_run: bool,
+    deep: bool,
     facts: Facts,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
@@ -34,13 +38,14 @@ def command(
     """Remove the older step checkpoints of a run, and none that may still be needed: save_total_limit done safely.
 
     The N newest that the trainer can resume from stay; age is progress in training, not the number in a folder's name.
-    Damaged ones between them don't count, and stay for repair or salvage. The best checkpoint is never touched, nor one
-    that another process has open. Works under the run's lock, and a crash leaves no half checkpoint.
+    Those that stay are read to the last byte before anything goes, each once. Damaged ones, and those with NaN weights,
+    don't count, and stay for repair or salvage. The best checkpoint is never touched, nor one that another process has
+    open. Works under the run's lock, and a crash leaves no half checkpoint.
 
     \b
     Examples:
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
-    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore)
+    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore, deep=deep)
     emit(pruned_json(result) if form == "json" else pruned(result, width=width()))

@@ -34,6 +34,8 @@ KEYS: Mapping[str, Check] = {
 }
 """Keys that the table may have, each the option of that name: what its value must be, as a test and in words."""
 PER_PATH_IGNORES = "per-path-ignores"
+LONGEST = 16 << 20
+"""Bytes of a pyproject.toml that is still read."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def read_settings(folder: Path) -> Settings:
     path = next((p for p in (f / "pyproject.toml" for f in (folder, *folder.parents)) if p.is_file()), None)
     if path is None:
         return Settings()
+    if path.stat().st_size > LONGEST:
+        raise UsageError(f"{path} has more than {LONGEST:,} bytes and is not read")
     text = path.read_text(encoding="utf-8", errors="replace")
     if "ckpt-doctor" not in text:
         return Settings()

@@ -19,7 +19,8 @@ def pruned(result: PruneResult, *, width: int = 80) -> str:
     rows += [("", "kept, not resumable", text.clean(path.name)) for path in result.uncounted]
     rows += [("", "kept", text.clean(path.name)) for path in result.kept]
     freed = f"{text.size(result.freed)} {'would be freed' if result.dry_run else 'freed'}"
-    total = f"{text.plural(len(result.removed), 'checkpoint')} {verb}, {freed}; {len(result.kept)} resumable kept."
+    total = f"{text.plural(len(result.removed), 'checkpoint')} {verb}, {freed}; {len(result.kept)} resumable kept"
+    total += ", read to the last byte." if result.deep else ", not read to the last byte." if result.removed else "."
     return "\n".join([*text.grid(rows, "<<<"), *text.wrap(total, width)]) + "\n"
 
 
@@ -34,5 +35,6 @@ def pruned_json(result: PruneResult) -> str:
             "not_resumable": [str(path) for path in result.uncounted],
             "kept": [str(path) for path in result.kept],
             "freed": result.freed,
+            "deep": result.deep,
         }
     )

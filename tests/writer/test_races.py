@@ -108,7 +108,7 @@ IN_PLACE = ("in-place-zip", "undo-zip-in-place")
 
 def sweeps() -> list:
     """Every scenario at every call; by default the commonest two at some."""
-    some = [("replace-zip", 2), ("in-place-zip", 2)]
+    some = [("replace-zip", 4), ("in-place-zip", 4)]
     every = [pytest.param(scenario, 1, marks=pytest.mark.long) for scenario in (*REPLACED, *IN_PLACE)]
     return [*some, *every]
 

@@ -1,0 +1,57 @@
+"""What reading checkpoints to their last byte showed, kept in the run folder so that each is read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+
+from ckpt_doctor import names
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.hashing import sha256
+from ckpt_doctor.types import Checkpoint
+from ckpt_doctor.writer.files import publish, temporary_file
+from ckpt_doctor.writer.recover import remove_leftovers
+from ckpt_doctor.writer.splice import to_json
+
+_LONGEST = 1 << 20
+"""Bytes of the file; a checkpoint takes about 100."""
+
+Remembered = dict[str, list[str]]
+"""Identity of a file -> the codes of the errors that reading it showed."""
+
+
+def identity(checkpoint: Checkpoint, version: str) -> str:
+    """Names a file's content without reading it: size, mtime, inode and stored checksums, and who judged them."""
+    parts = (astuple(checkpoint.stamp)[1:] if checkpoint.stamp else None, sorted(checkpoint.checksums.items()), version)
+    return sha256([repr(parts).encode()])
+
+
+def load(run: Path) -> Remembered:
+    """What is remembered of a run; nothing where the file is not ours or does not parse."""
+    try:
+        content = json.loads(names.read(names.remembered(run), _LONGEST))
+    except (FileNotFoundError, WriteRefused, ValueError, RecursionError):
+        return {}
+    found = content.get("read") if isinstance(content, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {name: codes for name, codes in found.items() if _are_codes(codes)}
+
+
+def _are_codes(codes: object) -> bool:
+    return isinstance(codes, list) and all(isinstance(code, str) for code in codes)
+
+
+def store(run: Path, seen: Remembered, still: Sequence[str]) -> None:
+    """Remember what was seen of the files that are `still` there. Where that cannot be, they are read again."""
+    path = names.remembered(run)
+    temporary = names.temporary(path)
+    remove_leftovers(path, certain=False)
+    with suppress(OSError), temporary_file(temporary, 0o666) as fd:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(to_json({"read": {name: seen[name] for name in still if name in seen}}))
+        if path.is_file() or not path.exists():
+            publish(temporary, path)
