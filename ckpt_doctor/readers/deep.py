@@ -19,6 +19,7 @@ from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.torch_zip import CONSTANTS, archive_prefix
 from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
@@ -98,7 +99,7 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     for tensor in (*checkpoint.tensors, *checkpoint.inner):
         if tensor.storage.key:  # others have no bytes in the file
             by_key[tensor.storage.key].append(tensor)
-    examine = partial(_examine, view, by_key, checkpoint.metadata.get("byteorder") == "big", _one_by_one(progress))
+    examine = partial(_examine, view, by_key, byte_order(checkpoint) == ">", _one_by_one(progress))
     seen = sorted(_in_parallel(examine, regions), key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()
     nan: Counter[str] = Counter()

@@ -63,6 +63,7 @@ from ckpt_doctor.types.values import (
     TensorInfo,
     TensorRef,
     mapping_of,
+    path_name,
 )
 
 __all__ = [
@@ -111,6 +112,7 @@ __all__ = [
     "Upgrade",
     "Verdict",
     "mapping_of",
+    "path_name",
     "real",
     "same_rate",
     "same_score",
