@@ -199,7 +199,6 @@ def read_through(file: FileReport, run: Run, ignore: Sequence[str] = (), *, gate
 
 
 def _progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
->>>>>>> writer
     """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
     file = judged[0]
     state, stamp = file.member.state, file.checkpoint.stamp

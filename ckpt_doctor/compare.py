@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ckpt_doctor.numpy_values import array_shown
+from ckpt_doctor.numpy_values import array_bytes, array_shown
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.tensor_list import bytes_needed, is_plain
-from ckpt_doctor.types import Checkpoint, Global, KeyPath, NumpyScalar, Opaque, TensorInfo, TensorRef
+from ckpt_doctor.types import Checkpoint, Global, KeyPath, NumpyScalar, Opaque, TensorInfo, TensorRef, path_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class Difference:
     @property
     def name(self) -> str:
         """The path as people write it."""
-        return ".".join(map(str, self.path))
+        return path_name(self.path)
 
 
 @dataclass(frozen=True)
@@ -143,13 +144,13 @@ def _changed(path: KeyPath, a: object, b: object) -> Iterator[Difference]:
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
         for index, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _changed((*path, index), left, right)
-    elif a != b and not (a != a and b != b):  # NaN is NaN
+    elif type(a) is not type(b) or (a != b and not (a != a and b != b)):  # 1 is not 1.0; NaN is NaN
         yield Difference(path, "changed", a, b)
 
 
 def _beginnings(paths: Iterable[KeyPath]) -> set[KeyPath]:
     """Every path and whatever leads to it."""
-    return {path[:length] for path in paths for length in range(1, len(path) + 1)}
+    return {path[:length] for path in paths for length in range(min(1, len(path)), len(path) + 1)}
 
 
 def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:
@@ -160,8 +161,9 @@ def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:
     while rest:
         value, path, around = rest.pop()
         if isinstance(value, TensorRef) and is_plain(value):
-            continue
-        if isinstance(value, NumpyScalar):
+            if lazy := _lazy(value):
+                yield path, f"{lazy} view"
+        elif isinstance(value, NumpyScalar):
             yield path, value.value
         elif isinstance(value, _ATOMS):
             yield path, value
@@ -186,6 +188,13 @@ def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:
             seen.add(id(value))
             chain = (*around, id(value))
             rest.extend((part, (*path, *at), chain) for at, part in reversed(inside))
+
+
+def _lazy(tensor: TensorRef) -> str:
+    """What torch.load marks as still to be done to a tensor's bytes: torch/_utils.py, `set_tensor_metadata`."""
+    args = tensor.source.args
+    said = args[-1] if isinstance(args, tuple) and len(args) > 6 else None
+    return " and ".join(name for name in ("conj", "neg") if isinstance(said, dict) and said.get(name))
 
 
 def _set(value: Set[object]) -> str:
@@ -222,8 +231,7 @@ def _object(value: Opaque) -> object:
     name = array_shown(value)
     if name is None:
         return str(value.callee) if isinstance(value.callee, Global) else "an object"
-    state = value.states[0]
-    raw = next((part for part in state if isinstance(part, bytes)), None) if isinstance(state, tuple) else None
+    raw = array_bytes(value)
     return name if raw is None else f"{name} of {len(raw):,} bytes, CRC-32 {zlib.crc32(raw):08x}"
 
 
@@ -237,14 +245,23 @@ def _byte_differences(
         for a, b in alike:
             if not a.storage.key or 0 in a.shape:  # no bytes of its own
                 continue
-            count = _differing_bytes(ours, theirs, a, b)
+            count = _differing_bytes(ours, theirs, a, b, (_swapped_unit(left, a), _swapped_unit(right, b)))
             if count is None:
                 not_compared.append(a)
             elif count:
                 yield Difference(a.path, "bytes", f"{count:,} of {a.nbytes:,} bytes differ", None)
 
 
-def _differing_bytes(ours: FileView, theirs: FileView, a: TensorInfo, b: TensorInfo) -> int | None:
+def _swapped_unit(checkpoint: Checkpoint, tensor: TensorInfo) -> int:
+    """How many bytes in a row are to be reversed, as torch.load does; 1 where they lie as on this machine's kind."""
+    dtype = tensor.storage.dtype
+    size = item_size(dtype) // (2 if dtype.startswith("complex") else 1)
+    return size if byte_order(checkpoint) == ">" else 1
+
+
+def _differing_bytes(
+    ours: FileView, theirs: FileView, a: TensorInfo, b: TensorInfo, units: tuple[int, int]
+) -> int | None:
     """How many bytes of two tensors of one type and shape differ; None when that cannot be read off."""
     import numpy as np  # for this only: comparing two files' metadata starts without it
 
@@ -253,7 +270,9 @@ def _differing_bytes(ours: FileView, theirs: FileView, a: TensorInfo, b: TensorI
     size = item_size(a.dtype)
     if a.stride != b.stride or bytes_needed(a) - a.storage_offset * size != a.nbytes:
         one, other = _gathered(ours, a), _gathered(theirs, b)
-        return None if one is None or other is None else int(np.count_nonzero(one != other))
+        if one is None or other is None:
+            return None
+        return int(np.count_nonzero(_little(one, units[0]) != _little(other, units[1])))
     starts = (a.storage.offset + a.storage_offset * size, b.storage.offset + b.storage_offset * size)
     different = 0
     for at in range(0, a.nbytes, _CHUNK):
@@ -261,9 +280,15 @@ def _differing_bytes(ours: FileView, theirs: FileView, a: TensorInfo, b: TensorI
         left, right = ours.read_at(starts[0] + at, count), theirs.read_at(starts[1] + at, count)
         if len(left) < count or len(right) < count:
             return None
-        if left != right:
-            different += int(np.count_nonzero(np.frombuffer(left, "u1") != np.frombuffer(right, "u1")))
+        if left != right or units[0] != units[1]:
+            one, other = _little(np.frombuffer(left, "u1"), units[0]), _little(np.frombuffer(right, "u1"), units[1])
+            different += int(np.count_nonzero(one != other))
     return different
+
+
+def _little(raw: npt.NDArray[np.uint8], unit: int) -> npt.NDArray[np.uint8]:
+    """The bytes in little-endian order."""
+    return raw if raw.shape[-1] % unit else raw.reshape(*raw.shape[:-1], -1, unit)[..., ::-1].reshape(raw.shape)
 
 
 def _gathered(view: FileView, tensor: TensorInfo) -> npt.NDArray[np.uint8] | None:

@@ -61,6 +61,26 @@ def array_shown(call: Opaque) -> str | None:
     return f"numpy array {kind} [{', '.join(map(str, shape[:8]))}]"
 
 
+def array_bytes(call: Opaque) -> bytes | None:
+    """The elements of a pickled array in row-major, little-endian order; as stored where they are no plain numbers."""
+    shape, dtype, by_column, raw = call.states[0][1:5]  # type: ignore[index]
+    if not isinstance(raw, bytes):
+        return None
+    code = dtype.args[0].lstrip("<>=|")
+    described = dtype.states[0] if dtype.states else ()
+    swapped = isinstance(described, tuple) and described[1:2] == (">",)
+    if code[:1] not in _KINDS or not (swapped or by_column):
+        return raw
+    import numpy as np  # few arrays are written so
+
+    try:
+        array = np.frombuffer(raw, f"{'>' if swapped else '<'}{code}").reshape(shape, order="F" if by_column else "C")
+    except (TypeError, ValueError):
+        return raw
+    plain: bytes = array.astype(f"<{code}").tobytes()
+    return plain
+
+
 def uint32_array(call: Opaque) -> list[int] | None:
     """The elements of a pickled one-dimensional uint32 array; None for anything else.
 

@@ -23,6 +23,7 @@ from ckpt_doctor.readers.dtypes import STORAGE_DTYPES, item_size
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers.safetensors import as_spelled
+from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.types import (
     MODEL_KEYS,
@@ -95,7 +96,7 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
     with FileView(path) as view:
         if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
             raise WriteRefused(f"{path} changed while it was read")
-        order = str(checkpoint.metadata.get("byteorder", "little"))
+        order = "big" if byte_order(checkpoint) == ">" else "little"
         write = (
             partial(_safetensors, view, kept, checkpoint.metadata) if plain else partial(_archive, view, tree, order)
         )

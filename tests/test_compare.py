@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import pytest
 import torch
+from safetensors.torch import save_file
 
 from ckpt_doctor.compare import compare
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.dtypes import item_size
 from tests.readers.test_open import rezip, save, training
 
 
@@ -161,3 +164,110 @@ def test_long_lists(tmp_path):
     assert compared(tmp_path, {"l": numbers}, {"l": list(numbers)}).same
     changed = [*numbers[:70_000], -1, *numbers[70_001:]]
     assert [("l.70000", "changed")] == names_of(compared(tmp_path, {"l": numbers}, {"l": changed}))
+
+
+DTYPES = [
+    torch.float64,
+    torch.float32,
+    torch.bfloat16,
+    torch.float16,
+    torch.complex128,
+    torch.complex64,
+    torch.int64,
+    torch.int16,
+    torch.uint8,
+    torch.bool,
+    torch.float8_e5m2,
+]
+
+
+def big_endian(source, target):
+    """The archive as a big-endian machine writes it; torch.load turns each storage by its type."""
+    units = {}
+    for tensor in open_checkpoint(source).tensors:
+        units[f"data/{tensor.storage.key}"] = item_size(tensor.storage.dtype) // (2 if "complex" in tensor.dtype else 1)
+
+    def change(name, data):
+        if name == "byteorder":
+            return b"big"
+        return np.frombuffer(data, "u1").reshape(-1, units[name])[:, ::-1].tobytes() if name in units else data
+
+    return rezip(source, target, change)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equal_values_of_both_byte_orders_are_equal(tmp_path, dtype):
+    """Plain, transposed, with an offset, with gaps, expanded; torch.load is the judge. One changed bit shows."""
+    base = (torch.arange(24) % 7).to(dtype).reshape(4, 6)
+    value = {"plain": base, "t": base.t(), "part": base[1:3], "gaps": base[:, ::2], "one": base[:1, :1].expand(3, 3)}
+    little = save(tmp_path / "little", value)
+    big = big_endian(little, tmp_path / "big")
+    loaded = torch.load(big, weights_only=True)
+    assert all(
+        torch.equal(tensor.float(), loaded[name].float()) for name, tensor in value.items() if dtype.is_floating_point
+    )
+    result = compare(open_checkpoint(little), open_checkpoint(big), deep=True)
+    assert (True, 5) == (result.same, result.unchanged_tensors)
+    assert compare(open_checkpoint(big), open_checkpoint(big), deep=True).same
+    raw = bytearray(big.read_bytes())
+    raw[open_checkpoint(big).tensors[0].storage.offset] ^= 1
+    big.write_bytes(raw)
+    result = compare(open_checkpoint(little), open_checkpoint(big), deep=True)
+    assert {"plain", "t", "gaps", "one"} == {d.name for d in result.tensors}
+    assert {1} == {int(d.left.split()[0]) for d in result.tensors}
+
+
+def test_a_safetensors_file_is_little_endian_whatever_it_says_of_itself(tmp_path):
+    save_file({"w": torch.arange(4.0)}, tmp_path / "a.safetensors", {"byteorder": "big"})
+    torch.save({"w": torch.arange(4.0)}, tmp_path / "a.pt")
+    assert compare(open_checkpoint(tmp_path / "a.safetensors"), open_checkpoint(tmp_path / "a.pt"), deep=True).same
+
+
+def test_equal_arrays_in_another_order_are_equal(tmp_path):
+    """numpy arrays of the other byte order, and by columns."""
+    for array in (np.arange(6.0).reshape(2, 3), np.arange(6).reshape(3, 2), np.array([1 + 2j, 3j])):
+        swapped = array.astype(array.dtype.newbyteorder(">"))
+        assert compared(tmp_path, {"a": array}, {"a": swapped}).same
+        assert compared(tmp_path, {"a": array}, {"a": np.asfortranarray(array)}).same
+        assert ["a"] == [d.name for d in compared(tmp_path, {"a": array}, {"a": swapped + 1}).values]
+
+
+def test_what_lies_at_the_root_has_a_name_and_counts(tmp_path):
+    """A file that is one tensor, one number, one sparse tensor."""
+    result = compared(tmp_path, torch.zeros(3), torch.ones(3))
+    assert (["(root)"], 0) == ([d.name for d in result.tensors], result.unchanged_tensors)
+    assert 1 == compared(tmp_path, torch.zeros(3), torch.zeros(3)).unchanged_tensors
+    assert ["(root)"] == [d.name for d in compared(tmp_path, 1, 2).values]
+    assert compared(tmp_path, torch.zeros(3), {"w": torch.zeros(3)}).tensors
+    assert ["(root)"] == [
+        d.name for d in compared(tmp_path, torch.eye(2).to_sparse(), 2 * torch.eye(2).to_sparse()).tensors
+    ]
+
+
+def test_a_view_that_is_still_to_be_conjugated_is_another_value(tmp_path):
+    """The bytes are the same; the bit that torch.load sets is not."""
+    number = torch.tensor([1 + 2j])
+    assert torch.load(save(tmp_path / "c", number.conj())).is_conj()
+    result = compared(
+        tmp_path, {"c": number, "n": [torch.ones(1)]}, {"c": number.conj(), "n": [torch._neg_view(torch.ones(1))]}
+    )
+    assert {("c", "conj view"), ("n", "neg view")} == {(d.name, d.right) for d in result.values}
+
+
+@pytest.mark.parametrize(("left", "right"), [(1, 1.0), (True, 1), ([1, 2], [1, 2.0]), ((0,), (False,))])
+def test_equal_numbers_of_two_types_differ(tmp_path, left, right):
+    """A trainer that wants an integer does not take the other for it."""
+    assert not compared(tmp_path, {"x": left}, {"x": right}).same
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (torch.tensor([0x7FC00000]).int().view(torch.float32), torch.tensor([0x7FC00001]).int().view(torch.float32)),
+        (torch.tensor([0.0]), torch.tensor([-0.0])),
+        (torch.tensor([1], dtype=torch.uint8).view(torch.bool), torch.tensor([2], dtype=torch.uint8).view(torch.bool)),
+    ],
+)
+def test_other_bits_are_other_bytes(tmp_path, left, right):
+    """NaN with another payload, minus zero, a bool of 2: deep compares bytes, and says so."""
+    assert ["1 of"] == [d.left[:4] for d in compared(tmp_path, {"w": left}, {"w": right}).tensors]

@@ -24,7 +24,6 @@ MAY_IMPORT = {
     "numpy_values": {"types"},
     "locking": {"errors", "names"},
     "quantized_weights": {"types"},
-    "locking": {"errors"},
     "readers": BASE | {"quantized_weights"},
     "pickle_writer": BASE | {"readers"},
     "salvage": BASE | {"names", "pickle_writer", "readers", "writer"},

@@ -79,7 +79,8 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
     ## What it does
     Looks for `shutil.rmtree` or `rm -r` on selected checkpoint folders: elements of a listing that is sliced, filtered
     by a step number or popped from a list, or a path that names a step. Silent when the removal runs under a lock
-    (`with lock:`, `fcntl.flock`, `.acquire()` before it, or every caller holds one), or when the function renames the
+    (`with lock:`, `fcntl.flock`, `.acquire()` before it, or every caller holds one, in the file or among the linted
+    scripts), or when the function renames the
     folder to the removed name first, so that nobody finds it any more. Removing a single file is not
     reported: whoever has it open keeps reading it.
 
@@ -118,6 +119,7 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
             "writing, can vanish file by file.",
             "ckpt_doctor.prune(run_dir, keep=args.save_total_limit)  # in place of the whole loop",
             found=ast.unparse(place.node).split("\n")[0],
+            callers_decide=True,
         )
 
 

@@ -205,8 +205,9 @@ def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Re
     strings = {s for part in listed for s in part.strings} | {p for p in path.parts if isinstance(p, str)}
     folders = [folder for part in listed for folder in part.folders]
     texts = [path.literal, *(folder.literal for folder in folders), *_defaults([path, *folders])]
-    names = [hole.name for reading in (path, *folders) for hole in reading.holes]
-    if any(h.temporary or h.parameter for r in (path, *folders) for h in r.holes):
+    every = [hole for reading in (path, *folders) for hole in reading.holes]
+    names = [hole.name for hole in every]
+    if any(hole.temporary for hole in every):
         return "other"
     if any(_TEMPORARY.search(text) for text in (*texts, *strings)) or any(words(n) & {"tmp", "temp"} for n in names):
         return "other"
@@ -214,7 +215,7 @@ def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Re
     strings |= strings_in(program, call.module, [c.test for c in selecting])
     limited = any(part.limited for part in listed) or any(not _is_about_kind(c) for c in selecting)
     stepped = any(_STEP.search(s) for s in (*strings, *texts)) or any(
-        words(name.rsplit(".", 1)[-1]) & {"step", "epoch", "iter"} for name in names if "." not in name
+        words(hole.name) & {"step", "epoch", "iter"} for hole in every if "." not in hole.name and not hole.parameter
     )
     about = any(_CHECKPOINT_TEXT.search(t) for t in (*texts, *strings)) or any(map(_CHECKPOINT_NAME.search, names))
     about = about or any("checkpoint" in s.lower() or "ckpt" in s.lower() for s in strings)
@@ -224,6 +225,8 @@ def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Re
         return "steps"
     if stepped or (not listed and any(words(name) & _ONE_CHECKPOINT_WORDS for name in names)):
         return "steps" if stepped else "other"
+    if any(hole.parameter for hole in every):
+        return "other"  # which folder it is, a caller says that is not in sight
     if not listed and (not recursive or _FILE_NAME.search(path.literal.rstrip("/"))):
         return "other"
     if any(_OTHER_OUTPUT.search(text.rstrip("/").rsplit("/", 1)[-1]) for text in texts):

@@ -27,6 +27,8 @@ class ScriptFinding:
     """1-based number of the notebook cell among all cells; None in a script."""
     excerpt: str = ""
     """The first line of the code in question, without its indentation."""
+    open_to: tuple[Path, int] | None = None
+    """File and first line of the function, where a script that calls it knows better."""
 
 
 @dataclass(frozen=True)

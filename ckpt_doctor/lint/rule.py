@@ -24,6 +24,8 @@ class Hit:
     """Where it differs from the rule's own."""
     found: object = None
     expected: object = None
+    callers_decide: bool = False
+    """Whether a script that calls this code knows better: the lock may be its own."""
 
 
 Check: TypeAlias = Callable[[Program], Iterable["Hit | NotChecked"]]

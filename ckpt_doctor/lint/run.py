@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from ckpt_doctor.lint.library import Library
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.program import Call, Program, Site
 from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
 from ckpt_doctor.lint.rule import Hit, ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES
@@ -40,13 +42,43 @@ def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> l
     relative = not any(path.is_absolute() for path in paths)
     library = Library({path.absolute(): path for path in scripts}, relative)
     reports: list[ScriptReport] = []
+    called: set[_Place] = set()
     for path in scripts:
-        reports.append(_lint_one(path, library, rules))
+        reports.append(_lint_one(path, library, rules, called))
         library.forget()
-    return _each_once(reports)
+    return _each_once([_without_called(report, called) for report in reports])
 
 
-def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> ScriptReport:
+_Place: TypeAlias = tuple[Path, int]
+"""A function: its file and its first line."""
+
+
+def _place(site: Site) -> _Place | None:
+    function = site.module.function(site.node)
+    return (site.module.path, function.lineno) if function is not None else None
+
+
+def _called_from_elsewhere(program: Program) -> Iterator[_Place]:
+    """The functions that a program runs in other modules than those that call them, and what these run."""
+    seen: set[ast.AST] = set()
+    found = ((call, program.target(call)) for call in program.calls)
+    rest = [target for call, target in found if target is not None and target.module is not call.module]
+    while rest:
+        target = rest.pop()
+        if target.function in seen:
+            continue
+        seen.add(target.function)
+        yield target.module.path, target.function.lineno
+        inside = (Call(target.module, node) for node in ast.walk(target.function) if isinstance(node, ast.Call))
+        rest += [inner for inner in map(program.target, inside) if inner is not None]
+
+
+def _without_called(report: ScriptReport, called: Set[_Place]) -> ScriptReport:
+    """The report less what another linted script, which calls the code, has judged."""
+    return replace(report, findings=tuple(found for found in report.findings if found.open_to not in called))
+
+
+def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule], called: set[_Place]) -> ScriptReport:
     module = library.open(path)
     if isinstance(module, NotPython):
         return ScriptReport(path, (), (NotChecked(str(path), f"{path.name} was not linted: {module}", module.settle),))
@@ -63,7 +95,9 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> Scri
                     not_checked.append(result)
                 else:
                     group = suppressed if _is_ignored(rule, result) else findings
-                    group.append(_finding(rule, result))
+                    own = result.callers_decide and result.site.module is module
+                    group.append(replace(_finding(rule, result), open_to=_place(result.site) if own else None))
+        called.update(_called_from_elsewhere(program))
     except RecursionError:
         # Expressions of thousands of levels, which the parser still takes.
         not_checked.append(

@@ -21,6 +21,7 @@ from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.torch_zip import CONSTANTS, archive_prefix
 from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
@@ -103,7 +104,7 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     # 4-bit codes may be stored as floats (`bnb_4bit_quant_storage`): their bits are not numbers
     codes = {path for path, values in quantized_values(chain.from_iterable(by_key.values())).items() if values}
     numbers = {key: [tensor for tensor in held if tensor.path not in codes] for key, held in by_key.items()}
-    examine = partial(_examine, view, numbers, checkpoint.metadata.get("byteorder") == "big", _one_by_one(progress))
+    examine = partial(_examine, view, numbers, byte_order(checkpoint) == ">", _one_by_one(progress))
     seen = sorted(_in_parallel(examine, regions), key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()
     nan: Counter[str] = Counter()

@@ -26,6 +26,8 @@ _CODES = {
 
 def byte_order(checkpoint: Checkpoint) -> str:
     """`<` or `>`: the order in which the file says its numbers are written."""
+    if checkpoint.container == "safetensors":  # always little, whatever its own metadata say
+        return "<"
     return ">" if checkpoint.metadata.get("byteorder") == "big" else "<"
 
 

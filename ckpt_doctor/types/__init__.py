@@ -66,6 +66,7 @@ from ckpt_doctor.types.values import (
     TensorInfo,
     TensorRef,
     mapping_of,
+    path_name,
 )
 
 __all__ = [
@@ -117,6 +118,7 @@ __all__ = [
     "Verdict",
     "holds_rate",
     "mapping_of",
+    "path_name",
     "real",
     "same_rate",
     "same_score",

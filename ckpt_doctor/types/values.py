@@ -9,6 +9,11 @@ KeyPath = tuple["str | int", ...]
 """Keys and indices from the root of a checkpoint: `("optimizer", "param_groups", 0, "lr")`."""
 
 
+def path_name(path: KeyPath) -> str:
+    """A path as people write it: `model.word_embeddings`; for what the file holds without a key, `(root)`."""
+    return ".".join(map(str, path)) if path else "(root)"
+
+
 @dataclass(frozen=True, slots=True)
 class Global:
     """A name that a pickle refers to (`torch._utils._rebuild_tensor_v2`); recorded, never imported."""
@@ -136,4 +141,4 @@ class TensorInfo:
     @property
     def name(self) -> str:
         """The path as people write it: `model.word_embeddings`."""
-        return ".".join(map(str, self.path))
+        return path_name(self.path)

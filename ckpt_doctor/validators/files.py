@@ -31,7 +31,7 @@ def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
     for damage in found:
         tensors = tuple(names.get(damage.where, ()))
         message = damage.message
-        if tensors and tensors[0] not in message:
+        if tensors and kind != "corrupt-record":  # which names them itself
             message += f" (tensor{'s' if len(tensors) > 1 else ''} {listing(tensors)})"
         yield Problem(message, damage.where, damage.found, damage.expected, fix, tensors=tensors)
 

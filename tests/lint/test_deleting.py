@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources import cases, expected_and_actual
+from sources import cases, expected_and_actual, found, marked, write
+
+from ckpt_doctor.lint import lint
 
 HELPER = """
 ### utils/tools.py
@@ -564,9 +566,56 @@ PRUNED_WITHOUT_LOCK = {
             if len(saved) > 3:
                 shutil.rmtree(saved.pop(0))  # <- X902
         """,
+    "in a function that nothing here calls": """
+        import glob, os, re, shutil
+        def prune(save_dir, keep):
+            for folder in sorted(glob.glob(os.path.join(save_dir, "checkpoint_step_*")))[:-keep]:
+                shutil.rmtree(folder)  # <- X902
+        def rotate(run, limit):
+            steps = []
+            for name in os.listdir(run):
+                if found := re.match(r"checkpoint_step_(\\d+)$", name):
+                    steps.append((int(found[1]), os.path.join(run, name)))
+            for _, path in sorted(steps)[:-limit]:
+                shutil.rmtree(path)  # <- X902
+        def remove_step(ckpt_dir, step):
+            shutil.rmtree(f"{ckpt_dir}/step_{step}")  # <- X902
+        def oldest_first(checkpoint_dir, keep):
+            for name in sorted(os.listdir(checkpoint_dir))[:-keep]:
+                shutil.rmtree(os.path.join(checkpoint_dir, name))  # <- X902
+        """,
 }
 
 PRUNED_SAFELY = {
+    "what the caller names": """
+        import os, shutil
+        def del_files(dir_path):
+            shutil.rmtree(dir_path)
+        def remove(checkpoint_path):
+            if os.path.exists(checkpoint_path):
+                shutil.rmtree(checkpoint_path)
+        def start_anew(checkpoint_dir):
+            shutil.rmtree(checkpoint_dir)
+            os.makedirs(checkpoint_dir)
+        def remove_one(step_dir, checkpoints=None):
+            shutil.rmtree(step_dir)
+        """,
+    "a function that nothing here calls, with a lock, on a temporary, of plots, of files": """
+        import glob, os, shutil
+        from filelock import FileLock
+        def prune(save_dir, keep):
+            with FileLock(os.path.join(save_dir, ".lock")):
+                for folder in sorted(glob.glob(os.path.join(save_dir, "checkpoint_step_*")))[:-keep]:
+                    shutil.rmtree(folder)
+        def forget_half(save_dir, step):
+            shutil.rmtree(os.path.join(save_dir, f"checkpoint_step_{step}.tmp"))
+        def tidy(folder, keep):
+            for path in sorted(glob.glob(os.path.join(folder, "plots/step_*")))[:-keep]:
+                shutil.rmtree(path)
+        def rotate(save_dir, keep):
+            for path in sorted(glob.glob(os.path.join(save_dir, "checkpoint_*.pt")))[:-keep]:
+                os.remove(path)
+        """,
     "filelock": """
         import glob, shutil
         from filelock import FileLock
@@ -665,3 +714,28 @@ def test_step_folders_removed_without_a_lock_are_reported_at_the_removal(tmp_pat
 def test_step_folders_removed_under_a_lock_are_not_reported(tmp_path: Path, text: str) -> None:
     expected, actual = expected_and_actual(tmp_path, text)
     assert expected == actual
+
+
+HELPERS = """
+    ### utils/tools.py
+    import glob, shutil
+    def rotate(run, keep):
+        for folder in sorted(glob.glob(run + "/checkpoint_step_*"))[:-keep]:
+            shutil.rmtree(folder){mark}
+    def prune(run, keep):
+        rotate(run, keep)
+"""
+
+
+@pytest.mark.parametrize("lock", ["with run_lock(args.checkpoints):", "if accelerator.is_main_process:"])
+def test_a_script_that_calls_a_helper_decides_for_it(tmp_path: Path, lock: str) -> None:
+    """Linted alone the helper has no lock in sight; beside a script that holds one it is right."""
+    mark = "" if "lock" in lock else "  # <- X902"
+    text = f"""
+    from utils.tools import prune
+    {lock}
+        prune(args.checkpoints, 3)
+    """
+    paths = write(tmp_path, text + HELPERS.format(mark=mark))
+    assert marked(paths) == found(f for report in lint([tmp_path]) for f in report.findings)
+    assert ["tools.py:4 X902"] == found(lint(paths[1:])[0].findings)

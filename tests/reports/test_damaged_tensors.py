@@ -86,6 +86,11 @@ def test_tensors_that_share_a_record_are_all_named(tmp_path):
     assert "tensors model.tied.0, model.tied.1 are not what was saved" in printed("scan", "--deep", path)
 
 
+def test_a_name_that_is_a_part_of_the_sentence_is_told_all_the_same(tmp_path):
+    torch.save({"b": torch.ones(3), "w": torch.ones(3)}, tmp_path / "a.pt")
+    assert "(tensor b)" in printed("scan", too_short(tmp_path / "a.pt", ["b"]))
+
+
 def test_a_file_with_several_gets_its_cure_once(tmp_path):
     path = without(layers(tmp_path), ["model_state_dict.layers.1.weight", "model_state_dict.layers.2.weight"])
     assert 1 == printed("scan", path).count("ckpt-doctor salvage")
