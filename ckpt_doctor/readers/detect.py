@@ -99,7 +99,7 @@ def _is_legacy(head: bytes) -> bool:
 
 def _is_safetensors(head: bytes, size: int) -> bool:
     length = int.from_bytes(head[:8], "little")
-    return head[8:9] == b"{" and 2 <= length < max(size, 1 << 32)
+    return head[8:72].lstrip(b" \t\r\n")[:1] == b"{" and 2 <= length < max(size, 1 << 32)
 
 
 def _is_tar(head: bytes) -> bool:
