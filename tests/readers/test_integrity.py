@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import zipfile
 from pathlib import Path
@@ -173,3 +174,44 @@ def test_a_cut_archive_that_a_zip_program_packed_is_not_given_up(method, first, 
     (damage,) = (d for d in open_checkpoint(tmp_path / "b").damage if d.kind == "truncated-archive")
     assert "zip -FF" in damage.message
     assert "nothing can be recovered" not in damage.message
+
+
+def test_every_header_of_a_tar_has_its_checksum_verified(tmp_path):
+    """A flipped bit in a later one makes the members from there on invisible to Python's tarfile, and to torch."""
+    raw = tar_checkpoint(tmp_path / "a").read_bytes()
+    headers = [at for at in range(0, len(raw), 512) if raw[at + 257 : at + 262] == b"ustar"]
+    assert len(headers) > 3
+    for at in headers[1:]:
+        for byte in (0, 124, 148, 300, 511):
+            changed = bytearray(raw)
+            changed[at + byte] ^= 1
+            (tmp_path / "b").write_bytes(changed)
+            assert open_checkpoint(tmp_path / "b").is_damaged("truncated-archive"), (at, byte)
+
+
+@pytest.mark.parametrize("flip", range(3, 13))
+def test_a_stream_whose_magic_number_is_another_is_not_ok(tmp_path, flip):
+    """Nor is it another format: its tensors are still listed, and none of its pickles goes unexamined."""
+    raw = bytearray(small(tmp_path / "a", LEGACY))
+    raw[flip] ^= 1
+    (tmp_path / "b").write_bytes(raw)
+    with pytest.raises((RuntimeError, EOFError, pickle.UnpicklingError)):
+        load(tmp_path / "b")
+    (file,) = scan([tmp_path / "b"]).files
+    assert ("torch-legacy", "broken") == (file.checkpoint.container, file.verdict)
+
+
+def test_damage_in_the_streams_inside_a_pickle(tmp_path):
+    """A bare pickle holds each tensor as a stream of its own; what would raise in there is told."""
+    raw = pickle.dumps({"w": torch.arange(6.0)}, 4)
+    (tmp_path / "whole.pkl").write_bytes(raw)
+    assert () == open_checkpoint(tmp_path / "whole.pkl").damage
+    place = raw.index(bytes.fromhex("6cfc9c46f9206aa85019"))
+    keys = raw.rindex(b"]q\x00")
+    for at in (place, place + 15, keys, keys + 10):
+        changed = bytearray(raw)
+        changed[at] ^= 1
+        (tmp_path / "b.pkl").write_bytes(changed)
+        with pytest.raises(Exception):  # noqa: B017 (torch raises many)
+            pickle.loads(changed)
+        assert open_checkpoint(tmp_path / "b.pkl").damage, at
