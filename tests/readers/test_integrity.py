@@ -6,6 +6,8 @@ import json
 import pickle
 import random
 import zipfile
+from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.salvage import salvage
 from tests.readers.test_open import LEGACY, ZIP, load, save, tar_checkpoint, training
-from tests.readers.torch_equal import bits, equal
+from tests.readers.torch_equal import bits, equal, says
 
 
 def small(path: Path, zipped=ZIP) -> bytes:
@@ -66,6 +68,80 @@ def test_every_flipped_bit_is_found_or_harmless(tmp_path):
     """All of them, one by one."""
     raw = small(tmp_path / "a")
     assert [] == silent_flips(tmp_path / "b", raw, [(i, bit) for i in range(len(raw)) for bit in range(8)])
+
+
+def of_every_container(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
+    """A small file of each container, and what loads it."""
+    from safetensors.torch import load_file, save_file
+
+    def scripted(path: Path) -> object:
+        module = torch.jit.load(path)
+        return {**module.state_dict(), "out": module(torch.ones(1, 2))}
+
+    small(folder / "legacy", LEGACY)
+    tar_checkpoint(folder / "tar")
+    save_file({"w": torch.randn(3, 2), "b": torch.arange(3)}, folder / "a.safetensors", {"format": "pt"})
+    torch.jit.script(torch.nn.Linear(2, 2)).save(folder / "script")
+    (folder / "bare").write_bytes(pickle.dumps({"w": torch.randn(2), "e": 3, "s": "text"}, 2))
+    return {
+        "legacy": (folder / "legacy", load),
+        "tar": (folder / "tar", load),
+        "safetensors": (folder / "a.safetensors", load_file),
+        "script": (folder / "script", scripted),
+        "bare": (folder / "bare", lambda path: pickle.loads(path.read_bytes())),
+    }
+
+
+CONTAINERS = ["legacy", "tar", "safetensors", "script", "bare"]
+UNEXPLAINED = (AttributeError, ModuleNotFoundError)
+"""A name that is another one after the flip: which names there are, a reader that imports nothing does not know."""
+
+
+def unnoticed(folder: Path, name: str, flips: Callable[[int], Iterable[tuple[int, int]]]) -> list:
+    """The flips of which nothing is said although the file does not load, or gives something else than it says.
+
+    Streams, tar files, bare pickles and safetensors have no checksums. In them a flipped bit of a number or text
+    makes a healthy file of another content, so there the file must load as what the reader shows.
+    """
+    path, loads = of_every_container(folder)[name]
+    raw = path.read_bytes()
+    original = loads(path)
+    missed = []
+    before = set(scan([path], deep=True).findings)
+    for position, bit in flips(len(raw)):
+        changed = bytearray(raw)
+        changed[position] ^= 1 << bit
+        path.write_bytes(changed)
+        (file,) = scan([path], deep=True).files
+        if set(file.findings) != before:
+            continue
+        try:
+            loaded = loads(path)
+        except UNEXPLAINED:
+            continue
+        except Exception as error:
+            if "restore data location" not in str(error):  # a device that a package of another name may bring
+                missed.append((position, bit, repr(error)[:80]))
+            continue
+        shown = name in ("legacy", "tar", "bare") and says(file.checkpoint.root, loaded)
+        if not (shown or equal(original, loaded) or name == "safetensors"):
+            missed.append((position, bit, "another value"))
+    return missed
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_flips_in_every_container_are_noticed(tmp_path, name):
+    """Some, all over the file, most of them in its first part."""
+    rng = random.Random(name)
+    places = lambda size: [(int(size * rng.random() ** 2), rng.randrange(8)) for _ in range(60)]  # noqa: E731
+    assert [] == unnoticed(tmp_path, name, places)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_flip_in_every_container_is_noticed(tmp_path, name):
+    """All of them, one by one."""
+    assert [] == unnoticed(tmp_path, name, lambda size: product(range(size), range(8)))
 
 
 def test_an_archive_without_its_end_record(tmp_path):
