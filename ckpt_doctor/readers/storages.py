@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES, item_size, of_storage_class
 from ckpt_doctor.readers.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.types import Damage, Global, Opaque, StorageInfo
@@ -38,7 +39,7 @@ def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "") ->
         if type(kind) is not Global:
             return Opaque(None, pid, via="persid")
         dtype = of_storage_class(kind.name)
-        if kind.name not in STORAGE_DTYPES and known is None:
+        if kind.name not in STORAGE_DTYPES and known is None and len(reading.damage) < limits.MAX_DAMAGE:
             message = f"a tensor's storage is said to be a {shown(kind)}, which torch does not have; loading raises"
             reading.damage.append(Damage("malformed-pickle", message, where=f"storage {shown(key)}"))
         if known is not None and known.dtype == dtype and known.numel == numel and known.location == location:

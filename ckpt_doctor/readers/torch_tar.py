@@ -200,8 +200,8 @@ def _persistent(tensors: dict[object, object], storages: dict[object, StorageInf
                 if value is not None:
                     return value
         message = "the pickle refers to a tensor that the archive does not hold; torch.load raises"
-        if reading.damage[-1:] != [damage := Damage("missing-record", message, where=f"tensor {shown(pid)}")]:
-            reading.damage.append(damage)
+        if len(reading.damage) < limits.MAX_DAMAGE:
+            reading.damage.append(Damage("missing-record", message, where=f"tensor {shown(pid)}"))
         return Opaque(None, pid, via="persid")
 
     return load
