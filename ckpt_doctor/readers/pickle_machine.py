@@ -161,7 +161,7 @@ class Machine:
                 value.source = made
                 return value
         value = handler(made)
-        if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args, value):
+        if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args):
             self.soft("malformed-pickle", f"{shown(callee)} is called with arguments that it does not take")
         if type(value) is NumpyScalar and type(args) is tuple and type(args[1]) is str and not args[1].isascii():
             self.reading.latin1 = True  # `array_scalar` raises for text that UTF-8 made of the bytes

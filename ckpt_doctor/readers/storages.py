@@ -10,16 +10,24 @@ from ckpt_doctor.readers.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.types import Damage, Global, Opaque, StorageInfo
 
 
-def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "") -> Persistent:
+def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "", *, only: bool = False) -> Persistent:
     """The meaning of persistent ids in a torch file: `("storage", type, key, location, numel[, view_metadata])`.
 
     `offsets` maps keys to where their bytes start in the file; `folder` goes before each key. Anything else than a
-    storage stays a recorded call.
+    storage stays a recorded call, and is damage where a storage is the `only` thing that the loader takes.
     Source: torch/serialization.py, `persistent_load` of `_load` and of `_legacy_load`.
     """
     offsets = offsets or {}
 
     def load(reading: Reading, pid: object) -> object:
+        value = named(reading, pid)
+        module = type(pid) is tuple and pid[:1] == ("module",)  # with its source code, in streams before 1.0
+        if only and type(value) is Opaque and not module and len(reading.damage) < limits.MAX_DAMAGE:
+            message = "the pickle describes a storage in a way that torch does not know; loading raises"
+            reading.damage.append(Damage("malformed-pickle", message))
+        return value
+
+    def named(reading: Reading, pid: object) -> object:
         if type(pid) is not tuple or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
             return Opaque(None, pid, via="persid")
         kind, key, location, numel = pid[1:5]

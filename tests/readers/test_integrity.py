@@ -97,6 +97,10 @@ UNEXPLAINED = (AttributeError, ModuleNotFoundError)
 """A name that is another one after the flip: which names there are, a reader that imports nothing does not know."""
 
 
+OF_ITS_NAME = ("restore data location", "'StorageType' object is not callable")
+"""The same of devices, which packages bring, and of a class of torch in the place of a function."""
+
+
 def unnoticed(folder: Path, name: str, flips: Callable[[int], Iterable[tuple[int, int]]]) -> list:
     """The flips of which nothing is said although the file does not load, or gives something else than it says.
 
@@ -120,7 +124,7 @@ def unnoticed(folder: Path, name: str, flips: Callable[[int], Iterable[tuple[int
         except UNEXPLAINED:
             continue
         except Exception as error:
-            if "restore data location" not in str(error):  # a device that a package of another name may bring
+            if not any(words in str(error) for words in OF_ITS_NAME):
                 missed.append((position, bit, repr(error)[:80]))
             continue
         shown = name in ("legacy", "tar", "bare") and says(file.checkpoint.root, loaded)
