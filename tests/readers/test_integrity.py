@@ -295,3 +295,16 @@ def test_damage_in_the_streams_inside_a_pickle(tmp_path):
         with pytest.raises(Exception):  # noqa: B017 (torch raises many)
             pickle.loads(changed)
         assert open_checkpoint(tmp_path / "b.pkl").damage, at
+
+
+@pytest.mark.parametrize("byte", [22, 23])
+def test_a_deflated_record_that_reaches_beyond_the_file(tmp_path, byte):
+    """Its content inflates to the right bytes, but torch compares the size in the directory with the file's."""
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "a")
+    raw = bytearray((tmp_path / "a").read_bytes())
+    entry = next(at for at in range(len(raw)) if raw[at : at + 4] == b"PK\x01\x02" and raw[at + 10] == 8)
+    raw[entry + byte] ^= 1
+    (tmp_path / "a").write_bytes(raw)
+    with pytest.raises(RuntimeError):
+        torch.jit.load(tmp_path / "a")
+    assert open_checkpoint(tmp_path / "a").is_damaged("missing-record")
