@@ -83,16 +83,18 @@ def check(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     progress: Progress | None = None,
+    gate: bool = True,
 ) -> Report:
     """Judge the one file that the trainer would resume from; its siblings and log serve as evidence.
 
-    A folder stands for the file that the trainer takes from it: `checkpoint.pt`, else `checkpoint`.
+    A folder stands for the file that the trainer takes from it: `checkpoint.pt`, else `checkpoint`. Without `gate` the
+    file is judged as a scan does, which does not ask whether to resume from a file of another trainer.
     """
     began = time.monotonic()
     file = resume_file(existing(path)[0])
     logs = existing_logs(logs)
     folder = time_llm.run_folder(file)
-    run = _audit_run(folder, [file], siblings_of(folder, [file]), facts or Facts(), logs, deep, progress, gate=True)
+    run = _audit_run(folder, [file], siblings_of(folder, [file]), facts or Facts(), logs, deep, progress, gate=gate)
     return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),))
 
 

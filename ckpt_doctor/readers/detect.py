@@ -51,7 +51,7 @@ def sniff_view(view: FileView) -> Format | Damage:
         return "torch-legacy"
     if _is_safetensors(head, view.size):
         return "safetensors"
-    if _is_tar(head):
+    if is_tar_header(head):
         return "tar"
     if _is_pickle(head, view):
         return "pickle"
@@ -99,10 +99,11 @@ def _is_legacy(head: bytes) -> bool:
 
 def _is_safetensors(head: bytes, size: int) -> bool:
     length = int.from_bytes(head[:8], "little")
-    return head[8:9] == b"{" and 2 <= length < max(size, 1 << 32)
+    return head[8:72].lstrip(b" \t\r\n")[:1] == b"{" and 2 <= length < max(size, 1 << 32)
 
 
-def _is_tar(head: bytes) -> bool:
+def is_tar_header(head: bytes) -> bool:
+    """Whether the first 512 bytes are the header of a tar member, by its checksum."""
     if len(head) < 512:
         return False
     # The checksum counts its own field as spaces (POSIX ustar)

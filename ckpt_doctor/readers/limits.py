@@ -37,10 +37,11 @@ MAX_SHARED = 50_000
 at below one tensor."""
 MAX_KEY_NODES = 1_000
 """Elements of a tuple used as a dict key, nested ones included: hashing visits every path, not every object."""
-MAX_TUPLE_KEYS = 50_000
-"""Tuples used as dict keys in one pickle: their hashes can be made to collide."""
-MAX_WIDE_INT_KEYS = 10_000
-"""Dict keys of 61 bits or more in one pickle: integers that differ by 2**61 - 1 have one hash."""
+MAX_KEY_PARTS = 2_000_000
+"""Parts of all dict keys of one pickle that are tuples, sets, floats, complex numbers or large integers."""
+MAX_EQUAL_HASHES = 64
+"""Different dict keys with one hash in one pickle. Of numbers and tuples a file can choose the hash; among healthy ones
+a pair may have one (-1 and -2), and 2.0**k has that of 2.0**(k + 61)."""
 MAX_INT_BITS = 4_096
 """Of an integer used as a dict key: the hash of an int is computed anew at each look-up."""
 MAX_DECIMAL_DIGITS = 4_300

@@ -20,7 +20,8 @@ _CALLS_ITS_FIRST = frozenset({"_rebuild_from_type", "_rebuild_from_type_v2"})
 _HOOKS = frozenset({"__setstate__", "__reduce__", "__reduce_ex__", "__call__", "__class__", "append", "extend"})
 """Attributes that the unpickler itself looks up on an instance and calls, and one that makes it another class's."""
 
-_PLAIN_KEYS = frozenset({str, bool, float, type(None), complex})
+_PLAIN_KEYS = frozenset({str, bytes, bool, type(None), Global, StorageInfo, TensorRef, Opaque, NumpyScalar})
+"""Types whose hashes nobody can choose: by a secret of the process, or by identity."""
 
 
 class Stop(Exception):
@@ -94,8 +95,8 @@ class Machine:
         self.soft_damage: set[str] = set()
         self.made = 0
         self.copied = 0
-        self.tuple_keys = 0
-        self.wide_keys = 0
+        self.key_parts = 0
+        self.keys_by_hash: dict[int, list[object]] = {}
 
     # --- values ------------------------------------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class Machine:
                 value.source = made
                 return value
         value = handler(made)
-        if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args, value):
+        if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args):
             self.soft("malformed-pickle", f"{shown(callee)} is called with arguments that it does not take")
         if type(value) is NumpyScalar and type(args) is tuple and type(args[1]) is str and not args[1].isascii():
             self.reading.latin1 = True  # `array_scalar` raises for text that UTF-8 made of the bytes
@@ -208,31 +209,31 @@ class Machine:
     def key(self, key: object) -> object:
         """A dict key or set element that is cheap and safe to hash; a recorded stand-in for anything else."""
         kind = type(key)
-        if kind in _PLAIN_KEYS or kind in (bytes, Global, StorageInfo, TensorRef, Opaque, NumpyScalar, frozenset):
+        if kind in _PLAIN_KEYS or (kind is int and -(1 << 60) < key < 1 << 60):  # type: ignore[operator]
             return key
-        if kind is int:
-            bits = key.bit_length()  # type: ignore[attr-defined]
-            if bits < 61:
-                return key
-            self.wide_keys += 1
-            if bits > limits.MAX_INT_BITS or self.wide_keys > limits.MAX_WIDE_INT_KEYS:
-                raise Stop("integers too large to serve as dict keys", "limit-exceeded")
-            return key
-        if kind is tuple:
-            self.tuple_keys += 1
-            if self.tuple_keys > limits.MAX_TUPLE_KEYS:
-                raise Stop(f"more than {limits.MAX_TUPLE_KEYS:,} tuples as dict keys", "limit-exceeded")
-            return key if self.hashable(key) else Opaque(None, (key,))
-        self.soft("malformed-pickle", f"a {'dict' if isinstance(key, dict) else kind.__name__} is used as a dict key")
-        return Opaque(None, (key,))
+        if kind not in (int, float, complex, tuple, frozenset):
+            self.soft(
+                "malformed-pickle", f"a {'dict' if isinstance(key, dict) else kind.__name__} is used as a dict key"
+            )
+            return Opaque(None, (key,))
+        return self.distinct(key) if self.hashable(key) else Opaque(None, (key,))
+
+    def distinct(self, key: object) -> object:
+        """A key whose hash the file can choose; refuses many with one hash, of which a dict compares each with each."""
+        same = self.keys_by_hash.setdefault(hash(key), [])
+        if not any(other is key or other == key for other in same):
+            if len(same) == limits.MAX_EQUAL_HASHES:
+                raise Stop(f"more than {len(same)} dict keys with one hash", "limit-exceeded")
+            same.append(key)
+        return key
 
     def hashable(self, key: object) -> bool:
-        """Whether a tuple holds nothing unhashable; refuses tuples that take long to hash."""
+        """Whether a key holds nothing unhashable; refuses keys that take long to hash or to compare."""
         rest, seen = [key], 0
         while rest:
             node = rest.pop()
-            seen += 1
-            if seen > limits.MAX_KEY_NODES:
+            seen += len(node) if type(node) is frozenset else 1
+            if seen > limits.MAX_KEY_NODES and type(key) is tuple:
                 raise Stop("a dict key is a tuple of too many parts", "limit-exceeded")
             if type(node) is tuple:
                 rest.extend(node[: limits.MAX_KEY_NODES])
@@ -241,6 +242,9 @@ class Machine:
                 return False
             elif type(node) is int and node.bit_length() > limits.MAX_INT_BITS:
                 raise Stop("integers too large to serve as dict keys", "limit-exceeded")
+        self.key_parts += seen
+        if self.key_parts > limits.MAX_KEY_PARTS:
+            raise Stop(f"dict keys of more than {limits.MAX_KEY_PARTS:,} parts", "limit-exceeded")
         return True
 
     # --- changing what is there --------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def read_disguised(
         count *= 8
     marked = data.startswith(b"\x80")
     for key, name in found.globals.items():
-        dangerous = judge(name) == "dangerous" and (marked or name.module.replace(".", "_").isidentifier())
+        dangerous = judge(name) == "dangerous" and (marked or all(part.isidentifier() for part in str(name).split(".")))
         if dangerous or (marked and reading.finished):
             programs.globals.setdefault(key, name)
     if marked and reading.finished:

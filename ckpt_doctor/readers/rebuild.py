@@ -66,19 +66,24 @@ _TAKES = {
     "_rebuild_qtensor": (7,),
     "_rebuild_parameter": (3,),
     "_rebuild_parameter_with_state": (4,),
+    "OrderedDict": (0, 1),
 }
-"""How many arguments functions of torch/_utils.py take."""
+"""How many arguments the functions of torch/_utils.py take, and the call that stands in every state_dict."""
 
 
-def does_not_take(name: str, args: tuple[object, ...], value: object) -> bool:
-    """Whether one of torch's rebuilding functions raises: by the number of arguments, or their types.
+def does_not_take(name: str, args: tuple[object, ...]) -> bool:
+    """Whether a call of one of these functions raises: by the number of its arguments, or by a tensor's geometry.
 
-    `value` is what they stand for. Arguments that calls return may be anything.
+    What another call returns may be anything.
     """
     takes = _TAKES.get(name)
-    if takes is None:
+    if takes is None or len(args) not in takes:
+        return takes is not None
+    if not name.startswith(("_rebuild_tensor", "_rebuild_qtensor")):
         return False
-    return len(args) not in takes or (type(value) is Opaque and not any(type(arg) is Opaque for arg in args[:4]))
+    storage, offset, *sizes = args[:4]
+    wrong = any(dims(size) is None and type(size) is not Opaque for size in sizes)
+    return wrong or type(storage) not in (StorageInfo, Opaque) or type(offset) not in (int, Opaque)
 
 
 def _tensor_v3(call: Opaque) -> object:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 from ckpt_doctor.readers import limits
@@ -15,7 +18,7 @@ from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.pickle_machine import shown
-from ckpt_doctor.readers.rebuild import contiguous, dims
+from ckpt_doctor.readers.rebuild import contiguous
 from ckpt_doctor.readers.tensor_list import find_tensors
 from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, StorageInfo, TensorInfo, TensorRef
 
@@ -40,13 +43,22 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+_FIELDS = frozenset({"dtype", "shape", "data_offsets"})
+_NO_64 = 1 << 64
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 """Of the types whose elements are no whole bytes."""
 _CODES = {name: code for code, name in _DTYPES.items()}
 
 
-class _Repeated(ValueError):
-    """A key stands twice in a JSON object: readers differ in which they take."""
+class _Refused(ValueError):
+    """Python's json takes it, the library does not."""
+
+
+class _Object(dict[str, Any]):
+    """A JSON object. Of a repeated key the last value counts, as in a Rust map; in a struct it is an error."""
+
+    earlier: Sequence[tuple[str, Any]] = ()
+    """The other values of repeated keys."""
 
 
 def open_safetensors(view: FileView) -> Checkpoint:
@@ -62,34 +74,61 @@ def open_safetensors(view: FileView) -> Checkpoint:
         content.damage.append(Damage("truncated-archive", message, found=view.size, expected=8 + length))
         return checkpoint(view, content)
     try:
-        header = json.loads(raw, object_pairs_hook=_unique)
+        header = json.loads(raw.decode(), object_pairs_hook=_object, parse_int=_integer, parse_constant=_integer)
+        if not isinstance(header, _Object):
+            raise _Refused("it is not a JSON object")
+        content.metadata = _metadata(header)
     except (ValueError, RecursionError) as error:
-        what = str(error) if isinstance(error, _Repeated) else "it is not valid JSON"
+        what = str(error) if isinstance(error, _Refused) else "it is not valid JSON"
         content.damage.append(Damage("missing-record", f"the header is damaged ({shown(what)}); loading raises"))
         return checkpoint(view, content)
-    if not isinstance(header, dict):
-        content.damage.append(Damage("missing-record", "the header is not a JSON object; loading raises"))
-        return checkpoint(view, content)
-    said = header.pop("__metadata__", None)
-    if isinstance(said, dict):
-        content.metadata = {key: value for key, value in said.items() if isinstance(value, str)}
     _tensors(view, content, header, 8 + length)
     return checkpoint(view, content)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    result = _Object(pairs)
     if len(result) < len(pairs):
-        raise _Repeated("a key stands in it twice")
+        last = {key: index for index, (key, _) in enumerate(pairs)}
+        result.earlier = [pair for index, pair in enumerate(pairs) if index != last[pair[0]]]
+    try:
+        "".join(result).encode()
+    except UnicodeEncodeError:
+        raise _Refused("half of a surrogate pair stands in it") from None
     return result
 
 
-def _tensors(view: FileView, content: Content, header: dict[str, Any], start: int) -> None:
+def _integer(text: str) -> int:
+    if text == "-0" or not text.lstrip("-").isdigit():
+        raise _Refused(f"{text} stands in it")
+    return int(text)
+
+
+def _metadata(header: _Object) -> dict[str, str]:
+    """What the file says of itself, taken out of its header."""
+    said = header.pop("__metadata__", None)
+    if "__metadata__" in dict(header.earlier):
+        raise _Refused("__metadata__ stands in it twice")
+    if said is None:
+        return {}
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise _Refused("__metadata__ holds something else than text")
+    return dict(said)
+
+
+def _sizes(value: object) -> tuple[int, ...] | None:
+    if not isinstance(value, list) or not all(type(size) is int and 0 <= size < _NO_64 for size in value):
+        return None
+    return tuple(value)
+
+
+def _tensors(view: FileView, content: Content, header: _Object, start: int) -> None:
     root: dict[object, object] = {}
     spans = []
+    unspelled = {name for name, about in header.earlier if _fields(about) is None}
     for name, about in header.items():
         tensor = _tensor(name, about, start)
-        if tensor is None:
+        if tensor is None or name in unspelled:
             if len(content.damage) < limits.MAX_DAMAGE:
                 message = (
                     "the header describes the tensor in an impossible way, or in a type of its own; loading raises"
@@ -109,7 +148,7 @@ def _tensors(view: FileView, content: Content, header: dict[str, Any], start: in
     if cut:
         message = f"the file is cut off: {len(spans) - cut:,} of {len(spans):,} tensors are complete; loading raises"
         content.damage.insert(0, Damage("truncated-archive", message, found=view.size, expected=end))
-    elif end < view.size and spans:
+    elif end < view.size and (spans or not content.damage):
         message = f"{view.size - end:,} bytes stand behind the last tensor; loading raises"
         content.damage.append(Damage("missing-record", message, f"byte {end}", view.size, end))
     content.root = root
@@ -124,16 +163,29 @@ def as_spelled(tensor: TensorInfo) -> tuple[str, tuple[int, ...]]:
     return _CODES.get(tensor.dtype, tensor.dtype.upper()), tensor.shape
 
 
+def _fields(about: Any) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
+    """Type, shape and place of a tensor, where each is spelled as the library spells it."""
+    if (
+        not isinstance(about, _Object)
+        or not isinstance(about.get("dtype"), str)
+        or _FIELDS & dict(about.earlier).keys()
+    ):
+        return None
+    shape, place = _sizes(about.get("shape")), _sizes(about.get("data_offsets"))
+    known = about["dtype"] in _BITS or about["dtype"] in _DTYPES
+    return (about["dtype"], shape, place) if known and shape is not None and place and len(place) == 2 else None
+
+
 def _tensor(name: str, about: Any, start: int) -> TensorRef | None:
-    if not isinstance(about, dict) or not isinstance(about.get("dtype"), str):
+    fields = _fields(about)
+    if fields is None:
         return None
-    shape, place = dims(about.get("shape")), dims(about.get("data_offsets"))
-    if shape is None or place is None or len(place) != 2 or place[0] > place[1]:
-        return None
+    said, shape, place = fields
     nbytes = place[1] - place[0]
-    said = about["dtype"]
-    bits = _BITS.get(said) or (8 * item_size(_DTYPES[said]) if said in _DTYPES else 0)
-    if math.prod(shape) * bits != 8 * nbytes or not bits:
+    bits = _BITS.get(said) or 8 * item_size(_DTYPES[said])
+    if not all(step < _NO_64 for step in accumulate(shape, mul, initial=bits)):
+        return None  # the library multiplies from left to right, and raises although a 0 may follow
+    if math.prod(shape) * bits != 8 * nbytes:
         return None
     dtype = _DTYPES.get(said, said.lower())
     if said == "F4" and shape and shape[-1] % 2 == 0:  # torch counts pairs

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.dtypes import STORAGE_DTYPES, item_size, of_storage_class
 from ckpt_doctor.readers.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.types import Damage, Global, Opaque, StorageInfo
 
 
-def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "") -> Persistent:
+def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "", *, only: bool = False) -> Persistent:
     """The meaning of persistent ids in a torch file: `("storage", type, key, location, numel[, view_metadata])`.
 
     `offsets` maps keys to where their bytes start in the file; `folder` goes before each key. Anything else than a
-    storage stays a recorded call.
+    storage stays a recorded call, and is damage where a storage is the `only` thing that the loader takes.
     Source: torch/serialization.py, `persistent_load` of `_load` and of `_legacy_load`.
     """
     offsets = offsets or {}
 
     def load(reading: Reading, pid: object) -> object:
+        value = named(reading, pid)
+        module = type(pid) is tuple and pid[:1] == ("module",)  # with its source code, in streams before 1.0
+        if only and type(value) is Opaque and not module and len(reading.damage) < limits.MAX_DAMAGE:
+            message = "the pickle describes a storage in a way that torch does not know; loading raises"
+            reading.damage.append(Damage("malformed-pickle", message))
+        return value
+
+    def named(reading: Reading, pid: object) -> object:
         if type(pid) is not tuple or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
             return Opaque(None, pid, via="persid")
         kind, key, location, numel = pid[1:5]
@@ -38,7 +47,7 @@ def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "") ->
         if type(kind) is not Global:
             return Opaque(None, pid, via="persid")
         dtype = of_storage_class(kind.name)
-        if kind.name not in STORAGE_DTYPES and known is None:
+        if kind.name not in STORAGE_DTYPES and known is None and len(reading.damage) < limits.MAX_DAMAGE:
             message = f"a tensor's storage is said to be a {shown(kind)}, which torch does not have; loading raises"
             reading.damage.append(Damage("malformed-pickle", message, where=f"storage {shown(key)}"))
         if known is not None and known.dtype == dtype and known.numel == numel and known.location == location:

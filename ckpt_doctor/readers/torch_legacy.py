@@ -114,7 +114,7 @@ def _five(programs: Programs, data: bytes, depth: int) -> list[Reading]:
     readings: list[Reading] = []
     at = 0
     for where in ("magic number", "protocol version", "system information", "", "storage keys"):
-        persistent = None if where else torch_storage()
+        persistent = None if where else torch_storage(only=True)
         reading = read_program(programs, data, at, persistent, where, payload_hook(programs, depth), trailing=False)
         readings.append(reading)
         if not reading.finished:

@@ -10,6 +10,7 @@ import struct
 
 from ckpt_doctor.readers import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
+from ckpt_doctor.readers.detect import is_tar_header
 from ckpt_doctor.readers.dtypes import item_size, of_storage_class
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import not_a_checkpoint
@@ -28,27 +29,29 @@ class _Broken(Exception):
 
 def open_tar(view: FileView) -> Checkpoint:
     """Read a file that begins with a tar header; never raises for its content."""
-    members, whole = _members(view)
+    members, broken_off = _members(view)
     content = Content("torch-tar")
-    if not all(name in members for name in _MEMBERS):
+    whole = all(name in members for name in _MEMBERS)
+    if broken_off and (whole or members.keys() <= {"sys_info", *_MEMBERS}):
+        content.damage.append(Damage("truncated-archive", f"{broken_off}; torch.load raises", found=view.size))
+    if not whole:
+        if content.damage:
+            return checkpoint(view, content)
         content.container = "unknown"
         first = next(iter(members), "")
         content.damage.append(not_a_checkpoint(f"a tar archive that begins with {shown(first)!r}: unpack it first"))
         return checkpoint(view, content)
     programs = Programs()
-    if not whole:
-        message = "the tar archive is cut off; torch.load raises"
-        content.damage.append(Damage("truncated-archive", message, found=view.size))
     storages: dict[object, StorageInfo] = {}
     tensors: dict[object, object] = {}
     try:
         _storages(_Member(view, *members["storages"]), programs, storages)
         _tensors(_Member(view, *members["tensors"]), programs, storages, tensors)
     except _Broken as broken:
-        if whole:
+        if not broken_off:
             content.damage.append(Damage("missing-record", str(broken)))
     except (struct.error, IndexError):
-        if whole:
+        if not broken_off:
             content.damage.append(
                 Damage("missing-record", "a member is shorter than what it must hold; torch.load raises")
             )
@@ -61,22 +64,22 @@ def open_tar(view: FileView) -> Checkpoint:
     return checkpoint(view, content)
 
 
-def _members(view: FileView) -> tuple[dict[str, tuple[int, int]], bool]:
-    """Name -> (offset, size) of the regular members, and whether the archive is all there."""
+def _members(view: FileView) -> tuple[dict[str, tuple[int, int]], str]:
+    """Name -> (offset, size) of the regular members up to where the archive ends or breaks, and what broke it."""
     members: dict[str, tuple[int, int]] = {}
     at = 0
     while at + _BLOCK <= view.size and len(members) < 1000:
         header = view.read_at(at, _BLOCK)
         if not any(header):
-            return members, True
+            return members, ""
         size = _number(header[124:136])
-        if size is None:
-            return members, False
+        if size is None or not is_tar_header(header):
+            return members, f"the header of the tar member at byte {at:,} does not match its checksum"
         name = header[:100].split(b"\0")[0].decode("utf-8", "backslashreplace").removeprefix("./").rstrip("/")
         if header[156:157] in (b"0", b"\0"):
             members.setdefault(name, (at + _BLOCK, size))
         at += _BLOCK + -(-size // _BLOCK) * _BLOCK
-    return members, False
+    return members, "the tar archive is cut off"
 
 
 def _number(field: bytes) -> int | None:
@@ -196,6 +199,9 @@ def _persistent(tensors: dict[object, object], storages: dict[object, StorageInf
                     value.source.args = pid  # as the pickle spells it, to be written again
                 if value is not None:
                     return value
+        message = "the pickle refers to a tensor that the archive does not hold; torch.load raises"
+        if len(reading.damage) < limits.MAX_DAMAGE:
+            reading.damage.append(Damage("missing-record", message, where=f"tensor {shown(pid)}"))
         return Opaque(None, pid, via="persid")
 
     return load

@@ -149,7 +149,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     offsets = {key: entry.data for key, entry in data.items() if entry.method == STORED and entry.data >= 0}
     payload = payload_hook(programs)
     raw = record(view, main, content.damage)
-    reading = read_program(programs, raw, 0, torch_storage(offsets), main.name, payload)
+    reading = read_program(programs, raw, 0, torch_storage(offsets, only=not script), main.name, payload)
     tensors = {f"{prefix}data/{key}" for key in reading.storages}  # whatever they look like, nothing unpickles them
     other_pickles(programs, view, (e for e in _beside(directory, main) if e.name not in tensors), payload)
     read_unlisted(programs, view, listed(directory), view.size)

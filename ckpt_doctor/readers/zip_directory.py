@@ -297,6 +297,9 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: _
             damage.append(
                 Damage("name-conflict", f"local header and directory differ ({differs})", where=shown(entry.name))
             )
+        if header + LOCAL_HEADER.size + entry.compressed > size:  # `mz_zip_reader_read_central_dir`
+            message = f"its {entry.compressed:,} bytes reach beyond the end of the file: torch.load refuses the archive"
+            damage.append(Damage("missing-record", message, where=shown(entry.name)))
         if entry.refused:
             damage.append(Damage("name-conflict", entry.refused, where=shown(entry.name)))
     damage += _duplicates(entries)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import zipfile
+from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.salvage import salvage
 from tests.readers.test_open import LEGACY, ZIP, load, save, tar_checkpoint, training
-from tests.readers.torch_equal import bits, equal
+from tests.readers.torch_equal import bits, equal, says
 
 
 def small(path: Path, zipped=ZIP) -> bytes:
@@ -65,6 +68,84 @@ def test_every_flipped_bit_is_found_or_harmless(tmp_path):
     """All of them, one by one."""
     raw = small(tmp_path / "a")
     assert [] == silent_flips(tmp_path / "b", raw, [(i, bit) for i in range(len(raw)) for bit in range(8)])
+
+
+def of_every_container(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
+    """A small file of each container, and what loads it."""
+    from safetensors.torch import load_file, save_file
+
+    def scripted(path: Path) -> object:
+        module = torch.jit.load(path)
+        return {**module.state_dict(), "out": module(torch.ones(1, 2))}
+
+    small(folder / "legacy", LEGACY)
+    tar_checkpoint(folder / "tar")
+    save_file({"w": torch.randn(3, 2), "b": torch.arange(3)}, folder / "a.safetensors", {"format": "pt"})
+    torch.jit.script(torch.nn.Linear(2, 2)).save(folder / "script")
+    (folder / "bare").write_bytes(pickle.dumps({"w": torch.randn(2), "e": 3, "s": "text"}, 2))
+    return {
+        "legacy": (folder / "legacy", load),
+        "tar": (folder / "tar", load),
+        "safetensors": (folder / "a.safetensors", load_file),
+        "script": (folder / "script", scripted),
+        "bare": (folder / "bare", lambda path: pickle.loads(path.read_bytes())),
+    }
+
+
+CONTAINERS = ["legacy", "tar", "safetensors", "script", "bare"]
+UNEXPLAINED = (AttributeError, ModuleNotFoundError)
+"""A name that is another one after the flip: which names there are, a reader that imports nothing does not know."""
+
+
+OF_ITS_NAME = ("restore data location", "'StorageType' object is not callable")
+"""The same of devices, which packages bring, and of a class of torch in the place of a function."""
+
+
+def unnoticed(folder: Path, name: str, flips: Callable[[int], Iterable[tuple[int, int]]]) -> list:
+    """The flips of which nothing is said although the file does not load, or gives something else than it says.
+
+    Streams, tar files, bare pickles and safetensors have no checksums. In them a flipped bit of a number or text
+    makes a healthy file of another content, so there the file must load as what the reader shows.
+    """
+    path, loads = of_every_container(folder)[name]
+    raw = path.read_bytes()
+    original = loads(path)
+    missed = []
+    before = scan([path], deep=True).findings
+    for position, bit in flips(len(raw)):
+        changed = bytearray(raw)
+        changed[position] ^= 1 << bit
+        path.write_bytes(changed)
+        (file,) = scan([path], deep=True).files
+        if list(file.findings) != before:
+            continue
+        try:
+            loaded = loads(path)
+        except UNEXPLAINED:
+            continue
+        except Exception as error:
+            if not any(words in str(error) for words in OF_ITS_NAME):
+                missed.append((position, bit, repr(error)[:80]))
+            continue
+        shown = name in ("legacy", "tar", "bare") and says(file.checkpoint.root, loaded)
+        if not (shown or equal(original, loaded) or name == "safetensors"):
+            missed.append((position, bit, "another value"))
+    return missed
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_flips_in_every_container_are_noticed(tmp_path, name):
+    """Some, all over the file, most of them in its first part."""
+    rng = random.Random(name)
+    places = lambda size: [(int(size * rng.random() ** 2), rng.randrange(8)) for _ in range(60)]  # noqa: E731
+    assert [] == unnoticed(tmp_path, name, places)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_flip_in_every_container_is_noticed(tmp_path, name):
+    """All of them, one by one; of a tar file, which is mostly padding, in every third byte."""
+    assert [] == unnoticed(tmp_path, name, lambda size: product(range(0, size, 1 + size // 4000), range(8)))
 
 
 def test_an_archive_without_its_end_record(tmp_path):
@@ -173,3 +254,57 @@ def test_a_cut_archive_that_a_zip_program_packed_is_not_given_up(method, first, 
     (damage,) = (d for d in open_checkpoint(tmp_path / "b").damage if d.kind == "truncated-archive")
     assert "zip -FF" in damage.message
     assert "nothing can be recovered" not in damage.message
+
+
+def test_every_header_of_a_tar_has_its_checksum_verified(tmp_path):
+    """A flipped bit in a later one makes the members from there on invisible to Python's tarfile, and to torch."""
+    raw = tar_checkpoint(tmp_path / "a").read_bytes()
+    headers = [at for at in range(0, len(raw), 512) if raw[at + 257 : at + 262] == b"ustar"]
+    assert len(headers) > 3
+    for at in headers[1:]:
+        for byte in (0, 124, 148, 300, 511):
+            changed = bytearray(raw)
+            changed[at + byte] ^= 1
+            (tmp_path / "b").write_bytes(changed)
+            assert open_checkpoint(tmp_path / "b").is_damaged("truncated-archive"), (at, byte)
+
+
+@pytest.mark.parametrize("flip", range(3, 13))
+def test_a_stream_whose_magic_number_is_another_is_not_ok(tmp_path, flip):
+    """Nor is it another format: its tensors are still listed, and none of its pickles goes unexamined."""
+    raw = bytearray(small(tmp_path / "a", LEGACY))
+    raw[flip] ^= 1
+    (tmp_path / "b").write_bytes(raw)
+    with pytest.raises((RuntimeError, EOFError, pickle.UnpicklingError)):
+        load(tmp_path / "b")
+    (file,) = scan([tmp_path / "b"]).files
+    assert ("torch-legacy", "broken") == (file.checkpoint.container, file.verdict)
+
+
+def test_damage_in_the_streams_inside_a_pickle(tmp_path):
+    """A bare pickle holds each tensor as a stream of its own; what would raise in there is told."""
+    raw = pickle.dumps({"w": torch.arange(6.0)}, 4)
+    (tmp_path / "whole.pkl").write_bytes(raw)
+    assert () == open_checkpoint(tmp_path / "whole.pkl").damage
+    place = raw.index(bytes.fromhex("6cfc9c46f9206aa85019"))
+    keys = raw.rindex(b"]q\x00")
+    for at in (place, place + 15, keys, keys + 10):
+        changed = bytearray(raw)
+        changed[at] ^= 1
+        (tmp_path / "b.pkl").write_bytes(changed)
+        with pytest.raises(Exception):  # noqa: B017 (torch raises many)
+            pickle.loads(changed)
+        assert open_checkpoint(tmp_path / "b.pkl").damage, at
+
+
+@pytest.mark.parametrize("byte", [22, 23])
+def test_a_deflated_record_that_reaches_beyond_the_file(tmp_path, byte):
+    """Its content inflates to the right bytes, but torch compares the size in the directory with the file's."""
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "a")
+    raw = bytearray((tmp_path / "a").read_bytes())
+    entry = next(at for at in range(len(raw)) if raw[at : at + 4] == b"PK\x01\x02" and raw[at + 10] == 8)
+    raw[entry + byte] ^= 1
+    (tmp_path / "a").write_bytes(raw)
+    with pytest.raises(RuntimeError):
+        torch.jit.load(tmp_path / "a")
+    assert open_checkpoint(tmp_path / "a").is_damaged("missing-record")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from healthy_runs import healthy, place, write
 from hypothesis import given
@@ -169,3 +171,21 @@ def test_damaged_files_are_findings(tmp_path):
         assert "broken" == of_file(report, folder).verdict
         assert expected == {name: of_file(report, folder, name).verdict for name in expected}
         write(healthy(), tmp_path / "cut")
+
+
+@pytest.mark.parametrize("damage", [None, bytes_of(lambda data: data[:-200]), bytes_of(lambda _: b"text")])
+@pytest.mark.parametrize("name", [STEP, BEST])
+def test_scan_check_and_inspect_give_one_verdict(spoiled, name, damage):
+    """Of a spoiled file, of a cut one, of one that is no checkpoint; also of a file that no trainer here wrote."""
+    file = place(spoiled, name)
+    foreign = spoiled.parent.parent / "other.pt"
+    torch.save({"model": {"w": torch.ones(2)}, "optimizer": {}, "step": 3}, foreign)
+    if damage:
+        damage(file)
+    verdict = {path: scan([path]).files[0].verdict for path in (file, foreign)}
+    assert verdict[file] == check(file).files[0].verdict
+    for path in (file, foreign):
+        shown = CliRunner().invoke(app, ["inspect", str(path)]).stdout
+        assert f"verdict: {verdict[path]}" in shown
+        document = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--format", "json"]).stdout)
+        assert verdict[path] == document["file"]["verdict"]
