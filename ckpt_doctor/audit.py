@@ -14,6 +14,7 @@ from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.callables import is_standard
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import TRAINERS, time_llm
 from ckpt_doctor.types import (
@@ -26,6 +27,7 @@ from ckpt_doctor.types import (
     Facts,
     FileReport,
     Finding,
+    Global,
     Member,
     Migration,
     NotChecked,
@@ -35,6 +37,7 @@ from ckpt_doctor.types import (
     RunReport,
     Verdict,
     selects,
+    trusts,
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNTRUSTED
@@ -57,6 +60,7 @@ def scan(
     deep: bool = False,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     logs: Sequence[Path | str] = (),
     progress: Progress | None = None,
 ) -> Report:
@@ -64,6 +68,7 @@ def scan(
 
     `facts` are those given by a person (`ckpt_doctor.facts`), which outrank what is inferred. `deep` reads every byte
     (checksums, NaN). `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`).
+    `trust` takes packages that loading may call into (S204).
     Raises UsageError for a path or a log that does not exist, and for a rule that does not."""
     began = time.monotonic()
     given = existing(paths)
@@ -73,7 +78,7 @@ def scan(
         _audit_run(folder, files, siblings_of(folder, files), facts or Facts(), logs, deep, progress, gate=False)
         for folder, files in time_llm.find_runs(wanted).items()
     ]
-    runs = [_chosen(run, select, ignore) for run in runs]
+    runs = [_chosen(run, select, ignore, trust) for run in runs]
     return Report(tuple(runs), time.monotonic() - began, tuple(given))
 
 
@@ -85,6 +90,7 @@ def check(
     deep: bool = False,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Judge the one file that the trainer would resume from; its siblings and log serve as evidence.
@@ -96,11 +102,16 @@ def check(
     logs = existing_logs(logs)
     folder = time_llm.run_folder(file)
     run = _audit_run(folder, [file], siblings_of(folder, [file]), facts or Facts(), logs, deep, progress, gate=True)
-    return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),))
+    return Report((_chosen(run, select, ignore, trust),), time.monotonic() - began, (Path(path),))
 
 
 def check_all(
-    files: Sequence[Path], *, facts: Facts | None = None, logs: Sequence[Path | str] = (), ignore: Sequence[str] = ()
+    files: Sequence[Path],
+    *,
+    facts: Facts | None = None,
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
 ) -> list[FileReport]:
     """As `check`, of several files, each read once."""
     logs = existing_logs(logs)
@@ -108,7 +119,7 @@ def check_all(
         _audit_run(folder, inside, siblings_of(folder, inside), facts or Facts(), logs, False, None, gate=True)
         for folder, inside in time_llm.find_runs(files).items()
     ]
-    return [file for run in runs for file in _chosen(run, (), ignore).files]
+    return [file for run in runs for file in _chosen(run, (), ignore, trust).files]
 
 
 def resume_file(path: Path) -> Path:
@@ -155,13 +166,14 @@ def latest(
     facts: Facts | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     repairable: bool = False,
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
 
     Newest by training progress, not by the number in a name. `repairable` also accepts one that a migration cures.
     """
-    report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore)
+    report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore, trust=trust)
     files = sorted(report.files, key=_progress, reverse=True)
     accepted = ("ok", "repairable") if repairable else ("ok",)
     passed_over: list[tuple[Path, str]] = []
@@ -363,20 +375,36 @@ def curves(report: Report) -> list[Curve]:
     return [curve(run) for run in report.runs if run.run.trainer == time_llm.NAME]
 
 
-def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> RunReport:
-    """The report with the selected codes only. Verdicts follow: a defect that is ignored is accepted."""
-    if not select and not ignore:
+def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str], trust: Sequence[str]) -> RunReport:
+    """The report with the selected codes only. Verdicts follow: a defect that is ignored, or trusted, is accepted."""
+    if not select and not ignore and not trust:
         return run
-    chosen, ignored = codes(select), codes(ignore)
+    chosen, ignored, trusted = codes(select), codes(ignore), packages(trust)
+
+    def counts(finding: Finding) -> bool:
+        return finding.code not in ignored and not trusts(trusted, finding)
 
     def keep(finding: Finding) -> bool:
-        return (not select or finding.code in chosen) and finding.code not in ignored
+        return (not select or finding.code in chosen) and counts(finding)
 
     files = []
     for file in run.files:
-        accepted = [finding for finding in file.findings if finding.code not in ignored]
-        files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict_of(accepted)))
+        verdict = verdict_of(filter(counts, file.findings))
+        files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict))
     return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))
+
+
+def packages(words: Sequence[str]) -> tuple[str, ...]:
+    """The packages of `--trust`. Raises UsageError for what is no package's name, and for those that have a list."""
+    for word in words:
+        if not all(part.isidentifier() for part in word.split(".")):
+            raise UsageError(f"--trust {word!r} is not the name of a package, like transformers or my_project.models")
+        if is_standard(Global(word, "")):
+            raise UsageError(
+                f"--trust {word}: what torch, numpy and Python's own modules may call is judged by name; it is for "
+                "other packages"
+            )
+    return tuple(words)
 
 
 def codes(words: Sequence[str]) -> set[str]:

@@ -20,6 +20,7 @@ def prune(
     facts: Facts | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
 ) -> retention.PruneResult:
     """Remove the step checkpoints of a run that are older than the `keep` newest ones the trainer can resume from.
@@ -34,7 +35,8 @@ def prune(
     def find_steps() -> Iterable[retention.Step]:
         folders = [path for path in run.iterdir() if STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
         files = {folder: audit.trainers_file(folder) for folder in folders}
-        report = audit.check_all([file for file in files.values() if file], facts=facts, logs=logs, ignore=ignore)
+        found = [file for file in files.values() if file]
+        report = audit.check_all(found, facts=facts, logs=logs, ignore=ignore, trust=trust)
         judged = {file.checkpoint.path: file for file in report}
         for folder, path in files.items():
             file = judged[path] if path else None

@@ -20,6 +20,7 @@ from ckpt_doctor.types import Facts
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @options.training_facts
 @options.ignored
+@options.trust
 @options.formats("table", "json")
 def command(
     run_dir: Path,
@@ -29,6 +30,7 @@ def command(
     facts: Facts,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
+    trust: tuple[str, ...],
     form: str,
 ) -> None:
     """Remove the older step checkpoints of a run, and none that may still be needed: save_total_limit done safely.
@@ -42,5 +44,5 @@ def command(
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
-    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore)
+    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore, trust=trust)
     emit(pruned_json(result) if form == "json" else pruned(result, width=width()))

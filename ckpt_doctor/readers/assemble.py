@@ -28,6 +28,7 @@ class Content:
     tensors: tuple[TensorInfo, ...] = ()
     inner: tuple[TensorInfo, ...] = ()
     globals: tuple[Global, ...] = ()
+    calls: tuple[Global, ...] = ()
     damage: list[Damage] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
     program: Program | None = None
@@ -41,17 +42,29 @@ class Content:
         """The describing pickle and what all pickles of the file name."""
         self.root = reading.root
         self.tensors, self.inner, damage = find_tensors(reading.root)
-        self.globals = tuple(programs.globals.values())
+        self.take_names(programs)
         self.damage += programs.damage
         self.damage += damage
         self.refusals += programs.refusals
+
+    def take_names(self, programs: Programs) -> None:
+        """What the pickles of the file name and call."""
+        self.globals = tuple(programs.globals.values())
+        self.calls = tuple(programs.calls.values())
+
+    def take_alarming(self, programs: Programs) -> bool:
+        """Of pickles that only some reader runs: names that are dangerous, and what is called; whether any is."""
+        hidden = classify(programs.globals.values()).get("dangerous", [])
+        self.globals = tuple(dict.fromkeys([*self.globals, *hidden]))
+        self.calls = tuple(dict.fromkeys([*self.calls, *programs.calls.values()]))
+        return bool(hidden)
 
 
 def checkpoint(view: FileView, content: Content) -> Checkpoint:
     """The finished value, judged for what loading it would run."""
     _take_up_hidden(view, content)
-    if content.container != "safetensors" or content.globals:
-        content.damage += assess(content.container, content.globals, content.refusals)
+    if content.container != "safetensors" or content.globals or content.calls:
+        content.damage += assess(content.container, content.globals, content.calls, content.refusals)
     content.damage = _symptoms(view, content)
     kind: Layout = layout(content.root)
     return Checkpoint(
@@ -85,9 +98,7 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
         _take_up_start(view, content)
     from ckpt_doctor.readers.torch_zip import appended_pickles  # which puts its own results together here
 
-    hidden = classify(appended_pickles(view)).get("dangerous")
-    if hidden:
-        content.globals = tuple(dict.fromkeys([*content.globals, *hidden]))
+    if content.take_alarming(appended_pickles(view)):
         message = "a zip archive hides at the end of the file: readers differ in which of the two they take"
         content.damage.append(Damage("name-conflict", message))
 
@@ -97,16 +108,16 @@ def _take_up_start(view: FileView, content: Content) -> None:
 
     Most stop being one after a few bytes. Of what it names only what is dangerous counts.
     """
+    from ckpt_doctor.readers.torch_legacy import payload_hook  # which puts its own results together here
+
     count = 1 << 16
     while True:
         programs, data = Programs(), view.read_at(0, count)
-        reading = read_program(programs, data, 0, None, "")
+        reading = read_program(programs, data, 0, None, "", payload_hook(programs))
         if not reading.ran_out or len(data) < count or count >= limits.MAX_PROGRAM_BYTES:
             break
         count *= 8
-    hidden = classify(programs.globals.values()).get("dangerous")
-    if hidden:
-        content.globals = tuple(dict.fromkeys([*content.globals, *hidden]))
+    content.take_alarming(programs)
 
 
 def _symptoms(view: FileView, content: Content) -> list[Damage]:

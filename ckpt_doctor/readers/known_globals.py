@@ -93,7 +93,7 @@ KNOWN = frozenset(
     itertools.count itertools.cycle itertools.repeat itertools.chain collections.abc.Mapping collections.abc.Sequence
     _collections_abc.dict_keys _collections_abc.dict_values _collections_abc.dict_items
     _collections_abc.odict_keys _collections_abc.odict_values torch._dynamo.decorators._DimRange
-    torch.storage._load_from_bytes
+    torch._C.ScriptObject torch.fx._symbolic_trace.Tracer
     """.split()  # noqa: SIM905 (quoted one by one the names fill a page)
 )
 # Need their package, which is no loader of other things in this place

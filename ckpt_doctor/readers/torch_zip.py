@@ -27,7 +27,7 @@ from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
+from ckpt_doctor.types import Checkpoint, Damage, Migration, NotChecked, Program
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
@@ -57,7 +57,7 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     arrays = [e for e in entries if not e.name.lower().endswith((".pkl", ".npy")) and _begins_as_array(view, e)]
     _other_pickles(programs, view, [replace(e, name=f"{e.name}.npy") for e in arrays], payload)
     read_unlisted(programs, view, listed(directory), view.size)
-    content.globals = tuple(programs.globals.values())
+    content.take_names(programs)
     return checkpoint(view, content)
 
 
@@ -82,16 +82,16 @@ def open_row(view: FileView, note: NotChecked) -> Checkpoint:
         content.not_checked.append(
             NotChecked("what the first bytes would run", why, "torch.load it from a source you trust only")
         )
-    content.globals = tuple(programs.globals.values())
+    content.take_names(programs)
     content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
     return checkpoint(view, content)
 
 
-def appended_pickles(view: FileView) -> Iterable[Global]:
-    """What the pickles name in an archive that hides at the end of a file of another kind."""
+def appended_pickles(view: FileView) -> Programs:
+    """What the pickles name and call in an archive that hides at the end of a file of another kind."""
     programs = Programs()
     _other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
-    return programs.globals.values()
+    return programs
 
 
 def _other_pickles(programs: Programs, source: Source, entries: Iterable[Entry], payload: Payload) -> None:
@@ -332,7 +332,7 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     programs = Programs()
     payload = payload_hook(programs)
     _other_pickles(programs, view, read_appended(view.read_at, view.size), payload)
-    content.globals = tuple(programs.globals.values())
+    content.take_names(programs)
     what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
     mend = ". A zip program packed it anew, in another way than torch.save does: `zip -FF` may mend it"
     anew = packed_anew(view)

@@ -31,6 +31,7 @@ from ckpt_doctor.types.judgement import (
     Severity,
     Verdict,
     selects,
+    trusts,
 )
 from ckpt_doctor.types.numbers import (
     LOG_PRECISION,
@@ -115,5 +116,6 @@ __all__ = [
     "same_rate",
     "same_score",
     "selects",
+    "trusts",
     "wrapper_of",
 ]
