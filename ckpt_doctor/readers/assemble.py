@@ -35,6 +35,8 @@ class Content:
     migrations: tuple[Migration, ...] = ()
     checksums: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    interned: frozenset[str] = frozenset()
+    """Modules whose source a torch.package brings itself."""
     refusals: list[str] = field(default_factory=list)
     """Reasons other than a name for which `torch.load(weights_only=True)` refuses the file."""
 
@@ -64,7 +66,8 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
     """The finished value, judged for what loading it would run."""
     _take_up_hidden(view, content)
     if content.container != "safetensors" or content.globals or content.calls:
-        content.damage += assess(content.container, content.globals, content.calls, content.refusals)
+        names, calls = content.globals, content.calls
+        content.damage += assess(content.container, names, calls, content.refusals, content.interned)
     content.damage = _symptoms(view, content)
     kind: Layout = layout(content.root)
     return Checkpoint(

@@ -67,7 +67,8 @@ _STANDARD: Mapping[str, str] = {
     **dict.fromkeys(("numpy.core.multiarray", "numpy._core.multiarray"), "_reconstruct scalar"),
     **dict.fromkeys(("numpy.core.numeric", "numpy._core.numeric"), "_frombuffer"),
     **dict.fromkeys(("numpy.core._internal", "numpy._core._internal"), "_convert_to_stringdtype_kwargs"),
-    "numpy.ma.core": "MaskedConstant _mareconstruct",
+    "numpy.ma": "MaskedArray",
+    "numpy.ma.core": "MaskedArray MaskedConstant _mareconstruct",
     "numpy.random": "__RandomState_ctor",
     "numpy.random._pickle": "__bit_generator_ctor __generator_ctor __randomstate_ctor",
     **dict.fromkeys(

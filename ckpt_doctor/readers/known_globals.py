@@ -94,6 +94,8 @@ KNOWN = frozenset(
     _collections_abc.dict_keys _collections_abc.dict_values _collections_abc.dict_items
     _collections_abc.odict_keys _collections_abc.odict_values torch._dynamo.decorators._DimRange
     torch._C.ScriptObject torch.fx._symbolic_trace.Tracer
+    torch.testing._internal.quantization_torch_package_models.LinearReluFunctional
+    torch.testing._internal.quantization_torch_package_models.LinearReluFunctionalChild
     """.split()  # noqa: SIM905 (quoted one by one the names fill a page)
 )
 # Need their package, which is no loader of other things in this place

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from ckpt_doctor.readers.callables import STANDARD, is_listed
@@ -70,6 +70,11 @@ def judge(name: Global) -> Judgement:
 
 def _is_dangerous(full: str) -> bool:
     return full.partition(".")[0] in DANGEROUS_MODULES or full.startswith(DANGEROUS_PREFIXES)
+
+
+def _is_system(name: Global) -> bool:
+    root = name.module.partition(".")[0]
+    return root in sys.stdlib_module_names or root in DANGEROUS_MODULES
 
 
 def _leads_elsewhere(inner: str) -> bool:
@@ -133,16 +138,22 @@ def classify(names: Iterable[Global]) -> dict[Judgement, list[Global]]:
 
 
 def assess(
-    container: Container, names: Sequence[Global], calls: Sequence[Global], refusals: Sequence[str] = ()
+    container: Container,
+    names: Sequence[Global],
+    calls: Sequence[Global],
+    refusals: Sequence[str] = (),
+    interned: Collection[str] = (),
 ) -> list[Damage]:
     """Findings of the kinds `dangerous-global`, `foreign-call`, `unknown-global` and `not-weights-only` for one file.
 
-    `refusals` are reasons other than a name for which the restricted unpickler refuses it.
+    `refusals` are reasons other than a name for which the restricted unpickler refuses it; `interned` are modules that
+    the archive's own loader takes from it, whatever is installed under their names.
     """
     if container == "torchscript":
         names = [name for name in names if not _is_scripted(name)]
         calls = [name for name in calls if not _is_scripted(name)]
-    by = classify(names)
+    own = dict.fromkeys(name for name in names if name.module in interned and not _is_system(name))
+    by = classify([name for name in names if name not in own])
     damage = []
     for name in by.get("dangerous", []):
         what = "a name that it computes while loading" if COMPUTED in (name.module, name.name) else shown(name)
@@ -153,7 +164,7 @@ def assess(
         message += "it" if len(members) == 1 else "them"
         damage.append(Damage("foreign-call", message, shown(module), _listed(members, 100)))
     packages: dict[str, list[Global]] = defaultdict(list)
-    for name in by.get("unknown", []):
+    for name in (*by.get("unknown", []), *own):
         packages[name.module.split(".")[0]].append(name)
     for package, members in packages.items():
         damage.append(_unknown(package, members))

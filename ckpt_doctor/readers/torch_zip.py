@@ -49,6 +49,7 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     """An archive that torch.load does not read; what its own reader would run is told all the same."""
     content = Content("unknown")
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
+    content.interned = _interned([entry.name for entry in directory.entries])
     programs = Programs()
     payload = payload_hook(programs)
     entries = (*directory.entries, *directory.others)
@@ -59,6 +60,16 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     read_unlisted(programs, view, listed(directory), view.size)
     content.take_names(programs)
     return checkpoint(view, content)
+
+
+def _interned(names: Iterable[str]) -> frozenset[str]:
+    """The modules that a torch.package brings as source (torch/package/package_exporter.py, `_write_source_string`)."""
+    names = list(names)
+    root = next((name.partition(".data/")[0] for name in names if name.endswith(".data/extern_modules")), None)
+    if root is None:
+        return frozenset()
+    sources = [name[len(root) : -len(".py")] for name in names if name.startswith(root) and name.endswith(".py")]
+    return frozenset(source.removesuffix("/__init__").replace("/", ".") for source in sources)
 
 
 def open_row(view: FileView, note: NotChecked) -> Checkpoint:
