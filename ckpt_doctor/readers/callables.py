@@ -89,6 +89,7 @@ _STANDARD: Mapping[str, str] = {
     "torch.autograd.variable": "Variable",
     "torch.nested._internal.nested_tensor": "_rebuild_njt",
     "torch.nn": "Parameter",
+    "torch.nn.backends.thnn": "_get_thnn_function_backend",
     "torch.nn.parameter": "Buffer Parameter UninitializedBuffer UninitializedParameter",
     "torch.storage": "_load_from_bytes",
     **dict.fromkeys(("torch.amp.grad_scaler", "torch.cuda.amp.grad_scaler"), "OptState _refresh_per_optimizer_state"),
