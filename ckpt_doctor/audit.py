@@ -14,7 +14,6 @@ from ckpt_doctor import names
 from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.callables import is_standard
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import TRAINERS, time_llm
 from ckpt_doctor.types import (
@@ -399,7 +398,7 @@ def packages(words: Sequence[str]) -> tuple[str, ...]:
     for word in words:
         if not all(part.isidentifier() for part in word.split(".")):
             raise UsageError(f"--trust {word!r} is not the name of a package, like transformers or my_project.models")
-        if is_standard(Global(word, "")):
+        if Global(word, "").is_standard:
             raise UsageError(
                 f"--trust {word}: what torch, numpy and Python's own modules may call is judged by name; it is for "
                 "other packages"

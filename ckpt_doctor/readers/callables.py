@@ -8,7 +8,6 @@ stands in `CALLS` as well, and that argument is judged like a call.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 
 from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
@@ -166,12 +165,6 @@ KEEPERS = frozenset(
 def is_listed(name: Global) -> bool:
     """Whether loading may call this function or class: by its exact name, in the module that it is listed under."""
     return (name.module, name.name) in _LISTED
-
-
-def is_standard(name: Global) -> bool:
-    """Whether a name lies in torch, numpy or the standard library: what those hold stands in the tables, or nowhere."""
-    root = name.module.partition(".")[0]
-    return root in ("torch", "numpy") or root in sys.stdlib_module_names
 
 
 def keeps(name: Global) -> bool:

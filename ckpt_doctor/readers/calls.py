@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.readers.callables import CALLS, MAKERS, is_listed, is_standard, keeps
+from ckpt_doctor.readers.callables import CALLS, MAKERS, is_listed, keeps
 from ckpt_doctor.types import Global, InertDict, Opaque, TensorRef
 
 _HOOKS = frozenset(
@@ -31,7 +31,7 @@ def runs(made: Opaque) -> Iterator[Global | str]:
         full = str(function)
         if depth and full == _LOAD:
             yield f"the pickle has {full} called in the place of a rebuilding function"
-        if not made.via.startswith("newobj") or ("." in function.name and is_standard(function)):
+        if not made.via.startswith("newobj") or ("." in function.name and function.is_standard):
             yield function
         if (full == "builtins.type" and len(args) > 1) or _describes_a_class(args):
             yield "the pickle makes a class of its own, with methods of its choice"
@@ -103,7 +103,7 @@ def _computed(callee: object) -> Iterator[Global | str]:
     if type(callee) is Opaque:
         name = callee.callee
         filled = callee.args or callee.states or callee.items or callee.pairs
-        if type(name) is Global and callee.via == "newobj" and not filled and not is_standard(name):
+        if type(name) is Global and callee.via == "newobj" and not filled and not name.is_standard:
             yield Global(name.module, f"{name.name}.__call__")
         else:
             yield f"the pickle calls what {name if type(name) is Global else 'a call'} returned"
@@ -125,7 +125,7 @@ def _called(full: str, args: tuple[object, ...]) -> Iterator[Global | str]:
     if function is not None:
         if str(function) == _LOAD:
             yield f"the pickle has {function} called by another function"
-        elif not later or is_standard(function):
+        elif not later or function.is_standard:
             yield function
     elif value is not None and type(value) is not str and not later:
         yield "the pickle has a function called that no name in the file says"

@@ -187,6 +187,7 @@ DANGEROUS_PREFIXES = (
     "torch.utils.bottleneck",
     "torch.utils._config_module",
     "torch.utils.data.datapipes",
+    "torch.utils.data.dataloader._MultiProcessingDataLoaderIter",  # its `__del__` calls what its attributes say
     "torch.utils.hipify",
     "torch.multiprocessing",
     "torch.distributed.rpc",

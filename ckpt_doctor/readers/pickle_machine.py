@@ -231,6 +231,7 @@ class Machine:
                 key = pairs[i]
                 target[key if type(key) is str else self.key(key)] = pairs[i + 1]
         elif type(target) is Opaque:
+            self.fills(target)
             target.pairs.extend(zip(pairs[::2], pairs[1::2], strict=True))
         else:
             self.misuse(target, "sets items of")
@@ -240,9 +241,15 @@ class Machine:
         if type(target) is list:
             target += items
         elif type(target) is Opaque:
+            self.fills(target)
             target.items += items
         else:
             self.misuse(target, "appends to")
+
+    def fills(self, target: Opaque) -> None:
+        """Note items that come after the state: the object's own methods take them, with attributes of the file."""
+        if target.states:
+            self.soft("dangerous-global", "the pickle fills an object whose attributes it has set, as no pickler does")
 
     def build(self, target: object, state: object) -> None:
         """BUILD."""

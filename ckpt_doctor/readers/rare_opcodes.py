@@ -204,6 +204,7 @@ def _additems(machine: Machine) -> None:
     if type(target) is set:
         target.update(map(machine.key, items))
     elif type(target) is Opaque:
+        machine.fills(target)
         target.items += items
     else:
         machine.misuse(target, "adds to")

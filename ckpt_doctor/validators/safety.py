@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.numpy_values import numpy_values
-from ckpt_doctor.readers.callables import is_standard
 from ckpt_doctor.types import Case, Global, Severity
 from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
@@ -96,7 +95,7 @@ def foreign_call(case: Case) -> Iterator[Problem]:
     severity: Severity = "info" if path.name in _UNREAD else "error" if read else "warning"
     for problem in damage_of(case, "foreign-call"):
         cure = f"--trust {problem.where.partition('.')[0]}, if you trust it and whoever wrote the file"
-        own = is_standard(Global(problem.where, ""))
+        own = Global(problem.where, "").is_standard
         yield Problem(problem.message, problem.where, problem.found, None, "" if own else cure, severity)
 
 

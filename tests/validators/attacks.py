@@ -123,6 +123,17 @@ SIBLINGS = {
     "a method taken by getattr": call("builtins", "getattr", name("my_models", "Outer"), text("run")) + b")R",
     "a method put into a set": instance("my_models", "Bag", attributes(add=PARTIAL)) + b"(K\x01\x90",
     "a module's class by persistent id": b"(" + text("module") + name("psutil", "Popen") + b"NNtQ" + CODE + b"\x85R",
+    "an append that calls an attribute": instance(
+        "torch.utils._appending_byte_serializer", "AppendingByteSerializer", attributes(_serialize_fn=PARTIAL)
+    )
+    + b"K\x01a",
+    "an item that calls an attribute": instance(
+        "torch.utils.weak", "WeakIdKeyDictionary", attributes(ref_type=PARTIAL, data=b"}")
+    )
+    + b"K\x01Ns",
+    "an end that calls an attribute": instance(
+        "torch.utils.data.dataloader", "_MultiProcessingDataLoaderIter", attributes(_workers_done_event=PARTIAL)
+    ),
     "an extension": b"\x82\x01)R",
     "deflated bytes are loaded by name": call(
         "torch._tensor",
