@@ -106,8 +106,8 @@ def check_resume(
 
     An empty path or None is a first start and fine. `model`, `optimizer` and `scheduler` are compared with the file key
     by key and shape by shape, as their `load_state_dict` will. With several processes all must call it: the first one
-    reads the file and the others get its answer, be it an exception. `trust` takes
-    packages that loading the file may call into (S204). Raises UsageError when the path does not exist; call `raise_for_errors()` on the result.
+    reads the file and the others get its answer, be it an exception. `trust` takes packages that loading the file may
+    call into (S204). Raises UsageError when the path does not exist; call `raise_for_errors()` on the result.
     """
     if path is None or not str(path):
         return ResumeCheck(None)
