@@ -124,7 +124,7 @@ class Machine:
         known = self.reading.globals.get((module, name))
         if known is None:
             known = self.reading.globals[module, name] = Global(module, name)
-            self.handlers[id(known)] = HANDLERS.get(f"{module}.{name}")
+            self.handlers[id(known)] = None if "." in name else HANDLERS.get(f"{module}.{name}")
         return known
 
     def call(self, callee: object, args: object, via: Literal["reduce", "newobj", "inst"] = "reduce") -> object:
