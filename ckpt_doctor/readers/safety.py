@@ -47,7 +47,7 @@ def judge(name: Global) -> Judgement:
     module, inner = name.module.strip(), name.name.strip()
     if not module or COMPUTED[:-1] in full:
         return "dangerous"
-    if full != f"{module}.{inner}" and f"{module}.{inner}" in WEIGHTS_ONLY | KNOWN:
+    if full != f"{module}.{inner}" and (f"{module}.{inner}" in KNOWN or (module, inner) in STANDARD):
         return "unknown"
     if _is_dangerous(f"{module}.{inner}") or _leads_elsewhere(inner):
         return "dangerous"
