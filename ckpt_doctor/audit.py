@@ -26,6 +26,7 @@ from ckpt_doctor.types import (
     Facts,
     FileReport,
     Finding,
+    Global,
     Member,
     NotChecked,
     Report,
@@ -35,6 +36,7 @@ from ckpt_doctor.types import (
     RunReport,
     Verdict,
     selects,
+    trusts,
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNREADABLE, UNTRUSTED
@@ -54,6 +56,7 @@ def scan(
     deep: bool = False,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     logs: Sequence[Path | str] = (),
     progress: Progress | None = None,
 ) -> Report:
@@ -61,6 +64,7 @@ def scan(
 
     `facts` are those given by a person (`ckpt_doctor.facts`), which outrank what is inferred. `deep` reads every byte
     (checksums, NaN). `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`).
+    `trust` takes packages that loading may call into (S204).
     Raises UsageError for a path or a log that does not exist, and for a rule that does not."""
     began = time.monotonic()
     given = existing(paths)
@@ -70,7 +74,7 @@ def scan(
         _audit_run(folder, files, siblings_of(folder, files), facts or Facts(), logs, deep, progress, gate=False)
         for folder, files in time_llm.find_runs(wanted).items()
     ]
-    runs = [_chosen(run, select, ignore) for run in runs]
+    runs = [_chosen(run, select, ignore, trust) for run in runs]
     return Report(tuple(runs), time.monotonic() - began, tuple(given))
 
 
@@ -82,6 +86,7 @@ def check(
     deep: bool = False,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     progress: Progress | None = None,
     gate: bool = True,
 ) -> Report:
@@ -95,11 +100,16 @@ def check(
     logs = existing_logs(logs)
     folder = time_llm.run_folder(file)
     run = _audit_run(folder, [file], siblings_of(folder, [file]), facts or Facts(), logs, deep, progress, gate=gate)
-    return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),))
+    return Report((_chosen(run, select, ignore, trust),), time.monotonic() - began, (Path(path),))
 
 
 def check_all(
-    files: Sequence[Path], *, facts: Facts | None = None, logs: Sequence[Path | str] = (), ignore: Sequence[str] = ()
+    files: Sequence[Path],
+    *,
+    facts: Facts | None = None,
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
 ) -> list[RunReport]:
     """As `check`, of several files, each read once."""
     logs = existing_logs(logs)
@@ -107,7 +117,7 @@ def check_all(
         _audit_run(folder, inside, siblings_of(folder, inside), facts or Facts(), logs, False, None, gate=True)
         for folder, inside in time_llm.find_runs(files).items()
     ]
-    return [_chosen(run, (), ignore) for run in runs]
+    return [_chosen(run, (), ignore, trust) for run in runs]
 
 
 def resume_file(path: Path) -> Path:
@@ -157,6 +167,7 @@ def latest(
     facts: Facts | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     repairable: bool = False,
     deep: bool = False,
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
@@ -166,7 +177,7 @@ def latest(
     where no older one stays on it. `repairable` also accepts one that a migration cures. With `deep` the one that would
     be it is read to its last byte, and passed over when that shows damage.
     """
-    report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore)
+    report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore, trust=trust)
     accepted = ("ok", "repairable") if repairable else ("ok",)
     files = sorted(((file, run.run) for run in report.runs for file in run.files), key=_progress, reverse=True)
     while True:
@@ -174,7 +185,7 @@ def latest(
         chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
         if not deep or chosen is None or chosen.checkpoint.deep is not None:
             break
-        files = [(read_through(file, run, ignore) if file is chosen else file, run) for file, run in files]
+        files = [(read_through(file, run, ignore, trust) if file is chosen else file, run) for file, run in files]
     passed_over: list[tuple[Path, str]] = []
     for file, _ in files:
         if file is chosen:
@@ -193,11 +204,13 @@ def _departs(file: FileReport) -> bool:
     )
 
 
-def read_through(file: FileReport, run: Run, ignore: Sequence[str] = (), *, gate: bool = False) -> FileReport:
+def read_through(
+    file: FileReport, run: Run, ignore: Sequence[str] = (), trust: Sequence[str] = (), *, gate: bool = False
+) -> FileReport:
     """The same file, judged with every byte of it read."""
     member = replace(file.member, checkpoint=_deepened(file.checkpoint, None))
     report = RunReport(run, (), (judge(case_of(member, run, gate=gate)),))
-    return _chosen(report, (), ignore).files[0]
+    return _chosen(report, (), ignore, trust).files[0]
 
 
 def _progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
@@ -464,20 +477,36 @@ def curves(report: Report) -> list[Curve]:
     return [curve(run) for run in report.runs if run.run.trainer == time_llm.NAME]
 
 
-def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str]) -> RunReport:
-    """The report with the selected codes only. Verdicts follow: a defect that is ignored is accepted."""
-    if not select and not ignore:
+def _chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str], trust: Sequence[str]) -> RunReport:
+    """The report with the selected codes only. Verdicts follow: a defect that is ignored, or trusted, is accepted."""
+    if not select and not ignore and not trust:
         return run
-    chosen, ignored = codes(select), codes(ignore)
+    chosen, ignored, trusted = codes(select), codes(ignore), packages(trust)
+
+    def counts(finding: Finding) -> bool:
+        return finding.code not in ignored and not trusts(trusted, finding)
 
     def keep(finding: Finding) -> bool:
-        return (not select or finding.code in chosen) and finding.code not in ignored
+        return (not select or finding.code in chosen) and counts(finding)
 
     files = []
     for file in run.files:
-        accepted = [finding for finding in file.findings if finding.code not in ignored]
-        files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict_of(accepted)))
+        verdict = verdict_of(filter(counts, file.findings))
+        files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict))
     return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))
+
+
+def packages(words: Sequence[str]) -> tuple[str, ...]:
+    """The packages of `--trust`. Raises UsageError for what is no package's name, and for those that have a list."""
+    for word in words:
+        if not all(part.isidentifier() for part in word.split(".")):
+            raise UsageError(f"--trust {word!r} is not the name of a package, like transformers or my_project.models")
+        if Global(word, "").is_standard:
+            raise UsageError(
+                f"--trust {word}: what torch, numpy and Python's own modules may call is judged by name; it is for "
+                "other packages"
+            )
+    return tuple(words)
 
 
 def codes(words: Sequence[str]) -> set[str]:

@@ -20,6 +20,7 @@ def prune(
     facts: Facts | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     deep: bool = True,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> retention.PruneResult:
@@ -41,7 +42,8 @@ def prune(
         folders = [path for path in run.iterdir() if STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
         held = {folder: retention.contents(folder) for folder in folders}
         files = {folder: audit.trainers_file(folder) for folder in folders}
-        report = audit.check_all([file for file in files.values() if file], facts=facts, logs=logs, ignore=ignore)
+        found = [file for file in files.values() if file]
+        report = audit.check_all(found, facts=facts, logs=logs, ignore=ignore, trust=trust)
         judged.update({file.checkpoint.path.parent: (file, one.run) for one in report for file in one.files})
         seen.update(remembered.load(run))
         for folder in folders:
@@ -56,7 +58,7 @@ def prune(
         file, within = judged[step.folder]
         name = remembered.identity(file.checkpoint, __version__)
         if name not in seen:
-            findings = audit.read_through(file, within, gate=True).findings
+            findings = audit.read_through(file, within, trust=trust, gate=True).findings
             if retention.contents(step.folder) != step.contents:
                 return False  # its trainer is at work on it
             seen[name] = sorted({f.code for f in findings if f.severity == "error" and f.migration is None})

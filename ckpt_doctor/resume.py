@@ -103,6 +103,7 @@ def check_resume(
     shuffle: bool | None = None,
     world_size: int | None = None,
     log: Path | str | None = None,
+    trust: Sequence[str] = (),
     model: Any = None,
     optimizer: Any = None,
     scheduler: Any = None,
@@ -111,8 +112,8 @@ def check_resume(
 
     An empty path or None is a first start and fine. `model`, `optimizer` and `scheduler` are compared with the file key
     by key and shape by shape, as their `load_state_dict` will. With several processes all must call it: the first one
-    reads the file and the others get its answer, be it an exception. Raises UsageError when the path does not exist;
-    call `raise_for_errors()` on the result.
+    reads the file and the others get its answer, be it an exception. `trust` takes packages that loading the file may
+    call into (S204). Raises UsageError when the path does not exist; call `raise_for_errors()` on the result.
     """
     if path is None or not str(path):
         return ResumeCheck(None)
@@ -133,7 +134,7 @@ def check_resume(
     shapes = None if model is None else _shapes(model)
 
     def decide() -> ResumeCheck:
-        report = audit.check(path, facts=stated, logs=logs)
+        report = audit.check(path, facts=stated, logs=logs, trust=trust)
         case = _described(report.files[0].checkpoint, shapes, optimizer, scheduler)
         live = [found for rule in LIVE_RULES for found in rule(case) if isinstance(found, Finding)]
         return ResumeCheck(_with_findings(report, live) if live else report)

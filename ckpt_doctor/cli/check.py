@@ -19,6 +19,7 @@ from ckpt_doctor.types import Facts
 @options.deep
 @options.training_facts
 @options.selection
+@options.trust
 @options.fail_on
 @options.formats(*FORMATS)
 @options.output_file
@@ -38,6 +39,7 @@ def command(
     logs: tuple[Path, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    trust: tuple[str, ...],
     fail_on: str,
     form: str,
     output: Path | None,
@@ -63,7 +65,7 @@ def command(
         ctx.exit(0)
     with Progress() as progress:
         report = audit.check(
-            Path(path), facts=facts, logs=logs, deep=deep, select=select, ignore=ignore, progress=progress
+            Path(path), facts=facts, logs=logs, deep=deep, select=select, ignore=ignore, trust=trust, progress=progress
         )
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
     if not flags:

@@ -21,6 +21,7 @@ from ckpt_doctor.types import Facts
 @options.deep
 @options.training_facts
 @options.ignored
+@options.trust
 @options.formats("text", "json")
 @click.pass_context
 def command(
@@ -32,6 +33,7 @@ def command(
     facts: Facts,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
+    trust: tuple[str, ...],
     form: str,
 ) -> None:
     """Print the path of the newest checkpoint of a run that is whole and safe to resume from.
@@ -46,11 +48,13 @@ def command(
       RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable)
       ckpt-doctor migrate "$RESUME_FROM" --all
     """
-    path, passed_over = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=repairable, deep=deep)
+    path, passed_over = audit.latest(
+        run_dir, facts=facts, logs=logs, ignore=ignore, trust=trust, repairable=repairable, deep=deep
+    )
     for newer, reason in passed_over:
         note(f"passed over {newer}: {reason}")
     # The gate's own answer on it: what is no reason to pass it over may still ask for something.
-    file = audit.check(path, facts=facts, logs=logs, ignore=ignore).files[0] if path is not None else None
+    file = audit.check(path, facts=facts, logs=logs, ignore=ignore, trust=trust).files[0] if path is not None else None
     left = [finding for finding in file.findings if finding.severity != "info"] if file else []
     flags = file.plan.flags if file and file.plan else ()
     for finding in left:
@@ -62,7 +66,7 @@ def command(
     elif path is not None:
         click.echo(os.fsencode(path))  # as it is on disk: this is for a program, which must find the file
     if path is None:
-        other = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, repairable=True, deep=deep)[0]
+        other = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, trust=trust, repairable=True, deep=deep)[0]
         hint = f"; `ckpt-doctor migrate --all {quoted(other)}` puts one right" if other is not None else ""
         note(f"no checkpoint in {run_dir} is safe to resume from{hint}")
     ctx.exit(int(path is None))

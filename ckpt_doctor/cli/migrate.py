@@ -63,6 +63,7 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @options.training_facts
 @options.ignored
+@options.trust
 @options.formats("table", "json")
 @click.pass_context
 def command(
@@ -80,6 +81,7 @@ def command(
     facts: Facts,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
+    trust: tuple[str, ...],
     form: str,
     **flags: bool,
 ) -> None:
@@ -102,7 +104,7 @@ def command(
     targets = options.existing_paths(paths)
     wanted = repair.NAMES if everything else tuple(n for n in FIXES if flags[n.replace("-", "_")])
     if not wanted:
-        raise click.UsageError(no_fix_chosen(called_for(targets, facts, logs, ignore)))
+        raise click.UsageError(no_fix_chosen(called_for(targets, facts, logs, ignore, trust)))
     for one, other in (("in-place", "output"), ("best-score", "val-loss")):
         if ctx.params[one.replace("-", "_")] and ctx.params[other.replace("-", "_")]:
             raise click.UsageError(f"--{one} and --{other} exclude each other")
@@ -111,6 +113,7 @@ def command(
         "facts": facts,
         "logs": logs,
         "ignore": ignore,
+        "trust": trust,
         "best_score": best_score,
         "val_loss": val_loss,
         "epoch": epoch,
@@ -159,10 +162,10 @@ def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
 
 
 def called_for(
-    paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...], ignore: tuple[str, ...] = ()
+    paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...], ignore: tuple[str, ...], trust: tuple[str, ...]
 ) -> list[str]:
     """The fixes that findings in these paths name."""
-    findings = audit.scan(paths, facts=facts, logs=logs, ignore=ignore).findings
+    findings = audit.scan(paths, facts=facts, logs=logs, ignore=ignore, trust=trust).findings
     named = {finding.migration for finding in findings if finding.severity != "info"}
     return [name for name in FIXES if name in named]
 

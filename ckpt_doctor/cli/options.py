@@ -188,6 +188,14 @@ def ignored(command: F) -> F:
     )(command)
 
 
+trust = click.option(
+    "--trust",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Accept that loading calls into this package or below it (S204); may be given repeatedly.",
+)
+
+
 def _codes(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
     wanted = [part.strip() for value in values for part in value.split(",") if part.strip()]
     if not wanted:

@@ -23,6 +23,7 @@ from ckpt_doctor.types import Facts
 )
 @options.training_facts
 @options.ignored
+@options.trust
 @options.formats("table", "json")
 def command(
     run_dir: Path,
@@ -33,6 +34,7 @@ def command(
     facts: Facts,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
+    trust: tuple[str, ...],
     form: str,
 ) -> None:
     """Remove the older step checkpoints of a run, and none that may still be needed: save_total_limit done safely.
@@ -47,5 +49,7 @@ def command(
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
-    result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore, deep=deep)
+    result = prune(
+        run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore, trust=trust, deep=deep
+    )
     emit(pruned_json(result) if form == "json" else pruned(result, width=width()))

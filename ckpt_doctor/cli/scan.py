@@ -20,6 +20,7 @@ from ckpt_doctor.types import Facts
 @options.deep
 @options.training_facts
 @options.selection
+@options.trust
 @options.fail_on
 @options.formats(*FORMATS)
 @options.output_file
@@ -33,6 +34,7 @@ def command(
     logs: tuple[Path, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    trust: tuple[str, ...],
     fail_on: str,
     form: str,
     output: Path | None,
@@ -58,6 +60,7 @@ def command(
             deep=deep,
             select=select,
             ignore=ignore,
+            trust=trust,
             logs=logs,
             progress=progress,
         )

@@ -30,6 +30,7 @@ KEYS: Mapping[str, Check] = {
     "format": (lambda v: v in FORMATS, f"one of {', '.join(FORMATS)}"),
     "select": (_strings, "a list of rule codes"),
     "ignore": (_strings, "a list of rule codes"),
+    "trust": (_strings, "a list of packages"),
     "fail-on": (lambda v: v in FAIL_ON, f"one of {', '.join(FAIL_ON)}"),
 }
 """Keys that the table may have, each the option of that name: what its value must be, as a test and in words."""

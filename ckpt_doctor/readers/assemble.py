@@ -27,12 +27,15 @@ class Content:
     tensors: tuple[TensorInfo, ...] = ()
     inner: tuple[TensorInfo, ...] = ()
     globals: tuple[Global, ...] = ()
+    calls: tuple[Global, ...] = ()
     damage: list[Damage] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
     program: Program | None = None
     migrations: tuple[Migration, ...] = ()
     checksums: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    interned: frozenset[str] = frozenset()
+    """Modules whose source a torch.package brings itself."""
     refusals: list[str] = field(default_factory=list)
     """Reasons other than a name for which `torch.load(weights_only=True)` refuses the file."""
 
@@ -40,17 +43,30 @@ class Content:
         """The describing pickle and what all pickles of the file name."""
         self.root = reading.root
         self.tensors, self.inner, damage = find_tensors(reading.root)
-        self.globals = tuple(programs.globals.values())
+        self.take_names(programs)
         self.damage += programs.damage
         self.damage += damage
         self.refusals += programs.refusals
+
+    def take_names(self, programs: Programs) -> None:
+        """What the pickles of the file name and call."""
+        self.globals = tuple(programs.globals.values())
+        self.calls = tuple(programs.calls.values())
+
+    def take_alarming(self, programs: Programs) -> bool:
+        """Of pickles that only some reader runs: names that are dangerous, and what is called; whether any is."""
+        hidden = classify(programs.globals.values()).get("dangerous", [])
+        self.globals = tuple(dict.fromkeys([*self.globals, *hidden]))
+        self.calls = tuple(dict.fromkeys([*self.calls, *programs.calls.values()]))
+        return bool(hidden)
 
 
 def checkpoint(view: FileView, content: Content) -> Checkpoint:
     """The finished value, judged for what loading it would run."""
     _take_up_hidden(view, content)
-    if content.container != "safetensors" or content.globals:
-        content.damage += assess(content.container, content.globals, content.refusals)
+    if content.container != "safetensors" or content.globals or content.calls:
+        names, calls = content.globals, content.calls
+        content.damage += assess(content.container, names, calls, content.refusals, content.interned)
     if view.path.suffix.lower() == ".safetensors" and content.container not in ("safetensors", "unknown"):
         message = f"it is named .safetensors and is a {content.container} file: readers that go by the name refuse it"
         content.damage.insert(0, Damage("name-mismatch", message, found=content.container, expected="safetensors"))
@@ -86,13 +102,10 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
     if content.container in ("unknown", "safetensors", "torch-tar"):
         programs = Programs()  # from its first byte it may be a pickle as well
         read_disguised(programs, lambda count: view.read_at(0, count))
-        dangerous = classify(programs.globals.values()).get("dangerous", [])
-        content.globals = tuple(dict.fromkeys([*content.globals, *dangerous]))
+        content.take_alarming(programs)
     from ckpt_doctor.readers.torch_zip import appended_pickles  # which puts its own results together here
 
-    hidden = classify(appended_pickles(view)).get("dangerous")
-    if hidden:
-        content.globals = tuple(dict.fromkeys([*content.globals, *hidden]))
+    if content.take_alarming(appended_pickles(view)):
         message = "a zip archive hides at the end of the file: readers differ in which of the two they take"
         content.damage.append(Damage("name-conflict", message))
 

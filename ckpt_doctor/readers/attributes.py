@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pickletools
 
+from ckpt_doctor.readers.calls import attribute
 from ckpt_doctor.readers.pickle_machine import Reading
-from ckpt_doctor.types import Global, Opaque
 
 GETATTR = ("builtins", "getattr")
 _SPELLINGS = ("builtins getattr", "__builtin__ getattr")
@@ -28,24 +28,6 @@ def resolve(data: bytes, reading: Reading) -> None:
     for name in named:
         if name is not None:
             reading.globals.setdefault((name.module, name.name), name)
-
-
-def attribute(call: Opaque) -> Global | None:
-    """What `getattr(owner, "name")` names: `torch.optim.lr_scheduler.OneCycleLR._annealing_cos`."""
-    if type(call.args) is not tuple or len(call.args) != 2 or call.via != "reduce":
-        return None
-    owner, name = call.args
-    if type(owner) is Opaque:
-        owner = _class_of(owner)
-    if type(owner) is not Global or type(name) is not str or not name.isidentifier():
-        return None
-    return Global(owner.module, f"{owner.name}.{name}")
-
-
-def _class_of(made: Opaque) -> object:
-    if str(made.callee) == "copyreg._reconstructor" and type(made.args) is tuple and made.args:
-        return made.args[0]
-    return made.callee if made.via == "newobj" else None
 
 
 def _mentions(data: bytes, start: int) -> int:

@@ -59,41 +59,20 @@ WEIGHTS_ONLY = frozenset(
 )
 """What `torch.load(weights_only=True)` accepts without `add_safe_globals`."""
 
-# Plain data of the standard library and numpy, as healthy checkpoints hold them
+# What healthy checkpoints name and nothing calls while they are loaded; what is called stands in `callables`
 KNOWN = frozenset(
     """
-    builtins.bool builtins.bytes builtins.dict builtins.float builtins.frozenset builtins.int builtins.list
-    builtins.object builtins.range builtins.slice builtins.str builtins.tuple builtins.Ellipsis
-    builtins.NotImplemented builtins.type builtins.Exception builtins.ValueError builtins.RuntimeError
-    builtins.KeyError builtins.len builtins.abs builtins.sum builtins.round builtins.max builtins.min builtins.any
-    builtins.all builtins.sorted builtins.pow builtins.isinstance inspect._empty http.HTTPStatus signal.Signals
-    string.Template os.stat_result os.terminal_size
-    builtins.print builtins.zip builtins.enumerate builtins.reversed builtins.property contextlib.nullcontext
-    operator.getitem _operator.getitem time.struct_time
-    functools.partial operator.add operator.sub operator.mul operator.truediv operator.matmul
-    _operator.add _operator.sub _operator.mul _operator.truediv _operator.matmul
-    codecs.encode copyreg._reconstructor copyreg.__newobj__ copyreg.__newobj_ex__
-    collections.defaultdict collections.deque collections.ChainMap collections.UserDict collections.UserList
-    argparse.Namespace types.SimpleNamespace types.MappingProxyType enum.Enum datetime.date datetime.datetime
-    datetime.time datetime.timedelta datetime.timezone zoneinfo.ZoneInfo zoneinfo.ZoneInfo._unpickle
-    _zoneinfo.ZoneInfo _zoneinfo.ZoneInfo._unpickle decimal.Decimal statistics.NormalDist fractions.Fraction
-    uuid.UUID uuid.SafeUUID random.Random array.array array._array_reconstructor pathlib.Path pathlib.PurePath
-    pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath pathlib.PureWindowsPath pathlib._local.Path
-    pathlib._local.PurePath pathlib._local.PosixPath pathlib._local.PurePosixPath pathlib._local.WindowsPath
-    pathlib._local.PureWindowsPath logging.getLogger io.BytesIO _io.BytesIO io.StringIO _io.StringIO re._compile
-    re.compile math.inf math.nan ipaddress.IPv4Address numpy.ndarray
-    numpy.dtype numpy.bool_ numpy.generic numpy.matrix numpy.ma.core.MaskedArray numpy.ma.core._mareconstruct
-    numpy.core.multiarray.scalar numpy._core.multiarray.scalar numpy.core.multiarray._reconstruct
-    numpy._core.multiarray._reconstruct numpy.core.numeric._frombuffer numpy._core.numeric._frombuffer
-    numpy.random._pickle.__randomstate_ctor numpy.random._pickle.__generator_ctor
-    numpy.random._pickle.__bit_generator_ctor numpy.random.mtrand.RandomState numpy.random._mt19937.MT19937
-    numpy.random._pcg64.PCG64 numpy.random.bit_generator.SeedSequence numpy.random._generator.Generator
-    numpy.random._pickle.__bit_generator_ctor numpy.random._bit_generator.SeedSequence
-    dataclasses._MISSING_TYPE dataclasses.Field dataclasses._HAS_DEFAULT_FACTORY_CLASS
-    itertools.count itertools.cycle itertools.repeat itertools.chain collections.abc.Mapping collections.abc.Sequence
-    _collections_abc.dict_keys _collections_abc.dict_values _collections_abc.dict_items
-    _collections_abc.odict_keys _collections_abc.odict_values torch._dynamo.decorators._DimRange
-    torch.storage._load_from_bytes
+    builtins.Ellipsis builtins.NotImplemented builtins.len builtins.abs builtins.sum builtins.round builtins.max
+    builtins.min builtins.any builtins.all builtins.sorted builtins.pow builtins.isinstance inspect._empty
+    string.Template builtins.print builtins.property contextlib.nullcontext operator.add operator.sub operator.mul
+    operator.truediv operator.matmul _operator.add _operator.sub _operator.mul _operator.truediv _operator.matmul
+    types.MappingProxyType enum.Enum statistics.NormalDist re.compile math.inf math.nan numpy.ndarray numpy.bool_
+    numpy.generic numpy.matrix dataclasses._MISSING_TYPE dataclasses.Field dataclasses._HAS_DEFAULT_FACTORY_CLASS
+    collections.abc.Mapping collections.abc.Sequence _collections_abc.dict_keys _collections_abc.dict_values
+    _collections_abc.dict_items _collections_abc.odict_keys _collections_abc.odict_values
+    torch._dynamo.decorators._DimRange torch._C.ScriptObject torch.fx._symbolic_trace.Tracer
+    torch.testing._internal.quantization_torch_package_models.LinearReluFunctional
+    torch.testing._internal.quantization_torch_package_models.LinearReluFunctionalChild
     """.split()  # noqa: SIM905 (quoted one by one the names fill a page)
 )
 # Need their package, which is no loader of other things in this place
@@ -185,6 +164,7 @@ DANGEROUS_PREFIXES = (
     "torch.utils.bottleneck",
     "torch.utils._config_module",
     "torch.utils.data.datapipes",
+    "torch.utils.data.dataloader._MultiProcessingDataLoaderIter",  # its `__del__` calls what its attributes say
     "torch.utils.hipify",
     "torch.multiprocessing",
     "torch.distributed.rpc",

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ckpt_doctor.readers import limits
+from ckpt_doctor.readers.calls import name_of, replaces_a_method, runs
 from ckpt_doctor.readers.rebuild import COPYING, HANDLERS, does_not_take, set_state
 from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 COMPUTED = "<computed>"
 """Stands for a module or name that is only known once the pickle runs."""
 
-_CALLS_ITS_FIRST = frozenset({"_rebuild_from_type", "_rebuild_from_type_v2"})
-"""Functions of torch/_tensor.py that call their first argument on their third."""
-_HOOKS = frozenset({"__setstate__", "__reduce__", "__reduce_ex__", "__call__", "__class__", "append", "extend"})
-"""Attributes that the unpickler itself looks up on an instance and calls, and one that makes it another class's."""
-
+_METHOD_PUT = "the pickle puts a method of its choice in the place of an object's own"
 _PLAIN_KEYS = frozenset({str, bytes, bool, type(None), Global, StorageInfo, TensorRef, Opaque, NumpyScalar})
 """Types whose hashes nobody can choose: by a secret of the process, or by identity."""
 
@@ -55,6 +51,8 @@ class Reading:
     """The less common opcodes met (everything outside the main loop's fast path)."""
     latin1: bool = False
     """Whether it holds 8-bit strings of Python 2 that are not UTF-8."""
+    calls: dict[tuple[str, str], Global] = field(default_factory=dict)
+    """What loading calls, beside the functions that `rebuild.HANDLERS` follows."""
     attributes: list[Opaque] = field(default_factory=list)
     """Every call of `builtins.getattr`."""
     has_views: bool = False
@@ -127,7 +125,7 @@ class Machine:
         known = self.reading.globals.get((module, name))
         if known is None:
             known = self.reading.globals[module, name] = Global(module, name)
-            self.handlers[id(known)] = HANDLERS.get(f"{module}.{name}")
+            self.handlers[id(known)] = None if "." in name else HANDLERS.get(f"{module}.{name}")
         return known
 
     def call(self, callee: object, args: object, via: Literal["reduce", "newobj", "inst"] = "reduce") -> object:
@@ -137,19 +135,14 @@ class Machine:
             self.soft("malformed-pickle", f"the pickle calls with a {type(args).__name__} in the place of arguments")
         handler = self.handlers.get(id(callee))
         if handler is None:
-            if type(callee) is not Global:
-                self.computed_call(callee)
-            elif callee.name == "_load_from_bytes" and type(args) is tuple and len(args) == 1:
-                self.payload(made, args[0])
-            elif callee.name in _CALLS_ITS_FIRST and type(args) is tuple and args:
-                self.called_on(args[0])
-            elif str(callee) == "builtins.type" and type(args) is tuple and len(args) > 1:
-                self.soft("dangerous-global", "the pickle makes a class of its own, with methods of its choice")
-            elif callee.name == "getattr" and callee.module == "builtins":
+            if type(callee) not in (Global, Opaque, InertDict, TensorRef):
+                self.soft("malformed-pickle", f"the pickle calls a {type(callee).__name__}, which is not a function")
+            self.judge(made)
+            if type(callee) is Global and callee.name == "_load_from_bytes":
+                self.payload(made, args[0] if type(args) is tuple and args else None)
+            elif type(callee) is Global and callee.name == "getattr" and callee.module == "builtins":
                 self.reading.attributes.append(made)
             return made
-        if type(callee) is Global and callee.name in _CALLS_ITS_FIRST and type(args) is tuple and args:
-            self.called_on(args[0])
         if handler in COPYING and type(args) is tuple and args and hasattr(args[0], "__len__"):
             self.copied += len(args[0])
             if self.copied > limits.MAX_COPIED * len(self.data):
@@ -163,31 +156,21 @@ class Machine:
         value = handler(made)
         if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args):
             self.soft("malformed-pickle", f"{shown(callee)} is called with arguments that it does not take")
+        if value is made or handler is HANDLERS["collections.defaultdict"]:
+            self.judge(made)
+        elif type(value) is TensorRef and type(args) is tuple and len(args) > 3 and replaces_a_method(args[3]):
+            self.soft("dangerous-global", _METHOD_PUT)
         if type(value) is NumpyScalar and type(args) is tuple and type(args[1]) is str and not args[1].isascii():
             self.reading.latin1 = True  # `array_scalar` raises for text that UTF-8 made of the bytes
         return value
 
-    def computed_call(self, callee: object) -> None:
-        """A call of something that no name in the file says: what an earlier call returned."""
-        if type(callee) is not Opaque:
-            self.soft("malformed-pickle", f"the pickle calls a {type(callee).__name__}, which is not a function")
-            return
-        if _is_plain_instance(callee):
-            return
-        by_name = type(callee.args) is tuple and callee.args and type(callee.args[0]) is Global
-        if callee.via != "persid" and not (str(callee.callee) == "builtins.getattr" and by_name):
-            self.soft("dangerous-global", f"the pickle calls what {shown(callee.callee)} returned")
-
-    def called_on(self, function: object) -> None:
-        """What `_rebuild_from_type` and its kin call for the pickle: one of torch's own rebuilding functions."""
-        if type(function) is not Global:
-            self.soft("dangerous-global", "the pickle has a function called that no name in the file says")
-        elif (
-            not function.name.startswith(("_rebuild", "_unpickle", "_deserialize")) and not function.name[:1].isupper()
-        ):
-            self.soft(
-                "dangerous-global", f"the pickle has {shown(function)} called in the place of a rebuilding function"
-            )
+    def judge(self, made: Opaque) -> None:
+        """Record what a call runs."""
+        for found in runs(made):
+            if type(found) is Global:
+                self.reading.calls.setdefault((found.module, found.name), found)
+            else:
+                self.soft("dangerous-global", shown(found))
 
     def payload(self, made: Opaque, data: object) -> None:
         """Look into bytes that `torch.load` is called upon while this pickle loads (torch/storage.py)."""
@@ -258,6 +241,7 @@ class Machine:
                 key = pairs[i]
                 target[key if type(key) is str else self.key(key)] = pairs[i + 1]
         elif type(target) is Opaque:
+            self.fills(target)
             target.pairs.extend(zip(pairs[::2], pairs[1::2], strict=True))
         else:
             self.misuse(target, "sets items of")
@@ -267,18 +251,24 @@ class Machine:
         if type(target) is list:
             target += items
         elif type(target) is Opaque:
+            self.fills(target)
             target.items += items
         else:
             self.misuse(target, "appends to")
 
+    def fills(self, target: Opaque) -> None:
+        """Note items that come after the state: the object's own methods take them, with attributes of the file."""
+        if target.states:
+            self.soft("dangerous-global", "the pickle fills an object whose attributes it has set, as no pickler does")
+
     def build(self, target: object, state: object) -> None:
         """BUILD."""
-        states = state if type(state) is tuple else (state,)
-        if any(
-            isinstance(part, dict) and not _HOOKS.isdisjoint(key for key in part if type(key) is str) for part in states
-        ):
-            self.soft("dangerous-global", "the pickle puts a method of its choice in the place of an object's own")
-        if type(target) is Opaque:
+        if replaces_a_method(state):
+            self.soft("dangerous-global", _METHOD_PUT)
+        named = name_of(target)
+        if named is not None:
+            self.misuse(named, "sets the state of")
+        elif type(target) is Opaque:
             target.states.append(state)
         elif type(target) is TensorRef:
             set_state(target, state)
@@ -323,15 +313,3 @@ class Machine:
         raw = self.data[self.pos : end]
         self.pos = end + 1
         return raw
-
-
-def _is_plain_instance(made: Opaque) -> bool:
-    """An instance of another package's class, made from nothing: calling it runs that package's code, as loading does.
-
-    PyTorch Geometric's `DynamicInheritanceGetter()(...)` makes every `Batch`.
-    """
-    name = made.callee
-    if type(name) is not Global or made.args not in ((), None) or made.states or made.items or made.pairs:
-        return False
-    root = name.module.partition(".")[0]
-    return name.name[:1].isupper() and root not in sys.stdlib_module_names and root not in ("torch", "numpy", COMPUTED)

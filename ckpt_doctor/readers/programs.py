@@ -22,6 +22,7 @@ class Programs:
     """What all pickles of a file name, and what is wrong with any of them."""
 
     globals: dict[tuple[str, str], Global] = field(default_factory=dict)
+    calls: dict[tuple[str, str], Global] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     """Reasons other than a global for which `torch.load(weights_only=True)` refuses the file."""
@@ -30,14 +31,19 @@ class Programs:
     """Storages that came as streams inside a pickle (`torch.storage._load_from_bytes`)."""
 
     def add(self, reading: Reading, where: str) -> None:
-        """Take up a pickle's globals and damage; `where` names the record it stands in."""
-        for key, value in reading.globals.items():
-            self.globals.setdefault(key, value)
+        """Take up a pickle's names, calls and damage; `where` names the record it stands in."""
+        self.take_names(reading)
         for damage in reading.damage:
             place = ", ".join(part for part in (where, damage.where) if part)
             self.damage.append(Damage(damage.kind, damage.message, place, damage.found, damage.expected))
         if reading.latin1:
             self.refusals.append("it holds 8-bit strings of Python 2; loading needs encoding='latin1'")
+
+    def take_names(self, other: Reading | Programs) -> None:
+        """Take up what other pickles name and call."""
+        for mine, theirs in ((self.globals, other.globals), (self.calls, other.calls)):
+            for key, value in theirs.items():
+                mine.setdefault(key, value)
 
 
 def read_program(

@@ -204,6 +204,7 @@ def _additems(machine: Machine) -> None:
     if type(target) is set:
         target.update(map(machine.key, items))
     elif type(target) is Opaque:
+        machine.fills(target)
         target.items += items
     else:
         machine.misuse(target, "adds to")
@@ -251,9 +252,9 @@ def _newobj(machine: Machine) -> None:
 def _newobj_ex(machine: Machine) -> None:
     kwargs, args = machine.stack.pop(), machine.stack.pop()
     machine.made += 1
-    if type(machine.stack[-1]) is not Global:
-        machine.computed_call(machine.stack[-1])
-    machine.stack[-1] = Opaque(machine.stack[-1], args, kwargs, "newobj_ex")
+    made = Opaque(machine.stack[-1], args, kwargs, "newobj_ex")
+    machine.judge(made)
+    machine.stack[-1] = made
 
 
 def _persid(machine: Machine) -> None:

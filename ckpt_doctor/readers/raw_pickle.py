@@ -100,5 +100,5 @@ def open_neighbour(view: FileView, what: Damage) -> Checkpoint:
         programs = Programs()
         data = view.read_at(start, limits.MAX_PROGRAM_BYTES)
         read_program(programs, data, 0, None, "", payload_hook(programs))
-        content.globals = tuple(programs.globals.values())
+        content.take_names(programs)
     return checkpoint(view, content)

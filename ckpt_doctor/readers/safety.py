@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
+from ckpt_doctor.readers.callables import STANDARD, is_listed
 from ckpt_doctor.readers.known_globals import (
     DANGEROUS_MODULES,
     DANGEROUS_PREFIXES,
@@ -38,7 +39,7 @@ def judge(name: Global) -> Judgement:
     if name.module != "torch" or "." not in name.name:
         if full in WEIGHTS_ONLY:
             return "allowed"
-        if full in KNOWN:
+        if full in KNOWN or (name.module, name.name) in STANDARD:
             return "known"
         if full in PACKAGED:
             return "unknown"
@@ -46,7 +47,7 @@ def judge(name: Global) -> Judgement:
     module, inner = name.module.strip(), name.name.strip()
     if not module or COMPUTED[:-1] in full:
         return "dangerous"
-    if full != f"{module}.{inner}" and f"{module}.{inner}" in WEIGHTS_ONLY | KNOWN:
+    if full != f"{module}.{inner}" and (f"{module}.{inner}" in KNOWN or (module, inner) in STANDARD):
         return "unknown"
     if _is_dangerous(f"{module}.{inner}") or _leads_elsewhere(inner):
         return "dangerous"
@@ -71,6 +72,11 @@ def _is_dangerous(full: str) -> bool:
     return full.partition(".")[0] in DANGEROUS_MODULES or full.startswith(DANGEROUS_PREFIXES)
 
 
+def _is_system(name: Global) -> bool:
+    root = name.module.partition(".")[0]
+    return root in sys.stdlib_module_names or root in DANGEROUS_MODULES
+
+
 def _leads_elsewhere(inner: str) -> bool:
     """Whether a dotted name takes another module's names by way of an innocent one: `random`, `_os.system`."""
     parts = inner.split(".")
@@ -78,7 +84,7 @@ def _leads_elsewhere(inner: str) -> bool:
         return False
     if any(part.startswith("__") for part in parts):  # `Module.forward.__globals__`
         return True
-    plain = [part.lstrip("_") for part in parts]
+    plain = ["numpy" if part == "np" else part.lstrip("_") for part in parts]
     return any(_is_dangerous(".".join(plain[at:])) for at in range(len(plain)))
 
 
@@ -99,6 +105,8 @@ def _judge_torch(module: str, inner: str) -> Judgement:
         return "known"
     if any(_lies_in(module, pure) for pure in PURE_TORCH) and inner.isidentifier():
         return "known"
+    if "." in inner and not inner.lstrip("_")[:1].isupper():
+        return "unknown"  # by way of what a module has imported; S204 where it is called
     is_class = inner.lstrip("_")[:1].isupper()
     if not is_class and POWERFUL.search(inner):
         return "dangerous"
@@ -111,6 +119,16 @@ def _lies_in(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
+def foreign_calls(names: Iterable[Global], calls: Iterable[Global]) -> dict[str, list[Global]]:
+    """By module, what loading calls that no list allows; without what is dangerous by its name already."""
+    told = {name for name in names if judge(name) == "dangerous"} | {Global("builtins", "getattr")}
+    found: dict[str, list[Global]] = defaultdict(list)
+    for name in calls:
+        if not is_listed(name) and name not in told:
+            found[name.module].append(name)
+    return dict(found)
+
+
 def classify(names: Iterable[Global]) -> dict[Judgement, list[Global]]:
     """The names by judgement, each list in order of first mention."""
     found: dict[Judgement, list[Global]] = defaultdict(list)
@@ -119,27 +137,47 @@ def classify(names: Iterable[Global]) -> dict[Judgement, list[Global]]:
     return dict(found)
 
 
-def assess(container: Container, names: Sequence[Global], refusals: Sequence[str] = ()) -> list[Damage]:
-    """Findings of the kinds `dangerous-global`, `unknown-global` and `not-weights-only` for one file.
+def assess(
+    container: Container,
+    names: Sequence[Global],
+    calls: Sequence[Global],
+    refusals: Sequence[str] = (),
+    interned: Collection[str] = (),
+) -> list[Damage]:
+    """Findings of the kinds `dangerous-global`, `foreign-call`, `unknown-global` and `not-weights-only` for one file.
 
-    `refusals` are reasons other than a name for which the restricted unpickler refuses it.
+    `refusals` are reasons other than a name for which the restricted unpickler refuses it; `interned` are modules that
+    the archive's own loader takes from it, whatever is installed under their names.
     """
-    # TorchScript's own names: its C++ unpickler makes them from the archive's code and imports nothing
-    scripted = ("__torch__", "torch.jit._pickle") if container == "torchscript" else ()
-    names = [name for name in names if not name.module.startswith(scripted)]
-    by = classify(names)
+    if container == "torchscript":
+        names = [name for name in names if not _is_scripted(name)]
+        calls = [name for name in calls if not _is_scripted(name)]
+    own = dict.fromkeys(name for name in names if name.module in interned and not _is_system(name))
+    by = classify([name for name in names if name not in own])
     damage = []
     for name in by.get("dangerous", []):
         what = "a name that it computes while loading" if COMPUTED in (name.module, name.name) else shown(name)
         message = f"loading the file would call or import {what}, which no checkpoint needs and an attacker does"
         damage.append(Damage("dangerous-global", message, found=shown(name)))
+    for module, members in foreign_calls(names, calls).items():
+        message = f"loading the file calls {_listed(members)}, and no list of harmless functions holds "
+        message += "it" if len(members) == 1 else "them"
+        damage.append(Damage("foreign-call", message, shown(module), _listed(members, 100)))
     packages: dict[str, list[Global]] = defaultdict(list)
-    for name in by.get("unknown", []):
+    for name in (*by.get("unknown", []), *own):
         packages[name.module.split(".")[0]].append(name)
     for package, members in packages.items():
         damage.append(_unknown(package, members))
     damage += _not_weights_only(container, names, refusals)
     return damage
+
+
+def _is_scripted(name: Global) -> bool:
+    """Whether TorchScript's C++ unpickler makes this from the archive's code, and imports nothing.
+
+    torch/csrc/jit/serialization/unpickler.cpp. Types of lowered backends lie in `torch.jit` (`LoweredModule...`).
+    """
+    return name.module.startswith("__torch__") or name.module.split(".")[:2] == ["torch", "jit"]
 
 
 def _unknown(package: str, names: Sequence[Global]) -> Damage:

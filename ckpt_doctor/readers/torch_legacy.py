@@ -49,7 +49,7 @@ def open_legacy(view: FileView) -> Checkpoint:
         if stream.main.finished and not stream.main.has_views:  # views cannot be written again from the tree
             content.program = Program(stream.main.start, stream.main.end - stream.main.start, "")
     else:
-        content.globals = tuple(stream.programs.globals.values())
+        content.take_names(stream.programs)
         content.damage += stream.programs.damage
     content.damage += stream.damage
     if stream.lost:
@@ -182,8 +182,7 @@ def payload_hook(programs: Programs, depth: int = 0) -> Payload:
             stream = read_stream(BytesSource(data), depth + 1)
             inner, root = stream.programs, stream.main.root if stream.main is not None else None
             programs.damage += stream.damage
-        for key, value in inner.globals.items():
-            programs.globals.setdefault(key, value)
+        programs.take_names(inner)
         programs.damage += inner.damage
         if not isinstance(root, StorageInfo):
             return None

@@ -108,7 +108,7 @@ class _Member:
             if not reading.ran_out or len(data) < count:
                 break
             count *= 8
-        programs.globals |= {key: value for key, value in trial.globals.items() if key not in programs.globals}
+        programs.take_names(trial)
         programs.damage += trial.damage
         if not reading.finished:
             raise _Broken(f"member {where!r} ends within a pickle")

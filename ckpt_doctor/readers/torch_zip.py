@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,16 +27,12 @@ from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, 
 from ckpt_doctor.readers.zip_records import DEFLATED, STORED, other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
+from ckpt_doctor.types import Checkpoint, Damage, Migration, NotChecked, Program
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
 PACKAGED = ".data/extern_modules"
 """The record by which torch/package/package_importer.py goes; nothing else has it."""
-_UNPACKING = frozenset(
-    {"torch.jit._script.unpackage_script_module", "torch.fx.graph_module.reduce_package_graph_module"}
-)
-"""What a package's persistent ids call: they take its importer, and make a module of code in the archive."""
 _MOST_VERSION = 10
 """caffe2/serialize/versions.h, `kMaxSupportedFileFormatVersion`."""
 _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
@@ -55,24 +51,24 @@ def open_zip(view: FileView) -> Checkpoint:
 def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     """An archive that torch.load does not read; what its own reader would run is told all the same."""
     content = Content("unknown")
-    names = {entry.name for entry in directory.entries}
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
+    content.interned = _interned([entry.name for entry in directory.entries])
     programs = Programs()
     other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
     read_unlisted(programs, view, listed(directory), view.size)
     content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
-    folder = first_folder(directory)
-    content.globals = tuple(programs.globals.values())
-    if folder + PACKAGED in names:
-        content.globals = tuple(name for name in content.globals if not _is_packaged(name, names, folder))
+    content.take_names(programs)
     return checkpoint(view, content)
 
 
-def _is_packaged(name: Global, names: Container[str], folder: str) -> bool:
-    """Whether a package brings along what its pickles name: Python source, TorchScript code, torch's way to either."""
-    path = folder + name.module.replace(".", "/")
-    own = path + ".py" in names or path + "/__init__.py" in names
-    return own or name.module.startswith(("__torch__", "torch.jit._pickle")) or str(name) in _UNPACKING
+def _interned(names: Iterable[str]) -> frozenset[str]:
+    """The modules that a torch.package brings as source (torch/package/package_exporter.py, `_write_source_string`)."""
+    names = list(names)
+    root = next((name.partition(".data/")[0] for name in names if name.endswith(".data/extern_modules")), None)
+    if root is None:
+        return frozenset()
+    sources = [name[len(root) : -len(".py")] for name in names if name.startswith(root) and name.endswith(".py")]
+    return frozenset(source.removesuffix("/__init__").replace("/", ".") for source in sources)
 
 
 def open_row(view: FileView, note: NotChecked) -> Checkpoint:
@@ -96,16 +92,16 @@ def open_row(view: FileView, note: NotChecked) -> Checkpoint:
         content.not_checked.append(
             NotChecked("what the first bytes would run", why, "torch.load it from a source you trust only")
         )
-    content.globals = tuple(programs.globals.values())
+    content.take_names(programs)
     content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
     return checkpoint(view, content)
 
 
-def appended_pickles(view: FileView) -> Iterable[Global]:
-    """What the pickles name in an archive that hides at the end of a file of another kind."""
+def appended_pickles(view: FileView) -> Programs:
+    """What the pickles name and call in an archive that hides at the end of a file of another kind."""
     programs = Programs()
     other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
-    return programs.globals.values()
+    return programs
 
 
 def first_folder(directory: Directory) -> str:
@@ -299,7 +295,7 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     programs = Programs()
     payload = payload_hook(programs)
     other_pickles(programs, view, read_appended(view.read_at, view.size), payload)
-    content.globals = tuple(programs.globals.values())
+    content.take_names(programs)
     what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
     mend = ". A zip program packed it anew, in another way than torch.save does: `zip -FF` may mend it"
     anew = packed_anew(view)

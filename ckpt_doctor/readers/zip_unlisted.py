@@ -110,6 +110,7 @@ def _take_up(programs: Programs, record: _Record) -> int:
     count = read_disguised(found, lambda n: record.data[start : start + n], record.name, payload_hook(found))
     bad = {key: name for key, name in found.globals.items() if judge(name) == "dangerous"}
     soft = [damage for damage in found.damage if damage.kind == "dangerous-global"]
+    programs.calls.update((key, name) for key, name in found.calls.items() if key not in programs.calls)
     if bad or soft:
         for key, name in bad.items():
             programs.globals.setdefault(key, name)

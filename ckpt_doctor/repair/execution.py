@@ -68,6 +68,7 @@ def migrate(
     facts: Facts | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
     best_score: float | None = None,
     val_loss: float | None = None,
     epoch: int | None = None,
@@ -80,7 +81,8 @@ def migrate(
     """Repair checkpoints. `fixes` are names of migrations; all of them means every repair that findings call for.
 
     Each file is replaced atomically; with `in_place` it is edited itself, with a folder `output` the results go there.
-    `ignore` takes rules (`E601`, `E`, a name) whose findings call for nothing.
+    `ignore` takes rules (`E601`, `E`, a name) whose findings call for nothing, `trust` packages that loading a file may
+    call into: a file that calls any other is left alone.
 
     A result per file. Raises UsageError for a path that does not exist, an unknown fix, or values that cannot be; what
     cannot be done to a single file is in its result.
@@ -102,6 +104,7 @@ def migrate(
         facts=facts or Facts(),
         logs=existing_logs(logs),
         ignored=frozenset(audit.codes(ignore)),
+        trusted=audit.packages(trust),
         stopping=best_score,
         epoch=epoch,
         mode="in-place" if in_place else "replace" if output is None else "output",

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from ckpt_doctor import audit
 from ckpt_doctor.migrators import Migration
-from ckpt_doctor.types import Case, EarlyStoppingState, Edit, Evidence, Facts, Finding, KeyPath, Refusal, same_score
+from ckpt_doctor.types import (
+    Case,
+    EarlyStoppingState,
+    Edit,
+    Evidence,
+    Facts,
+    Finding,
+    KeyPath,
+    Refusal,
+    same_score,
+    trusts,
+)
 from ckpt_doctor.writer import Mode
 
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
@@ -29,6 +40,8 @@ class Request:
     logs: Sequence[Path]
     ignored: Collection[str]
     """Codes of findings that a person accepts."""
+    trusted: Collection[str]
+    """Packages that loading a file may call into."""
     stopping: float | None
     """best_score given by hand."""
     epoch: int | None
@@ -56,7 +69,8 @@ def plan_edits(case: Case, request: Request) -> Planned:
     """What the asked-for migrations that findings call for make of a file, in their order."""
     before = audit.judge(case).findings
     planned = Planned(case, before)
-    blocking = [f for f in before if f.code[0] == "F" or f.code == "S201"]
+    unsafe = [f for f in before if f.code in ("S201", "S204") and f.severity != "info"]
+    blocking = [f for f in before if f.code[0] == "F"] + [f for f in unsafe if not trusts(request.trusted, f)]
     if blocking:
         first = blocking[0]
         refusal = Refusal("migrate", f"{first.code} {first.name}: {first.message}", first.fix or "")

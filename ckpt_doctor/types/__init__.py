@@ -32,6 +32,7 @@ from ckpt_doctor.types.judgement import (
     Severity,
     Verdict,
     selects,
+    trusts,
 )
 from ckpt_doctor.types.numbers import (
     LOG_PRECISION,
@@ -123,5 +124,6 @@ __all__ = [
     "same_rate",
     "same_score",
     "selects",
+    "trusts",
     "wrapper_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +41,12 @@ class Finding:
 def selects(word: str, code: str, name: str) -> bool:
     """Whether a word of `--select` or `--ignore` means a rule: by its code, the start of it, or its name."""
     return bool(word) and (code.startswith(word.upper()) or name == word.lower())
+
+
+def trusts(packages: Collection[str], finding: Finding) -> bool:
+    """Whether a finding says no more than that loading calls into one of these packages (S204), or below it."""
+    module = finding.where
+    return finding.code == "S204" and any(module == p or module.startswith(p + ".") for p in packages)
 
 
 @dataclass(frozen=True)

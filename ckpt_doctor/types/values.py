@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,12 @@ class Global:
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it lies in torch, numpy or the standard library."""
+        root = self.module.partition(".")[0]
+        return root in ("torch", "numpy") or root in sys.stdlib_module_names
 
 
 @dataclass(eq=False, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.numpy_values import numpy_values
-from ckpt_doctor.types import Case
+from ckpt_doctor.types import Case, Global, Severity
 from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -67,4 +67,36 @@ def not_weights_only(case: Case) -> Iterator[Problem]:
         yield Problem(problem.message, problem.where, problem.found, problem.expected, None if curable else "")
 
 
-RULES = (dangerous_global, unknown_global, not_weights_only)
+_UNREAD = frozenset({"training_args.bin"})
+"""Names of files that trainers write beside a checkpoint and that no resume reads."""
+
+
+@rule("S204", "foreign-call", "warning", "file")
+def foreign_call(case: Case) -> Iterator[Problem]:
+    """Loading the file calls a function that stands on no list of harmless ones.
+
+    A pickle can have any function called with any arguments, by its name alone, and `torch.load` calls it before a
+    trainer has seen the file. ckpt-doctor knows by exact name what torch, numpy, Python and the enums of transformers
+    and accelerate call; all else may be a project's own class or an attack that is dressed as one. An error where a
+    trainer would read the file on resume; a note in `training_args.bin`, which no resume reads. A class that is only
+    named, or whose instance is filled without a call, is S202.
+
+    Example: a step checkpoint that calls `psutil.Popen`, or `np.memmap` by way of `torch.storage`.
+
+    Cure: get the file from a source that you trust. If the package is the project's own, accept its calls with
+    `--trust PACKAGE`, or with `trust = ["PACKAGE"]` under `[tool.ckpt-doctor]`. torch, numpy and Python's own modules
+    cannot be trusted as a whole.
+
+    Source: the pickle module's documentation (`object.__reduce__`); CPython Modules/_pickle.c, `load_reduce`.
+    """
+    path = case.checkpoint.path
+    ours = any(member.checkpoint.path == path for member in case.run.members)
+    read = bool(case.run.trainer) and (case.gate or ours or case.member.role is not None)
+    severity: Severity = "info" if path.name in _UNREAD else "error" if read else "warning"
+    for problem in damage_of(case, "foreign-call"):
+        cure = f"--trust {problem.where.partition('.')[0]}, if you trust it and whoever wrote the file"
+        own = Global(problem.where, "").is_standard
+        yield Problem(problem.message, problem.where, problem.found, None, "" if own else cure, severity)
+
+
+RULES = (dangerous_global, unknown_global, not_weights_only, foreign_call)

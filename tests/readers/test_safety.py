@@ -161,13 +161,13 @@ def test_arrays_in_the_middle_of_a_pickle_are_passed_over(tmp_path, monkeypatch)
     assert "dangerous-global" in [damage.kind for damage in attacked.damage]
 
 
-def test_an_instance_of_a_package_may_be_called(tmp_path):
-    """PyTorch Geometric's Batch is made so. What was made of anything that the file says may not."""
+def test_the_call_of_a_packages_instance_is_a_call_of_the_package(tmp_path):
+    """PyTorch Geometric's Batch is made so. What was made of anything that the file says may be anything."""
     start = b"\x80\x02ctorch_geometric.data.batch\nDynamicInheritanceGetter\n"
-    for call, expected in ((b")R)R.", []), (b"X\x01\x00\x00\x00a\x85R)R.", ["dangerous-global"])):
+    for call, expected in ((b")\x81)R.", "foreign-call"), (b"X\x01\x00\x00\x00a\x85\x81)R.", "dangerous-global")):
         (tmp_path / "b.pkl").write_bytes(start + call)
         kinds = [damage.kind for damage in open_checkpoint(tmp_path / "b.pkl").damage]
-        assert expected == [kind for kind in kinds if kind == "dangerous-global"]
+        assert [expected] == [kind for kind in kinds if kind != "unknown-global"]
 
 
 def test_pickles_in_a_row_are_no_damage(tmp_path):

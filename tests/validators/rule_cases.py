@@ -27,6 +27,7 @@ from spoiling import (
     beta1_at,
     both,
     bytes_of,
+    calling,
     compressed,
     cut_off_migration,
     drop,
@@ -280,6 +281,23 @@ SAFETY_CASES = {
             ),
         ),
         (Sound("Python's number", spoil=put("best_score", -0.4)),),
+    ),
+    "S204": Pair(
+        (
+            Fault(
+                "a function of another package",
+                spoil=put("args", calling("scaling.fp16", "make_scaler", 1)),
+                where="scaling.fp16",
+                found="scaling.fp16.make_scaler",
+                fix="--trust scaling, if you trust it and whoever wrote the file",
+                implies=("S202",),
+            ),
+        ),
+        (
+            Sound("a function that is only named", spoil=put("args", {"act": torch.nn.functional.relu})),
+            Sound("an enum", spoil=put("args", calling("transformers.trainer_utils", "HubStrategy", "end"))),
+            Sound("what Python and numpy call", spoil=put("args", [Path("x"), np.float64(1), OrderedDict(), {1}])),
+        ),
     ),
 }
 

@@ -203,6 +203,13 @@ def foreign(module: str, name: str) -> Any:
     return cls()
 
 
+def calling(module: str, name: str, *arguments: object) -> Any:
+    """An object that its package has made by a call (`__reduce__`), as enums are."""
+    cls = type(foreign(module, name))
+    cls.__reduce__ = lambda _: (cls, arguments)
+    return cls()
+
+
 # --- bytes -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,304 @@
+"""What loading a pickle calls: by opcode and by a list of exact names, whatever is installed here."""
+
+from __future__ import annotations
+
+import array
+import collections
+import datetime
+import decimal
+import enum
+import fractions
+import importlib
+import inspect
+import ipaddress
+import logging
+import pathlib
+import pickle
+import pkgutil
+import random
+import re
+import sys
+import types
+import typing
+import uuid
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.callables import CALLS, STANDARD, is_listed
+from ckpt_doctor.readers.inert_pickle import read
+from ckpt_doctor.readers.rebuild import HANDLERS
+from ckpt_doctor.readers.safety import foreign_calls, judge
+from ckpt_doctor.types import Global
+from tests.readers.test_exploits import call, name, text
+from tests.readers.test_open import rezip, save
+
+
+def instance(module: str, inner: str, state: bytes = b"") -> bytes:
+    """NEWOBJ, and BUILD with a state."""
+    return name(module, inner) + b")\x81" + (state + b"b" if state else b"")
+
+
+def attributes(**values: bytes) -> bytes:
+    """EMPTY_DICT and SETITEMS."""
+    return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
+
+
+# --- every path of two names ------------------------------------------------------------------------------------------
+
+QUICK = ("torch.storage", "torch.distributed.checkpoint.planner", "dataclasses")
+OUTSIDE = re.compile(r"torch\.(testing|_inductor|utils\.(benchmark|tensorboard|hipify)|onnx|distributed\.(run|launch))")
+
+
+def importable(package: types.ModuleType) -> Iterator[str]:
+    """The modules of a package that can be imported here."""
+    yield package.__name__
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda _: None):
+        if not OUTSIDE.match(found.name) and not found.name.endswith("__main__"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    importlib.import_module(found.name)
+                except BaseException:
+                    continue
+            yield found.name
+
+
+def paths(module: str) -> Iterator[str]:
+    """Every attribute of a module, and every attribute of those."""
+    for outer, value in list(vars(sys.modules[module]).items()):
+        yield outer
+        yield from (f"{outer}.{inner}" for inner in dir(value))
+
+
+def passing(module: str) -> list[str]:
+    """The paths of a module whose call nothing stops, as one pickle calls them all."""
+    names = [path for path in paths(module) if "\n" not in path and path.isascii()]
+    reading = read(b"\x80\x02" + b"".join(f"c{module}\n{path}\n)R0".encode() for path in names) + b"N.")
+    assert reading.finished
+    stopped = {(g.module, g.name) for g in reading.globals.values() if judge(g) == "dangerous"}
+    for group in foreign_calls(reading.globals.values(), reading.calls.values()).values():
+        stopped |= {(g.module, g.name) for g in group}
+    return [path for path in names if (module, path) not in stopped]
+
+
+def test_a_path_through_a_module_is_listed_or_stops():
+    """A few modules of which attackers have borrowed names."""
+    for module in QUICK:
+        importlib.import_module(module)
+        assert all((module, path) in STANDARD for path in passing(module)), module
+
+
+@pytest.mark.long
+def test_every_path_through_a_module_is_listed_or_stops():
+    """All modules of torch and numpy that can be imported here."""
+    for package in (torch, np):
+        for module in list(importable(package)):
+            assert [path for path in passing(module) if (module, path) not in STANDARD] == [], module
+
+
+def test_every_entry_of_the_lists_is_what_it_says():
+    """Where it exists here, an entry is a class or function that its own module defines, and no alias of another's."""
+    aliases = []
+    for module, path in sorted(STANDARD):
+        try:
+            value = importlib.import_module(module)
+            for part in path.split("."):
+                value = getattr(value, part)
+        except (ImportError, AttributeError):
+            continue  # of another version
+        assert callable(value) or isinstance(value, (torch.dtype, torch.qscheme)) or module == "typing", path
+        home = getattr(value, "__module__", None) or module
+        if home.partition(".")[0].lstrip("_") != module.partition(".")[0].lstrip("_"):
+            aliases.append(f"{module}.{path} of {home}")
+    assert {line.rpartition(" ")[2] for line in aliases} <= {"builtins", "abc", "collections", "collections.abc"}
+
+
+def test_what_readers_follow_is_listed():
+    """A function whose result is understood is never a foreign call; what calls its argument is listed as well."""
+    for full in [*HANDLERS, *CALLS]:
+        module, _, inner = full.rpartition(".")
+        assert is_listed(Global(module, inner)), full
+
+
+# --- healthy files ---------------------------------------------------------------------------------------------------
+
+
+class Level(enum.Enum):
+    """A project's own enum."""
+
+    HIGH = 1
+
+
+R = np.random
+PLAIN = [
+    datetime.datetime.now(datetime.timezone.utc),
+    datetime.date.today(),
+    datetime.timezone(datetime.timedelta(hours=2)),
+    [decimal.Decimal("1.5"), fractions.Fraction(1, 3), 1j, range(3), slice(1, 2), bytearray(b"x"), b"", frozenset([1])],
+    [Path("a"), pathlib.PureWindowsPath("x"), uuid.uuid4(), re.compile("x", re.I), logging.getLogger("a")],
+    [ipaddress.ip_address("::1"), ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_interface("10.0.0.1/8")],
+    [collections.Counter("ab"), collections.deque([Level], 3), collections.defaultdict(list, a=[1])],
+    [collections.ChainMap({}), collections.UserDict(a=1), types.SimpleNamespace(a=len), type(None), Ellipsis],
+    [ValueError("x"), OSError(2, "x"), KeyError(Level.HIGH), {Level.HIGH}, array.array("d", [1.0]), random.Random(1)],
+    [typing.Optional[typing.Dict[str, typing.Any]], typing.List[int], list[int]],  # noqa: UP006, UP045
+    [np.float64(1), np.bool_(1), np.datetime64("2020"), np.str_("a"), np.void(b"x"), np.dtype([("a", "i4")])],
+    [np.arange(3), np.arange(6).reshape(2, 3).T, np.array([None, 1], object), np.array("2020", "M8[D]")],
+    [np.ma.array([1], mask=[0]), np.recarray((1,), [("a", "i4")]), np.matrix([1]), np.array(["a"]), np.add],
+    [R.RandomState(1), R.default_rng(1), R.SFC64(1), R.Philox(1), R.PCG64DXSM(1), R.SeedSequence(1), R.get_state()],
+]
+
+
+def alarms(path: Path) -> list[str]:
+    """What the reader says beyond notes on other packages and on weights_only."""
+    spared = {"not-weights-only", "unknown-global"}
+    return [damage.message for damage in open_checkpoint(path).damage if damage.kind not in spared]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_data_of_python_and_numpy_is_no_foreign_call(tmp_path, protocol):
+    """Each value alone, in every protocol that can write it; enums are the one thing that another package calls."""
+    for value in PLAIN:
+        raw = pickle.dumps(value, protocol)
+        (tmp_path / "a.pkl").write_bytes(raw)
+        own = [message for message in alarms(tmp_path / "a.pkl") if f"{__name__}.Level" not in message]
+        assert [] == own, value
+
+
+def modules() -> Iterator[nn.Module]:
+    """One of each of torch.nn's modules that numbers make."""
+    for kind in vars(nn).values():
+        if inspect.isclass(kind) and issubclass(kind, nn.Module):
+            for arguments in ((), (3,), (3, 3), (3, 3, 3), (4, 2, 1), ([2, 2],)):
+                try:
+                    yield kind(*arguments)
+                except (TypeError, ValueError, AssertionError):
+                    continue
+                break
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whole_modules_are_no_foreign_calls(tmp_path, zipped):
+    """Hooks that are methods of instances, functions in attributes, packed tensors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = [nn.LazyLinear(2), nn.LSTM(2, 2), nn.TransformerEncoderLayer(4, 2), nn.Sequential(nn.Linear(1, 1))]
+        assert [] == alarms(save(tmp_path / "a", made, zipped))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("zipped", [True, False])
+def test_every_module_of_torch_is_no_foreign_call(tmp_path, zipped):
+    """All of torch.nn that numbers make."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = list(modules())
+        assert len(made) > 120
+        assert [] == alarms(save(tmp_path / "a", made, zipped))
+
+
+def test_other_objects_of_torch_are_no_foreign_calls(tmp_path):
+    """Optimizers, schedulers, scalers, generators, tensors of every kind, a quantized LSTM, DCP's description."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    optimizer = torch.optim.AdamW([parameter], amsgrad=True)
+    marked = nn.Parameter(torch.zeros(1))
+    marked.note = "an attribute"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lstm = torch.ao.quantization.quantize_dynamic(nn.LSTM(2, 2), {nn.LSTM}, torch.qint8)
+        value = [
+            optimizer,
+            torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 50),
+            torch.optim.lr_scheduler.MultiStepLR(optimizer, [2]),
+            torch.amp.GradScaler("cpu"),
+            torch.Generator(),
+            torch.__version__,
+            torch.eye(2).to_sparse(),
+            torch.eye(2).to_sparse_csr(),
+            torch.nested.nested_tensor([torch.ones(1), torch.ones(2)], layout=torch.jagged),
+            torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+            torch.empty(2, device="meta"),
+            torch.ones(1).to(torch.float8_e4m3fn),
+            marked,
+            torch.distributions.Normal(torch.zeros(1), torch.ones(1)),
+            torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(3))),
+            lstm,
+            lstm.state_dict(),
+            torch.distributed.fsdp.ShardingStrategy.FULL_SHARD,
+        ]
+        assert [] == alarms(save(tmp_path / "a", value))
+        torch.distributed.checkpoint.save({"w": torch.ones(3)}, checkpoint_id=tmp_path / "d", no_dist=True)
+    assert [] == alarms(tmp_path / "d" / ".metadata")
+
+
+@pytest.mark.parametrize(
+    "enumeration",
+    [
+        ("transformers.trainer_utils", "IntervalStrategy"),
+        ("transformers.training_args", "OptimizerNames"),
+        ("accelerate.utils.dataclasses", "DistributedType"),
+    ],
+)
+def test_enums_of_transformers_and_accelerate_are_listed(tmp_path, enumeration):
+    """And none of their other functions."""
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + call(*enumeration, text("no")) + b".")
+    assert [] == alarms(tmp_path / "a.pkl")
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + call(enumeration[0], "get_everything") + b".")
+    assert ["foreign-call"] == [d.kind for d in open_checkpoint(tmp_path / "a.pkl").damage if d.where]
+
+
+def test_a_class_that_is_made_without_a_call_stays_a_note(tmp_path):
+    """Named, or made by NEWOBJ and BUILD, a list filled and items set: S202."""
+    made = instance("my_models", "Net", attributes(activation=name("my_models", "relu"), append=b"K\x01"))
+    kept = call("functools", "partial", name("my_models", "norm")) + call(
+        "collections", "defaultdict", name("my_models", "make")
+    )
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04(" + made + kept + name("my_models", "Outer.Inner") + b")\x81t.")
+    assert ["unknown-global"] == [damage.kind for damage in open_checkpoint(tmp_path / "a.pkl").damage]
+
+
+def test_names_that_torch_alone_resolves_are_no_danger(tmp_path):
+    """TorchScript's type names, its objects, a tracer's class, and what a torch.package brings itself."""
+    torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "script")
+    kinds = (b"ctorch.jit\nLoweredModule.backend\n", b"ctorch.jit\nbackend_demoLoweredModule\n")
+    lowered = b"\x80\x02" + b"0".join(kind + b")\x81}b" for kind in kinds) + b"."
+    rezip(tmp_path / "script", tmp_path / "lowered", lambda n, data: lowered if n == "data.pkl" else data)
+    assert [] == alarms(tmp_path / "lowered")
+    (tmp_path / "a.pkl").write_bytes(lowered)
+    assert open_checkpoint(tmp_path / "a.pkl").is_damaged("dangerous-global")
+    for known in (("torch._C", "ScriptObject"), ("torch.fx._symbolic_trace", "Tracer")):
+        (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + name(*known) + b")\x81.")
+        assert [] == alarms(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize("module", ["torch.testing.models", "torch.testing", "posix"])
+def test_a_package_names_its_own_modules(tmp_path, module):
+    """Not as an attack; but one of Python's own names is never taken for the package's."""
+    with zipfile.ZipFile(tmp_path / "p.pt", "w") as archive:
+        archive.writestr("p/.data/extern_modules", "numpy\n")
+        archive.writestr("p/torch/testing/models.py", "")
+        archive.writestr("p/torch/testing/__init__.py", "")
+        archive.writestr("p/posix.py", "")
+        archive.writestr("p/model/model.pkl", b"\x80\x04" + instance(module, "Net") + b".")
+    assert open_checkpoint(tmp_path / "p.pt").is_damaged("dangerous-global") == (module == "posix")
+
+
+def test_calls_are_judged_once_each(tmp_path):
+    """A hundred thousand calls of one function are one entry, and rebuilding functions are followed to a depth."""
+    many = b"\x80\x02cmy_models\nmake\nq\x00" + b"h\x00)R0" * 100_000 + b"."
+    reading = read(many)
+    assert [("my_models", "make")] == list(reading.calls)
+    arguments = b")"
+    for _ in range(500):
+        function, kind = name("torch._tensor", "_rebuild_from_type_v2"), name("torch", "Tensor")
+        arguments = b"(" + function + kind + arguments + b"}t"
+    reading = read(b"\x80\x04" + function + arguments + b"R.")
+    assert reading.finished
+    assert ["dangerous-global"] == [damage.kind for damage in reading.damage]
