@@ -34,8 +34,6 @@ class Content:
     migrations: tuple[Migration, ...] = ()
     checksums: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
-    interned: frozenset[str] = frozenset()
-    """Modules whose source a torch.package brings itself."""
     refusals: list[str] = field(default_factory=list)
     """Reasons other than a name for which `torch.load(weights_only=True)` refuses the file."""
 
@@ -66,7 +64,7 @@ def checkpoint(view: FileView, content: Content) -> Checkpoint:
     _take_up_hidden(view, content)
     if content.container != "safetensors" or content.globals or content.calls:
         names, calls = content.globals, content.calls
-        content.damage += assess(content.container, names, calls, content.refusals, content.interned)
+        content.damage += assess(content.container, names, calls, content.refusals)
     if view.path.suffix.lower() == ".safetensors" and content.container not in ("safetensors", "unknown"):
         message = f"it is named .safetensors and is a {content.container} file: readers that go by the name refuse it"
         content.damage.insert(0, Damage("name-mismatch", message, found=content.container, expected="safetensors"))

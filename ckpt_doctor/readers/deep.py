@@ -101,6 +101,9 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     for tensor in (*checkpoint.tensors, *checkpoint.inner):
         if tensor.storage.key:  # others have no bytes in the file
             by_key[tensor.storage.key].append(tensor)
+    bound = limits.MAX_RECORD_RATIO * view.size
+    large = [region for region in regions if region.size > bound]
+    regions = [region for region in regions if region.size <= bound]
     # 4-bit codes may be stored as floats (`bnb_4bit_quant_storage`): their bits are not numbers
     codes = {path for path, values in quantized_values(chain.from_iterable(by_key.values())).items() if values}
     numbers = {key: [tensor for tensor in held if tensor.path not in codes] for key, held in by_key.items()}
@@ -116,7 +119,8 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     lost = frozenset(one.region.key for one in seen if one.region.key and _is_lost(one, by_key))
     read = sum(one.read for one in seen)
     view.bytes_read += read
-    return DeepResult(tuple(damage), dict(non_finite), dict(nan), lost, _not_checked(checkpoint, regions), read)
+    notes = _not_checked(checkpoint, regions, large)
+    return DeepResult(tuple(damage), dict(non_finite), dict(nan), lost, notes, read)
 
 
 def _is_lost(seen: _Seen, by_key: Mapping[str, Sequence[TensorInfo]]) -> bool:
@@ -217,7 +221,7 @@ def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
         without = checkpoint.metadata.get("checksums") == "none"
         regions = []
         for entry in directory.entries:
-            if entry.data < 0 or entry.method not in (0, 8) or entry.size > limits.MAX_RECORD_RATIO * view.size:
+            if entry.data < 0 or entry.method not in (0, 8):
                 continue
             key = entry.name[len(prefix) + 5 :] if entry.name.startswith(prefix + "data/") else None
             key = entry.name[len(prefix) :] if entry.name.startswith(prefix + CONSTANTS) else key
@@ -245,8 +249,11 @@ def _storages(checkpoint: Checkpoint) -> list[Region]:
     return sorted(found.values(), key=lambda region: region.offset)
 
 
-def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region]) -> tuple[NotChecked, ...]:
+def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Sequence[Region]) -> tuple[NotChecked, ...]:
     notes = []
+    if large:
+        why = f"{len(large):,} records inflate to more than {limits.MAX_RECORD_RATIO} times the size of the file"
+        notes.append(NotChecked("what compressed records hold", why, "load the file and save it with torch.save"))
     if checkpoint.container in ("torch-zip", "torchscript"):
         without = sum(region.crc is None for region in regions)
         if without and checkpoint.metadata.get("checksums") == "none":
@@ -258,7 +265,7 @@ def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region]) -> tuple[Not
     elif checkpoint.tensors:
         why = f"a {checkpoint.container} file holds no checksums: a flipped bit cannot be told from a trained weight"
         notes.append(NotChecked("stored checksums", why, "torch.save of a current PyTorch writes them"))
-    inflated = {region.key for region in regions if region.deflated}
+    inflated = {region.key for region in (*regions, *large) if region.deflated}
     unplaced = sum(
         tensor.storage.offset is None and tensor.storage.nbytes > 0 and tensor.storage.key not in inflated
         for tensor in (*checkpoint.tensors, *checkpoint.inner)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from ckpt_doctor.readers.callables import STANDARD, is_listed
@@ -72,7 +72,8 @@ def _is_dangerous(full: str) -> bool:
     return full.partition(".")[0] in DANGEROUS_MODULES or full.startswith(DANGEROUS_PREFIXES)
 
 
-def _is_system(name: Global) -> bool:
+def is_system(name: Global) -> bool:
+    """Whether a name lies in the standard library, or in a module that runs what it is given."""
     root = name.module.partition(".")[0]
     return root in sys.stdlib_module_names or root in DANGEROUS_MODULES
 
@@ -142,18 +143,15 @@ def assess(
     names: Sequence[Global],
     calls: Sequence[Global],
     refusals: Sequence[str] = (),
-    interned: Collection[str] = (),
 ) -> list[Damage]:
     """Findings of the kinds `dangerous-global`, `foreign-call`, `unknown-global` and `not-weights-only` for one file.
 
-    `refusals` are reasons other than a name for which the restricted unpickler refuses it; `interned` are modules that
-    the archive's own loader takes from it, whatever is installed under their names.
+    `refusals` are reasons other than a name for which the restricted unpickler refuses it.
     """
     if container == "torchscript":
-        names = [name for name in names if not _is_scripted(name)]
-        calls = [name for name in calls if not _is_scripted(name)]
-    own = dict.fromkeys(name for name in names if name.module in interned and not _is_system(name))
-    by = classify([name for name in names if name not in own])
+        names = [name for name in names if not is_scripted(name)]
+        calls = [name for name in calls if not is_scripted(name)]
+    by = classify(names)
     damage = []
     for name in by.get("dangerous", []):
         what = "a name that it computes while loading" if COMPUTED in (name.module, name.name) else shown(name)
@@ -164,7 +162,7 @@ def assess(
         message += "it" if len(members) == 1 else "them"
         damage.append(Damage("foreign-call", message, shown(module), _listed(members, 100)))
     packages: dict[str, list[Global]] = defaultdict(list)
-    for name in (*by.get("unknown", []), *own):
+    for name in by.get("unknown", []):
         packages[name.module.split(".")[0]].append(name)
     for package, members in packages.items():
         damage.append(_unknown(package, members))
@@ -172,7 +170,7 @@ def assess(
     return damage
 
 
-def _is_scripted(name: Global) -> bool:
+def is_scripted(name: Global) -> bool:
     """Whether TorchScript's C++ unpickler makes this from the archive's code, and imports nothing.
 
     torch/csrc/jit/serialization/unpickler.cpp. Types of lowered backends lie in `torch.jit` (`LoweredModule...`).

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.neighbours import zip_neighbour
 from ckpt_doctor.readers.pickle_machine import Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.safety import is_scripted, is_system
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.storages import torch_storage
 from ckpt_doctor.readers.symptoms import wrong_byte_order
@@ -27,12 +28,16 @@ from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, 
 from ckpt_doctor.readers.zip_records import DEFLATED, STORED, other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import Checkpoint, Damage, Migration, NotChecked, Program
+from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
 PACKAGED = ".data/extern_modules"
 """The record by which torch/package/package_importer.py goes; nothing else has it."""
+_UNPACKING = frozenset(
+    {"torch.jit._script.unpackage_script_module", "torch.fx.graph_module.reduce_package_graph_module"}
+)
+"""What a package's persistent ids call: they take its importer, and make a module of code in the archive."""
 _MOST_VERSION = 10
 """caffe2/serialize/versions.h, `kMaxSupportedFileFormatVersion`."""
 _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
@@ -52,23 +57,28 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     """An archive that torch.load does not read; what its own reader would run is told all the same."""
     content = Content("unknown")
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
-    content.interned = _interned([entry.name for entry in directory.entries])
     programs = Programs()
     other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
     read_unlisted(programs, view, listed(directory), view.size)
     content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
     content.take_names(programs)
+    names, folder = {entry.name for entry in directory.entries}, first_folder(directory)
+    if folder + PACKAGED in names:
+        content.globals, content.calls = (
+            tuple(name for name in found if not _is_packaged(name, names, folder))
+            for found in (content.globals, content.calls)
+        )
     return checkpoint(view, content)
 
 
-def _interned(names: Iterable[str]) -> frozenset[str]:
-    """The modules that a torch.package brings as source (torch/package/package_exporter.py, `_write_source_string`)."""
-    names = list(names)
-    root = next((name.partition(".data/")[0] for name in names if name.endswith(".data/extern_modules")), None)
-    if root is None:
-        return frozenset()
-    sources = [name[len(root) : -len(".py")] for name in names if name.startswith(root) and name.endswith(".py")]
-    return frozenset(source.removesuffix("/__init__").replace("/", ".") for source in sources)
+def _is_packaged(name: Global, names: Container[str], folder: str) -> bool:
+    """Whether a package brings along what its pickles name: Python source, TorchScript code, torch's way to either.
+
+    Source: torch/package/package_exporter.py, `_write_source_string`; torch/package/package_importer.py.
+    """
+    path = folder + name.module.replace(".", "/")
+    own = path + ".py" in names or path + "/__init__.py" in names
+    return (own and not is_system(name)) or is_scripted(name) or str(name) in _UNPACKING
 
 
 def open_row(view: FileView, note: NotChecked) -> Checkpoint:

@@ -33,6 +33,9 @@ _FLAG_ENCRYPTED = 0x0001 | 0x0040 | 0x0020
 _FLAG_MASKED = 0x2000
 _DOS_FOLDER = 0x10
 _FLAG_DESCRIPTOR = 0x0008
+_DEFLATED = 8
+_MOST_INFLATED = 1032
+"""Bytes that DEFLATE makes of one, at most (zlib's technical details)."""
 
 ReadAt = Callable[[int, int], bytes]
 """(offset, count) -> bytes; short at the end of the file."""
@@ -219,6 +222,8 @@ def _refused(flags: int, method: int, compressed: int, size: int, disk: int, att
         return f"it is said to lie on disk {disk:,}: torch.load refuses the archive"
     if method == 0 and compressed != size:
         return f"it is stored as it is, yet has two sizes ({compressed:,} and {size:,}): torch.load refuses the archive"
+    if method == _DEFLATED and size > _MOST_INFLATED * max(compressed, 1):
+        return f"its {compressed:,} compressed bytes cannot become {size:,}: torch.load refuses them"
     if attributes & _DOS_FOLDER:
         return "it is marked as a folder: torch.load takes whatever memory holds for its bytes"
     return ""

@@ -17,7 +17,7 @@ from ckpt_doctor import scan
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.salvage import salvage
-from tests.readers.test_open import LEGACY, ZIP, load, save, tar_checkpoint, training
+from tests.readers.test_open import LEGACY, ZIP, load, rezip, save, tar_checkpoint, training
 from tests.readers.torch_equal import bits, equal, says
 
 
@@ -297,9 +297,9 @@ def test_damage_in_the_streams_inside_a_pickle(tmp_path):
         assert open_checkpoint(tmp_path / "b.pkl").damage, at
 
 
-@pytest.mark.parametrize("byte", [22, 23])
-def test_a_deflated_record_that_reaches_beyond_the_file(tmp_path, byte):
-    """Its content inflates to the right bytes, but torch compares the size in the directory with the file's."""
+@pytest.mark.parametrize("byte", [22, 23, 27])
+def test_sizes_of_a_deflated_record_that_cannot_be(tmp_path, byte):
+    """Compressed it reaches beyond the file, or so few bytes never become so many. torch goes by the directory."""
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "a")
     raw = bytearray((tmp_path / "a").read_bytes())
     entry = next(at for at in range(len(raw)) if raw[at : at + 4] == b"PK\x01\x02" and raw[at + 10] == 8)
@@ -307,4 +307,12 @@ def test_a_deflated_record_that_reaches_beyond_the_file(tmp_path, byte):
     (tmp_path / "a").write_bytes(raw)
     with pytest.raises(RuntimeError):
         torch.jit.load(tmp_path / "a")
-    assert open_checkpoint(tmp_path / "a").is_damaged("missing-record")
+    assert open_checkpoint(tmp_path / "a").is_damaged("missing-record", "name-conflict")
+
+
+def test_a_record_too_large_to_be_inflated_is_not_called_checked(tmp_path):
+    """Zeros shrink to a thousandth; what the deep check leaves out it says."""
+    path = rezip(save(tmp_path / "a", {"w": torch.zeros(10_000_000)}), tmp_path / "b", compression=zipfile.ZIP_DEFLATED)
+    result = deep_check(open_checkpoint(path)).deep
+    assert () == result.damage
+    assert ["what compressed records hold"] == [note.what for note in result.not_checked]
