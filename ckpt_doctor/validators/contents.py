@@ -63,7 +63,7 @@ def _read_without_default(case: Case) -> Iterator[KeyPath]:
             )
     if is_ours(case):
         yield from (("rng_state", key) for key in ("python", "numpy", "torch"))
-        if case.checkpoint.get("scaler"):  # an empty one is that of a disabled scaler, which reads nothing
+        if case.checkpoint.get("scaler", "growth_factor") is not None:  # one that is enabled, in torch's own form
             yield from (("scaler", key) for key in SCALER_KEYS)
 
 

@@ -332,6 +332,10 @@ LAYOUT_CASES = {
                 ("optimizer", "param_groups", 0, "params", "optimizer.param_groups[0].params", {}),
                 ("optimizer", "param_groups", 0, "betas", "optimizer.param_groups[0].betas", {}),
                 ("optimizer", "param_groups", 0, "max_lr", "optimizer.param_groups[0].max_lr", {}),
+                ("optimizer", "param_groups", 0, "eps", "optimizer.param_groups[0].eps", {}),
+                ("optimizer", "param_groups", 0, "weight_decay", "optimizer.param_groups[0].weight_decay", {}),
+                ("scheduler", "_schedule_phases", 1, "end_step", "scheduler._schedule_phases[1].end_step", {}),
+                ("rng_state", "numpy", "rng_state.numpy", {}),
                 ("scheduler", "scheduler", {}),
                 ("epoch", "epoch", {"fix": migrate("fix-epoch")}),
                 ("global_step", "global_step", {"fix": migrate("fix-epoch")}),
@@ -339,6 +343,7 @@ LAYOUT_CASES = {
         ),
         (
             Sound("the complete trainer's keys have defaults", spoil=drop("sampler_state")),
+            Sound("a disabled scaler", spoil=put("scaler", {})),
             Sound(
                 "an idle schedule looks nothing up",
                 spoil=drop("optimizer", "param_groups", 0, "max_lr"),
@@ -1212,6 +1217,13 @@ OPTIMIZER_CASES = {
                 where="optimizer.state",
                 found=0,
                 expected=8,
+            ),
+            Fault(
+                "no highest moment under amsgrad",
+                spoil=group("amsgrad", True),
+                where="optimizer.state.0",
+                found=["step", "exp_avg", "exp_avg_sq"],
+                expected=["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
             ),
             Fault(
                 "no mean",
