@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ckpt_doctor.compare import compare
+from ckpt_doctor.audit.compare import compare
+from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.dtypes import item_size
 from tests.readers.test_open import rezip, save, training
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import ckpt_doctor
-from ckpt_doctor import audit, names
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.writer import names
 
 RUN = next((Path(__file__).parents[1] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())
 

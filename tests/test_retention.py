@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.errors import LockTimeout, UsageError
-from ckpt_doctor.locking import run_lock
-from ckpt_doctor.retention import Step, contents, keep_newest
+from ckpt_doctor.training.retention import Step, contents, keep_newest
+from ckpt_doctor.writer.locking import run_lock
 
 
 def step_of(folder: Path) -> int | None:
@@ -174,7 +174,7 @@ def test_it_waits_for_whoever_works_in_the_run(tmp_path):
     """A trainer in `atomic_save` or a migration holds the lock: nothing is removed meanwhile."""
     run = make_run(tmp_path / "run", [1, 2])
     code = (
-        "import sys; from pathlib import Path; from ckpt_doctor.locking import run_lock\n"
+        "import sys; from pathlib import Path; from ckpt_doctor.writer.locking import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('held', flush=True); input()"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -252,7 +252,7 @@ def test_a_folder_that_was_taken_aside_and_not_looked_at_comes_back(tmp_path):
 
 def test_a_folder_that_is_busy_and_made_anew_meanwhile_is_kept_beside_it(tmp_path, monkeypatch):
     """Both hold what somebody saved."""
-    from ckpt_doctor import retention
+    from ckpt_doctor.training import retention
 
     run = make_run(tmp_path / "run", [1, 2])
     steps = found_in(run)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ckpt_doctor import salvage as module
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.salvage import salvage
+from ckpt_doctor.repair import salvage as module
+from ckpt_doctor.repair.salvage import salvage
 from ckpt_doctor.writer.safetensors_file import Part, verify_safetensors, write_safetensors
 from tests.readers.test_open import save, training
 from tests.readers.torch_equal import bits

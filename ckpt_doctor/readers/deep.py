@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 
-from ckpt_doctor.quantized_weights import quantized_values
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.inert.quantized_weights import quantized_values
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
-from ckpt_doctor.readers.pickle_machine import shown
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.torch_zip import CONSTANTS, archive_prefix
 from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory

@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import Payload, shown
 from ckpt_doctor.readers.neighbours import object_pickle
-from ckpt_doctor.readers.pickle_machine import Payload, shown
 from ckpt_doctor.readers.programs import Programs, read_disguised, read_program
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.zip_directory import Entry

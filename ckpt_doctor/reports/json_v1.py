@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_doctor import types
-from ckpt_doctor.quantized_weights import quantized_values
+from ckpt_doctor.inert.quantized_weights import quantized_values
 from ckpt_doctor.reports.groups import count
 from ckpt_doctor.reports.text import brief, integer
 

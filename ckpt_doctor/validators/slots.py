@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ckpt_doctor.numpy_values import array_shown, uint32_array
+from ckpt_doctor.inert.numpy_values import array_shown, uint32_array
 from ckpt_doctor.types import KeyPath, NumpyScalar, Opaque, Severity, TensorRef, mapping_of, real
 
 LARGEST_COUNT = 1 << 62

@@ -7,10 +7,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.locking import run_lock
-from ckpt_doctor.writer import sidecar
+from ckpt_doctor.writer import names, sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import (
     READ,
@@ -22,6 +20,7 @@ from ckpt_doctor.writer.files import (
     sync_visible,
     temporary_file,
 )
+from ckpt_doctor.writer.locking import run_lock
 from ckpt_doctor.writer.previous import previous_states
 from ckpt_doctor.writer.receipt import Proof, UndoReceipt
 from ckpt_doctor.writer.recover import recover

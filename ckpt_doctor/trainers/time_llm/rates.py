@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor import schedules
+from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.types import Checkpoint, Member, Rates, mapping_of, real, same_rate
 

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
 from ckpt_doctor.types import FileStamp
+from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import stamp_of, sync_folder
 from ckpt_doctor.writer.handles import holders
+from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT, run_lock
 
 Contents = frozenset[tuple[str, FileStamp]]
 """What a folder holds: path below it and identity of each file."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.dtypes import STORAGE_DTYPES, item_size, of_storage_class
-from ckpt_doctor.readers.pickle_machine import Persistent, Reading, shown
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.dtypes import STORAGE_DTYPES, item_size, of_storage_class
+from ckpt_doctor.inert.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.types import Damage, Global, Opaque, StorageInfo
 
 

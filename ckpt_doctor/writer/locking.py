@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import LockTimeout, WriteRefused
+from ckpt_doctor.writer import names
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -14,17 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.pickle_writer import dump
+from ckpt_doctor.inert.dtypes import STORAGE_DTYPES, item_size
+from ckpt_doctor.inert.pickle_writer import dump
+from ckpt_doctor.inert.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.readers.dtypes import STORAGE_DTYPES, item_size
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers.safetensors import as_spelled
 from ckpt_doctor.readers.tensor_bytes import byte_order
-from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Checkpoint,
@@ -37,6 +36,7 @@ from ckpt_doctor.types import (
     TensorInfo,
     TensorRef,
 )
+from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import place, sync_folder, temporary_file
 from ckpt_doctor.writer.safetensors_file import Part, verify_safetensors, write_safetensors
 from ckpt_doctor.writer.torch_archive import write_archive

@@ -9,8 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor import names
-from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
+from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs, is_file
 from ckpt_doctor.errors import ForeignFile, UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.detect import is_unpacked
@@ -41,6 +40,7 @@ from ckpt_doctor.types import (
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNREADABLE, UNTRUSTED
 from ckpt_doctor.validators.rule import Rule
+from ckpt_doctor.writer import names
 
 DEFAULT_PATH = "checkpoints"
 """The trainer's own `--checkpoints`."""
