@@ -12,88 +12,74 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
 
-BASE = {"types", "errors"}
-MAY_IMPORT = {
-    "types": {"reports"},  # a Report shows itself in a notebook
-    "errors": set(),
-    "hashing": set(),
-    "names": {"errors", "hashing"},
-    "schedules": {"types"},
-    "tree": {"types"},
-    "edits": {"errors", "tree", "types"},
-    "numpy_values": {"types"},
-    "locking": {"errors", "names"},
-    "quantized_weights": {"types"},
-    "readers": BASE | {"quantized_weights"},
-    "pickle_writer": BASE | {"readers"},
-    "salvage": BASE | {"names", "pickle_writer", "readers", "writer"},
-    "compare": {"numpy_values", "readers", "types"},
-    "discovery": BASE | {"names", "readers"},
-    "given": BASE,
-    "trainers": {"schedules", "types"},
-    "validators": {"numpy_values", "types"},
-    "migrators": {"numpy_values", "types"},
-    "writer": BASE | {"hashing", "locking", "names"},
-    "reports": {"numpy_values", "quantized_weights", "types"},
-    "lint": BASE,
-    "audit": BASE | {"discovery", "names", "readers", "trainers", "validators", "writer"},
-    "torch_check": BASE | {"readers"},
-    "repair": BASE
-    | {
-        "audit",
-        "discovery",
-        "edits",
-        "locking",
-        "migrators",
-        "names",
-        "pickle_writer",
-        "readers",
-        "torch_check",
-        "trainers",
-        "tree",
-    }
-    | {"writer"},
-    "remembered": BASE | {"hashing", "names", "writer"},
-    "retention": BASE | {"locking", "names", "writer"},
-    "pruning": BASE | {"audit", "locking", "remembered", "retention", "trainers"},
-    "saving": {"errors", "locking", "names", "readers", "writer"},
-    "resume": BASE | {"audit", "given", "reports", "validators"},
+LAYERS = (
+    ("version", "errors", "types"),
+    ("inert",),
+    ("readers", "writer"),
+    ("validators", "migrators", "reports"),
+    ("trainers",),
+    ("audit",),
+    ("repair",),
+    ("training",),
+    ("cli",),
+)
+"""From the lowest to the highest: a part imports lower layers only, and none of its own layer but itself."""
+APART = {"lint": {"types", "errors"}}
+"""Parts that stand beside the layers: what they may import. Of the layers only `cli` imports them."""
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
 }
-"""Part -> the parts that it may import. `cli` may import all, and nothing imports `cli`."""
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The parts of the package that a module imports when it is used: not those for types only."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module:
-            parts = node.module.split(".")
-            if parts[0] == "ckpt_doctor":
-                yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
+def imported(path: Path) -> Iterator[str]:
+    """The modules of the package that a module names in any import: for types only and inside functions as well."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ckpt_doctor":
             for alias in node.names:
-                if alias.name.startswith("ckpt_doctor."):
-                    yield alias.name.split(".")[1]
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else str(node.module)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "ckpt_doctor")
 
 
-def part(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+IMPORTS = {module: sorted(set(imported(path))) for module, path in MODULES.items()}
 
 
-MODULES = sorted(p for p in PACKAGE.rglob("*.py") if part(p) not in ("cli", "__init__", "__main__"))
+def part(module: str) -> str:
+    """`readers` of `ckpt_doctor.readers.torch_zip`; empty for the package's own face."""
+    return module.partition(".")[2].partition(".")[0]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_one_way(path: Path) -> None:
-    assert set(imports(path)) - {part(path), "__version__"} <= MAY_IMPORT[part(path)]
+def may_import(importer: str, other: str) -> bool:
+    """Whether a part may import another one."""
+    if importer == other or importer in ("", "__main__"):
+        return True  # the package's face offers what every layer makes
+    if importer in APART:
+        return other in APART[importer]
+    if other in APART:
+        return importer == "cli"
+    return other in RANK and RANK[other] < RANK[importer]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_lower_layers_only(module: str) -> None:
+    assert [] == [other for other in IMPORTS[module] if not may_import(part(module), part(other))]
+
+
+def test_every_part_has_a_layer() -> None:
+    assert {part(module) for module in MODULES} - {"", "__main__"} == {*RANK, *APART}
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Not by way of others either: a module is never among those that it imports, however far one follows them."""
+    reached = {module: set(others) for module, others in IMPORTS.items()}
+    for middle in reached:
+        for others in reached.values():
+            if middle in others:
+                others |= reached[middle]
+    assert [] == sorted(module for module, others in reached.items() if module in others)
 
 
 @pytest.mark.parametrize(
