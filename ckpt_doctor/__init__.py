@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.version import __version__
 
 if TYPE_CHECKING:
-    from ckpt_doctor.audit.auditing import latest, scan
+    from ckpt_doctor.audit import latest, scan
     from ckpt_doctor.readers import open_checkpoint
     from ckpt_doctor.repair import migrate, undo
     from ckpt_doctor.trainers.given import facts
@@ -23,11 +23,11 @@ _HOMES = {
     "atomic_save": "training.saving",
     "check_resume": "training.resume",
     "facts": "trainers.given",
-    "latest": "audit.auditing",
+    "latest": "audit",
     "migrate": "repair",
     "open_checkpoint": "readers",
     "prune": "training.pruning",
-    "scan": "audit.auditing",
+    "scan": "audit",
     "undo": "repair",
 }
 

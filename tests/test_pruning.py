@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ckpt_doctor
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.writer import names
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_doctor import facts, migrate, open_checkpoint, undo
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit, facts, migrate, open_checkpoint, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError, VerificationFailed
 from ckpt_doctor.inert import pickle_writer

@@ -1,1 +1,34 @@
 """Paths -> Report: find the checkpoints, read them inertly, understand the run, judge."""
+
+from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
+from ckpt_doctor.audit.judging import case_of, codes, is_ours, judge, packages, resume_of, verdict_of
+from ckpt_doctor.audit.newest import latest
+from ckpt_doctor.audit.opening import open_file
+from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, siblings_of, understand
+from ckpt_doctor.audit.scanning import DEFAULT_PATH, check, check_all, curves, read_through, scan
+
+__all__ = [
+    "DEFAULT_PATH",
+    "case_of",
+    "check",
+    "check_all",
+    "checkpoint_files",
+    "codes",
+    "curves",
+    "existing",
+    "existing_logs",
+    "find_runs",
+    "is_ours",
+    "judge",
+    "latest",
+    "one_run",
+    "open_file",
+    "packages",
+    "read_through",
+    "resume_file",
+    "resume_of",
+    "scan",
+    "siblings_of",
+    "understand",
+    "verdict_of",
+]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor.audit.auditing import resume_file
+from ckpt_doctor.audit import existing, resume_file
 from ckpt_doctor.audit.compare import compare
-from ckpt_doctor.audit.discovery import existing
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, note, width
 from ckpt_doctor.errors import UsageError

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import repair
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit, repair
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, note, width
 from ckpt_doctor.errors import WriteRefused

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports.text import clean
+from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.trainers.given import CHECKS, LRADJ, facts
 from ckpt_doctor.types import Facts, selects
 
@@ -74,6 +75,12 @@ class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
 
 
 NAMED = Named(path_type=Path)
+trainer = click.option(
+    "--trainer",
+    type=click.Choice([known.name for known in KNOWN]),
+    default="",
+    help="The trainer that wrote the files, where they do not show it themselves.",
+)
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED)
 fail_on = click.option(
     "--fail-on",

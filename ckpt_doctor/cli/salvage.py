@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor.audit import auditing as audit
-from ckpt_doctor.audit.discovery import existing
+from ckpt_doctor import audit
+from ckpt_doctor.audit import existing
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.repair.salvage import salvage

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, emit, exit_code, note
 from ckpt_doctor.cli.render import FORMATS, render
@@ -19,6 +19,7 @@ from ckpt_doctor.types import Facts
 @options.paths
 @options.deep
 @options.training_facts
+@options.trainer
 @options.selection
 @options.trust
 @options.fail_on
@@ -31,6 +32,7 @@ def command(
     paths: tuple[Path, ...],
     deep: bool,
     facts: Facts,
+    trainer: str,
     logs: tuple[Path, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -57,6 +59,7 @@ def command(
         report = audit.scan(
             options.existing_paths(paths),
             facts=facts,
+            trainer=trainer,
             deep=deep,
             select=select,
             ignore=ignore,

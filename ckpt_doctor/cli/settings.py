@@ -123,7 +123,7 @@ def without_ignored(report: Report, settings: Settings) -> Report:
     """The report without the findings that `per-path-ignores` silences; verdicts follow, as with `--ignore`."""
     if not settings.per_path_ignores:
         return report
-    from ckpt_doctor.audit.auditing import verdict_of
+    from ckpt_doctor.audit import verdict_of
 
     runs = []
     for run in report.runs:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ckpt_doctor.lint.library import Library
-from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.module import Call, Site
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
 from ckpt_doctor.lint.rule import Hit, ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES

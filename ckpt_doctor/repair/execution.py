@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor.audit import auditing as audit
-from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
+from ckpt_doctor import audit
+from ckpt_doctor.audit import checkpoint_files, existing, existing_logs
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
 from ckpt_doctor.inert import edits, pickle_writer
 from ckpt_doctor.migrators import ALL
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair.planning import Planned, Request, given_by_hand, plan_edits
 from ckpt_doctor.repair.verification import verified
-from ckpt_doctor.trainers import time_llm
+from ckpt_doctor.trainers import ByHand
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
@@ -78,6 +78,7 @@ def migrate(
     output: Path | str | None = None,
     dry_run: bool = False,
     verify_torch: bool = False,
+    trainer: str = "",
     progress: Callable[[Path, int], None] | None = None,
 ) -> list[MigrationResult]:
     """Repair checkpoints. `fixes` are names of migrations; all of them means every repair that findings call for.
@@ -113,11 +114,12 @@ def migrate(
         output=None if output is None else Path(output),
         dry_run=dry_run,
         verify_torch=verify_torch,
+        trainer=trainer,
         progress=progress,
     )
     wanted = {file for path in existing(paths) for file in checkpoint_files(path)}
     results: list[MigrationResult] = []
-    for folder, files in time_llm.find_runs(wanted).items():
+    for folder, files in audit.find_runs(wanted).items():
         results += _migrate_run(folder, files, request)
     return results
 
@@ -157,7 +159,7 @@ def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationR
 def _migrate_files(folder: Path, files: Sequence[Path], request: Request) -> list[MigrationResult]:
     siblings = audit.siblings_of(folder, files)
     checkpoints = [audit.open_file(path) for path in (*files, *siblings)]
-    run, members = audit.understand(folder, checkpoints, request.facts, request.logs)
+    run, members = audit.understand(folder, checkpoints, request.facts, request.logs, request.trainer)
     results = []
     for number, member in enumerate(members[: len(files)]):
         planned = plan_edits(_case(member, run, request), request)
@@ -168,11 +170,11 @@ def _migrate_files(folder: Path, files: Sequence[Path], request: Request) -> lis
 
 
 def _case(member: Member, run: Run, request: Request) -> Case:
-    case = audit.case_of(member, run, gate=True, epoch=request.epoch)
+    case = audit.case_of(member, run, gate=True, by_hand=ByHand(epoch=request.epoch))
     if request.stopping is None:
         return case
     by_hand = given_by_hand(case, request.stopping)
-    return audit.case_of(member, run, gate=True, stopping=by_hand, epoch=request.epoch)
+    return audit.case_of(member, run, gate=True, by_hand=ByHand(by_hand, request.epoch))
 
 
 def _sets_a_count(planned: Planned) -> bool:
@@ -190,7 +192,7 @@ def _completed(
     except EditRefused:
         return planned  # writing comes to the same end, and says so
     counted = [*checkpoints[:number], replace(checkpoints[number], root=root), *checkpoints[number + 1 :]]
-    run, members = audit.understand(folder, counted, request.facts, request.logs)
+    run, members = audit.understand(folder, counted, request.facts, request.logs, request.trainer)
     more = plan_edits(_case(members[number], run, request), request)
     known = {(edit.path, edit.op) for edit in planned.edits}
     fresh = tuple(edit for edit in more.edits if edit.op == "set" and (edit.path, edit.op) not in known)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit
 from ckpt_doctor.migrators import Migration
 from ckpt_doctor.types import (
     Case,
@@ -50,6 +50,8 @@ class Request:
     output: Path | None
     dry_run: bool
     verify_torch: bool
+    trainer: str
+    """For which a person claims the files; empty: each run's is recognised."""
     progress: Callable[[Path, int], None] | None
 
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit
 from ckpt_doctor.errors import VerificationFailed
 from ckpt_doctor.inert.tree import same
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.repair.planning import Planned, is_under
-from ckpt_doctor.trainers import time_llm
+from ckpt_doctor.trainers import UNKNOWN, ByHand, trainer_named
 from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run
 
 _RANDOM_STATE: KeyPath = ("rng_state",)
@@ -31,16 +31,17 @@ def verified(path: Path, root: object, planned: Planned, adopted: Sequence[Adopt
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
     replaced = {edit.path for edit in planned.edits if edit.op == "set"}
     _ensure_same_tensors(case.checkpoint, written, replaced, adopted)
-    member = time_llm.member_of(written, read_scalars)
+    ours = audit.is_ours(case.member, case.run)
+    member = (trainer_named(case.run.trainer) if ours else UNKNOWN).member_of(written, read_scalars)
     # Judged as what it will be: the temporary name is no defect of the file.
     damage = tuple(damage for damage in written.damage if damage.kind != "unfinished-write")
     settled = replace(written, path=case.checkpoint.path, damage=damage)
     member = replace(member, checkpoint=settled, role=case.member.role, named_step=case.member.named_step)
     others = tuple(m for m in case.run.members if m.checkpoint.path != case.checkpoint.path)
-    run: Run = replace(case.run, members=(*others, member) if audit.is_ours(case.member, case.run) else others)
+    run: Run = replace(case.run, members=(*others, member) if ours else others)
     given = case.resume.early_stopping
     stopping = given if given is not None and given.given else None
-    after = audit.judge(audit.case_of(member, run, gate=True, stopping=stopping)).findings
+    after = audit.judge(audit.case_of(member, run, gate=True, by_hand=ByHand(stopping))).findings
     cured = {code for migration in planned.applied for code in migration.cures}
     allowed = {code for migration in planned.applied for code in migration.reveals}
     refused = {refusal.migration for refusal in planned.refusals}

@@ -1,12 +1,22 @@
-"""What is known of the trainers whose checkpoints are judged. There is one: Time-LLM.
+"""What is known of the trainers whose checkpoints are judged: a package each, a value of `Trainer` each."""
 
-Its files, its log, its resume and its formulas are here; what the stages ask of it is what `time_llm/__init__.py`
-exports, and `resume_point`, `plan` and `schedule_of` of its module `resume_point`. Rules and migrations of the families
-E, L, O, P and R speak of the keys in its checkpoints. A second trainer is a package with the same names beside this one
-and rules of its own; `audit` takes the first that recognises a file.
-"""
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.trainers.time_llm import TIME_LLM
+from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.trainers.unknown import UNKNOWN, not_judged
 
-from ckpt_doctor.trainers import time_llm
+KNOWN: tuple[Trainer, ...] = (TIME_LLM,)
+"""Every trainer that recognises checkpoints; the first that recognises one owns it."""
+TRAINERS: tuple[Trainer, ...] = (*KNOWN, UNKNOWN)
+"""With the last, which owns the rest."""
 
-TRAINERS = (time_llm,)
-"""Every trainer whose format is known; the first that recognises a file speaks about it."""
+
+def trainer_named(name: str) -> Trainer:
+    """The trainer of that name, empty for the unknown one. Raises UsageError for a name that no trainer has."""
+    for trainer in TRAINERS:
+        if trainer.name == name:
+            return trainer
+    raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in KNOWN)}")
+
+
+__all__ = ["KNOWN", "TRAINERS", "UNKNOWN", "ByHand", "Trainer", "not_judged", "trainer_named"]

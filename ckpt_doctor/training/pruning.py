@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ckpt_doctor import __version__, remembered
-from ckpt_doctor.audit import auditing as audit
-from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
+from ckpt_doctor import __version__, audit, remembered
+from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.training import retention
 from ckpt_doctor.types import Facts, FileReport, Run
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
@@ -23,6 +22,7 @@ def prune(
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),
+    trainer: str = "",
     deep: bool = True,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> retention.PruneResult:
@@ -41,20 +41,17 @@ def prune(
     seen: remembered.Remembered = {}
 
     def find_steps() -> Iterable[retention.Step]:
-        folders = [path for path in run.iterdir() if STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
-        held = {folder: retention.contents(folder) for folder in folders}
-        files = {folder: audit.trainers_file(folder) for folder in folders}
-        found = [file for file in files.values() if file]
-        report = audit.check_all(found, facts=facts, logs=logs, ignore=ignore, trust=trust)
+        found = [(folder, number, t.resume_target(folder)) for t in KNOWN for folder, number in t.prunable(run)]
+        held = {folder: retention.contents(folder) for folder, _, _ in found}
+        files = [path for _, _, path in found if path]
+        report = audit.check_all(files, facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
         judged.update({file.checkpoint.path.parent: (file, one.run) for one in report for file in one.files})
         seen.update(remembered.load(run))
-        for folder in folders:
+        for folder, number, _ in found:
             file = judged[folder][0] if folder in judged else None
             step = file.member.state.global_step if file else None
-            named = STEP_FOLDER.fullmatch(folder.name)
             resumable = file is not None and file.plan is not None and file.verdict != "broken"
-            number = int(named[1]) if step is None and named else step or 0
-            yield retention.Step(number, folder, resumable, held[folder])
+            yield retention.Step(number if step is None else step, folder, resumable, held[folder])
 
     def is_sound(step: retention.Step) -> bool:
         file, within = judged[step.folder]

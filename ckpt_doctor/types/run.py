@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
+from ckpt_doctor.types.values import TensorRef
 
+ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | None]"]
+"""Gives the values of one-element tensors of a checkpoint; None for what it cannot read."""
 T_co = TypeVar("T_co", covariant=True)
 Role = Literal["best", "step"]
 

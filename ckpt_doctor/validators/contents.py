@@ -96,16 +96,12 @@ def _phases_to_come(case: Case, *ends: str) -> list[str]:
 
 
 def is_resumed(case: Case) -> bool:
-    """Whether the trainer reads this file as a training checkpoint: one of its own, one in the place of its own, or
-    one that is asked about."""
-    checkpoint, role = case.checkpoint, case.member.role
+    """Whether a trainer reads this file as a training checkpoint: one that it owns, or one in the place of its own."""
+    checkpoint = case.checkpoint
     unread = checkpoint.program is None and bool(checkpoint.damage)
     if checkpoint.layout == "state-dict" or unread or checkpoint.is_damaged(*UNTRUSTED):
         return False
-    if case.gate or is_ours(case):
-        return True
-    like_ours = isinstance(checkpoint.root, dict) and sum(key in checkpoint.root for key in ROOT_KEYS) >= 3
-    return role is not None and (bool(case.run.trainer) or like_ours)
+    return is_ours(case) or case.member.role is not None
 
 
 def is_ours(case: Case) -> bool:

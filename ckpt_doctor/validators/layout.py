@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.types import Case, wrapper_of
+from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 
 
-@rule("L301", "legacy-state-dict", "error", "file", migration="upgrade")
+@rule("L301", "legacy-state-dict", "error", migration="upgrade")
 def legacy_state_dict(case: Case) -> Iterator[Problem]:
     """A bare state_dict: weights and nothing else.
 
     The trainer reads `ckpt['model']`, `ckpt['optimizer']` and the rest, and fails on a bare state_dict (the first
     patch's `run_main.py`), or loads the weights and starts at epoch 0 with a fresh optimizer and schedule
     (`run_m4.py`).
-
-    Weights that are not of this trainer (a downloaded model, a safetensors file) are what they should be: for them this
-    is a note, unless the question is whether to resume from this very file.
 
     Example: the `checkpoint` of a run made before the trainer was patched.
 
@@ -30,15 +28,9 @@ def legacy_state_dict(case: Case) -> Iterator[Problem]:
     checkpoint = case.checkpoint
     if checkpoint.layout != "state-dict":
         return
-    if checkpoint.container == "safetensors":
-        if case.gate:
-            yield Problem("weights only (safetensors): the trainer cannot resume from it", fix="")
-        return
-    ours = bool(case.run.trainer) or case.gate
     yield Problem(
         "bare state_dict: weights without optimizer, schedule, epoch or step; the trainer cannot resume from it",
-        severity="error" if ours else "info",
-        fix=None if ours else "",
+        fix="" if checkpoint.container == "safetensors" else None,
         found="state_dict",
         expected="a dict with model, optimizer, scheduler, epoch, global_step",
     )
@@ -61,9 +53,10 @@ def wrapped_keys(case: Case) -> Iterator[Problem]:
     model = case.checkpoint.get("model") if case.checkpoint.layout == "training" else case.checkpoint.root
     prefix = wrapper_of(model)
     if prefix and case.checkpoint.container != "safetensors":
-        ours = bool(case.run.trainer)
+        ours = is_ours(case)
         yield Problem(
-            f"every model key starts with `{prefix}`: a bare model refuses all of them (load_state_dict is strict)",
+            f"every model key starts with `{prefix}`: a bare model refuses all of them (load_state_dict is strict)"
+            + ("" if ours else "; that is right if your script loads them into a wrapped model"),
             where="model",
             found=prefix,
             severity="error" if ours else "info",
@@ -87,7 +80,9 @@ def device_bound(case: Case) -> Iterator[Problem]:
     # A file that is cut off has worse troubles, and no migration touches it.
     if devices and case.checkpoint.container != "safetensors" and not case.checkpoint.is_damaged(*UNTRUSTED):
         shown = ", ".join(devices[:4]) + (" …" if len(devices) > 4 else "")
-        how = "torch.load without map_location needs that device (this trainer maps to cpu)"
+        how = "torch.load without map_location needs that device"
+        if is_ours(case):
+            how += " (this trainer maps to cpu)"
         if case.checkpoint.container == "pickle":
             how = "loading needs that device, and pickle.load takes no map_location"
         fix = None if case.checkpoint.has_editable_tags else ""

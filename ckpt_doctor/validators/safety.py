@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.inert.numpy_values import numpy_values
 from ckpt_doctor.types import Case, Global, Severity
+from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -42,7 +43,7 @@ def unknown_global(case: Case) -> Iterator[Problem]:
     Source: torch/_weights_only_unpickler.py (the names that torch itself allows).
     """
     for problem in damage_of(case, "unknown-global"):
-        ours = bool(case.run.trainer) and case.checkpoint.layout == "training"
+        ours = is_ours(case) and case.checkpoint.layout == "training"
         yield Problem(problem.message, problem.where, problem.found, problem.expected, "", "warning" if ours else None)
 
 

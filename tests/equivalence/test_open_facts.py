@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from comparison import divergences
 from harness import Cell, Cells, Spec
 
-from ckpt_doctor import facts, migrate
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit, facts, migrate
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.types import FileReport
 

@@ -16,8 +16,7 @@ from test_plan import given
 from test_repair import check, repair
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ckpt_doctor import check_resume, migrate
-from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor import audit, check_resume, migrate
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import torch
 from reference_trace import Trace
 
 from ckpt_doctor import facts
-from ckpt_doctor.audit.auditing import check
+from ckpt_doctor.audit import check
 from ckpt_doctor.repair import migrate
 from ckpt_doctor.types import Facts, Finding
 from ckpt_doctor.validators.slots import DICT, SLOTS, Slot, places

@@ -9,7 +9,7 @@ import torch
 from sample_runs import changed, differences, edit, load, repaired, untouched
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ckpt_doctor.audit.auditing import scan
+from ckpt_doctor.audit import scan
 from ckpt_doctor.readers import open_checkpoint
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ckpt_doctor import scan
-from ckpt_doctor.audit.auditing import check
+from ckpt_doctor.audit import check
 from ckpt_doctor.readers import open_checkpoint
 from tests.readers.test_open import load, save, training
 from tests.readers.torch_equal import equal

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from healthy_runs import healthy, write
 
 from ckpt_doctor import check_resume, migrate, scan
-from ckpt_doctor.audit.auditing import check, latest
+from ckpt_doctor.audit import check, latest
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import ResumeError, UsageError
 

@@ -11,7 +11,7 @@ from healthy_runs import healthy, place, write
 from quantized_layouts import LAYOUTS, adam_8bit, bitsandbytes_4bit, codes, fp8
 from spoiling import BEST, STEP
 
-from ckpt_doctor.audit.auditing import scan
+from ckpt_doctor.audit import scan
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.repair import migrate, undo

@@ -15,8 +15,8 @@ from spoiling import STEP, put
 from torch import nn
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.audit import auditing as audit
-from ckpt_doctor.audit.auditing import check
+from ckpt_doctor import audit
+from ckpt_doctor.audit import check
 from ckpt_doctor.types import NotChecked
 from ckpt_doctor.validators.slots import SLOTS
 

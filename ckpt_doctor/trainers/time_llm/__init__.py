@@ -5,43 +5,91 @@ Only what recognises a file is loaded at once: most files that are scanned are o
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from ckpt_doctor.trainers.time_llm.layout import (
-    STEP_FOLDER,
-    find_runs,
-    member_of,
-    recognises,
-    run_folder,
-    training_state,
-)
-
-if TYPE_CHECKING:
-    from ckpt_doctor.trainers.time_llm.facts import infer_facts
-    from ckpt_doctor.trainers.time_llm.history import read_history, unread_logs
-    from ckpt_doctor.trainers.time_llm.legacy import upgrade
+from ckpt_doctor.trainers.time_llm import layout
+from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.types import Case, Checkpoint, Curve, Facts, Member, ResumePoint, Run, RunReport
 
 NAME = "time-llm"
 
-_HOMES = {"infer_facts": "facts", "read_history": "history", "unread_logs": "history", "upgrade": "legacy"}
 
-__all__ = [
-    "NAME",
-    "STEP_FOLDER",
-    "find_runs",
-    "infer_facts",
-    "member_of",
-    "read_history",
-    "recognises",
-    "run_folder",
-    "training_state",
-    "unread_logs",
-    "upgrade",
-]
+def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path]) -> Collection[Path]:
+    """Those that fit, where one of them carries a sign of this trainer, or a log of the run lies near."""
+    ours = [checkpoint for checkpoint in checkpoints if layout.fits(checkpoint)]
+    if not ours or not (any(map(layout.is_signed, ours)) or _has_log(folder, logs)):
+        return ()
+    return {checkpoint.path for checkpoint in ours}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+def _has_log(folder: Path, logs: Sequence[Path]) -> bool:
+    """Whether a log speaks of this run folder in this trainer's lines."""
+    from ckpt_doctor.trainers.time_llm.history import read_history
+
+    history, _, _ = read_history(folder, (), logs)
+    return history is not None and history.confirmed
+
+
+def _understand(run: Run, given: Facts, logs: Sequence[Path]) -> Run:
+    from ckpt_doctor.trainers.time_llm.facts import infer_facts
+    from ckpt_doctor.trainers.time_llm.history import read_history, unread_logs
+
+    history, log_facts, doubts = read_history(run.path, run.members, logs)
+    given = replace(given, contradictions=(*given.contradictions, *doubts))
+    unread = () if logs else unread_logs(run.path)
+    return replace(run, facts=infer_facts(run.members, given, log_facts), history=history, not_checked=unread)
+
+
+def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
+    stopping = by_hand.early_stopping
+    if member.checkpoint.layout == "state-dict":
+        from ckpt_doctor.trainers.time_llm.legacy import upgrade
+
+        score = stopping.value.best_score if stopping else None
+        upgraded = upgrade(member, run, epoch=by_hand.epoch, best_score=score)
+        return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgraded)
+    from ckpt_doctor.trainers.time_llm import rates
+    from ckpt_doctor.trainers.time_llm.divergence import divergence
+    from ckpt_doctor.trainers.time_llm.open_facts import open_facts
+    from ckpt_doctor.trainers.time_llm.random_state import late_random_state
+    from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
+
+    resume = resume_point(member, run)
+    if stopping is not None:
+        resume = replace(resume, early_stopping=stopping)
+    late = late_random_state(member, run, resume)
+    return Case(
+        member.checkpoint,
+        member,
+        run,
+        resume,
+        plan(member, run, resume, late),
+        schedule_of(member, run, resume),
+        rates.next_step_fails(member),
+        late_random_state=late,
+        open_facts=open_facts(member, run),
+        diverged=divergence(member, run, resume),
+    )
+
+
+def _curve(run: RunReport) -> Curve:
+    from ckpt_doctor.trainers.time_llm.curve import curve
+
+    return curve(run)
+
+
+TIME_LLM = Trainer(
+    name=NAME,
+    run_of=layout.run_of,
+    siblings=layout.siblings,
+    resume_target=layout.resume_target,
+    prunable=layout.prunable,
+    recognises=_recognises,
+    reads=layout.fits,
+    member_of=layout.member_of,
+    understand=_understand,
+    case=_case,
+    curve=_curve,
+)

@@ -6,8 +6,8 @@ asked of the values that the trainer wrote: those before the file's first migrat
 
 from __future__ import annotations
 
+from ckpt_doctor.trainers.state import scheduler_kind
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.layout import scheduler_kind
 from ckpt_doctor.trainers.time_llm.resume_point import possible_modes, true_step
 from ckpt_doctor.types import Checkpoint, Member, ResumePoint, Run, real, same_rate
 

@@ -1,0 +1,170 @@
+"""A checkpoint in its run -> findings, verdict, and what happens on a resume."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.trainers import KNOWN, ByHand, not_judged, trainer_named
+from ckpt_doctor.types import (
+    Case,
+    FileReport,
+    Finding,
+    Global,
+    Member,
+    NotChecked,
+    Resume,
+    ResumePoint,
+    Run,
+    RunReport,
+    Verdict,
+    selects,
+    trusts,
+)
+from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
+from ckpt_doctor.validators.files import UNREADABLE
+from ckpt_doctor.validators.rule import Rule
+
+NOTHING = ByHand()
+
+
+def is_ours(member: Member, run: Run) -> bool:
+    """Whether the trainer's rules may speak about the file: recognised, and read to the end."""
+    return any(member.checkpoint.path == other.checkpoint.path for other in run.members)
+
+
+def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = NOTHING) -> Case:
+    """All that rules and fixes may look at: the trainer's view of a file that it owns."""
+    if not is_ours(member, run):
+        return Case(member.checkpoint, member, run, ResumePoint(), gate=gate)
+    return replace(trainer_named(run.trainer).case(member, run, by_hand), gate=gate)
+
+
+def run_findings(run: Run) -> tuple[Finding, ...]:
+    """What is wrong with a run as a whole."""
+    if not run.trainer:
+        return ()
+    return tuple(found for rule in RUN_RULES for found in _applied(rule, run) if isinstance(found, Finding))
+
+
+def judge(case: Case) -> FileReport:
+    """Apply every rule that may speak about this checkpoint."""
+    member, run = case.member, case.run
+    ours = is_ours(member, run)
+    findings: list[Finding] = []
+    not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
+    for rule in FILE_RULES:
+        if rule.scope == "file" or ours:
+            for result in _applied(rule, case):
+                if isinstance(result, Finding):
+                    findings.append(result)
+                else:
+                    not_checked.append(result)
+    if not ours:
+        not_checked.extend(not_judged(member.checkpoint, KNOWN))
+    deep = member.checkpoint.deep
+    if deep is not None:
+        not_checked.extend(deep.not_checked)
+    elif member.checkpoint.tensors:
+        not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
+    unsure = tuple(dict.fromkeys(not_checked))
+    plan = case.plan
+    if plan is not None and (errors := dict.fromkeys(f.code for f in findings if f.severity == "error")):
+        plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
+    resume = resume_of(findings, _but_for_findings(case))
+    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(findings), resume)
+
+
+def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
+    """What a rule says; a value that it was not written for keeps no other rule, and no other file, from judgement.
+
+    The file is not ok then: an error of that rule, for nothing is known of what it looks for.
+    """
+    try:
+        return list(rule(subject))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        why = (
+            f"the file has a value that this rule cannot judge ({type(error).__name__}: {str(error)[:80]}); "
+            "please report the file to ckpt-doctor's authors"
+        )
+        return [Finding(rule.code, rule.name, "error", why)]
+
+
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """`broken`: the trainer cannot resume and nothing here cures it; `repairable`: a migration cures something."""
+    serious = [finding for finding in findings if finding.severity != "info"]
+    unreadable = any(finding.code == UNREADABLE for finding in serious)
+    if unreadable or any(finding.severity == "error" and finding.migration is None for finding in serious):
+        return "broken"
+    return "repairable" if any(finding.migration for finding in serious) else "ok"
+
+
+def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
+    """What happens on a resume, by the findings and by what holds `otherwise`.
+
+    A run that has left its path stays off it whatever else is open (P411).
+    """
+    serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
+    if "error" in serious.values():
+        return "impossible"
+    if "P411" in serious and otherwise not in ("impossible", "not judged"):
+        return "differs"
+    if "P413" in serious and otherwise in ("differs", "identical"):
+        return "open"
+    return "differs" if serious and otherwise == "identical" else otherwise
+
+
+def _but_for_findings(case: Case) -> Resume:
+    """`identical` only where place and rate are known."""
+    plan, resume, facts = case.plan, case.resume, case.run.facts
+    if not is_ours(case.member, case.run) or plan is None:
+        return "not judged"
+    if facts.contradictions or resume.start_epoch is None or resume.lr is None:
+        return "open"
+    return "differs" if plan.why_not_exact else "identical"
+
+
+def chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str], trust: Sequence[str]) -> RunReport:
+    """The report with the selected codes only. Verdicts follow: a defect that is ignored, or trusted, is accepted."""
+    if not select and not ignore and not trust:
+        return run
+    wanted, ignored, trusted = codes(select), codes(ignore), packages(trust)
+
+    def counts(finding: Finding) -> bool:
+        return finding.code not in ignored and not trusts(trusted, finding)
+
+    def keep(finding: Finding) -> bool:
+        return (not select or finding.code in wanted) and counts(finding)
+
+    files = []
+    for file in run.files:
+        verdict = verdict_of(filter(counts, file.findings))
+        files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict))
+    return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))
+
+
+def packages(words: Sequence[str]) -> tuple[str, ...]:
+    """The packages of `--trust`. Raises UsageError for what is no package's name, and for those that have a list."""
+    for word in words:
+        if not all(part.isidentifier() for part in word.split(".")):
+            raise UsageError(f"--trust {word!r} is not the name of a package, like transformers or my_project.models")
+        if Global(word, "").is_standard:
+            raise UsageError(
+                f"--trust {word}: what torch, numpy and Python's own modules may call is judged by name; it is for "
+                "other packages"
+            )
+    return tuple(words)
+
+
+def codes(words: Sequence[str]) -> set[str]:
+    """The codes that codes, their beginnings and names stand for. Raises UsageError for a word that stands for none."""
+    found: set[str] = set()
+    for word in words:
+        named = {rule.code for rule in RULES if selects(word, rule.code, rule.name)}
+        # Settings may name the rules for scripts (X901), which are none of ours, beside those for checkpoints.
+        if not word or not (named or re.fullmatch(r"X\d{0,3}", word.upper())):
+            raise UsageError(f"no rule has the code or name {word!r}; `ckpt-doctor rule` lists them")
+        found |= named
+    return found

@@ -1,0 +1,64 @@
+"""The newest checkpoint of a run that is safe to resume from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ckpt_doctor.audit.runs import one_run
+from ckpt_doctor.audit.scanning import read_through, scan
+from ckpt_doctor.types import Facts, FileReport, Run
+
+
+def latest(
+    run_dir: Path | str,
+    *,
+    facts: Facts | None = None,
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    repairable: bool = False,
+    deep: bool = False,
+    trainer: str = "",
+) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
+
+    Newest by training progress, not by the number in a name; one that leaves the uninterrupted run's path for good only
+    where no older one stays on it. `repairable` also accepts one that a migration cures. With `deep` the one that would
+    be it is read to its last byte, and passed over when that shows damage.
+    """
+    report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
+    accepted = ("ok", "repairable") if repairable else ("ok",)
+    files = sorted(((file, run.run) for run in report.runs for file in run.files), key=_progress, reverse=True)
+    while True:
+        safe = [file for file, _ in files if file.plan is not None and file.verdict in accepted]
+        chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
+        if not deep or chosen is None or chosen.checkpoint.deep is not None:
+            break
+        files = [(read_through(file, run, ignore, trust) if file is chosen else file, run) for file, run in files]
+    passed_over: list[tuple[Path, str]] = []
+    for file, _ in files:
+        if file is chosen:
+            return file.checkpoint.path, passed_over
+        told = ", ".join(f"{f.code} {f.name}" for f in file.findings if f.severity != "info")
+        if chosen is not None and file in safe:
+            told += f"; an older one {'continues identically' if chosen.keeps_its_path else 'has none of these'}"
+        passed_over.append((file.checkpoint.path, told or "not a checkpoint that the trainer resumes from"))
+    return None, passed_over
+
+
+def _departs(file: FileReport) -> bool:
+    """Whether a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
+    return any(
+        finding.code in ("P405", "P411", "P413", "R510") and finding.migration is None for finding in file.findings
+    )
+
+
+def _progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
+    """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
+    file = judged[0]
+    state, stamp = file.member.state, file.checkpoint.stamp
+    step = state.global_step if state.global_step is not None else file.member.named_step
+    # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
+    rank = {"best": 2, "step": 1, None: 0}[file.member.role]
+    return (-1 if step is None else step, rank, stamp.mtime_ns if stamp else 0)

@@ -1,0 +1,93 @@
+"""A path -> its checkpoint, read inertly, with what a migration left in it or beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.errors import ForeignFile, WriteRefused
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.types import Checkpoint, Damage, NotChecked
+from ckpt_doctor.writer import names
+
+Progress = Callable[[Path, int], None]
+"""Called with a file and the number of its bytes read since the last call."""
+
+
+def open_file(path: Path) -> Checkpoint:
+    """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
+    checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
+    if not checkpoint.migrations and os.path.lexists(names.undo_file(target)):
+        checkpoint = _with_undo_file(checkpoint)
+    if os.path.lexists(names.journal(target)):
+        checkpoint = _with_journal(checkpoint)
+    if os.path.lexists(names.new(target)):
+        checkpoint = _half_exchanged(checkpoint)
+    return checkpoint
+
+
+def _half_exchanged(checkpoint: Checkpoint) -> Checkpoint:
+    from ckpt_doctor.writer import came_out  # needed here only
+
+    before = came_out(checkpoint.path)
+    if before is None:
+        return checkpoint
+    message = f"a migration was cut off before its last look; what had been saved here is in {before.name}"
+    return _damaged(checkpoint, "interrupted-migration", message)
+
+
+def _with_journal(checkpoint: Checkpoint) -> Checkpoint:
+    from ckpt_doctor.writer.in_place import interrupted  # the writer is needed for this only
+
+    try:
+        journal = interrupted(checkpoint.path)
+    except ForeignFile as error:
+        return _damaged(checkpoint, "corrupt-undo-data", str(error))
+    except WriteRefused as error:
+        return _damaged(checkpoint, "interrupted-migration", str(error))
+    if journal is None:
+        return checkpoint
+    message = f"a migration was cut off; the first {journal.previous_size:,} bytes are whole"
+    return _damaged(checkpoint, "interrupted-migration", message)
+
+
+def _with_undo_file(checkpoint: Checkpoint) -> Checkpoint:
+    """With the migrations of a stream or tar file; none where the undo file belongs to an earlier file of that name."""
+    from ckpt_doctor.readers.torch_zip import parse_migration
+    from ckpt_doctor.writer.sidecar import history  # needed for migrated files only
+
+    try:
+        records = [parse_migration(dict(record)) for record in history(checkpoint.path)]
+    except OSError:  # of the file itself
+        return checkpoint
+    except WriteRefused as error:
+        return _damaged(checkpoint, "corrupt-undo-data", str(error))
+    return replace(checkpoint, migrations=tuple(record for record in records if record is not None))
+
+
+def _damaged(checkpoint: Checkpoint, kind: str, message: str) -> Checkpoint:
+    return replace(checkpoint, damage=(Damage(kind, message), *checkpoint.damage))
+
+
+def deepened(checkpoint: Checkpoint, progress: Progress | None) -> Checkpoint:
+    """The checkpoint with the result of reading every byte, those that only undo needs included."""
+    from ckpt_doctor.readers.deep import deep_check  # numpy is needed for this only
+
+    path = checkpoint.path
+    checkpoint = deep_check(checkpoint, (lambda count: progress(path, count)) if progress else None)
+    deep = checkpoint.deep
+    if not checkpoint.migrations or deep is None:
+        return checkpoint
+    from ckpt_doctor.writer import undo_damage  # needed for migrated files only
+
+    try:
+        message, hashed = undo_damage(path)
+    except OSError:  # which the deep check has met, too
+        return checkpoint
+    damage = (Damage("corrupt-undo-data", message),) if message else ()
+    unhashed = NotChecked("what undo restores", "an older version migrated the file and kept no hash", "undo it")
+    unsure = () if hashed or message else (unhashed,)
+    deep = replace(deep, damage=(*deep.damage, *damage), not_checked=(*deep.not_checked, *unsure))
+    return replace(checkpoint, deep=deep)

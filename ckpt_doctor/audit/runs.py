@@ -1,0 +1,109 @@
+"""Files -> runs: which belong together, who wrote them, and what is known of the training command."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from ckpt_doctor.audit.discovery import checkpoint_files, existing
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.readers.detect import is_unpacked
+from ckpt_doctor.readers.tensor_bytes import read_scalars
+from ckpt_doctor.trainers import KNOWN, TRAINERS, UNKNOWN, Trainer, trainer_named
+from ckpt_doctor.types import Checkpoint, Facts, Member, Run
+from ckpt_doctor.validators.files import UNTRUSTED
+
+
+def find_runs(paths: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Checkpoint files grouped by run folder, both in path order."""
+    runs: dict[Path, list[Path]] = {}
+    for path in sorted(paths, key=_natural):
+        runs.setdefault(run_folder(path), []).append(path)
+    return dict(sorted(runs.items(), key=lambda item: _natural(item[0])))
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of the run that a file belongs to by its place."""
+    return next(folder for trainer in TRAINERS if (folder := trainer.run_of(path)))
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key in which `step_900` comes before `step_1000`."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part)) if part.isdigit() and part.isascii() else (1, part) for part in parts]
+
+
+def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:
+    """The other checkpoints of a run, read as evidence: those that a trainer itself would have put there."""
+    known = {os.path.realpath(file) for file in files}
+    return [path for t in KNOWN for path in t.siblings(folder) if os.path.realpath(path) not in known]
+
+
+def understand(
+    folder: Path, checkpoints: Iterable[Checkpoint], given: Facts, logs: Sequence[Path] = (), trainer: str = ""
+) -> tuple[Run, list[Member]]:
+    """The run that checkpoints of one folder belong to, with its facts and history; and a member for each of them.
+
+    `Run.members` holds only those that the trainer owns and that could be read to the end. `trainer` names the one for
+    which a person claims them; it gets what it can read.
+    """
+    checkpoints = list(checkpoints)
+    owner, owned = _owner(folder, checkpoints, logs, trainer)
+    members = [owner.member_of(checkpoint, read_scalars) for checkpoint in checkpoints]
+    ours = [m for m in members if m.checkpoint.path in owned and not m.checkpoint.is_damaged(*UNTRUSTED)]
+    others = tuple(member.checkpoint.path for member in members if member not in ours)
+    run = Run(folder, owner.name, tuple(ours) if owner is not UNKNOWN else (), given, others)
+    return owner.understand(run, given, logs), members
+
+
+def _owner(
+    folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path], claimed_for: str
+) -> tuple[Trainer, Collection[Path]]:
+    if claimed_for:
+        trainer = trainer_named(claimed_for)
+        read = {checkpoint.path for checkpoint in checkpoints if trainer.reads(checkpoint)}
+        return (trainer, read) if read else (UNKNOWN, ())
+    for trainer in KNOWN:
+        if owned := trainer.recognises(folder, checkpoints, logs):
+            return trainer, owned
+    return UNKNOWN, ()
+
+
+def resume_file(path: Path) -> Path:
+    """The file that a trainer loads when it is told to resume from PATH; UsageError for a folder that has none."""
+    if not path.is_dir():
+        return path
+    target = next((file for trainer in KNOWN if (file := trainer.resume_target(path))), None)
+    if target is not None:
+        return target
+    below = list(checkpoint_files(path))
+    if below and all(is_unpacked(file.parent) for file in below):
+        return below[0]  # F116 says more than that there is nothing
+    if len(below) == 1:
+        return below[0]
+    runs = find_runs(below)
+    if list(runs) == [path]:
+        found = f"{path} holds {len(below)} checkpoints"
+        raise UsageError(f"{found}; `ckpt-doctor latest {path}` finds the one to resume from")
+    raise UsageError(f"{path} holds nothing to resume from{_named([str(run) for run in runs])}")
+
+
+def _named(runs: Sequence[str]) -> str:
+    """For a message: the runs below a folder that is not a run."""
+    if not runs:
+        return ""
+    return f"; below it are {', '.join(runs[:2])}" + (f" and {len(runs) - 2} more" if len(runs) > 2 else "")
+
+
+def one_run(folder: Path | str) -> Path:
+    """The folder, if it is one run's. UsageError for one that is not there, is a file, or holds several runs."""
+    path = existing(folder)[0]
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder")
+    runs = [run for run in find_runs(checkpoint_files(path)) if run != path]
+    if len(runs) > 1:
+        names = ", ".join(str(run.relative_to(path)) for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
+        raise UsageError(f"{path} holds {len(runs)} runs ({names}); name one of them")
+    return path

@@ -1,0 +1,124 @@
+"""Paths -> Report: find the checkpoints, read them inertly, understand their runs, judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
+from ckpt_doctor.audit.judging import case_of, chosen, judge, run_findings
+from ckpt_doctor.audit.opening import Progress, deepened, open_file
+from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, siblings_of, understand
+from ckpt_doctor.trainers import trainer_named
+from ckpt_doctor.types import Curve, Facts, FileReport, Report, Run, RunReport
+
+DEFAULT_PATH = "checkpoints"
+"""Where most trainers save."""
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What a call wants to know of every run."""
+
+    facts: Facts = field(default_factory=Facts)
+    logs: Sequence[Path] = ()
+    trainer: str = ""
+    gate: bool = False
+    deep: bool = False
+    select: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+    trust: Sequence[str] = ()
+    progress: Progress | None = None
+
+
+def scan(
+    paths: Path | str | Sequence[Path | str] = (DEFAULT_PATH,),
+    *,
+    facts: Facts | None = None,
+    deep: bool = False,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    logs: Sequence[Path | str] = (),
+    progress: Progress | None = None,
+    trainer: str = "",
+) -> Report:
+    """Audit files and run folders, read-only.
+
+    `facts` are those given by a person (`ckpt_doctor.facts`), which outrank what is inferred. `deep` reads every byte
+    (checksums, NaN). `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`).
+    `trust` takes packages that loading may call into (S204). `trainer` names the trainer for which a person claims what
+    it can read; without it each run's is recognised.
+    Raises UsageError for a path or a log that does not exist, and for a rule or a trainer that does not."""
+    began = time.monotonic()
+    given = existing(paths)
+    ask = _Ask(facts or Facts(), existing_logs(logs), trainer, False, deep, select, ignore, trust, progress)
+    wanted = {file for path in given for file in checkpoint_files(path)}
+    runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
+    return Report(tuple(runs), time.monotonic() - began, tuple(given))
+
+
+def check(
+    path: Path | str,
+    *,
+    facts: Facts | None = None,
+    logs: Sequence[Path | str] = (),
+    deep: bool = False,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    progress: Progress | None = None,
+    trainer: str = "",
+    gate: bool = True,
+) -> Report:
+    """Judge the one file that a trainer would resume from; its siblings and log serve as evidence.
+
+    A folder stands for the file that the trainer takes from it. `trainer` as in `scan`. Without `gate` the file is
+    judged as a scan does, which does not ask what only a resume from this very file needs to know.
+    """
+    began = time.monotonic()
+    file = resume_file(existing(path)[0])
+    ask = _Ask(facts or Facts(), existing_logs(logs), trainer, gate, deep, select, ignore, trust, progress)
+    return Report((_audit_run(run_folder(file), [file], ask),), time.monotonic() - began, (Path(path),))
+
+
+def check_all(
+    files: Sequence[Path],
+    *,
+    facts: Facts | None = None,
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    trainer: str = "",
+) -> list[RunReport]:
+    """As `check`, of several files, each read once."""
+    ask = _Ask(facts or Facts(), existing_logs(logs), trainer, gate=True, ignore=ignore, trust=trust)
+    return [_audit_run(folder, inside, ask) for folder, inside in find_runs(files).items()]
+
+
+def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
+    paths = (*files, *siblings_of(folder, files))
+    run, members = understand(folder, [open_file(path) for path in paths], ask.facts, ask.logs, ask.trainer)
+    judged = []
+    for member in members[: len(files)]:
+        if ask.deep:
+            member = replace(member, checkpoint=deepened(member.checkpoint, ask.progress))
+        judged.append(judge(case_of(member, run, gate=ask.gate)))
+    return chosen(RunReport(run, run_findings(run), tuple(judged)), ask.select, ask.ignore, ask.trust)
+
+
+def read_through(
+    file: FileReport, run: Run, ignore: Sequence[str] = (), trust: Sequence[str] = (), *, gate: bool = False
+) -> FileReport:
+    """The same file, judged with every byte of it read."""
+    member = replace(file.member, checkpoint=deepened(file.checkpoint, None))
+    report = RunReport(run, (), (judge(case_of(member, run, gate=gate)),))
+    return chosen(report, (), ignore, trust).files[0]
+
+
+def curves(report: Report) -> list[Curve]:
+    """What there is to draw of each run whose trainer draws."""
+    drawn = [(trainer_named(run.run.trainer).curve, run) for run in report.runs]
+    return [curve(run) for curve, run in drawn if curve is not None]

@@ -1,0 +1,83 @@
+"""The training state of a checkpoint, read from the places that its trainer names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ckpt_doctor.types import Checkpoint, KeyPath, ReadScalars, TensorRef, TrainingState, real
+
+Places = Mapping[str, KeyPath]
+"""Slot -> key path, for `model, optimizer, scheduler, epoch, step, best, patience` and a trainer's own slots."""
+
+
+def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadScalars) -> TrainingState:
+    """The training state of a dict-format checkpoint; a slot that has no place is None.
+
+    Tensors of one element beside the model get their value, so that rules, which open no files, can judge it. Values
+    that a trainer cannot work with are left out here (rules L303 and O707 speak of them).
+    """
+    if not isinstance(checkpoint.root, dict) or checkpoint.layout == "state-dict":
+        return TrainingState()
+    scalars = [] if checkpoint.is_damaged("byte-order-suspect") else list(_scalars(checkpoint.root, places))
+    for tensor, value in zip(scalars, read_scalars(checkpoint, scalars), strict=True):
+        tensor.value = value
+
+    def at(slot: str, *path: str | int) -> object:
+        return checkpoint.get(*places[slot], *path) if slot in places else None
+
+    scheduler = at("scheduler")
+    return TrainingState(
+        epoch=integer(at("epoch")),
+        global_step=integer(at("step")),
+        scheduler=scheduler_kind(scheduler) if isinstance(scheduler, dict) and scheduler else None,  # type: ignore[arg-type]
+        last_epoch=integer(at("scheduler", "last_epoch")),
+        step_count=integer(at("scheduler", "_step_count")),
+        total_steps=integer(at("scheduler", "total_steps")),
+        optimizer_step=_optimizer_step(at("optimizer", "state")),
+        lr=real(at("optimizer", "param_groups", 0, "lr")),
+        beta1=real(at("optimizer", "param_groups", 0, "betas", 0)),
+        best_score=real(at("best")),
+        val_loss_min=real(at("best_loss")),
+        counter=integer(at("patience")),
+    )
+
+
+def scheduler_kind(scheduler: Mapping[Any, Any]) -> str:
+    """Which scheduler a state is of, by the keys that only that class has; `other` for all but two."""
+    if "T_max" in scheduler and "eta_min" in scheduler:
+        return "CosineAnnealingLR"
+    if "total_steps" in scheduler and ("_schedule_phases" in scheduler or "cycle_momentum" in scheduler):
+        return "OneCycleLR"
+    return "other"
+
+
+def _scalars(root: dict[Any, Any], places: Places) -> Iterator[TensorRef]:
+    """Every tensor of one element in a training checkpoint, those of the model left out."""
+    model = places.get("model", ())[:1]
+    rest: list[object] = [value for key, value in root.items() if (key,) != model]
+    seen: set[int] = set()
+    while rest:
+        value = rest.pop()
+        if isinstance(value, TensorRef) and value.numel == 1:
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            rest.extend(value.values() if isinstance(value, dict) else value)
+
+
+def integer(value: object) -> int | None:
+    """A whole number: an int, or a float that stands for one."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 62 else None
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53 else None
+
+
+def _optimizer_step(state: object) -> int | None:
+    """Adam's `step`, where all parameters that have one agree. A 0-d float32 tensor since torch 1.12, an int before."""
+    if not isinstance(state, dict):
+        return None
+    steps = {real(entry["step"]) for entry in state.values() if isinstance(entry, dict) and "step" in entry}
+    return integer(steps.pop()) if len(steps) == 1 else None

@@ -1,0 +1,64 @@
+"""The contract: what the stages ask of a trainer.
+
+A trainer is one value of `Trainer`, made in its package's `__init__` and listed in `trainers.TRAINERS`. The stages call
+its functions and know nothing else of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt_doctor.types import (
+    Case,
+    Checkpoint,
+    Curve,
+    EarlyStoppingState,
+    Evidence,
+    Facts,
+    Member,
+    ReadScalars,
+    Run,
+    RunReport,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What a person gives for one checkpoint."""
+
+    early_stopping: Evidence[EarlyStoppingState] | None = None
+    epoch: int | None = None
+    """Finished epochs of bare weights."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """All that the stages know of one trainer."""
+
+    name: str
+    """`time-llm`: in JSON, and what `--trainer` takes."""
+    run_of: Callable[[Path], Path | None]
+    """Path of a file -> the folder of its run, where the path alone shows that this trainer put the file there."""
+    siblings: Callable[[Path], Sequence[Path]]
+    """Run folder -> the checkpoints that this trainer would have put there, as far as they exist."""
+    resume_target: Callable[[Path], Path | None]
+    """Folder -> the checkpoint that the trainer loads when it is told to resume from the folder."""
+    prunable: Callable[[Path], Iterable[tuple[Path, int]]]
+    """Run folder -> the folders that `prune` may remove, each with the step that its name tells."""
+    recognises: Callable[[Path, Sequence[Checkpoint], Sequence[Path]], Collection[Path]]
+    """Run folder, its checkpoints and the logs named by hand -> paths of the checkpoints that this trainer wrote.
+
+    Narrow: a checkpoint that no trainer names is not judged, one that the wrong trainer names is judged falsely.
+    """
+    reads: Callable[[Checkpoint], bool]
+    """Whether a checkpoint can be read as this trainer's, so that a person may claim it with `--trainer`."""
+    member_of: Callable[[Checkpoint, ReadScalars], Member]
+    """A checkpoint with its training state, its role and the step that its name tells."""
+    understand: Callable[[Run, Facts, Sequence[Path]], Run]
+    """A run of this trainer's members, facts and logs given by hand -> the run with all its facts and its history."""
+    case: Callable[[Member, Run, ByHand], Case]
+    """A member of a run -> all that rules and fixes may look at: resume point, plan, schedule."""
+    curve: Callable[[RunReport], Curve] | None = None
+    """What there is to draw of a run."""

@@ -1,0 +1,70 @@
+"""The last trainer: it owns what no other recognises, says what the file holds, and judges no resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.trainers.state import Places, training_state
+from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.types import Case, Checkpoint, Facts, Member, NotChecked, ReadScalars, ResumePoint, Run
+
+NAME = ""
+"""In data: no known trainer."""
+NOT_JUDGED = "no known trainer wrote this"
+
+
+def places(checkpoint: Checkpoint) -> Places:
+    """Optimizer and scheduler by their shape, wherever they stand at the top; counters by the names that most use."""
+    root = checkpoint.root
+    found: dict[str, tuple[str, ...]] = {}
+    for key, value in root.items() if isinstance(root, dict) else ():
+        if not isinstance(key, str):
+            continue
+        if isinstance(value, dict) and {"param_groups", "state"} <= value.keys():
+            found.setdefault("optimizer", (key,))
+        elif isinstance(value, dict) and "last_epoch" in value:
+            found.setdefault("scheduler", (key,))
+        elif key == "epoch" or key in ("global_step", "step"):
+            found.setdefault("epoch" if key == "epoch" else "step", (key,))
+    return found
+
+
+def _member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
+    return Member(checkpoint, training_state(checkpoint, places(checkpoint), read_scalars), None)
+
+
+def _understand(run: Run, given: Facts, logs: Sequence[Path]) -> Run:
+    return replace(run, facts=given)
+
+
+def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
+    return Case(member.checkpoint, member, run, ResumePoint())
+
+
+def not_judged(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> Iterator[NotChecked]:
+    """That the resume of a checkpoint is not judged, and which trainers a person could claim it for."""
+    if checkpoint.root is None:
+        return
+    weights = checkpoint.layout == "state-dict"
+    why = "weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED
+    yield NotChecked("the resume", why, _claims(checkpoint, claimants))
+
+
+def _claims(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> str:
+    return " or ".join(f"--trainer {trainer.name}" for trainer in claimants if trainer.reads(checkpoint))
+
+
+UNKNOWN = Trainer(
+    name=NAME,
+    run_of=lambda path: path.parent,
+    siblings=lambda _folder: (),
+    resume_target=lambda _folder: None,
+    prunable=lambda _folder: (),
+    recognises=lambda _folder, checkpoints, _logs: {checkpoint.path for checkpoint in checkpoints},
+    reads=lambda _checkpoint: True,
+    member_of=_member_of,
+    understand=_understand,
+    case=_case,
+)
