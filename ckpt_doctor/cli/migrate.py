@@ -105,17 +105,15 @@ def command(
     """
     targets = options.existing_paths(paths)
     wanted = repair.NAMES if everything else tuple(n for n in FIXES if flags[n.replace("-", "_")])
+    given: dict[str, Any] = {"facts": facts, "logs": logs, "ignore": ignore, "trust": trust, "trainer": trainer}
     if not wanted:
-        raise click.UsageError(no_fix_chosen(called_for(targets, facts, logs, ignore, trust)))
+        raise click.UsageError(no_fix_chosen(called_for(targets, given)))
     for one, other in (("in-place", "output"), ("best-score", "val-loss")):
         if ctx.params[one.replace("-", "_")] and ctx.params[other.replace("-", "_")]:
             raise click.UsageError(f"--{one} and --{other} exclude each other")
     request: dict[str, Any] = {
+        **given,
         "fixes": wanted,
-        "facts": facts,
-        "logs": logs,
-        "ignore": ignore,
-        "trust": trust,
         "best_score": best_score,
         "val_loss": val_loss,
         "epoch": epoch,
@@ -163,11 +161,9 @@ def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
     return descriptions + sum(storage.nbytes for storage in edits.adopt(planned, checkpoint)[1])
 
 
-def called_for(
-    paths: tuple[Path, ...], facts: Facts, logs: tuple[Path, ...], ignore: tuple[str, ...], trust: tuple[str, ...]
-) -> list[str]:
-    """The fixes that findings in these paths name."""
-    findings = audit.scan(paths, facts=facts, logs=logs, ignore=ignore, trust=trust).findings
+def called_for(paths: tuple[Path, ...], given: Mapping[str, Any]) -> list[str]:
+    """The fixes that findings in these paths name; `given` as `audit.scan` takes it."""
+    findings = audit.scan(paths, **given).findings
     named = {finding.migration for finding in findings if finding.severity != "info"}
     return [name for name in FIXES if name in named]
 

@@ -78,7 +78,7 @@ NAMED = Named(path_type=Path)
 trainer = click.option(
     "--trainer",
     type=click.Choice([known.name for known in KNOWN]),
-    default="",
+    callback=lambda _ctx, _parameter, name: name or "",
     help="The trainer that wrote the files, where they do not show it themselves.",
 )
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED)
