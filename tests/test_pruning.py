@@ -74,11 +74,13 @@ def test_a_tree_of_several_runs_is_not_one(run: Path) -> None:
 
 def test_each_file_is_read_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, and however many stay: the trainer prunes after every save."""
+    from ckpt_doctor.audit import opening
+
     for step in range(1, 9):
         shutil.copytree(run / "checkpoint_step_120", run / f"checkpoint_step_{step}")
     opened: list[Path] = []
-    real = audit.open_checkpoint
-    monkeypatch.setattr(audit, "open_checkpoint", lambda path: opened.append(path) or real(path))
+    real = opening.open_checkpoint
+    monkeypatch.setattr(opening, "open_checkpoint", lambda path: opened.append(path) or real(path))
     ckpt_doctor.prune(run, keep=1)
     assert len(opened) == len(set(opened)) == 11
 

@@ -220,7 +220,7 @@ def test_a_path_that_does_not_exist_is_the_callers_mistake(tmp_path):
     """Not a finding: there is nothing to judge. A folder without a checkpoint likewise."""
     with pytest.raises(UsageError, match="gone does not exist"):
         check_resume(tmp_path / "gone")
-    with pytest.raises(UsageError, match=r"neither checkpoint\.pt nor checkpoint"):
+    with pytest.raises(UsageError, match="holds nothing to resume from"):
         check_resume(tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_the_exception_says_what_the_trainer_would_do_and_what_is_wrong(tmp_path
     """One type, whose message is the plan and the findings, and which carries the plan."""
     model, optimizer, scheduler = objects()
     path = save(tmp_path / "checkpoint", model.state_dict(), optimizer.state_dict(), scheduler.state_dict())
-    check = check_resume(path, steps_per_epoch=STEPS, model=Net(5))
+    check = check_resume(path, steps_per_epoch=STEPS, model=Net(5), trainer="time-llm")
     assert "broken" == check.verdict
     with pytest.raises(ResumeError) as raised:
         check.raise_for_errors()

@@ -18,6 +18,7 @@ from ckpt_doctor.types import Facts
 @click.argument("path", type=click.Path())
 @options.deep
 @options.training_facts
+@options.trainer
 @options.selection
 @options.trust
 @options.fail_on
@@ -36,6 +37,7 @@ def command(
     path: str,
     deep: bool,
     facts: Facts,
+    trainer: str,
     logs: tuple[Path, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -65,7 +67,15 @@ def command(
         ctx.exit(0)
     with Progress() as progress:
         report = audit.check(
-            Path(path), facts=facts, logs=logs, deep=deep, select=select, ignore=ignore, trust=trust, progress=progress
+            Path(path),
+            facts=facts,
+            trainer=trainer,
+            logs=logs,
+            deep=deep,
+            select=select,
+            ignore=ignore,
+            trust=trust,
+            progress=progress,
         )
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
     if not flags:

@@ -17,9 +17,10 @@ from ckpt_doctor.version import __version__
 @click.argument("file", type=options.NAMED)
 @click.option("--depth", type=click.IntRange(min=1), default=6, show_default=True, help="How deep the tree goes.")
 @options.formats("table", "tree", "json")
+@options.trainer
 @options.output_file
 @click.pass_context
-def command(ctx: click.Context, /, file: Path, depth: int, form: str, output: Path | None) -> None:
+def command(ctx: click.Context, /, file: Path, depth: int, form: str, trainer: str, output: Path | None) -> None:
     """Show what one file holds: keys, training state, tensors with dtype, shape and device.
 
     Nothing in the file is run, imported or loaded: objects that are no plain values or tensors are shown by the name
@@ -32,7 +33,7 @@ def command(ctx: click.Context, /, file: Path, depth: int, form: str, output: Pa
       ckpt-doctor inspect model.safetensors --format tree
       ckpt-doctor inspect my_run/checkpoint --format json -o content.json
     """
-    report = audit.check(file, gate=False)
+    report = audit.check(file, trainer=trainer, gate=False)
     if form == "json":
         emit(inspect_json(report.files[0], version=__version__), output)
     elif form == "tree":

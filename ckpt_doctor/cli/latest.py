@@ -20,6 +20,7 @@ from ckpt_doctor.types import Facts
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
 @options.deep
 @options.training_facts
+@options.trainer
 @options.ignored
 @options.trust
 @options.formats("text", "json")
@@ -31,6 +32,7 @@ def command(
     repairable: bool,
     deep: bool,
     facts: Facts,
+    trainer: str,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
     trust: tuple[str, ...],
@@ -49,12 +51,16 @@ def command(
       ckpt-doctor migrate "$RESUME_FROM" --all
     """
     path, passed_over = audit.latest(
-        run_dir, facts=facts, logs=logs, ignore=ignore, trust=trust, repairable=repairable, deep=deep
+        run_dir, facts=facts, trainer=trainer, logs=logs, ignore=ignore, trust=trust, repairable=repairable, deep=deep
     )
     for newer, reason in passed_over:
         note(f"passed over {newer}: {reason}")
     # The gate's own answer on it: what is no reason to pass it over may still ask for something.
-    file = audit.check(path, facts=facts, logs=logs, ignore=ignore, trust=trust).files[0] if path is not None else None
+    file = (
+        audit.check(path, facts=facts, trainer=trainer, logs=logs, ignore=ignore, trust=trust).files[0]
+        if path is not None
+        else None
+    )
     left = [finding for finding in file.findings if finding.severity != "info"] if file else []
     flags = file.plan.flags if file and file.plan else ()
     for finding in left:
@@ -66,7 +72,9 @@ def command(
     elif path is not None:
         click.echo(os.fsencode(path))  # as it is on disk: this is for a program, which must find the file
     if path is None:
-        other = audit.latest(run_dir, facts=facts, logs=logs, ignore=ignore, trust=trust, repairable=True, deep=deep)[0]
+        other = audit.latest(
+            run_dir, facts=facts, trainer=trainer, logs=logs, ignore=ignore, trust=trust, repairable=True, deep=deep
+        )[0]
         hint = f"; `ckpt-doctor migrate --all {quoted(other)}` puts one right" if other is not None else ""
         note(f"no checkpoint in {run_dir} is safe to resume from{hint}")
     ctx.exit(int(path is None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
     "--verify", type=click.Choice(["torch"]), help="Load each result with torch.load as well before it counts."
 )
 @options.training_facts
+@options.trainer
 @options.ignored
 @options.trust
 @options.formats("table", "json")
@@ -81,6 +82,7 @@ def command(
     output: Path | None,
     verify: str | None,
     facts: Facts,
+    trainer: str,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
     trust: tuple[str, ...],

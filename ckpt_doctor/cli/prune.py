@@ -22,6 +22,7 @@ from ckpt_doctor.types import Facts
     "--deep/--no-deep", default=True, help="Read those that stay to the last byte, each once, before anything goes."
 )
 @options.training_facts
+@options.trainer
 @options.ignored
 @options.trust
 @options.formats("table", "json")
@@ -32,6 +33,7 @@ def command(
     dry_run: bool,
     deep: bool,
     facts: Facts,
+    trainer: str,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],
     trust: tuple[str, ...],
@@ -50,6 +52,15 @@ def command(
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
     result = prune(
-        run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore, trust=trust, deep=deep
+        run_dir,
+        keep,
+        protect=protect,
+        dry_run=dry_run,
+        facts=facts,
+        trainer=trainer,
+        logs=logs,
+        ignore=ignore,
+        trust=trust,
+        deep=deep,
     )
     emit(pruned_json(result) if form == "json" else pruned(result, width=width()))

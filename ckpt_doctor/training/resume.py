@@ -103,6 +103,7 @@ def check_resume(
     shuffle: bool | None = None,
     world_size: int | None = None,
     log: Path | str | None = None,
+    trainer: str = "",
     trust: Sequence[str] = (),
     model: Any = None,
     optimizer: Any = None,
@@ -134,7 +135,7 @@ def check_resume(
     shapes = None if model is None else _shapes(model)
 
     def decide() -> ResumeCheck:
-        report = audit.check(path, facts=stated, logs=logs, trust=trust)
+        report = audit.check(path, facts=stated, logs=logs, trainer=trainer, trust=trust)
         case = _described(report.files[0].checkpoint, shapes, optimizer, scheduler)
         live = [found for rule in LIVE_RULES for found in rule(case) if isinstance(found, Finding)]
         return ResumeCheck(_with_findings(report, live) if live else report)
