@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pickletools
 
+from ckpt_doctor.inert.calls import attribute
 from ckpt_doctor.inert.pickle_machine import Reading
-from ckpt_doctor.readers.calls import attribute
 
 GETATTR = ("builtins", "getattr")
 _SPELLINGS = ("builtins getattr", "__builtin__ getattr")

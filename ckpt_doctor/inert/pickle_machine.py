@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.calls import name_of, replaces_a_method, runs
 from ckpt_doctor.inert.rebuild import COPYING, HANDLERS, does_not_take, set_state
-from ckpt_doctor.readers.calls import name_of, replaces_a_method, runs
 from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 COMPUTED = "<computed>"

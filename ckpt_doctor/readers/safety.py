@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from ckpt_doctor.inert.callables import STANDARD, is_listed
 from ckpt_doctor.inert.pickle_machine import COMPUTED, shown
-from ckpt_doctor.readers.callables import STANDARD, is_listed
 from ckpt_doctor.readers.known_globals import (
     DANGEROUS_MODULES,
     DANGEROUS_PREFIXES,

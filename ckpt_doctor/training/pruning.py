@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ckpt_doctor import __version__, audit, remembered
+from ckpt_doctor import audit
 from ckpt_doctor.trainers import KNOWN
-from ckpt_doctor.training import retention
+from ckpt_doctor.training import remembered, retention
 from ckpt_doctor.types import Facts, FileReport, Run
+from ckpt_doctor.version import __version__
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
 
 

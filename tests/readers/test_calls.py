@@ -31,10 +31,10 @@ import pytest
 import torch
 from torch import nn
 
+from ckpt_doctor.inert.callables import CALLS, STANDARD, is_listed
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.rebuild import HANDLERS
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.callables import CALLS, STANDARD, is_listed
 from ckpt_doctor.readers.safety import foreign_calls, judge
 from ckpt_doctor.types import Global
 from tests.readers.test_exploits import call, name, text

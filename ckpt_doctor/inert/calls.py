@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.readers.callables import CALLS, MAKERS, is_listed, keeps
+from ckpt_doctor.inert.callables import CALLS, MAKERS, is_listed, keeps
 from ckpt_doctor.types import Global, InertDict, Opaque, TensorRef
 
 _HOOKS = frozenset(
