@@ -9,25 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckpt_doctor.audit import latest, scan
-    from ckpt_doctor.given import facts
-    from ckpt_doctor.pruning import prune
+    from ckpt_doctor.audit.auditing import latest, scan
     from ckpt_doctor.readers import open_checkpoint
     from ckpt_doctor.repair import migrate, undo
-    from ckpt_doctor.resume import check_resume
-    from ckpt_doctor.saving import atomic_save
+    from ckpt_doctor.trainers.given import facts
+    from ckpt_doctor.training.pruning import prune
+    from ckpt_doctor.training.resume import check_resume
+    from ckpt_doctor.training.saving import atomic_save
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "atomic_save": "saving",
-    "check_resume": "resume",
-    "facts": "given",
-    "latest": "audit",
+    "atomic_save": "training.saving",
+    "check_resume": "training.resume",
+    "facts": "trainers.given",
+    "latest": "audit.auditing",
     "migrate": "repair",
     "open_checkpoint": "readers",
-    "prune": "pruning",
-    "scan": "audit",
+    "prune": "training.pruning",
+    "scan": "audit.auditing",
     "undo": "repair",
 }
 

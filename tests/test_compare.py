@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import torch
 
-from ckpt_doctor.compare import compare
+from ckpt_doctor.audit.compare import compare
 from ckpt_doctor.readers import open_checkpoint
 from tests.readers.test_open import rezip, save, training
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor import scan
-from ckpt_doctor.discovery import checkpoint_files
+from ckpt_doctor.audit.discovery import checkpoint_files
 
 SAMPLE = next((Path(__file__).parents[1] / "fixtures/sample-runs/complete-TST/checkpoints").glob("*/checkpoint"))
 

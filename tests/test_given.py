@@ -53,7 +53,7 @@ def test_a_log_that_is_not_there_and_a_severity_that_is_none(tmp_path):
 
 
 def test_the_modes_that_may_be_given_are_those_that_are_known():
-    from ckpt_doctor.given import LRADJ
+    from ckpt_doctor.trainers.given import LRADJ
     from ckpt_doctor.trainers.time_llm.rates import MODES
 
     assert LRADJ == MODES

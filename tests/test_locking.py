@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.errors import LockTimeout, WriteRefused
-from ckpt_doctor.locking import LOCK_NAME, run_folder, run_lock
+from ckpt_doctor.writer.locking import LOCK_NAME, run_folder, run_lock
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ SOFTLY = """
 import errno, fcntl, sys
 from pathlib import Path
 from ckpt_doctor.errors import LockTimeout
-from ckpt_doctor.locking import run_lock
+from ckpt_doctor.writer.locking import run_lock
 def missing(*_):
     raise OSError(getattr(errno, sys.argv[1]), "no locks")
 fcntl.flock = missing
@@ -38,7 +38,7 @@ except LockTimeout as error:
 """
 
 HOLD = """
-import sys; from pathlib import Path; from ckpt_doctor.locking import run_lock
+import sys; from pathlib import Path; from ckpt_doctor.writer.locking import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True); input()
 """
@@ -121,7 +121,7 @@ def test_many_processes_never_hold_it_together(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
     code = """
-import sys, time; from pathlib import Path; from ckpt_doctor.locking import run_lock
+import sys, time; from pathlib import Path; from ckpt_doctor.writer.locking import run_lock
 for _ in range(25):
     with run_lock(Path(sys.argv[1])):
         n = int(Path(sys.argv[2]).read_text()); time.sleep(0.0005); Path(sys.argv[2]).write_text(str(n + 1))

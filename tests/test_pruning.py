@@ -71,7 +71,7 @@ def test_a_tree_of_several_runs_is_not_one(run: Path) -> None:
 
 def test_each_file_is_read_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, and however many stay: the trainer prunes after every save."""
-    from ckpt_doctor import audit
+    from ckpt_doctor.audit import auditing as audit
 
     for step in range(1, 9):
         shutil.copytree(run / "checkpoint_step_120", run / f"checkpoint_step_{step}")

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_doctor import audit, facts, migrate, names, open_checkpoint, pickle_writer, undo
+from ckpt_doctor import facts, migrate, open_checkpoint, undo
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError, VerificationFailed
+from ckpt_doctor.inert import pickle_writer
 from ckpt_doctor.repair import execution
-from ckpt_doctor.torch_check import compare_loaded
+from ckpt_doctor.repair.torch_check import compare_loaded
 from ckpt_doctor.types import Edit, Finding
-from ckpt_doctor.writer import commit
+from ckpt_doctor.writer import commit, names
 from tests.readers.test_open import tar_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -434,7 +436,7 @@ def test_two_doctors_on_one_tree_share_the_work(mode, run):
 def test_a_doctor_waits_for_a_trainer_that_saves_and_then_repairs_what_it_saved(run, step):
     """The plan is made under the lock: it never rests on the file of before."""
     code = f"""
-import torch; from ckpt_doctor.locking import run_lock; from pathlib import Path
+import torch; from ckpt_doctor.writer.locking import run_lock; from pathlib import Path
 from ckpt_doctor import atomic_save
 path = Path({str(step)!r})
 with run_lock(path):

@@ -279,7 +279,8 @@ print(check.plan.global_step, "torch" in sys.modules, "numpy" in sys.modules, ti
 PROCESSES = """
 import os, sys, torch
 from accelerate import Accelerator
-from ckpt_doctor import check_resume, resume
+from ckpt_doctor import check_resume
+from ckpt_doctor.training import resume
 from ckpt_doctor.errors import CkptDoctorError
 rank, port, path = sys.argv[1:]
 os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}

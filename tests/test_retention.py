@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.errors import LockTimeout, UsageError
-from ckpt_doctor.locking import run_lock
-from ckpt_doctor.retention import Step, keep_newest
+from ckpt_doctor.training.retention import Step, keep_newest
+from ckpt_doctor.writer.locking import run_lock
 
 
 def step_of(folder: Path) -> int | None:
@@ -172,7 +172,7 @@ def test_it_waits_for_whoever_works_in_the_run(tmp_path):
     """A trainer in `atomic_save` or a migration holds the lock: nothing is removed meanwhile."""
     run = make_run(tmp_path / "run", [1, 2])
     code = (
-        "import sys; from pathlib import Path; from ckpt_doctor.locking import run_lock\n"
+        "import sys; from pathlib import Path; from ckpt_doctor.writer.locking import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('held', flush=True); input()"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_doctor import names, saving
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
-from ckpt_doctor.saving import atomic_save
+from ckpt_doctor.training import saving
+from ckpt_doctor.training.saving import atomic_save
+from ckpt_doctor.writer import names
 
 
 class Kind(enum.Enum):

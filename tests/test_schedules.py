@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ckpt_doctor import schedules
+from ckpt_doctor.trainers import schedules
 from ckpt_doctor.types import Global, Opaque
 
 rates = st.floats(1e-8, 10.0)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor.audit import resume_file
+from ckpt_doctor.audit.auditing import resume_file
+from ckpt_doctor.audit.compare import compare
+from ckpt_doctor.audit.discovery import existing
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, note, width
-from ckpt_doctor.compare import compare
-from ckpt_doctor.discovery import existing
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.diff import differences, differences_json

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note
 from ckpt_doctor.reports.cures import quoted

@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import __version__, audit, edits, repair
+from ckpt_doctor import __version__, repair
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, note, width
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import edits
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.repairs import migrations, migrations_json
 from ckpt_doctor.reports.text import plural, size

@@ -12,8 +12,8 @@ import click
 from click.core import ParameterSource
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.given import CHECKS, LRADJ, facts
 from ckpt_doctor.reports.text import clean
+from ckpt_doctor.trainers.given import CHECKS, LRADJ, facts
 from ckpt_doctor.types import Facts, selects
 
 F = TypeVar("F", bound=Callable[..., Any])

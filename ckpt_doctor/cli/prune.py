@@ -8,8 +8,8 @@ import click
 
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
-from ckpt_doctor.pruning import prune
 from ckpt_doctor.reports.pruning import pruned, pruned_json
+from ckpt_doctor.training.pruning import prune
 from ckpt_doctor.types import Facts
 
 

@@ -53,7 +53,7 @@ def _common(report: Report, form: str) -> str:
         from ckpt_doctor.reports.markdown import markdown
 
         return markdown(report)
-    from ckpt_doctor.audit import curves
+    from ckpt_doctor.audit.auditing import curves
     from ckpt_doctor.reports.html import html
 
     return html(report, curves(report))

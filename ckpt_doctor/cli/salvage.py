@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor.audit.discovery import existing
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
-from ckpt_doctor.discovery import existing
+from ckpt_doctor.repair.salvage import salvage
 from ckpt_doctor.reports.salvaging import salvaged, salvaged_json
-from ckpt_doctor.salvage import salvage
 
 
 @click.command("salvage")

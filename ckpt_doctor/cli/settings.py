@@ -15,7 +15,7 @@ import click
 from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.cli.render import FORMATS
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.given import CHECKS, Check
+from ckpt_doctor.trainers.given import CHECKS, Check
 from ckpt_doctor.types import Finding, Report, selects
 
 
@@ -118,7 +118,7 @@ def without_ignored(report: Report, settings: Settings) -> Report:
     """The report without the findings that `per-path-ignores` silences; verdicts follow, as with `--ignore`."""
     if not settings.per_path_ignores:
         return report
-    from ckpt_doctor.audit import verdict_of
+    from ckpt_doctor.audit.auditing import verdict_of
 
     runs = []
     for run in report.runs:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ckpt_doctor.inert.numpy_values import numpy_values
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
-from ckpt_doctor.numpy_values import numpy_values
 from ckpt_doctor.types import Case, Edit
 
 NAME = "sync-rng"

@@ -6,13 +6,13 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import Reading
+from ckpt_doctor.inert.tensor_list import find_tensors, layout
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.pickle_machine import Reading
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
-from ckpt_doctor.readers.tensor_list import find_tensors, layout
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
 
 _BROKEN = frozenset({"truncated-archive", "missing-record", "malformed-pickle", "not-a-checkpoint", "name-conflict"})

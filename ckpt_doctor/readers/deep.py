@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
-from ckpt_doctor.readers.pickle_machine import shown
 from ckpt_doctor.readers.torch_zip import CONSTANTS, archive_prefix
 from ckpt_doctor.readers.zip_directory import DirectoryError, read_directory
 from ckpt_doctor.readers.zip_truncated import walk

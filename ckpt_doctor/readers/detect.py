@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.neighbours import neighbour, not_a_checkpoint
 from ckpt_doctor.types import Damage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.types import Damage
 
 _MAGIC: Sequence[tuple[int, bytes, str]] = (

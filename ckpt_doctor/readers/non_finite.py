@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ckpt_doctor.readers.dtypes import item_size
+from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.types import TensorInfo
 
 Array = npt.NDArray[Any]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.attributes import GETATTR, resolve
-from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.readers.pickle_machine import Payload, Persistent, Reading
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.attributes import GETATTR, resolve
+from ckpt_doctor.inert.pickle_machine import Payload, Persistent, Reading
+from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.types import Damage, Global
 
 BEHIND = "a second pickle stands behind the end of the first"

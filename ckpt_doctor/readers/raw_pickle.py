@@ -9,7 +9,7 @@ import os
 import stat
 from contextlib import suppress
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import object_pickle

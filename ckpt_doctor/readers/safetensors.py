@@ -10,13 +10,13 @@ import json
 import math
 from typing import Any
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.dtypes import item_size
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.inert.rebuild import contiguous, dims
+from ckpt_doctor.inert.tensor_list import find_tensors
 from ckpt_doctor.readers.assemble import Content, checkpoint
-from ckpt_doctor.readers.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.pickle_machine import shown
-from ckpt_doctor.readers.rebuild import contiguous, dims
-from ckpt_doctor.readers.tensor_list import find_tensors
 from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, StorageInfo, TensorRef
 
 _DTYPES = {

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from ckpt_doctor.inert.pickle_machine import COMPUTED, shown
 from ckpt_doctor.readers.known_globals import (
     DANGEROUS_MODULES,
     DANGEROUS_PREFIXES,
@@ -25,7 +26,6 @@ from ckpt_doctor.readers.known_globals import (
     TORCH_CLASSES,
     WEIGHTS_ONLY,
 )
-from ckpt_doctor.readers.pickle_machine import COMPUTED, shown
 from ckpt_doctor.types import Container, Damage, Global
 
 Judgement = Literal["allowed", "known", "unknown", "dangerous"]

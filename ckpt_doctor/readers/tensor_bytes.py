@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from ckpt_doctor.readers.dtypes import item_size
+from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.types import Checkpoint, TensorInfo, TensorRef
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import Payload, Reading, shown
+from ckpt_doctor.inert.pickle_reader import read
+from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.readers.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.source import BytesSource, Source
-from ckpt_doctor.readers.storages import torch_storage
 from ckpt_doctor.types import Checkpoint, Damage, Program, StorageInfo
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.dtypes import item_size, of_storage_class
+from ckpt_doctor.inert.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.readers.assemble import Content, checkpoint
-from ckpt_doctor.readers.dtypes import item_size, of_storage_class
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import not_a_checkpoint
-from ckpt_doctor.readers.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, Program, StorageInfo, TensorRef

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import Payload, Reading, shown
+from ckpt_doctor.inert.pickle_reader import read
+from ckpt_doctor.inert.storages import torch_storage
+from ckpt_doctor.inert.tensor_list import find_tensors
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.neighbours import object_pickle, zip_neighbour
-from ckpt_doctor.readers.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.source import Source
-from ckpt_doctor.readers.storages import torch_storage
 from ckpt_doctor.readers.symptoms import wrong_byte_order
-from ckpt_doctor.readers.tensor_list import find_tensors
 from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk

@@ -19,8 +19,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.pickle_machine import shown
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.types import Damage
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import Reading
+from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.readers.pickle_machine import Reading
 from ckpt_doctor.readers.zip_directory import LOCAL_HEADER
 
 _FIRST_READ = 1 << 20

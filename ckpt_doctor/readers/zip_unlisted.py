@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ckpt_doctor.readers import limits
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.neighbours import object_pickle
-from ckpt_doctor.readers.pickle_machine import shown
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.readers.source import Source

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor import __version__, audit, edits, names, pickle_writer
-from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs
+from ckpt_doctor import __version__
+from ckpt_doctor.audit import auditing as audit
+from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
-from ckpt_doctor.locking import run_lock
+from ckpt_doctor.inert import edits, pickle_writer
 from ckpt_doctor.migrators import ALL
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair.planning import Planned, Request, given_by_hand, plan_edits
@@ -29,8 +30,9 @@ from ckpt_doctor.types import (
     Refusal,
     Run,
 )
-from ckpt_doctor.writer import Receipt, interrupted, recover, write
+from ckpt_doctor.writer import Receipt, interrupted, names, recover, write
 from ckpt_doctor.writer import undo as take_back
+from ckpt_doctor.writer.locking import run_lock
 
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
 _COUNTS: tuple[KeyPath, ...] = (("epoch",), ("global_step",))
@@ -213,7 +215,7 @@ def _carry_out(planned: Planned, request: Request) -> MigrationResult:
         def verify(path: Path) -> None:
             found.append(verified(path, root, planned, adopted))
             if request.verify_torch:
-                from ckpt_doctor.torch_check import compare_loaded  # torch is imported for this only
+                from ckpt_doctor.repair.torch_check import compare_loaded  # torch is imported for this only
 
                 compare_loaded(case.checkpoint.path, path, planned.edits)
 

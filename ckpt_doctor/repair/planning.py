@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckpt_doctor import audit
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.migrators import Migration
 from ckpt_doctor.types import Case, EarlyStoppingState, Edit, Evidence, Facts, Finding, KeyPath, Refusal, same_score
 from ckpt_doctor.writer import Mode

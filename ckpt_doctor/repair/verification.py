@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor import audit
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.errors import VerificationFailed
+from ckpt_doctor.inert.tree import same
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.repair.planning import Planned, is_under
 from ckpt_doctor.trainers import time_llm
-from ckpt_doctor.tree import same
 from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run
 
 _RANDOM_STATE: KeyPath = ("rng_state",)

@@ -10,7 +10,7 @@ from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps, plain
 
 if TYPE_CHECKING:
-    from ckpt_doctor.compare import Comparison, Difference
+    from ckpt_doctor.audit.compare import Comparison, Difference
 
 MOST_LINES = 60
 """Differences of one kind that the text lists; the JSON has all."""

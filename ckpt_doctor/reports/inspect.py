@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor import types
-from ckpt_doctor.numpy_values import array_shown
+from ckpt_doctor.inert.numpy_values import array_shown
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import TRAINING, dumps, file_dict, parameters, plain
 

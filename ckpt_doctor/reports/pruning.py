@@ -8,7 +8,7 @@ from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps
 
 if TYPE_CHECKING:
-    from ckpt_doctor.retention import PruneResult
+    from ckpt_doctor.training.retention import PruneResult
 
 
 def pruned(result: PruneResult, *, width: int = 80) -> str:

@@ -8,7 +8,7 @@ from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps
 
 if TYPE_CHECKING:
-    from ckpt_doctor.salvage import Salvage
+    from ckpt_doctor.repair.salvage import Salvage
 
 GOOD_FOR = {
     "resume": "nothing that a trainer needs is missing: it can resume from it",

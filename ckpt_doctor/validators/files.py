@@ -203,7 +203,7 @@ def limit_exceeded(case: Case) -> Iterator[Problem]:
 
     Cure: don't load it; ask whoever made it.
 
-    Source: the limits are those of `ckpt_doctor.readers.limits`.
+    Source: the limits are those of `ckpt_doctor.inert.limits`.
     """
     yield from damage_of(case, "limit-exceeded")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.numpy_values import numpy_values
+from ckpt_doctor.inert.numpy_values import numpy_values
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule

@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
-from ckpt_doctor.writer import copying
+from ckpt_doctor.writer import copying, names
 from ckpt_doctor.writer.files import restore_times, sync_folder
 from ckpt_doctor.writer.splice import Splice, digest, ensure_applied, put
 

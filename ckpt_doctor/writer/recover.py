@@ -7,10 +7,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ckpt_doctor import names
-from ckpt_doctor.locking import run_lock
-from ckpt_doctor.writer import in_place, sidecar
+from ckpt_doctor.writer import in_place, names, sidecar
 from ckpt_doctor.writer.commit import refusing
+from ckpt_doctor.writer.locking import run_lock
 from ckpt_doctor.writer.receipt import Recovery
 
 _PROBABLY_DEAD = 3600.0

@@ -42,7 +42,7 @@ def test_a_scan_of_an_archive_imports_neither_torch_nor_numpy() -> None:
 def test_the_help_imports_no_command() -> None:
     code = (
         "import sys; from ckpt_doctor.cli.main import main; main(['--help']); "
-        "print([m for m in sys.modules if m.startswith(('ckpt_doctor.audit', 'ckpt_doctor.readers'))])"
+        "print([m for m in sys.modules if m.startswith(('ckpt_doctor.audit.auditing', 'ckpt_doctor.readers'))])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
@@ -70,7 +70,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ckpt_doctor.audit.scan", interrupt)
+    monkeypatch.setattr("ckpt_doctor.audit.auditing.scan", interrupt)
     monkeypatch.chdir(SAMPLE)
     assert program.main(["scan"]) == 130
     assert "Traceback" not in capsys.readouterr().err

@@ -14,7 +14,8 @@ import pytest
 import torch
 from harness import LOG, Cells, Spec, copy, edit, execute
 
-from ckpt_doctor import audit, facts, migrate
+from ckpt_doctor import facts, migrate
+from ckpt_doctor.audit import auditing as audit
 
 
 def codes(file: audit.FileReport) -> set[str]:

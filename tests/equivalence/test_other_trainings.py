@@ -16,7 +16,8 @@ from test_plan import given
 from test_repair import check, repair
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ckpt_doctor import audit, check_resume, migrate
+from ckpt_doctor import check_resume, migrate
+from ckpt_doctor.audit import auditing as audit
 
 
 @pytest.fixture

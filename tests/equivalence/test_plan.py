@@ -18,7 +18,7 @@ from comparison import CONSEQUENCES, divergences
 from harness import EPOCHS, PATIENCE, TRAIN_STEPS, Cell, Cells, Spec
 from reference_trace import Trace
 
-from ckpt_doctor import audit
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.types import Evidence, Facts, FileReport
 
 PLACE = frozenset({"start", "repeated", "skipped"})

@@ -16,7 +16,8 @@ from comparison import CONSEQUENCES, divergences
 from harness import Cell, Cells, Spec
 from test_plan import command, given
 
-from ckpt_doctor import audit, migrate, undo
+from ckpt_doctor import migrate, undo
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.repair import MigrationResult
 from ckpt_doctor.types import Evidence, Facts, FileReport
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["ckpt_doctor"]):
-    from ckpt_doctor.pickle_writer import dump
+    from ckpt_doctor.inert.pickle_reader import read
+    from ckpt_doctor.inert.pickle_writer import dump
+    from ckpt_doctor.inert.tree import same
     from ckpt_doctor.readers import open_checkpoint
     from ckpt_doctor.readers.deep import deep_check
-    from ckpt_doctor.readers.inert_pickle import read
-    from ckpt_doctor.tree import same
 
 from ckpt_doctor.errors import WriteRefused
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sample_runs import SAMPLES, Sample, differences, edit, load, repaired, untouched
 
-from ckpt_doctor import audit
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.repair import NAMES
 
 TRAINING = ("fix-epoch", "sync-scheduler", "add-best-score", "strip-prefix", "plain-scalars")

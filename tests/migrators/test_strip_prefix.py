@@ -6,8 +6,8 @@ import pytest
 import torch
 from sample_runs import differences, edit, load, repaired, untouched
 
-from ckpt_doctor import edits
 from ckpt_doctor.errors import EditRefused
+from ckpt_doctor.inert import edits
 from ckpt_doctor.types import Edit
 
 

@@ -91,7 +91,7 @@ def test_in_the_first_epoch_the_seed_deals_the_batches(run):
 
 def test_a_best_file_that_changes_under_our_hands_is_not_mixed_in(run, monkeypatch):
     """Replaced by one with the same bytes it serves; with others the migration fails and leaves the file alone."""
-    from ckpt_doctor import edits
+    from ckpt_doctor.inert import edits
 
     real = edits.adopt
     before = run.step(75).read_bytes()
@@ -115,7 +115,7 @@ def test_a_best_file_that_changes_under_our_hands_is_not_mixed_in(run, monkeypat
 
 def test_a_donor_without_checksums_counts_by_its_identity(run, monkeypatch):
     """Nothing but device, inode, size and time tells whether its bytes are still the same."""
-    from ckpt_doctor import edits
+    from ckpt_doctor.inert import edits
 
     held = load(run.best)
     torch.serialization.set_crc32_options(False)

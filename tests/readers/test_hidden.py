@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_doctor.readers import limits, open_checkpoint, zip_unlisted
+from ckpt_doctor.inert import limits
+from ckpt_doctor.readers import open_checkpoint, zip_unlisted
 from ckpt_doctor.writer import zip_append
 from tests.readers.test_hostile import CALLS, Payload, canary, dangerous, with_program  # noqa: F401 (a fixture)
 from tests.readers.test_open import load, rezip, save

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from ckpt_doctor import scan
-from ckpt_doctor.compare import compare
+from ckpt_doctor.audit.compare import compare
+from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.reports import inspect
 from tests.readers.test_open import rezip, save, tar_checkpoint, training
 

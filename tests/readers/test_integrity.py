@@ -13,7 +13,7 @@ import torch
 from ckpt_doctor import scan
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.salvage import salvage
+from ckpt_doctor.repair.salvage import salvage
 from tests.readers.test_open import LEGACY, ZIP, load, save, tar_checkpoint, training
 from tests.readers.torch_equal import bits, equal
 

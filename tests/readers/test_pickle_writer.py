@@ -13,9 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.pickle_writer import dump
-from ckpt_doctor.readers.inert_pickle import read
-from ckpt_doctor.tree import same, transform
+from ckpt_doctor.inert.pickle_reader import read
+from ckpt_doctor.inert.pickle_writer import dump
+from ckpt_doctor.inert.tree import same, transform
 from ckpt_doctor.types import InertDict, NumpyScalar, StorageInfo
 from tests.readers.strategies import values
 from tests.readers.torch_equal import equal

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckpt_doctor.pickle_writer import dump
+from ckpt_doctor.inert.pickle_reader import read
+from ckpt_doctor.inert.pickle_writer import dump
+from ckpt_doctor.inert.tree import same
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.readers.inert_pickle import read
 from ckpt_doctor.readers.tensor_bytes import read_tensor
-from ckpt_doctor.salvage import salvage
-from ckpt_doctor.tree import same
+from ckpt_doctor.repair.salvage import salvage
 from ckpt_doctor.types import Checkpoint, TensorInfo
 from tests.readers.torch_equal import bits
 from tests.readers.torch_versions.make import ARCHIVE_ONLY

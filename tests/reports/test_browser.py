@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, report
 
-from ckpt_doctor.audit import check, curves, scan
+from ckpt_doctor.audit.auditing import check, curves, scan
 from ckpt_doctor.reports.html import html, scripts_page
 from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.notebook import plan_fragment

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.compare import Comparison, Difference
+from ckpt_doctor.audit.compare import Comparison, Difference
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.diff import differences
 

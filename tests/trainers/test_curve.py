@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.audit import curves, scan
+from ckpt_doctor.audit.auditing import curves, scan
 from ckpt_doctor.trainers.time_llm.curve import curve
 from ckpt_doctor.types import Curve, Evidence, Facts, Report
 

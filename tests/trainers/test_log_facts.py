@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_writer import Trainer
 
-from ckpt_doctor.schedules import adjust_learning_rate, cosine_annealing, one_cycle, one_cycle_group, one_cycle_state
+from ckpt_doctor.trainers.schedules import (
+    adjust_learning_rate,
+    cosine_annealing,
+    one_cycle,
+    one_cycle_group,
+    one_cycle_state,
+)
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts, lradj_candidates

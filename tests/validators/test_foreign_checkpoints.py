@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from foreign_files import FILES
 
-from ckpt_doctor.audit import scan
+from ckpt_doctor.audit.auditing import scan
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.validators import FILE_RULES
 

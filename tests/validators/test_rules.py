@@ -11,7 +11,7 @@ from healthy_runs import healthy, place, write
 from rule_cases import CASES, Fault, Pair, Sound
 from spoiling import PACKAGES
 
-from ckpt_doctor.audit import scan
+from ckpt_doctor.audit.auditing import scan
 from ckpt_doctor.repair import migrate
 from ckpt_doctor.types import Evidence, Facts, Finding, Report
 from ckpt_doctor.validators import LIVE_RULES, RULES, RUN_RULES

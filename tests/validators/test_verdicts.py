@@ -13,7 +13,7 @@ from rule_cases import Fault
 from spoiling import BEST, STEP, at_position, both, bytes_of, drop, put
 from test_rules import given as facts_of
 
-from ckpt_doctor.audit import check, scan, verdict_of
+from ckpt_doctor.audit.auditing import check, scan, verdict_of
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Finding, Report

@@ -16,8 +16,8 @@ import torch
 from faults import KINDS, REFUSED, Fault
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.retention import Step, keep_newest
-from ckpt_doctor.saving import atomic_save
+from ckpt_doctor.training.retention import Step, keep_newest
+from ckpt_doctor.training.saving import atomic_save
 
 SCENARIOS = ("first save", "save", "prune")
 KEPT = [30, 40, 50]

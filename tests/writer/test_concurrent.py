@@ -15,7 +15,7 @@ import sys; from contextlib import nullcontext; from pathlib import Path
 from sample_files import checkpoint_of, program_of, with_key
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.locking import run_lock
+from ckpt_doctor.writer.locking import run_lock
 
 run, mode, locked = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "locked"
 print("ready", flush=True); input()
@@ -121,7 +121,7 @@ for _ in range(25):
 def test_pruning_and_migrating_the_same_run_do_not_meet(run):
     """Both take the run's lock: what is pruned is gone entirely, what stays is migrated entirely."""
     prune = """
-import sys; from pathlib import Path; from ckpt_doctor.retention import Step, keep_newest
+import sys; from pathlib import Path; from ckpt_doctor.training.retention import Step, keep_newest
 def find_steps():
     folders = Path(sys.argv[1]).glob("checkpoint_step_*")
     return [Step(int(f.name.rpartition("_")[2]), f, (f / "checkpoint.pt").exists()) for f in folders]

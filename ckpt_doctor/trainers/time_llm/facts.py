@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ckpt_doctor.schedules import adjust_learning_rate
+from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
 from ckpt_doctor.trainers.time_llm.processes import (

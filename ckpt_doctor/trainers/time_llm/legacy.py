@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor import schedules
+from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.evidence import improved_to
 from ckpt_doctor.trainers.time_llm.history import History

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ckpt_doctor.schedules import adjust_learning_rate
+from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, EpochLog
 from ckpt_doctor.trainers.time_llm.facts import LogFacts
 from ckpt_doctor.trainers.time_llm.rates import IDLE, MODES, PER_EPOCH, PER_STEP

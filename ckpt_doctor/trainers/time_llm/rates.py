@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor import schedules
+from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.types import Checkpoint, Rates, real, same_rate
 

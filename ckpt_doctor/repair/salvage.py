@@ -13,15 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.pickle_writer import dump
+from ckpt_doctor.inert.dtypes import STORAGE_DTYPES
+from ckpt_doctor.inert.pickle_writer import dump
+from ckpt_doctor.inert.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
-from ckpt_doctor.readers.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Checkpoint,
@@ -33,6 +32,7 @@ from ckpt_doctor.types import (
     TensorInfo,
     TensorRef,
 )
+from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import sync_folder, temporary_file
 
 _CHUNK = 1 << 20

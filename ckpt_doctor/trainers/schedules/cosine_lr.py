@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from ckpt_doctor.schedules.values import progress
+from ckpt_doctor.trainers.schedules.values import progress
 
 LONGEST_RECURSION = 20_000
 """Steps that `cosine_annealing` is willing to walk (10 ms): a number in a file must not buy more time. Trainers of this

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor import names
-from ckpt_doctor.discovery import checkpoint_files, existing, existing_logs, is_file
+from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs, is_file
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.tensor_bytes import read_scalars
@@ -39,6 +38,7 @@ from ckpt_doctor.types import (
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Rule
+from ckpt_doctor.writer import names
 
 if TYPE_CHECKING:
     from ckpt_doctor.writer.in_place import Journal

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ckpt_doctor import audit, retention
-from ckpt_doctor.locking import DEFAULT_TIMEOUT
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
+from ckpt_doctor.training import retention
 from ckpt_doctor.types import Facts
+from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
 
 
 def prune(

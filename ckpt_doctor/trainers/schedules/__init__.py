@@ -6,9 +6,9 @@ Values that a schedule cannot work with (a missing key, text for a number, a div
 well) raise `ValueError` with the reason.
 """
 
-from ckpt_doctor.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
-from ckpt_doctor.schedules.epoch_rates import ADJUST_MODES, TYPE2_RATES, adjust_learning_rate
-from ckpt_doctor.schedules.one_cycle_lr import (
+from ckpt_doctor.trainers.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
+from ckpt_doctor.trainers.schedules.epoch_rates import ADJUST_MODES, TYPE2_RATES, adjust_learning_rate
+from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     OneCyclePoint,
     one_cycle,
     one_cycle_anneal,

@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.readers.dtypes import STORAGE_DTYPES
-from ckpt_doctor.readers.pickle_machine import COMPUTED, shown
+from ckpt_doctor.inert.dtypes import STORAGE_DTYPES
+from ckpt_doctor.inert.pickle_machine import COMPUTED, shown
 from ckpt_doctor.types import Container, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 _MARK = object()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ckpt_doctor.schedules.values import number, progress
+from ckpt_doctor.trainers.schedules.values import number, progress
 from ckpt_doctor.types import Global, Opaque
 
 Anneal = Literal["cos", "linear"]

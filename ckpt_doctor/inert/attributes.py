@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickletools
 
-from ckpt_doctor.readers.pickle_machine import Reading
+from ckpt_doctor.inert.pickle_machine import Reading
 from ckpt_doctor.types import Global, Opaque
 
 GETATTR = ("builtins", "getattr")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from codecs import decode, escape_decode
 from collections.abc import Callable, Mapping
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.pickle_machine import COMPUTED, Machine, Stop
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import COMPUTED, Machine, Stop
 from ckpt_doctor.types import Global, Opaque
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
+from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import sync_folder
 from ckpt_doctor.writer.handles import holders
+from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT, run_lock
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from ckpt_doctor.hashing import sha256
+from ckpt_doctor.writer.hashing import sha256
 
 NAME_MAX = 255
 """Bytes in one file name (Linux `NAME_MAX`, the same on XFS, Btrfs, APFS and ext4)."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.dtypes import ALIASES, ITEM_SIZES
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.dtypes import ALIASES, ITEM_SIZES
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 Handler = Callable[[Opaque], object]

@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
-from ckpt_doctor import names
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
-from ckpt_doctor.locking import DEFAULT_TIMEOUT, run_lock
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import publish, temporary_file
+from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT, run_lock
 from ckpt_doctor.writer.recover import remove_leftovers
 from ckpt_doctor.writer.signals import orderly_exit
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.rebuild import COPYING, HANDLERS, set_state
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.rebuild import COPYING, HANDLERS, set_state
 from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 COMPUTED = "<computed>"

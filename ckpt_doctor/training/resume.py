@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor import audit
+from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
-from ckpt_doctor.given import facts
+from ckpt_doctor.trainers.given import facts
 from ckpt_doctor.types import (
     Checkpoint,
     FileReport,

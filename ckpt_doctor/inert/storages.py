@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ckpt_doctor.readers.dtypes import item_size, of_storage_class
-from ckpt_doctor.readers.pickle_machine import Persistent, Reading
+from ckpt_doctor.inert.dtypes import item_size, of_storage_class
+from ckpt_doctor.inert.pickle_machine import Persistent, Reading
 from ckpt_doctor.types import Global, Opaque, StorageInfo
 
 

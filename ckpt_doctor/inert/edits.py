@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.errors import EditRefused
-from ckpt_doctor.tree import transform
+from ckpt_doctor.inert.tree import transform
 from ckpt_doctor.types import Adopted, Checkpoint, Edit, InertDict, KeyPath, StorageInfo
 
 

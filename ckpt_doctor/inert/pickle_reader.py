@@ -10,11 +10,11 @@ import math
 import struct
 from itertools import repeat
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.pickle_machine import Machine, Payload, Persistent, Reading, Stop
-from ckpt_doctor.readers.rare_opcodes import RARE, unknown
-from ckpt_doctor.readers.rebuild import dims
-from ckpt_doctor.readers.storages import torch_storage
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import Machine, Payload, Persistent, Reading, Stop
+from ckpt_doctor.inert.rare_opcodes import RARE, unknown
+from ckpt_doctor.inert.rebuild import dims
+from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.types import Damage, Global, Opaque
 
 _u2 = struct.Struct("<H").unpack_from

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.dtypes import PER_BYTE, item_size
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.dtypes import PER_BYTE, item_size
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Damage,

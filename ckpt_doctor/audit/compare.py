@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ckpt_doctor.numpy_values import array_shown
-from ckpt_doctor.readers import limits
-from ckpt_doctor.readers.dtypes import item_size
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.dtypes import item_size
+from ckpt_doctor.inert.numpy_values import array_shown
+from ckpt_doctor.inert.tensor_list import bytes_needed, is_plain
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.tensor_list import bytes_needed, is_plain
 from ckpt_doctor.types import Checkpoint, Global, KeyPath, NumpyScalar, Opaque, TensorInfo, TensorRef
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Paths -> Report: find the checkpoints, read them inertly, understand the run, judge."""

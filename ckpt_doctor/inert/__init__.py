@@ -1,0 +1,1 @@
+"""A pickle as data: read, walked, changed, written. Nothing in it is imported or called."""
