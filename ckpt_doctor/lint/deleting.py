@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Removal, removals
 from ckpt_doctor.lint.guards import CHOICE_WORDS, is_guarded, is_locked, words
-from ckpt_doctor.lint.module import dotted
-from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.module import Call, Site, dotted
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 
 _TEST_FILE = re.compile(r"^(test_.*|.*_test|conftest)\.py$")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import loads, saves
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import dotted
-from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.module import Call, Site, dotted
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.state import (
     COUNTER,

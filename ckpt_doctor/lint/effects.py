@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from ckpt_doctor.lint.guards import Condition, conditions, innermost_loop, words
-from ckpt_doctor.lint.module import Module, dotted
-from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Hole, Part, Reading
 from ckpt_doctor.lint.values import items, readings, strings_in
 

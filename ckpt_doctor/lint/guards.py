@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS
-from ckpt_doctor.lint.module import Module, dotted
-from ckpt_doctor.lint.program import Program, Site
+from ckpt_doctor.lint.module import Module, Site, dotted
+from ckpt_doctor.lint.program import Program
 
 _CALLER_DEPTH = 4
 _OPTION_OBJECTS = frozenset(

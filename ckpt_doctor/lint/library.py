@@ -39,7 +39,7 @@ class Library:
         if key not in self.modules:
             named = self.names.get(key) or (Path(os.path.relpath(key)) if self.relative else key)
             try:
-                self.modules[key] = Module(read_source(named), self)
+                self.modules[key] = Module(read_source(named), self.find)
             except NotPython as reason:
                 self.modules[key] = reason
         return self.modules[key]
@@ -54,7 +54,7 @@ class Library:
             if size > _KEPT_TEXT:
                 del self.modules[key]
 
-    def find(self, importer: Path, dotted: str, level: int = 0) -> Module | None:
+    def find(self, importer: Path, dotted: str, level: int) -> Module | None:
         """The module that `importer` gets by this name, when it is a file of the same repository."""
         folder = importer.absolute().parent
         if level:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS, SCOPES, Binding, Function, bindings_of
 from ckpt_doctor.lint.source import Source
-
-if TYPE_CHECKING:
-    from ckpt_doctor.lint.library import Library
 
 # How far names are followed through re-exports and aliases.
 _DEPTH = 8
@@ -34,16 +32,33 @@ class Definition:
 
 
 Symbol: TypeAlias = "External | Definition | Module"
+Find: TypeAlias = "Callable[[Path, str, int], Module | None]"
+"""The module that a file at this path gets by a dotted name, so many levels up (`library.Library.find`)."""
+
+
+class Site(NamedTuple):
+    """A node in its module."""
+
+    module: Module
+    node: ast.AST
+
+
+class Call(NamedTuple):
+    """A call in its module."""
+
+    module: Module
+    node: ast.Call
 
 
 class Module:
     """A file's syntax tree with the look-ups that rules need."""
 
-    def __init__(self, source: Source, library: Library) -> None:
+    def __init__(self, source: Source, find: Find) -> None:
         self.source = source
         self.tree = source.tree
         self.path = source.path
-        self.library = library
+        self.find = find
+        """Another module of the repository, as this one imports it."""
         self._bindings: dict[ast.AST, dict[str, list[Binding]]] = {}
         self._references: dict[ast.AST, list[Definition]] = {}
         self._nodes: dict[ast.AST, list[ast.AST]] = {}
@@ -175,7 +190,7 @@ class Module:
             base = self.resolve(node.value, depth - 1)
             if isinstance(base, External):
                 whole = f"{base.name}.{node.attr}"
-                return (whole in self._dotted_imports and self.library.find(self.path, whole)) or External(whole)
+                return (whole in self._dotted_imports and self.find(self.path, whole, 0)) or External(whole)
             if isinstance(base, Module):
                 return base.member(node.attr, depth - 1) or External(f"{dotted(node) or node.attr}")
             if isinstance(base, Definition) and isinstance(base.node, ast.ClassDef):
@@ -202,14 +217,14 @@ class Module:
             alias = next((a for a in node.names if a.asname == name), None)
             whole = alias.name if alias else name
             # `import utils.tools` binds `utils`, whose member `tools` is found in the same way as a file.
-            return self.library.find(self.path, whole) or External(whole)
+            return self.find(self.path, whole, 0) or External(whole)
         if isinstance(node, ast.ImportFrom):
             original = next((a.name for a in node.names if (a.asname or a.name) == name), name)
-            base = self.library.find(self.path, node.module or "", node.level) if node.module or node.level else None
+            base = self.find(self.path, node.module or "", node.level) if node.module or node.level else None
             if base is not None and (found := base.member(original, depth - 1)):
                 return found
             inner = f"{node.module}.{original}" if node.module else original
-            submodule = self.library.find(self.path, inner, node.level)
+            submodule = self.find(self.path, inner, node.level)
             return submodule or External(inner)
         return None
 
@@ -220,7 +235,7 @@ class Module:
         found = self.bindings(self.tree).get(name)
         if found:
             return self._resolve_binding(found[-1], name, depth)
-        if self.path.name == "__init__.py" and (submodule := self.library.find(self.path, name, 1)):
+        if self.path.name == "__init__.py" and (submodule := self.find(self.path, name, 1)):
             return submodule
         return self._from_star_imports(name, depth)
 
@@ -240,7 +255,7 @@ class Module:
 
     def _from_star_imports(self, name: str, depth: int) -> Symbol | None:
         for node in self._star_imports:
-            base = self.library.find(self.path, node.module or "", node.level)
+            base = self.find(self.path, node.module or "", node.level)
             if base is not None and base is not self and (found := base.member(name, depth - 1)):
                 return found
         return None

@@ -7,31 +7,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.lint.bindings import Binding, Function
-from ckpt_doctor.lint.module import Definition, External, Module, dotted, method
-
-if TYPE_CHECKING:
-    from ckpt_doctor.lint.reading import Items, Reading
+from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted, method
+from ckpt_doctor.lint.reading import Items, Reading
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400
 _CALL_DEPTH = 6
-
-
-class Site(NamedTuple):
-    """A node in its module."""
-
-    module: Module
-    node: ast.AST
-
-
-class Call(NamedTuple):
-    """A call in its module."""
-
-    module: Module
-    node: ast.Call
 
 
 @dataclass(frozen=True, eq=False)

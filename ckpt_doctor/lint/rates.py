@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import loads
 from ckpt_doctor.lint.guards import innermost_loop
-from ckpt_doctor.lint.module import Module, dotted
-from ckpt_doctor.lint.program import Program, Site
+from ckpt_doctor.lint.module import Module, Site, dotted
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 
 _RATE_SOURCE = re.compile(r"param_groups|get_last_lr|_last_lr|get_lr\b")

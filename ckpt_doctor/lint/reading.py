@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ckpt_doctor.lint.program import Call, Site
+from ckpt_doctor.lint.module import Call, Site
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ckpt_doctor.lint.program import Program, Site
+from ckpt_doctor.lint.module import Site
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.types import NotChecked, Severity
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Save, as_save, is_temporary, loads, saves
 from ckpt_doctor.lint.guards import innermost_loop, is_option, leaves, loop_of, words
-from ckpt_doctor.lint.module import Module, dotted
-from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.state import contents

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ckpt_doctor.lint.bindings import FUNCTIONS, walk_scope
 from ckpt_doctor.lint.effects import Save
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Definition, External, Module, dotted
-from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted
+from ckpt_doctor.lint.program import Program
 
 _DEPTH = 10
 _BEST = re.compile(r"^_*(best|min|lowest|highest)(_|$)|_(best|min)$|^_*best[A-Z]")

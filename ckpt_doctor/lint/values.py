@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import islice, product
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, Binding
-from ckpt_doctor.lint.module import Definition, Module, dotted
-from ckpt_doctor.lint.program import Call, Program, Site
+from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Hole, Items, Part, Reading, parent
 
 _DEPTH = 14
@@ -197,7 +197,7 @@ def _imported_constant(module: Module, node: ast.expr) -> tuple[Module, ast.expr
     if isinstance(node, ast.Name):
         for binding in module.lookup(node.id, node)[:1]:
             if binding.kind == "import" and isinstance(binding.node, ast.ImportFrom):
-                source = module.library.find(module.path, binding.node.module or "", binding.node.level)
+                source = module.find(module.path, binding.node.module or "", binding.node.level)
                 original = next((a.name for a in binding.node.names if (a.asname or a.name) == node.id), node.id)
                 return _constant(source, original) if source else None
     return None
