@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ckpt_doctor.version import __version__
+
 if TYPE_CHECKING:
     from ckpt_doctor.audit.auditing import latest, scan
     from ckpt_doctor.readers import open_checkpoint
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from ckpt_doctor.training.pruning import prune
     from ckpt_doctor.training.resume import check_resume
     from ckpt_doctor.training.saving import atomic_save
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "atomic_save": "training.saving",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ckpt_doctor.types import ResumePlan
+from typing import Any
 
 
 class CkptDoctorError(Exception):
@@ -35,9 +32,9 @@ class LockTimeout(WriteRefused):
 class ResumeError(CkptDoctorError):
     """`check_resume(...).raise_for_errors()`: the message is the plan and the findings.
 
-    `plan` is what the trainer would do, `None` when the file is too damaged to tell.
+    `plan` is what the trainer would do (a `types.ResumePlan`), None when the file is too damaged to tell.
     """
 
-    def __init__(self, message: str, plan: ResumePlan | None = None) -> None:
+    def __init__(self, message: str, plan: Any = None) -> None:
         super().__init__(message)
         self.plan = plan

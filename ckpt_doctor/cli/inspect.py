@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import __version__
 from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, width
 from ckpt_doctor.reports.inspect import inspect_json, overview, tree
+from ckpt_doctor.version import __version__
 
 
 @click.command("inspect")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import __version__
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, exit_code, width
 from ckpt_doctor.cli.settings import Settings, is_ignored
 from ckpt_doctor.lint import SCRIPT_RULES, ScriptReport, lint
 from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.scripts import Linted, script_json, script_table
+from ckpt_doctor.version import __version__
 
 
 @click.command("lint")

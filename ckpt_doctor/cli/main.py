@@ -13,8 +13,9 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from ckpt_doctor import __version__, errors
+from ckpt_doctor import errors
 from ckpt_doctor.reports.text import clean
+from ckpt_doctor.version import __version__
 
 COMMANDS = {
     "scan": "Audit files and run folders, read-only.",

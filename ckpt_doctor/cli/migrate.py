@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import __version__, repair
+from ckpt_doctor import repair
 from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, note, width
@@ -19,6 +19,7 @@ from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.repairs import migrations, migrations_json
 from ckpt_doctor.reports.text import plural, size
 from ckpt_doctor.types import Checkpoint, Edit, Facts
+from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import Mode
 from ckpt_doctor.writer.cost import cost
 

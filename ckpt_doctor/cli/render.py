@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor import __version__
 from ckpt_doctor.cli import output as out
 from ckpt_doctor.types import Report
+from ckpt_doctor.version import __version__
 
 FORMATS = ("table", "json", "sarif", "github", "markdown", "html")
 

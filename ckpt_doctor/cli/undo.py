@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import __version__, repair
+from ckpt_doctor import repair
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.reports.repairs import migrations_json, undone
+from ckpt_doctor.version import __version__
 
 
 @click.command("undo")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor import __version__
 from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
@@ -30,6 +29,7 @@ from ckpt_doctor.types import (
     Refusal,
     Run,
 )
+from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import Receipt, interrupted, names, recover, write
 from ckpt_doctor.writer import undo as take_back
 from ckpt_doctor.writer.locking import run_lock
