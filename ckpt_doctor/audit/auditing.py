@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckpt_doctor import reports
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs, is_file
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.readers import open_checkpoint
@@ -74,7 +75,7 @@ def scan(
         for folder, files in time_llm.find_runs(wanted).items()
     ]
     runs = [_chosen(run, select, ignore) for run in runs]
-    return Report(tuple(runs), time.monotonic() - began, tuple(given))
+    return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment)
 
 
 def check(
@@ -96,7 +97,7 @@ def check(
     logs = existing_logs(logs)
     folder = time_llm.run_folder(file)
     run = _audit_run(folder, [file], siblings_of(folder, [file]), facts or Facts(), logs, deep, progress, gate=True)
-    return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),))
+    return Report((_chosen(run, select, ignore),), time.monotonic() - began, (Path(path),), reports.check_fragment)
 
 
 def check_all(

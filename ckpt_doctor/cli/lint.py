@@ -11,8 +11,8 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, exit_code, width
 from ckpt_doctor.cli.settings import Settings, is_ignored
 from ckpt_doctor.lint import SCRIPT_RULES, ScriptReport, lint
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.scripts import Linted, script_json, script_table
+from ckpt_doctor.reports.scripts import script_json, script_table
+from ckpt_doctor.types import Linted
 from ckpt_doctor.version import __version__
 
 
@@ -46,17 +46,12 @@ def command(
     rules = [r for r in SCRIPT_RULES if (not select or r.code in select) and r.code not in ignore]
     linted = gathered(lint(scripts, rules), ctx.find_object(Settings) or Settings())
     emit(render(linted, form, output), output)
-    ctx.exit(exit_code([item.finding for item in linted.items], fail_on))
+    ctx.exit(exit_code([item.finding for item in linted.findings], fail_on))
 
 
 def gathered(reports: Sequence[ScriptReport], settings: Settings) -> Linted:
     """The findings of all scripts in one list, without those that `per-path-ignores` silences."""
-    items = [
-        Located(f.finding, f.path, f.line, f.column, f.end_line, f.cell, f.suggestion, f.excerpt)
-        for report in reports
-        for f in report.findings
-        if not is_ignored(f.finding, f.path, settings)
-    ]
+    items = [f for report in reports for f in report.findings if not is_ignored(f.finding, f.path, settings)]
     return Linted(
         tuple(report.path for report in reports),
         tuple(items),
@@ -71,15 +66,15 @@ def render(linted: Linted, form: str, output: Path | None) -> str:
     if form == "sarif":
         from ckpt_doctor.reports.sarif import sarif
 
-        return sarif(linted.items, version=__version__, rules=SCRIPT_RULES)
+        return sarif(linted.findings, version=__version__, rules=SCRIPT_RULES)
     if form == "github":
         from ckpt_doctor.reports.github import github
 
-        return github(linted.items)
+        return github(linted.findings)
     if form == "markdown":
         from ckpt_doctor.reports.markdown import markdown_list
 
-        return markdown_list(linted.items)
+        return markdown_list(linted.findings)
     if form == "html":
         from ckpt_doctor.reports.html import scripts_page
 

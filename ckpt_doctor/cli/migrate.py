@@ -18,9 +18,8 @@ from ckpt_doctor.inert import edits
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports.repairs import migrations, migrations_json
 from ckpt_doctor.reports.text import plural, size
-from ckpt_doctor.types import Checkpoint, Edit, Facts
+from ckpt_doctor.types import Checkpoint, Edit, Facts, Mode
 from ckpt_doctor.version import __version__
-from ckpt_doctor.writer import Mode
 from ckpt_doctor.writer.cost import cost
 
 FIXES = {

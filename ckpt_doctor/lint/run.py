@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ckpt_doctor.lint.library import Library
 from ckpt_doctor.lint.program import Program
-from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
+from ckpt_doctor.lint.report import ScriptReport
 from ckpt_doctor.lint.rule import Hit, ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.source import NotPython, find_scripts
-from ckpt_doctor.types import Finding, NotChecked
+from ckpt_doctor.types import Finding, Located, NotChecked
 
 # A file is followed into the modules it uses when it runs something or says that it handles checkpoints. All others
 # (models, layers, data sets) only define what such files use.
@@ -53,8 +53,8 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule]) -> Scri
     if not _is_followed(module.source.text):
         return ScriptReport(path, (), module.source.not_checked)
     program = Program(module)
-    findings: list[ScriptFinding] = []
-    suppressed: list[ScriptFinding] = []
+    findings: list[Located] = []
+    suppressed: list[Located] = []
     not_checked = list(module.source.not_checked)
     try:
         for rule in rules:
@@ -79,7 +79,7 @@ def _is_followed(text: str) -> bool:
     return bool(_ABOUT_CHECKPOINTS.search(text) or _STARTS_SOMETHING.search(text))
 
 
-def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:
+def _finding(rule: ScriptRule, hit: Hit) -> Located:
     source = hit.site.module.source
     first = getattr(hit.site.node, "lineno", 1)
     last = getattr(hit.site.node, "end_lineno", None) or first
@@ -100,7 +100,7 @@ def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:
         expected=hit.expected,
         fix="; ".join(part.strip() for part in hit.suggestion.split("\n")),
     )
-    return ScriptFinding(finding, source.path, line, column, end_line, hit.suggestion, cell, text.strip())
+    return Located(finding, source.path, line, column, end_line, hit.suggestion, cell, text.strip())
 
 
 def _is_ignored(rule: ScriptRule, hit: Hit) -> bool:
@@ -112,18 +112,18 @@ def _is_ignored(rule: ScriptRule, hit: Hit) -> bool:
     return any(not group or group & {rule.code.lower(), rule.name} for group in codes)
 
 
-def _in_order(findings: Iterable[ScriptFinding]) -> tuple[ScriptFinding, ...]:
+def _in_order(findings: Iterable[Located]) -> tuple[Located, ...]:
     return tuple(sorted(findings, key=lambda f: (str(f.path), f.cell or 0, f.line, f.column, f.finding.code)))
 
 
 def _each_once(reports: list[ScriptReport]) -> list[ScriptReport]:
     """Scripts that share a helper see the same defect in it; it is reported once, in the helper's own report if any."""
     homes = {report.path.absolute() for report in reports}
-    seen: set[tuple[str, str, int]] = set()
-    moved: dict[Path, list[ScriptFinding]] = {}
+    seen: set[tuple[object, ...]] = set()
+    moved: dict[Path, list[Located]] = {}
     kept: list[ScriptReport] = []
     for report in reports:
-        own: list[ScriptFinding] = []
+        own: list[Located] = []
         for found in report.findings:
             key = (found.finding.code, found.finding.where, found.column)
             if key in seen:

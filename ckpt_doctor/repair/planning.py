@@ -8,8 +8,18 @@ from pathlib import Path
 
 from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.migrators import Migration
-from ckpt_doctor.types import Case, EarlyStoppingState, Edit, Evidence, Facts, Finding, KeyPath, Refusal, same_score
-from ckpt_doctor.writer import Mode
+from ckpt_doctor.types import (
+    Case,
+    EarlyStoppingState,
+    Edit,
+    Evidence,
+    Facts,
+    Finding,
+    KeyPath,
+    Mode,
+    Refusal,
+    same_score,
+)
 
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
 """Migrations that make sense for any torch file, whichever trainer wrote it."""

@@ -28,6 +28,7 @@ from ckpt_doctor.types import (
     InertDict,
     NumpyScalar,
     Opaque,
+    SalvageResult,
     StorageInfo,
     TensorInfo,
     TensorRef,
@@ -40,28 +41,7 @@ _ALIGNMENT = 64
 """caffe2/serialize/inline_container.h, `kFieldAlignment`: lets tensors be mapped into memory."""
 
 
-@dataclass(frozen=True)
-class Salvage:
-    """What was recovered, and what is lost."""
-
-    source: Path
-    output: Path
-    recovered: tuple[str, ...]
-    """Names of the tensors in the output."""
-    lost: tuple[str, ...]
-    """Names of the tensors whose bytes are missing or do not match their checksum."""
-    taken_apart: tuple[str, ...]
-    """Names of the tensors that no single storage holds (sparse, quantized, distributed): in the output stand, by that
-    name, the plain tensors that they are made of, as far as those are complete."""
-    left_out: tuple[str, ...]
-    """Other values that weights_only loading would refuse (numpy arrays, objects), by path."""
-    good_for: Literal["resume", "weights", "parts"]
-    """`resume`: nothing that a trainer needs is missing; `weights`: the model is whole, the optimizer is not."""
-    nbytes: int
-    """Size of the output."""
-
-
-def salvage(path: Path | str, output: Path | str) -> Salvage:
+def salvage(path: Path | str, output: Path | str) -> SalvageResult:
     """Write what can be recovered from `path` to the new file `output`, atomically.
 
     Raises:
@@ -87,7 +67,7 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
     kept = find_tensors(tree.root).all
     every = (*checkpoint.tensors, *checkpoint.inner)
     gone = tuple(tensor.name for tensor in every if _key(tensor.storage) in lost)
-    return Salvage(
+    return SalvageResult(
         source=path,
         output=output,
         recovered=tuple(tensor.name for tensor in kept),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps, plain
-
-if TYPE_CHECKING:
-    from ckpt_doctor.audit.compare import Comparison, Difference
+from ckpt_doctor.types import Comparison, Difference
 
 MOST_LINES = 60
 """Differences of one kind that the text lists; the JSON has all."""

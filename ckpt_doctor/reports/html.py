@@ -9,10 +9,8 @@ from ckpt_doctor.reports import text
 from ckpt_doctor.reports.charts import loss_chart, marks, rate_chart
 from ckpt_doctor.reports.cures import all_repairs, cures, is_command
 from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewise, unchecked
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.scripts import Linted
 from ckpt_doctor.reports.table import contents, known_facts, nothing_found, schedule, shown_score, summary
-from ckpt_doctor.types import Curve, NotChecked, Report, RunReport, Verdict
+from ckpt_doctor.types import Curve, Linted, Located, NotChecked, Report, RunReport, Verdict
 
 VERDICTS: tuple[Verdict, ...] = ("ok", "repairable", "broken")
 STYLE = """
@@ -227,7 +225,7 @@ def open_point(point: NotChecked) -> str:
 
 def scripts_page(linted: Linted) -> str:
     """What linting found, as a page."""
-    parts = [script_finding(item) for item in linted.items] or ["<p>No findings.</p>"]
+    parts = [script_finding(item) for item in linted.findings] or ["<p>No findings.</p>"]
     if linted.not_checked:
         parts.append(f"<ul>{''.join(map(open_point, linted.not_checked))}</ul>")
     return page([*parts, f'<p class="dim">{text.plural(len(linted.scripts), "script")} read.</p>'], "Script report")

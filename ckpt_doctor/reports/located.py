@@ -1,32 +1,9 @@
-"""Findings with their place: the common form of what a scan finds in checkpoints and `lint` finds in scripts."""
+"""The findings of a report, each with its place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from ckpt_doctor.reports.groups import RANK
-from ckpt_doctor.types import Finding, Report
-
-
-@dataclass(frozen=True)
-class Located:
-    """A finding in a file; in a script also at a line."""
-
-    finding: Finding
-    path: Path
-    """The file, or the run folder for a finding about a run."""
-    line: int | None = None
-    """1-based; of the cell in a notebook."""
-    column: int | None = None
-    """1-based."""
-    end_line: int | None = None
-    cell: int | None = None
-    """1-based number of the notebook cell."""
-    suggestion: str = ""
-    """Code that may replace the lines."""
-    excerpt: str = ""
-    """The line as it stands in the script, without its indentation."""
+from ckpt_doctor.types import Finding, Located, Report
 
 
 def located(report: Report) -> list[Located]:

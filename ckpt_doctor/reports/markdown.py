@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.cures import cures, is_command
 from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewise, unchecked
-from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.table import (
     contents,
     known_facts,
@@ -17,7 +16,7 @@ from ckpt_doctor.reports.table import (
     shown_score,
     summary,
 )
-from ckpt_doctor.types import Report, RunReport
+from ckpt_doctor.types import Located, Report, RunReport
 
 ACTIVE = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would read as markup inside a sentence; underscores only at the edge of a word."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps
-
-if TYPE_CHECKING:
-    from ckpt_doctor.training.retention import PruneResult
+from ckpt_doctor.types import PruneResult
 
 
 def pruned(result: PruneResult, *, width: int = 80) -> str:

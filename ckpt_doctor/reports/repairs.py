@@ -6,15 +6,12 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.json_v1 import dumps, plain
-from ckpt_doctor.types import Edit
-
-if TYPE_CHECKING:
-    from ckpt_doctor.repair import MigrationResult
+from ckpt_doctor.types import Edit, MigrationResult
 
 STYLE = {
     "migrated": "green",

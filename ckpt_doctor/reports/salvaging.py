@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps
-
-if TYPE_CHECKING:
-    from ckpt_doctor.repair.salvage import Salvage
+from ckpt_doctor.types import SalvageResult
 
 GOOD_FOR = {
     "resume": "nothing that a trainer needs is missing: it can resume from it",
@@ -18,7 +14,7 @@ GOOD_FOR = {
 MOST_NAMES = 12
 
 
-def salvaged(result: Salvage, *, width: int = 80) -> str:
+def salvaged(result: SalvageResult, *, width: int = 80) -> str:
     """Counts, the names of what is lost, and what the new file is good for."""
     total = len(result.recovered) + len(result.lost)
     lines = text.wrap(
@@ -38,7 +34,7 @@ def salvaged(result: Salvage, *, width: int = 80) -> str:
     return "\n".join([*lines, *text.wrap(f"{GOOD_FOR[result.good_for]}.", width)]) + "\n"
 
 
-def salvaged_json(result: Salvage) -> str:
+def salvaged_json(result: SalvageResult) -> str:
     """The same as JSON, with all names."""
     return dumps(
         {

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ckpt_doctor.reports.json_v1 import dumps
-from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.manual import Rule, summary
 from ckpt_doctor.reports.text import clean
+from ckpt_doctor.types import Located
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVEL = {"error": "error", "warning": "warning", "info": "note"}

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import dumps, finding_dict
-from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.table import MAX_TEXT, STYLE
-from ckpt_doctor.types import NotChecked
-
-
-@dataclass(frozen=True)
-class Linted:
-    """The result of linting some scripts."""
-
-    scripts: tuple[Path, ...]
-    items: tuple[Located, ...]
-    """In order of file and line."""
-    not_checked: tuple[NotChecked, ...] = ()
+from ckpt_doctor.types import Linted, Located
 
 
 def script_table(linted: Linted, *, width: int = 80, color: bool = False) -> str:
     """File by file: line, finding, and the code that may replace it."""
     blocks = []
-    for path, items in groupby(linted.items, key=lambda item: item.path):
+    for path, items in groupby(linted.findings, key=lambda item: item.path):
         lines = [text.styled(text.shorten(text.clean(path), width), "bold", color)]
         for item in items:
             lines += finding_lines(item, min(width, MAX_TEXT), color)
@@ -46,7 +33,7 @@ def script_table(linted: Linted, *, width: int = 80, color: bool = False) -> str
     ]
     if open_points:
         blocks.append("\n".join(open_points))
-    counts = [item.finding.severity for item in linted.items]
+    counts = [item.finding.severity for item in linted.findings]
     found = f"{text.plural(counts.count('error'), 'error')}, {text.plural(counts.count('warning'), 'warning')}"
     blocks.append(f"{text.plural(len(linted.scripts), 'script')}: {found}.")
     return "\n\n".join(blocks) + "\n"
@@ -69,7 +56,7 @@ def finding_lines(item: Located, width: int, color: bool) -> list[str]:
 
 def script_json(linted: Linted, *, version: str) -> str:
     """`{"version", "tool", "scripts": [...], "findings": [...], "not_checked": [...], "summary"}`."""
-    severities = [item.finding.severity for item in linted.items]
+    severities = [item.finding.severity for item in linted.findings]
     document: Mapping[str, Any] = {
         "version": 1,
         "tool": {"name": "ckpt-doctor", "version": version},
@@ -85,7 +72,7 @@ def script_json(linted: Linted, *, version: str) -> str:
                 "code_line": item.excerpt,
                 "suggestion": item.suggestion,
             }
-            for item in linted.items
+            for item in linted.findings
         ],
         "not_checked": [{"what": n.what, "why": n.why, "settle": n.settle} for n in linted.not_checked],
         "summary": {

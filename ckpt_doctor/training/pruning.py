@@ -8,7 +8,7 @@ from pathlib import Path
 from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
 from ckpt_doctor.training import retention
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Facts, PruneResult
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
 
 
@@ -22,7 +22,7 @@ def prune(
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
-) -> retention.PruneResult:
+) -> PruneResult:
     """Remove the step checkpoints of a run that are older than the `keep` newest ones the trainer can resume from.
 
     What the trainer's own `shutil.rmtree` loop does for `save_total_limit`, under the run's lock and without its

@@ -80,9 +80,8 @@ class ResumeCheck:
         return plan(self.report) if self.report else "First start: there is nothing to resume from.\n"
 
     def _repr_html_(self) -> str:
-        from ckpt_doctor.reports.notebook import plan_fragment
-
-        return plan_fragment(self.report) if self.report else "<p>First start: there is nothing to resume from.</p>"
+        first_start = "<p>First start: there is nothing to resume from.</p>"
+        return self.report._repr_html_() or "" if self.report else first_start
 
 
 def check_resume(

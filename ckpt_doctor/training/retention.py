@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.types import PruneResult, Spared
 from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import sync_folder
 from ckpt_doctor.writer.handles import holders
@@ -24,29 +25,6 @@ class Step:
     folder: Path
     resumable: bool
     """Whether the trainer can resume from it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spared:
-    """A folder beyond the limit that was not removed, and why."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PruneResult:
-    """What pruning did, or with `dry_run` would do."""
-
-    kept: tuple[Path, ...]
-    """The resumable folders that count towards the limit, newest first."""
-    uncounted: tuple[Path, ...]
-    """Folders between them that the trainer could not resume from: kept for repair or salvage, and not counted."""
-    removed: tuple[Path, ...]
-    spared: tuple[Spared, ...]
-    freed: int
-    """Bytes on disk."""
-    dry_run: bool = False
 
 
 def keep_newest(

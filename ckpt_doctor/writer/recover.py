@@ -7,10 +7,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ckpt_doctor.types import Recovery
 from ckpt_doctor.writer import in_place, names, sidecar
 from ckpt_doctor.writer.commit import refusing
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.receipt import Recovery
 
 _PROBABLY_DEAD = 3600.0
 """Seconds after which a temporary file is litter where no lock tells whether its writer lives."""

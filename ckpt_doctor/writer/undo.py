@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import UndoReceipt
 from ckpt_doctor.writer import names, sidecar, zip_append
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker
 from ckpt_doctor.writer.files import copy_attributes, publish, restore_times, stamp_of, sync_visible, temporary_file
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.receipt import UndoReceipt
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import Splice, apply_to, digest

@@ -14,10 +14,8 @@ from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, 
 
 from ckpt_doctor.audit.auditing import check, curves, scan
 from ckpt_doctor.reports.html import html, scripts_page
-from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.notebook import plan_fragment
-from ckpt_doctor.reports.scripts import Linted
-from ckpt_doctor.types import Curve, Report
+from ckpt_doctor.types import Curve, Linted, Located, Report
 
 pytestmark = pytest.mark.long
 

@@ -14,10 +14,8 @@ from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hos
 
 from ckpt_doctor.reports.charts import loss_chart, marks, numbers, powers, rate_chart, ticks
 from ckpt_doctor.reports.html import html, scripts_page
-from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.notebook import plan_fragment, report_fragment
-from ckpt_doctor.reports.scripts import Linted
-from ckpt_doctor.types import Curve, FileReport, NotChecked, Report
+from ckpt_doctor.types import Curve, FileReport, Linted, Located, NotChecked, Report
 
 VOID = {"meta"}
 CURVE = Curve(
@@ -207,4 +205,4 @@ def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
 def test_a_report_shows_itself_in_a_notebook() -> None:
     """IPython calls `_repr_html_` of what a cell ends with."""
     assert report_fragment(example()) == example()._repr_html_()
-    assert "No checkpoints in" in Report((), 0.1, (Path("empty"),))._repr_html_()
+    assert Report((), 0.1)._repr_html_() is None

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from report_samples import HOSTILE, NO_BEST_SCORE, RUN
 
-from ckpt_doctor.repair import MigrationResult, Status
 from ckpt_doctor.reports.repairs import migrations, migrations_json, undone
-from ckpt_doctor.types import Edit, Refusal
+from ckpt_doctor.types import Edit, MigrationResult, Refusal, Status
 
 
 def result(path: Path = RUN / "checkpoint", status: Status = "migrated", **rest: Any) -> MigrationResult:

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE
 
-from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.manual import catalogue, catalogue_json, manual
-from ckpt_doctor.reports.scripts import Linted, script_json, script_table
+from ckpt_doctor.reports.scripts import script_json, script_table
+from ckpt_doctor.types import Linted, Located
 
 ITEM = Located(NO_BEST_SCORE, Path("run.py"), 12, 5, 13, suggestion="if keep:\n    save()", excerpt="save()")
 LINTED = Linted((Path("run.py"), Path("b.py")), (ITEM, Located(NO_BEST_SCORE, Path("b.ipynb"), 2, cell=3)), (DEEP,))
