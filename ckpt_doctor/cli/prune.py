@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
-from ckpt_doctor.reports.pruning import pruned, pruned_json
 from ckpt_doctor.training.pruning import prune
 from ckpt_doctor.types import Facts
 
@@ -43,4 +43,4 @@ def command(
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
     result = prune(run_dir, keep, protect=protect, dry_run=dry_run, facts=facts, logs=logs, ignore=ignore)
-    emit(pruned_json(result) if form == "json" else pruned(result, width=width()))
+    emit(reports.pruned(result, form, width=width()))

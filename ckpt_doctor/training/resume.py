@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ckpt_doctor import reports
 from ckpt_doctor.audit import auditing as audit
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
 from ckpt_doctor.trainers.given import facts
@@ -75,9 +76,7 @@ class ResumeCheck:
         return self
 
     def __str__(self) -> str:
-        from ckpt_doctor.reports.plan import plan
-
-        return plan(self.report) if self.report else "First start: there is nothing to resume from.\n"
+        return reports.checked(self.report) if self.report else "First start: there is nothing to resume from.\n"
 
     def _repr_html_(self) -> str:
         first_start = "<p>First start: there is nothing to resume from.</p>"
