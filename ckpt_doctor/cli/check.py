@@ -68,7 +68,9 @@ def command(
         )
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
     to_file = output if not flags else None
-    shown = reports.checked(report, form, rules=RULES, curves=audit.curves, width=width(), color=color(to_file))
+    shown = reports.judged(
+        report, form, plan=True, rules=RULES, curves=audit.curves, width=width(), color=color(to_file)
+    )
     if not flags:
         emit(shown, output)
         ctx.exit(exit_code(report.findings, fail_on))

@@ -64,6 +64,6 @@ def command(
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
     if not report.files and form != "table":
         note(reports.nothing_found(report))
-    shown = reports.scanned(report, form, rules=RULES, curves=audit.curves, width=width(), color=color(output))
+    shown = reports.judged(report, form, rules=RULES, curves=audit.curves, width=width(), color=color(output))
     emit(shown, output)
     ctx.exit(exit_code(report.findings, fail_on))

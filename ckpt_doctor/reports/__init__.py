@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.text import clean, plural, quoted, shorten, size
 
 if TYPE_CHECKING:
-    from ckpt_doctor.reports.manual import Rule
     from ckpt_doctor.types import (
         Comparison,
         Curve,
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "Rule",
     "check_fragment",
-    "checked",
     "clean",
     "compared",
     "inspected",
+    "judged",
     "latest",
     "linted",
     "migrated",
@@ -45,7 +46,6 @@ __all__ = [
     "rules",
     "salvaged",
     "scan_fragment",
-    "scanned",
     "shorten",
     "size",
     "undone",
@@ -55,16 +55,24 @@ FORMATS = ("table", "json", "sarif", "github", "markdown", "html")
 """Of scan, check and lint; the other commands have `table` and `json`."""
 
 
-def scanned(
+def judged(
     report: Report,
     form: str = "table",
     *,
+    plan: bool = False,
     rules: Sequence[Rule] = (),
     curves: Callable[[Report], Sequence[Curve]] = lambda _: (),
     width: int = 80,
     color: bool = False,
 ) -> str:
-    """A scan. SARIF describes those of `rules` that found something; `curves` finds what HTML draws."""
+    """A scan; of a check, with `plan`, what the trainer will do as well, where a format has a place for it.
+
+    SARIF describes those of `rules` that found something; `curves` finds what HTML draws.
+    """
+    if form == "table" and plan:
+        from ckpt_doctor.reports.check import check
+
+        return check(report, width=width, color=color)
     if form == "table":
         from ckpt_doctor.reports.table import table
 
@@ -72,7 +80,7 @@ def scanned(
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.report(report))
+        return json_v1.judged(report, report.files[0].plan if plan else None)
     if form == "markdown":
         from ckpt_doctor.reports.markdown import markdown
 
@@ -86,27 +94,6 @@ def scanned(
     return _annotated([item for run in report.runs for item in located(run)], form, rules)
 
 
-def checked(
-    report: Report,
-    form: str = "table",
-    *,
-    rules: Sequence[Rule] = (),
-    curves: Callable[[Report], Sequence[Curve]] = lambda _: (),
-    width: int = 80,
-    color: bool = False,
-) -> str:
-    """A check: as a scan, with the plan where a format has a place for it."""
-    if form == "table":
-        from ckpt_doctor.reports.check import check
-
-        return check(report, width=width, color=color)
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return json_v1.dumps(json_v1.report(report, report.files[0].plan))
-    return scanned(report, form, rules=rules, curves=curves)
-
-
 def linted(
     result: Linted, form: str = "table", *, rules: Sequence[Rule] = (), width: int = 80, color: bool = False
 ) -> str:
@@ -118,7 +105,7 @@ def linted(
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.linted(result))
+        return json_v1.linted(result)
     if form == "markdown":
         from ckpt_doctor.reports.markdown import markdown_list
 
@@ -135,10 +122,9 @@ def _annotated(items: Sequence[Located], form: str, rules: Sequence[Rule]) -> st
         from ckpt_doctor.reports.github import github
 
         return github(items)
-    from ckpt_doctor.reports.json_v1 import dumps
     from ckpt_doctor.reports.sarif import sarif
 
-    return dumps(sarif(items, rules))
+    return sarif(items, rules)
 
 
 def inspected(file: FileReport, form: str = "table", *, depth: int = 6, width: int = 80, color: bool = False) -> str:
@@ -146,7 +132,7 @@ def inspected(file: FileReport, form: str = "table", *, depth: int = 6, width: i
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.inspected(file))
+        return json_v1.inspected(file)
     from ckpt_doctor.reports.inspect import overview, tree
 
     return tree(file.checkpoint, depth=depth) if form == "tree" else overview(file, width=width, color=color)
@@ -159,7 +145,7 @@ def compared(
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.compared(comparison, left, right))
+        return json_v1.compared(comparison, left, right)
     from ckpt_doctor.reports.diff import differences
 
     return differences(comparison, left, right, width=width, color=color)
@@ -177,7 +163,7 @@ def migrated(
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.migrated(results))
+        return json_v1.migrated(results)
     from ckpt_doctor.reports.repairs import migrations
 
     return migrations(results, paths=paths, width=width, color=color)
@@ -197,7 +183,7 @@ def pruned(result: PruneResult, form: str = "table", *, width: int = 80) -> str:
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.pruned(result))
+        return json_v1.pruned(result)
     from ckpt_doctor.reports import pruning
 
     return pruning.pruned(result, width=width)
@@ -208,7 +194,7 @@ def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> 
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.salvaged(result))
+        return json_v1.salvaged(result)
     from ckpt_doctor.reports import salvaging
 
     return salvaging.salvaged(result, width=width)
@@ -218,7 +204,7 @@ def latest(file: FileReport | None, findings: Sequence[Finding], passed_over: Se
     """The newest checkpoint that will do and what is left to say of it, as JSON."""
     from ckpt_doctor.reports import json_v1
 
-    return json_v1.dumps(json_v1.latest(file, findings, passed_over))
+    return json_v1.latest(file, findings, passed_over)
 
 
 def rules(rules: Sequence[Rule], form: str = "table", *, width: int = 80) -> str:
@@ -226,7 +212,7 @@ def rules(rules: Sequence[Rule], form: str = "table", *, width: int = 80) -> str
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.dumps(json_v1.rules(rules))
+        return json_v1.rules(rules)
     from ckpt_doctor.reports.manual import catalogue, manual
 
     return manual(rules[0]) if len(rules) == 1 else catalogue(rules, width=width)

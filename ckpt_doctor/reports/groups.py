@@ -80,15 +80,10 @@ def likewise(group: Group, names: Mapping[Path, str]) -> str:
         return ""
     told = []
     for item in group.findings[1:]:
-        name, values = names.get(item.path, "the run"), instance(item.finding)
-        told.append(f"{name} ({values})" if values else name)
+        pairs = (("found", item.finding.found), ("expected", item.finding.expected))
+        values = ", ".join(f"{name} {text.brief(value)}" for name, value in pairs if value is not None)
+        told.append(names.get(item.path, "the run") + (f" ({values})" if values else ""))
     return text.listing(told)
-
-
-def instance(finding: Finding) -> str:
-    """The values of one finding where several files share a sentence."""
-    values = (("found", finding.found), ("expected", finding.expected))
-    return ", ".join(f"{name} {text.brief(value)}" for name, value in values if value is not None)
 
 
 def unchecked(files: Sequence[FileReport]) -> list[tuple[NotChecked, int]]:

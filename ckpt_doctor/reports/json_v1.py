@@ -1,6 +1,6 @@
 """The public JSON, version 1: a promise to scripts, so it changes only by addition and has its own mapping.
 
-One function for each result of a command returns its document. Numbers that JSON does not know are strings: `"NaN"`,
+One function for each result of a command. Numbers that JSON does not know are strings: `"NaN"`,
 `"Infinity"`, `"-Infinity"` (Python's `float` and JavaScript's `Number` read them back); null means absent and nothing
 else. An integer too long to be one is a string as well. Characters beyond ASCII are escaped, so the output is the same
 in every locale and a name can't act on a terminal. Strings are as the file system and the files have them.
@@ -37,7 +37,7 @@ PLAN = (
 
 
 def dumps(document: object) -> str:
-    """JSON text of what this module's functions return."""
+    """A document as text."""
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
@@ -45,7 +45,7 @@ def _fields(value: object, *names: str) -> dict[str, Any]:
     return {name: plain(getattr(value, name)) for name in names}
 
 
-def report(report: types.Report, plan: types.ResumePlan | None = None) -> dict[str, Any]:
+def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
     """Of a scan; of a check with the plan of its only file, where it has one."""
     verdicts = [file.verdict for file in report.files]
     severities = [finding.severity for finding in report.findings]
@@ -64,7 +64,7 @@ def report(report: types.Report, plan: types.ResumePlan | None = None) -> dict[s
             "seconds": round(report.seconds, 6),
         },
     }
-    return document if plan is None else {**document, "plan": _fields(plan, *PLAN)}
+    return dumps(document if plan is None else {**document, "plan": _fields(plan, *PLAN)})
 
 
 def run(run: types.RunReport) -> dict[str, Any]:
@@ -94,125 +94,139 @@ def file(file: types.FileReport) -> dict[str, Any]:
     }
 
 
-def inspected(judged: types.FileReport) -> dict[str, Any]:
+def inspected(judged: types.FileReport) -> str:
     """The entry of a scan, with every tensor, the container's facts and the names that the pickle refers to."""
     checkpoint = judged.checkpoint
-    return {
-        **HEAD,
-        "file": file(judged),
-        "metadata": plain(dict(checkpoint.metadata)),
-        "globals": [str(name) for name in checkpoint.globals],
-        "tensors": [
-            {
-                **_fields(tensor, "name", "dtype", "shape", "stride", "device"),
-                "bytes": tensor.nbytes,
-                "storage": tensor.storage.key,
-                "storage_offset": tensor.storage_offset,
-            }
-            for tensor in checkpoint.tensors
-        ],
-        "migrations": [
-            {**_fields(m, "when", "tool_version"), "edits": [plain(edit) for edit in m.edits]}
-            for m in checkpoint.migrations
-        ],
-    }
+    return dumps(
+        {
+            **HEAD,
+            "file": file(judged),
+            "metadata": plain(dict(checkpoint.metadata)),
+            "globals": [str(name) for name in checkpoint.globals],
+            "tensors": [
+                {
+                    **_fields(tensor, "name", "dtype", "shape", "stride", "device"),
+                    "bytes": tensor.nbytes,
+                    "storage": tensor.storage.key,
+                    "storage_offset": tensor.storage_offset,
+                }
+                for tensor in checkpoint.tensors
+            ],
+            "migrations": [
+                {**_fields(m, "when", "tool_version"), "edits": [plain(edit) for edit in m.edits]}
+                for m in checkpoint.migrations
+            ],
+        }
+    )
 
 
-def compared(comparison: types.Comparison, left: Path, right: Path) -> dict[str, Any]:
+def compared(comparison: types.Comparison, left: Path, right: Path) -> str:
     """What differs between two files."""
 
     def entries(items: Sequence[types.Difference]) -> list[dict[str, Any]]:
         return [{"key": item.name, **_fields(item, "kind", "left", "right")} for item in items]
 
-    return {
-        "version": 1,
-        "left": str(left),
-        "right": str(right),
-        "values": entries(comparison.values),
-        "tensors": entries(comparison.tensors),
-        **_fields(comparison, "unchanged_tensors", "deep", "not_compared"),
-    }
+    return dumps(
+        {
+            "version": 1,
+            "left": str(left),
+            "right": str(right),
+            "values": entries(comparison.values),
+            "tensors": entries(comparison.tensors),
+            **_fields(comparison, "unchanged_tensors", "deep", "not_compared"),
+        }
+    )
 
 
-def migrated(results: Sequence[types.MigrationResult]) -> dict[str, Any]:
+def migrated(results: Sequence[types.MigrationResult]) -> str:
     """What became of each file, by a migration or by an undo."""
-    return {
-        **HEAD,
-        "results": [
-            {
-                **_fields(result, "path", "status", "message"),
-                "edits": [_fields(edit, "key", "op", "before", "after", "evidence") for edit in result.edits],
-                "refusals": [_fields(refusal, "migration", "reason", "settle") for refusal in result.refusals],
-                "findings_before": [finding.code for finding in result.before],
-                "findings_after": [finding.code for finding in result.after],
-                "notes": list(result.notes),
-            }
-            for result in results
-        ],
-    }
+    return dumps(
+        {
+            **HEAD,
+            "results": [
+                {
+                    **_fields(result, "path", "status", "message"),
+                    "edits": [_fields(edit, "key", "op", "before", "after", "evidence") for edit in result.edits],
+                    "refusals": [_fields(refusal, "migration", "reason", "settle") for refusal in result.refusals],
+                    "findings_before": [finding.code for finding in result.before],
+                    "findings_after": [finding.code for finding in result.after],
+                    "notes": list(result.notes),
+                }
+                for result in results
+            ],
+        }
+    )
 
 
-def pruned(result: types.PruneResult) -> dict[str, Any]:
+def pruned(result: types.PruneResult) -> str:
     """The folders that were removed, and those that were not."""
-    return {
-        "version": 1,
-        **_fields(result, "dry_run", "removed"),
-        "spared": [_fields(spared, "path", "reason") for spared in result.spared],
-        "not_resumable": plain(result.uncounted),
-        **_fields(result, "kept", "freed"),
-    }
+    return dumps(
+        {
+            "version": 1,
+            **_fields(result, "dry_run", "removed"),
+            "spared": [_fields(spared, "path", "reason") for spared in result.spared],
+            "not_resumable": plain(result.uncounted),
+            **_fields(result, "kept", "freed"),
+        }
+    )
 
 
-def salvaged(result: types.SalvageResult) -> dict[str, Any]:
+def salvaged(result: types.SalvageResult) -> str:
     """What was recovered and what is lost, with all names."""
-    return {
-        "version": 1,
-        "output": str(result.output),
-        "size": result.nbytes,
-        **_fields(result, "recovered", "lost", "taken_apart", "left_out", "good_for"),
-    }
+    return dumps(
+        {
+            "version": 1,
+            "output": str(result.output),
+            "size": result.nbytes,
+            **_fields(result, "recovered", "lost", "taken_apart", "left_out", "good_for"),
+        }
+    )
 
 
 def latest(
     file: types.FileReport | None, findings: Sequence[types.Finding], passed_over: Sequence[tuple[Path, str]]
-) -> dict[str, Any]:
+) -> str:
     """The checkpoint to resume from, what the command must carry, what stays wrong, and why newer ones are no use."""
-    return {
-        "version": 1,
-        "path": None if file is None else str(file.checkpoint.path),
-        "flags": list(file.plan.flags) if file is not None and file.plan is not None else [],
-        "findings": [finding.code for finding in findings],
-        "passed_over": [{"path": str(path), "reason": reason} for path, reason in passed_over],
-    }
+    return dumps(
+        {
+            "version": 1,
+            "path": None if file is None else str(file.checkpoint.path),
+            "flags": list(file.plan.flags) if file is not None and file.plan is not None else [],
+            "findings": [finding.code for finding in findings],
+            "passed_over": [{"path": str(path), "reason": reason} for path, reason in passed_over],
+        }
+    )
 
 
-def linted(linted: types.Linted) -> dict[str, Any]:
+def linted(linted: types.Linted) -> str:
     """The findings in scripts with their lines."""
     severities = [found.finding.severity for found in linted.findings]
-    return {
-        **HEAD,
-        "scripts": plain(linted.scripts),
-        "findings": [
-            {
-                **_fields(found.finding, *FINDING),
-                **_fields(found, "path", "line", "column", "end_line", "cell"),
-                "code_line": found.excerpt,
-                "suggestion": found.suggestion,
-            }
-            for found in linted.findings
-        ],
-        "not_checked": [_fields(point, "what", "why", "settle") for point in linted.not_checked],
-        "summary": {
-            "scripts": len(linted.scripts),
-            "errors": severities.count("error"),
-            "warnings": severities.count("warning"),
-        },
-    }
+    return dumps(
+        {
+            **HEAD,
+            "scripts": plain(linted.scripts),
+            "findings": [
+                {
+                    **_fields(found.finding, *FINDING),
+                    **_fields(found, "path", "line", "column", "end_line", "cell"),
+                    "code_line": found.excerpt,
+                    "suggestion": found.suggestion,
+                }
+                for found in linted.findings
+            ],
+            "not_checked": [_fields(point, "what", "why", "settle") for point in linted.not_checked],
+            "summary": {
+                "scripts": len(linted.scripts),
+                "errors": severities.count("error"),
+                "warnings": severities.count("warning"),
+            },
+        }
+    )
 
 
-def rules(rules: Sequence[Rule]) -> list[dict[str, Any]]:
+def rules(rules: Sequence[Rule]) -> str:
     """All rules with their manuals."""
-    return [{**_fields(rule, "code", "name", "severity"), "manual": cleandoc(rule.manual)} for rule in rules]
+    return dumps([{**_fields(rule, "code", "name", "severity"), "manual": cleandoc(rule.manual)} for rule in rules])
 
 
 def parameters(checkpoint: types.Checkpoint) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ckpt_doctor.reports.json_v1 import dumps
 from ckpt_doctor.reports.manual import Rule, summary
 from ckpt_doctor.reports.text import clean
 from ckpt_doctor.types import Located
@@ -18,7 +19,7 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 LEVEL = {"error": "error", "warning": "warning", "info": "note"}
 
 
-def sarif(items: Sequence[Located], rules: Sequence[Rule] = ()) -> dict[str, Any]:
+def sarif(items: Sequence[Located], rules: Sequence[Rule] = ()) -> str:
     """Findings as one SARIF run. Of `rules`, those that found something are described in it."""
     codes = list(dict.fromkeys(item.finding.code for item in items))
     known = {rule.code: rule for rule in rules}
@@ -32,7 +33,7 @@ def sarif(items: Sequence[Located], rules: Sequence[Rule] = ()) -> dict[str, Any
         "columnKind": "unicodeCodePoints",
         "results": [result(item, codes.index(item.finding.code)) for item in items],
     }
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+    return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
 def descriptor(code: str, rule: Rule | None) -> dict[str, Any]:

@@ -11,28 +11,16 @@ from unicodedata import category
 
 ELLIPSIS = "..."
 
-BOLD, DIM, RED, GREEN, YELLOW, CYAN = 1, 2, 31, 32, 33, 36
-"""Parameters of the terminal sequence that sets a style (ECMA-48, SGR)."""
-STYLES = {
-    "bold": BOLD,
-    "dim": DIM,
-    "ok": GREEN,
-    "repairable": YELLOW,
-    "broken": RED,
-    "error": RED,
-    "warning": YELLOW,
-    "info": CYAN,
-    "migrated": GREEN,
-    "planned": CYAN,
-    "unchanged": DIM,
-    "refused": YELLOW,
-    "failed": RED,
-    "undone": GREEN,
-    "+": GREEN,
-    "-": RED,
-    "~": YELLOW,
+_SGR = {
+    1: "bold",
+    2: "dim unchanged",
+    31: "broken error failed -",
+    32: "ok migrated undone +",
+    33: "repairable warning refused ~",
+    36: "info planned",
 }
-"""By what is styled: a verdict, a severity, what became of a file, the sign of a difference."""
+STYLES = {style: f"\x1b[{number}m" for number, styles in _SGR.items() for style in styles.split()}
+"""Terminal sequences (ECMA-48, SGR) by what has the style: a verdict, a severity, an outcome, a difference's sign."""
 MAX_TEXT = 110
 """Sentences get hard to read beyond this many columns, however wide the terminal is."""
 
@@ -111,7 +99,7 @@ def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
 
 def styled(text: str, style: str, color: bool) -> str:
     """Text in an ANSI style, unchanged when `color` is off."""
-    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if color and text else text
+    return f"{STYLES[style]}{text}\x1b[0m" if color and text else text
 
 
 def grid(rows: Sequence[Sequence[str]], align: str, indent: str = "  ") -> list[str]:

@@ -29,6 +29,7 @@ from ckpt_doctor.types import (
 from ckpt_doctor.validators import LIVE_RULES
 from ckpt_doctor.validators.live import LiveCase
 
+FIRST_START = "First start: there is nothing to resume from."
 RANKS: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
 
 
@@ -76,11 +77,12 @@ class ResumeCheck:
         return self
 
     def __str__(self) -> str:
-        return reports.checked(self.report) if self.report else "First start: there is nothing to resume from.\n"
+        return (
+            reports.judged(self.report, plan=True) if self.report else "First start: there is nothing to resume from.\n"
+        )
 
     def _repr_html_(self) -> str:
-        first_start = "<p>First start: there is nothing to resume from.</p>"
-        return self.report._repr_html_() or "" if self.report else first_start
+        return self.report._repr_html_() or "" if self.report else f"<p>{FIRST_START}</p>"
 
 
 def check_resume(

@@ -35,7 +35,7 @@ def placed(judged: Report) -> list[Located]:
 
 
 def sarif_log(items: list[Located]) -> Any:
-    return sarif(items, rules=[RULE])
+    return json.loads(sarif(items, [RULE]))
 
 
 @pytest.mark.parametrize("items", [[], placed(example()), placed(hostile()), [IN_SCRIPT]], ids=range(4))

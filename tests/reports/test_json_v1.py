@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from report_samples import NO_BEST_SCORE, RUN, example, file, hostile, report, tensor
 
 from ckpt_doctor import __version__
-from ckpt_doctor.reports import checked, scanned
+from ckpt_doctor.reports import judged
 from ckpt_doctor.reports.json_v1 import plain
 from ckpt_doctor.types import NumpyScalar, Opaque, Report
 
@@ -49,7 +49,7 @@ def loads(text: str) -> Any:
 
 
 def document(report: Report) -> Any:
-    return loads(scanned(report, "json"))
+    return loads(judged(report, "json"))
 
 
 def at(node: Any, path: str) -> list[Any]:
@@ -70,11 +70,14 @@ def test_every_object_has_the_promised_fields_and_no_others(path: str) -> None:
 
 
 def test_a_check_adds_the_plan_with_its_promised_fields() -> None:
-    assert set(loads(checked(report(file(RUN / "checkpoint")), "json"))["plan"]) == PROMISED["plan"]
+    assert set(loads(judged(report(file(RUN / "checkpoint")), "json", plan=True))["plan"]) == PROMISED["plan"]
 
 
 def test_flags_are_the_words_to_add_to_the_command() -> None:
-    assert loads(checked(report(file(RUN / "checkpoint")), "json"))["plan"]["flags"] == ["--learning_rate", "4e-06"]
+    assert loads(judged(report(file(RUN / "checkpoint")), "json", plan=True))["plan"]["flags"] == [
+        "--learning_rate",
+        "4e-06",
+    ]
 
 
 def test_a_report_says_its_version_and_its_maker() -> None:
@@ -159,7 +162,7 @@ def test_a_list_that_holds_itself_ends() -> None:
 
 
 def test_paths_and_keys_come_back_as_they_are_and_as_ascii() -> None:
-    text = scanned(hostile(), "json")
+    text = judged(hostile(), "json")
     assert text.isascii()
     assert "\x1b" not in text
     entry = loads(text)["files"][0]
