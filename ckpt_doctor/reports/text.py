@@ -112,7 +112,7 @@ def grid(rows: Sequence[Sequence[str]], align: str, indent: str = "  ") -> list[
     from tabulate import tabulate  # here, for it takes longer to import than most commands run
 
     sides = ["right" if side == ">" else "left" for side in align]
-    laid_out = tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True, preserve_whitespace=True)
+    laid_out = tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)
     return [indent + line.rstrip() for line in laid_out.split("\n")]
 
 

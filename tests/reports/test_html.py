@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -204,3 +205,10 @@ def test_a_report_shows_itself_in_a_notebook() -> None:
     """IPython calls `_repr_html_` of what a cell ends with."""
     assert scan_fragment(example()) == example()._repr_html_()
     assert Report((), 0.1)._repr_html_() is None
+
+
+def test_a_report_can_be_sent_to_another_process_and_still_shows_itself() -> None:
+    """`check_resume` sends its answer to the other ranks by pickle."""
+    sent = pickle.loads(pickle.dumps(example()))
+    assert sent._repr_html_() == example()._repr_html_()
+    assert sent == replace(sent, display=None)
