@@ -18,22 +18,11 @@ from typing import Any
 from ckpt_doctor import types
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.text import brief, integer
-from ckpt_doctor.reports.trainer_terms import FACTS, RUN_FACTS, TRAINING
+from ckpt_doctor.reports.trainer_terms import FACTS, PLAN, RUN_FACTS, TRAINING
 from ckpt_doctor.version import __version__
 
 HEAD = {"version": 1, "tool": {"name": "ckpt-doctor", "version": __version__}}
 FINDING = ("code", "name", "severity", "message", "where", "found", "expected", "fix")
-PLAN = (
-    "start_epoch",
-    "skip_batches",
-    "global_step",
-    "next_lr",
-    "next_lr_uninterrupted",
-    "best_score",
-    "counter",
-    "steps_left",
-    "flags",
-)
 
 
 def dumps(document: object) -> str:

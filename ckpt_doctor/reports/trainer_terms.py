@@ -160,6 +160,18 @@ def label(file: FileReport, run: Path) -> str:
 
 # --- what the trainer does on a resume --------------------------------------------------------------------------------
 
+PLAN = (
+    "start_epoch",
+    "skip_batches",
+    "global_step",
+    "next_lr",
+    "next_lr_uninterrupted",
+    "best_score",
+    "counter",
+    "steps_left",
+    "flags",
+)
+"""What of a `ResumePlan` JSON v1 has."""
 SAVED_BY = {"best": "saved by EarlyStopping", "step": "saved by save_steps", None: ""}
 
 

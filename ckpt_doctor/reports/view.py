@@ -129,7 +129,7 @@ def nothing_found(report: Report) -> str:
     where = ", ".join(text.clean(path) for path in report.paths) or "no path"
     return (
         f"No checkpoints in {where}: no file there is what torch.save or safetensors writes, "
-        "and none is named like a checkpoint of the trainer."
+        "and none is named like a checkpoint."
     )
 
 
