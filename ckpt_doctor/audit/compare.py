@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import item_size
@@ -14,7 +13,17 @@ from ckpt_doctor.inert.numpy_values import array_bytes, array_shown
 from ckpt_doctor.inert.tensor_list import bytes_needed, is_plain
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.tensor_bytes import byte_order
-from ckpt_doctor.types import Checkpoint, Global, KeyPath, NumpyScalar, Opaque, TensorInfo, TensorRef, path_name
+from ckpt_doctor.types import (
+    Checkpoint,
+    Comparison,
+    Difference,
+    Global,
+    KeyPath,
+    NumpyScalar,
+    Opaque,
+    TensorInfo,
+    TensorRef,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,44 +35,6 @@ _MOST_GATHERED = 256 << 20
 _LONG = 256
 """Plain values in a row that are compared at one go."""
 _ATOMS = (str, int, float, bytes, complex, type(None))
-
-Kind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not the same in both."""
-
-    path: KeyPath
-    kind: Kind
-    """`added`: only in B. `dtype`, `shape`, `device`, `bytes` are of tensors, `changed` of all other values."""
-    left: object
-    """In A: a number, text, or a short description."""
-    right: object
-
-    @property
-    def name(self) -> str:
-        """The path as people write it."""
-        return path_name(self.path)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two checkpoints side by side."""
-
-    values: tuple[Difference, ...]
-    """Of everything but tensors: the training state, keys, optimizer settings."""
-    tensors: tuple[Difference, ...]
-    unchanged_tensors: int
-    """Tensors of the same path, type and shape (and, with `deep`, of the same bytes)."""
-    deep: bool
-    not_compared: tuple[str, ...] = ()
-    """Tensors whose bytes could not be read in one of the files."""
-
-    @property
-    def same(self) -> bool:
-        """Whether everything was compared and nothing differs."""
-        return not self.values and not self.tensors and not self.not_compared
 
 
 def compare(left: Checkpoint, right: Checkpoint, *, deep: bool = False) -> Comparison:

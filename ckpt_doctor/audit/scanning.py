@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ckpt_doctor import reports
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.audit.judging import case_of, chosen, judge, run_findings
 from ckpt_doctor.audit.opening import Progress, deepened, open_file
@@ -57,7 +58,7 @@ def scan(
     ask = _Ask(facts or Facts(), existing_logs(logs), trainer, False, deep, select, ignore, trust, progress)
     wanted = {file for path in given for file in checkpoint_files(path)}
     runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
-    return Report(tuple(runs), time.monotonic() - began, tuple(given))
+    return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment)
 
 
 def check(
@@ -81,7 +82,8 @@ def check(
     began = time.monotonic()
     file = resume_file(existing(path)[0])
     ask = _Ask(facts or Facts(), existing_logs(logs), trainer, gate, deep, select, ignore, trust, progress)
-    return Report((_audit_run(run_folder(file), [file], ask),), time.monotonic() - began, (Path(path),))
+    run = _audit_run(run_folder(file), [file], ask)
+    return Report((run,), time.monotonic() - began, (Path(path),), reports.check_fragment)
 
 
 def check_all(

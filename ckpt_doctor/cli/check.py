@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import Progress, emit, exit_code, note
-from ckpt_doctor.cli.render import FORMATS, render_check
+from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.cli.settings import Settings, without_ignored
 from ckpt_doctor.types import Facts
+from ckpt_doctor.validators import RULES
 
 
 @click.command("check")
@@ -22,7 +22,7 @@ from ckpt_doctor.types import Facts
 @options.selection
 @options.trust
 @options.fail_on
-@options.formats(*FORMATS)
+@options.formats(*reports.FORMATS)
 @options.output_file
 @click.option(
     "--flags",
@@ -78,10 +78,14 @@ def command(
             progress=progress,
         )
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
+    to_file = output if not flags else None
+    shown = reports.judged(
+        report, form, plan=True, rules=RULES, curves=audit.curves, width=width(), color=color(to_file)
+    )
     if not flags:
-        emit(render_check(report, form, output), output)
+        emit(shown, output)
         ctx.exit(exit_code(report.findings, fail_on))
-    click.echo(render_check(report, form), nl=False, err=True)
+    click.echo(shown, nl=False, err=True)
     plan = report.files[0].plan
     emit(" ".join(plan.flags if plan else ()) + "\n", output)
     ctx.exit(exit_code((f for f in report.findings if f.code != "R506"), fail_on))

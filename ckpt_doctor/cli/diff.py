@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from ckpt_doctor import reports
 from ckpt_doctor.audit import existing, resume_file
 from ckpt_doctor.audit.compare import compare
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, note, width
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.reports.diff import differences, differences_json
 from ckpt_doctor.types import Checkpoint
 
 INCOMPLETE = ("truncated-archive", "missing-record", "corrupt-record", "malformed-pickle")
@@ -46,10 +46,7 @@ def command(ctx: click.Context, /, left: Path, right: Path, deep: bool, form: st
             if damage.kind in INCOMPLETE:
                 note(f"{checkpoint.path}: {damage.message}")
     comparison = compare(*checkpoints, deep=deep)
-    if form == "json":
-        emit(differences_json(comparison, *files))
-    else:
-        emit(differences(comparison, *files, width=width(), color=color()))
+    emit(reports.compared(comparison, files[0], files[1], form, width=width(), color=color()))
     differs = bool(comparison.values or comparison.tensors)
     ctx.exit(1 if differs else 2 if comparison.not_compared else 0)
 

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, width
-from ckpt_doctor.reports.inspect import inspect_json, overview, tree
-from ckpt_doctor.version import __version__
 
 
 @click.command("inspect")
@@ -33,12 +31,7 @@ def command(ctx: click.Context, /, file: Path, depth: int, form: str, trainer: s
       ckpt-doctor inspect model.safetensors --format tree
       ckpt-doctor inspect my_run/checkpoint --format json -o content.json
     """
-    report = audit.check(file, trainer=trainer, gate=False)
-    if form == "json":
-        emit(inspect_json(report.files[0], version=__version__), output)
-    elif form == "tree":
-        emit(tree(report.files[0].checkpoint, depth=depth), output)
-    else:
-        emit(overview(report.files[0], width=width(), color=color(output)), output)
+    judged = audit.check(file, trainer=trainer, gate=False).files[0]
+    emit(reports.inspected(judged, form, depth=depth, width=width(), color=color(output)), output)
     # What loading needs (S202, S203) is no damage.
-    ctx.exit(int(any(f.severity == "error" and f.code[0] in "FS" for f in report.files[0].findings)))
+    ctx.exit(int(any(f.severity == "error" and f.code[0] in "FS" for f in judged.findings)))

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note
-from ckpt_doctor.reports.cures import quoted
-from ckpt_doctor.reports.json_v1 import dumps
 from ckpt_doctor.types import Facts
 
 
@@ -62,19 +60,16 @@ def command(
         else None
     )
     left = [finding for finding in file.findings if finding.severity != "info"] if file else []
-    flags = file.plan.flags if file and file.plan else ()
     for finding in left:
         note(f"{path}: {finding.code} {finding.name}: {finding.fix or 'no edit of the file cures that'}")
     if form == "json":
-        skipped = [{"path": str(newer), "reason": reason} for newer, reason in passed_over]
-        told = {"flags": list(flags), "findings": [finding.code for finding in left], "passed_over": skipped}
-        emit(dumps({"version": 1, "path": None if path is None else str(path), **told}))
+        emit(reports.latest(file, left, passed_over))
     elif path is not None:
         click.echo(os.fsencode(path))  # as it is on disk: this is for a program, which must find the file
     if path is None:
         other = audit.latest(
             run_dir, facts=facts, trainer=trainer, logs=logs, ignore=ignore, trust=trust, repairable=True, deep=deep
         )[0]
-        hint = f"; `ckpt-doctor migrate --all {quoted(other)}` puts one right" if other is not None else ""
+        hint = f"; `ckpt-doctor migrate --all {reports.quoted(other)}` puts one right" if other is not None else ""
         note(f"no checkpoint in {run_dir} is safe to resume from{hint}")
     ctx.exit(int(path is None))

@@ -7,20 +7,19 @@ from pathlib import Path
 
 import click
 
+from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, exit_code, width
 from ckpt_doctor.cli.settings import Settings, is_ignored
 from ckpt_doctor.lint import SCRIPT_RULES, ScriptReport, lint
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.scripts import Linted, script_json, script_table
-from ckpt_doctor.version import __version__
+from ckpt_doctor.types import Linted
 
 
 @click.command("lint")
 @click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=options.NAMED)
 @options.selection
 @options.fail_on
-@options.formats("table", "json", "sarif", "github", "markdown", "html")
+@options.formats(*reports.FORMATS)
 @options.output_file
 @click.pass_context
 def command(
@@ -45,43 +44,16 @@ def command(
     """
     rules = [r for r in SCRIPT_RULES if (not select or r.code in select) and r.code not in ignore]
     linted = gathered(lint(scripts, rules), ctx.find_object(Settings) or Settings())
-    emit(render(linted, form, output), output)
-    ctx.exit(exit_code([item.finding for item in linted.items], fail_on))
+    shown = reports.linted(linted, form, rules=SCRIPT_RULES, width=width(), color=color(output))
+    emit(shown, output)
+    ctx.exit(exit_code([item.finding for item in linted.findings], fail_on))
 
 
-def gathered(reports: Sequence[ScriptReport], settings: Settings) -> Linted:
+def gathered(linted: Sequence[ScriptReport], settings: Settings) -> Linted:
     """The findings of all scripts in one list, without those that `per-path-ignores` silences."""
-    items = [
-        Located(f.finding, f.path, f.line, f.column, f.end_line, f.cell, f.suggestion, f.excerpt)
-        for report in reports
-        for f in report.findings
-        if not is_ignored(f.finding, f.path, settings)
-    ]
+    items = [f for report in linted for f in report.findings if not is_ignored(f.finding, f.path, settings)]
     return Linted(
-        tuple(report.path for report in reports),
+        tuple(report.path for report in linted),
         tuple(items),
-        tuple(point for report in reports for point in report.not_checked),
+        tuple(point for report in linted for point in report.not_checked),
     )
-
-
-def render(linted: Linted, form: str, output: Path | None) -> str:
-    """The result in one of the formats."""
-    if form == "json":
-        return script_json(linted, version=__version__)
-    if form == "sarif":
-        from ckpt_doctor.reports.sarif import sarif
-
-        return sarif(linted.items, version=__version__, rules=SCRIPT_RULES)
-    if form == "github":
-        from ckpt_doctor.reports.github import github
-
-        return github(linted.items)
-    if form == "markdown":
-        from ckpt_doctor.reports.markdown import markdown_list
-
-        return markdown_list(linted.items)
-    if form == "html":
-        from ckpt_doctor.reports.html import scripts_page
-
-        return scripts_page(linted)
-    return script_table(linted, width=width(), color=color(output))

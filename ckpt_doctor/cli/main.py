@@ -14,7 +14,7 @@ import click
 from click.shell_completion import shell_complete
 
 from ckpt_doctor import errors
-from ckpt_doctor.reports.text import clean
+from ckpt_doctor.reports import clean
 from ckpt_doctor.version import __version__
 
 COMMANDS = {

@@ -9,17 +9,14 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import audit, repair
+from ckpt_doctor import audit, repair, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, note, width
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import edits
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.reports.repairs import migrations, migrations_json
-from ckpt_doctor.reports.text import plural, size
-from ckpt_doctor.types import Checkpoint, Edit, Facts
-from ckpt_doctor.version import __version__
-from ckpt_doctor.writer import Mode
+from ckpt_doctor.reports import plural, size
+from ckpt_doctor.types import Checkpoint, Edit, Facts, Mode
 from ckpt_doctor.writer.cost import cost
 
 FIXES = {
@@ -130,10 +127,8 @@ def command(
     if not dry_run:
         with Progress() as progress:
             results = repair.migrate(targets, **request, progress=progress)
-    if form == "json":
-        emit(migrations_json(results, version=__version__))
-    else:
-        emit(migrations(results, paths=() if output else targets, width=width(), color=color()))
+    shown = reports.migrated(results, form, paths=() if output else targets, width=width(), color=color())
+    emit(shown)
     ctx.exit(int(any(result.status == "failed" or result.refusals for result in results)))
 
 

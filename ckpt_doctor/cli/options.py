@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.reports.text import clean
+from ckpt_doctor.reports import clean
 from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.trainers.given import CHECKS, LRADJ, facts
 from ckpt_doctor.types import Facts, selects

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.reports.text import clean, pad, shorten, size
+from ckpt_doctor.reports import clean, shorten, size
 from ckpt_doctor.types import Finding, Severity
 
 EVERY = 0.1
@@ -118,7 +118,7 @@ class Progress:
         """`checkpoint_step_18000/checkpoint.pt  [#####.....]  1.6 GiB of 3.1 GiB, 2.4 GiB/s`."""
         path = self.path or Path()
         part = min(1.0, self.done / self.of) if self.of else 0.0
-        bar = pad("#" * round(10 * part), 10).replace(" ", ".")
+        bar = f"{'#' * round(10 * part):.<10}"
         rate = size(int(self.all / max(1e-9, now - self.begun)))
         numbers = f"[{bar}]  {size(self.done)} of {size(self.of)}, {rate}/s"
         name = shorten(clean(f"{path.parent.name}/{path.name}"), max(0, columns - len(numbers) - 2))

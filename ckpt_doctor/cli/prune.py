@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
-from ckpt_doctor.reports.pruning import pruned, pruned_json
 from ckpt_doctor.training.pruning import prune
 from ckpt_doctor.types import Facts
 
@@ -63,4 +63,4 @@ def command(
         trust=trust,
         deep=deep,
     )
-    emit(pruned_json(result) if form == "json" else pruned(result, width=width()))
+    emit(reports.pruned(result, form, width=width()))

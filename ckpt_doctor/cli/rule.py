@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.cli.rules import all_rules, find_rule
-from ckpt_doctor.reports.manual import catalogue, catalogue_json, manual
 
 
 @click.command("rule")
@@ -29,7 +29,4 @@ def command(code: str | None, form: str) -> None:
       ckpt-doctor rule scheduler-behind
     """
     rules = all_rules() if code is None else (find_rule(code),)
-    if form == "json":
-        emit(catalogue_json(rules))
-    else:
-        emit(catalogue(rules, width=width()) if code is None else manual(rules[0]))
+    emit(reports.rules(rules, form, width=width()))

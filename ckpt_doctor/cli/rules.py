@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.reports.manual import Rule
+from ckpt_doctor.reports import Rule
 
 
 def all_rules() -> tuple[Rule, ...]:

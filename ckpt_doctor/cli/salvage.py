@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.audit import existing
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.repair.salvage import salvage
-from ckpt_doctor.reports.salvaging import salvaged, salvaged_json
 
 
 @click.command("salvage")
@@ -34,5 +33,5 @@ def command(ctx: click.Context, /, file: Path, output: Path, form: str) -> None:
       ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
     """
     result = salvage(audit.resume_file(existing([file])[0]), output)
-    emit(salvaged_json(result) if form == "json" else salvaged(result, width=width()))
+    emit(reports.salvaged(result, form, width=width()))
     ctx.exit(int(result.good_for != "resume"))

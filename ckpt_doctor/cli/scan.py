@@ -6,13 +6,12 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import Progress, emit, exit_code, note
-from ckpt_doctor.cli.render import FORMATS, render
+from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.cli.settings import Settings, without_ignored
-from ckpt_doctor.reports.table import nothing_found
 from ckpt_doctor.types import Facts
+from ckpt_doctor.validators import RULES
 
 
 @click.command("scan")
@@ -23,7 +22,7 @@ from ckpt_doctor.types import Facts
 @options.selection
 @options.trust
 @options.fail_on
-@options.formats(*FORMATS)
+@options.formats(*reports.FORMATS)
 @options.output_file
 @click.pass_context
 def command(
@@ -69,6 +68,7 @@ def command(
         )
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
     if not report.files and form != "table":
-        note(nothing_found(report))
-    emit(render(report, form, output), output)
+        note(reports.nothing_found(report))
+    shown = reports.judged(report, form, rules=RULES, curves=audit.curves, width=width(), color=color(output))
+    emit(shown, output)
     ctx.exit(exit_code(report.findings, fail_on))

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from ckpt_doctor import reports
 from ckpt_doctor.cli.output import FAIL_ON
-from ckpt_doctor.cli.render import FORMATS
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers.given import CHECKS, Check
 from ckpt_doctor.types import Finding, Report, selects
@@ -27,7 +27,7 @@ KEYS: Mapping[str, Check] = {
     **{name.replace("_", "-"): check for name, check in CHECKS.items()},
     "log": (_strings, "a path or a list of paths"),
     "deep": (lambda v: isinstance(v, bool), "true or false"),
-    "format": (lambda v: v in FORMATS, f"one of {', '.join(FORMATS)}"),
+    "format": (lambda v: v in reports.FORMATS, f"one of {', '.join(reports.FORMATS)}"),
     "select": (_strings, "a list of rule codes"),
     "ignore": (_strings, "a list of rule codes"),
     "trust": (_strings, "a list of packages"),

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import repair
+from ckpt_doctor import repair, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
-from ckpt_doctor.reports.repairs import migrations_json, undone
-from ckpt_doctor.version import __version__
 
 
 @click.command("undo")
@@ -29,5 +27,5 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], in_place: bool, form
       ckpt-doctor undo checkpoints/my_run/checkpoint_step_18000/checkpoint.pt
     """
     results = repair.undo(paths, in_place=in_place)
-    emit(migrations_json(results, version=__version__) if form == "json" else undone(results, width=width()))
+    emit(reports.undone(results, form, width=width()))
     ctx.exit(int(any(result.status != "undone" for result in results)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
+from ckpt_doctor.lint.report import ScriptReport
 from ckpt_doctor.lint.rule import ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.run import lint
 
-__all__ = ["SCRIPT_RULES", "ScriptFinding", "ScriptReport", "ScriptRule", "lint"]
+__all__ = ["SCRIPT_RULES", "ScriptReport", "ScriptRule", "lint"]

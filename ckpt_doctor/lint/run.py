@@ -154,7 +154,7 @@ def _in_order(findings: Iterable[ScriptFinding]) -> tuple[ScriptFinding, ...]:
 def _each_once(reports: list[ScriptReport]) -> list[ScriptReport]:
     """Scripts that share a helper see the same defect in it; it is reported once, in the helper's own report if any."""
     homes = {report.path.absolute() for report in reports}
-    seen: set[tuple[str, str, int]] = set()
+    seen: set[tuple[object, ...]] = set()
     moved: dict[Path, list[ScriptFinding]] = {}
     kept: list[ScriptReport] = []
     for report in reports:

@@ -1,5 +1,6 @@
 """Paths -> repaired files: judge, plan edits, write, judge again. Nothing counts before it has been read back."""
 
-from ckpt_doctor.repair.execution import NAMES, MigrationResult, Status, migrate, undo
+from ckpt_doctor.repair.execution import NAMES, migrate, undo
+from ckpt_doctor.types import MigrationResult
 
-__all__ = ["NAMES", "MigrationResult", "Status", "migrate", "undo"]
+__all__ = ["NAMES", "MigrationResult", "migrate", "undo"]

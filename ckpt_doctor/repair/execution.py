@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from ckpt_doctor import audit
 from ckpt_doctor.audit import checkpoint_files, existing, existing_logs
@@ -20,21 +19,20 @@ from ckpt_doctor.trainers import ByHand
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
-    Edit,
     Facts,
     Finding,
     KeyPath,
     Member,
+    MigrationResult,
     NumpyScalar,
-    Refusal,
+    Proof,
     Run,
 )
 from ckpt_doctor.version import __version__
-from ckpt_doctor.writer import Proof, Receipt, came_out, interrupted, names, recover, write
+from ckpt_doctor.writer import came_out, interrupted, names, recover, write
 from ckpt_doctor.writer import undo as take_back
 from ckpt_doctor.writer.locking import run_lock
 
-Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
 _COUNTS: tuple[KeyPath, ...] = (("epoch",), ("global_step",))
 _PROOFS: Mapping[Proof, str] = {
     "file": "byte for byte as before",
@@ -43,24 +41,6 @@ _PROOFS: Mapping[Proof, str] = {
     "none": "as before, but not compared with a hash",
 }
 NAMES = tuple(migration.name for migration in ALL)
-
-
-@dataclass(frozen=True)
-class MigrationResult:
-    """What became of one file."""
-
-    path: Path
-    status: Status
-    edits: tuple[Edit, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    message: str = ""
-    receipt: Receipt | None = None
-    before: tuple[Finding, ...] = ()
-    after: tuple[Finding, ...] = ()
-    """Findings of the result; those of `before` where nothing was written."""
-    notes: tuple[str, ...] = ()
-    earlier: int = 0
-    """How many migrations the file had before this one."""
 
 
 def migrate(

@@ -16,11 +16,11 @@ from ckpt_doctor.types import (
     Facts,
     Finding,
     KeyPath,
+    Mode,
     Refusal,
     same_score,
     trusts,
 )
-from ckpt_doctor.writer import Mode
 
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
 """Migrations that make sense for any torch file, whichever trainer wrote it."""

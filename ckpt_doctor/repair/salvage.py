@@ -32,6 +32,7 @@ from ckpt_doctor.types import (
     InertDict,
     NumpyScalar,
     Opaque,
+    SalvageResult,
     StorageInfo,
     TensorInfo,
     TensorRef,
@@ -44,28 +45,7 @@ from ckpt_doctor.writer.torch_archive import write_archive
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
-class Salvage:
-    """What was recovered, and what is lost."""
-
-    source: Path
-    output: Path
-    recovered: tuple[str, ...]
-    """Names of the tensors in the output."""
-    lost: tuple[str, ...]
-    """Names of the tensors whose bytes are missing or do not match their checksum."""
-    taken_apart: tuple[str, ...]
-    """Names of the tensors that no single storage holds (sparse, quantized, distributed): in the output stand, by that
-    name, the plain tensors that they are made of, as far as those are complete."""
-    left_out: tuple[str, ...]
-    """Other values that weights_only loading would refuse (numpy arrays, objects), by path."""
-    good_for: Literal["resume", "weights", "parts"]
-    """`resume`: nothing that a trainer needs is missing; `weights`: the model is whole, the optimizer is not."""
-    nbytes: int
-    """Size of the output."""
-
-
-def salvage(path: Path | str, output: Path | str) -> Salvage:
+def salvage(path: Path | str, output: Path | str) -> SalvageResult:
     """Write what can be recovered from `path` to the new file `output`, atomically.
 
     Raises:
@@ -103,7 +83,7 @@ def salvage(path: Path | str, output: Path | str) -> Salvage:
         nbytes = _write(output, write)
     gone = [tensor.name for tensor in every if _key(tensor.storage) in lost]
     undescribed = _undescribed(checkpoint)
-    return Salvage(
+    return SalvageResult(
         source=path,
         output=output,
         recovered=tuple(tensor.name for tensor in kept),

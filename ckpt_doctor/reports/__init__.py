@@ -1,1 +1,239 @@
-"""Formatters: a `Report` in, text out. They print nothing."""
+"""Results -> text, JSON, HTML and the forms of other tools. Nothing here prints.
+
+One function for each result of a command. `form` is a format (`--format`), each loaded when it is asked for; `width` is
+in columns of a terminal, `color` adds its styles. Colour, width and everything else that a format has no use for is
+left aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckpt_doctor.reports.manual import Rule
+from ckpt_doctor.reports.text import clean, plural, quoted, shorten, size
+
+if TYPE_CHECKING:
+    from ckpt_doctor.types import (
+        Comparison,
+        Curve,
+        FileReport,
+        Finding,
+        Linted,
+        Located,
+        MigrationResult,
+        PruneResult,
+        Report,
+        SalvageResult,
+    )
+
+__all__ = [
+    "FORMATS",
+    "Rule",
+    "check_fragment",
+    "clean",
+    "compared",
+    "inspected",
+    "judged",
+    "latest",
+    "linted",
+    "migrated",
+    "nothing_found",
+    "plural",
+    "pruned",
+    "quoted",
+    "rules",
+    "salvaged",
+    "scan_fragment",
+    "shorten",
+    "size",
+    "undone",
+]
+
+FORMATS = ("table", "json", "sarif", "github", "markdown", "html")
+"""Of scan, check and lint; the other commands have `table` and `json`."""
+
+
+def judged(
+    report: Report,
+    form: str = "table",
+    *,
+    plan: bool = False,
+    rules: Sequence[Rule] = (),
+    curves: Callable[[Report], Sequence[Curve]] = lambda _: (),
+    width: int = 80,
+    color: bool = False,
+) -> str:
+    """A scan; of a check, with `plan`, what the trainer will do as well, where a format has a place for it.
+
+    SARIF describes those of `rules` that found something; `curves` finds what HTML draws.
+    """
+    if form == "table" and plan:
+        from ckpt_doctor.reports.check import check
+
+        return check(report, width=width, color=color)
+    if form == "table":
+        from ckpt_doctor.reports.table import table
+
+        return table(report, width=width, color=color)
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.judged(report, report.files[0].plan if plan else None)
+    if form == "markdown":
+        from ckpt_doctor.reports.markdown import markdown
+
+        return markdown(report)
+    if form == "html":
+        from ckpt_doctor.reports.html import page
+
+        return page(report, curves(report))
+    from ckpt_doctor.reports.groups import located
+
+    return _annotated([item for run in report.runs for item in located(run)], form, rules)
+
+
+def linted(
+    result: Linted, form: str = "table", *, rules: Sequence[Rule] = (), width: int = 80, color: bool = False
+) -> str:
+    """What linting found."""
+    if form == "table":
+        from ckpt_doctor.reports.scripts import script_table
+
+        return script_table(result, width=width, color=color)
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.linted(result)
+    if form == "markdown":
+        from ckpt_doctor.reports.markdown import markdown_list
+
+        return markdown_list(result.findings)
+    if form == "html":
+        from ckpt_doctor.reports.html import scripts_page
+
+        return scripts_page(result)
+    return _annotated(result.findings, form, rules)
+
+
+def _annotated(items: Sequence[Located], form: str, rules: Sequence[Rule]) -> str:
+    if form == "github":
+        from ckpt_doctor.reports.github import github
+
+        return github(items)
+    from ckpt_doctor.reports.sarif import sarif
+
+    return sarif(items, rules)
+
+
+def inspected(file: FileReport, form: str = "table", *, depth: int = 6, width: int = 80, color: bool = False) -> str:
+    """What one file holds: `table`, `tree` (down to `depth`) or `json`."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.inspected(file)
+    from ckpt_doctor.reports.inspect import overview, tree
+
+    return tree(file.checkpoint, depth=depth) if form == "tree" else overview(file, width=width, color=color)
+
+
+def compared(
+    comparison: Comparison, left: Path, right: Path, form: str = "table", *, width: int = 80, color: bool = False
+) -> str:
+    """What differs between two files."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.compared(comparison, left, right)
+    from ckpt_doctor.reports.diff import differences
+
+    return differences(comparison, left, right, width=width, color=color)
+
+
+def migrated(
+    results: Sequence[MigrationResult],
+    form: str = "table",
+    *,
+    paths: Sequence[Path] = (),
+    width: int = 80,
+    color: bool = False,
+) -> str:
+    """The plan or the outcome of a migration; how to undo it, where `paths`, those that it was given, say so."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.migrated(results)
+    from ckpt_doctor.reports.repairs import migrations
+
+    return migrations(results, paths=paths, width=width, color=color)
+
+
+def undone(results: Sequence[MigrationResult], form: str = "table", *, width: int = 80) -> str:
+    """What an undo took back."""
+    if form == "json":
+        return migrated(results, form)
+    from ckpt_doctor.reports import repairs
+
+    return repairs.undone(results, width=width)
+
+
+def pruned(result: PruneResult, form: str = "table", *, width: int = 80) -> str:
+    """What pruning kept and removed."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.pruned(result)
+    from ckpt_doctor.reports import pruning
+
+    return pruning.pruned(result, width=width)
+
+
+def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> str:
+    """What a salvage recovered."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.salvaged(result)
+    from ckpt_doctor.reports import salvaging
+
+    return salvaging.salvaged(result, width=width)
+
+
+def latest(file: FileReport | None, findings: Sequence[Finding], passed_over: Sequence[tuple[Path, str]]) -> str:
+    """The newest checkpoint that will do and what is left to say of it, as JSON."""
+    from ckpt_doctor.reports import json_v1
+
+    return json_v1.latest(file, findings, passed_over)
+
+
+def rules(rules: Sequence[Rule], form: str = "table", *, width: int = 80) -> str:
+    """The rules: the manual of one, or the list of several."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.rules(rules)
+    from ckpt_doctor.reports.manual import catalogue, manual
+
+    return manual(rules[0]) if len(rules) == 1 else catalogue(rules, width=width)
+
+
+def nothing_found(report: Report) -> str:
+    """What a report without a checkpoint says: where a scan looked, and for what."""
+    from ckpt_doctor.reports import view
+
+    return view.nothing_found(report)
+
+
+def scan_fragment(report: Report) -> str:
+    """HTML of a scan for a notebook."""
+    from ckpt_doctor.reports import html
+
+    return html.scan_fragment(report)
+
+
+def check_fragment(report: Report) -> str:
+    """HTML of a check for a notebook: the plan too."""
+    from ckpt_doctor.reports import html
+
+    return html.check_fragment(report)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from ckpt_doctor.reports.groups import Group
-from ckpt_doctor.reports.text import clean
-from ckpt_doctor.types import Facts, RunReport
+from ckpt_doctor.reports.text import clean, quoted
+from ckpt_doctor.reports.trainer_terms import given_options
+from ckpt_doctor.types import RunReport
 
 DEFAULT_PATHS = (Path("checkpoints"),)
 PROGRAM = "ckpt-doctor "
 MOST_FILES = 3
 """Files for which a cure that takes one file at a time is written out."""
-OPTIONS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size", "log")
-"""Facts that are options with a value."""
 FACTLESS = ("--to-cpu", "--plain-scalars", "--strip-prefix")
 """Repairs that ask for no fact of the training command."""
-SETTINGS = "pyproject.toml"
-"""The source of facts that hold without an option."""
 
 
 def cures(group: Group, run: RunReport, paths: Sequence[Path]) -> list[str]:
@@ -35,9 +30,9 @@ def cures(group: Group, run: RunReport, paths: Sequence[Path]) -> list[str]:
     fix = clean(group.first.fix)
     if not re.search(r"\bFILE\b", fix):
         return [repair(fix, run, paths)]
-    files = group.files[:MOST_FILES]
-    told = [re.sub(r"\bFILE\b", lambda _, file=file: quoted(file.checkpoint.path), fix) for file in files]  # type: ignore[misc]
-    left = len(group.files) - len(files)
+    files = [path for path in group.paths if path != run.run.path]
+    told = [re.sub(r"\bFILE\b", lambda _, file=file: quoted(file), fix) for file in files[:MOST_FILES]]  # type: ignore[misc]
+    left = len(files) - len(told)
     return [*told, f"and so on for {left} more"] if left else told
 
 
@@ -54,27 +49,6 @@ def repair(command: str, run: RunReport, paths: Sequence[Path]) -> str:
     named = [] if tuple(paths) == DEFAULT_PATHS else [quoted(path) for path in paths]
     facts = [] if command.split()[-1] in FACTLESS else given_options(run.run.facts)
     return " ".join([command, *facts, *named])
-
-
-def given_options(facts: Facts) -> list[str]:
-    """`--lradj TST` for each fact that was given with the call."""
-    words = []
-    for name in OPTIONS:
-        fact = getattr(facts, name)
-        if fact is not None and fact.given and fact.source != SETTINGS:
-            words += [f"--{name.replace('_', '-')}", quoted(fact.value)]
-    if facts.shuffle is not None and facts.shuffle.given and facts.shuffle.source != SETTINGS:
-        words.append("--shuffle" if facts.shuffle.value else "--no-shuffle")
-    return words
-
-
-def quoted(value: object) -> str:
-    """A word for a shell; with bytes that don't print as bash's `$'...'`, which brings them back."""
-    text = str(value)
-    if text.isprintable():
-        return shlex.quote(text)
-    escaped = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(text))
-    return f"$'{''.join(escaped)}'"
 
 
 def is_command(cure: str) -> bool:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.json_v1 import dumps, plain
-
-if TYPE_CHECKING:
-    from ckpt_doctor.audit.compare import Comparison, Difference
+from ckpt_doctor.types import Comparison, Difference
 
 MOST_LINES = 60
 """Differences of one kind that the text lists; the JSON has all."""
@@ -32,18 +28,19 @@ def differences(comparison: Comparison, left: Path, right: Path, *, width: int =
 
 
 def rows(items: Sequence[Difference], width: int, color: bool) -> list[str]:
-    """One line per difference."""
+    """A line for each difference; two where name and change don't fit beside each other."""
     shown = items[:MOST_LINES]
-    names = [text.shorten(text.clean(item.name), width - 6) for item in shown]
+    signs = [{"added": "+", "removed": "-"}.get(item.kind, "~") for item in shown]
+    names = [
+        f"{sign} {text.shorten(text.clean(item.name), width - 6)}" for sign, item in zip(signs, shown, strict=True)
+    ]
+    pairs = [(name, text.shorten(change(item), width - 6)) for name, item in zip(names, shown, strict=True)]
     # A column for the names where most changes fit beside it; a name or change too long for that gets its own line
-    room = min(max(map(text.display_width, names)), width - 30)
-    lines = []
-    for item, name in zip(shown, names, strict=True):
-        sign = {"added": "+", "removed": "-"}.get(item.kind, "~")
-        what = text.shorten(change(item), width - 6)
-        fits = text.display_width(name) <= room and room + text.display_width(what) + 6 <= width
-        line = f"  {sign} {text.pad(name, room)}  {what}" if fits else f"  {sign} {name}\n      {what}"
-        lines.append(text.styled(line, {"+": "green", "-": "red", "~": "yellow"}[sign], color))
+    room = min(max(map(text.display_width, names)), width - 28)
+    fits = [text.display_width(n) <= room and room + text.display_width(c) + 4 <= width for n, c in pairs]
+    beside = iter(text.grid([pair for pair, fit in zip(pairs, fits, strict=True) if fit], "<<"))
+    lines = [next(beside) if fit else f"  {n}\n      {c}" for (n, c), fit in zip(pairs, fits, strict=True)]
+    lines = [text.styled(line, sign, color) for line, sign in zip(lines, signs, strict=True)]
     return [*lines, f"  ... and {len(items) - len(shown):,} more"] if len(items) > len(shown) else lines
 
 
@@ -55,23 +52,3 @@ def change(item: Difference) -> str:
         return text.brief(item.left)
     kind = "" if item.kind == "changed" else f"{item.kind} "
     return f"{kind}{text.brief(item.left)} -> {text.brief(item.right)}"
-
-
-def differences_json(comparison: Comparison, left: Path, right: Path) -> str:
-    """The same as JSON."""
-
-    def entries(items: Sequence[Difference]) -> list[dict[str, Any]]:
-        return [{"key": d.name, "kind": d.kind, "left": plain(d.left), "right": plain(d.right)} for d in items]
-
-    return dumps(
-        {
-            "version": 1,
-            "left": str(left),
-            "right": str(right),
-            "values": entries(comparison.values),
-            "tensors": entries(comparison.tensors),
-            "unchanged_tensors": comparison.unchanged_tensors,
-            "deep": comparison.deep,
-            "not_compared": list(comparison.not_compared),
-        }
-    )

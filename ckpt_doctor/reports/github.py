@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt_doctor.reports.cures import quoted
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.text import clean
+from ckpt_doctor.reports.text import clean, quoted
+from ckpt_doctor.types import Located
 
 LEVEL = {"error": "error", "warning": "warning", "info": "notice"}
 

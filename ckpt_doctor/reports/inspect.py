@@ -1,15 +1,15 @@
-"""What one file holds: an overview, the tree of its structure, or all of it as JSON."""
+"""What one file holds: an overview, or the tree of its structure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ckpt_doctor import types
 from ckpt_doctor.inert.numpy_values import array_shown
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.json_v1 import TRAINING, dumps, file_dict, parameters, plain
+from ckpt_doctor.reports.json_v1 import parameters
+from ckpt_doctor.reports.trainer_terms import TRAINING
 
 MOST_TENSORS = 40
 """Tensors that the overview lists; the JSON has all."""
@@ -66,12 +66,9 @@ def block(title: str, second: str, rows: Sequence[tuple[str, str]], width: int) 
     """Two aligned columns under a title; nothing when there are no rows."""
     if not rows:
         return []
-    left = max(text.display_width(text.clean(name)) for name, _ in [(title, ""), *rows])
-    left = min(left, width // 2)
-    cells = [
-        ("", text.shorten(text.clean(n), left), text.shorten(v, width - left - 4)) for n, v in [(title, second), *rows]
-    ]
-    return ["", *text.grid(cells, "<<<")]
+    cells = [(text.clean(name), value) for name, value in [(title, second), *rows]]
+    left = min(max(text.display_width(name) for name, _ in cells), width // 2)
+    return ["", *text.grid([(text.shorten(n, left), text.shorten(v, width - left - 4)) for n, v in cells], "<<")]
 
 
 def top_level(checkpoint: types.Checkpoint) -> list[tuple[str, str]]:
@@ -128,13 +125,13 @@ def tensor_lines(tensors: Sequence[types.TensorInfo], width: int) -> list[str]:
     """The tensors as a table, the first `MOST_TENSORS` of them."""
     if not tensors:
         return []
-    rows = [("", "tensor", "dtype", "shape", "device", "size")]
+    rows = [("tensor", "dtype", "shape", "device", "size")]
     for t in tensors[:MOST_TENSORS]:
         shape = " x ".join(map(str, t.shape)) or "scalar"
-        rows.append(("", text.clean(t.name), t.dtype, shape, text.clean(t.device), text.size(t.nbytes)))
-    others = sum(2 + max(len(row[i]) for row in rows) for i in range(2, 6))
+        rows.append((text.clean(t.name), t.dtype, shape, text.clean(t.device), text.size(t.nbytes)))
+    others = sum(2 + max(map(text.display_width, column)) for column in list(zip(*rows, strict=True))[1:])
     room = max(20, width - others - 2)
-    lines = ["", *text.grid([(row[0], text.shorten(row[1], room), *row[2:]) for row in rows], "<<<<<>")]
+    lines = ["", *text.grid([(text.shorten(name, room), *rest) for name, *rest in rows], "<<<<>")]
     if len(tensors) > MOST_TENSORS:
         lines.append(f"  ... and {len(tensors) - MOST_TENSORS:,} more (--format json lists all)")
     return lines
@@ -170,33 +167,3 @@ def parts(node: object) -> list[tuple[object, object]]:
         held = [pair for state in node.states if isinstance(state, dict) for pair in state.items()]
         return [*node.pairs, *enumerate(node.items), *((k, v) for k, v in held if v is not None and v != {})]
     return list(node.items()) if isinstance(node, dict) else []
-
-
-def inspect_json(file: types.FileReport, *, version: str) -> str:
-    """The entry of a scan, with every tensor, the container's facts and the names that the pickle refers to."""
-    checkpoint = file.checkpoint
-    document: Mapping[str, Any] = {
-        "version": 1,
-        "tool": {"name": "ckpt-doctor", "version": version},
-        "file": file_dict(file),
-        "metadata": plain(dict(checkpoint.metadata)),
-        "globals": [str(name) for name in checkpoint.globals],
-        "tensors": [
-            {
-                "name": t.name,
-                "dtype": t.dtype,
-                "shape": list(t.shape),
-                "stride": list(t.stride),
-                "device": t.device,
-                "bytes": t.nbytes,
-                "storage": t.storage.key,
-                "storage_offset": t.storage_offset,
-            }
-            for t in checkpoint.tensors
-        ],
-        "migrations": [
-            {"when": m.when, "tool_version": m.tool_version, "edits": [plain(dict(e)) for e in m.edits]}
-            for m in checkpoint.migrations
-        ],
-    }
-    return dumps(document)

@@ -1,145 +1,225 @@
 """The public JSON, version 1: a promise to scripts, so it changes only by addition and has its own mapping.
 
-Numbers that JSON does not know are strings: `"NaN"`, `"Infinity"`, `"-Infinity"` (Python's `float` and JavaScript's
-`Number` read them back); null means absent and nothing else. An integer too long to be one is a string as well.
-Characters beyond ASCII are escaped, so the output is the same in every locale and a name can't act on a terminal.
+One function for each result of a command. Numbers that JSON does not know are strings: `"NaN"`,
+`"Infinity"`, `"-Infinity"` (Python's `float` and JavaScript's `Number` read them back); null means absent and nothing
+else. An integer too long to be one is a string as well. Characters beyond ASCII are escaped, so the output is the same
+in every locale and a name can't act on a terminal. Strings are as the file system and the files have them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from inspect import cleandoc
+from pathlib import Path, PurePath
 from typing import Any
 
 from ckpt_doctor import types
 from ckpt_doctor.inert.quantized_weights import quantized_values
-from ckpt_doctor.reports.groups import count
+from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.text import brief, integer
+from ckpt_doctor.reports.trainer_terms import FACTS, PLAN, RUN_FACTS, TRAINING
+from ckpt_doctor.version import __version__
 
-FACTS = (
-    "steps_per_epoch",
-    "train_epochs",
-    "lradj",
-    "learning_rate",
-    "pct_start",
-    "patience",
-    "shuffle",
-    "world_size",
-    "log",
-)
-TRAINING = (
-    "epoch",
-    "global_step",
-    "last_epoch",
-    "step_count",
-    "total_steps",
-    "optimizer_step",
-    "lr",
-    "best_score",
-    "val_loss_min",
-    "counter",
-)
-
-
-def json_v1(report: types.Report, *, version: str, plan: types.ResumePlan | None = None) -> str:
-    """A report as JSON text; with the plan of its only file where a check made one.
-
-    `version` is the tool's. Strings are as the file system and the files have them.
-    """
-    document = as_dict(report, version=version)
-    if plan is not None:
-        document["plan"] = plan_dict(plan) | {"resume": report.files[0].resume}
-    return dumps(document)
+HEAD = {"version": 1, "tool": {"name": "ckpt-doctor", "version": __version__}}
+FINDING = ("code", "name", "severity", "message", "where", "found", "expected", "fix")
 
 
 def dumps(document: object) -> str:
-    """JSON text of what this module's mappings return."""
+    """A document as text."""
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def as_dict(report: types.Report, *, version: str) -> dict[str, Any]:
-    """The document of a scan."""
+def _fields(value: object, *names: str) -> dict[str, Any]:
+    return {name: plain(getattr(value, name)) for name in names}
+
+
+def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
+    """Of a scan; of a check with the plan of its only file, where it has one."""
     verdicts = [file.verdict for file in report.files]
-    return {
-        "version": 1,
-        "tool": {"name": "ckpt-doctor", "version": version},
-        "runs": [run_dict(run) for run in report.runs],
-        "files": [file_dict(file) for file in report.files],
+    severities = [finding.severity for finding in report.findings]
+    document = {
+        **HEAD,
+        "runs": [run(judged) for judged in report.runs],
+        "files": [file(judged) for judged in report.files],
         "summary": {
             "files": len(verdicts),
             "bytes": sum(file.checkpoint.size for file in report.files),
             "ok": verdicts.count("ok"),
             "repairable": verdicts.count("repairable"),
             "broken": verdicts.count("broken"),
-            "errors": count(report, "error"),
-            "warnings": count(report, "warning"),
+            "errors": severities.count("error"),
+            "warnings": severities.count("warning"),
             "seconds": round(report.seconds, 6),
         },
     }
+    return dumps(
+        document if plan is None else {**document, "plan": {**_fields(plan, *PLAN), "resume": report.files[0].resume}}
+    )
 
 
-def run_dict(run: types.RunReport) -> dict[str, Any]:
+def run(run: types.RunReport) -> dict[str, Any]:
     """One run folder."""
     facts = run.run.facts
-    known = {name: fact for name in FACTS if (fact := getattr(facts, name)) is not None}
     return {
         "path": str(run.run.path),
-        "lradj": plain(known["lradj"].value) if "lradj" in known else None,
-        "steps_per_epoch": plain(known["steps_per_epoch"].value) if "steps_per_epoch" in known else None,
-        "train_epochs": plain(known["train_epochs"].value) if "train_epochs" in known else None,
-        "evidence": {name: fact.source for name, fact in known.items()},
-        "findings": [finding_dict(finding) for finding in run.findings],
+        **{name: None if (fact := getattr(facts, name)) is None else plain(fact.value) for name in RUN_FACTS},
+        "evidence": {name: fact.source for name in FACTS if (fact := getattr(facts, name)) is not None},
+        "findings": [_fields(finding, *FINDING) for finding in run.findings],
     }
 
 
-def file_dict(file: types.FileReport) -> dict[str, Any]:
+def file(file: types.FileReport) -> dict[str, Any]:
     """One checkpoint."""
-    checkpoint, state = file.checkpoint, file.member.state
+    checkpoint = file.checkpoint
     return {
-        "path": str(checkpoint.path),
-        "size": checkpoint.size,
-        "container": checkpoint.container,
-        "layout": checkpoint.layout,
+        **_fields(checkpoint, "path", "size", "container", "layout"),
         "role": file.member.role,
         "keys": list(checkpoint.keys),
         "tensors": len(checkpoint.tensors),
         "parameters": parameters(checkpoint),
-        "training": {name: plain(getattr(state, name)) for name in TRAINING},
+        "training": _fields(file.member.state, *TRAINING),
         "verdict": file.verdict,
         "resume": file.resume,
-        "not_checked": [{"what": n.what, "why": n.why, "settle": n.settle} for n in file.not_checked],
-        "findings": [finding_dict(finding) for finding in file.findings],
+        "not_checked": [_fields(point, "what", "why", "settle") for point in file.not_checked],
+        "findings": [_fields(finding, *FINDING) for finding in file.findings],
     }
 
 
-def finding_dict(finding: types.Finding) -> dict[str, Any]:
-    """One finding."""
-    return {
-        "code": finding.code,
-        "name": finding.name,
-        "severity": finding.severity,
-        "message": finding.message,
-        "where": finding.where,
-        "found": plain(finding.found),
-        "expected": plain(finding.expected),
-        "fix": finding.fix,
-    }
+def inspected(judged: types.FileReport) -> str:
+    """The entry of a scan, with every tensor, the container's facts and the names that the pickle refers to."""
+    checkpoint = judged.checkpoint
+    return dumps(
+        {
+            **HEAD,
+            "file": file(judged),
+            "metadata": plain(dict(checkpoint.metadata)),
+            "globals": [str(name) for name in checkpoint.globals],
+            "tensors": [
+                {
+                    **_fields(tensor, "name", "dtype", "shape", "stride", "device"),
+                    "bytes": tensor.nbytes,
+                    "storage": tensor.storage.key,
+                    "storage_offset": tensor.storage_offset,
+                }
+                for tensor in checkpoint.tensors
+            ],
+            "migrations": [
+                {**_fields(m, "when", "tool_version"), "edits": [plain(edit) for edit in m.edits]}
+                for m in checkpoint.migrations
+            ],
+        }
+    )
 
 
-def plan_dict(plan: types.ResumePlan) -> dict[str, Any]:
-    """What the trainer will do."""
-    return {
-        "start_epoch": plain(plan.start_epoch),
-        "skip_batches": plain(plan.skip_batches),
-        "global_step": plain(plan.global_step),
-        "next_lr": plain(plan.next_lr),
-        "next_lr_uninterrupted": plain(plan.next_lr_uninterrupted),
-        "best_score": plain(plan.best_score),
-        "counter": plain(plan.counter),
-        "steps_left": plain(plan.steps_left),
-        "flags": list(plan.flags),
-    }
+def compared(comparison: types.Comparison, left: Path, right: Path) -> str:
+    """What differs between two files."""
+
+    def entries(items: Sequence[types.Difference]) -> list[dict[str, Any]]:
+        return [{"key": item.name, **_fields(item, "kind", "left", "right")} for item in items]
+
+    return dumps(
+        {
+            "version": 1,
+            "left": str(left),
+            "right": str(right),
+            "values": entries(comparison.values),
+            "tensors": entries(comparison.tensors),
+            **_fields(comparison, "unchanged_tensors", "deep", "not_compared"),
+        }
+    )
+
+
+def migrated(results: Sequence[types.MigrationResult]) -> str:
+    """What became of each file, by a migration or by an undo."""
+    return dumps(
+        {
+            **HEAD,
+            "results": [
+                {
+                    **_fields(result, "path", "status", "message"),
+                    "edits": [_fields(edit, "key", "op", "before", "after", "evidence") for edit in result.edits],
+                    "refusals": [_fields(refusal, "migration", "reason", "settle") for refusal in result.refusals],
+                    "findings_before": [finding.code for finding in result.before],
+                    "findings_after": [finding.code for finding in result.after],
+                    "notes": list(result.notes),
+                }
+                for result in results
+            ],
+        }
+    )
+
+
+def pruned(result: types.PruneResult) -> str:
+    """The folders that were removed, and those that were not."""
+    return dumps(
+        {
+            "version": 1,
+            **_fields(result, "dry_run", "removed"),
+            "spared": [_fields(spared, "path", "reason") for spared in result.spared],
+            "not_resumable": plain(result.uncounted),
+            **_fields(result, "kept", "freed", "deep"),
+        }
+    )
+
+
+def salvaged(result: types.SalvageResult) -> str:
+    """What was recovered and what is lost, with all names."""
+    return dumps(
+        {
+            "version": 1,
+            "output": str(result.output),
+            "size": result.nbytes,
+            **_fields(result, "recovered", "lost", "taken_apart", "left_out", "good_for"),
+        }
+    )
+
+
+def latest(
+    file: types.FileReport | None, findings: Sequence[types.Finding], passed_over: Sequence[tuple[Path, str]]
+) -> str:
+    """The checkpoint to resume from, what the command must carry, what stays wrong, and why newer ones are no use."""
+    return dumps(
+        {
+            "version": 1,
+            "path": None if file is None else str(file.checkpoint.path),
+            "flags": list(file.plan.flags) if file is not None and file.plan is not None else [],
+            "findings": [finding.code for finding in findings],
+            "passed_over": [{"path": str(path), "reason": reason} for path, reason in passed_over],
+        }
+    )
+
+
+def linted(linted: types.Linted) -> str:
+    """The findings in scripts with their lines."""
+    severities = [found.finding.severity for found in linted.findings]
+    return dumps(
+        {
+            **HEAD,
+            "scripts": plain(linted.scripts),
+            "findings": [
+                {
+                    **_fields(found.finding, *FINDING),
+                    **_fields(found, "path", "line", "column", "end_line", "cell"),
+                    "code_line": found.excerpt,
+                    "suggestion": found.suggestion,
+                }
+                for found in linted.findings
+            ],
+            "not_checked": [_fields(point, "what", "why", "settle") for point in linted.not_checked],
+            "summary": {
+                "scripts": len(linted.scripts),
+                "errors": severities.count("error"),
+                "warnings": severities.count("warning"),
+            },
+        }
+    )
+
+
+def rules(rules: Sequence[Rule]) -> str:
+    """All rules with their manuals."""
+    return dumps([{**_fields(rule, "code", "name", "severity"), "manual": cleandoc(rule.manual)} for rule in rules])
 
 
 def parameters(checkpoint: types.Checkpoint) -> int:
@@ -182,6 +262,8 @@ def plain(value: object, depth: int = 8) -> Any:
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, types.NumpyScalar):
         return plain(value.value, depth)
+    if isinstance(value, PurePath):
+        return str(value)
     if depth and isinstance(value, Mapping):
         return {key if isinstance(key, str) else brief(key): plain(item, depth - 1) for key, item in value.items()}
     if depth and isinstance(value, (list, tuple, set, frozenset)):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import cleandoc
-from typing import Any, Protocol
+from typing import Protocol
 
-from ckpt_doctor.reports.json_v1 import dumps
 from ckpt_doctor.reports.text import grid, wrap
 
 LEAST_BESIDE = 24
@@ -40,26 +39,19 @@ def summary(rule: Rule) -> str:
 
 def catalogue(rules: Sequence[Rule], *, width: int = 80) -> str:
     """All rules, each with what it finds; where the window is narrow, on lines of its own."""
-    heads = grid([("code", "name", "severity"), *((r.code, r.name, r.severity) for r in rules)], "<<<")
-    indent = max(map(len, heads)) + 2
-    beside = width - indent >= LEAST_BESIDE
-    lines: list[str] = []
-    for head, text in zip(heads, ["when", *map(summary, rules)], strict=True):
-        if beside:
-            lines += wrap(text, width, head.ljust(indent), " " * indent)
-        else:
-            lines += [head, *wrap(text, width, "  ", "  ")]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    heads = [("code", "name", "severity"), *((rule.code, rule.name, rule.severity) for rule in rules)]
+    texts = ["when", *map(summary, rules)]
+    alone = grid(heads, "<<<", "")
+    room = width - max(map(len, alone)) - 2
+    if room >= LEAST_BESIDE:
+        whole = [(*head, "\n".join(wrap(text, room))) for head, text in zip(heads, texts, strict=True)]
+        lines = grid(whole, "<<<<", "")
+    else:
+        pairs = zip(alone, texts, strict=True)
+        lines = [line for head, text in pairs for line in (head, *wrap(text, width, "  ", "  "))]
+    return "\n".join(lines) + "\n"
 
 
 def manual(rule: Rule) -> str:
     """One rule in full."""
     return f"{rule.code} {rule.name} ({rule.severity})\n\n{cleandoc(rule.manual)}\n"
-
-
-def catalogue_json(rules: Sequence[Rule]) -> str:
-    """All rules with their manuals, as JSON."""
-    entries: list[dict[str, Any]] = [
-        {"code": r.code, "name": r.name, "severity": r.severity, "manual": cleandoc(r.manual)} for r in rules
-    ]
-    return dumps(entries)

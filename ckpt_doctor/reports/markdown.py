@@ -6,18 +6,9 @@ import re
 from collections.abc import Sequence
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.cures import cures, is_command
-from ckpt_doctor.reports.groups import Group, concerned, grouped, label, likewise, unchecked
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.table import (
-    contents,
-    known_facts,
-    nothing_found,
-    schedule,
-    shown_score,
-    summary,
-)
-from ckpt_doctor.types import Report, RunReport
+from ckpt_doctor.reports.cures import is_command
+from ckpt_doctor.reports.view import Paragraph, RunView, is_empty, nothing_found, summary, view
+from ckpt_doctor.types import Located, Report
 
 ACTIVE = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would read as markup inside a sentence; underscores only at the edge of a word."""
@@ -26,59 +17,39 @@ MARK = {"error": "❌", "warning": "⚠️", "info": "ℹ️"}
 
 def markdown(report: Report) -> str:
     """A scan's report."""
-    if not report.files and not report.findings:
+    if is_empty(report):
         return prose(nothing_found(report)) + "\n"
-    parts = [part for run in report.runs for part in run_parts(run, report)]
+    parts = [part for run in report.runs for part in run_parts(view(run, report.paths))]
     return "\n\n".join([*parts, prose(summary(report))]) + "\n"
 
 
-def run_parts(run: RunReport, report: Report) -> list[str]:
+def run_parts(run: RunView) -> list[str]:
     """One run: heading, facts, table, findings, what was not checked."""
-    parts = [f"### {code(run.run.path)}", f"{contents(run)}."]
-    if facts := known_facts(run.run.facts):
-        parts.append("\n".join(f"- {prose(name)}: {prose(source)}" for name, source in facts))
-    if run.files:
-        rows = [["file", "role", "size", "epoch", "step", "schedule", "best score", "resume", "verdict"]]
-        rows += [["---", "---", "---:", "---:", "---:", "---:", "---:", "---", "---"]]
-        for file in run.files:
-            state = file.member.state
-            rows.append(
-                [
-                    code(label(file, run.run.path)).replace("|", "\\|"),
-                    file.member.role or "-",
-                    text.size(file.checkpoint.size),
-                    text.integer(state.epoch),
-                    text.integer(state.global_step),
-                    schedule(file),
-                    shown_score(file),
-                    file.resume,
-                    file.outlook,
-                ]
-            )
+    parts = [f"### {code(run.path)}", f"{run.contents}."]
+    if run.facts:
+        parts.append("\n".join(f"- {prose(name)}: {prose(source)}" for name, source in run.facts))
+    if run.rows:
+        columns = (*run.columns, *run.outcomes)
+        rows = [["file", *(column.title for column in columns)]]
+        rows += [["---", *("---:" if column.is_number else "---" for column in columns)]]
+        rows += [[code(row.name).replace("|", "\\|"), *row.cells, *row.outcomes] for row in run.rows]
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-    groups = grouped(run)
-    if groups:
-        parts.append("\n".join(item(group, run, report) for group in groups))
-    open_points = [
-        f"- not checked: {prose(point.what)}: {prose(point.why)}."
-        + (f" To settle it: {code(point.settle)}" if point.settle else "")
-        for point, _ in unchecked(run.files)
-        if point.settle != "--deep"
+    if run.serious or run.notes:
+        parts.append("\n".join(map(item, (*run.serious, *run.notes))))
+    points = [
+        f"- {prose(point.sentence)}" + (f" To settle it: {code(point.settle)}" if point.settle else "")
+        for point in run.open_points
     ]
-    return [*parts, "\n".join(open_points)] if open_points else parts
+    return [*parts, "\n".join(points)] if points else parts
 
 
-def item(group: Group, run: RunReport, report: Report) -> str:
+def item(paragraph: Paragraph) -> str:
     """A group of findings as a list item."""
-    finding = group.first
-    files = concerned(group, run)
-    head = f"- {MARK[finding.severity]} **{prose(finding.code)}** {prose(finding.name)}"
-    lines = [f"{head} ({prose(files)}): {prose(finding.message)}" if files else f"{head}: {prose(finding.message)}"]
-    if others := likewise(group, run):
-        lines.append(f"  - also {prose(others)}")
-    lines += [
-        f"  - cure: {code(cure) if is_command(cure) else prose(cure)}" for cure in cures(group, run, report.paths)
-    ]
+    number, _, name = paragraph.rule.partition(" ")
+    files = f" ({prose(paragraph.files)})" if paragraph.files else ""
+    lines = [f"- {MARK[paragraph.severity]} **{prose(number)}** {prose(name)}{files}: {prose(paragraph.message)}"]
+    lines += [f"  - also {prose(paragraph.also)}"] if paragraph.also else []
+    lines += [f"  - cure: {code(cure) if is_command(cure) else prose(cure)}" for cure in paragraph.cures]
     return "\n".join(lines)
 
 

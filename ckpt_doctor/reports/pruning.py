@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.json_v1 import dumps
-
-if TYPE_CHECKING:
-    from ckpt_doctor.training.retention import PruneResult
+from ckpt_doctor.types import PruneResult
 
 
 def pruned(result: PruneResult, *, width: int = 80) -> str:
     """One line per folder, and what it comes to."""
     verb = "would be removed" if result.dry_run else "removed"
-    rows = [("", verb, text.clean(path.name)) for path in result.removed]
-    rows += [("", "spared", f"{text.clean(s.path.name)}: {text.clean(s.reason)}") for s in result.spared]
-    rows += [("", "kept, not resumable", text.clean(path.name)) for path in result.uncounted]
-    rows += [("", "kept", text.clean(path.name)) for path in result.kept]
+    rows = [(verb, text.clean(path.name)) for path in result.removed]
+    rows += [("spared", f"{text.clean(s.path.name)}: {text.clean(s.reason)}") for s in result.spared]
+    rows += [("kept, not resumable", text.clean(path.name)) for path in result.uncounted]
+    rows += [("kept", text.clean(path.name)) for path in result.kept]
     freed = f"{text.size(result.freed)} {'would be freed' if result.dry_run else 'freed'}"
     total = f"{text.plural(len(result.removed), 'checkpoint')} {verb}, {freed}; {len(result.kept)} resumable kept"
     total += ", read to the last byte." if result.deep else ", not read to the last byte." if result.removed else "."
-    return "\n".join([*text.grid(rows, "<<<"), *text.wrap(total, width)]) + "\n"
-
-
-def pruned_json(result: PruneResult) -> str:
-    """The same as JSON."""
-    return dumps(
-        {
-            "version": 1,
-            "dry_run": result.dry_run,
-            "removed": [str(path) for path in result.removed],
-            "spared": [{"path": str(s.path), "reason": s.reason} for s in result.spared],
-            "not_resumable": [str(path) for path in result.uncounted],
-            "kept": [str(path) for path in result.kept],
-            "freed": result.freed,
-            "deep": result.deep,
-        }
-    )
+    return "\n".join([*text.grid(rows, "<<"), *text.wrap(total, width)]) + "\n"

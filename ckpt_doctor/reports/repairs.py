@@ -6,25 +6,10 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import get_args
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.cures import quoted
-from ckpt_doctor.reports.json_v1 import dumps, plain
-from ckpt_doctor.types import Edit
-
-if TYPE_CHECKING:
-    from ckpt_doctor.repair import MigrationResult
-
-STYLE = {
-    "migrated": "green",
-    "planned": "cyan",
-    "unchanged": "dim",
-    "refused": "yellow",
-    "failed": "red",
-    "undone": "green",
-}
-MAX_TEXT = 110
+from ckpt_doctor.types import Edit, MigrationResult, Status
 
 
 def migrations(
@@ -34,7 +19,7 @@ def migrations(
     blocks = ["\n".join(file_lines(result, width, color)) for result in results]
     end = counted(results)
     if paths and any(result.status == "migrated" for result in results):
-        end += f"\nto take this back: ckpt-doctor undo {' '.join(map(quoted, undo_paths(results, paths)))}"
+        end += f"\nto take this back: ckpt-doctor undo {' '.join(map(text.quoted, undo_paths(results, paths)))}"
     return "\n\n".join([*blocks, end]) + "\n"
 
 
@@ -51,24 +36,24 @@ def undo_paths(results: Sequence[MigrationResult], paths: Sequence[Path]) -> lis
 
 def file_lines(result: MigrationResult, width: int, color: bool) -> list[str]:
     """One file: its edits with their evidence, what was refused, how it ended."""
-    columns = min(width, MAX_TEXT)
+    columns = min(width, text.MAX_TEXT)
     lines = [text.styled(text.shorten(text.clean(result.path), width), "bold", color)]
     for evidence, edits in groupby(result.edits, key=lambda edit: edit.evidence):
-        rows = [("", *change(edit)) for edit in edits]
-        told = text.grid(rows, "<<<")
+        rows = [change(edit) for edit in edits]
+        told = text.grid(rows, "<<")
         if max(map(text.display_width, told)) > columns:
-            told = [line for _, name, value in rows for line in (f"  {name}", f"      {value}")]
+            told = [line for name, value in rows for line in (f"  {name}", f"      {value}")]
         lines += told
         lines += text.wrap(f"evidence: {text.clean(evidence)}", columns, " " * 4, " " * 8)
     for refusal in result.refusals:
         sentence = f"refused {text.clean(refusal.migration)}: {text.clean(refusal.reason)}"
         lines += text.wrap(sentence, columns, "  ", "    ")
         if refusal.settle.startswith("ckpt-doctor "):  # to paste, so it is not broken into lines
-            command = re.sub(r"\bFILE\b", lambda _: quoted(result.path), text.clean(refusal.settle))
+            command = re.sub(r"\bFILE\b", lambda _: text.quoted(result.path), text.clean(refusal.settle))
             lines.append(f"    to settle it: {command}")
         elif refusal.settle:
             lines += text.wrap(f"to settle it: {text.clean(refusal.settle)}", columns, "    ", "      ")
-    status = text.styled(result.status, STYLE[result.status], color)
+    status = text.styled(result.status, result.status, color)
     if result.message or not result.refusals:
         sentence = f"{result.status}: {text.clean(result.message)}" if result.message else result.status
         end = text.wrap(sentence, columns, "  ", "    ")
@@ -100,42 +85,8 @@ def value(part: object) -> str:
 def counted(results: Sequence[MigrationResult]) -> str:
     """`3 files: 2 migrated, 1 refused.`."""
     statuses = [result.status for result in results]
-    parts = ", ".join(f"{statuses.count(status)} {status}" for status in STYLE if status in statuses)
+    parts = ", ".join(f"{statuses.count(status)} {status}" for status in get_args(Status) if status in statuses)
     return f"{text.plural(len(results), 'file')}: {parts}." if results else "No checkpoints to migrate."
-
-
-def migrations_json(results: Sequence[MigrationResult], *, version: str) -> str:
-    """The same as JSON: `{"version", "tool", "results": [...]}`."""
-    return dumps(
-        {
-            "version": 1,
-            "tool": {"name": "ckpt-doctor", "version": version},
-            "results": [result_dict(result) for result in results],
-        }
-    )
-
-
-def result_dict(result: MigrationResult) -> dict[str, Any]:
-    """One file's part."""
-    return {
-        "path": str(result.path),
-        "status": result.status,
-        "message": result.message,
-        "edits": [
-            {
-                "key": edit.key,
-                "op": edit.op,
-                "before": plain(edit.before),
-                "after": plain(edit.after),
-                "evidence": edit.evidence,
-            }
-            for edit in result.edits
-        ],
-        "refusals": [{"migration": r.migration, "reason": r.reason, "settle": r.settle} for r in result.refusals],
-        "findings_before": [finding.code for finding in result.before],
-        "findings_after": [finding.code for finding in result.after],
-        "notes": list(result.notes),
-    }
 
 
 def undone(results: Sequence[MigrationResult], *, width: int = 80) -> str:
@@ -144,7 +95,7 @@ def undone(results: Sequence[MigrationResult], *, width: int = 80) -> str:
     for result in results:
         outcome = "taken back" if result.status == "undone" else result.status
         lines.append(text.shorten(text.clean(result.path), width))
-        lines += text.wrap(f"{outcome}: {text.clean(result.message)}", min(width, MAX_TEXT), "  ", "    ")
+        lines += text.wrap(f"{outcome}: {text.clean(result.message)}", min(width, text.MAX_TEXT), "  ", "    ")
         for note in result.notes:
-            lines += text.wrap(text.clean(note), min(width, MAX_TEXT), "  note: ", "    ")
+            lines += text.wrap(text.clean(note), min(width, text.MAX_TEXT), "  note: ", "    ")
     return "\n".join(lines or ["No migrated files here: nothing to take back."]) + "\n"

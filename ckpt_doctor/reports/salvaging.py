@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.json_v1 import dumps
-
-if TYPE_CHECKING:
-    from ckpt_doctor.repair.salvage import Salvage
+from ckpt_doctor.types import SalvageResult
 
 GOOD_FOR = {
     "resume": "nothing that a trainer needs is missing: it can resume from it",
@@ -18,7 +13,7 @@ GOOD_FOR = {
 MOST_NAMES = 12
 
 
-def salvaged(result: Salvage, *, width: int = 80) -> str:
+def salvaged(result: SalvageResult, *, width: int = 80) -> str:
     """Counts, the names of what is lost, and what the new file is good for."""
     total = len(result.recovered) + len(result.lost)
     lines = text.wrap(
@@ -36,19 +31,3 @@ def salvaged(result: Salvage, *, width: int = 80) -> str:
         lines += [f"    {text.shorten(text.clean(name), width - 4)}" for name in names[:MOST_NAMES]]
         lines += [f"    ... and {len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
     return "\n".join([*lines, *text.wrap(f"{GOOD_FOR[result.good_for]}.", width)]) + "\n"
-
-
-def salvaged_json(result: Salvage) -> str:
-    """The same as JSON, with all names."""
-    return dumps(
-        {
-            "version": 1,
-            "output": str(result.output),
-            "size": result.nbytes,
-            "recovered": list(result.recovered),
-            "lost": list(result.lost),
-            "taken_apart": list(result.taken_apart),
-            "left_out": list(result.left_out),
-            "good_for": result.good_for,
-        }
-    )

@@ -10,21 +10,22 @@ from typing import Any
 from urllib.parse import quote
 
 from ckpt_doctor.reports.json_v1 import dumps
-from ckpt_doctor.reports.located import Located
 from ckpt_doctor.reports.manual import Rule, summary
 from ckpt_doctor.reports.text import clean
+from ckpt_doctor.types import Located
+from ckpt_doctor.version import __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVEL = {"error": "error", "warning": "warning", "info": "note"}
 
 
-def sarif(items: Sequence[Located], *, version: str, rules: Sequence[Rule] = ()) -> str:
+def sarif(items: Sequence[Located], rules: Sequence[Rule] = ()) -> str:
     """Findings as one SARIF run. Of `rules`, those that found something are described in it."""
     codes = list(dict.fromkeys(item.finding.code for item in items))
     known = {rule.code: rule for rule in rules}
     driver = {
         "name": "ckpt-doctor",
-        "version": version,
+        "version": __version__,
         "rules": [descriptor(code, known.get(code)) for code in codes],
     }
     run = {

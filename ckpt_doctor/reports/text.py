@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import shlex
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from unicodedata import category, east_asian_width
+from unicodedata import category
 
 ELLIPSIS = "..."
 
-STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_SGR = {
+    1: ("bold",),
+    2: ("dim", "unchanged", "not judged"),
+    31: ("broken", "impossible", "error", "failed", "-"),
+    32: ("ok", "migrated", "undone", "+"),
+    33: ("repairable", "open", "warning", "refused", "~"),
+    36: ("info", "planned"),
+}
+STYLES = {style: f"\x1b[{number}m" for number, styles in _SGR.items() for style in styles}
+"""Terminal sequences (ECMA-48, SGR) by what has the style: an outlook, a severity, an outcome, a difference's sign."""
+MAX_TEXT = 110
+"""Sentences get hard to read beyond this many columns, however wide the terminal is."""
 
 
 def clean(text: object) -> str:
@@ -27,33 +41,30 @@ def display_width(text: str) -> int:
     """Columns that a terminal gives to text: 2 for wide (Chinese) characters, 0 for combining marks."""
     if text.isascii():
         return len(text)
-    return sum(0 if category(c) in ("Mn", "Me") else 2 if east_asian_width(c) in ("W", "F") else 1 for c in text)
+    from wcwidth import width  # here as in the functions below, for few names need it
+
+    columns: int = width(text)
+    return columns
 
 
-def pad(text: str, width: int, align: str = "<") -> str:
-    """Text filled with spaces to a display width; `align` is `<` or `>`."""
-    space = " " * max(0, width - display_width(text))
-    return space + text if align == ">" else text + space
+def _columns(text: str, start: int, end: int) -> str:
+    """The part of text in these columns; a wide character of which only half lies there is left out."""
+    if text.isascii():
+        return text[start:end]
+    from wcwidth import clip
 
-
-def _prefix(text: str, width: int) -> str:
-    """The longest start of text that fits."""
-    used = 0
-    for i, c in enumerate(text):
-        used += display_width(c)
-        if used > width:
-            return text[:i]
-    return text
+    part: str = clip(text, start, end)
+    return part.strip()
 
 
 def shorten(text: str, width: int) -> str:
     """Text with its middle left out where it is wider than `width`: the end of a run name is what tells runs apart."""
-    if display_width(text) <= width:
+    whole = display_width(text)
+    if whole <= width:
         return text
     room = max(0, width - len(ELLIPSIS))
-    start = _prefix(text, room // 2)
-    end = _prefix(text[::-1], room - display_width(start))[::-1]
-    return _prefix(start + ELLIPSIS + end, max(0, width))
+    start, end = _columns(text, 0, room // 2), _columns(text, whole - (room - room // 2), whole)
+    return (start + ELLIPSIS + end) if room else ELLIPSIS[: max(0, width)]
 
 
 def shorten_all(texts: Sequence[str], width: int) -> list[str]:
@@ -71,54 +82,47 @@ def shorten_all(texts: Sequence[str], width: int) -> list[str]:
     return [short[text] for text in texts]
 
 
-def _has_wide(word: str) -> bool:
-    return display_width(word) > len(word)
-
-
 def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     """Lines of text no wider than `width`; `first` and `rest` stand before the first and the following lines.
 
-    A word that is wider than a line stays whole on a line of its own (a path that is cut can't be copied), except that
-    runs of wide characters, which have no spaces, break anywhere.
+    A word that is wider than a line stays whole on a line of its own: a path that is cut can't be copied.
     """
-    lines: list[str] = []
-    line, used, empty = first, display_width(first), True
-    for word in text.split():
-        size = display_width(word)
-        if not empty and used + 1 + size > width:
-            lines.append(line)
-            line, used, empty = rest, display_width(rest), True
-        while size > width - used and _has_wide(word):
-            head = _prefix(word, width - used)
-            if not head:
-                break
-            lines.append(line + head)
-            word = word[len(head) :]
-            line, used, size = rest, display_width(rest), display_width(word)
-        line = line + word if empty else f"{line} {word}"
-        used, empty = used + size + (0 if empty else 1), False
-    lines.append(line)
-    return lines
+    lines_of: Callable[..., list[str]] = textwrap.wrap
+    if not (text.isascii() and first.isascii()):
+        import wcwidth
+
+        lines_of = wcwidth.wrap
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    lines = lines_of(" ".join(text.split()), width, initial_indent=first, subsequent_indent=rest, **whole)
+    return lines or [first]
 
 
 def styled(text: str, style: str, color: bool) -> str:
     """Text in an ANSI style, unchanged when `color` is off."""
-    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if color and text else text
+    return f"{STYLES[style]}{text}\x1b[0m" if color and text else text
 
 
-def grid(
-    rows: Sequence[Sequence[str]], align: str, *, gap: str = "  ", styles: Sequence[Sequence[str]] | None = None
-) -> list[str]:
-    """Rows of cells as aligned lines; `align` has `<` or `>` per column, `styles` an ANSI style (or "") per cell."""
-    widths = [max(display_width(row[i]) for row in rows) for i in range(len(align))] if rows else []
-    lines = []
-    for r, row in enumerate(rows):
-        cells = [pad(cell, width, side) for cell, width, side in zip(row, widths, align, strict=True)]
-        cells[-1] = cells[-1].rstrip()
-        if styles:
-            cells = [styled(c, s, True) if s else c for c, s in zip(cells, styles[r], strict=True)]
-        lines.append(gap.join(cells).rstrip())
-    return lines
+def grid(rows: Sequence[Sequence[str]], align: str, indent: str = "  ") -> list[str]:
+    """Rows of cells, styled or not, as aligned lines; `align` has `<` or `>` for each column.
+
+    A cell may have several lines. Numbers stay as they are written.
+    """
+    if not rows:
+        return []
+    from tabulate import tabulate  # here, for it takes longer to import than most commands run
+
+    sides = ["right" if side == ">" else "left" for side in align]
+    laid_out = tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)
+    return [indent + line.rstrip() for line in laid_out.split("\n")]
+
+
+def quoted(value: object) -> str:
+    """A word for a shell; with bytes that don't print as bash's `$'...'`, which brings them back."""
+    text = str(value)
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(text))
+    return f"$'{''.join(escaped)}'"
 
 
 def integer(n: int | None, absent: str = "-") -> str:

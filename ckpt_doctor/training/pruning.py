@@ -8,7 +8,7 @@ from pathlib import Path
 from ckpt_doctor import audit
 from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.training import remembered, retention
-from ckpt_doctor.types import Facts, FileReport, Run
+from ckpt_doctor.types import Facts, FileReport, PruneResult, Run
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
 
@@ -26,7 +26,7 @@ def prune(
     trainer: str = "",
     deep: bool = True,
     timeout: float = DEFAULT_TIMEOUT,
-) -> retention.PruneResult:
+) -> PruneResult:
     """Remove the step checkpoints of a run that are older than the `keep` newest ones the trainer can resume from.
 
     What the trainer's own `shutil.rmtree` loop does for `save_total_limit`, under the run's lock and without its

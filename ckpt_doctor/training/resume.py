@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
 from ckpt_doctor.trainers.given import facts
 from ckpt_doctor.types import (
@@ -29,6 +29,7 @@ from ckpt_doctor.types import (
 from ckpt_doctor.validators import LIVE_RULES
 from ckpt_doctor.validators.live import LiveCase
 
+FIRST_START = "First start: there is nothing to resume from."
 RANKS: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
 
 
@@ -81,14 +82,12 @@ class ResumeCheck:
         return self
 
     def __str__(self) -> str:
-        from ckpt_doctor.reports.plan import plan
-
-        return plan(self.report) if self.report else "First start: there is nothing to resume from.\n"
+        return (
+            reports.judged(self.report, plan=True) if self.report else "First start: there is nothing to resume from.\n"
+        )
 
     def _repr_html_(self) -> str:
-        from ckpt_doctor.reports.notebook import plan_fragment
-
-        return plan_fragment(self.report) if self.report else "<p>First start: there is nothing to resume from.</p>"
+        return self.report._repr_html_() or "" if self.report else f"<p>{FIRST_START}</p>"
 
 
 def check_resume(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.types import FileStamp
+from ckpt_doctor.types import FileStamp, PruneResult, Spared
 from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import stamp_of, sync_folder
 from ckpt_doctor.writer.handles import holders
@@ -36,31 +36,6 @@ class Step:
     """Whether the trainer can resume from it."""
     contents: Contents
     """What the folder held before it was judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spared:
-    """A folder beyond the limit that was not removed, and why."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PruneResult:
-    """What pruning did, or with `dry_run` would do."""
-
-    kept: tuple[Path, ...]
-    """The resumable folders that count towards the limit, newest first."""
-    uncounted: tuple[Path, ...]
-    """Folders between them that the trainer could not resume from: kept for repair or salvage, and not counted."""
-    removed: tuple[Path, ...]
-    spared: tuple[Spared, ...]
-    freed: int
-    """Bytes on disk."""
-    dry_run: bool = False
-    deep: bool = False
-    """Whether every byte of the kept ones was read, now or earlier."""
 
 
 def keep_newest(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,26 @@ class Finding:
     """Name of the migration that cures it (`add-best-score`), None when no file edit does."""
     tensors: tuple[str, ...] = ()
     """Names of the damaged tensors, as in the message."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """A finding and its place: a file, in source code also the lines."""
+
+    finding: Finding
+    path: Path
+    """The file, or the run folder for a finding about a run. Of a script it can be a module that the script imports."""
+    line: int | None = None
+    """1-based; in a notebook, the line of the cell."""
+    column: int | None = None
+    """1-based, in characters of the line."""
+    end_line: int | None = None
+    suggestion: str = ""
+    """A short piece of code that may replace the statement, or be added to it."""
+    cell: int | None = None
+    """1-based number of the notebook cell among all cells; None in a script."""
+    excerpt: str = ""
+    """The first line of the code in question, without its indentation."""
 
 
 def selects(word: str, code: str, name: str) -> bool:
@@ -150,12 +170,12 @@ class Report:
     runs: tuple[RunReport, ...]
     seconds: float
     paths: tuple[Path, ...] = ()
+    display: Callable[[Report], str] | None = field(default=None, compare=False, repr=False)
+    """Makes the HTML that a notebook shows: a function of a module, so that the report can be pickled."""
 
-    def _repr_html_(self) -> str:
-        """What a notebook shows (IPython's display protocol)."""
-        from ckpt_doctor.reports.notebook import report_fragment  # here, for the report's stages know nothing of output
-
-        return report_fragment(self)
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows (IPython's display protocol); None: its text."""
+        return self.display(self) if self.display else None
 
     @property
     def files(self) -> Sequence[FileReport]:

@@ -6,20 +6,13 @@ Knows containers, not trainers: what to write, and whether the result is right, 
 from ckpt_doctor.writer.cost import cost
 from ckpt_doctor.writer.in_place import Journal, interrupted
 from ckpt_doctor.writer.names import is_ours
-from ckpt_doctor.writer.receipt import Cost, Mode, Proof, Receipt, Recovery, UndoReceipt
 from ckpt_doctor.writer.recover import came_out, recover
 from ckpt_doctor.writer.sidecar import history
 from ckpt_doctor.writer.undo import undo, undo_damage
 from ckpt_doctor.writer.write import output_path, write
 
 __all__ = [
-    "Cost",
     "Journal",
-    "Mode",
-    "Proof",
-    "Receipt",
-    "Recovery",
-    "UndoReceipt",
     "came_out",
     "cost",
     "history",

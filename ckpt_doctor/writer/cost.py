@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor.types import Checkpoint
+from ckpt_doctor.types import Checkpoint, Cost, Mode
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.files import free_space
-from ckpt_doctor.writer.receipt import Cost, Mode
 from ckpt_doctor.writer.splice import ZIPS
 from ckpt_doctor.writer.write import output_path
 from ckpt_doctor.writer.zip_append import read_directory

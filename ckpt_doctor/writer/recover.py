@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import Recovery
 from ckpt_doctor.writer import in_place, names, sidecar, zip_append
 from ckpt_doctor.writer.commit import put_back, refusing
 from ckpt_doctor.writer.files import READ, sync_folder
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.receipt import Recovery
 
 _PROBABLY_DEAD = 3600.0
 """Seconds after which a temporary file is litter where no lock tells whether its writer lives."""

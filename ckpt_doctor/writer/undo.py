@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import Proof, UndoReceipt
 from ckpt_doctor.writer import names, sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import (
@@ -22,7 +23,6 @@ from ckpt_doctor.writer.files import (
 )
 from ckpt_doctor.writer.locking import run_lock
 from ckpt_doctor.writer.previous import previous_states
-from ckpt_doctor.writer.receipt import Proof, UndoReceipt
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import Splice, apply_to, digest

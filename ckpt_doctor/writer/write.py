@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.types import Adopted, Checkpoint, FileStamp
+from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt
 from ckpt_doctor.writer import in_place, names, sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, sync_folder, temporary_file
 from ckpt_doctor.writer.locking import run_folder, run_lock
-from ckpt_doctor.writer.receipt import Mode, Receipt
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import ZIPS, Splice, apply_to, ensure_applied, plan

@@ -29,14 +29,19 @@ def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)  # type: ignore[call-overload]
 
 
-def test_a_scan_of_an_archive_imports_neither_torch_nor_numpy() -> None:
+@pytest.mark.parametrize(
+    ("form", "loaded"),
+    [("table", ["tabulate"]), ("json", []), ("sarif", []), ("github", []), ("markdown", []), ("html", ["jinja2"])],
+)
+def test_a_scan_of_an_archive_imports_what_its_format_needs_and_no_torch(form: str, loaded: list[str]) -> None:
     code = (
-        "import sys; from ckpt_doctor.cli.main import main; main(['scan', '--fail-on', 'never']); "
-        "print([m for m in ('torch', 'numpy', 'safetensors', 'tabulate') if m in sys.modules])"
+        "import sys; from ckpt_doctor.cli.main import main; "
+        f"main(['scan', '--fail-on', 'never', '--format', '{form}']); "
+        "print([m for m in ('torch', 'numpy', 'safetensors', 'tabulate', 'jinja2') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run([sys.executable, "-c", code], cwd=SAMPLE, env=environment, capture_output=True, check=True)
-    assert done.stdout.splitlines()[-1] == b"[]"
+    assert done.stdout.splitlines()[-1].decode() == str(loaded)
 
 
 def test_the_help_imports_no_command() -> None:

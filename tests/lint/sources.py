@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ckpt_doctor.lint import ScriptFinding, lint
+from ckpt_doctor.lint import lint
+from ckpt_doctor.types import Located
 
 _FILE = re.compile(r"^ *### (\S+)\n", re.MULTILINE)
 _MARK = re.compile(r"# <- (X\d+)( info)?")
@@ -37,7 +38,7 @@ def marked(paths: list[Path]) -> list[str]:
     )
 
 
-def found(findings: Iterable[ScriptFinding]) -> list[str]:
+def found(findings: Iterable[Located]) -> list[str]:
     """Findings in the form of `marked`."""
     return sorted(
         f"{f.path.name}:{f.line} {f.finding.code}" + (" info" if f.finding.severity == "info" else "") for f in findings

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import ckpt_doctor
-from ckpt_doctor.lint import ScriptFinding, lint
+from ckpt_doctor.lint import lint
+from ckpt_doctor.types import Located
 
 DELETING = """
 import argparse
@@ -51,13 +52,13 @@ for epoch in range(ckpt["epoch"], 9):
 """
 
 
-def linted(folder: Path, text: str) -> list[ScriptFinding]:
+def linted(folder: Path, text: str) -> list[Located]:
     (folder / "run.py").write_text(text)
     (report,) = lint([folder / "run.py"])
     return list(report.findings)
 
 
-def replaced(text: str, finding: ScriptFinding) -> str:
+def replaced(text: str, finding: Located) -> str:
     """The script with the reported lines replaced by the suggestion."""
     lines = text.split("\n")
     line = lines[finding.line - 1]

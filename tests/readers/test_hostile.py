@@ -22,7 +22,7 @@ from ckpt_doctor.inert.pickle_machine import Machine
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
-from ckpt_doctor.reports import inspect
+from ckpt_doctor.reports import inspected
 from tests.readers.test_open import rezip, save, tar_checkpoint, training
 
 
@@ -339,9 +339,8 @@ def survive(tmp_path: Path, canary: Path, count: int) -> None:
         path.write_bytes(mutated(originals[number % len(originals)], rng, originals))
         start = time.process_time()
         (file,) = scan([path], deep=True).files
-        inspect.overview(file)
-        inspect.tree(file.checkpoint)
-        inspect.inspect_json(file, version="0")
+        for form in ("table", "tree", "json"):
+            inspected(file, form)
         compare(file.checkpoint, file.checkpoint, deep=True)
         assert time.process_time() - start < 5
         assert not canary.exists()

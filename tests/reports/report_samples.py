@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ckpt_doctor.reports import scan_fragment
 from ckpt_doctor.types import (
     Checkpoint,
     EarlyStoppingState,
@@ -118,7 +119,7 @@ def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
 
 def report(*files: FileReport, findings: tuple[Finding, ...] = (), facts: Facts = FACTS, path: Path = RUN) -> Report:
     run = Run(path, "time-llm", tuple(f.member for f in files), facts)
-    return Report((RunReport(run, findings, files),), 0.09, (Path("checkpoints"),))
+    return Report((RunReport(run, findings, files),), 0.09, (Path("checkpoints"),), scan_fragment)
 
 
 def example() -> Report:

@@ -16,10 +16,10 @@ from jsonschema import Draft202012Validator
 from report_samples import NO_BEST_SCORE, RATE_JUMP, RUN, example, file, hostile, report
 
 from ckpt_doctor.reports.github import annotation, escape_data, escape_property, github
-from ckpt_doctor.reports.located import Located, located
+from ckpt_doctor.reports.groups import located
 from ckpt_doctor.reports.markdown import code, markdown, markdown_list, prose
 from ckpt_doctor.reports.sarif import sarif, uri
-from ckpt_doctor.types import Finding
+from ckpt_doctor.types import Finding, Located, Report
 
 IN_SCRIPT = Located(NO_BEST_SCORE, Path("run_main.py"), line=3, column=5, end_line=4, suggestion="pass")
 RULE = SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="What.\n\nWhy.")
@@ -30,11 +30,15 @@ SCHEMA = Draft202012Validator(
 )
 
 
+def placed(judged: Report) -> list[Located]:
+    return [item for run in judged.runs for item in located(run)]
+
+
 def sarif_log(items: list[Located]) -> Any:
-    return json.loads(sarif(items, version="1.2.3", rules=[RULE]))
+    return json.loads(sarif(items, [RULE]))
 
 
-@pytest.mark.parametrize("items", [[], located(example()), located(hostile()), [IN_SCRIPT]], ids=range(4))
+@pytest.mark.parametrize("items", [[], placed(example()), placed(hostile()), [IN_SCRIPT]], ids=range(4))
 def test_sarif_is_valid_by_the_schema_of_the_standard(items: list[Located]) -> None:
     log = sarif_log(items)
     assert [error.message for error in SCHEMA.iter_errors(log)] == []
@@ -55,7 +59,7 @@ def test_sarif_is_valid_whatever_the_names_and_lines(message: str, name: str, li
 
 
 def test_each_sarif_result_points_at_the_rule_of_its_code() -> None:
-    [run] = sarif_log(located(example()))["runs"]
+    [run] = sarif_log(placed(example()))["runs"]
     for result in run["results"]:
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
 
@@ -125,7 +129,7 @@ def test_the_runner_gets_the_path_and_the_message_back(text: str) -> None:
 
 
 def test_one_annotation_per_finding() -> None:
-    assert len(github(located(example())).splitlines()) == 5
+    assert len(github(placed(example())).splitlines()) == 5
 
 
 def test_markdown_tells_the_same_finding_once_with_its_cure() -> None:

@@ -13,11 +13,8 @@ import pytest
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, report
 
 from ckpt_doctor.audit import check, curves, scan
-from ckpt_doctor.reports.html import html, scripts_page
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.notebook import plan_fragment
-from ckpt_doctor.reports.scripts import Linted
-from ckpt_doctor.types import Curve, Report
+from ckpt_doctor.reports.html import check_fragment, page, scripts_page
+from ckpt_doctor.types import Curve, Linted, Located, Report
 
 pytestmark = pytest.mark.long
 
@@ -53,19 +50,19 @@ def pages() -> dict[str, str]:
     found: dict[str, str] = {}
     for sample in sorted(path for path in SAMPLES.iterdir() if path.is_dir()):
         judged = scan([sample / "checkpoints"])
-        found[sample.name] = html(judged, curves(judged))
+        found[sample.name] = page(judged, curves(judged))
     everything = scan([SAMPLES])
     many = Report(everything.runs * 12, 1.0, (SAMPLES,))
-    found["60 runs"] = html(many, curves(everything))
-    found["a long run"] = html(example(), [LONG])
-    found["hostile"] = html(hostile())
-    found["hostile folder"] = html(report(path=Path(HOSTILE * 5)))
-    found["nothing"] = html(Report((), 0.1, (Path(HOSTILE),)))
+    found["60 runs"] = page(many, curves(everything))
+    found["a long run"] = page(example(), [LONG])
+    found["hostile"] = page(hostile())
+    found["hostile folder"] = page(report(path=Path(HOSTILE * 5)))
+    found["nothing"] = page(Report((), 0.1, (Path(HOSTILE),)))
     found["scripts"] = scripts_page(
         Linted((Path("a.py"),), (Located(NO_BEST_SCORE, Path(HOSTILE), 3, suggestion=HOSTILE * 9),), (DEEP,))
     )
     run = next((SAMPLES / "first-patch-type1" / "checkpoints").iterdir())
-    fragments = {"report": everything._repr_html_(), "plan": plan_fragment(check(run))}
+    fragments = {"report": everything._repr_html_(), "plan": check_fragment(check(run))}
     for name, fragment in fragments.items():
         found[f"notebook {name}, light"] = in_theme(fragment, "#000", "#fff")
         found[f"notebook {name}, dark"] = in_theme(fragment, "#e0e0e0", "#111")
@@ -76,14 +73,14 @@ def rendered(browser: str, folder: Path, *, dark: bool) -> dict[str, Any]:
     """What `measure.js` says of all pages, in the browser's light or dark scheme."""
     script = Path(__file__).with_name("measure.js").read_text(encoding="utf-8")
     data = json.dumps(pages()).replace("<", "\\u003c")
-    page = folder / "measure.html"
-    page.write_text(
+    frames = folder / "measure.html"
+    frames.write_text(
         f'<!doctype html><meta charset="utf-8"><body><script type="application/json" id="pages">{data}</script>'
         f"<script>{script}</script>",
         encoding="utf-8",
     )
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    command = [browser, *FLAGS, scheme, f"--user-data-dir={folder / 'profile'}", page.as_uri()]
+    command = [browser, *FLAGS, scheme, f"--user-data-dir={folder / 'profile'}", frames.as_uri()]
     done = subprocess.run(command, capture_output=True, timeout=300, check=True)
     dom = done.stdout.decode()
     result = re.search(r'<pre id="result">(.*?)</pre>', dom, re.S)

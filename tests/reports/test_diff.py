@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.audit.compare import Comparison, Difference
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.diff import differences
+from ckpt_doctor.types import Comparison, Difference
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,12 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
-from ckpt_doctor.reports.charts import loss_chart, marks, numbers, powers, rate_chart, ticks
-from ckpt_doctor.reports.html import html, scripts_page
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.notebook import plan_fragment, report_fragment
-from ckpt_doctor.reports.scripts import Linted
-from ckpt_doctor.types import Curve, FileReport, NotChecked, Report
+from ckpt_doctor.reports.html import check_fragment, page, scan_fragment, scripts_page
+from ckpt_doctor.reports.html.charts import loss_chart, marks, numbers, powers, rate_chart, ticks
+from ckpt_doctor.types import Curve, FileReport, Linted, Located, NotChecked, Report
 
 VOID = {"meta"}
 CURVE = Curve(
@@ -29,15 +27,15 @@ CURVE = Curve(
     steps_per_epoch=8640,
 )
 PAGES = {
-    "example": html(example(), [CURVE]),
-    "hostile": html(hostile()),
-    "empty": html(Report((), 0.1, (Path(HOSTILE),))),
+    "example": page(example(), [CURVE]),
+    "hostile": page(hostile()),
+    "empty": page(Report((), 0.1, (Path(HOSTILE),))),
     "scripts": scripts_page(
         Linted((Path("a.py"),), (Located(NO_BEST_SCORE, Path(HOSTILE), 3, suggestion=HOSTILE),), (DEEP,))
     ),
-    "notebook report": report_fragment(example()),
-    "notebook plan": plan_fragment(report(file(RUN / HOSTILE, NO_BEST_SCORE))),
-    "notebook hostile": report_fragment(hostile()),
+    "notebook report": scan_fragment(example()),
+    "notebook plan": check_fragment(report(file(RUN / HOSTILE, NO_BEST_SCORE))),
+    "notebook hostile": scan_fragment(hostile()),
 }
 
 
@@ -95,7 +93,7 @@ def test_any_name_stays_text(name: str) -> None:
     plain, odd = (
         report(file(RUN / part, NO_BEST_SCORE, role=None)) for part in ("name", name.replace("/", "").strip(".") or "x")
     )
-    assert [tag for tag, _ in tags(html(plain))] == [tag for tag, _ in tags(html(odd))]
+    assert [tag for tag, _ in tags(page(plain))] == [tag for tag, _ in tags(page(odd))]
 
 
 def test_the_page_follows_the_readers_theme() -> None:
@@ -132,9 +130,8 @@ def test_a_resume_that_lands_elsewhere_is_joined_to_where_it_should_land() -> No
 
 
 def test_the_page_has_what_a_resume_does_now_and_once_repaired() -> None:
-    page = html(report(resumable(next_lr=1e-4)), [CURVE])
-    assert "<del>0.0001</del> 4e-06" in page
-    assert "<del>" not in html(report(resumable(best_score=-0.4123456)), [CURVE])
+    assert "<del>0.0001</del> 4e-06" in page(report(resumable(next_lr=1e-4)), [CURVE])
+    assert "<del>" not in page(report(resumable(best_score=-0.4123456)), [CURVE])
 
 
 def test_checkpoints_at_one_place_share_one_text() -> None:
@@ -158,9 +155,9 @@ def test_a_resume_that_goes_another_way_makes_the_scale_logarithmic() -> None:
 
 def test_runs_are_listed_on_top_with_links_that_lead_to_them() -> None:
     one = example().runs[0]
-    page = tags(html(replace(example(), runs=(one, one))))
-    wanted = [(a["href"] or "").removeprefix("#") for tag, a in page if tag == "a"]
-    assert wanted == [a["id"] for tag, a in page if tag == "section"]
+    found = tags(page(replace(example(), runs=(one, one))))
+    wanted = [(a["href"] or "").removeprefix("#") for tag, a in found if tag == "a"]
+    assert wanted == [a["id"] for tag, a in found if tag == "section"]
 
 
 def test_the_best_epoch_is_marked_and_a_loss_that_is_no_number_left_out() -> None:
@@ -201,10 +198,17 @@ def test_a_notebook_shows_the_plan_the_flags_and_the_verdict() -> None:
 
 def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
     point = NotChecked("the schedule", "two modes fit", "--lradj")
-    assert "To settle it: <code>--lradj</code>" in html(report(file(RUN / "checkpoint", not_checked=(point,))))
+    assert "To settle it: <code>--lradj</code>" in page(report(file(RUN / "checkpoint", not_checked=(point,))))
 
 
 def test_a_report_shows_itself_in_a_notebook() -> None:
     """IPython calls `_repr_html_` of what a cell ends with."""
-    assert report_fragment(example()) == example()._repr_html_()
-    assert "No checkpoints in" in Report((), 0.1, (Path("empty"),))._repr_html_()
+    assert scan_fragment(example()) == example()._repr_html_()
+    assert Report((), 0.1)._repr_html_() is None
+
+
+def test_a_report_can_be_sent_to_another_process_and_still_shows_itself() -> None:
+    """`check_resume` sends its answer to the other ranks by pickle."""
+    sent = pickle.loads(pickle.dumps(example()))
+    assert sent._repr_html_() == example()._repr_html_()
+    assert sent == replace(sent, display=None)

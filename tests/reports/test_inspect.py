@@ -9,7 +9,8 @@ from collections import OrderedDict
 import pytest
 from report_samples import HOSTILE, RUN, file, hostile, tensor
 
-from ckpt_doctor.reports.inspect import MOST_CHILDREN, MOST_TENSORS, describe, inspect_json, overview, tree
+from ckpt_doctor.reports import inspected
+from ckpt_doctor.reports.inspect import MOST_CHILDREN, MOST_TENSORS, describe, overview, tree
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
 STORAGE = StorageInfo("0", "float32", "cuda:0", 12, 48)
@@ -93,7 +94,7 @@ def test_a_huge_list_is_cut_and_the_rest_counted() -> None:
 
 def test_the_json_has_every_tensor_and_the_names_of_the_pickle() -> None:
     document = json.loads(
-        inspect_json(file(RUN / "c", tensors=(tensor("model", "w"),), globals=(Global("os", "system"),)), version="1")
+        inspected(file(RUN / "c", tensors=(tensor("model", "w"),), globals=(Global("os", "system"),)), "json")
     )
     assert document["globals"] == ["os.system"]
     assert document["tensors"][0]["name"] == "model.w"

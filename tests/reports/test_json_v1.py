@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import NO_BEST_SCORE, RUN, example, file, hostile, report, tensor
 
-from ckpt_doctor.reports.json_v1 import json_v1, plain
-from ckpt_doctor.types import NumpyScalar, Opaque, Report, ResumePlan
+from ckpt_doctor import __version__
+from ckpt_doctor.reports import judged
+from ckpt_doctor.reports.json_v1 import plain
+from ckpt_doctor.types import NumpyScalar, Opaque, Report
 
 FINDING = {"code", "name", "severity", "message", "where", "found", "expected", "fix"}
 TRAINING = {"epoch", "global_step", "last_epoch", "step_count", "total_steps", "optimizer_step"} | {
@@ -46,8 +48,8 @@ def loads(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def document(report: Report, plan: ResumePlan | None = None) -> Any:
-    return loads(json_v1(report, version="1.2.3", plan=plan))
+def document(report: Report) -> Any:
+    return loads(judged(report, "json"))
 
 
 def at(node: Any, path: str) -> list[Any]:
@@ -68,18 +70,19 @@ def test_every_object_has_the_promised_fields_and_no_others(path: str) -> None:
 
 
 def test_a_check_adds_the_plan_with_its_promised_fields() -> None:
-    checked = file(RUN / "checkpoint")
-    assert set(document(report(checked), checked.plan)["plan"]) == PROMISED["plan"]
+    assert set(loads(judged(report(file(RUN / "checkpoint")), "json", plan=True))["plan"]) == PROMISED["plan"]
 
 
 def test_flags_are_the_words_to_add_to_the_command() -> None:
-    checked = file(RUN / "checkpoint")
-    assert document(report(checked), checked.plan)["plan"]["flags"] == ["--learning_rate", "4e-06"]
+    assert loads(judged(report(file(RUN / "checkpoint")), "json", plan=True))["plan"]["flags"] == [
+        "--learning_rate",
+        "4e-06",
+    ]
 
 
 def test_a_report_says_its_version_and_its_maker() -> None:
     top = document(example())
-    assert (top["version"], top["tool"]) == (1, {"name": "ckpt-doctor", "version": "1.2.3"})
+    assert (top["version"], top["tool"]) == (1, {"name": "ckpt-doctor", "version": __version__})
 
 
 def test_every_known_fact_comes_with_its_source() -> None:
@@ -159,7 +162,7 @@ def test_a_list_that_holds_itself_ends() -> None:
 
 
 def test_paths_and_keys_come_back_as_they_are_and_as_ascii() -> None:
-    text = json_v1(hostile(), version="1")
+    text = judged(hostile(), "json")
     assert text.isascii()
     assert "\x1b" not in text
     entry = loads(text)["files"][0]

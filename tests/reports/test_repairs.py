@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from report_samples import HOSTILE, NO_BEST_SCORE, RUN
 
-from ckpt_doctor.repair import MigrationResult, Status
-from ckpt_doctor.reports.repairs import migrations, migrations_json, undone
-from ckpt_doctor.types import Edit, Refusal
+from ckpt_doctor.reports import migrated
+from ckpt_doctor.reports.repairs import migrations, undone
+from ckpt_doctor.types import Edit, MigrationResult, Refusal, Status
 
 
 def result(path: Path = RUN / "checkpoint", status: Status = "migrated", **rest: Any) -> MigrationResult:
@@ -108,7 +108,7 @@ def test_the_command_takes_back_no_earlier_migration() -> None:
 
 
 def test_json_has_edits_with_evidence_refusals_and_codes() -> None:
-    first, second = json.loads(migrations_json([ADDED, REFUSED], version="1"))["results"]
+    first, second = json.loads(migrated([ADDED, REFUSED], "json"))["results"]
     assert first["edits"][0] == {"key": "best_score", "op": "set", "before": None, "after": -0.29, "evidence": LOG}
     assert (first["status"], first["findings_before"], first["findings_after"]) == ("migrated", ["E601"], [])
     assert second["refusals"][0]["settle"] == "give --val-loss or --log"

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE
 
-from ckpt_doctor.reports.located import Located
-from ckpt_doctor.reports.manual import catalogue, catalogue_json, manual
-from ckpt_doctor.reports.scripts import Linted, script_json, script_table
+from ckpt_doctor.reports import linted, rules
+from ckpt_doctor.reports.manual import catalogue, manual
+from ckpt_doctor.reports.scripts import script_table
+from ckpt_doctor.types import Linted, Located
 
 ITEM = Located(NO_BEST_SCORE, Path("run.py"), 12, 5, 13, suggestion="if keep:\n    save()", excerpt="save()")
 LINTED = Linted((Path("run.py"), Path("b.py")), (ITEM, Located(NO_BEST_SCORE, Path("b.ipynb"), 2, cell=3)), (DEEP,))
@@ -36,7 +37,7 @@ def test_the_end_counts_scripts_and_findings_and_says_what_was_not_read() -> Non
 
 
 def test_json_gives_lines_and_suggestions() -> None:
-    document = json.loads(script_json(LINTED, version="1"))
+    document = json.loads(linted(LINTED, "json"))
     assert document["findings"][0]["line"] == 12
     assert document["findings"][0]["code_line"] == "save()"
     assert document["findings"][0]["suggestion"] == "if keep:\n    save()"
@@ -62,4 +63,4 @@ def test_a_manual_is_printed_in_full() -> None:
 
 
 def test_the_rules_as_json_bring_their_manuals() -> None:
-    assert json.loads(catalogue_json(RULES))[0]["manual"] == "Is missing.\n\nWhy: it is."
+    assert json.loads(rules(RULES, "json"))[0]["manual"] == "Is missing.\n\nWhy: it is."

@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
-from ckpt_doctor.reports.cures import quoted
 from ckpt_doctor.reports.table import table
-from ckpt_doctor.reports.text import shorten_all
+from ckpt_doctor.reports.text import quoted, shorten_all
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, Finding, NotChecked, Report
 
 ANSI = re.compile(r"\x1b\[\d*m")

@@ -7,7 +7,7 @@ import re
 import pytest
 from report_samples import FACTS, HOSTILE, NO_BEST_SCORE, RATE_JUMP, RUN, file, hostile, report
 
-from ckpt_doctor.reports.plan import plan
+from ckpt_doctor.reports.check import check
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, NotChecked, ResumePlan
 
 MID = ResumePlan(
@@ -26,8 +26,7 @@ PATIENT = Facts(
 
 
 def shown(planned: ResumePlan, facts: Facts = PATIENT, **changes: object) -> str:
-    checked = file(RUN / "checkpoint", plan=planned, **changes)
-    return " ".join(plan(report(checked, facts=facts)).split())
+    return " ".join(check(report(file(RUN / "checkpoint", plan=planned, **changes), facts=facts)).split())
 
 
 def test_where_training_starts_is_said_in_the_numbers_of_file_and_log() -> None:
@@ -80,7 +79,7 @@ def test_what_the_facts_leave_open_is_said_to_be_open() -> None:
 
 
 def test_flags_for_the_resume_command_have_a_line_of_their_own() -> None:
-    lines = plan(report(file(RUN / "checkpoint"), facts=FACTS)).splitlines()
+    lines = check(report(file(RUN / "checkpoint"), facts=FACTS)).splitlines()
     assert "  resume with: --learning_rate 4e-06" in lines
 
 
@@ -112,8 +111,9 @@ def test_open_questions_and_unread_bytes_are_listed() -> None:
 
 def test_every_line_fits_80_columns_and_no_name_acts_on_the_terminal() -> None:
     assert (
-        max(map(len, plan(report(file(RUN / "checkpoint_step_17000/checkpoint.pt", NO_BEST_SCORE))).splitlines())) <= 80
+        max(map(len, check(report(file(RUN / "checkpoint_step_17000/checkpoint.pt", NO_BEST_SCORE))).splitlines()))
+        <= 80
     )
-    printed = plan(hostile())
+    printed = check(hostile())
     assert HOSTILE not in printed
     assert not re.search(r"[^\n -\x7e]", printed)

@@ -1,0 +1,78 @@
+"""What `check` prints: what the trainer will do with this file, beside what the uninterrupted run would have done."""
+
+from __future__ import annotations
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.table import fact_lines, finding_lines
+from ckpt_doctor.reports.trainer_terms import about, sentences
+from ckpt_doctor.reports.view import not_deep, nothing_found, view
+from ckpt_doctor.types import FileReport, Finding, Report
+
+
+def check(report: Report, *, width: int = 80, color: bool = False) -> str:
+    """The text of a check: report with one file."""
+    if not report.files:
+        return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
+    run, file, columns = report.runs[0], report.files[0], min(width, text.MAX_TEXT)
+    shown = view(run, report.paths)
+    lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
+    lines += [f"  {about(file)}", *text.wrap(f"resume: {resume_words(file)}", columns, "  ", "    ")]
+    lines += fact_lines(shown, columns)
+    clauses = sentences(file, run.run.facts)
+    lines += ["", "  The trainer"] if clauses else []
+    for clause in clauses:
+        lines += text.wrap(clause, columns, "  - ", "    ")
+    lines += finding_lines(shown, columns, color)
+    if words := flags(file):
+        lines += ["", *text.wrap(f"resume with: {words}", columns, "  ", "    ")]
+    verdict = text.wrap(f"verdict: {file.outlook}: {verdict_words(file)}.", columns)
+    verdict[0] = verdict[0].replace(file.outlook, text.styled(file.outlook, file.outlook, color), 1)
+    lines += ["", *verdict]
+    if file.verdict == "broken" and file.member.role is not None:
+        lines.append(f"Another one: ckpt-doctor latest {text.quoted(run.run.path)}")
+    if left := not_deep([file]):
+        lines += text.wrap(f"Not checked: {left}.", columns)
+    return "\n".join(lines) + "\n"
+
+
+def flags(file: FileReport) -> str:
+    """What the resume command must carry, in one line; empty where nothing."""
+    return " ".join(map(text.clean, file.plan.flags)) if file.plan is not None else ""
+
+
+def serious(file: FileReport) -> list[Finding]:
+    """The findings above info."""
+    return [finding for finding in file.findings if finding.severity != "info"]
+
+
+def resume_words(file: FileReport) -> str:
+    """What the resumed run will be beside the uninterrupted one, in a word, and for which findings."""
+    codes = ", ".join(dict.fromkeys(finding.code for finding in serious(file)))
+    why = f" ({codes})" if codes else ""
+    words = {
+        "identical": "identical to the uninterrupted run",
+        "differs": f"differs from the uninterrupted run{why}",
+        "open": f"open{why}: whether it is identical to the uninterrupted run depends on what is not settled",
+        "not judged": "not judged: no known trainer wrote this",
+        "impossible": f"impossible{why}",
+    }
+    if file.resume == "differs" and file.keeps_its_path:
+        return f"identical to the uninterrupted run with {flags(file)}; without it, differs"
+    return words[file.resume]
+
+
+def verdict_words(file: FileReport) -> str:
+    """What a verdict means for the resume."""
+    if file.verdict == "broken":
+        return "do not resume from it"
+    if file.resume == "not judged":
+        codes = ", ".join(dict.fromkeys(finding.code for finding in serious(file) if finding.migration is None))
+        whole = "migrate it" if file.verdict == "repairable" else "whole and safe to load as far as was checked"
+        return f"{whole}{f', but for {codes}' if codes else ''}; whether a resume continues the run is not judged"
+    otherwise = [finding for finding in serious(file) if finding.migration is None and finding.fix]
+    how = " with the flags above" if flags(file) else " as told above" if otherwise else ""
+    words = f"migrate, then resume{how}" if file.verdict == "repairable" else f"resume from it{how}"
+    if file.resume == "open":
+        words += ", once what is open above is settled"
+    left = dict.fromkeys(finding.code for finding in serious(file) if finding.migration is None and not finding.fix)
+    return f"{words}; {', '.join(left)} will stay: no edit of the file cures that" if left else words

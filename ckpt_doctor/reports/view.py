@@ -1,0 +1,175 @@
+"""A run in words: its facts, its rows, its findings with their cures. Table, HTML and markdown only lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.cures import all_repairs, cures
+from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unchecked
+from ckpt_doctor.reports.trainer_terms import Column, columns, known_facts, label, notes_title, outcomes
+from ckpt_doctor.types import FileReport, NotChecked, Report, RunReport, Severity, Verdict
+
+OUTLOOKS = ("ok", "open", "not judged", "impossible", "repairable", "broken")
+"""What a file's outlook can be, in the order in which they are counted."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A checkpoint in a table."""
+
+    name: str
+    cells: tuple[str, ...]
+    """One for each of the run's columns."""
+    outcomes: tuple[str, ...]
+    """What comes of it, in words; the last is the verdict, as what it means for a resume."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Findings of one cause: what is wrong, in which files, and the cure."""
+
+    rule: str
+    """`E601 missing-best-score`."""
+    files: str
+    """`3 files`; empty where only one can be meant."""
+    message: str
+    also: str
+    """The other files, where their values differ; empty where they don't."""
+    cures: tuple[str, ...]
+    severity: Severity
+
+    @property
+    def title(self) -> str:
+        """`E601 missing-best-score (3 files)`."""
+        return f"{self.rule} ({self.files})" if self.files else self.rule
+
+
+@dataclass(frozen=True)
+class OpenPoint:
+    """What was not checked."""
+
+    sentence: str
+    settle: str
+    """What would settle it; empty where nothing is known to."""
+
+    def __str__(self) -> str:
+        return f"{self.sentence} To settle it: {self.settle}" if self.settle else self.sentence
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run, ready to be laid out. Every text is one line and harmless to print."""
+
+    path: Path
+    """As it is, for a format may take it apart."""
+    contents: str
+    """`3 checkpoints, 9.3 GiB`."""
+    facts: tuple[tuple[str, str], ...]
+    """What is known of the training command, with its sources."""
+    columns: tuple[Column, ...]
+    """Those between a row's name and its outcomes."""
+    outcomes: tuple[Column, ...]
+    """Those after them."""
+    rows: tuple[Row, ...]
+    serious: tuple[Paragraph, ...]
+    notes: tuple[Paragraph, ...]
+    """Findings that call for nothing."""
+    notes_title: str
+    all_repairs: str
+    """The command for all repairs at once; empty where one finding's cure is all that is needed."""
+    open_points: tuple[OpenPoint, ...]
+    """What stays unchecked, but for what `--deep` would check."""
+
+
+def view(run: RunReport, paths: Sequence[Path]) -> RunView:
+    """What there is to show of a run in a report on `paths`."""
+    names = {file.checkpoint.path: label(file, run.run.path) for file in run.files}
+    shown, last = columns(run), outcomes(run)
+    rows = [
+        Row(
+            names[file.checkpoint.path],
+            tuple(column.cell(file) for column in shown),
+            tuple(column.cell(file) for column in last),
+            file.verdict,
+        )
+        for file in run.files
+    ]
+    groups = grouped(run)
+    serious = [group for group in groups if group.first.severity != "info"]
+    notes = groups[len(serious) :]
+
+    def paragraph(group: Group) -> Paragraph:
+        first = group.first
+        return Paragraph(
+            text.clean(f"{first.code} {first.name}"),
+            concerned(group, names),
+            text.clean(first.message),
+            likewise(group, names),
+            tuple(cures(group, run, paths)),
+            first.severity,
+        )
+
+    return RunView(
+        run.run.path,
+        f"{text.plural(len(rows), 'checkpoint')}, {text.size(sum(f.checkpoint.size for f in run.files))}",
+        known_facts(run.run.facts),
+        shown,
+        last,
+        tuple(rows),
+        tuple(map(paragraph, serious)),
+        tuple(map(paragraph, notes)),
+        notes_title(run, [path for group in notes for path in group.paths]),
+        all_repairs(run, groups, paths),
+        tuple(open_point(point, n, len(rows)) for point, n in unchecked(run.files) if point.settle != "--deep"),
+    )
+
+
+def open_point(point: NotChecked, n: int = 1, of: int = 1) -> OpenPoint:
+    """What was not checked in `n` files of a run's `of`."""
+    files = f" ({n} of {of} files)" if n < of else ""
+    sentence = f"not checked{files}: {text.clean(point.what)}: {text.clean(point.why)}."
+    return OpenPoint(sentence, text.clean(point.settle))
+
+
+def is_empty(report: Report) -> bool:
+    """Whether there is nothing to show but that nothing was found."""
+    return not report.files and not report.findings
+
+
+def nothing_found(report: Report) -> str:
+    """What a scan that met no checkpoint says: where it looked, and for what."""
+    where = ", ".join(text.clean(path) for path in report.paths) or "no path"
+    return (
+        f"No checkpoints in {where}: no file there is what torch.save or safetensors writes, "
+        "and none is named like a checkpoint."
+    )
+
+
+def summary(report: Report) -> str:
+    """`3 checkpoints: 3 repairable, 0 broken. Not checked: ... 0.09 s, 210 KB read of 9.3 GiB.`."""
+    files = report.files
+    found = [file.outlook for file in files]
+    counts = [f"{found.count(word)} {word}" for word in OUTLOOKS if word in (*found, "repairable", "broken")]
+    sentences = [f"{text.plural(len(files), 'checkpoint')}: {', '.join(counts)}."]
+    if left := not_deep(files):
+        sentences.append(f"Not checked: {left}.")
+    read = sum(map(bytes_read, files))
+    total = sum(f.checkpoint.size for f in files)
+    sentences.append(f"{text.seconds(report.seconds)}, {text.size(read)} read of {text.size(total)}.")
+    return " ".join(sentences)
+
+
+def bytes_read(file: FileReport) -> int:
+    """How much of a file was read; parts that were read twice count once."""
+    checkpoint = file.checkpoint
+    return min(checkpoint.size, checkpoint.bytes_read + (checkpoint.deep.bytes_read if checkpoint.deep else 0))
+
+
+def not_deep(files: Sequence[FileReport]) -> str:
+    """What only `--deep` looks at, as `stored checksums and NaN (--deep)`; empty when nothing is left."""
+    whats = list(dict.fromkeys(text.clean(item.what) for item, _ in unchecked(files) if item.settle == "--deep"))
+    return f"{' and '.join(whats)} (--deep)" if whats else ""

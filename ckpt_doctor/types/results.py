@@ -1,0 +1,187 @@
+"""What the commands return: of a comparison, a migration and its write, an undo, a salvage, a prune, a lint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.types.checkpoint import NotChecked
+from ckpt_doctor.types.judgement import Edit, Finding, Located, Refusal
+from ckpt_doctor.types.values import KeyPath, path_name
+
+DifferenceKind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
+Mode = Literal["replace", "in-place", "output"]
+Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
+Proof = Literal["file", "rest", "checksums", "none"]
+"""What showed that an undo gives back the old bytes: a hash of the whole file; one of everything but the tensors, which
+no migration touches; their stored checksums, where an older version kept no hash; nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not the same in both."""
+
+    path: KeyPath
+    kind: DifferenceKind
+    """`added`: only in B. `dtype`, `shape`, `device`, `bytes` are of tensors, `changed` of all other values."""
+    left: object
+    """In A: a number, text, or a short description."""
+    right: object
+
+    @property
+    def name(self) -> str:
+        """The path as people write it."""
+        return path_name(self.path)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two checkpoints side by side."""
+
+    values: tuple[Difference, ...]
+    """Of everything but tensors: the training state, keys, optimizer settings."""
+    tensors: tuple[Difference, ...]
+    unchanged_tensors: int
+    """Tensors of the same path, type and shape (and, with `deep`, of the same bytes)."""
+    deep: bool
+    not_compared: tuple[str, ...] = ()
+    """Tensors whose bytes could not be read in one of the files."""
+
+    @property
+    def same(self) -> bool:
+        """Whether everything was compared and nothing differs."""
+        return not self.values and not self.tensors and not self.not_compared
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Extra disk space of a write, in bytes, told before anything is written."""
+
+    during: int
+    """At the peak. Where the file system shares blocks between the old file and its copy it is less."""
+    after: int
+    """Once it is done: what undo needs included. Negative when the new program is the smaller one."""
+    free: int | None
+    """Bytes that this user may still write there; None where the file system does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A finished write."""
+
+    path: Path
+    """The file that now holds the result (a symbolic link resolved)."""
+    mode: Mode
+    previous_size: int
+    new_size: int
+    bytes_copied: int
+    """Bytes that had to be copied; 0 after a clone and in place."""
+    cloned: bool
+    """The copy shares its blocks with the original (reflink)."""
+    disk_cost: int
+    """Extra bytes on disk from now on, the undo data included."""
+    undo_file: Path | None = None
+    """The sidecar that undo needs; None where the file itself holds all (torch zip)."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, one sentence each (a hard link broken, an attribute not kept)."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoReceipt:
+    """A migration taken back."""
+
+    path: Path
+    previous_size: int
+    """Size before the undo."""
+    new_size: int
+    left: int
+    """Migrations that can still be undone."""
+    proof: Proof = "none"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What the next run did about a write that was cut off."""
+
+    path: Path
+    action: Literal["rolled-back", "cleaned"]
+    """`rolled-back`: bytes of an unfinished migration were cut off again. `cleaned`: the path was whole, and only what
+    lay beside it (journal, pending undo data) was removed."""
+    size: int
+
+
+@dataclass(frozen=True)
+class MigrationResult:
+    """What became of one file."""
+
+    path: Path
+    status: Status
+    edits: tuple[Edit, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    message: str = ""
+    receipt: Receipt | None = None
+    before: tuple[Finding, ...] = ()
+    after: tuple[Finding, ...] = ()
+    """Findings of the result; those of `before` where nothing was written."""
+    notes: tuple[str, ...] = ()
+    earlier: int = 0
+    """How many migrations the file had before this one."""
+
+
+@dataclass(frozen=True)
+class SalvageResult:
+    """What was recovered, and what is lost."""
+
+    source: Path
+    output: Path
+    recovered: tuple[str, ...]
+    """Names of the tensors in the output."""
+    lost: tuple[str, ...]
+    """Names of the tensors whose bytes are missing or do not match their checksum."""
+    taken_apart: tuple[str, ...]
+    """Names of the tensors that no single storage holds (sparse, quantized, distributed): in the output stand, by that
+    name, the plain tensors that they are made of, as far as those are complete."""
+    left_out: tuple[str, ...]
+    """Other values that weights_only loading would refuse (numpy arrays, objects), by path."""
+    good_for: Literal["resume", "weights", "parts"]
+    """`resume`: nothing that a trainer needs is missing; `weights`: the model is whole, the optimizer is not."""
+    nbytes: int
+    """Size of the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A folder beyond the limit that was not removed, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What pruning did, or with `dry_run` would do."""
+
+    kept: tuple[Path, ...]
+    """The resumable folders that count towards the limit, newest first."""
+    uncounted: tuple[Path, ...]
+    """Folders between them that the trainer could not resume from: kept for repair or salvage, and not counted."""
+    removed: tuple[Path, ...]
+    spared: tuple[Spared, ...]
+    freed: int
+    """Bytes on disk."""
+    dry_run: bool = False
+    deep: bool = False
+    """Whether every byte of the kept ones was read, now or earlier."""
+
+
+@dataclass(frozen=True)
+class Linted:
+    """What linting found in some scripts."""
+
+    scripts: tuple[Path, ...]
+    findings: tuple[Located, ...]
+    """In order of file and line."""
+    not_checked: tuple[NotChecked, ...] = ()
+    """Files or cells that are no readable Python, and questions that the code leaves open."""

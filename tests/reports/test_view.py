@@ -1,0 +1,42 @@
+"""One view of a run, which table, page and markdown lay out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+
+import pytest
+from report_samples import RUN, example, file, report
+
+from ckpt_doctor.reports import judged
+from ckpt_doctor.reports.view import view
+from ckpt_doctor.types import Report
+
+[WEIGHTS] = report(file(RUN / "weights.pt", role=None, container="safetensors", layout="state-dict")).runs
+FOREIGN = replace(WEIGHTS, run=replace(WEIGHTS.run, trainer=""))
+REPORTS = {"of a trainer": example(), "of nobody": Report((FOREIGN,), 0.1)}
+
+
+def words(judged_report: Report, form: str) -> str:
+    """What a reader sees, tags, marks and rulers left out."""
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", judged(judged_report, form, width=200), flags=re.DOTALL)
+    return " ".join(re.sub(r"[|`]", " ", unescape(text)).split())
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("form", ["table", "html", "markdown"])
+def test_every_format_shows_the_same_columns_and_cells(name: str, form: str) -> None:
+    shown = view(REPORTS[name].runs[0], ())
+    printed = words(REPORTS[name], form)
+    assert shown.rows
+    assert " ".join(column.title for column in shown.columns) in printed
+    for row in shown.rows:
+        assert " ".join(row.cells) in printed
+        assert row.verdict in printed
+
+
+def test_a_file_that_no_known_trainer_wrote_has_its_format_and_no_step() -> None:
+    titles = [column.title for column in view(FOREIGN, ()).columns]
+    assert "format" in titles
+    assert "step" not in titles
