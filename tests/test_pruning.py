@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ckpt_doctor
-from ckpt_doctor import audit
+from ckpt_doctor.audit import scanning
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.writer import names
 
@@ -103,8 +103,8 @@ def spoil(run: Path, step: int, how: str) -> None:
 def deep_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are read to the last byte, as they come."""
     read: list[Path] = []
-    real = audit._deepened
-    monkeypatch.setattr(audit, "_deepened", lambda file, progress: read.append(file.path) or real(file, progress))
+    real = scanning.deepened
+    monkeypatch.setattr(scanning, "deepened", lambda file, progress: read.append(file.path) or real(file, progress))
     return read
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
+from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.types import Global
 
 _STANDARD: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from typing import Any
 from ckpt_doctor.inert.pickle_machine import Reading
 from ckpt_doctor.inert.tensor_list import find_tensors, layout
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.payloads import appended_pickles
 from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
@@ -101,8 +102,6 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
         programs = Programs()  # from its first byte it may be a pickle as well
         read_disguised(programs, lambda count: view.read_at(0, count))
         content.take_alarming(programs)
-    from ckpt_doctor.readers.torch_zip import appended_pickles  # which puts its own results together here
-
     if content.take_alarming(appended_pickles(view)):
         message = "a zip archive hides at the end of the file: readers differ in which of the two they take"
         content.damage.append(Damage("name-conflict", message))

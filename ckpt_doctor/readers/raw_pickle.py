@@ -18,8 +18,9 @@ from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import object_pickle
+from ckpt_doctor.readers.payloads import MAGIC_NUMBER, payload_hook
 from ckpt_doctor.readers.programs import BEHIND, Programs, read_program
-from ckpt_doctor.readers.torch_legacy import MAGIC_NUMBER, open_legacy, payload_hook
+from ckpt_doctor.readers.torch_legacy import open_legacy
 from ckpt_doctor.types import Checkpoint, Damage, Program
 
 

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from ckpt_doctor.inert.callables import STANDARD, is_listed
-from ckpt_doctor.inert.pickle_machine import COMPUTED, shown
-from ckpt_doctor.readers.known_globals import (
+from ckpt_doctor.inert.known_globals import (
     DANGEROUS_MODULES,
     DANGEROUS_PREFIXES,
     DATA_MODULES,
@@ -27,6 +26,7 @@ from ckpt_doctor.readers.known_globals import (
     TORCH_CLASSES,
     WEIGHTS_ONLY,
 )
+from ckpt_doctor.inert.pickle_machine import COMPUTED, shown
 from ckpt_doctor.types import Container, Damage, Global
 
 Judgement = Literal["allowed", "known", "unknown", "dangerous"]

@@ -15,8 +15,8 @@ from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.detect import is_tar_header
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import not_a_checkpoint
+from ckpt_doctor.readers.payloads import payload_hook
 from ckpt_doctor.readers.programs import Programs, read_program
-from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, Program, StorageInfo, TensorRef
 
 _MEMBERS = ("storages", "tensors", "pickle")

@@ -19,12 +19,20 @@ from ckpt_doctor.inert.tensor_list import find_tensors
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import zip_neighbour
+from ckpt_doctor.readers.payloads import beside, payload_hook
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.safety import is_scripted, is_system
-from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.symptoms import wrong_byte_order
-from ckpt_doctor.readers.torch_legacy import payload_hook
-from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, read_appended, read_directory
+from ckpt_doctor.readers.zip_directory import (
+    PACKAGED,
+    Directory,
+    DirectoryError,
+    Entry,
+    archive_prefix,
+    first_folder,
+    read_appended,
+    read_directory,
+)
 from ckpt_doctor.readers.zip_records import DEFLATED, STORED, other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
@@ -32,8 +40,6 @@ from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked,
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
-PACKAGED = ".data/extern_modules"
-"""The record by which torch/package/package_importer.py goes; nothing else has it."""
 _UNPACKING = frozenset(
     {"torch.jit._script.unpackage_script_module", "torch.fx.graph_module.reduce_package_graph_module"}
 )
@@ -59,7 +65,7 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
     programs = Programs()
     other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
-    read_unlisted(programs, view, listed(directory), view.size)
+    read_unlisted(programs, view, listed(directory), view.size, payload_hook)
     content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
     content.take_names(programs)
     names, folder = {entry.name for entry in directory.entries}, first_folder(directory)
@@ -107,32 +113,6 @@ def open_row(view: FileView, note: NotChecked) -> Checkpoint:
     return checkpoint(view, content)
 
 
-def appended_pickles(view: FileView) -> Programs:
-    """What the pickles name and call in an archive that hides at the end of a file of another kind."""
-    programs = Programs()
-    other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
-    return programs
-
-
-def first_folder(directory: Directory) -> str:
-    """The folder in which torch looks for all records: the first entry's (`PyTorchStreamReader::init`)."""
-    return directory.entries[0].name.partition("/")[0] + "/" if directory.entries else ""
-
-
-def archive_prefix(directory: Directory) -> str | None:
-    """The folder that all records stand in, with its slash: torch's, else that of the shortest `.../data.pkl`.
-
-    None when there is no `data.pkl`, and for a package, whose reader looks for other records.
-    """
-    found = [
-        e.name[: -len("data.pkl")] for e in directory.entries if e.name == "data.pkl" or e.name.endswith("/data.pkl")
-    ]
-    first = first_folder(directory)
-    if first not in found and any(entry.name == first + PACKAGED for entry in directory.entries):
-        return None
-    return first if first in found else min(found, key=len, default=None)
-
-
 def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkpoint:
     records = {entry.name: entry for entry in reversed(directory.entries)}
     script = prefix + "constants.pkl" in records
@@ -157,8 +137,8 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     raw = record(view, main, content.damage)
     reading = read_program(programs, raw, 0, torch_storage(offsets, only=not script), main.name, payload)
     tensors = {f"{prefix}data/{key}" for key in reading.storages}  # whatever they look like, nothing unpickles them
-    other_pickles(programs, view, (e for e in _beside(directory, main) if e.name not in tensors), payload)
-    read_unlisted(programs, view, listed(directory), view.size)
+    other_pickles(programs, view, (e for e in beside(directory, main) if e.name not in tensors), payload)
+    read_unlisted(programs, view, listed(directory), view.size, payload_hook)
     if main.method == STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
@@ -181,28 +161,6 @@ def _add_constants(view: FileView, content: Content, records: Mapping[str, Entry
     found = find_tensors(reading.root)
     content.tensors += tuple(replace(tensor, path=("constants", *tensor.path)) for tensor in found.all)
     content.damage += [*found.damage, *_missing(reading, records, prefix)]
-
-
-def read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
-    """The pickles of an archive that stands as bytes inside a pickle, and what its `data.pkl` builds."""
-    programs = Programs()
-    root: object = None
-    try:
-        directory = read_directory(source.read_at, source.size)
-    except DirectoryError:
-        return programs, root
-    payload = payload_hook(programs, depth)
-    prefix = archive_prefix(directory)
-    main = None if prefix is None else next(e for e in directory.entries if e.name == prefix + "data.pkl")
-    if main is not None:
-        root = read_program(programs, record(source, main, programs.damage), 0, None, shown(main.name), payload).root
-    other_pickles(programs, source, _beside(directory, main), payload)
-    read_unlisted(programs, source, listed(directory), source.size)
-    return programs, root
-
-
-def _beside(directory: Directory, main: Entry | None) -> Iterator[Entry]:
-    return (entry for entry in (*directory.entries, *directory.others) if entry is not main)
 
 
 def _facts(view: FileView, records: Mapping[str, Entry], prefix: str) -> dict[str, Any]:
@@ -317,7 +275,7 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
         reading = read_program(programs, start.raw, 0, torch_storage(start.offsets), start.name, payload)
     else:
         programs.add(reading, start.name)
-    read_unlisted(programs, view, start.known, start.end)
+    read_unlisted(programs, view, start.known, start.end, payload_hook)
     content.add(reading, programs)
     lost = [key for key in reading.storages if key not in start.offsets]
     content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost_records": len(lost)}

@@ -23,6 +23,8 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.types import Damage
 
+PACKAGED = ".data/extern_modules"
+"""The record by which torch/package/package_importer.py goes; nothing else has it."""
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
@@ -346,3 +348,22 @@ def _duplicates(entries: list[Entry]) -> list[Damage]:
             message = f"two records have this name, at {places}; readers differ in which they take"
             damage.append(Damage("name-conflict", message, where=shown(entry.name)))
     return damage
+
+
+def first_folder(directory: Directory) -> str:
+    """The folder in which torch looks for all records: the first entry's (`PyTorchStreamReader::init`)."""
+    return directory.entries[0].name.partition("/")[0] + "/" if directory.entries else ""
+
+
+def archive_prefix(directory: Directory) -> str | None:
+    """The folder that all records stand in, with its slash: torch's, else that of the shortest `.../data.pkl`.
+
+    None when there is no `data.pkl`, and for a package, whose reader looks for other records.
+    """
+    found = [
+        e.name[: -len("data.pkl")] for e in directory.entries if e.name == "data.pkl" or e.name.endswith("/data.pkl")
+    ]
+    first = first_folder(directory)
+    if first not in found and any(entry.name == first + PACKAGED for entry in directory.entries):
+        return None
+    return first if first in found else min(found, key=len, default=None)

@@ -7,16 +7,15 @@ at an earlier end: an append leaves the old records and the old directory in the
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ckpt_doctor.inert import limits
-from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.inert.pickle_machine import Payload, shown
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.readers.source import Source
-from ckpt_doctor.readers.torch_legacy import payload_hook
 from ckpt_doctor.readers.zip_directory import LOCAL_HEADER, Directory
 from ckpt_doctor.types import Damage
 
@@ -49,11 +48,13 @@ def listed(directory: Directory) -> list[Stretch]:
     return [*stretches, (directory.offset, directory.end + _END_RECORD)]
 
 
-def read_unlisted(programs: Programs, source: Source, known: Iterable[Stretch], end: int) -> None:
+def read_unlisted(
+    programs: Programs, source: Source, known: Iterable[Stretch], end: int, payload_of: Callable[[Programs], Payload]
+) -> None:
     """Take up what pickles name that stand before `end` and outside the `known` stretches, where that is dangerous.
 
     All else about them is of no consequence: they are no part of the checkpoint. Nothing is read where the stretches
-    leave no more than a data descriptor between them.
+    leave no more than a data descriptor between them. `payload_of` reads checkpoints that stand as bytes in a pickle.
     """
     left = limits.MAX_UNLISTED_BYTES
     for first, last in _between(known, end):
@@ -64,7 +65,7 @@ def read_unlisted(programs: Programs, source: Source, known: Iterable[Stretch], 
             return
         work = _READ_AGAIN * (last - first)
         for record in _records(source.read_at(first, last - first), first):
-            work -= _take_up(programs, record)
+            work -= _take_up(programs, record, payload_of)
             if work < 0:
                 message = "local headers overlap, and what hides behind them is not read to its end"
                 programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
@@ -103,11 +104,11 @@ def _inflated(raw: bytes, start: int) -> bytes:
         return b""
 
 
-def _take_up(programs: Programs, record: _Record) -> int:
+def _take_up(programs: Programs, record: _Record, payload_of: Callable[[Programs], Payload]) -> int:
     """Read one record; returns how many bytes of the file that was worth."""
     start = record.start + (object_pickle(record.data[record.start : record.start + (1 << 12)]) or 0)
     found = Programs()
-    count = read_disguised(found, lambda n: record.data[start : start + n], record.name, payload_hook(found))
+    count = read_disguised(found, lambda n: record.data[start : start + n], record.name, payload_of(found))
     bad = {key: name for key, name in found.globals.items() if judge(name) == "dangerous"}
     soft = [damage for damage in found.damage if damage.kind == "dangerous-global"]
     programs.calls.update((key, name) for key, name in found.calls.items() if key not in programs.calls)

@@ -16,12 +16,12 @@ from typing import IO, Literal
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.dtypes import STORAGE_DTYPES, item_size
+from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.inert.pickle_writer import dump
 from ckpt_doctor.inert.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers.safetensors import as_spelled
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.types import (

@@ -14,7 +14,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt
 from ckpt_doctor.writer import in_place, names, sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
-from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, sync_folder, temporary_file
+from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, stamp_of, sync_folder, temporary_file
 from ckpt_doctor.writer.locking import run_folder, run_lock
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
@@ -107,6 +107,8 @@ def _write(job: _Job, program: bytes) -> Receipt:
         raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
     fd = os.open(job.source, os.O_RDWR if edits_file else READ)
     try:
+        if stamp_of(os.fstat(fd)) != job.stamp:  # another file, since the look above
+            raise WriteRefused(f"{job.source} changed since it was read: left alone")
         splice = plan(fd, job.checkpoint, program, job.record, job.adopted)
         return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
     finally:

@@ -137,7 +137,7 @@ def bases(cells: harness.Cells, tmp_path_factory: pytest.TempPathFactory) -> Any
             root = tmp_path_factory.mktemp("slots")
             cell = harness.copy(cells.get(harness.Spec("complete", mode, KINDS[mode])), root / "run")
             known = {"steps_per_epoch": harness.TRAIN_STEPS, "train_epochs": harness.EPOCHS, "lradj": mode}
-            known |= {"patience": harness.PATIENCE, "world_size": 1}
+            known |= {"patience": harness.PATIENCE, "world_size": 1, "shuffle": False}
             given = facts(**known)
             migrate([cell.path], facts=given, logs=[cell.log])
             flags = check(cell.path, facts=given, logs=[cell.log]).files[0].plan.flags

@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.types import Global
 from tests.readers.strategies import values

@@ -10,12 +10,13 @@ import json
 import os
 import sys
 import traceback
+import zipfile
 from pathlib import Path
 
 from sample_files import checkpoint_of, edited, litter
 
 from ckpt_doctor import writer
-from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.errors import VerificationFailed, WriteRefused
 from ckpt_doctor.writer import commit
 
 RECORD = {"when": "2026-01-26T12:00:00+00:00", "tool_version": "0", "edits": []}
@@ -43,8 +44,14 @@ def perform(folder: Path, scenario: str) -> None:
         return
     checkpoint, program = edited(path, container)
     mode = "in-place" if in_place else "output" if action == "output" else "replace"
-    out = folder / "out"
-    writer.write(checkpoint, program, RECORD, mode=mode, output=out, verify=lambda path: checkpoint_of(path, container))
+
+    def verify(result: Path) -> None:
+        try:
+            checkpoint_of(result, container)
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise VerificationFailed("the result does not read") from error
+
+    writer.write(checkpoint, program, RECORD, mode=mode, output=folder / "out", verify=verify)
 
 
 def prepare(sample: Path, folder: Path, scenario: str) -> tuple[bytes, bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ckpt_doctor.trainers.state import scheduler_kind
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.resume_point import possible_modes, true_step
-from ckpt_doctor.types import Checkpoint, Member, ResumePoint, Run, real, same_rate
+from ckpt_doctor.types import Checkpoint, Member, ResumePoint, Run, holds_rate, real
 
 _RATE = "optimizer.param_groups[0].lr"
 
@@ -18,8 +18,8 @@ def divergence(member: Member, run: Run, resume: ResumePoint) -> str:
     """In one clause, what shows it in every mode that the run may have; empty where nothing does."""
     checkpoint, facts = member.checkpoint, run.facts
     scheduler = checkpoint.get("scheduler")
-    rate = real(as_written(checkpoint, _RATE, checkpoint.get("optimizer", "param_groups", 0, "lr")))
-    if rate is None or not isinstance(scheduler, dict) or resume.finished_epochs is None or facts.disproved:
+    rate = as_written(checkpoint, _RATE, checkpoint.get("optimizer", "param_groups", 0, "lr"))
+    if real(rate) is None or not isinstance(scheduler, dict) or resume.finished_epochs is None or facts.disproved:
         return ""
     shown = []
     for mode in possible_modes(facts):
@@ -45,18 +45,18 @@ def _ends_epoch(member: Member, resume: ResumePoint) -> bool:
     return resume.skip_batches == 0 and member.role is not None
 
 
-def _of_rate(member: Member, mode: str, rate: float, resume: ResumePoint) -> str:
+def _of_rate(member: Member, mode: str, rate: object, resume: ResumePoint) -> str:
     """In an idle mode the epoch's rate is a multiple of the initial one."""
     finished = resume.finished_epochs or 0
     bases = rates.initial_rates(member.checkpoint)
     passed = (finished, finished - 1) if _ends_epoch(member, resume) else (finished,)
-    due = [rates.idle_rate(mode, bases[0], epochs) or bases[0] for epochs in passed] if bases else [rate]
-    if any(same_rate(rate, expected) for expected in due):
+    due = [rates.idle_rate(mode, bases[0], epochs) or bases[0] for epochs in passed] if bases else []
+    if not due or any(holds_rate(rate, expected) for expected in due):
         return ""
-    return f"it was trained at rate {rate:.6g}, which {mode} has nowhere at this place of the run ({due[-1]:.6g})"
+    return f"it was trained at rate {real(rate):.6g}, which {mode} has nowhere at this place of the run ({due[-1]:.6g})"
 
 
-def _of_schedule(member: Member, run: Run, mode: str, rate: float, resume: ResumePoint) -> str:
+def _of_schedule(member: Member, run: Run, mode: str, rate: object, resume: ResumePoint) -> str:
     """In TST and COS each resume from an unrepaired file leaves the schedule one call further behind."""
     checkpoint, facts = member.checkpoint, run.facts
     last = real(as_written(checkpoint, "scheduler.last_epoch", member.state.last_epoch))
@@ -71,14 +71,14 @@ def _of_schedule(member: Member, run: Run, mode: str, rate: float, resume: Resum
     here = rates.rates_at(checkpoint, mode, int(last), 0)
     stored = as_written(checkpoint, "scheduler._last_lr", checkpoint.get("scheduler", "_last_lr"))
     theirs = real(stored[0]) if isinstance(stored, list) and stored else None
-    if here is None or not same_rate(rate, theirs):
+    if here is None or theirs is None or not holds_rate(rate, theirs):
         return ""  # the trainer writes the two as one: some other hand has been here
     lag = calls - last / world
-    if not same_rate(rate, here.lr[0]):
+    if not holds_rate(rate, here.lr[0]):
         due = [rates.rates_at(checkpoint, mode, (calls - late) * world, 0) for late in (0, own)]
-        if any(point is not None and same_rate(rate, point.lr[0]) for point in due):
+        if any(point is not None and holds_rate(rate, point.lr[0]) for point in due):
             return ""  # only the position is wrong: it was put back
-        return f"its rate {rate:.6g} lies nowhere on the schedule's curve ({here.lr[0]:.6g} at {int(last):,})"
+        return f"its rate {real(rate):.6g} lies nowhere on the schedule's curve ({here.lr[0]:.6g} at {int(last):,})"
     if lag <= own:
         return ""
     return f"the schedule was {lag:g} {unit}{'' if lag == 1 else 's'} behind, of which this save explains {own}"

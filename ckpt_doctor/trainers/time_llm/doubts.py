@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.layout import label, param_groups
+from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
     Known,
@@ -18,9 +18,6 @@ from ckpt_doctor.trainers.time_llm.processes import (
     real_steps,
 )
 from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member, real, same_rate
-
-if TYPE_CHECKING:
-    from ckpt_doctor.trainers.time_llm.facts import LogFacts
 
 
 def disagreements(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.doubts import disagreements, length_doubts
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
+from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
     Known,
@@ -30,33 +30,6 @@ from ckpt_doctor.trainers.time_llm.processes import (
     stands,
 )
 from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member, same_rate
-
-
-@dataclass(frozen=True, slots=True)
-class LogFacts:
-    """What the run's part of the log says of the training command."""
-
-    path: Path
-    real_steps: Evidence[int] | None = None
-    """Batches that one process trains in an epoch (tqdm's last count)."""
-    steps_per_epoch: Evidence[int] | None = None
-    """`len(train_loader)`, as a resume on one process printed it."""
-    skips: tuple[tuple[int, int], ...] = ()
-    """Of each resume: `global_step`, and the batches that it skipped (`global_step % len(train_loader)`)."""
-    lradj_candidates: tuple[str, ...] | None = None
-    """Modes that the printed rates allow; None when they say nothing."""
-    first_rate: Evidence[float] | None = None
-    """What a fresh launch set after its first epoch."""
-    patience: Evidence[int] | None = None
-    epochs_begun: int = 0
-    """As far as the log goes."""
-    resumed: bool = True
-    """Whether an attempt in it resumed, or began before it does. False: all of them started fresh."""
-    restores: bool = False
-    """The log has a `Restored EarlyStopping` line: a complete trainer has resumed."""
-    arguments: Facts = field(default_factory=Facts)
-    """Facts that a printed command line or argument list gives."""
-
 
 SHUFFLES = Evidence(True, "Time-LLM's data provider does; if yours does not, give --no-shuffle")
 """`shuffle_flag = True` for training and validation (data_provider/data_factory.py); a file or a log never says so."""

@@ -1,0 +1,210 @@
+"""Pickles that hold whole checkpoints as bytes: legacy streams and archives, inside each other to any depth.
+
+A stream is five pickles (magic number, protocol version, system information, the checkpoint, storage keys), then for
+each key an int64 number of elements and the raw elements. Source: torch/serialization.py, `_legacy_save`,
+`_legacy_load`. Each of the five is run by `torch.load`, so each is examined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_machine import Payload, Reading, shown
+from ckpt_doctor.inert.pickle_reader import read
+from ckpt_doctor.inert.storages import torch_storage
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.source import BytesSource, Source
+from ckpt_doctor.readers.zip_directory import (
+    Directory,
+    DirectoryError,
+    Entry,
+    archive_prefix,
+    read_appended,
+    read_directory,
+)
+from ckpt_doctor.readers.zip_records import other_pickles, record
+from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
+from ckpt_doctor.types import Damage, StorageInfo
+
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+PROTOCOL_VERSION = 1001
+
+_FIRST_READ = 1 << 20
+
+
+@dataclass
+class Stream:
+    """What a legacy stream holds."""
+
+    main: Reading | None = None
+    """The checkpoint's pickle; None when the stream ends or breaks before it."""
+    programs: Programs = field(default_factory=Programs)
+    damage: list[Damage] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """Keys of storages whose bytes are not all there."""
+    complete: int = 0
+    end: int = 0
+    little_endian: object = None
+
+
+def read_stream(source: Source, depth: int = 0) -> Stream:
+    """Follow the five pickles and the storages. `depth` counts streams inside pickles inside streams."""
+    stream = Stream()
+    count = _FIRST_READ
+    while True:
+        data = source.read_at(0, min(count, limits.MAX_PROGRAM_BYTES))
+        stream.programs = Programs()
+        five = _five(stream.programs, data, depth)
+        if len(five) == 5 and five[-1].finished:
+            break
+        if len(data) < count or not five[-1].ran_out:  # there is no more, or more would not help
+            break
+        count *= 8
+    if len(five) > 2 and isinstance(five[2].root, dict):
+        stream.little_endian = five[2].root.get("little_endian")
+    if five[0].finished and (type(five[0].root) is not int or five[0].root != MAGIC_NUMBER):
+        message = "the magic number at the beginning is another one; torch.load refuses the file"
+        stream.damage.append(Damage("malformed-pickle", message, "byte 0"))
+    if len(five) > 1 and five[1].finished and five[1].root != PROTOCOL_VERSION:
+        message = f"protocol version {shown(five[1].root)} is not {PROTOCOL_VERSION}; torch.load refuses it"
+        stream.damage.append(Damage("malformed-pickle", message))
+    if len(five) < 4:
+        stream.end = five[-1].end
+        stream.damage += _cut_off(stream.programs, source.size, "before the description of its tensors")
+        return stream
+    stream.main = five[3]
+    if not stream.main.finished or len(five) < 5 or not five[4].finished:
+        stream.end = five[-1].end
+        stream.lost = list(stream.main.storages)
+        stream.damage += _cut_off(stream.programs, source.size, "before the tensors' bytes")
+        return stream
+    if any(name.name == "UntypedStorage" for name in stream.main.globals.values()):
+        message = "it holds types of tensors that a legacy stream cannot carry (float8, uint16 and other new ones)"
+        stream.damage.append(Damage("malformed-pickle", f"{message}: torch.save wrote it, torch.load raises"))
+    offsets = _storages(source, stream, five[4])
+    persistent = torch_storage(offsets)
+    stream.main = read(data, stream.main.start, persistent, payload_hook(stream.programs, depth))
+    return stream
+
+
+def _cut_off(programs: Programs, size: int, where: str) -> list[Damage]:
+    """A stream that ends early; one that breaks in the middle is described by its pickle's own damage."""
+    if not any("ends before its STOP" in damage.message for damage in programs.damage):
+        return []
+    programs.damage = [damage for damage in programs.damage if "ends before its STOP" not in damage.message]
+    return [Damage("truncated-archive", f"the stream is cut off {where}; torch.load raises", found=size)]
+
+
+def _five(programs: Programs, data: bytes, depth: int) -> list[Reading]:
+    """The pickles at the beginning, until one does not end."""
+    readings: list[Reading] = []
+    at = 0
+    for where in ("magic number", "protocol version", "system information", "", "storage keys"):
+        persistent = None if where else torch_storage(only=True)
+        reading = read_program(programs, data, at, persistent, where, payload_hook(programs, depth), trailing=False)
+        readings.append(reading)
+        if not reading.finished:
+            break
+        at = reading.end
+    return readings
+
+
+def _storages(source: Source, stream: Stream, keys: Reading) -> dict[str, int]:
+    """Where each storage's elements begin, checking every length on the way."""
+    assert stream.main is not None
+    offsets: dict[str, int] = {}
+    at = keys.end
+    listed = keys.root if isinstance(keys.root, list) else []
+    known = stream.main.storages
+    for index, raw in enumerate(listed):
+        key = raw.decode("latin-1") if isinstance(raw, bytes) else raw if isinstance(raw, str) else str(index)
+        storage = known.get(key)
+        if storage is None:
+            message = f"the stream lists storage {shown(key)!r}, which no tensor refers to; torch.load raises"
+            stream.damage.append(Damage("malformed-pickle", message, where=f"byte {at}"))
+            break
+        declared = source.read_at(at, 8)
+        if len(declared) < 8:
+            break
+        numel = int.from_bytes(declared, "little", signed=True)
+        if numel != storage.numel:
+            message = f"storage {shown(key)} declares {numel:,} elements, its tensors {storage.numel:,}; loading raises"
+            stream.damage.append(Damage("missing-record", message, f"byte {at}", numel, storage.numel))
+            break
+        at += 8
+        if at + storage.nbytes > source.size:
+            break
+        offsets[key] = at
+        at += storage.nbytes
+        stream.complete += 1
+    stream.end = at
+    stream.lost = [key for key in known if key not in offsets]
+    if stream.lost and not any(damage.kind in ("missing-record", "malformed-pickle") for damage in stream.damage):
+        message = (
+            f"the stream is cut off: {stream.complete:,} of {len(known):,} storages are complete, the next begins at "
+            f"byte {at:,}; torch.load raises"
+        )
+        stream.damage.append(Damage("truncated-archive", message, found=source.size))
+    return offsets
+
+
+def payload_hook(programs: Programs, depth: int = 0) -> Payload:
+    """What `torch.storage._load_from_bytes` would give: the storage of a whole stream inside a pickle.
+
+    Everything that the inner pickles name is added to `programs`.
+    """
+
+    def load(data: bytes, offset: int | None) -> StorageInfo | None:
+        if depth >= limits.MAX_STREAM_DEPTH:
+            message = f"checkpoints inside checkpoints, more than {limits.MAX_STREAM_DEPTH} deep"
+            programs.damage.append(Damage("limit-exceeded", message))
+            return None
+        inner: Programs
+        if data[:4] == b"PK\x03\x04":
+            inner, root = _read_inner_zip(BytesSource(data), depth + 1)
+        else:
+            stream = read_stream(BytesSource(data), depth + 1)
+            inner, root = stream.programs, stream.main.root if stream.main is not None else None
+            programs.damage += stream.damage
+        programs.take_names(inner)
+        programs.damage += inner.damage
+        if not isinstance(root, StorageInfo):
+            return None
+        programs.payloads += 1
+        place = None if offset is None or root.offset is None else offset + root.offset
+        return replace(root, key=f"{programs.payloads}/{root.key}", offset=place)
+
+    return load
+
+
+def _read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
+    """The pickles of an archive that stands as bytes inside a pickle, and what its `data.pkl` builds."""
+    programs = Programs()
+    root: object = None
+    try:
+        directory = read_directory(source.read_at, source.size)
+    except DirectoryError:
+        return programs, root
+    payload = payload_hook(programs, depth)
+    prefix = archive_prefix(directory)
+    main = None if prefix is None else next(e for e in directory.entries if e.name == prefix + "data.pkl")
+    if main is not None:
+        root = read_program(programs, record(source, main, programs.damage), 0, None, shown(main.name), payload).root
+    other_pickles(programs, source, beside(directory, main), payload)
+    read_unlisted(programs, source, listed(directory), source.size, payload_hook)
+    return programs, root
+
+
+def beside(directory: Directory, main: Entry | None) -> Iterator[Entry]:
+    """The records of an archive but for one."""
+    return (entry for entry in (*directory.entries, *directory.others) if entry is not main)
+
+
+def appended_pickles(view: FileView) -> Programs:
+    """What the pickles name and call in an archive that hides at the end of a file of another kind."""
+    programs = Programs()
+    other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
+    return programs
