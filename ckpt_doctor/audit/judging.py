@@ -62,7 +62,7 @@ def judge(case: Case) -> FileReport:
                     findings.append(result)
                 else:
                     not_checked.append(result)
-    if not ours:
+    if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, KNOWN))
     deep = member.checkpoint.deep
     if deep is not None:
