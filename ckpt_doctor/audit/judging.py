@@ -74,7 +74,9 @@ def judge(case: Case) -> FileReport:
     if plan is not None and (errors := dict.fromkeys(f.code for f in findings if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
     resume = resume_of(findings, _but_for_findings(case))
-    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(findings), resume)
+    return FileReport(
+        member, case.resume, plan, tuple(findings), unsure, verdict_of(findings), resume, run.trainer if ours else ""
+    )
 
 
 def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:

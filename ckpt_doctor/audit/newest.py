@@ -31,7 +31,7 @@ def latest(
     accepted = ("ok", "repairable") if repairable else ("ok",)
     files = sorted(((file, run.run) for run in report.runs for file in run.files), key=_progress, reverse=True)
     while True:
-        safe = [file for file, _ in files if file.plan is not None and file.verdict in accepted]
+        safe = [file for file, _ in files if _is_resumable(file) and file.verdict in accepted]
         chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
         if not deep or chosen is None or chosen.checkpoint.deep is not None:
             break
@@ -47,6 +47,11 @@ def latest(
     return None, passed_over
 
 
+def _is_resumable(file: FileReport) -> bool:
+    """Whether a trainer resumes from it; where the trainer is not known, whether it holds a training state."""
+    return file.plan is not None or (not file.trainer and file.checkpoint.layout == "training")
+
+
 def _departs(file: FileReport) -> bool:
     """Whether a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
     return any(
@@ -58,7 +63,8 @@ def _progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
     """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
     file = judged[0]
     state, stamp = file.member.state, file.checkpoint.stamp
-    step = state.global_step if state.global_step is not None else file.member.named_step
+    counts = (state.global_step, state.optimizer_step, file.member.named_step)
+    step = next((count for count in counts if count is not None), None)
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
     rank = {"best": 2, "step": 1, None: 0}[file.member.role]
     return (-1 if step is None else step, rank, stamp.mtime_ns if stamp else 0)

@@ -31,7 +31,9 @@ def cures(group: Group, run: RunReport, paths: Sequence[Path]) -> list[str]:
     if not re.search(r"\bFILE\b", fix):
         return [repair(fix, run, paths)]
     files = [path for path in group.paths if path != run.run.path]
-    told = [re.sub(r"\bFILE\b", lambda _, file=file: quoted(file), fix) for file in files[:MOST_FILES]]  # type: ignore[misc]
+    options = _options(fix, run)
+    named = [" ".join([*options, quoted(file)]) for file in files[:MOST_FILES]]
+    told = [re.sub(r"\bFILE\b", lambda _, name=name: name, fix) for name in named]  # type: ignore[misc]
     left = len(files) - len(told)
     return [*told, f"and so on for {left} more"] if left else told
 
@@ -47,8 +49,15 @@ def repair(command: str, run: RunReport, paths: Sequence[Path]) -> str:
     if not command.startswith(f"{PROGRAM}migrate"):
         return command
     named = [] if tuple(paths) == DEFAULT_PATHS else [quoted(path) for path in paths]
-    facts = [] if command.split()[-1] in FACTLESS else given_options(run.run.facts)
-    return " ".join([command, *facts, *named])
+    return " ".join([command, *_options(command, run), *named])
+
+
+def _options(command: str, run: RunReport) -> list[str]:
+    """What a migrate command needs of what a person gave: the trainer, and the facts where the repair asks for any."""
+    if not command.startswith(f"{PROGRAM}migrate"):
+        return []
+    claimed = ["--trainer", quoted(run.run.trainer)] if run.run.claimed and run.run.trainer else []
+    return claimed if command.split()[-1] in FACTLESS else [*claimed, *given_options(run.run.facts)]
 
 
 def is_command(cure: str) -> bool:

@@ -64,6 +64,7 @@ def run(run: types.RunReport) -> dict[str, Any]:
     facts = run.run.facts
     return {
         "path": str(run.run.path),
+        "trainer": run.run.trainer or None,
         **{name: None if (fact := getattr(facts, name)) is None else plain(fact.value) for name in RUN_FACTS},
         "evidence": {name: fact.source for name in FACTS if (fact := getattr(facts, name)) is not None},
         "findings": [_fields(finding, *FINDING) for finding in run.findings],
@@ -76,6 +77,7 @@ def file(file: types.FileReport) -> dict[str, Any]:
     return {
         **_fields(checkpoint, "path", "size", "container", "layout"),
         "role": file.member.role,
+        "trainer": file.trainer or None,
         "keys": list(checkpoint.keys),
         "tensors": len(checkpoint.tensors),
         "parameters": parameters(checkpoint),

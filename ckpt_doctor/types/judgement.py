@@ -115,6 +115,8 @@ class FileReport:
     """What a migration can do."""
     resume: Resume
     """What happens without one."""
+    trainer: str = ""
+    """Name of the trainer that owns the file; empty for none that is known."""
 
     @property
     def keeps_its_path(self) -> bool:

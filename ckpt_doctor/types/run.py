@@ -221,6 +221,8 @@ class Run:
     """The run's part of its log, in the trainer's own terms (`trainers.time_llm.log.History`)."""
     not_checked: tuple[NotChecked, ...] = ()
     """What near the run was not looked at."""
+    claimed: bool = False
+    """Whether a person named the trainer."""
 
 
 @dataclass(frozen=True)
