@@ -95,14 +95,14 @@ MATRIX = tuple(_matrix())
 
 
 def parameters(specs: tuple[Spec, ...] = MATRIX) -> list:
-    """The specs as pytest parameters with readable ids; all but the most telling quarter are marked `long`."""
+    """The specs as pytest parameters with readable ids; all but the most telling are marked `long`."""
     return [pytest.param(s, id=str(s), marks=[] if _telling(s) else [pytest.mark.long]) for s in specs]
 
 
 def _telling(spec: Spec) -> bool:
     if spec.lradj not in ("TST", "COS", "type1") or spec.world_size > 1:
         return False  # type1 speaks for the idle modes
-    kinds = {"complete": KINDS, "first-patch": ("epoch-end", "best")}
+    kinds = {"complete": ("mid-epoch", "epoch-end", "best", "second")}
     return spec.kind in kinds.get(spec.generation, ("best",))
 
 
