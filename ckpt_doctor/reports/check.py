@@ -67,8 +67,11 @@ def verdict_words(file: FileReport) -> str:
         return "do not resume from it"
     if file.resume == "not judged":
         codes = ", ".join(dict.fromkeys(finding.code for finding in serious(file) if finding.migration is None))
-        whole = "migrate it" if file.verdict == "repairable" else "whole and safe to load as far as was checked"
-        return f"{whole}{f', but for {codes}' if codes else ''}; whether a resume continues the run is not judged"
+        if file.verdict == "repairable":
+            words = f"migrate it ({codes} will stay)" if codes else "migrate it"
+        else:
+            words = "whole and safe to load as far as was checked" + (f", but for {codes}" if codes else "")
+        return f"{words}; whether a resume continues the run is not judged"
     otherwise = [finding for finding in serious(file) if finding.migration is None and finding.fix]
     how = " with the flags above" if flags(file) else " as told above" if otherwise else ""
     words = f"migrate, then resume{how}" if file.verdict == "repairable" else f"resume from it{how}"

@@ -8,7 +8,7 @@ import pytest
 from report_samples import FACTS, HOSTILE, NO_BEST_SCORE, RATE_JUMP, RUN, file, hostile, report
 
 from ckpt_doctor.reports.check import check
-from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, NotChecked, ResumePlan
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, Finding, NotChecked, ResumePlan
 
 MID = ResumePlan(
     start_epoch=3,
@@ -51,6 +51,23 @@ def test_an_idle_schedule_has_no_position() -> None:
 
 def test_what_early_stopping_remembers_is_a_loss_and_a_count() -> None:
     assert "best validation loss 0.3812, 2 of 10 epochs without improvement since" in shown(MID)
+
+
+def foreign(*findings: Finding, **changes: object) -> str:
+    return " ".join(check(report(file(RUN / "model.pt", *findings, resume="not judged", **changes))).split())
+
+
+def test_a_resume_that_is_not_judged_is_not_advised() -> None:
+    told = foreign()
+    assert "verdict: not judged: whole and safe to load as far as was checked; whether a resume" in told
+    assert "resume from it" not in told
+
+
+def test_a_file_that_is_not_judged_is_safe_only_but_for_what_was_found() -> None:
+    calls = Finding("S204", "foreign-call", "warning", "loading calls into a package", "package.module")
+    assert "safe to load as far as was checked, but for S204;" in foreign(calls, verdict="ok")
+    assert "repairable: migrate it; whether a resume continues the run is not judged" in foreign(NO_BEST_SCORE)
+    assert "repairable: migrate it (S204 will stay); whether a resume" in foreign(NO_BEST_SCORE, calls)
 
 
 def test_a_missing_best_score_is_told_apart_from_none_yet() -> None:
