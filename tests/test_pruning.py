@@ -9,7 +9,7 @@ import torch
 import ckpt_doctor
 from ckpt_doctor.audit import scanning
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.writer import names
+from ckpt_doctor.inert import names
 
 RUN = next((Path(__file__).parents[1] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())
 

@@ -16,11 +16,11 @@ import torch
 from ckpt_doctor import audit, facts, migrate, open_checkpoint, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError, VerificationFailed
-from ckpt_doctor.inert import pickle_writer
+from ckpt_doctor.inert import names, pickle_writer
 from ckpt_doctor.repair import execution
 from ckpt_doctor.repair.torch_check import compare_loaded
 from ckpt_doctor.types import Edit, Finding
-from ckpt_doctor.writer import commit, names
+from ckpt_doctor.writer import commit
 from tests.readers.test_open import tar_checkpoint
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.training import saving
 from ckpt_doctor.training.saving import atomic_save
-from ckpt_doctor.writer import names
 
 
 class Kind(enum.Enum):

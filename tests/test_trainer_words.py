@@ -58,7 +58,7 @@ LEFT = {
     "validators/slots.py": 5,
     "validators/values.py": 2,
     "writer/locking.py": 1,
-    "writer/names.py": 1,
+    "inert/names.py": 1,
 }
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import is_unpacked, sniff
 from ckpt_doctor.types import Damage
-from ckpt_doctor.writer import names
 
 CHECKPOINT_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".ptl", ".pkl", ".pickle", ".model", ".th", ".t7"}

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.errors import ForeignFile, WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
-from ckpt_doctor.writer import names
 
 Progress = Callable[[Path, int], None]
 """Called with a file and the number of its bytes read since the last call."""

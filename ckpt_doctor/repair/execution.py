@@ -10,7 +10,7 @@ from pathlib import Path
 from ckpt_doctor import audit
 from ckpt_doctor.audit import checkpoint_files, existing, existing_logs
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
-from ckpt_doctor.inert import edits, pickle_writer
+from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.migrators import ALL
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair.planning import Planned, Request, given_by_hand, plan_edits
@@ -29,7 +29,7 @@ from ckpt_doctor.types import (
     Run,
 )
 from ckpt_doctor.version import __version__
-from ckpt_doctor.writer import came_out, interrupted, names, recover, write
+from ckpt_doctor.writer import came_out, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
 from ckpt_doctor.writer.locking import run_lock
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.inert.dtypes import STORAGE_DTYPES, item_size
 from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.inert.pickle_writer import dump
@@ -37,7 +38,6 @@ from ckpt_doctor.types import (
     TensorInfo,
     TensorRef,
 )
-from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import place, sync_folder, temporary_file
 from ckpt_doctor.writer.safetensors_file import Part, verify_safetensors, write_safetensors
 from ckpt_doctor.writer.torch_archive import write_archive

@@ -9,10 +9,10 @@ from dataclasses import astuple
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
+from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.types import Checkpoint
-from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import publish, temporary_file
-from ckpt_doctor.writer.hashing import sha256
 from ckpt_doctor.writer.recover import remove_leftovers
 from ckpt_doctor.writer.splice import to_json
 

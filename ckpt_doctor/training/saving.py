@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import publish, temporary_file
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT, run_lock
 from ckpt_doctor.writer.recover import remove_leftovers

@@ -3,9 +3,9 @@
 Knows containers, not trainers: what to write, and whether the result is right, comes from the caller.
 """
 
+from ckpt_doctor.inert.names import is_ours
 from ckpt_doctor.writer.cost import cost
 from ckpt_doctor.writer.in_place import Journal, interrupted
-from ckpt_doctor.writer.names import is_ours
 from ckpt_doctor.writer.recover import came_out, recover
 from ckpt_doctor.writer.sidecar import history
 from ckpt_doctor.writer.undo import undo, undo_damage

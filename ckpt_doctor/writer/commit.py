@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.types import FileStamp
-from ckpt_doctor.writer import names
 from ckpt_doctor.writer.files import ensure_unchanged, exchange, free_space, is_named, sync_folder
 from ckpt_doctor.writer.handles import holders
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.types import FileStamp
-from ckpt_doctor.writer import copying, names
+from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.commit import ensure_quiet
 from ckpt_doctor.writer.files import READ, alone, ensure_unchanged, is_named, restore_times, sync_folder
 from ckpt_doctor.writer.splice import Splice, digest, ensure_applied, put

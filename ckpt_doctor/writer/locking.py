@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import LockTimeout, WriteRefused
-from ckpt_doctor.writer import names
+from ckpt_doctor.inert import names
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

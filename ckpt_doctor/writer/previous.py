@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.writer import copying, zip_append
-from ckpt_doctor.writer.hashing import sha256
 from ckpt_doctor.writer.zip_append import Directory, Entry
 
 

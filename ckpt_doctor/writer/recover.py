@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.types import Recovery
-from ckpt_doctor.writer import in_place, names, sidecar, zip_append
+from ckpt_doctor.writer import in_place, sidecar, zip_append
 from ckpt_doctor.writer.commit import put_back, refusing
 from ckpt_doctor.writer.files import READ, sync_folder
 from ckpt_doctor.writer.locking import run_lock

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.writer import copying, names
+from ckpt_doctor.inert import names
+from ckpt_doctor.inert.hashing import sha256
+from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.files import READ, publish, sync_folder, temporary_file
-from ckpt_doctor.writer.hashing import sha256
 from ckpt_doctor.writer.splice import Splice, digest, to_json
 
 FORMAT = 1

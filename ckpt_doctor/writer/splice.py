@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Program
 from ckpt_doctor.writer import copying, zip_append
-from ckpt_doctor.writer.hashing import sha256
 from ckpt_doctor.writer.previous import last_record, previous_size, rest_digest
 
 _TAR_BLOCK = 512

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.types import Proof, UndoReceipt
-from ckpt_doctor.writer import names, sidecar
+from ckpt_doctor.writer import sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import (
     READ,

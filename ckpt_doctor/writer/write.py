@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt
-from ckpt_doctor.writer import in_place, names, sidecar
+from ckpt_doctor.writer import in_place, sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, stamp_of, sync_folder, temporary_file
 from ckpt_doctor.writer.locking import run_folder, run_lock

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.writer.hashing import sha256
+from ckpt_doctor.inert.hashing import sha256
 
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")

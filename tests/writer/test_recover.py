@@ -9,7 +9,8 @@ from sample_files import edited, litter, load, make
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.writer import in_place, names, sidecar
+from ckpt_doctor.inert import names
+from ckpt_doctor.writer import in_place, sidecar
 
 
 def cut_off(path, *, keep: float = 0.5):

@@ -11,7 +11,8 @@ from test_recover import cut_off
 
 from ckpt_doctor import repair, scan, writer
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.writer import names, splice
+from ckpt_doctor.inert import names
+from ckpt_doctor.writer import splice
 from ckpt_doctor.writer.previous import previous_states
 
 RECORD = {"tool_version": "0", "edits": []}

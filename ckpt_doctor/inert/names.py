@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from ckpt_doctor.errors import ForeignFile
-from ckpt_doctor.writer.hashing import sha256
+from ckpt_doctor.inert.hashing import sha256
 
 NAME_MAX = 255
 """Bytes in one file name (Linux `NAME_MAX`, the same on XFS, Btrfs, APFS and ext4)."""
