@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
+from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import Global, NumpyScalar, TensorInfo, mapping_of
 
 Container = Literal["torch-zip", "torch-legacy", "torch-tar", "torchscript", "safetensors", "pickle", "unknown"]
@@ -30,7 +31,7 @@ def wrapper_of(model: object) -> str | None:
     return prefix or None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Damage:
     """Something wrong with the file as a file. `kind` is the name of the F or S rule that reports it."""
 
@@ -43,7 +44,7 @@ class Damage:
     expected: object = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NotChecked:
     """Something the tool did not look at or could not decide. Never silent: every report lists these."""
 
@@ -53,7 +54,7 @@ class NotChecked:
     """The option or file that would settle it: `--deep`, `--lradj`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FileStamp:
     """Identity of a file's content at the time it was read, to notice that it changed since."""
 
@@ -63,7 +64,7 @@ class FileStamp:
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Program:
     """Where the pickle that describes the checkpoint lies in its file."""
 
@@ -73,7 +74,7 @@ class Program:
     """Its zip or tar entry name; empty in a stream."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Migration:
     """The record of one earlier migration, as found in the file or beside it."""
 
@@ -85,7 +86,7 @@ class Migration:
     previous_size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DeepResult:
     """What reading every byte showed."""
 
@@ -100,7 +101,7 @@ class DeepResult:
     bytes_read: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Checkpoint:
     """One file, read inertly. What could not be read is in `damage`; the rest is as the file says."""
 

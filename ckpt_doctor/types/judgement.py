@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
+from ckpt_doctor.types.record import record
 from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
 from ckpt_doctor.types.values import KeyPath
 
@@ -18,7 +19,7 @@ Resume = Literal["impossible", "not judged", "differs", "open", "identical"]
 `not judged` where no known trainer wrote the file, `identical` where nothing on which it depends is open or wrong."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Finding:
     """One defect: what, where, what follows, what cures it."""
 
@@ -38,7 +39,7 @@ class Finding:
     """Names of the damaged tensors, as in the message."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Located:
     """A finding and its place: a file, in source code also the lines."""
 
@@ -69,7 +70,7 @@ def trusts(packages: Collection[str], finding: Finding) -> bool:
     return finding.code == "S204" and any(module == p or module.startswith(p + ".") for p in packages)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Edit:
     """One planned change, with the reason it may be made.
 
@@ -92,7 +93,7 @@ class Edit:
         return text.removeprefix(".")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Refusal:
     """A repair that was asked for and not planned: no evidence, or nothing that a file edit can do."""
 
@@ -102,7 +103,7 @@ class Refusal:
     """What to give or do so that it can be done."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FileReport:
     """One file, judged."""
 
@@ -137,7 +138,7 @@ class FileReport:
         return self.member.checkpoint
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RunReport:
     """One run folder, judged as a whole."""
 
@@ -149,7 +150,7 @@ class RunReport:
 Points = tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Curve:
     """A run as lines: the rate over its steps, and the validation losses. Empty where the facts do not tell."""
 
@@ -165,7 +166,7 @@ class Curve:
     """Optimizer steps of each process in an epoch."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Report:
     """The result of a scan: runs in path order, files within each."""
 
@@ -192,7 +193,7 @@ class Report:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Adopted:
     """A storage that is to be copied from another file."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.types.checkpoint import NotChecked
 from ckpt_doctor.types.judgement import Edit, Finding, Located, Refusal
+from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import KeyPath, path_name
 
 DifferenceKind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
@@ -18,7 +18,7 @@ Proof = Literal["file", "rest", "checksums", "none"]
 no migration touches; their stored checksums, where an older version kept no hash; nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Difference:
     """One thing that is not the same in both."""
 
@@ -35,7 +35,7 @@ class Difference:
         return path_name(self.path)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Comparison:
     """Two checkpoints side by side."""
 
@@ -54,7 +54,7 @@ class Comparison:
         return not self.values and not self.tensors and not self.not_compared
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cost:
     """Extra disk space of a write, in bytes, told before anything is written."""
 
@@ -66,7 +66,7 @@ class Cost:
     """Bytes that this user may still write there; None where the file system does not say."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Receipt:
     """A finished write."""
 
@@ -87,7 +87,7 @@ class Receipt:
     """What the user should know, one sentence each (a hard link broken, an attribute not kept)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UndoReceipt:
     """A migration taken back."""
 
@@ -101,7 +101,7 @@ class UndoReceipt:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Recovery:
     """What the next run did about a write that was cut off."""
 
@@ -112,7 +112,7 @@ class Recovery:
     size: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MigrationResult:
     """What became of one file."""
 
@@ -130,7 +130,7 @@ class MigrationResult:
     """How many migrations the file had before this one."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SalvageResult:
     """What was recovered, and what is lost."""
 
@@ -151,7 +151,7 @@ class SalvageResult:
     """Size of the output."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Spared:
     """A folder beyond the limit that was not removed, and why."""
 
@@ -159,7 +159,7 @@ class Spared:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PruneResult:
     """What pruning did, or with `dry_run` would do."""
 
@@ -176,7 +176,7 @@ class PruneResult:
     """Whether every byte of the kept ones was read, now or earlier."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Linted:
     """What linting found in some scripts."""
 

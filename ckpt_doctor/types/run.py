@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
+from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import TensorRef
 
 ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | None]"]
@@ -16,7 +17,7 @@ T_co = TypeVar("T_co", covariant=True)
 Role = Literal["best", "step"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Evidence(Generic[T_co]):
     """A value and where it came from: `Evidence(45, "checkpoint: 90 steps at epoch 2")`."""
 
@@ -26,7 +27,7 @@ class Evidence(Generic[T_co]):
     """True when a person gave it (an option, an argument), which outranks inference."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TrainingState:
     """What a checkpoint says about the progress of training, in plain Python numbers; None where absent."""
 
@@ -46,7 +47,7 @@ class TrainingState:
     counter: int | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Facts:
     """What must be known of the training command and is not in a checkpoint. None: not settled."""
 
@@ -81,7 +82,7 @@ class Facts:
     """(steps per epoch, processes) of several processes that the evidence allows while `world_size` is None."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EarlyStoppingState:
     """EarlyStopping between two epochs (trainer-side `best_score`, `val_loss_min`, `counter`)."""
 
@@ -90,7 +91,7 @@ class EarlyStoppingState:
     counter: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Rates:
     """What the optimizer's param groups and the scheduler hold at one moment, one value per param group."""
 
@@ -101,7 +102,7 @@ class Rates:
     """The scheduler's `_last_lr`."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ResumePoint:
     """The state that an uninterrupted run has when it begins the batch where the trainer will resume.
 
@@ -136,7 +137,7 @@ class ResumePoint:
     """Field -> the option or file that would settle it."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ResumePlan:
     """What the trainer will do, and what the uninterrupted run would: the body of `check`."""
 
@@ -156,7 +157,7 @@ class ResumePlan:
     and starts elsewhere."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Upgrade:
     """What stands beside the model once a bare state_dict is a training checkpoint; or why it cannot become one."""
 
@@ -171,7 +172,7 @@ class Upgrade:
     """The file that the tensors among the values lie in."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LateRandomState:
     """A `rng_state` that was taken when this epoch's order had already been drawn, and what would take its place."""
 
@@ -183,7 +184,7 @@ class LateRandomState:
     """The file that the value's tensors lie in."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OpenFact:
     """A fact of the training command that is not settled, and on which the resume depends."""
 
@@ -195,7 +196,7 @@ class OpenFact:
     """The option that settles it."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Member:
     """A checkpoint as part of a run."""
 
@@ -206,7 +207,7 @@ class Member:
     """N of `checkpoint_step_N`."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Run:
     """One run folder: its checkpoints, its log, and what they say of the training command."""
 
@@ -225,7 +226,7 @@ class Run:
     """Whether a person named the trainer."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Case:
     """All that a rule or a migration may look at: one checkpoint in its run."""
 

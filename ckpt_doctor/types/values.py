@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from ckpt_doctor.types.record import record
 
 KeyPath = tuple["str | int", ...]
 """Keys and indices from the root of a checkpoint: `("optimizer", "param_groups", 0, "lr")`."""
@@ -15,7 +17,7 @@ def path_name(path: KeyPath) -> str:
     return ".".join(map(str, path)) if path else "(root)"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Global:
     """A name that a pickle refers to (`torch._utils._rebuild_tensor_v2`); recorded, never imported."""
 
@@ -32,7 +34,7 @@ class Global:
         return root in ("torch", "numpy") or root in sys.stdlib_module_names
 
 
-@dataclass(eq=False, slots=True)
+@record(eq=False, slots=True)
 class Opaque:
     """The result of a call that a pickle asks for, recorded instead of made.
 
@@ -78,7 +80,7 @@ class InertDict(dict[object, object]):
         """The constructor call; `source.states` holds e.g. a state_dict's `_metadata`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StorageInfo:
     """A contiguous region of tensor bytes that one or several tensors view."""
 
@@ -96,7 +98,7 @@ class StorageInfo:
     """Where its bytes start in the file; None when they were not found or are not contiguous on disk."""
 
 
-@dataclass(eq=False, slots=True)
+@record(eq=False, slots=True)
 class TensorRef:
     """A tensor as the pickle describes it: a view of a storage. One object per distinct tensor object in the file."""
 
@@ -121,7 +123,7 @@ class TensorRef:
         return n
 
 
-@dataclass(eq=False, slots=True)
+@record(eq=False, slots=True)
 class NumpyScalar:
     """A pickled numpy scalar (`numpy.float64` best_score), decoded without numpy's unpickler."""
 
@@ -131,7 +133,7 @@ class NumpyScalar:
     source: Opaque
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TensorInfo:
     """One tensor of a checkpoint, by the first path that reaches it."""
 
