@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_doctor.errors import UsageError
@@ -49,8 +49,8 @@ def run_findings(run: Run) -> tuple[Finding, ...]:
     return tuple(found for rule in RUN_RULES for found in _applied(rule, run) if isinstance(found, Finding))
 
 
-def judge(case: Case) -> FileReport:
-    """Apply every rule that may speak about this checkpoint."""
+def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> FileReport:
+    """Apply every rule that may speak about this checkpoint. What does not count, a person has accepted."""
     member, run = case.member, case.run
     ours = is_ours(member, run)
     findings: list[Finding] = []
@@ -63,20 +63,19 @@ def judge(case: Case) -> FileReport:
                 else:
                     not_checked.append(result)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
-        not_checked.extend(not_judged(member.checkpoint, KNOWN))
+        not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
     deep = member.checkpoint.deep
     if deep is not None:
         not_checked.extend(deep.not_checked)
     elif member.checkpoint.tensors:
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
-    plan = case.plan
-    if plan is not None and (errors := dict.fromkeys(f.code for f in findings if f.severity == "error")):
+    plan, counted = case.plan, [finding for finding in findings if counts(finding)]
+    if plan is not None and (errors := dict.fromkeys(f.code for f in counted if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
-    resume = resume_of(findings, _but_for_findings(case))
-    return FileReport(
-        member, case.resume, plan, tuple(findings), unsure, verdict_of(findings), resume, run.trainer if ours else ""
-    )
+    resume = resume_of(counted, _but_for_findings(case))
+    trainer = run.trainer if ours else ""
+    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(counted), resume, trainer)
 
 
 def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
@@ -109,7 +108,7 @@ def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
     A run that has left its path stays off it whatever else is open (P411).
     """
     serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
-    if "error" in serious.values():
+    if "error" in serious.values() or UNREADABLE in serious:
         return "impossible"
     if "P411" in serious and otherwise not in ("impossible", "not judged"):
         return "differs"
@@ -128,22 +127,20 @@ def _but_for_findings(case: Case) -> Resume:
     return "differs" if plan.why_not_exact else "identical"
 
 
-def chosen(run: RunReport, select: Sequence[str], ignore: Sequence[str], trust: Sequence[str]) -> RunReport:
-    """The report with the selected codes only. Verdicts follow: a defect that is ignored, or trusted, is accepted."""
-    if not select and not ignore and not trust:
-        return run
-    wanted, ignored, trusted = codes(select), codes(ignore), packages(trust)
+def counting(ignore: Sequence[str], trust: Sequence[str]) -> Callable[[Finding], bool]:
+    """Whether a finding counts: it is not ignored, nor a call into a trusted package."""
+    ignored, trusted = codes(ignore), packages(trust)
+    return lambda finding: finding.code not in ignored and not trusts(trusted, finding)
 
-    def counts(finding: Finding) -> bool:
-        return finding.code not in ignored and not trusts(trusted, finding)
+
+def chosen(run: RunReport, select: Sequence[str], counts: Callable[[Finding], bool]) -> RunReport:
+    """The report with the selected codes only, of what counts."""
+    wanted = codes(select)
 
     def keep(finding: Finding) -> bool:
         return (not select or finding.code in wanted) and counts(finding)
 
-    files = []
-    for file in run.files:
-        verdict = verdict_of(filter(counts, file.findings))
-        files.append(replace(file, findings=tuple(filter(keep, file.findings)), verdict=verdict))
+    files = [replace(file, findings=tuple(filter(keep, file.findings))) for file in run.files]
     return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))
 
 

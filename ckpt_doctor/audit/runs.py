@@ -54,7 +54,8 @@ def understand(
     members = [owner.member_of(checkpoint, read_scalars) for checkpoint in checkpoints]
     ours = [m for m in members if m.checkpoint.path in owned and not m.checkpoint.is_damaged(*UNTRUSTED)]
     others = tuple(member.checkpoint.path for member in members if member not in ours)
-    run = Run(folder, owner.name, tuple(ours) if owner is not UNKNOWN else (), given, others, claimed=bool(trainer))
+    ours = ours if owner is not UNKNOWN else []
+    run = Run(folder, owner.name, tuple(ours), given, others, claimed=trainer, logs=tuple(logs))
     return owner.understand(run, given, logs), members
 
 

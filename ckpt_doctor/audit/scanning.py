@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckpt_doctor import reports
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
-from ckpt_doctor.audit.judging import case_of, chosen, judge, run_findings
+from ckpt_doctor.audit.judging import case_of, chosen, counting, judge, run_findings
 from ckpt_doctor.audit.opening import Progress, deepened, open_file
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, siblings_of, understand
 from ckpt_doctor.trainers import trainer_named
@@ -103,21 +103,22 @@ def check_all(
 def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
     paths = (*files, *siblings_of(folder, files))
     run, members = understand(folder, [open_file(path) for path in paths], ask.facts, ask.logs, ask.trainer)
+    counts = counting(ask.ignore, ask.trust)
     judged = []
     for member in members[: len(files)]:
         if ask.deep:
             member = replace(member, checkpoint=deepened(member.checkpoint, ask.progress))
-        judged.append(judge(case_of(member, run, gate=ask.gate)))
-    return chosen(RunReport(run, run_findings(run), tuple(judged)), ask.select, ask.ignore, ask.trust)
+        judged.append(judge(case_of(member, run, gate=ask.gate), counts))
+    return chosen(RunReport(run, run_findings(run), tuple(judged)), ask.select, counts)
 
 
 def read_through(
     file: FileReport, run: Run, ignore: Sequence[str] = (), trust: Sequence[str] = (), *, gate: bool = False
 ) -> FileReport:
     """The same file, judged with every byte of it read."""
-    member = replace(file.member, checkpoint=deepened(file.checkpoint, None))
-    report = RunReport(run, (), (judge(case_of(member, run, gate=gate)),))
-    return chosen(report, (), ignore, trust).files[0]
+    member, counts = replace(file.member, checkpoint=deepened(file.checkpoint, None)), counting(ignore, trust)
+    report = RunReport(run, (), (judge(case_of(member, run, gate=gate), counts),))
+    return chosen(report, (), counts).files[0]
 
 
 def curves(report: Report) -> list[Curve]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt_doctor.migrators.migration import Migration, Plan
-from ckpt_doctor.types import Case, Edit, wrapper_of
+from ckpt_doctor.types import Case, Edit, model_path, wrapper_of
 
 NAME = "strip-prefix"
 
@@ -13,7 +13,7 @@ def _plan(case: Case) -> Plan:
 
     Only where every key carries it: a model with a submodule that happens to be called `module` is left alone.
     """
-    path = () if case.checkpoint.layout == "state-dict" else ("model",)
+    path = model_path(case.checkpoint)
     model = case.checkpoint.get(*path) if path else case.checkpoint.root
     prefix = wrapper_of(model)
     if prefix is None or not isinstance(model, dict):

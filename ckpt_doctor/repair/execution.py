@@ -238,6 +238,8 @@ def _carry_out(planned: Planned, request: Request) -> MigrationResult:
 
 def _nothing_done(planned: Planned, request: Request) -> str:
     """That a file needs nothing is said only where nothing is left that a repair would be for."""
+    if not audit.is_ours(planned.case.member, planned.case.run):
+        return "nothing to repair in what holds for every file; its training state is not judged"
     left = [f for f in planned.before if f.severity != "info" and f.code not in request.ignored and not f.migration]
     told = [f"{f.code} {f.name} remains: {f.fix or 'no edit to the file can fix it'}" for f in left]
     return "; ".join(["needs none of these repairs" if all(f.fix for f in left) else "nothing to repair", *told])

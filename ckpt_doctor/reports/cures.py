@@ -56,8 +56,11 @@ def _options(command: str, run: RunReport) -> list[str]:
     """What a migrate command needs of what a person gave: the trainer, and the facts where the repair asks for any."""
     if not command.startswith(f"{PROGRAM}migrate"):
         return []
-    claimed = ["--trainer", quoted(run.run.trainer)] if run.run.claimed and run.run.trainer else []
-    return claimed if command.split()[-1] in FACTLESS else [*claimed, *given_options(run.run.facts)]
+    claimed = ["--trainer", quoted(run.run.claimed)] if run.run.claimed else []
+    if command.split()[-1] in FACTLESS:
+        return claimed
+    logs = [word for log in run.run.logs for word in ("--log", quoted(log))]
+    return [*claimed, *given_options(run.run.facts), *logs]
 
 
 def is_command(cure: str) -> bool:

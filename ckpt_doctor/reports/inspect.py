@@ -24,7 +24,7 @@ def overview(file: types.FileReport, *, width: int = 80, color: bool = False) ->
     checkpoint = file.checkpoint
     lines = [text.styled(text.shorten(text.clean(checkpoint.path), width), "bold", color)]
     lines += text.wrap(head(checkpoint), width, "  ", "  ")
-    lines.append(f"  verdict: {file.verdict}")
+    lines.append(f"  verdict: {file.outlook}")
     lines += block("key", "holds", top_level(checkpoint), width)
     state = [(name, text.brief(value)) for name in TRAINING if (value := getattr(file.member.state, name)) is not None]
     lines += block("training state", "", state, width)

@@ -29,7 +29,7 @@ FACTS = (
 """Those of which JSON v1 names the source."""
 RUN_FACTS = ("lradj", "steps_per_epoch", "train_epochs")
 """Those of which JSON v1 has the value, in each run."""
-OPTIONS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size", "log")
+OPTIONS = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size")
 """Facts that are options with a value."""
 SETTINGS = "pyproject.toml"
 """The source of facts that hold without an option."""

@@ -43,9 +43,12 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
     return Case(member.checkpoint, member, run, ResumePoint())
 
 
-def not_judged(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> Iterator[NotChecked]:
-    """That the resume of a checkpoint is not judged, and which trainers a person could claim it for."""
+def not_judged(checkpoint: Checkpoint, claimants: Sequence[Trainer], claimed: str = "") -> Iterator[NotChecked]:
+    """That the resume of a checkpoint is not judged, and which trainers a person could claim it for, or has in vain."""
     if checkpoint.root is None:
+        return
+    if claimed:
+        yield NotChecked("the resume", f"the file cannot be read as a checkpoint of {claimed}", "")
         return
     weights = checkpoint.layout == "state-dict"
     why = "weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED
@@ -53,7 +56,14 @@ def not_judged(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> Iterator
 
 
 def _claims(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> str:
-    return " or ".join(f"--trainer {trainer.name}" for trainer in claimants if trainer.reads(checkpoint))
+    """Bare weights fit every trainer: only those in a place that a trainer gives them are worth a question."""
+    able = [
+        trainer.name
+        for trainer in claimants
+        if trainer.reads(checkpoint)
+        and (checkpoint.layout != "state-dict" or checkpoint.path in trainer.siblings(checkpoint.path.parent))
+    ]
+    return " or ".join(f"--trainer {name}" for name in able)
 
 
 UNKNOWN = Trainer(

@@ -16,6 +16,7 @@ from ckpt_doctor.types.checkpoint import (
     Migration,
     NotChecked,
     Program,
+    model_path,
     wrapper_of,
 )
 from ckpt_doctor.types.judgement import (
@@ -155,6 +156,7 @@ __all__ = [
     "Verdict",
     "holds_rate",
     "mapping_of",
+    "model_path",
     "path_name",
     "real",
     "same_rate",

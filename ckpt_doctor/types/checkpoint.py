@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ckpt_doctor.types.record import record
-from ckpt_doctor.types.values import Global, NumpyScalar, TensorInfo, mapping_of
+from ckpt_doctor.types.values import Global, KeyPath, NumpyScalar, TensorInfo, mapping_of
 
 Container = Literal["torch-zip", "torch-legacy", "torch-tar", "torchscript", "safetensors", "pickle", "unknown"]
 Layout = Literal["state-dict", "training", "other"]
@@ -159,3 +159,11 @@ class Checkpoint:
     def is_damaged(self, *kinds: str) -> bool:
         """Whether `damage` holds any of these kinds (any at all when none is named)."""
         return any(not kinds or d.kind in kinds for d in self.damage)
+
+
+def model_path(checkpoint: Checkpoint) -> KeyPath:
+    """Where the model's state_dict stands: nowhere deeper for bare weights, else under the first of `MODEL_KEYS`."""
+    if checkpoint.layout == "state-dict":
+        return ()
+    found = (key for key in MODEL_KEYS if isinstance(checkpoint.get(key), dict))
+    return (next(found, MODEL_KEYS[0]),)

@@ -21,6 +21,7 @@ else:
         if cls is None:
             return partial(record, frozen=frozen, eq=eq, slots=slots)
         made = dataclass(cls, eq=False, repr=False, slots=slots)
+        made.__dataclass_params__.frozen = frozen  # for dataclasses that inherit from it
         if "__repr__" not in vars(cls):
             made.__repr__ = _repr
         if eq:

@@ -222,8 +222,10 @@ class Run:
     """The run's part of its log, in the trainer's own terms (`trainers.time_llm.log.History`)."""
     not_checked: tuple[NotChecked, ...] = ()
     """What near the run was not looked at."""
-    claimed: bool = False
-    """Whether a person named the trainer."""
+    claimed: str = ""
+    """Name of the trainer for which a person claims the files (`--trainer`)."""
+    logs: tuple[Path, ...] = ()
+    """Those that a person named."""
 
 
 @record(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, wrapper_of
+from ckpt_doctor.types import Case, model_path, wrapper_of
 from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
@@ -50,14 +50,15 @@ def wrapped_keys(case: Case) -> Iterator[Problem]:
     Source: trainer contract, section 5 (the model is loaded strictly); torch/nn/parallel/distributed.py,
     torch/_dynamo/eval_frame.py (`OptimizedModule._orig_mod`).
     """
-    model = case.checkpoint.get("model") if case.checkpoint.layout == "training" else case.checkpoint.root
+    path = model_path(case.checkpoint)
+    model = case.checkpoint.get(*path) if path else case.checkpoint.root
     prefix = wrapper_of(model)
     if prefix and case.checkpoint.container != "safetensors":
         ours = is_ours(case)
         yield Problem(
             f"every model key starts with `{prefix}`: a bare model refuses all of them (load_state_dict is strict)"
             + ("" if ours else "; that is right if your script loads them into a wrapped model"),
-            where="model",
+            where=".".join(map(str, path)) or "model",
             found=prefix,
             severity="error" if ours else "info",
         )

@@ -111,6 +111,25 @@ def test_a_printed_cure_repeats_the_claim(tmp_path):
         assert "--trainer time-llm" in cure
 
 
+def test_a_claim_that_cannot_be_is_said(tmp_path):
+    lightning = tmp_path / "other.ckpt"
+    torch.save({"state_dict": {"w": torch.ones(2)}, "epoch": 1, "global_step": 5, "loops": {}}, lightning)
+    output = CliRunner().invoke(app, ["check", str(lightning), "--trainer", "time-llm"]).output
+    assert "cannot be read as a checkpoint of time-llm" in " ".join(output.split())
+
+
+def test_a_printed_cure_repeats_a_log_that_was_named(tmp_path):
+    save(tmp_path / RUN / "checkpoint", more={"epoch": 0})
+    log = tmp_path / "elsewhere.log"
+    log.write_text("nothing of this run\n")
+    arguments = ["scan", str(tmp_path / RUN), "--steps-per-epoch", "10", "--log", str(log)]
+    output = CliRunner().invoke(app, arguments, env={"COLUMNS": "400"}).output
+    cures = [line for line in output.splitlines() if "ckpt-doctor migrate" in line and "strip" not in line]
+    assert cures
+    for cure in cures:
+        assert f"--log {log}" in cure
+
+
 def test_the_only_file_of_a_folder_is_what_is_resumed_from(tmp_path):
     path = save(tmp_path / "exp/last.pt")
     assert path == check_resume(tmp_path / "exp").file.checkpoint.path

@@ -182,10 +182,10 @@ def test_scan_check_and_inspect_give_one_verdict(spoiled, name, damage):
     torch.save({"model": {"w": torch.ones(2)}, "optimizer": {}, "step": 3}, foreign)
     if damage:
         damage(file)
-    verdict = {path: scan([path]).files[0].verdict for path in (file, foreign)}
-    assert verdict[file] == check(file).files[0].verdict
+    told = {path: scan([path]).files[0].outlook for path in (file, foreign)}
+    assert told[file] == check(file).files[0].outlook
     for path in (file, foreign):
         shown = CliRunner().invoke(app, ["inspect", str(path)]).stdout
-        assert f"verdict: {verdict[path]}" in shown
+        assert f"verdict: {told[path]}" in shown
         document = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--format", "json"]).stdout)
         assert verdict[path] == document["file"]["verdict"]

@@ -75,12 +75,13 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def fits(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint can be read as this trainer's: its keys fit, and its schedule is one that it builds."""
+def reads(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint can be read as this trainer's: its keys fit, and its schedule is one that it builds.
+
+    Bare weights can, wherever they lie: `run_m4.py` and `migrate --upgrade` take them.
+    """
     if checkpoint.layout == "state-dict":
-        return _is_time_llm(checkpoint.root) or (
-            role_of(checkpoint.path) is not None and checkpoint.container in ("torch-zip", "torch-legacy")
-        )
+        return checkpoint.container in ("torch-zip", "torch-legacy") or _is_time_llm(checkpoint.root)
     root = checkpoint.root
     if not isinstance(root, dict) or not isinstance(root.get("model"), dict):
         return False
@@ -92,6 +93,12 @@ def fits(checkpoint: Checkpoint) -> bool:
         return False
     scheduler = root.get("scheduler")
     return not isinstance(scheduler, dict) or not scheduler or scheduler_kind(scheduler) != "other"
+
+
+def fits(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint can be this trainer's by what it holds; bare weights by where they lie, too."""
+    in_place = checkpoint.layout != "state-dict" or role_of(checkpoint.path) is not None
+    return reads(checkpoint) and (in_place or _is_time_llm(checkpoint.root))
 
 
 def is_signed(checkpoint: Checkpoint) -> bool:
