@@ -188,4 +188,4 @@ def test_scan_check_and_inspect_give_one_verdict(spoiled, name, damage):
         shown = CliRunner().invoke(app, ["inspect", str(path)]).stdout
         assert f"verdict: {told[path]}" in shown
         document = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--format", "json"]).stdout)
-        assert verdict[path] == document["file"]["verdict"]
+        assert scan([path]).files[0].verdict == document["file"]["verdict"]
