@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import audit, repair, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note
 from ckpt_doctor.types import Facts
@@ -70,6 +71,12 @@ def command(
         other = audit.latest(
             run_dir, facts=facts, trainer=trainer, logs=logs, ignore=ignore, trust=trust, repairable=True, deep=deep
         )[0]
-        hint = f"; `ckpt-doctor migrate --all {reports.quoted(other)}` puts one right" if other is not None else ""
+        hint = ""
+        if other is not None:
+            given: dict[str, Any] = {"facts": facts, "trainer": trainer, "logs": logs, "ignore": ignore, "trust": trust}
+            refused = repair.migrate([other], **given, dry_run=True)[0].refusals
+            claim = f" --trainer {trainer}" if trainer else ""
+            cure = f"`ckpt-doctor migrate --all{claim} {reports.quoted(other)}` puts one right"
+            hint = f"; {refused[0].reason}; give {refused[0].settle}" if refused else f"; {cure}"
         note(f"no checkpoint in {run_dir} is safe to resume from{hint}")
     ctx.exit(int(path is None))
