@@ -148,7 +148,9 @@ def _storages(member: _Member, programs: Programs, found: dict[object, StorageIn
         found[_key(entry[0])] = StorageInfo(shown(entry[0]), dtype, location, numel, nbytes, member.at)
         member.at += nbytes
     views = member.pickle(programs, "storages").root
-    for view in views if isinstance(views, list) else []:
+    if not isinstance(views, (list, tuple)):
+        raise _Broken("the views of storages are not a list; torch.load raises")
+    for view in views:
         if type(view) is not tuple or len(view) != 4:
             raise _Broken("a view of a storage is described in an unknown way")
         target, root, offset, numel = view
