@@ -1,5 +1,6 @@
 """`ckpt_doctor.prune` in place of the trainer's own `shutil.rmtree` loop: what the files say decides."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import ckpt_doctor
+from ckpt_doctor import reports
 from ckpt_doctor.audit import scanning
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
@@ -30,6 +32,42 @@ def test_the_newest_stays_and_the_best_is_never_touched(run: Path) -> None:
     assert [140] == steps_in(run)
     assert [run / "checkpoint_step_120"] == list(result.removed)
     assert (run / "checkpoint").is_file()
+
+
+@pytest.mark.parametrize("migrated", [False, True])
+def test_a_newest_that_departs_for_good_does_not_cost_the_one_that_latest_prefers(
+    migrated: bool, tmp_path: Path
+) -> None:
+    """Both stay, only the one that continues identically counts, and the result says why."""
+    source = next((RUN.parents[2] / "complete-COS/checkpoints").iterdir())
+    run = Path(shutil.copytree(source, tmp_path / source.name))
+    (run / "checkpoint").unlink()
+    if migrated:
+        ckpt_doctor.migrate(run, rules="all")
+    preferred, _ = ckpt_doctor.latest(run, repairable=True)
+    newest = run / f"checkpoint_step_{steps_in(run)[-1]}"
+    assert preferred is not None and preferred.parent != newest
+    result = ckpt_doctor.prune(run, keep=1)
+    assert preferred == ckpt_doctor.latest(run, repairable=True)[0]
+    assert ((preferred.parent,), (newest,)) == (result.kept, result.departing)
+    assert (preferred.parent if migrated else None) == result.preferred
+    (why,) = result.reasons
+    assert newest == why.path
+    assert {"P405", "R510"} >= set(why.codes) > set()
+    told = reports.pruned(result, "table")
+    assert "P405" in told
+    assert migrated == ("`latest` resumes from it" in told)
+
+
+def test_what_latest_gives_stays_beside_a_newer_one_that_a_migration_cures(run: Path) -> None:
+    """`latest` passes over a file that needs a repair, so pruning spares the one that does not."""
+    ckpt_doctor.migrate(run / "checkpoint_step_120", rules="all")
+    (run / "checkpoint").unlink()
+    given, _ = ckpt_doctor.latest(run)
+    assert run / "checkpoint_step_120" / "checkpoint.pt" == given
+    (spared,) = ckpt_doctor.prune(run, keep=1).spared
+    assert (given.parent, "`latest` resumes from it") == (spared.path, spared.reason)
+    assert given == ckpt_doctor.latest(run)[0]
 
 
 def test_the_step_inside_outranks_the_number_in_the_name(run: Path) -> None:
@@ -123,6 +161,10 @@ def test_a_newest_that_only_a_deep_look_finds_bad_does_not_cost_the_last_good_on
     assert [120, 140] == steps_in(run)
     assert (told.kept, told.uncounted, told.removed) == (done.kept, done.uncounted, done.removed)
     assert ([good.parent], [newest.parent], True) == (list(done.kept), list(done.uncounted), done.deep)
+    code = "T801" if how == "NaN" else "F102"
+    assert [(newest.parent, (code,))] == [(why.path, why.codes) for why in done.reasons]
+    assert f"checkpoint_step_140: {code}" in reports.pruned(done, "table")
+    assert [code] == json.loads(reports.pruned(done, "json"))["reasons"][0]["codes"]
     ckpt_doctor.prune(run, keep=1, deep=False)
     assert [140] == steps_in(run)
 

@@ -57,6 +57,7 @@ from ckpt_doctor.types.results import (
     SalvageResult,
     Spared,
     Status,
+    Uncounted,
     UndoReceipt,
 )
 from ckpt_doctor.types.run import (
@@ -150,6 +151,7 @@ __all__ = [
     "TensorInfo",
     "TensorRef",
     "TrainingState",
+    "Uncounted",
     "UndoReceipt",
     "Upgrade",
     "Verdict",
