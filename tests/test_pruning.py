@@ -13,6 +13,8 @@ from ckpt_doctor.audit import scanning
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 
+COS = next((Path(__file__).parents[1] / "fixtures/sample-runs/complete-COS/checkpoints").iterdir())
+"""A run whose step 75 continues identically once it is migrated, and whose step 90 never does."""
 RUN = next((Path(__file__).parents[1] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())
 
 
@@ -39,18 +41,16 @@ def test_a_newest_that_departs_for_good_does_not_cost_the_one_that_latest_prefer
     migrated: bool, tmp_path: Path
 ) -> None:
     """Both stay, only the one that continues identically counts, and the result says why."""
-    source = next((RUN.parents[2] / "complete-COS/checkpoints").iterdir())
-    run = Path(shutil.copytree(source, tmp_path / source.name))
-    (run / "checkpoint").unlink()
+    run = Path(shutil.copytree(COS, tmp_path / COS.name))
     if migrated:
-        ckpt_doctor.migrate(run, rules="all")
-    preferred, _ = ckpt_doctor.latest(run, repairable=True)
-    newest = run / f"checkpoint_step_{steps_in(run)[-1]}"
-    assert preferred is not None and preferred.parent != newest
+        ckpt_doctor.migrate(run)
+    older, newest = (run / f"checkpoint_step_{step}" for step in steps_in(run))
+    given, passed_over = ckpt_doctor.latest(run, repairable=True)
+    assert newest / "checkpoint.pt" != given
     result = ckpt_doctor.prune(run, keep=1)
-    assert preferred == ckpt_doctor.latest(run, repairable=True)[0]
-    assert ((preferred.parent,), (newest,)) == (result.kept, result.departing)
-    assert (preferred.parent if migrated else None) == result.preferred
+    assert (given, passed_over) == ckpt_doctor.latest(run, repairable=True)
+    assert ((older,), (newest,)) == (result.kept, result.departing)
+    assert (older if migrated else None) == result.preferred
     (why,) = result.reasons
     assert newest == why.path
     assert {"P405", "R510"} >= set(why.codes) > set()
@@ -59,12 +59,15 @@ def test_a_newest_that_departs_for_good_does_not_cost_the_one_that_latest_prefer
     assert migrated == ("`latest` resumes from it" in told)
 
 
-def test_what_latest_gives_stays_beside_a_newer_one_that_a_migration_cures(run: Path) -> None:
+def test_what_latest_gives_stays_beside_a_newer_one_that_a_migration_cures(tmp_path: Path) -> None:
     """`latest` passes over a file that needs a repair, so pruning spares the one that does not."""
-    ckpt_doctor.migrate(run / "checkpoint_step_120", rules="all")
-    (run / "checkpoint").unlink()
-    given, _ = ckpt_doctor.latest(run)
-    assert run / "checkpoint_step_120" / "checkpoint.pt" == given
+    run = Path(shutil.copytree(COS, tmp_path / COS.name))
+    given, cured = (run / f"checkpoint_step_{step}" / "checkpoint.pt" for step in (75, 76))
+    ckpt_doctor.migrate(given)
+    cured.parent.mkdir()
+    shutil.copyfile(COS / "checkpoint_step_75" / "checkpoint.pt", cured)
+    assert given == ckpt_doctor.latest(run)[0]
+    assert cured == ckpt_doctor.latest(run, repairable=True)[0]
     (spared,) = ckpt_doctor.prune(run, keep=1).spared
     assert (given.parent, "`latest` resumes from it") == (spared.path, spared.reason)
     assert given == ckpt_doctor.latest(run)[0]
