@@ -1,5 +1,6 @@
 """`ckpt_doctor.prune` in place of the trainer's own `shutil.rmtree` loop: what the files say decides."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import pytest
 import torch
 
 import ckpt_doctor
+from ckpt_doctor import reports
 from ckpt_doctor.audit import scanning
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 
+COS = next((Path(__file__).parents[1] / "fixtures/sample-runs/complete-COS/checkpoints").iterdir())
+"""A run whose step 75 continues identically once it is migrated, and whose step 90 never does."""
 RUN = next((Path(__file__).parents[1] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())
 
 
@@ -30,6 +34,43 @@ def test_the_newest_stays_and_the_best_is_never_touched(run: Path) -> None:
     assert [140] == steps_in(run)
     assert [run / "checkpoint_step_120"] == list(result.removed)
     assert (run / "checkpoint").is_file()
+
+
+@pytest.mark.parametrize("migrated", [False, True])
+def test_a_newest_that_departs_for_good_does_not_cost_the_one_that_latest_prefers(
+    migrated: bool, tmp_path: Path
+) -> None:
+    """Both stay, only the one that continues identically counts, and the result says why."""
+    run = Path(shutil.copytree(COS, tmp_path / COS.name))
+    if migrated:
+        ckpt_doctor.migrate(run)
+    older, newest = (run / f"checkpoint_step_{step}" for step in steps_in(run))
+    given, passed_over = ckpt_doctor.latest(run, repairable=True)
+    assert newest / "checkpoint.pt" != given
+    result = ckpt_doctor.prune(run, keep=1)
+    assert (given, passed_over) == ckpt_doctor.latest(run, repairable=True)
+    assert ((older,), (newest,)) == (result.kept, result.departing)
+    assert (older if migrated else None) == result.preferred
+    (why,) = result.reasons
+    assert newest == why.path
+    assert {"P405", "R510"} >= set(why.codes) > set()
+    told = reports.pruned(result, "table")
+    assert "P405" in told
+    assert migrated == ("`latest` resumes from it" in told)
+
+
+def test_what_latest_gives_stays_beside_a_newer_one_that_a_migration_cures(tmp_path: Path) -> None:
+    """`latest` passes over a file that needs a repair, so pruning spares the one that does not."""
+    run = Path(shutil.copytree(COS, tmp_path / COS.name))
+    given, cured = (run / f"checkpoint_step_{step}" / "checkpoint.pt" for step in (75, 76))
+    ckpt_doctor.migrate(given)
+    cured.parent.mkdir()
+    shutil.copyfile(COS / "checkpoint_step_75" / "checkpoint.pt", cured)
+    assert given == ckpt_doctor.latest(run)[0]
+    assert cured == ckpt_doctor.latest(run, repairable=True)[0]
+    (spared,) = ckpt_doctor.prune(run, keep=1).spared
+    assert (given.parent, "`latest` resumes from it") == (spared.path, spared.reason)
+    assert given == ckpt_doctor.latest(run)[0]
 
 
 def test_the_step_inside_outranks_the_number_in_the_name(run: Path) -> None:
@@ -123,6 +164,10 @@ def test_a_newest_that_only_a_deep_look_finds_bad_does_not_cost_the_last_good_on
     assert [120, 140] == steps_in(run)
     assert (told.kept, told.uncounted, told.removed) == (done.kept, done.uncounted, done.removed)
     assert ([good.parent], [newest.parent], True) == (list(done.kept), list(done.uncounted), done.deep)
+    code = "T801" if how == "NaN" else "F102"
+    assert [(newest.parent, (code,))] == [(why.path, why.codes) for why in done.reasons]
+    assert f"checkpoint_step_140: {code}" in reports.pruned(done, "table")
+    assert [code] == json.loads(reports.pruned(done, "json"))["reasons"][0]["codes"]
     ckpt_doctor.prune(run, keep=1, deep=False)
     assert [140] == steps_in(run)
 

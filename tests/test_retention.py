@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,9 @@ def pruned(run: Path, keep: int, **options):
 def found_in(run: Path) -> list[Step]:
     """The step folders by their names."""
     return [
-        Step(step, path, whole(path), contents(path)) for path in run.iterdir() if (step := step_of(path)) is not None
+        Step((step,), path, whole(path), contents(path))
+        for path in run.iterdir()
+        if (step := step_of(path)) is not None
     ]
 
 
@@ -87,6 +90,30 @@ def test_so_many_resumable_ones_stay_as_asked_for_or_all(tmp_path_factory, whole
     # Damaged ones newer than the oldest kept may be salvaged, or are being written; older ones are of no use.
     oldest = good[-keep] if len(good) >= keep else -1
     assert sorted(step for step in damaged if step > oldest) == [step for step in steps_in(run) if step in damaged]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.dictionaries(st.integers(0, 99), st.booleans(), min_size=1, max_size=9), st.integers(1, 4))
+def test_who_departs_counts_only_where_all_do(tmp_path_factory, departs_by_step, keep):
+    """So many stay of those that keep the run's path as asked for, or all; the newest of all stays."""
+    run = make_run(tmp_path_factory.mktemp("run"), list(departs_by_step))
+    steps = [replace(step, departs=departs_by_step[step.progress[0]]) for step in found_in(run)]
+    result = keep_newest(run, keep, find_steps=lambda: steps)
+    counting = sorted(step for step, departs in departs_by_step.items() if not departs) or sorted(departs_by_step)
+    oldest = counting[-keep] if len(counting) >= keep else -1
+    assert sorted(step for step in departs_by_step if step >= oldest) == steps_in(run)
+    assert counting[-keep:] == sorted(step_of(path) for path in result.kept)
+    assert set(result.departing) == set(run.glob("checkpoint_step_*")) - set(result.kept)
+
+
+def test_who_departs_counts_where_the_others_are_not_sound(tmp_path):
+    """A damaged older one that would have kept the run's path costs nothing but its own folder's room."""
+    run = make_run(tmp_path / "run", [1, 2, 3])
+    steps = [replace(step, departs=step.progress != (1,)) for step in found_in(run)]
+    keep_newest(run, 1, find_steps=lambda: steps, is_sound=lambda step: not step.departs, dry_run=True)
+    result = keep_newest(run, 1, find_steps=lambda: steps, is_sound=lambda step: step.departs)
+    assert ([3], ()) == ([step_of(path) for path in result.kept], result.departing)
+    assert [3] == steps_in(run)
 
 
 def test_with_fewer_than_the_limit_nothing_goes(tmp_path):

@@ -43,7 +43,6 @@ LEFT = {
     "trainers/state.py": 4,
     "trainers/trainer.py": 1,
     "trainers/unknown.py": 1,
-    "training/pruning.py": 1,
     "training/resume.py": 3,
     "types/checkpoint.py": 1,
     "types/run.py": 18,

@@ -2,7 +2,7 @@
 
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.audit.judging import case_of, codes, is_ours, judge, packages, resume_of, verdict_of
-from ckpt_doctor.audit.newest import latest
+from ckpt_doctor.audit.newest import departs, latest, preferred, progress
 from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, siblings_of, understand
 from ckpt_doctor.audit.scanning import DEFAULT_PATH, check, check_all, curves, read_through, scan
@@ -15,6 +15,7 @@ __all__ = [
     "checkpoint_files",
     "codes",
     "curves",
+    "departs",
     "existing",
     "existing_logs",
     "find_runs",
@@ -24,6 +25,8 @@ __all__ = [
     "one_run",
     "open_file",
     "packages",
+    "preferred",
+    "progress",
     "read_through",
     "resume_file",
     "resume_of",

@@ -24,7 +24,7 @@ from ckpt_doctor.types import (
     trusts,
 )
 from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
-from ckpt_doctor.validators.files import UNREADABLE
+from ckpt_doctor.validators.files import UNREADABLE, unless_blocked
 from ckpt_doctor.validators.rule import Rule
 
 NOTHING = ByHand()
@@ -62,6 +62,7 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
                     findings.append(result)
                 else:
                     not_checked.append(result)
+    findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
     deep = member.checkpoint.deep

@@ -29,10 +29,10 @@ def latest(
     """
     report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
     accepted = ("ok", "repairable") if repairable else ("ok",)
-    files = sorted(((file, run.run) for run in report.runs for file in run.files), key=_progress, reverse=True)
+    files = sorted(((file, run.run) for run in report.runs for file in run.files), key=progress, reverse=True)
     while True:
         safe = [file for file, _ in files if _is_resumable(file) and file.verdict in accepted]
-        chosen = next((file for file in safe if not _departs(file)), safe[0] if safe else None)
+        chosen = preferred(safe)
         if not deep or chosen is None or chosen.checkpoint.deep is not None:
             break
         files = [(read_through(file, run, ignore, trust) if file is chosen else file, run) for file, run in files]
@@ -47,19 +47,22 @@ def latest(
     return None, passed_over
 
 
+def preferred(newest_first: Sequence[FileReport]) -> FileReport | None:
+    """The one of several acceptable files to resume from: the newest that keeps its path, else the newest."""
+    return next((file for file in newest_first if not departs(file)), newest_first[0] if newest_first else None)
+
+
 def _is_resumable(file: FileReport) -> bool:
     """Whether a trainer resumes from it; where the trainer is not known, whether it holds a training state."""
     return file.plan is not None or (not file.trainer and file.checkpoint.layout == "training")
 
 
-def _departs(file: FileReport) -> bool:
-    """Whether a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
-    return any(
-        finding.code in ("P405", "P411", "P413", "R510") and finding.migration is None for finding in file.findings
-    )
+def departs(file: FileReport) -> set[str]:
+    """By which codes a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
+    return {f.code for f in file.findings if f.code in ("P405", "P411", "P413", "R510") and f.migration is None}
 
 
-def _progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
+def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
     """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
     file = judged[0]
     state, stamp = file.member.state, file.checkpoint.stamp

@@ -11,6 +11,7 @@ from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
+from ckpt_doctor.validators.files import BLOCKED
 
 Progress = Callable[[Path, int], None]
 """Called with a file and the number of its bytes read since the last call."""
@@ -19,7 +20,7 @@ Progress = Callable[[Path, int], None]
 def open_file(path: Path) -> Checkpoint:
     """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
     checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
-    if not checkpoint.migrations and os.path.lexists(names.undo_file(target)):
+    if os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)
     if os.path.lexists(names.journal(target)):
         checkpoint = _with_journal(checkpoint)
@@ -44,7 +45,7 @@ def _with_journal(checkpoint: Checkpoint) -> Checkpoint:
     try:
         journal = interrupted(checkpoint.path)
     except ForeignFile as error:
-        return _damaged(checkpoint, "corrupt-undo-data", str(error))
+        return _damaged(checkpoint, BLOCKED, str(error))
     except WriteRefused as error:
         return _damaged(checkpoint, "interrupted-migration", str(error))
     if journal is None:
@@ -63,8 +64,9 @@ def _with_undo_file(checkpoint: Checkpoint) -> Checkpoint:
     except OSError:  # of the file itself
         return checkpoint
     except WriteRefused as error:
-        return _damaged(checkpoint, "corrupt-undo-data", str(error))
-    return replace(checkpoint, migrations=tuple(record for record in records if record is not None))
+        return _damaged(checkpoint, BLOCKED, str(error))
+    told = tuple(record for record in records if record is not None)
+    return replace(checkpoint, migrations=checkpoint.migrations or told)
 
 
 def _damaged(checkpoint: Checkpoint, kind: str, message: str) -> Checkpoint:

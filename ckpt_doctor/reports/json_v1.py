@@ -161,7 +161,8 @@ def pruned(result: types.PruneResult) -> str:
             **_fields(result, "dry_run", "removed"),
             "spared": [_fields(spared, "path", "reason") for spared in result.spared],
             "not_resumable": plain(result.uncounted),
-            **_fields(result, "kept", "freed", "deep"),
+            **_fields(result, "kept", "freed", "deep", "departing", "preferred"),
+            "reasons": [_fields(reason, "path", "codes") for reason in result.reasons],
         }
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor import audit
 from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.training import remembered, retention
-from ckpt_doctor.types import Facts, FileReport, PruneResult, Run
+from ckpt_doctor.types import Facts, FileReport, PruneResult, Run, Uncounted
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
 
@@ -30,8 +31,10 @@ def prune(
     """Remove the step checkpoints of a run that are older than the `keep` newest ones the trainer can resume from.
 
     What the trainer's own `shutil.rmtree` loop does for `save_total_limit`, under the run's lock and without its
-    accidents: age is `global_step` (the folder's number only where the file does not tell), a damaged checkpoint does
-    not count and stays, the best checkpoint and whatever another process has open stay. `protect` takes paths, and
+    accidents: age is what `latest` goes by (the folder's number only where the file does not tell), a damaged
+    checkpoint does not count and stays, nor does one from which a resume leaves the uninterrupted run's path for good
+    while another keeps it; the step that `latest` prefers, the best checkpoint and whatever another process has open
+    stay. `protect` takes paths, and
     names within the run. Before anything goes, those that stay are read to the last byte (`deep`), and an older one
     stays in the place of one with a corrupt record or with NaN weights. Each is read once: what was seen is kept in
     the run folder. Raises what `retention.keep_newest` raises, and UsageError for a folder of several runs.
@@ -41,6 +44,12 @@ def prune(
     judged: dict[Path, tuple[FileReport, Run]] = {}
     seen: remembered.Remembered = {}
 
+    def preferred_folder() -> Path | None:
+        newest_first = sorted(judged.values(), key=audit.progress, reverse=True)
+        safe = [file for file, _ in newest_first if file.plan is not None and file.verdict == "ok"]
+        preferred = audit.preferred(safe)
+        return preferred.checkpoint.path.parent if preferred else None
+
     def find_steps() -> Iterable[retention.Step]:
         found = [(folder, number, t.resume_target(folder)) for t in KNOWN for folder, number in t.prunable(run)]
         held = {folder: retention.contents(folder) for folder, _, _ in found}
@@ -48,11 +57,16 @@ def prune(
         report = audit.check_all(files, facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
         judged.update({file.checkpoint.path.parent: (file, one.run) for one in report for file in one.files})
         seen.update(remembered.load(run))
+        preferred = preferred_folder()
         for folder, number, _ in found:
-            file = judged[folder][0] if folder in judged else None
-            step = file.member.state.global_step if file else None
-            resumable = file is not None and file.plan is not None and file.verdict != "broken"
-            yield retention.Step(number if step is None else step, folder, resumable, held[folder])
+            if folder not in judged:
+                yield retention.Step((number,), folder, False, held[folder])
+                continue
+            file, _ = judged[folder]
+            resumable = file.plan is not None and file.verdict != "broken"
+            spare = "`latest` resumes from it" if folder == preferred else ""
+            departs = bool(audit.departs(file))
+            yield retention.Step(audit.progress(judged[folder]), folder, resumable, held[folder], departs, spare)
 
     def is_sound(step: retention.Step) -> bool:
         file, within = judged[step.folder]
@@ -67,7 +81,15 @@ def prune(
                 remembered.store(run, seen, there)
         return ignored.issuperset(seen[name])
 
-    return retention.keep_newest(
+    def reason(folder: Path) -> Uncounted:
+        if folder not in judged:
+            return Uncounted(folder, ())
+        file, _ = judged[folder]
+        read = seen.get(remembered.identity(file.checkpoint, __version__), ())
+        errors = {f.code for f in file.findings if f.severity == "error" and f.migration is None}
+        return Uncounted(folder, tuple(sorted(errors.union(read, audit.departs(file)) - set(ignored))))
+
+    result = retention.keep_newest(
         run,
         keep,
         find_steps=find_steps,
@@ -76,3 +98,5 @@ def prune(
         dry_run=dry_run,
         timeout=timeout,
     )
+    reasons = tuple(map(reason, (*result.departing, *result.uncounted)))
+    return replace(result, reasons=reasons, preferred=preferred_folder())

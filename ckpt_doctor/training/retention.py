@@ -29,13 +29,17 @@ def contents(folder: Path) -> Contents:
 class Step:
     """A step folder of a run."""
 
-    step: int
-    """The optimizer step that it was saved at."""
+    progress: tuple[int, ...]
+    """How far training had come: what `latest` orders checkpoints by."""
     folder: Path
     resumable: bool
     """Whether the trainer can resume from it."""
     contents: Contents
     """What the folder held before it was judged."""
+    departs: bool = False
+    """Whether a resume from it leaves the uninterrupted run's path for good."""
+    spare: str = ""
+    """Why it must stay in any case."""
 
 
 def keep_newest(
@@ -51,13 +55,14 @@ def keep_newest(
     """Remove the step folders of `run_dir` that are older than the `keep` newest resumable ones.
 
     `find_steps` looks for them, once the run is locked; folders that it does not name stay. Fewer than `keep` resumable
-    ones: nothing is removed. `is_sound` reads a resumable one to its last byte before anything goes, and only where
+    ones: nothing is removed. One that departs counts only where all do, and stays where it is newer than the last
+    that counts. `is_sound` reads a resumable one to its last byte before anything goes, and only where
     something would: one that it denies does not count, and stays.
 
-    Spared in any case: what `protect` or a symbolic link in `run_dir` leads to, links themselves, and folders of which
-    another process has a file open or mapped, or that changed since they were judged. A folder is renamed before that
-    last look and before its files are deleted, so that a crash leaves no half checkpoint under a checkpoint's name; the
-    next call puts back what was not looked at, and deletes what was.
+    Spared in any case: a step that says so, what `protect` or a symbolic link in `run_dir` leads to, links themselves,
+    and folders of which another process has a file open or mapped, or that changed since they were judged. A folder is
+    renamed before that last look and before its files are deleted, so that a crash leaves no half checkpoint under a
+    checkpoint's name; the next call puts back what was not looked at, and deletes what was.
 
     Raises `UsageError` for `keep` < 1, a missing folder, or something to protect that is not there; `LockTimeout`, and
     `WriteRefused` when the folder cannot be locked.
@@ -86,27 +91,38 @@ def _prune(
     *,
     dry_run: bool,
 ) -> PruneResult:
-    newest_first = sorted(steps, key=lambda step: (step.step, step.folder), reverse=True)
-    deep = is_sound is not None and sum(step.resumable for step in newest_first) > keep
+    newest_first = sorted(steps, key=lambda step: (step.progress, step.folder), reverse=True)
+    resumable = [step for step in newest_first if step.resumable]
+    deep = is_sound is not None and len(resumable) > keep
+
+    def is_good(step: Step) -> bool:
+        return step.resumable and (not deep or is_sound is None or is_sound(step))
+
+    identical = any(not step.departs and is_good(step) for step in resumable)
     kept: list[Path] = []
     uncounted: list[Path] = []
+    departing: list[Path] = []
     beyond: list[Step] = []
     for step in newest_first:
         if len(kept) == keep:
             beyond.append(step)
-        elif step.resumable and (not deep or is_sound is None or is_sound(step)):
+        elif step.resumable and step.departs and identical:
+            departing.append(step.folder)
+        elif is_good(step):
             kept.append(step.folder)
         else:
             uncounted.append(step.folder)
     removed, spared, freed = [], [], 0
     for step in reversed(beyond):
-        outcome = _reason_to_spare(step.folder, needed) or (_measure(step.folder) if dry_run else _remove(step))
+        outcome = _reason_to_spare(step, needed) or (_measure(step.folder) if dry_run else _remove(step))
         if isinstance(outcome, Spared):
             spared.append(outcome)
         else:
             removed.append(step.folder)
             freed += outcome
-    return PruneResult(tuple(kept), tuple(uncounted), tuple(removed), tuple(spared), freed, dry_run, deep)
+    return PruneResult(
+        tuple(kept), tuple(uncounted), tuple(removed), tuple(spared), freed, dry_run, deep, tuple(departing)
+    )
 
 
 def _led_to(run_dir: Path, protect: Iterable[Path]) -> dict[Path, str]:
@@ -128,7 +144,10 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # unlike resolve(), never raises on a link to itself
 
 
-def _reason_to_spare(folder: Path, needed: Mapping[Path, str]) -> Spared | None:
+def _reason_to_spare(step: Step, needed: Mapping[Path, str]) -> Spared | None:
+    folder = step.folder
+    if step.spare:
+        return Spared(folder, step.spare)
     if folder.is_symlink():
         return Spared(folder, "it is a symbolic link")
     resolved = _real(folder)

@@ -58,6 +58,7 @@ from ckpt_doctor.types.results import (
     SalvageResult,
     Spared,
     Status,
+    Uncounted,
     UndoReceipt,
 )
 from ckpt_doctor.types.run import (
@@ -151,6 +152,7 @@ __all__ = [
     "TensorInfo",
     "TensorRef",
     "TrainingState",
+    "Uncounted",
     "UndoReceipt",
     "Upgrade",
     "Verdict",

@@ -160,6 +160,14 @@ class Spared:
 
 
 @record(frozen=True, slots=True)
+class Uncounted:
+    """A folder that does not count towards the limit, and the codes that say why."""
+
+    path: Path
+    codes: tuple[str, ...]
+
+
+@record(frozen=True, slots=True)
 class PruneResult:
     """What pruning did, or with `dry_run` would do."""
 
@@ -174,6 +182,12 @@ class PruneResult:
     dry_run: bool = False
     deep: bool = False
     """Whether every byte of the kept ones was read, now or earlier."""
+    departing: tuple[Path, ...] = ()
+    """Resumable folders between them whose resume leaves the uninterrupted run's path for good: kept, not counted."""
+    reasons: tuple[Uncounted, ...] = ()
+    """What was found in each departing or uncounted folder."""
+    preferred: Path | None = None
+    """The folder that `latest` prefers."""
 
 
 @record(frozen=True)

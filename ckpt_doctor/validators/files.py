@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ckpt_doctor.types import Case, Checkpoint, Damage
+from ckpt_doctor.types import Case, Checkpoint, Damage, Finding
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
 UNTRUSTED = frozenset(
@@ -22,6 +22,8 @@ UNTRUSTED = frozenset(
 """Damage after which what the file says of its training is not judged any further."""
 UNREADABLE = "F116"
 """The warning about a file that cannot be loaded until something is done by hand."""
+BLOCKED = "blocked-migration"
+"""The damage by which no command here writes to the file: something that is none of ours, or damaged, beside it."""
 
 
 def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
@@ -83,7 +85,9 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
 
     PyTorch writes a CRC-32 for every record and never verifies it: a flipped bit in a tensor loads without a word and
     trains on. Severity info where only undo is affected: bytes that a migration had set aside have changed, or the file
-    that holds them cannot be read. The checkpoint loads as it should, and `ckpt-doctor undo` refuses.
+    that holds them cannot be read. The checkpoint loads as it should, and `ckpt-doctor undo` refuses. What has the name
+    of a journal or of undo data and cannot be read as such (a pipe, a link, a damaged file) blocks `migrate` as well:
+    an error where the file needs a migration.
 
     One corrupt record is a flipped bit: a failing disk, memory or transfer. Several corrupt records in one file usually
     mean that several processes saved to the same path at the same time, as when every rank of a DDP run calls
@@ -93,7 +97,7 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
 
     Cure: use another copy of the file. The finding names the tensors that are touched; all others are still good, and
     `ckpt-doctor salvage FILE -o OUT` saves them. Save from one process only (`if rank == 0`).
-    Where only undo is affected, keep the file as it is.
+    Where only undo is affected, keep the file as it is. What blocks `migrate` has to be moved away by hand.
 
     Source: caffe2/serialize/inline_container.cc writes the checksums, its reader disables their check.
     """
@@ -101,6 +105,24 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
     for problem in damage_of(case, "corrupt-undo-data"):
         message = f"{problem.message}. Only undo is affected: the checkpoint itself is not"
         yield replace(problem, message=message, severity="info")
+    for problem in damage_of(case, BLOCKED, "move it away, then run this command again"):
+        message = f"{problem.message}. It blocks `migrate` and `undo`: the checkpoint itself is not affected"
+        yield replace(problem, message=message, severity="info")
+
+
+def unless_blocked(findings: list[Finding], checkpoint: Checkpoint) -> list[Finding]:
+    """The findings as they are while nothing can be migrated: what blocks it is the cure of all, and counts as much."""
+    if not any(damage.kind == BLOCKED for damage in checkpoint.damage):
+        return findings
+    needed = any(finding.migration and finding.severity != "info" for finding in findings)
+    judged = []
+    for finding in findings:
+        if finding.migration:
+            finding = replace(finding, migration=None, fix="move away what F102 names, then run this command again")
+        elif finding.code == "F102" and finding.severity == "info" and needed:
+            finding = replace(finding, severity="error")
+        judged.append(finding)
+    return judged
 
 
 @rule("F103", "missing-record", "error", "file")

@@ -1,8 +1,9 @@
 """The archive as it was before a migration: a prefix of the file, of which parts are dead bytes until undo needs them.
 
-Nobody reads dead bytes, and no checksum in use covers them. The record of each migration therefore has two SHA-256:
-of the old end (directory and end record), and of the rest: all bytes since the migration before it, without the data
-of records that both archives list. Those have checksums of their own, and no migration touches them.
+Nobody reads dead bytes, and no checksum in use covers them. The record of each migration therefore has three SHA-256:
+of the old end (directory and end record); of the rest: all bytes since the migration before it, without the data of
+records that both archives list; and of that data, but for the tensors, which have checksums of their own and which no
+migration touches.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.writer import copying, zip_append
 from ckpt_doctor.writer.zip_append import Directory, Entry
 
+_TENSORS = ("data/", "constants/")
+"""Folders below an archive's own that hold tensors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Previous:
@@ -31,6 +35,8 @@ class Previous:
     end_sha256: object
     rest_sha256: object
     """None where an older version migrated the file."""
+    records_sha256: object
+    """As before."""
 
     def ensure_in(self, fd: int) -> None:
         """Raise `WriteRefused` unless the first `size` bytes of the file are that archive."""
@@ -45,6 +51,16 @@ class Previous:
             whole = whole and rest_digest(fd, old, self.start, kept) == self.rest_sha256
         if not whole:
             raise WriteRefused("the bytes of the state before the last migration have changed since")
+        self._ensure_records(fd, old)
+
+    def ensure_records_in(self, fd: int) -> None:
+        """Raise `WriteRefused` where a record that is still listed is not what it was; tensors are not looked at."""
+        self._ensure_records(fd, zip_append.read_directory(fd, self.size))
+
+    def _ensure_records(self, fd: int, old: Directory) -> None:
+        kept = [entry for entry in old.entries if (entry.name, entry.header_offset) in self.kept]
+        if self.records_sha256 not in (None, records_digest(fd, old, self.start, kept)):
+            raise WriteRefused("a small record of the archive, such as its byte order, has changed since the migration")
 
 
 def rest_digest(fd: int, old: Directory, start: int, kept: Collection[Entry]) -> str:
@@ -57,6 +73,21 @@ def rest_digest(fd: int, old: Directory, start: int, kept: Collection[Entry]) ->
             yield from copying.pieces(fd, at, min(begin, old.size))
             at = max(at, begin + entry.size)
         yield from copying.pieces(fd, at, old.size)
+
+    return sha256(pieces())
+
+
+def records_digest(fd: int, old: Directory, start: int, kept: Collection[Entry]) -> str:
+    """SHA-256 of the data of those `kept` records that are not tensors and stand at `start` or behind it."""
+
+    def pieces() -> Iterator[bytes]:
+        at = start
+        for entry in sorted(kept, key=lambda entry: entry.header_offset):
+            if entry.name.partition("/")[2].startswith(_TENSORS):
+                continue
+            begin = zip_append.data_offset(fd, entry)
+            yield from copying.pieces(fd, max(at, begin), min(begin + entry.size, old.size))
+            at = max(at, begin + entry.size)
 
     return sha256(pieces())
 
@@ -100,5 +131,6 @@ def previous_states(fd: int) -> Iterator[Previous]:
             frozenset((entry.name, entry.header_offset) for entry in directory.entries),
             record.get("previous_sha256"),
             record.get("previous_rest_sha256"),
+            record.get("previous_records_sha256"),
         )
         directory = old

@@ -18,7 +18,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Program
 from ckpt_doctor.writer import copying, zip_append
-from ckpt_doctor.writer.previous import last_record, previous_size, rest_digest
+from ckpt_doctor.writer.previous import last_record, previous_size, records_digest, rest_digest
 
 _TAR_BLOCK = 512
 ZIPS = ("torch-zip", "torchscript")
@@ -94,6 +94,7 @@ def _append(
         "previous_directory": old.offset,
         "previous_sha256": old.digest,
         "previous_rest_sha256": rest_digest(fd, old, start, kept),
+        "previous_records_sha256": records_digest(fd, old, start, kept),
     }
     records = {where.record: program, name: to_json(written)}
     tail = zip_append.build_tail(old, records, placed)

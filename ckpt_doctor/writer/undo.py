@@ -23,7 +23,7 @@ from ckpt_doctor.writer.files import (
     temporary_file,
 )
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.previous import previous_states
+from ckpt_doctor.writer.previous import Previous, previous_states
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import Splice, apply_to, digest
@@ -97,10 +97,14 @@ def _cut(target: Path, fd: int, *, in_place: bool) -> tuple[Proof, list[str]]:
     previous.ensure_in(fd)
     proof: Proof = "checksums" if previous.rest_sha256 is None else "rest"
     notes = []
+    known: list[Previous] = []
     try:
-        for earlier in states:
+        known.extend(states)
+        for earlier in known:
             earlier.ensure_in(fd)
     except WriteRefused:
+        for earlier in known:  # what stands there is given back, too
+            earlier.ensure_records_in(fd)
         proof = "none"
         notes.append("what the migrations before this one had set aside is damaged: they cannot be taken back")
     ensure_quiet(target, stamp_of(status))

@@ -39,7 +39,7 @@ def prune(folder: Path) -> None:
 
     def find_steps() -> list[Step]:
         steps = [(number, path) for path in folder.iterdir() if (number := step_of(path)) is not None]
-        return [Step(number, path, (path / "checkpoint.pt").exists(), contents(path)) for number, path in steps]
+        return [Step((number,), path, (path / "checkpoint.pt").exists(), contents(path)) for number, path in steps]
 
     keep_newest(folder, len(KEPT), find_steps=find_steps)
 

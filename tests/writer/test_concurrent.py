@@ -124,7 +124,7 @@ def test_pruning_and_migrating_the_same_run_do_not_meet(run):
 import sys; from pathlib import Path; from ckpt_doctor.training.retention import Step, contents, keep_newest
 def find_steps():
     folders = Path(sys.argv[1]).glob("checkpoint_step_*")
-    return [Step(int(f.name.rpartition("_")[2]), f, (f / "checkpoint.pt").exists(), contents(f)) for f in folders]
+    return [Step((int(f.name.rpartition("_")[2]),), f, (f / "checkpoint.pt").exists(), contents(f)) for f in folders]
 print("ready", flush=True); input()
 for keep in (9, 7, 5, 3):
     keep_newest(Path(sys.argv[1]), keep, find_steps=find_steps)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from sample_files import edited, litter, load, make
 
-from ckpt_doctor import writer
+from ckpt_doctor import latest, migrate, scan, writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.writer import in_place, sidecar
@@ -98,11 +100,41 @@ def test_a_journal_that_was_cut_off_itself_is_removed(content, tmp_path):
     assert {"checkpoint"} == litter(tmp_path)
 
 
+COS = next((Path(__file__).parents[2] / "fixtures/sample-runs/complete-COS/checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("name", ["journal", "undo_file"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_blocks_every_migration_is_told_and_no_cure_is_one_that_cannot_be_carried_out(name, kind, tmp_path):
+    """The file needs a migration and can have none until that entry is gone: not `repairable`, nor for `latest`."""
+    run = Path(shutil.copytree(COS, tmp_path / COS.name))
+    path = run / "checkpoint_step_75" / "checkpoint.pt"
+    before, beside = path.read_bytes(), getattr(names, name)(path)
+    assert "repairable" == scan(run).files[1].verdict
+    {"pipe": os.mkfifo, "link": lambda at: at.symlink_to("nowhere"), "folder": Path.mkdir}[kind](beside)
+    (file,) = [file for file in scan(run).files if file.checkpoint.path == path]
+    assert "broken" == file.verdict
+    assert not any(finding.migration or "migrate" in (finding.fix or "") for finding in file.findings)
+    (finding,) = [finding for finding in file.findings if finding.code == "F102"]
+    assert "error" == finding.severity
+    assert all(word in finding.message for word in (beside.name, "blocks `migrate` and `undo`"))
+    assert "Only undo" not in finding.message
+    chosen, passed_over = latest(run, repairable=True)
+    assert path != chosen
+    assert "F102" in dict(passed_over).get(path, "F102")
+    assert {"refused", "failed"} >= {result.status for result in migrate(path)}
+    assert before == path.read_bytes()
+    (beside.rmdir if kind == "folder" else beside.unlink)()
+    assert ["migrated"] == [result.status for result in migrate(path)]
+    {"pipe": os.mkfifo, "link": lambda at: at.symlink_to("nowhere"), "folder": Path.mkdir}[kind](beside)
+    (file,) = [file for file in scan(run).files if file.checkpoint.path == path]
+    assert 1 == len(file.checkpoint.migrations)
+    assert ["info"] == [finding.severity for finding in file.findings if finding.code == "F102"]
+
+
 @pytest.mark.parametrize("content", [b"[]", b'{"previous_size": 1}', b'{"format": 9, "steps": []}'])
 def test_a_journal_of_another_version_is_left_to_it(content, tmp_path):
     """Removed, it would leave a half-written end that nobody knows of any more."""
-    from ckpt_doctor import scan
-
     path = make(tmp_path / "checkpoint", "torch-zip")
     names.journal(path).write_bytes(content)
     with pytest.raises(WriteRefused, match="another version"):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,6 @@ def migrated(path: Path, container: str = "torch-zip", times: int = 1) -> bytes:
 def live(path: Path, size: int) -> set[int]:
     """Offsets below `size` whose bytes belong to records that undo neither sets aside nor restores."""
     import struct
-    import zipfile
 
     offsets: set[int] = set()
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
@@ -76,6 +76,40 @@ def test_a_flipped_bit_in_dead_bytes_is_never_restored(step, in_place, tmp_path)
     path.write_bytes(after)
     assert "F102" not in codes(path)
     assert "rest" == writer.undo(path, in_place=in_place).proof
+    assert before == path.read_bytes()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_flipped_bit_in_a_small_record_is_never_called_the_old_file(times, in_place, tmp_path):
+    """Readers go by `byteorder` and `version`, and undo did not look at them: refused, whichever migration it is."""
+    path = tmp_path / "checkpoint"
+    before = migrated(path, times=times)
+    after = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        records = [i for i in archive.infolist() if "/data/" not in i.filename and i.header_offset < len(before)]
+    assert {"byteorder", "version", "serialization_id"} <= {info.filename.rpartition("/")[2] for info in records}
+    for info in records:
+        begin = int.from_bytes(after[info.header_offset + 26 : info.header_offset + 28], "little")
+        begin += int.from_bytes(after[info.header_offset + 28 : info.header_offset + 30], "little")
+        changed = flipped(path, after, info.header_offset + 30 + begin + info.file_size - 1)
+        with pytest.raises(WriteRefused):
+            writer.undo(path, in_place=in_place)
+        assert changed == path.read_bytes(), info.filename
+        assert "F102" in codes(path)
+    path.write_bytes(after)
+    for _ in range(times):
+        assert "rest" == writer.undo(path, in_place=in_place).proof
+    assert before == path.read_bytes()
+
+
+def test_a_file_migrated_before_small_records_were_hashed_is_undone(tmp_path, monkeypatch):
+    """Its record lacks that hash; the others are compared as they were."""
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        patch.setattr(splice, "records_digest", lambda *_: None)
+        before = migrated(path)
+    writer.undo(path)
     assert before == path.read_bytes()
 
 
