@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.reports.cures import FACTLESS
 from ckpt_doctor.trainers import KNOWN, ByHand, not_judged, trainer_named
 from ckpt_doctor.types import (
     Case,
@@ -73,6 +74,8 @@ def judge(case: Case) -> FileReport:
     plan = case.plan
     if plan is not None and (errors := dict.fromkeys(f.code for f in findings if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
+    if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
+        findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
     resume = resume_of(findings, _but_for_findings(case))
     return FileReport(
         member, case.resume, plan, tuple(findings), unsure, verdict_of(findings), resume, run.trainer if ours else ""

@@ -153,6 +153,26 @@ def test_an_idle_mode_is_told_from_the_others_by_the_files_alone(cells: Cells, t
     assert ("refused", True) == (result.status, "P408" in result.refusals[0].reason)
 
 
+@pytest.mark.parametrize("lradj", ["TST", "COS"])
+@pytest.mark.parametrize(("kind", "settled"), [("first-epoch", False), ("mid-epoch", True)])
+def test_a_mode_that_steps_is_contradicted_whether_or_not_the_idle_mode_is_settled(
+    cells: Cells, tmp_path: Path, lradj: str, kind: str, settled: bool
+) -> None:
+    """Nothing is repaired with such a fact, no cure is printed, and no earlier resume is inferred from it."""
+    cell = copy(cells, tmp_path, "complete", "type1", kind, log=False)
+    assert settled == (audit.check(cell.path).runs[0].run.facts.lradj is not None)
+    before = cell.path.read_bytes()
+    code, shown = command("check", "--lradj", lradj, cell.path)
+    assert (1, 1) == (code, shown.count("P408"))
+    assert "P411" not in shown
+    assert {"--plain-scalars"} >= {line.split()[3] for line in shown.splitlines() if "cure: ckpt-doctor" in line}
+    assert "all repairs at once" not in shown
+    for asked in ("--all", "--sync-scheduler"):
+        code, shown = command("migrate", asked, "--lradj", lradj, cell.path)
+        assert (1, True) == (code, "P408" in shown)
+    assert before == cell.path.read_bytes()
+
+
 # --- what is said of nothing to do -----------------------------------------------------------------------------------
 
 
