@@ -139,6 +139,26 @@ def test_what_files_or_log_contradict_is_refused_as_it_is_found(cells: Cells, tm
     assert before == {path: path.read_bytes() for path in cell.root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("lradj", ["type1", "TST"])
+@pytest.mark.parametrize("epochs", [harness.EPOCHS - 1, harness.EPOCHS + 1])
+def test_another_number_of_epochs_than_the_schedule_s_is_found_and_repaired_nonetheless(
+    cells: Cells, tmp_path: Path, lradj: str, epochs: int
+) -> None:
+    """A run may be trained for longer. No value that is written rests on the number; what is still to come does."""
+    cell = copy(cells, tmp_path, "complete", lradj, "best")
+    code, shown = command("check", "--train-epochs", epochs, cell.path)
+    assert (1, lradj == "type1") == (code, "P408" in shown)
+    written = []
+    for given in (harness.EPOCHS, epochs):
+        other = harness.copy(cell, tmp_path / str(given))
+        migrate([other.path], facts=facts(train_epochs=given))
+        held = torch.load(other.path, weights_only=False)
+        written.append((held["epoch"], held["global_step"], held["scheduler"], held["optimizer"]["param_groups"]))
+    assert written[0] == written[1]
+    code, shown = command("check", "--train-epochs", epochs, other.path)
+    assert (1, True) == (code, "P408" in shown or "R505" in shown)
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_the_command_s_own_facts_are_never_contradicted(cells: Cells, tmp_path: Path, name) -> None:
     cell = copy(cells, tmp_path, "complete", "type1", "epoch-end")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.doubts import disagreements, length_doubts
+from ckpt_doctor.trainers.time_llm.doubts import changed_epochs, disagreements, length_doubts
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.processes import (
@@ -75,6 +75,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         contradictions=(
             *given.contradictions,
             *step_doubts,
+            *changed_epochs(by_hand, known.total_steps, mode, steps),
             *(doubt for name, told in disproved.items() if name not in spoken_of for doubt in told),
         ),
         disproved={name: told[0] for name, told in disproved.items() if told},
