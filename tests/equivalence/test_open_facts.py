@@ -205,7 +205,12 @@ def test_a_random_state_of_the_first_epoch_is_repaired_by_total_steps_alone(tmp_
     (result,) = migrate([path])
     assert ("migrated", ["rng_state"]) == (result.status, [edit.key for edit in result.edits if "." not in edit.key])
     assert torch.load(path, weights_only=False)["rng_state"] is None
-    assert "identical" == judged(path).resume
+    file = judged(path)
+    assert ("identical", 7) == (file.resume, file.plan.skip_batches)
+    code, shown = command("check", path)
+    assert (0, True) == (code, "and skips 7 batches" in shown)
+    assert 1 == shown.count("bit for bit")
+    assert "is open" not in shown
 
 
 def test_needs_nothing_is_not_said_of_what_cannot_be_cured(cells: Cells, tmp_path: Path) -> None:
