@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.reports.cures import FACTLESS
 from ckpt_doctor.trainers import KNOWN, ByHand, not_judged, trainer_named
 from ckpt_doctor.types import (
     Case,
@@ -71,6 +72,8 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
     elif member.checkpoint.tensors:
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
+    if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
+        findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
     plan, counted = case.plan, [finding for finding in findings if counts(finding)]
     if plan is not None and (errors := dict.fromkeys(f.code for f in counted if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))

@@ -40,7 +40,7 @@ def cures(group: Group, run: RunReport, paths: Sequence[Path]) -> list[str]:
 
 def all_repairs(run: RunReport, groups: Sequence[Group], paths: Sequence[Path]) -> str:
     """The command for a run that needs more than one migration; empty where one or none will do."""
-    called_for = {g.first.migration for g in groups if g.first.migration and g.first.severity != "info"}
+    called_for = {g.first.migration for g in groups if g.first.migration and g.first.fix and g.first.severity != "info"}
     return repair("ckpt-doctor migrate --all", run, paths) if len(called_for) > 1 else ""
 
 

@@ -25,7 +25,7 @@ def no_rng_state(case: Case) -> Iterator[Problem]:
     if case.checkpoint.layout != "training" or case.checkpoint.get("rng_state") is not None:
         return
     if case.resume.finished_epochs == 0:
-        yield Problem("no `rng_state`: dropout goes on with other random numbers, so not bit for bit", fix="")
+        yield Problem("no `rng_state`: dropout, where the model has any, goes on with other random numbers", fix="")
     else:
         yield Problem(
             "no `rng_state`: shuffling and dropout go on with other random numbers, so not bit for bit", fix=""

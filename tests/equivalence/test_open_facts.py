@@ -139,6 +139,26 @@ def test_what_files_or_log_contradict_is_refused_as_it_is_found(cells: Cells, tm
     assert before == {path: path.read_bytes() for path in cell.root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("lradj", ["type1", "TST"])
+@pytest.mark.parametrize("epochs", [harness.EPOCHS - 1, harness.EPOCHS + 1])
+def test_another_number_of_epochs_than_the_schedule_s_is_found_and_repaired_nonetheless(
+    cells: Cells, tmp_path: Path, lradj: str, epochs: int
+) -> None:
+    """A run may be trained for longer. No value that is written rests on the number; what is still to come does."""
+    cell = copy(cells, tmp_path, "complete", lradj, "best")
+    code, shown = command("check", "--train-epochs", epochs, cell.path)
+    assert (1, lradj == "type1") == (code, "P408" in shown)
+    written = []
+    for given in (harness.EPOCHS, epochs):
+        other = harness.copy(cell, tmp_path / str(given))
+        migrate([other.path], facts=facts(train_epochs=given))
+        held = torch.load(other.path, weights_only=False)
+        written.append((held["epoch"], held["global_step"], held["scheduler"], held["optimizer"]["param_groups"]))
+    assert written[0] == written[1]
+    code, shown = command("check", "--train-epochs", epochs, other.path)
+    assert (1, True) == (code, "P408" in shown or "R505" in shown)
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_the_command_s_own_facts_are_never_contradicted(cells: Cells, tmp_path: Path, name) -> None:
     cell = copy(cells, tmp_path, "complete", "type1", "epoch-end")
@@ -153,6 +173,26 @@ def test_an_idle_mode_is_told_from_the_others_by_the_files_alone(cells: Cells, t
     assert ("refused", True) == (result.status, "P408" in result.refusals[0].reason)
 
 
+@pytest.mark.parametrize("lradj", ["TST", "COS"])
+@pytest.mark.parametrize(("kind", "settled"), [("first-epoch", False), ("mid-epoch", True)])
+def test_a_mode_that_steps_is_contradicted_whether_or_not_the_idle_mode_is_settled(
+    cells: Cells, tmp_path: Path, lradj: str, kind: str, settled: bool
+) -> None:
+    """Nothing is repaired with such a fact, no cure is printed, and no earlier resume is inferred from it."""
+    cell = copy(cells, tmp_path, "complete", "type1", kind, log=False)
+    assert settled == (audit.check(cell.path).runs[0].run.facts.lradj is not None)
+    before = cell.path.read_bytes()
+    code, shown = command("check", "--lradj", lradj, cell.path)
+    assert (1, 1) == (code, shown.count("P408"))
+    assert "P411" not in shown
+    assert {"--plain-scalars"} >= {line.split()[3] for line in shown.splitlines() if "cure: ckpt-doctor" in line}
+    assert "all repairs at once" not in shown
+    for asked in ("--all", "--sync-scheduler"):
+        code, shown = command("migrate", asked, "--lradj", lradj, cell.path)
+        assert (1, True) == (code, "P408" in shown)
+    assert before == cell.path.read_bytes()
+
+
 # --- what is said of nothing to do -----------------------------------------------------------------------------------
 
 
@@ -165,7 +205,12 @@ def test_a_random_state_of_the_first_epoch_is_repaired_by_total_steps_alone(tmp_
     (result,) = migrate([path])
     assert ("migrated", ["rng_state"]) == (result.status, [edit.key for edit in result.edits if "." not in edit.key])
     assert torch.load(path, weights_only=False)["rng_state"] is None
-    assert "identical" == judged(path).resume
+    file = judged(path)
+    assert ("identical", 7) == (file.resume, file.plan.skip_batches)
+    code, shown = command("check", path)
+    assert (0, True) == (code, "and skips 7 batches" in shown)
+    assert 1 == shown.count("bit for bit")
+    assert "is open" not in shown
 
 
 def test_needs_nothing_is_not_said_of_what_cannot_be_cured(cells: Cells, tmp_path: Path) -> None:

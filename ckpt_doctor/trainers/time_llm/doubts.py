@@ -105,6 +105,23 @@ def _train_epochs(
     return []
 
 
+def changed_epochs(given: Facts, total: int | None, mode: str, steps: Evidence[int] | None) -> list[str]:
+    """A number of epochs that is not the schedule's, where that does not move (where it does: R505).
+
+    No value that a repair writes rests on it. Which rates are still to come does.
+    """
+    fact = given.train_epochs
+    if fact is None or not total or mode == rates.PER_STEP:
+        return []
+    if total == fact.value * steps.value if steps else total % fact.value == 0:
+        return []
+    made_for = f"{total // steps.value}" if steps else f"{total:,} steps, which is no multiple"
+    return [
+        f"{fact.source} says {fact.value} epochs, and the schedule was made for {made_for}: the option is wrong, or "
+        "the resumed run is another than the one that was begun"
+    ]
+
+
 def _learning_rate(trained: Sequence[Member], given: Facts) -> list[str]:
     """A rate that is neither the run's `--learning_rate` nor the base that its resume needs."""
     fact = given.learning_rate

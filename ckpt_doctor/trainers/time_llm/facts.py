@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.doubts import disagreements, length_doubts
+from ckpt_doctor.trainers.time_llm.doubts import changed_epochs, disagreements, length_doubts
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.processes import (
@@ -42,7 +42,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         given = _prefer(given, log.arguments)
     trained = [m for m in members if m.checkpoint.layout == "training"]
     generation = given.generation or _generation(trained, log)
-    lradj, candidates, doubts, proven = _lradj(trained, given, log)
+    lradj, candidates, doubts = _lradj(trained, given, log)
     kind, mode = generation.value if generation else "", lradj.value if lradj else ""
     world_size = given.world_size or _world_size(trained, given, mode, kind)
     world = world_size.value if world_size else 1
@@ -51,7 +51,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
     known = _known(trained, given, log)
     disproved = disagreements(trained, by_hand, log, known, mode, kind, steps)
     spoken_of = {"train_epochs"} if steps else set()  # R505, P404
-    disproved["lradj"] = doubts if proven else []
+    disproved["lradj"] = doubts
     if given.steps_per_epoch:
         disproved["steps_per_epoch"] = step_doubts or disproved["steps_per_epoch"]
         step_doubts = []
@@ -75,7 +75,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         contradictions=(
             *given.contradictions,
             *step_doubts,
-            *([] if proven else doubts),
+            *changed_epochs(by_hand, known.total_steps, mode, steps),
             *(doubt for name, told in disproved.items() if name not in spoken_of for doubt in told),
         ),
         disproved={name: told[0] for name, told in disproved.items() if told},
@@ -129,24 +129,19 @@ def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str
 
 def _lradj(
     trained: Sequence[Member], given: Facts, log: LogFacts | None
-) -> tuple[Evidence[str] | None, tuple[str, ...], list[str], bool]:
-    """The mode, or the modes that remain possible; what contradicts a given one, and whether that proves it wrong.
-
-    Where it is open which idle mode it is, a schedule that never moved may also be one of TST that was reset.
-    """
+) -> tuple[Evidence[str] | None, tuple[str, ...], list[str]]:
+    """The mode, or the modes that remain possible; and what contradicts a given one."""
     inferred, candidates = _inferred_lradj(trained, given, log)
     if inferred is not None:
         candidates = (inferred.value,)
     if given.lradj is None:
-        return inferred, candidates, [], False
+        return inferred, candidates, []
     mode = given.lradj.value
     if not candidates or mode in candidates:
-        return given.lradj, (mode,), [], False
+        return given.lradj, (mode,), []
     source = inferred.source if inferred else "the rates in the checkpoints"
     doubt = f"{given.lradj.source} says lradj {mode}, the checkpoints say {' or '.join(candidates)} ({source})"
-    printed = log.lradj_candidates if log is not None else None
-    proven = inferred is not None or mode in rates.IDLE or (printed is not None and mode not in printed)
-    return given.lradj, (mode,), [doubt], proven
+    return given.lradj, (mode,), [doubt]
 
 
 def _inferred_lradj(
@@ -179,10 +174,14 @@ def _inferred_lradj(
         # What the trainer printed comes first: a rate in a file may be one that a resume has brought along.
         possible &= set(log.lradj_candidates)
         source = f"OneCycleLR was never stepped; rates in {log.path.name} and in the checkpoints"
+    told = log is not None and bool(log.lradj_candidates)
     for member in cycled:
         finished = possible_finished_epochs(member, given, resumed=log is None or log.resumed)
         fits = set(rates.idle_modes_of(member.checkpoint, finished, _value(given.learning_rate)))
         possible = possible & fits or possible
+        told = told or bool(fits)
+    if not told:
+        return None, (rates.PER_STEP, *rates.IDLE)  # a schedule of TST may have been reset, with a rate of its own
     return _settled(tuple(mode for mode in rates.IDLE if mode in possible), source)
 
 

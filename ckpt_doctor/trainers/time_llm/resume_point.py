@@ -247,7 +247,8 @@ def trainer_start(member: Member, facts: Facts) -> Position | None:
     if epoch is None or step is None:
         return None
     if facts.steps_per_epoch is None:
-        return None
+        # Inside the first epoch every length leaves as many batches to skip as there were steps.
+        return Position(0, step) if epoch == 0 and positions(member, facts) == (Position(0, None),) else None
     steps = facts.steps_per_epoch.value
     if facts.generation is not None and facts.generation.value == "complete":
         return Position(*_complete_start(epoch, step, steps))
