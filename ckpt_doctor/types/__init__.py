@@ -77,6 +77,7 @@ from ckpt_doctor.types.run import (
     Upgrade,
 )
 from ckpt_doctor.types.values import (
+    CPU_GENERATOR,
     Global,
     InertDict,
     KeyPath,
@@ -90,6 +91,7 @@ from ckpt_doctor.types.values import (
 )
 
 __all__ = [
+    "CPU_GENERATOR",
     "LOG_PRECISION",
     "MODEL_KEYS",
     "WRAPPERS",
