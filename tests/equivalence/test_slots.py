@@ -203,6 +203,8 @@ EXAMPLES: tuple[tuple[str, Any], ...] = (
     *(("optimizer.state[*].exp_avg", value) for value in ([], torch.zeros(7), np.zeros(2))),
     ("optimizer.state[*]", "moments"),
     ("counter", -5),
+    *(("val_loss_min", value) for value in (None, "a", [], torch.tensor([1.0, 2.0]), torch.tensor([0.4]), HUGE)),
+    *(("best_score", value) for value in (torch.tensor([-1.0, -2.0]), torch.zeros(0), "-0.4")),
     *(("rng_state", value) for value in ({}, [], {"python": None, "numpy": None, "torch": None})),
     *(
         ("rng_state.torch", value)

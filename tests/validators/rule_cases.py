@@ -1035,6 +1035,7 @@ EARLY_STOPPING_CASES = {
                 ("NaN", float("nan"), Nan(), None, "warning"),
                 ("a string", "-0.4", "str '-0.4'", None, "error"),
                 ("a tensor", torch.tensor(-0.4), "a tensor of shape []", None, "warning"),
+                ("two numbers", torch.tensor([-0.4, 0]), "a tensor of shape [2]", None, "error"),
             )
         ),
         (
@@ -1057,7 +1058,7 @@ EARLY_STOPPING_CASES = {
             Fault(
                 "a string",
                 spoil=put("val_loss_min", "0.4"),
-                severity="warning",
+                severity="error",
                 where="val_loss_min",
                 found="str '0.4'",
                 expected=0.4,
