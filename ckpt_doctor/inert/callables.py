@@ -161,6 +161,14 @@ KEEPERS = frozenset(
 )
 """What stores its arguments and asks nothing of them; so do exceptions."""
 
+LAZY = frozenset(
+    """
+    builtins.enumerate builtins.reversed builtins.zip itertools.chain itertools.count itertools.cycle itertools.repeat
+    """.split()  # noqa: SIM905 (as in known_globals)
+)
+"""What makes an iterator and takes nothing out of its arguments; some never end. Pickle writes what is in a container,
+so no healthy file hands one of these to a function that would empty it."""
+
 
 def is_listed(name: Global) -> bool:
     """Whether loading may call this function or class: by its exact name, in the module that it is listed under."""

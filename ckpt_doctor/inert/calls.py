@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.inert.callables import CALLS, MAKERS, is_listed, keeps
-from ckpt_doctor.types import Global, InertDict, Opaque, TensorRef
+from ckpt_doctor.inert.callables import CALLS, LAZY, MAKERS, is_listed, keeps
+from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, TensorRef
 
 _HOOKS = frozenset(
     {"__setstate__", "__reduce__", "__reduce_ex__", "__call__", "__class__", "append", "extend", "add", "detach"}
@@ -38,11 +38,13 @@ def runs(made: Opaque) -> Iterator[Global | str]:
         given = (*args, *made.kwargs.values()) if isinstance(made.kwargs, dict) else args
         if is_listed(function) and not keeps(function) and any(map(_is_made_up, _examined(full, given))):
             yield f"the pickle hands {full}, which calls methods of what it gets, an object of its own making"
+        if is_listed(function) and (grown := _grows(full, keeps(function), given)):
+            yield f"the pickle hands {full} {grown}: loading it may never end, or take all memory"
         if "_rebuild_from_type" in full and len(args) > 2:
             made = Opaque(args[0], args[2])
         elif full in MAKERS and args:
             yield from _called(full, args)
-            made = Opaque(args[0], (), via="newobj")
+            made = Opaque(args[0], _new_with(full, args), via="newobj")
         else:
             yield from _called(full, args)
             return
@@ -147,6 +149,43 @@ def _examined(full: str, args: tuple[object, ...]) -> Iterable[object]:
     inner = [part for arg in args if type(arg) is tuple for part in arg] if full.startswith("torch.") else []
     values = [part for arg in args if isinstance(arg, dict) for part in arg.values()] if full.endswith("_njt") else []
     return (*args, *inner, *values)
+
+
+def _grows(full: str, keeps_them: bool, given: tuple[object, ...]) -> str:
+    """What a function is handed out of which it makes far more than the file holds; empty where there is nothing."""
+    plain = [value.value if type(value) is NumpyScalar else value for value in given]
+    if full in ("builtins.bytes", "builtins.bytearray") and plain and type(plain[0]) is int:
+        return "a size instead of bytes"
+    if full == "fractions.Fraction" and any(type(value) is str and "e" in value.lower() for value in plain):
+        return "an exponent"
+    if full == "copyreg._reconstructor" and len(plain) == 3 and type(plain[2]) is int:
+        return "a size instead of bytes" if str(name_of(plain[1])) == "builtins.bytes" else ""
+    if full in LAZY or full in _NEW or (keeps_them and full != "collections.defaultdict"):
+        return ""
+    makers = {str(value.callee) for value in plain if type(value) is Opaque and value.via == "reduce"}
+    if full in ("fractions.Fraction", "builtins.int") and "decimal.Decimal" in makers:
+        return "an exponent"
+    if makers & LAZY:
+        return "an iterator"
+    return "a range" if "builtins.range" in makers and full in _COLLECTORS else ""
+
+
+_NEW = frozenset({"copyreg.__newobj__", "copyreg.__newobj_ex__"})
+_COLLECTORS = frozenset(
+    """
+    array.array builtins.bytearray builtins.bytes builtins.frozenset builtins.list builtins.set builtins.tuple
+    collections.Counter collections.UserList collections.deque copyreg._reconstructor torch.Size
+    """.split()  # noqa: SIM905 (as in known_globals)
+)
+"""What makes an item of every number in a range; pickle writes the items themselves."""
+
+
+def _new_with(full: str, args: tuple[object, ...]) -> tuple[object, ...]:
+    """What `__new__` gets beside the class from one of `MAKERS`."""
+    if full == "copyreg.__newobj__":
+        return args[1:]
+    inner = args[1] if full == "copyreg.__newobj_ex__" and len(args) > 1 else ()
+    return inner if type(inner) is tuple else ()
 
 
 def _is_made_up(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
-from ckpt_doctor.types import Case, Edit, TensorRef, same_score
+from ckpt_doctor.types import Case, Edit, TensorRef, real, same_score
 
 NAME = "add-best-score"
 
@@ -20,12 +20,14 @@ def _plan(case: Case) -> Plan:
     if checkpoint.layout != "training":
         return refused(NAME, "a bare state_dict has no place for best_score", "add --upgrade")
     if resume.early_stopping is None:
-        if _is_sound(case):
-            return Plan()
-        return refused(NAME, _no_evidence(case), "--log FILE, --best-score X or --val-loss X")
+        score, least = case.state.best_score, case.state.val_loss_min
+        if score is None or not -math.inf < score <= 0 or not (_is_unprintable(case) or least in (None, -score)):
+            return refused(NAME, _no_evidence(case), "--log FILE, --best-score X or --val-loss X")
+        return Plan((Edit(("val_loss_min",), least, -score, "best_score"),) if _is_unprintable(case) else ())
     evidence, wanted = resume.early_stopping, resume.early_stopping.value
     if wanted.best_score is None:
-        return Plan() if case.state.best_score is None else _set(case, None, math.inf, 0)
+        sound = case.checkpoint.get("best_score") is None and not _is_unprintable(case)
+        return Plan() if sound else _set(case, None, math.inf, 0)
     score = case.state.best_score
     # One that is the same has more digits than the log
     if score is None or not same_score(score, wanted.best_score) or evidence.given:
@@ -33,14 +35,11 @@ def _plan(case: Case) -> Plan:
     return _set(case, score, -score, wanted.counter)
 
 
-def _is_sound(case: Case) -> bool:
-    state = case.state
-    return (
-        state.best_score is not None
-        and math.isfinite(state.best_score)
-        and state.best_score <= 0
-        and state.val_loss_min in (None, -state.best_score)
-    )
+def _is_unprintable(case: Case) -> bool:
+    """Whether `val_loss_min` is there and not the number that the trainer prints at the next improvement."""
+    value = case.checkpoint.get("val_loss_min")
+    is_number = real(value) is not None and not (isinstance(value, TensorRef) and value.shape)
+    return "val_loss_min" in case.checkpoint.keys and not is_number
 
 
 def _no_evidence(case: Case) -> str:

@@ -6,7 +6,7 @@ import struct
 
 from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.types import Checkpoint, TensorInfo, TensorRef
+from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, TensorInfo, TensorRef
 
 _CODES = {
     "float64": "d",
@@ -85,23 +85,25 @@ def _is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
     return True
 
 
-def read_scalar(checkpoint: Checkpoint, tensor: TensorInfo | TensorRef) -> int | float | bool | None:
+def read_scalar(checkpoint: Checkpoint, tensor: TensorInfo | TensorRef) -> int | float | bool | bytes | None:
     """The value of a tensor of one element; None when it has more, or its bytes or its type cannot be read."""
     return read_scalars(checkpoint, [tensor])[0]
 
 
 def read_scalars(
     checkpoint: Checkpoint, tensors: list[TensorInfo] | list[TensorRef] | list[TensorInfo | TensorRef]
-) -> list[int | float | bool | None]:
-    """As `read_scalar` for several tensors, opening the file once."""
+) -> list[int | float | bool | bytes | None]:
+    """As `read_scalar` for several tensors, opening the file once; of a random state its bytes."""
     order = byte_order(checkpoint)
-    values: list[int | float | bool | None] = []
-    for tensor, raw in zip(tensors, read_tensors(checkpoint, tensors, limit=16), strict=True):
+    values: list[int | float | bool | bytes | None] = []
+    for tensor, raw in zip(tensors, read_tensors(checkpoint, tensors, limit=CPU_GENERATOR), strict=True):
         values.append(_scalar(tensor.dtype, raw, order) if raw is not None else None)
     return values
 
 
-def _scalar(dtype: str, raw: bytes, order: str) -> int | float | bool | None:
+def _scalar(dtype: str, raw: bytes, order: str) -> int | float | bool | bytes | None:
+    if (dtype, len(raw)) == ("uint8", CPU_GENERATOR):
+        return raw
     if dtype == "bfloat16" and len(raw) == 2:  # the upper half of a float32
         raw, dtype = (raw + b"\0\0" if order == ">" else b"\0\0" + raw), "float32"
     code = _CODES.get(dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckpt_doctor.types import Checkpoint, KeyPath, ReadScalars, TensorRef, TrainingState, real
+from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, KeyPath, ReadScalars, TensorRef, TrainingState, real
 
 Places = Mapping[str, KeyPath]
 """Slot -> key path, for `model, optimizer, scheduler, epoch, step, best, patience` and a trainer's own slots."""
@@ -14,8 +14,8 @@ Places = Mapping[str, KeyPath]
 def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadScalars) -> TrainingState:
     """The training state of a dict-format checkpoint; a slot that has no place is None.
 
-    Tensors of one element beside the model get their value, so that rules, which open no files, can judge it. Values
-    that a trainer cannot work with are left out here (rules L303 and O707 speak of them).
+    Tensors of one element, and random states, beside the model get their value, so that rules, which open no files, can
+    judge it. Values that a trainer cannot work with are left out here (rules L303 and O707 speak of them).
     """
     if not isinstance(checkpoint.root, dict) or checkpoint.layout == "state-dict":
         return TrainingState()
@@ -53,13 +53,15 @@ def scheduler_kind(scheduler: Mapping[Any, Any]) -> str:
 
 
 def _scalars(root: dict[Any, Any], places: Places) -> Iterator[TensorRef]:
-    """Every tensor of one element in a training checkpoint, those of the model left out."""
+    """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
     model = places.get("model", ())[:1]
     rest: list[object] = [value for key, value in root.items() if (key,) != model]
     seen: set[int] = set()
     while rest:
         value = rest.pop()
-        if isinstance(value, TensorRef) and value.numel == 1:
+        if isinstance(value, TensorRef) and (
+            value.numel == 1 or (value.dtype, value.numel) == ("uint8", CPU_GENERATOR)
+        ):
             yield value
         elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
             seen.add(id(value))

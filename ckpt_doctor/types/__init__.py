@@ -79,6 +79,7 @@ from ckpt_doctor.types.run import (
     Upgrade,
 )
 from ckpt_doctor.types.values import (
+    CPU_GENERATOR,
     Global,
     InertDict,
     KeyPath,
@@ -92,6 +93,7 @@ from ckpt_doctor.types.values import (
 )
 
 __all__ = [
+    "CPU_GENERATOR",
     "LOG_PRECISION",
     "MODEL_KEYS",
     "WRAPPERS",

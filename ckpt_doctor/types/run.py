@@ -11,8 +11,8 @@ from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
 from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import TensorRef
 
-ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | None]"]
-"""Gives the values of one-element tensors of a checkpoint; None for what it cannot read."""
+ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | bytes | None]"]
+"""Gives the values of tensors of one element, the bytes of a random state; None for what it cannot read."""
 T_co = TypeVar("T_co", covariant=True)
 Role = Literal["best", "step"]
 

@@ -98,6 +98,10 @@ class StorageInfo:
     """Where its bytes start in the file; None when they were not found or are not contiguous on disk."""
 
 
+CPU_GENERATOR = 5056
+"""Bytes in the state of torch's generator for the CPU."""
+
+
 @record(eq=False, slots=True)
 class TensorRef:
     """A tensor as the pickle describes it: a view of a storage. One object per distinct tensor object in the file."""
@@ -111,8 +115,9 @@ class TensorRef:
     is_parameter: bool
     source: Opaque
     """The rebuild call, from which the pickle can be written again."""
-    value: int | float | bool | None = None
-    """Its number, where it has one element and the bytes were read (`trainers.*.training_state` has them read)."""
+    value: int | float | bool | bytes | None = None
+    """Its number, where it has one element, or its bytes, where it may be the state of a random generator
+    (`trainers.*.training_state` has them read)."""
 
     @property
     def numel(self) -> int:

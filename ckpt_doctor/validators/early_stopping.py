@@ -59,9 +59,14 @@ def missing_best_score(case: Case) -> Iterator[Problem]:
         f"model{told}, however bad it is",
         where="best_score",
         expected=best,
-        fix=None if evidence else "ckpt-doctor migrate --add-best-score --val-loss LOSS FILE",
+        fix=_by_hand(case),
         migration="add-best-score",
     )
+
+
+def _by_hand(case: Case) -> str | None:
+    """The cure where nothing in the run proves the value."""
+    return None if case.resume.early_stopping else "ckpt-doctor migrate --add-best-score --val-loss LOSS FILE"
 
 
 def _never_validated(case: Case) -> bool:
@@ -92,13 +97,15 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
     if case.checkpoint.layout != "training" or value is None:
         return
     if not isinstance(value, (int, float)) or real(value) is None:
-        like_one = isinstance(value, (bool, TensorRef, Opaque))
+        like_one = isinstance(value, (bool, Opaque)) or (isinstance(value, TensorRef) and value.numel == 1)
         yield Problem(
             f"best_score is {describe(value)}, not a number: "
             + ("the trainer never writes one" if like_one else "EarlyStopping cannot compare with it"),
             where="best_score",
             found=describe(value),
             severity=None if like_one else "error",
+            fix=_by_hand(case),
+            migration="add-best-score",
         )
     elif math.isnan(value):
         known = case.resume.early_stopping
@@ -109,7 +116,8 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
             where="best_score",
             found=value,
             severity="info" if lived_through else None,
-            fix="" if lived_through else None,
+            fix="" if lived_through else _by_hand(case),
+            migration=None if lived_through else "add-best-score",
         )
     elif math.isinf(value) or value > 0:
         why = "positive: a loss with its sign forgotten is never beaten" if value > 0 else "infinite"
@@ -118,6 +126,8 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
             where="best_score",
             found=value,
             expected=-value if 0 < value < math.inf else None,
+            fix=_by_hand(case),
+            migration="add-best-score",
         )
 
 
@@ -129,6 +139,8 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
     val_loss_min still the previous one (infinite in the first). After the resume the log names a wrong previous loss,
     and the next best checkpoint carries it on.
 
+    An error where it is no number at all: the trainer prints it at the next improvement, and stops there.
+
     Example: `best_score` -0.41 with `val_loss_min` inf in `checkpoint`.
 
     Cure: `ckpt-doctor migrate --add-best-score` sets both.
@@ -138,15 +150,22 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
     score, least = case.state.best_score, case.state.val_loss_min
     if score is not None and not _proper(score):
         return
-    if least is None:
+    raw = case.checkpoint.get("val_loss_min")
+    if least is None or (isinstance(raw, TensorRef) and raw.shape):
         if "val_loss_min" in case.checkpoint.keys and (score is not None or _raw_score(case) is None):
-            value = describe(case.checkpoint.get("val_loss_min"))
+            like_one = isinstance(raw, (bool, Opaque))
             yield Problem(
-                f"val_loss_min is {value}, not a number: the next epoch that improves stops when it is printed",
+                f"val_loss_min is {describe(raw)}, not a number: "
+                + (
+                    "the trainer never writes one"
+                    if like_one
+                    else "the next epoch that improves stops when it is printed"
+                ),
                 where="val_loss_min",
-                found=value,
+                found=describe(raw),
                 expected=math.inf if score is None else abs(score),
-                fix=None if score is not None else "",
+                severity=None if like_one else "error",
+                fix=None if score is not None or case.resume.early_stopping else "",
             )
     elif score is not None and not same_score(least, -score):
         yield Problem(
@@ -154,6 +173,8 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
             where="val_loss_min",
             found=least,
             expected=abs(score),
+            fix=_by_hand(case),
+            migration="add-best-score",
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Member, NotChecked, Run
+from ckpt_doctor.types import Case, Member, NotChecked, Run, real
 from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.slots import places
 
 
 @rule("P401", "step-name-mismatch", "warning")
@@ -96,15 +98,19 @@ def _consequence(found: tuple[int | None, int | None], expected: tuple[int | Non
     return "; batches are trained twice" if found < expected else "; batches are left out"
 
 
+_STEP = ("optimizer", "state", "*", "step")
+
+
 @rule("P403", "optimizer-step-mismatch", "warning")
 def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     """Adam's step counter disagrees with `global_step`.
 
     Both count optimizer steps, so one of them is of another moment of training: the file was put together from two, or
     its counter was edited. Adam's bias correction, the schedule and the batches to skip then belong to different steps.
-    Under AMP Adam does not count skipped steps, so such files are left alone.
+    Under AMP Adam does not count skipped steps, so such files may lag. All parameters that Time-LLM trains make every
+    step together: where their counters differ, a part of the state is of another moment, or was edited.
 
-    Example: `global_step` 100 with an optimizer that has made 60 steps.
+    Example: `global_step` 100 with an optimizer that has made 60 steps; one parameter at step 3, the others at 75.
 
     Cure: `ckpt-doctor migrate --fix-epoch` where the folder's name agrees with Adam's counter; otherwise another
     checkpoint.
@@ -112,6 +118,18 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     Source: trainer contract, fact 2; torch/optim/adam.py (`step`).
     """
     adam, step = case.state.optimizer_step, case.state.global_step
+    counts = Counter(value for _, held in places(case.checkpoint.root, _STEP) if (value := real(held)) is not None)
+    if len(counts) > 1:
+        (usual, _), *rest = counts.most_common()
+        yield Problem(
+            f"Adam's step is {usual:,.10g} for most parameters, but not for {sum(n for _, n in rest):,} "
+            f"({', '.join(f'{value:,.10g}' for value, _ in rest[:3])}): they are not of one moment, and the next "
+            "updates have another size",
+            where="optimizer.state",
+            found=rest[0][0],
+            expected=usual,
+            fix="",
+        )
     scaler = case.checkpoint.get("scaler")
     if adam is None or step is None or adam == step or (isinstance(scaler, dict) and scaler):
         return

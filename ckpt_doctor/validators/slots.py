@@ -12,13 +12,14 @@ torch/optim/lr_scheduler.py, torch/amp/grad_scaler.py; for the random generators
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ckpt_doctor.inert.numpy_values import array_shown, uint32_array
-from ckpt_doctor.types import KeyPath, NumpyScalar, Opaque, Severity, TensorRef, mapping_of, real
+from ckpt_doctor.types import CPU_GENERATOR, KeyPath, NumpyScalar, Opaque, Severity, TensorRef, mapping_of, real
 
 LARGEST_COUNT = 1 << 62
 """No counter gets there: `range()` and the names of folders end before."""
@@ -178,15 +179,29 @@ class ByteTensor:
     """The state of one of torch's generators."""
 
     says: str
-    numel: int = 0
+    sizes: tuple[int, ...]
 
     def fault(self, value: object) -> Fault | None:
-        """Its size is fixed where it is known."""
+        """Of a size that a version of torch has written; the CPU's begins with what `set_rng_state` asks for."""
         if not isinstance(value, TensorRef):
             return _unmade(value)
         if value.dtype != "uint8":
             return "type"
-        return "value" if self.numel and value.numel != self.numel else None
+        if value.numel not in self.sizes:
+            return "value"
+        if value.numel != CPU_GENERATOR:
+            return None
+        if not isinstance(value.value, bytes):
+            return "unread"
+        return None if any(_is_mt19937(order, value.value) for order in "<>") else "value"
+
+
+def _is_mt19937(order: str, state: bytes) -> bool:
+    """After the seed: what is left of 624 words, whether it was seeded, the next word.
+
+    aten/src/ATen/CPUGeneratorImpl.cpp, `set_state`; core/MT19937RNGEngine.h, `is_valid`."""
+    left, seeded, following = struct.unpack_from(order + "iiQ", state, 8)
+    return bool(0 < left <= 624 and seeded and following % 2**32 <= 624)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +222,9 @@ class PythonRandom:
         return None if min(words) >= 0 and words[-1] <= 624 else "value"
 
 
+_PLACE = Number("a position", low=0, high=624, flag=True)
+
+
 @dataclass(frozen=True, slots=True)
 class NumpyRandom:
     """What `numpy.random.set_state` takes."""
@@ -216,7 +234,11 @@ class NumpyRandom:
     def fault(self, value: object) -> Fault | None:
         """A tuple, or the dict of `get_state(legacy=False)`."""
         if isinstance(value, dict):
-            return None if {"bit_generator", "state"} <= value.keys() else "value"
+            inner = value.get("state")
+            if not isinstance(inner, dict) or not {"key", "pos"} <= inner.keys():
+                return "value"
+            rest = [value[name] for name in ("has_gauss", "gauss") if name in value]
+            value = (value.get("bit_generator"), inner["key"], inner["pos"], *rest)
         if not isinstance(value, (tuple, list)):
             return _unmade(value)
         if len(value) < 3 or value[0] != "MT19937":
@@ -228,7 +250,9 @@ class NumpyRandom:
             return "type"
         if len(keys) != 624 or min(keys) < 0:
             return "value"
-        return next(filter(None, map(Number("", flag=True, high=float("inf")).fault, value[2:])), None)
+        # numpy asks nothing of the position, and reads what lies beyond its 624 words
+        faults = (_PLACE.fault(value[2]), *map(Number("", flag=True, high=float("inf")).fault, value[3:]))
+        return next(filter(None, faults), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,9 +394,15 @@ SLOTS: tuple[Slot, ...] = (
     Slot("rng_state", Kind("a dict", (dict,), none=True), _RESTORE),
     Slot("rng_state.python", PythonRandom(), _RESTORE),
     Slot("rng_state.numpy", NumpyRandom(), _RESTORE),
-    Slot("rng_state.torch", ByteTensor("a uint8 tensor of 5,056 bytes", 5056), _RESTORE),
+    Slot(
+        "rng_state.torch",
+        ByteTensor("torch's random state, a uint8 tensor of 5,056 bytes", (CPU_GENERATOR,)),
+        _RESTORE,
+    ),
     Slot("rng_state.cuda", Kind("a list of uint8 tensors, or None", (list, tuple), none=True), _RESTORE),
-    Slot("rng_state.cuda[*]", ByteTensor("a uint8 tensor"), _RESTORE),
+    # Seed and offset, or (until 1.10) 800 unused bytes before them; set_state takes both without the offset as well
+    # (aten/src/ATen/cuda/CUDAGeneratorImpl.cpp)
+    Slot("rng_state.cuda[*]", ByteTensor("a uint8 tensor of 16 bytes", (8, 16, 808, 816)), _RESTORE),
 )
 
 

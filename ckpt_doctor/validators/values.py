@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, real
 from ckpt_doctor.validators.contents import (
     describe,
     dotted,
@@ -196,7 +196,8 @@ def _more(count: int) -> str:
 
 
 def _problem(path: KeyPath, value: object, expected: str, consequence: str, more: str = "") -> Problem:
-    number = f" with {value.value:.7g}" if isinstance(value, TensorRef) and value.value is not None else ""
+    inside = real(value) if isinstance(value, TensorRef) else None
+    number = f" with {inside:.7g}" if inside is not None else ""
     return Problem(
         f"`{dotted(path)}`{more} is {describe(value)}{number}, not {expected}: {consequence}",
         where=dotted(path),

@@ -43,7 +43,8 @@ BESIDE = (
 OTHER_BETAS = (0.0, 0.999)
 """Another run's: legal, and where no schedule sets them, nothing in the file says which run they are of."""
 NO_GENERATOR = torch.zeros(5056, dtype=torch.uint8)
-"""As large as a generator's state, with bytes that are none: only reading them would tell."""
+"""As large as a generator's state, with bytes that are none."""
+NUMPY = np.random.RandomState(1).get_state()
 POOL: tuple[Any, ...] = (
     *(None, True, False, "x", "", b"z", [], (), {}, {1, 2}, range(3), "cos"),
     *(NAN, INF, -INF, -1, -0.5, 0, 0.5, 1, 3, 140.5, HUGE, -HUGE, 1e30, -1e30, 1j),
@@ -198,11 +199,20 @@ EXAMPLES: tuple[tuple[str, Any], ...] = (
     ("optimizer.param_groups[*].amsgrad", True),
     *(("optimizer.param_groups[*].params", value) for value in ("0123456789", [0] * 10, [[]] * 10)),
     *(("optimizer.state[*].step", value) for value in ("54", NAN, -1, torch.zeros(2))),
+    *(("optimizer.state[*].step", torch.tensor(step)) for step in (0.0, 3.0, 5000.0, 1e30)),
     *(("optimizer.state[*].exp_avg", value) for value in ([], torch.zeros(7), np.zeros(2))),
     ("optimizer.state[*]", "moments"),
     ("counter", -5),
+    *(("val_loss_min", value) for value in (None, "a", [], torch.tensor([1.0, 2.0]), torch.tensor([0.4]), HUGE)),
+    *(("best_score", value) for value in (torch.tensor([-1.0, -2.0]), torch.zeros(0), "-0.4")),
     *(("rng_state", value) for value in ({}, [], {"python": None, "numpy": None, "torch": None})),
-    *(("rng_state.torch", value) for value in (torch.zeros(16, dtype=torch.uint8), torch.zeros(5056), [0])),
+    *(
+        ("rng_state.torch", value)
+        for value in (torch.zeros(16, dtype=torch.uint8), torch.zeros(5056), NO_GENERATOR, [0])
+    ),
+    *(("rng_state.cuda", [torch.zeros(size, dtype=torch.uint8)]) for size in (0, 5, 5056)),
+    *(("rng_state.numpy", (*NUMPY[:2], position, 0, 0.0)) for position in (625, -1)),
+    ("rng_state.numpy", {"bit_generator": "MT19937", "state": {"key": NUMPY[1], "pos": 625}}),
     *(("rng_state.python", value) for value in ((3, (), None), (3, [0] * 625, None), None)),
     *(("rng_state.numpy", value) for value in (("PCG64", [0] * 624, 0, 0, 0.0), ("MT19937", [0], 0, 0, 0.0), {})),
 )
@@ -245,6 +255,6 @@ def test_no_value_of_any_slot_passes_that_the_trainer_does_not_survive(bases, mo
         legal = [value for value in legal if getattr(value, "dtype", None) != torch.float32]
     told = [disagreement(base, name, value, legal=True) for value in legal]
     hostile = [value for value in POOL if not isinstance(value, NOT_IN_THE_FILE.get(name, ()))]
-    hostile = [value for value in hostile if value is not (NO_GENERATOR if name == "rng_state.torch" else OTHER_BETAS)]
+    hostile = [value for value in hostile if value is not OTHER_BETAS]
     told += [disagreement(base, name, value) for value in hostile]
     assert [] == list(filter(None, told))

@@ -3,7 +3,10 @@
 import math
 
 import pytest
-from sample_runs import ABSENT, changed, edit, repaired, untouched
+import torch
+from sample_runs import ABSENT, changed, edit, load, repaired, untouched
+
+from ckpt_doctor.audit import check
 
 
 def forget(held: dict) -> None:
@@ -151,8 +154,6 @@ def test_a_log_of_another_run_is_not_taken_for_this_ones(sample, tmp_path):
 
 def test_a_score_in_a_tensor_becomes_the_same_number(sample):
     """To its last bit, not to the log's seven decimals."""
-    import torch
-
     run = sample("complete-TST")
     exact = -0.32362571358680725
     edit(run.step(140), lambda held: held.update(best_score=torch.tensor(exact, dtype=torch.float64)))
@@ -160,3 +161,46 @@ def test_a_score_in_a_tensor_becomes_the_same_number(sample):
     assert exact == found["best_score",][1]
     assert float is type(found["best_score",][1])
     assert "unchanged" == untouched(run.step(140), "add-best-score").status
+
+
+@pytest.mark.parametrize("wrong", ["a", None, [], True, torch.tensor([1.0, 2.0]), torch.tensor([0.4])], ids=repr)
+def test_a_least_loss_that_is_no_number_follows_from_the_score(wrong, sample):
+    """Without a log or a sibling as well: what `check` calls repairable is repaired."""
+    run = sample("complete-TST")
+    run.log.unlink()
+    for path in (run.best, run.step(120)):
+        path.unlink()
+    held = edit(run.step(140), lambda held: held.update(val_loss_min=wrong))
+    assert "add-best-score" in {f.migration for f in check(run.step(140)).findings if f.code == "E603"}
+    assert {("val_loss_min",)} == set(changed(run.step(140), "add-best-score"))
+    assert -held["best_score"] == load(run.step(140))["val_loss_min"]
+    assert not [f for f in check(run.step(140)).findings if f.code == "E603"]
+
+
+def test_before_the_first_validation_the_least_loss_is_infinite(sample):
+    """A score of None, and a loss that no trainer could print."""
+    run = sample("complete-TST")
+
+    def first_epoch(held: dict) -> None:
+        held.update(epoch=0, global_step=20, best_score=None, val_loss_min="a", counter=0)
+        for state in held["optimizer"]["state"].values():
+            state["step"].fill_(20)
+
+    (run.run / "checkpoint_step_120").rename(run.run / "checkpoint_step_20")
+    edit(run.step(20), first_epoch)
+    assert {("val_loss_min",): ("a", math.inf)} == changed(run.step(20), "add-best-score")
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor([1.0, 2.0]), 0.4, "a"], ids=repr)
+def test_a_score_that_nothing_proves_asks_for_the_value(wrong, sample):
+    """The cure that `check` prints names it, and works."""
+    run = sample("complete-TST")
+    run.log.unlink()
+    for path in (run.best, run.step(120)):
+        path.unlink()
+    edit(run.step(140), lambda held: held.update(best_score=wrong))
+    assert {"ckpt-doctor migrate --add-best-score --val-loss LOSS FILE"} == {
+        f.fix for f in check(run.step(140)).findings if f.code == "E602"
+    }
+    assert "refused" == untouched(run.step(140), "add-best-score").status
+    assert -0.25 == changed(run.step(140), "add-best-score", val_loss=0.25)["best_score",][1]

@@ -8,9 +8,11 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import importlib
 import inspect
 import ipaddress
+import itertools
 import logging
 import pathlib
 import pickle
@@ -152,6 +154,8 @@ PLAIN = [
     [np.float64(1), np.bool_(1), np.datetime64("2020"), np.str_("a"), np.void(b"x"), np.dtype([("a", "i4")])],
     [np.arange(3), np.arange(6).reshape(2, 3).T, np.array([None, 1], object), np.array("2020", "M8[D]")],
     [np.ma.array([1], mask=[0]), np.recarray((1,), [("a", "i4")]), np.matrix([1]), np.array(["a"]), np.add],
+    [itertools.count(5, 2), itertools.repeat(1), itertools.repeat(1, 2**31), range(2**40), bytearray(5)],
+    [decimal.Decimal("1e9999"), fractions.Fraction(10**40, 3), functools.partial(len, range(9))],
     [R.RandomState(1), R.default_rng(1), R.SFC64(1), R.Philox(1), R.PCG64DXSM(1), R.SeedSequence(1), R.get_state()],
 ]
 
@@ -288,6 +292,41 @@ def test_a_package_names_its_own_modules(tmp_path, module):
         archive.writestr("p/posix.py", "")
         archive.writestr("p/model/model.pkl", b"\x80\x04" + instance(module, "Net") + b".")
     assert open_checkpoint(tmp_path / "p.pt").is_damaged("dangerous-global") == (module == "posix")
+
+
+COUNT = call("itertools", "count")
+MAX = b"J" + (2**31 - 1).to_bytes(4, "little")
+EXPONENT = call("decimal", "Decimal", text("1e999999999"))
+ENDLESS = {
+    "a list of all numbers": call("builtins", "list", COUNT),
+    "a tuple of one made again": call("builtins", "tuple", call("itertools", "repeat", b"K\x01", MAX)),
+    "a queue of a cycle": call("collections", "deque", call("itertools", "cycle", b"](K\x01e")),
+    "pairs of two": call("collections", "defaultdict", name("builtins", "list"), call("builtins", "zip", COUNT, COUNT)),
+    "what chain takes it through": call("builtins", "set", call("itertools", "chain", COUNT)),
+    "a tuple's own __new__": name("builtins", "tuple") + COUNT + b"\x85\x81",
+    "the same as a function": call("copyreg", "__newobj__", name("builtins", "tuple"), COUNT),
+    "the same with keywords": call("copyreg", "__newobj_ex__", name("builtins", "tuple"), COUNT + b"\x85", b"}"),
+    "as in old protocols": call(
+        "copyreg", "_reconstructor", name("builtins", "tuple"), name("builtins", "tuple"), COUNT
+    ),
+    "a range": call("builtins", "list", call("builtins", "range", MAX)),
+    "zeros": call("builtins", "bytearray", MAX),
+    "zeros that numpy counts": call(
+        "builtins",
+        "bytes",
+        call("numpy._core.multiarray", "scalar", call("numpy", "dtype", text("i8")), b"C\x08" + b"\xff" * 7 + b"\x00"),
+    ),
+    "zeros of a class": call("copyreg", "_reconstructor", name("builtins", "bytes"), name("builtins", "bytes"), MAX),
+    "all digits of a power": call("builtins", "int", EXPONENT),
+    "a fraction of a power": call("fractions", "Fraction", text("1e999999999")),
+}
+
+
+@pytest.mark.parametrize("program", ENDLESS.values(), ids=ENDLESS)
+def test_a_program_that_takes_all_time_or_memory_stops_the_gate(tmp_path, program):
+    """Harmless functions that are handed more than the file holds."""
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + program + b".")
+    assert open_checkpoint(tmp_path / "a.pkl").is_damaged("dangerous-global")
 
 
 def test_calls_are_judged_once_each(tmp_path):

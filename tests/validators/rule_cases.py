@@ -534,6 +534,14 @@ PROGRESS_CASES = {
                 expected=24,
             ),
             Fault(
+                "one parameter's steps",
+                spoil=put("optimizer", "state", 0, "step", torch.tensor(20.0)),
+                severity="warning",
+                where="optimizer.state",
+                found=20,
+                expected=25,
+            ),
+            Fault(
                 "a counter that was edited",
                 spoil=put("global_step", 35),
                 severity="warning",
@@ -549,7 +557,6 @@ PROGRESS_CASES = {
                 "AMP skipped a step", spoil=both(steps_of_adam(torch.tensor(24.0)), put("scaler", {"scale": 1024.0}))
             ),
             Sound("an int, as before torch 1.12", spoil=steps_of_adam(25)),
-            Sound("a parameter that joined later", spoil=put("optimizer", "state", 0, "step", torch.tensor(20.0))),
         ),
     ),
     "P404": Pair(
@@ -1028,6 +1035,7 @@ EARLY_STOPPING_CASES = {
                 ("NaN", float("nan"), Nan(), None, "warning"),
                 ("a string", "-0.4", "str '-0.4'", None, "error"),
                 ("a tensor", torch.tensor(-0.4), "a tensor of shape []", None, "warning"),
+                ("two numbers", torch.tensor([-0.4, 0]), "a tensor of shape [2]", None, "error"),
             )
         ),
         (
@@ -1050,7 +1058,7 @@ EARLY_STOPPING_CASES = {
             Fault(
                 "a string",
                 spoil=put("val_loss_min", "0.4"),
-                severity="warning",
+                severity="error",
                 where="val_loss_min",
                 found="str '0.4'",
                 expected=0.4,
@@ -1274,7 +1282,7 @@ OPTIMIZER_CASES = {
                         BYTES,
                         "rng_state.torch",
                         "a tensor of shape [3]",
-                        "a uint8 tensor of 5,056 bytes",
+                        "torch's random state, a uint8 tensor of 5,056 bytes",
                     ),
                 )
             ),
