@@ -109,12 +109,12 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
     """What happens on a resume, by the findings and by what holds `otherwise`.
 
-    A run that has left its path stays off it whatever else is open (P411).
+    Off its path stays a run that has left it (P411) or lost Adam's moments (O702), whatever else is open.
     """
     serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
     if "error" in serious.values() or UNREADABLE in serious:
         return "impossible"
-    if "P411" in serious and otherwise not in ("impossible", "not judged"):
+    if serious.keys() & {"P411", "O702"} and otherwise not in ("impossible", "not judged"):
         return "differs"
     if "P413" in serious and otherwise in ("differs", "identical"):
         return "open"
@@ -126,9 +126,11 @@ def _but_for_findings(case: Case) -> Resume:
     plan, resume, facts = case.plan, case.resume, case.run.facts
     if not is_ours(case.member, case.run) or plan is None:
         return "not judged"
-    if facts.contradictions or resume.start_epoch is None or resume.lr is None:
+    if facts.contradictions or resume.start_epoch is None or "lr" in resume.unsettled:
         return "open"
-    return "differs" if plan.why_not_exact else "identical"
+    if plan.why_not_exact:
+        return "differs"
+    return "open" if resume.lr is None else "identical"
 
 
 def counting(ignore: Sequence[str], trust: Sequence[str]) -> Callable[[Finding], bool]:

@@ -233,6 +233,8 @@ def start(plan: ResumePlan, facts: Facts) -> str:
 
 def learning_rate(file: FileReport, plan: ResumePlan) -> str:
     """The first rate, and where in the schedule that is."""
+    if plan.next_lr is None and any(finding.code == "O702" for finding in file.findings):
+        return "takes the first learning rate of a new optimizer"
     if plan.next_lr is None:
         return "takes a first learning rate that the facts do not settle"
     if plan.next_lr_uninterrupted is None:

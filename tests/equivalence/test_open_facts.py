@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -220,6 +221,23 @@ def test_needs_nothing_is_not_said_of_what_cannot_be_cured(cells: Cells, tmp_pat
     assert 1 == code
     assert "needs none" not in shown
     assert "refused sync-rng" in shown
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_file_without_adam_s_moments_differs_and_is_not_called_open(
+    cells: Cells, tmp_path: Path, shuffle: bool
+) -> None:
+    """An upgraded bare state_dict: every fact is known, and the rate is a new optimizer's."""
+    cell = copy(cells, tmp_path, "legacy", "type1", "best")
+    known = {"steps_per_epoch": harness.TRAIN_STEPS, "train_epochs": harness.EPOCHS, "lradj": "type1"}
+    (result,) = migrate([cell.path], facts=facts(shuffle=shuffle, **known))
+    assert "migrated" == result.status, result
+    file = judged(cell.path, shuffle=shuffle, **known)
+    assert ("differs", True, False) == (file.resume, "O702" in codes(file), "P413" in codes(file))
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in known.items()]
+    _, shown = command("check", cell.path, *options, *["--no-shuffle"] * (not shuffle))
+    assert "settle" not in shown
+    assert not re.search(r"\bopen\b", shown)
 
 
 # --- which one to resume from ----------------------------------------------------------------------------------------
