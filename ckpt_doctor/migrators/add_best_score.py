@@ -37,9 +37,10 @@ def _plan(case: Case) -> Plan:
 
 def _is_unprintable(case: Case) -> bool:
     """Whether `val_loss_min` is there and not the number that the trainer prints at the next improvement."""
-    value = case.checkpoint.get("val_loss_min")
+    key = "val_loss_min"
+    value = case.checkpoint.get(key)
     is_number = real(value) is not None and not (isinstance(value, TensorRef) and value.shape)
-    return "val_loss_min" in case.checkpoint.keys and not is_number
+    return key in case.checkpoint.keys and not is_number
 
 
 def _no_evidence(case: Case) -> str:

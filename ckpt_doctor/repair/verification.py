@@ -58,17 +58,19 @@ def _names(planned: Planned) -> set[str]:
     return {migration.name for migration in planned.applied}
 
 
-_SCORES = (("best_score",), ("val_loss_min",))
-
-
 def _ensure_same_tensors(
     old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = (), adopted: Sequence[Adopted] = ()
 ) -> None:
     """Every tensor of the old file is in the new one, as the same view of the same bytes.
 
-    But for those that were replaced: a rate that the old file held as a tensor of one element, what stands in the place
-    of a score, and the random state as a whole. What was adopted from another file comes on top."""
-    numbers = {t.path for t in old.tensors if all(size == 1 for size in t.shape) or t.path in _SCORES}
+    But for those that were replaced: a rate that the old file held as a tensor of one element, an entry of a training
+    checkpoint that is itself a tensor, where a score belongs, and the random state as a whole. What was adopted from
+    another file comes on top."""
+    numbers = {
+        t.path
+        for t in old.tensors
+        if all(size == 1 for size in t.shape) or (old.layout == "training" and len(t.path) == 1)
+    }
     gone = {path for path in numbers if is_under(path, replaced)}
     if _RANDOM_STATE in replaced:
         gone |= {t.path for t in old.tensors if t.path[:1] == _RANDOM_STATE}

@@ -107,8 +107,8 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
 
     Both count optimizer steps, so one of them is of another moment of training: the file was put together from two, or
     its counter was edited. Adam's bias correction, the schedule and the batches to skip then belong to different steps.
-    Under AMP Adam does not count skipped steps, so such files may lag. All parameters that Time-LLM trains make every
-    step together: where their counters differ, a part of the state is of another moment, or was edited.
+    Under AMP Adam does not count skipped steps, so such files may lag. All parameters that are trained make every step
+    together: where their counters differ, a part of the state is of another moment, or was edited.
 
     Example: `global_step` 100 with an optimizer that has made 60 steps; one parameter at step 3, the others at 75.
 
