@@ -27,7 +27,7 @@ LEFT = {
     "cli/prune.py": 1,
     "cli/scan.py": 1,
     "cli/undo.py": 1,
-    "migrators/add_best_score.py": 24,
+    "migrators/add_best_score.py": 23,
     "migrators/fix_epoch.py": 10,
     "migrators/sync_rng.py": 1,
     "migrators/sync_scheduler.py": 12,
