@@ -60,8 +60,9 @@ def start(folder: Path, more: str = "", lradj: str = "type1") -> subprocess.Comp
 
 @pytest.mark.parametrize(
     ("lradj", "killed", "resumed_at"),
-    [("type1", 152, 140), pytest.param("type3", 182, 180, marks=pytest.mark.long)],
+    [("type1", 152, 140), ("type3", 182, 180)],
 )
+@pytest.mark.long
 def test_a_run_started_again_by_the_script_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, lradj: str, killed: int, resumed_at: int
 ) -> None:

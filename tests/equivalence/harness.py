@@ -102,8 +102,9 @@ def parameters(specs: tuple[Spec, ...] = MATRIX) -> list:
 def _telling(spec: Spec) -> bool:
     if spec.lradj not in ("TST", "COS", "type1") or spec.world_size > 1:
         return False  # type1 speaks for the idle modes
-    kinds = {"complete": ("mid-epoch", "epoch-end", "best", "second")}
-    return spec.kind in kinds.get(spec.generation, ("best",))
+    if spec.generation != "complete":
+        return spec.kind == "best" and spec.lradj == "type1"
+    return spec.kind in ("mid-epoch", "epoch-end", "best", "second")
 
 
 @dataclass(frozen=True)
