@@ -145,7 +145,7 @@ def outcome(epoch: trainer.Epoch) -> tuple:
     return epoch.epoch, epoch.vali_loss, epoch.best_score, epoch.val_loss_min, epoch.counter, epoch.saved, epoch.lr
 
 
-@pytest.mark.parametrize("lradj", ["TST", "COS", "type1"])
+@pytest.mark.parametrize("lradj", ["TST", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("COS", "type1"))])
 def test_the_patched_trainer_goes_on_as_if_nothing_had_happened(patched, tmp_path: Path, lradj: str) -> None:
     """Killed in mid-epoch, repaired, resumed: every rate, loss and validation is the uninterrupted run's.
 

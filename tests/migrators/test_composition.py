@@ -66,6 +66,7 @@ def test_all_repairs_what_was_spoiled(together):
     assert (140, 141) == (held["scheduler"]["last_epoch"], held["scheduler"]["_step_count"])
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(TRAINING))
 def test_one_by_one_in_any_order_they_lead_to_the_same_file(spoiled, together, tmp_path_factory, order):
