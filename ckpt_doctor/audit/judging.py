@@ -74,6 +74,11 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
     unsure = tuple(dict.fromkeys(not_checked))
     if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
         findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
+    if any(f.severity == "error" and f.code[0] in "FS" and counts(f) for f in findings):  # `migrate` would refuse
+        findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
+    elif member.checkpoint.program is None:
+        anew = "save the file anew with torch.load and torch.save, then migrate it"
+        findings = [replace(f, fix=anew, migration=None) if f.migration else f for f in findings]
     plan, counted = case.plan, [finding for finding in findings if counts(finding)]
     if plan is not None and (errors := dict.fromkeys(f.code for f in counted if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))

@@ -238,6 +238,10 @@ def _carry_out(planned: Planned, request: Request) -> MigrationResult:
 
 def _nothing_done(planned: Planned, request: Request) -> str:
     """That a file needs nothing is said only where nothing is left that a repair would be for."""
+    if planned.case.checkpoint.program is None:
+        return (
+            "nothing in this file can be replaced: its pickle does not lie there in one piece, as torch.save writes it"
+        )
     if not audit.is_ours(planned.case.member, planned.case.run):
         return "nothing to repair in what holds for every file; its training state is not judged"
     left = [f for f in planned.before if f.severity != "info" and f.code not in request.ignored and not f.migration]

@@ -72,7 +72,8 @@ def plan_edits(case: Case, request: Request) -> Planned:
     before = audit.judge(case).findings
     planned = Planned(case, before)
     unsafe = [f for f in before if f.code in ("S201", "S204") and f.severity != "info"]
-    blocking = [f for f in before if f.code[0] == "F"] + [f for f in unsafe if not trusts(request.trusted, f)]
+    damaged = [f for f in before if f.code[0] == "F" and f.severity != "info"]
+    blocking = damaged + [f for f in unsafe if not trusts(request.trusted, f)]
     if blocking:
         first = blocking[0]
         refusal = Refusal("migrate", f"{first.code} {first.name}: {first.message}", first.fix or "")

@@ -189,3 +189,28 @@ def test_scan_check_and_inspect_give_one_verdict(spoiled, name, damage):
         assert f"verdict: {told[path]}" in shown
         document = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--format", "json"]).stdout)
         assert scan([path]).files[0].verdict == document["file"]["verdict"]
+
+
+def test_no_cure_by_migration_is_printed_for_a_file_that_is_cut(spoiled):
+    """`migrate` refuses a damaged file, so no finding about it offers one."""
+    file = place(spoiled, "checkpoint_step_25")
+    file.write_bytes(file.read_bytes()[:-2000])
+    (judged,) = scan([file]).files
+    assert "broken" == judged.verdict
+    assert [] == [finding.code for finding in judged.findings if finding.migration]
+
+
+def test_a_compressed_archive_is_not_called_repairable(spoiled):
+    """Its pickle cannot be replaced: what is wrong is said, with the way that is left."""
+    import zipfile
+
+    file = place(spoiled, "checkpoint_step_25")
+    with zipfile.ZipFile(file) as archive:
+        records = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in records.items():
+            archive.writestr(name, data)
+    (judged,) = scan([file]).files
+    assert "F117" in {finding.code for finding in judged.findings}
+    assert "repairable" != judged.verdict
+    assert [] == [finding.code for finding in judged.findings if finding.migration]
