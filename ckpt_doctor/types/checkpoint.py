@@ -10,7 +10,19 @@ from typing import Any, Literal
 from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import Global, KeyPath, NumpyScalar, TensorInfo, mapping_of
 
-Container = Literal["torch-zip", "torch-legacy", "torch-tar", "torchscript", "safetensors", "pickle", "unknown"]
+Container = Literal[
+    "torch-zip",
+    "torch-legacy",
+    "torch-tar",
+    "torchscript",
+    "safetensors",
+    "pickle",
+    "json",
+    "distcp",
+    "folder",
+    "unknown",
+]
+"""`folder` is a unit of several files (`Checkpoint.parts`); `json` and `distcp` are only ever parts of one."""
 Layout = Literal["state-dict", "training", "other"]
 MODEL_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
 """Under which keys trainers keep a model's state_dict."""
@@ -132,6 +144,10 @@ class Checkpoint:
     """Facts of the container: format version, byteorder, torch version hints, safetensors metadata."""
     bytes_read: int = 0
     deep: DeepResult | None = None
+    parts: tuple[Checkpoint, ...] = ()
+    """The files of a unit that is a folder or a set, each read on its own; empty for a single file. The unit's own
+    `root` maps each part's name (relative to `path`, with `/`) to that part's root, so a key path begins with a name;
+    `tensors`, `program` and `checksums` are only the parts', `size` is their sum."""
 
     def get(self, *path: str | int) -> object:
         """The value at a key path, None where any step is missing; numpy scalars as Python numbers."""
