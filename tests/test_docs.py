@@ -15,7 +15,7 @@ import pytest
 from ckpt_doctor import migrate
 from ckpt_doctor.cli.main import COMMANDS, app
 from ckpt_doctor.cli.settings import parse
-from ckpt_doctor.validators import RULES
+from ckpt_doctor.trainers import all_rules
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("refresh", ROOT / "docs" / "refresh.py")
@@ -136,5 +136,5 @@ def test_the_version_is_the_changelogs_newest() -> None:
 def test_the_catalogue_has_every_rule() -> None:
     """By code and name, each once."""
     text = refresh.CATALOGUE.read_text(encoding="utf-8")
-    for rule in RULES:
+    for rule in all_rules():
         assert 1 == text.count(f"### {rule.code} {rule.name} (")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt_doctor import audit, facts, migrate, open_checkpoint, undo
+from ckpt_doctor import audit, facts, migrate, open_checkpoint, trainers, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError, VerificationFailed
 from ckpt_doctor.inert import names, pickle_writer
@@ -162,9 +162,9 @@ def assert_refused(step: Path, said: str, **options) -> None:
 def test_a_finding_that_is_still_there_stops_it(in_place, step, monkeypatch):
     """A migration that does not do what it says is thrown away."""
     broken = Edit(("scheduler", "last_epoch"), 139, 138, "sabotage")
-    (sync,) = (m for m in execution.ALL if m.name == "sync-scheduler")
+    (sync,) = (m for m in trainers.fixes("time-llm") if m.name == "sync-scheduler")
     lies = replace(sync, plan=lambda case: replace(sync.plan(case), edits=(broken,)))
-    monkeypatch.setattr(execution, "ALL", (lies,))
+    monkeypatch.setattr(trainers, "fixes", lambda name: (lies,))
     assert_refused(step, "R501 scheduler-behind is still there", in_place=in_place)
 
 
@@ -202,10 +202,10 @@ def test_a_program_that_is_not_the_planned_one_stops_it(in_place, harm, step, mo
 
 def test_tensors_that_an_edit_would_lose_stop_it(step, monkeypatch):
     """Also when the plan itself says so: weights are never the price of a repair."""
-    (sync,) = (m for m in execution.ALL if m.name == "sync-scheduler")
+    (sync,) = (m for m in trainers.fixes("time-llm") if m.name == "sync-scheduler")
     loses = Edit(("rng_state", "torch"), "a tensor", None, "sabotage")
     lies = replace(sync, plan=lambda case: replace(sync.plan(case), edits=(*sync.plan(case).edits, loses)))
-    monkeypatch.setattr(execution, "ALL", (lies,))
+    monkeypatch.setattr(trainers, "fixes", lambda name: (lies,))
     assert_refused(step, "tensors of the written file are not those of the original")
 
 
@@ -531,7 +531,8 @@ def test_one_file_that_cannot_be_rolled_back_holds_up_no_other(run, step):
 
 
 def test_a_place_that_is_not_in_the_file_is_named(step, monkeypatch):
-    (sync,) = (m for m in execution.ALL if m.name == "sync-scheduler")
+    (sync,) = (m for m in trainers.fixes("time-llm") if m.name == "sync-scheduler")
     astray = Edit(("scheduler", "nowhere", "last_epoch"), 139, 138, "sabotage")
-    monkeypatch.setattr(execution, "ALL", (replace(sync, plan=lambda case: replace(sync.plan(case), edits=(astray,))),))
+    lost = replace(sync, plan=lambda case: replace(sync.plan(case), edits=(astray,)))
+    monkeypatch.setattr(trainers, "fixes", lambda name: (lost,))
     assert_refused(step, "scheduler.nowhere.last_epoch is to be changed, but there is no such place")

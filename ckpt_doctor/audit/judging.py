@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports.cures import FACTLESS
-from ckpt_doctor.trainers import KNOWN, ByHand, not_judged, trainer_named
+from ckpt_doctor.trainers import KNOWN, ByHand, all_rules, file_rules, not_judged, run_rules, trainer_named
 from ckpt_doctor.types import (
     Case,
     FileReport,
@@ -24,7 +24,6 @@ from ckpt_doctor.types import (
     selects,
     trusts,
 )
-from ckpt_doctor.validators import FILE_RULES, RULES, RUN_RULES
 from ckpt_doctor.validators.files import UNREADABLE, unless_blocked
 from ckpt_doctor.validators.rule import Rule
 
@@ -39,7 +38,10 @@ def is_ours(member: Member, run: Run) -> bool:
 def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = NOTHING) -> Case:
     """All that rules and fixes may look at: the trainer's view of a file that it owns."""
     if not is_ours(member, run):
-        return Case(member.checkpoint, member, run, ResumePoint(), gate=gate)
+        expected = trainer_named(run.trainer).expects(member, run)
+        return Case(
+            member.checkpoint, member, run, ResumePoint(), schedule=expected.schedule, reads=expected.reads, gate=gate
+        )
     return replace(trainer_named(run.trainer).case(member, run, by_hand), gate=gate)
 
 
@@ -47,7 +49,9 @@ def run_findings(run: Run) -> tuple[Finding, ...]:
     """What is wrong with a run as a whole."""
     if not run.trainer:
         return ()
-    return tuple(found for rule in RUN_RULES for found in _applied(rule, run) if isinstance(found, Finding))
+    return tuple(
+        found for rule in run_rules(run.trainer) for found in _applied(rule, run) if isinstance(found, Finding)
+    )
 
 
 def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> FileReport:
@@ -56,7 +60,7 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
     ours = is_ours(member, run)
     findings: list[Finding] = []
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
-    for rule in FILE_RULES:
+    for rule in file_rules(run.trainer):
         if rule.scope == "file" or ours:
             for result in _applied(rule, case):
                 if isinstance(result, Finding):
@@ -172,7 +176,7 @@ def codes(words: Sequence[str]) -> set[str]:
     """The codes that codes, their beginnings and names stand for. Raises UsageError for a word that stands for none."""
     found: set[str] = set()
     for word in words:
-        named = {rule.code for rule in RULES if selects(word, rule.code, rule.name)}
+        named = {rule.code for rule in all_rules() if selects(word, rule.code, rule.name)}
         # Settings may name the rules for scripts (X901), which are none of ours, beside those for checkpoints.
         if not word or not (named or re.fullmatch(r"X\d{0,3}", word.upper())):
             raise UsageError(f"no rule has the code or name {word!r}; `ckpt-doctor rule` lists them")

@@ -10,8 +10,8 @@ from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.cli.settings import Settings, without_ignored
+from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Facts
-from ckpt_doctor.validators import RULES
 
 
 @click.command("check")
@@ -80,7 +80,7 @@ def command(
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
     to_file = output if not flags else None
     shown = reports.judged(
-        report, form, plan=True, rules=RULES, curves=audit.curves, width=width(), color=color(to_file)
+        report, form, plan=True, rules=all_rules(), curves=audit.curves, width=width(), color=color(to_file)
     )
     if not flags:
         emit(shown, output)

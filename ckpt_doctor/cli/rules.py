@@ -10,9 +10,9 @@ from ckpt_doctor.reports import Rule
 
 def all_rules() -> tuple[Rule, ...]:
     """In the order of their families."""
-    from ckpt_doctor import lint, validators
+    from ckpt_doctor import lint, trainers
 
-    return (*validators.RULES, *lint.SCRIPT_RULES)
+    return (*trainers.all_rules(), *lint.SCRIPT_RULES)
 
 
 def find_rule(code: str) -> Rule:

@@ -10,8 +10,8 @@ from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.cli.settings import Settings, without_ignored
+from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Facts
-from ckpt_doctor.validators import RULES
 
 
 @click.command("scan")
@@ -69,6 +69,6 @@ def command(
     report = without_ignored(report, ctx.find_object(Settings) or Settings())
     if not report.files and form != "table":
         note(reports.nothing_found(report))
-    shown = reports.judged(report, form, rules=RULES, curves=audit.curves, width=width(), color=color(output))
+    shown = reports.judged(report, form, rules=all_rules(), curves=audit.curves, width=width(), color=color(output))
     emit(shown, output)
     ctx.exit(exit_code(report.findings, fail_on))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
-from ckpt_doctor.types import Case, Edit, NumpyScalar
+from ckpt_doctor.types import Case, Edit
 
 NAME = "fix-epoch"
 
@@ -22,7 +22,7 @@ def _plan(case: Case) -> Plan:
     if resume.epoch is None or resume.global_step is None:
         if counter := tuple(edit for edit in _edits(case) if edit.after is not None):
             return Plan(counter)
-        if not any(_typed_wrongly(case, key) for key in ("epoch", "global_step")) and plan and plan.start_epoch is None:
+        if not any(_typed_wrongly(case, slot) for slot in ("epoch", "step")) and plan and plan.start_epoch is None:
             return Plan()
         settle = resume.unsettled.get("epoch", "--steps-per-epoch")
         return refused(NAME, "the number of steps per epoch is not known", settle)
@@ -34,20 +34,20 @@ def _edits(case: Case) -> Iterator[Edit]:
     due = (resume.start_epoch, resume.skip_batches)
     moved = plan is None or (plan.start_epoch, plan.skip_batches) != due or plan.start_elsewhere not in (None, due)
     steps = case.run.facts.steps_per_epoch
-    for key, found, wanted, source in (
+    for slot, found, wanted, source in (
         (
             "epoch",
             case.state.epoch,
             resume.epoch,
             f"{steps.value:,} steps per epoch ({steps.source})" if steps else "epoch",
         ),
-        ("global_step", case.state.global_step, resume.global_step, _source_of_step(case)),
+        ("step", case.state.global_step, resume.global_step, _source_of_step(case)),
     ):
-        absent = key not in case.checkpoint.keys
-        wrong = key == "global_step" and wanted == case.state.optimizer_step  # even where the trainer starts rightly
-        if absent or _typed_wrongly(case, key) or ((moved or wrong) and found != wanted):
-            before = "absent" if absent else _raw(case, key)
-            yield Edit((key,), before, wanted, source if found != wanted else "the same number as an integer")
+        absent = not case.has(slot)
+        wrong = slot == "step" and wanted == case.state.optimizer_step  # even where the trainer starts rightly
+        if absent or _typed_wrongly(case, slot) or ((moved or wrong) and found != wanted):
+            evidence = source if found != wanted else "the same number as an integer"
+            yield case.edit(slot, after=wanted, evidence=evidence, before="absent" if absent else case.at(slot))
 
 
 def _source_of_step(case: Case) -> str:
@@ -58,16 +58,9 @@ def _source_of_step(case: Case) -> str:
     return f"{epochs}, as the trainer counts them, and {batches} batches"
 
 
-def _raw(case: Case, key: str) -> object:
-    return case.checkpoint.get(key)
-
-
-def _typed_wrongly(case: Case, key: str) -> bool:
+def _typed_wrongly(case: Case, slot: str) -> bool:
     """Whether the value is not a count at all, whatever the trainer makes of it."""
-    root = case.checkpoint.root
-    value = root.get(key) if isinstance(root, dict) else None
-    if isinstance(value, NumpyScalar):
-        value = value.value
+    value = case.at(slot)
     return isinstance(value, bool) or not isinstance(value, int) or value < 0
 
 

@@ -7,7 +7,6 @@ from ckpt_doctor.migrators.migration import Migration, Plan, refused
 from ckpt_doctor.types import Case, Edit
 
 NAME = "sync-rng"
-KEY = "rng_state"
 
 
 def _plan(case: Case) -> Plan:
@@ -22,18 +21,19 @@ def _plan(case: Case) -> Plan:
     if shuffle is not None and not shuffle.value:
         return Plan()
     if late is None:
-        inside = case.member.role != "best" and isinstance(case.checkpoint.get(KEY), dict)
+        inside = case.member.role != "best" and isinstance(case.at("rng"), dict)
         if inside and case.resume.skip_batches is None:
             return refused(NAME, "where in its epoch the file was saved is not known", "--steps-per-epoch N")
         return Plan()
     if late.cure is None:
-        reason = f"rng_state was saved {late.why}, and no file holds the state of this epoch's beginning"
+        reason = f"{case.where('rng')} was saved {late.why}, and no file holds the state of this epoch's beginning"
         return refused(NAME, reason, "a `checkpoint` saved at the end of the epoch before")
     if late.donor is not None and case.checkpoint.container != "torch-zip":
         return refused(NAME, f"tensors cannot be added to a {case.checkpoint.container} file", "a file of torch 1.6 on")
-    whole = Edit((KEY,), "saved in the middle of the epoch", late.cure.value, late.cure.source, donor=late.donor)
+    path, before = case.path("rng"), "saved in the middle of the epoch"
+    whole = Edit(path, before, late.cure.value, late.cure.source, donor=late.donor)
     numbers = [value for value in numpy_values(late.cure.value) if value.plain is not None]
-    return Plan((whole, *(Edit((KEY, *n.path), n.shown, n.plain, "the same numbers") for n in numbers)))
+    return Plan((whole, *(Edit((*path, *n.path), n.shown, n.plain, "the same numbers") for n in numbers)))
 
 
 MIGRATION = Migration(NAME, _plan, cures=("R510",))

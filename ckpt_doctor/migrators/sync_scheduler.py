@@ -20,22 +20,18 @@ def _plan(case: Case) -> Plan:
 
     Where the rate is a tensor the repair is refused: its value is among the bytes, which no repair writes, and a number
     in its place is another kind of rate (CUDA graphs would not see it move)."""
-    checkpoint, resume = case.checkpoint, case.resume
-    if checkpoint.layout != "training":
+    resume = case.resume
+    if case.checkpoint.layout != "training":
         return refused(NAME, "a bare state_dict has no schedule", "add --upgrade")
-    if not isinstance(checkpoint.get("scheduler"), dict) or case.state.last_epoch is None:
+    if not isinstance(case.at("scheduler"), dict) or case.state.last_epoch is None:
         return refused(NAME, "the file has no scheduler state", "another checkpoint of the run")
     if resume.finished_epochs is None and resume.last_epoch is None:
         reason, settle = _why_nowhere(case)
         return refused(NAME, f"where training stood is not known ({reason})", settle)
     if resume.last_epoch is None or resume.lr is None:
-        modes = case.run.facts.lradj_candidates
-        if "last_epoch" in resume.unsettled or "lr" in resume.unsettled:
-            settle = resume.unsettled.get("last_epoch") or resume.unsettled["lr"]
-            reason = (
-                f"lradj may be {' or '.join(modes)}" if settle == "--lradj" and modes else f"{settle[2:]} is not known"
-            )
-            return refused(NAME, reason, settle)
+        option = resume.unsettled.get("last_epoch") or resume.unsettled.get("lr")
+        if option:
+            return refused(NAME, case.why_open.get(option, f"{option.removeprefix('--')} is not known"), option)
         return refused(NAME, "the position lies past the end of the schedule, or its phases are not in the file", "")
     edits = tuple(_edits(case))
     tensor = next((edit.key for edit in edits if _has_tensor(edit.before)), None)
@@ -57,44 +53,29 @@ def _why_nowhere(case: Case) -> tuple[str, str]:
 
 
 def _edits(case: Case) -> Iterator[Edit]:
-    checkpoint, resume, state = case.checkpoint, case.resume, case.state
+    resume, state, source = case.resume, case.state, case.schedule.evidence
     assert resume.last_epoch is not None and resume.lr is not None, "_plan() refused otherwise"
-    source = _source(case)
     if state.last_epoch != resume.last_epoch:
-        yield Edit(("scheduler", "last_epoch"), state.last_epoch, resume.last_epoch, source)
+        yield case.edit("scheduler", "last_epoch", after=resume.last_epoch, evidence=source, before=state.last_epoch)
     if state.step_count is not None and state.step_count != resume.last_epoch + 1:
-        yield Edit(("scheduler", "_step_count"), state.step_count, resume.last_epoch + 1, "last_epoch + 1")
-    last_lr = checkpoint.get("scheduler", "_last_lr")
+        count = resume.last_epoch + 1
+        yield case.edit("scheduler", "_step_count", after=count, evidence="last_epoch + 1", before=state.step_count)
+    last_lr = case.at("scheduler", "_last_lr")
     if resume.last_lr and isinstance(last_lr, list) and not _close(last_lr, resume.last_lr):
-        yield Edit(("scheduler", "_last_lr"), last_lr, list(resume.last_lr), source)
+        yield case.edit("scheduler", "_last_lr", after=list(resume.last_lr), evidence=source)
     for index, rate in enumerate(resume.lr):
-        group = ("optimizer", "param_groups", index)
-        before = checkpoint.get(*group, "lr")
-        if not _close([before], [rate]):
-            yield Edit((*group, "lr"), before, rate, source)
+        group = ("param_groups", index)
+        if not _close([case.at("optimizer", *group, "lr")], [rate]):
+            yield case.edit("optimizer", *group, "lr", after=rate, evidence=source)
         if resume.beta1 is None:
             continue
         beta1 = resume.beta1[index]
-        betas = checkpoint.get(*group, "betas")
+        betas = case.at("optimizer", *group, "betas")
         if isinstance(betas, (list, tuple)) and betas:
             if not _close([betas[0]], [beta1]):
-                yield Edit((*group, "betas"), betas, type(betas)((beta1, *betas[1:])), source)
-        elif not _close([checkpoint.get(*group, "momentum")], [beta1]):
-            yield Edit((*group, "momentum"), checkpoint.get(*group, "momentum"), beta1, source)
-
-
-def _source(case: Case) -> str:
-    mode = case.run.facts.lradj
-    resume = case.resume
-    if mode is not None and mode.value == "TST":
-        world = case.run.facts.world_size
-        times = f" x {world.value} processes" if world and world.value > 1 else ""
-        step = (resume.last_epoch or 0) // (world.value if world else 1)
-        return f"TST: OneCycleLR at global_step {step:,}{times}"
-    if mode is not None and mode.value == "COS":
-        return f"COS: CosineAnnealingLR after {resume.finished_epochs} finished epochs"
-    name = mode.value if mode else " or ".join(case.run.facts.lradj_candidates)
-    return f"{name}: rate after {resume.finished_epochs} finished epochs"
+                yield case.edit("optimizer", *group, "betas", after=type(betas)((beta1, *betas[1:])), evidence=source)
+        elif not _close([case.at("optimizer", *group, "momentum")], [beta1]):
+            yield case.edit("optimizer", *group, "momentum", after=beta1, evidence=source)
 
 
 def _has_tensor(value: object) -> bool:

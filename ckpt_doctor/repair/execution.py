@@ -11,11 +11,10 @@ from ckpt_doctor import audit
 from ckpt_doctor.audit import checkpoint_files, existing, existing_logs
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
-from ckpt_doctor.migrators import ALL
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair.planning import Planned, Request, given_by_hand, plan_edits
 from ckpt_doctor.repair.verification import verified
-from ckpt_doctor.trainers import ByHand
+from ckpt_doctor.trainers import ByHand, fix_names
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
@@ -40,7 +39,7 @@ _PROOFS: Mapping[Proof, str] = {
     "checksums": "as before by its checksums; the older version that migrated it kept no hash to compare with",
     "none": "as before, but not compared with a hash",
 }
-NAMES = tuple(migration.name for migration in ALL)
+NAMES = fix_names()
 
 
 def migrate(
@@ -82,7 +81,7 @@ def migrate(
             f"best_score {best_score:g} cannot be: it is minus the best loss; give --val-loss {best_score:g}"
         )
     request = Request(
-        migrations=tuple(migration for migration in ALL if migration.name in fixes),
+        fixes=frozenset(fixes),
         everything=set(fixes) == set(NAMES),
         facts=facts or Facts(),
         logs=existing_logs(logs),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, trainers
 from ckpt_doctor.migrators import Migration
 from ckpt_doctor.types import (
     Case,
@@ -34,7 +34,8 @@ ASKED_BY = {"R510": ("sync-rng",), "P413": ("fix-epoch", "sync-scheduler")}
 class Request:
     """What was asked for, for every file of a call."""
 
-    migrations: tuple[Migration, ...]
+    fixes: frozenset[str]
+    """Names of fixes."""
     everything: bool
     facts: Facts
     logs: Sequence[Path]
@@ -83,7 +84,7 @@ def plan_edits(case: Case, request: Request) -> Planned:
     serious = [f for f in before if f.severity != "info" and f.code not in request.ignored]
     called = {name for f in serious for name in (f.migration, *ASKED_BY.get(f.code, ())) if name}
     ours = audit.is_ours(case.member, case.run)
-    to_upgrade = case.checkpoint.layout == "state-dict" and any(m.name == "upgrade" for m in request.migrations)
+    to_upgrade = case.checkpoint.layout == "state-dict" and "upgrade" in request.fixes
     edits_: list[Edit] = []
     refusals_: list[Refusal] = []
     disproved = case.run.facts.disproved if ours else {}
@@ -92,9 +93,10 @@ def plan_edits(case: Case, request: Request) -> Planned:
     upgraded = False
     if disproved and request.everything:
         refusals_.append(_disproved("migrate", disproved))
-    for migration in request.migrations:
-        if migration.name not in EVERYWHERE and not ours and case.checkpoint.layout != "state-dict":
-            continue
+    owner = case.run.trainer if ours else ""
+    if to_upgrade and not ours and not request.everything:
+        refusals_.append(Refusal("upgrade", "no trainer is known that wrote this file", "the path of a run folder"))
+    for migration in (fix for fix in trainers.fixes(owner) if fix.name in request.fixes):
         if to_upgrade and migration.name not in (*EVERYWHERE, "upgrade"):
             continue  # the upgrade writes the resume point's values itself
         if request.everything and migration.name not in called and not (edits_ and migration.name in ACCOMPANYING):

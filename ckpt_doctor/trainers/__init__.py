@@ -1,9 +1,19 @@
 """What is known of the trainers whose checkpoints are judged: a package each, a value of `Trainer` each."""
 
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ckpt_doctor import validators
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers.time_llm import TIME_LLM
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
 from ckpt_doctor.trainers.unknown import UNKNOWN, not_judged
+
+if TYPE_CHECKING:
+    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.validators.rule import Rule
 
 KNOWN: tuple[Trainer, ...] = (TIME_LLM,)
 """Every trainer that recognises checkpoints; the first that recognises one owns it."""
@@ -19,4 +29,53 @@ def trainer_named(name: str) -> Trainer:
     raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in KNOWN)}")
 
 
-__all__ = ["KNOWN", "TRAINERS", "UNKNOWN", "ByHand", "Trainer", "not_judged", "trainer_named"]
+@cache
+def file_rules(name: str) -> tuple[Rule, ...]:
+    """The rules about one checkpoint of a trainer, in the order in which a report lists what they find."""
+    return tuple(sorted((*validators.FILE_RULES, *trainer_named(name).rules()), key=_order))
+
+
+def run_rules(name: str) -> tuple[Rule, ...]:
+    """The rules about a run of a trainer as a whole."""
+    return (*validators.RUN_RULES, *trainer_named(name).run_rules())
+
+
+@cache
+def all_rules() -> tuple[Rule, ...]:
+    """All rules, each code once, by code."""
+    own = [rule for trainer in KNOWN for rule in (*trainer.rules(), *trainer.run_rules())]
+    by_code = {rule.code: rule for rule in (*own, *validators.RULES)}
+    return tuple(by_code[code] for code in sorted(by_code))
+
+
+def _order(rule: Rule) -> tuple[int, str]:
+    """Files, safety, layout, progress, rates, EarlyStopping, optimizer, numbers."""
+    return "FSLPREOT".index(rule.code[0]), rule.code
+
+
+def fixes(name: str) -> tuple[Migration, ...]:
+    """The fixes for the files of a trainer, in the order in which they are planned."""
+    from ckpt_doctor.migrators import OF_ANY_FILE  # a scan needs none
+
+    return (*trainer_named(name).fixes(), *OF_ANY_FILE)
+
+
+def fix_names() -> tuple[str, ...]:
+    """The names of all fixes."""
+    return tuple(dict.fromkeys(fix.name for trainer in TRAINERS for fix in fixes(trainer.name)))
+
+
+__all__ = [
+    "KNOWN",
+    "TRAINERS",
+    "UNKNOWN",
+    "ByHand",
+    "Trainer",
+    "all_rules",
+    "file_rules",
+    "fix_names",
+    "fixes",
+    "not_judged",
+    "run_rules",
+    "trainer_named",
+]

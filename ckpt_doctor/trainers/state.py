@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, KeyPath, ReadScalars, TensorRef, TrainingState, real
-
-Places = Mapping[str, KeyPath]
-"""Slot -> key path, for `model, optimizer, scheduler, epoch, step, best, patience` and a trainer's own slots."""
+from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, Places, ReadScalars, TensorRef, TrainingState, real
 
 
 def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadScalars) -> TrainingState:

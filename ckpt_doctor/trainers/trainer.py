@@ -7,8 +7,9 @@ its functions and know nothing else of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.types import (
     Case,
@@ -17,11 +18,17 @@ from ckpt_doctor.types import (
     EarlyStoppingState,
     Evidence,
     Facts,
+    KeyPath,
     Member,
     ReadScalars,
     Run,
     RunReport,
+    Schedule,
 )
+
+if TYPE_CHECKING:  # a scan loads no fixes
+    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.validators.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,15 @@ class ByHand:
     early_stopping: Evidence[EarlyStoppingState] | None = None
     epoch: int | None = None
     """Finished epochs of bare weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a trainer expects of a file."""
+
+    reads: tuple[KeyPath, ...] = ()
+    """What it reads without a default."""
+    schedule: Schedule = field(default_factory=Schedule)
 
 
 @dataclass(frozen=True)
@@ -60,5 +76,14 @@ class Trainer:
     """A run of this trainer's members, facts and logs given by hand -> the run with all its facts and its history."""
     case: Callable[[Member, Run, ByHand], Case]
     """A member of a run -> all that rules and fixes may look at: resume point, plan, schedule."""
+    expects: Callable[[Member, Run], Expectation] = lambda _member, _run: Expectation()
+    """What the trainer reads of any file in the place of its own, and the schedule that it builds."""
+    rules: Callable[[], Sequence[Rule]] = tuple
+    """Rules about one checkpoint that are this trainer's alone, beside those of `validators`."""
+    run_rules: Callable[[], Sequence[Rule]] = tuple
+    """The same about a run as a whole."""
+    fixes: Callable[[], Sequence[Migration]] = tuple
+    """Fixes of the training state, in the order in which they are planned; those of `migrators` that hold for every
+    file come after them."""
     curve: Callable[[RunReport], Curve] | None = None
     """What there is to draw of a run."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.trainers.state import Places, training_state
+from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Facts, Member, NotChecked, ReadScalars, ResumePoint, Run
+from ckpt_doctor.types import Case, Checkpoint, Facts, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
 
 NAME = ""
 """In data: no known trainer."""
@@ -32,7 +32,8 @@ def places(checkpoint: Checkpoint) -> Places:
 
 
 def _member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
-    return Member(checkpoint, training_state(checkpoint, places(checkpoint), read_scalars), None)
+    found = places(checkpoint)
+    return Member(checkpoint, training_state(checkpoint, found, read_scalars), None, places=found)
 
 
 def _understand(run: Run, given: Facts, logs: Sequence[Path]) -> Run:

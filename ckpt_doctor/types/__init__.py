@@ -19,10 +19,10 @@ from ckpt_doctor.types.checkpoint import (
     model_path,
     wrapper_of,
 )
+from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.judgement import (
     Adopted,
     Curve,
-    Edit,
     FileReport,
     Finding,
     Located,
@@ -69,12 +69,14 @@ from ckpt_doctor.types.run import (
     LateRandomState,
     Member,
     OpenFact,
+    Places,
     Rates,
     ReadScalars,
     ResumePlan,
     ResumePoint,
     Role,
     Run,
+    Schedule,
     TrainingState,
     Upgrade,
 )
@@ -88,6 +90,7 @@ from ckpt_doctor.types.values import (
     StorageInfo,
     TensorInfo,
     TensorRef,
+    dotted,
     mapping_of,
     path_name,
 )
@@ -130,6 +133,7 @@ __all__ = [
     "NumpyScalar",
     "Opaque",
     "OpenFact",
+    "Places",
     "Points",
     "Program",
     "Proof",
@@ -147,6 +151,7 @@ __all__ = [
     "Run",
     "RunReport",
     "SalvageResult",
+    "Schedule",
     "Severity",
     "Spared",
     "Status",
@@ -158,6 +163,7 @@ __all__ = [
     "UndoReceipt",
     "Upgrade",
     "Verdict",
+    "dotted",
     "holds_rate",
     "mapping_of",
     "model_path",

@@ -10,7 +10,6 @@ from typing import Literal
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
 from ckpt_doctor.types.record import record
 from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
-from ckpt_doctor.types.values import KeyPath
 
 Severity = Literal["error", "warning", "info"]
 Verdict = Literal["ok", "repairable", "broken"]
@@ -68,29 +67,6 @@ def trusts(packages: Collection[str], finding: Finding) -> bool:
     """Whether a finding says no more than that loading calls into one of these packages (S204), or below it."""
     module = finding.where
     return finding.code == "S204" and any(module == p or module.startswith(p + ".") for p in packages)
-
-
-@record(frozen=True)
-class Edit:
-    """One planned change, with the reason it may be made.
-
-    `op` is `set` (path gets `after`), `strip` (the keys of the state_dict at path lose the prefix `before`), `wrap`
-    (the root becomes a dict in which the old root stands at `path`) or `relocate` (storages tagged `before` become
-    `after`)."""
-
-    path: KeyPath
-    before: object
-    after: object
-    evidence: str
-    op: Literal["set", "strip", "wrap", "relocate"] = "set"
-    donor: Checkpoint | None = None
-    """The file that the tensors in `after` lie in; None where there are none, or none from elsewhere."""
-
-    @property
-    def key(self) -> str:
-        """The path as people write it: `optimizer.param_groups[0].lr`; empty for the whole file."""
-        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
-        return text.removeprefix(".")
 
 
 @record(frozen=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.types.checkpoint import NotChecked
-from ckpt_doctor.types.judgement import Edit, Finding, Located, Refusal
+from ckpt_doctor.types.edit import Edit
+from ckpt_doctor.types.judgement import Finding, Located, Refusal
 from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import KeyPath, path_name
 

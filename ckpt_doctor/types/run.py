@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
+from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.record import record
-from ckpt_doctor.types.values import TensorRef
+from ckpt_doctor.types.values import KeyPath, TensorRef, dotted, mapping_of
 
 ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | bytes | None]"]
 """Gives the values of tensors of one element, the bytes of a random state; None for what it cannot read."""
@@ -196,6 +197,11 @@ class OpenFact:
     """The option that settles it."""
 
 
+Places = Mapping[str, KeyPath]
+"""Slot -> key path, for `model, optimizer, scheduler, scaler, rng, epoch, step, best, best_loss, patience` and a
+trainer's own slots; in a unit of several files a path begins with the part's name."""
+
+
 @record(frozen=True)
 class Member:
     """A checkpoint as part of a run."""
@@ -204,7 +210,34 @@ class Member:
     state: TrainingState
     role: Role | None
     named_step: int | None = None
-    """N of `checkpoint_step_N`."""
+    """The step that the name of its folder, or its own, says."""
+    right_name: str = ""
+    """What that name would be for the step that the checkpoint holds."""
+    places: Places = field(default_factory=dict)
+    """Where the trainer keeps each slot; a slot that it does not have is absent."""
+    own_label: str = ""
+    """The checkpoint's name within its run, where that is not the path's last part."""
+
+    @property
+    def label(self) -> str:
+        """The checkpoint's name within its run: `checkpoint_step_1000`."""
+        return self.own_label or self.checkpoint.path.name
+
+    def path(self, slot: str, *path: str | int) -> KeyPath:
+        """The key path of a slot, or of something below it: `("optimizer", "param_groups", 0)`.
+
+        Of a slot that the trainer does not have it begins with the slot's own name, where nothing is."""
+        return (*self.places.get(slot, (slot,)), *path)
+
+    def at(self, slot: str, *path: str | int) -> object:
+        """What the checkpoint has in a slot, or below it; None where it has nothing, or the trainer no such slot."""
+        return self.checkpoint.get(*self.path(slot, *path)) if slot in self.places else None
+
+    def has(self, slot: str) -> bool:
+        """Whether the slot's key is in the checkpoint, whatever its value."""
+        *above, key = self.path(slot)
+        parent = mapping_of(self.checkpoint.get(*above))
+        return slot in self.places and parent is not None and key in parent
 
 
 @record(frozen=True)
@@ -228,6 +261,22 @@ class Run:
     """Those that a person named."""
 
 
+@record(frozen=True, slots=True)
+class Schedule:
+    """What is known of the learning-rate schedule of a run, apart from where a checkpoint stands in it."""
+
+    builds: tuple[str, ...] = ()
+    """The scheduler classes that the trainer may build; empty where any may be right."""
+    moves: bool | None = None
+    """Whether the trainer steps the scheduler; None: not known."""
+    unit: Literal["step", "epoch"] = "step"
+    """What one step of the scheduler belongs to."""
+    anew: str = "the rate starts at its beginning again"
+    """What a fresh scheduler does to the run, as the end of a sentence."""
+    evidence: str = ""
+    """Where the position and the rates of the resume point come from."""
+
+
 @record(frozen=True)
 class Case:
     """All that a rule or a migration may look at: one checkpoint in its run."""
@@ -238,8 +287,14 @@ class Case:
     resume: ResumePoint
     plan: ResumePlan | None = None
     """What the trainer will do with the file; None when it cannot resume from it."""
-    schedule: Rates | None = None
-    """What the file's own schedule position calls for; None when the mode is not known or the file lacks the means."""
+    schedule: Schedule = field(default_factory=Schedule)
+    scheduled: Rates | None = None
+    """The rates that the file's own schedule position calls for; None when the schedule is not known or the file lacks
+    the means."""
+    reads: tuple[KeyPath, ...] = ()
+    """What the trainer, or a `load_state_dict` that it calls, reads without a default."""
+    why_open: Mapping[str, str] = field(default_factory=dict)
+    """Option -> why what it settles is not known, in one clause."""
     next_step_fails: str = ""
     """Why the scheduler's next step, computed from the file, raises or leaves its curve; empty where it does not."""
     upgrade: Upgrade | None = None
@@ -255,3 +310,23 @@ class Case:
     def state(self) -> TrainingState:
         """The checkpoint's training state."""
         return self.member.state
+
+    def path(self, slot: str, *path: str | int) -> KeyPath:
+        """As `Member.path`."""
+        return self.member.path(slot, *path)
+
+    def at(self, slot: str, *path: str | int) -> object:
+        """As `Member.at`."""
+        return self.member.at(slot, *path)
+
+    def has(self, slot: str) -> bool:
+        """As `Member.has`."""
+        return self.member.has(slot)
+
+    def where(self, slot: str, *path: str | int) -> str:
+        """The place as people write it: `optimizer.param_groups[0].lr`."""
+        return dotted(self.path(slot, *path))
+
+    def edit(self, slot: str, *path: str | int, after: object, evidence: str, before: object = ...) -> Edit:
+        """Set a slot, or something below it; `before` is what is there, where the caller has no better word for it."""
+        return Edit(self.path(slot, *path), self.at(slot, *path) if before is ... else before, after, evidence)

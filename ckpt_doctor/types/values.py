@@ -17,6 +17,11 @@ def path_name(path: KeyPath) -> str:
     return ".".join(map(str, path)) if path else "(root)"
 
 
+def dotted(path: KeyPath) -> str:
+    """A path as people write it, with indices in brackets: `optimizer.param_groups[0].lr`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+
+
 @record(frozen=True, slots=True)
 class Global:
     """A name that a pickle refers to (`torch._utils._rebuild_tensor_v2`); recorded, never imported."""

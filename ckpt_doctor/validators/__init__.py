@@ -2,7 +2,6 @@
 
 from ckpt_doctor.validators import (
     contents,
-    early_stopping,
     files,
     layout,
     live,
@@ -24,14 +23,13 @@ FILE_RULES: tuple[Rule, ...] = (
     *values.RULES,
     *progress.RULES,
     *rates.RULES,
-    *early_stopping.RULES,
     *random_state.RULES,
     *optimizer.RULES,
     *tensors.RULES,
 )
-"""Rules about one checkpoint, in the order in which a report lists them."""
+"""Rules about one checkpoint, whichever trainer wrote it."""
 
-RUN_RULES: tuple[Rule, ...] = (*progress.RUN_RULES, *early_stopping.RUN_RULES, *optimizer.RUN_RULES)
+RUN_RULES: tuple[Rule, ...] = (*progress.RUN_RULES, *optimizer.RUN_RULES)
 """Rules about a run folder as a whole."""
 
 LIVE_RULES: tuple[Rule, ...] = live.RULES

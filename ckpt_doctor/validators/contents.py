@@ -5,14 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Global, KeyPath, NumpyScalar, Opaque, TensorRef, real
+from ckpt_doctor.types import Case, Global, KeyPath, Member, NumpyScalar, Opaque, TensorRef, dotted, real
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slots import LARGEST_COUNT
-
-ROOT_KEYS = ("model", "optimizer", "scheduler", "epoch", "global_step")
-SCALER_KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
-"""torch/amp/grad_scaler.py, `load_state_dict`."""
 
 
 @rule("L302", "missing-key", "error", "file")
@@ -32,10 +28,11 @@ def missing_key(case: Case) -> Iterator[Problem]:
     """
     if not isinstance(case.checkpoint.root, dict) or not is_resumed(case):
         return
-    for path in _read_without_default(case):
-        parent = _at(case, path[:-1])
+    provable = {case.path("epoch"): case.resume.epoch, case.path("step"): case.resume.global_step}
+    for path in case.reads:
+        parent = case.checkpoint.get(*path[:-1])
         if isinstance(parent, dict) and path[-1] not in parent:
-            proven = path[-1] in ("epoch", "global_step") and getattr(case.resume, str(path[-1])) is not None
+            proven = provable.get(path) is not None
             yield Problem(
                 f"`{dotted(path)}` is missing: the trainer stops with KeyError: '{path[-1]}'",
                 where=dotted(path),
@@ -45,47 +42,45 @@ def missing_key(case: Case) -> Iterator[Problem]:
             )
 
 
-def _read_without_default(case: Case) -> Iterator[KeyPath]:
-    yield from ((key,) for key in ROOT_KEYS)
-    yield from (("optimizer", "param_groups"), ("optimizer", "state"))
-    cycled = [] if is_idle(case) else [*rates_to_come(case), *momenta_to_come(case)]
-    for index in range(_groups(case)):
-        group = case.checkpoint.get("optimizer", "param_groups", index)
+def read_by_torch(member: Member, moves: bool | None) -> Iterator[KeyPath]:
+    """What `load_state_dict` and the next `step()` of optimizer and scheduler read without a default.
+
+    `moves`: whether the trainer steps the scheduler (None: not known)."""
+    path = member.path
+    yield from (path("optimizer", "param_groups"), path("optimizer", "state"))
+    groups = member.at("optimizer", "param_groups")
+    cycled = [] if moves is False else [*rates_to_come(member), *momenta_to_come(member)]
+    for index, group in enumerate(groups if isinstance(groups, (list, tuple)) else ()):
         of_adam = ("eps", "weight_decay") if isinstance(group, dict) and "amsgrad" in group else ()
-        for key in ("params", "lr", *_adam_keys(case), *of_adam, *cycled):
-            yield ("optimizer", "param_groups", index, key)
-    phases = case.checkpoint.get("scheduler", "_schedule_phases")
-    if case.state.scheduler == "OneCycleLR" and isinstance(phases, (list, tuple)) and not is_idle(case):
-        ends = ("start_momentum", "end_momentum") if case.checkpoint.get("scheduler", "cycle_momentum") else ()
+        for key in ("params", "lr", *_adam_keys(member), *of_adam, *cycled):
+            yield path("optimizer", "param_groups", index, key)
+    phases = member.at("scheduler", "_schedule_phases")
+    if member.state.scheduler == "OneCycleLR" and isinstance(phases, (list, tuple)) and moves is not False:
+        ends = ("start_momentum", "end_momentum") if member.at("scheduler", "cycle_momentum") else ()
         for index in range(min(len(phases), 3)):
-            yield from (
-                ("scheduler", "_schedule_phases", index, key) for key in ("end_step", "start_lr", "end_lr", *ends)
-            )
-    if is_ours(case):
-        yield from (("rng_state", key) for key in ("python", "numpy", "torch"))
-        if case.checkpoint.get("scaler", "growth_factor") is not None:  # one that is enabled, in torch's own form
-            yield from (("scaler", key) for key in SCALER_KEYS)
+            for key in ("end_step", "start_lr", "end_lr", *ends):
+                yield path("scheduler", "_schedule_phases", index, key)
 
 
-def _adam_keys(case: Case) -> tuple[str, ...]:
-    state = _at(case, ("optimizer", "state"))
+def _adam_keys(member: Member) -> tuple[str, ...]:
+    state = member.at("optimizer", "state")
     entries = state.values() if isinstance(state, dict) else ()
     return ("betas",) if any(isinstance(entry, dict) and "exp_avg" in entry for entry in entries) else ()
 
 
-def rates_to_come(case: Case) -> list[str]:
+def rates_to_come(member: Member) -> list[str]:
     """Names under which a OneCycleLR will look up its rates in every param group, from its position on."""
-    return _phases_to_come(case, "start_lr", "end_lr")
+    return _phases_to_come(member, "start_lr", "end_lr")
 
 
-def momenta_to_come(case: Case) -> list[str]:
+def momenta_to_come(member: Member) -> list[str]:
     """The same of its momenta; none where it leaves them alone."""
-    cycles = case.checkpoint.get("scheduler", "cycle_momentum")
-    return _phases_to_come(case, "start_momentum", "end_momentum") if cycles else []
+    cycles = member.at("scheduler", "cycle_momentum")
+    return _phases_to_come(member, "start_momentum", "end_momentum") if cycles else []
 
 
-def _phases_to_come(case: Case, *ends: str) -> list[str]:
-    phases, last = case.checkpoint.get("scheduler", "_schedule_phases"), case.state.last_epoch or 0
+def _phases_to_come(member: Member, *ends: str) -> list[str]:
+    phases, last = member.at("scheduler", "_schedule_phases"), member.state.last_epoch or 0
     if not isinstance(phases, (list, tuple)):
         return []
     known = [phase for phase in phases if isinstance(phase, dict)]
@@ -107,27 +102,6 @@ def is_resumed(case: Case) -> bool:
 def is_ours(case: Case) -> bool:
     """Whether a trainer recognises the file."""
     return any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
-
-
-def is_idle(case: Case) -> bool:
-    """Whether the run's scheduler is known never to be stepped."""
-    facts = case.run.facts
-    modes = (facts.lradj.value,) if facts.lradj else facts.lradj_candidates
-    return bool(modes) and not {"TST", "COS"} & set(modes)
-
-
-def _groups(case: Case) -> int:
-    groups = case.checkpoint.get("optimizer", "param_groups")
-    return len(groups) if isinstance(groups, (list, tuple)) else 0
-
-
-def _at(case: Case, path: KeyPath) -> object:
-    return case.checkpoint.get(*path)
-
-
-def dotted(path: KeyPath) -> str:
-    """A path as people write it: `optimizer.param_groups[0].lr`."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
 def whole_number(value: object) -> int | None:

@@ -10,32 +10,6 @@ from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 
 
-@rule("L301", "legacy-state-dict", "error", migration="upgrade")
-def legacy_state_dict(case: Case) -> Iterator[Problem]:
-    """A bare state_dict: weights and nothing else.
-
-    The trainer reads `ckpt['model']`, `ckpt['optimizer']` and the rest, and fails on a bare state_dict (the first
-    patch's `run_main.py`), or loads the weights and starts at epoch 0 with a fresh optimizer and schedule
-    (`run_m4.py`).
-
-    Example: the `checkpoint` of a run made before the trainer was patched.
-
-    Cure: `ckpt-doctor migrate --upgrade` makes a training checkpoint of it, with the epoch, step and best score that
-    the run's log proves. Adam's moments are lost and stay lost.
-
-    Source: trainer contract, section 1; measured: weights load, everything else starts at epoch 0, step 0.
-    """
-    checkpoint = case.checkpoint
-    if checkpoint.layout != "state-dict":
-        return
-    yield Problem(
-        "bare state_dict: weights without optimizer, schedule, epoch or step; the trainer cannot resume from it",
-        fix="" if checkpoint.container == "safetensors" else None,
-        found="state_dict",
-        expected="a dict with model, optimizer, scheduler, epoch, global_step",
-    )
-
-
 @rule("L304", "wrapped-keys", "error", "file", migration="strip-prefix")
 def wrapped_keys(case: Case) -> Iterator[Problem]:
     """Every model key carries the prefix of a wrapping module.
@@ -90,4 +64,4 @@ def device_bound(case: Case) -> Iterator[Problem]:
         yield Problem(f"tensors are tagged {shown}: {how}", found=devices, fix=fix)
 
 
-RULES = (legacy_state_dict, wrapped_keys, device_bound)
+RULES = (wrapped_keys, device_bound)

@@ -20,7 +20,7 @@ Form = frozenset[tuple[str, object]]
 
 def _indices(case: Case) -> list[int | str | float] | None:
     """The parameter indices of all param groups; None when the optimizer state is not of torch's form (L302, L303)."""
-    groups = case.checkpoint.get("optimizer", "param_groups")
+    groups = case.at("optimizer", "param_groups")
     if not isinstance(groups, (list, tuple)):
         return None
     indices: list[int | str | float] = []
@@ -45,13 +45,13 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
 
     Source: torch/optim/optimizer.py, `Optimizer.load_state_dict`; torch/optim/adam.py.
     """
-    model, state, indices = case.checkpoint.get("model"), case.checkpoint.get("optimizer", "state"), _indices(case)
+    model, state, indices = case.at("model"), case.at("optimizer", "state"), _indices(case)
     if case.checkpoint.layout != "training" or not isinstance(model, dict) or indices is None:
         return
     if not indices:
         yield Problem(
             "the optimizer has no parameters: load_state_dict refuses another number of groups or parameters",
-            where="optimizer.param_groups",
+            where=case.where("optimizer", "param_groups"),
             found=0,
         )
         return
@@ -59,7 +59,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     if len(indices) > len(weights):
         yield Problem(
             f"the optimizer covers {len(indices)} parameters, the model has {len(weights)} tensors",
-            where="optimizer.param_groups",
+            where=case.where("optimizer", "param_groups"),
             found=len(indices),
             expected=f"at most {len(weights)}",
         )
@@ -68,7 +68,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     if len(known) < len(indices):
         yield Problem(
             "a parameter stands in the optimizer's param groups twice: moments go to the wrong parameters",
-            where="optimizer.param_groups",
+            where=case.where("optimizer", "param_groups"),
             found=[str(index) for index, count in Counter(indices).items() if count > 1][:5],
         )
         return
@@ -89,7 +89,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
             yield Problem(
                 f"parameter {index} of the optimizer has moments of shape {list(shape)}, which no (further) tensor of "
                 "the model has: the first step after the resume fails",
-                where=f"optimizer.state.{index}",
+                where=f"{case.where('optimizer', 'state')}.{index}",
                 found=list(shape),
             )
             return
@@ -97,7 +97,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     if unknown:
         yield Problem(
             f"the optimizer has state for {len(unknown)} parameters that none of its groups names",
-            where="optimizer.state",
+            where=case.where("optimizer", "state"),
             found=unknown[:5],
         )
 
@@ -119,17 +119,17 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, fact 2 and section 9; torch/optim/adam.py, `_init_group`.
     """
-    if case.checkpoint.layout != "training" or "optimizer" not in case.checkpoint.keys or not case.state.global_step:
+    if case.checkpoint.layout != "training" or not case.has("optimizer") or not case.state.global_step:
         return
-    state, indices = case.checkpoint.get("optimizer", "state"), _indices(case)
-    scaler = case.checkpoint.get("scaler")
+    state, indices = case.at("optimizer", "state"), _indices(case)
+    scaler = case.at("scaler")
     if isinstance(scaler, dict) and scaler and not state:
         return
-    if case.checkpoint.get("optimizer") is None:
+    if case.at("optimizer") is None:
         yield Problem(
-            "no optimizer state: Adam starts anew, for the first batch or epoch (in COS for good) with a fresh one's "
-            "rate, and losses diverge from the second step on",
-            where="optimizer",
+            "no optimizer state: Adam starts anew, with a fresh one's rate until the schedule sets another, and losses "
+            "diverge from the second step on",
+            where=case.where("optimizer"),
         )
         return
     if not indices or not isinstance(state, dict) or not state.keys() <= set(indices):
@@ -138,7 +138,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     if missing and not _same_in_siblings(case, missing):
         yield Problem(
             f"{len(missing)} of {len(indices)} trained parameters have no moments: Adam starts anew for them",
-            where="optimizer.state",
+            where=case.where("optimizer", "state"),
             found=len(indices) - len(missing),
             expected=len(indices),
         )
@@ -153,7 +153,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
         if lacking is not None:
             yield Problem(
                 f"parameter {index} of the optimizer has no `{lacking}`: the trainer stops with KeyError: '{lacking}'",
-                where=f"optimizer.state.{index}",
+                where=f"{case.where('optimizer', 'state')}.{index}",
                 found=[str(part) for part in entry],
                 expected=list(needed),
                 severity="error",
@@ -163,16 +163,17 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
 
 def _with_amsgrad(case: Case) -> set[object]:
     """The indices of the param groups in which Adam also reads the highest second moment."""
-    at, groups = ("optimizer", "param_groups"), case.checkpoint.get("optimizer", "param_groups")
+    groups = case.at("optimizer", "param_groups")
     count = len(groups) if isinstance(groups, (list, tuple)) else 0
-    chosen = [index for index in range(count) if case.checkpoint.get(*at, index, "amsgrad")]
-    return {parameter for index in chosen for parameter in case.checkpoint.get(*at, index, "params")}  # type: ignore[attr-defined]
+    chosen = [index for index in range(count) if case.at("optimizer", "param_groups", index, "amsgrad")]
+    params = (case.at("optimizer", "param_groups", index, "params") for index in chosen)
+    return {parameter for named in params for parameter in named}  # type: ignore[attr-defined]
 
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
-    others = [m.checkpoint for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
-    states = [other.get("optimizer", "state") for other in others if other.layout == "training"]
+    others = [m for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
+    states = [other.at("optimizer", "state") for other in others if other.checkpoint.layout == "training"]
     states = [state for state in states if isinstance(state, dict) and state]
     return bool(states) and all(not state.get(index) for state in states for index in missing)  # type: ignore[attr-defined]
 
@@ -191,15 +192,14 @@ def different_models(run: Run) -> Iterator[Problem]:
     """
     forms: dict[Form, list[str]] = {}
     for member in run.members:
-        model = member.checkpoint.get("model") if member.checkpoint.layout == "training" else None
+        model = member.at("model") if member.checkpoint.layout == "training" else None
         if isinstance(model, dict) and model and None not in model.values():  # L303 speaks of None
             prefix = wrapper_of(model) or ""  # L304 speaks of prefixes that all keys have
             form: Form = frozenset(
                 (str(key).removeprefix(prefix), value.shape if isinstance(value, TensorRef) else type(value))
                 for key, value in model.items()
             )
-            name = member.checkpoint.path.parent.name if member.role == "step" else member.checkpoint.path.name
-            forms.setdefault(form, []).append(name)
+            forms.setdefault(form, []).append(member.label)
     if len(forms) < 2:
         return
     usual = max(forms, key=lambda form: len(forms[form]))

@@ -33,10 +33,10 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
         return  # several processes: the label was shifted so that the skip count is right
     yield Problem(
         f"the folder says step {named:,}, the file says {step:,}: the trainer resumes at {step:,}",
-        where="global_step",
+        where=case.where("step"),
         found=step,
         expected=named,
-        fix=f"rename the folder to checkpoint_step_{step}",
+        fix=f"rename the folder to {case.member.right_name}",
     )
 
 
@@ -74,7 +74,7 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         yield Problem(
             f"epoch {state.epoch} and global_step {state.global_step:,} cannot both be right: the trainer starts at "
             f"{_place(*found)}, training stood at {_place(*expected)}" + _consequence(found, expected),
-            where="epoch",
+            where=case.where("epoch"),
             found=state.epoch,
             expected=resume.epoch,
         )
@@ -82,7 +82,7 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         yield Problem(
             f"the run's own trainer starts at {_place(*expected)}, where training stood; the one that reads best_score "
             f"takes epoch {state.epoch} and global_step {state.global_step:,} for {_place(*plan.start_elsewhere)}",
-            where="global_step",
+            where=case.where("step"),
             found=state.global_step,
             expected=resume.global_step,
         )
@@ -98,7 +98,7 @@ def _consequence(found: tuple[int | None, int | None], expected: tuple[int | Non
     return "; batches are trained twice" if found < expected else "; batches are left out"
 
 
-_STEP = ("optimizer", "state", "*", "step")
+_STEP = ("state", "*", "step")
 
 
 @rule("P403", "optimizer-step-mismatch", "warning")
@@ -118,19 +118,19 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     Source: trainer contract, fact 2; torch/optim/adam.py (`step`).
     """
     adam, step = case.state.optimizer_step, case.state.global_step
-    counts = Counter(value for _, held in places(case.checkpoint.root, _STEP) if (value := real(held)) is not None)
+    counts = Counter(value for _, held in places(case.at("optimizer"), _STEP) if (value := real(held)) is not None)
     if len(counts) > 1:
         (usual, _), *rest = counts.most_common()
         yield Problem(
             f"Adam's step is {usual:,.10g} for most parameters, but not for {sum(n for _, n in rest):,} "
             f"({', '.join(f'{value:,.10g}' for value, _ in rest[:3])}): they are not of one moment, and the next "
             "updates have another size",
-            where="optimizer.state",
+            where=case.where("optimizer", "state"),
             found=rest[0][0],
             expected=usual,
             fix="",
         )
-    scaler = case.checkpoint.get("scaler")
+    scaler = case.at("scaler")
     if adam is None or step is None or adam == step or (isinstance(scaler, dict) and scaler):
         return
     if step < 0 or case.resume.global_step == step:
@@ -138,7 +138,7 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     proven = case.resume.global_step is not None
     yield Problem(
         f"global_step is {step:,}, but Adam has made {adam:,} steps: optimizer and counter are not of one moment",
-        where="global_step",
+        where=case.where("step"),
         found=step,
         expected=adam,
         migration="fix-epoch" if proven else None,
@@ -167,38 +167,10 @@ def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     epochs = case.run.facts.train_epochs
     yield Problem(
         f"all {epochs.value if epochs else '?'} epochs are done: a resume trains nothing",
-        where="epoch",
+        where=case.where("epoch"),
         found=plan.start_epoch,
         expected=f"below {epochs.value}" if epochs else None,
     )
-
-
-@rule("P405", "epoch-end-not-validated", "warning")
-def epoch_end_not_validated(case: Case) -> Iterator[Problem]:
-    """A step checkpoint saved exactly at an epoch's end, and no sign that the epoch was validated.
-
-    The step checkpoint is written before the epoch's validation (A before C). The resumed trainer begins the next
-    epoch, so that validation, its EarlyStopping call and a possible new `checkpoint` never happen.
-
-    Example: `checkpoint_step_90` with 45 steps per epoch, and a log that ends before `Epoch: 2 | ... Vali Loss`.
-
-    Cure: validate these weights by hand, or resume from a checkpoint within the epoch. When the log has the epoch's
-    line, `ckpt-doctor migrate --add-best-score` puts the EarlyStopping state of after it into the file.
-
-    Source: trainer contract, section 3 and fact 12.
-    """
-    resume, plan = case.resume, case.plan
-    if case.member.role != "step" or resume.skip_batches != 0 or not resume.finished_epochs:
-        return
-    if plan is None or (plan.start_epoch or 0) < resume.finished_epochs:
-        return  # the epoch is trained again (P402), and its validation comes then
-    if "early_stopping" in resume.unsettled:
-        yield Problem(
-            f"saved exactly at the end of epoch {resume.finished_epochs - 1}, before its validation, which the resumed "
-            "run never makes up for: if this is the best model so far, `checkpoint` does not get it",
-            where="global_step",
-            found=case.state.global_step,
-        )
 
 
 @rule("P411", "diverged-before", "warning")
@@ -250,29 +222,6 @@ def fact_open(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("P406", "best-checkpoint-missing", "info", "run")
-def best_checkpoint_missing(run: Run) -> Iterator[Problem]:
-    """The run has validated at least one epoch, and EarlyStopping's `checkpoint` is not there.
-
-    The first validation always saves one. At the end of training the trainer loads it; without it, that fails.
-
-    Example: a run folder of which only the step folders were copied.
-
-    Cure: copy the file from where the run was trained.
-
-    Source: trainer contract, sections 2 and 6.
-    """
-    steps = [member for member in run.members if member.role == "step"]
-    there = {"checkpoint"} & {path.name for path in run.unjudged}
-    if not steps or there or any(member.role == "best" for member in run.members):
-        return
-    latest = max(member.state.epoch or 0 for member in steps)
-    if latest > 0:
-        yield Problem(
-            f"no `checkpoint` (EarlyStopping's best model) in a run that is in epoch {latest}: it was moved or deleted"
-        )
-
-
 @rule("P407", "steps-out-of-order", "warning", "run")
 def steps_out_of_order(run: Run) -> Iterator[Problem]:
     """Step folders go backwards in training: a higher number holds an earlier epoch.
@@ -291,10 +240,10 @@ def steps_out_of_order(run: Run) -> Iterator[Problem]:
     for earlier, later in itertools.pairwise(steps):
         if (earlier.state.epoch or 0) > (later.state.epoch or 0):
             yield Problem(
-                f"checkpoint_step_{later.named_step} is in epoch {later.state.epoch}, "
-                f"checkpoint_step_{earlier.named_step} already in epoch {earlier.state.epoch}: "
+                f"{later.label} is in epoch {later.state.epoch}, "
+                f"{earlier.label} already in epoch {earlier.state.epoch}: "
                 "they are not of one run, so the highest number is not the newest training",
-                where=f"checkpoint_step_{later.named_step}",
+                where=later.label,
                 found=later.state.epoch,
                 expected=earlier.state.epoch,
             )
@@ -303,8 +252,8 @@ def steps_out_of_order(run: Run) -> Iterator[Problem]:
 def _epoch_fits(member: Member, run: Run) -> bool:
     """Whether the file's `epoch` is one that its own step allows; one that isn't proves nothing of the run (P402)."""
     epoch, step, length = member.state.epoch, member.state.global_step, run.facts.steps_per_epoch
-    world = run.facts.world_size.value if run.facts.world_size else 1
-    if epoch is None or epoch < 0 or step is None or length is None or world > 1:
+    several = run.facts.world_size is not None and run.facts.world_size.value > 1
+    if epoch is None or epoch < 0 or step is None or length is None or several:
         return epoch is not None and epoch >= 0
     return epoch * length.value <= step <= (epoch + 1) * length.value
 
@@ -333,8 +282,7 @@ RULES = (
     epoch_step_mismatch,
     optimizer_step_mismatch,
     training_complete,
-    epoch_end_not_validated,
     diverged_before,
     fact_open,
 )
-RUN_RULES = (best_checkpoint_missing, steps_out_of_order, facts_disagree)
+RUN_RULES = (steps_out_of_order, facts_disagree)

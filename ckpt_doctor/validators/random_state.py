@@ -22,13 +22,16 @@ def no_rng_state(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, section 9 (what no file edit cures).
     """
-    if case.checkpoint.layout != "training" or case.checkpoint.get("rng_state") is not None:
+    if case.checkpoint.layout != "training" or "rng" not in case.member.places or case.at("rng") is not None:
         return
     if case.resume.finished_epochs == 0:
-        yield Problem("no `rng_state`: dropout, where the model has any, goes on with other random numbers", fix="")
+        yield Problem(
+            f"no `{case.where('rng')}`: dropout, where the model has any, goes on with other random numbers", fix=""
+        )
     else:
         yield Problem(
-            "no `rng_state`: shuffling and dropout go on with other random numbers, so not bit for bit", fix=""
+            f"no `{case.where('rng')}`: shuffling and dropout go on with other random numbers, so not bit for bit",
+            fix="",
         )
 
 
@@ -56,8 +59,8 @@ def late_rng_state(case: Case) -> Iterator[Problem]:
         return
     follows = "is shuffled otherwise" if case.resume.skip_batches == 0 else "sees some batches twice, others not at all"
     yield Problem(
-        f"`rng_state` was saved {late.why}: the resumed epoch {follows}",
-        where="rng_state",
+        f"`{case.where('rng')}` was saved {late.why}: the resumed epoch {follows}",
+        where=case.where("rng"),
         fix=None if late.cure else "",
     )
 

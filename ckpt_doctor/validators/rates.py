@@ -9,10 +9,6 @@ from ckpt_doctor.validators.contents import is_resumed
 from ckpt_doctor.validators.rule import Problem, rule
 
 
-def _mode(case: Case) -> str:
-    return case.run.facts.lradj.value if case.run.facts.lradj else ""
-
-
 def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
     last, expected = case.state.last_epoch, case.resume.last_epoch
     if last is not None and expected is not None and last != expected and not _is_foreign(case):
@@ -35,14 +31,14 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
     """
     if case.state.last_epoch is not None and case.resume.last_epoch is None:
         option = case.resume.unsettled.get("last_epoch")
-        if option and case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR"):
+        if option and case.state.scheduler and not _is_foreign(case):
             yield NotChecked("the schedule against the progress", _why(case, option), option)
     for last, expected in _behind_or_ahead(case):
         if last < expected:
             yield Problem(
                 f"the schedule stands at {last:,} where the run stands at {expected:,}: "
                 + _rates(case, f"rates come {_count(case, expected - last)} late"),
-                where="scheduler.last_epoch",
+                where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,
                 fix=_sync(case),
@@ -66,7 +62,7 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
             yield Problem(
                 f"the schedule stands at {last:,} where the run stands at {expected:,}: "
                 + _rates(case, f"rates come {_count(case, last - expected)} early"),
-                where="scheduler.last_epoch",
+                where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,
                 fix=_sync(case),
@@ -79,8 +75,7 @@ def _sync(case: Case) -> str | None:
 
 
 def _count(case: Case, n: int) -> str:
-    unit = "epoch" if _mode(case) == "COS" else "step"
-    return f"{n:,} {unit}{'' if n == 1 else 's'}"
+    return f"{n:,} {case.schedule.unit}{'' if n == 1 else 's'}"
 
 
 def _rates(case: Case, lateness: str) -> str:
@@ -91,10 +86,9 @@ def _rates(case: Case, lateness: str) -> str:
 
 
 def _why(case: Case, option: str) -> str:
-    if option != "--lradj":
+    if option in ("--steps-per-epoch", "--world-size"):
         return "the number of steps per epoch is not known, so neither is whether this is an epoch's end"
-    modes = case.run.facts.lradj_candidates
-    return f"lradj may be {' or '.join(modes)}" if modes else "lradj is not known"
+    return case.why_open.get(option, f"{option.removeprefix('--')} is not known")
 
 
 @rule("R503", "step-count-mismatch", "warning", migration="sync-scheduler")
@@ -114,7 +108,7 @@ def step_count_mismatch(case: Case) -> Iterator[Problem]:
     if last is not None and count is not None and count != last + 1:
         yield Problem(
             f"_step_count is {count:,} with last_epoch {last:,}: they are not of one moment",
-            where="scheduler._step_count",
+            where=case.where("scheduler", "_step_count"),
             found=count,
             expected=last + 1,
         )
@@ -134,35 +128,35 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
 
     Source: trainer contract, sections 3 (C, E) and 4; fact 11.
     """
-    schedule = case.schedule
+    schedule = case.scheduled
     if schedule is None:
-        option = case.resume.unsettled.get("lr")
-        if option == "--lradj" and case.state.lr is not None and case.run.facts.lradj_candidates:
+        option = case.resume.unsettled.get("lr", "")
+        if option in case.why_open and case.state.lr is not None:
             yield NotChecked("the optimizer's rate", _why(case, option), option)
         return
-    groups = case.checkpoint.get("optimizer", "param_groups")
+    groups = case.at("optimizer", "param_groups")
     if not isinstance(groups, (list, tuple)) or len(groups) != len(schedule.lr):
         return
     rates, betas = [_first(group, "lr") for group in groups], [_first(group, "betas") for group in groups]
-    last_lr = case.checkpoint.get("scheduler", "_last_lr")
+    last_lr = case.at("scheduler", "_last_lr")
     if _differ(rates, schedule.lr):
         yield Problem(
             f"the optimizer's rate is {_shown(rates)} where {_owner(case)} has {_shown(schedule.lr)}",
-            where="optimizer.param_groups[0].lr",
+            where=case.where("optimizer", "param_groups", 0, "lr"),
             found=real(rates[0]),
             expected=schedule.lr[0],
         )
     elif schedule.beta1 and _differ(betas, schedule.beta1):
         yield Problem(
             f"Adam's beta1 is {_shown(betas)} where {_owner(case)} has {_shown(schedule.beta1)}",
-            where="optimizer.param_groups[0].betas",
+            where=case.where("optimizer", "param_groups", 0, "betas"),
             found=real(betas[0]),
             expected=schedule.beta1[0],
         )
     elif isinstance(last_lr, (list, tuple)) and _differ(last_lr, schedule.last_lr):
         yield Problem(
             f"the scheduler's _last_lr is {_shown(last_lr)} where its position has {_shown(schedule.last_lr)}",
-            where="scheduler._last_lr",
+            where=case.where("scheduler", "_last_lr"),
             found=real(last_lr[0]),
             expected=schedule.last_lr[0],
         )
@@ -176,7 +170,7 @@ def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:
 
 
 def _owner(case: Case) -> str:
-    if case.state.scheduler == "OneCycleLR" and case.resume.last_epoch == 0:
+    if case.schedule.moves is False and case.resume.last_epoch == 0:
         return "the uninterrupted run"
     return f"the schedule at {case.state.last_epoch:,}"
 
@@ -221,49 +215,11 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     yield Problem(
         f"the schedule is {total:,} steps long, which is not {needed}"
         + (": without effect while the scheduler is idle" if idle else ": it ends before or after the training does"),
-        where="scheduler.total_steps",
+        where=case.where("scheduler", "total_steps"),
         found=total,
         expected=expected,
         severity="info" if idle else None,
     )
-
-
-@rule("R506", "rate-jump", "warning")
-def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
-    """The rate after the resume will not be the uninterrupted run's.
-
-    In the default modes every epoch's rate is computed from `args.learning_rate`, which the trainer overwrites with
-    the optimizer's rate at the end of epoch 0 only; building OneCycleLR had set that to `max_lr / 25`. A run resumed
-    in a later epoch computes from the command line's value instead: 25 times too high. No edit of the file cures
-    that. Nothing is said when the given `--learning-rate` already is the right one.
-
-    Example: a type1 run started with `--learning_rate 0.01`, resumed in epoch 2: 0.005 instead of 0.0002.
-
-    Cure: add `--learning_rate <initial rate>` to the resume command; the finding gives the value to the last digit.
-
-    Source: trainer contract, section 4 (adjust_learning_rate) and fact 11.
-    """
-    if option := case.resume.unsettled.get("flags"):
-        yield NotChecked("the base of the next epochs' rates", _why(case, option), option)
-    plan = case.plan
-    if plan is None or not plan.flags or case.resume.base_lr is None:
-        return
-    given = case.run.facts.learning_rate
-    factor = f"{given.value / case.resume.base_lr:.4g} times" if given and case.resume.base_lr else "a multiple of"
-    but = "; type2, which this run may be, takes no heed of it" if _may_be_type2(case) else ""
-    yield Problem(
-        f"resumed at epoch {plan.start_epoch}, the trainer computes the next epochs' rates from --learning_rate: "
-        f"{factor} the uninterrupted run's{but}",
-        where="--learning_rate",
-        found=given.value if given else None,
-        expected=case.resume.base_lr,
-        fix=f"add {' '.join(plan.flags)} to the resume command",
-    )
-
-
-def _may_be_type2(case: Case) -> bool:
-    facts = case.run.facts
-    return facts.lradj is None and "type2" in (facts.lradj_candidates or ())
 
 
 @rule("R508", "scheduler-absent", "warning")
@@ -280,16 +236,16 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, sections 4 and 5.
     """
-    if case.checkpoint.layout != "training" or "scheduler" not in case.checkpoint.keys:
+    if case.checkpoint.layout != "training" or not case.has("scheduler"):
         return
-    moves = _mode(case) in ("TST", "COS", "") and (case.state.global_step or 0) > 0
-    scheduler = case.checkpoint.get("scheduler")
+    moves = case.schedule.moves is not False and (case.state.global_step or 0) > 0
+    scheduler = case.at("scheduler")
     if moves and not scheduler and (scheduler is None or isinstance(scheduler, dict)):
-        yield Problem("no scheduler state: in TST and COS the rate starts at its beginning again", where="scheduler")
+        yield Problem(f"no scheduler state: {case.schedule.anew}", where=case.where("scheduler"))
     elif moves and isinstance(scheduler, dict) and "last_epoch" not in scheduler:
         yield Problem(
-            "the scheduler state has no last_epoch: in TST and COS the rate starts at its beginning again",
-            where="scheduler.last_epoch",
+            f"the scheduler state has no last_epoch: {case.schedule.anew}",
+            where=case.where("scheduler", "last_epoch"),
         )
 
 
@@ -309,32 +265,31 @@ def foreign_schedule(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, section 4; torch/optim/lr_scheduler.py, `LRScheduler.load_state_dict`.
     """
-    state = case.checkpoint.get("scheduler")
+    state = case.at("scheduler")
     if not isinstance(state, dict) or not _is_foreign(case) or not is_resumed(case):
         return
     kind = case.state.scheduler
-    groups = case.checkpoint.get("optimizer", "param_groups")
+    groups = case.at("optimizer", "param_groups")
     bare = isinstance(groups, (list, tuple)) and any(isinstance(g, dict) and "max_lr" not in g for g in groups)
-    stops = bare and _mode(case) == "TST"
+    stops = bare and case.schedule.moves and case.schedule.builds == ("OneCycleLR",)
     follows = "the param groups lack its max_lr, and the first batch ends in a KeyError" if stops else ""
     yield Problem(
         f"the scheduler state is {'of another class' if kind == 'other' else f'of {kind}'}, the trainer builds "
         f"{_built(case)}: {follows or 'the two would be mixed'}",
         severity="error" if stops else None,
-        where="scheduler",
+        where=case.where("scheduler"),
         found=sorted(map(str, state))[:20] if kind == "other" else kind,
         expected=_built(case),
     )
 
 
 def _built(case: Case) -> str:
-    """The scheduler class of the run's mode."""
-    mode = _mode(case)
-    return "CosineAnnealingLR" if mode == "COS" else "OneCycleLR" if mode else "OneCycleLR or CosineAnnealingLR"
+    return " or ".join(case.schedule.builds)
 
 
 def _is_foreign(case: Case) -> bool:
-    return case.state.scheduler is not None and case.state.scheduler not in _built(case)
+    builds = case.schedule.builds
+    return bool(builds) and case.state.scheduler is not None and case.state.scheduler not in builds
 
 
 RULES = (
@@ -343,7 +298,6 @@ RULES = (
     step_count_mismatch,
     rate_mismatch,
     total_steps_mismatch,
-    rate_jump,
     scheduler_absent,
     foreign_schedule,
 )

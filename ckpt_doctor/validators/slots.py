@@ -2,8 +2,8 @@
 
     Slot("optimizer.param_groups[*].lr", RATE, "optimizer.step() raises or makes every weight NaN")
 
-A name is written as people write it, `[*]` stands for every index or key; the first part of it names an optimizer, a
-scheduler or another part, wherever a trainer keeps that. Sources are torch 2.13's: torch/optim/adam.py and its
+A name is written as people write it, `[*]` stands for every index or key; its first part is the slot of a trainer
+(`types.Places`), wherever that trainer keeps it. Sources are torch 2.13's: torch/optim/adam.py and its
 neighbours (ranges are those that the constructors demand, which `load_state_dict` does not ask for again),
 torch/optim/lr_scheduler.py, torch/amp/grad_scaler.py; for the random generators CPython's `random.setstate`, numpy's
 `set_state` and `torch.set_rng_state`.
@@ -308,15 +308,17 @@ _RESTORE = "the trainer cannot restore it"
 _SCALE = "the gradients are scaled to zero, infinity or NaN, or the scaler raises"
 _REPLACED = "without effect: the next step puts another in its place"
 
-COUNTERS = ("epoch", "global_step", "counter")
+COUNTERS = ("epoch", "step", "patience")
 """Slots that a migration may set right."""
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "square_avg", "acc_delta", "grad_avg")
 """Optimizer state that has its parameter's shape in every optimizer that uses the name."""
 
 SLOTS: tuple[Slot, ...] = (
     Slot("epoch", COUNT, "the trainer's range(epoch, ...) needs one"),
-    Slot("global_step", COUNT, "the trainer counts steps and names step folders by it"),
-    Slot("counter", Number("int", low=0, high=LARGEST_COUNT, whole=True, tensor=""), "EarlyStopping counts on from it"),
+    Slot("step", COUNT, "the trainer counts steps and names step folders by it"),
+    Slot(
+        "patience", Number("int", low=0, high=LARGEST_COUNT, whole=True, tensor=""), "EarlyStopping counts on from it"
+    ),
     Slot("optimizer", Kind("a state_dict", (dict,), none=True), _TAKE),
     Slot("optimizer.param_groups", LIST, _TAKE),
     Slot("optimizer.param_groups[*]", DICT, _TAKE),
@@ -391,18 +393,18 @@ SLOTS: tuple[Slot, ...] = (
     Slot("scaler.backoff_factor", Number("a number above 0, at most 1", low=5e-324, high=1), _SCALE),
     Slot("scaler.growth_interval", Number("an integer, 1 or more", low=1, integer=True), _SCALE),
     Slot("scaler._growth_tracker", Number("a whole number, 0 or more", low=0, high=2**31 - 1, whole=True), _SCALE),
-    Slot("rng_state", Kind("a dict", (dict,), none=True), _RESTORE),
-    Slot("rng_state.python", PythonRandom(), _RESTORE),
-    Slot("rng_state.numpy", NumpyRandom(), _RESTORE),
+    Slot("rng", Kind("a dict", (dict,), none=True), _RESTORE),
+    Slot("rng.python", PythonRandom(), _RESTORE),
+    Slot("rng.numpy", NumpyRandom(), _RESTORE),
     Slot(
-        "rng_state.torch",
+        "rng.torch",
         ByteTensor("torch's random state, a uint8 tensor of 5,056 bytes", (CPU_GENERATOR,)),
         _RESTORE,
     ),
-    Slot("rng_state.cuda", Kind("a list of uint8 tensors, or None", (list, tuple), none=True), _RESTORE),
+    Slot("rng.cuda", Kind("a list of uint8 tensors, or None", (list, tuple), none=True), _RESTORE),
     # Seed and offset, or (until 1.10) 800 unused bytes before them; set_state takes both without the offset as well
     # (aten/src/ATen/cuda/CUDAGeneratorImpl.cpp)
-    Slot("rng_state.cuda[*]", ByteTensor("a uint8 tensor of 16 bytes", (8, 16, 808, 816)), _RESTORE),
+    Slot("rng.cuda[*]", ByteTensor("a uint8 tensor of 16 bytes", (8, 16, 808, 816)), _RESTORE),
 )
 
 

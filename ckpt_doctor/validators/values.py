@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, real
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, real
 from ckpt_doctor.validators.contents import (
     describe,
-    dotted,
-    is_idle,
     is_ours,
     is_resumed,
     momenta_to_come,
@@ -61,16 +59,16 @@ def wrong_type(case: Case) -> Iterator[Problem]:
         )
         return
     yield from _problems(case, "type")
-    model = root.get("model", {})
+    model = case.at("model")
     refused = "load_state_dict refuses it"
     if not isinstance(model, dict) or case.checkpoint.layout == "other":
-        if "model" in root:
-            yield _problem(("model",), model, "a state_dict", "load_state_dict cannot take it")
+        if case.has("model"):
+            yield _problem(case.path("model"), model, "a state_dict", "load_state_dict cannot take it")
         return
     plain = (type(None), str, bytes, int, float, list, tuple) if is_ours(case) else (type(None),)
     for name, value in model.items():
         if isinstance(value, plain) and not str(name).endswith("_extra_state"):
-            yield _problem(("model", str(name)), value, "a tensor", refused)
+            yield _problem(case.path("model", str(name)), value, "a tensor", refused)
 
 
 @rule("O707", "invalid-value", "error", "file")
@@ -102,7 +100,7 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
             yield NotChecked(what, why, "load the file with torch and look at it")
     parts = ("optimizer", "scheduler")
     faulty = [slot for kind in ("type", "value") for slot, *_ in _faults(case, kind) if slot.parts[0] in parts]
-    if case.next_step_fails and not is_idle(case) and all(slot.severity == "info" for slot in faulty):
+    if case.next_step_fails and case.schedule.moves is not False and all(slot.severity == "info" for slot in faulty):
         yield Problem(f"the scheduler's next step fails: {case.next_step_fails}", where="scheduler", fix="")
 
 
@@ -117,9 +115,8 @@ def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
 
 def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, int]]:
     """Slots with a fault of one kind: the first place of each, what is there, and in how many places the same is so."""
-    held = _conditions(case)
-    root = case.checkpoint.root
-    indices = (index for _, index in places(root, ("optimizer", "param_groups", "*", "params", "*")))
+    held, state = _conditions(case), case.path("optimizer", "state")
+    indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*")))
     plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
     tied = {index for index in plain if isinstance(index, (int, str, float))}
     for slot in (*SLOTS, *_cycled(case)):
@@ -127,18 +124,24 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
             continue
         wrong = [
             (path, value)
-            for path, value in places(root, slot.parts)
+            for path, value in _places(case, slot.parts)
             # What belongs to no parameter is copied as it is (torch/optim/optimizer.py, `load_state_dict`)
             if slot.must.fault(value) == kind
-            and (path[:2] != ("optimizer", "state") or len(path) < 3 or path[2] in tied)
+            and (slot.parts[:2] != ("optimizer", "state") or len(path) <= len(state) or path[len(state)] in tied)
         ]
         if wrong:
             yield slot, *wrong[0], len(wrong)
 
 
+def _places(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[KeyPath, object]]:
+    """Where a slot of the table is in the file, wherever the trainer keeps it."""
+    if case.has(parts[0]):
+        yield from places(case.at(parts[0]), parts[1:], case.path(parts[0]))
+
+
 def _conditions(case: Case) -> set[Condition]:
     held: set[Condition] = {"ours" if is_ours(case) else "foreign"}
-    state = case.checkpoint.get("optimizer", "state")
+    state = case.at("optimizer", "state")
     names = (
         {name for entry in state.values() if isinstance(entry, dict) for name in entry}
         if isinstance(state, dict)
@@ -148,7 +151,7 @@ def _conditions(case: Case) -> set[Condition]:
         held.add("adam")
     else:
         held.add("other")
-    if not is_idle(case):
+    if case.schedule.moves is not False:
         held.add("moving")
         if case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR"):
             held.add(case.state.scheduler)
@@ -158,22 +161,22 @@ def _conditions(case: Case) -> set[Condition]:
 def _cycled(case: Case) -> Iterator[Slot]:
     """The keys of the param groups that a OneCycleLR computes its next rates and momenta from."""
     spoils = "scheduler.step() raises, or makes rates that no run has"
-    for must, names in ((RATE, rates_to_come(case)), (SHARE, momenta_to_come(case))):
+    for must, names in ((RATE, rates_to_come(case.member)), (SHARE, momenta_to_come(case.member))):
         for name in names:
             yield Slot(f"optimizer.param_groups[*].{name}", must, spoils)
 
 
 def _no_count(case: Case, slot: Slot, value: object) -> Problem:
-    key = slot.name
+    key = case.where(slot.name)
     like_one = isinstance(value, bool) or (isinstance(value, TensorRef) and value.numel == 1)
-    if key == "counter":
+    if slot.name == "patience":
         migration = "add-best-score" if case.resume.early_stopping else None
     else:
         known = case.resume.epoch is not None and case.resume.global_step is not None
         proven = known or (case.run.facts.steps_per_epoch is None and whole_number(value) is not None)
         migration = "fix-epoch" if proven and is_ours(case) else None
     too_large = isinstance(value, int) and abs(value) >= LARGEST_COUNT
-    is_count = isinstance(case.checkpoint.get(key), (int, float)) and not like_one
+    is_count = isinstance(case.at(slot.name), (int, float)) and not like_one
     if too_large:
         why = ": no run gets there"
     elif is_count and slot.must.fault(value) == "value":

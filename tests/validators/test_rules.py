@@ -14,9 +14,11 @@ from spoiling import PACKAGES
 
 from ckpt_doctor.audit import scan
 from ckpt_doctor.repair import migrate
+from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Evidence, Facts, Finding, Report
-from ckpt_doctor.validators import LIVE_RULES, RULES, RUN_RULES
+from ckpt_doctor.validators import LIVE_RULES
 
+RULES = {rule.code: rule for rule in all_rules()}
 MIGRATE = "ckpt-doctor migrate --"
 REVEALED = {"L301": {"O702", "E601", "L306"}, "P402": {"P405", "P406"}, "R510": {"L306"}}
 """What can be said once a fault is cured: nothing brings moments back; an epoch that is not repeated is not validated.
@@ -66,7 +68,7 @@ def test_a_fault_is_named_and_nothing_else(tmp_path, code, fault: Fault):
     what nothing cures leave it ok.
     """
     folder, report = audited(fault, tmp_path)
-    run_level = any(code == rule.code for rule in RUN_RULES)
+    run_level = RULES[code].scope == "run"
     names = [""] if run_level else [fault.file, *fault.also]
     findings = named(report, folder)
     others = [
@@ -107,7 +109,7 @@ def test_the_cure_cures(tmp_path, code, fault: Fault):
 def test_what_is_sound_is_left_alone(tmp_path, code, sound: Sound):
     """The rule says nothing of it in any file of the run; an error's or a warning's rule at most makes a note."""
     _, report = audited(sound, tmp_path)
-    (rule,) = [rule for rule in RULES if rule.code == code]
+    rule = RULES[code]
     told = [f for f in report.findings if f.code == code and (f.severity != "info" or rule.severity == "info")]
     assert [] == [f.message for f in told]
     assert report.files
@@ -135,6 +137,6 @@ def test_healthy_runs_are_ok(tmp_path, mode, generation):
 def test_every_rule_has_both_sides():
     """No rule without a fault that breaks it and a sound file that it spares (live rules have their own tests)."""
     live = {rule.code for rule in LIVE_RULES}
-    assert {rule.code for rule in RULES} - live == set(CASES)
+    assert RULES.keys() - live == set(CASES)
     assert [] == [code for code, pair in CASES.items() if not (pair.breaks and pair.spares)]
     assert all(isinstance(pair, Pair) for pair in CASES.values())

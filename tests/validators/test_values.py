@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 
 from ckpt_doctor import audit
 from ckpt_doctor.audit import check, judging
+from ckpt_doctor.trainers import file_rules
 from ckpt_doctor.types import NotChecked
 from ckpt_doctor.validators.slots import SLOTS
 
@@ -169,7 +170,7 @@ def test_a_rule_that_fails_passes_no_file(tmp_path, error):
     folder = write(run, tmp_path)
     broken = mock.Mock(side_effect=error("x"), code="R501", scope="trainer")
     broken.name = "scheduler-behind"
-    with mock.patch.object(judging, "FILE_RULES", (broken, *judging.FILE_RULES)):
+    with mock.patch.object(judging, "file_rules", lambda name: (broken, *file_rules(name))):
         report = audit.scan([folder])
     assert {"broken"} == {file.verdict for file in report.files}
     assert {"R501", "E606"} <= {f.code for f in report.findings}

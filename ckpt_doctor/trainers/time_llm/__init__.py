@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.time_llm import layout
-from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.trainers.trainer import ByHand, Expectation, Trainer
 from ckpt_doctor.types import Case, Checkpoint, Curve, Facts, Member, ResumePoint, Run, RunReport
+
+if TYPE_CHECKING:
+    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.validators.rule import Rule
 
 NAME = "time-llm"
 
@@ -52,6 +57,7 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgraded)
     from ckpt_doctor.trainers.time_llm import rates
     from ckpt_doctor.trainers.time_llm.divergence import divergence
+    from ckpt_doctor.trainers.time_llm.expectation import expectation, why_open, with_evidence
     from ckpt_doctor.trainers.time_llm.open_facts import open_facts
     from ckpt_doctor.trainers.time_llm.random_state import late_random_state
     from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
@@ -59,19 +65,46 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
     resume = resume_point(member, run)
     if stopping is not None:
         resume = replace(resume, early_stopping=stopping)
-    late = late_random_state(member, run, resume)
+    late, expected = late_random_state(member, run, resume), expectation(member, run)
     return Case(
         member.checkpoint,
         member,
         run,
         resume,
         plan(member, run, resume, late),
+        with_evidence(expected.schedule, run.facts, resume),
         schedule_of(member, run, resume),
+        expected.reads,
+        why_open(run.facts),
         rates.next_step_fails(member),
         late_random_state=late,
         open_facts=open_facts(member, run),
         diverged=divergence(member, run, resume),
     )
+
+
+def _expects(member: Member, run: Run) -> Expectation:
+    from ckpt_doctor.trainers.time_llm.expectation import expectation
+
+    return expectation(member, run)
+
+
+def _rules() -> Sequence[Rule]:
+    from ckpt_doctor.trainers.time_llm.rules import RULES
+
+    return RULES
+
+
+def _run_rules() -> Sequence[Rule]:
+    from ckpt_doctor.trainers.time_llm.rules import RUN_RULES
+
+    return RUN_RULES
+
+
+def _fixes() -> Sequence[Migration]:
+    from ckpt_doctor.trainers.time_llm.fixes import FIXES
+
+    return FIXES
 
 
 def _curve(run: RunReport) -> Curve:
@@ -91,5 +124,9 @@ TIME_LLM = Trainer(
     member_of=layout.member_of,
     understand=_understand,
     case=_case,
+    expects=_expects,
+    rules=_rules,
+    run_rules=_run_rules,
+    fixes=_fixes,
     curve=_curve,
 )

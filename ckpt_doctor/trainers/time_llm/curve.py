@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after, improves
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import label, param_groups
+from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.types import Checkpoint, Curve, FileReport, Points, RunReport, real
 
@@ -86,7 +86,7 @@ def _jumps(run: RunReport, mode: str, length: int, epochs: int) -> Iterator[tupl
     for epoch in range(plan.start_epoch + 1, min(epochs, MOST_EPOCHS)):
         rate = rates.idle_rate(mode, base, epoch) or base
         points += [(epoch * length, rate), ((epoch + 1) * length, rate)]
-    yield f"resumed from {label(furthest.member)} without {' '.join(plan.flags)}", tuple(points)
+    yield f"resumed from {furthest.member.label} without {' '.join(plan.flags)}", tuple(points)
 
 
 def _progress(file: FileReport) -> int:

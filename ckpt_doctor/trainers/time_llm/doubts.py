@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.layout import label, param_groups
+from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
@@ -64,7 +64,7 @@ def _steps_per_epoch(trained: Sequence[Member], given: Facts, known: Known, mode
         return []
     if not any(possible_lengths(trained, mode, generation, replace(known, steps_per_epoch=None), worlds)):
         return []
-    told = f"{label(wrong[0])} is in epoch {wrong[0].state.epoch} after {counted_step(wrong[0]):,} steps"
+    told = f"{wrong[0].label} is in epoch {wrong[0].state.epoch} after {counted_step(wrong[0]):,} steps"
     return [f"{steps.source} says {steps.value:,} steps per epoch, and {told}"]
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, uses_amp
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, uses_amp
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
 from ckpt_doctor.trainers.time_llm.processes import counted_step
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, Run, real, same_score
@@ -178,10 +178,10 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
             counter = other.state.counter
             if known == finished and counter is not None and not (skipped and finished_epochs_of(member, run) != known):
                 state = EarlyStoppingState(score, -score, counter)
-                yield Evidence(state, f"sibling {label(other)}, saved in the same EarlyStopping state")
+                yield Evidence(state, f"sibling {other.label}, saved in the same EarlyStopping state")
             elif member.role == "best" and counter is not None and known - counter == finished:
                 yield Evidence(
-                    improved_to(score), f"sibling {label(other)}: its best_score stands since epoch {finished}"
+                    improved_to(score), f"sibling {other.label}: its best_score stands since epoch {finished}"
                 )
         elif other.role == "best" and member.role != "best" and (known == finished or (known < finished and validated)):
             # The best file is overwritten at every improvement, so the validations since its epoch only counted up:
@@ -189,7 +189,7 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
             if _is_outdone(score, run):
                 continue
             state = EarlyStoppingState(score, -score, finished - known)
-            yield Evidence(state, f"sibling {label(other)}, the best model, of epoch {known}")
+            yield Evidence(state, f"sibling {other.label}, the best model, of epoch {known}")
 
 
 def _is_of_another_branch(member: Member, other: Member, run: Run, finished: int, known: int) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.doubts import changed_epochs, disagreements, length_doubts
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, label, param_groups
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
@@ -116,7 +116,7 @@ def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str
     for member in trained:
         extra = [key for key in COMPLETE_ONLY if key in written_keys(member.checkpoint)]
         if extra:
-            return Evidence("complete", f"{label(member)} holds {extra[0]}")
+            return Evidence("complete", f"{member.label} holds {extra[0]}")
     if log is not None and log.restores:
         return Evidence("complete", f"{log.path.name}: a resume restored EarlyStopping")
     if trained:
@@ -162,10 +162,10 @@ def _inferred_lradj(
     movers = [m for m in cycled if (m.state.last_epoch or 0) > 0]
     if movers and len(movers) >= len(still):
         first = movers[0]
-        return Evidence("TST", f"{label(first)}: OneCycleLR has moved (last_epoch {first.state.last_epoch})"), ()
+        return Evidence("TST", f"{first.label}: OneCycleLR has moved (last_epoch {first.state.last_epoch})"), ()
     moved = next((m for m in still if _rate_has_cycled(m)), None)
     if moved is not None:
-        return Evidence("TST", f"{label(moved)}: the optimizer's rate and beta1 lie on OneCycleLR's curve"), ()
+        return Evidence("TST", f"{moved.label}: the optimizer's rate and beta1 lie on OneCycleLR's curve"), ()
     if all((m.state.global_step or 0) <= 1 for m in cycled):
         return None, (rates.PER_STEP, *rates.IDLE)
     possible = set(rates.IDLE)
@@ -269,7 +269,7 @@ def _steps_per_epoch(
     placed = [m for m in placed if m.state.epoch is not None]
     candidates: dict[int, str] = {}
     for member in placed:
-        shifted = f"{label(member)}: its global_step was shifted for {world} processes"
+        shifted = f"{member.label}: its global_step was shifted for {world} processes"
         candidates.update({length: shifted for length, w in shifted_lengths(member) if w == world})
         if member.role == "best":
             candidates.update(_from_epoch_end(member, world, generation))
@@ -314,7 +314,7 @@ def _from_epoch_end(best: Member, world: int, generation: str) -> Iterable[tuple
     """A best file is written at an epoch's end."""
     step, each = counted_step(best), f" on each of {world} processes" if world > 1 else ""
     for real in epoch_ends(best, generation):
-        source = f"{label(best)}: {step:,} steps at epoch {step // real}{each}"
+        source = f"{best.label}: {step:,} steps at epoch {step // real}{each}"
         yield from ((length, source) for length in range(real * world, real * world + world))
 
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.trainers.state import Places, scheduler_kind, training_state
-from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, ReadScalars, Role
+from ckpt_doctor.trainers.state import scheduler_kind, training_state
+from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Places, ReadScalars, Role
 
 REQUIRED = ("model", "optimizer", "scheduler", "epoch", "global_step")
 """Keys that the resuming trainer reads without a default."""
@@ -154,13 +154,10 @@ def param_groups(checkpoint: Checkpoint) -> list[dict[Any, Any]]:
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state, its role and the step that its folder names."""
     path = checkpoint.path
-    return Member(checkpoint, training_state(checkpoint, PLACES, read_scalars), role_of(path), named_step(path))
-
-
-def label(member: Member) -> str:
-    """A checkpoint's name in the run: `checkpoint`, `checkpoint_step_1000`."""
-    path = member.checkpoint.path
-    return path.parent.name if member.role == "step" else path.name
+    state, role = training_state(checkpoint, PLACES, read_scalars), role_of(path)
+    right_name = f"checkpoint_step_{state.global_step}" if state.global_step is not None else ""
+    label = path.parent.name if role == "step" else path.name
+    return Member(checkpoint, state, role, named_step(path), right_name, PLACES, label)
 
 
 def uses_amp(member: Member) -> bool:

@@ -10,7 +10,7 @@ from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.evidence import improved_to
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import label, param_groups
+from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.trainers.time_llm.random_state import late_random_state
@@ -106,7 +106,7 @@ def _twin(member: Member, run: Run) -> _Twin | None:
 def _as(twin: _Twin, run: Run, best_score: float | None) -> Upgrade:
     """The values of a checkpoint of the same weights, as they are once it is repaired."""
     checkpoint, resume = twin.member.checkpoint, twin.resume
-    source = f"{label(twin.member)}: the same weights, by their stored checksums"
+    source = f"{twin.member.label}: the same weights, by their stored checksums"
     optimizer = checkpoint.get("optimizer")
     moments = optimizer.get("state") if isinstance(optimizer, Mapping) else {}
     groups = [_moved(group, twin.rates, index) for index, group in enumerate(param_groups(checkpoint))]
@@ -139,7 +139,7 @@ def _optimizer_and_scheduler(
         at = rates.rates_at(sibling.checkpoint, mode, last_epoch, finished)
         scheduler = sibling.checkpoint.get("scheduler")
         if at is not None and isinstance(scheduler, Mapping):
-            source = f"sibling {label(sibling)}, moved to where {mode} stands after {finished} epochs"
+            source = f"sibling {sibling.label}, moved to where {mode} stands after {finished} epochs"
             groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling.checkpoint))]
             state = _scheduler_at(scheduler, last_epoch, at)
             return Evidence({"state": {}, "param_groups": groups}, source), Evidence(state, source), []

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.layout import label, uses_amp
+from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.types import Evidence, Member
 
 MOST_PROCESSES = 64
@@ -124,7 +124,7 @@ def epoch_ends(best: Member, generation: str) -> list[int]:
 
 def _from_shift(placed: Sequence[Member]) -> Evidence[int] | None:
     """From a `global_step` that `--fix-epoch` shifted for several processes: the file's record tells the true one."""
-    shifted = {label(m): {world for _, world in pairs} for m in placed if (pairs := shifted_lengths(m))}
+    shifted = {m.label: {world for _, world in pairs} for m in placed if (pairs := shifted_lengths(m))}
     worlds = set.intersection(*shifted.values()) if shifted else set()
     if len(worlds) != 1:
         return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ckpt_doctor.trainers.time_llm.layout import label
 from ckpt_doctor.trainers.time_llm.resume_point import positions
 from ckpt_doctor.types import Checkpoint, Evidence, LateRandomState, Member, ResumePoint, Run, same_score
 
@@ -43,7 +42,7 @@ def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRand
     donor = next((m for m in run.members if _stands_at(m, run, finished, remembered)), None)
     if donor is None:
         return LateRandomState(why)
-    cure = Evidence(donor.checkpoint.get(KEY), f"{label(donor)}: saved when epoch {finished} was over")
+    cure = Evidence(donor.checkpoint.get(KEY), f"{donor.label}: saved when epoch {finished} was over")
     return LateRandomState(why, cure, donor.checkpoint)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.types import Case, Edit, TensorRef, real, same_score
 
 NAME = "add-best-score"

@@ -1,0 +1,63 @@
+"""What this trainer expects of a file in the place of its own: the keys that it reads, the schedule that it builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.layout import REQUIRED
+from ckpt_doctor.trainers.time_llm.resume_point import possible_modes
+from ckpt_doctor.trainers.trainer import Expectation
+from ckpt_doctor.types import Facts, KeyPath, Member, ResumePoint, Run, Schedule
+from ckpt_doctor.validators.contents import read_by_torch
+
+_SCALER_KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+"""torch/amp/grad_scaler.py, `load_state_dict`."""
+
+
+def expectation(member: Member, run: Run) -> Expectation:
+    """What the trainer reads of a file without a default, and the schedule of the run's mode."""
+    schedule = _schedule(run.facts)
+    return Expectation(tuple(_reads(member, run, schedule.moves)), schedule)
+
+
+def _reads(member: Member, run: Run, moves: bool | None) -> Iterator[KeyPath]:
+    yield from ((key,) for key in REQUIRED)
+    yield from read_by_torch(member, moves)
+    if member in run.members:
+        yield from (member.path("rng", key) for key in ("python", "numpy", "torch"))
+        if member.at("scaler", "growth_factor") is not None:  # one that is enabled, in torch's own form
+            yield from (member.path("scaler", key) for key in _SCALER_KEYS)
+
+
+def _schedule(facts: Facts) -> Schedule:
+    modes = [mode for mode in possible_modes(facts) if mode is not None]
+    moving = [mode in (rates.PER_STEP, rates.PER_EPOCH) for mode in modes]
+    mode = facts.lradj.value if facts.lradj else None
+    one, other = "OneCycleLR", "CosineAnnealingLR"
+    return Schedule(
+        builds=(one, other) if mode is None else (other,) if mode == rates.PER_EPOCH else (one,),
+        moves=True if mode is not None and all(moving) else None if any(moving) or not moving else False,
+        unit="epoch" if mode == rates.PER_EPOCH else "step",
+        anew="in TST and COS the rate starts at its beginning again",
+    )
+
+
+def with_evidence(schedule: Schedule, facts: Facts, resume: ResumePoint) -> Schedule:
+    """The schedule with the origin of the position and the rates at a resume point."""
+    mode = facts.lradj.value if facts.lradj else None
+    if mode == rates.PER_STEP:
+        world = facts.world_size.value if facts.world_size else 1
+        times = f" x {world} processes" if world > 1 else ""
+        told = f"TST: OneCycleLR at global_step {(resume.last_epoch or 0) // world:,}{times}"
+    elif mode == rates.PER_EPOCH:
+        told = f"COS: CosineAnnealingLR after {resume.finished_epochs} finished epochs"
+    else:
+        told = f"{mode or ' or '.join(facts.lradj_candidates)}: rate after {resume.finished_epochs} finished epochs"
+    return replace(schedule, evidence=told)
+
+
+def why_open(facts: Facts) -> Mapping[str, str]:
+    """Option -> why what it settles is not known."""
+    return {"--lradj": f"lradj may be {' or '.join(facts.lradj_candidates)}"} if facts.lradj_candidates else {}
