@@ -191,7 +191,8 @@ for epoch in range(1, saves + 1):
         with path.open("wb") as file:
             for at in range(0, len(data), 1 << 16):
                 file.write(data[at:at + (1 << 16)]); file.flush()
-    for attempt in range(200):  # a copy of the one before may stand there until it is found out
+    # A copy of the one before may stand there until it is found out, on a busy disk for seconds
+    for attempt in range(20_000):
         try:
             if read() == epoch: break
         except (OSError, zipfile.BadZipFile): pass
@@ -238,9 +239,11 @@ def test_a_trainer_that_saves_all_the_time_loses_no_save(mode, how, tmp_path):
         for process in (trainer, doctor):
             process.stdin.write("go\n")
             process.stdin.flush()
-        assert ("", "") == trainer.communicate(timeout=300)
-        (tmp_path / "stop").touch()
-        done, complaint = doctor.communicate(timeout=60)
+        try:
+            assert ("", "") == trainer.communicate(timeout=900)
+        finally:
+            (tmp_path / "stop").touch()  # or the doctor, and with it this test, would never end
+        done, complaint = doctor.communicate(timeout=300)
         assert "" == complaint
         assert int(done) > 0
     with zipfile.ZipFile(path) as archive:
