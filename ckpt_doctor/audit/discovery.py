@@ -1,4 +1,4 @@
-"""Paths -> checkpoint files, found by content. Suffixes decide only whether a file that is something else is missed."""
+"""Paths -> checkpoints, files by content, folders by what lies in them. Suffixes decide only what is not missed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import is_unpacked, sniff
+from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
 
 CHECKPOINT_SUFFIXES = frozenset(
@@ -44,10 +45,11 @@ def existing_logs(logs: Iterable[Path | str]) -> list[Path]:
 def checkpoint_files(path: Path) -> Iterator[Path]:
     """The checkpoints at a path: the file itself, or all below a folder, in no particular order.
 
-    Of a folder's files, one that is no checkpoint by content is named only where a checkpoint belongs: `checkpoint`,
-    `checkpoint.pt`, or with a suffix that checkpoints have. Hidden files and folders, and what a migration keeps
-    beside a checkpoint, are passed over. Links to folders are followed, each folder once, but for those that lead to a
-    folder around this one. A folder that cannot be read is named itself.
+    A folder that is one checkpoint (`Trainer.is_unit`) is named as a whole. Of a folder's files, one that is no
+    checkpoint by content is named only where a checkpoint belongs: `checkpoint`, `checkpoint.pt`, or with a suffix that
+    checkpoints have. Hidden files and folders, and what a migration keeps beside a checkpoint, are passed over. Links
+    to folders are followed, each folder once, but for those that lead to a folder around this one. A folder that cannot
+    be read is named itself.
     """
     if not path.is_dir():
         yield path
@@ -62,6 +64,12 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
             folders[:] = [] if real in seen else [n for n in folders if n[:1] != "." and n not in SKIPPED_FOLDERS]
             links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
             rest += [link for link in links if not top.is_relative_to(os.path.realpath(link))]
+            if is_unit(Path(folder), (*files, *folders)):
+                folders[:] = []
+                if real not in seen:
+                    seen.add(real)
+                    yield Path(folder)
+                continue
             if "version" in files and is_unpacked(Path(folder)):  # whose records are one checkpoint
                 files[:] = ["data.pkl"]
                 folders[:] = [name for name in folders if name not in _RECORD_FOLDERS]

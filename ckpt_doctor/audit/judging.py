@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ckpt_doctor.errors import UsageError
@@ -11,6 +11,7 @@ from ckpt_doctor.reports.cures import FACTLESS
 from ckpt_doctor.trainers import KNOWN, ByHand, all_rules, file_rules, not_judged, run_rules, trainer_named
 from ckpt_doctor.types import (
     Case,
+    Checkpoint,
     FileReport,
     Finding,
     Global,
@@ -20,6 +21,7 @@ from ckpt_doctor.types import (
     ResumePoint,
     Run,
     RunReport,
+    TrainingState,
     Verdict,
     selects,
     trusts,
@@ -58,7 +60,8 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
     """Apply every rule that may speak about this checkpoint. What does not count, a person has accepted."""
     member, run = case.member, case.run
     ours = is_ours(member, run)
-    findings: list[Finding] = []
+    parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
+    findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
     for rule in file_rules(run.trainer):
         if rule.scope == "file" or ours:
@@ -88,7 +91,27 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
     resume = resume_of(counted, _but_for_findings(case))
     trainer = run.trainer if ours else ""
-    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(counted), resume, trainer)
+    return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(counted), resume, trainer, parts)
+
+
+def _judged_part(part: Checkpoint, case: Case, counts: Callable[[Finding], bool]) -> FileReport:
+    """A file of a unit by itself: by the rules that hold for every file."""
+    return judge(Case(part, Member(part, TrainingState(), None), Run(case.run.path, "", ()), ResumePoint()), counts)
+
+
+def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
+    """What is wrong with a file of a unit, said of the unit: a note where no resume reads that file.
+
+    No fix of a single file is offered: a unit is written as a whole."""
+    name = case.checkpoint.name_of(part.checkpoint)
+    read = trainer_named(case.run.trainer).reads_part(name)
+    for found in part.findings:
+        where = f"{name}: {found.where}" if found.where else name
+        severity = found.severity if read else "info"
+        fix = None if found.migration else found.fix
+        yield replace(
+            found, message=f"{name}: {found.message}", where=where, severity=severity, fix=fix, migration=None
+        )
 
 
 def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:

@@ -19,6 +19,10 @@ Progress = Callable[[Path, int], None]
 
 def open_file(path: Path) -> Checkpoint:
     """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
+    if path.is_dir():
+        from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
+
+        return open_unit(path)
     checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
     if os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)

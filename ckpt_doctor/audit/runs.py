@@ -11,7 +11,7 @@ from ckpt_doctor.audit.discovery import checkpoint_files, existing
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
-from ckpt_doctor.trainers import KNOWN, TRAINERS, UNKNOWN, Trainer, trainer_named
+from ckpt_doctor.trainers import KNOWN, TRAINERS, UNKNOWN, Trainer, is_unit, trainer_named
 from ckpt_doctor.types import Checkpoint, Facts, Member, Run
 from ckpt_doctor.validators.files import UNTRUSTED
 
@@ -73,8 +73,8 @@ def _owner(
 
 
 def resume_file(path: Path) -> Path:
-    """The file that a trainer loads when it is told to resume from PATH; UsageError for a folder that has none."""
-    if not path.is_dir():
+    """The checkpoint that a trainer loads when it is told to resume from PATH; UsageError for a folder without one."""
+    if not path.is_dir() or is_unit(path, [entry.name for entry in path.iterdir()]):
         return path
     target = next((file for trainer in KNOWN if (file := trainer.resume_target(path))), None)
     if target is not None:

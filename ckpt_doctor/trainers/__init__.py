@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor import validators
@@ -27,6 +29,11 @@ def trainer_named(name: str) -> Trainer:
         if trainer.name == name:
             return trainer
     raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in KNOWN)}")
+
+
+def is_unit(folder: Path, names: Collection[str]) -> bool:
+    """Whether a folder, with these names in it, is one checkpoint of a known trainer."""
+    return any(trainer.is_unit(folder, names) for trainer in KNOWN)
 
 
 @cache
@@ -75,6 +82,7 @@ __all__ = [
     "file_rules",
     "fix_names",
     "fixes",
+    "is_unit",
     "not_judged",
     "run_rules",
     "trainer_named",

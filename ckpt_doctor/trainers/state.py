@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, Places, ReadScalars, TensorRef, TrainingState, real
+from ckpt_doctor.types import (
+    CPU_GENERATOR,
+    Checkpoint,
+    KeyPath,
+    Places,
+    ReadScalars,
+    TensorRef,
+    TrainingState,
+    mapping_of,
+    real,
+)
 
 
 def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadScalars) -> TrainingState:
@@ -16,9 +26,13 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
     """
     if not isinstance(checkpoint.root, dict) or checkpoint.layout == "state-dict":
         return TrainingState()
-    scalars = [] if checkpoint.is_damaged("byte-order-suspect") else list(_scalars(checkpoint.root, places))
-    for tensor, value in zip(scalars, read_scalars(checkpoint, scalars), strict=True):
-        tensor.value = value
+    model = places.get("model", ())
+    for part in checkpoint.parts or (checkpoint,):
+        if part.is_damaged("byte-order-suspect") or (checkpoint.parts and (checkpoint.name_of(part),) == model[:1]):
+            continue
+        scalars = list(_scalars(part.root, () if checkpoint.parts else model[:1]))
+        for tensor, value in zip(scalars, read_scalars(part, scalars), strict=True):
+            tensor.value = value
 
     def at(slot: str, *path: str | int) -> object:
         return checkpoint.get(*places[slot], *path) if slot in places else None
@@ -49,10 +63,9 @@ def scheduler_kind(scheduler: Mapping[Any, Any]) -> str:
     return "other"
 
 
-def _scalars(root: dict[Any, Any], places: Places) -> Iterator[TensorRef]:
+def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
-    model = places.get("model", ())[:1]
-    rest: list[object] = [value for key, value in root.items() if (key,) != model]
+    rest: list[object] = [value for key, value in (mapping_of(root) or {}).items() if (key,) != model]
     seen: set[int] = set()
     while rest:
         value = rest.pop()

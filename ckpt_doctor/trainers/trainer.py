@@ -56,11 +56,15 @@ class Trainer:
     name: str
     """`time-llm`: in JSON, and what `--trainer` takes."""
     run_of: Callable[[Path], Path | None]
-    """Path of a file -> the folder of its run, where the path alone shows that this trainer put the file there."""
+    """Path of a checkpoint -> the folder of its run, where the path alone shows that this trainer put it there."""
+    is_unit: Callable[[Path, Collection[str]], bool]
+    """A folder and the names in it -> whether the folder as a whole is one checkpoint of this trainer."""
+    reads_part: Callable[[str], bool]
+    """Name of a file in such a folder -> whether a resume reads it."""
     siblings: Callable[[Path], Sequence[Path]]
     """Run folder -> the checkpoints that this trainer would have put there, as far as they exist."""
     resume_target: Callable[[Path], Path | None]
-    """Folder -> the checkpoint that the trainer loads when it is told to resume from the folder."""
+    """Folder that is not a checkpoint itself -> the one that the trainer loads when it is told to resume from it."""
     prunable: Callable[[Path], Iterable[tuple[Path, int]]]
     """Run folder -> the folders that `prune` may remove, each with the step that its name tells."""
     recognises: Callable[[Path, Sequence[Checkpoint], Sequence[Path]], Collection[Path]]

@@ -70,6 +70,8 @@ def _claims(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> str:
 UNKNOWN = Trainer(
     name=NAME,
     run_of=lambda path: path.parent,
+    is_unit=lambda _folder, _names: False,
+    reads_part=lambda _name: True,
     siblings=lambda _folder: (),
     resume_target=lambda _folder: None,
     prunable=lambda _folder: (),

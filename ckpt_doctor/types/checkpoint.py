@@ -162,6 +162,11 @@ class Checkpoint:
                 return None
         return value.value if isinstance(value, NumpyScalar) else value
 
+    def name_of(self, part: Checkpoint) -> str:
+        """With which name the key paths of a part begin: its path below the unit, or beside the index that names it."""
+        folder = self.path if part.path.is_relative_to(self.path) else self.path.parent
+        return part.path.relative_to(folder).as_posix()
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Top-level keys, as text; empty when the root is not a mapping."""

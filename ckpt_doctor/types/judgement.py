@@ -94,6 +94,8 @@ class FileReport:
     """What happens without one."""
     trainer: str = ""
     """Name of the trainer that owns the file; empty for none that is known."""
+    parts: tuple[FileReport, ...] = ()
+    """Of a unit of several files: each file, judged by itself. What is wrong with one stands in `findings`, too."""
 
     @property
     def keeps_its_path(self) -> bool:
