@@ -7,7 +7,8 @@ coordinator writes `.metadata` (`_FileSystemWriter.finish`), or each rank its ow
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ckpt_doctor.inert.pickle_machine import shown
@@ -27,6 +28,7 @@ class Item:
     """Where one value, or a part of one, lies."""
 
     name: str
+    """Of a part of a larger tensor with the place where it begins in that: `w[4, 0]`."""
     file: str
     offset: int
     length: int
@@ -51,15 +53,29 @@ def items_of(metadata: Checkpoint) -> list[Item] | None:
     listed = _state(metadata.root).get("storage_data")
     if not isinstance(listed, dict):
         return None
-    return list(_items(listed))
+    parts = Counter(str(_state(index).get("fqn")) for index in listed)
+    return list(_items(listed, parts))
 
 
-def _items(listed: dict[object, object]) -> Iterator[Item]:
+def _items(listed: dict[object, object], parts: Mapping[str, int]) -> Iterator[Item]:
     for index, place in listed.items():
-        name, about = _state(index).get("fqn"), _state(place)
+        name, about = str(_state(index).get("fqn")), _state(place)
         file, offset, length = (about.get(key) for key in ("relative_path", "offset", "length"))
+        if parts[name] > 1:
+            begin = _state(index).get("offset")
+            said = begin.args[0] if isinstance(begin, Opaque) and isinstance(begin.args, tuple) and begin.args else None
+            numbers = said if isinstance(said, (list, tuple)) else [_state(index).get("index")]
+            name += f"[{', '.join(shown(number) for number in numbers)}]"
         if isinstance(file, str) and type(offset) is int and type(length) is int:
-            yield Item(str(name), file, offset, length)
+            yield Item(name, file, offset, length)
+
+
+def names_of(metadata: Checkpoint) -> dict[str, dict[int, str]]:
+    """File -> the byte at which each of its values begins -> the value's name."""
+    names: dict[str, dict[int, str]] = defaultdict(dict)
+    for item in items_of(metadata) or ():
+        names[item.file][item.offset] = item.name
+    return names
 
 
 def _state(value: object) -> dict[object, object]:

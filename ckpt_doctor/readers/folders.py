@@ -12,6 +12,7 @@ from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
 from ckpt_doctor.readers.parts import INDEX, MARKERS, TRAINER_STATE, Findings, Parts, open_part
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
+from ckpt_doctor.readers.torch_row import named
 from ckpt_doctor.types import Checkpoint, Damage, Layout, NotChecked, mapping_of
 
 _SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
@@ -23,11 +24,12 @@ _TRAINING_KEYS = frozenset({"param_groups", "last_epoch"})
 def open_unit(path: Path | str) -> Checkpoint:
     """Read a checkpoint of several files inertly: a folder, or the index or marker that names its files.
 
-    Every part is read as `open_checkpoint` reads a file. `root` maps the name of each part to its root;
-    `metadata["files"]` maps the name of every file to its size, also of those that were not read; `metadata["links"]`
-    names those that are links, which are followed; `metadata["shards"]` maps the files of a sharded model, its index
-    among them, to the name of the file that would hold it whole. What a file names outside of the checkpoint is never
-    opened. `damage` is that of the whole: missing parts. A path that stands for no set is read as one file.
+    Every part is read as `open_checkpoint` reads a file, and the values of a distributed checkpoint get their names.
+    `root` maps the name of each part to its root. `metadata["files"]` maps the name of every file to its size, also of
+    those that were not read; `metadata["links"]` names links, which are followed; `metadata["shards"]` maps the files
+    of a model in several files, what describes them included, to the name that it would have in one, empty where it is
+    the whole unit. `damage` is that of the whole: missing parts. What a file names outside of the checkpoint is not
+    opened. A path that stands for no set is read as one file.
 
     Never raises for what is in the files, nor when the system refuses to read them.
     """
@@ -52,6 +54,7 @@ def _open_listed(path: Path, parts: Parts, found: Listing) -> Checkpoint:
     findings = Findings()
     for one in sets:
         findings.add(examine(one, parts))
+    _name_values(sets, parts)
     told = {damage.where for damage in findings.damage}
     for name, why in found.wrong.items():
         if shown(name) not in told:
@@ -117,33 +120,45 @@ def _of_files(path: Path, parts: Parts, names: Iterable[str], sets: list[FileSet
     findings = Findings()
     for one in sets:
         findings.add(examine(one, parts))
+    _name_values(sets, parts)
     files = {name: size for name in names if isinstance(size := parts.size(name), int)}
     opened = {name: part for name in files if (part := parts.open(name)) is not None}
     links = tuple(name for name in files if (parts.folder / name).is_symlink())
-    return _unit(path, opened, {"files": files, "links": links, "shards": _shards(sets, parts)}, findings)
+    shards = dict.fromkeys(_shards(sets, parts), "")
+    return _unit(path, opened, {"files": files, "links": links, "shards": shards}, findings)
 
 
 def _members(found: FileSet, parts: Parts) -> list[str]:
     """The files of a set: those that its index names, where it has one, whatever else looks like one of its files."""
-    index = parts.open(found.marker) if found.kind == "sharded" and found.marker else None
-    placed = sharded.weight_map(index) if index is not None else {}
+    placed = sharded.weight_map(parts.open(found.marker)) if found.kind == "sharded" and found.marker else {}
     return [found.marker, *sorted(placed)] if placed else list(found.files)
 
 
 def _shards(sets: Iterable[FileSet], parts: Parts) -> dict[str, str]:
-    """Each file of a sharded model, and its index -> the name of the one file that would hold it all."""
+    """Each file of a model in several, and what describes them -> the name that the model would have in one."""
     shards: dict[str, str] = {}
     for one in sets:
-        match = INDEX.fullmatch(one.marker) if one.kind == "sharded" else None
-        if match is None:
-            continue
-        prefix = "" if one.folder == parts.folder else one.folder.relative_to(parts.folder).as_posix() + "/"
-        index = parts.open(prefix + one.marker)
-        placed = sharded.weight_map(index) if index is not None else {}
-        variant = f".{match['variant']}" if match["variant"] else ""
-        whole = f"{prefix}{match['stem']}{variant}.{match['suffix']}"
-        shards |= dict.fromkeys([prefix + one.marker, *(prefix + name for name in placed)], whole)
+        prefix = one.prefix_in(parts.folder)
+        if one.kind == "distributed":
+            shards |= {prefix + name: prefix[:-1] for name in one.files}
+        elif one.kind == "sharded" and (match := INDEX.fullmatch(one.marker)):
+            variant = f".{match['variant']}" if match["variant"] else ""
+            placed = sharded.weight_map(parts.open(prefix + one.marker))
+            whole = f"{prefix}{match['stem']}{variant}.{match['suffix']}"
+            shards |= dict.fromkeys((prefix + name for name in (one.marker, *placed)), whole)
     return shards
+
+
+def _name_values(sets: Iterable[FileSet], parts: Parts) -> None:
+    """Give the values of distributed checkpoints the names that their metadata has."""
+    for one in sets:
+        prefix = one.prefix_in(parts.folder)
+        described = (parts.open(prefix + name) for name in one.files if name.endswith(distributed.METADATA))
+        for metadata in described if one.kind == "distributed" else ():
+            for file, names in distributed.names_of(metadata).items() if metadata is not None else ():
+                part = parts.open(prefix + file) if file in one.files else None
+                if part is not None and part.container == "distcp":
+                    parts.opened[prefix + file] = named(part, names)
 
 
 def _unit(path: Path, parts: Mapping[str, Checkpoint], facts: Mapping[str, object], findings: Findings) -> Checkpoint:

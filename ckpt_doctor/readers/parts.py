@@ -44,9 +44,8 @@ class Findings:
 
 def missing_part(name: str, why: str, named_by: str, consequence: str = "loading raises") -> Damage:
     """The damage that a checkpoint lacks a file: which (relative to the checkpoint), why, and what calls for it."""
-    return Damage(
-        "missing-part", f"{shown(name)} {why}, and {shown(named_by)} calls for it; {consequence}", shown(name)
-    )
+    message = f"{shown(name)} {why}, and {shown(named_by)} calls for it; {consequence}"
+    return Damage("missing-part", message, shown(name))
 
 
 def is_inside(name: object) -> bool:

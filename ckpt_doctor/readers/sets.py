@@ -45,6 +45,10 @@ class FileSet:
             return self.folder
         return self.folder / (self.marker or self.files[0])
 
+    def prefix_in(self, folder: Path) -> str:
+        """What the names of the files begin with in a folder around theirs: empty, or ending with a slash."""
+        return "" if self.folder == folder else self.folder.relative_to(folder).as_posix() + "/"
+
 
 def set_of(folder: Path, names: Collection[str]) -> list[FileSet]:
     """The sets among the files and folders of one folder, by their names; each name belongs to one set at most.
@@ -114,7 +118,7 @@ def _dangles(folder: Path, marker: str, names: Collection[str]) -> bool:
 
 def examine(found: FileSet, parts: Parts) -> Findings:
     """What a set lacks. `parts` are those of the checkpoint that the set belongs to, which may be a folder above."""
-    prefix = "" if found.folder == parts.folder else found.folder.relative_to(parts.folder).as_posix() + "/"
+    prefix = found.prefix_in(parts.folder)
     names = frozenset(found.files)
     if found.kind == "distributed":
         return distributed.examine(parts, prefix, names)
@@ -140,21 +144,15 @@ def _examine_marker(found: FileSet, parts: Parts, prefix: str) -> Findings:
 def _numbered(found: FileSet, prefix: str) -> Findings:
     """Files that are numbered and have no index."""
     result = Findings()
-    by_count: dict[int, dict[int, str]] = defaultdict(dict)
-    for name in found.files:
-        match = _SHARD.fullmatch(name)
-        if match:
-            by_count[int(match["count"])][int(match["number"])] = name
-    for count, there in by_count.items():
-        first = 0 if 0 in there else 1
-        lost = [number for number in range(first, first + count) if number not in there]
-        name = there[min(there)]
-        match = _SHARD.fullmatch(name)
-        spelled = [
-            f"{name[: match.start('number')]}{number:0{len(match['number'])}d}{name[match.end('number') :]}"
-            for number in (lost if match else ())
-        ]
-        result.lacks([missing_part(prefix + other, "is not there", prefix + name) for other in spelled])
+    there: dict[tuple[str, str, int], set[int]] = defaultdict(set)
+    for match in filter(None, map(_SHARD.fullmatch, found.files)):
+        name, number = match.string, match["number"]
+        there[name[: match.start("number")], name[match.end("number") :], len(number)].add(int(number))
+    for (before, behind, width), numbers in there.items():
+        first, count = 0 if 0 in numbers else 1, int(behind[len("-of-") :].partition(".")[0])
+        lost = [f"{before}{n:0{width}d}{behind}" for n in range(first, first + count) if n not in numbers]
+        caller = f"the number {count:,} in the names of the others"
+        result.lacks([missing_part(prefix + name, "is not there", caller) for name in lost])
     what = f"which tensors belong to {shown(prefix + found.files[0])} and the files numbered with it"
     result.not_checked.append(NotChecked(what, "there is no index", "its index (.index.json)"))
     return result
@@ -165,8 +163,7 @@ def _has_weights(found: FileSet, parts: Parts, prefix: str, own: Collection[str]
     names = [entry.name for entry in found.folder.iterdir()]
     others = [other for other in set_of(found.folder, names) if other.kind == "sharded" and other.marker]
     for other in others:
-        index = parts.open(prefix + other.marker)
-        placed = sharded.weight_map(index) if index is not None else {}
+        placed = sharded.weight_map(parts.open(prefix + other.marker))
         if other.marker != found.marker and placed and all(parts.has(prefix + name) for name in placed):
             return True
     inside = {name for other in others for name in other.files}
@@ -179,7 +176,7 @@ def _has_weights(found: FileSet, parts: Parts, prefix: str, own: Collection[str]
 
 
 def lone_optimizer(folder: str, names: Collection[str], has_weights: bool) -> list[Damage]:
-    """Of Accelerate's two folders of a sharded save, the optimizer's without the model's. `folder` ends with a slash."""
+    """Of Accelerate's folders of a sharded save, the optimizer's without the model's. `folder` ends with a slash."""
     numbers = [match[1] for name in sorted(names) if (match := _FSDP_OPTIMIZER.fullmatch(name))]
     lone = [number for number in numbers if f"pytorch_model_fsdp_{number}" not in names and not has_weights]
     return [missing_part(f"{folder}pytorch_model_fsdp_{n}", "is not there", f"{folder}optimizer_{n}") for n in lone]

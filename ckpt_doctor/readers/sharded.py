@@ -17,10 +17,10 @@ _MOST_NAMED = 3
 """Tensors that a message names."""
 
 
-def weight_map(index: Checkpoint) -> dict[str, list[str]]:
+def weight_map(index: Checkpoint | None) -> dict[str, list[str]]:
     """File -> the tensors that the index places there; empty where it places none."""
     placed: dict[str, list[str]] = defaultdict(list)
-    mapping = index.get("weight_map")
+    mapping = index.get("weight_map") if index is not None else None
     for tensor, file in mapping.items() if isinstance(mapping, dict) else ():
         if isinstance(file, str) and file:
             placed[file].append(str(tensor))
