@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Set
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.inert.numpy_values import array_bytes, array_shown
 from ckpt_doctor.inert.tensor_list import bytes_needed, is_plain
+from ckpt_doctor.inert.units import Held, content_of, inner_of, tensors_of
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.types import (
@@ -40,35 +43,37 @@ _ATOMS = (str, int, float, bytes, complex, type(None))
 def compare(left: Checkpoint, right: Checkpoint, *, deep: bool = False) -> Comparison:
     """Compare two checkpoints by path. With `deep` also the bytes of tensors of the same type and shape.
 
-    Containers are not compared: the same content as a legacy stream and as an archive is no difference.
+    Containers are not compared: the same content as a legacy stream and as an archive is no difference, nor is it in
+    how many files a model lies.
     """
-    ours = {tensor.path: tensor for tensor in (*left.tensors, *left.inner)}
-    theirs = {tensor.path: tensor for tensor in (*right.tensors, *right.inner)}
+    inner = inner_of(left)
+    ours = {held[0].path: held for held in (*tensors_of(left), *inner)}
+    theirs = {held[0].path: held for held in (*tensors_of(right), *inner_of(right))}
     tensors: list[Difference] = []
-    alike: list[tuple[TensorInfo, TensorInfo]] = []
+    alike: list[tuple[Held, Held]] = []
     for path in dict.fromkeys([*ours, *theirs]):
         a, b = ours.get(path), theirs.get(path)
         if a is None or b is None:
             tensors.append(Difference(path, "added" if a is None else "removed", _about(a), _about(b)))
             continue
-        found = list(_tensor_differences(a, b))
+        found = list(_tensor_differences(a[0], b[0]))
         tensors += found
         if not any(difference.kind in ("dtype", "shape") for difference in found):
             alike.append((a, b))
     not_compared: list[TensorInfo] = []
     if deep:
-        tensors += _byte_differences(left, right, alike, not_compared)
+        tensors += _byte_differences(alike, not_compared)
     differing = [tensor.path for tensor in not_compared]
     differing += [difference.path for difference in tensors if difference.kind not in ("added", "removed")]
     touched = _beginnings(differing)  # a tensor is another one where one is that it is made of
-    inside = {tensor.path for tensor in left.inner}
-    unchanged = sum(a.path not in touched and a.path not in inside for a, _ in alike)
-    values = tuple(_value_differences(left.root, right.root))
+    inside = {tensor.path for tensor, _ in inner}
+    unchanged = sum(a.path not in touched and a.path not in inside for (a, _), _ in alike)
+    values = tuple(_value_differences(content_of(left), content_of(right)))
     return Comparison(values, tuple(tensors), unchanged, deep, tuple(tensor.name for tensor in not_compared))
 
 
-def _about(tensor: TensorInfo | None) -> str | None:
-    return None if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+def _about(held: Held | None) -> str | None:
+    return None if held is None else f"{held[0].dtype} {list(held[0].shape)}"
 
 
 def _tensor_differences(a: TensorInfo, b: TensorInfo) -> Iterator[Difference]:
@@ -209,18 +214,38 @@ def _object(value: Opaque) -> object:
 # --- bytes -----------------------------------------------------------------------------------------------------------
 
 
-def _byte_differences(
-    left: Checkpoint, right: Checkpoint, alike: list[tuple[TensorInfo, TensorInfo]], not_compared: list[TensorInfo]
-) -> Iterator[Difference]:
-    with FileView(left.path) as ours, FileView(right.path) as theirs:
-        for a, b in alike:
+def _byte_differences(alike: list[tuple[Held, Held]], not_compared: list[TensorInfo]) -> Iterator[Difference]:
+    with _OneAtATime() as ours, _OneAtATime() as theirs:
+        for (a, left), (b, right) in alike:
             if not a.storage.key or 0 in a.shape:  # no bytes of its own
                 continue
-            count = _differing_bytes(ours, theirs, a, b, (_swapped_unit(left, a), _swapped_unit(right, b)))
+            units = (_swapped_unit(left, a), _swapped_unit(right, b))
+            count = _differing_bytes(ours.view(left), theirs.view(right), a, b, units)
             if count is None:
                 not_compared.append(a)
             elif count:
                 yield Difference(a.path, "bytes", f"{count:,} of {a.nbytes:,} bytes differ", None)
+
+
+class _OneAtATime:
+    """The open file of one side: a checkpoint may have more files than a process may open."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.stack = ExitStack()
+
+    def view(self, file: Checkpoint) -> FileView:
+        """The file, opened anew where it is another one than before."""
+        if self.path != file.path:
+            self.stack.close()
+            self.opened, self.path = self.stack.enter_context(FileView(file.path)), file.path
+        return self.opened
+
+    def __enter__(self) -> _OneAtATime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
 
 
 def _swapped_unit(checkpoint: Checkpoint, tensor: TensorInfo) -> int:

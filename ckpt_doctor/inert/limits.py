@@ -56,6 +56,16 @@ MAX_UNLISTED_BYTES = 256 << 20
 """Bytes of an archive that belong to no record and are searched for hidden ones. An append leaves a few megabytes."""
 MAX_SAFETENSORS_HEADER = 100_000_000
 """Bytes of a safetensors header, the bound of the reference implementation (`MAX_HEADER_SIZE`)."""
+MAX_JSON_BYTES = 64 << 20
+"""Bytes of a JSON part. The history of a million logged steps has about as many."""
+MAX_JSON_DEPTH = 200
+"""Nesting in a JSON part. Those of trainers have below 20."""
+MAX_UNIT_FILES = 100_000
+"""Entries of a folder, all below it included, that one checkpoint may consist of."""
+MAX_UNIT_DEPTH = 8
+"""Folders inside folders of one checkpoint."""
+MAX_MARKER_BYTES = 4_096
+"""Bytes of a text file that names a checkpoint: one path."""
 MAX_MIGRATION_BYTES = 16 << 20
 """Bytes of one migration record inside an archive."""
 MAX_DAMAGE = 100

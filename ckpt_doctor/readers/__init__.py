@@ -9,12 +9,7 @@ from pathlib import Path
 
 from ckpt_doctor.readers.detect import sniff_view
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.types import Checkpoint, Damage, NotChecked
-
-_SHARD = NotChecked(
-    "the tensors", "one shard of a distributed checkpoint, which its .metadata file describes", "another reader"
-)
-"""torch/distributed/checkpoint/filesystem.py writes archives in a row into `__<rank>_<n>.distcp`, without an index."""
+from ckpt_doctor.types import Checkpoint, Damage
 
 
 def open_checkpoint(path: Path | str) -> Checkpoint:
@@ -47,9 +42,9 @@ def _open(view: FileView) -> Checkpoint:
     # Each format's reader is imported where it is needed: most runs see one
     kind = sniff_view(view)
     if view.path.suffix == ".distcp" and kind in ("zip", "torch-legacy"):
-        from ckpt_doctor.readers.torch_zip import open_row
+        from ckpt_doctor.readers.torch_row import open_row
 
-        return open_row(view, _SHARD)
+        return open_row(view)
     if kind == "zip":
         from ckpt_doctor.readers.torch_zip import open_zip
 

@@ -98,7 +98,7 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
     """
     if not stat.S_ISREG(view.mode) or view.read_at(0, 2) == b"PK":
         return
-    if content.container in ("unknown", "safetensors", "torch-tar"):
+    if content.container in ("unknown", "safetensors", "torch-tar", "distcp"):
         programs = Programs()  # from its first byte it may be a pickle as well
         read_disguised(programs, lambda count: view.read_at(0, count))
         content.take_alarming(programs)

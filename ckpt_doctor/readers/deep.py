@@ -19,13 +19,15 @@ from itertools import chain
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.inert.quantized_weights import quantized_values
+from ckpt_doctor.inert.units import parts_of
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.tensor_bytes import byte_order
+from ckpt_doctor.readers.torch_row import archives
 from ckpt_doctor.readers.torch_zip import CONSTANTS
 from ckpt_doctor.readers.zip_directory import DirectoryError, archive_prefix, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
-from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo
+from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
 
 try:  # seven times as fast, where it comes built
     from isal.isal_zlib import crc32
@@ -67,8 +69,13 @@ def deep_check(checkpoint: Checkpoint, progress: Progress | None = None) -> Chec
     """The checkpoint with `deep` filled: corrupt records, non-finite tensors, and what could not be checked.
 
     Memory stays below a few megabytes whatever the file holds. A file that changed since `checkpoint` was read is not
-    judged: `deep.not_checked` says so.
+    judged: `deep.not_checked` says so. Of a checkpoint of several files each part is read, and `deep` of the whole
+    holds what all of them showed, by the paths of the whole.
     """
+    if checkpoint.parts:
+        parts = tuple(deep_check(part, progress) for part in checkpoint.parts)
+        whole = replace(checkpoint, parts=parts)
+        return replace(whole, deep=_merged(whole))
     try:
         with FileView(checkpoint.path) as view:
             if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
@@ -80,6 +87,27 @@ def deep_check(checkpoint: Checkpoint, progress: Progress | None = None) -> Chec
 
 def _nothing(why: str) -> DeepResult:
     return DeepResult(not_checked=(NotChecked("stored checksums and NaN", why, "run it again"),))
+
+
+def _merged(unit: Checkpoint) -> DeepResult:
+    """What reading all parts of a checkpoint showed."""
+    non_finite: dict[str, int] = {}
+    nan: dict[str, int] = {}
+    damage: list[Damage] = []
+    lost: set[str] = set()
+    not_checked: dict[NotChecked, None] = {}
+    for name, (path, part) in zip(mapping_of(unit.root) or (), parts_of(unit), strict=True):
+        deep = part.deep or DeepResult()
+        before = f"{path_name(path)}." if path else ""
+        non_finite |= {before + tensor: count for tensor, count in deep.non_finite.items()}
+        nan |= {before + tensor: count for tensor, count in deep.nan.items()}
+        damage += [
+            replace(d, message=f"{shown(name)}: {d.message}", where=f"{shown(name)}: {d.where}") for d in deep.damage
+        ]
+        lost |= {f"{name}/{key}" for key in deep.lost}
+        not_checked |= dict.fromkeys(deep.not_checked)
+    read = sum(part.deep.bytes_read for part in unit.parts if part.deep is not None)
+    return DeepResult(tuple(damage), non_finite, nan, frozenset(lost), tuple(not_checked), read)
 
 
 @dataclass(frozen=True)
@@ -228,7 +256,20 @@ def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
             crc = None if without else entry.crc
             regions.append(Region(entry.name, entry.data, entry.compressed, entry.size, entry.method == 8, crc, key))
         return sorted(regions, key=lambda region: region.offset)
-    return _storages(checkpoint)
+    return _regions_of_row(view, checkpoint) if checkpoint.container == "distcp" else _storages(checkpoint)
+
+
+def _regions_of_row(view: FileView, checkpoint: Checkpoint) -> list[Region]:
+    without = checkpoint.metadata.get("checksums") == "none"
+    regions = []
+    for archive in archives(view)[0]:
+        keys = {entry.name: key for key, entry in archive.storages.items()}
+        for entry in archive.directory.entries:
+            if entry.data >= 0 and entry.method in (0, 8):
+                at, crc = archive.begin + entry.data, None if without else entry.crc
+                name, key = f"{entry.name} at byte {archive.begin:,}", keys.get(entry.name)
+                regions.append(Region(name, at, entry.compressed, entry.size, entry.method == 8, crc, key))
+    return regions
 
 
 def _regions_of_truncated(view: FileView, checkpoint: Checkpoint) -> list[Region]:
@@ -254,7 +295,7 @@ def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Seque
     if large:
         why = f"{len(large):,} records inflate to more than {limits.MAX_RECORD_RATIO} times the size of the file"
         notes.append(NotChecked("what compressed records hold", why, "load the file and save it with torch.save"))
-    if checkpoint.container in ("torch-zip", "torchscript"):
+    if checkpoint.container in ("torch-zip", "torchscript", "distcp"):
         without = sum(region.crc is None for region in regions)
         if without and checkpoint.metadata.get("checksums") == "none":
             why = "the file was written without them (torch.serialization.set_crc32_options(False))"

@@ -35,10 +35,9 @@ def sniff(path: Path) -> Format | Damage:
 
 def sniff_view(view: FileView) -> Format | Damage:
     """As `sniff`, of an open file."""
-    if not stat.S_ISREG(view.mode):
-        return not_a_checkpoint("a folder" if stat.S_ISDIR(view.mode) else "not a regular file")
-    if view.size == 0:
-        return Damage("empty-file", "the file is empty: its writer opened it and wrote nothing", found=0)
+    nothing = without_content(view)
+    if nothing is not None:
+        return nothing
     head = view.read_at(0, HEAD)
     if not any(head):
         zeros = _only_zeros(view)
@@ -58,6 +57,15 @@ def sniff_view(view: FileView) -> Format | Damage:
     return neighbour(head, view.read_at(max(0, view.size - 8), 8)) or not_a_checkpoint(
         "nothing that is known here: unknown binary data"
     )
+
+
+def without_content(view: FileView) -> Damage | None:
+    """What has no bytes to read: a folder, a pipe, an empty file."""
+    if not stat.S_ISREG(view.mode):
+        return not_a_checkpoint("a folder" if stat.S_ISDIR(view.mode) else "not a regular file")
+    if view.size == 0:
+        return Damage("empty-file", "the file is empty: its writer opened it and wrote nothing", found=0)
+    return None
 
 
 def is_unpacked(folder: Path) -> bool:

@@ -24,3 +24,16 @@ class BytesSource:
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset`."""
         return self.data[offset : offset + count]
+
+
+class Slice:
+    """A stretch of another source as a `Source`."""
+
+    def __init__(self, source: Source, begin: int, size: int) -> None:
+        self.source = source
+        self.begin = begin
+        self.size = size
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes at `offset` of the stretch."""
+        return self.source.read_at(self.begin + offset, min(count, self.size - offset)) if offset < self.size else b""

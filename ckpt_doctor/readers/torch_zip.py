@@ -36,7 +36,7 @@ from ckpt_doctor.readers.zip_directory import (
 from ckpt_doctor.readers.zip_records import DEFLATED, STORED, other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, NotChecked, Program
+from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
@@ -85,32 +85,6 @@ def _is_packaged(name: Global, names: Container[str], folder: str) -> bool:
     path = folder + name.module.replace(".", "/")
     own = path + ".py" in names or path + "/__init__.py" in names
     return (own and not is_system(name)) or is_scripted(name) or str(name) in _UNPACKING
-
-
-def open_row(view: FileView, note: NotChecked) -> Checkpoint:
-    """A shard of a distributed checkpoint: archives in a row, each an object that its reader loads with torch.load.
-
-    Found from the end, for each archive's directory tells where it begins. `note` says what is not read of them.
-    """
-    content = Content("unknown", not_checked=[note])
-    programs = Programs()
-    payload = payload_hook(programs)
-    end = view.size
-    while end:
-        entries = read_appended(view.read_at, end)
-        begin = min((entry.header for entry in entries), default=end)
-        if begin >= end:
-            break
-        other_pickles(programs, view, entries, payload)
-        end = begin
-    if end:
-        why = f"no archive ends at byte {end:,}"
-        content.not_checked.append(
-            NotChecked("what the first bytes would run", why, "torch.load it from a source you trust only")
-        )
-    content.take_names(programs)
-    content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
-    return checkpoint(view, content)
 
 
 def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkpoint:

@@ -130,6 +130,24 @@ def read_appended(read_at: ReadAt, size: int) -> tuple[Entry, ...]:
     return (*directory.entries, *directory.others)
 
 
+def begin_of_last(read_at: ReadAt, size: int) -> int | None:
+    """The first byte of the last of several archives in a row: as far before its end record as that says itself."""
+    start = max(0, size - 4096)
+    tail = read_at(start, size - start)
+    found = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - _END.size + 4))
+    if found < 0:
+        return None
+    behind = start + found
+    *_, length, offset, _ = _END.unpack_from(tail, found)
+    before = behind - _END64_LOCATOR.size - _END64.size
+    record = read_at(before, _END64.size + 4) if before >= 0 else b""
+    if record[:4] == b"PK\x06\x06" and record[_END64.size :] == b"PK\x06\x07":
+        *_, length, offset = _END64.unpack_from(record)
+        behind = before
+    begin: int = behind - length - offset
+    return begin if 0 <= begin < size else None
+
+
 def _shifted(read_at: ReadAt, size: int, end: _End) -> tuple[Entry, ...]:
     """The records that readers see which look for the directory right before its end record (Python's `zipfile`)."""
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ckpt_doctor import types
 from ckpt_doctor.inert.numpy_values import array_shown
+from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import parameters
 from ckpt_doctor.reports.trainer_terms import TRAINING
@@ -28,7 +29,7 @@ def overview(file: types.FileReport, *, width: int = 80, color: bool = False) ->
     lines += block("key", "holds", top_level(checkpoint), width)
     state = [(name, text.brief(value)) for name in TRAINING if (value := getattr(file.member.state, name)) is not None]
     lines += block("training state", "", state, width)
-    lines += tensor_lines(checkpoint.tensors, width)
+    lines += tensor_lines([tensor for tensor, _ in tensors_of(checkpoint)], width)
     for migration in checkpoint.migrations:
         lines += migration_lines(migration, width)
     if checkpoint.damage:
@@ -54,10 +55,15 @@ def migration_lines(migration: types.Migration, width: int) -> list[str]:
 
 
 def head(checkpoint: types.Checkpoint) -> str:
-    """`3.1 GiB, torch-zip, training: 94 tensors, 81,912 parameters. torch 2.x, byteorder little.`."""
-    n = text.plural(len(checkpoint.tensors), "tensor")
-    sentence = f"{text.size(checkpoint.size)}, {checkpoint.container}, {checkpoint.layout}: {n}, "
+    """`3.1 GiB, torch-zip, training: 94 tensors, 81,912 parameters. torch 2.x, byteorder little.`
+
+    Of a checkpoint of several files: `3.1 GiB, 6 parts, training: 94 tensors, 81,912 parameters.`"""
+    tensors = sum(len(part.tensors) for _, part in parts_of(checkpoint))
+    container = text.plural(len(checkpoint.parts), "part") if checkpoint.parts else checkpoint.container
+    sentence = f"{text.size(checkpoint.size)}, {container}, {checkpoint.layout}: {text.plural(tensors, 'tensor')}, "
     sentence += f"{text.integer(parameters(checkpoint))} parameters."
+    if checkpoint.parts:
+        return sentence
     facts = ", ".join(f"{text.clean(k)} {text.brief(v)}" for k, v in checkpoint.metadata.items() if v is not None)
     return f"{sentence} {facts}." if facts else sentence
 
@@ -72,14 +78,29 @@ def block(title: str, second: str, rows: Sequence[tuple[str, str]], width: int) 
 
 
 def top_level(checkpoint: types.Checkpoint) -> list[tuple[str, str]]:
-    """Each key of the root with what stands behind it; of a state_dict, whose keys are its tensors, nothing."""
+    """Each key of the root with what stands behind it; of a state_dict, whose keys are its tensors, nothing.
+
+    Of a checkpoint of several files each file."""
     root = checkpoint.root
+    if checkpoint.parts:
+        names = types.mapping_of(root) or {}
+        return [(str(name), part_line(part)) for name, part in zip(names, checkpoint.parts, strict=True)][
+            :MOST_CHILDREN
+        ]
     if not isinstance(root, dict) or checkpoint.layout == "state-dict":
         return []
     by_key: dict[object, list[types.TensorInfo]] = {}
     for tensor in checkpoint.tensors:
         by_key.setdefault(tensor.path[0] if tensor.path else None, []).append(tensor)
     return [(str(key), holds(value, by_key.get(key, []))) for key, value in list(root.items())[:MOST_CHILDREN]]
+
+
+def part_line(part: types.Checkpoint) -> str:
+    """One file of a checkpoint: its size, container, and what is in it."""
+    start = f"{text.size(part.size)}, {part.container}"
+    if part.damage:
+        return f"{start}: {part.damage[0].kind}"
+    return f"{start}: {holds(part.root, part.tensors)}" if part.root is not None else start
 
 
 def holds(value: object, tensors: Sequence[types.TensorInfo]) -> str:

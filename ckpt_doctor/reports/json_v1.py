@@ -17,6 +17,7 @@ from typing import Any
 
 from ckpt_doctor import types
 from ckpt_doctor.inert.quantized_weights import quantized_values
+from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.text import brief, integer
 from ckpt_doctor.reports.trainer_terms import FACTS, PLAN, RUN_FACTS, TRAINING
@@ -79,7 +80,7 @@ def file(file: types.FileReport) -> dict[str, Any]:
         "role": file.member.role,
         "trainer": file.trainer or None,
         "keys": list(checkpoint.keys),
-        "tensors": len(checkpoint.tensors),
+        "tensors": sum(len(part.tensors) for _, part in parts_of(checkpoint)),
         "parameters": parameters(checkpoint),
         "training": _fields(file.member.state, *TRAINING),
         "verdict": file.verdict,
@@ -97,7 +98,7 @@ def inspected(judged: types.FileReport) -> str:
             **HEAD,
             "file": file(judged),
             "metadata": plain(dict(checkpoint.metadata)),
-            "globals": [str(name) for name in checkpoint.globals],
+            "globals": list(dict.fromkeys(str(name) for _, part in parts_of(checkpoint) for name in part.globals)),
             "tensors": [
                 {
                     **_fields(tensor, "name", "dtype", "shape", "stride", "device"),
@@ -105,7 +106,7 @@ def inspected(judged: types.FileReport) -> str:
                     "storage": tensor.storage.key,
                     "storage_offset": tensor.storage_offset,
                 }
-                for tensor in checkpoint.tensors
+                for tensor, _ in tensors_of(checkpoint)
             ],
             "migrations": [
                 {**_fields(m, "when", "tool_version"), "edits": [plain(edit) for edit in m.edits]}
@@ -230,9 +231,16 @@ def parameters(checkpoint: types.Checkpoint) -> int:
 
     Tied weights are two names for one region (trainer-contract: `word_embeddings` and `llm_model.wte.weight`).
     A quantized weight counts as what it decodes to, and the tables to decode it as nothing, so that a model has as many
-    parameters in 4 bits as in 16. Layouts that `quantized_values` does not know count as they are stored.
+    parameters in 4 bits as in 16. Layouts that `quantized_values` does not know count as they are stored. Of a
+    checkpoint of several files it is the sum of those that hold a model.
     """
+    if checkpoint.parts:
+        return sum(
+            parameters(part) for part in checkpoint.parts if part.layout != "other" or part.container == "distcp"
+        )
     model = list(checkpoint.tensors)
+    if checkpoint.container == "distcp":  # whose names are flat: `optimizer.state.0.exp_avg`
+        model = [t for t in model if not str(t.path[0]).startswith("optim")]
     if checkpoint.layout == "training":
         under = {tensor.path[0] for tensor in model}
         key = next((key for key in types.MODEL_KEYS if key in under), None)

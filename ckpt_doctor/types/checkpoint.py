@@ -18,11 +18,13 @@ Container = Literal[
     "safetensors",
     "pickle",
     "json",
+    "text",
     "distcp",
     "folder",
     "unknown",
 ]
-"""`folder` is a unit of several files (`Checkpoint.parts`); `json` and `distcp` are only ever parts of one."""
+"""`folder` is a unit of several files (`Checkpoint.parts`); `json`, `text` (a name in a file of its own, as in
+DeepSpeed's `latest`) and `distcp` are only ever parts of one."""
 Layout = Literal["state-dict", "training", "other"]
 MODEL_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
 """Under which keys trainers keep a model's state_dict."""

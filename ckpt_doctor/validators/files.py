@@ -67,7 +67,8 @@ def truncated_archive(case: Case) -> Iterator[Problem]:
 
     A zip file's table of contents stands at its end, so a file whose end is missing cannot be opened at all:
     `PytorchStreamReader failed reading zip archive: failed finding central directory`. A disk filled up, a session
-    ended in the middle of `torch.save`, or a download or a Drive upload was cut.
+    ended in the middle of `torch.save`, or a download or a Drive upload was cut. Of JSON that ends early the same is
+    said.
 
     Example: a 13 GiB `checkpoint.pt` of which Drive had synchronised 9 GiB when the session died.
 
@@ -159,7 +160,8 @@ def empty_file(case: Case) -> Iterator[Problem]:
 def not_a_checkpoint(case: Case) -> Iterator[Problem]:
     """Something else stands where a checkpoint belongs.
 
-    An HTML page (a login or quota page saved by a downloader), a Git LFS pointer, text, an archive of another kind.
+    An HTML page (a login or quota page saved by a downloader), a Git LFS pointer, text, an archive of another kind;
+    where a trainer keeps JSON, what is not valid JSON.
 
     Example: `wget` of a Drive link that saved the virus-scan warning page as `checkpoint`.
 
@@ -297,6 +299,31 @@ def name_conflict(case: Case) -> Iterator[Problem]:
     yield from damage_of(case, "name-conflict")
 
 
+@rule("F114", "missing-part", "error", "file")
+def missing_part(case: Case) -> Iterator[Problem]:
+    """A checkpoint of several files lacks one, or has one that is too short.
+
+    What names the files is an index, metadata, a marker, or their own names: a sharded model's `.index.json`, a
+    distributed checkpoint's `.metadata`, DeepSpeed's `latest` and its number of processes. A download or a copy left a
+    file out, a rank could not write its part, or the save was cut off. Loading raises; where only tensors are missing,
+    it leaves them at random values. Names that lead out of the checkpoint's folder are not followed.
+
+    Severity info where other files make up for what is missing: an index none of whose files is there, beside other
+    weights; an index that places tensors in the wrong file or gives another size than they have.
+
+    Example: `model.safetensors.index.json` names three files, and `model-00002-of-00003.safetensors` is not there.
+
+    Cure: fetch or copy the missing file. Where it was never written, resume from another checkpoint. An index that is
+    left over can be deleted.
+
+    Source: transformers, `get_checkpoint_shard_files`; torch/distributed/checkpoint/filesystem.py; deepspeed/runtime/
+    engine.py, `_get_all_zero_checkpoint_names`.
+    """
+    yield from damage_of(case, "missing-part")
+    for problem in damage_of(case, "stale-index"):
+        yield replace(problem, severity="info")
+
+
 @rule("F115", "name-mismatch", "error", "file")
 def name_mismatch(case: Case) -> Iterator[Problem]:
     """The file is named `.safetensors` and is another container.
@@ -361,6 +388,7 @@ RULES = (
     malformed_pickle,
     limit_exceeded,
     name_conflict,
+    missing_part,
     name_mismatch,
     unpacked_archive,
     compressed_records,

@@ -1,0 +1,100 @@
+"""A checkpoint of DeepSpeed: a file of each model-parallel rank, and with ZeRO one of each rank's optimizer.
+
+Source: deepspeed/runtime/engine.py, `_get_ckpt_name`, `_get_zero_ckpt_prefix`, `_get_all_zero_checkpoint_names` (which
+asks for the files of all `dp_world_size` ranks of the save), `_save_checkpoint` (what a model file holds).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.readers.parts import Findings, Parts, missing_part
+from ckpt_doctor.types import Checkpoint, Damage, NotChecked
+
+_FILE = re.compile(
+    r"(?P<prefix>(?:bf16_|fp16_)?zero_pp_rank_(?P<rank>\d{1,6})_)?mp_rank_(?P<model_rank>\d{1,6})"
+    r"_?(?P<kind>model|optim)_states\.pt"
+)
+_LAYER = re.compile(r"(layer_.+|expp_rank_\d+_mp_rank_\d+)[-_](model|optim)_states\.pt")
+"""Files of pipeline stages and experts: how many there should be is not said anywhere."""
+_MOST_RANKS = 100_000
+
+
+def belongs(name: str) -> bool:
+    """Whether DeepSpeed gives a file this name."""
+    return _FILE.fullmatch(name) is not None or _LAYER.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What a file's name says."""
+
+    kind: str
+    rank: int | None
+    """Of data parallelism; None in the files that all of its ranks share."""
+    model_rank: int
+
+
+def examine(parts: Parts, folder: str, names: Collection[str]) -> Findings:
+    """Whether the files of all ranks are there. `folder` ends with a slash."""
+    found = Findings()
+    there = {_read(match): name for name in sorted(names) if (match := _FILE.fullmatch(name))}
+    models = [key for key in there if key.kind == "model"]
+    described = parts.open(folder + there[models[0]]) if models else None
+    told = folder + there[models[0]] if models else "the names of the others"
+    data, model = _world(described, "dp_world_size"), _world(described, "mp_world_size")
+    piped = any(_LAYER.fullmatch(name) for name in names)
+    model_ranks = range(max([key.model_rank + 1 for key in there] + ([model] if model and not piped else [1])))
+    if described is None and not piped:
+        message = f"{shown(folder)}mp_rank_00_model_states.pt is not there: no model, only its optimizer's partitions"
+        found.damage.append(Damage("missing-part", message, f"{shown(folder)}mp_rank_00_model_states.pt"))
+    elif data is None:
+        why = "no file says with how many processes it was saved (dp_world_size)"
+        found.not_checked.append(NotChecked("whether the files of all ranks are there", why, "their number"))
+    lost = []
+    for kind in ("model", "optim"):
+        ranks = _ranks(there, kind, data)
+        if kind == "optim" and not ranks and described is not None and described.get("param_shapes"):
+            ranks = range(data or 1)  # kept by ZeRO only, whose optimizer lies in files of its own
+        lost += [
+            missing_part(folder + _spelled(there.values(), _Name(kind, rank, at)), _why(data, rank), told)
+            for rank in (ranks or ([None] if kind == "model" and models else []))
+            for at in model_ranks
+            if _Name(kind, rank, at) not in there
+        ]
+        if len(lost) > _MOST_RANKS:
+            break
+    found.lacks(lost)
+    return found
+
+
+def _read(match: re.Match[str]) -> _Name:
+    rank = match["rank"]
+    return _Name(match["kind"], int(rank) if rank else None, int(match["model_rank"]))
+
+
+def _world(described: Checkpoint | None, key: str) -> int | None:
+    value = described.get(key) if described is not None else None
+    return value if type(value) is int and 0 < value <= _MOST_RANKS else None
+
+
+def _ranks(there: Iterable[_Name], kind: str, data: int | None) -> range:
+    """The ranks that must have a file of this kind; none where no rank has one of its own."""
+    seen = [key.rank for key in there if key.kind == kind and key.rank is not None]
+    return range(max(data or 0, max(seen) + 1)) if seen else range(0)
+
+
+def _why(data: int | None, rank: int | None) -> str:
+    return "is not there" if data is None or rank is None else f"is not there (dp_world_size is {data:,})"
+
+
+def _spelled(names: Iterable[str], key: _Name) -> str:
+    """The name of a file, with the prefix that its like have."""
+    name = f"mp_rank_{key.model_rank:02d}_{key.kind}_states.pt"
+    if key.rank is None:
+        return name
+    prefixes = {match["prefix"].partition("zero")[0] for n in names if (match := _FILE.fullmatch(n)) and match["rank"]}
+    return f"{min(prefixes, default='')}zero_pp_rank_{key.rank}_{name}"

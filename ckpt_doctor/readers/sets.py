@@ -1,0 +1,182 @@
+"""Recognises, by names alone, which files of a folder a loader takes as one thing; examines such a set."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.readers import deepspeed, distributed, sharded
+from ckpt_doctor.readers.json_file import open_json
+from ckpt_doctor.readers.parts import INDEX, MARKERS, Findings, Parts, is_inside, missing_part
+from ckpt_doctor.types import Damage, NotChecked
+
+Kind = Literal["sharded", "distributed", "deepspeed", "marker"]
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
+_SHARD_SUFFIXES = frozenset({"safetensors", "bin", "pt", "pth"})
+_TAG = re.compile(r"global_step\d+|pytorch_model(_\d+)?")
+"""What `latest` names where DeepSpeed, transformers or accelerate wrote it; its own users may choose other tags."""
+_ITS_SCRIPT = "zero_to_fp32.py"
+"""DeepSpeed copies it beside `latest` (`_copy_recovery_script`)."""
+_SAVED = (".pth", ".pt", ".ckpt", ".pkl")
+_FSDP_OPTIMIZER = re.compile(r"optimizer_(\d+)")
+"""Accelerate's folder of a sharded optimizer (accelerate/utils/fsdp_utils.py, `save_fsdp_optimizer`)."""
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Files of one folder that belong together."""
+
+    kind: Kind
+    folder: Path
+    marker: str
+    """The file that names the others; empty where their names alone tell it."""
+    files: tuple[str, ...]
+    """Their names, the marker's among them. Of a sharded model they are those that look like its files."""
+
+    @property
+    def path(self) -> Path:
+        """What stands for the set: the index or marker, the folder, or the first of the files."""
+        if self.kind in ("distributed", "deepspeed"):
+            return self.folder
+        return self.folder / (self.marker or self.files[0])
+
+    def prefix_in(self, folder: Path) -> str:
+        """What the names of the files begin with in a folder around theirs: empty, or ending with a slash."""
+        return "" if self.folder == folder else self.folder.relative_to(folder).as_posix() + "/"
+
+
+def set_of(folder: Path, names: Collection[str]) -> list[FileSet]:
+    """The sets among the files and folders of one folder, by their names; each name belongs to one set at most.
+
+    Reads nothing but an index whose files have unusual names, a lone `.metadata`, and markers: of these only one that
+    names something that is not there makes a set, of itself.
+    """
+    known = frozenset(names)
+    found = [*_sharded(folder, known)]
+    described = {name for name in known if name.endswith(distributed.SUFFIX)}
+    rank_metadata = {name for name in known if distributed.RANK_METADATA.fullmatch(name)}
+    if distributed.METADATA in known and (described or rank_metadata or _is_metadata(folder)):
+        described.add(distributed.METADATA)
+    if described or rank_metadata:
+        marker = distributed.METADATA if distributed.METADATA in described else ""
+        found.append(FileSet("distributed", folder, marker, tuple(sorted(described | rank_metadata))))
+    ranks = tuple(sorted(name for name in known if deepspeed.belongs(name)))
+    if ranks:
+        found.append(FileSet("deepspeed", folder, "", ranks))
+    dangling = (marker for marker in MARKERS if marker in known and _dangles(folder, marker, known))
+    return found + [FileSet("marker", folder, marker, (marker,)) for marker in dangling]
+
+
+def _is_metadata(folder: Path) -> bool:
+    opened = Parts(folder).open(distributed.METADATA)
+    return opened is not None and distributed.describes(opened)
+
+
+def _sharded(folder: Path, names: frozenset[str]) -> Iterator[FileSet]:
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for name in names:
+        match = _SHARD.fullmatch(name)
+        if match and match["suffix"] in _SHARD_SUFFIXES:
+            groups[match["stem"], match["variant"] or "", match["suffix"]].append(name)
+    for index in sorted(name for name in names if INDEX.fullmatch(name)):
+        match = INDEX.fullmatch(index)
+        stem, suffix, variant = match["stem"], match["suffix"], match["variant"]  # type: ignore[index]
+        keys = [(f"{stem}.{variant}", ""), (stem, f".{variant}")] if variant else [(stem, "")]
+        files = [name for key in keys for name in groups.pop((*key, suffix), [])]
+        files = files or [name for name in sharded.weight_map(open_json(folder / index)) if name in names]
+        yield FileSet("sharded", folder, index, (index, *sorted(files)))
+    for files in groups.values():
+        if not all(match["count"].strip("0") in ("", "1") for match in map(_SHARD.fullmatch, files) if match):
+            yield FileSet("sharded", folder, "", tuple(sorted(files)))
+
+
+def target_of(folder: Path, marker: str, names: Collection[str]) -> str | None:
+    """The name, in the same folder, of what a marker names; None where it is no marker of a kind known here.
+
+    `latest` is taken for DeepSpeed's where its text is a tag that DeepSpeed gives, or its script lies beside it. In
+    `last_checkpoint` mmengine and maskrcnn-benchmark write a path as it was given to them.
+    """
+    text = Parts(folder).open(marker)
+    said = text.root if text is not None else None
+    if not isinstance(said, str):
+        return None
+    if marker == "latest":
+        return said if _TAG.fullmatch(said) or _ITS_SCRIPT in names else None
+    name = PurePath(said).name
+    return (name if name in names or is_inside(said) else said) if said.endswith(_SAVED) else None
+
+
+def _dangles(folder: Path, marker: str, names: Collection[str]) -> bool:
+    target = target_of(folder, marker, names)
+    return target is not None and target not in names
+
+
+def examine(found: FileSet, parts: Parts) -> Findings:
+    """What a set lacks. `parts` are those of the checkpoint that the set belongs to, which may be a folder above."""
+    prefix = found.prefix_in(parts.folder)
+    names = frozenset(found.files)
+    if found.kind == "distributed":
+        return distributed.examine(parts, prefix, names)
+    if found.kind == "deepspeed":
+        return deepspeed.examine(parts, prefix, names)
+    if found.kind == "marker":
+        return _examine_marker(found, parts, prefix)
+    if found.marker:
+        return sharded.examine(parts, prefix + found.marker, lambda own: _has_weights(found, parts, prefix, own))
+    return _numbered(found, prefix)
+
+
+def _examine_marker(found: FileSet, parts: Parts, prefix: str) -> Findings:
+    name = found.marker
+    names = [entry.name for entry in found.folder.iterdir()]
+    target = target_of(found.folder, name, names)
+    if target is None or target in names:
+        return Findings()
+    why = "is not there" if is_inside(target) else "lies outside of the checkpoint and was not opened"
+    return Findings([missing_part(prefix + target, why, prefix + name, "what resumes from it finds nothing")])
+
+
+def _numbered(found: FileSet, prefix: str) -> Findings:
+    """Files that are numbered and have no index."""
+    result = Findings()
+    there: dict[tuple[str, str, int], set[int]] = defaultdict(set)
+    for match in filter(None, map(_SHARD.fullmatch, found.files)):
+        name, number = match.string, match["number"]
+        there[name[: match.start("number")], name[match.end("number") :], len(number)].add(int(number))
+    for (before, behind, width), numbers in there.items():
+        first, count = 0 if 0 in numbers else 1, int(behind[len("-of-") :].partition(".")[0])
+        lost = [f"{before}{n:0{width}d}{behind}" for n in range(first, first + count) if n not in numbers]
+        caller = f"the number {count:,} in the names of the others"
+        result.lacks([missing_part(prefix + name, "is not there", caller) for name in lost])
+    what = f"which tensors belong to {shown(prefix + found.files[0])} and the files numbered with it"
+    result.not_checked.append(NotChecked(what, "there is no index", "its index (.index.json)"))
+    return result
+
+
+def _has_weights(found: FileSet, parts: Parts, prefix: str, own: Collection[str]) -> bool:
+    """Whether the folder has weights, complete, beside those that an index names."""
+    names = [entry.name for entry in found.folder.iterdir()]
+    others = [other for other in set_of(found.folder, names) if other.kind == "sharded" and other.marker]
+    for other in others:
+        placed = sharded.weight_map(parts.open(prefix + other.marker))
+        if other.marker != found.marker and placed and all(parts.has(prefix + name) for name in placed):
+            return True
+    inside = {name for other in others for name in other.files}
+    suffixes = tuple(f".{suffix}" for suffix in _SHARD_SUFFIXES)
+    single = (name for name in names if name.endswith(suffixes) and name not in inside and prefix + name not in own)
+    return any(
+        (file := parts.open(prefix + name)) is not None and file.layout == "state-dict" and not file.damage
+        for name in sorted(single)
+    )
+
+
+def lone_optimizer(folder: str, names: Collection[str], has_weights: bool) -> list[Damage]:
+    """Of Accelerate's folders of a sharded save, the optimizer's without the model's. `folder` ends with a slash."""
+    numbers = [match[1] for name in sorted(names) if (match := _FSDP_OPTIMIZER.fullmatch(name))]
+    lone = [number for number in numbers if f"pytorch_model_fsdp_{number}" not in names and not has_weights]
+    return [missing_part(f"{folder}pytorch_model_fsdp_{n}", "is not there", f"{folder}optimizer_{n}") for n in lone]
