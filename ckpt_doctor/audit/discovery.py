@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import is_unpacked, sniff
+from ckpt_doctor.readers.sets import FileSet, set_of
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
 
@@ -45,7 +46,7 @@ def existing_logs(logs: Iterable[Path | str]) -> list[Path]:
 def checkpoint_files(path: Path) -> Iterator[Path]:
     """The checkpoints at a path: the file itself, or all below a folder, in no particular order.
 
-    A folder that is one checkpoint (`Trainer.is_unit`) is named as a whole. Of a folder's files, one that is no
+    A folder that is one checkpoint is named as a whole, a set of files by its index. Of the other files, one that is no
     checkpoint by content is named only where a checkpoint belongs: `checkpoint`, `checkpoint.pt`, or with a suffix that
     checkpoints have. Hidden files and folders, and what a migration keeps beside a checkpoint, are passed over. Links
     to folders are followed, each folder once, but for those that lead to a folder around this one. A folder that cannot
@@ -64,11 +65,13 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
             folders[:] = [] if real in seen else [n for n in folders if n[:1] != "." and n not in SKIPPED_FOLDERS]
             links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
             rest += [link for link in links if not top.is_relative_to(os.path.realpath(link))]
-            if is_unit(Path(folder), (*files, *folders)):
+            sets = [] if real in seen else _sets(Path(folder), (*files, *folders))
+            yield from (one.path for one in sets)
+            taken = {name for one in sets for name in one.files}
+            files[:] = [name for name in files if name not in taken]
+            if any(one.path == Path(folder) for one in sets):
+                seen.add(real)
                 folders[:] = []
-                if real not in seen:
-                    seen.add(real)
-                    yield Path(folder)
                 continue
             if "version" in files and is_unpacked(Path(folder)):  # whose records are one checkpoint
                 files[:] = ["data.pkl"]
@@ -82,6 +85,13 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
                     yield file
             seen.add(real)
     yield from (Path(error.filename) for error in unreadable if isinstance(error, PermissionError))
+
+
+def _sets(folder: Path, names: Sequence[str]) -> list[FileSet]:
+    """The checkpoints of several files in a folder; the folder itself where a known trainer calls it one."""
+    if is_unit(folder, names):
+        return [FileSet("folder", folder, "", ())]
+    return set_of(folder, names)
 
 
 def is_file(path: Path) -> bool:

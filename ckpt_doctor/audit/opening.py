@@ -10,6 +10,7 @@ from pathlib import Path
 from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.sets import is_part_of_several
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.validators.files import BLOCKED
 
@@ -19,10 +20,12 @@ Progress = Callable[[Path, int], None]
 
 def open_file(path: Path) -> Checkpoint:
     """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
-    if path.is_dir():
+    if is_part_of_several(path):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 
-        return open_unit(path)
+        unit = open_unit(path)
+        if unit.container == "folder":
+            return unit
     checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
     if os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)

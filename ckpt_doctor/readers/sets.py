@@ -15,7 +15,8 @@ from ckpt_doctor.readers.json_file import open_json
 from ckpt_doctor.readers.parts import INDEX, MARKERS, Findings, Parts, is_inside, missing_part
 from ckpt_doctor.types import Damage, NotChecked
 
-Kind = Literal["sharded", "distributed", "deepspeed", "marker"]
+Kind = Literal["sharded", "distributed", "deepspeed", "marker", "folder"]
+"""`folder`: all that lies in it, by its trainer's word."""
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
 _SHARD_SUFFIXES = frozenset({"safetensors", "bin", "pt", "pth"})
 _TAG = re.compile(r"global_step\d+|pytorch_model(_\d+)?")
@@ -41,7 +42,7 @@ class FileSet:
     @property
     def path(self) -> Path:
         """What stands for the set: the index or marker, the folder, or the first of the files."""
-        if self.kind in ("distributed", "deepspeed"):
+        if self.kind in ("distributed", "deepspeed", "folder"):
             return self.folder
         return self.folder / (self.marker or self.files[0])
 
@@ -70,6 +71,12 @@ def set_of(folder: Path, names: Collection[str]) -> list[FileSet]:
         found.append(FileSet("deepspeed", folder, "", ranks))
     dangling = (marker for marker in MARKERS if marker in known and _dangles(folder, marker, known))
     return found + [FileSet("marker", folder, marker, (marker,)) for marker in dangling]
+
+
+def is_part_of_several(path: Path) -> bool:
+    """Whether a path may stand for several files: a folder, an index or a marker, a numbered shard."""
+    name = path.name
+    return bool(INDEX.fullmatch(name) or _SHARD.fullmatch(name)) or name in MARKERS or path.is_dir()
 
 
 def _is_metadata(folder: Path) -> bool:
