@@ -332,7 +332,8 @@ def deepspeed(root: Path) -> None:
     }
     folder = root / "global_step100"
     save(states, folder / "mp_rank_00_model_states.pt")
-    save(shard, folder / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    for rank in range(2):
+        save(shard, folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     (root / "latest").write_text("global_step100")
 
 
