@@ -8,6 +8,8 @@ well) raise `ValueError` with the reason.
 
 from ckpt_doctor.trainers.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
 from ckpt_doctor.trainers.schedules.epoch_rates import ADJUST_MODES, TYPE2_RATES, adjust_learning_rate
+from ckpt_doctor.trainers.schedules.hugging_face import hf_lambda
+from ckpt_doctor.trainers.schedules.kinds import counts, kind_of
 from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     OneCyclePoint,
     one_cycle,
@@ -17,6 +19,7 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     one_cycle_phases_of,
     one_cycle_state,
 )
+from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, changes, finished, moved_to
 from ckpt_doctor.trainers.schedules.values import Absent
 
 __all__ = [
@@ -24,9 +27,17 @@ __all__ = [
     "TYPE2_RATES",
     "Absent",
     "OneCyclePoint",
+    "Stepped",
     "adjust_learning_rate",
+    "advanced",
+    "changes",
     "cosine_annealing",
     "cosine_annealing_state",
+    "counts",
+    "finished",
+    "hf_lambda",
+    "kind_of",
+    "moved_to",
     "next_cosine",
     "one_cycle",
     "one_cycle_anneal",
