@@ -79,9 +79,8 @@ def hf_lambda(
     kwargs = {} if kwargs is None else kwargs
     if formula is None or not isinstance(kwargs, Mapping) or not set(known.split()).issuperset(kwargs):
         return None
-    for key, value in {"step": step, "warmup": warmup, "total": total, "rate": rate}.items():
-        if value is not None:
-            as_number(value, key)
+    for key, value in {"step": step, "warmup": warmup, "total": total, "rate": 1 if rate is None else rate}.items():
+        as_number(value, key)
     place = _Place(step, warmup, total, rate, kwargs)
     try:
         factor = formula(place)

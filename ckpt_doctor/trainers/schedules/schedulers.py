@@ -205,10 +205,8 @@ class _Cyclic(_Single):
         return [base + (top - base) * height * scale for base, top in zip(self.bases, self.tops, strict=True)]
 
     def start(self, groups: Groups) -> None:
-        own, self.bases = (
-            self.bases,
-            [number(group, "initial_lr") for group in groups],
-        )  # torch sets base_lrs afterwards
+        # torch takes this step before it puts base_lrs in the place of the groups' initial_lr
+        own, self.bases = self.bases, [number(group, "initial_lr") for group in groups]
         super().start(groups)
         self.bases = own
 
@@ -254,11 +252,22 @@ class _Several:
     def jump(self, groups: Groups, position: int) -> bool:
         return False
 
+    def _remember(self, groups: Groups) -> None:
+        _put(self.state, "_last_lr", [group["lr"] for group in groups])
+
     def _start_each(self, groups: Groups) -> None:
-        """Build the members in the order of the list, the one that scripts build them in."""
+        """Build the members in the order of the list, the one that scripts build them in.
+
+        The first sets `initial_lr`, OneCycleLR sets it anew, and all but CyclicLR keep what they find as base rates."""
+        if sum(isinstance(member, _OneCycle) for member in self.members) > 1:
+            raise ValueError("one OneCycleLR overwrites what the other has in the param groups")
+        for group in groups:
+            group.pop("initial_lr", None)
         for member in self.members:
             if isinstance(member, _Several):
                 raise ValueError("in which order schedulers inside others were built is not in the state")
+            for group, base in zip(groups, member.bases if isinstance(member, _Single) else (), strict=False):
+                group["initial_lr"] = group.get("initial_lr", base) if isinstance(member, _Cyclic) else base
             member.start(groups)
 
 
@@ -273,9 +282,6 @@ class _Chained(_Several):
         for member in self.members:
             member.step(groups)
         self._remember(groups)
-
-    def _remember(self, groups: Groups) -> None:
-        _put(self.state, "_last_lr", [group["lr"] for group in groups])
 
 
 class _Sequential(_Several):
@@ -292,9 +298,8 @@ class _Sequential(_Several):
         for group in groups:
             group["lr"] = number(group, "initial_lr")
         _put(self.state, "last_epoch", 0)
-        active = self.members[bisect_right(self.milestones, 0)]
-        active.start(groups)
-        _put(self.state, "_last_lr", active.state.get("_last_lr"))
+        self.members[bisect_right(self.milestones, 0)].start(groups)
+        self._remember(groups)
 
     def step(self, groups: Groups) -> None:
         epoch = whole(self.state, "last_epoch") + 1
@@ -305,7 +310,7 @@ class _Sequential(_Several):
         else:
             active.step(groups)
         _put(self.state, "last_epoch", epoch)
-        _put(self.state, "_last_lr", active.state.get("_last_lr"))
+        self._remember(groups)
 
 
 def scheduler_of(
@@ -335,7 +340,7 @@ def scheduler_of(
 
 def members_of(state: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
     """The states in `_schedulers`; none where they are not usable."""
-    members = state.get("_schedulers")
+    members = state.get("_schedulers") if isinstance(state, Mapping) else None
     if not isinstance(members, (list, tuple)) or len(members) > MOST_MEMBERS:
         return []
     return list(members) if all(isinstance(member, Mapping) for member in members) else []

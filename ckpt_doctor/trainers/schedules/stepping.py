@@ -79,15 +79,15 @@ def moved_to(
 ) -> Stepped | None:
     """Put a scheduler where it stands after `position` steps from its start, whatever the optimizer's rate is now.
 
-    Begins at the base rates (those of the first scheduler of a ChainedScheduler, `initial_lr` for a SequentialLR) and
-    takes torch's own steps. Schedulers inside others are taken to be built in the order of the list. Args, Returns and
-    Raises are those of `advanced`.
+    Begins at the base rates and takes torch's own steps. The members of a SequentialLR or a ChainedScheduler are taken
+    to be built in the order of their list. Args, Returns and Raises are those of `advanced`.
     """
 
     def go(scheduler: Scheduler, working: Groups, limit: int) -> None:
-        source = state if "base_lrs" in state else next(iter(members_of(state)), {})
-        for group, rate in zip(working, numbers(source, "base_lrs", len(working)), strict=True):
-            group["lr"] = rate
+        for source in (state, *members_of(state)[:1]):
+            if "base_lrs" in source:
+                for group, rate in zip(working, numbers(source, "base_lrs", len(working)), strict=True):
+                    group["lr"] = rate
         scheduler.start(working)
         if not scheduler.jump(working, position):
             _walk(scheduler, working, position, limit)
@@ -141,6 +141,8 @@ def _moved(
     go: Callable[[Scheduler, Groups, int], None],
 ) -> Stepped | None:
     """Build the scheduler, let it `go` at most that many steps, and take what came of it."""
+    if not isinstance(state, Mapping) or not all(isinstance(group, Mapping) for group in groups):
+        raise ValueError("not the state of a scheduler and the param groups of an optimizer")
     limit = LONGEST_WALK // max(1, len(groups) * _size(state))
     if limit == 0:
         raise ValueError("the optimizer has more param groups than are stepped one by one")
