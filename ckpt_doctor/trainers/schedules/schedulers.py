@@ -34,8 +34,8 @@ class Scheduler(Protocol):
 
     state: dict[Any, Any]
 
-    def start(self, groups: Groups) -> None:
-        """Take the first step, which building the scheduler takes."""
+    def build(self, groups: Groups) -> None:
+        """Do what building the scheduler does to it and to groups that have no `initial_lr` yet: its first step."""
 
     def step(self, groups: Groups) -> None:
         """Take one step: `scheduler.step()`."""
@@ -60,7 +60,13 @@ class _Single:
         """`get_lr()` with `last_epoch` at `epoch`."""
         raise NotImplementedError
 
+    def build(self, groups: Groups) -> None:
+        for group, base in zip(groups, self.bases, strict=True):
+            group["initial_lr"] = base
+        self.start(groups)
+
     def start(self, groups: Groups) -> None:
+        """`_initial_step()`: to epoch 0."""
         self._update(groups, 0, self.rates(0, groups), 1)
 
     def step(self, groups: Groups) -> None:
@@ -204,10 +210,11 @@ class _Cyclic(_Single):
             _set_momenta(self.state, groups, momenta)
         return [base + (top - base) * height * scale for base, top in zip(self.bases, self.tops, strict=True)]
 
-    def start(self, groups: Groups) -> None:
+    def build(self, groups: Groups) -> None:
+        own = self.bases
         # torch takes this step before it puts base_lrs in the place of the groups' initial_lr
-        own, self.bases = self.bases, [number(group, "initial_lr") for group in groups]
-        super().start(groups)
+        self.bases = [group.setdefault("initial_lr", base) for group, base in zip(groups, own, strict=True)]
+        self.start(groups)
         self.bases = own
 
     def agrees(self, groups: Groups) -> bool:
@@ -226,7 +233,7 @@ class _Opaque:
     def __init__(self, state: Mapping[Any, Any]) -> None:
         self.state = dict(state)
 
-    def start(self, groups: Groups) -> None:
+    def build(self, groups: Groups) -> None:
         raise Unknown
 
     def step(self, groups: Groups) -> None:
@@ -255,27 +262,23 @@ class _Several:
     def _remember(self, groups: Groups) -> None:
         _put(self.state, "_last_lr", [group["lr"] for group in groups])
 
-    def _start_each(self, groups: Groups) -> None:
+    def _build_each(self, groups: Groups) -> None:
         """Build the members in the order of the list, the one that scripts build them in.
 
         The first sets `initial_lr`, OneCycleLR sets it anew, and all but CyclicLR keep what they find as base rates."""
         if sum(isinstance(member, _OneCycle) for member in self.members) > 1:
             raise ValueError("one OneCycleLR overwrites what the other has in the param groups")
-        for group in groups:
-            group.pop("initial_lr", None)
         for member in self.members:
             if isinstance(member, _Several):
                 raise ValueError("in which order schedulers inside others were built is not in the state")
-            for group, base in zip(groups, member.bases if isinstance(member, _Single) else (), strict=False):
-                group["initial_lr"] = group.get("initial_lr", base) if isinstance(member, _Cyclic) else base
-            member.start(groups)
+            member.build(groups)
 
 
 class _Chained(_Several):
     """ChainedScheduler: all of them, one after another."""
 
-    def start(self, groups: Groups) -> None:
-        self._start_each(groups)
+    def build(self, groups: Groups) -> None:
+        self._build_each(groups)
         self._remember(groups)
 
     def step(self, groups: Groups) -> None:
@@ -291,14 +294,16 @@ class _Sequential(_Several):
         super().__init__(state, members)
         self.milestones = numbers(state, "_milestones", len(members) - 1)
 
-    def start(self, groups: Groups) -> None:
-        self._start_each(groups)
+    def build(self, groups: Groups) -> None:
+        self._build_each(groups)
         for member in self.members:
             _put(member.state, "last_epoch", -1)
         for group in groups:
             group["lr"] = number(group, "initial_lr")
         _put(self.state, "last_epoch", 0)
-        self.members[bisect_right(self.milestones, 0)].start(groups)
+        active = self.members[bisect_right(self.milestones, 0)]
+        if isinstance(active, _Single):
+            active.start(groups)
         self._remember(groups)
 
     def step(self, groups: Groups) -> None:

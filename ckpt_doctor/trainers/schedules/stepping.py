@@ -84,11 +84,13 @@ def moved_to(
     """
 
     def go(scheduler: Scheduler, working: Groups, limit: int) -> None:
+        for group in working:
+            group.pop("initial_lr", None)
         for source in (state, *members_of(state)[:1]):
             if "base_lrs" in source:
                 for group, rate in zip(working, numbers(source, "base_lrs", len(working)), strict=True):
                     group["lr"] = rate
-        scheduler.start(working)
+        scheduler.build(working)
         if not scheduler.jump(working, position):
             _walk(scheduler, working, position, limit)
 

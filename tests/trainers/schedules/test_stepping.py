@@ -60,6 +60,19 @@ def test_schedulers_inside_others_inside_others_go_on_but_have_no_known_start():
         moved_to(taken[3].state, taken[3].groups, 2)
 
 
+@pytest.mark.parametrize("several", [lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler])
+def test_a_cyclic_before_a_one_cycle_starts_as_in_torch(several):
+    """Each overwrites what the other found: the base rate in the groups, and the first rate."""
+
+    def build(optimizer):
+        members = [lr_scheduler.CyclicLR(optimizer, 1.0, 3.0, 3), lr_scheduler.OneCycleLR(optimizer, 0.3, 20)]
+        return several(optimizer, members, [4]) if several is lr_scheduler.SequentialLR else several(members)
+
+    taken = moments(build, optimizer_of("Adam", 2), 9)
+    for position in range(10):
+        same(taken[position], moved_to(taken[5].state, taken[5].groups, position))
+
+
 def test_two_one_cycles_in_one_go_on_but_have_no_known_start():
     """The second overwrote the rates in the groups that the first began with."""
     taken = moments(
