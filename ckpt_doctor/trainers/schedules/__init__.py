@@ -1,13 +1,21 @@
-"""Learning-rate schedules as pure functions of the step, equal to PyTorch's to the last bit.
+"""Learning-rate schedules as pure functions, equal to PyTorch's to the last bit.
+
+- `kind_of(state)`: which of torch's classes a `state_dict()` is of; `counts` and `finished`: what holds for it.
+- `advanced(state, groups, steps)`: the next steps, from the rates that the optimizer has.
+- `moved_to(state, groups, position)`: any position, from the base rates. `changes` names what differs.
+- `hf_lambda(name, step=...)`: the factors of transformers' schedules, which no state has.
+- `one_cycle*`, `cosine_annealing*`, `adjust_learning_rate`: single classes by their parameters.
 
 The arithmetic, its order included, is that of `torch/optim/lr_scheduler.py` (torch 2.13), named at each function.
 Nothing here needs torch: a scheduler is its `state_dict()`, an optimizer its param groups, both plain mappings.
 Values that a schedule cannot work with (a missing key, text for a number, a division by zero that torch would hit as
-well) raise `ValueError` with the reason.
+well) raise `ValueError` with the reason; `None` says that the formula is not known.
 """
 
 from ckpt_doctor.trainers.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
 from ckpt_doctor.trainers.schedules.epoch_rates import ADJUST_MODES, TYPE2_RATES, adjust_learning_rate
+from ckpt_doctor.trainers.schedules.hugging_face import hf_lambda
+from ckpt_doctor.trainers.schedules.kinds import counts, kind_of
 from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     OneCyclePoint,
     one_cycle,
@@ -17,6 +25,7 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     one_cycle_phases_of,
     one_cycle_state,
 )
+from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, changes, finished, moved_to
 from ckpt_doctor.trainers.schedules.values import Absent
 
 __all__ = [
@@ -24,9 +33,17 @@ __all__ = [
     "TYPE2_RATES",
     "Absent",
     "OneCyclePoint",
+    "Stepped",
     "adjust_learning_rate",
+    "advanced",
+    "changes",
     "cosine_annealing",
     "cosine_annealing_state",
+    "counts",
+    "finished",
+    "hf_lambda",
+    "kind_of",
+    "moved_to",
     "next_cosine",
     "one_cycle",
     "one_cycle_anneal",

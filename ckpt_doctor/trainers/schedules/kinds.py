@@ -1,0 +1,70 @@
+"""Which of torch's schedulers a state_dict is of, by its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+COMMON = frozenset(
+    {"base_lrs", "last_epoch", "verbose", "_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr"}
+)
+"""Keys of `LRScheduler` itself. Older torch has `verbose`, the oldest neither `_last_lr` nor `_is_initial`."""
+
+_MOMENTUM = "cycle_momentum use_beta1"
+_KEYS = {
+    "StepLR": ("step_size gamma", ""),
+    "MultiStepLR": ("milestones gamma", ""),
+    "ConstantLR": ("factor total_iters", ""),
+    "LinearLR": ("start_factor end_factor total_iters", ""),
+    "ExponentialLR": ("gamma", ""),
+    "PolynomialLR": ("total_iters power", ""),
+    "CosineAnnealingLR": ("T_max eta_min", ""),
+    "CosineAnnealingWarmRestarts": ("T_0 T_i T_mult eta_min T_cur", ""),
+    "OneCycleLR": (
+        "total_steps",
+        f"_schedule_phases step_size_up step_size_down anneal_func _anneal_func_type {_MOMENTUM}",
+    ),
+    "CyclicLR": (
+        "max_lrs total_size step_ratio mode gamma",
+        f"scale_mode scale_fn _scale_fn_ref _scale_fn_custom base_momentums max_momentums {_MOMENTUM}",
+    ),
+    "LambdaLR": ("lr_lambdas", ""),
+    "SequentialLR": ("_schedulers _milestones", ""),
+    "ChainedScheduler": ("_schedulers", ""),
+    "ReduceLROnPlateau": (
+        "factor patience cooldown cooldown_counter num_bad_epochs best mode threshold threshold_mode mode_worse eps",
+        "min_lrs default_min_lr",
+    ),
+}
+"""Class -> keys that its state must have, and keys that it may have, beside the common ones."""
+SIGNATURES = {kind: (frozenset(must.split()), frozenset(may.split())) for kind, (must, may) in _KEYS.items()}
+
+MOST_KEYS = 40
+
+UNCOUNTED = frozenset({"CosineAnnealingWarmRestarts", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau"})
+
+
+def kind_of(state: Mapping[Any, Any]) -> str | None:
+    """Name the torch class whose `state_dict()` has these keys, torch 1.4 to 2.13.
+
+    A key more or less is another class: one of the script's own, whose arithmetic is not known. A MultiplicativeLR has
+    the keys of a LambdaLR and is named so; the formula is in neither.
+
+    Returns:
+        The class's name, or None where the keys do not tell.
+    """
+    if not isinstance(state, Mapping) or not ("last_epoch" in state or "_schedulers" in state):
+        return None
+    if len(state) > MOST_KEYS:
+        return None
+    own = {key for key in state if key not in COMMON}
+    return next((kind for kind, (must, may) in SIGNATURES.items() if must <= own <= must | may), None)
+
+
+def counts(state: Mapping[Any, Any]) -> bool:
+    """Whether `_step_count == last_epoch + 1` holds in every healthy state of this class.
+
+    It does not for a scheduler inside another one, nor after `step(epoch)`: no key tells of the latter.
+    """
+    kind = kind_of(state)
+    return kind is not None and kind not in UNCOUNTED

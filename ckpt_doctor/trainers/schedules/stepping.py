@@ -1,0 +1,173 @@
+"""Where a scheduler and its optimizer stand some steps later, or at another position."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ckpt_doctor.trainers.schedules.kinds import kind_of
+from ckpt_doctor.trainers.schedules.schedulers import (
+    DEEPEST,
+    Factor,
+    Groups,
+    Scheduler,
+    Unknown,
+    members_of,
+    scheduler_of,
+)
+from ckpt_doctor.trainers.schedules.values import number, numbers, whole
+from ckpt_doctor.types import KeyPath, real
+from ckpt_doctor.types.record import record
+
+LONGEST_WALK = 200_000
+"""Steps, times param groups, times schedulers, that are taken one by one: a number in a file must not buy more time."""
+SET_BY_SCHEDULERS = ("lr", "betas", "momentum")
+
+
+@record(frozen=True, slots=True)
+class Stepped:
+    """A scheduler and its optimizer at one moment."""
+
+    state: dict[Any, Any]
+    """The scheduler's whole `state_dict()`."""
+    groups: tuple[dict[str, Any], ...]
+    """For each param group: `lr`, and `betas` and `momentum` where it has them."""
+
+    @property
+    def rates(self) -> list[float]:
+        """The rate of each param group."""
+        return [group["lr"] for group in self.groups]
+
+
+def advanced(
+    state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], steps: int = 1, factor: Factor | None = None
+) -> Stepped | None:
+    """Take `steps` steps of a scheduler, from the rates that the optimizer has.
+
+    Equal to torch's `scheduler.step()` to the last bit. A rate that is a tensor is computed in Python's floats; torch
+    rounds it to the tensor's type at each step.
+
+    Args:
+        state: the scheduler's `state_dict()`.
+        groups: `param_groups` of the optimizer's `state_dict()`.
+        steps: how many, 0 or more.
+        factor: the function of a LambdaLR, from `last_epoch` to the factor; None where it is not known.
+
+    Returns:
+        The state and the groups afterwards. None where the formula is not in the state: a LambdaLR without `factor`,
+        ReduceLROnPlateau, a CyclicLR with a function of the script, a class that torch does not have.
+
+    Raises:
+        ValueError: the values do not allow it (torch would raise as well, or train at a rate that is not finite), or
+            the steps are too many.
+
+    Example:
+        >>> state = {"gamma": 0.5, "base_lrs": [0.1], "last_epoch": 3, "_step_count": 4, "_last_lr": [0.0125]}
+        >>> advanced(state, [{"lr": 0.0125}]).rates
+        [0.00625]
+    """
+
+    def go(scheduler: Scheduler, working: Groups, limit: int) -> None:
+        _walk(scheduler, working, steps, limit)
+
+    return _moved(state, groups, factor, go)
+
+
+def moved_to(
+    state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], position: int, factor: Factor | None = None
+) -> Stepped | None:
+    """Put a scheduler where it stands after `position` steps from its start, whatever the optimizer's rate is now.
+
+    Begins at the base rates and takes torch's own steps. The members of a SequentialLR or a ChainedScheduler are taken
+    to be built in the order of their list. Args, Returns and Raises are those of `advanced`.
+    """
+
+    def go(scheduler: Scheduler, working: Groups, limit: int) -> None:
+        for group in working:
+            group.pop("initial_lr", None)
+        for source in (state, *members_of(state)[:1]):
+            if "base_lrs" in source:
+                for group, rate in zip(working, numbers(source, "base_lrs", len(working)), strict=True):
+                    group["lr"] = rate
+        scheduler.build(working)
+        if not scheduler.jump(working, position):
+            _walk(scheduler, working, position, limit)
+
+    if position < 0:
+        raise ValueError("no schedule has a position before its start")
+    return _moved(state, groups, factor, go)
+
+
+def finished(state: Mapping[Any, Any], depth: int = DEEPEST) -> bool:
+    """Whether the next `scheduler.step()` raises because the schedule is over: OneCycleLR at its `total_steps`."""
+    kind, members = kind_of(state), members_of(state) if depth else []
+    try:
+        if kind == "OneCycleLR":
+            return whole(state, "last_epoch") >= number(state, "total_steps")
+        if kind == "SequentialLR" and members:
+            milestones, epoch = numbers(state, "_milestones", len(members) - 1), whole(state, "last_epoch") + 1
+            return epoch not in milestones and finished(members[bisect_right(milestones, epoch)], depth - 1)
+    except ValueError:
+        return False
+    return kind == "ChainedScheduler" and any(finished(member, depth - 1) for member in members)
+
+
+def changes(before: object, after: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object, object]]:
+    """What differs between two states or two param groups: path, value before, value after.
+
+    Only what `after` has counts. A tuple is one value: its elements cannot be set one by one.
+    """
+    if after is before or _equal(before, after):
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key, value in after.items():
+            yield from changes(before.get(key), value, (*path, key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from changes(old, new, (*path, index))
+    else:
+        yield path, before, after
+
+
+def _equal(before: object, after: object) -> bool:
+    if isinstance(before, (list, tuple)) and isinstance(after, tuple):
+        return len(before) == len(after) and all(map(_equal, before, after))
+    return real(after) is not None and real(before) == real(after)
+
+
+def _moved(
+    state: Mapping[Any, Any],
+    groups: Sequence[Mapping[Any, Any]],
+    factor: Factor | None,
+    go: Callable[[Scheduler, Groups, int], None],
+) -> Stepped | None:
+    """Build the scheduler, let it `go` at most that many steps, and take what came of it."""
+    if not isinstance(state, Mapping) or not all(isinstance(group, Mapping) for group in groups):
+        raise ValueError("not the state of a scheduler and the param groups of an optimizer")
+    limit = LONGEST_WALK // max(1, len(groups) * _size(state))
+    if limit == 0:
+        raise ValueError("the optimizer has more param groups than are stepped one by one")
+    try:
+        working: Groups = [{**group, "lr": number(group, "lr")} for group in groups]
+        scheduler = scheduler_of(state, working, factor)
+        go(scheduler, working, limit)
+    except Unknown:
+        return None
+    except ArithmeticError as error:
+        raise ValueError(f"the schedule cannot be computed ({error})") from None
+    kept = tuple({key: group[key] for key in SET_BY_SCHEDULERS if key in group} for group in working)
+    return Stepped(scheduler.state, kept)
+
+
+def _walk(scheduler: Scheduler, groups: Groups, steps: int, limit: int) -> None:
+    if not 0 <= steps <= limit:
+        raise ValueError(f"{steps} steps are more than are taken one by one ({limit})")
+    for _ in range(steps):
+        scheduler.step(groups)
+
+
+def _size(state: Mapping[Any, Any], depth: int = DEEPEST) -> int:
+    """How many schedulers a state has."""
+    members = members_of(state) if depth else []
+    return sum(_size(member, depth - 1) for member in members) or 1
