@@ -219,3 +219,22 @@ def loop_of(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> Site | 
         return None
     loops = (loop_of(program, Site(call.module, call.node), depth - 1) for call in program.callers(function))
     return next((found for found in loops if found is not None), None)
+
+
+def comes_first(module: Module, one: ast.AST, other: ast.AST) -> bool:
+    """Whether one node's statement stands before the other's in a block that holds both."""
+    above = {other: other}
+    child = other
+    for parent in module.ancestors(other):
+        above[parent] = child
+        child = parent
+    child = one
+    for parent in module.ancestors(one):
+        if parent in above:
+            blocks = (getattr(parent, name, None) for name in ("body", "orelse", "finalbody"))
+            return any(
+                isinstance(b, list) and child in b and above[parent] in b and b.index(child) < b.index(above[parent])
+                for b in blocks
+            )
+        child = parent
+    return False

@@ -36,6 +36,8 @@ class Program:
         """What `values.readings` has found so far."""
         self.items: dict[ast.expr, Items] = {}
         """What `values.items` has found so far."""
+        self.says_rank: dict[ast.AST, bool] = {}
+        """What `ranks` has found so far: whether an expression depends on the process's rank."""
         self.is_cut_off = False
         """Whether the script uses more of its repository than was followed."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ckpt_doctor.lint.contents import scheduler_not_saved, whole_model_saved
 from ckpt_doctor.lint.deleting import deletes_checkpoints, unlocked_prune
 from ckpt_doctor.lint.early_stopping import best_score_not_saved
+from ckpt_doctor.lint.ranks import every_rank_saves
 from ckpt_doctor.lint.rates import base_rate_from_epoch_0
 from ckpt_doctor.lint.rule import ScriptRule
 from ckpt_doctor.lint.saving import overwrites_only_copy, saved_before_scheduler_step
@@ -15,4 +17,7 @@ SCRIPT_RULES = (
     ScriptRule("X904", "saved-before-scheduler-step", "warning", saved_before_scheduler_step),
     ScriptRule("X905", "overwrites-only-copy", "warning", overwrites_only_copy),
     ScriptRule("X906", "base-rate-from-epoch-0", "warning", base_rate_from_epoch_0),
+    ScriptRule("X907", "every-rank-saves", "warning", every_rank_saves),
+    ScriptRule("X908", "scheduler-not-saved", "warning", scheduler_not_saved),
+    ScriptRule("X909", "whole-model-saved", "info", whole_model_saved),
 )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
-from ckpt_doctor.lint.effects import Save, as_save, is_temporary, loads, saves
-from ckpt_doctor.lint.guards import innermost_loop, is_option, leaves, loop_of, words
+from ckpt_doctor.lint.effects import Save, as_save, is_temporary, saves
+from ckpt_doctor.lint.guards import comes_first, innermost_loop, is_option, leaves, loop_of, words
 from ckpt_doctor.lint.module import Call, Module, Site, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
+from ckpt_doctor.lint.schedule import SCHEDULER_NAME, catches_up, is_absolute, is_scheduler_step
 from ckpt_doctor.lint.state import contents
 from ckpt_doctor.lint.values import readings
 
-_SCHEDULER_NAME = re.compile(r"sched|(^|_)lr_?(policy|decay)", re.IGNORECASE)
-_SCHEDULER_CLASS = re.compile(r"(LR|Scheduler|ReduceLROnPlateau|WarmRestarts)$|lr_scheduler\.|get_\w*schedule")
 _VARYING_WORDS = frozenset(
     "epoch step iter iteration i it idx index time date timestamp now uuid loss acc accuracy score metric".split()  # noqa: SIM905
 )
@@ -53,19 +51,19 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
     checkpoint before the per-epoch one of `lradj=COS`.
     """
     seen: set[ast.AST] = set()
-    steps = [call for call in program.calls if _is_scheduler_step(program, call)]
-    if _catches_up(program, steps):
+    steps = [call for call in program.calls if is_scheduler_step(program, call)]
+    if catches_up(program, steps):
         return
     for step in steps:
         module = step.module
         loop = innermost_loop(module, step.node)
-        if loop is None or _is_absolute(step.node):
+        if loop is None or is_absolute(step.node):
             continue
         inside = [Call(module, n) for n in ast.walk(loop) if isinstance(n, ast.Call)]
         for call in inside:
             if call.node in seen or call.node is step.node or innermost_loop(module, call.node) is not loop:
                 continue
-            if not _comes_first(module, call.node, step.node) or not _trained_before(program, inside, call):
+            if not comes_first(module, call.node, step.node) or not _trained_before(program, inside, call):
                 continue
             if _saves_scheduler(program, call) and not _is_another(program, call, step, steps):
                 seen.add(call.node)
@@ -89,36 +87,6 @@ def _with_condition(module: Module, step: ast.Call) -> str:
     return f"if {test if statement in above.body else f'not ({test})'}:\n    {ast.unparse(step)}"
 
 
-def _is_scheduler_step(program: Program, call: Call) -> bool:
-    func = call.node.func
-    if not (isinstance(func, ast.Attribute) and func.attr == "step") or len(call.node.args) > 1:
-        return False  # with two arguments it is a step of another kind: diffusers' `noise_scheduler.step(pred, t, x)`
-    if _SCHEDULER_NAME.search(dotted(func.value).rsplit(".", 1)[-1]):
-        return True
-    made = (b.value for b in program.values_of(call.module, func.value) if isinstance(b.value, ast.Call))
-    return any(_SCHEDULER_CLASS.search(program.name_of(Call(call.module, value))) for value in made)
-
-
-def _is_absolute(call: ast.Call) -> bool:
-    """`scheduler.step(epoch + 1)` sets the schedule to a place instead of moving it on."""
-    names = (n for a in (*call.args, *(k.value for k in call.keywords)) for n in ast.walk(a))
-    return any(words(dotted(n).rsplit(".", 1)[-1]) & {"epoch", "step", "iter", "iters", "i"} for n in names)
-
-
-def _catches_up(program: Program, steps: list[Call]) -> bool:
-    """Whether the scheduler is stepped after loading, once or as often as before, ahead of the training loop."""
-    loading = {(c.module, c.module.function(c.node)) for c in loads(program)}
-    outside = [c for c in steps if (loop := loop_of(program, Site(*c))) is None or not _trains(program, loop)]
-    return any((c.module, c.module.function(c.node)) in loading for c in outside)
-
-
-def _trains(program: Program, loop: Site) -> bool:
-    """Whether a loop does anything but step a scheduler to where it was."""
-    calls = [Call(loop.module, node) for node in ast.walk(loop.node) if isinstance(node, ast.Call)]
-    body = getattr(loop.node, "body", [])
-    return len(body) > 1 or not all(_is_scheduler_step(program, c) or dotted(c.node.func) == "range" for c in calls)
-
-
 def _is_another(program: Program, save: Call, step: Call, steps: list[Call]) -> bool:
     """Whether a script steps several schedules, and the dict that is saved names others than this one."""
     named = {dotted(other.node.func).rsplit(".", 2)[-2] for other in steps if "." in dotted(other.node.func)}
@@ -136,25 +104,6 @@ def _is_another(program: Program, save: Call, step: Call, steps: list[Call]) -> 
     return len(named) > 1 and len(mine) > 1 and mine[-2] not in held and bool(held & named)
 
 
-def _comes_first(module: Module, one: ast.AST, other: ast.AST) -> bool:
-    """Whether one node's statement stands before the other's in a block that holds both."""
-    above = {other: other}
-    child = other
-    for parent in module.ancestors(other):
-        above[parent] = child
-        child = parent
-    child = one
-    for parent in module.ancestors(one):
-        if parent in above:
-            blocks = (getattr(parent, name, None) for name in ("body", "orelse", "finalbody"))
-            return any(
-                isinstance(b, list) and child in b and above[parent] in b and b.index(child) < b.index(above[parent])
-                for b in blocks
-            )
-        child = parent
-    return False
-
-
 def _trained_before(program: Program, inside: list[Call], save: Call) -> bool:
     """Whether the loop has trained when it comes to the save: a save at its very start is in step."""
     for call in inside:
@@ -164,7 +113,7 @@ def _trained_before(program: Program, inside: list[Call], save: Call) -> bool:
         leaf = name.rsplit(".", 1)[-1] or getattr(call.node.func, "attr", "")
         if leaf == "backward" or words(leaf) & {"train", "fit", "training"}:
             return True
-        if leaf == "step" and not _is_scheduler_step(program, call):
+        if leaf == "step" and not is_scheduler_step(program, call):
             return True
     return False
 
@@ -183,8 +132,8 @@ def _saves_scheduler(program: Program, call: Call) -> bool:
         prepared = (
             c for c in program.calls if dotted(c.node.func).endswith((".prepare", ".register_for_checkpointing"))
         )
-        return any(_SCHEDULER_NAME.search(dotted(a)) for c in prepared for a in c.node.args)
-    return bool(words(leaf) & {"save"}) and any(_SCHEDULER_NAME.search(p.rsplit(".", 1)[-1]) for p in passed if p)
+        return any(SCHEDULER_NAME.search(dotted(a)) for c in prepared for a in c.node.args)
+    return bool(words(leaf) & {"save"}) and any(SCHEDULER_NAME.search(p.rsplit(".", 1)[-1]) for p in passed if p)
 
 
 def overwrites_only_copy(program: Program) -> Iterator[Hit]:
@@ -220,7 +169,7 @@ def overwrites_only_copy(program: Program) -> Iterator[Hit]:
     for save in saves(program):
         if save.atomic or save.target is None or _another_copy_first(program, save):
             continue
-        kind = _kind(program, save)
+        kind = kind_of(program, save)
         if kind is None:
             continue
         reading = _endangered(program, save)
@@ -247,7 +196,7 @@ def _endangered(program: Program, save: Save) -> Reading | None:
     return None
 
 
-def _kind(program: Program, save: Save) -> str | None:
+def kind_of(program: Program, save: Save) -> str | None:
     """`training` for a dict with the optimizer, `weights` for a model, None for anything else."""
     found = contents(program, save)
     if any(content.holds_optimizer for content in found):
@@ -322,7 +271,7 @@ def _another_copy_first(program: Program, save: Save) -> bool:
     wanted = ast.dump(save.content)
     for other in saves(program):
         same = other.call.module is module and other.call.node is not node and ast.dump(other.content) == wanted
-        if not same or other.target is None or not _comes_first(module, other.call.node, node):
+        if not same or other.target is None or not comes_first(module, other.call.node, node):
             continue
         loop = innermost_loop(module, node) or module.function(node)
         site = Site(module, loop) if loop is not None else None

@@ -86,7 +86,7 @@ IN_STEP = {
     "no scheduler in the file": """
         for step, batch in enumerate(loader):
             optimizer.step()
-            torch.save({"model": m, "optimizer": o}, f"c_{step}.pt")
+            torch.save({"model": m}, f"c_{step}.pt")
             scheduler.step()
         """,
     "the epoch as an argument": """

@@ -6,8 +6,10 @@ import ast
 import re
 
 import pytest
+from test_contents import STATES, WHOLE, WITH_SCHEDULE, WITHOUT_SCHEDULE
 from test_deleting import DELETED, KEPT, PRUNED_SAFELY, PRUNED_WITHOUT_LOCK
 from test_early_stopping import FORGOTTEN, REMEMBERED
+from test_ranks import BY_EVERY_RANK, BY_ONE_RANK
 from test_saving import IN_EVERY_RUN, IN_STEP, KEEPING, LAGGING, ONLY_IN_EPOCH_0, OVERWRITING
 
 from ckpt_doctor.lint import SCRIPT_RULES, ScriptRule
@@ -19,6 +21,9 @@ PAIRS = {
     "X904": (LAGGING, IN_STEP),
     "X905": (OVERWRITING, KEEPING),
     "X906": (ONLY_IN_EPOCH_0, IN_EVERY_RUN),
+    "X907": (BY_EVERY_RANK, BY_ONE_RANK),
+    "X908": (WITHOUT_SCHEDULE, WITH_SCHEDULE),
+    "X909": (WHOLE, STATES),
 }
 
 

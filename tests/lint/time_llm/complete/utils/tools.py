@@ -59,7 +59,7 @@ class EarlyStopping:
         if self.verbose:
             self.accelerator.print(f"Validation loss decreased ({self.val_loss_min:.6f} --> {val_loss:.6f}).")
         state = training_state(self.accelerator, model, optimizer, scheduler, epoch, global_step, self)
-        torch.save(state, path + "/" + "checkpoint")  # <- X905
+        torch.save(state, path + "/" + "checkpoint")  # <- X905  # <- X907
         self.val_loss_min = val_loss
 
 

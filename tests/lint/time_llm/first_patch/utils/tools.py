@@ -64,7 +64,7 @@ class EarlyStopping:
             "epoch": epoch,
             "global_step": global_step,
         }
-        torch.save(state, path + "/" + "checkpoint")  # <- X905
+        torch.save(state, path + "/" + "checkpoint")  # <- X905  # <- X907
         self.val_loss_min = val_loss
 
 

@@ -57,7 +57,7 @@ class EarlyStopping:
             self.accelerator.print(f"Validation loss decreased ({self.val_loss_min:.6f} --> {val_loss:.6f}).")
         if self.accelerator is not None:
             model = self.accelerator.unwrap_model(model)
-            torch.save(model.state_dict(), path + "/" + "checkpoint")  # <- X905 info
+            torch.save(model.state_dict(), path + "/" + "checkpoint")  # <- X905 info  # <- X907
         else:
             torch.save(model.state_dict(), path + "/" + "checkpoint")  # <- X905 info
         self.val_loss_min = val_loss
