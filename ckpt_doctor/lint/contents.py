@@ -159,10 +159,11 @@ def whole_model_saved(program: Program) -> Iterator[Hit]:
     PyTorch's tutorial on saving and loading models ("the serialized data is bound to the specific classes and the exact
     directory structure"); since torch 2.6 `torch.load` refuses such a file by default.
     """
+    called: dict[ast.AST, set[str]] = {}
     for save in saves(program):
         module = save.call.module
         model = _unwrapped(save.content)
-        if model is not None and _is_module(program, module, model):
+        if model is not None and _is_module(program, module, model, called):
             target = f", {ast.unparse(save.target).splitlines()[0]}" if save.target is not None else ""
             yield Hit(
                 Site(*save.call),
@@ -187,8 +188,13 @@ def _unwrapped(content: ast.expr) -> ast.expr | None:
     return content if isinstance(content, (ast.Name, ast.Attribute)) and dotted(content) else None
 
 
-def _is_module(program: Program, module: Module, node: ast.expr, depth: int = 3) -> bool:
-    """Whether a variable is an `nn.Module`, by its class or by what is called of it; never where that is not clear."""
+def _is_module(
+    program: Program, module: Module, node: ast.expr, called: dict[ast.AST, set[str]], depth: int = 3
+) -> bool:
+    """Whether a variable is an `nn.Module`, by its class or by what is called of it; never where that is not clear.
+
+    `called` keeps, for each scope, the names of which a method of a module is called.
+    """
     if depth <= 0:
         return False
     bindings = program.values_of(module, node)
@@ -202,11 +208,14 @@ def _is_module(program: Program, module: Module, node: ast.expr, depth: int = 3)
     given = [a for f in parameters if isinstance(f, FUNCTIONS) for a in program.arguments(f, dotted(node))]
     if given:
         models = [(call.module, _unwrapped(value)) for call, value in given[:8]]
-        return all(m is not None and _is_module(program, where, m, depth - 1) for where, m in models)
+        return all(m is not None and _is_module(program, where, m, called, depth - 1) for where, m in models)
     scope = module.tree if "." in dotted(node) or not bindings else module.scope(bindings[0].node)
     if parameters:
         scope = parameters[0]
-    return any(_calls_as_module(inner, dotted(node)) for inner in module.calls(scope))
+    if scope not in called:
+        funcs = (call.func for call in module.calls(scope))
+        called[scope] = {dotted(f.value) for f in funcs if isinstance(f, ast.Attribute) and f.attr in _MODULE_METHODS}
+    return dotted(node) in called[scope]
 
 
 def _may_be_a_module(value: ast.expr) -> bool:
@@ -215,11 +224,6 @@ def _may_be_a_module(value: ast.expr) -> bool:
         leaf = dotted(value.func).rsplit(".", 1)[-1] or getattr(value.func, "attr", "")
         return "state" not in words(leaf) and leaf not in ("dict", "OrderedDict", "load")
     return isinstance(value, (ast.Name, ast.Attribute, ast.IfExp))
-
-
-def _calls_as_module(call: ast.Call, name: str) -> bool:
-    func = call.func
-    return isinstance(func, ast.Attribute) and func.attr in _MODULE_METHODS and dotted(func.value) == name
 
 
 def _is_module_class(owner: Definition, depth: int = 4) -> bool:

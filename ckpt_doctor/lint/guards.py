@@ -223,18 +223,10 @@ def loop_of(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> Site | 
 
 def comes_first(module: Module, one: ast.AST, other: ast.AST) -> bool:
     """Whether one node's statement stands before the other's in a block that holds both."""
-    above = {other: other}
-    child = other
-    for parent in module.ancestors(other):
-        above[parent] = child
-        child = parent
-    child = one
-    for parent in module.ancestors(one):
-        if parent in above:
-            blocks = (getattr(parent, name, None) for name in ("body", "orelse", "finalbody"))
-            return any(
-                isinstance(b, list) and child in b and above[parent] in b and b.index(child) < b.index(above[parent])
-                for b in blocks
-            )
-        child = parent
+    places = module.places
+    held = dict(places[a] for a in (other, *module.ancestors(other)) if a in places)
+    for above in (one, *module.ancestors(one)):
+        block, index = places.get(above, (-1, 0))
+        if block in held:
+            return index < held[block]
     return False

@@ -62,6 +62,7 @@ class Module:
         self._bindings: dict[ast.AST, dict[str, list[Binding]]] = {}
         self._references: dict[ast.AST, list[Definition]] = {}
         self._nodes: dict[ast.AST, list[ast.AST]] = {}
+        self._increments: dict[ast.AST, dict[str, list[ast.AugAssign]]] = {}
         self._calls: dict[ast.AST, list[ast.Call]] = {}
         self._classes: dict[ast.AST, list[ast.ClassDef]] = {}
         self._scopes: dict[ast.AST, ast.AST] = {}
@@ -83,6 +84,37 @@ class Module:
         if unit not in self._calls:
             self._calls[unit] = [node for node in self.nodes(unit) if isinstance(node, ast.Call)]
         return self._calls[unit]
+
+    def increments(self, loop: ast.AST) -> dict[str, list[ast.AugAssign]]:
+        """Every `name += 1` in a loop, by the dotted name."""
+        if loop not in self._increments:
+            found: dict[str, list[ast.AugAssign]] = {}
+            for node in self.nodes(loop):
+                if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _is_one(node.value):
+                    found.setdefault(dotted(node.target), []).append(node)
+            self._increments[loop] = found
+        return self._increments[loop]
+
+    @cached_property
+    def places(self) -> dict[ast.AST, tuple[int, int]]:
+        """Statement -> the block that it stands in (by a number) and its index there."""
+        blocks = (
+            block
+            for node in self.nodes(self.tree)
+            for name in ("body", "orelse", "finalbody")
+            if isinstance(block := getattr(node, name, None), list)
+        )
+        return {child: (number, i) for number, block in enumerate(blocks) for i, child in enumerate(block)}
+
+    @cached_property
+    def loaded_names(self) -> frozenset[str]:
+        """The plain names that are read anywhere in the file without being called."""
+        called = {id(call.func) for call in self.calls(self.tree)}
+        return frozenset(
+            n.id
+            for n in self.nodes(self.tree)
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and id(n) not in called
+        )
 
     def classes(self, unit: ast.AST) -> list[ast.ClassDef]:
         """Every class in a piece of this module."""
@@ -306,6 +338,10 @@ def dotted(node: ast.AST) -> str:
             return ".".join(reversed([*parts, node.id]))
         else:
             return ""
+
+
+def _is_one(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == 1
 
 
 def _line(node: ast.AST) -> int:

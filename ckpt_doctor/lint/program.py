@@ -10,6 +10,7 @@ from functools import cached_property
 
 from ckpt_doctor.lint.bindings import Binding, Function
 from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted, method
+from ckpt_doctor.lint.origin import Origin
 from ckpt_doctor.lint.reading import Items, Reading
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
@@ -36,6 +37,8 @@ class Program:
         """What `values.readings` has found so far."""
         self.items: dict[ast.expr, Items] = {}
         """What `values.items` has found so far."""
+        self.origins: dict[ast.expr, list[Origin]] = {}
+        """What `counting.origins` has found so far."""
         self.says_rank: dict[ast.AST, bool] = {}
         """What `ranks` has found so far: whether an expression depends on the process's rank."""
         self.is_cut_off = False

@@ -76,10 +76,12 @@ def every_rank_saves(program: Program) -> Iterator[Hit]:
     sign = _several_processes(program)
     if not sign:
         return
+    accelerator = _accelerator(program)
+    known: dict[ast.AST, bool] = {}
     for save in saves(program):
         if save.target is None or _tests_the_rank_itself(program, save) or kind_of(program, save) is None:
             continue
-        if _is_of_one_rank(program, Site(*save.call)):
+        if _is_of_one_rank(program, Site(*save.call), known):
             continue
         path = _shared_path(program, save)
         if path is not None:
@@ -87,7 +89,7 @@ def every_rank_saves(program: Program) -> Iterator[Hit]:
                 Site(*save.call),
                 f"the script runs as several processes ({sign}), and no test of the rank stands before this save: "
                 f"every process writes {path} at the same time, which can leave a damaged file.",
-                _by_one_rank(program, save),
+                _by_one_rank(save, accelerator),
                 found=str(path),
                 callers_decide=True,
             )
@@ -120,32 +122,32 @@ def _tests_the_rank_itself(program: Program, save: Save) -> bool:
     return owner.rsplit(".", 1)[-1] in _OWN_RANK_TEST
 
 
-def _by_one_rank(program: Program, save: Save) -> str:
+def _by_one_rank(save: Save, accelerator: str) -> str:
     """The save under a test that lets the first process through, in the terms of the script.
 
     The dict is made before the test: under FSDP every process must call `state_dict()`.
     """
-    call = save.call.node
-    module = save.call.module
+    module, call = save.call
+    test = "not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0"
+    if accelerator:
+        inside = module.class_of(call) or module.function(call)
+        named = (
+            dotted(n) for n in (module.nodes(inside) if inside is not None else ()) if isinstance(n, ast.Attribute)
+        )
+        test = next((n for n in named if n.rsplit(".", 1)[-1] == "accelerator"), accelerator) + ".is_main_process"
     if isinstance(save.content, ast.Name):
-        return f"if {_first_rank(program, module, call)}:\n    {ast.unparse(call)}"
+        return f"if {test}:\n    {ast.unparse(call)}"
     made = ast.unparse(save.content)
-    written = ast.unparse(call).replace(made, "state", 1)
-    return f"state = {made}\nif {_first_rank(program, module, call)}:\n    {written}"
+    return f"state = {made}\nif {test}:\n    {ast.unparse(call).replace(made, 'state', 1)}"
 
 
-def _first_rank(program: Program, module: Module, call: ast.Call) -> str:
-    inside = module.class_of(call) or module.function(call)
-    near = (
-        dotted(n) for n in (ast.walk(inside) if inside is not None else ()) if isinstance(n, (ast.Name, ast.Attribute))
-    )
-    named = next((name for name in near if name.rsplit(".", 1)[-1] == "accelerator"), "")
-    for other in program.calls:
-        if program.name_of(other).rsplit(".", 1)[-1] == "Accelerator":
-            holder = other.module.parents.get(other.node)
-            made = dotted(holder.targets[0]) if isinstance(holder, ast.Assign) else ""
-            return f"{named or made or 'accelerator'}.is_main_process"
-    return "not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0"
+def _accelerator(program: Program) -> str:
+    """The variable that holds Accelerate's object; empty where the script makes none."""
+    for call in program.calls:
+        if program.name_of(call).rsplit(".", 1)[-1] == "Accelerator":
+            holder = call.module.parents.get(call.node)
+            return (dotted(holder.targets[0]) if isinstance(holder, ast.Assign) else "") or "accelerator"
+    return ""
 
 
 def _shared_path(program: Program, save: Save) -> Reading | None:
@@ -168,36 +170,39 @@ def _shared_path(program: Program, save: Save) -> Reading | None:
 # --- tests of the rank -----------------------------------------------------------------------------------------------
 
 
-def _is_of_one_rank(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
-    """Whether one process alone comes to a node, or it is not known which do."""
+def _is_of_one_rank(program: Program, site: Site, known: dict[ast.AST, bool], depth: int = _CALLER_DEPTH) -> bool:
+    """Whether one process alone comes to a node, or it is not known which do; `known` has the functions' answers."""
     module, node = site
     if any(_lets_one_through(program, module, condition) for condition in conditions(module, node)):
         return True
     function = module.function(node)
     if function is None:
         return False
+    if function not in known:
+        known[function] = True  # what a call of itself gets to see
+        known[function] = _is_run_by_one(program, module, function, known, depth)
+    return known[function]
+
+
+def _is_run_by_one(
+    program: Program, module: Module, function: Function, known: dict[ast.AST, bool], depth: int
+) -> bool:
     if any(_names_one_rank(decorator) for decorator in function.decorator_list) or depth <= 0:
         return True
     callers = program.callers(function)
     if not callers:
-        return not _is_entry(program, module, function)
-    return all(_is_of_one_rank(program, Site(*caller), depth - 1) for caller in callers)
+        return not _is_entry(module, function)
+    return all(_is_of_one_rank(program, Site(*caller), known, depth - 1) for caller in callers)
 
 
-def _is_entry(program: Program, module: Module, function: Function) -> bool:
+def _is_entry(module: Module, function: Function) -> bool:
     """Whether a function that nothing in sight calls starts a run: `mp.spawn(main_worker)`, `def train(...)`.
 
     Of a helper it is not known whether its callers test the rank.
     """
-    if _STARTS_A_RUN.search(function.name) or any(
-        isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "backward"
-        for n in ast.walk(function)
-    ):
+    if _STARTS_A_RUN.search(function.name) or function.name in module.loaded_names:
         return True
-    return any(
-        isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id == function.name
-        for _, node in (site for site in program.nodes if site.module is module)
-    )
+    return any(isinstance(c.func, ast.Attribute) and c.func.attr == "backward" for c in module.calls(function))
 
 
 def _names_one_rank(decorator: ast.expr) -> bool:

@@ -43,8 +43,7 @@ def catches_up(program: Program, steps: list[Call]) -> bool:
 def only_steps(program: Program, step: Call) -> bool:
     """Whether the loop around a step does nothing but step the scheduler to where it was."""
     loop = loop_of(program, Site(*step))
-    if loop is None:
+    if loop is None or len(getattr(loop.node, "body", [])) != 1:
         return False
-    calls = [Call(loop.module, node) for node in ast.walk(loop.node) if isinstance(node, ast.Call)]
-    body = getattr(loop.node, "body", [])
-    return len(body) == 1 and all(is_scheduler_step(program, c) or dotted(c.node.func) == "range" for c in calls)
+    calls = (Call(loop.module, node) for node in loop.module.calls(loop.node))
+    return all(is_scheduler_step(program, c) or dotted(c.node.func) == "range" for c in calls)

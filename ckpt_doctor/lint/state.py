@@ -169,6 +169,8 @@ class Content:
     values: dict[str, tuple[Module, ast.expr]] = field(default_factory=dict)
     is_open: bool = False
     """Whether it may hold keys that reading does not show."""
+    nested: set[str] = field(default_factory=set)
+    """Those of the keys that stand in a dict within it."""
 
     def mentions(self, name: str) -> bool:
         """Whether a key is that name, or a value is the variable or attribute of that name."""
@@ -267,6 +269,7 @@ def _of_literal(program: Program, module: Module, node: ast.Dict, depth: int) ->
             content.values[str(key.value)] = (module, value)
             nested = isinstance(value, (ast.Dict, ast.Name))
             for inner in _contents(program, module, value, depth - 1) if nested else ():
+                content.nested |= inner.values.keys() - content.values.keys()
                 content.values = {**inner.values, **content.values}
                 content.is_open = content.is_open or inner.is_open
         else:
@@ -279,6 +282,7 @@ def _unpack(program: Program, module: Module, value: ast.expr, content: Content,
     content.is_open = content.is_open or not inner
     for part in inner:
         content.values.update(part.values)
+        content.nested |= part.nested
         content.is_open = content.is_open or part.is_open
 
 

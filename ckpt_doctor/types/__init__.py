@@ -80,6 +80,7 @@ from ckpt_doctor.types.run import (
     TrainingState,
     Upgrade,
 )
+from ckpt_doctor.types.script import ScriptFacts
 from ckpt_doctor.types.values import (
     CPU_GENERATOR,
     Global,
@@ -152,6 +153,7 @@ __all__ = [
     "RunReport",
     "SalvageResult",
     "Schedule",
+    "ScriptFacts",
     "Severity",
     "Spared",
     "Status",

@@ -1,0 +1,258 @@
+"""How a script starts: where a resume goes on, what a save is labelled with, when its scheduler steps."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ckpt_doctor.lint.bindings import LOOPS
+from ckpt_doctor.lint.counting import origins
+from ckpt_doctor.lint.effects import saves
+from ckpt_doctor.lint.guards import innermost_loop, leaves, loop_of, words
+from ckpt_doctor.lint.library import Library
+from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.order import Calls, leading_to
+from ckpt_doctor.lint.origin import UNKNOWN, Origin
+from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.schedule import is_absolute, is_scheduler_step, only_steps
+from ckpt_doctor.lint.source import NotPython
+from ckpt_doctor.lint.state import Content, contents
+from ckpt_doctor.types import Evidence, ScriptFacts
+
+_RANGES = frozenset({"range", "trange", "count"})
+_PASSING_ON = frozenset({"tqdm", "track", "trange", "enumerate", "iter"})
+_LABEL_WORDS = ("epoch", "epochs", "iter", "iteration", "step")
+_T = TypeVar("_T")
+
+
+def starts(path: Path) -> ScriptFacts | None:
+    """Read from a training script where its resume starts, what it labels a save with, and when its scheduler steps.
+
+    Nothing is executed or imported. What the code leaves open, or answers in two ways, is None.
+
+    Args:
+        path: A script or notebook; modules of the same repository that it uses are read with it.
+
+    Returns:
+        The facts with the lines that show them; None where the file is no readable Python, or shows none of them.
+
+    Example:
+        >>> starts(Path("train.py")).resume
+        Evidence(value='label+1', source="train.py:12: start_epoch = ckpt['epoch'] + 1")
+    """
+    library = Library({path.absolute(): path}, not path.is_absolute())
+    module = library.open(path)
+    if isinstance(module, NotPython):
+        return None
+    program = Program(module)
+    try:
+        facts = _facts(program, path)
+    except RecursionError:  # expressions of thousands of levels, which the parser still takes
+        return None
+    return facts if facts != ScriptFacts(path) else None
+
+
+def _facts(program: Program, path: Path) -> ScriptFacts:
+    saved = [content for save in saves(program) for content in contents(program, save) if content.holds_optimizer]
+    training = leading_to(program, [c for c in program.calls if _is_training(program, c)])
+    key, resume = _resume(program, {key for content in saved for key in content.values}, training)
+    key = key or _label_key(program, saved)
+    steps = [c for c in program.calls if is_scheduler_step(program, c)]
+    whole = [content for content in saved if not content.is_open]
+    return ScriptFacts(
+        path,
+        key,
+        resume,
+        _label(program, saved, key, training) if key is not None else None,
+        _agreed(_step_rates(program, steps)),
+        _agreed(_orders(program, steps)),
+        tuple(Evidence(tuple(k for k in c.values if k not in c.nested), _line(c.site)) for c in whole),
+    )
+
+
+def _line(site: Site) -> str:
+    """`train.py:12: start_epoch = ckpt['epoch'] + 1`: the line in which a node begins."""
+    source = site.module.source
+    number = getattr(site.node, "lineno", 1)
+    cell, line = source.locate(number)
+    text = source.text.split("\n")[number - 1].strip()
+    return f"{source.path.name}:{line if cell is None else f'cell {cell}:{line}'}: {text}"
+
+
+def _agreed(found: Iterator[Evidence[_T] | None]) -> Evidence[_T] | None:
+    """The first of several answers where all are the same; None among them leaves the question open."""
+    first = next(found, None)
+    return first if first is not None and all(a is not None and a.value == first.value for a in found) else None
+
+
+# --- where a resume goes on ------------------------------------------------------------------------------------------
+
+
+def _resume(
+    program: Program, keys: set[str], training: Calls
+) -> tuple[str | None, Evidence[Literal["label", "label+1"]] | None]:
+    """The label that a training loop starts from, and how: of the outermost loop that starts from one."""
+    found: dict[str, list[Evidence[Literal["label", "label+1"]] | None]] = {}
+    for module, loop in program.nodes:
+        if not isinstance(loop, LOOPS):
+            continue
+        given = list(_first_rounds(program, module, loop))
+        labels = {o.key for o in given if o.kind == "label" and (o.key in keys or not keys)}
+        if not labels or not training.stand_in(module, loop):
+            continue
+        for key in labels:
+            found.setdefault(key, []).append(_how(given, key))
+        if len(labels) > 1:
+            return None, None
+    key = next((k for word in _LABEL_WORDS for k in found if word in words(k)), next(iter(found), None))
+    return key, _agreed(iter(found[key])) if key is not None else None
+
+
+def _how(given: list[Origin], key: str) -> Evidence[Literal["label", "label+1"]] | None:
+    """The answer of one loop; None where an alternative is not known."""
+    ways = [o for o in given if o.kind != "constant"]
+    if len({(o.kind, o.key, o.offset) for o in ways}) != 1 or ways[0].at is None or ways[0].offset not in (0, 1):
+        return None
+    return Evidence("label+1" if ways[0].offset else "label", _line(ways[0].at))
+
+
+def _first_rounds(program: Program, module: Module, loop: ast.AST) -> Iterator[Origin]:
+    """What the first round of a loop is counted from."""
+    if isinstance(loop, ast.While):
+        for found in module.increments(loop).values():
+            raised = [n for n in found if innermost_loop(module, n) is loop]
+            if raised and isinstance(raised[0].target, (ast.Name, ast.Attribute)):
+                yield from _before(program, module, loop, raised[0].target)
+    elif isinstance(loop, (ast.For, ast.AsyncFor)):
+        counter = dotted(loop.target)
+        for part in ast.walk(loop.iter):
+            if isinstance(part, ast.Call) and dotted(part.func).rsplit(".", 1)[-1] in _RANGES:
+                if len(part.args) > 1 or dotted(part.func).endswith("count"):
+                    for argument in part.args[:1]:
+                        yield from origins(program, module, argument)
+                break
+        for statement in loop.body:
+            test = statement.test if isinstance(statement, ast.If) and leaves(statement.body[-1]) else None
+            if isinstance(test, ast.Compare) and len(test.ops) == 1 and dotted(test.left) == counter:
+                past = {ast.Lt: 0, ast.LtE: 1}.get(type(test.ops[0]))
+                if past is not None and isinstance(statement, ast.If) and isinstance(statement.body[-1], ast.Continue):
+                    for origin in origins(program, module, test.comparators[0]):
+                        yield Origin(origin.kind, origin.offset + past, origin.key, at=origin.at)
+
+
+def _before(program: Program, module: Module, loop: ast.AST, name: ast.expr) -> Iterator[Origin]:
+    """What a variable that a loop counts up is counted from when the loop begins."""
+    bindings = module.lookup(name.id, loop) if isinstance(name, ast.Name) else program.values_of(module, name)
+    for binding in bindings:
+        inside = loop in module.ancestors(binding.node) or binding.node is loop
+        if binding.kind == "assign" and binding.value is not None and not inside:
+            yield from origins(program, module, binding.value)
+        elif binding.kind != "augment" and not inside:
+            yield UNKNOWN
+
+
+# --- what a save is labelled with ------------------------------------------------------------------------------------
+
+
+def _label_key(program: Program, saved: list[Content]) -> str | None:
+    """The key of the round's number in a script that does not resume from it."""
+    for word in _LABEL_WORDS:
+        for content in saved:
+            for key, (module, value) in content.values.items():
+                if word in words(key) and any(o.kind == "round" for o in origins(program, module, value)):
+                    return key
+    return None
+
+
+def _label(
+    program: Program, saved: list[Content], key: str, training: Calls
+) -> Evidence[Literal["finished", "next"]] | None:
+    values = [content.values[key] for content in saved if key in content.values]
+    return _agreed(_says(origin, training) for module, value in values for origin in origins(program, module, value))
+
+
+def _says(origin: Origin, training: Calls) -> Evidence[Literal["finished", "next"]] | None:
+    """What a label says of the round in which it is read."""
+    if origin.kind != "round" or origin.at is None or origin.loop is None:
+        return None
+    trained = _is_trained(origin.at, origin.loop, training)
+    if trained is None or origin.offset - trained not in (-1, 0):
+        return None
+    return Evidence("finished" if origin.offset < trained else "next", _line(origin.at))
+
+
+def _is_trained(at: Site, loop: ast.AST, training: Calls) -> bool | None:
+    """Whether a round has been trained where its number is read; None where that is not clear."""
+    module, node = at
+    if loop not in module.ancestors(node):
+        return True
+    return training.come_before(module, loop, node) if innermost_loop(module, node) is loop else None
+
+
+def _is_training(program: Program, call: Call) -> bool:
+    """Whether a call trains: `loss.backward()`, `optimizer.step()`, `train_one_epoch(...)` whose code is not in sight.
+
+    `model.train()` only switches a mode.
+    """
+    func = call.node.func
+    leaf = func.attr if isinstance(func, ast.Attribute) else dotted(func)
+    if leaf == "backward":
+        return True
+    if leaf == "step" and isinstance(func, ast.Attribute):
+        owner = words(dotted(func.value).rsplit(".", 1)[-1])
+        return bool(owner & {"optimizer", "optim", "opt", "scaler"}) and not is_scheduler_step(program, call)
+    switches = isinstance(func, ast.Attribute) and leaf == "train"
+    return not switches and program.target(call) is None and bool(words(leaf) & {"train", "fit", "training"})
+
+
+# --- when the scheduler steps ----------------------------------------------------------------------------------------
+
+
+def _step_rates(program: Program, steps: list[Call]) -> Iterator[Evidence[Literal["batch", "epoch"]] | None]:
+    """How often each step of a scheduler in a training loop is made."""
+    batch = [c for c in program.calls if _is_training(program, c) and _leaf(c) in ("backward", "step")]
+    batches = {loop.node for call in batch if (loop := loop_of(program, Site(*call))) is not None}
+    leading = leading_to(program, batch)
+    for step in steps:
+        loop = loop_of(program, Site(*step))
+        if loop is None or only_steps(program, step):
+            continue
+        if loop.node in batches:
+            yield Evidence("batch", _line(Site(*step)))
+        elif leading.stand_in(*loop) or _counts_epochs(loop.node):
+            yield Evidence("epoch", _line(Site(*step)))
+        else:
+            yield None
+
+
+def _counts_epochs(loop: ast.AST) -> bool:
+    return isinstance(loop, ast.For) and bool(words(dotted(loop.target)) & {"epoch", "epochs"})
+
+
+def _leaf(call: Call) -> str:
+    return getattr(call.node.func, "attr", "")
+
+
+def _orders(program: Program, steps: list[Call]) -> Iterator[Evidence[bool] | None]:
+    """For each save in a loop that steps the scheduler, directly or within: whether the step comes first."""
+    stepping = leading_to(program, [step for step in steps if not is_absolute(step.node)])
+    for save in saves(program):
+        if not any(content.holds_optimizer for content in contents(program, save)):
+            continue
+        for place in _places(program, save.call):
+            loop = innermost_loop(*place)
+            if loop is not None and stepping.stand_in(place.module, loop):
+                before = stepping.come_before(place.module, loop, place.node)
+                yield Evidence(before, _line(place)) if before is not None else None
+
+
+def _places(program: Program, call: Call, depth: int = 4) -> Iterator[Site]:
+    """A call that stands in a loop, or the calls by which loops come to it."""
+    if innermost_loop(*call) is not None:
+        yield Site(*call)
+        return
+    function = call.module.function(call.node)
+    for caller in program.callers(function) if function is not None and depth > 0 else ():
+        yield from _places(program, caller, depth - 1)

@@ -1,0 +1,39 @@
+"""What the code of a training script shows about its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.types.record import record
+from ckpt_doctor.types.run import Evidence
+
+
+@record(frozen=True)
+class ScriptFacts:
+    """How a training script saves and resumes; None where reading the code does not settle it.
+
+    The source of each value is a line of the script: `train.py:31: for epoch in range(start_epoch, epochs)`.
+    A *round* is one pass of the loop that the label counts: an epoch, or a step where the script counts steps.
+    """
+
+    path: Path
+    key: str | None = None
+    """The key under which a save holds its label: `epoch`, `iter_num`."""
+    resume: Evidence[Literal["label", "label+1"]] | None = None
+    """Index of the first round after a resume."""
+    label: Evidence[Literal["finished", "next"]] | None = None
+    """Whether a save is labelled with the index of the round that it has finished, or of the next one to train."""
+    scheduler: Evidence[Literal["batch", "epoch"]] | None = None
+    """How often the scheduler is stepped; None also where there is none."""
+    saved_after_step: Evidence[bool] | None = None
+    """Whether a save comes after the scheduler's step of the same round."""
+    saves: tuple[Evidence[tuple[str, ...]], ...] = ()
+    """The top-level keys of each dict with the optimizer's state, where all of them are known."""
+
+    @property
+    def shift(self) -> int | None:
+        """Rounds by which a resume misses the next one: -1 repeats a round, 1 leaves one out, 0 does neither."""
+        if self.resume is None or self.label is None:
+            return None
+        return (self.resume.value == "label+1") - (self.label.value == "finished")
