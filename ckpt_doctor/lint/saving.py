@@ -51,6 +51,7 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
     checkpoint before the per-epoch one of `lradj=COS`.
     """
     seen: set[ast.AST] = set()
+    judged: dict[ast.AST, bool] = {}
     steps = [call for call in program.calls if is_scheduler_step(program, call)]
     if catches_up(program, steps):
         return
@@ -59,13 +60,15 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
         loop = innermost_loop(module, step.node)
         if loop is None or is_absolute(step.node):
             continue
-        inside = [Call(module, n) for n in ast.walk(loop) if isinstance(n, ast.Call)]
+        inside = [Call(module, n) for n in module.calls(loop)]
         for call in inside:
             if call.node in seen or call.node is step.node or innermost_loop(module, call.node) is not loop:
                 continue
-            if not comes_first(module, call.node, step.node) or not _trained_before(program, inside, call):
+            if not comes_first(module, call.node, step.node):
                 continue
-            if _saves_scheduler(program, call) and not _is_another(program, call, step, steps):
+            if call.node not in judged:
+                judged[call.node] = _trained_before(program, inside, call) and _saves_scheduler(program, call)
+            if judged[call.node] and not _is_another(program, call, step, steps):
                 seen.add(call.node)
                 written = dotted(step.node.func)
                 yield Hit(

@@ -102,15 +102,14 @@ def _resume(
         labels = {o.key for o in given if o.kind == "label" and (o.key in keys or not keys)}
         if not labels or not training.stand_in(module, loop):
             continue
-        for key in labels:
-            found.setdefault(key, []).append(_how(given, key))
         if len(labels) > 1:
             return None, None
-    key = next((k for word in _LABEL_WORDS for k in found if word in words(k)), next(iter(found), None))
+        found.setdefault(labels.pop(), []).append(_how(given))
+    key: str | None = next((k for word in _LABEL_WORDS for k in found if word in words(k)), next(iter(found), None))
     return key, _agreed(iter(found[key])) if key is not None else None
 
 
-def _how(given: list[Origin], key: str) -> Evidence[Literal["label", "label+1"]] | None:
+def _how(given: list[Origin]) -> Evidence[Literal["label", "label+1"]] | None:
     """The answer of one loop; None where an alternative is not known."""
     ways = [o for o in given if o.kind != "constant"]
     if len({(o.kind, o.key, o.offset) for o in ways}) != 1 or ways[0].at is None or ways[0].offset not in (0, 1):

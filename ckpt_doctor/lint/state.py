@@ -249,6 +249,11 @@ def _contents(program: Program, module: Module, node: ast.expr, depth: int) -> I
     elif isinstance(node, ast.IfExp):
         yield from _contents(program, module, node.body, depth - 1)
         yield from _contents(program, module, node.orelse, depth - 1)
+    elif isinstance(node, ast.Starred) and (function := module.function(node)) is not None:
+        # `def save_on_master(*args): torch.save(*args)`: the first argument of each call
+        for call in program.callers(function)[:8]:
+            for argument in call.node.args[:1]:
+                yield from _contents(program, call.module, argument, depth - 1)
     elif isinstance(node, (ast.Name, ast.Attribute)):
         for binding in program.values_of(module, node)[:4]:
             if binding.kind == "param" and isinstance(binding.node, FUNCTIONS):

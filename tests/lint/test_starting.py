@@ -125,6 +125,11 @@ LABELS = {
         "def save(epoch):\n    state = {'optimizer': o, 'epoch': epoch}\n    torch.save(state, f'{epoch}.pt')\n"
         "for epoch in range(9):\n    train_one_epoch(model)\n    save(epoch + 1)\n",
     ),
+    "torchvision's helper": (
+        "finished",
+        "def save_on_master(*args, **kwargs):\n    if is_main_process():\n        torch.save(*args, **kwargs)\n"
+        + LOOP.replace("torch.save", "save_on_master"),
+    ),
     "before the epoch": (
         "next",
         "for epoch in range(9):\n    torch.save({'optimizer': o, 'epoch': epoch}, f'{epoch}.pt')\n    fit(model)\n",

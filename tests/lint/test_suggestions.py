@@ -43,6 +43,31 @@ old = torch.load(path)
 optimizer.load_state_dict(old["optimizer"])
 torch.set_rng_state(old["rng_state"]["torch"])
 """
+EVERY_RANK = """
+import torch
+torch.distributed.init_process_group("nccl")
+for epoch in range(9):
+    torch.save({"model": m, "epoch": epoch}, f"c_{epoch}.pt")
+"""
+EVERY_PROCESS = """
+import torch
+from accelerate import Accelerator
+acc = Accelerator()
+for epoch in range(9):
+    state = {"model": m, "epoch": epoch}
+    torch.save(state, f"c_{epoch}.pt")
+"""
+WHOLE = """
+import torch
+model.eval()
+torch.save(model, "model.pt")
+"""
+UNSCHEDULED = """
+import torch
+for epoch in range(9):
+    warmup_scheduler.step()
+    torch.save({"optimizer": o}, f"c_{epoch}.pt")
+"""
 RATE = """
 import torch
 ckpt = torch.load(path)
@@ -67,7 +92,16 @@ def replaced(text: str, finding: Located) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize(("code", "text"), [("X901", DELETING), ("X905", OVERWRITING)])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("X901", DELETING),
+        ("X905", OVERWRITING),
+        ("X907", EVERY_RANK),
+        ("X907", EVERY_PROCESS),
+        ("X909", WHOLE),
+    ],
+)
 def test_a_script_in_which_the_suggestion_takes_the_place_of_the_code_is_clean(
     tmp_path: Path, code: str, text: str
 ) -> None:
@@ -95,6 +129,19 @@ def test_early_stopping_is_saved_and_read_back_as_suggested(tmp_path: Path) -> N
     assert 'stopper.best_score = old.get("best_score")' in whole
     assert 'stopper.val_loss_min = old.get("val_loss_min", float("inf"))' in whole
     assert 'stopper.counter = old.get("counter", 0)' in whole
+
+
+def test_the_scheduler_is_saved_as_suggested(tmp_path: Path) -> None:
+    (finding,) = linted(tmp_path, UNSCHEDULED)
+    assert "X908" == finding.finding.code
+    whole = UNSCHEDULED.replace('{"optimizer"', "{" + finding.suggestion + ' "optimizer"')
+    assert [] == linted(tmp_path, whole)
+    assert "warmup_scheduler.state_dict()" in whole
+
+
+def test_the_first_process_is_named_in_the_terms_of_the_script(tmp_path: Path) -> None:
+    (finding,) = linted(tmp_path, EVERY_PROCESS)
+    assert "if acc.is_main_process:" in finding.suggestion
 
 
 def test_a_dict_of_several_random_states_is_read_where_torchs_lies(tmp_path: Path) -> None:
