@@ -68,7 +68,7 @@ def _facts(program: Program, path: Path) -> ScriptFacts:
         _label(program, saved, key, training) if key is not None else None,
         _agreed(_step_rates(program, steps)),
         _agreed(_orders(program, steps)),
-        tuple(Evidence(tuple(k for k in c.values if k not in c.nested), _line(c.site)) for c in whole),
+        tuple(dict.fromkeys(Evidence(tuple(k for k in c.values if k not in c.nested), _line(c.site)) for c in whole)),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sources import found
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.lint import ScriptReport, library, lint
+from ckpt_doctor.lint import ScriptReport, library, lint, starts
 
 DELETES = 'import shutil\nshutil.rmtree("./checkpoints")\n'
 
@@ -79,6 +79,8 @@ def cut(text: str) -> st.SearchStrategy[str]:
 def test_no_shuffling_of_a_script_makes_it_fail(tmp_path: Path, text: str) -> None:
     report = report_of(tmp_path / "a.py", text.encode())
     assert all(1 <= f.line <= text.count("\n") + 1 for f in report.findings)
+    facts = starts(tmp_path / "a.py")
+    assert facts is None or facts.path == tmp_path / "a.py"
 
 
 def test_modules_that_import_each_other_and_names_that_are_defined_by_themselves_end(tmp_path: Path) -> None:

@@ -138,6 +138,12 @@ LABELS = {
         "finished",
         "for epoch in range(9):\n    train_one_epoch(model)\ntorch.save({'optimizer': o, 'epoch': epoch}, 'last.pt')\n",
     ),
+    "before a step and after another one": (
+        "next",
+        "while True:\n    if n % 9 == 0:\n        torch.save({'optimizer': o, 'step': n}, 'a.pt')\n"
+        "    loss.backward()\n    optimizer.step()\n    n += 1\n    if n > limit:\n"
+        "        torch.save({'optimizer': o, 'step': n}, 'a.pt')\n        break\n",
+    ),
     "counted up before the save": (
         "next",
         "epoch = 0\nwhile epoch < 9:\n    train_one_epoch(model)\n    epoch += 1\n"
@@ -241,6 +247,7 @@ state = {"model": m, "optimizer": o, "extra": {"seed": 1}}
 if scheduler:
     state["scheduler"] = scheduler.state_dict()
 torch.save(state, "a.pt")
+torch.save(state, "latest.pt")
 torch.save({"optimizer": o, **more()}, "b.pt")
 torch.save({"model": m}, "c.pt")
 """
