@@ -191,8 +191,8 @@ STATES = {
         """,
     "a variable that holds the state": """
         import torch
-        optimizer = torch.optim.Adam(net.parameters())
-        model = net.state_dict()
+        optimizer = torch.optim.Adam(model.parameters())
+        model = model.state_dict()
         torch.save(model, "model.pt")
         """,
     "a dict of this name": """
@@ -211,6 +211,14 @@ STATES = {
             torch.save(model, path)
         net.eval()
         save(net.state_dict(), "model.pt")
+        """,
+    "a helper that is given both": """
+        import torch
+        def save(model, path):
+            torch.save(model, path)
+        net.eval()
+        save(net, "model.pt")
+        save(net.state_dict(), "state.pt")
         """,
     "what is not known": """
         import torch

@@ -282,8 +282,8 @@ BY_ONE_RANK = {
         import torch.distributed as dist
         def setup():
             dist.init_process_group("nccl")
-        def save_checkpoint(epoch):
-            torch.save({"model": m, "optimizer": o}, f"c_{epoch}.pt")
+        def save_checkpoint():
+            torch.save({"model": m, "optimizer": o}, "c.pt")
         """,
     "a path that is not known": """
         import torch

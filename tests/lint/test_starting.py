@@ -30,6 +30,7 @@ def value(evidence: Evidence[str] | None) -> str | None:
 RESUMES = {
     "at the label": ("label", "start_epoch = ckpt['epoch']" + LOOP),
     "after the label": ("label+1", "start_epoch = ckpt['epoch'] + 1" + LOOP),
+    "added and taken away": ("label", "start_epoch = ckpt['epoch'] + 1 - 1" + LOOP),
     "in the loop's own range": ("label+1", LOOP.replace("start_epoch", "1 + ckpt['epoch']")),
     "added in the range": ("label+1", "last = ckpt['epoch']" + LOOP.replace("start_epoch", "last + 1")),
     "only where there is a checkpoint": (
@@ -164,6 +165,7 @@ OPEN_LABELS = {
     ),
     "two saves that say two things": LOOP + "    torch.save({'optimizer': o, 'epoch': epoch + 1}, 'last.pt')\n",
     "no training in sight": LOOP.replace("train_one_epoch", "process"),
+    "a mode that is switched": LOOP.replace("train_one_epoch(model)", "model.train()"),
     "trained before and after": LOOP + "    train_one_epoch(other)\n",
     "a number of another kind": LOOP.replace(": epoch}", ": epoch // 2}"),
     "counted up on a condition": (
