@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.audit import latest, scan
     from ckpt_doctor.readers import open_checkpoint
     from ckpt_doctor.repair import migrate, undo
-    from ckpt_doctor.trainers.given import facts
+    from ckpt_doctor.trainers.facts import facts
     from ckpt_doctor.training.pruning import prune
     from ckpt_doctor.training.resume import check_resume
     from ckpt_doctor.training.saving import atomic_save
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "atomic_save": "training.saving",
     "check_resume": "training.resume",
-    "facts": "trainers.given",
+    "facts": "trainers.facts",
     "latest": "audit",
     "migrate": "repair",
     "open_checkpoint": "readers",

@@ -14,15 +14,16 @@ WORDS = re.compile(
     r"time_llm|time-llm|Time-LLM|TimeLLM|\bTST\b|\bCOS\b|\btype[123]\b|\bPEMS\b|lradj|checkpoint_step_|checkpoint\.pt\b"
     r"|^(best_score|val_loss_min|counter|global_step|rng_state)$"
 )
-OWN = ("trainers/time_llm/", "lint/")
-"""The trainer's package; and what reads scripts, whose rules are about that trainer's scripts as well."""
+OWN = ("trainers/time_llm/", "lint/", "reports/promised.py")
+"""The trainer's package; what reads scripts, whose rules are about that trainer's scripts as well; and the names that
+JSON v1 promises."""
 LEFT = {
     "audit/discovery.py": 2,
     "audit/newest.py": 1,
     "cli/check.py": 1,
     "cli/diff.py": 1,
     "cli/migrate.py": 5,
-    "cli/options.py": 3,
+    "cli/options.py": 1,
     "cli/output.py": 1,
     "cli/prune.py": 1,
     "cli/scan.py": 1,
@@ -34,17 +35,16 @@ LEFT = {
     "repair/execution.py": 9,
     "repair/planning.py": 12,
     "repair/verification.py": 1,
+    "reports/columns.py": 3,
     "reports/groups.py": 1,
     "reports/html/charts.py": 2,
-    "reports/trainer_terms.py": 37,
-    "trainers/given.py": 9,
     "trainers/schedules/epoch_rates.py": 16,
     "trainers/state.py": 4,
     "trainers/trainer.py": 1,
     "trainers/unknown.py": 1,
     "training/resume.py": 3,
     "types/checkpoint.py": 1,
-    "types/run.py": 18,
+    "types/run.py": 15,
     "validators/contents.py": 1,
     "validators/files.py": 2,
     "validators/live.py": 1,

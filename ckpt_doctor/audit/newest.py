@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ckpt_doctor.audit.runs import one_run
 from ckpt_doctor.audit.scanning import read_through, scan
-from ckpt_doctor.types import Facts, FileReport, Run
+from ckpt_doctor.types import FileReport, Given, Run
 
 
 def latest(
     run_dir: Path | str,
     *,
-    facts: Facts | None = None,
+    facts: Given | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),

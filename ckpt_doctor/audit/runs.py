@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.audit.discovery import checkpoint_files, existing
@@ -12,7 +13,8 @@ from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import KNOWN, TRAINERS, UNKNOWN, Trainer, is_unit, trainer_named
-from ckpt_doctor.types import Checkpoint, Facts, Member, Run
+from ckpt_doctor.trainers.facts import every_fact
+from ckpt_doctor.types import Checkpoint, Given, Member, NotChecked, Run
 from ckpt_doctor.validators.files import UNTRUSTED
 
 
@@ -42,7 +44,7 @@ def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:
 
 
 def understand(
-    folder: Path, checkpoints: Iterable[Checkpoint], given: Facts, logs: Sequence[Path] = (), trainer: str = ""
+    folder: Path, checkpoints: Iterable[Checkpoint], given: Given, logs: Sequence[Path] = (), trainer: str = ""
 ) -> tuple[Run, list[Member]]:
     """The run that checkpoints of one folder belong to, with its facts and history; and a member for each of them.
 
@@ -55,8 +57,16 @@ def understand(
     ours = [m for m in members if m.checkpoint.path in owned and not m.checkpoint.is_damaged(*UNTRUSTED)]
     others = tuple(member.checkpoint.path for member in members if member not in ours)
     ours = ours if owner is not UNKNOWN else []
-    run = Run(folder, owner.name, tuple(ours), given, others, claimed=trainer, logs=tuple(logs))
-    return owner.understand(run, given, logs), members
+    run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs))
+    known = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
+    run = owner.understand(run, known, logs)
+    return replace(run, not_checked=(*run.not_checked, *_not_of(owner, given.keys() - known.keys()))), members
+
+
+def _not_of(owner: Trainer, names: Iterable[str]) -> Iterator[NotChecked]:
+    """That facts which a person gave are none of this trainer's; of no known trainer that goes without saying."""
+    for name in sorted(names) if owner.name else ():
+        yield NotChecked(f"--{every_fact()[name].key}", f"the training command of {owner.name} has no such fact", "")
 
 
 def _owner(

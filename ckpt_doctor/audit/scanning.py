@@ -13,7 +13,7 @@ from ckpt_doctor.audit.judging import case_of, chosen, counting, judge, run_find
 from ckpt_doctor.audit.opening import Progress, deepened, open_file
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, siblings_of, understand
 from ckpt_doctor.trainers import trainer_named
-from ckpt_doctor.types import Curve, Facts, FileReport, Report, Run, RunReport
+from ckpt_doctor.types import Curve, FileReport, Given, Report, Run, RunReport
 
 DEFAULT_PATH = "checkpoints"
 """Where most trainers save."""
@@ -23,7 +23,7 @@ DEFAULT_PATH = "checkpoints"
 class _Ask:
     """What a call wants to know of every run."""
 
-    facts: Facts = field(default_factory=Facts)
+    facts: Given = field(default_factory=dict)
     logs: Sequence[Path] = ()
     trainer: str = ""
     gate: bool = False
@@ -37,7 +37,7 @@ class _Ask:
 def scan(
     paths: Path | str | Sequence[Path | str] = (DEFAULT_PATH,),
     *,
-    facts: Facts | None = None,
+    facts: Given | None = None,
     deep: bool = False,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
@@ -55,7 +55,7 @@ def scan(
     Raises UsageError for a path or a log that does not exist, and for a rule or a trainer that does not."""
     began = time.monotonic()
     given = existing(paths)
-    ask = _Ask(facts or Facts(), existing_logs(logs), trainer, False, deep, select, ignore, trust, progress)
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, select, ignore, trust, progress)
     wanted = {file for path in given for file in checkpoint_files(path)}
     runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
     return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment)
@@ -64,7 +64,7 @@ def scan(
 def check(
     path: Path | str,
     *,
-    facts: Facts | None = None,
+    facts: Given | None = None,
     logs: Sequence[Path | str] = (),
     deep: bool = False,
     select: Sequence[str] = (),
@@ -81,7 +81,7 @@ def check(
     """
     began = time.monotonic()
     file = resume_file(existing(path)[0])
-    ask = _Ask(facts or Facts(), existing_logs(logs), trainer, gate, deep, select, ignore, trust, progress)
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, select, ignore, trust, progress)
     run = _audit_run(run_folder(file), [file], ask)
     return Report((run,), time.monotonic() - began, (Path(path),), reports.check_fragment)
 
@@ -89,14 +89,14 @@ def check(
 def check_all(
     files: Sequence[Path],
     *,
-    facts: Facts | None = None,
+    facts: Given | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),
     trainer: str = "",
 ) -> list[RunReport]:
     """As `check`, of several files, each read once."""
-    ask = _Ask(facts or Facts(), existing_logs(logs), trainer, gate=True, ignore=ignore, trust=trust)
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate=True, ignore=ignore, trust=trust)
     return [_audit_run(folder, inside, ask) for folder, inside in find_runs(files).items()]
 
 
@@ -109,7 +109,9 @@ def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
         if ask.deep:
             member = replace(member, checkpoint=deepened(member.checkpoint, ask.progress))
         judged.append(judge(case_of(member, run, gate=ask.gate), counts))
-    return chosen(RunReport(run, run_findings(run), tuple(judged)), ask.select, counts)
+    return chosen(
+        RunReport(run, run_findings(run), tuple(judged), trainer_named(run.trainer).terms), ask.select, counts
+    )
 
 
 def read_through(

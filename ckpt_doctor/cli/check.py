@@ -11,10 +11,10 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.cli.settings import Settings, without_ignored
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Given
 
 
-@click.command("check")
+@click.command("check", cls=options.Command)
 @click.argument("path", type=click.Path())
 @options.deep
 @options.training_facts
@@ -36,7 +36,7 @@ def command(
     /,
     path: str,
     deep: bool,
-    facts: Facts,
+    facts: Given,
     trainer: str,
     logs: tuple[Path, ...],
     select: tuple[str, ...],

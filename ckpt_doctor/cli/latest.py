@@ -11,10 +11,10 @@ import click
 from ckpt_doctor import audit, repair, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Given
 
 
-@click.command("latest")
+@click.command("latest", cls=options.Command)
 @click.argument("run_dir", type=options.NAMED)
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
 @options.deep
@@ -30,7 +30,7 @@ def command(
     run_dir: Path,
     repairable: bool,
     deep: bool,
-    facts: Facts,
+    facts: Given,
     trainer: str,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],

@@ -16,7 +16,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import edits
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.reports import plural, size
-from ckpt_doctor.types import Checkpoint, Edit, Facts, Mode
+from ckpt_doctor.types import Checkpoint, Edit, Given, Mode, Number
 from ckpt_doctor.writer.cost import cost
 
 FIXES = {
@@ -38,14 +38,14 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command("migrate")
+@click.command("migrate", cls=options.Command)
 @options.paths
 @fixes
 @click.option("--all", "everything", is_flag=True, help="Every repair that findings call for and evidence supports.")
 @click.option("--best-score", type=options.Real(), help="Use this best_score: minus the best validation loss.")
 @click.option(
     "--val-loss",
-    type=options.Real(lambda x: x >= 0, "a number from 0 on"),
+    type=options.Real(Number(0)),
     help="Use this best validation loss.",
 )
 @click.option("--epoch", type=click.IntRange(min=0), help="--upgrade: finished epochs, where no log tells.")
@@ -78,7 +78,7 @@ def command(
     in_place: bool,
     output: Path | None,
     verify: str | None,
-    facts: Facts,
+    facts: Given,
     trainer: str,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],

@@ -14,14 +14,13 @@ from click.core import ParameterSource
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports import clean
 from ckpt_doctor.trainers import KNOWN
-from ckpt_doctor.trainers.given import CHECKS, LRADJ, facts
-from ckpt_doctor.types import Facts, selects
+from ckpt_doctor.trainers.facts import every_fact, facts, knowing
+from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, selects
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_PATH = "checkpoints"
 """Where the trainer saves (`--checkpoints`, default `./checkpoints/`)."""
-POSITIVE = click.IntRange(min=1)
 
 
 class Named(click.Path):
@@ -60,8 +59,8 @@ class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
 
     name = "float"
 
-    def __init__(self, fits: Callable[[float], bool] = math.isfinite, what: str = "a finite number") -> None:
-        self.fits, self.what = fits, what
+    def __init__(self, bounds: Number | None = None) -> None:
+        self.bounds = bounds or Number()
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number; a usage error that says what it must be."""
@@ -69,8 +68,8 @@ class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
             number = float(value)
         except (TypeError, ValueError):
             number = math.nan
-        if not math.isfinite(number) or not self.fits(number):
-            self.fail(f"must be {self.what}, not {clean(value)}", param, ctx)
+        if not self.bounds.fits(number):
+            self.fail(f"must be {self.bounds.what}, not {clean(value)}", param, ctx)
         return number
 
 
@@ -113,60 +112,86 @@ def formats(*names: str) -> Callable[[F], F]:
     )
 
 
+class FactOption(click.Option):
+    """An option that gives a fact of the training command."""
+
+    def __init__(self, *args: Any, fact: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.fact = fact
+
+
+class Command(click.Command):
+    """A command whose help lists the facts of the training command apart, by the trainers that have them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options in sections."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if row is not None:
+                sections.setdefault(_section(parameter), []).append(row)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _section(parameter: click.Parameter) -> str:
+    if not isinstance(parameter, FactOption):
+        return "Options"
+    return f"Facts of the training command ({', '.join(knowing(parameter.fact))})"
+
+
+_log = click.option(
+    "--log",
+    type=Log(path_type=Path),
+    multiple=True,
+    help="The run's log; may be given more than once. Logs nearby are found without it.",
+)
+
+
 def training_facts(command: F) -> F:
-    """Add the options that tell of the training command; the command receives `facts: Facts` and `logs`."""
+    """Add the options that tell of the training command; the command receives `facts: Given` and `logs`."""
+    known = every_fact()
 
     @functools.wraps(command)
     def with_facts(*args: Any, log: tuple[Path, ...], **options: Any) -> Any:
-        given = {name: options.pop(name) for name in list(options) if name in CHECKS}
-        return command(*args, facts=facts_of(given), logs=log, **options)
+        given = {name: options.pop(name) for name in known}
+        return command(*args, facts=given_facts(given), logs=log, **options)
 
-    for option in reversed(FACT_OPTIONS):
-        with_facts = option(with_facts)
+    with_facts = _log(with_facts)
+    for fact in reversed(known.values()):
+        with_facts = _option(fact)(with_facts)
     return with_facts  # type: ignore[return-value]
 
 
-def facts_of(values: dict[str, Any]) -> Facts:
+def _option(fact: Fact) -> Callable[[F], F]:
+    """The option that gives a fact."""
+    if isinstance(fact.kind, Flag):
+        return click.option(
+            f"--{fact.key}/--no-{fact.key}", cls=FactOption, fact=fact.name, default=None, help=fact.help
+        )
+    return click.option(f"--{fact.key}", cls=FactOption, fact=fact.name, type=_type(fact.kind), help=fact.help)
+
+
+def _type(kind: Count | Number | Choice) -> click.ParamType:
+    if isinstance(kind, Choice):
+        return AnyCase(kind.words)
+    return Real(kind) if isinstance(kind, Number) else click.IntRange(min=1)
+
+
+def given_facts(values: dict[str, Any]) -> Given:
     """The facts that a person gave, each with the option (or the settings file) as its source."""
-    known = {name: facts(source=_source(name), **{name: value}) for name, value in values.items()}
-    return Facts(**{name: getattr(one, name) for name, one in known.items()})
+    given: dict[str, Evidence[Any]] = {}
+    for name, value in values.items():
+        given.update(facts(source=_source(name), **{name: value}))
+    return given
 
 
 def _source(name: str) -> str:
     ctx = click.get_current_context(silent=True)
     if ctx is not None and ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
         return "pyproject.toml"
-    return f"--{name.replace('_', '-')}"
-
-
-FACT_OPTIONS = (
-    click.option("--steps-per-epoch", type=POSITIVE, help="Batches per epoch: len(train_loader)."),
-    click.option("--train-epochs", type=POSITIVE, help="Epochs of the whole run (the trainer's --train_epochs)."),
-    click.option(
-        "--lradj",
-        type=AnyCase(LRADJ),
-        help="The trainer's --lradj: who moves the learning rate, and when.",
-    ),
-    click.option(
-        "--learning-rate",
-        type=Real(lambda x: x > 0, "a number above 0"),
-        help="The --learning_rate of the resume command.",
-    ),
-    click.option(
-        "--pct-start",
-        type=Real(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
-        help="Share of OneCycleLR's steps in which the rate rises.",
-    ),
-    click.option("--patience", type=POSITIVE, help="EarlyStopping's patience."),
-    click.option("--shuffle/--no-shuffle", default=None, help="Whether the train loader shuffles."),
-    click.option("--world-size", type=POSITIVE, help="Processes that train together under Accelerate."),
-    click.option(
-        "--log",
-        type=Log(path_type=Path),
-        multiple=True,
-        help="The run's log; may be given more than once. Logs nearby are found without it.",
-    ),
-)
+    return f"--{every_fact()[name].key}"
 
 
 def selection(command: F) -> F:

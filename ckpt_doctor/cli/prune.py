@@ -10,10 +10,10 @@ from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.training.pruning import prune
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Given
 
 
-@click.command("prune")
+@click.command("prune", cls=options.Command)
 @click.argument("run_dir", type=options.NAMED)
 @click.option("--keep", type=click.IntRange(min=1), required=True, help="How many resumable step checkpoints stay.")
 @click.option("--protect", type=options.NAMED, multiple=True, help="Never remove this one; may be given repeatedly.")
@@ -32,7 +32,7 @@ def command(
     protect: tuple[Path, ...],
     dry_run: bool,
     deep: bool,
-    facts: Facts,
+    facts: Given,
     trainer: str,
     logs: tuple[Path, ...],
     ignore: tuple[str, ...],

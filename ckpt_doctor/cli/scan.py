@@ -11,10 +11,10 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.cli.settings import Settings, without_ignored
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Given
 
 
-@click.command("scan")
+@click.command("scan", cls=options.Command)
 @options.paths
 @options.deep
 @options.training_facts
@@ -30,7 +30,7 @@ def command(
     /,
     paths: tuple[Path, ...],
     deep: bool,
-    facts: Facts,
+    facts: Given,
     trainer: str,
     logs: tuple[Path, ...],
     select: tuple[str, ...],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from importlib import import_module
@@ -15,7 +15,7 @@ import click
 from ckpt_doctor import reports
 from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.trainers.given import CHECKS, Check
+from ckpt_doctor.trainers.facts import every_fact
 from ckpt_doctor.types import Finding, Report, selects
 
 
@@ -23,8 +23,9 @@ def _strings(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
-KEYS: Mapping[str, Check] = {
-    **{name.replace("_", "-"): check for name, check in CHECKS.items()},
+Check = tuple[Callable[[Any], bool], str]
+"""What a value must be, as a test and in words."""
+_OTHERS: Mapping[str, Check] = {
     "log": (_strings, "a path or a list of paths"),
     "deep": (lambda v: isinstance(v, bool), "true or false"),
     "format": (lambda v: v in reports.FORMATS, f"one of {', '.join(reports.FORMATS)}"),
@@ -33,10 +34,15 @@ KEYS: Mapping[str, Check] = {
     "trust": (_strings, "a list of packages"),
     "fail-on": (lambda v: v in FAIL_ON, f"one of {', '.join(FAIL_ON)}"),
 }
-"""Keys that the table may have, each the option of that name: what its value must be, as a test and in words."""
+"""What the keys that are no facts of the training command may be."""
 PER_PATH_IGNORES = "per-path-ignores"
 LONGEST = 16 << 20
 """Bytes of a pyproject.toml that is still read."""
+
+
+def keys() -> dict[str, Check]:
+    """Keys that the table may have, each the option of that name, with what its value must be."""
+    return {**{fact.key: (fact.kind.fits, fact.kind.what) for fact in every_fact().values()}, **_OTHERS}
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,14 @@ def parse(text: str, path: Path) -> Settings:
     table = tool.get("ckpt-doctor", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise UsageError(f"{path}: [tool.ckpt-doctor] must be a table")
-    options = {}
+    options, known = {}, keys()
     for key, value in table.items():
         if key == PER_PATH_IGNORES:
             continue
-        if key not in KEYS:
-            known = ", ".join((*KEYS, PER_PATH_IGNORES))
-            raise UsageError(f"{path}: unknown key {key!r} in [tool.ckpt-doctor]; known: {known}")
-        fits, what = KEYS[key]
+        if key not in known:
+            names = ", ".join((*known, PER_PATH_IGNORES))
+            raise UsageError(f"{path}: unknown key {key!r} in [tool.ckpt-doctor]; known: {names}")
+        fits, what = known[key]
         if not fits(value):
             raise UsageError(f"{path}: {key} must be {what}, not {value!r}")
         listed = [value] if isinstance(value, str) and fits is _strings else value

@@ -51,10 +51,10 @@ def _edits(case: Case) -> Iterator[Edit]:
 
 
 def _source_of_step(case: Case) -> str:
-    world, batches = case.run.facts.world_size, case.resume.skip_batches
-    if world is None or world.value == 1:
+    world, batches = case.run.facts.processes, case.resume.skip_batches
+    if world == 1:
         return "Adam's step counter"
-    epochs = f"{case.resume.finished_epochs} epochs of {world.value} processes"
+    epochs = f"{case.resume.finished_epochs} epochs of {world} processes"
     return f"{epochs}, as the trainer counts them, and {batches} batches"
 
 
@@ -65,11 +65,11 @@ def _typed_wrongly(case: Case, slot: str) -> bool:
 
 
 def _notes(case: Case) -> tuple[str, ...]:
-    world = case.run.facts.world_size
-    if world is None or world.value == 1 or case.resume.global_step == case.state.global_step:
+    world = case.run.facts.processes
+    if world == 1 or case.resume.global_step == case.state.global_step:
         return ()
     return (
-        f"on {world.value} processes the trainer counts an epoch's steps before they are dealt out: global_step is "
+        f"on {world} processes the trainer counts an epoch's steps before they are dealt out: global_step is "
         "shifted so that the right batches are skipped, and the names of later step folders are shifted with it",
     )
 

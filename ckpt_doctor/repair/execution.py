@@ -18,8 +18,8 @@ from ckpt_doctor.trainers import ByHand, fix_names
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
-    Facts,
     Finding,
+    Given,
     KeyPath,
     Member,
     MigrationResult,
@@ -46,7 +46,7 @@ def migrate(
     paths: Path | str | Sequence[Path | str] = (audit.DEFAULT_PATH,),
     *,
     fixes: Collection[str] = NAMES,
-    facts: Facts | None = None,
+    facts: Given | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),
@@ -83,7 +83,7 @@ def migrate(
     request = Request(
         fixes=frozenset(fixes),
         everything=set(fixes) == set(NAMES),
-        facts=facts or Facts(),
+        facts=facts or {},
         logs=existing_logs(logs),
         ignored=frozenset(audit.codes(ignore)),
         trusted=audit.packages(trust),

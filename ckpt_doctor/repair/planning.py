@@ -13,8 +13,8 @@ from ckpt_doctor.types import (
     EarlyStoppingState,
     Edit,
     Evidence,
-    Facts,
     Finding,
+    Given,
     KeyPath,
     Mode,
     Refusal,
@@ -37,7 +37,7 @@ class Request:
     fixes: frozenset[str]
     """Names of fixes."""
     everything: bool
-    facts: Facts
+    facts: Given
     logs: Sequence[Path]
     ignored: Collection[str]
     """Codes of findings that a person accepts."""

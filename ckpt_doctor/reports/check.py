@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.columns import about
+from ckpt_doctor.reports.resuming import clauses
 from ckpt_doctor.reports.table import fact_lines, finding_lines
-from ckpt_doctor.reports.trainer_terms import about, sentences
 from ckpt_doctor.reports.view import not_deep, nothing_found, view
 from ckpt_doctor.types import FileReport, Finding, Report
 
@@ -16,11 +17,11 @@ def check(report: Report, *, width: int = 80, color: bool = False) -> str:
     run, file, columns = report.runs[0], report.files[0], min(width, text.MAX_TEXT)
     shown = view(run, report.paths)
     lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
-    lines += [f"  {about(file)}", *text.wrap(f"resume: {resume_words(file)}", columns, "  ", "    ")]
+    lines += [f"  {about(file, run)}", *text.wrap(f"resume: {resume_words(file)}", columns, "  ", "    ")]
     lines += fact_lines(shown, columns)
-    clauses = sentences(file, run.run.facts)
-    lines += ["", "  The trainer"] if clauses else []
-    for clause in clauses:
+    does = clauses(file, run)
+    lines += ["", "  The trainer"] if does else []
+    for clause in does:
         lines += text.wrap(clause, columns, "  - ", "    ")
     lines += finding_lines(shown, columns, color)
     if words := flags(file):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ckpt_doctor.reports.facts import given_options
 from ckpt_doctor.reports.groups import Group
 from ckpt_doctor.reports.text import clean, quoted
-from ckpt_doctor.reports.trainer_terms import given_options
 from ckpt_doctor.types import RunReport
 
 DEFAULT_PATHS = (Path("checkpoints"),)

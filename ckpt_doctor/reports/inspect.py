@@ -10,7 +10,7 @@ from ckpt_doctor.inert.numpy_values import array_shown
 from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import parameters
-from ckpt_doctor.reports.trainer_terms import TRAINING
+from ckpt_doctor.reports.promised import TRAINING
 
 MOST_TENSORS = 40
 """Tensors that the overview lists; the JSON has all."""

@@ -19,8 +19,8 @@ from ckpt_doctor import types
 from ckpt_doctor.inert.quantized_weights import quantized_values
 from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
+from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING
 from ckpt_doctor.reports.text import brief, integer
-from ckpt_doctor.reports.trainer_terms import FACTS, PLAN, RUN_FACTS, TRAINING
 from ckpt_doctor.version import __version__
 
 HEAD = {"version": 1, "tool": {"name": "ckpt-doctor", "version": __version__}}
@@ -63,11 +63,13 @@ def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
 def run(run: types.RunReport) -> dict[str, Any]:
     """One run folder."""
     facts = run.run.facts
+    known = {fact.name: facts.get(fact.name) for fact in facts.table}
     return {
         "path": str(run.run.path),
         "trainer": run.run.trainer or None,
-        **{name: None if (fact := getattr(facts, name)) is None else plain(fact.value) for name in RUN_FACTS},
-        "evidence": {name: fact.source for name in FACTS if (fact := getattr(facts, name)) is not None},
+        **{name: plain(fact.value) if (fact := facts.get(name)) else None for name in RUN_FACTS},
+        "facts": {name: plain(fact.value) if fact else None for name, fact in known.items()},
+        "evidence": {name: fact.source for name, fact in {**known, "log": facts.log}.items() if fact},
         "findings": [_fields(finding, *FINDING) for finding in run.findings],
     }
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.columns import columns, label, notes_title, outcomes
 from ckpt_doctor.reports.cures import all_repairs, cures
+from ckpt_doctor.reports.facts import known_facts
 from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unchecked
-from ckpt_doctor.reports.trainer_terms import Column, columns, known_facts, label, notes_title, outcomes
-from ckpt_doctor.types import FileReport, NotChecked, Report, RunReport, Severity, Verdict
+from ckpt_doctor.types import Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
 
 OUTLOOKS = ("ok", "open", "not judged", "impossible", "repairable", "broken")
 """What a file's outlook can be, in the order in which they are counted."""

@@ -17,13 +17,15 @@ from ckpt_doctor.types import (
     Curve,
     EarlyStoppingState,
     Evidence,
-    Facts,
+    Fact,
+    Given,
     KeyPath,
     Member,
     ReadScalars,
     Run,
     RunReport,
     Schedule,
+    Terms,
 )
 
 if TYPE_CHECKING:  # a scan loads no fixes
@@ -76,8 +78,9 @@ class Trainer:
     """Whether a checkpoint can be read as this trainer's, so that a person may claim it with `--trainer`."""
     member_of: Callable[[Checkpoint, ReadScalars], Member]
     """A checkpoint with its training state, its role and the step that its name tells."""
-    understand: Callable[[Run, Facts, Sequence[Path]], Run]
-    """A run of this trainer's members, facts and logs given by hand -> the run with all its facts and its history."""
+    understand: Callable[[Run, Given, Sequence[Path]], Run]
+    """A run of this trainer's members, what a person gives of its facts, and logs named by hand -> the run with all its
+    facts and its history."""
     case: Callable[[Member, Run, ByHand], Case]
     """A member of a run -> all that rules and fixes may look at: resume point, plan, schedule."""
     expects: Callable[[Member, Run], Expectation] = lambda _member, _run: Expectation()
@@ -89,5 +92,9 @@ class Trainer:
     fixes: Callable[[], Sequence[Migration]] = tuple
     """Fixes of the training state, in the order in which they are planned; those of `migrators` that hold for every
     file come after them."""
+    facts: tuple[Fact, ...] = ()
+    """The facts of its training command that a person can give, in the order in which they are told."""
+    terms: Terms = field(default_factory=Terms)
+    """What reports say of its checkpoints in its own terms."""
     curve: Callable[[RunReport], Curve] | None = None
     """What there is to draw of a run."""

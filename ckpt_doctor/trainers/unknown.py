@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Facts, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
+from ckpt_doctor.types import Case, Checkpoint, Given, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
 
 NAME = ""
 """In data: no known trainer."""
@@ -36,8 +35,8 @@ def _member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     return Member(checkpoint, training_state(checkpoint, found, read_scalars), None, places=found)
 
 
-def _understand(run: Run, given: Facts, logs: Sequence[Path]) -> Run:
-    return replace(run, facts=given)
+def _understand(run: Run, given: Given, logs: Sequence[Path]) -> Run:
+    return run
 
 
 def _case(member: Member, run: Run, by_hand: ByHand) -> Case:

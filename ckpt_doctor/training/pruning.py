@@ -9,7 +9,7 @@ from pathlib import Path
 from ckpt_doctor import audit
 from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.training import remembered, retention
-from ckpt_doctor.types import Facts, FileReport, PruneResult, Run, Uncounted
+from ckpt_doctor.types import FileReport, Given, PruneResult, Run, Uncounted
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
 
@@ -20,7 +20,7 @@ def prune(
     *,
     protect: Iterable[Path | str] = (),
     dry_run: bool = False,
-    facts: Facts | None = None,
+    facts: Given | None = None,
     logs: Sequence[Path | str] = (),
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),

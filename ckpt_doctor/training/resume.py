@@ -15,7 +15,7 @@ from typing import Any
 
 from ckpt_doctor import audit, reports
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
-from ckpt_doctor.trainers.given import facts
+from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import (
     Checkpoint,
     FileReport,

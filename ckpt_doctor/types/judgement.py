@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
+from ckpt_doctor.types.facts import Facts
 from ckpt_doctor.types.record import record
 from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
 
@@ -116,6 +117,40 @@ class FileReport:
         return self.member.checkpoint
 
 
+class Column(NamedTuple):
+    """One column of the tables of checkpoints."""
+
+    title: str
+    cell: Callable[[FileReport], str]
+    is_number: bool = False
+    droppable: int = 0
+    """Where the width does not suffice, the column with the highest number is left out first; 0 stays."""
+
+
+def _no_words(*_: object) -> str:
+    return ""
+
+
+def _no_rows(*_: object) -> tuple[()]:
+    return ()
+
+
+@record(frozen=True)
+class Terms:
+    """What reports say in a trainer's own terms. All are functions of modules, so that a report can be pickled."""
+
+    columns: tuple[Column, ...] = ()
+    """Those beside what every trainer's checkpoints have."""
+    saved_by: Mapping[str, str] = field(default_factory=dict)
+    """Role -> what saved the file: `saved by save_steps`."""
+    start: Callable[[ResumePlan, Facts], str] = _no_words
+    """Where the trainer starts on a resume, in a clause."""
+    memory: Callable[[FileReport, ResumePlan, Facts], str] = _no_words
+    """What the trainer then remembers of the best model, in a clause."""
+    landing: Callable[[FileReport, ResumePlan], Sequence[tuple[str, str, str]]] = _no_rows
+    """What a resume begins with beside place and rate: a name, the value from the file as it is, from the repaired."""
+
+
 @record(frozen=True)
 class RunReport:
     """One run folder, judged as a whole."""
@@ -123,6 +158,7 @@ class RunReport:
     run: Run
     findings: tuple[Finding, ...]
     files: tuple[FileReport, ...]
+    terms: Terms = field(default_factory=Terms)
 
 
 Points = tuple[tuple[float, float], ...]

@@ -25,7 +25,8 @@ else:
         if "__repr__" not in vars(cls):
             made.__repr__ = _repr
         if eq:
-            made.compared = attrgetter(*[field.name for field in fields(made) if field.compare])
+            names = [field.name for field in fields(made) if field.compare]
+            made.compared = attrgetter(*names) if names else lambda _: ()
             made.__eq__ = _eq
             made.__hash__ = _hash if frozen else None
         return made

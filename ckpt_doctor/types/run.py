@@ -5,27 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
 from ckpt_doctor.types.edit import Edit
+from ckpt_doctor.types.facts import Evidence, Facts
 from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import KeyPath, TensorRef, dotted, mapping_of
 
 ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | bytes | None]"]
 """Gives the values of tensors of one element, the bytes of a random state; None for what it cannot read."""
-T_co = TypeVar("T_co", covariant=True)
 Role = Literal["best", "step"]
-
-
-@record(frozen=True, slots=True)
-class Evidence(Generic[T_co]):
-    """A value and where it came from: `Evidence(45, "checkpoint: 90 steps at epoch 2")`."""
-
-    value: T_co
-    source: str
-    given: bool = False
-    """True when a person gave it (an option, an argument), which outranks inference."""
 
 
 @record(frozen=True, slots=True)
@@ -46,41 +36,6 @@ class TrainingState:
     best_score: float | None = None
     val_loss_min: float | None = None
     counter: int | None = None
-
-
-@record(frozen=True)
-class Facts:
-    """What must be known of the training command and is not in a checkpoint. None: not settled."""
-
-    steps_per_epoch: Evidence[int] | None = None
-    """`len(train_loader)` as the trainer takes it (before Accelerate shards it)."""
-    least_steps: int = 1
-    """Steps per epoch and process that the run's files show at least, while `steps_per_epoch` is None."""
-    train_epochs: Evidence[int] | None = None
-    lradj: Evidence[str] | None = None
-    learning_rate: Evidence[float] | None = None
-    """`--learning_rate` of the next resume command; OneCycleLR's `max_lr` in the first run."""
-    base_lr: Evidence[float] | None = None
-    """OneCycleLR's initial rate (`max_lr / 25`), the base of an uninterrupted idle run, as its log printed it."""
-    pct_start: Evidence[float] | None = None
-    patience: Evidence[int] | None = None
-    shuffle: Evidence[bool] | None = None
-    """Whether the train loader shuffles; stands in no file and no log."""
-    world_size: Evidence[int] | None = None
-    """Processes that train together. None: nothing tells, and one is as good a guess as any."""
-    world_size_open: bool = False
-    """Whether the files rule one process out, or more than one is likelier: then nothing is computed from a guess."""
-    generation: Evidence[str] | None = None
-    """`legacy`, `first-patch` or `complete`: which trainer will resume."""
-    log: Evidence[Path] | None = None
-    lradj_candidates: tuple[str, ...] = ()
-    """The modes that remain possible while `lradj` is None."""
-    contradictions: tuple[str, ...] = ()
-    """Facts that cannot be true together, one sentence each."""
-    disproved: Mapping[str, str] = field(default_factory=dict)
-    """Given facts that the run's own files or its log rule out: name -> the contradiction."""
-    other_lengths: tuple[tuple[int, int], ...] = ()
-    """(steps per epoch, processes) of several processes that the evidence allows while `world_size` is None."""
 
 
 @record(frozen=True, slots=True)

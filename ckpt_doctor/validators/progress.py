@@ -67,7 +67,7 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
     settled = all(fact.settle != "--world-size" for fact in case.open_facts)
-    if case.gate and case.run.facts.other_lengths and settled:
+    if case.gate and case.run.facts.may_be_several and settled:
         why = "one is assumed, and with more the trainer starts at the same place; how much is left to train is open"
         yield NotChecked("the number of processes", why, "--world-size")
     if found != expected and plan.start_epoch is not None:
@@ -252,8 +252,7 @@ def steps_out_of_order(run: Run) -> Iterator[Problem]:
 def _epoch_fits(member: Member, run: Run) -> bool:
     """Whether the file's `epoch` is one that its own step allows; one that isn't proves nothing of the run (P402)."""
     epoch, step, length = member.state.epoch, member.state.global_step, run.facts.steps_per_epoch
-    several = run.facts.world_size is not None and run.facts.world_size.value > 1
-    if epoch is None or epoch < 0 or step is None or length is None or several:
+    if epoch is None or epoch < 0 or step is None or length is None or run.facts.processes > 1:
         return epoch is not None and epoch >= 0
     return epoch * length.value <= step <= (epoch + 1) * length.value
 

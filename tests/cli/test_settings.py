@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.cli.settings import KEYS, is_ignored, parse, read_settings
+from ckpt_doctor.cli.settings import is_ignored, keys, parse, read_settings
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Finding
 
@@ -70,7 +70,7 @@ def test_what_a_table_may_not_hold_is_named_with_its_file(table: str, named: str
 def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UsageError) as refused:
         settings("failon = 1")
-    assert all(key in str(refused.value) for key in (*KEYS, "per-path-ignores"))
+    assert all(key in str(refused.value) for key in (*keys(), "per-path-ignores"))
 
 
 @pytest.mark.parametrize("text", ["tool = 3", "tool = []", "[tool.other]\nckpt-doctor = 1", ""])
@@ -122,4 +122,4 @@ def test_every_key_is_an_option_of_scan_or_check() -> None:
     from ckpt_doctor.cli import scan
 
     options = {option for parameter in scan.command.params for option in parameter.opts}
-    assert {f"--{key}" for key in KEYS} <= options
+    assert {f"--{key}" for key in keys()} <= options

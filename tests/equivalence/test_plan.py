@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import harness
@@ -19,7 +19,7 @@ from harness import EPOCHS, PATIENCE, TRAIN_STEPS, Cell, Cells, Spec
 from reference_trace import Trace
 
 from ckpt_doctor import audit
-from ckpt_doctor.types import Evidence, Facts, FileReport
+from ckpt_doctor.types import Evidence, FileReport, Given
 
 PLACE = frozenset({"start", "repeated", "skipped"})
 RATE = frozenset({"first-rate", "beta1"})
@@ -70,7 +70,7 @@ class Said:
     """Options that would settle what was not checked."""
 
 
-def say(cell: Cell, facts: Facts | None = None) -> Said:
+def say(cell: Cell, facts: Given | None = None) -> Said:
     report = audit.check(cell.path, facts=shuffling(cell, facts))
     (file,) = report.files
     codes = frozenset(finding.code for finding in report.findings if finding.severity != "info")
@@ -78,18 +78,17 @@ def say(cell: Cell, facts: Facts | None = None) -> Said:
     return Said(file, codes, frozenset(settle) - {"--deep"})
 
 
-def shuffling(cell: Cell, facts: Facts | None) -> Facts:
+def shuffling(cell: Cell, facts: Given | None) -> Given:
     """With what no file tells and Time-LLM's loaders do unless it is said: whether the run shuffles."""
-    facts = facts or Facts()
-    return replace(facts, shuffle=facts.shuffle or Evidence(cell.spec.shuffle, "--shuffle", given=True))
+    return {"shuffle": Evidence(cell.spec.shuffle, "--shuffle", given=True), **(facts or {})}
 
 
-def given(**values: object) -> Facts:
+def given(**values: object) -> Given:
     """Facts as the command line gives them."""
-    return Facts(**{name: Evidence(value, f"--{name}", given=True) for name, value in values.items()})
+    return {name: Evidence(value, f"--{name}", given=True) for name, value in values.items()}
 
 
-def command(spec: Spec) -> Facts:
+def command(spec: Spec) -> Given:
     """What the training command of a cell says."""
     return given(
         steps_per_epoch=TRAIN_STEPS,

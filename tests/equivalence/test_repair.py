@@ -18,7 +18,7 @@ from test_plan import command, given, shuffling
 
 from ckpt_doctor import audit, migrate, undo
 from ckpt_doctor.repair import MigrationResult
-from ckpt_doctor.types import Evidence, Facts, FileReport
+from ckpt_doctor.types import Evidence, FileReport, Given
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def reasons(cell: Cell) -> list[Incurable]:
     return [row for row in INCURABLE if row.holds(cell)]
 
 
-def repair(cell: Cell, facts: Facts | None, **options: object) -> list[MigrationResult]:
+def repair(cell: Cell, facts: Given | None, **options: object) -> list[MigrationResult]:
     """The run folder of a cell, repaired with everything that the findings call for."""
     return migrate([run_folder(cell)], facts=shuffling(cell, facts), **options)
 
@@ -97,12 +97,12 @@ def run_folder(cell: Cell) -> Path:
     return cell.path.parents[0 if cell.spec.kind in harness.BEST else 1]
 
 
-def check(cell: Cell, facts: Facts | None) -> FileReport:
+def check(cell: Cell, facts: Given | None) -> FileReport:
     (file,) = audit.check(cell.path, facts=shuffling(cell, facts)).files
     return file
 
 
-def facts_asked_for(cell: Cell) -> Facts | None:
+def facts_asked_for(cell: Cell) -> Given | None:
     """What the user gives: nothing, unless `check` or the repair asks for it."""
     file = check(cell, None)
     asks = {item.settle for item in file.not_checked} - {"--deep"}
@@ -111,14 +111,8 @@ def facts_asked_for(cell: Cell) -> Facts | None:
         return None
     if cell.spec.generation == "legacy":
         facts = given(steps_per_epoch=harness.TRAIN_STEPS, train_epochs=harness.EPOCHS, lradj=cell.spec.lradj)
-        moves = given(learning_rate=0.01, pct_start=0.2) if cell.spec.lradj in ("TST", "COS") else Facts()
-        return Facts(
-            steps_per_epoch=facts.steps_per_epoch,
-            train_epochs=facts.train_epochs,
-            lradj=facts.lradj,
-            learning_rate=moves.learning_rate,
-            pct_start=moves.pct_start,
-        )
+        moves = given(learning_rate=0.01, pct_start=0.2) if cell.spec.lradj in ("TST", "COS") else {}
+        return {**facts, **moves}
     return command(cell.spec)
 
 
@@ -236,7 +230,7 @@ SHUFFLED = [
 def test_shuffled_data_come_back_in_their_order(cells: Cells, spec: Spec, tmp_path: Path) -> None:
     """The batches of the interrupted epoch too, where a file or the script's seed gives the generators' state."""
     cell = harness.copy(cells.get(spec), tmp_path / "run")
-    facts = replace(command(spec), shuffle=Evidence(True, "--shuffle", given=True))
+    facts = {**command(spec), "shuffle": Evidence(True, "--shuffle", given=True)}
     late = spec.kind != "best"
     assert late is ("R510" in {finding.code for finding in check(cell, facts).findings})
     assert late is ("data" in divergences(harness.resume(harness.copy(cell, tmp_path / "untouched")), cell))
@@ -250,7 +244,7 @@ def test_shuffled_data_come_back_in_their_order(cells: Cells, spec: Spec, tmp_pa
 def test_the_order_of_an_epoch_is_lost_with_its_best_file(cells: Cells, kind: str, tmp_path: Path) -> None:
     """The epoch before brought no better model, so that no file was saved between it and this one."""
     cell = harness.copy(cells.get(Spec("complete", "COS", kind, shuffle=True)), tmp_path / "run")
-    facts = replace(command(cell.spec), shuffle=Evidence(True, "--shuffle", given=True))
+    facts = {**command(cell.spec), "shuffle": Evidence(True, "--shuffle", given=True)}
     (result,) = migrate([cell.path], fixes=["sync-rng"], facts=facts)
     assert ("refused", "sync-rng") == (result.status, result.refusals[0].migration)
     repair(cell, facts)
@@ -266,11 +260,11 @@ def test_what_does_not_shuffle_is_left_alone(cells: Cells, tmp_path: Path) -> No
     assert ("unchanged", "needs none of these repairs") == (result.status, result.message)
     for shuffle, edits in ((True, True), (False, False)):
         fact = Evidence(shuffle, "--shuffle", given=True)
-        facts = replace(command(healthy.spec), shuffle=fact)
+        facts = {**command(healthy.spec), "shuffle": fact}
         (result,) = migrate([healthy.path], fixes=["sync-rng"], facts=facts, dry_run=True)
         assert edits is bool(result.edits)
         lagging = harness.copy(cells.get(Spec("complete", "TST", "after-best")), tmp_path / str(shuffle))
-        facts = replace(command(lagging.spec), shuffle=fact)
+        facts = {**command(lagging.spec), "shuffle": fact}
         (result,) = migrate([lagging.path], facts=facts)
         assert edits is ("rng_state" in {edit.key for edit in result.edits})
         assert set() == remaining(lagging, ())

@@ -22,7 +22,7 @@ from reference_trace import Trace
 from ckpt_doctor import facts
 from ckpt_doctor.audit import check
 from ckpt_doctor.repair import migrate
-from ckpt_doctor.types import Facts, Finding
+from ckpt_doctor.types import Finding, Given
 from ckpt_doctor.validators.slots import DICT, SLOTS, Slot, places
 
 NAN, INF = math.nan, math.inf
@@ -88,7 +88,7 @@ class Base:
 
     path: Path
     argv: tuple[str, ...]
-    facts: Facts
+    facts: Given
     log: Path
     healthy: dict[str, Any]
     trace: Trace

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ckpt_doctor.repair import MigrationResult, migrate
-from ckpt_doctor.types import Evidence, Facts
+from ckpt_doctor.types import Evidence, Given
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "sample-runs"
 ABSENT = "absent"
@@ -69,9 +69,9 @@ def edit(path: Path, change: Callable[[Any], object]) -> Any:
     return load(path)
 
 
-def given(**facts: object) -> Facts:
+def given(**facts: object) -> Given:
     """Training facts from the command line."""
-    return Facts(**{name: Evidence(value, "given", given=True) for name, value in facts.items()})
+    return {name: Evidence(value, "given", given=True) for name, value in facts.items()}
 
 
 def repaired(path: Path, *fixes: str, **options: Any) -> MigrationResult:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.reports import scan_fragment
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
+from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.types import (
     Checkpoint,
     EarlyStoppingState,
     Evidence,
-    Facts,
     FileReport,
     Finding,
     Member,
@@ -50,7 +51,7 @@ RATE_JUMP = Finding(
     expected=4e-06,
     fix="add --learning_rate 4e-06 to the resume command",
 )
-FACTS = Facts(
+FACTS = TimeLLMFacts(
     lradj=Evidence("type1", "scheduler never stepped"),
     steps_per_epoch=Evidence(8640, "checkpoint: 17,280 steps at epoch 2"),
     train_epochs=Evidence(10, "OneCycleLR: 86,400 steps in all"),
@@ -117,9 +118,11 @@ def file(path: Path | str, *findings: Finding, **changes: object) -> FileReport:
     )
 
 
-def report(*files: FileReport, findings: tuple[Finding, ...] = (), facts: Facts = FACTS, path: Path = RUN) -> Report:
+def report(
+    *files: FileReport, findings: tuple[Finding, ...] = (), facts: TimeLLMFacts = FACTS, path: Path = RUN
+) -> Report:
     run = Run(path, "time-llm", tuple(f.member for f in files), facts)
-    return Report((RunReport(run, findings, files),), 0.09, (Path("checkpoints"),), scan_fragment)
+    return Report((RunReport(run, findings, files, TERMS),), 0.09, (Path("checkpoints"),), scan_fragment)
 
 
 def example() -> Report:
@@ -140,5 +143,7 @@ def hostile() -> Report:
         not_checked=(NotChecked(HOSTILE, HOSTILE, HOSTILE),),
         root={HOSTILE: 1},
     )
-    facts = Facts(lradj=Evidence(HOSTILE, HOSTILE), log=Evidence(Path(HOSTILE), HOSTILE), contradictions=(HOSTILE,))
+    facts = TimeLLMFacts(
+        lradj=Evidence(HOSTILE, HOSTILE), log=Evidence(Path(HOSTILE), HOSTILE), contradictions=(HOSTILE,)
+    )
     return report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)

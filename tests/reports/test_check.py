@@ -8,7 +8,8 @@ import pytest
 from report_samples import FACTS, HOSTILE, NO_BEST_SCORE, RATE_JUMP, RUN, file, hostile, report
 
 from ckpt_doctor.reports.check import check
-from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, Finding, NotChecked, ResumePlan
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, ResumePlan
 
 MID = ResumePlan(
     start_epoch=3,
@@ -20,12 +21,12 @@ MID = ResumePlan(
     counter=2,
     steps_left=59968,
 )
-PATIENT = Facts(
+PATIENT = TimeLLMFacts(
     steps_per_epoch=Evidence(8640, "log"), train_epochs=Evidence(10, "--train-epochs"), patience=Evidence(10, "log")
 )
 
 
-def shown(planned: ResumePlan, facts: Facts = PATIENT, **changes: object) -> str:
+def shown(planned: ResumePlan, facts: TimeLLMFacts = PATIENT, **changes: object) -> str:
     return " ".join(check(report(file(RUN / "checkpoint", plan=planned, **changes), facts=facts)).split())
 
 
@@ -89,7 +90,7 @@ def test_whether_the_resume_is_exact_comes_with_the_reasons(why: tuple[str, ...]
 
 def test_what_the_facts_leave_open_is_said_to_be_open() -> None:
     vague = ResumePlan(3, None, 26432, None, None, -0.5, None, None)
-    printed = shown(vague, facts=Facts())
+    printed = shown(vague, facts=TimeLLMFacts())
     assert "how many batches it skips is open: give --steps-per-epoch" in printed
     assert "a first learning rate that the facts do not settle" in printed
     assert "steps left" not in printed

@@ -26,7 +26,7 @@ TRAINING = {"epoch", "global_step", "last_epoch", "step_count", "total_steps", "
 PROMISED: dict[str, Any] = {
     "": {"version", "tool", "runs", "files", "summary"},
     "tool": {"name", "version"},
-    "runs": {"path", "trainer", "lradj", "steps_per_epoch", "train_epochs", "evidence", "findings"},
+    "runs": {"path", "trainer", "lradj", "steps_per_epoch", "train_epochs", "facts", "evidence", "findings"},
     "runs.findings": FINDING,
     "files": {"path", "size", "container", "layout", "role", "keys", "tensors", "parameters", "training", "verdict"}
     | {"trainer", "resume", "not_checked", "findings"},

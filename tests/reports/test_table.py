@@ -16,7 +16,8 @@ from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hos
 
 from ckpt_doctor.reports.table import table
 from ckpt_doctor.reports.text import quoted, shorten_all
-from ckpt_doctor.types import EarlyStoppingState, Evidence, Facts, Finding, NotChecked, Report
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
+from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, Report
 
 ANSI = re.compile(r"\x1b\[\d*m")
 
@@ -79,7 +80,7 @@ def test_a_cure_of_several_files_is_written_out_for_the_first_and_counts_the_res
 
 
 def test_a_migration_is_told_the_facts_that_the_scan_was_given_but_not_those_of_the_settings() -> None:
-    facts = Facts(
+    facts = TimeLLMFacts(
         lradj=Evidence("TST", "--lradj", given=True),
         learning_rate=Evidence(4e-6, "learning_rate of the script", given=True),
         patience=Evidence(5, "pyproject.toml", given=True),
@@ -172,12 +173,12 @@ def test_facts_are_printed_with_their_sources() -> None:
 
 
 def test_an_open_schedule_mode_is_said_to_be_open() -> None:
-    facts = Facts(lradj_candidates=("TST", "type1"))
+    facts = TimeLLMFacts(candidates={"lradj": ("TST", "type1")})
     assert "lradj not settled  TST or type1" in table(report(file(RUN / "checkpoint"), facts=facts))
 
 
 def test_a_fact_given_on_the_command_line_names_the_option() -> None:
-    facts = Facts(patience=Evidence(10, "--patience", given=True))
+    facts = TimeLLMFacts(patience=Evidence(10, "--patience", given=True))
     assert "patience 10  --patience" in table(report(file(RUN / "checkpoint"), facts=facts))
 
 
@@ -247,7 +248,7 @@ def test_columns_stay_aligned_whatever_the_script_of_the_names(names: list[str])
 
 def test_files_of_no_known_trainer_get_columns_that_fit_them() -> None:
     foreign = file("models/a.safetensors", container="safetensors", layout="state-dict", role=None, not_checked=())
-    foreign_report = report(foreign, path=Path("models"), facts=Facts())
+    foreign_report = report(foreign, path=Path("models"), facts=TimeLLMFacts())
     run = replace(foreign_report.runs[0], run=replace(foreign_report.runs[0].run, trainer=""))
     printed = table(replace(foreign_report, runs=(run,)))
     assert "safetensors" in printed

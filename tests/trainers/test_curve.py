@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.audit import curves, scan
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.curve import curve
-from ckpt_doctor.types import Curve, Evidence, Facts, Report
+from ckpt_doctor.types import Curve, Evidence, Report
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "sample-runs"
 TRAINED = ("complete-COS", "complete-TST", "first-patch-type1")
@@ -70,7 +71,7 @@ def test_a_run_that_needs_no_flag_has_only_its_own_line() -> None:
 def test_nothing_is_drawn_where_the_mode_is_open() -> None:
     report, _ = drawn("first-patch-type1")
     run = report.runs[0]
-    assert curve(replace(run, run=replace(run.run, facts=Facts()))).rates == ()
+    assert curve(replace(run, run=replace(run.run, facts=TimeLLMFacts()))).rates == ()
 
 
 def test_on_two_processes_a_step_is_one_of_each_process() -> None:

@@ -15,7 +15,7 @@ from spoiling import PACKAGES
 from ckpt_doctor.audit import scan
 from ckpt_doctor.repair import migrate
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Evidence, Facts, Finding, Report
+from ckpt_doctor.types import Evidence, Finding, Given, Report
 from ckpt_doctor.validators import LIVE_RULES
 
 RULES = {rule.code: rule for rule in all_rules()}
@@ -40,9 +40,9 @@ def audited(case: Sound, root: Path) -> tuple[Path, Report]:
     return folder, scan([root / "checkpoints"], facts=given(case), deep=case.deep)
 
 
-def given(case: Sound) -> Facts:
+def given(case: Sound) -> Given:
     """The facts that a person gives."""
-    return Facts(**{name: Evidence(value, f"--{name}", given=True) for name, value in case.facts.items()})
+    return {name: Evidence(value, f"--{name}", given=True) for name, value in case.facts.items()}
 
 
 def named(report: Report, folder: Path) -> dict[str, list[Finding]]:

@@ -14,10 +14,11 @@ from markupsafe import Markup
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.check import flags, resume_words, verdict_words
+from ckpt_doctor.reports.columns import label
 from ckpt_doctor.reports.cures import is_command
 from ckpt_doctor.reports.groups import grouped
 from ckpt_doctor.reports.html.charts import loss_chart, marks, rate_chart
-from ckpt_doctor.reports.trainer_terms import label, landing, sentences
+from ckpt_doctor.reports.resuming import clauses, landing
 from ckpt_doctor.reports.view import OUTLOOKS, is_empty, nothing_found, open_point, summary, view
 from ckpt_doctor.types import Curve, Linted, Report, RunReport
 
@@ -59,7 +60,7 @@ def check_fragment(report: Report) -> str:
     run, file = report.runs[0], report.files[0]
     told = {
         "resume": resume_words(file),
-        "clauses": sentences(file, run.run.facts),
+        "clauses": clauses(file, run),
         "flags": flags(file),
         "words": verdict_words(file),
     }
@@ -71,7 +72,7 @@ def charts(run: RunReport, curve: Curve) -> dict[str, object]:
     names = [label(file, run.run.path) for file in run.files]
     places = marks(run, names, curve.steps_per_epoch)
     landings = [
-        (number, name, landing(file, file.plan))
+        (number, name, landing(file, file.plan, run))
         for number, (file, name) in enumerate(zip(run.files, names, strict=True), 1)
         if file.plan is not None
     ]

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.time_llm import layout
+from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts, facts_of
+from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Expectation, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Curve, Facts, Member, ResumePoint, Run, RunReport
+from ckpt_doctor.types import Case, Checkpoint, Curve, Given, Member, ResumePoint, Run, RunReport
 
 if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
@@ -37,14 +39,14 @@ def _has_log(folder: Path, logs: Sequence[Path]) -> bool:
     return history is not None and history.confirmed
 
 
-def _understand(run: Run, given: Facts, logs: Sequence[Path]) -> Run:
+def _understand(run: Run, given: Given, logs: Sequence[Path]) -> Run:
     from ckpt_doctor.trainers.time_llm.facts import infer_facts
     from ckpt_doctor.trainers.time_llm.history import read_history, unread_logs
 
     history, log_facts, doubts = read_history(run.path, run.members, logs)
-    given = replace(given, contradictions=(*given.contradictions, *doubts))
+    stated = TimeLLMFacts(**given, contradictions=doubts)
     unread = () if logs else unread_logs(run.path)
-    return replace(run, facts=infer_facts(run.members, given, log_facts), history=history, not_checked=unread)
+    return replace(run, facts=infer_facts(run.members, stated, log_facts), history=history, not_checked=unread)
 
 
 def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
@@ -72,10 +74,10 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         run,
         resume,
         plan(member, run, resume, late),
-        with_evidence(expected.schedule, run.facts, resume),
+        with_evidence(expected.schedule, facts_of(run), resume),
         schedule_of(member, run, resume),
         expected.reads,
-        why_open(run.facts),
+        why_open(facts_of(run)),
         rates.next_step_fails(member),
         late_random_state=late,
         open_facts=open_facts(member, run),
@@ -130,5 +132,7 @@ TIME_LLM = Trainer(
     rules=_rules,
     run_rules=_run_rules,
     fixes=_fixes,
+    facts=TABLE,
+    terms=TERMS,
     curve=_curve,
 )

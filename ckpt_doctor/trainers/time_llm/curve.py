@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after, improves
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import param_groups
-from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.types import Checkpoint, Curve, FileReport, Points, RunReport, real
 
 MOST_EPOCHS = 300
@@ -20,15 +20,16 @@ MOST_POINTS = 300
 
 def curve(run: RunReport) -> Curve:
     """What there is to draw of a run; steps are those of each process."""
-    facts = run.run.facts
-    world = facts.world_size.value if facts.world_size else 1
-    length = real_steps(facts.steps_per_epoch.value, world) if facts.steps_per_epoch else None
+    facts = facts_of(run.run)
+    length = facts.real_steps
     losses, best = validation_losses(run.run.history)
     line: Points = ()
     resumed: tuple[tuple[str, Points], ...] = ()
     if facts.lradj is not None:
         mode, epochs = facts.lradj.value, _epochs(run, losses)
-        line = next(filter(None, (_line(m.checkpoint, mode, length, epochs, world) for m in run.run.members)), ())
+        line = next(
+            filter(None, (_line(m.checkpoint, mode, length, epochs, facts.processes) for m in run.run.members)), ()
+        )
         if length is not None and line:
             resumed = tuple(_jumps(run, mode, length, epochs))
     return Curve(run.run.path, line, resumed, losses, best, length)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ckpt_doctor.trainers.state import scheduler_kind
 from ckpt_doctor.trainers.time_llm import rates
-from ckpt_doctor.trainers.time_llm.resume_point import possible_modes, true_step
+from ckpt_doctor.trainers.time_llm.command import facts_of
+from ckpt_doctor.trainers.time_llm.resume_point import true_step
 from ckpt_doctor.types import Checkpoint, Member, ResumePoint, Run, holds_rate, real
 
 _RATE = "optimizer.param_groups[0].lr"
@@ -16,13 +17,13 @@ _RATE = "optimizer.param_groups[0].lr"
 
 def divergence(member: Member, run: Run, resume: ResumePoint) -> str:
     """In one clause, what shows it in every mode that the run may have; empty where nothing does."""
-    checkpoint, facts = member.checkpoint, run.facts
+    checkpoint, facts = member.checkpoint, facts_of(run)
     scheduler = checkpoint.get("scheduler")
     rate = as_written(checkpoint, _RATE, checkpoint.get("optimizer", "param_groups", 0, "lr"))
     if real(rate) is None or not isinstance(scheduler, dict) or resume.finished_epochs is None or facts.disproved:
         return ""
     shown = []
-    for mode in possible_modes(facts):
+    for mode in facts.modes:
         kind = "CosineAnnealingLR" if mode == rates.PER_EPOCH else "OneCycleLR"
         if mode is None or scheduler_kind(scheduler) != kind:
             return ""
@@ -58,12 +59,11 @@ def _of_rate(member: Member, mode: str, rate: object, resume: ResumePoint) -> st
 
 def _of_schedule(member: Member, run: Run, mode: str, rate: object, resume: ResumePoint) -> str:
     """In TST and COS each resume from an unrepaired file leaves the schedule one call further behind."""
-    checkpoint, facts = member.checkpoint, run.facts
+    checkpoint, facts = member.checkpoint, facts_of(run)
     last = real(as_written(checkpoint, "scheduler.last_epoch", member.state.last_epoch))
     step = true_step(member, facts)
     if last is None or step is None or last < 0:
         return ""
-    world = facts.world_size.value if facts.world_size else 1
     if mode == rates.PER_STEP:
         calls, own, unit = step.value, 0 if member.role == "best" and resume.skip_batches == 0 else 1, "step"
     else:
@@ -73,9 +73,9 @@ def _of_schedule(member: Member, run: Run, mode: str, rate: object, resume: Resu
     theirs = real(stored[0]) if isinstance(stored, list) and stored else None
     if here is None or theirs is None or not holds_rate(rate, theirs):
         return ""  # the trainer writes the two as one: some other hand has been here
-    lag = calls - last / world
+    lag = calls - last / facts.processes
     if not holds_rate(rate, here.lr[0]):
-        due = [rates.rates_at(checkpoint, mode, (calls - late) * world, 0) for late in (0, own)]
+        due = [rates.rates_at(checkpoint, mode, (calls - late) * facts.processes, 0) for late in (0, own)]
         if any(point is not None and holds_rate(rate, point.lr[0]) for point in due):
             return ""  # only the position is wrong: it was put back
         return f"its rate {real(rate):.6g} lies nowhere on the schedule's curve ({here.lr[0]:.6g} at {int(last):,})"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, real_steps
 from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.processes import (
@@ -15,14 +16,13 @@ from ckpt_doctor.trainers.time_llm.processes import (
     fits,
     infer_world_size,
     possible_lengths,
-    real_steps,
 )
-from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member, real, same_rate
+from ckpt_doctor.types import Checkpoint, Evidence, Member, real, same_rate
 
 
 def disagreements(
     trained: Sequence[Member],
-    given: Facts,
+    given: TimeLLMFacts,
     log: LogFacts | None,
     known: Known,
     mode: str,
@@ -49,7 +49,9 @@ def length_doubts(steps: Evidence[int], trained: Sequence[Member], world: int) -
     return [f"{said}and the schedule has {total:,}, which is no multiple"] if total and total % steps.value else []
 
 
-def _steps_per_epoch(trained: Sequence[Member], given: Facts, known: Known, mode: str, generation: str) -> list[str]:
+def _steps_per_epoch(
+    trained: Sequence[Member], given: TimeLLMFacts, known: Known, mode: str, generation: str
+) -> list[str]:
     """A length that most files contradict, where another explains them all.
 
     `epoch` can be wrong by one (P402), also in many files of a run that has repeated an epoch.
@@ -72,7 +74,7 @@ def _near(member: Member, steps_per_epoch: int, world: int) -> bool:
     return abs(counted_step(member) // real_steps(steps_per_epoch, world) - (member.state.epoch or 0)) <= 1
 
 
-def _world_size(trained: Sequence[Member], given: Facts, known: Known, mode: str, generation: str) -> list[str]:
+def _world_size(trained: Sequence[Member], given: TimeLLMFacts, known: Known, mode: str, generation: str) -> list[str]:
     """In TST and COS the schedule counts the processes; in every mode an epoch's length does."""
     fact = given.world_size
     if fact is None:
@@ -89,7 +91,7 @@ def _world_size(trained: Sequence[Member], given: Facts, known: Known, mode: str
 
 
 def _train_epochs(
-    trained: Sequence[Member], given: Facts, known: Known, mode: str, steps: Evidence[int] | None
+    trained: Sequence[Member], given: TimeLLMFacts, known: Known, mode: str, steps: Evidence[int] | None
 ) -> list[str]:
     """An epoch beyond the last one. That a run is resumed for more epochs than it was started with is R505's."""
     fact, total = given.train_epochs, known.total_steps
@@ -105,7 +107,7 @@ def _train_epochs(
     return []
 
 
-def changed_epochs(given: Facts, total: int | None, mode: str, steps: Evidence[int] | None) -> list[str]:
+def changed_epochs(given: TimeLLMFacts, total: int | None, mode: str, steps: Evidence[int] | None) -> list[str]:
     """A number of epochs that is not the schedule's, where that does not move (where it does: R505).
 
     No value that a repair writes rests on it. Which rates are still to come does.
@@ -122,7 +124,7 @@ def changed_epochs(given: Facts, total: int | None, mode: str, steps: Evidence[i
     ]
 
 
-def _learning_rate(trained: Sequence[Member], given: Facts) -> list[str]:
+def _learning_rate(trained: Sequence[Member], given: TimeLLMFacts) -> list[str]:
     """A rate that is neither the run's `--learning_rate` nor the base that its resume needs."""
     fact = given.learning_rate
     known = [rate for member in trained for rate in _rates_of(member.checkpoint)]
@@ -136,7 +138,7 @@ def _rates_of(checkpoint: Checkpoint) -> list[float]:
     return [rate for rate in (*stored, *rates.initial_rates(checkpoint)) if rate is not None]
 
 
-def _pct_start(trained: Sequence[Member], given: Facts, log: LogFacts | None) -> list[str]:
+def _pct_start(trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None) -> list[str]:
     """OneCycleLR's first phase ends at `pct_start * total_steps - 1` (torch/optim/lr_scheduler.py)."""
     fact = given.pct_start
     if fact is None:
@@ -157,7 +159,7 @@ def _rising(member: Member) -> float | None:
     return None if end is None else (end + 1) / total
 
 
-def _patience(given: Facts, log: LogFacts | None) -> list[str]:
+def _patience(given: TimeLLMFacts, log: LogFacts | None) -> list[str]:
     fact, told = given.patience, log.patience if log is not None else None
     if fact is None or told is None or fact.value == told.value:
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, uses_amp
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
@@ -140,17 +141,17 @@ def finished_epochs_of(member: Member, run: Run) -> int | None:
     exactly at its epoch's end, for (A) comes before (C); one that names the next epoch already was not left as saved.
     """
     epoch, step = member.state.epoch, member.state.global_step
-    steps = run.facts.steps_per_epoch
-    world = run.facts.world_size.value if run.facts.world_size else 1
+    facts = facts_of(run)
+    steps = facts.steps_per_epoch if facts.processes == 1 else None
     if epoch is None or step is None:
         return None
-    if world == 1 and not uses_amp(member) and member.state.optimizer_step not in (None, step):
+    if facts.processes == 1 and not uses_amp(member) and member.state.optimizer_step not in (None, step):
         return None  # its counter is wrong, or its optimizer is of another moment
     if member.role == "best":
-        if steps is not None and world == 1:
+        if steps is not None:
             return step // steps.value if step % steps.value == 0 else None
-        return epoch if run.facts.generation and run.facts.generation.value == "complete" else None
-    if steps is None or world > 1:
+        return epoch if facts.is_complete else None
+    if steps is None:
         return epoch
     if 0 < step == epoch * steps.value:
         return None
@@ -246,8 +247,7 @@ def _skipped_a_validation(member: Member, run: Run, finished: int) -> bool:
 def _resumed_at_an_end(history: History, run: Run, finished: int) -> bool:
     """Whether a launch began at a step file of an epoch's last step, and no line reports that epoch's validation."""
     steps = run.facts.steps_per_epoch
-    world = run.facts.world_size.value if run.facts.world_size else 1
-    if steps is None or world > 1:
+    if steps is None or run.facts.processes > 1:
         return False
     epoch = history.first_unvalidated_end(steps.value)
     return epoch is not None and epoch <= finished

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, facts_of
 from ckpt_doctor.trainers.time_llm.layout import REQUIRED
-from ckpt_doctor.trainers.time_llm.resume_point import possible_modes
 from ckpt_doctor.trainers.trainer import Expectation
-from ckpt_doctor.types import Facts, KeyPath, Member, ResumePoint, Run, Schedule
+from ckpt_doctor.types import KeyPath, Member, ResumePoint, Run, Schedule
 from ckpt_doctor.validators.contents import read_by_torch
 
 _SCALER_KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
@@ -18,7 +18,7 @@ _SCALER_KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "
 
 def expectation(member: Member, run: Run) -> Expectation:
     """What the trainer reads of a file without a default, and the schedule of the run's mode."""
-    schedule = _schedule(run.facts)
+    schedule = _schedule(facts_of(run))
     return Expectation(tuple(_reads(member, run, schedule.moves)), schedule)
 
 
@@ -31,10 +31,10 @@ def _reads(member: Member, run: Run, moves: bool | None) -> Iterator[KeyPath]:
             yield from (member.path("scaler", key) for key in _SCALER_KEYS)
 
 
-def _schedule(facts: Facts) -> Schedule:
-    modes = [mode for mode in possible_modes(facts) if mode is not None]
+def _schedule(facts: TimeLLMFacts) -> Schedule:
+    modes = [mode for mode in facts.modes if mode is not None]
     moving = [mode in (rates.PER_STEP, rates.PER_EPOCH) for mode in modes]
-    mode = facts.lradj.value if facts.lradj else None
+    mode = facts.mode
     one, other = "OneCycleLR", "CosineAnnealingLR"
     return Schedule(
         builds=(one, other) if mode is None else (other,) if mode == rates.PER_EPOCH else (one,),
@@ -44,20 +44,21 @@ def _schedule(facts: Facts) -> Schedule:
     )
 
 
-def with_evidence(schedule: Schedule, facts: Facts, resume: ResumePoint) -> Schedule:
+def with_evidence(schedule: Schedule, facts: TimeLLMFacts, resume: ResumePoint) -> Schedule:
     """The schedule with the origin of the position and the rates at a resume point."""
-    mode = facts.lradj.value if facts.lradj else None
+    mode, modes = facts.mode, " or ".join(mode for mode in facts.modes if mode)
     if mode == rates.PER_STEP:
-        world = facts.world_size.value if facts.world_size else 1
+        world = facts.processes
         times = f" x {world} processes" if world > 1 else ""
         told = f"TST: OneCycleLR at global_step {(resume.last_epoch or 0) // world:,}{times}"
     elif mode == rates.PER_EPOCH:
         told = f"COS: CosineAnnealingLR after {resume.finished_epochs} finished epochs"
     else:
-        told = f"{mode or ' or '.join(facts.lradj_candidates)}: rate after {resume.finished_epochs} finished epochs"
+        told = f"{modes}: rate after {resume.finished_epochs} finished epochs"
     return replace(schedule, evidence=told)
 
 
-def why_open(facts: Facts) -> Mapping[str, str]:
+def why_open(facts: TimeLLMFacts) -> Mapping[str, str]:
     """Option -> why what it settles is not known."""
-    return {"--lradj": f"lradj may be {' or '.join(facts.lradj_candidates)}"} if facts.lradj_candidates else {}
+    modes = facts.candidates.get("lradj")
+    return {"--lradj": f"lradj may be {' or '.join(modes)}"} if modes else {}

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts, real_steps
 from ckpt_doctor.trainers.time_llm.doubts import changed_epochs, disagreements, length_doubts
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
@@ -25,17 +26,16 @@ from ckpt_doctor.trainers.time_llm.processes import (
     is_open,
     least_steps,
     possible_lengths,
-    real_steps,
     shifted_lengths,
     stands,
 )
-from ckpt_doctor.types import Checkpoint, Evidence, Facts, Member, same_rate
+from ckpt_doctor.types import Checkpoint, Evidence, Member, same_rate
 
 SHUFFLES = Evidence(True, "Time-LLM's data provider does; if yours does not, give --no-shuffle")
 """`shuffle_flag = True` for training and validation (data_provider/data_factory.py); a file or a log never says so."""
 
 
-def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = None) -> Facts:
+def infer_facts(members: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None = None) -> TimeLLMFacts:
     """The facts of one run; those in `given` win, and a given fact that the evidence contradicts is reported."""
     by_hand = given
     if log is not None:
@@ -60,7 +60,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
         given,
         generation=generation,
         lradj=lradj,
-        lradj_candidates=candidates,
+        candidates={"lradj": candidates} if candidates else {},
         world_size=world_size,
         world_size_open=world_size_open,
         other_lengths=() if world_size_open else tuple(others),
@@ -82,7 +82,7 @@ def infer_facts(members: Sequence[Member], given: Facts, log: LogFacts | None = 
     )
 
 
-def _known(trained: Sequence[Member], given: Facts, log: LogFacts | None) -> Known:
+def _known(trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None) -> Known:
     return Known(
         given.steps_per_epoch.value if given.steps_per_epoch else None,
         log.real_steps.value if log is not None and log.real_steps else None,
@@ -93,9 +93,8 @@ def _known(trained: Sequence[Member], given: Facts, log: LogFacts | None) -> Kno
     )
 
 
-def _prefer(given: Facts, other: Facts) -> Facts:
-    names = ("steps_per_epoch", "train_epochs", "lradj", "learning_rate", "pct_start", "patience", "world_size")
-    return replace(given, **{name: getattr(given, name) or getattr(other, name) for name in names})
+def _prefer(given: TimeLLMFacts, other: TimeLLMFacts) -> TimeLLMFacts:
+    return replace(given, **{fact.name: given.get(fact.name) or other.get(fact.name) for fact in TABLE})
 
 
 # --- generation ------------------------------------------------------------------------------------------------------
@@ -128,7 +127,7 @@ def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str
 
 
 def _lradj(
-    trained: Sequence[Member], given: Facts, log: LogFacts | None
+    trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None
 ) -> tuple[Evidence[str] | None, tuple[str, ...], list[str]]:
     """The mode, or the modes that remain possible; and what contradicts a given one."""
     inferred, candidates = _inferred_lradj(trained, given, log)
@@ -145,7 +144,7 @@ def _lradj(
 
 
 def _inferred_lradj(
-    trained: Sequence[Member], given: Facts, log: LogFacts | None
+    trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None
 ) -> tuple[Evidence[str] | None, tuple[str, ...]]:
     kinds = Counter(m.state.scheduler for m in trained)
     if 0 < kinds["CosineAnnealingLR"] == kinds["OneCycleLR"]:
@@ -200,7 +199,7 @@ def _rate_has_cycled(member: Member) -> bool:
     )
 
 
-def possible_finished_epochs(member: Member, given: Facts, *, resumed: bool) -> tuple[int, ...]:
+def possible_finished_epochs(member: Member, given: TimeLLMFacts, *, resumed: bool) -> tuple[int, ...]:
     """How many epochs' rate updates the file can have behind it, by its `epoch` and `global_step`.
 
     A best file lacks the update of the epoch that it ends, and so does, for one epoch, a run `resumed` from it.
@@ -209,7 +208,7 @@ def possible_finished_epochs(member: Member, given: Facts, *, resumed: bool) -> 
     return tuple(dict.fromkeys((*told, max(min(told) - 1, 0)))) if resumed and told else told
 
 
-def _finished_epochs(member: Member, given: Facts) -> tuple[int, ...]:
+def _finished_epochs(member: Member, given: TimeLLMFacts) -> tuple[int, ...]:
     epoch, step = member.state.epoch, counted_step(member)
     if epoch is None or epoch < 0:
         return ()
@@ -221,14 +220,14 @@ def _finished_epochs(member: Member, given: Facts) -> tuple[int, ...]:
     near = (epoch, epoch + 1) if as_saved else (epoch, epoch + 1, max(epoch - 1, 0))
     if given.steps_per_epoch is None or not step:
         return near
-    length = real_steps(given.steps_per_epoch.value, given.world_size.value if given.world_size else 1)
+    length = real_steps(given.steps_per_epoch.value, given.processes)
     exact = step // length
     told = (exact, max(exact - 1, 0)) if step % length == 0 else (exact,)
     # Several processes that nobody has mentioned make fewer steps per epoch than were given.
     return told if given.world_size or set(told) & set(near) else (*told, *near)
 
 
-def _world_size(trained: Sequence[Member], given: Facts, mode: str, generation: str) -> Evidence[int] | None:
+def _world_size(trained: Sequence[Member], given: TimeLLMFacts, mode: str, generation: str) -> Evidence[int] | None:
     length = given.steps_per_epoch.value if given.steps_per_epoch else None
     told = infer_world_size(trained, mode, length, generation)
     if told is not None or length is not None:
@@ -242,7 +241,7 @@ def _world_size(trained: Sequence[Member], given: Facts, mode: str, generation: 
 
 
 def _steps_per_epoch(
-    trained: Sequence[Member], given: Facts, log: LogFacts | None, world: int, generation: str
+    trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None, world: int, generation: str
 ) -> tuple[Evidence[int] | None, list[str]]:
     """`len(train_loader)`: the one candidate that fits every checkpoint's `epoch`, `global_step` and `total_steps`."""
     if given.steps_per_epoch is not None:
@@ -318,7 +317,7 @@ def _from_epoch_end(best: Member, world: int, generation: str) -> Iterable[tuple
         yield from ((length, source) for length in range(real * world, real * world + world))
 
 
-def _planned_length(trained: Sequence[Member], given: Facts) -> int | None:
+def _planned_length(trained: Sequence[Member], given: TimeLLMFacts) -> int | None:
     """`len(train_loader)` if the schedule was made for the given number of epochs; None where it can't have been.
 
     A run may be resumed with another `--train_epochs` than it was started with.

@@ -8,11 +8,11 @@ from typing import Any
 
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.evidence import improved_to
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
-from ckpt_doctor.trainers.time_llm.processes import real_steps
 from ckpt_doctor.trainers.time_llm.random_state import late_random_state
 from ckpt_doctor.trainers.time_llm.resume_point import resume_point
 from ckpt_doctor.types import (
@@ -59,12 +59,11 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
             notes.append("the log was cut off: if a later epoch improved, these weights are that one's")
     if best_score is not None:
         stopping = Evidence(improved_to(best_score), "given by hand", given=True)
-    steps = run.facts.steps_per_epoch
-    if steps is None:
+    steps, length = run.facts.steps_per_epoch, facts_of(run).real_steps
+    if steps is None or length is None:
         return Upgrade(refusal="the number of steps per epoch is not known", settle="--steps-per-epoch N")
-    world = run.facts.world_size.value if run.facts.world_size else 1
-    done = finished * real_steps(steps.value, world)
-    optimizer, scheduler, more = _optimizer_and_scheduler(member, run, done, finished, world)
+    done = finished * length
+    optimizer, scheduler, more = _optimizer_and_scheduler(member, run, done, finished)
     values: dict[str, Evidence[object]] = {
         "optimizer": optimizer,
         "scheduler": scheduler,
@@ -130,9 +129,9 @@ def _as(twin: _Twin, run: Run, best_score: float | None) -> Upgrade:
 
 
 def _optimizer_and_scheduler(
-    member: Member, run: Run, steps: int, finished: int, world: int
+    member: Member, run: Run, steps: int, finished: int
 ) -> tuple[Evidence[object], Evidence[object], list[str]]:
-    mode = run.facts.lradj.value if run.facts.lradj else None
+    mode, world = facts_of(run).mode, run.facts.processes
     sibling = next((m for m in run.members if _same_model(member.checkpoint, m.checkpoint)), None)
     last_epoch = rates.position(mode, global_step=steps, finished_epochs=finished, world_size=world) if mode else 0
     if sibling is not None and mode is not None:
@@ -183,7 +182,7 @@ def _moved(group: Mapping[Any, Any], at: Rates, index: int) -> dict[Any, Any]:
 
 def _computed(run: Run, mode: str | None, last_epoch: int) -> Evidence[object] | None:
     """The scheduler's state from the training command's facts; None where one of them is missing."""
-    facts = run.facts
+    facts = facts_of(run)
     if mode is None or facts.learning_rate is None:
         return None
     rate = facts.learning_rate.value

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, EpochLog
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.rates import IDLE, MODES, PER_EPOCH, PER_STEP
-from ckpt_doctor.types import Evidence, Facts
+from ckpt_doctor.types import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class LogFacts:
     """Whether an attempt in it resumed, or began before it does. False: all of them started fresh."""
     restores: bool = False
     """The log has a `Restored EarlyStopping` line: a complete trainer has resumed."""
-    arguments: Facts = field(default_factory=Facts)
+    arguments: TimeLLMFacts = field(default_factory=TimeLLMFacts)
     """Facts that a printed command line or argument list gives."""
 
 
@@ -60,7 +61,7 @@ def log_facts(attempts: Sequence[Attempt]) -> LogFacts | None:
         epochs_begun=max((e for a in attempts for e in (*a.furthest, *(epoch.epoch for epoch in a.epochs))), default=0),
         resumed=any(attempt.start != "fresh" for attempt in attempts),
         restores=any(attempt.restored for attempt in attempts),
-        arguments=Facts(
+        arguments=TimeLLMFacts(
             train_epochs=_printed(attempts, "train_epochs", int) or _train_epochs(attempts),
             lradj=_printed(attempts, "lradj", _mode),
             learning_rate=_printed(attempts, "learning_rate", float),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, facts_of
 from ckpt_doctor.trainers.time_llm.resume_point import (
     Position,
     at,
     on_more_processes,
     positions,
-    possible_modes,
     trainer_start,
 )
-from ckpt_doctor.types import Facts, Member, OpenFact, ResumePoint, Run, same_rate
+from ckpt_doctor.types import Member, OpenFact, ResumePoint, Run, same_rate
 
 Candidate = tuple[str, str]
 """What a fact can be, and what follows."""
@@ -20,16 +20,16 @@ Candidate = tuple[str, str]
 
 def open_facts(member: Member, run: Run) -> tuple[OpenFact, ...]:
     """What is open and matters to a resume from this file; empty where all candidates come to the same."""
-    places = positions(member, run.facts)
+    facts = facts_of(run)
+    places = positions(member, facts)
     if member.checkpoint.layout != "training" or not places:
         return ()
-    epochs = run.facts.train_epochs
-    if epochs is not None and places[0].finished_epochs >= epochs.value:
+    if facts.train_epochs is not None and places[0].finished_epochs >= facts.train_epochs.value:
         return ()  # nothing is left to train
     found = (
-        ("--lradj", "the mode", _modes(member, run.facts, places[0])),
-        ("--steps-per-epoch", "the number of steps per epoch", _lengths(member, run.facts, places)),
-        ("--world-size", "the number of processes", _processes(member, run.facts, places[0])),
+        ("--lradj", "the mode", _modes(member, facts, places[0])),
+        ("--steps-per-epoch", "the number of steps per epoch", _lengths(member, facts, places)),
+        ("--world-size", "the number of processes", _processes(member, facts, places[0])),
     )
     return tuple(
         OpenFact(name, tuple(candidates), option)
@@ -38,9 +38,9 @@ def open_facts(member: Member, run: Run) -> tuple[OpenFact, ...]:
     )
 
 
-def _modes(member: Member, facts: Facts, place: Position) -> list[Candidate]:
+def _modes(member: Member, facts: TimeLLMFacts, place: Position) -> list[Candidate]:
     told: dict[str, list[str]] = {}
-    for mode in possible_modes(facts):
+    for mode in facts.modes:
         if mode is not None:
             told.setdefault(_rate(member, at(member, facts, place, mode)), []).append(mode)
     return [(" or ".join(modes), follows) for follows, modes in told.items()]
@@ -59,15 +59,14 @@ def _rate(member: Member, point: ResumePoint) -> str:
     return f"the file's rate {state.lr:.6g} is right{moved}"
 
 
-def _lengths(member: Member, facts: Facts, places: Sequence[Position]) -> list[Candidate]:
+def _lengths(member: Member, facts: TimeLLMFacts, places: Sequence[Position]) -> list[Candidate]:
     """Where the steps per epoch are open, a step file may stand inside its epoch or at its end.
 
     On several processes the place in the epoch is open with them, but for what the complete trainer saves at its end.
     """
     step = member.state.global_step or 0
-    on_several = facts.world_size is not None and facts.world_size.value > 1 and facts.steps_per_epoch is None
-    complete = facts.generation is not None and facts.generation.value == "complete"
-    if on_several and places[0].finished_epochs and not (complete and places[0].batches == 0):
+    on_several = facts.processes > 1 and facts.steps_per_epoch is None
+    if on_several and places[0].finished_epochs and not (facts.is_complete and places[0].batches == 0):
         return [
             ("a length with which the skip comes out right", "the trainer starts where training stood"),
             ("any other", "the trainer starts elsewhere: it counts an epoch's batches before they are dealt out"),
@@ -80,7 +79,7 @@ def _lengths(member: Member, facts: Facts, places: Sequence[Position]) -> list[C
     ]
 
 
-def _processes(member: Member, facts: Facts, place: Position) -> list[Candidate]:
+def _processes(member: Member, facts: TimeLLMFacts, place: Position) -> list[Candidate]:
     """The trainer counts an epoch's batches before they are dealt out to the processes, and so skips too many."""
     if facts.world_size_open:
         return [("1", "the schedule is ahead of its steps"), ("more", "the schedule may be right")]
@@ -100,7 +99,7 @@ def _first_of_each(found: Sequence[Candidate]) -> Iterator[Candidate]:
             yield candidate
 
 
-def _landing(member: Member, facts: Facts, stood: Position) -> str:
+def _landing(member: Member, facts: TimeLLMFacts, stood: Position) -> str:
     """Where the trainer starts, against where training stood."""
     start = trainer_start(member, facts)
     if start is None or start == stood or stood.batches is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.command import real_steps
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.types import Evidence, Member
 
@@ -152,15 +153,6 @@ def counted_step(member: Member) -> int:
     """Optimizer steps behind the file: Adam's count where it has one, for `global_step` can have been shifted."""
     adam = None if uses_amp(member) else member.state.optimizer_step
     return adam if adam is not None else member.state.global_step or 0
-
-
-def real_steps(steps_per_epoch: int, world_size: int) -> int:
-    """Batches per epoch that each process trains.
-
-    Time-LLM's training loader drops what is no whole batch, and Accelerate then drops what it can't deal out evenly
-    (accelerate/data_loader.py, `BatchSamplerShard.__len__` with `drop_last`).
-    """
-    return max(1, steps_per_epoch // world_size)
 
 
 def fits(member: Member, steps_per_epoch: int, world: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.resume_point import positions
 from ckpt_doctor.types import Checkpoint, Evidence, LateRandomState, Member, ResumePoint, Run, same_score
 
@@ -34,7 +35,7 @@ def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRand
     why = "after this epoch's shuffle"
     if ends:
         why = "at its epoch's beginning" if marked else "before this epoch's validation, which draws from it too"
-    if run.facts.world_size is not None and run.facts.world_size.value > 1:
+    if run.facts.processes > 1:
         return LateRandomState(why)
     if finished == 0:
         return LateRandomState(why, Evidence(None, "in the first epoch the script's own seed deals the batches"))
@@ -60,7 +61,7 @@ def _stands_at(donor: Member, run: Run, finished: int, remembered: float | None)
     """Whether a best file was saved when that many epochs were over, in the run that remembers its score."""
     if donor.role != "best":
         return False
-    places = {(place.finished_epochs, place.batches) for place in positions(donor, run.facts)}
+    places = {(place.finished_epochs, place.batches) for place in positions(donor, facts_of(run))}
     return (
         places == {(finished, 0)}
         and isinstance(donor.checkpoint.get(KEY), Mapping)

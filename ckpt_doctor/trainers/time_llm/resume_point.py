@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ckpt_doctor.trainers.time_llm import rates
+from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, facts_of, real_steps
 from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_after, why_unknown
 from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
-from ckpt_doctor.trainers.time_llm.processes import real_steps
-from ckpt_doctor.types import Evidence, Facts, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run, same_rate
+from ckpt_doctor.types import Evidence, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run, same_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Position:
     batches: int | None
 
 
-def true_step(member: Member, facts: Facts) -> Evidence[int] | None:
+def true_step(member: Member, facts: TimeLLMFacts) -> Evidence[int] | None:
     """How many optimizer steps the weights have behind them; None where the file contradicts itself.
 
     `global_step` counts them, and so does Adam's `step` (trainer contract, fact 2), except under AMP, whose skipped
@@ -38,10 +38,9 @@ def true_step(member: Member, facts: Facts) -> Evidence[int] | None:
         return None if adam is None else Evidence(adam, "Adam's step")
     if adam is None or adam == step:
         return Evidence(step, "global_step")
-    world = facts.world_size.value if facts.world_size else 1
-    steps = facts.steps_per_epoch.value if facts.steps_per_epoch else None
-    if world > 1 and steps is not None:
-        length = real_steps(steps, world)
+    if facts.processes > 1 and facts.steps_per_epoch is not None:
+        steps = facts.steps_per_epoch.value
+        length = real_steps(steps, facts.processes)
         if adam // length * steps + adam % length == step:
             return Evidence(adam, "Adam's step; global_step is shifted for the skip count")
     if adam == member.named_step:
@@ -49,30 +48,27 @@ def true_step(member: Member, facts: Facts) -> Evidence[int] | None:
     return None
 
 
-def positions(member: Member, facts: Facts) -> tuple[Position, ...]:
+def positions(member: Member, facts: TimeLLMFacts) -> tuple[Position, ...]:
     """Where training stands after this file's last step; several where the facts leave it open, none where unknown."""
     step = true_step(member, facts)
     if step is None:
         return ()
-    world = facts.world_size.value if facts.world_size else 1
-    if facts.steps_per_epoch is not None:
-        length = real_steps(facts.steps_per_epoch.value, world)
-        return (Position(step.value // length, step.value % length),)
+    if facts.real_steps is not None:
+        return (Position(*divmod(step.value, facts.real_steps)),)
     epoch = member.state.epoch
     if epoch is None or epoch < 0:
         return ()
-    complete = facts.generation is not None and facts.generation.value == "complete"
     total = member.state.total_steps
 
     def may_end(finished: int) -> bool:
         """Whether the file can stand exactly at the end of this many epochs."""
         if finished == 0 or step.value == 0 or step.value % finished:
             return False
-        length = step.value // finished * world
+        length = step.value // finished * facts.processes
         return length >= facts.least_steps and (not total or total % length == 0)
 
     if member.role == "best":
-        ends = (epoch,) if complete else (epoch, epoch + 1)
+        ends = (epoch,) if facts.is_complete else (epoch, epoch + 1)
         return tuple(Position(end, 0) for end in ends if may_end(end))
     inside = (Position(epoch, None),)
     return (*inside, Position(epoch + 1, 0)) if may_end(epoch + 1) else inside
@@ -83,13 +79,13 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
 
     Where the facts leave several positions or modes, a field is set when all of them agree on it.
     """
-    facts = run.facts
+    facts = facts_of(run)
     places = positions(member, facts)
     if member.checkpoint.layout != "training" or not places:
         return ResumePoint()
     if facts.world_size_open:
         return ResumePoint(unsettled=dict.fromkeys(("start_epoch", "epoch", "last_epoch", "lr"), "--world-size"))
-    modes = possible_modes(facts)
+    modes = facts.modes
     by_mode = [at(member, facts, places[0], mode) for mode in modes]
     by_place = [at(member, facts, place, mode) for place in places[1:] for mode in modes]
     by_world = [
@@ -108,7 +104,7 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     finished = merged.finished_epochs
     if finished is None:
         return merged
-    step = true_step(member, facts) if facts.world_size is None or facts.world_size.value == 1 else None
+    step = true_step(member, facts) if facts.processes == 1 else None
     counted = step.value if step else None
     stopping = early_stopping_after(member, run, finished, counted)
     if stopping is not None:
@@ -124,12 +120,7 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     )
 
 
-def possible_modes(facts: Facts) -> Sequence[str | None]:
-    """The modes of the run; None alone where nothing tells."""
-    return (facts.lradj.value,) if facts.lradj else facts.lradj_candidates or (None,)
-
-
-def on_more_processes(facts: Facts) -> list[Facts]:
+def on_more_processes(facts: TimeLLMFacts) -> list[TimeLLMFacts]:
     """The facts of the run with each number of processes above one that the evidence allows as well."""
     source = "the evidence allows it"
     return [
@@ -138,12 +129,11 @@ def on_more_processes(facts: Facts) -> list[Facts]:
     ]
 
 
-def at(member: Member, facts: Facts, place: Position, mode: str | None) -> ResumePoint:
+def at(member: Member, facts: TimeLLMFacts, place: Position, mode: str | None) -> ResumePoint:
     """The resume point at one position in one mode (None: the mode is not known)."""
     step = true_step(member, facts)
     assert step is not None, "positions() found one"
-    world = facts.world_size.value if facts.world_size else 1
-    label = step.value if world == 1 else _label(member, facts, place, step.value)
+    label = step.value if facts.processes == 1 else _label(member, facts, place, step.value)
     point = ResumePoint(
         start_epoch=place.finished_epochs,
         skip_batches=place.batches,
@@ -153,7 +143,9 @@ def at(member: Member, facts: Facts, place: Position, mode: str | None) -> Resum
     )
     if mode is None:
         return point
-    last_epoch = rates.position(mode, global_step=step.value, finished_epochs=place.finished_epochs, world_size=world)
+    last_epoch = rates.position(
+        mode, global_step=step.value, finished_epochs=place.finished_epochs, world_size=facts.processes
+    )
     point = replace(point, last_epoch=last_epoch, flags=_flags(member, facts, place.finished_epochs, mode))
     if mode in rates.IDLE:
         point = replace(point, base_lr=_base_lr(member, facts))
@@ -163,7 +155,7 @@ def at(member: Member, facts: Facts, place: Position, mode: str | None) -> Resum
     return replace(point, lr=expected.lr, beta1=expected.beta1, last_lr=expected.last_lr)
 
 
-def _label(member: Member, facts: Facts, place: Position, step: int) -> int | None:
+def _label(member: Member, facts: TimeLLMFacts, place: Position, step: int) -> int | None:
     """The `global_step` with which the trainer skips the right batches on several processes.
 
     The true one where that does, else one that counts the finished epochs as the trainer does: unsharded.
@@ -172,7 +164,7 @@ def _label(member: Member, facts: Facts, place: Position, step: int) -> int | No
         return None
     steps, here = facts.steps_per_epoch.value, (place.finished_epochs, place.batches)
     shifted = place.finished_epochs * steps + place.batches
-    own = (facts.generation is not None and facts.generation.value == "complete") or step % steps == place.batches
+    own = facts.is_complete or step % steps == place.batches
     true_will_do = own and _complete_start(place.finished_epochs, step, steps) == here
     return step if true_will_do and member.state.global_step != shifted else shifted
 
@@ -182,17 +174,17 @@ def schedule_of(member: Member, run: Run, resume: ResumePoint) -> Rates | None:
 
     An idle scheduler has no position; there the rate is the resume point's.
     """
-    mode, last_epoch = run.facts.lradj, member.state.last_epoch
+    mode, last_epoch = facts_of(run).mode, member.state.last_epoch
     if last_epoch is None or last_epoch < 0:
         return None
-    if mode is not None and mode.value in (rates.PER_STEP, rates.PER_EPOCH):
-        return rates.rates_at(member.checkpoint, mode.value, last_epoch, 0)
+    if mode in (rates.PER_STEP, rates.PER_EPOCH):
+        return rates.rates_at(member.checkpoint, mode, last_epoch, 0)
     if resume.lr is None or resume.last_lr is None or resume.last_epoch is None:
         return None
     return Rates(resume.lr, resume.beta1, resume.last_lr)
 
 
-def _flags(member: Member, facts: Facts, start_epoch: int, mode: str) -> tuple[str, ...]:
+def _flags(member: Member, facts: TimeLLMFacts, start_epoch: int, mode: str) -> tuple[str, ...]:
     """What the resume command must carry: in the idle modes, the base rate that only epoch 0 would have set.
 
     Nothing is needed inside epoch 0 (its end sets the base), nor in the last epoch (no rate is computed after it that
@@ -206,7 +198,7 @@ def _flags(member: Member, facts: Facts, start_epoch: int, mode: str) -> tuple[s
     return ("--learning_rate", repr(base))
 
 
-def _base_lr(member: Member, facts: Facts) -> float | None:
+def _base_lr(member: Member, facts: TimeLLMFacts) -> float | None:
     """The initial rate: the file's own, else the log's."""
     initial = rates.initial_rates(member.checkpoint)
     return initial[0] if initial else facts.base_lr.value if facts.base_lr else None
@@ -237,7 +229,7 @@ def _merge(candidates: Mapping[str, Sequence[ResumePoint]]) -> ResumePoint:
 # --- what the trainer will do ----------------------------------------------------------------------------------------
 
 
-def trainer_start(member: Member, facts: Facts) -> Position | None:
+def trainer_start(member: Member, facts: TimeLLMFacts) -> Position | None:
     """Where the trainer itself will start: its own formulas on the file's `epoch` and `global_step`.
 
     First patch: `start_epoch = epoch`, `skip = global_step % train_steps`. Complete trainer: the later of `epoch` and
@@ -250,7 +242,7 @@ def trainer_start(member: Member, facts: Facts) -> Position | None:
         # Inside the first epoch every length leaves as many batches to skip as there were steps.
         return Position(0, step) if epoch == 0 and positions(member, facts) == (Position(0, None),) else None
     steps = facts.steps_per_epoch.value
-    if facts.generation is not None and facts.generation.value == "complete":
+    if facts.is_complete:
         return Position(*_complete_start(epoch, step, steps))
     return Position(epoch, step % steps)
 
@@ -260,7 +252,7 @@ def _complete_start(epoch: int, step: int, steps: int) -> tuple[int, int]:
     return max(epoch, expected), 0 if epoch > expected else step % steps
 
 
-def _start_elsewhere(member: Member, facts: Facts, start: Position | None) -> tuple[int, int] | None:
+def _start_elsewhere(member: Member, facts: TimeLLMFacts, start: Position | None) -> tuple[int, int] | None:
     epoch, step = member.state.epoch, member.state.global_step
     if start is None or facts.steps_per_epoch is None or epoch is None or step is None:
         return None
@@ -274,21 +266,19 @@ def plan(
     """What the trainer will do with this file; None for a file that it cannot resume from."""
     if member.checkpoint.layout != "training":
         return None
-    facts, state = run.facts, member.state
+    facts, state = facts_of(run), member.state
     start = trainer_start(member, facts)
-    world = facts.world_size.value if facts.world_size else 1
-    length = real_steps(facts.steps_per_epoch.value, world) if facts.steps_per_epoch else None
-    left = None
+    length, left = facts.real_steps, None
     if start is not None and start.batches is not None and facts.train_epochs and length is not None:
         epochs_left = facts.train_epochs.value - start.finished_epochs
         left = max(0, epochs_left * length - min(start.batches, length))
-    may_train_nothing = world > 1 and (start is None or length is None or (start.batches or 0) >= length)
+    may_train_nothing = facts.processes > 1 and (start is None or length is None or (start.batches or 0) >= length)
     return ResumePlan(
         start_epoch=start.finished_epochs if start else _first_epoch(member, facts, resume),
         skip_batches=start.batches if start else None,
         global_step=state.global_step,
         # After an epoch of which every batch is skipped the first rate is the next epoch's.
-        next_lr=state.lr if not may_train_nothing or (facts.lradj and facts.lradj.value == rates.PER_STEP) else None,
+        next_lr=state.lr if not may_train_nothing or facts.mode == rates.PER_STEP else None,
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=state.best_score,
         counter=state.counter if "counter" in member.checkpoint.keys else 0,
@@ -299,30 +289,29 @@ def plan(
     )
 
 
-def _first_epoch(member: Member, facts: Facts, resume: ResumePoint) -> int | None:
+def _first_epoch(member: Member, facts: TimeLLMFacts, resume: ResumePoint) -> int | None:
     """Where the trainer starts while the steps per epoch are not known.
 
     At the file's `epoch`; only the complete trainer may go on from there, when the file stands at that epoch's end.
     """
-    complete = facts.generation is not None and facts.generation.value == "complete"
-    return None if complete and resume.start_epoch is None else member.state.epoch
+    return None if facts.is_complete and resume.start_epoch is None else member.state.epoch
 
 
-def flag_is_given(facts: Facts, resume: ResumePoint) -> bool:
+def flag_is_given(facts: TimeLLMFacts, resume: ResumePoint) -> bool:
     """Whether the given `--learning-rate` already is the one that `resume.flags` calls for."""
     given = facts.learning_rate
     return bool(given and given.given and resume.base_lr is not None and same_rate(given.value, resume.base_lr))
 
 
-def _why_not_exact(member: Member, facts: Facts, resume: ResumePoint, late: LateRandomState | None) -> Iterable[str]:
-    shuffles = facts.shuffle is None or facts.shuffle.value
+def _why_not_exact(
+    member: Member, facts: TimeLLMFacts, resume: ResumePoint, late: LateRandomState | None
+) -> Iterable[str]:
     if not isinstance(member.checkpoint.get("rng_state"), dict):
-        if shuffles and resume.finished_epochs != 0:  # in the first epoch the script's own seed deals the batches
+        if facts.shuffles and resume.finished_epochs != 0:  # in the first epoch the script's own seed deals the batches
             yield "no rng_state in the file: a shuffling loader will deal other batches"
-    elif late is not None and shuffles:
+    elif late is not None and facts.shuffles:
         cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
         yield f"rng_state was saved {late.why}: a shuffling loader will deal other batches{cure}"
-    first_patch = facts.generation is not None and facts.generation.value == "first-patch"
     # An upgraded state_dict has its epoch from the upgrade: the first patch has not written it.
-    if first_patch and member.state.best_score is not None and "epoch" in written_keys(member.checkpoint):
+    if facts.is_first_patch and member.state.best_score is not None and "epoch" in written_keys(member.checkpoint):
         yield "the run's own trainer (first patch) does not read best_score: resume with one that does"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.types import Case, Edit, TensorRef, real, same_score
 
 NAME = "add-best-score"
@@ -70,8 +71,7 @@ def _set(case: Case, best_score: float | None, val_loss_min: float, counter: int
         for key, before, after in wanted
         if (before != after and not _both_nan(before, after)) or isinstance(case.checkpoint.get(key), TensorRef)
     ]
-    generation = case.run.facts.generation
-    unread = bool(edits) and generation is not None and generation.value == "first-patch"
+    unread = bool(edits) and facts_of(case.run).is_first_patch
     note = "the run's own trainer (first patch) does not read best_score: resume with one that does"
     return Plan(tuple(edits), notes=(note,) if unread else ())
 

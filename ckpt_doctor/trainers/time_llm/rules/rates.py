@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.types import Case, NotChecked
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -46,8 +47,8 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
 
 
 def _may_be_type2(case: Case) -> bool:
-    facts = case.run.facts
-    return facts.lradj is None and "type2" in (facts.lradj_candidates or ())
+    facts = facts_of(case.run)
+    return facts.mode is None and "type2" in facts.modes
 
 
 RULES = (rate_jump,)

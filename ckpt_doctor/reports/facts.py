@@ -1,0 +1,42 @@
+"""What is known of a training command, in words and as options, by the table of its facts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ckpt_doctor.reports import text
+from ckpt_doctor.types import Facts
+
+SETTINGS = "pyproject.toml"
+"""The source of facts that hold without an option."""
+
+
+def known_facts(facts: Facts) -> tuple[tuple[str, str], ...]:
+    """What is known of the training command, each fact with the place that it was taken from."""
+    known: list[tuple[str, str]] = []
+    for fact in facts.table:
+        evidence, open_values = facts.get(fact.name), facts.candidates.get(fact.name)
+        if evidence is None and open_values:
+            known.append((f"{fact.name} not settled", " or ".join(open_values)))
+        elif evidence is not None and fact.is_said(evidence):
+            known.append((fact.say(evidence.value), evidence.source))
+    if facts.log is not None:
+        known.append(("log", nearest(facts.log.value)))
+    return tuple((text.clean(name), text.clean(source)) for name, source in known)
+
+
+def nearest(path: Path) -> str:
+    """A path as seen from the working folder, where that is shorter."""
+    return min(os.fspath(path), os.path.relpath(path), key=len)
+
+
+def given_options(facts: Facts) -> list[str]:
+    """The words of a command line, such as `--patience 10`, that give again what was given with the call."""
+    given = [(fact, facts.get(fact.name)) for fact in facts.table]
+    return [
+        text.quoted(word)
+        for fact, evidence in given
+        if evidence is not None and evidence.given and evidence.source != SETTINGS
+        for word in fact.option(evidence.value)
+    ]
