@@ -173,7 +173,7 @@ def _option(fact: Fact) -> Callable[[F], F]:
     return click.option(f"--{fact.key}", cls=FactOption, fact=fact.name, type=_type(fact.kind), help=fact.help)
 
 
-def _type(kind: Count | Number | Choice) -> click.ParamType:
+def _type(kind: Count | Number | Choice) -> click.ParamType:  # type: ignore[type-arg]  # generic since click 8.3
     if isinstance(kind, Choice):
         return AnyCase(kind.words)
     return Real(kind) if isinstance(kind, Number) else click.IntRange(min=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.trainers.time_llm import layout
 from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts, facts_of
@@ -44,9 +44,11 @@ def _understand(run: Run, given: Given, logs: Sequence[Path]) -> Run:
     from ckpt_doctor.trainers.time_llm.history import read_history, unread_logs
 
     history, log_facts, doubts = read_history(run.path, run.members, logs)
-    stated = TimeLLMFacts(**given, contradictions=doubts)
+    values: dict[str, Any] = {**given, "contradictions": doubts}
     unread = () if logs else unread_logs(run.path)
-    return replace(run, facts=infer_facts(run.members, stated, log_facts), history=history, not_checked=unread)
+    return replace(
+        run, facts=infer_facts(run.members, TimeLLMFacts(**values), log_facts), history=history, not_checked=unread
+    )
 
 
 def _case(member: Member, run: Run, by_hand: ByHand) -> Case:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
@@ -94,7 +95,8 @@ def _known(trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None)
 
 
 def _prefer(given: TimeLLMFacts, other: TimeLLMFacts) -> TimeLLMFacts:
-    return replace(given, **{fact.name: given.get(fact.name) or other.get(fact.name) for fact in TABLE})
+    values: dict[str, Any] = {fact.name: given.get(fact.name) or other.get(fact.name) for fact in TABLE}
+    return replace(given, **values)
 
 
 # --- generation ------------------------------------------------------------------------------------------------------
