@@ -13,8 +13,7 @@ from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import KNOWN, TRAINERS, UNKNOWN, Trainer, is_unit, trainer_named
-from ckpt_doctor.trainers.facts import every_fact
-from ckpt_doctor.types import Checkpoint, Given, Member, NotChecked, Run
+from ckpt_doctor.types import Checkpoint, Given, Member, NotChecked, Run, option_of
 from ckpt_doctor.validators.files import UNTRUSTED
 
 
@@ -66,7 +65,7 @@ def understand(
 def _not_of(owner: Trainer, names: Iterable[str]) -> Iterator[NotChecked]:
     """That facts which a person gave are none of this trainer's; of no known trainer that goes without saying."""
     for name in sorted(names) if owner.name else ():
-        yield NotChecked(f"--{every_fact()[name].key}", f"the training command of {owner.name} has no such fact", "")
+        yield NotChecked(option_of(name), f"the training command of {owner.name} has no such fact", "")
 
 
 def _owner(

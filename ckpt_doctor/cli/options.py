@@ -15,7 +15,7 @@ from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports import clean
 from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.trainers.facts import every_fact, facts, knowing
-from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, selects
+from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, option_of, selects
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -191,7 +191,7 @@ def _source(name: str) -> str:
     ctx = click.get_current_context(silent=True)
     if ctx is not None and ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
         return "pyproject.toml"
-    return f"--{every_fact()[name].key}"
+    return option_of(name)
 
 
 def selection(command: F) -> F:

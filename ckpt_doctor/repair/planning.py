@@ -18,6 +18,7 @@ from ckpt_doctor.types import (
     KeyPath,
     Mode,
     Refusal,
+    option_of,
     same_score,
     trusts,
 )
@@ -120,9 +121,7 @@ def plan_edits(case: Case, request: Request) -> Planned:
 
 def _disproved(name: str, disproved: Mapping[str, str]) -> Refusal:
     fact, contradiction = next(iter(disproved.items()))
-    return Refusal(
-        name, f"P408 facts-disagree: {contradiction}", f"leave out --{fact.replace('_', '-')}, or correct it"
-    )
+    return Refusal(name, f"P408 facts-disagree: {contradiction}", f"leave out {option_of(fact)}, or correct it")
 
 
 def is_under(path: KeyPath, others: Collection[KeyPath]) -> bool:

@@ -38,5 +38,5 @@ def given_options(facts: Facts) -> list[str]:
         text.quoted(word)
         for fact, evidence in given
         if evidence is not None and evidence.given and evidence.source != SETTINGS
-        for word in fact.option(evidence.value)
+        for word in fact.words(evidence.value)
     ]

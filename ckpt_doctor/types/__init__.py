@@ -20,7 +20,7 @@ from ckpt_doctor.types.checkpoint import (
     wrapper_of,
 )
 from ckpt_doctor.types.edit import Edit
-from ckpt_doctor.types.facts import Choice, Count, Evidence, Fact, Facts, Flag, Given, Number
+from ckpt_doctor.types.facts import Choice, Count, Evidence, Fact, Facts, Flag, Given, Number, option_of
 from ckpt_doctor.types.judgement import (
     Adopted,
     Column,
@@ -178,6 +178,7 @@ __all__ = [
     "holds_rate",
     "mapping_of",
     "model_path",
+    "option_of",
     "path_name",
     "real",
     "same_rate",

@@ -95,6 +95,11 @@ class Flag:
         return isinstance(value, bool)
 
 
+def option_of(name: str) -> str:
+    """The option that gives the fact of a name: `--steps-per-epoch`."""
+    return f"--{name.replace('_', '-')}"
+
+
 @record(frozen=True)
 class Fact:
     """One fact of a training command, from which its option, settings key, keyword argument and words follow."""
@@ -113,9 +118,9 @@ class Fact:
     @property
     def key(self) -> str:
         """`steps-per-epoch`: in the settings, and in the option's name."""
-        return self.name.replace("_", "-")
+        return option_of(self.name).removeprefix("--")
 
-    def option(self, value: object) -> tuple[str, ...]:
+    def words(self, value: object) -> tuple[str, ...]:
         """The words of a command line that give a value: `--no-shuffle`, or `--patience` and its value."""
         if isinstance(self.kind, Flag):
             return (f"--{self.key}" if value else f"--no-{self.key}",)
@@ -174,4 +179,4 @@ class Facts:
         return self.shuffle is None or self.shuffle.value
 
 
-__all__ = ["Choice", "Count", "Evidence", "Fact", "Facts", "Flag", "Given", "Number"]
+__all__ = ["Choice", "Count", "Evidence", "Fact", "Facts", "Flag", "Given", "Number", "option_of"]

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Member, NotChecked, Run, real
+from ckpt_doctor.types import Case, Member, NotChecked, Run, option_of, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slots import places
 
@@ -272,7 +272,7 @@ def facts_disagree(run: Run) -> Iterator[Problem]:
     """
     for contradiction in run.facts.contradictions:
         wrong = [name for name, told in run.facts.disproved.items() if told == contradiction]
-        options = " ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        options = " ".join(map(option_of, wrong))
         yield Problem(contradiction, fix=f"leave out {options}, or correct it" if wrong else "")
 
 
