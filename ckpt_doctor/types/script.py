@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.types.facts import Evidence
 from ckpt_doctor.types.record import record
-from ckpt_doctor.types.run import Evidence
 
 
 @record(frozen=True)
