@@ -77,24 +77,20 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except errors.CkptDoctorError as error:
-            raise (Refused if isinstance(error, errors.WriteRefused) else Wrong)(clean(error)) from error
+            raise Failed(clean(error), 1 if isinstance(error, errors.WriteRefused) else 2) from error
         except BrokenPipeError:
             raise
         except OSError as error:
             sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            raise Wrong(clean(sentence)) from error
+            raise Failed(clean(sentence), 2) from error
 
 
-class Wrong(click.ClickException):
-    """A call that asks for what cannot be, said in one line."""
+class Failed(click.ClickException):
+    """A call that asks for what cannot be (2), or a write that was not made (1), said in one line."""
 
-    exit_code = 2
-
-
-class Refused(click.ClickException):
-    """A write that was not made, said in one line."""
-
-    exit_code = 1
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
 
 
 @click.group(
@@ -120,6 +116,12 @@ def app(ctx: click.Context) -> None:
     from ckpt_doctor.cli.settings import use_settings
 
     use_settings(ctx)
+
+
+@app.result_callback()
+def end(code: int | None) -> None:
+    """End with the exit code that a command returns."""
+    click.get_current_context().exit(code or 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

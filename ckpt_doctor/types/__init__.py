@@ -21,6 +21,7 @@ from ckpt_doctor.types.checkpoint import (
 )
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.judgement import (
+    RANKS,
     Adopted,
     Curve,
     FileReport,
@@ -33,8 +34,10 @@ from ckpt_doctor.types.judgement import (
     RunReport,
     Severity,
     Verdict,
+    reaches,
     selects,
     trusts,
+    without_flagged,
 )
 from ckpt_doctor.types.numbers import (
     LOG_PRECISION,
@@ -48,6 +51,7 @@ from ckpt_doctor.types.results import (
     Cost,
     Difference,
     DifferenceKind,
+    Latest,
     Linted,
     MigrationResult,
     Mode,
@@ -100,6 +104,7 @@ __all__ = [
     "CPU_GENERATOR",
     "LOG_PRECISION",
     "MODEL_KEYS",
+    "RANKS",
     "WRAPPERS",
     "Adopted",
     "Case",
@@ -123,6 +128,7 @@ __all__ = [
     "InertDict",
     "KeyPath",
     "LateRandomState",
+    "Latest",
     "Layout",
     "Linted",
     "Located",
@@ -170,10 +176,12 @@ __all__ = [
     "mapping_of",
     "model_path",
     "path_name",
+    "reaches",
     "real",
     "same_rate",
     "same_score",
     "selects",
     "trusts",
+    "without_flagged",
     "wrapper_of",
 ]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from repairs import SAMPLES, contents
 
-from ckpt_doctor import facts, migrate, open_checkpoint
+from ckpt_doctor import facts, migrate, open_checkpoint, repair, undo
+from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.repair import execution
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,7 @@ from ckpt_doctor.errors import UsageError
         ({"logs": ["gone.log"]}, "the log gone.log does not exist"),
         ({"ignore": ["E699"]}, "no rule has the code or name 'E699'"),
         ({"in_place": True, "output": "there"}, "exclude each other"),
+        ({"best_score": -0.4, "val_loss": 0.4}, "exclude each other"),
     ],
 )
 def test_a_call_that_cannot_be_meant_raises(arguments, said, run):
@@ -86,3 +92,72 @@ def test_nothing_is_written_from_a_fact_that_the_files_rule_out(run, name, value
     assert all(name.replace("_", "-") in refusal.settle for r in results for refusal in r.refusals)
     assert before == contents(run)
     assert "migrated" in {r.status for r in migrate(run, fixes=["plain-scalars"], facts=facts(**{name: value}))}
+
+
+# --- a plan is a value ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[Path]:
+    """Every file that is opened as a checkpoint, wherever in the package; a temporary copy by its own name."""
+    paths = []
+
+    def counted(path):
+        paths.append(Path(path))
+        return open_checkpoint(path)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ckpt_doctor.") and getattr(module, "open_checkpoint", None) is open_checkpoint:
+            monkeypatch.setattr(module, "open_checkpoint", counted)
+    return paths
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("verify_torch", [False, True])
+def test_a_file_is_opened_once_to_plan_and_once_to_judge_what_was_written(in_place, verify_torch, run, opened):
+    planned = repair.plan([run], in_place=in_place)
+    assert sorted(opened) == sorted(file.checkpoint.path for file in planned.files)
+    del opened[:]
+    written = [result.path for result in repair.apply(planned, verify_torch=verify_torch)]
+    assert len(written) == len(opened)
+    assert not in_place or sorted(written) == sorted(opened)
+
+
+def test_the_command_opens_no_file_more_often(run, opened):
+    assert 0 == main(["migrate", "--all", "--in-place", "--no-shuffle", str(run)])
+    assert {2} == set(Counter(opened).values())
+
+
+def test_the_plan_that_was_made_is_applied(run, monkeypatch):
+    """No rule speaks and no migration plans between the plan and the write."""
+    planned = repair.plan([run])
+    assert {"planned"} == {result.status for result in planned.results}
+    monkeypatch.setattr(execution, "plan_run", None)
+    done = repair.apply(planned)
+    assert {"migrated"} == {result.status for result in done}
+    assert [file.edits for file in planned.files] == [result.edits for result in done]
+    assert [file.before.findings for file in planned.files] == [result.before for result in done]
+
+
+def test_a_file_that_was_saved_since_is_planned_anew(step):
+    """Nothing that the old content called for is written into the new one."""
+    migrate([step], fixes=["sync-scheduler"])
+    right = step.read_bytes()
+    undo([step])
+    planned = repair.plan([step], fixes=["sync-scheduler"])
+    assert {"planned"} == {result.status for result in planned.results}
+    step.write_bytes(right)
+    assert ["unchanged"] == [result.status for result in repair.apply(planned)]
+    assert right == step.read_bytes()
+
+
+def test_what_the_writes_will_cost_is_part_of_the_plan(run, tmp_path):
+    """Elsewhere each result takes its file's size as well; where nothing is written there is nothing to tell."""
+    here, there = (repair.plan([run], **mode).costs for mode in ({"in_place": True}, {"output": tmp_path / "there"}))
+    files = [path for path in run.rglob("checkpoint*") if path.is_file()]
+    assert len(files) == len(here) == len(there)
+    assert all(
+        near.after + min(path.stat().st_size for path in files) <= far.after
+        for near, far in zip(here, there, strict=True)
+    )
+    assert [] == repair.plan([run], fixes=["upgrade"]).costs

@@ -13,7 +13,7 @@ import pytest
 import torch
 from repairs import SAMPLES, contents
 
-from ckpt_doctor import audit, migrate, trainers
+from ckpt_doctor import audit, migrate, open_checkpoint, trainers
 from ckpt_doctor.errors import VerificationFailed
 from ckpt_doctor.inert import pickle_writer
 from ckpt_doctor.repair import execution
@@ -47,8 +47,8 @@ def test_a_finding_that_was_not_there_before_stops_it(in_place, step, monkeypatc
     judge = audit.judge
     calls = []
 
-    def second_time_worse(case):
-        report = judge(case)
+    def second_time_worse(case, *counts):
+        report = judge(case, *counts)
         calls.append(case)
         worse = Finding("P499", "made-up", "warning", "something else broke")
         return replace(report, findings=(*report.findings, worse)) if len(calls) > 1 else report
@@ -173,9 +173,9 @@ def test_the_comparison_sees_every_kind_of_difference(other, tmp_path):
     old, new = tmp_path / "old.pt", tmp_path / "new.pt"
     torch.save(BASE, old)
     torch.save(other, new)
-    compare_loaded(old, old, [])
+    compare_loaded(open_checkpoint(old), open_checkpoint(old), [])
     with pytest.raises(VerificationFailed, match="torch loads"):
-        compare_loaded(old, new, [])
+        compare_loaded(open_checkpoint(old), open_checkpoint(new), [])
 
 
 def test_torch_runs_no_foreign_code_for_it(tmp_path):
@@ -188,5 +188,5 @@ def test_torch_runs_no_foreign_code_for_it(tmp_path):
 
     torch.save({"x": Evil()}, path)
     with pytest.raises(VerificationFailed, match="foreign code"):
-        compare_loaded(path, path, [])
+        compare_loaded(open_checkpoint(path), open_checkpoint(path), [])
     assert not (tmp_path / "ran").exists()
