@@ -77,20 +77,24 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except errors.CkptDoctorError as error:
-            raise Failed(clean(error), 1 if isinstance(error, errors.WriteRefused) else 2) from error
+            raise (Refused if isinstance(error, errors.WriteRefused) else Wrong)(clean(error)) from error
         except BrokenPipeError:
             raise
         except OSError as error:
             sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            raise Failed(clean(sentence), 2) from error
+            raise Wrong(clean(sentence)) from error
 
 
-class Failed(click.ClickException):
-    """A call that asks for what cannot be (2), or a write that was not made (1), said in one line."""
+class Wrong(click.ClickException):
+    """A call that asks for what cannot be, said in one line."""
 
-    def __init__(self, sentence: str, exit_code: int) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
+    exit_code = 2
+
+
+class Refused(click.ClickException):
+    """A write that was not made, said in one line."""
+
+    exit_code = 1
 
 
 @click.group(

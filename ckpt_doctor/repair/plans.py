@@ -33,7 +33,7 @@ class Request:
     logs: Sequence[Path]
     ignored: Collection[str]
     """Codes of findings that a person accepts."""
-    trusted: Collection[str]
+    trusted: Sequence[str]
     """Packages that loading a file may call into."""
     best_score: float | None
     """Given by hand."""

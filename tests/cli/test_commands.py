@@ -581,9 +581,13 @@ def test_a_setting_of_the_wrong_kind_names_its_key_and_file(sample, run) -> None
     assert "pyproject.toml: patience must be a whole number above 0, not 'many'" in result.stderr
 
 
-def test_rules_can_be_ignored_below_a_path_and_verdicts_follow(sample, run) -> None:
+def test_rules_can_be_ignored_below_a_path_and_the_judgement_follows(sample, run) -> None:
+    """As where the same rules are ignored everywhere."""
     sample("first-patch-type1")
+    everywhere = json.loads(run("scan", "--format", "json", "--ignore", "E,R,O,P").stdout)["files"]
     Path("pyproject.toml").write_text('[tool.ckpt-doctor.per-path-ignores]\n"checkpoints/*" = ["E", "R", "O", "P"]\n')
     result = run("scan", "--format", "json")
     assert result.exit_code == 0
-    assert {file["verdict"] for file in json.loads(result.stdout)["files"]} == {"ok"}
+    files = json.loads(result.stdout)["files"]
+    assert {file["verdict"] for file in files} == {"ok"}
+    assert [file["resume"] for file in files] == [file["resume"] for file in everywhere]
