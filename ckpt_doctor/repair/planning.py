@@ -70,7 +70,7 @@ def plan(
         logs=audit.existing_logs(logs),
         ignored=frozenset(audit.codes(ignore)),
         trusted=audit.packages(trust),
-        best_score=_best_score(best_score, val_loss),
+        score=_score(best_score, val_loss),
         epoch=epoch,
         mode="in-place" if in_place else "replace" if output is None else "output",
         output=None if output is None else Path(output),
@@ -81,16 +81,14 @@ def plan(
     return RepairPlan(request, tuple(plan_run(folder, files, request) for folder, files in runs))
 
 
-def _best_score(best_score: float | None, val_loss: float | None) -> float | None:
-    if best_score is not None and val_loss is not None:
+def _score(score: float | None, val_loss: float | None) -> float | None:
+    if score is not None and val_loss is not None:
         raise UsageError("best_score and val_loss exclude each other")
     if val_loss is not None:
-        best_score = -val_loss
-    if best_score is not None and not best_score <= 0:
-        raise UsageError(
-            f"best_score {best_score:g} cannot be: it is minus the best loss; give --val-loss {best_score:g}"
-        )
-    return best_score
+        score = -val_loss
+    if score is not None and not score <= 0:
+        raise UsageError(f"best_score {score:g} cannot be: it is minus the best loss; give --val-loss {score:g}")
+    return score
 
 
 def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
@@ -108,9 +106,9 @@ def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
 
 def _case(member: Member, run: Run, request: Request) -> Case:
     case = audit.case_of(member, run, gate=True, by_hand=ByHand(epoch=request.epoch))
-    if request.best_score is None:
+    if request.score is None:
         return case
-    by_hand = given_by_hand(case, request.best_score)
+    by_hand = given_by_hand(case, request.score)
     return audit.case_of(member, run, gate=True, by_hand=ByHand(by_hand, request.epoch))
 
 
@@ -243,20 +241,17 @@ def _below_model(edit: Edit) -> Edit:
     return edit if edit.op == "relocate" else replace(edit, path=("model", *edit.path))
 
 
-def given_by_hand(case: Case, best_score: float) -> Evidence[EarlyStoppingState]:
+def given_by_hand(case: Case, given: float) -> Evidence[EarlyStoppingState]:
     """The state that a given best_score stands for. The counter comes from other evidence where there is any."""
     known = case.resume.early_stopping
     score = known.value.best_score if known is not None else None
     against = ""
-    if known is not None and same_score(score, best_score):
-        counter, count = known.value.counter, f"counter: {known.source}"
+    if known is not None and same_score(score, given):
+        waited, source = known.value.counter, known.source
     else:
         if known is not None and score is not None:
             against = f" against {score:.7f} ({known.source})"
-        if case.member.role == "best":
-            counter, count = 0, "counter: 0 in a best checkpoint"
-        else:
-            counter = case.state.counter or 0
-            count = "counter: the file's" if case.state.counter else "counter: the default"
-    state = EarlyStoppingState(best_score, -best_score, counter)
-    return Evidence(state, f"given by hand{against}; {count}", given=True)
+        waited = 0 if case.member.role == "best" else case.state.counter or 0
+        source = "0 in a best checkpoint" if case.member.role == "best" else "the file's" if waited else "the default"
+    state = EarlyStoppingState(given, -given, waited)
+    return Evidence(state, f"given by hand{against}; counter: {source}", given=True)

@@ -35,8 +35,8 @@ class Request:
     """Codes of findings that a person accepts."""
     trusted: Sequence[str]
     """Packages that loading a file may call into."""
-    best_score: float | None
-    """Given by hand."""
+    score: float | None
+    """best_score given by hand."""
     epoch: int | None
     """Finished epochs of a bare state_dict, given by hand."""
     mode: Mode
