@@ -84,7 +84,8 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     unsure = tuple(dict.fromkeys(not_checked))
     if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
         findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
-    if any(f.severity == "error" and f.code[0] in "FS" and counts(f, path) for f in findings):  # `migrate` would refuse
+    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS"]
+    if any(f.code != "S204" or counts(f, path) for f in blocking):  # `migrate` would refuse, whatever is ignored
         findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
     elif member.checkpoint.program is None:
         anew = "save the file anew with torch.load and torch.save, then migrate it"
