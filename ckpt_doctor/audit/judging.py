@@ -98,7 +98,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(counted), resume, trainer, parts)
 
 
-def _judged_part(part: Checkpoint, case: Case, counts: Callable[[Finding], bool]) -> FileReport:
+def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
     """A file of a unit by itself: by the rules that hold for every file."""
     return judge(Case(part, Member(part, TrainingState(), None), Run(case.run.path, "", ()), ResumePoint()), counts)
 

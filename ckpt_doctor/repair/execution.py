@@ -24,6 +24,8 @@ from ckpt_doctor.writer.locking import run_lock
 
 Progress = Callable[[Path, int], None]
 """Called with a file and the number of its bytes written since the last call."""
+_PLANNED_ANEW = "a checkpoint of this run changed after the plan was made, so the plan was made again"
+_ROLLED_BACK = "an earlier migration of it had been cut off, and was rolled back first"
 _PROOFS: dict[Proof, str] = {
     "file": "byte for byte as before",
     "rest": "byte for byte as before; the tensors, which a migration never touches, were not read",
@@ -83,8 +85,8 @@ def apply(
 ) -> list[MigrationResult]:
     """Write what was planned, run by run under the run's lock; a result per file.
 
-    Where a file of a run was saved anew or rolled back since it was planned, the plan of that run holds no longer: it
-    is made again, from what is there now. `verify_torch` has torch load each result as well before it counts.
+    Where a checkpoint of a run was saved anew or rolled back since it was planned, the plan of that run is made again,
+    from what is there now, and a note says so. `verify_torch` has torch load each result as well before it counts.
     """
     carry_out = partial(_carry_out, request=planned.request, verify_torch=verify_torch, progress=progress)
     return [result for run in planned.runs for result in _apply_to_run(run, planned.request, carry_out)]
@@ -100,15 +102,16 @@ def _apply_to_run(
     try:
         with run_lock(run.folder) as held:
             rolled_back, stuck = _roll_back(paths)
-            if rolled_back or stuck or _is_stale(run):
+            told = dict.fromkeys(paths, _PLANNED_ANEW) if _is_stale(run) else {}
+            told |= dict.fromkeys(rolled_back, _ROLLED_BACK)
+            if told or stuck:
                 run = plan_run(run.folder, [path for path in paths if path not in stuck], request)
             results = [*map(carry_out, run.files), *stuck.values()]
     except WriteRefused as error:  # no lock to be had: nothing was begun
         return [MigrationResult(path, "failed", message=str(error)) for path in paths]
     if held.note:
         results = [replace(r, notes=(*r.notes, held.note)) if r.receipt else r for r in results]
-    note = "an earlier migration of it had been cut off, and was rolled back first"
-    return [replace(r, notes=(note, *r.notes)) if r.path in rolled_back else r for r in results]
+    return [replace(r, notes=(told[r.path], *r.notes)) if r.path in told else r for r in results]
 
 
 def _is_stale(run: RunPlan) -> bool:

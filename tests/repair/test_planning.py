@@ -134,6 +134,7 @@ def test_the_plan_that_was_made_is_applied(run, monkeypatch):
     assert {"planned"} == {result.status for result in planned.results}
     monkeypatch.setattr(execution, "plan_run", None)
     done = repair.apply(planned)
+    assert {()} == {result.notes for result in done}
     assert {"migrated"} == {result.status for result in done}
     assert [file.edits for file in planned.files] == [result.edits for result in done]
     assert [file.before.findings for file in planned.files] == [result.before for result in done]
@@ -147,7 +148,8 @@ def test_a_file_that_was_saved_since_is_planned_anew(step):
     planned = repair.plan([step], fixes=["sync-scheduler"])
     assert {"planned"} == {result.status for result in planned.results}
     step.write_bytes(right)
-    assert ["unchanged"] == [result.status for result in repair.apply(planned)]
+    (result,) = repair.apply(planned)
+    assert ("unchanged", True) == (result.status, "made again" in result.notes[0])
     assert right == step.read_bytes()
 
 
