@@ -1,7 +1,17 @@
 """Paths -> Report: find the checkpoints, read them inertly, understand the run, judge."""
 
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
-from ckpt_doctor.audit.judging import case_of, codes, is_ours, judge, packages, resume_of, verdict_of
+from ckpt_doctor.audit.judging import (
+    case_of,
+    codes,
+    counting,
+    is_damaged,
+    is_ours,
+    judge,
+    packages,
+    resume_of,
+    verdict_of,
+)
 from ckpt_doctor.audit.newest import departs, latest, preferred, progress
 from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, siblings_of, understand
@@ -14,11 +24,13 @@ __all__ = [
     "check_all",
     "checkpoint_files",
     "codes",
+    "counting",
     "curves",
     "departs",
     "existing",
     "existing_logs",
     "find_runs",
+    "is_damaged",
     "is_ours",
     "judge",
     "latest",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports.cures import FACTLESS
@@ -30,6 +31,8 @@ from ckpt_doctor.validators.files import UNREADABLE, unless_blocked
 from ckpt_doctor.validators.rule import Rule
 
 NOTHING = ByHand()
+Counts = Callable[[Finding, Path], bool]
+"""Whether a finding about a file or a run folder counts; one that does not, a person has accepted."""
 
 
 def is_ours(member: Member, run: Run) -> bool:
@@ -56,9 +59,9 @@ def run_findings(run: Run) -> tuple[Finding, ...]:
     )
 
 
-def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> FileReport:
-    """Apply every rule that may speak about this checkpoint. What does not count, a person has accepted."""
-    member, run = case.member, case.run
+def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileReport:
+    """Apply every rule that may speak about this checkpoint."""
+    member, run, path = case.member, case.run, case.checkpoint.path
     ours = is_ours(member, run)
     parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
@@ -81,12 +84,13 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
     unsure = tuple(dict.fromkeys(not_checked))
     if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
         findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
-    if any(f.severity == "error" and f.code[0] in "FS" and counts(f) for f in findings):  # `migrate` would refuse
+    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS"]
+    if any(f.code != "S204" or counts(f, path) for f in blocking):  # `migrate` would refuse, whatever is ignored
         findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
     elif member.checkpoint.program is None:
         anew = "save the file anew with torch.load and torch.save, then migrate it"
         findings = [replace(f, fix=anew, migration=None) if f.migration else f for f in findings]
-    plan, counted = case.plan, [finding for finding in findings if counts(finding)]
+    plan, counted = case.plan, [finding for finding in findings if counts(finding, path)]
     if plan is not None and (errors := dict.fromkeys(f.code for f in counted if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
     resume = resume_of(counted, _but_for_findings(case))
@@ -94,7 +98,7 @@ def judge(case: Case, counts: Callable[[Finding], bool] = lambda _: True) -> Fil
     return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(counted), resume, trainer, parts)
 
 
-def _judged_part(part: Checkpoint, case: Case, counts: Callable[[Finding], bool]) -> FileReport:
+def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
     """A file of a unit by itself: by the rules that hold for every file."""
     return judge(Case(part, Member(part, TrainingState(), None), Run(case.run.path, "", ()), ResumePoint()), counts)
 
@@ -165,21 +169,31 @@ def _but_for_findings(case: Case) -> Resume:
     return "open" if resume.lr is None else "identical"
 
 
-def counting(ignore: Sequence[str], trust: Sequence[str]) -> Callable[[Finding], bool]:
-    """Whether a finding counts: it is not ignored, nor a call into a trusted package."""
+def counting(ignore: Sequence[str], trust: Sequence[str], silenced: Counts | None = None) -> Counts:
+    """What counts: findings that are not ignored, not silenced for their path, and no calls into a trusted package."""
     ignored, trusted = codes(ignore), packages(trust)
-    return lambda finding: finding.code not in ignored and not trusts(trusted, finding)
+
+    def counts(finding: Finding, path: Path) -> bool:
+        accepted = finding.code in ignored or trusts(trusted, finding)
+        return not accepted and not (silenced and silenced(finding, path))
+
+    return counts
 
 
-def chosen(run: RunReport, select: Sequence[str], counts: Callable[[Finding], bool]) -> RunReport:
+def chosen(run: RunReport, select: Sequence[str], counts: Counts) -> RunReport:
     """The report with the selected codes only, of what counts."""
     wanted = codes(select)
 
-    def keep(finding: Finding) -> bool:
-        return (not select or finding.code in wanted) and counts(finding)
+    def kept(findings: Sequence[Finding], path: Path) -> tuple[Finding, ...]:
+        return tuple(f for f in findings if (not select or f.code in wanted) and counts(f, path))
 
-    files = [replace(file, findings=tuple(filter(keep, file.findings))) for file in run.files]
-    return replace(run, findings=tuple(filter(keep, run.findings)), files=tuple(files))
+    files = [replace(file, findings=kept(file.findings, file.checkpoint.path)) for file in run.files]
+    return replace(run, findings=kept(run.findings, run.run.path), files=tuple(files))
+
+
+def is_damaged(file: FileReport) -> bool:
+    """Whether the file itself is damaged or dangerous; what loading needs (S202, S203) is no damage."""
+    return any(finding.severity == "error" and finding.code[0] in "FS" for finding in file.findings)
 
 
 def packages(words: Sequence[str]) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def latest(
     for file, _ in files:
         if file is chosen:
             return file.checkpoint.path, passed_over
-        told = ", ".join(f"{f.code} {f.name}" for f in file.findings if f.severity != "info")
+        told = ", ".join(f"{f.code} {f.name}" for f in file.serious)
         if chosen is not None and file in safe:
             told += f"; an older one {'continues identically' if chosen.keeps_its_path else 'has none of these'}"
         passed_over.append((file.checkpoint.path, told or "not a checkpoint that the trainer resumes from"))

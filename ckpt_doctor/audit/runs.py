@@ -82,8 +82,8 @@ def _owner(
 
 
 def resume_file(path: Path) -> Path:
-    """The checkpoint that a trainer loads when it is told to resume from PATH; UsageError for a folder without one."""
-    if not path.is_dir() or is_unit(path, [entry.name for entry in path.iterdir()]):
+    """The checkpoint that a trainer loads when it is told to resume from PATH; UsageError where there is none."""
+    if not existing(path)[0].is_dir() or is_unit(path, [entry.name for entry in path.iterdir()]):
         return path
     target = next((file for trainer in KNOWN if (file := trainer.resume_target(path))), None)
     if target is not None:

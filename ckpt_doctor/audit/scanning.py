@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckpt_doctor import reports
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
-from ckpt_doctor.audit.judging import case_of, chosen, counting, judge, run_findings
+from ckpt_doctor.audit.judging import Counts, case_of, chosen, counting, judge, run_findings
 from ckpt_doctor.audit.opening import Progress, deepened, open_file
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, siblings_of, understand
 from ckpt_doctor.trainers import trainer_named
@@ -31,6 +31,7 @@ class _Ask:
     select: Sequence[str] = ()
     ignore: Sequence[str] = ()
     trust: Sequence[str] = ()
+    silenced: Counts | None = None
     progress: Progress | None = None
 
 
@@ -45,17 +46,18 @@ def scan(
     logs: Sequence[Path | str] = (),
     progress: Progress | None = None,
     trainer: str = "",
+    silenced: Counts | None = None,
 ) -> Report:
     """Audit files and run folders, read-only.
 
     `facts` are those given by a person (`ckpt_doctor.facts`), which outrank what is inferred. `deep` reads every byte
     (checksums, NaN). `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`).
     `trust` takes packages that loading may call into (S204). `trainer` names the trainer for which a person claims what
-    it can read; without it each run's is recognised.
+    it can read; without it each run's is recognised. `silenced` tells of a finding and a path whether it is accepted.
     Raises UsageError for a path or a log that does not exist, and for a rule or a trainer that does not."""
     began = time.monotonic()
     given = existing(paths)
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, select, ignore, trust, progress)
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, select, ignore, trust, silenced, progress)
     wanted = {file for path in given for file in checkpoint_files(path)}
     runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
     return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment)
@@ -73,15 +75,16 @@ def check(
     progress: Progress | None = None,
     trainer: str = "",
     gate: bool = True,
+    silenced: Counts | None = None,
 ) -> Report:
     """Judge the one file that a trainer would resume from; its siblings and log serve as evidence.
 
-    A folder stands for the file that the trainer takes from it. `trainer` as in `scan`. Without `gate` the file is
-    judged as a scan does, which does not ask what only a resume from this very file needs to know.
+    A folder stands for the file that the trainer takes from it. `trainer` and `silenced` as in `scan`. Without `gate`
+    the file is judged as a scan does, which does not ask what only a resume from this very file needs to know.
     """
     began = time.monotonic()
-    file = resume_file(existing(path)[0])
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, select, ignore, trust, progress)
+    file = resume_file(Path(path))
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, select, ignore, trust, silenced, progress)
     run = _audit_run(run_folder(file), [file], ask)
     return Report((run,), time.monotonic() - began, (Path(path),), reports.check_fragment)
 
@@ -103,7 +106,7 @@ def check_all(
 def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
     paths = (*files, *siblings_of(folder, files))
     run, members = understand(folder, [open_file(path) for path in paths], ask.facts, ask.logs, ask.trainer)
-    counts = counting(ask.ignore, ask.trust)
+    counts = counting(ask.ignore, ask.trust, ask.silenced)
     judged = []
     for member in members[: len(files)]:
         if ask.deep:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ckpt_doctor import audit, reports
-from ckpt_doctor.cli import options
+from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
-from ckpt_doctor.cli.settings import Settings, without_ignored
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Given
+from ckpt_doctor.types import without_flagged
 
 
 @click.command("check", cls=options.Command)
@@ -30,23 +30,7 @@ from ckpt_doctor.types import Given
     help="Print nothing but what the resume command must carry; the report goes to stderr. A rate jump that these "
     "flags cure does not count.",
 )
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    path: str,
-    deep: bool,
-    facts: Given,
-    trainer: str,
-    logs: tuple[Path, ...],
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
-    trust: tuple[str, ...],
-    fail_on: str,
-    form: str,
-    output: Path | None,
-    flags: bool,
-) -> None:
+def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool, **given: Any) -> int:
     """Tell whether the trainer will resume from PATH, and what it will do: the gate before a resume.
 
     PATH is what the trainer's --resume_from_checkpoint gets: a file or a folder. Prints where training will start, how
@@ -64,28 +48,16 @@ def command(
     """
     if not path:
         note("no checkpoint to resume from (PATH is empty): a first start, nothing to check")
-        ctx.exit(0)
+        return 0
     with Progress() as progress:
-        report = audit.check(
-            Path(path),
-            facts=facts,
-            trainer=trainer,
-            logs=logs,
-            deep=deep,
-            select=select,
-            ignore=ignore,
-            trust=trust,
-            progress=progress,
-        )
-    report = without_ignored(report, ctx.find_object(Settings) or Settings())
-    to_file = output if not flags else None
+        report = audit.check(path, silenced=settings.silenced, progress=progress, **given)
+    colored = color(None if flags else output)
     shown = reports.judged(
-        report, form, plan=True, rules=all_rules(), curves=audit.curves, width=width(), color=color(to_file)
+        report, form, plan=True, rules=all_rules(), curves=audit.curves, width=width(), color=colored
     )
     if not flags:
         emit(shown, output)
-        ctx.exit(exit_code(report.findings, fail_on))
+        return exit_code(report.findings, fail_on)
     click.echo(shown, nl=False, err=True)
-    plan = report.files[0].plan
-    emit(" ".join(plan.flags if plan else ()) + "\n", output)
-    ctx.exit(exit_code((f for f in report.findings if f.code != "R506"), fail_on))
+    emit(reports.flags(report), output)
+    return exit_code(without_flagged(report.findings), fail_on)

@@ -17,8 +17,7 @@ from ckpt_doctor.cli.output import color, emit, width
 @options.formats("table", "tree", "json")
 @options.trainer
 @options.output_file
-@click.pass_context
-def command(ctx: click.Context, /, file: Path, depth: int, form: str, trainer: str, output: Path | None) -> None:
+def command(file: Path, depth: int, form: str, trainer: str, output: Path | None) -> int:
     """Show what one file holds: keys, training state, tensors with dtype, shape and device.
 
     Nothing in the file is run, imported or loaded: objects that are no plain values or tensors are shown by the name
@@ -33,5 +32,4 @@ def command(ctx: click.Context, /, file: Path, depth: int, form: str, trainer: s
     """
     judged = audit.check(file, trainer=trainer, gate=False).files[0]
     emit(reports.inspected(judged, form, depth=depth, width=width(), color=color(output)), output)
-    # What loading needs (S202, S203) is no damage.
-    ctx.exit(int(any(f.severity == "error" and f.code[0] in "FS" for f in judged.findings)))
+    return int(audit.is_damaged(judged))

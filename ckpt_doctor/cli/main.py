@@ -122,6 +122,12 @@ def app(ctx: click.Context) -> None:
     use_settings(ctx)
 
 
+@app.result_callback()
+def end(code: int | None) -> None:
+    """End with the exit code that a command returns."""
+    click.get_current_context().exit(code or 0)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0, 1 or 2; 130 after Ctrl-C, 141 after a closed pipe."""
     for name in ("stdout", "stderr"):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports import clean
 from ckpt_doctor.trainers import KNOWN
@@ -19,8 +20,7 @@ from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_PATH = "checkpoints"
-"""Where the trainer saves (`--checkpoints`, default `./checkpoints/`)."""
+POSITIVE = click.IntRange(min=1)
 
 
 class Named(click.Path):
@@ -45,7 +45,7 @@ class Log(Named):
 
 
 class AnyCase(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
-    """A choice that takes `tst` for `TST`."""
+    """A choice that takes `tst` for `TST`; click's own way with case shows and completes all in small letters."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The choice as it is spelled."""
@@ -73,6 +73,21 @@ class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
         return number
 
 
+def _or_default(ctx: click.Context, _parameter: click.Parameter, given: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The paths to work on: those given, else the folder where most trainers save."""
+    from ckpt_doctor.audit import DEFAULT_PATH  # when a command is called that has read it already
+
+    default = Path(DEFAULT_PATH)
+    if given or ctx.resilient_parsing:
+        return given
+    if not default.exists():
+        raise UsageError(
+            f"there is no folder {default}/ in {Path.cwd()}; name the checkpoints to work on, "
+            f"as in `ckpt-doctor {ctx.info_name} path/to/checkpoints`"
+        )
+    return (default,)
+
+
 NAMED = Named(path_type=Path)
 trainer = click.option(
     "--trainer",
@@ -80,10 +95,10 @@ trainer = click.option(
     callback=lambda _ctx, _parameter, name: name or "",
     help="The trainer that wrote the files, where they do not show it themselves.",
 )
-paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED)
+paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED, callback=_or_default)
 fail_on = click.option(
     "--fail-on",
-    type=click.Choice(["error", "warning", "never"]),
+    type=click.Choice(list(FAIL_ON)),
     default="warning",
     show_default=True,
     help="Exit with 1 for findings of this severity or worse. A warning is anything that makes the resumed run differ.",
@@ -246,17 +261,3 @@ def _codes(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
         other = "scan and check judge checkpoints" if judges_scripts else "lint judges scripts"
         raise click.BadParameter(f"none of these is a rule of this command; {other}")
     return tuple(dict.fromkeys(codes))
-
-
-def existing_paths(given: Sequence[Path]) -> tuple[Path, ...]:
-    """The paths to work on: those given, else the trainer's default folder, with a hint where that is missing."""
-    if given:
-        return tuple(given)
-    default = Path(DEFAULT_PATH)
-    if not default.exists():
-        command = click.get_current_context().info_name
-        raise UsageError(
-            f"there is no folder {DEFAULT_PATH}/ in {Path.cwd()}; name the checkpoints to work on, "
-            f"as in `ckpt-doctor {command} path/to/checkpoints`"
-        )
-    return (default,)

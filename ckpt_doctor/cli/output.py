@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -13,22 +14,17 @@ import click
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports import clean, shorten, size
-from ckpt_doctor.types import Finding, Severity
+from ckpt_doctor.types import Finding, MigrationResult, Severity, reaches
 
 EVERY = 0.1
 """Seconds between two states of the progress line."""
-FAIL_ON: dict[str, tuple[Severity, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+FAIL_ON: dict[str, Severity | None] = {"error": "error", "warning": "warning", "never": None}
+"""Choices of `--fail-on`: the least severity that fails."""
 
 
 def width() -> int:
     """Columns to write for: `COLUMNS`, else the terminal's, 80 where there is none; 40 at least."""
-    columns = 0
-    with suppress(ValueError):
-        columns = int(os.environ.get("COLUMNS", ""))
-    if columns <= 0:
-        with suppress(OSError, ValueError, AttributeError):  # no terminal, a closed or replaced stdout
-            columns = os.get_terminal_size(sys.stdout.fileno()).columns
-    return max(40, columns or 80)
+    return max(40, shutil.get_terminal_size().columns)
 
 
 def color(output: Path | None = None) -> bool:
@@ -76,7 +72,13 @@ def note(sentence: str) -> None:
 
 def exit_code(findings: Iterable[Finding], fail_on: str) -> int:
     """1 when any finding is as severe as `--fail-on` asks for."""
-    return int(any(finding.severity in FAIL_ON[fail_on] for finding in findings))
+    level = FAIL_ON[fail_on]
+    return int(level is not None and reaches(findings, level))
+
+
+def unfinished(results: Iterable[MigrationResult]) -> int:
+    """1 when anything that was asked for was refused or failed."""
+    return int(not all(result.complete for result in results))
 
 
 class Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,6 @@ from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.training.pruning import prune
-from ckpt_doctor.types import Given
 
 
 @click.command("prune", cls=options.Command)
@@ -26,19 +26,7 @@ from ckpt_doctor.types import Given
 @options.ignored
 @options.trust
 @options.formats("table", "json")
-def command(
-    run_dir: Path,
-    keep: int,
-    protect: tuple[Path, ...],
-    dry_run: bool,
-    deep: bool,
-    facts: Given,
-    trainer: str,
-    logs: tuple[Path, ...],
-    ignore: tuple[str, ...],
-    trust: tuple[str, ...],
-    form: str,
-) -> None:
+def command(run_dir: Path, form: str, **given: Any) -> None:
     """Remove the older step checkpoints of a run, and none that may still be needed: save_total_limit done safely.
 
     The N newest that the trainer can resume from stay; age is progress in training, not the number in a folder's name.
@@ -51,16 +39,4 @@ def command(
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
     """
-    result = prune(
-        run_dir,
-        keep,
-        protect=protect,
-        dry_run=dry_run,
-        facts=facts,
-        trainer=trainer,
-        logs=logs,
-        ignore=ignore,
-        trust=trust,
-        deep=deep,
-    )
-    emit(reports.pruned(result, form, width=width()))
+    emit(reports.pruned(prune(run_dir, **given), form, width=width()))

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from ckpt_doctor import audit, reports
-from ckpt_doctor.audit import existing
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.repair.salvage import salvage
@@ -19,8 +18,7 @@ from ckpt_doctor.repair.salvage import salvage
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The new file to write."
 )
 @options.formats("table", "json")
-@click.pass_context
-def command(ctx: click.Context, /, file: Path, output: Path, form: str) -> None:
+def command(file: Path, output: Path, form: str) -> int:
     """Rebuild a readable checkpoint from a truncated or damaged one.
 
     The new file OUT has every tensor whose bytes are all there, bit for bit, and the output says what is lost. A
@@ -32,6 +30,6 @@ def command(ctx: click.Context, /, file: Path, output: Path, form: str) -> None:
     Example:
       ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
     """
-    result = salvage(audit.resume_file(existing([file])[0]), output)
+    result = salvage(audit.resume_file(file), output)
     emit(reports.salvaged(result, form, width=width()))
-    ctx.exit(int(result.good_for != "resume"))
+    return int(result.good_for != "resume")

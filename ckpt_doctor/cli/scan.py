@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ckpt_doctor import audit, reports
-from ckpt_doctor.cli import options
+from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
-from ckpt_doctor.cli.settings import Settings, without_ignored
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Given
 
 
 @click.command("scan", cls=options.Command)
@@ -24,22 +23,7 @@ from ckpt_doctor.types import Given
 @options.fail_on
 @options.formats(*reports.FORMATS)
 @options.output_file
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    paths: tuple[Path, ...],
-    deep: bool,
-    facts: Given,
-    trainer: str,
-    logs: tuple[Path, ...],
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
-    trust: tuple[str, ...],
-    fail_on: str,
-    form: str,
-    output: Path | None,
-) -> None:
+def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | None, **given: Any) -> int:
     """Audit checkpoints, read-only: is each file whole, and would a resume from it continue the run?
 
     PATH is a file, a step folder, a run folder or any tree (default: checkpoints/). Checkpoints are found by content,
@@ -55,20 +39,9 @@ def command(
       ckpt-doctor scan old_checkpoints --deep --format json -o audit.json
     """
     with Progress() as progress:
-        report = audit.scan(
-            options.existing_paths(paths),
-            facts=facts,
-            trainer=trainer,
-            deep=deep,
-            select=select,
-            ignore=ignore,
-            trust=trust,
-            logs=logs,
-            progress=progress,
-        )
-    report = without_ignored(report, ctx.find_object(Settings) or Settings())
+        report = audit.scan(paths, silenced=settings.silenced, progress=progress, **given)
     if not report.files and form != "table":
         note(reports.nothing_found(report))
     shown = reports.judged(report, form, rules=all_rules(), curves=audit.curves, width=width(), color=color(output))
     emit(shown, output)
-    ctx.exit(exit_code(report.findings, fail_on))
+    return exit_code(report.findings, fail_on)

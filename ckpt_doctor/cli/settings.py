@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from ckpt_doctor import reports
 from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers.facts import every_fact
-from ckpt_doctor.types import Finding, Report, selects
+from ckpt_doctor.types import Finding, selects
 
 
 def _strings(value: object) -> bool:
@@ -125,24 +125,9 @@ def _ignores(table: object, path: Path) -> dict[str, tuple[str, ...]]:
     return ignores
 
 
-def without_ignored(report: Report, settings: Settings) -> Report:
-    """The report without the findings that `per-path-ignores` silences; verdicts follow, as with `--ignore`."""
-    if not settings.per_path_ignores:
-        return report
-    from ckpt_doctor.audit import verdict_of
-
-    runs = []
-    for run in report.runs:
-        files = []
-        for file in run.files:
-            findings = _kept(file.findings, file.checkpoint.path, settings)
-            files.append(replace(file, findings=findings, verdict=verdict_of(findings)))
-        runs.append(replace(run, files=tuple(files), findings=_kept(run.findings, run.run.path, settings)))
-    return replace(report, runs=tuple(runs))
-
-
-def _kept(findings: Sequence[Finding], path: Path, settings: Settings) -> tuple[Finding, ...]:
-    return tuple(finding for finding in findings if not is_ignored(finding, path, settings))
+def silenced(finding: Finding, path: Path) -> bool:
+    """Whether `per-path-ignores` of the settings in force accepts a finding about a file or a run folder."""
+    return is_ignored(finding, path, click.get_current_context().find_object(Settings) or Settings())
 
 
 def is_ignored(finding: Finding, path: Path, settings: Settings) -> bool:

@@ -8,15 +8,14 @@ import click
 
 from ckpt_doctor import repair, reports
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.cli.output import emit, unfinished, width
 
 
 @click.command("undo")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=options.NAMED)
 @click.option("--in-place", is_flag=True, help="Shorten the file itself: instant, without the room that a copy takes.")
 @options.formats("table", "json")
-@click.pass_context
-def command(ctx: click.Context, /, paths: tuple[Path, ...], in_place: bool, form: str) -> None:
+def command(paths: tuple[Path, ...], in_place: bool, form: str) -> int:
     """Take the last migration of each file back: afterwards it is, byte for byte, what it was before.
 
     Of a folder, all migrated files are meant. A file that was changed since its migration is left alone, and said so
@@ -28,4 +27,4 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], in_place: bool, form
     """
     results = repair.undo(paths, in_place=in_place)
     emit(reports.undone(results, form, width=width()))
-    ctx.exit(int(any(result.status != "undone" for result in results)))
+    return unfinished(results)

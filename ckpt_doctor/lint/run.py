@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -16,7 +16,7 @@ from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
 from ckpt_doctor.lint.rule import Hit, ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.source import NotPython, find_scripts
-from ckpt_doctor.types import Finding, NotChecked
+from ckpt_doctor.types import Finding, Linted, NotChecked
 
 # A file is followed into the modules it uses when it runs something or says that it handles checkpoints. All others
 # (models, layers, data sets) only define what such files use.
@@ -48,6 +48,21 @@ def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> l
         reports.append(_lint_one(path, library, rules, called))
         library.forget()
     return _each_once([_without_called(report, called) for report in reports])
+
+
+def check_scripts(
+    paths: Sequence[Path],
+    select: Collection[str] = (),
+    ignore: Collection[str] = (),
+    silenced: Callable[[Finding, Path], bool] = lambda _finding, _path: False,
+) -> Linted:
+    """The findings of all scripts in one list, by the selected codes, without those that a person accepts."""
+    reports = lint(paths, [r for r in SCRIPT_RULES if (not select or r.code in select) and r.code not in ignore])
+    return Linted(
+        tuple(report.path for report in reports),
+        tuple(f for report in reports for f in report.findings if not silenced(f.finding, f.path)),
+        tuple(point for report in reports for point in report.not_checked),
+    )
 
 
 _Place: TypeAlias = tuple[Path, int]

@@ -1,6 +1,9 @@
-"""Paths -> repaired files: judge, plan edits, write, judge again. Nothing counts before it has been read back."""
+"""Paths -> a plan, a value -> repaired files, written and judged again. Nothing counts before it has been read back."""
 
-from ckpt_doctor.repair.execution import NAMES, migrate, undo
+from ckpt_doctor.repair.execution import apply, migrate, undo
+from ckpt_doctor.repair.newest import find_latest
+from ckpt_doctor.repair.planning import NAMES, plan
+from ckpt_doctor.repair.plans import FilePlan, RepairPlan
 from ckpt_doctor.types import MigrationResult
 
-__all__ = ["NAMES", "MigrationResult", "migrate", "undo"]
+__all__ = ["NAMES", "FilePlan", "MigrationResult", "RepairPlan", "apply", "find_latest", "migrate", "plan", "undo"]

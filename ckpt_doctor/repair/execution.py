@@ -1,45 +1,37 @@
-"""Paths -> repaired files: judge, plan edits, write, judge again. Nothing counts before it has been read back."""
+"""A plan -> files: written, judged again, taken back. Nothing counts before it has been read back."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ckpt_doctor import audit
-from ckpt_doctor.audit import checkpoint_files, existing, existing_logs
-from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
+from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.repair.planning import Planned, Request, given_by_hand, plan_edits
+from ckpt_doctor.repair.planning import NAMES, plan, plan_run
+from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
 from ckpt_doctor.repair.verification import verified
-from ckpt_doctor.trainers import ByHand, fix_names
-from ckpt_doctor.types import (
-    Case,
-    Checkpoint,
-    Finding,
-    Given,
-    KeyPath,
-    Member,
-    MigrationResult,
-    NumpyScalar,
-    Proof,
-    Run,
-)
+from ckpt_doctor.types import Finding, Given, MigrationResult, NumpyScalar, Proof
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import came_out, interrupted, recover, write
 from ckpt_doctor.writer import undo as take_back
+from ckpt_doctor.writer.files import stamp_of
 from ckpt_doctor.writer.locking import run_lock
 
-_COUNTS: tuple[KeyPath, ...] = (("epoch",), ("global_step",))
-_PROOFS: Mapping[Proof, str] = {
+Progress = Callable[[Path, int], None]
+"""Called with a file and the number of its bytes written since the last call."""
+_PLANNED_ANEW = "a checkpoint of this run changed after the plan was made, so the plan was made again"
+_ROLLED_BACK = "an earlier migration of it had been cut off, and was rolled back first"
+_PROOFS: dict[Proof, str] = {
     "file": "byte for byte as before",
     "rest": "byte for byte as before; the tensors, which a migration never touches, were not read",
     "checksums": "as before by its checksums; the older version that migrated it kept no hash to compare with",
     "none": "as before, but not compared with a hash",
 }
-NAMES = fix_names()
 
 
 def migrate(
@@ -58,9 +50,11 @@ def migrate(
     dry_run: bool = False,
     verify_torch: bool = False,
     trainer: str = "",
-    progress: Callable[[Path, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[MigrationResult]:
-    """Repair checkpoints. `fixes` are names of migrations; all of them means every repair that findings call for.
+    """Repair checkpoints: `plan`, and unless it is a `dry_run` `apply`.
+
+    `fixes` are names of migrations; all of them means every repair that findings call for.
 
     Each file is replaced atomically; with `in_place` it is edited itself, with a folder `output` the results go there.
     `ignore` takes rules (`E601`, `E`, a name) whose findings call for nothing, `trust` packages that loading a file may
@@ -69,57 +63,63 @@ def migrate(
     A result per file. Raises UsageError for a path that does not exist, an unknown fix, or values that cannot be; what
     cannot be done to a single file is in its result.
     """
-    if in_place and output is not None:
-        raise UsageError("in_place and output exclude each other")
-    unknown = sorted(set(fixes) - set(NAMES))
-    if unknown:
-        raise UsageError(f"unknown fix {unknown[0]!r}; there are {', '.join(NAMES)}")
-    if best_score is None and val_loss is not None:
-        best_score = -val_loss
-    if best_score is not None and not best_score <= 0:
-        raise UsageError(
-            f"best_score {best_score:g} cannot be: it is minus the best loss; give --val-loss {best_score:g}"
-        )
-    request = Request(
-        fixes=frozenset(fixes),
-        everything=set(fixes) == set(NAMES),
-        facts=facts or {},
-        logs=existing_logs(logs),
-        ignored=frozenset(audit.codes(ignore)),
-        trusted=audit.packages(trust),
-        stopping=best_score,
+    planned = plan(
+        paths,
+        fixes=fixes,
+        facts=facts,
+        logs=logs,
+        ignore=ignore,
+        trust=trust,
+        best_score=best_score,
+        val_loss=val_loss,
         epoch=epoch,
-        mode="in-place" if in_place else "replace" if output is None else "output",
-        output=None if output is None else Path(output),
-        dry_run=dry_run,
-        verify_torch=verify_torch,
+        in_place=in_place,
+        output=output,
         trainer=trainer,
-        progress=progress,
     )
-    wanted = {file for path in existing(paths) for file in checkpoint_files(path)}
-    results: list[MigrationResult] = []
-    for folder, files in audit.find_runs(wanted).items():
-        results += _migrate_run(folder, files, request)
-    return results
+    return planned.results if dry_run else apply(planned, verify_torch=verify_torch, progress=progress)
 
 
-def _migrate_run(folder: Path, files: Sequence[Path], request: Request) -> list[MigrationResult]:
-    """All files of one run, under its lock: evidence is read once, before the first file changes.
+def apply(
+    planned: RepairPlan, *, verify_torch: bool = False, progress: Progress | None = None
+) -> list[MigrationResult]:
+    """Write what was planned, run by run under the run's lock; a result per file.
 
-    Results that go elsewhere need no lock here, and the run may stand where nothing can be written.
+    Where a checkpoint of a run was saved anew or rolled back since it was planned, the plan of that run is made again,
+    from what is there now, and a note says so. `verify_torch` has torch load each result as well before it counts.
     """
-    if request.dry_run or request.mode == "output":
-        return _migrate_files(folder, files, request)
+    carry_out = partial(_carry_out, request=planned.request, verify_torch=verify_torch, progress=progress)
+    return [result for run in planned.runs for result in _apply_to_run(run, planned.request, carry_out)]
+
+
+def _apply_to_run(
+    run: RunPlan, request: Request, carry_out: Callable[[FilePlan], MigrationResult]
+) -> list[MigrationResult]:
+    """Results that go elsewhere need no lock here, and the run may lie where nothing can be written."""
+    if request.mode == "output":
+        return [carry_out(file) for file in run.files]
+    paths = [file.checkpoint.path for file in run.files]
     try:
-        with run_lock(folder) as held:
-            rolled_back, stuck = _roll_back(files)
-            results = [*_migrate_files(folder, [file for file in files if file not in stuck], request), *stuck.values()]
+        with run_lock(run.folder) as held:
+            rolled_back, stuck = _roll_back(paths)
+            told = dict.fromkeys(paths, _PLANNED_ANEW) if _is_stale(run) else {}
+            told |= dict.fromkeys(rolled_back, _ROLLED_BACK)
+            if told or stuck:
+                run = plan_run(run.folder, [path for path in paths if path not in stuck], request)
+            results = [*map(carry_out, run.files), *stuck.values()]
     except WriteRefused as error:  # no lock to be had: nothing was begun
-        return [MigrationResult(file, "failed", message=str(error)) for file in files]
+        return [MigrationResult(path, "failed", message=str(error)) for path in paths]
     if held.note:
         results = [replace(r, notes=(*r.notes, held.note)) if r.receipt else r for r in results]
-    note = "an earlier migration of it had been cut off, and was rolled back first"
-    return [replace(r, notes=(note, *r.notes)) if r.path in rolled_back else r for r in results]
+    return [replace(r, notes=(told[r.path], *r.notes)) if r.path in told else r for r in results]
+
+
+def _is_stale(run: RunPlan) -> bool:
+    """Whether a checkpoint that the plan rests on is not the one that was read."""
+    try:
+        return any(one.stamp is not None and stamp_of(one.path.stat()) != one.stamp for one in run.read)
+    except OSError:  # it was removed
+        return True
 
 
 def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationResult]]:
@@ -135,127 +135,50 @@ def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationR
     return done, stuck
 
 
-def _migrate_files(folder: Path, files: Sequence[Path], request: Request) -> list[MigrationResult]:
-    siblings = audit.siblings_of(folder, files)
-    checkpoints = [audit.open_file(path) for path in (*files, *siblings)]
-    run, members = audit.understand(folder, checkpoints, request.facts, request.logs, request.trainer)
-    results = []
-    for number, member in enumerate(members[: len(files)]):
-        planned = plan_edits(_case(member, run, request), request)
-        if request.everything and _sets_a_count(planned):
-            planned = _completed(planned, request, folder, checkpoints, number)
-        results.append(_carry_out(planned, request))
-    return results
-
-
-def _case(member: Member, run: Run, request: Request) -> Case:
-    case = audit.case_of(member, run, gate=True, by_hand=ByHand(epoch=request.epoch))
-    if request.stopping is None:
-        return case
-    by_hand = given_by_hand(case, request.stopping)
-    return audit.case_of(member, run, gate=True, by_hand=ByHand(by_hand, request.epoch))
-
-
-def _sets_a_count(planned: Planned) -> bool:
-    """Whether a step or an epoch is written into a training checkpoint; an upgrade writes all that goes with them."""
-    whole = planned.case.checkpoint.layout == "training" and all(edit.donor is None for edit in planned.edits)
-    return whole and any(edit.path in _COUNTS for edit in planned.edits)
-
-
-def _completed(
-    planned: Planned, request: Request, folder: Path, checkpoints: Sequence[Checkpoint], number: int
-) -> Planned:
-    """With what shows only once a count is right: mode and rates of the run are inferred from it."""
+def _carry_out(file: FilePlan, *, request: Request, verify_torch: bool, progress: Progress | None) -> MigrationResult:
+    if not file.edits:
+        return file.result
+    checkpoint = file.checkpoint
     try:
-        root = edits.apply(checkpoints[number].root, planned.edits)
-    except EditRefused:
-        return planned  # writing comes to the same end, and says so
-    counted = [*checkpoints[:number], replace(checkpoints[number], root=root), *checkpoints[number + 1 :]]
-    run, members = audit.understand(folder, counted, request.facts, request.logs, request.trainer)
-    more = plan_edits(_case(members[number], run, request), request)
-    known = {(edit.path, edit.op) for edit in planned.edits}
-    fresh = tuple(edit for edit in more.edits if edit.op == "set" and (edit.path, edit.op) not in known)
-    if not fresh:
-        return planned
-    applied = tuple(dict.fromkeys([*planned.applied, *more.applied]))
-    return replace(planned, edits=(*planned.edits, *fresh), applied=applied, notes=(*planned.notes, *more.notes))
-
-
-def _carry_out(planned: Planned, request: Request) -> MigrationResult:
-    case = planned.case
-    result = MigrationResult(
-        case.checkpoint.path,
-        "refused" if planned.refusals else "unchanged",
-        planned.edits,
-        planned.refusals,
-        before=planned.before,
-        after=planned.before,
-        notes=planned.notes,
-        earlier=len(case.checkpoint.migrations),
-    )
-    if not planned.edits:
-        return replace(result, message="" if planned.refusals else _nothing_done(planned, request))
-    if request.dry_run:
-        return replace(result, status="planned", message=f"{len(planned.edits)} edits, nothing written (--dry-run)")
-    try:
-        named, adopted = edits.adopt(planned.edits, case.checkpoint)
-        root = edits.apply(case.checkpoint.root, named)
+        named, adopted = edits.adopt(file.edits, checkpoint)
+        root = edits.apply(checkpoint.root, named)
         found: list[tuple[Finding, ...]] = []
 
         def verify(path: Path) -> None:
-            found.append(verified(path, root, planned, adopted))
-            if request.verify_torch:
+            written = open_checkpoint(path)
+            found.append(verified(written, root, file, adopted))
+            if verify_torch:
                 from ckpt_doctor.repair.torch_check import compare_loaded  # torch is imported for this only
 
-                compare_loaded(case.checkpoint.path, path, planned.edits)
+                compare_loaded(checkpoint, written, file.edits)
 
-        on_bytes = request.progress
         receipt = write(
-            case.checkpoint,
-            pickle_writer.dump(root, container=case.checkpoint.container),
-            _record(planned),
+            checkpoint,
+            pickle_writer.dump(root, container=checkpoint.container),
+            _record(file),
             adopted=adopted,
             mode=request.mode,
             output=request.output,
             verify=verify,
-            progress=(lambda count: on_bytes(case.checkpoint.path, count)) if on_bytes else None,
+            progress=partial(progress, checkpoint.path) if progress else None,
         )
     except WriteRefused as error:
-        return replace(result, status="failed", edits=(), message=str(error))
-    message = f"{len(planned.edits)} edits, read back and verified"
+        return replace(file.result, status="failed", edits=(), message=str(error))
+    message = f"{len(file.edits)} edits, read back and verified"
     if request.mode == "output":
         message += f", written to {receipt.path}"
-    return replace(
-        result,
-        status="migrated",
-        message=message,
-        receipt=receipt,
-        after=found[-1],
-        notes=(*planned.notes, *receipt.notes),
-    )
+    notes = (*file.notes, *receipt.notes)
+    return replace(file.result, status="migrated", message=message, receipt=receipt, after=found[-1], notes=notes)
 
 
-def _nothing_done(planned: Planned, request: Request) -> str:
-    """That a file needs nothing is said only where nothing is left that a repair would be for."""
-    if planned.case.checkpoint.program is None:
-        return (
-            "nothing in this file can be replaced: its pickle does not lie there in one piece, as torch.save writes it"
-        )
-    if not audit.is_ours(planned.case.member, planned.case.run):
-        return "nothing to repair in what holds for every file; its training state is not judged"
-    left = [f for f in planned.before if f.severity != "info" and f.code not in request.ignored and not f.migration]
-    told = [f"{f.code} {f.name} remains: {f.fix or 'no edit to the file can fix it'}" for f in left]
-    return "; ".join(["needs none of these repairs" if all(f.fix for f in left) else "nothing to repair", *told])
-
-
-def _record(planned: Planned) -> dict[str, object]:
+def _record(file: FilePlan) -> dict[str, object]:
     """What a person reads later: what was changed, from which evidence, by which version."""
     return {
         "tool_version": __version__,
-        "migrations": [migration.name for migration in planned.applied],
+        "migrations": [migration.name for migration in file.applied],
         "edits": [
             {"key": e.key, "op": e.op, "before": _json(e.before), "after": _json(e.after), "evidence": e.evidence}
-            for e in planned.edits
+            for e in file.edits
         ],
     }
 
@@ -276,8 +199,8 @@ def _json(value: object) -> object:
 def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) -> list[MigrationResult]:
     """Take the last migration of each file back, byte for byte; a result per file, `undone` where it was done."""
     results = []
-    for path in existing(paths):
-        for file in sorted(checkpoint_files(path)):
+    for path in audit.existing(paths):
+        for file in sorted(audit.checkpoint_files(path)):
             try:
                 receipt = take_back(file, in_place=in_place)
             except WriteRefused as error:

@@ -1,122 +1,228 @@
-"""A judged file -> the edits that cure it, and what was refused for want of evidence."""
+"""Paths -> a plan: for each file the edits that cure it, and what was refused for want of evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor import audit, trainers
+from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
+from ckpt_doctor.inert import edits
 from ckpt_doctor.migrators import Migration
+from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
+from ckpt_doctor.trainers import ByHand, fix_names
 from ckpt_doctor.types import (
     Case,
+    Checkpoint,
+    Cost,
     EarlyStoppingState,
     Edit,
     Evidence,
+    FileReport,
     Finding,
     Given,
     KeyPath,
-    Mode,
+    Member,
     Refusal,
+    Run,
     option_of,
     same_score,
     trusts,
 )
+from ckpt_doctor.writer import cost
 
+NAMES = fix_names()
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
 """Migrations that make sense for any torch file, whichever trainer wrote it."""
 ACCOMPANYING = ("plain-scalars", "to-cpu")
 """Cures of mere notes: `--all` applies them to a file that it rewrites anyway, and never rewrites one for them."""
 ASKED_BY = {"R510": ("sync-rng",), "P413": ("fix-epoch", "sync-scheduler")}
 """Findings without a cure, and the migrations that say why there is none."""
+_COUNTS: tuple[KeyPath, ...] = (("epoch",), ("global_step",))
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked for, for every file of a call."""
+def plan(
+    paths: Path | str | Sequence[Path | str] = (audit.DEFAULT_PATH,),
+    *,
+    fixes: Collection[str] = NAMES,
+    facts: Given | None = None,
+    logs: Sequence[Path | str] = (),
+    ignore: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    best_score: float | None = None,
+    val_loss: float | None = None,
+    epoch: int | None = None,
+    in_place: bool = False,
+    output: Path | str | None = None,
+    trainer: str = "",
+) -> RepairPlan:
+    """Plan the repair of checkpoints; arguments and errors as of `migrate`. Reads each file once and writes nothing."""
+    if in_place and output is not None:
+        raise UsageError("in_place and output exclude each other")
+    unknown = sorted(set(fixes) - set(NAMES))
+    if unknown:
+        raise UsageError(f"unknown fix {unknown[0]!r}; there are {', '.join(NAMES)}")
+    request = Request(
+        fixes=frozenset(fixes),
+        everything=set(fixes) == set(NAMES),
+        facts=facts or {},
+        logs=audit.existing_logs(logs),
+        ignored=frozenset(audit.codes(ignore)),
+        trusted=audit.packages(trust),
+        score=_score(best_score, val_loss),
+        epoch=epoch,
+        mode="in-place" if in_place else "replace" if output is None else "output",
+        output=None if output is None else Path(output),
+        trainer=trainer,
+    )
+    wanted = {file for path in audit.existing(paths) for file in audit.checkpoint_files(path)}
+    runs = audit.find_runs(wanted).items()
+    return RepairPlan(request, tuple(plan_run(folder, files, request) for folder, files in runs))
 
-    fixes: frozenset[str]
-    """Names of fixes."""
-    everything: bool
-    facts: Given
-    logs: Sequence[Path]
-    ignored: Collection[str]
-    """Codes of findings that a person accepts."""
-    trusted: Collection[str]
-    """Packages that loading a file may call into."""
-    stopping: float | None
-    """best_score given by hand."""
-    epoch: int | None
-    """Finished epochs of a bare state_dict, given by hand."""
-    mode: Mode
-    output: Path | None
-    dry_run: bool
-    verify_torch: bool
-    trainer: str
-    """For which a person claims the files; empty: each run's is recognised."""
-    progress: Callable[[Path, int], None] | None
+
+def _score(score: float | None, val_loss: float | None) -> float | None:
+    if score is not None and val_loss is not None:
+        raise UsageError("best_score and val_loss exclude each other")
+    if val_loss is not None:
+        score = -val_loss
+    if score is not None and not score <= 0:
+        raise UsageError(f"best_score {score:g} cannot be: it is minus the best loss; give --val-loss {score:g}")
+    return score
 
 
-@dataclass(frozen=True)
-class Planned:
-    """The edits for one file, with what they rest on."""
+def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
+    """Plan files of one run, with those beside them as evidence."""
+    read = tuple(audit.open_file(path) for path in (*files, *audit.siblings_of(folder, files)))
+    run, members = audit.understand(folder, read, request.facts, request.logs, request.trainer)
+    plans = []
+    for number, member in enumerate(members[: len(files)]):
+        file = plan_file(_case(member, run, request), request)
+        if request.everything and _sets_a_count(file):
+            file = _completed(file, request, folder, read, number)
+        plans.append(replace(file, cost=_cost(file, request)))
+    return RunPlan(folder, tuple(plans), read)
 
-    case: Case
-    before: tuple[Finding, ...]
-    edits: tuple[Edit, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    notes: tuple[str, ...] = ()
-    applied: tuple[Migration, ...] = ()
+
+def _case(member: Member, run: Run, request: Request) -> Case:
+    case = audit.case_of(member, run, gate=True, by_hand=ByHand(epoch=request.epoch))
+    if request.score is None:
+        return case
+    by_hand = given_by_hand(case, request.score)
+    return audit.case_of(member, run, gate=True, by_hand=ByHand(by_hand, request.epoch))
 
 
-def plan_edits(case: Case, request: Request) -> Planned:
+def _sets_a_count(file: FilePlan) -> bool:
+    """Whether a step or an epoch is written into a training checkpoint; an upgrade writes all that goes with them."""
+    whole = file.checkpoint.layout == "training" and all(edit.donor is None for edit in file.edits)
+    return whole and any(edit.path in _COUNTS for edit in file.edits)
+
+
+def _completed(file: FilePlan, request: Request, folder: Path, read: Sequence[Checkpoint], number: int) -> FilePlan:
+    """With what shows only once a count is right: mode and rates of the run are inferred from it."""
+    try:
+        root = edits.apply(read[number].root, file.edits)
+    except EditRefused:
+        return file  # writing comes to the same end, and says so
+    counted = [*read[:number], replace(read[number], root=root), *read[number + 1 :]]
+    run, members = audit.understand(folder, counted, request.facts, request.logs, request.trainer)
+    more = plan_file(_case(members[number], run, request), request)
+    known = {(edit.path, edit.op) for edit in file.edits}
+    fresh = tuple(edit for edit in more.edits if edit.op == "set" and (edit.path, edit.op) not in known)
+    if not fresh:
+        return file
+    applied = tuple(dict.fromkeys([*file.applied, *more.applied]))
+    return replace(file, edits=(*file.edits, *fresh), applied=applied, notes=(*file.notes, *more.notes))
+
+
+def _cost(file: FilePlan, request: Request) -> Cost | None:
+    program = file.checkpoint.program
+    if not file.edits or program is None:
+        return None
+    with suppress(OSError, WriteRefused):
+        size = program.length + _brought_in(file.edits, file.checkpoint)
+        return cost(file.checkpoint, size, request.mode, request.output)
+    return None
+
+
+def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
+    """Bytes that come from other files: tensors, and what describes them."""
+    donors = {id(edit.donor): edit.donor for edit in planned if edit.donor}
+    descriptions = sum(donor.program.length for donor in donors.values() if donor.program)
+    return descriptions + sum(storage.nbytes for storage in edits.adopt(planned, checkpoint)[1])
+
+
+def plan_file(case: Case, request: Request) -> FilePlan:
     """What the asked-for migrations that findings call for make of a file, in their order."""
-    before = audit.judge(case).findings
-    planned = Planned(case, before)
-    unsafe = [f for f in before if f.code in ("S201", "S204") and f.severity != "info"]
-    damaged = [f for f in before if f.code[0] == "F" and f.severity != "info"]
-    blocking = damaged + [f for f in unsafe if not trusts(request.trusted, f)]
-    if blocking:
+    file = FilePlan(case, audit.judge(case, audit.counting((), request.trusted)))
+    if blocking := _blocking(file.before, request):
         first = blocking[0]
         refusal = Refusal("migrate", f"{first.code} {first.name}: {first.message}", first.fix or "")
-        return replace(planned, refusals=(refusal,))
-    if case.checkpoint.program is None:
-        return planned
-    serious = [f for f in before if f.severity != "info" and f.code not in request.ignored]
-    called = {name for f in serious for name in (f.migration, *ASKED_BY.get(f.code, ())) if name}
+        return replace(file, refusals=(refusal,))
+    if case.checkpoint.program is not None:
+        file = _drafted(file, request)
+    return file if file.edits or file.refusals else replace(file, reason=_nothing_to_do(file, request))
+
+
+def _blocking(file: FileReport, request: Request) -> list[Finding]:
+    """Damage, and what would run foreign code: such a file is left alone."""
+    unsafe = [f for f in file.serious if f.code in ("S201", "S204") and not trusts(request.trusted, f)]
+    return [*(f for f in file.serious if f.code[0] == "F"), *unsafe]
+
+
+def _drafted(file: FilePlan, request: Request) -> FilePlan:
+    case = file.case
     ours = audit.is_ours(case.member, case.run)
-    to_upgrade = case.checkpoint.layout == "state-dict" and "upgrade" in request.fixes
-    edits_: list[Edit] = []
-    refusals_: list[Refusal] = []
+    called = {name for f in request.counting(file.before) for name in (f.migration, *ASKED_BY.get(f.code, ())) if name}
     disproved = case.run.facts.disproved if ours else {}
+    refusals = [_disproved("migrate", disproved)] if disproved and request.everything else []
+    if _is_upgraded(case, request) and not ours and not request.everything:
+        refusals.append(Refusal("upgrade", "no trainer is known that wrote this file", "the path of a run folder"))
+    planned: list[Edit] = []
     notes: list[str] = []
     applied: list[Migration] = []
-    upgraded = False
-    if disproved and request.everything:
-        refusals_.append(_disproved("migrate", disproved))
-    owner = case.run.trainer if ours else ""
-    if to_upgrade and not ours and not request.everything:
-        refusals_.append(Refusal("upgrade", "no trainer is known that wrote this file", "the path of a run folder"))
-    for migration in (fix for fix in trainers.fixes(owner) if fix.name in request.fixes):
-        if to_upgrade and migration.name not in (*EVERYWHERE, "upgrade"):
-            continue  # the upgrade writes the resume point's values itself
-        if request.everything and migration.name not in called and not (edits_ and migration.name in ACCOMPANYING):
+    for migration in _fitting(case, request, case.run.trainer if ours else ""):
+        accompanies = bool(planned) and migration.name in ACCOMPANYING
+        if request.everything and migration.name not in called and not accompanies:
             continue
         if disproved and migration.name not in EVERYWHERE:
-            if not request.everything:
-                refusals_.append(_disproved(migration.name, disproved))
+            refusals += [] if request.everything else [_disproved(migration.name, disproved)]
             continue
-        plan = migration.plan(case)
+        made = migration.plan(case)
         if migration.name in called or not request.everything:
-            refusals_ += plan.refusals
-        if plan.edits:
-            settled = [edit.path for edit in edits_ if edit.op == "set"]  # by a migration that knew the true value
-            more = [_below_model(edit) if upgraded else edit for edit in plan.edits]
-            edits_ += [edit for edit in more if edit.op != "set" or not is_under(edit.path, settled)]
+            refusals += made.refusals
+        if made.edits:
+            settled = [edit.path for edit in planned if edit.op == "set"]  # by a migration that knew the true value
+            upgraded = any(earlier.name == "upgrade" for earlier in applied)
+            more = [_below_model(edit) if upgraded else edit for edit in made.edits]
+            planned += [edit for edit in more if edit.op != "set" or not is_under(edit.path, settled)]
             applied.append(migration)
-            notes += plan.notes
-            upgraded = upgraded or migration.name == "upgrade"
-    return replace(planned, edits=tuple(edits_), refusals=tuple(refusals_), notes=tuple(notes), applied=tuple(applied))
+            notes += made.notes
+    return replace(file, edits=tuple(planned), refusals=tuple(refusals), notes=tuple(notes), applied=tuple(applied))
+
+
+def _is_upgraded(case: Case, request: Request) -> bool:
+    return case.checkpoint.layout == "state-dict" and "upgrade" in request.fixes
+
+
+def _fitting(case: Case, request: Request, owner: str) -> Iterator[Migration]:
+    """The asked-for migrations that the owner has; an upgrade writes the resume point's values itself."""
+    alone = (*EVERYWHERE, "upgrade") if _is_upgraded(case, request) else NAMES
+    return (fix for fix in trainers.fixes(owner) if fix.name in request.fixes and fix.name in alone)
+
+
+def _nothing_to_do(file: FilePlan, request: Request) -> str:
+    """That a file needs nothing is said only where nothing is left that a repair would be for."""
+    if file.checkpoint.program is None:
+        return (
+            "nothing in this file can be replaced: its pickle does not lie there in one piece, as torch.save writes it"
+        )
+    if not audit.is_ours(file.case.member, file.case.run):
+        return "nothing to repair in what holds for every file; its training state is not judged"
+    left = [f for f in request.counting(file.before) if not f.migration]
+    told = [f"{f.code} {f.name} remains: {f.fix or 'no edit to the file can fix it'}" for f in left]
+    return "; ".join(["needs none of these repairs" if all(f.fix for f in left) else "nothing to repair", *told])
 
 
 def _disproved(name: str, disproved: Mapping[str, str]) -> Refusal:
@@ -134,20 +240,17 @@ def _below_model(edit: Edit) -> Edit:
     return edit if edit.op == "relocate" else replace(edit, path=("model", *edit.path))
 
 
-def given_by_hand(case: Case, best_score: float) -> Evidence[EarlyStoppingState]:
+def given_by_hand(case: Case, given: float) -> Evidence[EarlyStoppingState]:
     """The state that a given best_score stands for. The counter comes from other evidence where there is any."""
     known = case.resume.early_stopping
     score = known.value.best_score if known is not None else None
     against = ""
-    if known is not None and same_score(score, best_score):
-        counter, count = known.value.counter, f"counter: {known.source}"
+    if known is not None and same_score(score, given):
+        waited, source = known.value.counter, known.source
     else:
         if known is not None and score is not None:
             against = f" against {score:.7f} ({known.source})"
-        if case.member.role == "best":
-            counter, count = 0, "counter: 0 in a best checkpoint"
-        else:
-            counter = case.state.counter or 0
-            count = "counter: the file's" if case.state.counter else "counter: the default"
-    state = EarlyStoppingState(best_score, -best_score, counter)
-    return Evidence(state, f"given by hand{against}; {count}", given=True)
+        waited = 0 if case.member.role == "best" else case.state.counter or 0
+        source = "0 in a best checkpoint" if case.member.role == "best" else "the file's" if waited else "the default"
+    state = EarlyStoppingState(given, -given, waited)
+    return Evidence(state, f"given by hand{against}; counter: {source}", given=True)

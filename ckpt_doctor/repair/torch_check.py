@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import VerificationFailed
-from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.types import Edit
+from ckpt_doctor.types import Checkpoint, Edit
 
 
-def compare_loaded(original: Path, result: Path, edits: Sequence[Edit]) -> None:
+def compare_loaded(original: Checkpoint, result: Checkpoint, edits: Sequence[Edit]) -> None:
     """Raise VerificationFailed unless torch loads the result, and it differs from the original only where it should.
 
     torch unpickles with `weights_only=False`, so a file whose pickle names anything dangerous or unknown is refused.
     """
     import torch
 
-    for path in (original, result):
-        if open_checkpoint(path).is_damaged("dangerous-global", "foreign-call", "unknown-global"):
+    for checkpoint in (original, result):
+        if checkpoint.is_damaged("dangerous-global", "foreign-call", "unknown-global"):
             raise VerificationFailed("--verify torch would run foreign code from this file; leave the option out")
     try:
-        old, new = (torch.load(path, map_location="cpu", weights_only=False) for path in (original, result))
+        old, new = (torch.load(one.path, map_location="cpu", weights_only=False) for one in (original, result))
     except Exception as error:  # whatever torch raises on a file is the answer
         raise VerificationFailed(f"torch.load refuses the file: {type(error).__name__}: {str(error)[:200]}") from error
     wrapped = next((edit.path for edit in edits if edit.op == "wrap"), ())

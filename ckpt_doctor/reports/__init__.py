@@ -17,9 +17,10 @@ from ckpt_doctor.reports.text import clean, plural, quoted, shorten, size
 if TYPE_CHECKING:
     from ckpt_doctor.types import (
         Comparison,
+        Cost,
         Curve,
         FileReport,
-        Finding,
+        Latest,
         Linted,
         Located,
         MigrationResult,
@@ -34,11 +35,15 @@ __all__ = [
     "check_fragment",
     "clean",
     "compared",
+    "disk_needed",
+    "flags",
     "inspected",
     "judged",
     "latest",
+    "latest_notes",
     "linted",
     "migrated",
+    "no_fix_chosen",
     "nothing_found",
     "plural",
     "pruned",
@@ -92,6 +97,12 @@ def judged(
     from ckpt_doctor.reports.groups import located
 
     return _annotated([item for run in report.runs for item in located(run)], form, rules)
+
+
+def flags(report: Report) -> str:
+    """What the resume command must carry, in one line."""
+    plan = report.files[0].plan
+    return " ".join(plan.flags if plan else ()) + "\n"
 
 
 def linted(
@@ -200,11 +211,32 @@ def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> 
     return salvaging.salvaged(result, width=width)
 
 
-def latest(file: FileReport | None, findings: Sequence[Finding], passed_over: Sequence[tuple[Path, str]]) -> str:
+def latest(found: Latest) -> str:
     """The newest checkpoint that will do and what is left to say of it, as JSON."""
     from ckpt_doctor.reports import json_v1
 
-    return json_v1.latest(file, findings, passed_over)
+    return json_v1.latest(found)
+
+
+def latest_notes(found: Latest) -> list[str]:
+    """What a person should know beside the path: a sentence each."""
+    from ckpt_doctor.reports import newest
+
+    return list(newest.notes(found))
+
+
+def disk_needed(costs: Sequence[Cost]) -> str:
+    """How much disk space writes will take."""
+    from ckpt_doctor.reports import repairs
+
+    return repairs.disk_needed(costs)
+
+
+def no_fix_chosen(names: Sequence[str]) -> str:
+    """What to choose from, for a migration that was not told what to do."""
+    from ckpt_doctor.reports import repairs
+
+    return repairs.no_fix_chosen(names)
 
 
 def rules(rules: Sequence[Rule], form: str = "table", *, width: int = 80) -> str:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.types import FileReport, Finding, Located, NotChecked, RunReport, Severity
+from ckpt_doctor.types import RANKS, FileReport, Finding, Located, NotChecked, RunReport
 
-RANK: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:, \d+)*")
 """A number, or several in a list."""
 MOST_TENSORS = 12
@@ -42,7 +41,7 @@ class Group:
 def located(run: RunReport) -> list[Located]:
     """The findings of a run and then of its files, errors first in each."""
     placed = [(run.run.path, run.findings), *((file.checkpoint.path, file.findings) for file in run.files)]
-    order = {path: sorted(findings, key=lambda f: (RANK[f.severity], f.code)) for path, findings in placed}
+    order = {path: sorted(findings, key=lambda f: (RANKS[f.severity], f.code)) for path, findings in placed}
     return [Located(finding, path) for path, findings in order.items() for finding in findings]
 
 
@@ -65,7 +64,7 @@ def grouped(run: RunReport) -> list[Group]:
     for item in located(run):
         found.setdefault(cause(item), []).append(item)
     groups = [Group(tuple(members)) for members in found.values()]
-    return sorted(groups, key=lambda group: (RANK[group.first.severity], group.first.code))
+    return sorted(groups, key=lambda group: (RANKS[group.first.severity], group.first.code))
 
 
 def concerned(group: Group, names: Mapping[Path, str]) -> str:

@@ -182,17 +182,16 @@ def salvaged(result: types.SalvageResult) -> str:
     )
 
 
-def latest(
-    file: types.FileReport | None, findings: Sequence[types.Finding], passed_over: Sequence[tuple[Path, str]]
-) -> str:
+def latest(found: types.Latest) -> str:
     """The checkpoint to resume from, what the command must carry, what stays wrong, and why newer ones are no use."""
+    file = found.file
     return dumps(
         {
             "version": 1,
             "path": None if file is None else str(file.checkpoint.path),
             "flags": list(file.plan.flags) if file is not None and file.plan is not None else [],
-            "findings": [finding.code for finding in findings],
-            "passed_over": [{"path": str(path), "reason": reason} for path, reason in passed_over],
+            "findings": [] if file is None else [finding.code for finding in file.serious],
+            "passed_over": [{"path": str(path), "reason": reason} for path, reason in found.passed_over],
         }
     )
 

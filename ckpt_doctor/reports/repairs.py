@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.types import Edit, MigrationResult, Status
+from ckpt_doctor.types import Cost, Edit, MigrationResult, Status
 
 
 def migrations(
@@ -87,6 +87,23 @@ def counted(results: Sequence[MigrationResult]) -> str:
     statuses = [result.status for result in results]
     parts = ", ".join(f"{statuses.count(status)} {status}" for status in get_args(Status) if status in statuses)
     return f"{text.plural(len(results), 'file')}: {parts}." if results else "No checkpoints to migrate."
+
+
+def disk_needed(costs: Sequence[Cost]) -> str:
+    """How much disk space writes will take, on the way and afterwards."""
+    after = sum(cost.after for cost in costs)
+    peak = after + max(cost.during - cost.after for cost in costs)
+    free = min((cost.free for cost in costs if cost.free is not None), default=None)
+    sentence = f"{text.plural(len(costs), 'file')} to write: at most {text.size(max(0, peak))} of disk on the way, "
+    sentence += f"{text.size(max(0, after))} afterwards"
+    return sentence + ("" if free is None else f" ({text.size(free)} free)")
+
+
+def no_fix_chosen(names: Sequence[str]) -> str:
+    """What to choose from, for a migration that was not told what to do: the fixes that findings call for."""
+    if not names:
+        return "no fix was chosen, and no finding in these files calls for one (--all would change nothing)"
+    return f"no fix was chosen; the findings call for {', '.join(f'--{n}' for n in names)}; name them, or give --all"
 
 
 def undone(results: Sequence[MigrationResult], *, width: int = 80) -> str:

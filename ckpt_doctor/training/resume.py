@@ -17,6 +17,7 @@ from ckpt_doctor import audit, reports
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import (
+    RANKS,
     Checkpoint,
     FileReport,
     Finding,
@@ -25,12 +26,12 @@ from ckpt_doctor.types import (
     ResumePlan,
     Severity,
     Verdict,
+    reaches,
 )
 from ckpt_doctor.validators import LIVE_RULES
 from ckpt_doctor.validators.live import LiveCase
 
 FIRST_START = "First start: there is nothing to resume from."
-RANKS: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class ResumeCheck:
         """
         if at not in RANKS:
             raise UsageError(f"at={at!r}: it must be one of {', '.join(RANKS)}")
-        if any(RANKS[finding.severity] >= RANKS[at] for finding in self.findings):
+        if reaches(self.findings, at):
             raise ResumeError("\n" + str(self), self.plan)
         return self
 

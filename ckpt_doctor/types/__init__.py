@@ -22,6 +22,7 @@ from ckpt_doctor.types.checkpoint import (
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.facts import Choice, Count, Evidence, Fact, Facts, Flag, Given, Number, option_of
 from ckpt_doctor.types.judgement import (
+    RANKS,
     Adopted,
     Column,
     Curve,
@@ -36,8 +37,10 @@ from ckpt_doctor.types.judgement import (
     Severity,
     Terms,
     Verdict,
+    reaches,
     selects,
     trusts,
+    without_flagged,
 )
 from ckpt_doctor.types.numbers import (
     LOG_PRECISION,
@@ -51,6 +54,7 @@ from ckpt_doctor.types.results import (
     Cost,
     Difference,
     DifferenceKind,
+    Latest,
     Linted,
     MigrationResult,
     Mode,
@@ -101,6 +105,7 @@ __all__ = [
     "CPU_GENERATOR",
     "LOG_PRECISION",
     "MODEL_KEYS",
+    "RANKS",
     "WRAPPERS",
     "Adopted",
     "Case",
@@ -130,6 +135,7 @@ __all__ = [
     "InertDict",
     "KeyPath",
     "LateRandomState",
+    "Latest",
     "Layout",
     "Linted",
     "Located",
@@ -180,10 +186,12 @@ __all__ = [
     "model_path",
     "option_of",
     "path_name",
+    "reaches",
     "real",
     "same_rate",
     "same_score",
     "selects",
     "trusts",
+    "without_flagged",
     "wrapper_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,6 +13,7 @@ from ckpt_doctor.types.record import record
 from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
 
 Severity = Literal["error", "warning", "info"]
+RANKS: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 Verdict = Literal["ok", "repairable", "broken"]
 Resume = Literal["impossible", "not judged", "differs", "open", "identical"]
 """What happens on a resume from the file as it is, the worst first: `open` where a fact that matters is not settled,
@@ -64,9 +65,19 @@ def selects(word: str, code: str, name: str) -> bool:
     return bool(word) and (code.startswith(word.upper()) or name == word.lower())
 
 
+def reaches(findings: Iterable[Finding], level: Severity) -> bool:
+    """Whether any finding is at or above a level."""
+    return any(RANKS[finding.severity] <= RANKS[level] for finding in findings)
+
+
+def without_flagged(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings that are left once the resume command carries the flags of the plan, which cure a rate jump."""
+    return [finding for finding in findings if finding.code != "R506"]
+
+
 def trusts(packages: Collection[str], finding: Finding) -> bool:
     """Whether a finding says no more than that loading calls into one of these packages (S204), or below it."""
-    module = finding.where
+    module = finding.where.rpartition(": ")[2]  # of a unit's finding the part comes first
     return finding.code == "S204" and any(module == p or module.startswith(p + ".") for p in packages)
 
 
@@ -99,11 +110,16 @@ class FileReport:
     """Of a unit of several files: each file, judged by itself. What is wrong with one stands in `findings`, too."""
 
     @property
+    def serious(self) -> list[Finding]:
+        """The findings above info."""
+        return [finding for finding in self.findings if finding.severity != "info"]
+
+    @property
     def keeps_its_path(self) -> bool:
         """Whether the resume is identical, or is once the command carries the flags of the plan (R506)."""
         if self.plan is None or self.plan.why_not_exact or self.resume not in ("identical", "differs"):
             return False
-        return {finding.code for finding in self.findings if finding.severity != "info"} <= {"R506"}
+        return not without_flagged(self.serious)
 
     @property
     def outlook(self) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ckpt_doctor.types.checkpoint import NotChecked
 from ckpt_doctor.types.edit import Edit
-from ckpt_doctor.types.judgement import Finding, Located, Refusal
+from ckpt_doctor.types.judgement import FileReport, Finding, Located, Refusal
 from ckpt_doctor.types.record import record
 from ckpt_doctor.types.values import KeyPath, path_name
 
@@ -50,9 +50,14 @@ class Comparison:
     """Tensors whose bytes could not be read in one of the files."""
 
     @property
+    def differs(self) -> bool:
+        """Whether anything is not the same, in what was compared."""
+        return bool(self.values or self.tensors)
+
+    @property
     def same(self) -> bool:
         """Whether everything was compared and nothing differs."""
-        return not self.values and not self.tensors and not self.not_compared
+        return not self.differs and not self.not_compared
 
 
 @record(frozen=True, slots=True)
@@ -129,6 +134,28 @@ class MigrationResult:
     notes: tuple[str, ...] = ()
     earlier: int = 0
     """How many migrations the file had before this one."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for was done, needs not be done, or in a dry run would be."""
+        return self.status not in ("failed", "refused") and not self.refusals
+
+
+@record(frozen=True)
+class Latest:
+    """What a search for the checkpoint to resume from came to."""
+
+    run_dir: Path
+    file: FileReport | None
+    """The newest that is safe to resume from, judged as the gate does."""
+    passed_over: tuple[tuple[Path, str], ...]
+    """Newer ones, each with the reason."""
+    repairable: Path | None = None
+    """Where none is safe: the newest that a migration may put right."""
+    refusals: tuple[Refusal, ...] = ()
+    """What stands in that migration's way."""
+    claimed: str = ""
+    """The trainer for which a person claims the files."""
 
 
 @record(frozen=True)

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import socket
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,18 @@ def test_the_exit_code_of_scan_follows_the_findings_that_count(sample, run, opti
 def test_no_migration_is_offered_for_files_that_none_can_touch(sample, run) -> None:
     sample("damaged")
     assert "migrate" not in run("scan").stdout
+
+
+def test_damage_that_is_ignored_makes_no_migration_possible(sample, run) -> None:
+    step = sample("complete-TST") / "checkpoint_step_140" / "checkpoint.pt"
+    assert "migrate" in run("scan", step, "--ignore", "F").stdout
+    with zipfile.ZipFile(step) as archive:
+        records = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/data/0")}
+    with zipfile.ZipFile(step, "w") as archive:
+        for name, data in records.items():
+            archive.writestr(name, data)
+    assert "F103" in run("migrate", step, "--all").stdout
+    assert "migrate" not in run("scan", step, "--ignore", "F").stdout
 
 
 def test_errors_fail_even_where_warnings_may_not(sample, run) -> None:
@@ -581,9 +594,13 @@ def test_a_setting_of_the_wrong_kind_names_its_key_and_file(sample, run) -> None
     assert "pyproject.toml: patience must be a whole number above 0, not 'many'" in result.stderr
 
 
-def test_rules_can_be_ignored_below_a_path_and_verdicts_follow(sample, run) -> None:
+def test_rules_can_be_ignored_below_a_path_and_the_judgement_follows(sample, run) -> None:
+    """As where the same rules are ignored everywhere."""
     sample("first-patch-type1")
+    everywhere = json.loads(run("scan", "--format", "json", "--ignore", "E,R,O,P").stdout)["files"]
     Path("pyproject.toml").write_text('[tool.ckpt-doctor.per-path-ignores]\n"checkpoints/*" = ["E", "R", "O", "P"]\n')
     result = run("scan", "--format", "json")
     assert result.exit_code == 0
-    assert {file["verdict"] for file in json.loads(result.stdout)["files"]} == {"ok"}
+    files = json.loads(result.stdout)["files"]
+    assert {file["verdict"] for file in files} == {"ok"}
+    assert [file["resume"] for file in files] == [file["resume"] for file in everywhere]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.cli import output
-from ckpt_doctor.types import Finding
+from ckpt_doctor.types import Finding, MigrationResult, Refusal
 
 
 class Terminal(io.StringIO):
@@ -103,6 +103,21 @@ def test_the_width_follows_the_terminal_and_is_80_without_one(monkeypatch: pytes
 )
 def test_the_exit_code_is_1_from_the_asked_severity_on(severities: list[str], fail_on: str, expected: int) -> None:
     assert output.exit_code([finding(s) for s in severities], fail_on) == expected
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ([], 0),
+        ([MigrationResult(Path("a"), "migrated"), MigrationResult(Path("b"), "unchanged")], 0),
+        ([MigrationResult(Path("a"), "undone"), MigrationResult(Path("b"), "planned")], 0),
+        ([MigrationResult(Path("a"), "migrated"), MigrationResult(Path("b"), "failed")], 1),
+        ([MigrationResult(Path("a"), "refused")], 1),
+        ([MigrationResult(Path("a"), "migrated", refusals=(Refusal("sync-rng", "no evidence", "--log FILE"),))], 1),
+    ],
+)
+def test_the_exit_code_is_1_where_anything_was_refused_or_failed(results: list[MigrationResult], expected: int) -> None:
+    assert output.unfinished(results) == expected
 
 
 def test_progress_is_silent_where_no_terminal_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

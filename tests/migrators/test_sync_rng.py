@@ -93,32 +93,33 @@ def test_in_the_first_epoch_the_seed_deals_the_batches(run):
 
 
 def test_a_best_file_that_changes_under_our_hands_is_not_mixed_in(run, monkeypatch):
-    """Replaced by one with the same bytes it serves; with others the migration fails and leaves the file alone."""
-    from ckpt_doctor.inert import edits
+    """Replaced after the last look by one with the same bytes it serves; with others the migration fails and leaves
+    the file alone."""
+    from ckpt_doctor.inert import pickle_writer
 
-    real = edits.adopt
+    real = pickle_writer.dump
     before = run.step(75).read_bytes()
 
-    def overwritten(*args):
+    def overwritten(*args, **options):
         edit(run.best, lambda held: held["rng_state"].update(torch=torch.Generator().manual_seed(9).get_state()))
-        return real(*args)
+        return real(*args, **options)
 
-    monkeypatch.setattr(edits, "adopt", overwritten)
+    monkeypatch.setattr(pickle_writer, "dump", overwritten)
     result = repaired(run.step(75), "sync-rng")
     assert ("failed", True) == (result.status, "not what it was" in result.message)
     assert before == run.step(75).read_bytes()
 
-    def replaced(*args):
+    def replaced(*args, **options):
         os.replace(shutil.copy(run.best, run.root / "copy"), run.best)
-        return real(*args)
+        return real(*args, **options)
 
-    monkeypatch.setattr(edits, "adopt", replaced)
+    monkeypatch.setattr(pickle_writer, "dump", replaced)
     assert "migrated" == repaired(run.step(75), "sync-rng").status
 
 
 def test_a_donor_without_checksums_counts_by_its_identity(run, monkeypatch):
     """Nothing but device, inode, size and time tells whether its bytes are still the same."""
-    from ckpt_doctor.inert import edits
+    from ckpt_doctor.inert import pickle_writer
 
     held = load(run.best)
     torch.serialization.set_crc32_options(False)
@@ -130,13 +131,13 @@ def test_a_donor_without_checksums_counts_by_its_identity(run, monkeypatch):
     assert "migrated" == repaired(run.step(75), "sync-rng").status
     assert torch.equal(held["rng_state"]["torch"], load(run.step(75))["rng_state"]["torch"])
 
-    other, real = Sample(copy), edits.adopt
+    other, real = Sample(copy), pickle_writer.dump
 
-    def replaced(*args):
+    def replaced(*args, **options):
         os.replace(shutil.copy(other.best, other.root / "copy"), other.best)
-        return real(*args)
+        return real(*args, **options)
 
-    monkeypatch.setattr(edits, "adopt", replaced)
+    monkeypatch.setattr(pickle_writer, "dump", replaced)
     assert "failed" == repaired(other.step(75), "sync-rng").status
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import ResumeError, UsageError
 
 STEP = "checkpoint_step_25/checkpoint.pt"
+SAMPLE = Path(__file__).parents[2] / "fixtures" / "sample-runs" / "complete-TST"
 
 
 def with_program(path: Path, program: bytes | None = None, before: bytes = b"") -> Path:
@@ -108,6 +110,18 @@ def test_trust_ends_at_what_is_dangerous(tmp_path):
     for word in ("torch", "numpy.linalg", "os", "builtins", "", "*", "my models", "a..b"):
         with pytest.raises(UsageError):
             scan(tmp_path, trust=[word])
+
+
+def test_every_repair_of_a_trusted_file_is_planned_and_made(tmp_path):
+    """What loading calls into a trusted package keeps no finding from its cure."""
+    shutil.copytree(SAMPLE, tmp_path / "copy")
+    (step,) = (tmp_path / "copy").glob("checkpoints/*/checkpoint_step_140/checkpoint.pt")
+    with_program(step, before=call("my_models", "make", CODE))
+    (result,) = migrate(step)
+    assert "S204" in result.refusals[0].reason
+    (result,) = migrate(step, trust=["my_models"])
+    assert ("migrated", True) == (result.status, "R501" in {finding.code for finding in result.before})
+    assert "R501" not in {finding.code for finding in result.after}
 
 
 def test_trust_by_option_and_by_setting(tmp_path, monkeypatch):

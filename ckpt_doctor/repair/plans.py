@@ -1,0 +1,125 @@
+"""What `plan` makes and `apply` carries out: values that can be printed, compared and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt_doctor.migrators import Migration
+from ckpt_doctor.trainers import fix_names
+from ckpt_doctor.types import (
+    Case,
+    Checkpoint,
+    Cost,
+    Edit,
+    FileReport,
+    Finding,
+    Given,
+    MigrationResult,
+    Mode,
+    Refusal,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, for every file of a plan."""
+
+    fixes: frozenset[str]
+    """Names of migrations."""
+    everything: bool
+    facts: Given
+    logs: Sequence[Path]
+    ignored: Collection[str]
+    """Codes of findings that a person accepts."""
+    trusted: Sequence[str]
+    """Packages that loading a file may call into."""
+    score: float | None
+    """best_score given by hand."""
+    epoch: int | None
+    """Finished epochs of a bare state_dict, given by hand."""
+    mode: Mode
+    output: Path | None
+    trainer: str
+    """For which a person claims the files; empty: each run's is recognised."""
+
+    def counting(self, file: FileReport) -> list[Finding]:
+        """The findings that call for something: above info, and not accepted."""
+        return [finding for finding in file.serious if finding.code not in self.ignored]
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """The edits for one file, with what they rest on."""
+
+    case: Case
+    before: FileReport
+    edits: tuple[Edit, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
+    applied: tuple[Migration, ...] = ()
+    reason: str = ""
+    """Why there is nothing to do, where no refusal says it."""
+    cost: Cost | None = None
+    """None where nothing will be written, or where it cannot be told."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The file as it was read."""
+        return self.case.checkpoint
+
+    @property
+    def result(self) -> MigrationResult:
+        """What a dry run says of the file."""
+        planned = f"{len(self.edits)} edits, nothing written (--dry-run)" if self.edits else ""
+        return MigrationResult(
+            self.checkpoint.path,
+            "planned" if self.edits else "refused" if self.refusals else "unchanged",
+            self.edits,
+            self.refusals,
+            message=planned or self.reason,
+            before=self.before.findings,
+            after=self.before.findings,
+            notes=self.notes,
+            earlier=len(self.checkpoint.migrations),
+        )
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The files of one run: evidence for each other, and written under one lock."""
+
+    folder: Path
+    files: tuple[FilePlan, ...]
+    read: tuple[Checkpoint, ...]
+    """The checkpoints of the files, and those beside them that were read as evidence."""
+
+
+@dataclass(frozen=True)
+class RepairPlan:
+    """What a repair will do, before anything is written."""
+
+    request: Request
+    runs: tuple[RunPlan, ...]
+
+    @property
+    def files(self) -> list[FilePlan]:
+        """The plans of all files, run by run."""
+        return [file for run in self.runs for file in run.files]
+
+    @property
+    def called_for(self) -> list[str]:
+        """Names of the migrations that the findings call for, whichever were asked for."""
+        named = {f.migration for file in self.files for f in self.request.counting(file.before)}
+        return [name for name in fix_names() if name in named]
+
+    @property
+    def results(self) -> list[MigrationResult]:
+        """What a dry run says of each file."""
+        return [file.result for file in self.files]
+
+    @property
+    def costs(self) -> list[Cost]:
+        """Of each file that will be written, where it can be told."""
+        return [file.cost for file in self.files if file.cost is not None]
