@@ -87,7 +87,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS"]
     if any(f.code != "S204" or counts(f, path) for f in blocking):  # `migrate` would refuse, whatever is ignored
         findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
-    elif member.checkpoint.program is None:
+    elif member.checkpoint.program is None and not member.checkpoint.parts:
         anew = "save the file anew with torch.load and torch.save, then migrate it"
         findings = [replace(f, fix=anew, migration=None) if f.migration else f for f in findings]
     plan, counted = case.plan, [finding for finding in findings if counts(finding, path)]

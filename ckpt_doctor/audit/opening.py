@@ -25,7 +25,8 @@ def open_file(path: Path) -> Checkpoint:
 
         unit = open_unit(path)
         if unit.container == "folder":
-            return unit
+            kept = path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
+            return _half_exchanged(_with_undo_file(unit)) if kept else unit
     checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
     if os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)

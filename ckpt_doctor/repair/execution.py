@@ -7,17 +7,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ckpt_doctor import audit
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.folders import open_unit
 from ckpt_doctor.repair.planning import NAMES, plan, plan_run
 from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
-from ckpt_doctor.repair.verification import verified
-from ckpt_doctor.types import Finding, Given, MigrationResult, NumpyScalar, Proof
+from ckpt_doctor.repair.verification import verified, verified_unit
+from ckpt_doctor.types import Finding, Given, MigrationResult, NumpyScalar, Proof, Receipt
 from ckpt_doctor.version import __version__
-from ckpt_doctor.writer import came_out, interrupted, recover, write
+from ckpt_doctor.writer import came_out, interrupted, part_changes, recover, write, write_unit
 from ckpt_doctor.writer import undo as take_back
 from ckpt_doctor.writer.files import stamp_of
 from ckpt_doctor.writer.locking import run_lock
@@ -138,30 +140,9 @@ def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationR
 def _carry_out(file: FilePlan, *, request: Request, verify_torch: bool, progress: Progress | None) -> MigrationResult:
     if not file.edits:
         return file.result
-    checkpoint = file.checkpoint
+    found: list[tuple[Finding, ...]] = []
     try:
-        named, adopted = edits.adopt(file.edits, checkpoint)
-        root = edits.apply(checkpoint.root, named)
-        found: list[tuple[Finding, ...]] = []
-
-        def verify(path: Path) -> None:
-            written = open_checkpoint(path)
-            found.append(verified(written, root, file, adopted))
-            if verify_torch:
-                from ckpt_doctor.repair.torch_check import compare_loaded  # torch is imported for this only
-
-                compare_loaded(checkpoint, written, file.edits)
-
-        receipt = write(
-            checkpoint,
-            pickle_writer.dump(root, container=checkpoint.container),
-            _record(file),
-            adopted=adopted,
-            mode=request.mode,
-            output=request.output,
-            verify=verify,
-            progress=partial(progress, checkpoint.path) if progress else None,
-        )
+        receipt = _write(file, found.append, request, verify_torch, progress)
     except WriteRefused as error:
         return replace(file.result, status="failed", edits=(), message=str(error))
     message = f"{len(file.edits)} edits, read back and verified"
@@ -169,6 +150,41 @@ def _carry_out(file: FilePlan, *, request: Request, verify_torch: bool, progress
         message += f", written to {receipt.path}"
     notes = (*file.notes, *receipt.notes)
     return replace(file.result, status="migrated", message=message, receipt=receipt, after=found[-1], notes=notes)
+
+
+def _write(
+    file: FilePlan,
+    judged: Callable[[tuple[Finding, ...]], None],
+    request: Request,
+    verify_torch: bool,
+    progress: Progress | None,
+) -> Receipt:
+    checkpoint = file.checkpoint
+    how: dict[str, Any] = {
+        "mode": request.mode,
+        "output": request.output,
+        "progress": partial(progress, checkpoint.path) if progress else None,
+    }
+    if checkpoint.parts:
+        changes = part_changes(checkpoint, file.edits)
+
+        def verify_unit(path: Path) -> None:
+            judged(verified_unit(open_unit(path), changes, file))
+
+        return write_unit(checkpoint, changes, _record(file), verify=verify_unit, **how)
+    named, adopted = edits.adopt(file.edits, checkpoint)
+    root = edits.apply(checkpoint.root, named)
+
+    def verify(path: Path) -> None:
+        written = open_checkpoint(path)
+        judged(verified(written, root, file, adopted))
+        if verify_torch:
+            from ckpt_doctor.repair.torch_check import compare_loaded  # torch is imported for this only
+
+            compare_loaded(checkpoint, written, file.edits)
+
+    program = pickle_writer.dump(root, container=checkpoint.container)
+    return write(checkpoint, program, _record(file), adopted=adopted, verify=verify, **how)
 
 
 def _record(file: FilePlan) -> dict[str, object]:

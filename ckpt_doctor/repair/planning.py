@@ -31,7 +31,7 @@ from ckpt_doctor.types import (
     same_score,
     trusts,
 )
-from ckpt_doctor.writer import cost
+from ckpt_doctor.writer import cost, part_changes, unit_cost
 
 NAMES = fix_names()
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
@@ -40,7 +40,6 @@ ACCOMPANYING = ("plain-scalars", "to-cpu")
 """Cures of mere notes: `--all` applies them to a file that it rewrites anyway, and never rewrites one for them."""
 ASKED_BY = {"R510": ("sync-rng",), "P413": ("fix-epoch", "sync-scheduler")}
 """Findings without a cure, and the migrations that say why there is none."""
-_COUNTS: tuple[KeyPath, ...] = (("epoch",), ("global_step",))
 
 
 def plan(
@@ -116,7 +115,8 @@ def _case(member: Member, run: Run, request: Request) -> Case:
 def _sets_a_count(file: FilePlan) -> bool:
     """Whether a step or an epoch is written into a training checkpoint; an upgrade writes all that goes with them."""
     whole = file.checkpoint.layout == "training" and all(edit.donor is None for edit in file.edits)
-    return whole and any(edit.path in _COUNTS for edit in file.edits)
+    counts = (file.case.path("epoch"), file.case.path("step"))
+    return whole and any(edit.path in counts for edit in file.edits)
 
 
 def _completed(file: FilePlan, request: Request, folder: Path, read: Sequence[Checkpoint], number: int) -> FilePlan:
@@ -138,9 +138,11 @@ def _completed(file: FilePlan, request: Request, folder: Path, read: Sequence[Ch
 
 def _cost(file: FilePlan, request: Request) -> Cost | None:
     program = file.checkpoint.program
-    if not file.edits or program is None:
+    if not file.edits:
         return None
-    with suppress(OSError, WriteRefused):
+    with suppress(OSError, EditRefused, WriteRefused):
+        if program is None:
+            return unit_cost(file.checkpoint, part_changes(file.checkpoint, file.edits), request.mode, request.output)
         size = program.length + _brought_in(file.edits, file.checkpoint)
         return cost(file.checkpoint, size, request.mode, request.output)
     return None
@@ -160,7 +162,7 @@ def plan_file(case: Case, request: Request) -> FilePlan:
         first = blocking[0]
         refusal = Refusal("migrate", f"{first.code} {first.name}: {first.message}", first.fix or "")
         return replace(file, refusals=(refusal,))
-    if case.checkpoint.program is not None:
+    if case.checkpoint.program is not None or case.checkpoint.parts:
         file = _drafted(file, request)
     return file if file.edits or file.refusals else replace(file, reason=_nothing_to_do(file, request))
 
@@ -214,7 +216,7 @@ def _fitting(case: Case, request: Request, owner: str) -> Iterator[Migration]:
 
 def _nothing_to_do(file: FilePlan, request: Request) -> str:
     """That a file needs nothing is said only where nothing is left that a repair would be for."""
-    if file.checkpoint.program is None:
+    if file.checkpoint.program is None and not file.checkpoint.parts:
         return (
             "nothing in this file can be replaced: its pickle does not lie there in one piece, as torch.save writes it"
         )

@@ -13,6 +13,7 @@ from ckpt_doctor.repair.planning import is_under
 from ckpt_doctor.repair.plans import FilePlan
 from ckpt_doctor.trainers import UNKNOWN, ByHand, trainer_named
 from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run
+from ckpt_doctor.writer import PartChange
 
 _RANDOM_STATE: KeyPath = ("rng_state",)
 
@@ -23,17 +24,48 @@ def verified(written: Checkpoint, root: object, planned: FilePlan, adopted: Sequ
     It must read back as the planned tree, with every tensor on the bytes that it had; the findings that the migrations
     cure must be gone and none may be new.
     """
-    case = planned.case
+    _ensure_planned(written, root)
+    _ensure_same_tensors(planned.checkpoint, written, _replaced(planned), adopted)
+    return _judged_again(written, planned)
+
+
+def verified_unit(written: Checkpoint, changes: Sequence[PartChange], planned: FilePlan) -> tuple[Finding, ...]:
+    """As `verified`, of a unit of several files: the changed parts as planned, all others as they were."""
+    unit = planned.checkpoint
+    before = {unit.name_of(part): part for part in unit.parts}
+    after = {written.name_of(part): part for part in written.parts}
+    changed = {change.name: change for change in changes}
+    if after.keys() != before.keys() | changed.keys():
+        raise VerificationFailed("the written folder does not hold the planned files; nothing was changed")
+    for name, part in after.items():
+        change = changed.get(name)
+        _ensure_planned(part, change.root if change else before[name].root)
+        if name in before and (change is None or change.part is not None):
+            replaced = {path[1:] for path in _replaced(planned) if path[0] == name}
+            _ensure_same_tensors(before[name], part, replaced, change.adopted if change else ())
+    return _judged_again(written, planned)
+
+
+def _replaced(planned: FilePlan) -> set[KeyPath]:
+    return {edit.path for edit in planned.edits if edit.op == "set"}
+
+
+def _ensure_planned(written: Checkpoint, root: object) -> None:
     difference = same(written.root, root)
     if difference is not None:
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
-    replaced = {edit.path for edit in planned.edits if edit.op == "set"}
-    _ensure_same_tensors(case.checkpoint, written, replaced, adopted)
+
+
+def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]:
+    """Findings of the result, which may be none that the fixes cure and none that is new."""
+    case = planned.case
     ours = audit.is_ours(case.member, case.run)
     member = (trainer_named(case.run.trainer) if ours else UNKNOWN).member_of(written, read_scalars)
     # Judged as what it will be: the temporary name is no defect of the file.
     damage = tuple(damage for damage in written.damage if damage.kind != "unfinished-write")
-    settled = replace(written, path=case.checkpoint.path, damage=damage)
+    place = case.checkpoint.path
+    parts = tuple(replace(part, path=place / written.name_of(part)) for part in written.parts)
+    settled = replace(written, path=place, damage=damage, parts=parts)
     member = replace(member, checkpoint=settled, role=case.member.role, named_step=case.member.named_step)
     others = tuple(m for m in case.run.members if m.checkpoint.path != case.checkpoint.path)
     run: Run = replace(case.run, members=(*others, member) if ours else others)
