@@ -27,6 +27,7 @@ from ckpt_doctor.types import (
     selects,
     trusts,
 )
+from ckpt_doctor.validators import OF_THE_WHOLE
 from ckpt_doctor.validators.files import UNREADABLE, unless_blocked
 from ckpt_doctor.validators.rule import Rule
 
@@ -67,12 +68,14 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
     for rule in file_rules(run.trainer):
-        if rule.scope == "file" or ours:
-            for result in _applied(rule, case):
-                if isinstance(result, Finding):
-                    findings.append(result)
-                else:
-                    not_checked.append(result)
+        applicable = rule if ours else rule.for_others()
+        if applicable is None or rule.code in case.judged:
+            continue
+        for result in _applied(applicable, case):
+            if isinstance(result, Finding):
+                findings.append(result)
+            else:
+                not_checked.append(result)
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
@@ -100,7 +103,8 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
 
 def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
     """A file of a unit by itself: by the rules that hold for every file."""
-    return judge(Case(part, Member(part, TrainingState(), None), Run(case.run.path, "", ()), ResumePoint()), counts)
+    member, run = Member(part, TrainingState(), None), Run(case.run.path, "", ())
+    return judge(Case(part, member, run, ResumePoint(), judged=OF_THE_WHOLE), counts)
 
 
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
