@@ -33,7 +33,7 @@ LEFT = {
     "migrators/sync_scheduler.py": 3,
     "readers/non_finite.py": 1,
     "repair/execution.py": 3,
-    "repair/planning.py": 6,
+    "repair/planning.py": 5,
     "repair/verification.py": 1,
     "reports/columns.py": 3,
     "reports/groups.py": 1,
