@@ -100,4 +100,11 @@ def open_part(path: Path) -> Checkpoint:
     """Read one file of a checkpoint: JSON and markers by their names, all others by their content."""
     if path.name == TRAINER_STATE or INDEX.fullmatch(path.name):
         return open_json(path)
-    return open_marker(path) if path.name in MARKERS else open_checkpoint(path)
+    if path.name in MARKERS and (marker := open_marker(path)).root is not None:
+        return marker
+    return open_checkpoint(path)
+
+
+def names_others(name: str) -> bool:
+    """Whether a file of this name says which others make up the checkpoint."""
+    return name in MARKERS or INDEX.fullmatch(name) is not None
