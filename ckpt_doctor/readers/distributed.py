@@ -100,7 +100,7 @@ def examine(parts: Parts, folder: str, names: frozenset[str]) -> Findings:
             what = f"whether all files of {shown(folder + name)} are there"
             found.not_checked.append(NotChecked(what, "its description cannot be read", "a whole .metadata file"))
             continue
-        found.lacks(list(_missing(parts, folder, name, items)))
+        found.lacks(_missing(parts, folder, name, items))
     return found
 
 

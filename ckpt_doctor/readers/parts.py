@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ckpt_doctor.inert import limits
@@ -34,12 +35,12 @@ class Findings:
         self.damage.extend(other.damage)
         self.not_checked.extend(other.not_checked)
 
-    def lacks(self, items: Sequence[Damage]) -> None:
+    def lacks(self, items: Iterable[Damage]) -> None:
         """Add missing parts; where there are very many, a summary of the rest."""
-        self.damage.extend(items[: limits.MAX_DAMAGE])
-        if len(items) > limits.MAX_DAMAGE:
-            more = f"{len(items) - limits.MAX_DAMAGE:,} more files are missing"
-            self.damage.append(Damage("missing-part", more))
+        rest = iter(items)
+        self.damage.extend(islice(rest, limits.MAX_DAMAGE))
+        if more := sum(1 for _ in rest):
+            self.damage.append(Damage("missing-part", f"{more:,} more files are missing"))
 
 
 def missing_part(name: str, why: str, named_by: str, consequence: str = "loading raises") -> Damage:
@@ -51,6 +52,10 @@ def missing_part(name: str, why: str, named_by: str, consequence: str = "loading
 def is_inside(name: object) -> bool:
     """Whether a name that a file gives can be one of a file in its own folder or below, on every system."""
     if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
         return False
     drive = PureWindowsPath(name)
     return not (name.startswith("/") or drive.drive or drive.root or ".." in (*drive.parts, *PurePosixPath(name).parts))

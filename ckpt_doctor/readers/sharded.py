@@ -7,7 +7,7 @@ alone (`get_checkpoint_shard_files`), and takes `metadata.total_size` for nothin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.parts import Findings, Parts, missing_part
@@ -50,7 +50,7 @@ def examine(parts: Parts, index: str, has_other_weights: Callable[[Collection[st
         message = f"none of the {len(placed):,} files that {shown(index)} names is there, but other weights are"
         found.damage.append(Damage("stale-index", f"{message}: what reads this index raises", shown(index)))
         return found
-    found.lacks([missing_part(name, f"{why} ({_told(placed[name])})", index) for name, why in absent.items()])
+    found.lacks(missing_part(name, f"{why} ({_told(placed[name])})", index) for name, why in absent.items())
     shards = {name: shard for name in placed if name not in absent and (shard := parts.open(name)) is not None}
     _contents(found, index, placed, shards)
     if not found.damage:
@@ -58,14 +58,14 @@ def examine(parts: Parts, index: str, has_other_weights: Callable[[Collection[st
     return found
 
 
-def _told(tensors: Collection[str]) -> str:
-    names = ", ".join(shown(name) for name in list(tensors)[:_MOST_NAMED])
+def _told(tensors: Sequence[str]) -> str:
+    names = ", ".join(shown(name) for name in tensors[:_MOST_NAMED])
     more = f" and {len(tensors) - _MOST_NAMED:,} more" if len(tensors) > _MOST_NAMED else ""
     return f"{names}{more}"
 
 
 def _contents(
-    found: Findings, index: str, placed: Mapping[str, Collection[str]], shards: Mapping[str, Checkpoint]
+    found: Findings, index: str, placed: Mapping[str, Sequence[str]], shards: Mapping[str, Checkpoint]
 ) -> None:
     """Whether each file is as long as it says itself, and holds the tensors that the index places in it."""
     held = {name: names for name, shard in shards.items() if (names := _names(shard)) is not None}

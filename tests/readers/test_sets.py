@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file, save_model
 from torch import nn
 from torch.distributed import checkpoint as dcp
@@ -173,6 +175,18 @@ def test_of_an_index_that_cannot_be_read_nothing_is_said(tmp_path):
     (tmp_path / INDEX).write_text('{"weight_map": {')
     unit = open_unit(tmp_path)
     assert ((), 1) == (unit.damage, len(unit.not_checked))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.text(), st.none() | st.integers() | st.text(st.characters()) | st.just("a/../x") | st.just("x" * 300)
+    )
+)
+def test_an_index_may_name_anything(tmp_path, placed):
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": placed}))
+    files = {file for file in placed.values() if isinstance(file, str) and file}
+    assert max(1, len(files)) == len(told(open_unit(tmp_path / INDEX)))
 
 
 def test_very_many_missing_files_are_summed_up(tmp_path):
@@ -339,6 +353,15 @@ def test_an_optimizer_in_the_model_file_needs_no_others(tmp_path):
 def test_a_number_of_processes_that_cannot_be_is_not_believed(tmp_path, value):
     write_ranks(tmp_path, dp_world_size=value, mp_world_size=value)
     assert () == open_unit(tmp_path).damage
+
+
+def test_names_that_speak_of_more_files_than_can_be_are_not_followed(tmp_path):
+    write_ranks(tmp_path)
+    for name in ("zero_pp_rank_0_mp_rank_999999_optim_states.pt", "model-00001-of-99999.bin"):
+        torch.save({}, tmp_path / name)
+    unit = open_unit(tmp_path)
+    assert 3 == len(unit.not_checked)  # of model and optimizer files, and that there is no index
+    assert 110 > len(unit.damage) > 100
 
 
 # --- markers ---------------------------------------------------------------------------------------------------------
