@@ -21,6 +21,10 @@ INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+
 TRAINER_STATE = "trainer_state.json"
 MARKERS = ("latest", "last_checkpoint")
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
+FOLDER = "is a folder"
+_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
+_OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*")
+"""Files named `.bin` that lie among a model's weights and are not among its checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Parts:
             return f"cannot be reached ({error.strerror or error})"
         if stat.S_ISREG(status.st_mode):
             return status.st_size
-        return "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
+        return FOLDER if stat.S_ISDIR(status.st_mode) else "is not a regular file"
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -108,6 +112,14 @@ def open_part(path: Path) -> Checkpoint:
     if path.name in MARKERS and (marker := open_marker(path)).root is not None:
         return marker
     return open_checkpoint(path)
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a file of this name is read as a part of the checkpoint, whatever is in it."""
+    if name in (TRAINER_STATE, *MARKERS, "checkpoint") or INDEX.fullmatch(name):
+        return True
+    suffix = Path(name).suffix.lower()
+    return suffix in _SUFFIXES or (suffix == ".bin" and not _OTHER_BINARY.fullmatch(name))
 
 
 def names_others(name: str) -> bool:

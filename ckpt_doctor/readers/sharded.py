@@ -54,7 +54,7 @@ def examine(parts: Parts, index: str, has_other_weights: Callable[[Collection[st
     shards = {name: shard for name in placed if name not in absent and (shard := parts.open(name)) is not None}
     _contents(found, index, placed, shards)
     if not found.damage:
-        _total(found, index, opened, shards)
+        _total(found, index, opened, list(shards.values()), sum(map(len, placed.values())))
     return found
 
 
@@ -99,11 +99,14 @@ def _names(shard: Checkpoint) -> set[str] | None:
     return {str(name) for name in (*mapping, *shared)}
 
 
-def _total(found: Findings, index: str, opened: Checkpoint, shards: Mapping[str, Checkpoint]) -> None:
-    """Whether the tensors have as many bytes as the index says. No reader needs the number, so this is a note."""
+def _total(found: Findings, index: str, opened: Checkpoint, shards: Sequence[Checkpoint], count: int) -> None:
+    """Whether the `count` tensors have as many bytes as the index says. No reader needs the number: a note.
+
+    Where tensors share their bytes, writers count them once or twice.
+    """
     said = real(opened.get("metadata", "total_size"))
-    tensors = [tensor for shard in shards.values() for tensor in shard.tensors]
+    tensors = [tensor for shard in shards for tensor in shard.tensors]
     nbytes = sum(tensor.nbytes for tensor in tensors)
-    if said is not None and nbytes < said and len(tensors) and not any(shard.inner for shard in shards.values()):
+    if said is not None and nbytes < said and len(tensors) == count and not any(shard.inner for shard in shards):
         message = f"the tensors have {nbytes:,} bytes, and {shown(index)} says {said:,.0f}: it is of other files"
         found.damage.append(Damage("stale-index", message, shown(index), nbytes, said))

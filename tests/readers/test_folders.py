@@ -157,6 +157,17 @@ def test_a_name_that_leads_out_is_a_finding_and_is_not_opened(folder, tmp_path, 
     assert all(os.path.realpath(path).startswith(os.path.realpath(folder) + "/") for path in opened)
 
 
+def test_what_has_no_parts_name_is_passed_over(folder):
+    """A socket, a link that a copy has left without its target; checkpoints of Lightning that are folders."""
+    os.mkfifo(folder / "socket")
+    (folder / "latest-run").symlink_to("run-2024")
+    (folder / "last.ckpt").mkdir()
+    unit = open_unit(folder)
+    assert (PARTS, (), ()) == (names(unit), unit.damage, unit.not_checked)
+    (folder / "best.ckpt").symlink_to("nowhere.ckpt")
+    assert ["best.ckpt"] == missing(open_unit(folder))
+
+
 def test_a_folder_link_leads_out_as_well(folder, tmp_path):
     (tmp_path / "other").mkdir()
     save_file({"w": torch.ones(1)}, tmp_path / "other" / "x.safetensors")

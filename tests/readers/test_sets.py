@@ -127,7 +127,7 @@ def test_the_other_name_of_a_shared_tensor_is_not_missed(tmp_path):
 
     file = "model-00001-of-00001.safetensors"
     save_model(Tied(), str(tmp_path / file))
-    index = {"metadata": {}, "weight_map": {"embed.weight": file, "head.weight": file}}
+    index = {"metadata": {"total_size": 72}, "weight_map": {"embed.weight": file, "head.weight": file}}
     (tmp_path / INDEX).write_text(json.dumps(index))
     assert () == open_unit(tmp_path).damage
 
@@ -357,7 +357,7 @@ def test_a_number_of_processes_that_cannot_be_is_not_believed(tmp_path, value):
 
 def test_names_that_speak_of_more_files_than_can_be_are_not_followed(tmp_path):
     write_ranks(tmp_path)
-    for name in ("zero_pp_rank_0_mp_rank_999999_optim_states.pt", "model-00001-of-99999.bin"):
+    for name in ("zero_pp_rank_0_mp_rank_999999_optim_states.pt", "model-00001-of-09999.bin"):
         torch.save({}, tmp_path / name)
     unit = open_unit(tmp_path)
     assert 3 == len(unit.not_checked)  # of model and optimizer files, and that there is no index
