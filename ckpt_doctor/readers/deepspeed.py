@@ -54,6 +54,11 @@ def examine(parts: Parts, folder: str, names: Collection[str]) -> Findings:
     elif data is None:
         why = "no file says with how many processes it was saved (dp_world_size)"
         found.not_checked.append(NotChecked("whether the files of all ranks are there", why, "their number"))
+    if piped:
+        why = "nothing says how many there should be"
+        found.not_checked.append(
+            NotChecked("whether the files of all stages and experts are there", why, "their number")
+        )
     for kind in ("model", "optim"):
         ranks = _ranks(there, kind, data, described)
         many = len(ranks) * len(model_ranks)

@@ -120,8 +120,3 @@ def is_part_name(name: str) -> bool:
         return True
     suffix = Path(name).suffix.lower()
     return suffix in _SUFFIXES or (suffix == ".bin" and not _OTHER_BINARY.fullmatch(name))
-
-
-def names_others(name: str) -> bool:
-    """Whether a file of this name says which others make up the checkpoint."""
-    return name in MARKERS or INDEX.fullmatch(name) is not None

@@ -96,7 +96,7 @@ def _names(shard: Checkpoint) -> set[str] | None:
     if mapping is None or any(damage.kind == "missing-record" for damage in shard.damage):
         return None
     shared = shard.metadata if shard.container == "safetensors" else {}
-    return {str(name) for name in (*mapping, *shared)}
+    return {name for name in (*mapping, *shared) if isinstance(name, str)}
 
 
 def _total(found: Findings, index: str, opened: Checkpoint, shards: Sequence[Checkpoint], count: int) -> None:

@@ -292,6 +292,26 @@ def test_metadata_of_any_kind_is_survived(distributed, content):
     assert 2 == len(unit.parts)
 
 
+class Endless:
+    """Pickled as an index whose name is a list of lists of lists, each twice: as text it would fill any memory."""
+
+    def __reduce__(self) -> tuple:
+        name: list = []
+        for _ in range(100):
+            name = [name, name]
+        return MetadataIndex, ("w",), {"fqn": name, "offset": name}
+
+
+def test_values_that_no_save_writes_cost_nothing(distributed):
+    places = {
+        Endless(): _StorageInfo("__0_0.distcp", 0, 10),
+        Endless(): _StorageInfo("__0_0.distcp", 10, 10),
+        MetadataIndex("v"): _StorageInfo("__0_0.distcp", 10**10_000, -5),
+    }
+    (distributed / ".metadata").write_bytes(pickle.dumps(Metadata({}, storage_data=places)))
+    assert [] == told(open_unit(distributed))
+
+
 def test_a_sharded_optimizer_without_its_model_is_told(distributed, tmp_path):
     unit = tmp_path / "checkpoint-7"
     shutil.copytree(distributed, unit / "optimizer_0")
@@ -347,6 +367,13 @@ def test_an_optimizer_in_the_model_file_needs_no_others(tmp_path):
     write_ranks(tmp_path, data=1, param_shapes=None, dp_world_size=8)
     (tmp_path / "zero_pp_rank_0_mp_rank_00_optim_states.pt").unlink()
     assert () == open_unit(tmp_path).damage
+
+
+def test_of_stages_and_experts_the_number_is_not_known(tmp_path):
+    write_ranks(tmp_path, mp_world_size=4)
+    torch.save({}, tmp_path / "layer_00-model_00-model_states.pt")
+    unit = open_unit(tmp_path)
+    assert ((), 1) == (unit.damage, len(unit.not_checked))
 
 
 @pytest.mark.parametrize("value", [0, -1, 10**9, "2", 2.0, [2]])

@@ -83,8 +83,6 @@ class Sound:
     facts: dict[str, Any] = field(default_factory=dict)
     """Facts that a person gives."""
     deep: bool = False
-    by_path: bool = False
-    """Whether `file` is given to the scan by its path as well."""
 
 
 @dataclass(frozen=True)
@@ -235,14 +233,12 @@ FILE_CASES = {
                 "a file of the index missing",
                 damage=sharded(left_out=(2,)),
                 file=INDEX,
-                by_path=True,
                 where="model-00002-of-00003.safetensors",
             ),
             Fault(
                 "one of them cut",
                 damage=sharded(cut=True),
                 file=INDEX,
-                by_path=True,
                 where="model-00002-of-00003.safetensors",
                 found=lambda index: size(index.with_name("model-00002-of-00003.safetensors")),
                 expected=336,
@@ -252,17 +248,15 @@ FILE_CASES = {
                 "a marker that names nothing",
                 damage=lambda path: path.write_text("global_step10"),
                 file="latest",
-                by_path=True,
                 where="global_step10",
             ),
         ),
         (
-            Sound("all files of the index", damage=sharded(), file=INDEX, by_path=True),
+            Sound("all files of the index", damage=sharded(), file=INDEX),
             Sound(
                 "a left-over index beside the model in one file",
                 damage=sharded(left_out=(1, 2, 3), whole=True),
                 file=INDEX,
-                by_path=True,
             ),
         ),
     ),

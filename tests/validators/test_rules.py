@@ -37,8 +37,7 @@ def audited(case: Sound, root: Path) -> tuple[Path, Report]:
         folder = write(run, root)
     if case.damage:
         case.damage(place(folder, case.file))
-    paths = [root / "checkpoints", *([place(folder, case.file)] if case.by_path else [])]
-    return folder, scan(paths, facts=given(case), deep=case.deep)
+    return folder, scan([root / "checkpoints"], facts=given(case), deep=case.deep)
 
 
 def given(case: Sound) -> Given:
