@@ -74,7 +74,8 @@ def _contents(
     for name, shard in shards.items():
         cut = next((damage for damage in shard.damage if damage.kind in ("truncated-archive", "empty-file")), None)
         if cut is not None:
-            message = f"{shown(name)}, which {shown(index)} names, is shorter than it says: {cut.message}"
+            there = f"{shard.size:,} of {cut.expected:,} bytes" if isinstance(cut.expected, int) else "not all bytes"
+            message = f"of {shown(name)}, which {shown(index)} calls for, {there} are there; loading raises"
             found.damage.append(Damage("missing-part", message, shown(name), shard.size, cut.expected))
         gone = [tensor for tensor in placed[name] if name in held and tensor not in held[name]]
         lost = [tensor for tensor in gone if tensor not in anywhere]
