@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed import checkpoint as dcp
 
-from ckpt_doctor.audit import check
-from ckpt_doctor.audit.compare import compare
+from ckpt_doctor.audit import check, scan
+from ckpt_doctor.audit.compare import comparable, compare, incomplete
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.folders import open_unit
@@ -115,6 +115,21 @@ def test_a_flipped_bit_in_a_distributed_checkpoint_is_found(tmp_path):
     assert "corrupt-record" == damage.kind
     assert "model.layer.2" in damage.message
     assert part.path.name in damage.message
+
+
+def test_what_is_wrong_in_a_part_is_said_once(tmp_path):
+    sharded(tmp_path / "a", 2, WEIGHTS | {"layer.3": torch.tensor([math.nan])})
+    tensor = next(t for t in part_of(open_unit(distributed(tmp_path / "b")), "__0_0.distcp").tensors)
+    overwrite(tmp_path / "b" / "__0_0.distcp", storage_offset(tensor), b"\x7f\x7f")
+    report = scan([tmp_path], deep=True)
+    assert ["F102", "T801"] == sorted(finding.code for finding in report.findings if finding.severity == "error")
+
+
+def test_what_a_comparison_lacks_is_told_with_the_part(tmp_path):
+    index = sharded(tmp_path / "a", 2)
+    file = tmp_path / "a" / "model-00001-of-00002.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    assert [str(index), str(file)] == [line.partition(": ")[0] for line in incomplete(comparable(index))]
 
 
 def test_a_part_that_changed_meanwhile_is_not_judged(tmp_path):
