@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed.checkpoint
 from torch.testing._internal.two_tensor import TwoTensor
 
 from ckpt_doctor.errors import WriteRefused
@@ -108,6 +109,9 @@ def test_refusals(tmp_path):
     with pytest.raises(WriteRefused):
         salvage(tmp_path / "text", tmp_path / "out")
     assert {"a", "b", "text"} == {p.name for p in tmp_path.iterdir()}
+    torch.distributed.checkpoint.save({"w": torch.ones(3)}, checkpoint_id=tmp_path / "step", no_dist=True)
+    with pytest.raises(WriteRefused, match="distributed"):
+        salvage(tmp_path / "step" / "__0_0.distcp", tmp_path / "out.pt")
 
 
 def test_many_corrupt_records_all_stay_behind(tmp_path):

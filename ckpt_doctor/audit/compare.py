@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.audit.runs import resume_file
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import limits
@@ -16,7 +17,6 @@ from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.inert.numpy_values import array_bytes, array_shown
 from ckpt_doctor.inert.tensor_list import bytes_needed, is_plain
 from ckpt_doctor.inert.units import Held, content_of, inner_of, tensors_of
-from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.types import (
@@ -43,13 +43,13 @@ _LONG = 256
 _ATOMS = (str, int, float, bytes, complex, type(None))
 
 
-INCOMPLETE = ("truncated-archive", "missing-record", "corrupt-record", "malformed-pickle")
+INCOMPLETE = ("truncated-archive", "missing-part", "missing-record", "corrupt-record", "malformed-pickle")
 """Damage of which a comparison of what is left would say nothing."""
 
 
 def comparable(path: Path) -> Checkpoint:
     """Open a file, or of a folder the file that the trainer takes; UsageError where it has nothing to compare."""
-    checkpoint = open_checkpoint(resume_file(path))
+    checkpoint = open_file(resume_file(path))
     if checkpoint.root is None and not checkpoint.tensors:
         why = checkpoint.damage[0].message if checkpoint.damage else "it holds nothing"
         raise UsageError(f"{checkpoint.path} cannot be compared: {why}")
@@ -58,7 +58,8 @@ def comparable(path: Path) -> Checkpoint:
 
 def incomplete(*checkpoints: Checkpoint) -> list[str]:
     """What is missing in checkpoints that are compared, a sentence each."""
-    return [f"{c.path}: {damage.message}" for c in checkpoints for damage in c.damage if damage.kind in INCOMPLETE]
+    files = [file for checkpoint in checkpoints for file in (checkpoint, *checkpoint.parts)]
+    return [f"{file.path}: {damage.message}" for file in files for damage in file.damage if damage.kind in INCOMPLETE]
 
 
 def compare(left: Checkpoint, right: Checkpoint, *, deep: bool = False) -> Comparison:

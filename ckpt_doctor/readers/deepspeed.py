@@ -7,7 +7,7 @@ asks for the files of all `dp_world_size` ranks of the save), `_save_checkpoint`
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.inert.pickle_machine import shown
@@ -20,7 +20,7 @@ _FILE = re.compile(
 )
 _LAYER = re.compile(r"(layer_.+|expp_rank_\d+_mp_rank_\d+)[-_](model|optim)_states\.pt")
 """Files of pipeline stages and experts: how many there should be is not said anywhere."""
-_MOST_RANKS = 100_000
+_MOST_FILES = 100_000
 
 
 def belongs(name: str) -> bool:
@@ -54,20 +54,21 @@ def examine(parts: Parts, folder: str, names: Collection[str]) -> Findings:
     elif data is None:
         why = "no file says with how many processes it was saved (dp_world_size)"
         found.not_checked.append(NotChecked("whether the files of all ranks are there", why, "their number"))
-    lost = []
+    if piped:
+        why = "nothing says how many there should be"
+        found.not_checked.append(
+            NotChecked("whether the files of all stages and experts are there", why, "their number")
+        )
     for kind in ("model", "optim"):
-        ranks = _ranks(there, kind, data)
-        if kind == "optim" and not ranks and described is not None and described.get("param_shapes"):
-            ranks = range(data or 1)  # kept by ZeRO only, whose optimizer lies in files of its own
-        lost += [
-            missing_part(folder + _spelled(there.values(), _Name(kind, rank, at)), _why(data, rank), told)
-            for rank in (ranks or ([None] if kind == "model" and models else []))
-            for at in model_ranks
-            if _Name(kind, rank, at) not in there
-        ]
-        if len(lost) > _MOST_RANKS:
-            break
-    found.lacks(lost)
+        ranks = _ranks(there, kind, data, described)
+        many = len(ranks) * len(model_ranks)
+        if many > _MOST_FILES:
+            why = f"their names and numbers speak of {many:,}"
+            found.not_checked.append(NotChecked("whether the files of all ranks are there", why, "a look at them"))
+            continue
+        wanted = (_Name(kind, rank, at) for rank in ranks for at in model_ranks)
+        lost = ((key, _spelled(_prefix(names), key)) for key in wanted if key not in there)
+        found.lacks(missing_part(folder + name, _why(data, key.rank), told) for key, name in lost)
     return found
 
 
@@ -78,23 +79,33 @@ def _read(match: re.Match[str]) -> _Name:
 
 def _world(described: Checkpoint | None, key: str) -> int | None:
     value = described.get(key) if described is not None else None
-    return value if type(value) is int and 0 < value <= _MOST_RANKS else None
+    return value if type(value) is int and 0 < value <= _MOST_FILES else None
 
 
-def _ranks(there: Iterable[_Name], kind: str, data: int | None) -> range:
-    """The ranks that must have a file of this kind; none where no rank has one of its own."""
+def _ranks(there: Iterable[_Name], kind: str, data: int | None, described: Checkpoint | None) -> Sequence[int | None]:
+    """The ranks that must have a file of this kind; None where all of them share one."""
     seen = [key.rank for key in there if key.kind == kind and key.rank is not None]
-    return range(max(data or 0, max(seen) + 1)) if seen else range(0)
+    if seen:
+        return range(max(data or 0, max(seen) + 1))
+    if described is None:
+        return ()
+    if kind == "optim" and described.get("param_shapes"):  # kept by ZeRO only, whose optimizer has files of its own
+        return range(data or 1)
+    return (None,) if kind == "model" else ()
 
 
 def _why(data: int | None, rank: int | None) -> str:
     return "is not there" if data is None or rank is None else f"is not there (dp_world_size is {data:,})"
 
 
-def _spelled(names: Iterable[str], key: _Name) -> str:
-    """The name of a file, with the prefix that its like have."""
+def _prefix(names: Iterable[str]) -> str:
+    """`bf16_` where the optimizer's files are named so."""
+    found = (match["prefix"] for match in map(_FILE.fullmatch, names) if match and match["kind"] == "optim")
+    return next((prefix.partition("zero")[0] for prefix in found if prefix), "")
+
+
+def _spelled(prefix: str, key: _Name) -> str:
     name = f"mp_rank_{key.model_rank:02d}_{key.kind}_states.pt"
     if key.rank is None:
         return name
-    prefixes = {match["prefix"].partition("zero")[0] for n in names if (match := _FILE.fullmatch(n)) and match["rank"]}
-    return f"{min(prefixes, default='')}zero_pp_rank_{key.rank}_{name}"
+    return f"{prefix if key.kind == 'optim' else ''}zero_pp_rank_{key.rank}_{name}"

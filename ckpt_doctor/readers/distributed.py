@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.parts import Findings, Parts, missing_part
@@ -53,21 +54,34 @@ def items_of(metadata: Checkpoint) -> list[Item] | None:
     listed = _state(metadata.root).get("storage_data")
     if not isinstance(listed, dict):
         return None
-    parts = Counter(str(_state(index).get("fqn")) for index in listed)
+    parts = Counter(_name_of(index) for index in listed)
     return list(_items(listed, parts))
 
 
 def _items(listed: dict[object, object], parts: Mapping[str, int]) -> Iterator[Item]:
     for index, place in listed.items():
-        name, about = str(_state(index).get("fqn")), _state(place)
+        about, name = _state(place), _name_of(index)
         file, offset, length = (about.get(key) for key in ("relative_path", "offset", "length"))
         if parts[name] > 1:
-            begin = _state(index).get("offset")
-            said = begin.args[0] if isinstance(begin, Opaque) and isinstance(begin.args, tuple) and begin.args else None
-            numbers = said if isinstance(said, (list, tuple)) else [_state(index).get("index")]
-            name += f"[{', '.join(shown(number) for number in numbers)}]"
-        if isinstance(file, str) and type(offset) is int and type(length) is int:
+            name += f"[{', '.join(map(str, _place_of(index)))}]"
+        if isinstance(file, str) and _is_size(offset) and _is_size(length):
             yield Item(name, file, offset, length)
+
+
+def _name_of(index: object) -> str:
+    name = _state(index).get("fqn")
+    return name if isinstance(name, str) else "?"
+
+
+def _place_of(index: object) -> list[int]:
+    """Where in a tensor a part of it begins."""
+    offset = _state(index).get("offset")  # a torch.Size
+    said = offset.args[0] if isinstance(offset, Opaque) and isinstance(offset.args, tuple) and offset.args else ()
+    return [number for number in said if _is_size(number)] if isinstance(said, (list, tuple)) else []
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def names_of(metadata: Checkpoint) -> dict[str, dict[int, str]]:
@@ -100,7 +114,7 @@ def examine(parts: Parts, folder: str, names: frozenset[str]) -> Findings:
             what = f"whether all files of {shown(folder + name)} are there"
             found.not_checked.append(NotChecked(what, "its description cannot be read", "a whole .metadata file"))
             continue
-        found.lacks(list(_missing(parts, folder, name, items)))
+        found.lacks(_missing(parts, folder, name, items))
     return found
 
 

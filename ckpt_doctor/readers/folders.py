@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -10,14 +9,11 @@ from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import distributed, sharded
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
-from ckpt_doctor.readers.parts import INDEX, MARKERS, TRAINER_STATE, Findings, Parts, open_part
+from ckpt_doctor.readers.parts import INDEX, MARKERS, TRAINER_STATE, Findings, Parts, is_part_name, open_part
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
 from ckpt_doctor.readers.torch_row import named
 from ckpt_doctor.types import Checkpoint, Damage, Layout, NotChecked, mapping_of
 
-_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
-_OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*")
-"""Files named `.bin` that lie among a model's weights and are not among its checkpoints."""
 _TRAINING_KEYS = frozenset({"param_groups", "last_epoch"})
 
 
@@ -72,18 +68,12 @@ def _open_listed(path: Path, parts: Parts, found: Listing) -> Checkpoint:
 
 def _open_if_part(parts: Parts, name: str, found: Listing) -> None:
     """Open a file that belongs to the checkpoint, by its name or by its content."""
-    pure = PurePosixPath(name)
-    beside = found.entries[name[: name.rfind("/") + 1]]
-    by_name = pure.name in (TRAINER_STATE, *MARKERS, "checkpoint") or INDEX.fullmatch(pure.name) is not None
-    suffix = pure.suffix.lower()
-    by_name = by_name or suffix in _SUFFIXES or (suffix == ".bin" and not _OTHER_BINARY.fullmatch(pure.name))
-    if distributed.RANK_METADATA.fullmatch(pure.name) or (
-        pure.name == distributed.METADATA and any(other.endswith(distributed.SUFFIX) for other in beside)
-    ):
-        by_name = True
-    if by_name:
+    folder, _, file = name.rpartition("/")
+    beside = found.entries[f"{folder}/" if folder else ""]
+    metadata = file == distributed.METADATA and any(other.endswith(distributed.SUFFIX) for other in beside)
+    if metadata or is_part_name(file) or distributed.RANK_METADATA.fullmatch(file):
         parts.open(name)
-    elif not pure.name.startswith("."):
+    elif not file.startswith("."):
         _open_if_checkpoint(parts, name)
 
 

@@ -20,7 +20,7 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.types import Checkpoint, Container, Damage, NotChecked
 
 _BEGUN = re.compile(
-    r"\s*|-?|t(r(ue?)?)?|f(a(l(se?)?)?)?|n(u(ll?)?)?|N(aN?)?|-?I(n(f(i(n(i(ty?)?)?)?)?)?)?|\\?u?[0-9a-fA-F]{0,4}"
+    r"\s*|-?|t(r(ue?)?)?|f(a(l(se?)?)?)?|n(u(ll?)?)?|N(aN?)?|-?I(n(f(i(n(i(ty?)?)?)?)?)?)?|\\?u?[0-9a-fA-F]{0,4}|\.|[eE][+-]?"
 )
 """What is left at the end of a text that was cut within a value: a literal's beginning, or an escape's."""
 _MOST_NAMED = 3

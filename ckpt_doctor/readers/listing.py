@@ -10,14 +10,13 @@ from pathlib import Path
 
 from ckpt_doctor.inert import limits, names
 from ckpt_doctor.readers.detect import is_unpacked
-from ckpt_doctor.readers.parts import INDEX, TRAINER_STATE, Parts
+from ckpt_doctor.readers.parts import FOLDER, INDEX, TRAINER_STATE, Parts, is_part_name
 
 _OTHER_UNIT = re.compile(r"(.*[-_])?(checkpoint|step|epoch|iter(ation)?)[-_=]?\d+.*|.+\.ckpt", re.IGNORECASE)
 """Folders that are checkpoints of their own: of transformers, accelerate, Lightning, Megatron and others."""
 _TAGGED = re.compile(r"global_step\d+")
 _RECORDS = frozenset({"data", "constants", "code", ".data"})
 """Folders of an unpacked torch archive."""
-_PART_SUFFIXES = (".safetensors", ".bin")
 
 
 @dataclass
@@ -80,7 +79,7 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
             continue
         if entry.is_dir(follow_symlinks=False):
             if _is_marked(entry.name):
-                found.wrong[name] = "is a folder"
+                found.wrong[name] = FOLDER
             elif _TAGGED.fullmatch(entry.name):
                 if (tag in (None, entry.name) and len(tags) == 1) or entry.name == tag:
                     yield entry.name
@@ -92,12 +91,12 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
         size = parts.size(name)
         if isinstance(size, int):
             found.files[name] = size
-        elif _is_marked(entry.name) or not entry.is_symlink() or size != "is a folder":
+        elif _is_marked(entry.name) or (size != FOLDER and is_part_name(entry.name)):
             found.wrong[name] = size
-        else:
+        elif size == FOLDER:
             found.left_out.append(f"{name} is a link to a folder, which is not followed")
 
 
 def _is_marked(name: str) -> bool:
-    """Whether a name can only be that of a file of a checkpoint."""
-    return name == TRAINER_STATE or INDEX.fullmatch(name) is not None or name.endswith(_PART_SUFFIXES)
+    """Whether a name is never that of a folder: Lightning's checkpoints named `.ckpt` can be folders."""
+    return name == TRAINER_STATE or INDEX.fullmatch(name) is not None or name.endswith((".safetensors", ".bin"))

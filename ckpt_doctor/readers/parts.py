@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ckpt_doctor.inert import limits
@@ -20,6 +21,10 @@ INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+
 TRAINER_STATE = "trainer_state.json"
 MARKERS = ("latest", "last_checkpoint")
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
+FOLDER = "is a folder"
+_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
+_OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*")
+"""Files named `.bin` that lie among a model's weights and are not among its checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,12 @@ class Findings:
         self.damage.extend(other.damage)
         self.not_checked.extend(other.not_checked)
 
-    def lacks(self, items: Sequence[Damage]) -> None:
+    def lacks(self, items: Iterable[Damage]) -> None:
         """Add missing parts; where there are very many, a summary of the rest."""
-        self.damage.extend(items[: limits.MAX_DAMAGE])
-        if len(items) > limits.MAX_DAMAGE:
-            more = f"{len(items) - limits.MAX_DAMAGE:,} more files are missing"
-            self.damage.append(Damage("missing-part", more))
+        rest = iter(items)
+        self.damage.extend(islice(rest, limits.MAX_DAMAGE))
+        if more := sum(1 for _ in rest):
+            self.damage.append(Damage("missing-part", f"{more:,} more files are missing"))
 
 
 def missing_part(name: str, why: str, named_by: str, consequence: str = "loading raises") -> Damage:
@@ -51,6 +56,10 @@ def missing_part(name: str, why: str, named_by: str, consequence: str = "loading
 def is_inside(name: object) -> bool:
     """Whether a name that a file gives can be one of a file in its own folder or below, on every system."""
     if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
         return False
     drive = PureWindowsPath(name)
     return not (name.startswith("/") or drive.drive or drive.root or ".." in (*drive.parts, *PurePosixPath(name).parts))
@@ -83,7 +92,7 @@ class Parts:
             return f"cannot be reached ({error.strerror or error})"
         if stat.S_ISREG(status.st_mode):
             return status.st_size
-        return "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
+        return FOLDER if stat.S_ISDIR(status.st_mode) else "is not a regular file"
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -100,4 +109,14 @@ def open_part(path: Path) -> Checkpoint:
     """Read one file of a checkpoint: JSON and markers by their names, all others by their content."""
     if path.name == TRAINER_STATE or INDEX.fullmatch(path.name):
         return open_json(path)
-    return open_marker(path) if path.name in MARKERS else open_checkpoint(path)
+    if path.name in MARKERS and (marker := open_marker(path)).root is not None:
+        return marker
+    return open_checkpoint(path)
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a file of this name is read as a part of the checkpoint, whatever is in it."""
+    if name in (TRAINER_STATE, *MARKERS, "checkpoint") or INDEX.fullmatch(name):
+        return True
+    suffix = Path(name).suffix.lower()
+    return suffix in _SUFFIXES or (suffix == ".bin" and not _OTHER_BINARY.fullmatch(name))

@@ -17,7 +17,7 @@ from ckpt_doctor.types import Damage, NotChecked
 
 Kind = Literal["sharded", "distributed", "deepspeed", "marker", "folder"]
 """`folder`: all that lies in it, by its trainer's word."""
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
 _SHARD_SUFFIXES = frozenset({"safetensors", "bin", "pt", "pth"})
 _TAG = re.compile(r"global_step\d+|pytorch_model(_\d+)?")
 """What `latest` names where DeepSpeed, transformers or accelerate wrote it; its own users may choose other tags."""
@@ -159,7 +159,7 @@ def _numbered(found: FileSet, prefix: str) -> Findings:
         first, count = 0 if 0 in numbers else 1, int(behind[len("-of-") :].partition(".")[0])
         lost = [f"{before}{n:0{width}d}{behind}" for n in range(first, first + count) if n not in numbers]
         caller = f"the number {count:,} in the names of the others"
-        result.lacks([missing_part(prefix + name, "is not there", caller) for name in lost])
+        result.lacks(missing_part(prefix + name, "is not there", caller) for name in lost)
     what = f"which tensors belong to {shown(prefix + found.files[0])} and the files numbered with it"
     result.not_checked.append(NotChecked(what, "there is no index", "its index (.index.json)"))
     return result

@@ -7,7 +7,7 @@ alone (`get_checkpoint_shard_files`), and takes `metadata.total_size` for nothin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.parts import Findings, Parts, missing_part
@@ -50,22 +50,22 @@ def examine(parts: Parts, index: str, has_other_weights: Callable[[Collection[st
         message = f"none of the {len(placed):,} files that {shown(index)} names is there, but other weights are"
         found.damage.append(Damage("stale-index", f"{message}: what reads this index raises", shown(index)))
         return found
-    found.lacks([missing_part(name, f"{why} ({_told(placed[name])})", index) for name, why in absent.items()])
+    found.lacks(missing_part(name, f"{why} ({_told(placed[name])})", index) for name, why in absent.items())
     shards = {name: shard for name in placed if name not in absent and (shard := parts.open(name)) is not None}
     _contents(found, index, placed, shards)
     if not found.damage:
-        _total(found, index, opened, shards)
+        _total(found, index, opened, list(shards.values()), sum(map(len, placed.values())))
     return found
 
 
-def _told(tensors: Collection[str]) -> str:
-    names = ", ".join(shown(name) for name in list(tensors)[:_MOST_NAMED])
+def _told(tensors: Sequence[str]) -> str:
+    names = ", ".join(shown(name) for name in tensors[:_MOST_NAMED])
     more = f" and {len(tensors) - _MOST_NAMED:,} more" if len(tensors) > _MOST_NAMED else ""
     return f"{names}{more}"
 
 
 def _contents(
-    found: Findings, index: str, placed: Mapping[str, Collection[str]], shards: Mapping[str, Checkpoint]
+    found: Findings, index: str, placed: Mapping[str, Sequence[str]], shards: Mapping[str, Checkpoint]
 ) -> None:
     """Whether each file is as long as it says itself, and holds the tensors that the index places in it."""
     held = {name: names for name, shard in shards.items() if (names := _names(shard)) is not None}
@@ -74,7 +74,8 @@ def _contents(
     for name, shard in shards.items():
         cut = next((damage for damage in shard.damage if damage.kind in ("truncated-archive", "empty-file")), None)
         if cut is not None:
-            message = f"{shown(name)}, which {shown(index)} names, is shorter than it says: {cut.message}"
+            there = f"{shard.size:,} of {cut.expected:,} bytes" if isinstance(cut.expected, int) else "not all bytes"
+            message = f"of {shown(name)}, which {shown(index)} calls for, {there} are there; loading raises"
             found.damage.append(Damage("missing-part", message, shown(name), shard.size, cut.expected))
         gone = [tensor for tensor in placed[name] if name in held and tensor not in held[name]]
         lost = [tensor for tensor in gone if tensor not in anywhere]
@@ -96,14 +97,17 @@ def _names(shard: Checkpoint) -> set[str] | None:
     if mapping is None or any(damage.kind == "missing-record" for damage in shard.damage):
         return None
     shared = shard.metadata if shard.container == "safetensors" else {}
-    return {str(name) for name in (*mapping, *shared)}
+    return {name for name in (*mapping, *shared) if isinstance(name, str)}
 
 
-def _total(found: Findings, index: str, opened: Checkpoint, shards: Mapping[str, Checkpoint]) -> None:
-    """Whether the tensors have as many bytes as the index says. No reader needs the number, so this is a note."""
+def _total(found: Findings, index: str, opened: Checkpoint, shards: Sequence[Checkpoint], count: int) -> None:
+    """Whether the `count` tensors have as many bytes as the index says. No reader needs the number: a note.
+
+    Where tensors share their bytes, writers count them once or twice.
+    """
     said = real(opened.get("metadata", "total_size"))
-    tensors = [tensor for shard in shards.values() for tensor in shard.tensors]
+    tensors = [tensor for shard in shards for tensor in shard.tensors]
     nbytes = sum(tensor.nbytes for tensor in tensors)
-    if said is not None and nbytes < said and len(tensors) and not any(shard.inner for shard in shards.values()):
+    if said is not None and nbytes < said and len(tensors) == count and not any(shard.inner for shard in shards):
         message = f"the tensors have {nbytes:,} bytes, and {shown(index)} says {said:,.0f}: it is of other files"
         found.damage.append(Damage("stale-index", message, shown(index), nbytes, said))

@@ -60,6 +60,9 @@ def salvage(path: Path | str, output: Path | str) -> SalvageResult:
     if not checkpoint.tensors:
         reason = checkpoint.damage[0].message if checkpoint.damage else "it holds no tensors"
         raise WriteRefused(f"nothing can be recovered from {path}: {reason}")
+    if checkpoint.container == "distcp":
+        why = "it is one file of a distributed checkpoint, and the names of its tensors are in another one"
+        raise WriteRefused(f"nothing is recovered from {path}: {why}")
     _ensure_suffix(path, output, checkpoint)
     every = (*checkpoint.tensors, *checkpoint.inner)
     deep = deep_check(checkpoint).deep or DeepResult()

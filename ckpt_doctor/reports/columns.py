@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from ckpt_doctor.inert.units import count_tensors
 from ckpt_doctor.reports import text
 from ckpt_doctor.types import Column, FileReport, RunReport
 
@@ -28,7 +29,7 @@ OF_A_TRAINER = (
 OF_ANY_FILE = (
     Column("format", lambda file: file.checkpoint.container),
     Column("holds", lambda file: file.checkpoint.layout, droppable=1),
-    Column("tensors", lambda file: text.integer(len(file.checkpoint.tensors)), True, 2),
+    Column("tensors", lambda file: text.integer(count_tensors(file.checkpoint)), True, 2),
     Column("size", lambda file: text.size(file.checkpoint.size), True),
 )
 """What there is to say of a file that no known trainer wrote."""

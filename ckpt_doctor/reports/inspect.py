@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ckpt_doctor import types
 from ckpt_doctor.inert.numpy_values import array_shown
-from ckpt_doctor.inert.units import parts_of, tensors_of
+from ckpt_doctor.inert.units import count_tensors, tensors_of
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import parameters
 from ckpt_doctor.reports.promised import TRAINING
@@ -58,7 +58,7 @@ def head(checkpoint: types.Checkpoint) -> str:
     """`3.1 GiB, torch-zip, training: 94 tensors, 81,912 parameters. torch 2.x, byteorder little.`
 
     Of a checkpoint of several files: `3.1 GiB, 6 parts, training: 94 tensors, 81,912 parameters.`"""
-    tensors = sum(len(part.tensors) for _, part in parts_of(checkpoint))
+    tensors = count_tensors(checkpoint)
     container = text.plural(len(checkpoint.parts), "part") if checkpoint.parts else checkpoint.container
     sentence = f"{text.size(checkpoint.size)}, {container}, {checkpoint.layout}: {text.plural(tensors, 'tensor')}, "
     sentence += f"{text.integer(parameters(checkpoint))} parameters."

@@ -17,7 +17,7 @@ from typing import Any
 
 from ckpt_doctor import types
 from ckpt_doctor.inert.quantized_weights import quantized_values
-from ckpt_doctor.inert.units import parts_of, tensors_of
+from ckpt_doctor.inert.units import count_tensors, parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING
 from ckpt_doctor.reports.text import brief, integer
@@ -82,7 +82,7 @@ def file(file: types.FileReport) -> dict[str, Any]:
         "role": file.member.role,
         "trainer": file.trainer or None,
         "keys": list(checkpoint.keys),
-        "tensors": sum(len(part.tensors) for _, part in parts_of(checkpoint)),
+        "tensors": count_tensors(checkpoint),
         "parameters": parameters(checkpoint),
         "training": _fields(file.member.state, *TRAINING),
         "verdict": file.verdict,

@@ -39,7 +39,8 @@ def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
 
 
 def _all(checkpoint: Checkpoint) -> tuple[Damage, ...]:
-    return (*checkpoint.damage, *(checkpoint.deep.damage if checkpoint.deep else ()))
+    deep = checkpoint.deep if not checkpoint.parts else None  # what is in the parts is found in each of them
+    return (*checkpoint.damage, *(deep.damage if deep else ()))
 
 
 def _tensors_by_place(checkpoint: Checkpoint) -> dict[str, list[str]]:

@@ -48,6 +48,7 @@ from spoiling import (
     rate_at,
     renamed,
     repacked,
+    sharded,
     size,
     stale_journal,
     steps_of_adam,
@@ -111,6 +112,7 @@ class Pair:
 
 TYPE1 = {"mode": "type1"}
 GROUP, AT_GROUP = ("optimizer", "param_groups", 0), "optimizer.param_groups[0]"
+INDEX = "model.safetensors.index.json"
 RATE_MUST = "a finite number or 0-d tensor, 0 or more"
 BYTES = torch.zeros(3, dtype=torch.uint8)
 KNOWN_RATE = {"learning_rate": INITIAL}
@@ -224,6 +226,39 @@ FILE_CASES = {
     "F113": Pair(
         (Fault("two names", damage=other_name, where="checkpoint/data.pkl"),),
         (Sound("repacked", damage=repacked(lambda _: True)),),
+    ),
+    "F114": Pair(
+        (
+            Fault(
+                "a file of the index missing",
+                damage=sharded(left_out=(2,)),
+                file=INDEX,
+                where="model-00002-of-00003.safetensors",
+            ),
+            Fault(
+                "one of them cut",
+                damage=sharded(cut=True),
+                file=INDEX,
+                where="model-00002-of-00003.safetensors",
+                found=lambda index: size(index.with_name("model-00002-of-00003.safetensors")),
+                expected=336,
+                implies=("F101",),
+            ),
+            Fault(
+                "a marker that names nothing",
+                damage=lambda path: path.write_text("global_step10"),
+                file="latest",
+                where="global_step10",
+            ),
+        ),
+        (
+            Sound("all files of the index", damage=sharded(), file=INDEX),
+            Sound(
+                "a left-over index beside the model in one file",
+                damage=sharded(left_out=(1, 2, 3), whole=True),
+                file=INDEX,
+            ),
+        ),
     ),
     "F115": Pair(
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ from unittest import mock
 
 import torch
 from healthy_runs import RATE, Payload, Run, healthy, scheduler_of
+from safetensors.torch import save_file
 
 from ckpt_doctor.writer import in_place
 
@@ -263,6 +265,26 @@ def unpacked(path: Path) -> None:
     content = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
     path.unlink()
     content.extractall(path.parent)
+
+
+def sharded(*, left_out: tuple[int, ...] = (), cut: bool = False, whole: bool = False) -> Callable[[Path], None]:
+    """Writes a model in three files with the index at `path`; `whole`: also in one file."""
+
+    def write(index: Path) -> None:
+        weights = {f"layer.{i}.weight": torch.ones(8, 8) * i for i in (1, 2, 3)}
+        files = {name: f"model-0000{i}-of-00003.safetensors" for i, name in enumerate(weights, 1)}
+        for i, (name, file) in enumerate(files.items(), 1):
+            if i not in left_out:
+                save_file({name: weights[name]}, index.with_name(file))
+        if cut:
+            file = index.with_name(files["layer.2.weight"])
+            file.write_bytes(file.read_bytes()[:-100])
+        if whole:
+            save_file(weights, index.with_name("model.safetensors"))
+        total = sum(tensor.nbytes for tensor in weights.values())
+        index.write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": files}))
+
+    return write
 
 
 def packed_again(path: Path) -> None:
