@@ -18,6 +18,7 @@ NAME_MAX = 255
 """Bytes in one file name (Linux `NAME_MAX`, the same on XFS, Btrfs, APFS and ext4)."""
 
 LOCK = ".ckpt-doctor.lock"
+STORE = ".ckpt-doctor"
 _READ = ".ckpt-doctor-read.json"
 _OURS = re.compile(r"\.ckpt-doctor(-journal|-new|-undo|-undo-\d+\.tmp|-\d+\.tmp|-leaving|-removing)$")
 
@@ -47,6 +48,11 @@ def undo_temporary(path: Path) -> Path:
     return _beside(path, f".ckpt-doctor-undo-{os.getpid()}.tmp")
 
 
+def store(unit: Path) -> Path:
+    """`.ckpt-doctor/<name>`: what undo needs of a checkpoint that is a folder, and its copy while that is written."""
+    return unit.parent / STORE / unit.name
+
+
 def remembered(run: Path) -> Path:
     """`.ckpt-doctor-read.json` in a run folder: which of its checkpoints were read to the last byte."""
     return run / _READ
@@ -64,7 +70,7 @@ def removing(folder: Path) -> Path:
 
 def is_ours(name: str) -> bool:
     """Whether a file or folder name is one of the above: never a checkpoint of the run."""
-    return name in (LOCK, _READ) or _OURS.search(name) is not None
+    return name in (LOCK, STORE, _READ) or _OURS.search(name) is not None
 
 
 def read(path: Path, limit: int) -> bytes:

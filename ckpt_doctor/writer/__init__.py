@@ -5,7 +5,9 @@ Knows containers, not trainers: what to write, and whether the result is right, 
 
 from ckpt_doctor.inert.names import is_ours
 from ckpt_doctor.writer.cost import cost
+from ckpt_doctor.writer.folder import unit_cost, write_unit
 from ckpt_doctor.writer.in_place import Journal, interrupted
+from ckpt_doctor.writer.part_changes import PartChange, part_changes
 from ckpt_doctor.writer.recover import came_out, recover
 from ckpt_doctor.writer.sidecar import history
 from ckpt_doctor.writer.undo import undo, undo_damage
@@ -13,14 +15,18 @@ from ckpt_doctor.writer.write import output_path, write
 
 __all__ = [
     "Journal",
+    "PartChange",
     "came_out",
     "cost",
     "history",
     "interrupted",
     "is_ours",
     "output_path",
+    "part_changes",
     "recover",
     "undo",
     "undo_damage",
+    "unit_cost",
     "write",
+    "write_unit",
 ]

@@ -117,3 +117,19 @@ def ensure_folder_writable(folder: Path) -> None:
         raise WriteRefused(f"the folder {folder} is gone: nothing was written")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise WriteRefused(f"the folder {folder} is read-only: nothing was written")
+
+
+@contextmanager
+def folder_for(target: Path, *, make: bool) -> Iterator[None]:
+    """Within: the folder of `target` takes new files. With `make` it is made, and goes again where it stays empty."""
+    folder = target.parent
+    missing = [path for path in (folder, *folder.parents) if make and not path.exists()]
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        ensure_folder_writable(folder)
+        yield
+    finally:
+        for path in missing:  # the deepest first
+            with suppress(OSError):
+                path.rmdir()

@@ -14,6 +14,7 @@ from ckpt_doctor.writer import in_place, sidecar, zip_append
 from ckpt_doctor.writer.commit import put_back, refusing
 from ckpt_doctor.writer.files import READ, sync_folder
 from ckpt_doctor.writer.locking import run_lock
+from ckpt_doctor.writer.unit_commit import recover_unit, unit_that_came_out
 
 _PROBABLY_DEAD = 3600.0
 """Seconds after which a temporary file is litter where no lock tells whether its writer lives."""
@@ -22,11 +23,14 @@ _PROBABLY_DEAD = 3600.0
 def recover(path: Path) -> Recovery | None:
     """Bring `path` back to a whole state after a run that was cut off; None when there was nothing to do.
 
-    An in-place migration that was not finished is rolled back. Temporary files are removed, and undo data of a
-    migration or an undo that did not come to be, or that is no longer of use, is brought in line with the file.
+    An in-place migration that was not finished is rolled back, and so is a change of a unit that did not count yet.
+    Temporary files are removed, and undo data of a migration or an undo that did not come to be, or that is no longer
+    of use, is brought in line with the file.
     Raises `WriteRefused` when the disk does not let it.
     """
     target = path.resolve()
+    if target.is_dir() or (not target.exists() and os.path.lexists(names.store(target))):
+        return recover_unit(target)
     with run_lock(target) as lock, refusing(f"{target} could not be recovered"):
         rolled_back = _exchange_back(target)
         cleaned = remove_leftovers(target, certain=lock.exclusive) or rolled_back
@@ -42,8 +46,10 @@ def recover(path: Path) -> Recovery | None:
 
 
 def came_out(path: Path) -> Path | None:
-    """The file whose place a copy took in a run that was killed before it had looked at that file; None if none was."""
+    """What a run that was killed had taken out of its place and not looked at, a file or a unit's folder; else None."""
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        return unit_that_came_out(target)
     copies = [other for other in (names.new(target), target) if other.is_file() and not other.is_symlink()]
     if len(copies) < 2 or not target.samefile(copies[0]):
         return None

@@ -23,6 +23,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.writer import copying
+from ckpt_doctor.writer import generations as generations_of
 from ckpt_doctor.writer.files import READ, publish, sync_folder, temporary_file
 from ckpt_doctor.writer.splice import Splice, digest, to_json
 
@@ -109,8 +110,10 @@ def pending(target: Path, fd: int) -> bool:
 
 
 def history(path: Path) -> list[Mapping[str, Any]]:
-    """The records of the migrations that led to a file, oldest first, from its sidecar; empty where it has none."""
+    """The records of the migrations of a file or unit, oldest first, from what lies beside it; empty without any."""
     target = path.resolve()
+    if target.is_dir():
+        return generations_of.history(target)
     if not os.path.lexists(names.undo_file(target)):
         return []
     fd = os.open(target, READ)

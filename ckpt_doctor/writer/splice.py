@@ -52,10 +52,11 @@ class Splice:
 
 
 def plan(
-    fd: int, checkpoint: Checkpoint, program: bytes, record: Mapping[str, Any], adopted: Sequence[Adopted] = ()
+    fd: int, checkpoint: Checkpoint, program: bytes, record: Mapping[str, Any] | None, adopted: Sequence[Adopted] = ()
 ) -> Splice:
     """The splice that gives the file its new program and, in a zip, the record of this migration and more storages.
 
+    Without a `record` the file does not say that it was migrated: it is part of a unit, whose record lies elsewhere.
     Raises `WriteRefused` when the container has no program that can be replaced, or takes no storages, or when what is
     to be adopted is no longer what it was.
     """
@@ -72,33 +73,40 @@ def plan(
 
 
 def _append(
-    fd: int, size: int, where: Program, program: bytes, record: Mapping[str, Any], adopted: Sequence[Adopted]
+    fd: int, size: int, where: Program, program: bytes, record: Mapping[str, Any] | None, adopted: Sequence[Adopted]
 ) -> Splice:
     old = zip_append.read_directory(fd, size)
     if old.find(where.record) is None:
         raise WriteRefused(f"the archive's directory has no record {where.record}")
-    folder = record_folder(where.record)
-    number = 1 + sum(entry.name.startswith(folder) for entry in old.entries)
     data = posixpath.join(posixpath.dirname(where.record), "data", "")
     placed: list[zip_append.Placed] = []
     for storage in adopted:
         crc = _crc_of(storage) if storage.crc is None else storage.crc
         at = placed[-1].end if placed else size
         placed.append(zip_append.place(f"{data}{storage.key}", storage.nbytes, crc, at))
+    records = {where.record: program}
+    if record is not None:
+        records |= _record(fd, old, where.record, record)
+    tail = zip_append.build_tail(old, records, placed)
+    return Splice(size, 0, tail, appended=True, adopted=tuple(zip(placed, adopted, strict=True)))
+
+
+def _record(fd: int, old: zip_append.Directory, program: str, record: Mapping[str, Any]) -> dict[str, bytes]:
+    """The record of a migration under its name in the archive, with what undo compares the old archive with."""
+    folder = record_folder(program)
+    number = 1 + sum(entry.name.startswith(folder) for entry in old.entries)
     name = f"{folder}migration-{number}.json"
-    start = previous_size(last_record(fd, old), size)
-    kept = [entry for entry in old.entries if entry.name not in (where.record, name)]
+    start = previous_size(last_record(fd, old), old.size)
+    kept = [entry for entry in old.entries if entry.name not in (program, name)]
     written = {
         **record,
-        "previous_size": size,
+        "previous_size": old.size,
         "previous_directory": old.offset,
         "previous_sha256": old.digest,
         "previous_rest_sha256": rest_digest(fd, old, start, kept),
         "previous_records_sha256": records_digest(fd, old, start, kept),
     }
-    records = {where.record: program, name: to_json(written)}
-    tail = zip_append.build_tail(old, records, placed)
-    return Splice(size, 0, tail, appended=True, adopted=tuple(zip(placed, adopted, strict=True)))
+    return {name: to_json(written)}
 
 
 def put(target: int, splice: Splice) -> None:
@@ -106,7 +114,7 @@ def put(target: int, splice: Splice) -> None:
     for placed, storage in splice.adopted:
         copying.write_all(target, placed.header, placed.offset)
         at, crc = placed.offset + len(placed.header), 0
-        for piece in _pieces(storage):
+        for piece in adopted_bytes(storage):
             at += copying.write_all(target, piece, at)
             crc = zlib.crc32(piece, crc)
         if at != placed.end or crc != placed.crc:
@@ -118,7 +126,7 @@ def _gone(storage: Adopted) -> WriteRefused:
     return WriteRefused(f"{storage.donor} is not what it was when it was read, and tensors were to come from it")
 
 
-def _pieces(storage: Adopted) -> Iterator[bytes]:
+def adopted_bytes(storage: Adopted) -> Iterator[bytes]:
     """What is copied from another file. It may have been replaced since it was read, by one with the same bytes.
 
     Where it has no checksum to tell that, it must be the very file.
@@ -139,7 +147,7 @@ def _pieces(storage: Adopted) -> Iterator[bytes]:
 
 def _crc_of(storage: Adopted) -> int:
     crc = 0
-    for piece in _pieces(storage):
+    for piece in adopted_bytes(storage):
         crc = zlib.crc32(piece, crc)
     return crc
 

@@ -22,6 +22,8 @@ from ckpt_doctor.writer.files import (
     sync_visible,
     temporary_file,
 )
+from ckpt_doctor.writer.folder import undo_unit
+from ckpt_doctor.writer.generations import damage_of
 from ckpt_doctor.writer.locking import run_lock
 from ckpt_doctor.writer.previous import Previous, previous_states
 from ckpt_doctor.writer.recover import recover
@@ -32,12 +34,18 @@ from ckpt_doctor.writer.splice import Splice, apply_to, digest
 def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
     """Give `path` back the bytes that it had before its last migration; call again for the one before.
 
+    A unit that is a folder gets all its parts back (`folder.undo_unit`), never in place.
+
     With `in_place` a torch zip is cut at its old size, in one system call that either happens or does not; otherwise,
     and always for streams and tar files, the old file is made beside it and renamed onto it, so that whoever is reading
     goes on undisturbed. A migration that was interrupted is rolled back, and that is the undo. Raises `WriteRefused`
     when there is no migration to undo, when the bytes do not fit what was noted at the time, and as `write` does.
     """
     target = Path(os.path.realpath(path))  # unlike resolve(), never raises on a link to itself
+    if target.is_dir():
+        if in_place:
+            raise WriteRefused(f"{target} is a folder of several files and cannot be edited in place")
+        return undo_unit(target)
     if not target.is_file():  # opening a named pipe would wait for its other end
         raise WriteRefused(f"{target} is not a regular file")
     with refusing(f"{target} could not be undone and is as it was"), orderly_exit():
@@ -63,6 +71,8 @@ def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
 def undo_damage(path: Path) -> tuple[str, bool]:
     """Why undo could not give back all that was there, empty where it can; and whether hashes show that it can."""
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        return damage_of(target), True
     hashed = True
     fd = os.open(target, READ)
     try:

@@ -14,7 +14,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt
 from ckpt_doctor.writer import in_place, sidecar
-from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
+from ckpt_doctor.writer.commit import ensure_quiet, folder_for, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, stamp_of, sync_folder, temporary_file
 from ckpt_doctor.writer.locking import run_folder, run_lock
 from ckpt_doctor.writer.recover import recover
@@ -74,14 +74,9 @@ def write(
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     record = {"when": when, **record}
     job = _Job(checkpoint, source, target, checkpoint.stamp, record, adopted, mode, verify, progress)
-    with refusing(f"{target} could not be written and is as it was"), orderly_exit():
-        created = _make_folders(target.parent) if mode == "output" else []
-        try:
-            ensure_folder_writable(target.parent)
-            with run_lock(target):
-                return _write(job, program)
-        finally:
-            _remove_empty(created)
+    with refusing(f"{target} could not be written and is as it was"), orderly_exit():  # noqa: SIM117
+        with folder_for(target, make=mode == "output"), run_lock(target):
+            return _write(job, program)
 
 
 def output_path(path: Path, output: Path | None) -> Path:
@@ -168,18 +163,3 @@ def _commit(job: _Job, temporary: Path, new: int) -> list[str]:
     ensure_quiet(job.source, job.stamp)
     place(temporary, job.target)
     return sync_folder(job.target.parent)
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and its parents; returns those that were not there, the deepest first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return

@@ -184,16 +184,16 @@ class Fault:
         raise OSError(getattr(errno, self.kind), os.strerror(getattr(errno, self.kind)))
 
 
-def child(folder: Path, scenario: str, kind: str, at: int) -> int:
-    """Do the work with one fault in a forked process: its exit status, or -1 when it has no call number `at`."""
+def child(folder: Path, scenario: str, kind: str, at: int, act=perform, faulty=Fault) -> int:
+    """Do the work with one fault in a forked process: its exit status, or 99 when it has no call number `at`."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     status = 1
     try:
-        fault = Fault(kind, at)
+        fault = faulty(kind, at)
         try:
-            perform(folder, scenario)
+            act(folder, scenario)
             status = 0 if fault.calls >= at else 99
         except WriteRefused:
             status = REFUSED

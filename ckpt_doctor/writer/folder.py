@@ -1,0 +1,274 @@
+"""Give a unit that is a folder new parts, all at once: verified, atomic, undoable."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import Checkpoint, Cost, Mode, Receipt, UndoReceipt
+from ckpt_doctor.writer import copying, unit_commit
+from ckpt_doctor.writer.commit import ensure_folder_writable, folder_for, refusing, space_checker
+from ckpt_doctor.writer.files import free_space, stamp_of, sync_folder
+from ckpt_doctor.writer.folder_state import Entries, Entry, Found, differing, ensure_quiet, entry_of, look, noted
+from ckpt_doctor.writer.generations import Generation, Store, chain, ensure_kept, record_at, save
+from ckpt_doctor.writer.locking import run_lock
+from ckpt_doctor.writer.part_changes import PartChange, Written, name_of, write_part
+from ckpt_doctor.writer.signals import orderly_exit
+from ckpt_doctor.writer.splice import ZIPS
+from ckpt_doctor.writer.staging import build, finish, set_aside
+from ckpt_doctor.writer.write import output_path
+from ckpt_doctor.writer.zip_append import read_directory
+
+_RECORD_ALLOWANCE = 64 << 10
+"""Bytes for a migration's record, as in `cost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One call of `write_unit`, its paths resolved."""
+
+    checkpoint: Checkpoint
+    changes: Sequence[PartChange]
+    source: Path
+    target: Path
+    record: Mapping[str, Any]
+    mode: Mode
+    verify: Callable[[Path], None]
+    progress: Callable[[int], None] | None
+
+
+def write_unit(
+    checkpoint: Checkpoint,
+    changes: Sequence[PartChange],
+    record: Mapping[str, Any],
+    *,
+    mode: Mode = "replace",
+    output: Path | None = None,
+    verify: Callable[[Path], None],
+    progress: Callable[[int], None] | None = None,
+) -> Receipt:
+    """Write a unit that is a folder with the `changes` that `part_changes` made of edits; all else stays as it is.
+
+    The folder is built anew beside the unit, in `.ckpt-doctor/<name>/`: unchanged parts are linked, or copied where a
+    file cannot have two names, changed ones are written. Then the two names are exchanged. The replaced parts stay in
+    `.ckpt-doctor/` for `undo`. Names, modes and times are kept, those of the folder too. A changed part that is a link
+    becomes a plain file (a note says so). Where names cannot be exchanged, the changed parts are renamed into the unit
+    one by one, under a journal (a note says so).
+
+    Args:
+        checkpoint: the unit as read.
+        changes: at least one.
+        record: what was changed and why (`edits`, `tool_version`; `when` and `previous_size` are added).
+        mode: `output` writes the whole unit to `output/<run folder>/<path within the run>`, which must not exist.
+        output: the folder for that.
+        verify: called with the path of the complete folder before it counts; raises to have it thrown away.
+        progress: called with the bytes read since its last call; they come to the unit's size.
+
+    Raises:
+        WriteRefused: nothing was written, or all was taken back, as by `write`; `in-place`; a set of files that is not
+            a folder.
+    """
+    source = checkpoint.path.resolve()
+    if mode == "in-place":
+        raise WriteRefused(f"{source} is a folder of several files and cannot be edited in place: leave out --in-place")
+    if not source.is_dir():
+        raise WriteRefused(f"{source} names a set of files among others, and only a folder can be replaced as a whole")
+    target = output_path(checkpoint.path, output) if mode == "output" else source
+    record = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **record}
+    job = _Job(checkpoint, changes, source, target, record, mode, verify, progress)
+    with refusing(f"{target} could not be written and is as it was"), orderly_exit():  # noqa: SIM117
+        with folder_for(target, make=mode == "output"), run_lock(target.parent):
+            return _write(job)
+
+
+def _write(job: _Job) -> Receipt:
+    store = Store(job.target)
+    recovery = unit_commit.recover_unit(job.target)
+    if job.mode == "output" and os.path.lexists(job.target):
+        raise WriteRefused(
+            f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
+        )
+    if recovery is not None and recovery.action == "rolled-back":
+        raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
+    if job.mode != "output":
+        ensure_folder_writable(job.source)
+    found = look(job.source)
+    _ensure_as_read(job, found)
+    before = noted(job.source, found, job.progress)
+    try:
+        _begin(store)
+        after, written = _stage(job, store, before)
+        job.verify(store.staged)
+        kept = _keep(store, job.source, before, after, share=job.mode != "output")
+        size = _size(before)
+        generation = Generation({**job.record, "previous_size": size}, before, after, kept, store.staged.lstat().st_ino)
+        _note(store, generation)
+        places = job.mode == "output"
+        notes = _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
+        place = store.next_number()
+        notes += unit_commit.count(store, generation)
+    except BaseException:
+        with suppress(OSError, WriteRefused):  # where that fails, too, the next run does it
+            unit_commit.settle(store, failed=True)
+        raise
+    cost = written.allocated + _size_on_disk(record_at(place))
+    notes = [*written.notes, *notes]
+    return Receipt(job.target, job.mode, size, _size(after), written.copied, False, cost, place, tuple(notes))
+
+
+def _size(entries: Entries) -> int:
+    return sum(entry.size for entry in entries.values())
+
+
+def _size_on_disk(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+def _ensure_as_read(job: _Job, found: Found) -> None:
+    """Raise `WriteRefused` unless the parts are the files that were read, and new ones have a folder to lie in."""
+    for part in job.checkpoint.parts:
+        name = name_of(job.checkpoint, part)
+        if name not in found or part.stamp is None or stamp_of((job.source / name).stat()) != part.stamp:
+            raise WriteRefused(f"{job.source / name} changed since it was read: left alone")
+    for change in job.changes:
+        status, folder = found.get(change.name), found.get(change.name.rpartition("/")[0])
+        if folder is None or not stat.S_ISDIR(folder.st_mode) or (status and stat.S_ISDIR(status.st_mode)):
+            raise WriteRefused(f"{job.source / change.name} cannot be written: there is no such place in the folder")
+
+
+def _begin(store: Store) -> None:
+    store.numbered()  # nothing is made where the store is not ours
+    store.staged.parent.mkdir(parents=True)
+    for folder in (store.new, store.folder, store.folder.parent, store.unit.parent):
+        sync_folder(folder)
+
+
+def _stage(job: _Job, store: Store, before: Entries) -> tuple[dict[str, Entry], Written]:
+    """Build the folder with its changes; what it holds."""
+    share = job.mode != "output"
+    space = space_checker(store.folder)
+    sources = {name: job.source / name for name in before}
+    changed = {change.name for change in job.changes}
+    stays = {name: entry for name, entry in before.items() if name not in changed}
+    copied = build(store.staged, stays, sources, share, space)
+    total = Written(copied, 0 if share else copied)
+    after = dict(before)
+    for change in job.changes:
+        old, new = before.get(change.name), store.staged / change.name
+        written = write_part(change, sources.get(change.name), new, before[""].mtime_ns, space)
+        if old is not None and old.kind == "link":
+            written = replace(written, notes=(*written.notes, f"{change.name} was a link and is a plain file now"))
+        total = Written(
+            total.copied + written.copied, total.allocated + written.allocated, (*total.notes, *written.notes)
+        )
+        now = entry_of(new)
+        if now is None:
+            raise WriteRefused(f"{new} is gone")
+        after[change.name] = now
+    return after, replace(total, notes=(*total.notes, *finish(store.staged, after, job.source)))
+
+
+def _keep(store: Store, source: Path, before: Entries, after: Entries, *, share: bool) -> dict[str, str]:
+    """Set the files aside that will no longer be there; part -> name of the file in the store."""
+    replaced = [name for name in differing(before, after) if name in before and before[name].kind == "file"]
+    kept = {name: str(number) for number, name in enumerate(replaced)}
+    for name, file in kept.items():
+        set_aside(source / name, store.new / file, before[name], share, space_checker(store.folder))
+    return kept
+
+
+def _note(store: Store, generation: Generation) -> None:
+    save(store.new, generation, generation.before[""].mode)
+    for folder in (store.staged.parent, store.new, store.folder):
+        sync_folder(folder)
+
+
+def _place(job: _Job, store: Store, found: Found) -> list[str]:
+    ensure_quiet(job.source, found)
+    if os.path.lexists(job.target):
+        raise WriteRefused(f"{job.target} exists already and is not written over")
+    store.staged.rename(job.target)
+    return sync_folder(job.target.parent)
+
+
+def undo_unit(unit: Path) -> UndoReceipt:
+    """Give a unit the parts that it had before its last migration; call again for the one before.
+
+    The hash of every file is compared first, of what is there and of what was set aside. Raises `WriteRefused` when
+    there is no migration to undo, when a file is not what it was after the migration, and as `write_unit` does.
+    """
+    with refusing(f"{unit} could not be undone and is as it was"), orderly_exit():
+        ensure_folder_writable(unit.parent)
+        ensure_folder_writable(unit)
+        with run_lock(unit.parent):
+            recovery = unit_commit.recover_unit(unit)
+            store = Store(unit)
+            if recovery is not None and recovery.action == "rolled-back":
+                size = sum(status.st_size for status in look(unit).values() if stat.S_ISREG(status.st_mode))
+                interrupted = ("the migration had been interrupted",)
+                return UndoReceipt(unit, size, size, len(chain(store)), notes=interrupted)
+            known = chain(store)
+            if not known:
+                raise WriteRefused(f"{unit} has no migration to undo")
+            return _undo(store, *known[-1], left=len(known) - 1)
+
+
+def _undo(store: Store, place: Path, last: Generation, left: int) -> UndoReceipt:
+    unit = store.unit
+    found = look(unit)
+    present = noted(unit, found)
+    changed = differing(present, last.after)
+    if changed:
+        raise WriteRefused(f"{unit / changed[0]} was changed since the migration of {unit.name}: it cannot be undone")
+    ensure_kept(place, last)
+    try:
+        _begin(store)
+        sources = {name: unit / name for name in last.before} | {n: place / kept for n, kept in last.kept.items()}
+        build(store.staged, last.before, sources, True, space_checker(store.folder))
+        notes = finish(store.staged, last.before, unit)
+        kept = _keep(store, unit, present, last.before, share=True)
+        back = Generation({}, present, last.before, kept, store.staged.lstat().st_ino, undoes=True)
+        _note(store, back)
+        place.rename(store.undone)
+        notes += unit_commit.take_place(store, back, found)
+        notes += unit_commit.count(store, back)
+    except BaseException:
+        with suppress(OSError, WriteRefused):  # where that fails, too, the next run does it
+            unit_commit.settle(store, failed=True)
+        raise
+    return UndoReceipt(unit, _size(present), _size(last.before), left, "file", tuple(notes))
+
+
+def unit_cost(
+    checkpoint: Checkpoint, changes: Sequence[PartChange], mode: Mode = "replace", output: Path | None = None
+) -> Cost:
+    """Upper bounds of the extra disk space that `write_unit` takes where a file can have two names.
+
+    Raises `OSError` when a part cannot be read and `WriteRefused` when its archive cannot be appended to.
+    """
+    source = checkpoint.path.resolve()
+    extra = _RECORD_ALLOWANCE + sum(_cost_of(source, change) for change in changes)
+    if mode == "output":
+        extra += sum(status.st_size for status in look(source).values() if stat.S_ISREG(status.st_mode))
+    folder = (output_path(checkpoint.path, output) if mode == "output" else source).parent
+    while not folder.exists():
+        folder = folder.parent
+    return Cost(during=extra, after=extra, free=free_space(folder))
+
+
+def _cost_of(source: Path, change: PartChange) -> int:
+    """Bytes on disk of a changed part; the old one stays for `undo`."""
+    size = len(change.data) + sum(storage.nbytes for storage in change.adopted)
+    if change.part is None:
+        return size
+    with (source / change.name).open("rb") as file:
+        if change.part.container in ZIPS:
+            size += change.part.size - read_directory(file.fileno(), change.part.size).offset + _RECORD_ALLOWANCE
+        return size + copying.allocated(file.fileno())

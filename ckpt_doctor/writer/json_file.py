@@ -1,0 +1,92 @@
+"""A JSON file written again: other values, in the style of the file that it replaces."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ckpt_doctor.errors import EditRefused
+from ckpt_doctor.types import NumpyScalar
+
+_FIRST_BREAK = re.compile(r"\s*[\[{]\r?\n([ \t]*)")
+_FIRST_KEY = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"(\s*:\s*)')
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """How a file is laid out; by default as `json.dumps(..., indent=2, sort_keys=True) + "\\n"`."""
+
+    indent: str | None = "  "
+    sorted: bool = True
+    colon: str = ": "
+    ascii: bool = True
+    crlf: bool = False
+    mark: bool = False
+    """It begins with a byte order mark."""
+    end: str = "\n"
+
+
+def dumps(value: object, like: bytes | None = None) -> bytes:
+    """The bytes of a JSON file that says `value`, in the style of the file `like`.
+
+    Doubles are written in full; NaN and infinities as Python's `json` writes and reads them. Raises `EditRefused` for a
+    value that JSON does not have, and where `like` is not JSON in UTF-8.
+    """
+    style = _Style() if like is None else _style_of(like)
+    try:
+        text = json.dumps(
+            _plain(value),
+            indent=style.indent,
+            sort_keys=style.sorted,
+            ensure_ascii=style.ascii,
+            separators=(", " if style.indent is None and style.colon.endswith(" ") else ",", style.colon),
+        )
+        text += style.end
+        return (text.replace("\n", "\r\n") if style.crlf else text).encode("utf-8-sig" if style.mark else "utf-8")
+    except RecursionError:
+        raise EditRefused("the values are nested too deep for JSON") from None
+    except UnicodeEncodeError:
+        raise EditRefused("a text has no form in UTF-8") from None
+
+
+def _plain(value: object) -> object:
+    """The value as `json` takes it; what JSON has no form for is refused, where `json` would turn it into a text."""
+    if isinstance(value, NumpyScalar):
+        value = value.value
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise EditRefused("a JSON file has only texts as keys")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise EditRefused(f"a JSON file cannot hold a {type(value).__name__}")
+
+
+def _style_of(like: bytes) -> _Style:
+    in_order = True
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        nonlocal in_order
+        in_order = in_order and all(one[0] <= other[0] for one, other in pairwise(pairs))
+
+    try:
+        text = like.decode("utf-8-sig")
+        json.loads(text, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        raise EditRefused("the file is not JSON in UTF-8") from None
+    line, key = _FIRST_BREAK.match(text), _FIRST_KEY.match(text)
+    crlf = "\r\n" in text
+    end = text[len(text.rstrip()) :]
+    return _Style(
+        indent=line.group(1) if line else None,
+        sorted=in_order,
+        colon=key.group(1) if key and "\n" not in key.group(1) else ": ",
+        ascii=text.isascii(),
+        crlf=crlf,
+        mark=like.startswith(b"\xef\xbb\xbf"),
+        end=end.replace("\r\n", "\n") if crlf else end,
+    )

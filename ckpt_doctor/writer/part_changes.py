@@ -1,0 +1,185 @@
+"""Edits of a unit -> what each of its changed parts will hold, and the file that holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from ckpt_doctor.errors import EditRefused, WriteRefused
+from ckpt_doctor.inert import edits, names, pickle_writer
+from ckpt_doctor.inert.tree import transform
+from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo
+from ckpt_doctor.writer import copying, json_file
+from ckpt_doctor.writer.files import READ, copy_attributes, stamp_of
+from ckpt_doctor.writer.splice import ZIPS, adopted_bytes, apply_to, ensure_applied, plan
+from ckpt_doctor.writer.torch_archive import write_archive
+
+
+@dataclass(frozen=True, slots=True)
+class PartChange:
+    """A part of a unit that is written, and what it will hold."""
+
+    name: str
+    """Relative to the unit, with `/`."""
+    part: Checkpoint | None
+    """The part whose bytes are kept but for its program; None where the file is written anew."""
+    root: object
+    """As the written part is to read back."""
+    data: bytes
+    """The new program; of a JSON part the whole file."""
+    adopted: tuple[Adopted, ...] = ()
+    container: Container = "torch-zip"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A part that was written: the bytes that were copied, those it takes on disk, and notes."""
+
+    copied: int = 0
+    allocated: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def name_of(unit: Checkpoint, part: Checkpoint) -> str:
+    """A part's name: its path below the unit's folder."""
+    return part.path.relative_to(unit.path).as_posix()
+
+
+def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange, ...]:
+    """What `write_unit` is to write: one change per part that an edit's key path begins with.
+
+    An edit that sets a whole part, `("trainer_state.json",)`, replaces it, or creates it where there is none: as JSON
+    where the name says so, else as a torch archive, whose tensors lie in the edit's donor.
+
+    Raises:
+        EditRefused: a part that is not there, a name that leads out of the folder, a value that the part's format
+            does not have, tensors whose bytes are nowhere.
+        WriteRefused: a JSON part changed since it was read.
+    """
+    parts = {name_of(unit, part): part for part in unit.parts}
+    inner: dict[str, list[Edit]] = {}
+    for edit in planned:
+        if not edit.path or not isinstance(edit.path[0], str):
+            raise EditRefused(f"{unit.path} consists of several files, and an edit does not say of which")
+        inner.setdefault(edit.path[0], []).append(replace(edit, path=edit.path[1:]))
+    return tuple(_change(unit, name, parts.get(name), own) for name, own in inner.items())
+
+
+def _change(unit: Checkpoint, name: str, part: Checkpoint | None, own: list[Edit]) -> PartChange:
+    whole = own[0].op == "set" and not own[0].path
+    if not whole and part is None:
+        raise EditRefused(f"{name} is to be changed, but {unit.path} has no such part")
+    _ensure_name(unit, name)
+    if part.container == "json" if part is not None else name.endswith(".json"):
+        return _json_change(name, part, own)
+    if name.endswith(".safetensors"):
+        raise EditRefused(f"{name}: a safetensors file has no program that could be edited")
+    keeps = part is not None and part.program is not None and (part.container in ZIPS or not whole)
+    base = part if keeps and part is not None else Checkpoint(unit.path / name, 0, "torch-zip", "other", None)
+    named, adopted = edits.adopt(own, base)
+    root = edits.apply(base.root, named)
+    if not keeps:
+        _ensure_adopted(name, root, adopted)
+    data = pickle_writer.dump(root, container=base.container)
+    return PartChange(name, base if keeps else None, root, data, tuple(adopted), base.container)
+
+
+def _ensure_name(unit: Checkpoint, name: str) -> None:
+    steps = PurePosixPath(name).parts
+    plain = steps and name == "/".join(steps) and not {"/", "..", "."} & set(steps) and "\0" not in name
+    if not plain or any(map(names.is_ours, steps)):
+        raise EditRefused(f"{name!r} cannot be the name of a part of {unit.path}")
+    if (unit.path / name).parent.resolve() != (unit.path.resolve() / name).parent:
+        raise EditRefused(f"{name!r} lies behind a link, and what is outside of {unit.path} is left alone")
+
+
+def _json_change(name: str, part: Checkpoint | None, own: list[Edit]) -> PartChange:
+    root = edits.apply(part.root if part is not None else None, own)
+    data = json_file.dumps(root, _bytes_of(part) if part is not None else None)
+    return PartChange(name, None, json.loads(data), data, container="json")
+
+
+def _bytes_of(part: Checkpoint) -> bytes:
+    fd = os.open(part.path, READ)
+    try:
+        if stamp_of(os.fstat(fd)) != part.stamp:
+            raise WriteRefused(f"{part.path} changed since it was read: left alone")
+        return b"".join(copying.pieces(fd, 0, part.size))
+    finally:
+        os.close(fd)
+
+
+def _ensure_adopted(name: str, root: object, adopted: Sequence[Adopted]) -> None:
+    known = {storage.key for storage in adopted}
+
+    def ensure(value: object) -> object:
+        if isinstance(value, StorageInfo) and value.nbytes and value.key not in known:
+            raise EditRefused(f"{name} would be a new file, and the bytes of its tensors are in no other")
+        return value
+
+    transform(root, ensure)
+
+
+def write_part(
+    change: PartChange, old: Path | None, new: Path, mtime_ns: int, ensure_space: Callable[[int], None]
+) -> Written:
+    """Write the changed part as the new file `new`, durably. `old` is the file it replaces; a link is followed.
+
+    Attributes are those of the old file; a part that was not there before gets `mtime_ns`, since a repair is not a new
+    save.
+    """
+    target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if old is not None else 0o666)
+    source = -1
+    try:
+        source = os.open(old, READ) if old is not None else -1
+        status = os.fstat(source) if old is not None else None
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise WriteRefused(f"{old} is not a regular file: nothing was written")
+        if change.part is not None and status is not None:
+            written = _spliced(change, change.part, source, status, target, ensure_space)
+        else:
+            written = _anew(change, target, ensure_space)
+        if status is not None:
+            written = replace(written, notes=tuple(copy_attributes(status, source, target)))
+        else:
+            os.utime(target, ns=(mtime_ns, mtime_ns))
+        os.fsync(target)
+        return written
+    finally:
+        os.close(target)
+        if source >= 0:
+            os.close(source)
+
+
+def _spliced(
+    change: PartChange,
+    part: Checkpoint,
+    source: int,
+    status: os.stat_result,
+    target: int,
+    ensure_space: Callable[[int], None],
+) -> Written:
+    if stamp_of(status) != part.stamp:
+        raise WriteRefused(f"{part.path} changed since it was read: left alone")
+    splice = plan(source, part, change.data, None, change.adopted)
+    copied, cloned = apply_to(source, target, status.st_size, splice, ensure_space)
+    ensure_applied(target, status.st_size, splice)
+    return Written(copied, splice.added if cloned else copying.allocated(target))
+
+
+def _anew(change: PartChange, target: int, ensure_space: Callable[[int], None]) -> Written:
+    size = len(change.data) + sum(storage.nbytes for storage in change.adopted)
+    ensure_space(size)
+    if change.container == "json":
+        copying.write_all(target, change.data, 0)
+        return Written(allocated=size)
+    tensors = [(f"data/{storage.key}", storage.nbytes, adopted_bytes(storage)) for storage in change.adopted]
+    described = [("data.pkl", len(change.data), [change.data]), ("byteorder", 6, [b"little"])]
+    with os.fdopen(os.dup(target), "w+b") as file:
+        # kProducedFileFormatVersion for tensors (caffe2/serialize/inline_container.h)
+        write_archive(file, [*described, *tensors, ("version", 2, [b"3\n"])])
+    return Written(allocated=size)

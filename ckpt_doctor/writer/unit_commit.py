@@ -1,0 +1,258 @@
+"""A built folder in the place of a unit, and what the next run does about one that was killed on the way.
+
+The two names are exchanged in one step. What came out is then looked at, when nobody finds it any more: if it is not
+what was read, it gets its name back. Where names cannot be exchanged, the changed files are renamed into the unit one
+by one, under a journal. In both cases renaming `new` is the moment from which the change counts; before it, the next
+run takes everything back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.types import Recovery
+from ckpt_doctor.writer.commit import refusing
+from ckpt_doctor.writer.files import exchange, sync_folder
+from ckpt_doctor.writer.folder_state import (
+    Entries,
+    Found,
+    differing,
+    ensure_quiet,
+    ensure_unchanged,
+    entry_of,
+    look,
+    looks_as,
+)
+from ckpt_doctor.writer.generations import (
+    Generation,
+    Store,
+    delete,
+    discard,
+    load,
+    remove_empty,
+    stale,
+)
+from ckpt_doctor.writer.locking import run_lock
+from ckpt_doctor.writer.staging import make_link, restore_times
+
+MIXED = (
+    "this file system cannot exchange two folders: the changed files were replaced one after the other, and a reader "
+    "may have seen old and new ones together for a moment"
+)
+
+
+def take_place(store: Store, generation: Generation, found: Found) -> list[str]:
+    """Put the built folder in the place of the unit that was `found`, durably; returns notes.
+
+    Raises `WriteRefused` where the unit is no longer what was found; `settle` then takes back what was begun.
+    """
+    unit = store.unit
+    ensure_quiet(unit, found)
+    notes = []
+    if _exchange(store.staged, unit):
+        ensure_quiet(unit, found, at=store.staged)
+        sync_folder(unit.parent)
+        sync_folder(store.staged.parent)
+    else:
+        notes.append(MIXED)
+        _replace_parts(store, generation, found)
+    with suppress(OSError):
+        restore_times(unit, generation.before, generation.after)
+    return notes
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    try:
+        return exchange(one, other)
+    except OSError as error:
+        if error.errno == errno.EXDEV:  # overlayfs, for folders of a lower layer
+            return False
+        raise
+
+
+def _replace_parts(store: Store, generation: Generation, found: Found) -> None:
+    unit = store.unit
+    changed = differing(generation.before, generation.after)
+    store.journal.touch(0o600, exist_ok=False)
+    sync_folder(store.new)
+    ensure_unchanged(unit, found)
+    for name in changed:
+        if name in generation.after:
+            (store.staged / name).replace(unit / name)
+        else:
+            (unit / name).unlink()
+    for folder in sorted({(unit / name).parent for name in changed}):
+        sync_folder(folder)
+
+
+def count(store: Store, generation: Generation) -> list[str]:
+    """Make the change count; from here on nothing is taken back. Returns notes."""
+    if generation.undoes:
+        delete(store.removing)
+        store.new.rename(store.removing)
+    else:
+        store.new.rename(store.next_number())
+    notes = sync_folder(store.folder)
+    with suppress(OSError, WriteRefused):  # the next run will
+        _tidy(store)
+        for place in list(stale(store)):
+            discard(store, place)
+        remove_empty(store)
+    return notes
+
+
+def _tidy(store: Store) -> bool:
+    """Remove what killed runs left of what they were deleting; whether there was anything."""
+    found = os.path.lexists(store.removing)
+    delete(store.removing)
+    for place in store.numbered():
+        staged, journal = place / "staged", place / "journal"
+        if os.path.lexists(staged):
+            staged.rename(store.removing)
+            delete(store.removing)
+            found = True
+        journal.unlink(missing_ok=True)
+    return found
+
+
+def settle(store: Store, *, failed: bool = False) -> bool:
+    """Bring the unit and its store to a whole state; whether a change of the unit had to be taken back.
+
+    A result that went elsewhere and has its name already stays, unless the write that made it `failed`.
+    Raises `WriteRefused` where what lies there does not tell which folder is which: both are left alone.
+    """
+    store.numbered()  # nothing is done where the store is not ours
+    _tidy(store)
+    generation = load(store.new)
+    if generation is None:
+        discard(store, store.new)
+        remove_empty(store)
+        return False
+    rolled_back = True
+    if os.path.lexists(store.journal):
+        _put_parts_back(store, generation)
+    elif not os.path.lexists(store.staged):
+        return _finish_output(store, generation, failed)
+    elif _came_out(store, generation):
+        _put_back(store, generation)
+    else:
+        rolled_back = False
+    if os.path.lexists(store.undone):
+        store.undone.rename(store.next_number())
+        sync_folder(store.folder)
+    discard(store, store.new)
+    remove_empty(store)
+    return rolled_back
+
+
+def _finish_output(store: Store, generation: Generation, failed: bool) -> bool:
+    """A new folder that got its name, and whose migration is to be noted; or that somebody has removed since."""
+    ours = store.unit.is_dir() and store.unit.lstat().st_ino == generation.built
+    if ours and not failed:
+        store.new.rename(store.next_number())
+        _tidy(store)
+        return False
+    if ours:
+        store.unit.rename(store.staged)
+    discard(store, store.new)
+    remove_empty(store)
+    return False
+
+
+def _came_out(store: Store, generation: Generation) -> bool:
+    """Whether the staged folder is what was the unit."""
+    if store.staged.lstat().st_ino == generation.built or not store.unit.is_dir():
+        return False
+    if store.unit.lstat().st_ino == generation.built:
+        return True
+    # Not told by their numbers, as on some network file systems: by what they hold.
+    holds = {place: _contents_of(place, generation) for place in (store.staged, store.unit)}
+    if holds[store.staged] == "after":
+        return False
+    if holds[store.unit] == "after":
+        return True
+    if holds[store.staged] == "before":  # and in its place is a newer save
+        return False
+    raise WriteRefused(f"{store.unit} and {store.staged}: neither is what a migration that was cut off had left")
+
+
+def _contents_of(place: Path, generation: Generation) -> str:
+    changed = differing(generation.before, generation.after)
+    for state, entries in (("after", generation.after), ("before", generation.before)):
+        if all(_is(place / name, entries, name) for name in changed):
+            return state
+    return ""
+
+
+def _is(path: Path, entries: Entries, name: str) -> bool:
+    now, noted = entry_of(path), entries.get(name)
+    return now is None if noted is None else now is not None and now.content == noted.content
+
+
+def _put_back(store: Store, generation: Generation) -> None:
+    """Give what came out its name again; what a trainer saved in the built folder meanwhile comes into it."""
+    unit, out = store.unit, store.staged
+    built = unit.lstat()
+    if not exchange(out, unit):
+        raise WriteRefused(f"{unit}: what had been saved here is in {out} and could not be put back")
+    if not os.path.samestat(out.lstat(), built):  # one more folder, saved under the name since: it is the newest
+        exchange(out, unit)
+        return
+    for name, status in look(out).items():
+        built_so = name in generation.after and looks_as(status, generation.after[name])
+        if not built_so and not stat.S_ISDIR(status.st_mode):
+            (unit / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).replace(unit / name)
+    sync_folder(unit.parent)
+
+
+def _put_parts_back(store: Store, generation: Generation) -> None:
+    """Undo the renames of parts; one that a trainer saved since is left as it is."""
+    unit = store.unit
+    for name in differing(generation.before, generation.after) if unit.is_dir() else []:
+        path = unit / name
+        if not _is(path, generation.after, name):
+            continue
+        entry = generation.before.get(name)
+        if entry is None:
+            path.unlink()
+        elif entry.kind == "link":
+            temporary = store.new / "link"
+            temporary.unlink(missing_ok=True)
+            make_link(temporary, entry)
+            temporary.replace(path)
+        else:
+            (store.new / generation.kept[name]).replace(path)
+        sync_folder(path.parent)
+    if unit.is_dir():
+        with suppress(OSError):
+            restore_times(unit, generation.before, generation.before)
+
+
+def recover_unit(unit: Path) -> Recovery | None:
+    """Bring a unit back to a whole state after a run that was cut off; None when there was nothing to do."""
+    store = Store(unit)
+    if not os.path.lexists(store.folder.parent):
+        return None
+    with run_lock(unit.parent), refusing(f"{unit} could not be recovered"):
+        left = any(os.path.lexists(place) for place in (store.new, store.removing))
+        left = left or any(os.path.lexists(place / "staged") for place in store.numbered())
+        rolled_back = settle(store)
+    return Recovery(unit, "rolled-back" if rolled_back else "cleaned", 0) if left else None
+
+
+def unit_that_came_out(unit: Path) -> Path | None:
+    """What lies beside a unit that a run was killed over: the folder that it was, or the journal of its files."""
+    store = Store(unit)
+    store.numbered()
+    generation = load(store.new)
+    if generation is None:
+        return None
+    if os.path.lexists(store.journal):
+        return store.journal
+    return store.staged if os.path.lexists(store.staged) and _came_out(store, generation) else None
