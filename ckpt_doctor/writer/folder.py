@@ -132,15 +132,17 @@ def _size_on_disk(path: Path) -> int:
 
 
 def _ensure_as_read(job: _Job, found: Found) -> None:
-    """Raise `WriteRefused` unless the parts are the files that were read, and new ones have a folder to lie in."""
-    for part in job.checkpoint.parts:
-        name = name_of(job.checkpoint, part)
+    """Raise `WriteRefused` unless the parts are the files that were read, and each new one has a free place."""
+    parts = {name_of(job.checkpoint, part): part for part in job.checkpoint.parts}
+    for name, part in parts.items():
         if name not in found or part.stamp is None or stamp_of((job.source / name).stat()) != part.stamp:
             raise WriteRefused(f"{job.source / name} changed since it was read: left alone")
     for change in job.changes:
-        status, folder = found.get(change.name), found.get(change.name.rpartition("/")[0])
-        if folder is None or not stat.S_ISDIR(folder.st_mode) or (status and stat.S_ISDIR(status.st_mode)):
-            raise WriteRefused(f"{job.source / change.name} cannot be written: there is no such place in the folder")
+        folder = found.get(change.name.rpartition("/")[0])
+        if folder is None or not stat.S_ISDIR(folder.st_mode):
+            raise WriteRefused(f"{job.source / change.name} cannot be written: there is no such folder")
+        if change.name in found and change.name not in parts:
+            raise WriteRefused(f"{job.source / change.name} is there and was not read: left alone")
 
 
 def _begin(store: Store) -> None:

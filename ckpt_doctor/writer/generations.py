@@ -98,6 +98,8 @@ class Store:
                 return []
             _ensure_folder(place)
         found = [place for place in self.folder.iterdir() if _NUMBER.fullmatch(place.name)]
+        for place in found:
+            _ensure_folder(place)
         return sorted(found, key=lambda place: int(place.name))
 
     def next_number(self) -> Path:

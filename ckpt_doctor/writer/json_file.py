@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,6 +52,14 @@ def dumps(value: object, like: bytes | None = None) -> bytes:
         raise EditRefused("a text has no form in UTF-8") from None
 
 
+def loads(data: bytes, take: Callable[[list[tuple[str, object]]], object] | None = None) -> object:
+    """What the file says; `take` makes something of each object's pairs. `EditRefused` where it is not JSON."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=take)
+    except (ValueError, RecursionError):
+        raise EditRefused("the file is not JSON in UTF-8") from None
+
+
 def _plain(value: object) -> object:
     """The value as `json` takes it; what JSON has no form for is refused, where `json` would turn it into a text."""
     if isinstance(value, NumpyScalar):
@@ -69,15 +78,13 @@ def _plain(value: object) -> object:
 def _style_of(like: bytes) -> _Style:
     in_order = True
 
-    def look(pairs: list[tuple[str, object]]) -> None:
+    def look(pairs: list[tuple[str, object]]) -> dict[str, object]:
         nonlocal in_order
         in_order = in_order and all(one[0] <= other[0] for one, other in pairwise(pairs))
+        return dict(pairs)
 
-    try:
-        text = like.decode("utf-8-sig")
-        json.loads(text, object_pairs_hook=look)
-    except (ValueError, RecursionError):
-        raise EditRefused("the file is not JSON in UTF-8") from None
+    loads(like, look)
+    text = like.decode("utf-8-sig")
     line, key = _FIRST_BREAK.match(text), _FIRST_KEY.match(text)
     crlf = "\r\n" in text
     end = text[len(text.rstrip()) :]

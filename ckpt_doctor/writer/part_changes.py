@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ckpt_doctor.errors import EditRefused, WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
-from ckpt_doctor.inert.tree import transform
+from ckpt_doctor.inert.tree import same, transform
 from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo
 from ckpt_doctor.writer import copying, json_file
 from ckpt_doctor.writer.files import READ, copy_attributes, stamp_of
@@ -75,10 +75,12 @@ def _change(unit: Checkpoint, name: str, part: Checkpoint | None, own: list[Edit
         raise EditRefused(f"{name} is to be changed, but {unit.path} has no such part")
     _ensure_name(unit, name)
     if part.container == "json" if part is not None else name.endswith(".json"):
+        if not whole and part is not None and part.root is None:
+            raise EditRefused(f"{name} could not be read, and only the whole of it can be replaced")
         return _json_change(name, part, own)
-    if name.endswith(".safetensors"):
-        raise EditRefused(f"{name}: a safetensors file has no program that could be edited")
     keeps = part is not None and part.program is not None and (part.container in ZIPS or not whole)
+    if name.endswith(".safetensors") or not (whole or keeps):
+        raise EditRefused(f"{name} has no program that could be edited")
     base = part if keeps and part is not None else Checkpoint(unit.path / name, 0, "torch-zip", "other", None)
     named, adopted = edits.adopt(own, base)
     root = edits.apply(base.root, named)
@@ -98,8 +100,10 @@ def _ensure_name(unit: Checkpoint, name: str) -> None:
 
 
 def _json_change(name: str, part: Checkpoint | None, own: list[Edit]) -> PartChange:
-    root = edits.apply(part.root if part is not None else None, own)
-    data = json_file.dumps(root, _bytes_of(part) if part is not None else None)
+    like = _bytes_of(part) if part is not None and part.root is not None else None
+    if part is not None and like is not None and same(json_file.loads(like), part.root) is not None:
+        raise EditRefused(f"{name} holds what cannot be written again as it was, such as a number of too many digits")
+    data = json_file.dumps(edits.apply(part.root if part is not None else None, own), like)
     return PartChange(name, None, json.loads(data), data, container="json")
 
 

@@ -1,0 +1,613 @@
+"""A unit that is a folder is replaced as a whole, and undone to the last byte and time."""
+
+import copy
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import unit_faults
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sample_units import EDITS, NAME, archive, content, contents, make_unit, opened, snapshot
+from test_crash import ENVIRONMENT
+from test_json_file import VALUES
+from test_races import Intrusion
+from unit_faults import RECORD, litter, migrate
+
+from ckpt_doctor import audit, writer
+from ckpt_doctor.errors import EditRefused, VerificationFailed, WriteRefused
+from ckpt_doctor.inert import names
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.types import Checkpoint, Edit
+from ckpt_doctor.writer import files, folder_state, generations, staging, unit_commit
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_waiting_for_the_disk():
+    """Nobody cuts the power here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: None)
+        yield
+
+
+def place_of(unit: Path, number: int = 1) -> Path:
+    """Where the unit's migration of that number lies."""
+    return names.store(unit) / str(number)
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+NAMES = st.sampled_from(["a.json", "b.pt", "deep/c.json", "deep/er/d.pt", "new.json", "deep/new.pt"])
+KEYS = st.text("ab", min_size=1, max_size=2)
+MIGRATIONS = st.lists(st.lists(st.tuples(NAMES, st.none() | KEYS, VALUES), min_size=1, max_size=4), max_size=3)
+
+
+def edits_of(planned: list, said: dict[str, dict]) -> list[Edit]:
+    """The edits of one migration; `said` follows: what each part says afterwards."""
+    edits = []
+    for name, key, value in planned:
+        if key is None or name not in said:
+            said[name] = {"whole": value}
+            edits = [edit for edit in edits if edit.path[0] != name]
+            edits.append(Edit((name,), None, said[name], "a test"))
+        else:
+            said[name] = {**said[name], key: value}
+            edits.append(Edit((name, key), None, value, "a test"))
+    return edits
+
+
+def apply_and_undo(value: dict, migrations: list) -> None:
+    """Migrate a unit of parts of both kinds, some in folders; the other files stay the very same files."""
+    with tempfile.TemporaryDirectory() as run:
+        unit = make_unit(Path(run))
+        (unit / "deep" / "er").mkdir(parents=True)
+        said = {name: copy.deepcopy(value) for name in ("a.json", "b.pt", "deep/c.json", "deep/er/d.pt")}
+        for name in said:
+            data = json.dumps(value).encode() if name.endswith(".json") else archive(value)
+            (unit / name).write_bytes(data)
+        states = [snapshot(unit)]
+        weights = (unit / "model.bin").stat()
+        for planned in migrations:
+            edits = edits_of(planned, said)
+            changes = writer.part_changes(unit_of(unit), edits)
+            writer.write_unit(unit_of(unit), changes, RECORD, verify=unit_of)
+            states.append(snapshot(unit))
+        found = {name: content(unit / name) for name in said}
+        assert json.dumps(said, sort_keys=True) == json.dumps(found, sort_keys=True)  # NaN is NaN there
+        assert os.path.samestat(weights, (unit / "model.bin").stat())
+        assert len(migrations) == len(writer.history(unit))
+        while len(states) > 1:
+            states.pop()
+            assert len(states) - 1 == writer.undo(unit).left
+            assert states[-1] == snapshot(unit)
+        assert {NAME} == set(os.listdir(run))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.dictionaries(KEYS, VALUES), MIGRATIONS)
+def test_any_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
+    apply_and_undo(value, migrations)
+
+
+@pytest.mark.long
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(KEYS, VALUES), MIGRATIONS)
+def test_many_more_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
+    apply_and_undo(value, migrations)
+
+
+def unit_of(unit: Path) -> Checkpoint:
+    """The unit as read, parts in folders included."""
+    parts = [part for folder in (unit, unit / "deep", unit / "deep" / "er") for part in opened(folder).parts]
+    root = {part.path.relative_to(unit).as_posix(): part.root for part in parts}
+    return Checkpoint(unit, 0, "folder", "training", root, parts=tuple(parts))
+
+
+def test_only_the_changed_parts_differ_and_nothing_of_ours_lies_in_the_unit(tmp_path):
+    unit = make_unit(tmp_path)
+    before = snapshot(unit)
+    receipt = migrate(unit)
+    after = snapshot(unit)
+    assert {"optimizer.pt", "trainer_state.json", "scheduler.pt"} == {n for n in after if after[n] != before.get(n)}
+    assert before.keys() | {"scheduler.pt"} == after.keys()
+    for name in ("optimizer.pt", "trainer_state.json"):
+        assert before[name][:2] == after[name][:2], "mode and time"
+    assert before["."][:2] == after["."][:2]
+    assert 0.2 == content(unit / "optimizer.pt")["lr"]
+    assert {"last_epoch": 500, "_last_lr": [2e-05]} == content(unit / "scheduler.pt")
+    assert not open_checkpoint(unit / "optimizer.pt").damage
+    assert (unit, place_of(unit), ()) == (receipt.path, receipt.undo_file, receipt.notes)
+    (record,) = writer.history(unit)
+    assert {"when", "previous_size", *RECORD} == record.keys()
+    found = set(audit.checkpoint_files(tmp_path))
+    assert not any(names.is_ours(step) for path in found for step in path.relative_to(tmp_path).parts)
+    assert unit / "optimizer.pt" in found
+
+
+def test_torch_loads_what_is_written(tmp_path):
+    """Also a part that did not exist, with tensors from another file."""
+    import torch
+
+    unit = make_unit(tmp_path)
+    torch.save({"state": torch.arange(6.0).reshape(2, 3), "lr": 0.1}, unit / "optimizer.pt")
+    torch.save({"rng": torch.arange(9)}, tmp_path / "donor.pt")
+    donor = open_checkpoint(tmp_path / "donor.pt")
+    new = Edit(("rng_state.pth",), None, {"cpu": donor.root["rng"]}, "a test", donor=donor)
+    migrate(unit, [EDITS[0], new])
+    assert torch.equal(torch.arange(9), torch.load(unit / "rng_state.pth", weights_only=True)["cpu"])
+    loaded = torch.load(unit / "optimizer.pt", weights_only=True)
+    assert 0.2 == loaded["lr"]
+    assert torch.equal(torch.arange(6.0).reshape(2, 3), loaded["state"])
+    with pytest.raises(EditRefused, match="in no other"):
+        writer.part_changes(opened(unit), [Edit(("other.pth",), None, {"cpu": donor.root["rng"]}, "a test")])
+
+
+def test_the_output_is_a_unit_of_its_own(tmp_path):
+    """It shares no file with the original, has its attributes, and takes no place that is taken."""
+    unit = make_unit(tmp_path / "run")
+    before = snapshot(unit)
+    receipt = migrate(unit, mode="output", output=tmp_path / "out")
+    result = tmp_path / "out" / "run" / NAME
+    assert (result, before) == (receipt.path, snapshot(unit))
+    assert {NAME} == set(os.listdir(tmp_path / "run"))
+    assert not os.path.samefile(unit / "model.bin", result / "model.bin")
+    written = snapshot(result)
+    with pytest.raises(WriteRefused, match="exists already"):
+        migrate(unit, mode="output", output=tmp_path / "out")
+    shutil.rmtree(result)
+    result.mkdir()  # empty, and a rename would take its place
+    with pytest.raises(WriteRefused, match="exists already"):
+        migrate(unit, mode="output", output=tmp_path / "out")
+    result.rmdir()
+    migrate(unit, mode="output", output=tmp_path / "out")
+    assert written == snapshot(result)
+    writer.undo(result)
+    assert before == snapshot(result)
+
+
+def test_a_changed_part_that_is_a_link_becomes_a_file_and_undo_makes_the_link_again(tmp_path):
+    unit = make_unit(tmp_path)
+    (unit / "optimizer.pt").rename(tmp_path / "shared.pt")
+    (unit / "optimizer.pt").symlink_to("../shared.pt")
+    before, shared = snapshot(unit), (tmp_path / "shared.pt").read_bytes()
+    receipt = migrate(unit)
+    assert not (unit / "optimizer.pt").is_symlink()
+    assert 0.2 == content(unit / "optimizer.pt")["lr"]
+    assert shared == (tmp_path / "shared.pt").read_bytes()
+    assert any("link" in note for note in receipt.notes)
+    writer.undo(unit)
+    assert before == snapshot(unit)
+
+
+def test_a_link_to_the_unit_stays_a_link(tmp_path):
+    unit = make_unit(tmp_path / "far")
+    (tmp_path / "best").symlink_to(unit)
+    assert unit == migrate(tmp_path / "best").path
+    assert (tmp_path / "best").is_symlink()
+    assert 1 == len(writer.history(tmp_path / "best"))
+    assert unit == writer.undo(tmp_path / "best").path
+
+
+def test_the_lock_lies_beside_the_unit(tmp_path):
+    unit = make_unit(tmp_path, "best")
+    seen = []
+
+    def verify(result: Path) -> None:
+        seen.append({path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob(names.LOCK)})
+
+    migrate(unit, verify=verify)
+    assert [{names.LOCK}] == seen
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_cost_is_an_upper_bound(links, tmp_path, monkeypatch):
+    """Of the disk space that lies in new files at the end."""
+    unit = make_unit(tmp_path, weights=os.urandom(1 << 20))
+    checkpoint = opened(unit)
+    changes = writer.part_changes(checkpoint, EDITS)
+    cost = writer.unit_cost(checkpoint, changes)
+    assert cost.during < 1 << 20 < writer.unit_cost(checkpoint, changes, "output", tmp_path / "out").during
+    if not links:
+        monkeypatch.setattr(staging, "_linked", lambda *_: False)
+
+    def taken() -> int:
+        return sum(status.st_size for status in {p.lstat().st_ino: p.lstat() for p in tmp_path.rglob("*")}.values())
+
+    before = taken()
+    receipt = writer.write_unit(checkpoint, changes, RECORD, verify=opened)
+    assert taken() - before <= cost.after + (1 << 14)
+    assert (receipt.bytes_copied > 1 << 20) is not links
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path):
+    unit = make_unit(tmp_path)
+    before = snapshot(unit)
+    with pytest.raises(WriteRefused, match="--in-place"):
+        migrate(unit, mode="in-place")
+    with pytest.raises(WriteRefused, match="in place"):
+        writer.undo(unit, in_place=True)
+    with pytest.raises(WriteRefused, match="set of files"):
+        writer.write_unit(Checkpoint(unit / "model.bin", 0, "folder", "state-dict", {}), (), RECORD, verify=opened)
+    with pytest.raises(WriteRefused, match="no migration"):
+        writer.undo(unit)
+    for path in (unit / "extra" / "pipe", unit / "extra" / "socket"):
+        if path.name == "pipe":
+            os.mkfifo(path)
+        else:
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(os.path.relpath(path))
+        with pytest.raises(WriteRefused, match=path.name):
+            migrate(unit)
+        path.unlink()
+    os.utime(unit / "extra", ns=before["extra"][1:2] * 2)
+    assert before == snapshot(unit)
+    assert {NAME} == set(os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.pt", "/x.pt", "a/../x.pt", "./x.pt", "", "a//b.pt", "x\0.pt", ".ckpt-doctor/x.pt"]
+)
+def test_a_new_part_lies_in_the_unit(name, tmp_path):
+    with pytest.raises(EditRefused):
+        writer.part_changes(opened(make_unit(tmp_path)), [Edit((name,), None, {}, "a test")])
+
+
+def test_a_new_part_does_not_lie_behind_a_link(tmp_path):
+    unit = make_unit(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(EditRefused, match="behind a link"):
+        writer.part_changes(opened(unit), [Edit(("link/x.pt",), None, {}, "a test")])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit(("gone.pt", "lr"), None, 1, "a test"),
+        Edit(("optimizer.pt", "no", "such"), None, 1, "a test"),
+        Edit(("model.bin", "x"), None, 1, "a test"),
+        Edit(("model.safetensors",), None, {}, "a test"),
+        Edit((), None, {}, "a test"),
+        Edit(("trainer_state.json", "x"), None, {1: 2}, "a test"),
+    ],
+)
+def test_an_edit_that_no_part_can_take_is_refused(edit, tmp_path):
+    with pytest.raises(EditRefused):
+        writer.part_changes(opened(make_unit(tmp_path)), [edit])
+
+
+def test_a_part_that_changed_since_it_was_read_is_left_alone(tmp_path):
+    """Also one that is not edited; and a JSON part that says what this reader did not say."""
+    unit = make_unit(tmp_path)
+    checkpoint = opened(unit)
+    changes = writer.part_changes(checkpoint, EDITS)
+    os.utime(unit / "model.bin")
+    with pytest.raises(WriteRefused, match="changed since it was read"):
+        writer.write_unit(checkpoint, changes, RECORD, verify=opened)
+    (unit / "trainer_state.json").write_text('{"best_metric": 1}')
+    with pytest.raises(WriteRefused, match="changed since it was read"):
+        writer.part_changes(checkpoint, EDITS)
+    assert {NAME} == set(os.listdir(tmp_path))
+
+
+def test_a_result_that_is_not_accepted_leaves_nothing(tmp_path):
+    unit = make_unit(tmp_path)
+    before = snapshot(unit)
+
+    def verify(result: Path) -> None:
+        assert NAME == result.name
+        assert 0.2 == content(result / "optimizer.pt")["lr"]
+        raise VerificationFailed("no")
+
+    with pytest.raises(VerificationFailed):
+        migrate(unit, verify=verify)
+    assert before == snapshot(unit)
+    assert {NAME} == set(os.listdir(tmp_path))
+
+
+# --- undo -------------------------------------------------------------------------------------------------------------
+
+
+def in_place(path: Path) -> None:
+    """Another content, of the same size and time."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+    path.chmod(status.st_mode & 0o7777)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+CHANGED = {
+    "a changed part": lambda unit: in_place(unit / "optimizer.pt"),
+    "an unchanged part": lambda unit: in_place(unit / "model.bin"),
+    "a new file": lambda unit: (unit / "new").touch(),
+    "a file less": lambda unit: (unit / "extra" / "note.txt").unlink(),
+    "another link": lambda unit: ((unit / "link").unlink(), (unit / "link").symlink_to("other")),
+    "a folder less": lambda unit: (unit / "extra" / "empty").rmdir(),
+    "what was set aside": lambda unit: in_place(place_of(unit) / "1"),
+    "nothing set aside": lambda unit: (place_of(unit) / "1").unlink(),
+    "a link set aside": lambda unit: ((place_of(unit) / "1").unlink(), (place_of(unit) / "1").symlink_to("0")),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_undo_refuses_what_is_not_as_the_migration_left_it(kind, tmp_path):
+    unit = make_unit(tmp_path)
+    migrate(unit)
+    assert ("", True) == writer.undo_damage(unit)
+    CHANGED[kind](unit)
+    before = snapshot(tmp_path)
+    with pytest.raises(WriteRefused):
+        writer.undo(unit)
+    assert contents(tmp_path) == {name: held for name, (_, _, held) in before.items()}
+    assert before[NAME] == snapshot(tmp_path)[NAME]
+    assert bool(writer.undo_damage(unit)[0]) is ("set aside" in kind)
+
+
+def test_a_flipped_bit_in_a_record_is_never_followed(tmp_path):
+    """Refused, or, where the bit means nothing, the very state from before."""
+    unit = make_unit(tmp_path)
+    original = contents(unit)
+    migrate(unit)
+    migrated, record = contents(unit), generations.record_at(place_of(unit))
+    data = record.read_bytes()
+    for at in range(0, len(data), 97):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        record.write_bytes(changed)
+        try:
+            writer.undo(unit)
+        except WriteRefused:
+            assert migrated == contents(unit), at
+        else:
+            assert original == contents(unit), at
+            migrate(unit)
+    record.write_bytes(data)
+    writer.undo(unit)
+    assert original == contents(unit)
+
+
+def forged(unit: Path, change) -> None:
+    """Change the record and sign it anew."""
+    record = generations.record_at(place_of(unit))
+    fields = json.loads(record.read_bytes())["generation"]
+    change(fields)
+    body = json.dumps(fields).encode()
+    record.write_text(json.dumps({"format": 1, "sha256": generations.sha256([body]), "generation": fields}))
+
+
+FORGED = {
+    "a file outside": lambda f: f["before"].update({"../evil": f["before"]["model.bin"]}),
+    "an absolute file": lambda f: f["before"].update({"/tmp/evil": f["before"]["model.bin"]}),
+    "a file below a link": lambda f: f["before"].update({"link/evil": f["before"]["model.bin"]}),
+    "kept outside": lambda f: f["kept"].update({"optimizer.pt": "../../../victim"}),
+    "no folder": lambda f: f["before"].pop(""),
+    "a folder that is a file": lambda f: f["before"][""].update(kind="file"),
+    "a negative mode": lambda f: f["before"][""].update(mode=-1),
+    "a text as a size": lambda f: f["before"]["model.bin"].update(size="1"),
+    "another kind": lambda f: f["before"]["model.bin"].update(kind="pipe"),
+    "more fields": lambda f: f.update(more=1),
+    "a list of entries": lambda f: f.update(before=[]),
+    "no kept parts": lambda f: f.update(kept={}),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_record_makes_nothing_outside(kind, tmp_path):
+    unit = make_unit(tmp_path)
+    (tmp_path / "victim").write_text("mine")
+    migrate(unit)
+    forged(unit, FORGED[kind])
+    before = contents(tmp_path)
+    with pytest.raises(WriteRefused):
+        writer.undo(unit)
+    assert before == contents(tmp_path)
+
+
+STORES = {
+    "link": lambda path, run: path.symlink_to(run / "victim"),
+    "dangling link": lambda path, run: path.symlink_to("nowhere"),
+    "file": lambda path, run: path.touch(),
+    "pipe": lambda path, run: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("below", ["", NAME, f"{NAME}/new", f"{NAME}/removing", f"{NAME}/1"])
+def test_what_has_a_name_of_ours_and_is_none_is_neither_followed_nor_removed(kind, below, tmp_path):
+    unit = make_unit(tmp_path)
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "file").write_text("mine")
+    path = tmp_path / names.STORE / below
+    path.parent.mkdir(parents=True, exist_ok=True)
+    STORES[kind](path, tmp_path)
+    before = contents(tmp_path)
+    for act in (migrate, writer.undo):
+        with pytest.raises(WriteRefused, match=path.name):
+            act(unit)
+    assert before == contents(tmp_path)
+
+
+def test_a_touched_file_gets_its_time_back(tmp_path):
+    unit = make_unit(tmp_path)
+    before = snapshot(unit)
+    migrate(unit)
+    os.utime(unit / "model.bin")
+    writer.undo(unit)
+    assert before == snapshot(unit)
+
+
+def test_a_new_unit_of_the_same_name_has_no_migration_and_frees_the_old_ones(tmp_path):
+    """The trainer saved again under the name: nothing of the old one is shown, undone or kept."""
+    unit = make_unit(tmp_path)
+    migrate(unit)
+    shutil.rmtree(unit)
+    make_unit(tmp_path, weights=b"of another run")
+    before = snapshot(unit)
+    assert [] == writer.history(unit)
+    with pytest.raises(WriteRefused, match="was changed since"):
+        writer.undo(unit)
+    assert before == snapshot(unit)
+    migrate(unit)
+    assert ["2"] == os.listdir(names.store(unit))
+    writer.undo(unit)
+    assert before == snapshot(unit)
+    assert {NAME} == set(os.listdir(tmp_path))
+
+
+# --- faults and other processes ---------------------------------------------------------------------------------------
+
+
+def sweeps() -> list:
+    """Every scenario with every kind of fault; by default some points of the commonest."""
+    some = [("write", "kill", 31), ("undo", "kill", 29), ("write-without-exchange", "kill", 37)]
+    every = [(s, k, 1) for s in unit_faults.SCENARIOS for k in unit_faults.faults.KINDS]
+    return [*some, *(pytest.param(*one, marks=pytest.mark.long) for one in every)]
+
+
+@pytest.mark.parametrize(("scenario", "kind", "step"), sweeps())
+def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, step, tmp_path):
+    """The path holds the old or the new unit, whole; exit and content agree; the next run leaves no litter."""
+    line = [sys.executable, str(Path(unit_faults.__file__)), "sweep", str(tmp_path), scenario, kind, str(step)]
+    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    assert 0 == result.returncode, result.stderr
+    outcome = json.loads(result.stdout)
+    assert [] == outcome["complaints"]
+    assert outcome["points"] >= 60
+
+
+def renamed(path: Path, data: bytes) -> None:
+    """Save by a rename."""
+    beside = path.parent.parent / "of the trainer"
+    beside.write_bytes(data)
+    os.rename(beside, path)
+
+
+def rewritten(path: Path, data: bytes) -> None:
+    """Save as `torch.save` does."""
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+SAVES = [(name, how) for name in ("optimizer.pt", "model.bin", "scheduler.pt") for how in (renamed, rewritten)]
+
+
+@pytest.mark.parametrize(("name", "save"), SAVES)
+@pytest.mark.parametrize(
+    ("scenario", "step"),
+    [("write", 83), *(pytest.param(s, 3, marks=pytest.mark.long) for s in ("write", "undo", "write-without-exchange"))],
+)
+def test_a_save_before_any_call_is_kept(scenario, step, name, save, tmp_path):
+    """A file that the trainer saves while its unit is migrated is there at the end, with its last bytes."""
+    first, run = tmp_path / "first", tmp_path / "run"
+    first.mkdir()
+    unit_faults.prepare(first, scenario)
+    newest, at = archive({"epoch": 501}) * 3, 1
+    while True:
+        shutil.copytree(first, run, symlinks=True)
+        with pytest.MonkeyPatch.context() as patch:
+            if "without-exchange" in scenario:
+                patch.setattr(unit_commit, "exchange", lambda *_: False)
+            act = (lambda: writer.undo(run / NAME)) if scenario == "undo" else planned(run / NAME)
+            intrusion = Intrusion(patch, run, lambda: save(run / NAME / name, newest) or True, at)
+            for module, call in ((os, "mkdir"), (os, "symlink"), (folder_state, "holders"), (unit_commit, "exchange")):
+                intrusion._wrap(patch, module, call)
+            with suppress(WriteRefused):
+                act()
+            if not intrusion.done:
+                break
+        assert newest == (run / NAME / name).read_bytes(), f"lost at call {at}"
+        assert litter(run) <= unit_faults.MIGRATED | {f".ckpt-doctor/{NAME}/1/2"}, at
+        shutil.rmtree(run)
+        at += step
+    assert at > 60
+
+
+def planned(unit: Path) -> Callable[[], object]:
+    """A migration of the unit as it is now."""
+    checkpoint = opened(unit)
+    changes = writer.part_changes(checkpoint, EDITS)
+    return lambda: writer.write_unit(checkpoint, changes, RECORD, verify=lambda _: None)
+
+
+def test_saves_on_both_sides_of_the_exchange_are_all_kept(tmp_path, monkeypatch):
+    """A trainer writes one file after the other: the first into the old folder, the rest into the one in its place."""
+    unit = make_unit(tmp_path)
+    first = True
+
+    def exchanged(one: Path, other: Path) -> bool:
+        nonlocal first
+        if not first:
+            return files.exchange(one, other)
+        first = False
+        (unit / "model.bin").unlink()
+        (unit / "model.bin").write_bytes(b"first")
+        files.exchange(one, other)
+        (unit / "optimizer.pt").write_bytes(b"second")
+        (unit / "extra" / "more").write_bytes(b"third")
+        return True
+
+    monkeypatch.setattr(unit_commit, "exchange", exchanged)
+    with pytest.raises(WriteRefused, match=r"model\.bin changed since"):
+        migrate(unit)
+    assert b"first" == (unit / "model.bin").read_bytes()
+    assert b"second" == (unit / "optimizer.pt").read_bytes()
+    assert b"third" == (unit / "extra" / "more").read_bytes()
+    assert not (unit / "scheduler.pt").exists()
+    assert {NAME} == set(os.listdir(tmp_path))
+
+
+def test_a_part_that_is_open_for_writing_is_left_alone(tmp_path):
+    unit = make_unit(tmp_path)
+    code = f"import time; f = open({str(unit / 'optimizer.pt')!r}, 'ab'); print('open', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, text=True) as trainer:
+        assert "open\n" == trainer.stdout.readline()
+        before = snapshot(unit)
+        with pytest.raises(WriteRefused, match=f"process {trainer.pid}"):
+            migrate(unit)
+        trainer.kill()
+    assert before == snapshot(unit)
+
+
+def test_where_folders_cannot_be_exchanged_a_note_says_what_readers_may_see(tmp_path, monkeypatch):
+    """And one that is cut off between two files is told by `came_out`, and taken back by the next run."""
+    unit = make_unit(tmp_path)
+    before = snapshot(unit)
+    monkeypatch.setattr(unit_commit, "exchange", lambda *_: False)
+    assert unit_commit.MIXED in migrate(unit).notes
+    after = snapshot(unit)
+    assert unit_commit.MIXED in writer.undo(unit).notes
+    assert before == snapshot(unit)
+
+    replace = Path.replace
+
+    def cut_off(self: Path, target: Path) -> Path:
+        if target == unit / "trainer_state.json":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut_off)
+        patch.setattr(unit_commit, "settle", lambda *_, **__: None)
+        patch.setattr(unit_commit, "_tidy", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(unit)
+    assert before != snapshot(unit) != after
+    assert writer.came_out(unit) is not None
+    assert "rolled-back" == writer.recover(unit).action
+    assert before == snapshot(unit)
+    assert writer.came_out(unit) is None
+    assert {NAME} == set(os.listdir(tmp_path))
