@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.errors import LockTimeout, UsageError
+from ckpt_doctor.inert import names
 from ckpt_doctor.training.retention import Step, contents, keep_newest
 from ckpt_doctor.writer.locking import run_lock
 
@@ -296,3 +297,13 @@ def test_a_folder_that_is_busy_and_made_anew_meanwhile_is_kept_beside_it(tmp_pat
     assert run / "checkpoint_step_1 (1)" == spared.path
     assert b"x" * 5000 == (spared.path / "checkpoint.pt").read_bytes()
     assert b"anew" == (run / "checkpoint_step_1" / "checkpoint.pt").read_bytes()
+
+
+def test_undo_data_of_a_folder_goes_with_it(tmp_path):
+    """It would take disk space and be of no use; that of the others stays."""
+    run = make_run(tmp_path / "run", [1, 2, 3])
+    for step in (1, 3):
+        names.store(run / f"checkpoint_step_{step}").mkdir(parents=True)
+        (names.store(run / f"checkpoint_step_{step}") / "kept").touch()
+    pruned(run, 1)
+    assert ["checkpoint_step_3"] == os.listdir(run / names.STORE)

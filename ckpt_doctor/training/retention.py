@@ -12,6 +12,7 @@ from pathlib import Path
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 from ckpt_doctor.types import FileStamp, PruneResult, Spared
+from ckpt_doctor.writer import generations
 from ckpt_doctor.writer.files import stamp_of, sync_folder
 from ckpt_doctor.writer.handles import holders
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT, run_lock
@@ -199,6 +200,7 @@ def _remove(step: Step) -> int | Spared:
         shutil.rmtree(removing)
     except OSError as error:
         return Spared(removing, f"it could not be deleted entirely: {error.strerror} ({error.filename or removing})")
+    generations.forget(folder)
     return size
 
 

@@ -16,8 +16,17 @@ from ckpt_doctor.types import Checkpoint, Cost, Mode, Receipt, UndoReceipt
 from ckpt_doctor.writer import copying, unit_commit
 from ckpt_doctor.writer.commit import ensure_folder_writable, folder_for, refusing, space_checker
 from ckpt_doctor.writer.files import free_space, stamp_of, sync_folder
-from ckpt_doctor.writer.folder_state import Entries, Entry, Found, differing, ensure_quiet, entry_of, look, noted
-from ckpt_doctor.writer.generations import Generation, Store, chain, ensure_kept, record_at, save
+from ckpt_doctor.writer.folder_state import (
+    FolderEntry,
+    FolderState,
+    Found,
+    differing,
+    ensure_quiet,
+    entry_of,
+    look,
+    noted,
+)
+from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, record_at, save
 from ckpt_doctor.writer.locking import run_lock
 from ckpt_doctor.writer.part_changes import PartChange, Written, name_of, write_part
 from ckpt_doctor.writer.signals import orderly_exit
@@ -72,14 +81,11 @@ def write_unit(
         progress: called with the bytes read since its last call; they come to the unit's size.
 
     Raises:
-        WriteRefused: nothing was written, or all was taken back, as by `write`; `in-place`; a set of files that is not
-            a folder.
+        WriteRefused: nothing was written, or all was taken back, as by `write`; or `in-place`.
     """
     source = checkpoint.path.resolve()
     if mode == "in-place":
         raise WriteRefused(f"{source} is a folder of several files and cannot be edited in place: leave out --in-place")
-    if not source.is_dir():
-        raise WriteRefused(f"{source} names a set of files among others, and only a folder can be replaced as a whole")
     target = output_path(checkpoint.path, output) if mode == "output" else source
     record = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **record}
     job = _Job(checkpoint, changes, source, target, record, mode, verify, progress)
@@ -108,7 +114,9 @@ def _write(job: _Job) -> Receipt:
         job.verify(store.staged)
         kept = _keep(store, job.source, before, after, share=job.mode != "output")
         size = _size(before)
-        generation = Generation({**job.record, "previous_size": size}, before, after, kept, store.staged.lstat().st_ino)
+        generation = UnitGeneration(
+            {**job.record, "previous_size": size}, before, after, kept, store.staged.lstat().st_ino
+        )
         _note(store, generation)
         places = job.mode == "output"
         notes = _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
@@ -123,7 +131,7 @@ def _write(job: _Job) -> Receipt:
     return Receipt(job.target, job.mode, size, _size(after), written.copied, False, cost, place, tuple(notes))
 
 
-def _size(entries: Entries) -> int:
+def _size(entries: FolderState) -> int:
     return sum(entry.size for entry in entries.values())
 
 
@@ -152,7 +160,7 @@ def _begin(store: Store) -> None:
         sync_folder(folder)
 
 
-def _stage(job: _Job, store: Store, before: Entries) -> tuple[dict[str, Entry], Written]:
+def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], Written]:
     """Build the folder with its changes; what it holds."""
     share = job.mode != "output"
     space = space_checker(store.folder)
@@ -177,7 +185,7 @@ def _stage(job: _Job, store: Store, before: Entries) -> tuple[dict[str, Entry], 
     return after, replace(total, notes=(*total.notes, *finish(store.staged, after, job.source)))
 
 
-def _keep(store: Store, source: Path, before: Entries, after: Entries, *, share: bool) -> dict[str, str]:
+def _keep(store: Store, source: Path, before: FolderState, after: FolderState, *, share: bool) -> dict[str, str]:
     """Set the files aside that will no longer be there; part -> name of the file in the store."""
     replaced = [name for name in differing(before, after) if name in before and before[name].kind == "file"]
     kept = {name: str(number) for number, name in enumerate(replaced)}
@@ -186,7 +194,7 @@ def _keep(store: Store, source: Path, before: Entries, after: Entries, *, share:
     return kept
 
 
-def _note(store: Store, generation: Generation) -> None:
+def _note(store: Store, generation: UnitGeneration) -> None:
     save(store.new, generation, generation.before[""].mode)
     for folder in (store.staged.parent, store.new, store.folder):
         sync_folder(folder)
@@ -222,7 +230,7 @@ def undo_unit(unit: Path) -> UndoReceipt:
             return _undo(store, *known[-1], left=len(known) - 1)
 
 
-def _undo(store: Store, place: Path, last: Generation, left: int) -> UndoReceipt:
+def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoReceipt:
     unit = store.unit
     found = look(unit)
     present = noted(unit, found)
@@ -236,7 +244,7 @@ def _undo(store: Store, place: Path, last: Generation, left: int) -> UndoReceipt
         build(store.staged, last.before, sources, True, space_checker(store.folder))
         notes = finish(store.staged, last.before, unit)
         kept = _keep(store, unit, present, last.before, share=True)
-        back = Generation({}, present, last.before, kept, store.staged.lstat().st_ino, undoes=True)
+        back = UnitGeneration({}, present, last.before, kept, store.staged.lstat().st_ino, undoes=True)
         _note(store, back)
         place.rename(store.undone)
         notes += unit_commit.take_place(store, back, found)

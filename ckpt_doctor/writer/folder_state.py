@@ -25,7 +25,7 @@ Found = dict[str, os.stat_result]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FolderEntry:
     """A file, a folder or a link of a unit, as it is noted."""
 
     kind: Literal["file", "folder", "link"]
@@ -43,7 +43,8 @@ class Entry:
         return self.kind, self.sha256, self.target
 
 
-Entries = Mapping[str, Entry]
+FolderState = Mapping[str, FolderEntry]
+"""What a folder holds, noted; names as in `Found`."""
 
 
 def look(folder: Path) -> Found:
@@ -95,12 +96,12 @@ def ensure_unchanged(folder: Path, found: Found, *, at: Path | None = None) -> N
             raise WriteRefused(f"{folder / name} changed since it was read: left alone")
 
 
-def noted(folder: Path, found: Found, progress: Callable[[int], None] | None = None) -> dict[str, Entry]:
+def noted(folder: Path, found: Found, progress: Callable[[int], None] | None = None) -> dict[str, FolderEntry]:
     """What was found, with the hash of every file. Raises `WriteRefused` for a pipe, a socket or a device in it."""
     return {name: _entry(folder / name, status, progress) for name, status in found.items()}
 
 
-def entry_of(path: Path) -> Entry | None:
+def entry_of(path: Path) -> FolderEntry | None:
     """What stands at the path, as it is noted; None where there is nothing."""
     try:
         return _entry(path, path.lstat(), None)
@@ -108,15 +109,15 @@ def entry_of(path: Path) -> Entry | None:
         return None
 
 
-def _entry(path: Path, status: os.stat_result, progress: Callable[[int], None] | None) -> Entry:
+def _entry(path: Path, status: os.stat_result, progress: Callable[[int], None] | None) -> FolderEntry:
     mode, mtime = stat.S_IMODE(status.st_mode), status.st_mtime_ns
     if stat.S_ISDIR(status.st_mode):
-        return Entry("folder", mode, mtime)
+        return FolderEntry("folder", mode, mtime)
     if stat.S_ISLNK(status.st_mode):
-        return Entry("link", mode, mtime, target=os.fspath(path.readlink()))
+        return FolderEntry("link", mode, mtime, target=os.fspath(path.readlink()))
     if not stat.S_ISREG(status.st_mode):
         raise WriteRefused(f"{path} is not a file, a folder or a link: nothing was written")
-    return Entry("file", mode, mtime, status.st_size, _hash(path, status, progress))
+    return FolderEntry("file", mode, mtime, status.st_size, _hash(path, status, progress))
 
 
 def _hash(path: Path, status: os.stat_result, progress: Callable[[int], None] | None) -> str:
@@ -135,19 +136,19 @@ def _hash(path: Path, status: os.stat_result, progress: Callable[[int], None] | 
         os.close(fd)
 
 
-def shows(found: Found, entries: Entries) -> bool:
+def shows(found: Found, entries: FolderState) -> bool:
     """Whether a folder looks as noted: the same names, sizes and times. Its bytes are not read."""
     return found.keys() == entries.keys() and all(looks_as(found[name], entry) for name, entry in entries.items())
 
 
-def looks_as(status: os.stat_result, entry: Entry) -> bool:
+def looks_as(status: os.stat_result, entry: FolderEntry) -> bool:
     """Whether what stands there is of the noted kind, and a file of the noted size and time."""
     kind = "folder" if stat.S_ISDIR(status.st_mode) else "link" if stat.S_ISLNK(status.st_mode) else "file"
     as_noted = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
     return kind == entry.kind and (kind != "file" or as_noted)
 
 
-def differing(one: Entries, other: Entries) -> list[str]:
+def differing(one: FolderState, other: FolderState) -> list[str]:
     """The names under which one state has another content than the other, or none."""
     return [
         name

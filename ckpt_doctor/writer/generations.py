@@ -30,7 +30,7 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.files import publish, sync_folder, temporary_file
-from ckpt_doctor.writer.folder_state import Entries, Entry, differing, entry_of, look, shows
+from ckpt_doctor.writer.folder_state import FolderEntry, FolderState, differing, entry_of, look, shows
 from ckpt_doctor.writer.splice import to_json
 
 FORMAT = 1
@@ -41,12 +41,12 @@ _KEPT = re.compile(r"\d{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class UnitGeneration:
     """One migration of a unit, and its way back."""
 
     record: Mapping[str, Any]
-    before: Entries
-    after: Entries
+    before: FolderState
+    after: FolderState
     kept: Mapping[str, str]
     """Part -> the file in the generation's folder that holds it as it was before."""
     built: int
@@ -117,7 +117,7 @@ def record_at(place: Path) -> Path:
     return place / "record.json"
 
 
-def save(place: Path, generation: Generation, mode: int) -> None:
+def save(place: Path, generation: UnitGeneration, mode: int) -> None:
     """Write the record of a generation, durably: it is there whole or not at all."""
     fields = asdict(generation) | {"record": json.loads(to_json(generation.record))}
     body = json.dumps(fields).encode()  # ASCII, so that names of any bytes come back
@@ -131,7 +131,7 @@ def save(place: Path, generation: Generation, mode: int) -> None:
         publish(temporary, record_at(place))
 
 
-def load(place: Path) -> Generation | None:
+def load(place: Path) -> UnitGeneration | None:
     """The generation in a folder of the store; None where no record is there.
 
     Raises `WriteRefused` for one that does not parse or that a newer version wrote: it is somebody's only way back.
@@ -149,11 +149,11 @@ def load(place: Path) -> Generation | None:
         if content["sha256"] != sha256([json.dumps(fields).encode()]):
             raise ValueError("not what was written")
         return _sound(
-            Generation(
+            UnitGeneration(
                 **{
                     **fields,
-                    "before": {name: Entry(**entry) for name, entry in fields["before"].items()},
-                    "after": {name: Entry(**entry) for name, entry in fields["after"].items()},
+                    "before": {name: FolderEntry(**entry) for name, entry in fields["before"].items()},
+                    "after": {name: FolderEntry(**entry) for name, entry in fields["after"].items()},
                 }
             )
         )
@@ -163,10 +163,10 @@ def load(place: Path) -> Generation | None:
         raise WriteRefused(f"{path} is damaged; without it the migration cannot be undone") from error
 
 
-def _sound(generation: Generation) -> Generation:
+def _sound(generation: UnitGeneration) -> UnitGeneration:
     whole = isinstance(generation.record, dict) and type(generation.built) is int and type(generation.undoes) is bool
     for entries in (generation.before, generation.after):
-        whole = whole and entries.get("", Entry("file", 0, 0)).kind == "folder"
+        whole = whole and entries.get("", FolderEntry("file", 0, 0)).kind == "folder"
         whole = whole and all(_is_sound(name, entry, entries) for name, entry in entries.items())
     for name, kept in generation.kept.items():
         whole = whole and _KEPT.fullmatch(kept) is not None
@@ -176,7 +176,7 @@ def _sound(generation: Generation) -> Generation:
     return generation
 
 
-def _is_sound(name: str, entry: Entry, entries: Entries) -> bool:
+def _is_sound(name: str, entry: FolderEntry, entries: FolderState) -> bool:
     """Whether nothing is made outside of the unit by that name: its steps are plain, and its folder is one."""
     steps = PurePosixPath(name).parts
     numbers = (entry.mode, entry.size, entry.mtime_ns)
@@ -191,9 +191,9 @@ def _is_sound(name: str, entry: Entry, entries: Entries) -> bool:
     )
 
 
-def chain(store: Store) -> list[tuple[Path, Generation]]:
+def chain(store: Store) -> list[tuple[Path, UnitGeneration]]:
     """The migrations that led to what the last one left, oldest first; those of an earlier unit are not among them."""
-    found: list[tuple[Path, Generation]] = []
+    found: list[tuple[Path, UnitGeneration]] = []
     for place in reversed(store.numbered()):
         generation = load(place)
         if generation is None or (found and differing(generation.after, found[0][1].before)):
@@ -210,7 +210,7 @@ def history(unit: Path) -> list[Mapping[str, Any]]:
     return [generation.record for _, generation in known]
 
 
-def ensure_kept(place: Path, generation: Generation) -> None:
+def ensure_kept(place: Path, generation: UnitGeneration) -> None:
     """Raise `WriteRefused` unless the replaced parts are there as they were set aside."""
     for name, kept in generation.kept.items():
         entry = entry_of(place / kept)
@@ -260,6 +260,15 @@ def remove_empty(store: Store) -> None:
         with suppress(OSError):
             folder.rmdir()
     sync_folder(store.unit.parent)
+
+
+def forget(unit: Path) -> None:
+    """Remove what undo kept of a unit that is no longer there."""
+    store = Store(unit)
+    with suppress(OSError, WriteRefused):
+        store.numbered()  # nothing is removed where the store is not ours
+        delete(store.folder)
+        store.folder.parent.rmdir()
 
 
 def stale(store: Store) -> Iterator[Path]:

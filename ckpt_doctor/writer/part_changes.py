@@ -18,6 +18,9 @@ from ckpt_doctor.writer.files import READ, copy_attributes, stamp_of
 from ckpt_doctor.writer.splice import ZIPS, adopted_bytes, apply_to, ensure_applied, plan
 from ckpt_doctor.writer.torch_archive import write_archive
 
+_PICKLED = (*ZIPS, "torch-legacy", "torch-tar", "pickle", "unknown")
+"""Containers that a torch archive may take the place of."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartChange:
@@ -60,6 +63,10 @@ def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange,
             does not have, tensors whose bytes are nowhere.
         WriteRefused: a JSON part changed since it was read.
     """
+    if not unit.path.is_dir():
+        raise EditRefused(
+            f"{unit.path} names a set of files among others, and only a folder can be replaced as a whole"
+        )
     parts = {name_of(unit, part): part for part in unit.parts}
     inner: dict[str, list[Edit]] = {}
     for edit in planned:
@@ -79,7 +86,8 @@ def _change(unit: Checkpoint, name: str, part: Checkpoint | None, own: list[Edit
             raise EditRefused(f"{name} could not be read, and only the whole of it can be replaced")
         return _json_change(name, part, own)
     keeps = part is not None and part.program is not None and (part.container in ZIPS or not whole)
-    if name.endswith(".safetensors") or not (whole or keeps):
+    replaceable = not name.endswith(".safetensors") and (part is None or part.container in _PICKLED)
+    if not (keeps or (whole and replaceable)):
         raise EditRefused(f"{name} has no program that could be edited")
     base = part if keeps and part is not None else Checkpoint(unit.path / name, 0, "torch-zip", "other", None)
     named, adopted = edits.adopt(own, base)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.files import READ, copy_attributes
-from ckpt_doctor.writer.folder_state import NOFOLLOW, Entries, Entry, entry_of
+from ckpt_doctor.writer.folder_state import NOFOLLOW, FolderEntry, FolderState, entry_of
 
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -21,7 +21,7 @@ Space = Callable[[int], None]
 """Raises `WriteRefused` when there is no room for so many bytes."""
 
 
-def build(staged: Path, entries: Entries, sources: Mapping[str, Path], share: bool, ensure_space: Space) -> int:
+def build(staged: Path, entries: FolderState, sources: Mapping[str, Path], share: bool, ensure_space: Space) -> int:
     """Make the folder `staged` with the folders and links of `entries`, and with those of its files that have a source.
 
     With `share` a file gets another name where that is possible; else its bytes are copied, with its attributes, and
@@ -39,13 +39,13 @@ def build(staged: Path, entries: Entries, sources: Mapping[str, Path], share: bo
     return copied
 
 
-def make_link(place: Path, entry: Entry) -> None:
+def make_link(place: Path, entry: FolderEntry) -> None:
     """Make a symbolic link as it was noted."""
     place.symlink_to(entry.target)
     os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
 
-def set_aside(source: Path, place: Path, entry: Entry, share: bool, ensure_space: Space) -> int:
+def set_aside(source: Path, place: Path, entry: FolderEntry, share: bool, ensure_space: Space) -> int:
     """Give the file another name, or a copy, that holds what was noted; returns the bytes copied."""
     if share and _linked(source, place):
         return 0
@@ -65,7 +65,7 @@ def _linked(source: Path, place: Path) -> bool:
     return True
 
 
-def _copy(source: Path, place: Path, entry: Entry, ensure_space: Space) -> int:
+def _copy(source: Path, place: Path, entry: FolderEntry, ensure_space: Space) -> int:
     old = os.open(source, READ | NOFOLLOW)
     try:
         new = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -85,7 +85,7 @@ def _copy(source: Path, place: Path, entry: Entry, ensure_space: Space) -> int:
         os.close(old)
 
 
-def finish(staged: Path, entries: Entries, like: Path) -> list[str]:
+def finish(staged: Path, entries: FolderState, like: Path) -> list[str]:
     """Give the folders the modes and times of `entries`, owner and extended attributes of those in `like`; durably."""
     notes: list[str] = []
     for name, entry in reversed(list(entries.items())):
@@ -113,7 +113,7 @@ def _attributes(like: Path, new: int) -> list[str]:
         os.close(old)
 
 
-def restore_times(folder: Path, before: Entries, after: Entries) -> None:
+def restore_times(folder: Path, before: FolderState, after: FolderState) -> None:
     """Give folders, and files that were only touched, the times of `after`.
 
     Tools that sort by them must find the checkpoint where it was.

@@ -19,7 +19,7 @@ from ckpt_doctor.types import Recovery
 from ckpt_doctor.writer.commit import refusing
 from ckpt_doctor.writer.files import exchange, sync_folder
 from ckpt_doctor.writer.folder_state import (
-    Entries,
+    FolderState,
     Found,
     differing,
     ensure_quiet,
@@ -29,8 +29,8 @@ from ckpt_doctor.writer.folder_state import (
     looks_as,
 )
 from ckpt_doctor.writer.generations import (
-    Generation,
     Store,
+    UnitGeneration,
     delete,
     discard,
     load,
@@ -46,7 +46,7 @@ MIXED = (
 )
 
 
-def take_place(store: Store, generation: Generation, found: Found) -> list[str]:
+def take_place(store: Store, generation: UnitGeneration, found: Found) -> list[str]:
     """Put the built folder in the place of the unit that was `found`, durably; returns notes.
 
     Raises `WriteRefused` where the unit is no longer what was found; `settle` then takes back what was begun.
@@ -75,7 +75,7 @@ def _exchange(one: Path, other: Path) -> bool:
         raise
 
 
-def _replace_parts(store: Store, generation: Generation, found: Found) -> None:
+def _replace_parts(store: Store, generation: UnitGeneration, found: Found) -> None:
     unit = store.unit
     changed = differing(generation.before, generation.after)
     store.journal.touch(0o600, exist_ok=False)
@@ -90,7 +90,7 @@ def _replace_parts(store: Store, generation: Generation, found: Found) -> None:
         sync_folder(folder)
 
 
-def count(store: Store, generation: Generation) -> list[str]:
+def count(store: Store, generation: UnitGeneration) -> list[str]:
     """Make the change count; from here on nothing is taken back. Returns notes."""
     if generation.undoes:
         delete(store.removing)
@@ -150,7 +150,7 @@ def settle(store: Store, *, failed: bool = False) -> bool:
     return rolled_back
 
 
-def _finish_output(store: Store, generation: Generation, failed: bool) -> bool:
+def _finish_output(store: Store, generation: UnitGeneration, failed: bool) -> bool:
     """A new folder that got its name, and whose migration is to be noted; or that somebody has removed since."""
     ours = store.unit.is_dir() and store.unit.lstat().st_ino == generation.built
     if ours and not failed:
@@ -164,7 +164,7 @@ def _finish_output(store: Store, generation: Generation, failed: bool) -> bool:
     return False
 
 
-def _came_out(store: Store, generation: Generation) -> bool:
+def _came_out(store: Store, generation: UnitGeneration) -> bool:
     """Whether the staged folder is what was the unit."""
     if store.staged.lstat().st_ino == generation.built or not store.unit.is_dir():
         return False
@@ -181,7 +181,7 @@ def _came_out(store: Store, generation: Generation) -> bool:
     raise WriteRefused(f"{store.unit} and {store.staged}: neither is what a migration that was cut off had left")
 
 
-def _contents_of(place: Path, generation: Generation) -> str:
+def _contents_of(place: Path, generation: UnitGeneration) -> str:
     changed = differing(generation.before, generation.after)
     for state, entries in (("after", generation.after), ("before", generation.before)):
         if all(_is(place / name, entries, name) for name in changed):
@@ -189,12 +189,12 @@ def _contents_of(place: Path, generation: Generation) -> str:
     return ""
 
 
-def _is(path: Path, entries: Entries, name: str) -> bool:
+def _is(path: Path, entries: FolderState, name: str) -> bool:
     now, noted = entry_of(path), entries.get(name)
     return now is None if noted is None else now is not None and now.content == noted.content
 
 
-def _put_back(store: Store, generation: Generation) -> None:
+def _put_back(store: Store, generation: UnitGeneration) -> None:
     """Give what came out its name again; what a trainer saved in the built folder meanwhile comes into it."""
     unit, out = store.unit, store.staged
     built = unit.lstat()
@@ -211,7 +211,7 @@ def _put_back(store: Store, generation: Generation) -> None:
     sync_folder(unit.parent)
 
 
-def _put_parts_back(store: Store, generation: Generation) -> None:
+def _put_parts_back(store: Store, generation: UnitGeneration) -> None:
     """Undo the renames of parts; one that a trainer saved since is left as it is."""
     unit = store.unit
     for name in differing(generation.before, generation.after) if unit.is_dir() else []:

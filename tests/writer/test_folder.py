@@ -16,6 +16,7 @@ import pytest
 import unit_faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_files import make
 from sample_units import EDITS, NAME, archive, content, contents, make_unit, opened, snapshot
 from test_crash import ENVIRONMENT
 from test_json_file import VALUES
@@ -139,14 +140,20 @@ def test_torch_loads_what_is_written(tmp_path):
 
     unit = make_unit(tmp_path)
     torch.save({"state": torch.arange(6.0).reshape(2, 3), "lr": 0.1}, unit / "optimizer.pt")
+    make(unit / "stream.pt", "torch-legacy")
     torch.save({"rng": torch.arange(9)}, tmp_path / "donor.pt")
     donor = open_checkpoint(tmp_path / "donor.pt")
     new = Edit(("rng_state.pth",), None, {"cpu": donor.root["rng"]}, "a test", donor=donor)
-    migrate(unit, [EDITS[0], new])
+    before = snapshot(unit)
+    migrate(unit, [EDITS[0], new, Edit(("stream.pt", "epoch"), 2, 3, "a test")])
+    stream = torch.load(unit / "stream.pt", weights_only=True)
+    assert (3, 17) == (stream["epoch"], len(stream["model"]["bias"]))
     assert torch.equal(torch.arange(9), torch.load(unit / "rng_state.pth", weights_only=True)["cpu"])
     loaded = torch.load(unit / "optimizer.pt", weights_only=True)
     assert 0.2 == loaded["lr"]
     assert torch.equal(torch.arange(6.0).reshape(2, 3), loaded["state"])
+    writer.undo(unit)
+    assert before == snapshot(unit)
     with pytest.raises(EditRefused, match="in no other"):
         writer.part_changes(opened(unit), [Edit(("other.pth",), None, {"cpu": donor.root["rng"]}, "a test")])
 
@@ -223,7 +230,9 @@ def test_the_cost_is_an_upper_bound(links, tmp_path, monkeypatch):
         return sum(status.st_size for status in {p.lstat().st_ino: p.lstat() for p in tmp_path.rglob("*")}.values())
 
     before = taken()
-    receipt = writer.write_unit(checkpoint, changes, RECORD, verify=opened)
+    done: list[int] = []
+    receipt = writer.write_unit(checkpoint, changes, RECORD, verify=opened, progress=done.append)
+    assert receipt.previous_size == sum(done)
     assert taken() - before <= cost.after + (1 << 14)
     assert (receipt.bytes_copied > 1 << 20) is not links
 
@@ -238,8 +247,8 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path):
         migrate(unit, mode="in-place")
     with pytest.raises(WriteRefused, match="in place"):
         writer.undo(unit, in_place=True)
-    with pytest.raises(WriteRefused, match="set of files"):
-        writer.write_unit(Checkpoint(unit / "model.bin", 0, "folder", "state-dict", {}), (), RECORD, verify=opened)
+    with pytest.raises(EditRefused, match="set of files"):
+        writer.part_changes(Checkpoint(unit / "model.bin", 0, "folder", "state-dict", {}), EDITS)
     with pytest.raises(WriteRefused, match="no migration"):
         writer.undo(unit)
     for path in (unit / "extra" / "pipe", unit / "extra" / "socket"):
