@@ -25,6 +25,7 @@ from ckpt_doctor.writer.folder_state import (
     entry_of,
     look,
     noted,
+    size_of,
 )
 from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, record_at, save
 from ckpt_doctor.writer.locking import run_lock
@@ -109,7 +110,7 @@ def _write(job: _Job) -> Receipt:
     _ensure_as_read(job, found)
     before = noted(job.source, found, job.progress)
     try:
-        _begin(store)
+        _begin(store, before[""].mode)
         after, written = _stage(job, store, before)
         job.verify(store.staged)
         kept = _keep(store, job.source, before, after, share=job.mode != "output")
@@ -153,8 +154,11 @@ def _ensure_as_read(job: _Job, found: Found) -> None:
             raise WriteRefused(f"{job.source / change.name} is there and was not read: left alone")
 
 
-def _begin(store: Store) -> None:
+def _begin(store: Store, mode: int) -> None:
+    """Make the folders for what is under way; nobody reads in them who cannot read in the unit."""
     store.numbered()  # nothing is made where the store is not ours
+    store.folder.mkdir(parents=True, exist_ok=True)
+    store.folder.chmod(mode & 0o777 | stat.S_IRWXU)
     store.staged.parent.mkdir(parents=True)
     for folder in (store.new, store.folder, store.folder.parent, store.unit.parent):
         sync_folder(folder)
@@ -221,9 +225,8 @@ def undo_unit(unit: Path) -> UndoReceipt:
             recovery = unit_commit.recover_unit(unit)
             store = Store(unit)
             if recovery is not None and recovery.action == "rolled-back":
-                size = sum(status.st_size for status in look(unit).values() if stat.S_ISREG(status.st_mode))
                 interrupted = ("the migration had been interrupted",)
-                return UndoReceipt(unit, size, size, len(chain(store)), notes=interrupted)
+                return UndoReceipt(unit, recovery.size, recovery.size, len(chain(store)), notes=interrupted)
             known = chain(store)
             if not known:
                 raise WriteRefused(f"{unit} has no migration to undo")
@@ -239,7 +242,7 @@ def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoRec
         raise WriteRefused(f"{unit / changed[0]} was changed since the migration of {unit.name}: it cannot be undone")
     ensure_kept(place, last)
     try:
-        _begin(store)
+        _begin(store, present[""].mode)
         sources = {name: unit / name for name in last.before} | {n: place / kept for n, kept in last.kept.items()}
         build(store.staged, last.before, sources, True, space_checker(store.folder))
         notes = finish(store.staged, last.before, unit)
@@ -266,7 +269,7 @@ def unit_cost(
     source = checkpoint.path.resolve()
     extra = _RECORD_ALLOWANCE + sum(_cost_of(source, change) for change in changes)
     if mode == "output":
-        extra += sum(status.st_size for status in look(source).values() if stat.S_ISREG(status.st_mode))
+        extra += size_of(look(source))
     folder = (output_path(checkpoint.path, output) if mode == "output" else source).parent
     while not folder.exists():
         folder = folder.parent

@@ -64,6 +64,11 @@ def look(folder: Path) -> Found:
     return found
 
 
+def size_of(found: Found) -> int:
+    """Bytes of all files."""
+    return sum(status.st_size for status in found.values() if stat.S_ISREG(status.st_mode))
+
+
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
     """Whether two looks saw the same thing, unchanged; what lies in a folder is looked at on its own."""
     if not os.path.samestat(one, other) or stat.S_IFMT(one.st_mode) != stat.S_IFMT(other.st_mode):
@@ -92,8 +97,19 @@ def ensure_unchanged(folder: Path, found: Found, *, at: Path | None = None) -> N
     except FileNotFoundError:
         raise WriteRefused(f"{folder} was removed while it was being migrated") from None
     for name in {**found, **now}:
-        if name not in found or name not in now or not is_same(found[name], now[name]):
-            raise WriteRefused(f"{folder / name} changed since it was read: left alone")
+        _ensure_same(folder / name, found.get(name), now.get(name))
+
+
+def ensure_file_unchanged(folder: Path, found: Found, name: str) -> None:
+    """The same of a single file, or of its absence."""
+    path = folder / name
+    _ensure_same(path, found.get(name), path.lstat() if os.path.lexists(path) else None)
+
+
+def _ensure_same(path: Path, before: os.stat_result | None, now: os.stat_result | None) -> None:
+    same = before is now if before is None or now is None else is_same(before, now)
+    if not same:
+        raise WriteRefused(f"{path} changed since it was read: left alone")
 
 
 def noted(folder: Path, found: Found, progress: Callable[[int], None] | None = None) -> dict[str, FolderEntry]:

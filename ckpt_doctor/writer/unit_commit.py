@@ -22,11 +22,12 @@ from ckpt_doctor.writer.folder_state import (
     FolderState,
     Found,
     differing,
+    ensure_file_unchanged,
     ensure_quiet,
-    ensure_unchanged,
     entry_of,
     look,
     looks_as,
+    size_of,
 )
 from ckpt_doctor.writer.generations import (
     Store,
@@ -80,8 +81,8 @@ def _replace_parts(store: Store, generation: UnitGeneration, found: Found) -> No
     changed = differing(generation.before, generation.after)
     store.journal.touch(0o600, exist_ok=False)
     sync_folder(store.new)
-    ensure_unchanged(unit, found)
     for name in changed:
+        ensure_file_unchanged(unit, found, name)  # the last look, right before its rename
         if name in generation.after:
             (store.staged / name).replace(unit / name)
         else:
@@ -106,18 +107,14 @@ def count(store: Store, generation: UnitGeneration) -> list[str]:
     return notes
 
 
-def _tidy(store: Store) -> bool:
-    """Remove what killed runs left of what they were deleting; whether there was anything."""
-    found = os.path.lexists(store.removing)
+def _tidy(store: Store) -> None:
+    """Remove what runs that were killed had begun to delete."""
     delete(store.removing)
     for place in store.numbered():
-        staged, journal = place / "staged", place / "journal"
-        if os.path.lexists(staged):
-            staged.rename(store.removing)
+        if os.path.lexists(place / "staged"):
+            (place / "staged").rename(store.removing)
             delete(store.removing)
-            found = True
-        journal.unlink(missing_ok=True)
-    return found
+        (place / "journal").unlink(missing_ok=True)
 
 
 def settle(store: Store, *, failed: bool = False) -> bool:
@@ -127,41 +124,35 @@ def settle(store: Store, *, failed: bool = False) -> bool:
     Raises `WriteRefused` where what lies there does not tell which folder is which: both are left alone.
     """
     store.numbered()  # nothing is done where the store is not ours
-    _tidy(store)
     generation = load(store.new)
-    if generation is None:
-        discard(store, store.new)
-        remove_empty(store)
-        return False
-    rolled_back = True
-    if os.path.lexists(store.journal):
-        _put_parts_back(store, generation)
-    elif not os.path.lexists(store.staged):
-        return _finish_output(store, generation, failed)
-    elif _came_out(store, generation):
-        _put_back(store, generation)
-    else:
-        rolled_back = False
-    if os.path.lexists(store.undone):
-        store.undone.rename(store.next_number())
-        sync_folder(store.folder)
+    rolled_back = False
+    if generation is not None:
+        if os.path.lexists(store.journal):
+            _put_parts_back(store, generation)
+            rolled_back = True
+        elif os.path.lexists(store.staged):
+            rolled_back = _came_out(store, generation)
+            if rolled_back:
+                _put_back(store, generation)
+        elif not generation.undoes:
+            _finish_output(store, generation, failed)
+        if os.path.lexists(store.undone):
+            store.undone.rename(store.next_number())
+            sync_folder(store.folder)
     discard(store, store.new)
+    _tidy(store)
     remove_empty(store)
     return rolled_back
 
 
-def _finish_output(store: Store, generation: UnitGeneration, failed: bool) -> bool:
-    """A new folder that got its name, and whose migration is to be noted; or that somebody has removed since."""
-    ours = store.unit.is_dir() and store.unit.lstat().st_ino == generation.built
-    if ours and not failed:
-        store.new.rename(store.next_number())
-        _tidy(store)
-        return False
-    if ours:
+def _finish_output(store: Store, generation: UnitGeneration, failed: bool) -> None:
+    """A new folder that got its name: its migration is noted, or the name is taken from it again."""
+    if not store.unit.is_dir() or store.unit.lstat().st_ino != generation.built:
+        return  # somebody has removed it since
+    if failed:
         store.unit.rename(store.staged)
-    discard(store, store.new)
-    remove_empty(store)
-    return False
+    else:
+        store.new.rename(store.next_number())
 
 
 def _came_out(store: Store, generation: UnitGeneration) -> bool:
@@ -243,7 +234,8 @@ def recover_unit(unit: Path) -> Recovery | None:
         left = any(os.path.lexists(place) for place in (store.new, store.removing))
         left = left or any(os.path.lexists(place / "staged") for place in store.numbered())
         rolled_back = settle(store)
-    return Recovery(unit, "rolled-back" if rolled_back else "cleaned", 0) if left else None
+        size = size_of(look(unit)) if unit.is_dir() else 0
+    return Recovery(unit, "rolled-back" if rolled_back else "cleaned", size) if left else None
 
 
 def unit_that_came_out(unit: Path) -> Path | None:

@@ -8,6 +8,7 @@ import stat
 import zipfile
 from pathlib import Path
 
+from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.types import Checkpoint, Edit, FileStamp
 from ckpt_doctor.writer.torch_archive import write_archive
@@ -83,3 +84,8 @@ def snapshot(folder: Path) -> dict[str, tuple]:
 def contents(folder: Path) -> dict[str, object]:
     """The same without modes and times."""
     return {name: held for name, (_, _, held) in snapshot(folder).items()}
+
+
+def place_of(unit: Path, number: int = 1) -> Path:
+    """Where the unit's migration of that number lies."""
+    return names.store(unit) / str(number)

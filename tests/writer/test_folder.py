@@ -5,43 +5,25 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import unit_faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_files import make
-from sample_units import EDITS, NAME, archive, content, contents, make_unit, opened, snapshot
-from test_crash import ENVIRONMENT
+from sample_units import EDITS, NAME, archive, content, contents, make_unit, opened, place_of, snapshot
 from test_json_file import VALUES
-from test_races import Intrusion
-from unit_faults import RECORD, litter, migrate
+from unit_faults import RECORD, migrate
 
 from ckpt_doctor import audit, writer
 from ckpt_doctor.errors import EditRefused, VerificationFailed, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.types import Checkpoint, Edit
-from ckpt_doctor.writer import files, folder_state, generations, staging, unit_commit
+from ckpt_doctor.writer import staging
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_waiting_for_the_disk():
-    """Nobody cuts the power here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda fd: None)
-        yield
-
-
-def place_of(unit: Path, number: int = 1) -> Path:
-    """Where the unit's migration of that number lies."""
-    return names.store(unit) / str(number)
+pytestmark = pytest.mark.usefixtures("quick_disk")
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
@@ -202,6 +184,30 @@ def test_a_link_to_the_unit_stays_a_link(tmp_path):
     assert (tmp_path / "best").is_symlink()
     assert 1 == len(writer.history(tmp_path / "best"))
     assert unit == writer.undo(tmp_path / "best").path
+
+
+def test_edits_of_every_kind_are_split_by_part(tmp_path):
+    unit = make_unit(tmp_path)
+    (unit / "bare.pt").write_bytes(archive({"module.w": 1}))
+    (unit / "model.pt").write_bytes(archive({"model": {"module.w": 2}}))
+    edits = [
+        Edit(("bare.pt", "model"), None, None, "a test", "wrap"),
+        Edit(("bare.pt", "step"), None, 5, "a test"),
+        Edit(("model.pt", "model"), "module.", None, "a test", "strip"),
+        Edit(("model.pt",), "cuda:0", "cpu", "a test", "relocate"),
+    ]
+    migrate(unit, edits)
+    assert {"model": {"module.w": 1}, "step": 5} == content(unit / "bare.pt")
+    assert {"model": {"w": 2}} == content(unit / "model.pt")
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_what_is_set_aside_is_not_more_widely_readable(mode, tmp_path):
+    unit = make_unit(tmp_path)
+    unit.chmod(mode)
+    migrate(unit)
+    assert mode == names.store(unit).stat().st_mode & 0o777
+    assert mode == unit.stat().st_mode & 0o777
 
 
 def test_the_lock_lies_beside_the_unit(tmp_path):
@@ -366,90 +372,6 @@ def test_undo_refuses_what_is_not_as_the_migration_left_it(kind, tmp_path):
     assert bool(writer.undo_damage(unit)[0]) is ("set aside" in kind)
 
 
-def test_a_flipped_bit_in_a_record_is_never_followed(tmp_path):
-    """Refused, or, where the bit means nothing, the very state from before."""
-    unit = make_unit(tmp_path)
-    original = contents(unit)
-    migrate(unit)
-    migrated, record = contents(unit), generations.record_at(place_of(unit))
-    data = record.read_bytes()
-    for at in range(0, len(data), 97):
-        changed = bytearray(data)
-        changed[at] ^= 1 << at % 8
-        record.write_bytes(changed)
-        try:
-            writer.undo(unit)
-        except WriteRefused:
-            assert migrated == contents(unit), at
-        else:
-            assert original == contents(unit), at
-            migrate(unit)
-    record.write_bytes(data)
-    writer.undo(unit)
-    assert original == contents(unit)
-
-
-def forged(unit: Path, change) -> None:
-    """Change the record and sign it anew."""
-    record = generations.record_at(place_of(unit))
-    fields = json.loads(record.read_bytes())["generation"]
-    change(fields)
-    body = json.dumps(fields).encode()
-    record.write_text(json.dumps({"format": 1, "sha256": generations.sha256([body]), "generation": fields}))
-
-
-FORGED = {
-    "a file outside": lambda f: f["before"].update({"../evil": f["before"]["model.bin"]}),
-    "an absolute file": lambda f: f["before"].update({"/tmp/evil": f["before"]["model.bin"]}),
-    "a file below a link": lambda f: f["before"].update({"link/evil": f["before"]["model.bin"]}),
-    "kept outside": lambda f: f["kept"].update({"optimizer.pt": "../../../victim"}),
-    "no folder": lambda f: f["before"].pop(""),
-    "a folder that is a file": lambda f: f["before"][""].update(kind="file"),
-    "a negative mode": lambda f: f["before"][""].update(mode=-1),
-    "a text as a size": lambda f: f["before"]["model.bin"].update(size="1"),
-    "another kind": lambda f: f["before"]["model.bin"].update(kind="pipe"),
-    "more fields": lambda f: f.update(more=1),
-    "a list of entries": lambda f: f.update(before=[]),
-    "no kept parts": lambda f: f.update(kept={}),
-}
-
-
-@pytest.mark.parametrize("kind", FORGED)
-def test_a_forged_record_makes_nothing_outside(kind, tmp_path):
-    unit = make_unit(tmp_path)
-    (tmp_path / "victim").write_text("mine")
-    migrate(unit)
-    forged(unit, FORGED[kind])
-    before = contents(tmp_path)
-    with pytest.raises(WriteRefused):
-        writer.undo(unit)
-    assert before == contents(tmp_path)
-
-
-STORES = {
-    "link": lambda path, run: path.symlink_to(run / "victim"),
-    "dangling link": lambda path, run: path.symlink_to("nowhere"),
-    "file": lambda path, run: path.touch(),
-    "pipe": lambda path, run: os.mkfifo(path),
-}
-
-
-@pytest.mark.parametrize("kind", STORES)
-@pytest.mark.parametrize("below", ["", NAME, f"{NAME}/new", f"{NAME}/removing", f"{NAME}/1"])
-def test_what_has_a_name_of_ours_and_is_none_is_neither_followed_nor_removed(kind, below, tmp_path):
-    unit = make_unit(tmp_path)
-    (tmp_path / "victim").mkdir()
-    (tmp_path / "victim" / "file").write_text("mine")
-    path = tmp_path / names.STORE / below
-    path.parent.mkdir(parents=True, exist_ok=True)
-    STORES[kind](path, tmp_path)
-    before = contents(tmp_path)
-    for act in (migrate, writer.undo):
-        with pytest.raises(WriteRefused, match=path.name):
-            act(unit)
-    assert before == contents(tmp_path)
-
-
 def test_a_touched_file_gets_its_time_back(tmp_path):
     unit = make_unit(tmp_path)
     before = snapshot(unit)
@@ -474,149 +396,4 @@ def test_a_new_unit_of_the_same_name_has_no_migration_and_frees_the_old_ones(tmp
     assert ["2"] == os.listdir(names.store(unit))
     writer.undo(unit)
     assert before == snapshot(unit)
-    assert {NAME} == set(os.listdir(tmp_path))
-
-
-# --- faults and other processes ---------------------------------------------------------------------------------------
-
-
-def sweeps() -> list:
-    """Every scenario with every kind of fault; by default some points of the commonest."""
-    some = [("write", "kill", 31), ("undo", "kill", 29), ("write-without-exchange", "kill", 37)]
-    every = [(s, k, 1) for s in unit_faults.SCENARIOS for k in unit_faults.faults.KINDS]
-    return [*some, *(pytest.param(*one, marks=pytest.mark.long) for one in every)]
-
-
-@pytest.mark.parametrize(("scenario", "kind", "step"), sweeps())
-def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, step, tmp_path):
-    """The path holds the old or the new unit, whole; exit and content agree; the next run leaves no litter."""
-    line = [sys.executable, str(Path(unit_faults.__file__)), "sweep", str(tmp_path), scenario, kind, str(step)]
-    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
-    assert 0 == result.returncode, result.stderr
-    outcome = json.loads(result.stdout)
-    assert [] == outcome["complaints"]
-    assert outcome["points"] >= 60
-
-
-def renamed(path: Path, data: bytes) -> None:
-    """Save by a rename."""
-    beside = path.parent.parent / "of the trainer"
-    beside.write_bytes(data)
-    os.rename(beside, path)
-
-
-def rewritten(path: Path, data: bytes) -> None:
-    """Save as `torch.save` does."""
-    with open(path, "wb") as file:
-        file.write(data)
-
-
-SAVES = [(name, how) for name in ("optimizer.pt", "model.bin", "scheduler.pt") for how in (renamed, rewritten)]
-
-
-@pytest.mark.parametrize(("name", "save"), SAVES)
-@pytest.mark.parametrize(
-    ("scenario", "step"),
-    [("write", 83), *(pytest.param(s, 3, marks=pytest.mark.long) for s in ("write", "undo", "write-without-exchange"))],
-)
-def test_a_save_before_any_call_is_kept(scenario, step, name, save, tmp_path):
-    """A file that the trainer saves while its unit is migrated is there at the end, with its last bytes."""
-    first, run = tmp_path / "first", tmp_path / "run"
-    first.mkdir()
-    unit_faults.prepare(first, scenario)
-    newest, at = archive({"epoch": 501}) * 3, 1
-    while True:
-        shutil.copytree(first, run, symlinks=True)
-        with pytest.MonkeyPatch.context() as patch:
-            if "without-exchange" in scenario:
-                patch.setattr(unit_commit, "exchange", lambda *_: False)
-            act = (lambda: writer.undo(run / NAME)) if scenario == "undo" else planned(run / NAME)
-            intrusion = Intrusion(patch, run, lambda: save(run / NAME / name, newest) or True, at)
-            for module, call in ((os, "mkdir"), (os, "symlink"), (folder_state, "holders"), (unit_commit, "exchange")):
-                intrusion._wrap(patch, module, call)
-            with suppress(WriteRefused):
-                act()
-            if not intrusion.done:
-                break
-        assert newest == (run / NAME / name).read_bytes(), f"lost at call {at}"
-        assert litter(run) <= unit_faults.MIGRATED | {f".ckpt-doctor/{NAME}/1/2"}, at
-        shutil.rmtree(run)
-        at += step
-    assert at > 60
-
-
-def planned(unit: Path) -> Callable[[], object]:
-    """A migration of the unit as it is now."""
-    checkpoint = opened(unit)
-    changes = writer.part_changes(checkpoint, EDITS)
-    return lambda: writer.write_unit(checkpoint, changes, RECORD, verify=lambda _: None)
-
-
-def test_saves_on_both_sides_of_the_exchange_are_all_kept(tmp_path, monkeypatch):
-    """A trainer writes one file after the other: the first into the old folder, the rest into the one in its place."""
-    unit = make_unit(tmp_path)
-    first = True
-
-    def exchanged(one: Path, other: Path) -> bool:
-        nonlocal first
-        if not first:
-            return files.exchange(one, other)
-        first = False
-        (unit / "model.bin").unlink()
-        (unit / "model.bin").write_bytes(b"first")
-        files.exchange(one, other)
-        (unit / "optimizer.pt").write_bytes(b"second")
-        (unit / "extra" / "more").write_bytes(b"third")
-        return True
-
-    monkeypatch.setattr(unit_commit, "exchange", exchanged)
-    with pytest.raises(WriteRefused, match=r"model\.bin changed since"):
-        migrate(unit)
-    assert b"first" == (unit / "model.bin").read_bytes()
-    assert b"second" == (unit / "optimizer.pt").read_bytes()
-    assert b"third" == (unit / "extra" / "more").read_bytes()
-    assert not (unit / "scheduler.pt").exists()
-    assert {NAME} == set(os.listdir(tmp_path))
-
-
-def test_a_part_that_is_open_for_writing_is_left_alone(tmp_path):
-    unit = make_unit(tmp_path)
-    code = f"import time; f = open({str(unit / 'optimizer.pt')!r}, 'ab'); print('open', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, text=True) as trainer:
-        assert "open\n" == trainer.stdout.readline()
-        before = snapshot(unit)
-        with pytest.raises(WriteRefused, match=f"process {trainer.pid}"):
-            migrate(unit)
-        trainer.kill()
-    assert before == snapshot(unit)
-
-
-def test_where_folders_cannot_be_exchanged_a_note_says_what_readers_may_see(tmp_path, monkeypatch):
-    """And one that is cut off between two files is told by `came_out`, and taken back by the next run."""
-    unit = make_unit(tmp_path)
-    before = snapshot(unit)
-    monkeypatch.setattr(unit_commit, "exchange", lambda *_: False)
-    assert unit_commit.MIXED in migrate(unit).notes
-    after = snapshot(unit)
-    assert unit_commit.MIXED in writer.undo(unit).notes
-    assert before == snapshot(unit)
-
-    replace = Path.replace
-
-    def cut_off(self: Path, target: Path) -> Path:
-        if target == unit / "trainer_state.json":
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", cut_off)
-        patch.setattr(unit_commit, "settle", lambda *_, **__: None)
-        patch.setattr(unit_commit, "_tidy", lambda *_: None)
-        with pytest.raises(KeyboardInterrupt):
-            migrate(unit)
-    assert before != snapshot(unit) != after
-    assert writer.came_out(unit) is not None
-    assert "rolled-back" == writer.recover(unit).action
-    assert before == snapshot(unit)
-    assert writer.came_out(unit) is None
     assert {NAME} == set(os.listdir(tmp_path))
