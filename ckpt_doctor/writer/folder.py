@@ -119,6 +119,7 @@ def _write(job: _Job) -> Receipt:
             {**job.record, "previous_size": size}, before, after, kept, store.staged.lstat().st_ino
         )
         _note(store, generation)
+        cost = written.allocated + record_at(store.new).stat().st_size
         places = job.mode == "output"
         notes = _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
         place = store.next_number()
@@ -127,17 +128,12 @@ def _write(job: _Job) -> Receipt:
         with suppress(OSError, WriteRefused):  # where that fails, too, the next run does it
             unit_commit.settle(store, failed=True)
         raise
-    cost = written.allocated + _size_on_disk(record_at(place))
     notes = [*written.notes, *notes]
     return Receipt(job.target, job.mode, size, _size(after), written.copied, False, cost, place, tuple(notes))
 
 
 def _size(entries: FolderState) -> int:
     return sum(entry.size for entry in entries.values())
-
-
-def _size_on_disk(path: Path) -> int:
-    return path.stat().st_blocks * 512
 
 
 def _ensure_as_read(job: _Job, found: Found) -> None:

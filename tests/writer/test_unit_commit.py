@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import unit_faults
 from sample_units import EDITS, NAME, archive, content, make_unit, opened, snapshot
-from test_crash import ENVIRONMENT
+from test_crash import ENVIRONMENT, WRITING_CALLS, writing_calls
 from test_races import Intrusion
 from unit_faults import RECORD, litter, migrate
 
@@ -39,6 +39,42 @@ def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, step, tmp_pat
     outcome = json.loads(result.stdout)
     assert [] == outcome["complaints"]
     assert outcome["points"] >= 60
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the sweep above needs none")
+@pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
+@pytest.mark.parametrize("scenario", ["write", "undo"])
+def test_each_real_system_call_may_fail_or_be_the_last(scenario, fault, tmp_path):
+    """The same of the real process and the kernel's own calls, with strace interfering."""
+    log, calls = tmp_path / "trace", [*WRITING_CALLS, "mkdir", "rmdir", "symlink", "chmod"]
+    strace = ("strace", "-f", "--seccomp-bpf", "-o", str(log), "-e", f"trace={','.join(calls)}")
+
+    def run(folder: Path, *inject: str) -> subprocess.CompletedProcess:
+        line = [*strace, *inject, sys.executable, unit_faults.__file__, "run", str(folder), scenario]
+        return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+    first, rehearsal = tmp_path / "first", tmp_path / "rehearsal"
+    first.mkdir()
+    states = unit_faults.prepare(first, scenario)
+    shutil.copytree(first, rehearsal, symlinks=True)
+    traced = run(rehearsal)
+    assert 0 == traced.returncode, traced.stderr
+    points = writing_calls(log.read_text(), calls)
+    assert len(points) >= 60
+    state_of = unit_faults.timeless if fault.startswith("error") else snapshot
+    before, after = map(unit_faults.timeless, states) if fault.startswith("error") else states
+    complaints = []
+    for name, n in points:
+        work = tmp_path / f"{name}-{n}"
+        shutil.copytree(first, work, symlinks=True)
+        unit_faults.copied(first, work)
+        status = run(work, "-e", f"inject={name}:{fault}:when={n}").returncode
+        status = 137 if status in (-9, 137) else status
+        found = unit_faults.complaints(work, scenario, status, before, after, state_of)
+        complaints += [(name, n, text) for text in found]
+        shutil.rmtree(work)
+    assert [] == complaints
 
 
 def renamed(path: Path, data: bytes) -> None:

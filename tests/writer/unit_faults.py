@@ -1,4 +1,4 @@
-"""As `faults`, of a unit: killed or failed at each writing system call. `unit_faults.py sweep FOLDER SCENARIO KIND`."""
+"""As `faults`, of a unit: `unit_faults.py sweep FOLDER SCENARIO KIND`, and `run FOLDER SCENARIO` for strace."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from faults import REFUSED, child
 from sample_units import EDITS, NAME, make_unit, opened, snapshot
 
 from ckpt_doctor import writer
+from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import staging, unit_commit
 
 RECORD = {"tool_version": "0", "edits": []}
@@ -178,7 +179,19 @@ def copied(one: Path, other: Path) -> None:
         os.utime(other / path.relative_to(one), ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
+def run(folder: Path, scenario: str) -> int:
+    """Do the work once, for strace to interfere with; its exit status."""
+    try:
+        perform(folder, scenario)
+    except WriteRefused as refusal:
+        print(refusal, file=sys.stderr)
+        return REFUSED
+    return 0
+
+
 if __name__ == "__main__":
+    command, folder, scenario, *rest = sys.argv[1:]
+    if command == "run":
+        sys.exit(run(Path(folder), scenario))
     os.fsync = lambda fd: None  # nobody cuts the power here
-    command, folder, scenario, kind, *rest = sys.argv[1:]
-    print(json.dumps(sweep(Path(folder), scenario, kind, *map(int, rest))))
+    print(json.dumps(sweep(Path(folder), scenario, rest[0], *map(int, rest[1:]))))
