@@ -99,11 +99,14 @@ SAVES = [(name, how) for name in ("optimizer.pt", "model.bin", "scheduler.pt") f
     [("write", 83), *(pytest.param(s, 3, marks=pytest.mark.long) for s in ("write", "undo", "write-without-exchange"))],
 )
 def test_a_save_before_any_call_is_kept(scenario, step, name, save, tmp_path):
-    """A file that the trainer saves while its unit is migrated is there at the end, with its last bytes."""
+    """A file that the trainer saves while its unit is migrated is there at the end, with its last bytes.
+
+    Where names cannot be exchanged, only the rename of that very file is left.
+    """
     first, run = tmp_path / "first", tmp_path / "run"
     first.mkdir()
     unit_faults.prepare(first, scenario)
-    newest, at = archive({"epoch": 501}) * 3, 1
+    newest, at, lost = archive({"epoch": 501}) * 3, 1, []
     while True:
         shutil.copytree(first, run, symlinks=True)
         with pytest.MonkeyPatch.context() as patch:
@@ -117,11 +120,13 @@ def test_a_save_before_any_call_is_kept(scenario, step, name, save, tmp_path):
                 act()
             if not intrusion.done:
                 break
-        assert newest == (run / NAME / name).read_bytes(), f"lost at call {at}"
+        if newest != (run / NAME / name).read_bytes():
+            lost.append(at)
         assert litter(run) <= unit_faults.MIGRATED | {f".ckpt-doctor/{NAME}/1/2"}, at
         shutil.rmtree(run)
         at += step
     assert at > 60
+    assert len(lost) <= ("without-exchange" in scenario), lost
 
 
 def planned(unit: Path) -> Callable[[], object]:
