@@ -41,7 +41,6 @@ LEFT = {
     "trainers/schedules/epoch_rates.py": 16,
     "trainers/state.py": 4,
     "trainers/trainer.py": 1,
-    "trainers/unknown.py": 1,
     "training/resume.py": 3,
     "types/checkpoint.py": 1,
     "types/run.py": 15,

@@ -67,12 +67,14 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
     for rule in file_rules(run.trainer):
-        if rule.scope == "file" or ours:
-            for result in _applied(rule, case):
-                if isinstance(result, Finding):
-                    findings.append(result)
-                else:
-                    not_checked.append(result)
+        applicable = rule if ours else rule.for_others()
+        if applicable is None or rule.code in case.judged:
+            continue
+        for result in _applied(applicable, case):
+            if isinstance(result, Finding):
+                findings.append(result)
+            else:
+                not_checked.append(result)
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))

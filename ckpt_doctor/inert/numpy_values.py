@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ckpt_doctor.types import Global, KeyPath, NumpyScalar, Opaque
+from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Global, KeyPath, NumpyScalar, Opaque
 
 MAX_DEPTH = 32
 """Metadata is shallow; what lies deeper is left as it is."""
@@ -19,25 +20,41 @@ class NumpyValue:
     path: KeyPath
     shown: str
     plain: object
-    """The number, or the list of integers; None where Python has no value that does the same."""
+    """The number, or numbers in lists; None where Python has no value that does the same."""
 
 
-def numpy_values(value: object, path: KeyPath = ()) -> Iterator[NumpyValue]:
-    """All numpy numbers and arrays under `value`, a tree of dicts, lists and tuples."""
+def plain_values(checkpoint: Checkpoint, *, owned: bool) -> Iterator[NumpyValue]:
+    """What `--plain-scalars` finds in a checkpoint. `owned`: a known trainer resumes from it, and may want arrays.
+
+    Arrays beside random states become lists only where nobody is known to want them as arrays, where the restricted
+    unpickler would refuse them, and never among a model's weights.
+    """
+    refused = checkpoint.container in ("torch-zip", "torch-legacy") and not owned
+    return numpy_values(checkpoint.root, arrays=refused)
+
+
+def numpy_values(value: object, path: KeyPath = (), *, arrays: bool = False) -> Iterator[NumpyValue]:
+    """All numpy numbers and arrays under `value`, a tree of dicts, lists and tuples.
+
+    An array of one dimension of uint32, as numpy's random state has, has a plain value; with `arrays` others do, too.
+    """
     if isinstance(value, NumpyScalar):
         plain = value.value if isinstance(value.value, (bool, int, float, complex)) else None
         yield NumpyValue(path, f"numpy.{value.dtype} {value.value!r}", plain)
     elif isinstance(value, Opaque):
         if _is_array(value):
             keys = uint32_array(value)
-            yield NumpyValue(path, f"numpy array of {len(keys)} uint32" if keys else "numpy array", keys)
+            if keys is None and arrays and path[:1] and path[0] not in MODEL_KEYS:
+                yield NumpyValue(path, array_shown(value) or "numpy array", plain_array(value))
+            else:
+                yield NumpyValue(path, f"numpy array of {len(keys)} uint32" if keys else "numpy array", keys)
     elif len(path) < MAX_DEPTH and isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, (str, int)):
-                yield from numpy_values(item, (*path, key))
+                yield from numpy_values(item, (*path, key), arrays=arrays)
     elif len(path) < MAX_DEPTH and isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from numpy_values(item, (*path, index))
+            yield from numpy_values(item, (*path, index), arrays=arrays)
 
 
 def _is_array(call: Opaque) -> bool:
@@ -82,27 +99,88 @@ def array_bytes(call: Opaque) -> bytes | None:
 
 
 def uint32_array(call: Opaque) -> list[int] | None:
-    """The elements of a pickled one-dimensional uint32 array; None for anything else.
+    """The elements of a pickled one-dimensional uint32 array; None for anything else."""
+    made = _reconstructed(call)
+    if made is None or made.code != "u4" or len(made.shape) != 1 or len(made.data) != 4 * made.shape[0]:
+        return None
+    return list(struct.unpack(f"{made.order}{made.shape[0]}I", made.data))
 
-    Its pickle is `_reconstruct(ndarray, (0,), b'b')` with the state `(1, shape, dtype, is_fortran, bytes)`; the dtype
-    is `dtype('u4', False, True)` with a state that holds the byte order (numpy/core/src/multiarray/methods.c,
-    `array_setstate`)."""
+
+_FORMATS = {"b1": "?", "f2": "e", "f4": "f", "f8": "d"} | {
+    f"{kind}{size}": (letter if kind == "i" else letter.upper())
+    for kind in "iu"
+    for size, letter in ((1, "b"), (2, "h"), (4, "i"), (8, "q"))
+}
+"""numpy's names of the types that a Python number holds exactly, and the struct module's."""
+MAX_DIMENSIONS = 8
+MOST_ELEMENTS = 10_000
+"""Of an array that becomes a list; longer ones would swell the pickle that every reader parses whole."""
+
+
+def plain_array(call: Opaque) -> object:
+    """A pickled array as numbers in lists, one level for each dimension; None for one that Python's cannot stand for.
+
+    An array without dimensions becomes a number, every number the same to the last bit.
+    """
+    made = _reconstructed(call)
+    if made is None or made.code not in _FORMATS or len(made.shape) > MAX_DIMENSIONS:
+        return None
+    count = math.prod(made.shape)
+    if count > MOST_ELEMENTS:
+        return None
+    size = int(made.code[1:])
+    if len(made.data) != count * size or (not count and made.shape != (0,)):
+        return None
+    numbers = struct.unpack(f"{made.order}{count}{_FORMATS[made.code]}", made.data)
+    strides, step = [0] * len(made.shape), 1
+    for axis in range(len(made.shape)) if made.by_column else reversed(range(len(made.shape))):
+        strides[axis], step = step, step * made.shape[axis]
+
+    def nested(axis: int, start: int) -> object:
+        if axis == len(made.shape):
+            return numbers[start]
+        return [nested(axis + 1, start + index * strides[axis]) for index in range(made.shape[axis])]
+
+    return nested(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """What a pickled array is made of."""
+
+    shape: tuple[int, ...]
+    code: str
+    """`f8`."""
+    order: str
+    """Of its bytes: `<` or `>`."""
+    by_column: bool
+    data: bytes
+
+
+def _reconstructed(call: Opaque) -> _Array | None:
+    """An array that `_reconstruct(ndarray, (0,), b'b')` makes, with the state `(1, shape, dtype, is_fortran, bytes)`.
+
+    The dtype is `dtype('u4', False, True)` with a state that holds the byte order
+    (numpy/core/src/multiarray/methods.c, `array_setstate`).
+    """
     if not isinstance(call.callee, Global) or call.callee.name != "_reconstruct" or len(call.states) != 1:
         return None
     state = call.states[0]
     if not isinstance(state, tuple) or len(state) != 5:
         return None
-    shape, dtype, data = state[1], state[2], state[4]
+    _, shape, dtype, by_column, data = state
     if isinstance(data, Opaque):  # protocol 2 spells bytes as _codecs.encode(text, 'latin1')
         text = data.args[0] if isinstance(data.args, tuple) and data.args else None
         if str(data.callee) != "_codecs.encode" or not isinstance(text, str):
             return None
         data = text.encode("latin-1", "replace")
-    if not isinstance(dtype, Opaque) or not isinstance(dtype.args, tuple) or dtype.args[:1] != ("u4",):
+    if not isinstance(dtype, Opaque) or not isinstance(dtype.args, tuple):
         return None
+    code = dtype.args[0] if dtype.args else None
     described = dtype.states[0] if dtype.states else ()
     order = described[1] if isinstance(described, tuple) and len(described) > 1 else "<"
-    if not isinstance(data, bytes) or not isinstance(shape, tuple) or len(shape) != 1 or order not in ("<", ">"):
+    order = "<" if order == "|" else order
+    sizes = isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)
+    if not isinstance(code, str) or not isinstance(data, bytes) or not sizes or order not in ("<", ">"):
         return None
-    count = shape[0]
-    return list(struct.unpack(f"{order}{count}I", data)) if len(data) == 4 * count else None
+    return _Array(shape, code, order, bool(by_column), data)

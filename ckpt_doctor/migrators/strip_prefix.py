@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.migrators.migration import Migration, Plan
-from ckpt_doctor.types import Case, Edit, model_path, wrapper_of
+from ckpt_doctor.types import Case, Edit, KeyPath, model_path, wrapper_of
 
 NAME = "strip-prefix"
 
@@ -13,12 +16,21 @@ def _plan(case: Case) -> Plan:
 
     Only where every key carries it: a model with a submodule that happens to be called `module` is left alone.
     """
-    path = model_path(case.checkpoint)
-    model = case.checkpoint.get(*path) if path else case.checkpoint.root
-    prefix = wrapper_of(model)
-    if prefix is None or not isinstance(model, dict):
-        return Plan()
-    return Plan((Edit(path, prefix, "", f"all {len(model)} model keys carry it", "strip"),))
+    edits = []
+    for path, model in _models(case):
+        prefix = wrapper_of(model)
+        if prefix and isinstance(model, dict):
+            edits.append(Edit(path, prefix, "", f"all {len(model)} model keys carry it", "strip"))
+    return Plan(tuple(edits))
+
+
+def _models(case: Case) -> Iterator[tuple[KeyPath, object]]:
+    """The model that a known trainer loads; of other files, every state_dict."""
+    if any(member.checkpoint.path == case.checkpoint.path for member in case.run.members):
+        path = model_path(case.checkpoint)
+        yield path, case.checkpoint.get(*path)
+    else:
+        yield from ((model.path, model.value) for model in find(case.checkpoint).models)
 
 
 MIGRATION = Migration(NAME, _plan, cures=("L304",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckpt_doctor.inert.shapes import scheduler_kind
 from ckpt_doctor.types import (
     CPU_GENERATOR,
     Checkpoint,
@@ -41,7 +42,7 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
     return TrainingState(
         epoch=integer(at("epoch")),
         global_step=integer(at("step")),
-        scheduler=scheduler_kind(scheduler) if isinstance(scheduler, dict) and scheduler else None,  # type: ignore[arg-type]
+        scheduler=scheduler_kind(scheduler) if isinstance(scheduler, dict) and scheduler else None,
         last_epoch=integer(at("scheduler", "last_epoch")),
         step_count=integer(at("scheduler", "_step_count")),
         total_steps=integer(at("scheduler", "total_steps")),
@@ -52,15 +53,6 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
         val_loss_min=real(at("best_loss")),
         counter=integer(at("patience")),
     )
-
-
-def scheduler_kind(scheduler: Mapping[Any, Any]) -> str:
-    """Which scheduler a state is of, by the keys that only that class has; `other` for all but two."""
-    if "T_max" in scheduler and "eta_min" in scheduler:
-        return "CosineAnnealingLR"
-    if "total_steps" in scheduler and ("_schedule_phases" in scheduler or "cycle_momentum" in scheduler):
-        return "OneCycleLR"
-    return "other"
 
 
 def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
 from ckpt_doctor.types import Case, Checkpoint, Given, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
@@ -15,19 +16,15 @@ NOT_JUDGED = "no known trainer wrote this"
 
 
 def places(checkpoint: Checkpoint) -> Places:
-    """Optimizer and scheduler by their shape, wherever they stand at the top; counters by the names that most use."""
-    root = checkpoint.root
-    found: dict[str, tuple[str, ...]] = {}
-    for key, value in root.items() if isinstance(root, dict) else ():
-        if not isinstance(key, str):
-            continue
-        if isinstance(value, dict) and {"param_groups", "state"} <= value.keys():
-            found.setdefault("optimizer", (key,))
-        elif isinstance(value, dict) and "last_epoch" in value:
-            found.setdefault("scheduler", (key,))
-        elif key == "epoch" or key in ("global_step", "step"):
-            found.setdefault("epoch" if key == "epoch" else "step", (key,))
-    return found
+    """The first optimizer, scheduler and counts that have the shape of one."""
+    shapes = find(checkpoint)
+    slots = {
+        "optimizer": shapes.optimizers,
+        "scheduler": shapes.schedulers,
+        "epoch": shapes.epochs,
+        "step": shapes.steps,
+    }
+    return {slot: found[0].path for slot, found in slots.items() if found}
 
 
 def _member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:

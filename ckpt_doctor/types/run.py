@@ -258,6 +258,8 @@ class Case:
     open_facts: tuple[OpenFact, ...] = ()
     diverged: str = ""
     """What in the file shows that an earlier resume had left the uninterrupted run's path; empty where nothing does."""
+    judged: frozenset[str] = frozenset()
+    """Codes of rules for every file whose subject the trainer's own rules judge under other codes."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 

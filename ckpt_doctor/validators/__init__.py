@@ -10,6 +10,9 @@ from ckpt_doctor.validators import (
     random_state,
     rates,
     safety,
+    shaped_optimizers,
+    shaped_progress,
+    shaped_schedules,
     tensors,
     values,
 )
@@ -22,9 +25,13 @@ FILE_RULES: tuple[Rule, ...] = (
     *contents.RULES,
     *values.RULES,
     *progress.RULES,
+    *shaped_progress.PROGRESS_RULES,
     *rates.RULES,
+    *shaped_schedules.RULES,
+    *shaped_progress.BEST_RULES,
     *random_state.RULES,
     *optimizer.RULES,
+    *shaped_optimizers.RULES,
     *tensors.RULES,
 )
 """Rules about one checkpoint, whichever trainer wrote it."""

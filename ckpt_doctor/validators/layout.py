@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, model_path, wrapper_of
+from ckpt_doctor.types import Case, KeyPath, model_path, wrapper_of
 from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.shaped import shapes_of
 
 
 @rule("L304", "wrapped-keys", "error", "file", migration="strip-prefix")
@@ -24,18 +25,27 @@ def wrapped_keys(case: Case) -> Iterator[Problem]:
     Source: trainer contract, section 5 (the model is loaded strictly); torch/nn/parallel/distributed.py,
     torch/_dynamo/eval_frame.py (`OptimizedModule._orig_mod`).
     """
-    path = model_path(case.checkpoint)
-    model = case.checkpoint.get(*path) if path else case.checkpoint.root
-    prefix = wrapper_of(model)
-    if prefix and case.checkpoint.container != "safetensors":
-        ours = is_ours(case)
-        yield Problem(
-            f"every model key starts with `{prefix}`: a bare model refuses all of them (load_state_dict is strict)"
-            + ("" if ours else "; that is right if your script loads them into a wrapped model"),
-            where=".".join(map(str, path)) or "model",
-            found=prefix,
-            severity="error" if ours else "info",
-        )
+    ours = is_ours(case)
+    if case.checkpoint.container == "safetensors":
+        return
+    for path, model in _models(case, ours):
+        prefix = wrapper_of(model)
+        if prefix:
+            yield Problem(
+                f"every model key starts with `{prefix}`: a bare model refuses all of them (load_state_dict is strict)"
+                + ("" if ours else "; that is right if your script loads them into a wrapped model"),
+                where=".".join(map(str, path)) or "model",
+                found=prefix,
+                severity="error" if ours else "info",
+            )
+
+
+def _models(case: Case, ours: bool) -> Iterator[tuple[KeyPath, object]]:
+    if ours:
+        path = model_path(case.checkpoint)
+        yield path, case.checkpoint.get(*path)
+    else:
+        yield from ((model.path, model.value) for model in shapes_of(case).models)
 
 
 @rule("L305", "device-bound", "info", "file", migration="to-cpu")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ckpt_doctor.types import Case, NumpyScalar, Run, TensorRef, wrapper_of
+from ckpt_doctor.validators import shaped_optimizers
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")
@@ -32,12 +33,13 @@ def _indices(case: Case) -> list[int | str | float] | None:
     return indices if all(isinstance(index, (int, str, float)) for index in indices) else None
 
 
-@rule("O701", "optimizer-model-mismatch", "error")
+@rule("O701", "optimizer-model-mismatch", "error", others=shaped_optimizers.foreign_moments)
 def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     """The optimizer is not one of this model: more parameters than the model has tensors, or moments of foreign shapes.
 
     `load_state_dict` refuses another number of groups or parameters. Moments of another shape are accepted and make the
-    first `optimizer.step()` fail.
+    first `optimizer.step()` fail. Of a file that no known trainer wrote, a warning where one model and one optimizer
+    are in it and most moments fit no tensor of the model.
 
     Example: the optimizer of a run with another `--d_model` put beside the weights of this one.
 
@@ -102,7 +104,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("O702", "missing-optimizer-state", "warning")
+@rule("O702", "missing-optimizer-state", "warning", others=shaped_optimizers.missing_state)
 def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     """Some or all trained parameters have no moments, or not all of them.
 
@@ -111,7 +113,8 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     first step with a KeyError. Moments cannot be recovered.
 
     A run under AMP whose steps were all skipped has none yet and is left alone, as is a parameter that has none in any
-    checkpoint of the run (it never got a gradient).
+    checkpoint of the run (it never got a gradient). Of a file that no known trainer wrote, a note: its script may
+    freeze those parameters.
 
     Example: a checkpoint made of a legacy state_dict by `migrate --upgrade`.
 

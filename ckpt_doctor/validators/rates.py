@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.types import Case, NotChecked, holds_rate, real, same_rate
+from ckpt_doctor.validators import shaped_schedules
 from ckpt_doctor.validators.contents import is_resumed
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -91,12 +92,13 @@ def _why(case: Case, option: str) -> str:
     return case.why_open.get(option, f"{option.removeprefix('--')} is not known")
 
 
-@rule("R503", "step-count-mismatch", "warning", migration="sync-scheduler")
+@rule("R503", "step-count-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.step_count)
 def step_count_mismatch(case: Case) -> Iterator[Problem]:
     """The scheduler's `_step_count` is not `last_epoch + 1`.
 
     The scheduler's own constructor makes the first step, so the two always differ by one. A file in which they don't
-    was edited or put together by hand.
+    was edited or put together by hand. Of a file that no known trainer wrote, a note where the count is the lower one:
+    a script that builds its scheduler with `last_epoch=` shows the same.
 
     Example: `last_epoch` 100 with `_step_count` 90.
 
@@ -114,13 +116,14 @@ def step_count_mismatch(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("R504", "rate-mismatch", "warning", migration="sync-scheduler")
+@rule("R504", "rate-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.rates)
 def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """The optimizer's rate or betas are not the schedule's.
 
     The first batch after the resume uses what stands in the optimizer's param groups; the scheduler computes later
     rates from its own state. In the default modes a best checkpoint is saved before the epoch's new rate is set, so
-    the first resumed epoch keeps the old one.
+    the first resumed epoch keeps the old one. Of a file that no known trainer wrote, the scheduler's own `_last_lr` is
+    compared, and only where no scheduler of the file has the optimizer's rates and none waits for a plateau.
 
     Example: a type1 best checkpoint of epoch 3 with rate 2e-4, where the next epoch runs at 1e-4.
 
@@ -222,12 +225,14 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     )
 
 
-@rule("R508", "scheduler-absent", "warning")
+@rule("R508", "scheduler-absent", "warning", others=shaped_schedules.absent)
 def scheduler_absent(case: Case) -> Iterator[Problem]:
     """There is no scheduler state, or one without its position, and the schedule is one that moves.
 
     The trainer goes on with a fresh position: in TST and COS the rate starts at its beginning again. In the default
-    modes a fresh scheduler is as good.
+    modes a fresh scheduler is as good. Of a file that no known trainer wrote, this is said where the optimizer's rate
+    has moved from the `initial_lr` that a scheduler left in it, and nothing in the file is a scheduler's position;
+    timm, ultralytics and nanoGPT compute the rate from the epoch and are left alone.
 
     Example: a bare state_dict upgraded without the facts that its schedule is computed from.
 

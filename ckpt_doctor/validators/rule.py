@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from ckpt_doctor.types import Finding, NotChecked, Severity
+from ckpt_doctor.types import Case, Finding, NotChecked, Severity
 
 Scope = Literal["file", "trainer", "run", "live"]
 """`file`: holds for every file; `trainer`: only for a recognised trainer's files; `run`: for a whole run folder;
@@ -50,11 +50,19 @@ class Rule:
     migration: str | None
     """The migration that cures what the rule finds."""
     check: Callable[..., Iterable[Problem | NotChecked]]
+    others: Callable[..., Iterable[Problem | NotChecked]] | None = None
+    """What a `trainer` rule asks of a file that no trainer owns; None: nothing."""
 
     @property
     def manual(self) -> str:
         """The text that `ckpt-doctor rule CODE` prints."""
         return inspect.cleandoc(self.check.__doc__ or "")
+
+    def for_others(self) -> Rule | None:
+        """The rule as it is for a file that no trainer owns; None where it does not speak of such a file."""
+        if self.scope == "file":
+            return self
+        return replace(self, check=self.others, migration=None) if self.others else None
 
     def __call__(self, subject: object) -> Iterator[Finding | NotChecked]:
         """Judge a `Case` (a `Run`, a `LiveCase`, as the scope says): findings, and what could not be decided."""
@@ -78,11 +86,16 @@ class Rule:
 
 
 def rule(
-    code: str, name: str, severity: Severity, scope: Scope = "trainer", migration: str | None = None
+    code: str,
+    name: str,
+    severity: Severity,
+    scope: Scope = "trainer",
+    migration: str | None = None,
+    others: Callable[[Case], Iterable[Problem | NotChecked]] | None = None,
 ) -> Callable[[Callable[[S], Iterable[Problem | NotChecked]]], Rule]:
     """Make a `Rule` of the decorated function."""
 
     def stamp(check: Callable[[S], Iterable[Problem | NotChecked]]) -> Rule:
-        return Rule(code, name, severity, scope, migration, check)
+        return Rule(code, name, severity, scope, migration, check, others)
 
     return stamp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.numpy_values import numpy_values
+from ckpt_doctor.inert.numpy_values import plain_values
 from ckpt_doctor.types import Case, Global, Severity
 from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import damage_of
@@ -64,7 +64,8 @@ def not_weights_only(case: Case) -> Iterator[Problem]:
     for problem in damage_of(case, "not-weights-only"):
         names = str(problem.found or "?").split(", ")
         by_name = all(name.startswith(("numpy.", "_codecs.")) for name in names)
-        curable = by_name and all(value.plain is not None for value in numpy_values(case.checkpoint.root))
+        values = plain_values(case.checkpoint, owned=is_ours(case))
+        curable = by_name and all(value.plain is not None for value in values)
         yield Problem(problem.message, problem.where, problem.found, problem.expected, None if curable else "")
 
 

@@ -15,6 +15,7 @@ from ckpt_doctor.validators.contents import (
     whole_number,
 )
 from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.shaped_values import invalid_values
 from ckpt_doctor.validators.slots import (
     COUNTERS,
     LARGEST_COUNT,
@@ -77,7 +78,8 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
 
     `load_state_dict` asks for none of the ranges that the constructors of optimizers and schedulers demand. It takes a
     negative `eps`, a `betas` of 1, a NaN: the first step then raises, makes every weight NaN, or goes where the
-    uninterrupted run never went. A 0-d tensor counts as the number in it; a beta of 0 is legal.
+    uninterrupted run never went. A 0-d tensor counts as the number in it; a beta of 0 is legal. Of a file that no known
+    trainer wrote, the ranges of numbers are judged in every optimizer, scheduler and scaler that has torch's form.
 
     Example: `weight_decay` NaN; `total_steps` -5, which leaves the rate where it is for good; `last_epoch` 140.5.
 
@@ -88,7 +90,10 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
     `OneCycleLR.get_lr`, `CosineAnnealingLR.get_lr`; torch/amp/grad_scaler.py, `load_state_dict`;
     torch/random.py, `set_rng_state`.
     """
-    if not is_resumed(case) or not isinstance(case.checkpoint.root, dict):
+    if not is_resumed(case):
+        yield from invalid_values(case)
+        return
+    if not isinstance(case.checkpoint.root, dict):
         return
     yield from _problems(case, "value")
     for slot, path, value, count in _faults(case, "unread"):

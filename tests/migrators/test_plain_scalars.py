@@ -104,14 +104,69 @@ def test_a_file_without_numpy_is_left_alone(sample):
     assert "unchanged" == untouched(sample("first-patch-type1").best, "plain-scalars").status
 
 
-def test_what_is_no_plain_number_stays_and_is_told(tmp_path):
-    """An array of floats: the file still needs weights_only=False, and the result says so; no cure is promised."""
+ARRAYS = {
+    "floats": np.linspace(0, 1, 5),
+    "singles": np.float32([0.1, -0.0, np.inf]),
+    "halves": np.float16([0.1]),
+    "table": np.arange(6).reshape(2, 3),
+    "by column": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "big-endian": np.arange(3, dtype=">i4"),
+    "flags": np.array([True, False]),
+    "bytes": np.array([1, 255], np.uint8),
+    "no dimension": np.array(0.5),
+    "nothing": np.array([]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_array_of_a_file_that_nobody_owns_becomes_a_list(tmp_path, name):
+    """Nested as the array was, with the same numbers to the last bit; the result says what a script must do then."""
+    path, array = tmp_path / "best.pt", ARRAYS[name]
+    torch.save({"history": array, "loss": np.float64(0.4), "w": torch.ones(2)}, path)
+    result = repaired(path, "plain-scalars")
+    held = torch.load(path, weights_only=True)["history"]
+    assert array.tolist() == held
+    assert math.copysign(1, np.ravel(array)[1]) == math.copysign(1, np.ravel(held)[1]) if array.size > 1 else True
+    assert any("numpy.asarray" in note and "history" in note for note in result.notes) == isinstance(held, list)
+
+
+@pytest.mark.parametrize("generator", [np.random.MT19937, np.random.Philox, np.random.SFC64, np.random.PCG64])
+def test_a_generator_of_numpy_takes_its_state_back(tmp_path, generator):
+    """The arrays in the state of each bit generator may be lists."""
+    path, numbers = tmp_path / "last.pt", np.random.Generator(generator(7))
+    numbers.random(5)
+    torch.save({"rng": numbers.bit_generator.state, "score": np.float64(1.0)}, path)
+    expected = numbers.random(700).tolist()
+    assert "migrated" == repaired(path, "plain-scalars").status
+    numbers.bit_generator.state = torch.load(path, weights_only=True)["rng"]
+    assert expected == numbers.random(700).tolist()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.array(["a"]), np.array([None]), np.zeros(10_001), np.zeros((0, 3)), np.array([1j])],
+    ids=["text", "objects", "too long", "empty rows", "complex"],
+)
+def test_what_has_no_plain_form_stays_and_is_told(tmp_path, array):
+    """The file still needs weights_only=False, and the result says so; no cure is promised."""
     path = tmp_path / "model.pt"
-    torch.save({"score": np.float64(-0.5), "curve": np.linspace(0, 1, 5)}, path)
+    torch.save({"score": np.float64(-0.5), "curve": array}, path)
     result = repaired(path, "plain-scalars")
     held = load(path)
     assert ("migrated", float) == (result.status, type(held["score"])), result
-    assert np.array_equal(np.linspace(0, 1, 5), held["curve"])
+    assert np.array_equal(array, held["curve"])
     assert any("still refuse" in note and "curve" in note for note in result.notes)
     assert [None] == [finding.migration for finding in result.after if finding.code == "S203"]
     assert "unchanged" == untouched(path, "plain-scalars").status
+
+
+def test_weights_and_what_a_trainer_owns_stay_arrays(tmp_path, sample):
+    """A loader calls torch.from_numpy on the one; what the trainer does with the other is not known here."""
+    path = tmp_path / "zoo.pth"
+    torch.save({"model": {"w": np.ones(3)}, "score": np.float64(1.0)}, path)
+    repaired(path, "plain-scalars")
+    assert isinstance(load(path)["model"]["w"], np.ndarray)
+    owned = sample("complete-TST").best
+    edit(owned, lambda held: held.update(curve=np.linspace(0, 1, 5)))
+    repaired(owned, "plain-scalars")
+    assert isinstance(load(owned)["curve"], np.ndarray)

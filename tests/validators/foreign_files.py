@@ -88,6 +88,7 @@ def save(value: Any, path: Path, **how: Any) -> None:
 def lightning(root: Path) -> None:
     """PyTorch Lightning 2, `ModelCheckpoint(save_last=True)` with `save_hyperparameters()`."""
     model, optimizer = trained(torch.optim.Adam)
+    scheduler = cosine(optimizer)
     progress = {"total": {"ready": 3, "completed": 3}, "current": {"ready": 1, "completed": 1}}
     loops = {
         "state_dict": {},
@@ -120,7 +121,7 @@ def lightning(root: Path) -> None:
         "loops": {"fit_loop": loops, "validate_loop": {"state_dict": {}}},
         "callbacks": callbacks,
         "optimizer_states": [optimizer.state_dict()],
-        "lr_schedulers": [cosine(optimizer).state_dict()],
+        "lr_schedulers": [scheduler.state_dict()],
         "hparams_name": "kwargs",
         "hyper_parameters": like("lightning.fabric.utilities.data", "AttributeDict", {"lr": 1e-3}, base=dict),
     }

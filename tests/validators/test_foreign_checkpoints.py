@@ -12,7 +12,7 @@ from ckpt_doctor.validators import FILE_RULES
 
 PASSED_OVER = {"stable-baselines"}
 """A zip file that holds checkpoints among other files is none itself."""
-OF_ANY_FILE = {rule.code for rule in FILE_RULES if rule.scope == "file"}
+OF_ANY_FILE = {rule.code for rule in FILE_RULES if rule.for_others()}
 
 
 @pytest.mark.parametrize("name", FILES)

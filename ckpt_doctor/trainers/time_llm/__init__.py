@@ -84,6 +84,7 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         late_random_state=late,
         open_facts=open_facts(member, run),
         diverged=divergence(member, run, resume),
+        judged=_JUDGED,
     )
 
 
@@ -109,6 +110,10 @@ def _fixes() -> Sequence[Migration]:
     from ckpt_doctor.trainers.time_llm.fixes import FIXES
 
     return FIXES
+
+
+_JUDGED = frozenset({"P409", "R511", "E611", "O705", "O706"})
+"""P403, P404, R501, R502, E601 and O702 judge the same; a scaler is read with a default."""
 
 
 def _curve(run: RunReport) -> Curve:

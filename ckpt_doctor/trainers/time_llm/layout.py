@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.trainers.state import scheduler_kind, training_state
+from ckpt_doctor.inert.shapes import scheduler_kind
+from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Places, ReadScalars, Role
 
 REQUIRED = ("model", "optimizer", "scheduler", "epoch", "global_step")

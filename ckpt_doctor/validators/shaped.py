@@ -1,0 +1,31 @@
+"""What the rules for everyone's files look at: the parts of a checkpoint that are recognised by their shape."""
+
+from __future__ import annotations
+
+from ckpt_doctor.inert.shapes import Shapes, find
+from ckpt_doctor.types import Case
+from ckpt_doctor.validators.contents import is_ours
+from ckpt_doctor.validators.files import UNTRUSTED
+
+
+def shapes_of(case: Case) -> Shapes:
+    """The parts of a checkpoint that was read to the end; none where a file is not, or where a trainer's own belongs.
+
+    Such a file has worse troubles, of which other rules speak.
+    """
+    checkpoint = case.checkpoint
+    misplaced = case.member.role is not None and not is_ours(case)
+    if misplaced or any(part.is_damaged(*UNTRUSTED) for part in (checkpoint, *checkpoint.parts)):
+        return Shapes()
+    return find(checkpoint)
+
+
+def begun(shapes: Shapes) -> str:
+    """What shows that training has begun (`epoch 3`); empty where nothing does."""
+    counts = [(str(part.path[-1]), part.value) for part in (*shapes.steps, *shapes.epochs)]
+    counts += [
+        (f"{scheduler.path[-1] if scheduler.path else 'scheduler'} at", s)
+        for scheduler in shapes.schedulers
+        if (s := scheduler.last_epoch) is not None
+    ]
+    return next((f"{name} {value:,.0f}" for name, value in counts if value >= 1), "")

@@ -1,0 +1,176 @@
+"""Family O for everyone's files: optimizers and scalers that are recognised by their shape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
+from ckpt_doctor.types import Case, TensorRef, real
+from ckpt_doctor.validators.contents import dotted
+from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.shaped import begun, shapes_of
+
+_MOMENTS = frozenset(
+    {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "exp_inf", "acc_delta"}
+)
+"""State that has its parameter's shape in torch's own optimizers (torch/optim/adam.py and its neighbours)."""
+_NUMBERS = frozenset({"step", "mu_product", "eta", "mu"})
+"""The rest of their state. One that keeps anything else may fold, quantize or project its moments."""
+
+
+def foreign_moments(case: Case) -> Iterator[Problem]:
+    """O701: most moments of the only optimizer have shapes that no tensor of the only model has.
+
+    A few such may be of a head or a loss with parameters of its own, which the script saves elsewhere or not at all.
+    """
+    shapes = shapes_of(case)
+    models = {_form(model): model for model in shapes.trained}
+    if len(models) != 1 or len(shapes.optimizers) != 1:
+        return
+    (model,), (optimizer,) = models.values(), shapes.optimizers
+    moments = _shapes_of_moments(optimizer)
+    available = Counter(value.shape for value in model.value.values() if isinstance(value, TensorRef))
+    if all(len(shape) < 2 for shape in moments.values()) and any(len(shape) > 1 for shape in available):
+        return  # flattened, as FSDP and fused optimizers do
+    foreign = []
+    for index, shape in moments.items():
+        available[shape] -= 1
+        if available[shape] < 0:
+            foreign.append(index)
+    if 2 * len(foreign) > len(moments):
+        first = foreign[0]
+        yield Problem(
+            f"{len(foreign)} of {len(moments)} parameters of the optimizer have moments of shapes that no (further) "
+            f"tensor of {dotted(model.path) or 'the model'} has, the first of them {list(moments[first])}: an "
+            "optimizer of another model, whose first step fails",
+            where=dotted((*optimizer.path, "state", first)),
+            found=list(moments[first]),
+            severity="warning",
+        )
+
+
+def _form(model: Part) -> frozenset[tuple[object, object]]:
+    return frozenset((key, getattr(value, "shape", None)) for key, value in model.value.items())
+
+
+def _shapes_of_moments(optimizer: Optimizer) -> dict[str | int, tuple[int, ...]]:
+    """Parameter -> the shape of its moments; empty for an optimizer that does not keep them as torch's own do."""
+    found: dict[str | int, tuple[int, ...]] = {}
+    for index, entry in optimizer.state.items():
+        if not isinstance(entry, dict) or not entry.keys() <= _MOMENTS | _NUMBERS:
+            return {}
+        moments = [entry[name] for name in entry.keys() & _MOMENTS if isinstance(entry[name], TensorRef)]
+        if len({moment.shape for moment in moments}) > 1 or any("float" not in moment.dtype for moment in moments):
+            return {}
+        if moments:
+            found[index] = moments[0].shape
+    return found
+
+
+def missing_state(case: Case) -> Iterator[Problem]:
+    """O702: parameters without moments beside others that have them. Frozen and unused ones never get any."""
+    for optimizer in shapes_of(case).optimizers:
+        known = optimizer.stateful()
+        missing = [index for index in known if not optimizer.state.get(index)]
+        if 0 < len(missing) < len(known):
+            yield Problem(
+                f"{len(missing)} of {len(known)} parameters have no optimizer state: right for frozen and unused ones; "
+                "for any other the optimizer starts anew",
+                where=dotted((*optimizer.path, "state")),
+                found=len(known) - len(missing),
+                expected=len(known),
+                severity="info",
+            )
+
+
+@rule("O705", "optimizer-reset", "warning", "file")
+def optimizer_reset(case: Case) -> Iterator[Problem]:
+    """An optimizer that needs a state has none at all, and training has begun.
+
+    Adam and its kin keep averages of every parameter, SGD with momentum a buffer. Without them the optimizer starts
+    anew: its first updates are larger, and losses leave the uninterrupted run's path from the second step on. An
+    optimizer is saved like that when it was made anew before the save, or is another object than the one that trains.
+    A note where another optimizer of the file has state: this one may not have been stepped yet. Nothing is said while
+    a scaler may have skipped every step so far.
+
+    Example: `optimizer_state_dict` of Adam with 4 parameters and an empty `state` after epoch 3.
+
+    Cure: none in the file: moments cannot be computed. Resume from a checkpoint that has them, or accept the restart.
+
+    Source: torch/optim/adam.py and torch/optim/sgd.py, `_init_group`; torch/amp/grad_scaler.py, `step`.
+    """
+    shapes = shapes_of(case)
+    evidence = begun(shapes)
+    if not evidence or _all_skipped(shapes):
+        return
+    beside = any(optimizer.state for optimizer in shapes.optimizers)
+    for optimizer in shapes.optimizers:
+        needing = optimizer.stateful()
+        if needing and not optimizer.state:
+            yield Problem(
+                f"the optimizer has {len(needing):,} parameters and no state at {evidence}: it starts anew, and losses "
+                "leave the uninterrupted run's path from the second step on",
+                where=dotted((*optimizer.path, "state")) or "state",
+                found=0,
+                expected=len(needing),
+                severity="info" if beside else None,
+            )
+
+
+def _all_skipped(shapes: Shapes) -> bool:
+    """Whether a scaler has not counted a step without overflow since its scale last changed."""
+    return any(not real(scaler.value.get("_growth_tracker")) for scaler in shapes.scalers)
+
+
+_HALF = ("fp16", "float16", "torch.float16", "16-mixed", "16-true", "half")
+_DTYPE_NAMES = ("dtype", "amp_dtype", "precision", "mixed_precision")
+
+
+@rule("O706", "scaler-missing", "info", "file")
+def scaler_missing(case: Case) -> Iterator[Problem]:
+    """Training used float16, and no state of a gradient scaler is saved.
+
+    A fresh GradScaler begins at 65,536 again. It skips the first steps until the scale fits, and each skipped step
+    is one that the uninterrupted run made. That float16 was used is known from the saved command or from a sibling that
+    has a scaler; without either nothing is said, as of bfloat16, which needs no scaler.
+
+    Example: nanoGPT's `ckpt.pt` with `config["dtype"]` "float16".
+
+    Cure: none in the file; save `scaler.state_dict()` beside the optimizer's.
+
+    Source: torch/amp/grad_scaler.py, `GradScaler.__init__` and `update`.
+    """
+    shapes = shapes_of(case)
+    if not shapes.optimizers or shapes.scalers or any(_may_scale(name) for name in shapes.names):
+        return
+    why = _half_by_settings(case) or _half_by_siblings(case)
+    if why:
+        yield Problem(
+            f"no scaler state, and {why}: a fresh scaler skips steps until its scale fits",
+            where="scaler",
+        )
+
+
+def _may_scale(name: str) -> bool:
+    """Whether a key may be of another kind of scaler (apex's `amp`, DeepSpeed's `loss_scaler`, `loss_scale`)."""
+    name = name.lower()
+    return "scale" in name or name in ("amp", "mixedprecision", "amp_state")
+
+
+def _half_by_settings(case: Case) -> str:
+    for name, value in settings(case.checkpoint):
+        if (name in _DTYPE_NAMES and str(value) in _HALF) or (name == "fp16" and value is True):
+            return f"the saved command has {name}={value}"
+    return ""
+
+
+def _half_by_siblings(case: Case) -> str:
+    for member in case.run.members:
+        other = member.checkpoint
+        if other.path != case.checkpoint.path and find(other).scalers:
+            return f"{other.path.name} has one"
+    return ""
+
+
+RULES = (optimizer_reset, scaler_missing)

@@ -1,0 +1,110 @@
+"""Families P and E for everyone's files: counts of one moment, and the best value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckpt_doctor.inert.shapes import Part, Shapes, find
+from ckpt_doctor.types import Case, real
+from ckpt_doctor.validators.contents import dotted
+from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.shaped import begun, shapes_of
+
+
+@rule("P409", "parts-disagree", "warning", "file")
+def parts_disagree(case: Case) -> Iterator[Problem]:
+    """Parts of one checkpoint come from different steps.
+
+    Optimizer, scheduler and step count go forward together. Where two of the three have the very same count and the
+    third is well away from it, that part is of another moment: copied from another checkpoint, written by a save that
+    was cut off, or not loaded at an earlier resume. The resumed run mixes the two moments.
+
+    Only what no healthy run shows is a finding. A scheduler may be stepped once an epoch, once in several steps, or
+    several times a step; so a count counts as away only when it lies between half of the others' and two less. In a
+    single file only OneCycleLR is judged, because a script may start any other schedule after its own warm-up. Adam's
+    step is the highest of all parameters; several optimizers are not compared, nor weights with their averages.
+
+    Example: Adam's `step` and `global_step` 20 with OneCycleLR's `last_epoch` 11.
+
+    Cure: none by a rule for every trainer; take all parts from one checkpoint.
+
+    Source: torch/optim/adam.py, `_single_tensor_adam`; torch/optim/lr_scheduler.py, `LRScheduler.step`.
+    """
+    shapes = shapes_of(case)
+    counts = _counts(shapes)
+    if not counts:
+        return
+    for at, odd in enumerate(counts):
+        one, other = (part for index, part in enumerate(counts) if index != at)
+        away = one.value == other.value and one.value / 2 < odd.value < one.value - 1
+        if away and (case.checkpoint.parts or (at == 0 and _is_one_cycle(shapes, one.value))):
+            yield Problem(
+                f"{dotted(odd.path)} is {odd.value:,.0f} where {dotted(one.path)} and {dotted(other.path)} are "
+                f"{one.value:,.0f}: they come from different steps. That is right only if your script began another "
+                "schedule on the way",
+                where=dotted(odd.path),
+                found=odd.value,
+                expected=one.value,
+            )
+
+
+def _counts(shapes: Shapes) -> list[Part]:
+    """Scheduler, optimizer and step count, where the checkpoint has one of each and all can be read; else nothing."""
+    if len(shapes.optimizers) != 1 or len(shapes.schedulers) != 1 or not shapes.schedulers[0].counts:
+        return []
+    (optimizer,), (scheduler,) = shapes.optimizers, shapes.schedulers
+    last, step = scheduler.last_epoch, optimizer.step
+    counters = {part.value: part for part in shapes.steps}
+    if last is None or step is None or len(counters) != 1:
+        return []
+    (counter,) = counters.values()
+    return [Part((*scheduler.path, "last_epoch"), last), Part((*optimizer.path, "state[*].step"), step), counter]
+
+
+def _is_one_cycle(shapes: Shapes, steps: float) -> bool:
+    """Whether the schedule is a OneCycleLR that was long enough for all steps so far: it was not begun on the way."""
+    scheduler = shapes.schedulers[0]
+    total = real(scheduler.state.get("total_steps"))
+    return scheduler.kind == "OneCycleLR" and total is not None and total >= steps
+
+
+@rule("E611", "no-best-metric", "info", "file")
+def no_best_metric(case: Case) -> Iterator[Problem]:
+    """A best metric is kept in this training, and this checkpoint does not remember it.
+
+    After a resume from it the first validation counts as the best so far, however bad it is, and its checkpoint
+    overwrites the best model. That a best is kept is known from a sibling of the run that has one, or from the key of
+    the checkpoint itself, which is None. Siblings are compared only where a known trainer owns the run.
+
+    Example: `best_acc1` None at epoch 12.
+
+    Cure: none in the file; give the script the best value of the log, or keep the best model elsewhere.
+
+    Source: pytorch/examples imagenet/main.py, `best_acc1`; timm/utils/checkpoint_saver.py.
+    """
+    shapes = shapes_of(case)
+    if any(part.value is not None for part in shapes.best) or not any(part.value >= 1 for part in shapes.epochs):
+        return
+    empty = next(iter(shapes.best), None)
+    sibling = next((path for path in _with_best(case) if path != case.checkpoint.path), None)
+    if empty is not None:
+        why = f"{dotted(empty.path)} is None after {begun(shapes)}"
+    elif sibling is not None:
+        why = f"no best value, and {sibling.name} has one"
+    else:
+        return
+    yield Problem(
+        f"{why}: the first validation after a resume counts as the best so far",
+        where=dotted(empty.path) if empty else "",
+    )
+
+
+def _with_best(case: Case) -> Iterator[Path]:
+    for member in case.run.members:
+        if any(part.value is not None for part in find(member.checkpoint).best):
+            yield member.checkpoint.path
+
+
+PROGRESS_RULES = (parts_disagree,)
+BEST_RULES = (no_best_metric,)

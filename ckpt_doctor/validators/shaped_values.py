@@ -1,0 +1,73 @@
+"""O707 for everyone's files: the ranges of the slots table, wherever an optimizer, scheduler or scaler is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.inert.shapes import Mapped, Shapes
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, real
+from ckpt_doctor.validators.contents import describe, dotted
+from ckpt_doctor.validators.rule import Problem
+from ckpt_doctor.validators.shaped import shapes_of
+from ckpt_doctor.validators.slots import SLOTS, Eps, Fault, Number, Slot, places
+
+_ROUNDING = 1e-9
+"""A rate that a schedule brings down to 0 may come out below it by this much."""
+
+
+def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
+    """Numbers that the constructors of torch's optimizers, schedulers and scalers refuse and load_state_dict takes.
+
+    Types are not judged here, nor what only one of torch's classes asks of a name that others use as well.
+    """
+    unread: list[KeyPath] = []
+    for slot, root, path in _slots(shapes_of(case)):
+        wrong: dict[Fault, list[tuple[KeyPath, object]]] = {}
+        for below, value in places(root, slot.parts[1:]):
+            if fault := slot.must.fault(value):
+                wrong.setdefault(fault, []).append(((*path, *below), value))
+        found = [(where, value) for where, value in wrong.get("value", ()) if not _is_rounded(value)]
+        if found:
+            yield _problem(slot, *found[0], len(found))
+        unread += [where for where, value in wrong.get("unread", ()) if isinstance(value, TensorRef)]
+    if unread:
+        what = dotted(unread[0]) + (f" (and {len(unread) - 1:,} more)" if len(unread) > 1 else "")
+        yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
+
+
+def _slots(shapes: Shapes) -> Iterator[tuple[Slot, Mapped, KeyPath]]:
+    for optimizer in shapes.optimizers:
+        state = {index: entry for index, entry in optimizer.state.items() if isinstance(entry, dict)}
+        root = {"param_groups": list(optimizer.groups), "state": state}
+        yield from ((slot, root, optimizer.path) for slot in _of("optimizer", "foreign", "other"))
+    for scheduler in shapes.schedulers:
+        if not scheduler.is_plateau and "_schedulers" not in scheduler.state:
+            yield from ((slot, scheduler.state, scheduler.path) for slot in _of("scheduler", "moving", scheduler.kind))
+    for scaler in shapes.scalers:
+        yield from ((slot, scaler.value, scaler.path) for slot in _of("scaler"))
+
+
+def _of(part: str, *conditions: str) -> list[Slot]:
+    return [
+        slot
+        for slot in SLOTS
+        if slot.parts[0] == part and isinstance(slot.must, (Number, Eps)) and slot.when in ("", *conditions)
+    ]
+
+
+def _is_rounded(value: object) -> bool:
+    number = real(value)
+    return number is not None and -_ROUNDING < number < 0
+
+
+def _problem(slot: Slot, path: KeyPath, value: object, count: int) -> Problem:
+    number = real(value) if isinstance(value, (TensorRef, NumpyScalar)) else None
+    more = f" (and {count - 1:,} more)" if count > 1 else ""
+    inside = f" with {number:.7g}" if number is not None else ""
+    return Problem(
+        f"`{dotted(path)}`{more} is {describe(value)}{inside}, not {slot.must.says}: {slot.otherwise}",
+        where=dotted(path),
+        found=describe(value),
+        expected=slot.must.says,
+        severity=slot.severity,
+    )
