@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
 
-DEPTH = 3
+DEPTH = 4
 """Levels of dicts and lists below the root of a file."""
 MOST_ITEMS = 64
 """Of a list; longer ones are histories and vocabularies."""
@@ -166,7 +166,8 @@ def scheduler_kind(state: Mapped) -> Kind:
 
 
 def _look(value: object, path: KeyPath, depth: int, found: Shapes, seen: set[int], counts: bool) -> None:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and id(value) not in seen:
+        seen.add(id(value))
         for index, item in enumerate(value[:MOST_ITEMS] if depth < DEPTH else ()):
             if not isinstance(item, (int, float, str, TensorRef)):
                 _look(item, (*path, index), depth + 1, found, seen, counts=False)

@@ -41,8 +41,8 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
         if away and (case.checkpoint.parts or (at == 0 and _is_one_cycle(shapes, one.value))):
             yield Problem(
                 f"{dotted(odd.path)} is {odd.value:,.0f} where {dotted(one.path)} and {dotted(other.path)} are "
-                f"{one.value:,.0f}: they come from different steps. That is right only if your script began another "
-                "schedule on the way",
+                f"{one.value:,.0f}: they come from different steps"
+                + ("" if at else ", unless your script began another schedule on the way"),
                 where=dotted(odd.path),
                 found=odd.value,
                 expected=one.value,
@@ -55,11 +55,11 @@ def _counts(shapes: Shapes) -> list[Part]:
         return []
     (optimizer,), (scheduler,) = shapes.optimizers, shapes.schedulers
     last, step = scheduler.last_epoch, optimizer.step
-    counters = {part.value: part for part in shapes.steps}
-    if last is None or step is None or len(counters) != 1:
+    counts = {part.value: part for part in shapes.steps}
+    if last is None or step is None or len(counts) != 1:
         return []
-    (counter,) = counters.values()
-    return [Part((*scheduler.path, "last_epoch"), last), Part((*optimizer.path, "state[*].step"), step), counter]
+    (count,) = counts.values()
+    return [Part((*scheduler.path, "last_epoch"), last), Part((*optimizer.path, "state[*].step"), step), count]
 
 
 def _is_one_cycle(shapes: Shapes, steps: float) -> bool:

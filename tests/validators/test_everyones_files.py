@@ -1,0 +1,148 @@
+"""Rules for files that no trainer owns: each names its fault wherever it is; healthy files stay unmentioned."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from everyones_cases import CASES, File, Told
+from plain_files import OPTIMIZERS, OTHERS, SCHEDULES, Payload, plain
+
+from ckpt_doctor.audit import scan
+from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.types import Case, Checkpoint, Finding, Member, ResumePoint, Run, TrainingState
+from ckpt_doctor.validators import RULES
+from ckpt_doctor.validators.shaped_optimizers import scaler_missing
+from ckpt_doctor.validators.shaped_progress import no_best_metric, parts_disagree
+
+
+def told(payload: object, root: Path) -> list[Finding]:
+    """What is said of a payload as a file in a place that no trainer uses."""
+    torch.save(payload, root / "model_last.pth")
+    (file,) = scan([root]).files
+    assert "" == file.trainer
+    assert "not judged" in {entry.why for entry in file.not_checked} | {file.resume} or file.resume == "impossible"
+    return list(file.findings)
+
+
+def cases(kind: str) -> list:
+    """All cases of one side of the table as parameters with readable ids."""
+    return [pytest.param(code, c, id=f"{code}-{c.name}") for code, pair in CASES.items() for c in getattr(pair, kind)]
+
+
+@pytest.mark.parametrize(("code", "fault"), cases("breaks"))
+def test_a_fault_is_named_and_nothing_else(tmp_path, code, fault: Told):
+    """With its place, value and severity; no cure is offered but the prefix's; no other rule warns."""
+    findings = told(fault.make(), tmp_path)
+    (finding,) = [f for f in findings if f.code == code]
+    assert (fault.severity, fault.where, fault.found) == (finding.severity, finding.where, finding.found)
+    assert ("strip-prefix" if code == "L304" else None) == finding.migration
+    assert [] == [(f.code, f.message) for f in findings if f.code != code and f.severity != "info"]
+
+
+@pytest.mark.parametrize(("code", "sound"), cases("spares"))
+def test_what_is_sound_is_left_alone(tmp_path, code, sound: File):
+    """The rule says nothing of it."""
+    assert [] == [f.message for f in told(sound.make(), tmp_path) if f.code == code]
+
+
+def test_every_rule_for_everyones_files_has_both_sides():
+    """No rule that looks for shapes without a fault that breaks it and a file that it spares."""
+    by_shape = {rule.code for rule in RULES if rule.others or "shaped" in rule.check.__module__}
+    assert by_shape | {"L304", "O707"} == set(CASES)
+    assert [] == [code for code, pair in CASES.items() if not (pair.breaks and pair.spares)]
+
+
+# --- healthy files ---------------------------------------------------------------------------------------------------
+
+FROZEN = {"frozen": {"O702"}, "late generator": {"O705"}, "head elsewhere": set()}
+"""Notes that healthy files deserve."""
+
+
+def crossed() -> dict[str, tuple[str, str, int, bool]]:
+    """Optimizers by schedules by the moment of the save."""
+    moments = ((0, False), (2, False), (3, True))
+    pairs = [("Adam", schedule) for schedule in SCHEDULES] + [
+        (optimizer, schedule) for optimizer in OPTIMIZERS for schedule in ("", "StepLR", "warm-up, then cosine")
+    ]
+    return {
+        f"{o}, {s or 'no schedule'}, {epochs} epochs{', before its step' * before}": (o, s, epochs, before)
+        for (o, s), (epochs, before) in itertools.product(dict.fromkeys(pairs), moments)
+    }
+
+
+CROSSED = crossed()
+FAST = [name for name in CROSSED if not name.startswith("Muon")][::8]  # its first step takes seconds
+
+
+def silent(payload: Payload, root: Path, notes: set[str] = frozenset()) -> None:
+    """Nothing is said of a healthy file by any rule but notes about pickles."""
+    assert notes == {f.code for f in told(payload, root) if f.code[0] not in "SF"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.long) for n in CROSSED])
+def test_a_healthy_file_is_not_mentioned(tmp_path, name):
+    """Whatever the optimizer, the schedule and the moment at which it was saved."""
+    optimizer, schedule, epochs, before = CROSSED[name]
+    silent(plain(optimizer, schedule, epochs, before_the_schedule=before), tmp_path)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_unusual_healthy_file_is_not_mentioned(tmp_path, name):
+    """Pairs, copies, frozen parts, narrow types, rates set by hand, state that lies elsewhere."""
+    silent(OTHERS[name](), tmp_path, FROZEN.get(name, set()))
+
+
+# --- units, and runs whose trainer is known --------------------------------------------------------------------------
+
+
+def member(path: Path, checkpoint: Checkpoint | None = None) -> Member:
+    """A checkpoint as part of a run."""
+    return Member(checkpoint or open_checkpoint(path), TrainingState(), None)
+
+
+def said(rule, subject: Member, *others: Member) -> list[Finding]:
+    """What a rule says of a checkpoint in a run that some trainer owns."""
+    run = Run(subject.checkpoint.path.parent, "toy", (subject, *others))
+    return list(rule(Case(subject.checkpoint, subject, run, ResumePoint())))
+
+
+def unit(root: Path, **parts: object) -> Member:
+    """A folder of parts as one checkpoint."""
+    opened = []
+    for name, payload in parts.items():
+        torch.save(payload, root / f"{name}.pt")
+        opened.append(open_checkpoint(root / f"{name}.pt"))
+    for part in opened:  # what the readers of a unit do with each
+        for state in (part.get("state") or {}).values():
+            state["step"].value = 8.0
+    whole = {part.path.name: part.root for part in opened}
+    return member(root, Checkpoint(root, 0, "folder", "training", whole, parts=tuple(opened)))
+
+
+@pytest.mark.parametrize(
+    ("position", "count", "where"),
+    [(8, 8, None), (7, 8, None), (2, 8, None), (5, 8, "scheduler.pt.last_epoch"), (8, 5, "trainer.pt.global_step")],
+)
+def test_parts_of_a_unit_come_from_one_step(tmp_path, position, count, where):
+    """In a unit any counting schedule is judged, and the step count as well."""
+    held = plain("Adam", "LambdaLR by step")
+    scheduler = held["scheduler"] | {"last_epoch": position, "_step_count": position + 1}
+    subject = unit(tmp_path, optimizer=held["optimizer"], scheduler=scheduler, trainer={"global_step": count})
+    assert [where] * bool(where) == [f.where for f in said(parts_disagree, subject)]
+
+
+def test_siblings_show_what_is_missing(tmp_path):
+    """A scaler and a best value that the other checkpoint of the run has."""
+    for name, more in (
+        ("a", {}),
+        ("b", {"best_acc": 0.5, "scaler": {"scale": 2.0, "growth_factor": 2.0, "backoff_factor": 0.5}}),
+    ):
+        torch.save(plain() | more, tmp_path / f"{name}.pt")
+    poor, rich = member(tmp_path / "a.pt"), member(tmp_path / "b.pt")
+    for rule in (scaler_missing, no_best_metric):
+        assert 1 == len(said(rule, poor, rich))
+        assert [] == said(rule, rich, poor)
+        assert [] == said(rule, poor)
