@@ -10,7 +10,7 @@ unit of several files each file's root is one more level. What is recognised is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,9 +26,7 @@ Kind = Literal["OneCycleLR", "CosineAnnealingLR", "other"]
 
 _EPOCH = re.compile(r"(cur_|current_)?epoch")
 _STEP = re.compile(r"(global_|cur_|current_)?(step|iter|iteration)|global_steps|iter_num|num_updates")
-_BEST = re.compile(
-    r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc\w*|fitness|map|f1|ppl|error|psnr|iou)\w*"
-)
+_BEST = re.compile(r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*")
 _PROGRESS = ("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state")
 """Under which keys counts lie that are not at the top. Elsewhere `epoch` and `step` are settings."""
 _SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters", "train_args", "training_args.bin")
@@ -59,15 +57,22 @@ class Optimizer:
         """The state of each parameter that has any."""
         return (entry for entry in self.state.values() if isinstance(entry, dict))
 
-    def stateful(self) -> list[object]:
+    @property
+    def distinct_groups(self) -> dict[int, Mapped]:
+        """The groups by their index, each object once: a pickle can name one a million times."""
+        first = {id(group): index for index, group in reversed(tuple(enumerate(self.groups)))}
+        return {index: self.groups[index] for index in first.values()}
+
+    def stateful(self) -> list[str | int]:
         """Parameters of the groups whose update cannot be made without a state: one with averages, or with momentum."""
-        found: list[object] = []
+        found: dict[int, Sequence[object]] = {}
         for group in self.groups:
             params = group.get("params")
             averages = isinstance(group.get("betas"), (list, tuple)) or (real(group.get("momentum")) or 0) > 0
             if averages and isinstance(params, (list, tuple)):
-                found += (index.value if isinstance(index, NumpyScalar) else index for index in params)
-        return [index for index in found if isinstance(index, (int, str))]
+                found[id(params)] = params
+        plain = (i.value if isinstance(i, NumpyScalar) else i for params in found.values() for i in params)
+        return [index for index in plain if isinstance(index, (int, str))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,7 @@ def _recognised(mapping: dict[Any, object], path: KeyPath, found: Shapes) -> boo
         known = tuple(group for group in groups if isinstance(group, dict))
         if len(known) == len(groups):
             found.optimizers.append(Optimizer(path, known, state))
+            found.names.update(key for key in mapping if isinstance(key, str))
     elif _is_scheduler(mapping):
         found.schedulers.append(Scheduler(path, mapping))
     elif {"scale", "growth_factor"} <= mapping.keys() and {"backoff_factor", "_growth_tracker"} & mapping.keys():
@@ -234,7 +240,7 @@ def _scalars(mapping: dict[Any, object]) -> int:
 def _count(key: str, value: object, path: KeyPath, found: Shapes) -> None:
     if _BEST.fullmatch(key.lower()):
         if value is None or real(value) is not None or (isinstance(value, TensorRef) and value.numel == 1):
-            found.best.append(Part(path, real(value)))
+            found.best.append(Part(path, value))
     elif not isinstance(value, TensorRef) or not value.dtype.startswith("float"):
         number = real(value)
         if number is not None and number == number and abs(number) < 1 << 53 and number.is_integer():

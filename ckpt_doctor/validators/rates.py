@@ -232,7 +232,7 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
     The trainer goes on with a fresh position: in TST and COS the rate starts at its beginning again. In the default
     modes a fresh scheduler is as good. Of a file that no known trainer wrote, this is said where the optimizer's rate
     has moved from the `initial_lr` that a scheduler left in it, and nothing in the file is a scheduler's position;
-    timm, ultralytics and nanoGPT compute the rate from the epoch and are left alone.
+    trainers that compute the rate from the epoch or step (timm, ultralytics, nanoGPT, mmcv, VITS) are left alone.
 
     Example: a bare state_dict upgraded without the facts that its schedule is computed from.
 

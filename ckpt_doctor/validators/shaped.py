@@ -11,13 +11,16 @@ from ckpt_doctor.validators.files import UNTRUSTED
 def shapes_of(case: Case) -> Shapes:
     """The parts of a checkpoint that was read to the end; none where a file is not, or where a trainer's own belongs.
 
-    Such a file has worse troubles, of which other rules speak.
+    Such a file has worse troubles, of which other rules speak. Looked for once a case: a dozen rules ask.
     """
-    checkpoint = case.checkpoint
-    misplaced = case.member.role is not None and not is_ours(case)
-    if misplaced or any(part.is_damaged(*UNTRUSTED) for part in (checkpoint, *checkpoint.parts)):
-        return Shapes()
-    return find(checkpoint)
+    memo = vars(case)
+    if "shapes" not in memo:
+        checkpoint = case.checkpoint
+        misplaced = case.member.role is not None and not is_ours(case)
+        cut = any(part.is_damaged(*UNTRUSTED) for part in (checkpoint, *checkpoint.parts))
+        memo["shapes"] = Shapes() if misplaced or cut else find(checkpoint)
+    shapes: Shapes = memo["shapes"]
+    return shapes
 
 
 def begun(shapes: Shapes) -> str:

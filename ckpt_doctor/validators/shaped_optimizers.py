@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
-from ckpt_doctor.types import Case, TensorRef, real
+from ckpt_doctor.types import Case, Global, TensorRef, real
 from ckpt_doctor.validators.contents import dotted
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of
@@ -16,7 +16,8 @@ _MOMENTS = frozenset(
 )
 """State that has its parameter's shape in torch's own optimizers (torch/optim/adam.py and its neighbours)."""
 _NUMBERS = frozenset({"step", "mu_product", "eta", "mu"})
-"""The rest of their state. One that keeps anything else may fold, quantize or project its moments."""
+_OWN = _MOMENTS | _NUMBERS
+"""All of their state. An optimizer that keeps anything else may fold, quantize or project its moments."""
 
 
 def foreign_moments(case: Case) -> Iterator[Problem]:
@@ -58,7 +59,7 @@ def _shapes_of_moments(optimizer: Optimizer) -> dict[str | int, tuple[int, ...]]
     """Parameter -> the shape of its moments; empty for an optimizer that does not keep them as torch's own do."""
     found: dict[str | int, tuple[int, ...]] = {}
     for index, entry in optimizer.state.items():
-        if not isinstance(entry, dict) or not entry.keys() <= _MOMENTS | _NUMBERS:
+        if not isinstance(entry, dict) or len(entry) > len(_OWN) or not entry.keys() <= _OWN:
             return {}
         moments = [entry[name] for name in entry.keys() & _MOMENTS if isinstance(entry[name], TensorRef)]
         if len({moment.shape for moment in moments}) > 1 or any("float" not in moment.dtype for moment in moments):
@@ -160,7 +161,8 @@ def _may_scale(name: str) -> bool:
 
 def _half_by_settings(case: Case) -> str:
     for name, value in settings(case.checkpoint):
-        if (name in _DTYPE_NAMES and str(value) in _HALF) or (name == "fp16" and value is True):
+        named = isinstance(value, (str, Global)) and str(value) in _HALF
+        if (name in _DTYPE_NAMES and named) or (name == "fp16" and value is True):
             return f"the saved command has {name}={value}"
     return ""
 

@@ -12,10 +12,13 @@ from ckpt_doctor.validators.shaped import shapes_of
 
 _CLOSED_FORM = (
     {"arch", "version", "state_dict"},  # timm/utils/checkpoint_saver.py
-    {"ema", "updates"},  # ultralytics/engine/trainer.py and yolov5/train.py, `save_model`
+    {"best_fitness"},  # ultralytics/engine/trainer.py and yolov5/train.py, `save_model`
     {"iter_num", "model_args"},  # nanoGPT/train.py
+    {"meta", "state_dict"},  # mmcv/runner/hooks/lr_updater.py, which leaves `initial_lr` in the groups
+    {"iteration", "learning_rate"},  # VITS/train.py: ExponentialLR(last_epoch=)
+    {"optim_g", "optim_d"},  # hifi-gan/train.py: ExponentialLR(last_epoch=)
 )
-"""Keys of trainers that compute the rate from the epoch or step, and save no schedule."""
+"""Keys of trainers that compute the rate from the epoch or step, or build the scheduler there, and save none."""
 
 
 def step_count(case: Case) -> Iterator[Problem]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ckpt_doctor.inert.shapes import Mapped, Shapes
+from ckpt_doctor.inert.shapes import Mapped, Optimizer, Shapes
 from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, real
 from ckpt_doctor.validators.contents import describe, dotted
 from ckpt_doctor.validators.rule import Problem
 from ckpt_doctor.validators.shaped import shapes_of
 from ckpt_doctor.validators.slots import SLOTS, Eps, Fault, Number, Slot, places
 
+_POSITION = "scheduler.last_epoch"
+_SLOTS = (
+    *(slot for slot in SLOTS if slot.name != _POSITION),
+    # `step(epoch + batch / batches)` leaves a fraction
+    *(replace(slot, must=Number("a number, -1 or more", low=-1)) for slot in SLOTS if slot.name == _POSITION),
+)
+MOST_BETAS = 8
 _ROUNDING = 1e-9
 """A rate that a schedule brings down to 0 may come out below it by this much."""
 
@@ -38,7 +46,7 @@ def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
 def _slots(shapes: Shapes) -> Iterator[tuple[Slot, Mapped, KeyPath]]:
     for optimizer in shapes.optimizers:
         state = {index: entry for index, entry in optimizer.state.items() if isinstance(entry, dict)}
-        root = {"param_groups": list(optimizer.groups), "state": state}
+        root = {"param_groups": _groups(optimizer), "state": state}
         yield from ((slot, root, optimizer.path) for slot in _of("optimizer", "foreign", "other"))
     for scheduler in shapes.schedulers:
         if not scheduler.is_plateau and "_schedulers" not in scheduler.state:
@@ -47,10 +55,17 @@ def _slots(shapes: Shapes) -> Iterator[tuple[Slot, Mapped, KeyPath]]:
         yield from ((slot, scaler.value, scaler.path) for slot in _of("scaler"))
 
 
+def _groups(optimizer: Optimizer) -> dict[int, Mapped]:
+    """The groups, each once and without betas by the thousand, which would be looked at once for every group."""
+    groups = optimizer.distinct_groups
+    long = {i for i, g in groups.items() if isinstance(b := g.get("betas"), (list, tuple)) and len(b) > MOST_BETAS}
+    return {i: {**group, "betas": None} if i in long else group for i, group in groups.items()}
+
+
 def _of(part: str, *conditions: str) -> list[Slot]:
     return [
         slot
-        for slot in SLOTS
+        for slot in _SLOTS
         if slot.parts[0] == part and isinstance(slot.must, (Number, Eps)) and slot.when in ("", *conditions)
     ]
 

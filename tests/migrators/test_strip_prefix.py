@@ -75,6 +75,19 @@ def test_a_prefix_that_not_every_key_has_is_a_name_of_the_model(keys, sample):
     assert "unchanged" == untouched(path, "strip-prefix").status
 
 
+def test_every_model_of_a_file_that_nobody_owns_is_bare_then(tmp_path):
+    """Under any key and in lists; asked for by name only, because a script may load into the wrapped model."""
+    path, inside, bare = tmp_path / "model_last.pth.tar", wrapped("module.").state_dict(), Net().state_dict()
+    held = {"state_dict": inside, "nets": [dict(inside), bare], "ema": {"shadow": inside}, "arch": "net", "epoch": 3}
+    torch.save(held, path)
+    assert "unchanged" == untouched(path).status
+    assert "migrated" == repaired(path, "strip-prefix").status
+    after = load(path)
+    for model in (after["state_dict"], *after["nets"], after["ema"]["shadow"]):
+        assert list(bare) == list(model)
+    assert ("net", 3) == (after["arch"], after["epoch"])
+
+
 def test_keys_that_would_collide_are_refused_by_the_editor_itself():
     """Whatever a migration asks for, no tensor is ever lost under another's name."""
     tree = {"model": {"module.a": 1, "a": 2}}

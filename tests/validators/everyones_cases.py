@@ -26,6 +26,7 @@ from plain_files import (
     rebuilt,
     skipping_all,
     timm,
+    vits,
     with_a_scaler,
 )
 from torch import nn, optim
@@ -234,6 +235,7 @@ CASES: dict[str, Pair] = {
         (
             File("a rate that stayed", lambda: without(plain("Adam", "StepLR", 1), "scheduler")),
             File("computed from the epoch", timm),
+            File("built at its position", vits),
             File("the optimizer alone", lambda: plain("Adam", "CosineAnnealingLR", 3)["optimizer"]),
             File(
                 "a position of another form",
@@ -367,10 +369,10 @@ CASES: dict[str, Pair] = {
                 "error",
             ),
             Told(
-                "a position between two",
-                lambda: renamed(put(plain("SGD", "StepLR"), "scheduler", "last_epoch", 1.5), scheduler="lr_sched"),
+                "a position before the start",
+                lambda: renamed(put(plain("SGD", "StepLR"), "scheduler", "last_epoch", -7), scheduler="lr_sched"),
                 "lr_sched.last_epoch",
-                "float 1.5",
+                "int -7",
                 "error",
             ),
             Told(
@@ -383,6 +385,7 @@ CASES: dict[str, Pair] = {
         ),
         (
             File("rounded below 0", lambda: put(plain(), "optimizer", "param_groups", 0, "lr", -1e-18)),
+            File("a position within an epoch", lambda: put(plain("Adam", "StepLR"), "scheduler", "last_epoch", 1.5)),
             File("a beta of 0", lambda: put(plain(), "optimizer", "param_groups", 0, "betas", (0.0, 0.99))),
             File(
                 "a flag that only others know", lambda: put(plain(), "optimizer", "param_groups", 0, "momentum", None)

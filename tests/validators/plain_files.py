@@ -227,6 +227,12 @@ def timm() -> Payload:
     return held | {"state_dict": held.pop("model"), "arch": "resnet50", "version": 2, "metric": 71.0}
 
 
+def vits() -> Payload:
+    """ExponentialLR is built anew at every start, with `last_epoch=`."""
+    held = plain("AdamW", "ExponentialLR")
+    return {"model": held["model"], "optimizer": held["optimizer"], "iteration": 2, "learning_rate": 0.01}
+
+
 def rebuilt() -> Payload:
     """A schedule of another class, begun by hand after a warm-up of as many steps."""
     loop = Loop("Adam").run(1)
@@ -261,6 +267,7 @@ OTHERS: Mapping[str, Callable[[], Payload]] = {
     "nested": lambda: nested(plain("AdamW", "StepLR")),
     "nested, step 0": lambda: nested(Loop("AdamW", "StepLR").payload(0)),
     "timm": timm,
+    "vits": vits,
     "warm-up by hand": rebuilt,
     "capturable": capturable,
     "accumulated": lambda: plain("AdamW", "OneCycleLR", accumulate=3),
