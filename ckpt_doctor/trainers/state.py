@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import scheduler_kind
 from ckpt_doctor.types import (
