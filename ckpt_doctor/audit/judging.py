@@ -27,6 +27,7 @@ from ckpt_doctor.types import (
     selects,
     trusts,
 )
+from ckpt_doctor.validators import OF_THE_WHOLE
 from ckpt_doctor.validators.files import UNREADABLE, unless_blocked
 from ckpt_doctor.validators.rule import Rule
 
@@ -102,7 +103,8 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
 
 def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
     """A file of a unit by itself: by the rules that hold for every file."""
-    return judge(Case(part, Member(part, TrainingState(), None), Run(case.run.path, "", ()), ResumePoint()), counts)
+    member, run = Member(part, TrainingState(), None), Run(case.run.path, "", ())
+    return judge(Case(part, member, run, ResumePoint(), judged=OF_THE_WHOLE), counts)
 
 
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:

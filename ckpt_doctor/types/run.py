@@ -259,7 +259,7 @@ class Case:
     diverged: str = ""
     """What in the file shows that an earlier resume had left the uninterrupted run's path; empty where nothing does."""
     judged: frozenset[str] = frozenset()
-    """Codes of rules for every file whose subject the trainer's own rules judge under other codes."""
+    """Codes of rules whose subject is judged elsewhere: by the trainer's own rules, or for the unit as a whole."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 

@@ -25,16 +25,22 @@ FILE_RULES: tuple[Rule, ...] = (
     *contents.RULES,
     *values.RULES,
     *progress.RULES,
-    *shaped_progress.PROGRESS_RULES,
+    *shaped_progress.RULES,
     *rates.RULES,
     *shaped_schedules.RULES,
-    *shaped_progress.BEST_RULES,
     *random_state.RULES,
     *optimizer.RULES,
     *shaped_optimizers.RULES,
     *tensors.RULES,
 )
 """Rules about one checkpoint, whichever trainer wrote it."""
+
+OF_THE_WHOLE = frozenset(
+    rule.code
+    for rule in FILE_RULES
+    if rule.others or rule in (*shaped_progress.RULES, *shaped_schedules.RULES, *shaped_optimizers.RULES)
+) | {"O707"}
+"""Codes of rules that compare parts with each other: of a unit of several files they judge the unit, not its files."""
 
 RUN_RULES: tuple[Rule, ...] = (*progress.RUN_RULES, *optimizer.RUN_RULES)
 """Rules about a run folder as a whole."""

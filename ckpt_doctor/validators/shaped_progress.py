@@ -106,5 +106,4 @@ def _with_best(case: Case) -> Iterator[Path]:
             yield member.checkpoint.path
 
 
-PROGRESS_RULES = (parts_disagree,)
-BEST_RULES = (no_best_metric,)
+RULES = (parts_disagree, no_best_metric)
