@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from everyones_cases import CASES, File, Told
-from plain_files import OPTIMIZERS, OTHERS, SCHEDULES, Payload, plain
+from plain_files import EPOCHS, OPTIMIZERS, OTHERS, SCHEDULES, Payload, plain
 
-from ckpt_doctor.audit import scan
+from ckpt_doctor.audit import judge, scan
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.types import Case, Checkpoint, Finding, Member, ResumePoint, Run, TrainingState
+from ckpt_doctor.readers.folders import open_unit
+from ckpt_doctor.readers.tensor_bytes import read_scalars
+from ckpt_doctor.trainers import UNKNOWN
+from ckpt_doctor.types import Case, Finding, Member, ResumePoint, Run, TrainingState
 from ckpt_doctor.validators import RULES
 from ckpt_doctor.validators.shaped_optimizers import scaler_missing
 from ckpt_doctor.validators.shaped_progress import no_best_metric, parts_disagree
@@ -98,9 +101,9 @@ def test_an_unusual_healthy_file_is_not_mentioned(tmp_path, name):
 # --- units, and runs whose trainer is known --------------------------------------------------------------------------
 
 
-def member(path: Path, checkpoint: Checkpoint | None = None) -> Member:
+def member(path: Path) -> Member:
     """A checkpoint as part of a run."""
-    return Member(checkpoint or open_checkpoint(path), TrainingState(), None)
+    return Member(open_checkpoint(path), TrainingState(), None)
 
 
 def said(rule, subject: Member, *others: Member) -> list[Finding]:
@@ -111,15 +114,9 @@ def said(rule, subject: Member, *others: Member) -> list[Finding]:
 
 def unit(root: Path, **parts: object) -> Member:
     """A folder of parts as one checkpoint."""
-    opened = []
     for name, payload in parts.items():
         torch.save(payload, root / f"{name}.pt")
-        opened.append(open_checkpoint(root / f"{name}.pt"))
-    for part in opened:  # what the readers of a unit do with each
-        for state in (part.get("state") or {}).values():
-            state["step"].value = 8.0
-    whole = {part.path.name: part.root for part in opened}
-    return member(root, Checkpoint(root, 0, "folder", "training", whole, parts=tuple(opened)))
+    return UNKNOWN.member_of(open_unit(root), read_scalars)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +129,17 @@ def test_parts_of_a_unit_come_from_one_step(tmp_path, position, count, where):
     scheduler = held["scheduler"] | {"last_epoch": position, "_step_count": position + 1}
     subject = unit(tmp_path, optimizer=held["optimizer"], scheduler=scheduler, trainer={"global_step": count})
     assert [where] * bool(where) == [f.where for f in said(parts_disagree, subject)]
+
+
+@pytest.mark.parametrize("code", ["R504", "R511"])
+def test_a_unit_is_judged_as_a_whole_and_once(tmp_path, code):
+    """What one part says of another; nothing is said a second time of the file that holds it."""
+    held = plain("Adam", "OneCycleLR", EPOCHS if code == "R511" else 2)
+    if code == "R504":
+        held["optimizer"]["param_groups"][0]["lr"] = 0.5
+    subject = unit(tmp_path, model=held["model"], optimizer=held["optimizer"], scheduler=held["scheduler"])
+    report = judge(Case(subject.checkpoint, subject, Run(tmp_path, "", ()), ResumePoint()))
+    assert [code] == [f.code for f in report.findings]
 
 
 def test_siblings_show_what_is_missing(tmp_path):
