@@ -151,7 +151,7 @@ def find(checkpoint: Checkpoint) -> Shapes:
 def settings(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
     """Options of the training command by name, where the script saved them beside the rest, as a dict or Namespace."""
     mapping = mapping_of(checkpoint.root) or {}
-    for root in [mapping_of(part) or {} for part in mapping.values()] if checkpoint.parts else [mapping]:
+    for root in [mapping, *(mapping_of(part) or {} for part in mapping.values() if checkpoint.parts)]:
         for key in _SETTINGS:
             saved = root.get(key)
             if isinstance(saved, Opaque) and saved.states:

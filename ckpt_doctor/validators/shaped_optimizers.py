@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
-from ckpt_doctor.types import Case, Global, TensorRef, real
-from ckpt_doctor.validators.contents import dotted
+from ckpt_doctor.types import Case, Global, TensorRef, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of
 

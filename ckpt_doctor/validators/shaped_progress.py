@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckpt_doctor.inert.shapes import Part, Shapes, find
-from ckpt_doctor.types import Case, real
-from ckpt_doctor.validators.contents import dotted
+from ckpt_doctor.types import Case, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.inert.shapes import Optimizer, Scheduler, Shapes, settings
-from ckpt_doctor.types import Case, KeyPath, holds_rate, real
-from ckpt_doctor.validators.contents import dotted
+from ckpt_doctor.types import Case, KeyPath, dotted, holds_rate, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import shapes_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ckpt_doctor.inert.shapes import Mapped, Optimizer, Shapes
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, real
-from ckpt_doctor.validators.contents import describe, dotted
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, real
+from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem
 from ckpt_doctor.validators.shaped import shapes_of
 from ckpt_doctor.validators.slots import SLOTS, Eps, Fault, Number, Slot, places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from pathlib import Path
 
@@ -140,6 +141,14 @@ def test_a_unit_is_judged_as_a_whole_and_once(tmp_path, code):
     subject = unit(tmp_path, model=held["model"], optimizer=held["optimizer"], scheduler=held["scheduler"])
     report = judge(Case(subject.checkpoint, subject, Run(tmp_path, "", ()), ResumePoint()))
     assert [code] == [f.code for f in report.findings]
+
+
+def test_the_command_of_a_unit_lies_in_a_part(tmp_path):
+    """transformers' arguments are a file of their own."""
+    torch.save(argparse.Namespace(fp16=True, dtype="float32"), tmp_path / "training_args.bin")
+    assert 1 == len(said(scaler_missing, unit(tmp_path, optimizer=plain()["optimizer"])))
+    torch.save(argparse.Namespace(fp16=False, bf16=True), tmp_path / "training_args.bin")
+    assert [] == said(scaler_missing, unit(tmp_path, optimizer=plain()["optimizer"]))
 
 
 def test_siblings_show_what_is_missing(tmp_path):
