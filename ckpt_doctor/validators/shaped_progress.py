@@ -74,7 +74,8 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
 
     After a resume from it the first validation counts as the best so far, however bad it is, and its checkpoint
     overwrites the best model. That a best is kept is known from a sibling of the run that has one, or from the key of
-    the checkpoint itself, which is None. Siblings are compared only where a known trainer owns the run.
+    the checkpoint itself, which is None; in a checkpoint of several files None may mean that no metric is watched.
+    Siblings are compared only where a known trainer owns the run.
 
     Example: `best_acc1` None at epoch 12.
 
@@ -85,7 +86,7 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
     shapes = shapes_of(case)
     if any(part.value is not None for part in shapes.best) or not any(part.value >= 1 for part in shapes.epochs):
         return
-    empty = next(iter(shapes.best), None)
+    empty = next(iter(shapes.best), None) if not case.checkpoint.parts else None
     sibling = next((path for path in _with_best(case) if path != case.checkpoint.path), None)
     if empty is not None:
         why = f"{dotted(empty.path)} is None after {begun(shapes)}"

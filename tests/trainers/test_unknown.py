@@ -1,0 +1,21 @@
+"""What is read of a checkpoint that no trainer owns."""
+
+from __future__ import annotations
+
+import torch
+
+from ckpt_doctor.audit import scan
+
+
+def test_progress_is_read_wherever_it_is_known_by_its_shape(tmp_path):
+    """Counts below `meta`, as mmengine has them; an optimizer in a list, as Lightning has it."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter], lr=0.25)
+    for _ in range(3):
+        parameter.sum().backward()
+        optimizer.step()
+    held = {"meta": {"epoch": 12, "iter": 87960}, "optimizer_states": [optimizer.state_dict()]}
+    torch.save({"state_dict": {"w": parameter.detach()}} | held, tmp_path / "epoch_12.pth")
+    (file,) = scan([tmp_path]).files
+    state = file.member.state
+    assert (12, 87960, 3, 0.25) == (state.epoch, state.global_step, state.optimizer_step, state.lr)
