@@ -153,6 +153,7 @@ CASES: dict[str, Pair] = {
             File("saved before the schedule's step", lambda: plain("Adam", "OneCycleLR", before_the_schedule=True)),
             File("once in two steps", lambda: lagging(STEPS)),
             File("begun after a warm-up", rebuilt),
+            File("of another class with a length", lambda: put(rebuilt(), "scheduler", "total_steps", 100)),
             File("a step that was skipped", with_a_scaler),
             File("two optimizers", gan),
             File("a count of micro-batches", lambda: plain("Adam", "OneCycleLR") | {"global_step": 4 * STEPS}),
