@@ -38,14 +38,17 @@ def _fields(value: object, *names: str) -> dict[str, Any]:
 
 def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
     """Of a scan; of a check with the plan of its only file, where it has one."""
+    files = [one for unit in report.files for one in (unit.parts or (unit,))]
     verdicts = [file.verdict for file in report.files]
     severities = [finding.severity for finding in report.findings]
     document = {
         **HEAD,
         "runs": [run(judged) for judged in report.runs],
-        "files": [file(judged) for judged in report.files],
+        "files": [file(judged) for judged in files],
+        "units": [unit(judged) for judged in report.files],
         "summary": {
-            "files": len(verdicts),
+            "files": len(files),
+            "units": len(verdicts),
             "bytes": sum(file.checkpoint.size for file in report.files),
             "ok": verdicts.count("ok"),
             "repairable": verdicts.count("repairable"),
@@ -89,6 +92,23 @@ def file(file: types.FileReport) -> dict[str, Any]:
         "resume": file.resume,
         "not_checked": [_fields(point, "what", "why", "settle") for point in file.not_checked],
         "findings": [_fields(finding, *FINDING) for finding in file.findings],
+    }
+
+
+def unit(unit: types.FileReport) -> dict[str, Any]:
+    """One checkpoint, which may be a folder or a set of files."""
+    checkpoint = unit.checkpoint
+    plan = None if unit.plan is None else _fields(unit.plan, *PLAN)
+    return {
+        "path": str(checkpoint.path),
+        "trainer": unit.trainer or None,
+        "parts": [checkpoint.name_of(part) for part in checkpoint.parts],
+        "training": {**_fields(unit.member.state, *TRAINING), "own": plain(dict(unit.member.own))},
+        "verdict": unit.verdict,
+        "resume": unit.resume,
+        "plan": plan,
+        "not_checked": [_fields(point, "what", "why", "settle") for point in unit.not_checked],
+        "findings": [_fields(finding, *FINDING) for finding in unit.findings],
     }
 
 

@@ -24,7 +24,7 @@ TRAINING = {"epoch", "global_step", "last_epoch", "step_count", "total_steps", "
     "counter",
 }
 PROMISED: dict[str, Any] = {
-    "": {"version", "tool", "runs", "files", "summary"},
+    "": {"version", "tool", "runs", "files", "units", "summary"},
     "tool": {"name", "version"},
     "runs": {"path", "trainer", "lradj", "steps_per_epoch", "train_epochs", "facts", "evidence", "findings"},
     "runs.findings": FINDING,
@@ -33,7 +33,9 @@ PROMISED: dict[str, Any] = {
     "files.training": TRAINING,
     "files.not_checked": {"what", "why", "settle"},
     "files.findings": FINDING,
-    "summary": {"files", "bytes", "ok", "repairable", "broken", "errors", "warnings", "seconds"},
+    "units": {"path", "trainer", "parts", "training", "verdict", "resume", "plan", "not_checked", "findings"},
+    "units.training": TRAINING | {"own"},
+    "summary": {"files", "units", "bytes", "ok", "repairable", "broken", "errors", "warnings", "seconds"},
     "plan": {"start_epoch", "skip_batches", "global_step", "next_lr", "next_lr_uninterrupted", "best_score", "counter"}
     | {"steps_left", "flags", "resume"},
 }
