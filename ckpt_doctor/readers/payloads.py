@@ -14,17 +14,11 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.storages import torch_storage
+from ckpt_doctor.inert.zip_structures import LOCAL_MAGIC, Directory, DirectoryError, Entry
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.programs import Programs, read_program
 from ckpt_doctor.readers.source import BytesSource, Source
-from ckpt_doctor.readers.zip_directory import (
-    Directory,
-    DirectoryError,
-    Entry,
-    archive_prefix,
-    read_appended,
-    read_directory,
-)
+from ckpt_doctor.readers.zip_directory import archive_prefix, read_appended, read_directory
 from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Damage, StorageInfo
@@ -163,7 +157,7 @@ def payload_hook(programs: Programs, depth: int = 0) -> Payload:
             programs.damage.append(Damage("limit-exceeded", message))
             return None
         inner: Programs
-        if data[:4] == b"PK\x03\x04":
+        if data[:4] == LOCAL_MAGIC:
             inner, root = _read_inner_zip(BytesSource(data), depth + 1)
         else:
             stream = read_stream(BytesSource(data), depth + 1)

@@ -16,6 +16,7 @@ from ckpt_doctor.inert.pickle_machine import Reading, shown
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.inert.tensor_list import find_tensors
+from ckpt_doctor.inert.zip_structures import DEFLATED, STORED, Directory, DirectoryError, Entry
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import zip_neighbour
@@ -25,15 +26,12 @@ from ckpt_doctor.readers.safety import is_scripted, is_system
 from ckpt_doctor.readers.symptoms import wrong_byte_order
 from ckpt_doctor.readers.zip_directory import (
     PACKAGED,
-    Directory,
-    DirectoryError,
-    Entry,
     archive_prefix,
     first_folder,
     read_appended,
     read_directory,
 )
-from ckpt_doctor.readers.zip_records import DEFLATED, STORED, other_pickles, record
+from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program

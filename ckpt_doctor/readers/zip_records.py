@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Payload, shown
+from ckpt_doctor.inert.zip_structures import DEFLATED, STORED, Entry
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_disguised, read_program
 from ckpt_doctor.readers.source import Source
-from ckpt_doctor.readers.zip_directory import Entry
 from ckpt_doctor.types import Damage
-
-STORED, DEFLATED = 0, 8
 
 
 def other_pickles(programs: Programs, source: Source, entries: Iterable[Entry], payload: Payload) -> None:
@@ -57,7 +54,7 @@ def _head(source: Source, entry: Entry, count: int) -> bytes:
     packed = entry.compressed
     if entry.method == DEFLATED:  # which takes little more room than what it becomes
         packed = min(packed, count + (count >> 8) + 64)
-    return record(source, replace(entry, size=min(entry.size, count), compressed=packed), [])
+    return record(source, entry._replace(size=min(entry.size, count), compressed=packed), [])
 
 
 def record(view: Source, entry: Entry, damage: list[Damage]) -> bytes:

@@ -12,17 +12,15 @@ from dataclasses import dataclass
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Payload, shown
+from ckpt_doctor.inert.zip_structures import DEFLATED, END, LOCAL, LOCAL_MAGIC, Directory, LocalHeader
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.readers.source import Source
-from ckpt_doctor.readers.zip_directory import LOCAL_HEADER, Directory
 from ckpt_doctor.types import Damage
 
 _DESCRIPTOR = 24
 """Bytes of the longest data descriptor (APPNOTE 4.3.9): what lies between two records that follow each other."""
-_END_RECORD = 22
-_DEFLATED = 8
 _READ_AGAIN = 4
 """Times that the bytes of a stretch may be read as pickles: headers can be made to overlap."""
 
@@ -45,7 +43,7 @@ class _Record:
 def listed(directory: Directory) -> list[Stretch]:
     """What a directory accounts for: the records, itself, its end record."""
     stretches = [(entry.header, entry.data + entry.compressed) for entry in directory.entries if entry.data >= 0]
-    return [*stretches, (directory.offset, directory.end + _END_RECORD)]
+    return [*stretches, (directory.offset, directory.end + END.size)]
 
 
 def read_unlisted(
@@ -82,19 +80,18 @@ def _between(known: Iterable[Stretch], end: int) -> Iterator[Stretch]:
 
 def _records(raw: bytes, offset: int) -> Iterator[_Record]:
     """Every local header, and what stands behind it."""
-    at = raw.find(b"PK\x03\x04")
-    while 0 <= at <= len(raw) - LOCAL_HEADER.size:
-        fields = LOCAL_HEADER.unpack_from(raw, at)
-        method, name_length, extra_length = fields[3], fields[9], fields[10]
-        behind_name = at + LOCAL_HEADER.size + name_length
-        start = behind_name + extra_length
-        name = shown(raw[behind_name - min(name_length, 200) : behind_name].decode("utf-8", "backslashreplace"))
+    at = raw.find(LOCAL_MAGIC)
+    while 0 <= at <= len(raw) - LOCAL.size:
+        header = LocalHeader._make(LOCAL.unpack_from(raw, at))
+        behind_name = at + LOCAL.size + header.name_length
+        start = behind_name + header.extra_length
+        name = shown(raw[behind_name - min(header.name_length, 200) : behind_name].decode("utf-8", "backslashreplace"))
         if start < len(raw):
-            if method == _DEFLATED:
+            if header.method == DEFLATED:
                 yield _Record(name, offset + at, _inflated(raw, start), 0)
             else:
                 yield _Record(name, offset + at, raw, start)
-        at = raw.find(b"PK\x03\x04", at + 1)
+        at = raw.find(LOCAL_MAGIC, at + 1)
 
 
 def _inflated(raw: bytes, start: int) -> bytes:

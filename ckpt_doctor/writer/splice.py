@@ -102,7 +102,7 @@ def _record(fd: int, old: zip_append.Directory, program: str, record: Mapping[st
         **record,
         "previous_size": old.size,
         "previous_directory": old.offset,
-        "previous_sha256": old.digest,
+        "previous_sha256": zip_append.end_digest(fd, old),
         "previous_rest_sha256": rest_digest(fd, old, start, kept),
         "previous_records_sha256": records_digest(fd, old, start, kept),
     }
