@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ckpt_doctor.inert.dtypes import STRUCT_CODES
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Global, KeyPath, NumpyScalar, Opaque
 
 MAX_DEPTH = 32
@@ -61,6 +62,46 @@ def _is_array(call: Opaque) -> bool:
     return isinstance(call.callee, Global) and call.callee.module.startswith("numpy")
 
 
+_STRUCT = {**STRUCT_CODES, "complex64": "ff", "complex128": "dd"}
+
+
+def numpy_scalar(call: Opaque) -> object:
+    """The number that `multiarray.scalar(dtype, bytes)` makes; the call itself where that is not clear.
+
+    Source: numpy/_core/src/multiarray/multiarraymodule.c, `array_scalar`.
+    """
+    dtype, raw = call.args[:2] if type(call.args) is tuple and len(call.args) > 1 else (None, None)
+    if type(dtype) is not Opaque or str(dtype.callee) != "numpy.dtype" or type(dtype.args) is not tuple:
+        return call
+    code = dtype.args[0] if dtype.args else None
+    name = _element(code) if type(code) is str else None
+    if type(code) is not str or name not in _STRUCT:
+        return call
+    state = dtype.states[0] if dtype.states else None
+    order = code[0] if code[0] in "<>" else "<"
+    if type(state) is tuple and len(state) > 1 and state[1] in ("<", ">"):
+        order = state[1]
+    packed = struct.Struct(order + _STRUCT[name])
+    if type(raw) is str:
+        raw = _bytes_of_python_2(raw, packed.size)
+    if type(raw) is not bytes or packed.size != len(raw):
+        return call
+    parts = packed.unpack(raw)
+    return NumpyScalar(complex(*parts) if len(parts) == 2 else parts[0], name, call)
+
+
+def _bytes_of_python_2(text: str, size: int) -> bytes | None:
+    """The bytes of a Python 2 string, which was read as UTF-8 where it could be and as latin-1 where not."""
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            raw = text.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        if len(raw) == size:
+            return raw
+    return None
+
+
 _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex", "b": "bool"}
 
 
@@ -72,10 +113,14 @@ def array_shown(call: Opaque) -> str | None:
     code = dtype.args[0] if isinstance(dtype, Opaque) and isinstance(dtype.args, tuple) and dtype.args else None
     if not isinstance(shape, tuple) or not isinstance(code, str):
         return None
-    size = code.lstrip("<>=|")[1:]
-    name = _KINDS.get(code.lstrip("<>=|")[:1], "")
-    kind = f"{name}{8 * int(size)}" if name and size.isdecimal() and len(size) < 4 and name != "bool" else name or code
-    return f"numpy array {kind} [{', '.join(map(str, shape[:8]))}]"
+    return f"numpy array {_element(code) or code} [{', '.join(map(str, shape[:8]))}]"
+
+
+def _element(code: str) -> str | None:
+    """`float32` of numpy's `<f4`; None of what is no number."""
+    letter, size = code.lstrip("<>=|")[:1], code.lstrip("<>=|")[1:]
+    name = _KINDS.get(letter)
+    return f"{name}{8 * int(size)}" if name and name != "bool" and size.isdecimal() and len(size) < 4 else name
 
 
 def array_bytes(call: Opaque) -> bytes | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Reading
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.zip_structures import DESCRIPTOR_MAGIC, LOCAL, LOCAL_MAGIC, STORED, LocalHeader
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.programs import growing
 
 _FIRST_READ = 1 << 20
 _SMALL = 1 << 16
@@ -46,13 +46,10 @@ def walk(view: FileView) -> Walk | None:
     if header is None or not (header[0] == "data.pkl" or header[0].endswith("/data.pkl")):
         return None
     name, data, _, _ = header
-    count = _FIRST_READ
-    while True:
-        raw = view.read_at(data, min(count, limits.MAX_PROGRAM_BYTES))
+    for raw in growing(lambda count: view.read_at(data, count), _FIRST_READ):
         reading = read(raw)
-        if not reading.ran_out or len(raw) < count:
+        if not reading.ran_out:
             break
-        count *= 8
     offsets: dict[str, int] = {}
     checksums: dict[str, int] = {}
     at = data + reading.end

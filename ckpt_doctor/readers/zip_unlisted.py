@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ckpt_doctor.inert import limits
-from ckpt_doctor.inert.pickle_machine import Payload, shown
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.inert.zip_structures import DEFLATED, END, LOCAL, LOCAL_MAGIC, Directory, LocalHeader
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_disguised
@@ -47,12 +47,12 @@ def listed(directory: Directory) -> list[Stretch]:
 
 
 def read_unlisted(
-    programs: Programs, source: Source, known: Iterable[Stretch], end: int, payload_of: Callable[[Programs], Payload]
+    programs: Programs, source: Source, known: Iterable[Stretch], end: int, new_programs: Callable[[], Programs]
 ) -> None:
     """Take up what pickles name that stand before `end` and outside the `known` stretches, where that is dangerous.
 
     All else about them is of no consequence: they are no part of the checkpoint. Nothing is read where the stretches
-    leave no more than a data descriptor between them. `payload_of` reads checkpoints that stand as bytes in a pickle.
+    leave no more than a data descriptor between them. `new_programs` makes what each is read into.
     """
     left = limits.MAX_UNLISTED_BYTES
     for first, last in _between(known, end):
@@ -63,7 +63,7 @@ def read_unlisted(
             return
         work = _READ_AGAIN * (last - first)
         for record in _records(source.read_at(first, last - first), first):
-            work -= _take_up(programs, record, payload_of)
+            work -= _take_up(programs, record, new_programs())
             if work < 0:
                 message = "local headers overlap, and what hides behind them is not read to its end"
                 programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
@@ -101,11 +101,10 @@ def _inflated(raw: bytes, start: int) -> bytes:
         return b""
 
 
-def _take_up(programs: Programs, record: _Record, payload_of: Callable[[Programs], Payload]) -> int:
+def _take_up(programs: Programs, record: _Record, found: Programs) -> int:
     """Read one record; returns how many bytes of the file that was worth."""
     start = record.start + (object_pickle(record.data[record.start : record.start + (1 << 12)]) or 0)
-    found = Programs()
-    count = read_disguised(found, lambda n: record.data[start : start + n], record.name, payload_of(found))
+    count = read_disguised(found, lambda n: record.data[start : start + n], record.name)
     bad = {key: name for key, name in found.globals.items() if judge(name) == "dangerous"}
     soft = [damage for damage in found.damage if damage.kind == "dangerous-global"]
     programs.calls.update((key, name) for key, name in found.calls.items() if key not in programs.calls)
