@@ -7,7 +7,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import STRUCT_CODES
+from ckpt_doctor.inert.tree import items, path_of, walk
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Global, KeyPath, NumpyScalar, Opaque
 
 MAX_DEPTH = 32
@@ -34,28 +36,24 @@ def plain_values(checkpoint: Checkpoint, *, owned: bool) -> Iterator[NumpyValue]
     return numpy_values(checkpoint.root, arrays=refused)
 
 
-def numpy_values(value: object, path: KeyPath = (), *, arrays: bool = False) -> Iterator[NumpyValue]:
-    """All numpy numbers and arrays under `value`, a tree of dicts, lists and tuples.
+def numpy_values(root: object, *, arrays: bool = False) -> Iterator[NumpyValue]:
+    """All numpy numbers and arrays under `root`, a tree of dicts, lists and tuples.
 
     An array of one dimension of uint32, as numpy's random state has, has a plain value; with `arrays` others do, too.
     """
-    if isinstance(value, NumpyScalar):
-        plain = value.value if isinstance(value.value, (bool, int, float, complex)) else None
-        yield NumpyValue(path, f"numpy.{value.dtype} {value.value!r}", plain)
-    elif isinstance(value, Opaque):
-        if _is_array(value):
+    for value, step in walk(root, items, MAX_DEPTH, limits.MAX_SHARED):
+        path = path_of(step) if isinstance(value, (NumpyScalar, Opaque)) else ()
+        if not all(isinstance(key, (str, int)) for key in path):  # which no edit can name
+            continue
+        if isinstance(value, NumpyScalar):
+            plain = value.value if isinstance(value.value, (bool, int, float, complex)) else None
+            yield NumpyValue(path, f"numpy.{value.dtype} {value.value!r}", plain)
+        elif isinstance(value, Opaque) and _is_array(value):
             keys = uint32_array(value)
             if keys is None and arrays and path[:1] and path[0] not in MODEL_KEYS:
                 yield NumpyValue(path, array_shown(value) or "numpy array", plain_array(value))
             else:
                 yield NumpyValue(path, f"numpy array of {len(keys)} uint32" if keys else "numpy array", keys)
-    elif len(path) < MAX_DEPTH and isinstance(value, dict):
-        for key, item in value.items():
-            if isinstance(key, (str, int)):
-                yield from numpy_values(item, (*path, key), arrays=arrays)
-    elif len(path) < MAX_DEPTH and isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from numpy_values(item, (*path, index), arrays=arrays)
 
 
 def _is_array(call: Opaque) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import PER_BYTE, item_size
+from ckpt_doctor.inert.tree import PLAIN, path_of, walk
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Damage,
@@ -20,14 +21,10 @@ from ckpt_doctor.types import (
     mapping_of,
 )
 
-_Step = tuple["_Step | None", "str | int", int]
-"""Parent, key, depth: paths are spelled out for tensors only."""
-
 _MOST_INNER = 16
 """Levels below a tensor in which others are looked for."""
 _PLAIN = ("_rebuild_tensor_v2", "_rebuild_tensor")
 _SPARSE = ("torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_sparse_csr_tensor")
-_LEAVES = (str, int, float, bytes, type(None))
 
 # torch/nn/modules/module.py, `Module.__init__`: where a pickled module keeps its parts. Left out of tensor names, as in
 # `named_parameters()`.
@@ -67,23 +64,13 @@ def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
     """Paths and tensors, each tensor object once; at the end, once, None where nesting was too deep to be searched."""
     too_deep = False
     seen: set[int] = set()
-    rest: list[tuple[object, _Step | None]] = [(root, None)]
-    while rest:
-        value, step = rest.pop()
-        if isinstance(value, _LEAVES) or id(value) in seen:
-            continue
-        seen.add(id(value))
+    for value, step in walk(root, _children):
         if type(value) is TensorRef:
-            yield _path(step), value
-            continue
-        depth = step[2] + 1 if step else 1
-        children = [pair for pair in _children(value) if not isinstance(pair[1], _LEAVES)]
-        if depth > limits.MAX_DEPTH:
-            too_deep = too_deep or bool(children)
-            continue
-        children.reverse()
-        for key, child in children:
-            rest.append((child, step if key is None else (step, key, depth)))
+            if id(value) not in seen:
+                seen.add(id(value))
+                yield path_of(step), value
+        elif step is not None and step[2] >= limits.MAX_DEPTH:
+            too_deep = too_deep or any(type(part) not in PLAIN for _, part in _children(value))
     if too_deep:
         yield (), None
 
@@ -106,7 +93,7 @@ def inner_tensors(tensor: TensorRef, seen: set[int] | None = None) -> Iterator[t
         if not rest:
             return
         value, path = rest.pop()
-        if isinstance(value, _LEAVES) or id(value) in seen or len(path) > _MOST_INNER:
+        if type(value) in PLAIN or id(value) in seen or len(path) > _MOST_INNER:
             continue
         seen.add(id(value))
         if type(value) is TensorRef:
@@ -173,17 +160,12 @@ def bytes_needed(tensor: TensorInfo) -> int:
     return -(-(tensor.storage_offset + last + 1) * item_size(tensor.dtype) // PER_BYTE.get(tensor.dtype, 1))
 
 
-def _path(step: _Step | None) -> KeyPath:
-    keys: list[str | int] = []
-    while step is not None:
-        keys.append(step[1])
-        step = step[0]
-    return tuple(reversed(keys))
-
-
 def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
     if isinstance(value, dict):
         for key, child in value.items():
+            if type(key) is str:  # which nearly all are
+                yield key, child
+                continue
             if type(key) is TensorRef:
                 yield _key(key), key
             yield _key(key), child
