@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import PER_BYTE, item_size
-from ckpt_doctor.inert.tree import PLAIN, path_of, walk
+from ckpt_doctor.inert.tree import PLAIN, UNNAMED, path_of, walk
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Damage,
@@ -110,7 +110,7 @@ def inner_tensors(tensor: TensorRef, seen: set[int] | None = None) -> Iterator[t
         alone = sum(type(child) is TensorRef for _, child in children) < 2
         for key, child in reversed(children):
             named = type(key) is str or (type(key) is int and type(child) is TensorRef and not alone)
-            rest.append((child, (*path, key) if named and key is not None else path))
+            rest.append((child, (*path, key) if named else path))
 
 
 def is_plain(tensor: TensorRef) -> bool:
@@ -160,7 +160,7 @@ def bytes_needed(tensor: TensorInfo) -> int:
     return -(-(tensor.storage_offset + last + 1) * item_size(tensor.dtype) // PER_BYTE.get(tensor.dtype, 1))
 
 
-def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
+def _children(value: object) -> Iterator[tuple[Any, object]]:
     if isinstance(value, dict):
         for key, child in value.items():
             if type(key) is str:  # which nearly all are
@@ -170,17 +170,17 @@ def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
                 yield _key(key), key
             yield _key(key), child
         if hasattr(value, "source"):  # a state_dict's `_metadata`, a defaultdict's factory
-            yield None, value.source.args
+            yield UNNAMED, value.source.args
             for state in value.source.states:
-                yield None, state
+                yield UNNAMED, state
     elif isinstance(value, (list, tuple)):
         yield from enumerate(value)
     elif isinstance(value, (set, frozenset)):
         for child in value:
-            yield None, child
+            yield UNNAMED, child
     elif type(value) is Opaque:
-        yield None, value.args
-        yield None, value.kwargs
+        yield UNNAMED, value.args
+        yield UNNAMED, value.kwargs
         for state in value.states:
             yield from _attributes(state)
         yield from enumerate(value.items)
@@ -190,13 +190,13 @@ def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
         return
 
 
-def _attributes(state: object) -> Iterator[tuple[str | int | None, object]]:
+def _attributes(state: object) -> Iterator[tuple[Any, object]]:
     """An object's attributes; the parts of a module without their container's name."""
     if not isinstance(state, dict):
-        yield None, state
+        yield UNNAMED, state
         return
     for key, child in state.items():
-        yield (None if key in _MODULE_PARTS else _key(key)), child
+        yield (UNNAMED if key in _MODULE_PARTS else _key(key)), child
 
 
 def _key(key: object) -> str | int:

@@ -12,6 +12,8 @@ from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInf
 
 Step = tuple["Step | None", Any, int]
 """Parent, key, depth: paths are spelled out where they are needed only."""
+UNNAMED = object()
+"""The key of a part that adds nothing to its path."""
 PLAIN = frozenset({str, int, bool, float, bytes, type(None)})
 _ATOMS = (str, int, float, bool, bytes, complex, type(None))
 
@@ -24,7 +26,7 @@ def walk(
 ) -> Iterator[tuple[object, Step | None]]:
     """Every object under `root` but plain values, in document order, with the step that leads to it.
 
-    `parts` gives the keys and values of what is to be looked into (a key of None adds nothing to the path), and none
+    `parts` gives the keys and values of what is to be looked into (`UNNAMED` adds nothing to the path), and none
     for what is not. What has parts comes once, by the first path that reaches it; all else wherever it stands. `again`:
     how many parts of what came already are walked once more. What lies `deepest` steps down is not looked into.
     """
@@ -46,7 +48,7 @@ def walk(
             seen.add(id(value))
         for key, part in reversed(inside):
             if type(part) not in PLAIN:
-                rest.append((part, step if key is None else (step, key, depth)))
+                rest.append((part, step if key is UNNAMED else (step, key, depth)))
 
 
 def items(value: object) -> Iterable[tuple[Any, object]]:
