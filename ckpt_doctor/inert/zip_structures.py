@@ -102,6 +102,8 @@ class End:
     """How far from `offset` the directory stands if it ends where the end record begins."""
     sound: bool
     """Whether torch accepts the record's other fields (`mz_zip_reader_read_central_dir`)."""
+    elsewhere: bool
+    """Whether the zip64 record is not where its locator points."""
 
 
 def find_end(read_at: ReadAt, size: int) -> End:
@@ -116,13 +118,14 @@ def find_end(read_at: ReadAt, size: int) -> End:
     at = behind = tail_at + found
     _, disk, first, here, count, length, offset, comment_length = END.unpack_from(tail, found)
     sound = here == count and (disk, first) in ((0, 0), (1, 1))
+    elsewhere = False
     located = read_at(at - LOCATOR.size, LOCATOR.size) if at >= LOCATOR.size else b""
     if located[:4] == LOCATOR_MAGIC:
         _, _, wide_at, disks = LOCATOR.unpack(located)
         record = read_at(wide_at, END64.size) if wide_at + END64.size <= size else b""
         before = at - LOCATOR.size - END64.size
-        elsewhere = record[:4] != END64_MAGIC and before >= 0
-        if elsewhere:  # an archive behind other data: right before the locator, where Python's zipfile looks
+        elsewhere = record[:4] != END64_MAGIC
+        if elsewhere and before >= 0:  # an archive behind other data: where Python's zipfile looks
             record = read_at(before, END64.size)
         if record[:4] == END64_MAGIC:
             _, rest, _, _, disk, first, here, count, length, offset = END64.unpack(record)
@@ -130,7 +133,7 @@ def find_end(read_at: ReadAt, size: int) -> End:
             behind = before
             # torch finds no record there: it goes by the locator, which nothing has moved
             sound = sound and not (elsewhere and behind == length + offset)
-    return End(at, comment_length, (disk, first), count, length, offset, behind - length - offset, sound)
+    return End(at, comment_length, (disk, first), count, length, offset, behind - length - offset, sound, elsewhere)
 
 
 def central_entries(

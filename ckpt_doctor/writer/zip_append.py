@@ -56,6 +56,8 @@ def read_directory(fd: int, size: int) -> Directory:
         raise WriteRefused("the archive has no end record")
     if len(comment) != end.comment_length:
         raise WriteRefused("the archive's end record is not at the end of the file")
+    if end.elsewhere:
+        raise WriteRefused("the archive's zip64 end record is missing")
     if end.disks != (0, 0):
         raise WriteRefused("the archive is one volume of several")
     if end.shift:
