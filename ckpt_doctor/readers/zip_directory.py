@@ -175,7 +175,7 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: E
             continue
         local = LocalHeader._make(LOCAL.unpack_from(window, at))
         data = header + LOCAL.size + local.name_length + local.extra_length
-        placed[index] = entry._replace(data=data)
+        placed[index] = Entry(*entry[:7], data, *entry[8:])  # many times as fast as `_replace`
         name = window[at + LOCAL.size : at + LOCAL.size + local.name_length]
         if len(name) < local.name_length:
             name = read_at(header + LOCAL.size, local.name_length)
