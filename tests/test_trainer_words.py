@@ -45,7 +45,7 @@ LEFT = {
     "types/checkpoint.py": 1,
     "types/run.py": 15,
     "validators/contents.py": 1,
-    "validators/files.py": 2,
+    "validators/files.py": 1,
     "validators/live.py": 1,
     "validators/optimizer.py": 1,
     "validators/progress.py": 20,

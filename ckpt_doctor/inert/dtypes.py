@@ -74,6 +74,21 @@ ALIASES = {
 }
 
 
+STRUCT_CODES = {
+    "float64": "d",
+    "float32": "f",
+    "float16": "e",
+    "int64": "q",
+    "int32": "i",
+    "int16": "h",
+    "int8": "b",
+    "uint64": "Q",
+    "uint32": "I",
+    "uint16": "H",
+    "uint8": "B",
+    "bool": "?",
+}
+"""The types that Python's `struct` knows."""
 PER_BYTE = {"quint4x2": 2, "quint2x4": 4}
 """Elements in a byte, of the types that torch packs while their shape counts each."""
 

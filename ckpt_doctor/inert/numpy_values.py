@@ -7,6 +7,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.dtypes import STRUCT_CODES
+from ckpt_doctor.inert.tree import items, path_of, walk
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Global, KeyPath, NumpyScalar, Opaque
 
 MAX_DEPTH = 32
@@ -33,32 +36,68 @@ def plain_values(checkpoint: Checkpoint, *, owned: bool) -> Iterator[NumpyValue]
     return numpy_values(checkpoint.root, arrays=refused)
 
 
-def numpy_values(value: object, path: KeyPath = (), *, arrays: bool = False) -> Iterator[NumpyValue]:
-    """All numpy numbers and arrays under `value`, a tree of dicts, lists and tuples.
+def numpy_values(root: object, *, arrays: bool = False) -> Iterator[NumpyValue]:
+    """All numpy numbers and arrays under `root`, a tree of dicts, lists and tuples.
 
     An array of one dimension of uint32, as numpy's random state has, has a plain value; with `arrays` others do, too.
     """
-    if isinstance(value, NumpyScalar):
-        plain = value.value if isinstance(value.value, (bool, int, float, complex)) else None
-        yield NumpyValue(path, f"numpy.{value.dtype} {value.value!r}", plain)
-    elif isinstance(value, Opaque):
-        if _is_array(value):
+    for value, step in walk(root, items, MAX_DEPTH, limits.MAX_SHARED):
+        path = path_of(step) if isinstance(value, (NumpyScalar, Opaque)) else ()
+        if not all(isinstance(key, (str, int)) for key in path):  # which no edit can name
+            continue
+        if isinstance(value, NumpyScalar):
+            plain = value.value if isinstance(value.value, (bool, int, float, complex)) else None
+            yield NumpyValue(path, f"numpy.{value.dtype} {value.value!r}", plain)
+        elif isinstance(value, Opaque) and _is_array(value):
             keys = uint32_array(value)
             if keys is None and arrays and path[:1] and path[0] not in MODEL_KEYS:
                 yield NumpyValue(path, array_shown(value) or "numpy array", plain_array(value))
             else:
                 yield NumpyValue(path, f"numpy array of {len(keys)} uint32" if keys else "numpy array", keys)
-    elif len(path) < MAX_DEPTH and isinstance(value, dict):
-        for key, item in value.items():
-            if isinstance(key, (str, int)):
-                yield from numpy_values(item, (*path, key), arrays=arrays)
-    elif len(path) < MAX_DEPTH and isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from numpy_values(item, (*path, index), arrays=arrays)
 
 
 def _is_array(call: Opaque) -> bool:
     return isinstance(call.callee, Global) and call.callee.module.startswith("numpy")
+
+
+_STRUCT = {**STRUCT_CODES, "complex64": "ff", "complex128": "dd"}
+
+
+def numpy_scalar(call: Opaque) -> object:
+    """The number that `multiarray.scalar(dtype, bytes)` makes; the call itself where that is not clear.
+
+    Source: numpy/_core/src/multiarray/multiarraymodule.c, `array_scalar`.
+    """
+    dtype, raw = call.args[:2] if type(call.args) is tuple and len(call.args) > 1 else (None, None)
+    if type(dtype) is not Opaque or str(dtype.callee) != "numpy.dtype" or type(dtype.args) is not tuple:
+        return call
+    code = dtype.args[0] if dtype.args else None
+    name = _element(code) if type(code) is str else None
+    if type(code) is not str or name not in _STRUCT:
+        return call
+    state = dtype.states[0] if dtype.states else None
+    order = code[0] if code[0] in "<>" else "<"
+    if type(state) is tuple and len(state) > 1 and state[1] in ("<", ">"):
+        order = state[1]
+    packed = struct.Struct(order + _STRUCT[name])
+    if type(raw) is str:
+        raw = _bytes_of_python_2(raw, packed.size)
+    if type(raw) is not bytes or packed.size != len(raw):
+        return call
+    parts = packed.unpack(raw)
+    return NumpyScalar(complex(*parts) if len(parts) == 2 else parts[0], name, call)
+
+
+def _bytes_of_python_2(text: str, size: int) -> bytes | None:
+    """The bytes of a Python 2 string, which was read as UTF-8 where it could be and as latin-1 where not."""
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            raw = text.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        if len(raw) == size:
+            return raw
+    return None
 
 
 _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex", "b": "bool"}
@@ -72,10 +111,14 @@ def array_shown(call: Opaque) -> str | None:
     code = dtype.args[0] if isinstance(dtype, Opaque) and isinstance(dtype.args, tuple) and dtype.args else None
     if not isinstance(shape, tuple) or not isinstance(code, str):
         return None
-    size = code.lstrip("<>=|")[1:]
-    name = _KINDS.get(code.lstrip("<>=|")[:1], "")
-    kind = f"{name}{8 * int(size)}" if name and size.isdecimal() and len(size) < 4 and name != "bool" else name or code
-    return f"numpy array {kind} [{', '.join(map(str, shape[:8]))}]"
+    return f"numpy array {_element(code) or code} [{', '.join(map(str, shape[:8]))}]"
+
+
+def _element(code: str) -> str | None:
+    """`float32` of numpy's `<f4`; None of what is no number."""
+    letter, size = code.lstrip("<>=|")[:1], code.lstrip("<>=|")[1:]
+    name = _KINDS.get(letter)
+    return f"{name}{8 * int(size)}" if name and name != "bool" and size.isdecimal() and len(size) < 4 else name
 
 
 def array_bytes(call: Opaque) -> bytes | None:

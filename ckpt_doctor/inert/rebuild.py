@@ -6,12 +6,13 @@ meets arguments it does not understand returns the call itself: an `Opaque` is a
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import ALIASES, ITEM_SIZES
-from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
+from ckpt_doctor.inert.numpy_values import numpy_scalar
+from ckpt_doctor.types import Global, InertDict, Opaque, StorageInfo, TensorRef
 
 Handler = Callable[[Opaque], object]
 
@@ -116,7 +117,7 @@ def _without_storage(dtype: object, size: object, stride: object, device: str, c
     name, shape, strides = dtype_name(dtype), dims(size), dims(stride)
     if name is None or shape is None or strides is None:
         return call
-    storage = StorageInfo(key="", dtype=name, location=device, numel=0, nbytes=0)
+    storage = replace(_NO_STORAGE, dtype=name, location=device)
     return TensorRef(storage, name, shape, strides, 0, False, call)
 
 
@@ -140,11 +141,7 @@ def _device(value: object) -> str:
 
 def _from_cpu_tensor(call: Opaque) -> object:
     # `_rebuild_device_tensor_from_cpu_tensor(data, dtype, device, requires_grad)`
-    args = _args(call, 3)
-    if not args or type(args[0]) is not TensorRef:
-        return call
-    data = args[0]
-    return TensorRef(data.storage, data.dtype, data.shape, data.stride, data.storage_offset, False, call)
+    return _wrapped(call, least=3)
 
 
 def _from_numpy(call: Opaque) -> object:
@@ -153,11 +150,8 @@ def _from_numpy(call: Opaque) -> object:
     if not args or type(args[0]) is not Opaque or not args[0].states:
         return call
     state = args[0].states[0]  # numpy: (version, shape, dtype, is_fortran, data)
-    shape, name = dims(state[1]) if type(state) is tuple and len(state) > 1 else None, dtype_name(args[1])
-    if shape is None or name is None:
-        return call
-    storage = StorageInfo(key="", dtype=name, location=_device(args[2]), numel=0, nbytes=0)
-    return TensorRef(storage, name, shape, contiguous(shape), 0, False, call)
+    shape = dims(state[1]) if type(state) is tuple and len(state) > 1 else None
+    return call if shape is None else _without_storage(args[1], shape, contiguous(shape), _device(args[2]), call)
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -170,13 +164,9 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def _nested(call: Opaque) -> object:
+def _wrapped(call: Opaque, *, is_parameter: bool = False, least: int = 1) -> object:
     # `_rebuild_nested_tensor(buffer, sizes, strides, storage_offsets)`: its shape is data, so the buffer's is given
-    return _wrapped(call, False)
-
-
-def _wrapped(call: Opaque, is_parameter: bool) -> object:
-    args = _args(call, 1)
+    args = _args(call, least)
     if not args or type(args[0]) is not TensorRef:
         return call
     data = args[0]
@@ -186,12 +176,12 @@ def _wrapped(call: Opaque, is_parameter: bool) -> object:
 def _parameter(call: Opaque) -> object:
     # `_rebuild_parameter(data, requires_grad, backward_hooks)`, `_with_state(..., state)`; before 0.4 also
     # `torch.nn.parameter.Parameter(data)` and BUILD
-    return _wrapped(call, True)
+    return _wrapped(call, is_parameter=True)
 
 
 def _uninitialized(call: Opaque) -> object:
     # torch/nn/parameter.py, `UninitializedTensorMixin.__reduce_ex__`: of a lazy module, before its first batch
-    storage = StorageInfo(key="", dtype="float32", location="cpu", numel=0, nbytes=0)
+    storage = replace(_NO_STORAGE, dtype="float32")
     return TensorRef(storage, "float32", (0,), (1,), 0, not str(call.callee).endswith("Buffer"), call)
 
 
@@ -301,102 +291,34 @@ def _bytes(call: Opaque) -> object:
     return b"" if call.args == () else call
 
 
-# --- numpy -----------------------------------------------------------------------------------------------------------
-
-# numpy type code -> (struct code, name)
-_SCALARS: Mapping[str, tuple[str, str]] = {
-    "f8": ("d", "float64"),
-    "f4": ("f", "float32"),
-    "f2": ("e", "float16"),
-    "i8": ("q", "int64"),
-    "i4": ("i", "int32"),
-    "i2": ("h", "int16"),
-    "i1": ("b", "int8"),
-    "u8": ("Q", "uint64"),
-    "u4": ("I", "uint32"),
-    "u2": ("H", "uint16"),
-    "u1": ("B", "uint8"),
-    "b1": ("?", "bool"),
-    "c16": ("dd", "complex128"),
-    "c8": ("ff", "complex64"),
-}
-
-
-def _numpy_scalar(call: Opaque) -> object:
-    # numpy/_core/src/multiarray/multiarraymodule.c, `array_scalar(dtype, bytes)`
-    args = _args(call, 2)
-    if not args or type(args[0]) is not Opaque or type(args[0].args) is not tuple or not args[0].args:
-        return call
-    dtype, raw = args[0], args[1]
-    code = args[0].args[0]
-    if str(dtype.callee) != "numpy.dtype" or type(code) is not str:
-        return call
-    known = _SCALARS.get(code.lstrip("<>=|"))
-    if known is not None and type(raw) is str:
-        raw = _bytes_of_python_2(raw, struct.calcsize("<" + known[0]))
-    if known is None or type(raw) is not bytes:
-        return call
-    order = code[0] if code[0] in "<>" else "<"
-    state = dtype.states[0] if dtype.states else None
-    if type(state) is tuple and len(state) > 1 and state[1] in ("<", ">"):
-        order = state[1]
-    if struct.calcsize(order + known[0]) != len(raw):
-        return call
-    parts = struct.unpack(order + known[0], raw)
-    return NumpyScalar(complex(*parts) if len(parts) == 2 else parts[0], known[1], call)
-
-
-def _bytes_of_python_2(text: str, size: int) -> bytes | None:
-    """The bytes of a Python 2 string, which was read as UTF-8 where it could be and as latin-1 where not."""
-    for encoding in ("utf-8", "latin-1"):
-        try:
-            raw = text.encode(encoding)
-        except UnicodeEncodeError:
-            continue
-        if len(raw) == size:
-            return raw
-    return None
-
-
 _TENSOR_CLASSES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 
-HANDLERS: Mapping[str, Handler] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_v3,
-    "torch._utils._rebuild_qtensor": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch.nn.parameter.Parameter": _parameter,
-    "torch.nn.Parameter": _parameter,
-    "torch.nn.parameter.Buffer": _parameter,
-    "torch.nn.parameter.UninitializedParameter": _uninitialized,
-    "torch.nn.parameter.UninitializedBuffer": _uninitialized,
-    "torch.autograd.variable.Variable": _nested,
-    "torch._utils._rebuild_sparse_tensor": _sparse,
-    "torch._utils._rebuild_sparse_csr_tensor": _sparse,
-    "torch._utils._rebuild_nested_tensor": _nested,
-    "torch._utils._rebuild_meta_tensor_no_storage": _meta,
-    "torch._utils._rebuild_wrapper_subclass": _wrapper_subclass,
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_cpu_tensor,
-    "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
-    "torch._utils._rebuild_xla_tensor": _from_numpy,
-    "torch._tensor._rebuild_from_type_v2": _from_type,
-    "torch._tensor._rebuild_from_type": _from_type,
-    "torch.tensor._rebuild_from_type": _from_type,
-    **{f"torch.{name}Tensor": _old_tensor for name in _TENSOR_CLASSES},
-    **{f"torch.cuda.{name}Tensor": _old_tensor for name in _TENSOR_CLASSES},
-    "collections.OrderedDict": _mapping,
-    "collections.Counter": _mapping,
-    "collections.defaultdict": _defaultdict,
-    "builtins.set": _set,
-    "builtins.frozenset": _frozenset,
-    "builtins.complex": _complex,
-    "builtins.bytes": _bytes,
-    "_codecs.encode": _encode,
-    "numpy.core.multiarray.scalar": _numpy_scalar,
-    "numpy._core.multiarray.scalar": _numpy_scalar,
+_FOLLOWED: Mapping[Handler, str] = {
+    _tensor: "torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2 torch._utils._rebuild_qtensor",
+    _tensor_v3: "torch._utils._rebuild_tensor_v3",
+    _parameter: """
+        torch._utils._rebuild_parameter torch._utils._rebuild_parameter_with_state torch.nn.parameter.Parameter
+        torch.nn.Parameter torch.nn.parameter.Buffer""",
+    _uninitialized: "torch.nn.parameter.UninitializedParameter torch.nn.parameter.UninitializedBuffer",
+    _wrapped: "torch.autograd.variable.Variable torch._utils._rebuild_nested_tensor",
+    _sparse: "torch._utils._rebuild_sparse_tensor torch._utils._rebuild_sparse_csr_tensor",
+    _meta: "torch._utils._rebuild_meta_tensor_no_storage",
+    _wrapper_subclass: "torch._utils._rebuild_wrapper_subclass",
+    _from_cpu_tensor: "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+    _from_numpy: "torch._utils._rebuild_device_tensor_from_numpy torch._utils._rebuild_xla_tensor",
+    _from_type: """
+        torch._tensor._rebuild_from_type_v2 torch._tensor._rebuild_from_type torch.tensor._rebuild_from_type""",
+    _old_tensor: " ".join(f"torch.{name}Tensor torch.cuda.{name}Tensor" for name in _TENSOR_CLASSES),
+    _mapping: "collections.OrderedDict collections.Counter",
+    _defaultdict: "collections.defaultdict",
+    _set: "builtins.set",
+    _frozenset: "builtins.frozenset",
+    _complex: "builtins.complex",
+    _bytes: "builtins.bytes",
+    _encode: "_codecs.encode",
+    numpy_scalar: "numpy.core.multiarray.scalar numpy._core.multiarray.scalar",
 }
+HANDLERS: Mapping[str, Handler] = {name: handler for handler, names in _FOLLOWED.items() for name in names.split()}
 
 COPYING = frozenset({_mapping, _set, _frozenset, _encode})
 """Handlers whose cost is the size of their argument, which a memo can hand to them again and again."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import PER_BYTE, item_size
+from ckpt_doctor.inert.tree import PLAIN, UNNAMED, path_of, walk
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Damage,
@@ -20,14 +21,10 @@ from ckpt_doctor.types import (
     mapping_of,
 )
 
-_Step = tuple["_Step | None", "str | int", int]
-"""Parent, key, depth: paths are spelled out for tensors only."""
-
 _MOST_INNER = 16
 """Levels below a tensor in which others are looked for."""
 _PLAIN = ("_rebuild_tensor_v2", "_rebuild_tensor")
 _SPARSE = ("torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_sparse_csr_tensor")
-_LEAVES = (str, int, float, bytes, type(None))
 
 # torch/nn/modules/module.py, `Module.__init__`: where a pickled module keeps its parts. Left out of tensor names, as in
 # `named_parameters()`.
@@ -67,23 +64,13 @@ def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
     """Paths and tensors, each tensor object once; at the end, once, None where nesting was too deep to be searched."""
     too_deep = False
     seen: set[int] = set()
-    rest: list[tuple[object, _Step | None]] = [(root, None)]
-    while rest:
-        value, step = rest.pop()
-        if isinstance(value, _LEAVES) or id(value) in seen:
-            continue
-        seen.add(id(value))
+    for value, step in walk(root, _children):
         if type(value) is TensorRef:
-            yield _path(step), value
-            continue
-        depth = step[2] + 1 if step else 1
-        children = [pair for pair in _children(value) if not isinstance(pair[1], _LEAVES)]
-        if depth > limits.MAX_DEPTH:
-            too_deep = too_deep or bool(children)
-            continue
-        children.reverse()
-        for key, child in children:
-            rest.append((child, step if key is None else (step, key, depth)))
+            if id(value) not in seen:
+                seen.add(id(value))
+                yield path_of(step), value
+        elif step is not None and step[2] >= limits.MAX_DEPTH:
+            too_deep = too_deep or any(type(part) not in PLAIN for _, part in _children(value))
     if too_deep:
         yield (), None
 
@@ -106,7 +93,7 @@ def inner_tensors(tensor: TensorRef, seen: set[int] | None = None) -> Iterator[t
         if not rest:
             return
         value, path = rest.pop()
-        if isinstance(value, _LEAVES) or id(value) in seen or len(path) > _MOST_INNER:
+        if type(value) in PLAIN or id(value) in seen or len(path) > _MOST_INNER:
             continue
         seen.add(id(value))
         if type(value) is TensorRef:
@@ -123,7 +110,7 @@ def inner_tensors(tensor: TensorRef, seen: set[int] | None = None) -> Iterator[t
         alone = sum(type(child) is TensorRef for _, child in children) < 2
         for key, child in reversed(children):
             named = type(key) is str or (type(key) is int and type(child) is TensorRef and not alone)
-            rest.append((child, (*path, key) if named and key is not None else path))
+            rest.append((child, (*path, key) if named else path))
 
 
 def is_plain(tensor: TensorRef) -> bool:
@@ -173,32 +160,27 @@ def bytes_needed(tensor: TensorInfo) -> int:
     return -(-(tensor.storage_offset + last + 1) * item_size(tensor.dtype) // PER_BYTE.get(tensor.dtype, 1))
 
 
-def _path(step: _Step | None) -> KeyPath:
-    keys: list[str | int] = []
-    while step is not None:
-        keys.append(step[1])
-        step = step[0]
-    return tuple(reversed(keys))
-
-
-def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
+def _children(value: object) -> Iterator[tuple[Any, object]]:
     if isinstance(value, dict):
         for key, child in value.items():
+            if type(key) is str:  # which nearly all are
+                yield key, child
+                continue
             if type(key) is TensorRef:
                 yield _key(key), key
             yield _key(key), child
         if hasattr(value, "source"):  # a state_dict's `_metadata`, a defaultdict's factory
-            yield None, value.source.args
+            yield UNNAMED, value.source.args
             for state in value.source.states:
-                yield None, state
+                yield UNNAMED, state
     elif isinstance(value, (list, tuple)):
         yield from enumerate(value)
     elif isinstance(value, (set, frozenset)):
         for child in value:
-            yield None, child
+            yield UNNAMED, child
     elif type(value) is Opaque:
-        yield None, value.args
-        yield None, value.kwargs
+        yield UNNAMED, value.args
+        yield UNNAMED, value.kwargs
         for state in value.states:
             yield from _attributes(state)
         yield from enumerate(value.items)
@@ -208,13 +190,13 @@ def _children(value: object) -> Iterator[tuple[str | int | None, object]]:
         return
 
 
-def _attributes(state: object) -> Iterator[tuple[str | int | None, object]]:
+def _attributes(state: object) -> Iterator[tuple[Any, object]]:
     """An object's attributes; the parts of a module without their container's name."""
     if not isinstance(state, dict):
-        yield None, state
+        yield UNNAMED, state
         return
     for key, child in state.items():
-        yield (None if key in _MODULE_PARTS else _key(key)), child
+        yield (UNNAMED if key in _MODULE_PARTS else _key(key)), child
 
 
 def _key(key: object) -> str | int:

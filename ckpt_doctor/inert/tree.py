@@ -1,17 +1,70 @@
-"""Inert trees as values: compare two, copy one with changes. Sharing, cycles and any depth are respected."""
+"""Inert trees as values: walk one, compare two, copy one with changes. Sharing, cycles and depth are respected."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
+from ckpt_doctor.inert import limits
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 
-_Step = tuple["_Step | None", str]
-"""Parent and last part of a path: paths are spelled out for the difference only."""
-
+Step = tuple["Step | None", Any, int]
+"""Parent, key, depth: paths are spelled out where they are needed only."""
+UNNAMED = object()
+"""The key of a part that adds nothing to its path."""
+PLAIN = frozenset({str, int, bool, float, bytes, type(None)})
 _ATOMS = (str, int, float, bool, bytes, complex, type(None))
+
+
+def walk(
+    root: object,
+    parts: Callable[[object], Iterable[tuple[Any, object]]],
+    deepest: int = limits.MAX_DEPTH,
+    again: int = 0,
+) -> Iterator[tuple[object, Step | None]]:
+    """Every object under `root` but plain values, in document order, with the step that leads to it.
+
+    `parts` gives the keys and values of what is to be looked into (`UNNAMED` adds nothing to the path), and none
+    for what is not. What has parts comes once, by the first path that reaches it; all else wherever it stands. `again`:
+    how many parts of what came already are walked once more. What lies `deepest` steps down is not looked into.
+    """
+    seen: set[int] = set()
+    rest: list[tuple[object, Step | None]] = [] if type(root) in PLAIN else [(root, None)]
+    while rest:
+        value, step = rest.pop()
+        known = id(value) in seen
+        if known and again <= 0:
+            continue
+        yield value, step
+        depth = step[2] + 1 if step else 1
+        if depth > deepest:
+            continue
+        inside = list(parts(value))
+        if known:
+            again -= len(inside)
+        elif inside:
+            seen.add(id(value))
+        for key, part in reversed(inside):
+            if type(part) not in PLAIN:
+                rest.append((part, step if key is UNNAMED else (step, key, depth)))
+
+
+def items(value: object) -> Iterable[tuple[Any, object]]:
+    """Keys, or indices, and values of a dict, a list or a tuple."""
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+
+
+def path_of(step: Step | None) -> tuple[Any, ...]:
+    """The path that a step ends."""
+    keys = []
+    while step is not None:
+        keys.append(step[1])
+        step = step[0]
+    return tuple(reversed(keys))
 
 
 def same(a: object, b: object) -> str | None:
@@ -22,7 +75,7 @@ def same(a: object, b: object) -> str | None:
     """
     forward: dict[int, int] = {}
     backward: dict[int, int] = {}
-    rest: list[tuple[object, object, _Step]] = [(a, b, (None, "root"))]
+    rest: list[tuple[object, object, Step]] = [(a, b, (None, ("root", None), 0))]
     while rest:
         left, right, step = rest.pop()
         if type(left) is not type(right):
@@ -44,17 +97,13 @@ def same(a: object, b: object) -> str | None:
         parts = _parts(left), _parts(right)
         if len(parts[0]) != len(parts[1]):
             return f"{_path(step)}: {len(parts[0])} and {len(parts[1])} parts"
-        pairs = [(x, y, (step, k)) for (k, x), (_, y) in zip(*parts, strict=True)]
+        pairs = [(x, y, (step, (form, key), 0)) for (form, key, x), (_, _, y) in zip(*parts, strict=True)]
         rest.extend(reversed(pairs))
     return None
 
 
-def _path(step: _Step | None) -> str:
-    parts: list[str] = []
-    while step is not None:
-        parts.append(step[1])
-        step = step[0]
-    return "".join(reversed(parts))
+def _path(step: Step) -> str:
+    return "".join(form.format(repr(key)) for form, key in path_of(step))
 
 
 def _place(value: object) -> object:
@@ -67,38 +116,37 @@ def _equal_atoms(a: object, b: object) -> bool:
     return a == b or (a != a and b != b)
 
 
-def _parts(value: object) -> list[tuple[str, object]]:
+_Parts = list[tuple[str, object, object]]
+
+
+def _parts(value: object) -> _Parts:
+    """What an object is made of; before each part how its place is written: a form, and the key that goes into it."""
     if isinstance(value, dict):
-        parts: list[tuple[str, object]] = []
+        parts: _Parts = []
         for key, item in value.items():
-            parts += [(f" key {key!r:.60}", key), (f"[{key!r:.60}]", item)]
-        if isinstance(value, InertDict):
-            parts += _call_parts(value.source, with_pairs=False)
-        return parts
+            parts += ((" key {:.60}", key, key), ("[{:.60}]", key, item))
+        return parts + (_call_parts(value.source) if isinstance(value, InertDict) else [])
     if isinstance(value, (list, tuple)):
-        return [(f"[{i}]", item) for i, item in enumerate(value)]
+        return [("[{}]", i, item) for i, item in enumerate(value)]
     if isinstance(value, (set, frozenset)):
-        return [("{}", item) for item in sorted(value, key=lambda x: (type(x).__name__, repr(x)))]
-    if isinstance(value, bytearray):
-        return [("", bytes(value))]
+        return [("{{}}", None, item) for item in sorted(value, key=lambda x: (type(x).__name__, repr(x)))]
     if isinstance(value, TensorRef):
-        about = (value.dtype, value.shape, value.stride, value.storage_offset, value.is_parameter)
-        return [(".storage", value.storage), (".about", about), *_call_parts(value.source)]
+        about = repr((value.dtype, value.shape, value.stride, value.storage_offset, value.is_parameter))
+        return [(".storage", None, value.storage), (".about", None, about), *_call_parts(value.source)]
     if isinstance(value, NumpyScalar):
-        return [(".value", value.value), (".dtype", value.dtype), *_call_parts(value.source)]
+        return [(".value", None, value.value), (".dtype", None, value.dtype), *_call_parts(value.source)]
     if isinstance(value, Opaque):
         return _call_parts(value)
-    return [("", repr(value))]
+    return [("", None, bytes(value) if isinstance(value, bytearray) else repr(value))]
 
 
-def _call_parts(call: Opaque, with_pairs: bool = True) -> list[tuple[str, object]]:
-    parts = [(".via", call.via), (".callee", call.callee), (".args", call.args), (".kwargs", call.kwargs)]
-    parts += [(f".items[{i}]", item) for i, item in enumerate(call.items)]
-    if with_pairs:
-        for key, item in call.pairs:
-            parts += [(" key", key), (".pairs", item)]
-    parts += [(".state", state) for state in call.states]
-    return [(name, part) for name, part in parts]
+def _call_parts(call: Opaque) -> _Parts:
+    parts: _Parts = [(".via", None, call.via), (".callee", None, call.callee)]
+    parts += ((".args", None, call.args), (".kwargs", None, call.kwargs))
+    parts += [(".items[{}]", i, item) for i, item in enumerate(call.items)]
+    for key, item in call.pairs:
+        parts += ((" key", None, key), (".pairs", None, item))
+    return parts + [(".state", None, state) for state in call.states]
 
 
 def transform(root: object, change: Callable[[object], object]) -> object:
@@ -139,7 +187,7 @@ def transform(root: object, change: Callable[[object], object]) -> object:
             rest.pop()
             copies[id(value)] = _shell(value)
             begun.append(value)
-            rest.extend(_references(value))
+            rest.extend(value if isinstance(value, (list, set)) else (part for *_, part in _parts(value)))
     for value in begun:
         _fill(value, copies[id(value)], copy_of)
     return copy_of(root)
@@ -149,35 +197,13 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, (*_ATOMS, Global))
 
 
-def _references(value: object) -> list[object]:
-    if isinstance(value, (list, set)):
-        return list(value)
-    if isinstance(value, dict):
-        inside = [*value.keys(), *value.values()]
-        return inside + _call_references(value.source) if isinstance(value, InertDict) else inside
-    if isinstance(value, TensorRef):
-        return [value.storage, *_call_references(value.source)]
-    if isinstance(value, NumpyScalar):
-        return _call_references(value.source)
-    return _call_references(value) if isinstance(value, Opaque) else []
-
-
-def _call_references(call: Opaque) -> list[object]:
-    pairs = [part for pair in call.pairs for part in pair]
-    return [call.callee, call.args, call.kwargs, *call.items, *pairs, *call.states]
-
-
 def _shell(value: object) -> object:
     """An empty object of the same kind, to be filled once all others exist."""
     if isinstance(value, InertDict):
         return InertDict(Opaque(None, None))
-    if isinstance(value, TensorRef):
+    if isinstance(value, (TensorRef, NumpyScalar)):
         return replace(value, source=Opaque(None, None))
-    if isinstance(value, NumpyScalar):
-        return replace(value, source=Opaque(None, None))
-    if isinstance(value, Opaque):
-        return Opaque(None, None)
-    return type(value)()
+    return Opaque(None, None) if isinstance(value, Opaque) else type(value)()
 
 
 def _fill(value: object, copy: object, copy_of: Callable[[object], object]) -> None:

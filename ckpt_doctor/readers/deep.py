@@ -20,12 +20,13 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.inert.quantized_weights import quantized_values
 from ckpt_doctor.inert.units import parts_of
+from ckpt_doctor.inert.zip_structures import DirectoryError
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.torch_row import archives
 from ckpt_doctor.readers.torch_zip import CONSTANTS
-from ckpt_doctor.readers.zip_directory import DirectoryError, archive_prefix, read_directory
+from ckpt_doctor.readers.zip_directory import archive_prefix, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
 

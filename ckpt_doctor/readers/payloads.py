@@ -14,17 +14,11 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.storages import torch_storage
+from ckpt_doctor.inert.zip_structures import LOCAL_MAGIC, Directory, DirectoryError, Entry
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.programs import Programs, growing, read_program
 from ckpt_doctor.readers.source import BytesSource, Source
-from ckpt_doctor.readers.zip_directory import (
-    Directory,
-    DirectoryError,
-    Entry,
-    archive_prefix,
-    read_appended,
-    read_directory,
-)
+from ckpt_doctor.readers.zip_directory import archive_prefix, read_appended, read_directory
 from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Damage, StorageInfo
@@ -53,16 +47,11 @@ class Stream:
 def read_stream(source: Source, depth: int = 0) -> Stream:
     """Follow the five pickles and the storages. `depth` counts streams inside pickles inside streams."""
     stream = Stream()
-    count = _FIRST_READ
-    while True:
-        data = source.read_at(0, min(count, limits.MAX_PROGRAM_BYTES))
-        stream.programs = Programs()
-        five = _five(stream.programs, data, depth)
-        if len(five) == 5 and five[-1].finished:
+    for data in growing(lambda count: source.read_at(0, count), _FIRST_READ):
+        stream.programs = file_programs(depth)
+        five = _five(stream.programs, data)
+        if not five[-1].ran_out:  # more would not help
             break
-        if len(data) < count or not five[-1].ran_out:  # there is no more, or more would not help
-            break
-        count *= 8
     if len(five) > 2 and isinstance(five[2].root, dict):
         stream.little_endian = five[2].root.get("little_endian")
     if five[0].finished and (type(five[0].root) is not int or five[0].root != MAGIC_NUMBER):
@@ -86,7 +75,7 @@ def read_stream(source: Source, depth: int = 0) -> Stream:
         stream.damage.append(Damage("malformed-pickle", f"{message}: torch.save wrote it, torch.load raises"))
     offsets = _storages(source, stream, five[4])
     persistent = torch_storage(offsets)
-    stream.main = read(data, stream.main.start, persistent, payload_hook(stream.programs, depth))
+    stream.main = read(data, stream.main.start, persistent, stream.programs.payload)
     return stream
 
 
@@ -98,13 +87,13 @@ def _cut_off(programs: Programs, size: int, where: str) -> list[Damage]:
     return [Damage("truncated-archive", f"the stream is cut off {where}; torch.load raises", found=size)]
 
 
-def _five(programs: Programs, data: bytes, depth: int) -> list[Reading]:
+def _five(programs: Programs, data: bytes) -> list[Reading]:
     """The pickles at the beginning, until one does not end."""
     readings: list[Reading] = []
     at = 0
     for where in ("magic number", "protocol version", "system information", "", "storage keys"):
         persistent = None if where else torch_storage(only=True)
-        reading = read_program(programs, data, at, persistent, where, payload_hook(programs, depth), trailing=False)
+        reading = read_program(programs, data, at, persistent, where, trailing=False)
         readings.append(reading)
         if not reading.finished:
             break
@@ -151,7 +140,14 @@ def _storages(source: Source, stream: Stream, keys: Reading) -> dict[str, int]:
     return offsets
 
 
-def payload_hook(programs: Programs, depth: int = 0) -> Payload:
+def file_programs(depth: int = 0) -> Programs:
+    """A file's programs, none read yet. `depth` counts checkpoints inside pickles inside checkpoints."""
+    programs = Programs()
+    programs.payload = _payload_hook(programs, depth)
+    return programs
+
+
+def _payload_hook(programs: Programs, depth: int) -> Payload:
     """What `torch.storage._load_from_bytes` would give: the storage of a whole stream inside a pickle.
 
     Everything that the inner pickles name is added to `programs`.
@@ -163,7 +159,7 @@ def payload_hook(programs: Programs, depth: int = 0) -> Payload:
             programs.damage.append(Damage("limit-exceeded", message))
             return None
         inner: Programs
-        if data[:4] == b"PK\x03\x04":
+        if data[:4] == LOCAL_MAGIC:
             inner, root = _read_inner_zip(BytesSource(data), depth + 1)
         else:
             stream = read_stream(BytesSource(data), depth + 1)
@@ -182,19 +178,18 @@ def payload_hook(programs: Programs, depth: int = 0) -> Payload:
 
 def _read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
     """The pickles of an archive that stands as bytes inside a pickle, and what its `data.pkl` builds."""
-    programs = Programs()
+    programs = file_programs(depth)
     root: object = None
     try:
         directory = read_directory(source.read_at, source.size)
     except DirectoryError:
         return programs, root
-    payload = payload_hook(programs, depth)
     prefix = archive_prefix(directory)
     main = None if prefix is None else next(e for e in directory.entries if e.name == prefix + "data.pkl")
     if main is not None:
-        root = read_program(programs, record(source, main, programs.damage), 0, None, shown(main.name), payload).root
-    other_pickles(programs, source, beside(directory, main), payload)
-    read_unlisted(programs, source, listed(directory), source.size, payload_hook)
+        root = read_program(programs, record(source, main, programs.damage), 0, None, shown(main.name)).root
+    other_pickles(programs, source, beside(directory, main))
+    read_unlisted(programs, source, listed(directory), source.size, file_programs)
     return programs, root
 
 
@@ -205,6 +200,6 @@ def beside(directory: Directory, main: Entry | None) -> Iterator[Entry]:
 
 def appended_pickles(view: FileView) -> Programs:
     """What the pickles name and call in an archive that hides at the end of a file of another kind."""
-    programs = Programs()
-    other_pickles(programs, view, read_appended(view.read_at, view.size), payload_hook(programs))
+    programs = file_programs()
+    other_pickles(programs, view, read_appended(view.read_at, view.size))
     return programs

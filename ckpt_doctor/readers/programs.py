@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ckpt_doctor.inert import limits
@@ -21,6 +21,8 @@ _FIRST_READ = 1 << 9
 class Programs:
     """What all pickles of a file name, and what is wrong with any of them."""
 
+    payload: Payload | None = None
+    """Reads checkpoints that stand as bytes in a pickle (`payloads.file_programs`)."""
     globals: dict[tuple[str, str], Global] = field(default_factory=dict)
     calls: dict[tuple[str, str], Global] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
@@ -52,7 +54,6 @@ def read_program(
     start: int,
     persistent: Persistent | None,
     where: str,
-    payload: Payload | None = None,
     *,
     trailing: bool = True,
 ) -> Reading:
@@ -60,7 +61,7 @@ def read_program(
 
     What follows is no part of the checkpoint, but a loader that reads on would execute it.
     """
-    reading = read(data, start, persistent, payload)
+    reading = read(data, start, persistent, programs.payload)
     if GETATTR in reading.globals:
         resolve(data, reading)
     programs.add(reading, where)
@@ -68,15 +69,15 @@ def read_program(
     if refused:
         programs.refusals.append(refused)
     if trailing and reading.finished:
-        _read_behind(programs, data, reading.end, where, payload)
+        _read_behind(programs, data, reading.end, where)
     return reading
 
 
-def _read_behind(programs: Programs, data: bytes, start: int, where: str, payload: Payload | None) -> None:
+def _read_behind(programs: Programs, data: bytes, start: int, where: str) -> None:
     for _ in range(limits.MAX_PROGRAMS):
         if start >= len(data):
             return
-        more = read(data, start, None, payload)
+        more = read(data, start, None, programs.payload)
         if more.globals:
             more.damage = [damage for damage in more.damage if damage.kind == "dangerous-global"]
             programs.add(more, f"{where} behind STOP".strip())
@@ -86,22 +87,29 @@ def _read_behind(programs: Programs, data: bytes, start: int, where: str, payloa
         start = more.end
 
 
-def read_disguised(
-    programs: Programs, head: Callable[[int], bytes], where: str = "", payload: Payload | None = None
-) -> int:
+def growing(head: Callable[[int], bytes], first: int) -> Iterator[bytes]:
+    """The first bytes of something, more each time, while there are more: for a pickle that ran out of them."""
+    count = first
+    while True:
+        data = head(min(count, limits.MAX_PROGRAM_BYTES))
+        yield data
+        if len(data) < count or count >= limits.MAX_PROGRAM_BYTES:
+            return
+        count *= 8
+
+
+def read_disguised(programs: Programs, head: Callable[[int], bytes], where: str = "") -> int:
     """Take up what bytes of any kind would run if something unpickled them; returns how many were read.
 
     `head` gives as many of the first bytes as it is asked for. Of bytes that are not a whole pickle only what is
     dangerous counts: an unpickler runs it before it notices. Text begins with opcodes too (`c` names a global in the
     next two lines), so without the opcode PROTO a name must look like one.
     """
-    count = _FIRST_READ
-    while True:
-        found, data = Programs(), head(count)
-        reading = read_program(found, data, 0, None, where, payload)
-        if not reading.ran_out or len(data) < count or count >= limits.MAX_PROGRAM_BYTES:
+    for data in growing(head, _FIRST_READ):
+        found = Programs(programs.payload)
+        reading = read_program(found, data, 0, None, where)
+        if not reading.ran_out:
             break
-        count *= 8
     marked = data.startswith(b"\x80")
     for key, name in found.globals.items():
         dangerous = judge(name) == "dangerous" and (marked or all(part.isidentifier() for part in str(name).split(".")))

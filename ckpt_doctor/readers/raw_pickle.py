@@ -18,8 +18,8 @@ from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import object_pickle
-from ckpt_doctor.readers.payloads import MAGIC_NUMBER, payload_hook
-from ckpt_doctor.readers.programs import BEHIND, Programs, read_program
+from ckpt_doctor.readers.payloads import MAGIC_NUMBER, file_programs
+from ckpt_doctor.readers.programs import BEHIND, read_program
 from ckpt_doctor.readers.torch_legacy import open_legacy
 from ckpt_doctor.types import Checkpoint, Damage, Program
 
@@ -31,8 +31,8 @@ def open_pickle(view: FileView) -> Checkpoint:
         message = f"a pickle of {view.size:,} bytes; only the first {limits.MAX_PROGRAM_BYTES:,} are read"
         content.damage.append(Damage("limit-exceeded", message, found=view.size))
     data = view.read_at(0, _as_far_as_it_goes(view))
-    programs = Programs()
-    reading = read_program(programs, data, 0, None, "", payload_hook(programs))
+    programs = file_programs()
+    reading = read_program(programs, data, 0, None, "")
     if reading.root == MAGIC_NUMBER and type(reading.root) is int:
         return open_legacy(view)  # something else stands before the number, and is run before it
     # Of bare pickles several may well stand in a row (`pickle.dump` twice); what they name is judged all the same
@@ -98,8 +98,8 @@ def open_neighbour(view: FileView, what: Damage) -> Checkpoint:
     content = Content("unknown", damage=[what])
     start = object_pickle(view.read_at(0, 1 << 12)) if stat.S_ISREG(view.mode) else None
     if start is not None:
-        programs = Programs()
+        programs = file_programs()
         data = view.read_at(start, limits.MAX_PROGRAM_BYTES)
-        read_program(programs, data, 0, None, "", payload_hook(programs))
+        read_program(programs, data, 0, None, "")
         content.take_names(programs)
     return checkpoint(view, content)

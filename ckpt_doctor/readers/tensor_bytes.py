@@ -4,24 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from ckpt_doctor.inert.dtypes import item_size
+from ckpt_doctor.inert.dtypes import STRUCT_CODES, item_size
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, TensorInfo, TensorRef
-
-_CODES = {
-    "float64": "d",
-    "float32": "f",
-    "float16": "e",
-    "int64": "q",
-    "int32": "i",
-    "int16": "h",
-    "int8": "b",
-    "uint64": "Q",
-    "uint32": "I",
-    "uint16": "H",
-    "uint8": "B",
-    "bool": "?",
-}
 
 
 def byte_order(checkpoint: Checkpoint) -> str:
@@ -106,7 +91,7 @@ def _scalar(dtype: str, raw: bytes, order: str) -> int | float | bool | bytes | 
         return raw
     if dtype == "bfloat16" and len(raw) == 2:  # the upper half of a float32
         raw, dtype = (raw + b"\0\0" if order == ">" else b"\0\0" + raw), "float32"
-    code = _CODES.get(dtype)
+    code = STRUCT_CODES.get(dtype)
     if code is None or struct.calcsize(order + code) != len(raw):
         return None
     value: int | float | bool = struct.unpack(order + code, raw)[0]

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.inert.tensor_list import find_tensors
+from ckpt_doctor.inert.zip_structures import STORED, Directory, DirectoryError, Entry
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.payloads import beside, payload_hook
-from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.payloads import beside, file_programs
+from ckpt_doctor.readers.programs import read_program
 from ckpt_doctor.readers.source import Slice
-from ckpt_doctor.readers.zip_directory import Directory, DirectoryError, Entry, begin_of_last, read_directory
-from ckpt_doctor.readers.zip_records import STORED, other_pickles, record
+from ckpt_doctor.readers.zip_directory import begin_of_last, read_directory
+from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, NotChecked
 
@@ -69,8 +70,7 @@ def archives(view: FileView) -> tuple[list[Archive], int]:
 def open_row(view: FileView) -> Checkpoint:
     """Read such a file: its root maps the byte at which each value begins to the value."""
     content = Content("distcp", not_checked=[UNNAMED])
-    programs = Programs()
-    payload = payload_hook(programs)
+    programs = file_programs()
     root: dict[object, object] = {}
     row, first = archives(view)
     for archive in row:
@@ -79,10 +79,10 @@ def open_row(view: FileView) -> Checkpoint:
             stored = {key: archive.begin + e.data for key, e in storages.items() if e.method == STORED}
             raw = record(archive.source, main, content.damage)
             persistent = torch_storage(stored, f"{archive.begin}/")
-            root[archive.begin] = read_program(programs, raw, 0, persistent, main.name, payload).root
+            root[archive.begin] = read_program(programs, raw, 0, persistent, main.name).root
             content.checksums |= {key: entry.crc for key, entry in storages.items()}
-        other_pickles(programs, archive.source, beside(archive.directory, main), payload)
-        read_unlisted(programs, archive.source, listed(archive.directory), archive.source.size, payload_hook)
+        other_pickles(programs, archive.source, beside(archive.directory, main))
+        read_unlisted(programs, archive.source, listed(archive.directory), archive.source.size, file_programs)
     if first:
         why = f"no archive ends at byte {first:,}"
         content.not_checked.append(

@@ -15,8 +15,8 @@ from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.detect import is_tar_header
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import not_a_checkpoint
-from ckpt_doctor.readers.payloads import payload_hook
-from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.payloads import file_programs
+from ckpt_doctor.readers.programs import Programs, growing, read_program
 from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, Program, StorageInfo, TensorRef
 
 _MEMBERS = ("storages", "tensors", "pickle")
@@ -41,7 +41,7 @@ def open_tar(view: FileView) -> Checkpoint:
         first = next(iter(members), "")
         content.damage.append(not_a_checkpoint(f"a tar archive that begins with {shown(first)!r}: unpack it first"))
         return checkpoint(view, content)
-    programs = Programs()
+    programs = file_programs()
     storages: dict[object, StorageInfo] = {}
     tensors: dict[object, object] = {}
     try:
@@ -57,7 +57,7 @@ def open_tar(view: FileView) -> Checkpoint:
             )
     offset, size = members["pickle"]
     data = view.read_at(offset, min(size, limits.MAX_PROGRAM_BYTES))
-    reading = read_program(programs, data, 0, _persistent(tensors, storages), "pickle", payload_hook(programs))
+    reading = read_program(programs, data, 0, _persistent(tensors, storages), "pickle")
     content.add(reading, programs)
     if reading.finished and len(data) == size:
         content.program = Program(offset, size, "pickle")
@@ -100,14 +100,11 @@ class _Member:
 
     def pickle(self, programs: Programs, where: str) -> Reading:
         """The next pickle."""
-        count = 1 << 12
-        while True:
-            data = self.view.read_at(self.at, min(count, self.end - self.at, limits.MAX_PROGRAM_BYTES))
-            trial = Programs()
-            reading = read_program(trial, data, 0, None, where, payload_hook(trial), trailing=False)
-            if not reading.ran_out or len(data) < count:
+        for data in growing(lambda count: self.view.read_at(self.at, min(count, self.end - self.at)), 1 << 12):
+            trial = file_programs()
+            reading = read_program(trial, data, 0, None, where, trailing=False)
+            if not reading.ran_out:
                 break
-            count *= 8
         programs.take_names(trial)
         programs.damage += trial.damage
         if not reading.finished:

@@ -16,24 +16,22 @@ from ckpt_doctor.inert.pickle_machine import Reading, shown
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.inert.tensor_list import find_tensors
+from ckpt_doctor.inert.zip_structures import DEFLATED, STORED, Directory, DirectoryError, Entry
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import zip_neighbour
-from ckpt_doctor.readers.payloads import beside, payload_hook
-from ckpt_doctor.readers.programs import Programs, read_program
+from ckpt_doctor.readers.payloads import beside, file_programs
+from ckpt_doctor.readers.programs import read_program
 from ckpt_doctor.readers.safety import is_scripted, is_system
 from ckpt_doctor.readers.symptoms import wrong_byte_order
 from ckpt_doctor.readers.zip_directory import (
     PACKAGED,
-    Directory,
-    DirectoryError,
-    Entry,
     archive_prefix,
     first_folder,
     read_appended,
     read_directory,
 )
-from ckpt_doctor.readers.zip_records import DEFLATED, STORED, other_pickles, record
+from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program
@@ -63,9 +61,9 @@ def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     """An archive that torch.load does not read; what its own reader would run is told all the same."""
     content = Content("unknown")
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
-    programs = Programs()
-    other_pickles(programs, view, (*directory.entries, *directory.others), payload_hook(programs))
-    read_unlisted(programs, view, listed(directory), view.size, payload_hook)
+    programs = file_programs()
+    other_pickles(programs, view, (*directory.entries, *directory.others))
+    read_unlisted(programs, view, listed(directory), view.size, file_programs)
     content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
     content.take_names(programs)
     names, folder = {entry.name for entry in directory.entries}, first_folder(directory)
@@ -104,15 +102,14 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
         message = f"the byteorder record says {shown(byteorder)!r}, which torch.load refuses"
         content.damage.append(Damage("byte-order-suspect", message, where=prefix + "byteorder", found=shown(byteorder)))
 
-    programs = Programs()
+    programs = file_programs()
     main = records[prefix + "data.pkl"]
     offsets = {key: entry.data for key, entry in data.items() if entry.method == STORED and entry.data >= 0}
-    payload = payload_hook(programs)
     raw = record(view, main, content.damage)
-    reading = read_program(programs, raw, 0, torch_storage(offsets, only=not script), main.name, payload)
+    reading = read_program(programs, raw, 0, torch_storage(offsets, only=not script), main.name)
     tensors = {f"{prefix}data/{key}" for key in reading.storages}  # whatever they look like, nothing unpickles them
-    other_pickles(programs, view, (e for e in beside(directory, main) if e.name not in tensors), payload)
-    read_unlisted(programs, view, listed(directory), view.size, payload_hook)
+    other_pickles(programs, view, (e for e in beside(directory, main) if e.name not in tensors))
+    read_unlisted(programs, view, listed(directory), view.size, file_programs)
     if main.method == STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
@@ -234,9 +231,8 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     """An archive whose end is missing: what its beginning still tells."""
     content = Content("torch-zip")
     start = walk(view)
-    programs = Programs()
-    payload = payload_hook(programs)
-    other_pickles(programs, view, read_appended(view.read_at, view.size), payload)
+    programs = file_programs()
+    other_pickles(programs, view, read_appended(view.read_at, view.size))
     content.take_names(programs)
     what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
     mend = ". A zip program packed it anew, in another way than torch.save does: `zip -FF` may mend it"
@@ -246,10 +242,10 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
         return checkpoint(view, content)
     reading = start.reading
     if reading.finished:
-        reading = read_program(programs, start.raw, 0, torch_storage(start.offsets), start.name, payload)
+        reading = read_program(programs, start.raw, 0, torch_storage(start.offsets), start.name)
     else:
         programs.add(reading, start.name)
-    read_unlisted(programs, view, start.known, start.end, payload_hook)
+    read_unlisted(programs, view, start.known, start.end, file_programs)
     content.add(reading, programs)
     lost = [key for key in reading.storages if key not in start.offsets]
     content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost_records": len(lost)}

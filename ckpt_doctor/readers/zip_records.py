@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ckpt_doctor.inert import limits
-from ckpt_doctor.inert.pickle_machine import Payload, shown
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.inert.zip_structures import DEFLATED, STORED, Entry
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_disguised, read_program
 from ckpt_doctor.readers.source import Source
-from ckpt_doctor.readers.zip_directory import Entry
 from ckpt_doctor.types import Damage
 
-STORED, DEFLATED = 0, 8
 
-
-def other_pickles(programs: Programs, source: Source, entries: Iterable[Entry], payload: Payload) -> None:
+def other_pickles(programs: Programs, source: Source, entries: Iterable[Entry]) -> None:
     """Take up every pickle of an archive beside the main one, also those in arrays of Python objects.
 
     Names decide only whether a record that stops being a pickle is damaged: programs load `.pickle`, `.joblib` and
@@ -32,24 +29,24 @@ def other_pickles(programs: Programs, source: Source, entries: Iterable[Entry], 
             continue
         read.add(place)
         if named:
-            read_program(programs, record(source, entry, programs.damage), 0, None, shown(entry.name), payload)
+            read_program(programs, record(source, entry, programs.damage), 0, None, shown(entry.name))
         elif left > 0:
-            left -= _by_content(programs, source, entry, payload)
+            left -= _by_content(programs, source, entry)
             if left <= 0:
                 message = "from here on records are not searched for pickles: those before were too long"
                 programs.damage.append(Damage("limit-exceeded", message, where=shown(entry.name)))
 
 
-def _by_content(programs: Programs, source: Source, entry: Entry, payload: Payload) -> int:
+def _by_content(programs: Programs, source: Source, entry: Entry) -> int:
     """Read a record of any name as a pickle as far as it is one; returns how many bytes that took."""
     if _head(source, entry, 6) == b"\x93NUMPY":
         start = object_pickle(_head(source, entry, 1 << 12))
         if start is None:
             return 0
         raw = record(source, entry, programs.damage)
-        read_program(programs, raw, start, None, shown(entry.name), payload)
+        read_program(programs, raw, start, None, shown(entry.name))
         return len(raw)
-    return read_disguised(programs, lambda count: _head(source, entry, count), shown(entry.name), payload)
+    return read_disguised(programs, lambda count: _head(source, entry, count), shown(entry.name))
 
 
 def _head(source: Source, entry: Entry, count: int) -> bytes:
@@ -57,7 +54,7 @@ def _head(source: Source, entry: Entry, count: int) -> bytes:
     packed = entry.compressed
     if entry.method == DEFLATED:  # which takes little more room than what it becomes
         packed = min(packed, count + (count >> 8) + 64)
-    return record(source, replace(entry, size=min(entry.size, count), compressed=packed), [])
+    return record(source, entry._replace(size=min(entry.size, count), compressed=packed), [])
 
 
 def record(view: Source, entry: Entry, damage: list[Damage]) -> bytes:

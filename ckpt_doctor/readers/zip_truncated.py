@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Reading
 from ckpt_doctor.inert.pickle_reader import read
+from ckpt_doctor.inert.zip_structures import DESCRIPTOR_MAGIC, LOCAL, LOCAL_MAGIC, STORED, LocalHeader
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.zip_directory import LOCAL_HEADER
+from ckpt_doctor.readers.programs import growing
 
 _FIRST_READ = 1 << 20
 _SMALL = 1 << 16
@@ -45,14 +45,11 @@ def walk(view: FileView) -> Walk | None:
     header = _local(view, 0)
     if header is None or not (header[0] == "data.pkl" or header[0].endswith("/data.pkl")):
         return None
-    name, data, _ = header
-    count = _FIRST_READ
-    while True:
-        raw = view.read_at(data, min(count, limits.MAX_PROGRAM_BYTES))
+    name, data, _, _ = header
+    for raw in growing(lambda count: view.read_at(data, count), _FIRST_READ):
         reading = read(raw)
-        if not reading.ran_out or len(raw) < count:
+        if not reading.ran_out:
             break
-        count *= 8
     offsets: dict[str, int] = {}
     checksums: dict[str, int] = {}
     at = data + reading.end
@@ -62,7 +59,7 @@ def walk(view: FileView) -> Walk | None:
     prefix = name[: -len("data.pkl")]
     at = _behind_descriptor(view, at, reading.end)[0]
     while (header := _local(view, at)) is not None:
-        record, start, declared = header
+        record, start, declared, _ = header
         key = record[len(prefix) + 5 :] if record.startswith(prefix + "data/") else None
         storage = reading.storages.get(key) if key is not None else None
         length = storage.nbytes if storage else declared or _small_length(view, start)
@@ -80,31 +77,30 @@ def walk(view: FileView) -> Walk | None:
 def packed_anew(view: FileView) -> bool:
     """Whether a zip program wrote a checkpoint's archive: records are compressed, or stand in another order."""
     header = _local(view, 0)
-    raw = view.read_at(0, LOCAL_HEADER.size)
-    if header is None or len(raw) < LOCAL_HEADER.size:
+    if header is None:
         return False
-    name = header[0]
-    compressed = LOCAL_HEADER.unpack(raw)[3] != 0
+    name, _, _, method = header
     torchs = name.endswith(("data.pkl", "/byteorder", "/version", "/.format_version")) or "data/" in name
-    return torchs and (compressed or not name.endswith("data.pkl"))
+    return torchs and (method != STORED or not name.endswith("data.pkl"))
 
 
-def _local(view: FileView, at: int) -> tuple[str, int, int] | None:
-    """Name, offset of the data and declared size (0: left to a descriptor) of the local header at `at`."""
-    raw = view.read_at(at, LOCAL_HEADER.size)
-    if len(raw) < LOCAL_HEADER.size or raw[:4] != b"PK\x03\x04":
+def _local(view: FileView, at: int) -> tuple[str, int, int, int] | None:
+    """Name, offset of the data, declared size (0: left to a descriptor) and method of the local header at `at`."""
+    raw = view.read_at(at, LOCAL.size)
+    if len(raw) < LOCAL.size or raw[:4] != LOCAL_MAGIC:
         return None
-    size, name_length, extra_length = LOCAL_HEADER.unpack(raw)[8:]
-    name = view.read_at(at + LOCAL_HEADER.size, name_length)
-    if len(name) < name_length:
+    header = LocalHeader._make(LOCAL.unpack(raw))
+    name = view.read_at(at + LOCAL.size, header.name_length)
+    if len(name) < header.name_length:
         return None
-    return name.decode("utf-8", "backslashreplace"), at + LOCAL_HEADER.size + name_length + extra_length, size
+    data = at + LOCAL.size + header.name_length + header.extra_length
+    return name.decode("utf-8", "backslashreplace"), data, header.size, header.method
 
 
 def _behind_descriptor(view: FileView, at: int, length: int) -> tuple[int, int | None]:
     """Where the next header begins, and the checksum, when a data descriptor stands at `at`."""
     raw = view.read_at(at, 24)
-    if raw[:4] == b"PK\x07\x08" and len(raw) >= 16:
+    if raw[:4] == DESCRIPTOR_MAGIC and len(raw) >= 16:
         crc, narrow = struct.unpack_from("<2I", raw, 4)
         if len(raw) == 24 and struct.unpack_from("<Q", raw, 8)[0] == length and raw[16:24] == raw[8:16]:
             return at + 24, crc
@@ -116,9 +112,9 @@ def _behind_descriptor(view: FileView, at: int, length: int) -> tuple[int, int |
 def _small_length(view: FileView, start: int) -> int | None:
     """Length of a record of unknown size (`byteorder`, `version`): up to the descriptor that names that length."""
     raw = view.read_at(start, _SMALL)
-    at = raw.find(b"PK\x07\x08")
+    at = raw.find(DESCRIPTOR_MAGIC)
     while at >= 0:
         if raw[at + 8 : at + 12] == at.to_bytes(4, "little"):
             return at
-        at = raw.find(b"PK\x07\x08", at + 1)
-    return 0 if raw[:4] == b"PK\x03\x04" else None
+        at = raw.find(DESCRIPTOR_MAGIC, at + 1)
+    return 0 if raw[:4] == LOCAL_MAGIC else None

@@ -11,18 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ckpt_doctor.inert import limits
-from ckpt_doctor.inert.pickle_machine import Payload, shown
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.inert.zip_structures import DEFLATED, END, LOCAL, LOCAL_MAGIC, Directory, LocalHeader
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.readers.source import Source
-from ckpt_doctor.readers.zip_directory import LOCAL_HEADER, Directory
 from ckpt_doctor.types import Damage
 
 _DESCRIPTOR = 24
 """Bytes of the longest data descriptor (APPNOTE 4.3.9): what lies between two records that follow each other."""
-_END_RECORD = 22
-_DEFLATED = 8
 _READ_AGAIN = 4
 """Times that the bytes of a stretch may be read as pickles: headers can be made to overlap."""
 
@@ -45,16 +43,16 @@ class _Record:
 def listed(directory: Directory) -> list[Stretch]:
     """What a directory accounts for: the records, itself, its end record."""
     stretches = [(entry.header, entry.data + entry.compressed) for entry in directory.entries if entry.data >= 0]
-    return [*stretches, (directory.offset, directory.end + _END_RECORD)]
+    return [*stretches, (directory.offset, directory.end + END.size)]
 
 
 def read_unlisted(
-    programs: Programs, source: Source, known: Iterable[Stretch], end: int, payload_of: Callable[[Programs], Payload]
+    programs: Programs, source: Source, known: Iterable[Stretch], end: int, new_programs: Callable[[], Programs]
 ) -> None:
     """Take up what pickles name that stand before `end` and outside the `known` stretches, where that is dangerous.
 
     All else about them is of no consequence: they are no part of the checkpoint. Nothing is read where the stretches
-    leave no more than a data descriptor between them. `payload_of` reads checkpoints that stand as bytes in a pickle.
+    leave no more than a data descriptor between them. `new_programs` makes what each is read into.
     """
     left = limits.MAX_UNLISTED_BYTES
     for first, last in _between(known, end):
@@ -65,7 +63,7 @@ def read_unlisted(
             return
         work = _READ_AGAIN * (last - first)
         for record in _records(source.read_at(first, last - first), first):
-            work -= _take_up(programs, record, payload_of)
+            work -= _take_up(programs, record, new_programs())
             if work < 0:
                 message = "local headers overlap, and what hides behind them is not read to its end"
                 programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
@@ -82,19 +80,18 @@ def _between(known: Iterable[Stretch], end: int) -> Iterator[Stretch]:
 
 def _records(raw: bytes, offset: int) -> Iterator[_Record]:
     """Every local header, and what stands behind it."""
-    at = raw.find(b"PK\x03\x04")
-    while 0 <= at <= len(raw) - LOCAL_HEADER.size:
-        fields = LOCAL_HEADER.unpack_from(raw, at)
-        method, name_length, extra_length = fields[3], fields[9], fields[10]
-        behind_name = at + LOCAL_HEADER.size + name_length
-        start = behind_name + extra_length
-        name = shown(raw[behind_name - min(name_length, 200) : behind_name].decode("utf-8", "backslashreplace"))
+    at = raw.find(LOCAL_MAGIC)
+    while 0 <= at <= len(raw) - LOCAL.size:
+        header = LocalHeader._make(LOCAL.unpack_from(raw, at))
+        behind_name = at + LOCAL.size + header.name_length
+        start = behind_name + header.extra_length
+        name = shown(raw[behind_name - min(header.name_length, 200) : behind_name].decode("utf-8", "backslashreplace"))
         if start < len(raw):
-            if method == _DEFLATED:
+            if header.method == DEFLATED:
                 yield _Record(name, offset + at, _inflated(raw, start), 0)
             else:
                 yield _Record(name, offset + at, raw, start)
-        at = raw.find(b"PK\x03\x04", at + 1)
+        at = raw.find(LOCAL_MAGIC, at + 1)
 
 
 def _inflated(raw: bytes, start: int) -> bytes:
@@ -104,11 +101,10 @@ def _inflated(raw: bytes, start: int) -> bytes:
         return b""
 
 
-def _take_up(programs: Programs, record: _Record, payload_of: Callable[[Programs], Payload]) -> int:
+def _take_up(programs: Programs, record: _Record, found: Programs) -> int:
     """Read one record; returns how many bytes of the file that was worth."""
     start = record.start + (object_pickle(record.data[record.start : record.start + (1 << 12)]) or 0)
-    found = Programs()
-    count = read_disguised(found, lambda n: record.data[start : start + n], record.name, payload_of(found))
+    count = read_disguised(found, lambda n: record.data[start : start + n], record.name)
     bad = {key: name for key, name in found.globals.items() if judge(name) == "dangerous"}
     soft = [damage for damage in found.damage if damage.kind == "dangerous-global"]
     programs.calls.update((key, name) for key, name in found.calls.items() if key not in programs.calls)

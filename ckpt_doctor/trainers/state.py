@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import scheduler_kind
+from ckpt_doctor.inert.tree import items, walk
 from ckpt_doctor.types import (
     CPU_GENERATOR,
     Checkpoint,
@@ -56,17 +57,12 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
 
 def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
-    rest: list[object] = [value for key, value in (mapping_of(root) or {}).items() if (key,) != model]
-    seen: set[int] = set()
-    while rest:
-        value = rest.pop()
+    others = {key: value for key, value in (mapping_of(root) or {}).items() if (key,) != model}
+    for value, _ in walk(others, items):
         if isinstance(value, TensorRef) and (
             value.numel == 1 or (value.dtype, value.numel) == ("uint8", CPU_GENERATOR)
         ):
             yield value
-        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
-            seen.add(id(value))
-            rest.extend(value.values() if isinstance(value, dict) else value)
 
 
 def integer(value: object) -> int | None:

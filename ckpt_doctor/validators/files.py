@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
-from ckpt_doctor.types import Case, Checkpoint, Damage, Finding
-from ckpt_doctor.validators.rule import Problem, listing, rule
+from ckpt_doctor.types import Case, Checkpoint, Damage, Finding, Severity
+from ckpt_doctor.validators.rule import Problem, Rule, listing, rule
 
 UNTRUSTED = frozenset(
     {
@@ -62,25 +64,6 @@ def _salvage(checkpoint: Checkpoint) -> str:
     return f"ckpt-doctor salvage FILE -o OUT{suffix}" if whole and described else ""
 
 
-@rule("F101", "truncated-archive", "error", "file")
-def truncated_archive(case: Case) -> Iterator[Problem]:
-    """The archive's end is missing.
-
-    A zip file's table of contents stands at its end, so a file whose end is missing cannot be opened at all:
-    `PytorchStreamReader failed reading zip archive: failed finding central directory`. A disk filled up, a session
-    ended in the middle of `torch.save`, or a download or a Drive upload was cut. Of JSON that ends early the same is
-    said.
-
-    Example: a 13 GiB `checkpoint.pt` of which Drive had synchronised 9 GiB when the session died.
-
-    Cure: resume from another checkpoint (`ckpt-doctor latest RUN_DIR` finds the newest whole one). Tensors whose
-    bytes are all there can be saved: `ckpt-doctor salvage FILE -o OUT`.
-
-    Source: APPNOTE.TXT 4.3.1 (end of central directory); caffe2/serialize/inline_container.cc,
-    `PyTorchStreamReader::init`."""
-    yield from damage_of(case, "truncated-archive", _salvage(case.checkpoint))
-
-
 @rule("F102", "corrupt-record", "error", "file")
 def corrupt_record(case: Case) -> Iterator[Problem]:
     """A record's bytes do not match the checksum stored with them (needs `--deep`).
@@ -127,179 +110,6 @@ def unless_blocked(findings: list[Finding], checkpoint: Checkpoint) -> list[Find
     return judged
 
 
-@rule("F103", "missing-record", "error", "file")
-def missing_record(case: Case) -> Iterator[Problem]:
-    """A tensor's storage is absent from the file, or shorter than the tensor needs.
-
-    `torch.load` fails on an absent record; with `mmap=True` a short one gives garbage silently.
-
-    Example: an archive repacked by a tool that dropped `data/3`.
-
-    Cure: use another copy of the file; `ckpt-doctor salvage FILE -o OUT` saves the tensors that are complete.
-
-    Source: torch/serialization.py, `_load.<locals>.load_tensor`.
-    """
-    yield from damage_of(case, "missing-record", _salvage(case.checkpoint))
-
-
-@rule("F104", "empty-file", "error", "file")
-def empty_file(case: Case) -> Iterator[Problem]:
-    """The file has zero bytes, or nothing but zero bytes.
-
-    It was created and never written, or its length reached the disk before its data (a power cut, a full Drive).
-
-    Example: `checkpoint` with 0 bytes after `No space left on device`.
-
-    Cure: none for this file; delete it and resume from another one (`ckpt-doctor latest RUN_DIR`).
-
-    Source: torch.load on it raises `EOFError: Ran out of input`.
-    """
-    yield from damage_of(case, "empty-file")
-
-
-@rule("F105", "not-a-checkpoint", "error", "file")
-def not_a_checkpoint(case: Case) -> Iterator[Problem]:
-    """Something else stands where a checkpoint belongs.
-
-    An HTML page (a login or quota page saved by a downloader), a Git LFS pointer, text, an archive of another kind;
-    where a trainer keeps JSON, what is not valid JSON.
-
-    Example: `wget` of a Drive link that saved the virus-scan warning page as `checkpoint`.
-
-    Cure: fetch the real file; for a Git LFS pointer run `git lfs pull`.
-
-    Source: the first bytes of the file; torch.load raises UnpicklingError on them.
-    """
-    yield from damage_of(case, "not-a-checkpoint")
-
-
-@rule("F106", "unreadable-file", "error", "file")
-def unreadable_file(case: Case) -> Iterator[Problem]:
-    """The operating system refuses to let the file be read.
-
-    The trainer, started by the same user, is refused as well; nothing is known of what the file holds.
-
-    Example: a checkpoint written by another user with mode 0600, or an I/O error of the disk.
-
-    Cure: change its permissions or owner; on an I/O error copy the file from another place.
-
-    Source: the error of `open` or `read` that the message repeats.
-    """
-    yield from damage_of(case, "unreadable-file")
-
-
-@rule("F107", "interrupted-migration", "error", "file")
-def interrupted_migration(case: Case) -> Iterator[Problem]:
-    """An in-place migration of this file was cut off.
-
-    `migrate --in-place` writes a journal before it touches the file; the journal is still there. The old content is
-    whole in front of what was appended.
-
-    Example: the session died during `ckpt-doctor migrate --in-place --all`.
-
-    Cure: `ckpt-doctor undo FILE` takes the file back to what it was; running the migration again does so first.
-
-    Source: the journal beside the file.
-    """
-    yield from damage_of(case, "interrupted-migration", "ckpt-doctor undo FILE")
-
-
-@rule("F108", "unfinished-write", "warning", "file")
-def unfinished_write(case: Case) -> Iterator[Problem]:
-    """A temporary file, or one that is still growing.
-
-    Its writer is still at work, or died before it could give the file its name. It is neither read for a resume nor
-    migrated.
-
-    Example: `checkpoint.pt.tmp` beside the checkpoints of a run that is training.
-
-    Cure: wait until it is written; if no process writes it any more, delete it.
-
-    Source: its name, or its size and time changing while it was read.
-    """
-    yield from damage_of(case, "unfinished-write")
-
-
-@rule("F109", "byte-order-suspect", "error", "file")
-def byte_order_suspect(case: Case) -> Iterator[Problem]:
-    """The `byteorder` record does not fit the data, or a big-endian file lacks it.
-
-    `torch.load` swaps the bytes of every tensor when the record differs from the machine: with a wrong record all
-    weights become garbage, silently.
-
-    Example: a `byteorder` record that says `big` in a file whose float32 weights are plausible only as little-endian.
-
-    Cure: use another copy of the file.
-
-    Source: torch/serialization.py, `_load` (byteorder record, `set_default_load_endianness`).
-    """
-    yield from damage_of(case, "byte-order-suspect")
-
-
-@rule("F110", "text-mode-damage", "error", "file")
-def text_mode_damage(case: Case) -> Iterator[Problem]:
-    """Line endings were translated as if the file were text.
-
-    git with `autocrlf`, FTP in ASCII mode or an editor replaced line feeds; tensors are shifted and changed everywhere.
-
-    Example: a checkpoint committed to git without `*.pt binary`, checked out on Windows.
-
-    Cure: fetch the file again in binary mode; the translation cannot be reversed.
-
-    Source: the container's own markers with translated bytes.
-    """
-    yield from damage_of(case, "text-mode-damage")
-
-
-@rule("F111", "malformed-pickle", "error", "file")
-def malformed_pickle(case: Case) -> Iterator[Problem]:
-    """The pickle that describes the checkpoint cannot be followed to its end.
-
-    The program is cut, or its bytes were changed: `torch.load` raises, or builds something else.
-
-    Example: a `data.pkl` whose bytes were overwritten by another file's.
-
-    Cure: use another copy of the file.
-
-    Source: CPython's pickletools, which documents every opcode.
-    """
-    yield from damage_of(case, "malformed-pickle")
-
-
-@rule("F112", "limit-exceeded", "error", "file")
-def limit_exceeded(case: Case) -> Iterator[Problem]:
-    """The file asks for more memory, depth or time than a file of its size can need.
-
-    A decompression bomb, a memo index of four billion, a nesting without end: made to exhaust its reader. It was not
-    read further.
-
-    Example: a 2 KiB file that declares a string of 4 GiB.
-
-    Cure: don't load it; ask whoever made it.
-
-    Source: the limits are those of `ckpt_doctor.inert.limits`.
-    """
-    yield from damage_of(case, "limit-exceeded")
-
-
-@rule("F113", "name-conflict", "error", "file")
-def name_conflict(case: Case) -> Iterator[Problem]:
-    """The archive's table of contents and its entries name different things.
-
-    Two readers of such a file see two different checkpoints: a scanner the harmless one, `torch.load` the other. No
-    program that writes checkpoints makes one. A flipped bit in the table of contents does: `torch.load` then refuses
-    the archive, or reads the wrong bytes. A dangerous pickle that stands in the archive and in no table of contents is
-    told here too: a reader that walks the entries runs it.
-
-    Example: the directory lists `checkpoint/data.pkl`, the entry there calls itself `checkpoint/other.pkl`.
-
-    Cure: don't load it; fetch the file again from a source that you trust.
-
-    Source: APPNOTE.TXT 4.3.7 and 4.3.12; PyTorch's reader follows the directory.
-    """
-    yield from damage_of(case, "name-conflict")
-
-
 @rule("F114", "missing-part", "error", "file")
 def missing_part(case: Case) -> Iterator[Problem]:
     """A checkpoint of several files lacks one, or has one that is too short.
@@ -325,22 +135,6 @@ def missing_part(case: Case) -> Iterator[Problem]:
         yield replace(problem, severity="info")
 
 
-@rule("F115", "name-mismatch", "error", "file")
-def name_mismatch(case: Case) -> Iterator[Problem]:
-    """The file is named `.safetensors` and is another container.
-
-    Programs choose the reader by this suffix, and safetensors' own refuses the file (`header too large`). Other
-    suffixes promise nothing: `.bin`, `.pt` and `.ckpt` hold any format.
-
-    Example: `torch.save(model.state_dict(), "model.safetensors")`.
-
-    Cure: rename the file to what it is (`.pt`), or write it with `safetensors.torch.save_file`.
-
-    Source: the first bytes of the file.
-    """
-    yield from damage_of(case, "name-mismatch")
-
-
 @rule("F116", "unpacked-archive", "warning", "file")
 def unpacked_archive(case: Case) -> Iterator[Problem]:
     """The records of a torch archive lie in a folder.
@@ -359,38 +153,207 @@ def unpacked_archive(case: Case) -> Iterator[Problem]:
             yield Problem(damage.message, damage.where, fix=str(damage.found))
 
 
-@rule("F117", "compressed-records", "info", "file")
-def compressed_records(case: Case) -> Iterator[Problem]:
-    """Records that hold tensors are compressed.
+_DAMAGE = """
+F101 truncated-archive error
 
-    `torch.load` inflates them. With `mmap=True` it maps the file and takes the compressed bytes for the numbers:
-    other weights, without a word. torch never compresses; a zip program packed the archive anew.
+The archive's end is missing.
 
-    Example: an unpacked checkpoint that was packed with `zip -r` instead of `zip -0 -r`.
+A zip file's table of contents stands at its end, so a file whose end is missing cannot be opened at all:
+`PytorchStreamReader failed reading zip archive: failed finding central directory`. A disk filled up, a session
+ended in the middle of `torch.save`, or a download or a Drive upload was cut. Of JSON that ends early the same is
+said.
 
-    Cure: load it without `mmap=True` and save it with `torch.save`.
+Example: a 13 GiB `checkpoint.pt` of which Drive had synchronised 9 GiB when the session died.
 
-    Source: torch/serialization.py, `_load.<locals>.load_tensor` (the branch for `overall_storage`).
-    """
-    yield from damage_of(case, "compressed-records")
+Cure: resume from another checkpoint (`ckpt-doctor latest RUN_DIR` finds the newest whole one). Tensors whose
+bytes are all there can be saved: `ckpt-doctor salvage FILE -o OUT`.
+
+Source: APPNOTE.TXT 4.3.1 (end of central directory); caffe2/serialize/inline_container.cc,
+`PyTorchStreamReader::init`.
+
+F103 missing-record error
+
+A tensor's storage is absent from the file, or shorter than the tensor needs.
+
+`torch.load` fails on an absent record; with `mmap=True` a short one gives garbage silently.
+
+Example: an archive repacked by a tool that dropped `data/3`.
+
+Cure: use another copy of the file; `ckpt-doctor salvage FILE -o OUT` saves the tensors that are complete.
+
+Source: torch/serialization.py, `_load.<locals>.load_tensor`.
+
+F104 empty-file error
+
+The file has zero bytes, or nothing but zero bytes.
+
+It was created and never written, or its length reached the disk before its data (a power cut, a full Drive).
+
+Example: `checkpoint` with 0 bytes after `No space left on device`.
+
+Cure: none for this file; delete it and resume from another one (`ckpt-doctor latest RUN_DIR`).
+
+Source: torch.load on it raises `EOFError: Ran out of input`.
+
+F105 not-a-checkpoint error
+
+Something else stands where a checkpoint belongs.
+
+An HTML page (a login or quota page saved by a downloader), a Git LFS pointer, text, an archive of another kind;
+where a trainer keeps JSON, what is not valid JSON.
+
+Example: `wget` of a Drive link that saved the virus-scan warning page as `checkpoint`.
+
+Cure: fetch the real file; for a Git LFS pointer run `git lfs pull`.
+
+Source: the first bytes of the file; torch.load raises UnpicklingError on them.
+
+F106 unreadable-file error
+
+The operating system refuses to let the file be read.
+
+The trainer, started by the same user, is refused as well; nothing is known of what the file holds.
+
+Example: a checkpoint written by another user with mode 0600, or an I/O error of the disk.
+
+Cure: change its permissions or owner; on an I/O error copy the file from another place.
+
+Source: the error of `open` or `read` that the message repeats.
+
+F107 interrupted-migration error
+
+An in-place migration of this file was cut off.
+
+`migrate --in-place` writes a journal before it touches the file; the journal is still there. The old content is
+whole in front of what was appended.
+
+Example: the session died during `ckpt-doctor migrate --in-place --all`.
+
+Cure: `ckpt-doctor undo FILE` takes the file back to what it was; running the migration again does so first.
+
+Source: the journal beside the file.
+
+F108 unfinished-write warning
+
+A temporary file, or one that is still growing.
+
+Its writer is still at work, or died before it could give the file its name. It is neither read for a resume nor
+migrated.
+
+Example: `checkpoint.pt.tmp` beside the checkpoints of a run that is training.
+
+Cure: wait until it is written; if no process writes it any more, delete it.
+
+Source: its name, or its size and time changing while it was read.
+
+F109 byte-order-suspect error
+
+The `byteorder` record does not fit the data, or a big-endian file lacks it.
+
+`torch.load` swaps the bytes of every tensor when the record differs from the machine: with a wrong record all
+weights become garbage, silently.
+
+Example: a `byteorder` record that says `big` in a file whose float32 weights are plausible only as little-endian.
+
+Cure: use another copy of the file.
+
+Source: torch/serialization.py, `_load` (byteorder record, `set_default_load_endianness`).
+
+F110 text-mode-damage error
+
+Line endings were translated as if the file were text.
+
+git with `autocrlf`, FTP in ASCII mode or an editor replaced line feeds; tensors are shifted and changed everywhere.
+
+Example: a checkpoint committed to git without `*.pt binary`, checked out on Windows.
+
+Cure: fetch the file again in binary mode; the translation cannot be reversed.
+
+Source: the container's own markers with translated bytes.
+
+F111 malformed-pickle error
+
+The pickle that describes the checkpoint cannot be followed to its end.
+
+The program is cut, or its bytes were changed: `torch.load` raises, or builds something else.
+
+Example: a `data.pkl` whose bytes were overwritten by another file's.
+
+Cure: use another copy of the file.
+
+Source: CPython's pickletools, which documents every opcode.
+
+F112 limit-exceeded error
+
+The file asks for more memory, depth or time than a file of its size can need.
+
+A decompression bomb, a memo index of four billion, a nesting without end: made to exhaust its reader. It was not
+read further.
+
+Example: a 2 KiB file that declares a string of 4 GiB.
+
+Cure: don't load it; ask whoever made it.
+
+Source: the limits are those of `ckpt_doctor.inert.limits`.
+
+F113 name-conflict error
+
+The archive's table of contents and its entries name different things.
+
+Two readers of such a file see two different checkpoints: a scanner the harmless one, `torch.load` the other. No
+program that writes checkpoints makes one. A flipped bit in the table of contents does: `torch.load` then refuses
+the archive, or reads the wrong bytes. A dangerous pickle that stands in the archive and in no table of contents is
+told here too: a reader that walks the entries runs it.
+
+Example: the directory lists `checkpoint/data.pkl`, the entry there calls itself `checkpoint/other.pkl`.
+
+Cure: don't load it; fetch the file again from a source that you trust.
+
+Source: APPNOTE.TXT 4.3.7 and 4.3.12; PyTorch's reader follows the directory.
+
+F115 name-mismatch error
+
+The file is named `.safetensors` and is another container.
+
+Programs choose the reader by this suffix, and safetensors' own refuses the file (`header too large`). Other
+suffixes promise nothing: `.bin`, `.pt` and `.ckpt` hold any format.
+
+Example: `torch.save(model.state_dict(), "model.safetensors")`.
+
+Cure: rename the file to what it is (`.pt`), or write it with `safetensors.torch.save_file`.
+
+Source: the first bytes of the file.
+
+F117 compressed-records info
+
+Records that hold tensors are compressed.
+
+`torch.load` inflates them. With `mmap=True` it maps the file and takes the compressed bytes for the numbers:
+other weights, without a word. torch never compresses; a zip program packed the archive anew.
+
+Example: an unpacked checkpoint that was packed with `zip -r` instead of `zip -0 -r`.
+
+Cure: load it without `mmap=True` and save it with `torch.save`.
+
+Source: torch/serialization.py, `_load.<locals>.load_tensor` (the branch for `overall_storage`).
+"""
+"""The rules whose findings say what the readers saw: code, name (which is the damage's too), severity, manual."""
 
 
-RULES = (
-    truncated_archive,
-    corrupt_record,
-    missing_record,
-    empty_file,
-    not_a_checkpoint,
-    unreadable_file,
-    interrupted_migration,
-    unfinished_write,
-    byte_order_suspect,
-    text_mode_damage,
-    malformed_pickle,
-    limit_exceeded,
-    name_conflict,
-    missing_part,
-    name_mismatch,
-    unpacked_archive,
-    compressed_records,
-)
+def _passed_on(code: str, name: str, severity: Severity, manual: str) -> Rule:
+    def check(case: Case) -> Iterator[Problem]:
+        fix = "ckpt-doctor undo FILE" if name == "interrupted-migration" else ""
+        salvageable = name in ("truncated-archive", "missing-record")
+        yield from damage_of(case, name, _salvage(case.checkpoint) if salvageable else fix)
+
+    check.__doc__ = manual
+    return Rule(code, name, severity, "file", None, check)
+
+
+def _table() -> Iterator[Rule]:
+    parts = iter(re.split(r"^(F\d+) (\S+) (error|warning|info)$", _DAMAGE, flags=re.MULTILINE)[1:])
+    for code, name, severity, manual in zip(parts, parts, parts, parts, strict=True):
+        yield _passed_on(code, name, cast(Severity, severity), manual)
+
+
+RULES = tuple(sorted((*_table(), corrupt_record, missing_part, unpacked_archive), key=lambda rule: rule.code))

@@ -16,8 +16,8 @@ from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.hashing import sha256
+from ckpt_doctor.inert.zip_structures import STORED, Directory, Entry
 from ckpt_doctor.writer import copying, zip_append
-from ckpt_doctor.writer.zip_append import Directory, Entry
 
 _TENSORS = ("data/", "constants/")
 """Folders below an archive's own that hold tensors."""
@@ -41,11 +41,11 @@ class Previous:
     def ensure_in(self, fd: int) -> None:
         """Raise `WriteRefused` unless the first `size` bytes of the file are that archive."""
         old = zip_append.read_directory(fd, self.size)
-        whole = old.digest == self.end_sha256
-        kept = [entry for entry in old.entries if (entry.name, entry.header_offset) in self.kept]
+        whole = zip_append.end_digest(fd, old) == self.end_sha256
+        kept = [entry for entry in old.entries if (entry.name, entry.header) in self.kept]
         if self.rest_sha256 is None:
             for entry in old.entries:
-                if entry.crc and entry.stored and (entry.name, entry.header_offset) not in self.kept:
+                if entry.crc and entry.method == STORED and (entry.name, entry.header) not in self.kept:
                     zip_append.read_record(fd, entry)
         else:
             whole = whole and rest_digest(fd, old, self.start, kept) == self.rest_sha256
@@ -58,7 +58,7 @@ class Previous:
         self._ensure_records(fd, zip_append.read_directory(fd, self.size))
 
     def _ensure_records(self, fd: int, old: Directory) -> None:
-        kept = [entry for entry in old.entries if (entry.name, entry.header_offset) in self.kept]
+        kept = [entry for entry in old.entries if (entry.name, entry.header) in self.kept]
         if self.records_sha256 not in (None, records_digest(fd, old, self.start, kept)):
             raise WriteRefused("a small record of the archive, such as its byte order, has changed since the migration")
 
@@ -68,10 +68,10 @@ def rest_digest(fd: int, old: Directory, start: int, kept: Collection[Entry]) ->
 
     def pieces() -> Iterator[bytes]:
         at = start
-        for entry in sorted(kept, key=lambda entry: entry.header_offset):
+        for entry in sorted(kept, key=lambda entry: entry.header):
             begin = zip_append.data_offset(fd, entry)
             yield from copying.pieces(fd, at, min(begin, old.size))
-            at = max(at, begin + entry.size)
+            at = max(at, begin + entry.compressed)
         yield from copying.pieces(fd, at, old.size)
 
     return sha256(pieces())
@@ -82,12 +82,12 @@ def records_digest(fd: int, old: Directory, start: int, kept: Collection[Entry])
 
     def pieces() -> Iterator[bytes]:
         at = start
-        for entry in sorted(kept, key=lambda entry: entry.header_offset):
+        for entry in sorted(kept, key=lambda entry: entry.header):
             if entry.name.partition("/")[2].startswith(_TENSORS):
                 continue
             begin = zip_append.data_offset(fd, entry)
-            yield from copying.pieces(fd, max(at, begin), min(begin + entry.size, old.size))
-            at = max(at, begin + entry.size)
+            yield from copying.pieces(fd, max(at, begin), min(begin + entry.compressed, old.size))
+            at = max(at, begin + entry.compressed)
 
     return sha256(pieces())
 
@@ -128,7 +128,7 @@ def previous_states(fd: int) -> Iterator[Previous]:
         yield Previous(
             size,
             previous_size(last_record(fd, old), size),
-            frozenset((entry.name, entry.header_offset) for entry in directory.entries),
+            frozenset((entry.name, entry.header) for entry in directory.entries),
             record.get("previous_sha256"),
             record.get("previous_rest_sha256"),
             record.get("previous_records_sha256"),

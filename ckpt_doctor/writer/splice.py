@@ -16,6 +16,7 @@ from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.hashing import sha256
+from ckpt_doctor.inert.zip_structures import Directory
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Program
 from ckpt_doctor.writer import copying, zip_append
 from ckpt_doctor.writer.previous import last_record, previous_size, records_digest, rest_digest
@@ -91,7 +92,7 @@ def _append(
     return Splice(size, 0, tail, appended=True, adopted=tuple(zip(placed, adopted, strict=True)))
 
 
-def _record(fd: int, old: zip_append.Directory, program: str, record: Mapping[str, Any]) -> dict[str, bytes]:
+def _record(fd: int, old: Directory, program: str, record: Mapping[str, Any]) -> dict[str, bytes]:
     """The record of a migration under its name in the archive, with what undo compares the old archive with."""
     folder = record_folder(program)
     number = 1 + sum(entry.name.startswith(folder) for entry in old.entries)
@@ -102,7 +103,7 @@ def _record(fd: int, old: zip_append.Directory, program: str, record: Mapping[st
         **record,
         "previous_size": old.size,
         "previous_directory": old.offset,
-        "previous_sha256": old.digest,
+        "previous_sha256": zip_append.end_digest(fd, old),
         "previous_rest_sha256": rest_digest(fd, old, start, kept),
         "previous_records_sha256": records_digest(fd, old, start, kept),
     }

@@ -6,8 +6,7 @@ import zipfile
 from collections.abc import Iterable
 from typing import IO
 
-_ALIGNMENT = 64
-"""caffe2/serialize/inline_container.h, `kFieldAlignment`: lets tensors be mapped into memory."""
+from ckpt_doctor.inert.zip_structures import LOCAL, padding
 
 
 def write_archive(file: IO[bytes], records: Iterable[tuple[str, int, Iterable[bytes]]]) -> None:
@@ -17,10 +16,7 @@ def write_archive(file: IO[bytes], records: Iterable[tuple[str, int, Iterable[by
             info = zipfile.ZipInfo(f"archive/{name}")
             info.file_size = size
             wide = size >= 1 << 31
-            behind = file.tell() + 30 + len(info.filename) + (20 if wide else 0) + 4
-            # torch pads with an extra field of type "FB", filled with Z (`getPadding`)
-            padding = -behind % _ALIGNMENT
-            info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
+            info.extra = padding(file.tell() + LOCAL.size + len(info.filename) + (20 if wide else 0))
             with archive.open(info, "w", force_zip64=wide) as record:
                 for part in parts:
                     record.write(part)

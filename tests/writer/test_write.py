@@ -16,7 +16,8 @@ from sample_files import CONTAINERS, checkpoint_of, edited, litter, load, make, 
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
-from ckpt_doctor.writer import copying, zip_append
+from ckpt_doctor.inert.zip_structures import ALIGNMENT
+from ckpt_doctor.writer import copying
 
 RECORD = {"tool_version": "0", "edits": [{"key": "best_score", "before": None, "after": -0.5, "evidence": "by hand"}]}
 
@@ -74,7 +75,7 @@ def test_a_zip_keeps_all_its_bytes_and_grows_at_the_end(mode, tmp_path):
     assert (len(before), len(after)) == (receipt.previous_size, receipt.new_size)
     now = checkpoint_of(path, "torch-zip")
     assert program == program_of(now)
-    assert 0 == now.program.offset % zip_append.ALIGNMENT
+    assert 0 == now.program.offset % ALIGNMENT
 
 
 def test_the_record_stays_in_the_zip_for_a_person_to_read(tmp_path):

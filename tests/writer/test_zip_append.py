@@ -14,7 +14,8 @@ from sample_files import checkpoint_of, edited, program_of
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.writer.zip_append import ALIGNMENT, build_tail, read_directory, read_record
+from ckpt_doctor.inert.zip_structures import ALIGNMENT
+from ckpt_doctor.writer.zip_append import build_tail, read_directory, read_record
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0/\\"), min_size=1, max_size=30)
 
@@ -40,7 +41,7 @@ def archive_of(records: dict[str, bytes], comment: bytes = b"") -> bytes:
 @given(
     st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=6),
     st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=4),
-    st.binary(max_size=30),
+    st.binary(max_size=30).filter(lambda comment: b"PK\5\6" not in comment),
 )
 def test_other_readers_see_replaced_added_and_untouched_records(tmp_path_factory, old, new, comment):
     """zipfile reads all records with right checksums; the first keeps its place; the comment stays; ours agrees."""
