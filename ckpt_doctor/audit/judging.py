@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.reports import quoted
 from ckpt_doctor.reports.cures import FACTLESS
 from ckpt_doctor.trainers import KNOWN, ByHand, all_rules, file_rules, not_judged, run_rules, trainer_named
 from ckpt_doctor.types import (
@@ -110,13 +111,15 @@ def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
     """What is wrong with a file of a unit, said of the unit: a note where no resume reads that file.
 
-    No fix of a single file is offered: a unit is written as a whole."""
+    No migration of a single file is offered: a unit is written as a whole."""
     name = case.checkpoint.name_of(part.checkpoint)
     read = trainer_named(case.run.trainer).reads_part(name)
     for found in part.findings:
         where = f"{name}: {found.where}" if found.where else name
         severity = found.severity if read else "info"
         fix = None if found.migration else found.fix
+        if fix:  # which is of this file alone
+            fix = quoted(part.checkpoint.path).join(re.split(r"\bFILE\b", fix))
         yield replace(
             found, message=f"{name}: {found.message}", where=where, severity=severity, fix=fix, migration=None
         )

@@ -260,6 +260,10 @@ class Case:
     open_facts: tuple[OpenFact, ...] = ()
     diverged: str = ""
     """What in the file shows that an earlier resume had left the uninterrupted run's path; empty where nothing does."""
+    loads_bare: bool = False
+    """Whether the trainer loads the weights into a model that is not wrapped, and refuses other keys."""
+    maps_to_cpu: bool = False
+    """Whether the trainer loads every tensor to the CPU first, wherever it was saved."""
     judged: frozenset[str] = frozenset()
     """Codes of rules whose subject is judged elsewhere: by the trainer's own rules, or for the unit as a whole."""
     gate: bool = False

@@ -33,10 +33,10 @@ def wrapped_keys(case: Case) -> Iterator[Problem]:
         if prefix:
             yield Problem(
                 f"every model key starts with `{prefix}`: a bare model refuses all of them (load_state_dict is strict)"
-                + ("" if ours else "; that is right if your script loads them into a wrapped model"),
+                + ("" if case.loads_bare else "; that is right if your script loads them into a wrapped model"),
                 where=".".join(map(str, path)) or "model",
                 found=prefix,
-                severity="error" if ours else "info",
+                severity="error" if case.loads_bare else "info",
             )
 
 
@@ -52,8 +52,8 @@ def _models(case: Case, ours: bool) -> Iterator[tuple[KeyPath, object]]:
 def device_bound(case: Case) -> Iterator[Problem]:
     """Storages are tagged with an accelerator.
 
-    `torch.load` without `map_location` puts them back on that very device and fails where it does not exist. The
-    trainer loads with `map_location='cpu'`, so its resume is not affected.
+    `torch.load` without `map_location` puts them back on that very device and fails where it does not exist. Trainers
+    that load with `map_location='cpu'` are not affected.
 
     Example: saved on `cuda:1`, loaded on a machine with one GPU.
 
@@ -66,7 +66,7 @@ def device_bound(case: Case) -> Iterator[Problem]:
     if devices and case.checkpoint.container != "safetensors" and not case.checkpoint.is_damaged(*UNTRUSTED):
         shown = ", ".join(devices[:4]) + (" …" if len(devices) > 4 else "")
         how = "torch.load without map_location needs that device"
-        if is_ours(case):
+        if case.maps_to_cpu:
             how += " (this trainer maps to cpu)"
         if case.checkpoint.container == "pickle":
             how = "loading needs that device, and pickle.load takes no map_location"

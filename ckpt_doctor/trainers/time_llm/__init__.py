@@ -58,7 +58,7 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
 
         score = stopping.value.best_score if stopping else None
         upgraded = upgrade(member, run, epoch=by_hand.epoch, best_score=score)
-        return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgraded)
+        return Case(member.checkpoint, member, run, ResumePoint(), upgrade=upgraded, loads_bare=True, maps_to_cpu=True)
     from ckpt_doctor.trainers.time_llm import rates
     from ckpt_doctor.trainers.time_llm.divergence import divergence
     from ckpt_doctor.trainers.time_llm.expectation import expectation, why_open, with_evidence
@@ -84,6 +84,8 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         late_random_state=late,
         open_facts=open_facts(member, run),
         diverged=divergence(member, run, resume),
+        loads_bare=True,
+        maps_to_cpu=True,
         judged=_JUDGED,
     )
 
