@@ -1,3 +1,3 @@
 """The version of the package: below every stage, for files that a migration writes name it."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
