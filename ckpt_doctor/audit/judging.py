@@ -68,9 +68,10 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
+    own = trainer_named(run.trainer).rules() if case.judged else ()
     for rule in file_rules(run.trainer):
         applicable = rule if ours else rule.for_others()
-        if applicable is None or rule.code in case.judged:
+        if applicable is None or (rule.code in case.judged and rule not in own):
             continue
         for result in _applied(applicable, case):
             if isinstance(result, Finding):
@@ -167,6 +168,8 @@ def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
 def _but_for_findings(case: Case) -> Resume:
     """`identical` only where place and rate are known."""
     plan, resume, facts = case.plan, case.resume, case.run.facts
+    if case.unusable:
+        return "impossible"
     if not is_ours(case.member, case.run) or plan is None:
         return "not judged"
     if facts.contradictions or resume.start_epoch is None or "lr" in resume.unsettled:

@@ -55,6 +55,10 @@ def _why_nowhere(case: Case) -> tuple[str, str]:
 def _edits(case: Case) -> Iterator[Edit]:
     resume, state, source = case.resume, case.state, case.schedule.evidence
     assert resume.last_epoch is not None and resume.lr is not None, "_plan() refused otherwise"
+    if case.changes is not None:
+        for slot, path, after in case.changes:
+            yield case.edit(slot, *path, after=after, evidence=source)
+        return
     if state.last_epoch != resume.last_epoch:
         yield case.edit("scheduler", "last_epoch", after=resume.last_epoch, evidence=source, before=state.last_epoch)
     if state.step_count is not None and state.step_count != resume.last_epoch + 1:

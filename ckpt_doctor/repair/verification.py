@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_doctor import audit
@@ -12,7 +13,7 @@ from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.repair.planning import is_under
 from ckpt_doctor.repair.plans import FilePlan
 from ckpt_doctor.trainers import UNKNOWN, ByHand, trainer_named
-from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run
+from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run, TensorRef
 from ckpt_doctor.writer import PartChange
 
 _RANDOM_STATE: KeyPath = ("rng_state",)
@@ -86,6 +87,11 @@ def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]
     return after
 
 
+def _views(tensors: Iterable[TensorRef]) -> Counter[object]:
+    """Which views of which bytes, each as often as there are tensors of it."""
+    return Counter((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in tensors)
+
+
 def _ensure_same_tensors(
     old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = (), adopted: Sequence[Adopted] = ()
 ) -> None:
@@ -105,9 +111,7 @@ def _ensure_same_tensors(
     kept = [t for t in old.tensors if t.path not in gone]
     new_keys = {storage.key for storage in adopted}
     stayed = [t for t in new.tensors if t.storage.key not in new_keys]
-    mine = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in kept)
-    yours = sorted((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in stayed)
-    if mine != yours:
+    if not (_views(kept) <= _views(stayed) <= _views(old.tensors)):  # what was replaced may stay at another place
         raise VerificationFailed("the tensors of the written file are not those of the original; nothing was changed")
     shift = {t.storage.key: t.storage.offset for t in new.tensors}
     moved = {(shift[t.storage.key] or 0) - (t.storage.offset or 0) for t in old.tensors if t.storage.key in shift}

@@ -8,6 +8,9 @@ from ckpt_doctor.types import Count, Fact, Flag, Number
 STEPS_PER_EPOCH = Fact(
     "steps_per_epoch", Count(), "Batches per epoch: len(train_loader).", lambda n: f"{integer(n)} steps per epoch"
 )
+TRAIN_EPOCHS = Fact(
+    "train_epochs", Count(), "Epochs of the whole run: --train_epochs, max_epochs.", lambda n: f"{integer(n)} epochs"
+)
 LEARNING_RATE = Fact(
     "learning_rate",
     Number(0, above=True),

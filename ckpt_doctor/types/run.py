@@ -232,6 +232,8 @@ class Schedule:
     """What a fresh scheduler does to the run, as the end of a sentence."""
     evidence: str = ""
     """Where the position and the rates of the resume point come from."""
+    why_behind: str = ""
+    """Why a checkpoint that is saved as the trainer saves it lags, as the end of a sentence."""
 
 
 @record(frozen=True)
@@ -265,7 +267,16 @@ class Case:
     maps_to_cpu: bool = False
     """Whether the trainer loads every tensor to the CPU first, wherever it was saved."""
     judged: frozenset[str] = frozenset()
-    """Codes of rules whose subject is judged elsewhere: by the trainer's own rules, or for the unit as a whole."""
+    """Codes of shared rules whose subject is judged elsewhere: by the trainer's own rules, or for the unit as a whole."""
+    changes: tuple[tuple[str, KeyPath, object], ...] | None = None
+    """What the schedule's move to the resume point changes: slot, path below it, value. None where the position, the
+    rates and beta1 of the resume point are all that moves."""
+    unusable: str = ""
+    """Why no trainer resumes from it although nothing is wrong with it (weights that are meant for use); empty where
+    one does."""
+    trains_all: bool = True
+    """Whether every parameter of the optimizer is trained in every step. Where nobody knows (frozen layers, layers that
+    join late), a parameter without state or with fewer steps is worth a note."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 

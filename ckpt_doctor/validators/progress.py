@@ -13,10 +13,11 @@ from ckpt_doctor.validators.slots import places
 
 @rule("P401", "step-name-mismatch", "warning")
 def step_name_mismatch(case: Case) -> Iterator[Problem]:
-    """The folder says one step, the file another.
+    """The name says one step, the file another.
 
-    A folder was renamed or a file copied into the wrong one. The trainer resumes at the file's step; whoever chose the
-    folder by its number gets another checkpoint, and `save_total_limit` keeps and deletes by the folder's number.
+    A folder or file was renamed, or a file copied into the wrong folder. The trainer resumes at the file's step;
+    whoever chose the folder by its number gets another checkpoint, and `save_total_limit` keeps and deletes by the
+    folder's number.
 
     Example: `checkpoint_step_2000/checkpoint.pt` with `global_step` 1000.
 
@@ -31,12 +32,13 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
         return  # the counter is wrong, not the folder: P403 says so
     if case.state.optimizer_step == named and case.resume.global_step == step:
         return  # several processes: the label was shifted so that the skip count is right
+    kind = "folder" if case.member.role == "step" or case.checkpoint.parts else "file"
     yield Problem(
-        f"the folder says step {named:,}, the file says {step:,}: the trainer resumes at {step:,}",
+        f"the {kind} is named after step {named:,}, the file says {step:,}: the trainer resumes at {step:,}",
         where=case.where("step"),
         found=step,
         expected=named,
-        fix=f"rename the folder to {case.member.right_name}",
+        fix=f"rename the {kind} to {case.member.right_name}",
     )
 
 
@@ -58,7 +60,8 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     if plan is None or state.epoch is None or state.global_step is None:
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
-        if state.global_step > 0 and case.run.facts.steps_per_epoch is None:
+        asked = any(fact.name == "steps_per_epoch" for fact in case.run.facts.table)
+        if asked and state.global_step > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
                 "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
@@ -129,6 +132,7 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
             found=rest[0][0],
             expected=usual,
             fix="",
+            severity=None if case.trains_all else "info",
         )
     scaler = case.at("scaler")
     if adam is None or step is None or adam == step or (isinstance(scaler, dict) and scaler):

@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ckpt_doctor.reports.text import integer, rate
-from ckpt_doctor.trainers.shared_facts import LEARNING_RATE, PATIENCE, SHUFFLE, STEPS_PER_EPOCH, WORLD_SIZE
+from ckpt_doctor.reports.text import rate
+from ckpt_doctor.trainers.shared_facts import (
+    LEARNING_RATE,
+    PATIENCE,
+    SHUFFLE,
+    STEPS_PER_EPOCH,
+    TRAIN_EPOCHS,
+    WORLD_SIZE,
+)
 from ckpt_doctor.trainers.time_llm.rates import MODES
-from ckpt_doctor.types import Choice, Count, Evidence, Fact, Facts, Number, Run
+from ckpt_doctor.types import Choice, Evidence, Fact, Facts, Number, Run
 
 LRADJ = Fact(
     "lradj",
     Choice(MODES),
     "The trainer's --lradj: who moves the learning rate, and when.",
     lambda mode: f"lradj {mode}",
-)
-TRAIN_EPOCHS = Fact(
-    "train_epochs",
-    Count(),
-    "Epochs of the whole run (the trainer's --train_epochs).",
-    lambda n: f"{integer(n)} epochs",
 )
 PCT_START = Fact(
     "pct_start",

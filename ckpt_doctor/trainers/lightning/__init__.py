@@ -1,0 +1,125 @@
+"""PyTorch Lightning: what its trainer writes, and how it resumes.
+
+Only what recognises a file is loaded at once: most files that are scanned are of no run of this trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckpt_doctor.trainers.lightning import layout
+from ckpt_doctor.trainers.lightning.command import TABLE, infer
+from ckpt_doctor.trainers.lightning.terms import TERMS
+from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.types import Case, Checkpoint, Given, KeyPath, Member, ResumePoint, Run, Schedule
+
+if TYPE_CHECKING:
+    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.validators.rule import Rule
+
+NAME = "lightning"
+WEIGHTS = "weights only (save_weights_only): meant for use, not for a resume"
+
+
+_JUDGED = frozenset({"P409", "R511", "E611", "O705"})
+"""Own rules, and O702, judge the same."""
+
+
+def _recognises(_folder: Path, checkpoints: Sequence[Checkpoint], _logs: Sequence[Path]) -> Collection[Path]:
+    return {checkpoint.path for checkpoint in checkpoints if layout.reads(checkpoint)}
+
+
+def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
+    return replace(run, facts=infer(run.members, given), members=tuple(_with_offsets(run.members)))
+
+
+def _with_offsets(members: Sequence[Member]) -> Iterator[Member]:
+    """Members without Adam's step where all of the run's files have it as far behind: a run that began from a
+    pretrained optimizer, or without one's state, counts other steps than its loops."""
+    lags = {m.state.global_step - m.state.optimizer_step for m in members if _counts_both(m)}  # type: ignore[operator]
+    shifted = len(lags) == 1 and 0 not in lags and sum(map(_counts_both, members)) > 1
+    for member in members:
+        yield replace(member, state=replace(member.state, optimizer_step=None)) if shifted else member
+
+
+def _counts_both(member: Member) -> bool:
+    return member.state.global_step is not None and member.state.optimizer_step is not None
+
+
+def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
+    if layout.is_weights_only(member.checkpoint):
+        return Case(member.checkpoint, member, run, ResumePoint(), judged=_JUDGED, unusable=WEIGHTS)
+    from ckpt_doctor.trainers.lightning import schedule
+    from ckpt_doctor.trainers.lightning.resume_point import plan, resume_point
+
+    member = next((own for own in run.members if own.checkpoint.path == member.checkpoint.path), member)
+    target = schedule.target(member, run)
+    resume = resume_point(member, run, target)
+    moves = bool(layout.schedulers(member.checkpoint))
+    return Case(
+        member.checkpoint,
+        member,
+        run,
+        resume,
+        plan(member, run, resume),
+        Schedule(
+            moves=moves,
+            unit="epoch" if target.unit == "epoch" else "step",
+            evidence=target.evidence,
+            why_behind=target.why_behind,
+        ),
+        schedule.scheduled(member, run),
+        tuple(_reads(member)),
+        judged=_JUDGED,
+        changes=target.changes,
+        trains_all=False,
+    )
+
+
+def _reads(member: Member) -> Iterator[KeyPath]:
+    """What Lightning, or a `load_state_dict` that it calls, reads without a default."""
+    from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
+    from ckpt_doctor.validators.contents import read_by_torch
+
+    yield from (("optimizer_states",), ("lr_schedulers",), ("loops", "fit_loop"))
+    if "optimizer" in member.places:
+        yield from read_by_torch(member, bool(layout.schedulers(member.checkpoint)))
+    for saver in savers(member.checkpoint):
+        yield from ((*saver.path, name) for name in ("best_model_score", "best_model_path"))
+    for stopper in stoppers(member.checkpoint):
+        yield from ((*stopper.path, name) for name in ("wait_count", "stopped_epoch", "best_score", "patience"))
+
+
+def _rules() -> Sequence[Rule]:
+    from ckpt_doctor.trainers.lightning.rules import RULES
+
+    return RULES
+
+
+def _fixes() -> Sequence[Migration]:
+    from ckpt_doctor.trainers.lightning.fixes import FIXES
+
+    return FIXES
+
+
+LIGHTNING = Trainer(
+    name=NAME,
+    run_of=lambda _path: None,
+    is_unit=lambda _folder, _names: False,
+    reads_part=lambda _name: True,
+    siblings=layout.siblings,
+    resume_target=lambda _folder: None,
+    prunable=lambda _folder: (),
+    recognises=_recognises,
+    reads=layout.reads,
+    member_of=layout.member_of,
+    understand=_understand,
+    case=_case,
+    rules=_rules,
+    fixes=_fixes,
+    facts=TABLE,
+    terms=TERMS,
+)

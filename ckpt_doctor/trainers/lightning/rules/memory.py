@@ -1,0 +1,104 @@
+"""Family E: what ModelCheckpoint and EarlyStopping remember, and whether a resume takes it up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
+from ckpt_doctor.trainers.lightning.memory import OF_A_LOGGER, folder_of, lies_with_its_run, lost, moved_savers
+from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.validators.rule import Problem, rule
+
+
+@rule("E604", "patience-exhausted", "warning")
+def patience_exhausted(case: Case) -> Iterator[Problem]:
+    """EarlyStopping has waited as long as its patience: the next check without improvement ends the training.
+
+    The uninterrupted run has stopped here. The resumed one trains until the next check, and then stops at once unless
+    that one has improved.
+
+    Example: `wait_count` 4 with `patience` 4 (Lightning); `counter` 10 with `--patience 10` (Time-LLM).
+
+    Cure: none in the file. A larger patience in the script is without effect in Lightning, whose file brings its own.
+
+    Source: lightning/pytorch/callbacks/early_stopping.py, `load_state_dict`, `_evaluate_stopping_criteria`.
+    """
+    for stopper in stoppers(case.checkpoint) if case.plan else ():
+        waited, patience = stopper.count("wait_count"), stopper.count("patience")
+        if waited is not None and patience is not None and waited >= patience > 0:
+            yield Problem(
+                f"EarlyStopping has waited {waited} of {patience} checks: the run had stopped here. A resume trains on "
+                "until the next check, and stops then unless that one is the best so far",
+                where=".".join((*map(str, stopper.path), "wait_count")),
+                found=waited,
+                expected=f"below {patience}",
+            )
+
+
+@rule("E610", "best-path-missing", "warning", migration="fix-best-path")
+def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
+    """The best checkpoint that the state names is not where it says: the folder was moved or copied.
+
+    ModelCheckpoint compares its `dirpath` with the saved one. Where they differ it keeps `best_model_path` and drops
+    the rest with a warning: a worse epoch becomes the best, and the files that are there are never pruned. The default
+    logger gives each start a new folder (`version_1`), which has the same effect: name the folder with
+    `ModelCheckpoint(dirpath=...)`, or the logger's `version=`. A note where no other file of that folder lies here, as
+    after a download.
+
+    Example: a run trained under `/scratch/run7`, copied home and resumed there.
+
+    Cure: `ckpt-doctor migrate --fix-best-path` writes the folder in which the files lie into the state.
+
+    Source: lightning/pytorch/callbacks/model_checkpoint.py, `load_state_dict`.
+    """
+    if case.plan is None:
+        return
+    for saver in moved_savers(case):
+        near = lies_with_its_run(case, saver)
+        follows = "resumed here, ModelCheckpoint forgets its best score and the files that it keeps"
+        yield Problem(
+            f"saved under {saver.text('dirpath')}, and lies elsewhere: {follows}",
+            where=".".join((*map(str, saver.path), "dirpath")),
+            found=saver.text("dirpath"),
+            expected=folder_of(case.checkpoint),
+            severity=None if near else "info",
+            fix=None if near else "",
+        )
+    if case.gate and OF_A_LOGGER.search(folder_of(case.checkpoint)):
+        keeps = any(saver.monitor for saver in savers(case.checkpoint))
+        if keeps and not moved_savers(case):
+            why = "the default logger gives each start another folder, and in another folder the best is forgotten"
+            yield NotChecked("the best model", why, "ModelCheckpoint(dirpath=...) or version= of the logger")
+
+
+@rule("E611", "no-best-metric", "info", migration="add-best-score")
+def no_best_metric(case: Case) -> Iterator[Problem]:
+    """A sibling shows that a best is kept, and this checkpoint does not remember it.
+
+    In Lightning the states of ModelCheckpoint or EarlyStopping are absent from this file: after a resume the first
+    epoch becomes the best, however bad it is, the files that are there are never pruned, and EarlyStopping waits anew.
+    There it is a warning.
+
+    Example: a file without `callbacks` among files that have them.
+
+    Cure: `ckpt-doctor migrate --add-best-score`, where a later file of the run keeps the score of every epoch
+    (`save_top_k=-1`).
+
+    Source: lightning/pytorch/trainer/call.py, `_call_callbacks_load_state_dict`.
+    """
+    if case.plan is None:
+        return
+    for state in lost(case):
+        follows = {
+            "ModelCheckpoint": "the next epoch becomes the best, however bad it is",
+            "EarlyStopping": "it waits anew, for longer than the uninterrupted run",
+        }[state.kind]
+        yield Problem(
+            f"no state of {state.kind}, which {state.donor.label} has: {follows}",
+            where=".".join(map(str, state.path)),
+            severity="warning",
+            fix=None if state.value is not None else "",
+        )
+
+
+RULES = (patience_exhausted, best_path_missing, no_best_metric)

@@ -1,0 +1,199 @@
+"""Families L, P and R: what a file has for a resume, where in its epoch it was saved, the end of its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.trainers import schedules
+from ckpt_doctor.trainers.lightning.command import facts_of
+from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
+from ckpt_doctor.trainers.lightning.loops import loops_of
+from ckpt_doctor.trainers.lightning.schedule import state_of
+from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.validators.rule import Problem, rule
+
+
+@rule("L302", "missing-key", "error")
+def weights_only(case: Case) -> Iterator[Problem]:
+    """A key that the trainer reads without a default is absent: here, the optimizer's state.
+
+    `ModelCheckpoint(save_weights_only=True)` leaves optimizer, schedule and callbacks out on purpose. The file is right
+    for prediction and for `load_from_checkpoint`; `fit(ckpt_path=...)` stops with a KeyError. An error only where the
+    question is whether to resume from that very file.
+
+    Example: `save_weights_only=True`, then `trainer.fit(model, ckpt_path=...)`.
+
+    Cure: none in the file; resume from a checkpoint that was saved whole.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_optimizers_and_schedulers`.
+    """
+    if is_weights_only(case.checkpoint):
+        yield Problem(
+            "saved without optimizer on purpose (save_weights_only): the weights are whole, but "
+            "fit(ckpt_path=...) stops with a KeyError",
+            where="optimizer_states",
+            severity=None if case.gate else "info",
+            fix="resume from a checkpoint that was saved whole" if case.gate else None,
+        )
+
+
+@rule("P402", "epoch-step-mismatch", "warning")
+def no_loops(case: Case) -> Iterator[Problem]:
+    """The loops' counters are absent, so the trainer starts at epoch 0, while optimizer and schedule go on.
+
+    `epoch` and `global_step` at the top are read by no resume.
+
+    Example: a dict put together by hand of `state_dict`, `optimizer_states` and `lr_schedulers`.
+
+    Cure: none in the file; another checkpoint of the run.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_loops`.
+    """
+    checkpoint = case.checkpoint
+    if is_weights_only(checkpoint) or not is_measured(checkpoint) or loops_of(checkpoint) is not None:
+        return
+    step = case.state.global_step
+    if "loops" not in checkpoint.keys and step:
+        yield Problem(
+            f"no `loops` in the file: the trainer starts at epoch 0, step 0, while optimizer and schedule go on from "
+            f"step {step:,}; a OneCycleLR raises before the end",
+            where="loops",
+            fix="",
+        )
+
+
+@rule("P409", "parts-disagree", "warning")
+def label(case: Case) -> Iterator[Problem]:
+    """Keys of one file come from different steps: here, the labels at its top against the loops' counters.
+
+    No resume reads `epoch` and `global_step`; names of files and other tools do.
+
+    Example: `global_step` 17 where the loops have counted 20.
+
+    Cure: none needed.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
+    """
+    if is_weights_only(case.checkpoint) or not is_measured(case.checkpoint) or loops_of(case.checkpoint) is None:
+        return
+    for key, counted in (("epoch", case.state.epoch), ("global_step", case.state.global_step)):
+        told = integer(case.checkpoint.get(key))
+        if told is not None and counted is not None and told != counted:
+            yield Problem(
+                f"`{key}` is {told:,} where the loops have {counted:,}: no resume reads it, other tools do",
+                where=key,
+                found=told,
+                expected=counted,
+                severity="info",
+            )
+
+
+@rule("P410", "mid-epoch-data", "warning")
+def mid_epoch(case: Case) -> Iterator[Problem]:
+    """The trainer will repeat or leave out data after this checkpoint, which was saved within an epoch.
+
+    The loops count on from the batch after the last one, but the loader has no state in the file and begins anew: the
+    epoch's first batches are trained a second time, and as many at its end never. Counters and rates are right.
+
+    Example: saved after batch 7 of 10. The resume trains 3 more batches, the epoch's first 3, and then the next epoch;
+    batches 7 to 9 (counted from 0) are left out.
+
+    Cure: none in the file. Resume from the end of an epoch (`ckpt-doctor latest` prefers it), or use a loader with
+    `state_dict` and `load_state_dict`.
+
+    Source: lightning/pytorch/loops/training_epoch_loop.py, `on_run_start` and `advance`; measured with 2.6.6.
+    """
+    loops = loops_of(case.checkpoint)
+    if case.plan is None or loops is None or not is_measured(case.checkpoint):
+        return
+    if loops.at_end or loops.has_loader_state:
+        return
+    done, length = loops.batch, facts_of(case.run).batches
+    saved = f"saved after {done:,} batch{'es' if done > 1 else ''}"
+    if length is None or length.value <= done:
+        yield Problem(
+            f"{saved} of epoch {loops.epoch}, and no loader's state is in the file: the loader begins anew, so the "
+            "epoch's first batches are trained again and as many at its end never",
+            where="loops.fit_loop",
+            fix="",
+        )
+        return
+    lost = min(done, length.value - done)
+    repeated = "batch 0" if lost == 1 else f"batches 0 to {lost - 1:,}"
+    yield Problem(
+        f"{saved} of {length.value:,} of epoch {loops.epoch}, and no loader's state is in the file: the loader begins "
+        f"anew, so {repeated} of this epoch {'is' if lost == 1 else 'are'} trained again, the last "
+        f"{'one' if lost == 1 else f'{lost:,}'} not at all"
+        + ("" if case.run.facts.shuffle and not case.run.facts.shuffle.value else " (in the order that is dealt then)"),
+        where="loops.fit_loop",
+        found=done,
+        fix="",
+    )
+
+
+@rule("L306", "no-rng-state", "info")
+def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
+    """The random generators' states are not in the file: Lightning saves none.
+
+    Every resume seeds as the script does. A loader that shuffles deals the order of the first epoch again, whatever the
+    epoch is; dropout draws the numbers of the first epoch. Loaders that do not shuffle, and models without dropout,
+    continue identically.
+
+    Example: any checkpoint of Lightning.
+
+    Cure: none in the file; `seed_everything(seed + epoch)` in the script gives each resumed epoch an order of its own.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
+    """
+    shuffle = case.run.facts.shuffle
+    if case.plan is not None and not is_measured(case.checkpoint):
+        told = case.checkpoint.get("pytorch-lightning_version")
+        yield NotChecked("the resume", f"written by Lightning {told}; what a resume does is known of 2.0 on", "")
+    if case.plan is not None and is_measured(case.checkpoint) and not (shuffle and not shuffle.value):
+        yield Problem(
+            "no random state in the file: after every resume a loader that shuffles deals the first epoch's order "
+            "again, and dropout draws the first epoch's numbers",
+            fix="seed_everything(seed + epoch) in the script; --no-shuffle or --shuffle says which loader it is",
+        )
+
+
+@rule("R511", "schedule-finished", "warning")
+def schedule_finished(case: Case) -> Iterator[Problem]:
+    """The schedule ends before the training does: OneCycleLR's step after its last raises.
+
+    `total_steps` comes from the file, whatever `max_epochs` now is. A note where nothing says that training goes on.
+
+    Example: "Tried to step 41 times. The specified number of total steps is 40" after `max_epochs` was raised.
+
+    Cure: none in the file; start a new run from these weights.
+
+    Source: torch/optim/lr_scheduler.py, `OneCycleLR.get_lr`.
+    """
+    state, plan, loops = state_of(case.member), case.plan, loops_of(case.checkpoint)
+    if state is None or plan is None or schedules.kind_of(state) != "OneCycleLR" or loops is None:
+        return
+    last, total = integer(state.get("last_epoch")), integer(state.get("total_steps"))
+    if last is None or total is None or case.resume.last_epoch is None:
+        return
+    left, goes_on = total - case.resume.last_epoch, plan.steps_left
+    if case.schedule.unit == "epoch" and goes_on is not None:
+        goes_on = goes_on // (facts_of(case.run).steps or 1)
+    raises = f"the step after it raises (Tried to step {total + 1:,} times)"
+    if goes_on is not None and goes_on > left:
+        yield Problem(
+            f"OneCycleLR is at step {last:,} of {total:,} and training goes on for {goes_on:,}: {raises}",
+            where=case.where("scheduler", "total_steps"),
+            found=total,
+            expected=last + goes_on,
+        )
+    elif left <= 0 and goes_on is None:
+        yield Problem(
+            f"OneCycleLR is at its end, step {last:,} of {total:,}: with a larger max_epochs {raises}",
+            where=case.where("scheduler", "total_steps"),
+            found=last,
+            severity="info",
+        )
+
+
+RULES = (weights_only, no_loops, label, mid_epoch, no_rng_state, schedule_finished)

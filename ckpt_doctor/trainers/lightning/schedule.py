@@ -1,0 +1,183 @@
+"""Where the schedule stands in a file, and where an uninterrupted run has it when the next epoch or batch begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt_doctor.trainers import schedules
+from ckpt_doctor.trainers.lightning import plateau
+from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
+from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
+from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate, real
+
+PLATEAU = "ReduceLROnPlateau"
+LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, which no resume makes up for"
+Change = tuple[str, KeyPath, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The schedule at the resume point."""
+
+    last_epoch: int | None = None
+    """None where no position is expected: no schedule, several, or one that is stepped by hand."""
+    rates: Rates | None = None
+    """None where they cannot be computed from the files."""
+    changes: tuple[Change, ...] | None = None
+    evidence: str = ""
+    why_behind: str = ""
+    unit: str = "step"
+
+
+def state_of(member: Member) -> Mapping[Any, Any] | None:
+    """The state of the only scheduler of the only optimizer."""
+    state = member.at("scheduler")
+    alone = optimizers(member.checkpoint) == 1 and schedulers(member.checkpoint) == 1
+    return state if alone and isinstance(state, dict) and state else None
+
+
+def groups_of(member: Member) -> list[Mapping[str, Any]]:
+    """The param groups of the first optimizer; empty where one of them is not a dict."""
+    groups = member.at("optimizer", "param_groups")
+    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, dict) for group in groups):
+        return []
+    return list(groups)
+
+
+def stored(member: Member) -> Rates | None:
+    """The rates that the optimizer has."""
+    lr = [real(group.get("lr")) for group in groups_of(member)]
+    if not lr or None in lr:
+        return None
+    told = tuple(rate for rate in lr if rate is not None)
+    return Rates(told, None, told)
+
+
+def target(member: Member, run: Run) -> Target:
+    """The schedule at the resume point of a file."""
+    loops, state = loops_of(member.checkpoint), state_of(member)
+    own = Target(rates=stored(member))
+    if loops is None or state is None or loops.schedule is None or not is_measured(member.checkpoint):
+        return own
+    kind, last = schedules.kind_of(state), integer(state.get("last_epoch"))
+    if last is None or kind is None:
+        return own
+    if kind == PLATEAU:
+        return _after_plateau(member, run, loops, state, last) or own
+    expected = _position(member, run, loops, state, last)
+    unit = "step" if expected == member.state.global_step else "epoch"
+    if expected is None or expected == last:
+        return Target(expected, stored(member), unit=unit)
+    evidence = f"the loops have made {expected:,} steps of the schedule"
+    moved = _moved(member, state, expected)
+    if moved is None:
+        return Target(expected, evidence=evidence, unit=unit)
+    changes = tuple(_changes(state, groups_of(member), moved))
+    return Target(expected, _rates(moved), changes, evidence, unit=unit)
+
+
+def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
+    """The steps that the loops have made with the only scheduler; None where it need not stand there.
+
+    A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself.
+    """
+    made = loops.schedule
+    if not made or last == made or last == member.state.global_step:
+        return last if last == made else None
+    if schedules.counts(state) and integer(state.get("_step_count")) == made + 1:
+        return None
+    others = [m for m in run.members if m.checkpoint.path != member.checkpoint.path]
+    if others and all(_lags(other) for other in others):
+        return None
+    return made
+
+
+def _lags(member: Member) -> bool:
+    loops, state = loops_of(member.checkpoint), state_of(member)
+    return bool(loops and state and loops.schedule and integer(state.get("last_epoch")) != loops.schedule)
+
+
+def _moved(member: Member, state: Mapping[Any, Any], position: int) -> schedules.Stepped | None:
+    try:
+        return schedules.moved_to(state, groups_of(member), position)
+    except ValueError:
+        return None
+
+
+def _rates(moved: schedules.Stepped) -> Rates:
+    last = moved.state.get("_last_lr")
+    betas = [group.get("betas", (group.get("momentum"),)) for group in moved.groups]
+    first = [value[0] if isinstance(value, (list, tuple)) and value else None for value in betas]
+    beta1 = tuple(real(value) for value in first) if all(real(value) is not None for value in first) else None
+    rates = tuple(moved.rates)
+    return Rates(rates, beta1, tuple(last) if isinstance(last, list) else rates)  # type: ignore[arg-type]
+
+
+def _changes(state: Mapping[Any, Any], groups: list[Mapping[str, Any]], moved: schedules.Stepped) -> Iterator[Change]:
+    for path, before, after in schedules.changes(state, moved.state):
+        if not (isinstance(after, float) and holds_rate(before, after)):
+            yield "scheduler", path, after
+    for index, (group, then) in enumerate(zip(groups, moved.groups, strict=True)):
+        for path, before, after in schedules.changes(group, then):
+            if not (isinstance(after, float) and holds_rate(before, after)):
+                yield "optimizer", ("param_groups", index, *path), after
+
+
+def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> Target | None:
+    """ReduceLROnPlateau after the step that is due when the epoch of the file ends; None where none is."""
+    done = loops.start
+    if not loops.is_last or loops.entered == loops.epoch or loops.schedule != last:
+        return None  # within an epoch; or saved when training had returned, the step included
+    if done > 1 and 2 * last <= done - 1:
+        return None  # not stepped once per epoch (`frequency`, or with interval "step" only)
+    if last > done - 1:
+        return None
+    value = plateau.monitored(member, run, state)
+    if value is None:
+        return Target(last + 1, why_behind=LATE_PLATEAU, unit="epoch")
+    after = plateau.step(state, groups_of(member), value.value)
+    if after is None:
+        return Target(last + 1, why_behind=LATE_PLATEAU, unit="epoch")
+    changes = tuple(_changes(state, groups_of(member), after))
+    return Target(last + 1, _rates(after), changes, value.source, LATE_PLATEAU, "epoch")
+
+
+def scheduled(member: Member, run: Run) -> Rates | None:
+    """The rates that the file's own schedule position calls for: what it set in its last step.
+
+    None where several schedulers or a plateau move the rate, and where every file of the run has another rate than its
+    schedule: a script that sets the rate by hand.
+    """
+    rates = _set_last(member)
+    others = [m for m in run.members if m.checkpoint.path != member.checkpoint.path and _set_last(m)]
+    if rates is None or (others and all(_differs(m) for m in others)):
+        return None
+    return rates
+
+
+def _set_last(member: Member) -> Rates | None:
+    state = state_of(member)
+    if state is None or not is_measured(member.checkpoint):
+        return None
+    kind, last = schedules.kind_of(state), integer(state.get("last_epoch"))
+    if kind is None or kind == PLATEAU or last is None:
+        return None
+    if kind == "OneCycleLR" and last >= 0:  # computed at once, and its momentum with it
+        moved = _moved(member, state, last)
+        return _rates(moved) if moved is not None else None
+    told = state.get("_last_lr")
+    rates = [real(rate) for rate in told] if isinstance(told, (list, tuple)) else []
+    if not rates or len(rates) != len(groups_of(member)) or None in rates:
+        return None
+    lr = tuple(rate for rate in rates if rate is not None)
+    return Rates(lr, None, lr)
+
+
+def _differs(member: Member) -> bool:
+    rates, has = _set_last(member), groups_of(member)
+    return rates is not None and any(
+        not holds_rate(group.get("lr"), rate) for group, rate in zip(has, rates.lr, strict=False)
+    )
