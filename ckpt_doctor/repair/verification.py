@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -87,9 +86,9 @@ def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]
     return after
 
 
-def _views(tensors: Iterable[TensorRef]) -> Counter[object]:
-    """Which views of which bytes, each as often as there are tensors of it."""
-    return Counter((t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in tensors)
+def _views(tensors: Iterable[TensorRef]) -> set[object]:
+    """Which views of which bytes the tensors are; two tensors may be the same one."""
+    return {(t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in tensors}
 
 
 def _ensure_same_tensors(

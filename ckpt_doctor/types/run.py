@@ -267,7 +267,7 @@ class Case:
     maps_to_cpu: bool = False
     """Whether the trainer loads every tensor to the CPU first, wherever it was saved."""
     judged: frozenset[str] = frozenset()
-    """Codes of shared rules whose subject is judged elsewhere: by the trainer's own rules, or for the unit as a whole."""
+    """Codes of shared rules whose subject is judged elsewhere: by the trainer's own rules, or for the whole unit."""
     changes: tuple[tuple[str, KeyPath, object], ...] | None = None
     """What the schedule's move to the resume point changes: slot, path below it, value. None where the position, the
     rates and beta1 of the resume point are all that moves."""

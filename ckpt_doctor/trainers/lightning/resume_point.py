@@ -30,7 +30,7 @@ def resume_point(member: Member, run: Run, schedule: Target) -> ResumePoint:
         point = replace(point, lr=())
     if loops is None:
         epoch = state.epoch
-        return point if epoch is None else replace(point, start_epoch=epoch + 1, skip_batches=0)
+        return point if "loops" in member.checkpoint.keys or epoch is None else replace(point, start_epoch=epoch + 1)
     return replace(
         point,
         start_epoch=loops.start,
@@ -84,7 +84,7 @@ def _steps_left(run: Run, loops: Loops | None) -> int | None:
 def _why_not_exact(member: Member, run: Run, loops: Loops | None) -> Iterator[str]:
     if not is_measured(member.checkpoint):
         return
-    if loops is None:
+    if "loops" not in member.checkpoint.keys:
         yield NO_LOOPS
     shuffle = run.facts.shuffle
     if shuffle is not None and shuffle.value and (loops is None or not loops.has_loader_state):

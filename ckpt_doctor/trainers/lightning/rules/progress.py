@@ -150,6 +150,8 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
     if case.plan is not None and not is_measured(case.checkpoint):
         told = case.checkpoint.get("pytorch-lightning_version")
         yield NotChecked("the resume", f"written by Lightning {told}; what a resume does is known of 2.0 on", "")
+    elif case.plan is not None and loops_of(case.checkpoint) is None and "loops" in case.checkpoint.keys:
+        yield NotChecked("where training stood", "the loops' counters are not complete", "")
     if case.plan is not None and is_measured(case.checkpoint) and not (shuffle and not shuffle.value):
         yield Problem(
             "no random state in the file: after every resume a loader that shuffles deals the first epoch's order "
