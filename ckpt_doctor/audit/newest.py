@@ -42,6 +42,7 @@ def latest(
             return file.checkpoint.path, passed_over
         told = ", ".join(f"{f.code} {f.name}" for f in file.serious)
         if chosen is not None and file in safe:
+            told = "; ".join(f"{f.code} {f.name}: {f.message}" for f in file.serious if f.code in departs(file)) or told
             told += f"; an older one {'continues identically' if chosen.keeps_its_path else 'has none of these'}"
         passed_over.append((file.checkpoint.path, told or "not a checkpoint that the trainer resumes from"))
     return None, passed_over
@@ -59,7 +60,8 @@ def _is_resumable(file: FileReport) -> bool:
 
 def departs(file: FileReport) -> set[str]:
     """By which codes a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
-    return {f.code for f in file.findings if f.code in ("P405", "P410", "P411", "P413", "R510") and f.migration is None}
+    codes = ("P405", "P410", "P411", "P413", "R510")
+    return {f.code for f in file.findings if f.code in codes and f.migration is None and f.severity != "info"}
 
 
 def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
