@@ -232,6 +232,8 @@ class Schedule:
     """What a fresh scheduler does to the run, as the end of a sentence."""
     evidence: str = ""
     """Where the position and the rates of the resume point come from."""
+    doubt: str = ""
+    """What else looks like a rate that is not the schedule's, as the end of a sentence."""
     why_behind: str = ""
     """Why a checkpoint that is saved as the trainer saves it lags, as the end of a sentence."""
 

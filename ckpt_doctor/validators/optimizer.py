@@ -58,7 +58,8 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
         )
         return
     weights = [value for value in model.values() if isinstance(value, TensorRef)]
-    if len(indices) > len(weights):
+    frozen = 0 if case.trains_all or not isinstance(state, dict) else sum(not state.get(index) for index in indices)
+    if len(indices) - frozen > len(weights):  # weights that are not trained may be left out
         yield Problem(
             f"the optimizer covers {len(indices)} parameters, the model has {len(weights)} tensors",
             where=case.where("optimizer", "param_groups"),
@@ -138,13 +139,15 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     if not indices or not isinstance(state, dict) or not state.keys() <= set(indices):
         return  # L302, L303 and O701 speak of these
     missing = [index for index in indices if not state.get(index)]
+    if not case.trains_all and len(missing) == len(indices):
+        return  # O705 speaks of it
     if missing and not _same_in_siblings(case, missing):
         yield Problem(
             f"{len(missing)} of {len(indices)} trained parameters have no moments: Adam starts anew for them",
             where=case.where("optimizer", "state"),
             found=len(indices) - len(missing),
             expected=len(indices),
-            severity=None if case.trains_all or len(missing) == len(indices) else "info",
+            severity=None if case.trains_all else "info",
         )
     entries = {index: entry for index, entry in state.items() if isinstance(entry, dict) and entry}
     parts = {part for entry in entries.values() for part in entry if part in ADAM_PARTS}

@@ -145,7 +145,8 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     last_lr = case.at("scheduler", "_last_lr")
     if _differ(rates, schedule.lr):
         yield Problem(
-            f"the optimizer's rate is {_shown(rates)} where {_owner(case)} has {_shown(schedule.lr)}",
+            f"the optimizer's rate is {_shown(rates)} where {_owner(case)} has {_shown(schedule.lr)}"
+            + (f"; {case.schedule.doubt}" if case.schedule.doubt else ""),
             where=case.where("optimizer", "param_groups", 0, "lr"),
             found=real(rates[0]),
             expected=schedule.lr[0],

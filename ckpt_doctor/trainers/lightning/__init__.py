@@ -24,8 +24,8 @@ NAME = "lightning"
 WEIGHTS = "weights only (save_weights_only): meant for use, not for a resume"
 
 
-_JUDGED = frozenset({"P409", "R511", "E611", "O705"})
-"""Own rules, and O702, judge the same."""
+_JUDGED = frozenset({"P409", "R511", "E611", "L304"})
+"""Own rules judge the same; and a model's attribute may well be called `module`."""
 
 
 def _recognises(_folder: Path, checkpoints: Sequence[Checkpoint], _logs: Sequence[Path]) -> Collection[Path]:
@@ -33,7 +33,10 @@ def _recognises(_folder: Path, checkpoints: Sequence[Checkpoint], _logs: Sequenc
 
 
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
-    return replace(run, facts=infer(run.members, given), members=tuple(_with_offsets(run.members)))
+    from ckpt_doctor.trainers.lightning.gathering import gather
+
+    run = replace(run, facts=infer(run.members, given), members=tuple(_with_offsets(run.members)))
+    return replace(run, history=gather(run))
 
 
 def _with_offsets(members: Sequence[Member]) -> Iterator[Member]:
@@ -70,11 +73,13 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
             unit="epoch" if target.unit == "epoch" else "step",
             evidence=target.evidence,
             why_behind=target.why_behind,
+            doubt="a script that sets the rate by hand looks the same",
         ),
         schedule.scheduled(member, run),
         tuple(_reads(member)),
         judged=_JUDGED,
         changes=target.changes,
+        why_open={"": target.open} if target.open else {},
         trains_all=False,
     )
 

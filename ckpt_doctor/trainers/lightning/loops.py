@@ -64,7 +64,7 @@ def loops_of(checkpoint: Checkpoint) -> Loops | None:
         return checkpoint.get(*FIT, *path)
 
     epoch = integer(at("epoch_progress", "current", "completed"))
-    entered = integer(at("epoch_progress", "current", "ready"))
+    entered = integer(at("epoch_progress", "current", "started"))
     batch = integer(at("epoch_loop.batch_progress", "current", "processed"))
     batches = integer(at("epoch_loop.batch_progress", "total", "processed"))
     last = at("epoch_loop.batch_progress", "is_last_batch")

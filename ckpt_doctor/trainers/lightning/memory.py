@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, score, stoppers
+from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member
@@ -21,11 +22,6 @@ OF_A_LOGGER = re.compile(r"[/\\]version_\d+[/\\]checkpoints\Z")
 def folder_of(checkpoint: Checkpoint) -> str:
     """The folder of a file, as ModelCheckpoint names its `dirpath` (`os.path.realpath`)."""
     return os.path.realpath(checkpoint.path.absolute().parent)
-
-
-def name_of(path: str) -> str:
-    """The last part of a path of this or another system."""
-    return re.split(r"[/\\]", path)[-1]
 
 
 def is_within(folder: str, dirpath: str) -> bool:
@@ -44,17 +40,11 @@ def moved_savers(case: Case) -> list[Saver]:
 
 def lies_with_its_run(case: Case, saver: Saver) -> bool:
     """Whether another file that this ModelCheckpoint keeps lies beside this one, or another one that keeps this."""
-    own, around = case.checkpoint.path.name, {path.name for path in case.run.unjudged}
-    for member in case.run.members:
-        around.add(member.checkpoint.path.name)
-        same = (other for other in savers(member.checkpoint) if other.text("dirpath") == saver.text("dirpath"))
-        if member.checkpoint.path.name != own and any(own in _kept(other) for other in same):
-            return True
-    return bool((_kept(saver) & around) - {own})
-
-
-def _kept(saver: Saver) -> set[str]:
-    return {name_of(path) for path in (*saver.best_k, saver.text("last_model_path")) if path}
+    own, history = case.checkpoint.path.name, history_of(case.run)
+    if kept(saver) & history.names - {own}:
+        return True
+    by_itself = sum(s.text("dirpath") == saver.text("dirpath") and own in kept(s) for s in savers(case.checkpoint))
+    return history.keepers.get(saver.text("dirpath"), {}).get(own, 0) > by_itself
 
 
 # --- a memory that was lost ------------------------------------------------------------------------------------------
@@ -76,41 +66,60 @@ class Lost:
     evidence: str = ""
 
 
-def lost(case: Case) -> list[Lost]:
-    """The callbacks' states that this file lacks and a later sibling, or any, has."""
-    member, mine = case.member, case.state.global_step
-    if is_weights_only(case.checkpoint) or loops_of(case.checkpoint) is None or mine is None:
-        return []
-    steps = {m.checkpoint.path.name: m.state.global_step for m in case.run.members}
-    others = [m for m in case.run.members if m.checkpoint.path != case.checkpoint.path and m.state.global_step]
-    later = sorted((m for m in others if (m.state.global_step or 0) > mine), key=lambda m: m.state.global_step or 0)
-    held = {part.path for part in (*savers(case.checkpoint), *stoppers(case.checkpoint))}
-    found: dict[KeyPath, Lost] = {}
-    for donor in (*later, *others):
-        for saver in savers(donor.checkpoint):
-            if saver.monitor and saver.path not in held and saver.path not in found:
-                found[saver.path] = _saver(member, donor, saver, steps if donor in later else {})
-        for stopper in stoppers(donor.checkpoint):
-            if stopper.path not in held and stopper.path not in found:
-                found[stopper.path] = _stopper(member, donor, stopper, steps if donor in later else {})
-    return list(found.values())
-
-
-Steps = Mapping[str, "int | None"]
+Steps = Mapping[str, int]
 """Name of a file -> the step that it holds."""
+
+
+def lost(case: Case) -> list[Lost]:
+    """The callbacks' states that this file lacks although the run kept them when it was saved.
+
+    That is so where the file has no state of any callback, or where an earlier file has the state and a later one too:
+    a callback may have been added on the way. One with other arguments for the same monitored value takes its place."""
+    member, history = case.member, history_of(case.run)
+    mine, checkpoint = case.state.global_step, case.checkpoint
+    if is_weights_only(checkpoint) or loops_of(checkpoint) is None or mine is None:
+        return []
+    found = []
+    for path, holders in history.memories.items():
+        others = [holder for holder in holders if holder.checkpoint.path != checkpoint.path]
+        if not others or _remembers(checkpoint, others[0], path):
+            continue
+        later = [other for other in others if (other.state.global_step or 0) > mine]
+        earlier = [other for other in others if (other.state.global_step or 0) <= mine]
+        if checkpoint.get("callbacks") and not (earlier and later):
+            continue
+        donor = (later or others)[0]
+        found.append(_rebuilt(member, donor, path, history.steps if later else {}))
+    return found
+
+
+def _remembers(checkpoint: Checkpoint, other: Member, path: KeyPath) -> bool:
+    """Whether a file has the state of a callback, or of another one of its kind for the same value."""
+    for of in (savers, stoppers):
+        wanted = next((one.monitor for one in of(other.checkpoint) if one.path == path), None)
+        if wanted is not None:
+            return any(one.monitor == wanted for one in of(checkpoint))
+    return True
+
+
+def _rebuilt(member: Member, donor: Member, path: KeyPath, steps: Steps) -> Lost:
+    saver = next((one for one in savers(donor.checkpoint) if one.path == path), None)
+    if saver is not None:
+        return _saver(member, donor, saver, steps)
+    return _stopper(member, donor, next(one for one in stoppers(donor.checkpoint) if one.path == path), steps)
 
 
 def _cut(member: Member, saver: Saver, known: Steps) -> dict[str, Any] | str:
     """The files that the callback had saved up to this one, each with its score; or why they are not known."""
     steps = {path: known.get(name_of(path)) or _step_of(path) for path in saver.best_k}
     if None in steps.values():
-        return "the names of the files that are kept do not say their steps"
+        return "the names of the files that are cut do not say their steps"
     mine, loops = member.state.global_step or 0, loops_of(member.checkpoint)
-    kept = {path: value for path, value in saver.best_k.items() if (steps[path] or 0) <= mine}
-    own = [path for path in kept if steps[path] == mine]
-    if len(own) != 1 or loops is None or len(kept) != loops.start:
+    cut = {path: value for path, value in saver.best_k.items() if (steps[path] or 0) <= mine}
+    own = [path for path in cut if steps[path] == mine]
+    if len(own) != 1 or loops is None or len(cut) != loops.start:
         return "the later file does not keep a score of every epoch up to this one (save_top_k=-1 does)"
-    return dict(sorted(kept.items(), key=lambda item: steps[item[0]] or 0))
+    return dict(sorted(cut.items(), key=lambda item: steps[item[0]] or 0))
 
 
 def _step_of(path: str) -> int | None:
@@ -124,23 +133,23 @@ def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
 
     if not steps:
         return without("no later file of the run has the scores up to this one")
-    kept = _cut(member, saver, steps)
-    if isinstance(kept, str):
-        return without(kept)
-    values = {path: score(value) for path, value in kept.items()}
+    cut = _cut(member, saver, steps)
+    if isinstance(cut, str):
+        return without(cut)
+    values = {path: score(value) for path, value in cut.items()}
     if not saver.mode or None in values.values():
         return without("the scores, or whether lower is better, are not known")
     pick = min if saver.mode == "min" else max
     worst = max if saver.mode == "min" else min
-    best, last, own = pick(values, key=_by(values)), worst(values, key=_by(values)), next(reversed(kept))
+    best, last, own = pick(values, key=_by(values)), worst(values, key=_by(values)), next(reversed(cut))
     state = {
         **saver.state,
-        "best_model_score": kept[best],
+        "best_model_score": cut[best],
         "best_model_path": best,
-        "current_score": kept[own],
-        "best_k_models": kept,
+        "current_score": cut[own],
+        "best_k_models": cut,
         "kth_best_model_path": last,
-        "kth_value": kept[last],
+        "kth_value": cut[last],
     }
     evidence = f"{donor.label}: its best_k_models up to step {member.state.global_step:,}"
     return Lost(saver.path, "ModelCheckpoint", donor, state, "", evidence)
@@ -157,15 +166,15 @@ def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> L
     saver = next((s for s in savers(donor.checkpoint) if s.monitor == stopper.monitor and s.mode == stopper.mode), None)
     if not steps or saver is None:
         return without("no later file of the run has the scores that it monitors")
-    kept = _cut(member, saver, steps)
-    if isinstance(kept, str):
-        return without(kept)
+    cut = _cut(member, saver, steps)
+    if isinstance(cut, str):
+        return without(cut)
     whole = _cut(donor, saver, steps)
     told = (score(stopper.state.get("best_score")), stopper.count("wait_count"))
     if isinstance(whole, str) or _replayed(whole, stopper.mode) != told:
         return without("EarlyStopping replayed over the scores is not what the later file has (min_delta?)")
-    best, waited = _replay(kept, stopper.mode)
-    state = {**stopper.state, "wait_count": waited, "best_score": kept[best], "stopped_epoch": 0}
+    best, waited = _replay(cut, stopper.mode)
+    state = {**stopper.state, "wait_count": waited, "best_score": cut[best], "stopped_epoch": 0}
     if "stopping_reason" in state:
         state.update(stopping_reason=0, stopping_reason_message=None)
     evidence = (
@@ -174,19 +183,19 @@ def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> L
     return Lost(stopper.path, "EarlyStopping", donor, state, "", evidence)
 
 
-def _replay(kept: Mapping[str, Any], mode: str) -> tuple[str, int]:
+def _replay(cut: Mapping[str, Any], mode: str) -> tuple[str, int]:
     """The best file and the checks since, with a `min_delta` of 0."""
     best, waited = "", 0
-    for path, value in kept.items():
-        now, before = score(value), score(kept[best]) if best else None
+    for path, value in cut.items():
+        now, before = score(value), score(cut[best]) if best else None
         better = now is not None and (before is None or (now < before if mode == "min" else now > before))
         best, waited = (path, 0) if better else (best, waited + 1)
     return best, waited
 
 
-def _replayed(kept: Mapping[str, Any], mode: str) -> tuple[float | None, int]:
-    best, waited = _replay(kept, mode)
-    return (score(kept[best]) if best else None), waited
+def _replayed(cut: Mapping[str, Any], mode: str) -> tuple[float | None, int]:
+    best, waited = _replay(cut, mode)
+    return (score(cut[best]) if best else None), waited
 
 
 def remapped(checkpoint: Checkpoint, saver: Saver) -> Iterator[tuple[str, object]]:

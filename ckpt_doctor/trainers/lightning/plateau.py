@@ -6,12 +6,13 @@ Source: torch/optim/lr_scheduler.py, `ReduceLROnPlateau.step` (2.13).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, score
 from ckpt_doctor.trainers.schedules import Stepped
-from ckpt_doctor.types import Checkpoint, Evidence, Member, Run, real
+from ckpt_doctor.types import Evidence, Member, real
 
 
 def step(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]], value: float) -> Stepped | None:
@@ -64,28 +65,15 @@ def _is_better(state: Mapping[Any, Any], value: float, best: float, threshold: f
     return value > best + threshold if mode == "max" and how == "abs" else None
 
 
-def monitored(member: Member, run: Run, state: Mapping[Any, Any]) -> Evidence[float] | None:
+def monitored(member: Member, scores: Mapping[str, Counter[float]], state: Mapping[Any, Any]) -> Evidence[float] | None:
     """The value that the scheduler's next step gets; None where no file shows which of the scores it monitors.
 
     The scheduler's configuration is in no file. That it monitors what a ModelCheckpoint does is proven by `best`, which
-    must be one of that callback's scores.
+    must be one of that callback's scores (`scores`, by the monitored value), and not the one that is to come.
     """
     best = real(state.get("best"))
-    if best is None:
-        return None
-    for saver in savers(member.checkpoint):
+    for saver in savers(member.checkpoint) if best is not None else ():
         current = score(saver.state.get("current_score"))
-        if not saver.monitor or current is None:
-            continue
-        known = {told for m in run.members for told in _scores(m.checkpoint, saver.monitor, current)}
-        known |= set(_scores(member.checkpoint, saver.monitor, current))
-        if best in known:
+        if saver.monitor and current is not None and best != current and scores.get(saver.monitor, {}).get(best):
             return Evidence(current, f"one step with {saver.monitor} {current:.7g}, the value that it monitors")
     return None
-
-
-def _scores(checkpoint: Checkpoint, monitor: str, but: float) -> Iterator[float]:
-    for saver in savers(checkpoint):
-        if saver.monitor == monitor:
-            values = (saver.state.get("current_score"), saver.state.get("best_model_score"), *saver.best_k.values())
-            yield from (told for value in values if (told := score(value)) is not None and told != but)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning import plateau
+from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.state import integer
@@ -30,6 +31,8 @@ class Target:
     evidence: str = ""
     why_behind: str = ""
     unit: str = "step"
+    open: str = ""
+    """Why the rate after the resume is not known."""
 
 
 def state_of(member: Member) -> Mapping[Any, Any] | None:
@@ -60,6 +63,8 @@ def target(member: Member, run: Run) -> Target:
     """The schedule at the resume point of a file."""
     loops, state = loops_of(member.checkpoint), state_of(member)
     own = Target(rates=stored(member))
+    if loops is not None and (waiting := _waiting_plateaus(member, loops)) and (state is None or waiting > 1):
+        return Target(open=LATE_PLATEAU)
     if loops is None or state is None or loops.schedule is None or not is_measured(member.checkpoint):
         return own
     kind, last = schedules.kind_of(state), integer(state.get("last_epoch"))
@@ -89,13 +94,14 @@ def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], 
         return last if last == made else None
     if schedules.counts(state) and integer(state.get("_step_count")) == made + 1:
         return None
-    others = [m for m in run.members if m.checkpoint.path != member.checkpoint.path]
-    if others and all(_lags(other) for other in others):
+    history = history_of(run)
+    if len(run.members) > 1 and history.off_positions == len(run.members):
         return None
     return made
 
 
-def _lags(member: Member) -> bool:
+def lags(member: Member) -> bool:
+    """Whether the schedule of a file stands elsewhere than the loops have stepped it."""
     loops, state = loops_of(member.checkpoint), state_of(member)
     return bool(loops and state and loops.schedule and integer(state.get("last_epoch")) != loops.schedule)
 
@@ -126,23 +132,31 @@ def _changes(state: Mapping[Any, Any], groups: list[Mapping[str, Any]], moved: s
                 yield "optimizer", ("param_groups", index, *path), after
 
 
+def _waiting_plateaus(member: Member, loops: Loops) -> int:
+    """How many schedulers wait for the value of an epoch that is over in this file; none once training returned."""
+    held = member.checkpoint.get("lr_schedulers")
+    if not loops.is_last or loops.entered == loops.epoch or not isinstance(held, list) or loops.schedule is None:
+        return 0
+    return sum(isinstance(state, dict) and schedules.kind_of(state) == PLATEAU for state in held)
+
+
 def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> Target | None:
     """ReduceLROnPlateau after the step that is due when the epoch of the file ends; None where none is."""
-    done = loops.start
-    if not loops.is_last or loops.entered == loops.epoch or loops.schedule != last:
-        return None  # within an epoch; or saved when training had returned, the step included
-    if done > 1 and 2 * last <= done - 1:
-        return None  # not stepped once per epoch (`frequency`, or with interval "step" only)
-    if last > done - 1:
-        return None
-    value = plateau.monitored(member, run, state)
-    if value is None:
-        return Target(last + 1, why_behind=LATE_PLATEAU, unit="epoch")
-    after = plateau.step(state, groups_of(member), value.value)
-    if after is None:
-        return Target(last + 1, why_behind=LATE_PLATEAU, unit="epoch")
-    changes = tuple(_changes(state, groups_of(member), after))
-    return Target(last + 1, _rates(after), changes, value.source, LATE_PLATEAU, "epoch")
+    if not _waiting_plateaus(member, loops) or last > loops.epoch:
+        return None  # the step is made, as after a repair
+    if loops.schedule != last or (loops.epoch > 0 and 2 * last <= loops.epoch):
+        return Target(open=LATE_PLATEAU)  # stepped now and then (`frequency`), or each step
+    behind = Target(last + 1, why_behind=LATE_PLATEAU, unit="epoch")
+    value = plateau.monitored(member, history_of(run).scores, state)
+    after = plateau.step(state, groups_of(member), value.value) if value is not None else None
+    if value is None or after is None:
+        return behind
+    return replace(
+        behind,
+        rates=_rates(after),
+        changes=tuple(_changes(state, groups_of(member), after)),
+        evidence=value.source,
+    )
 
 
 def scheduled(member: Member, run: Run) -> Rates | None:
@@ -151,11 +165,8 @@ def scheduled(member: Member, run: Run) -> Rates | None:
     None where several schedulers or a plateau move the rate, and where every file of the run has another rate than its
     schedule: a script that sets the rate by hand.
     """
-    rates = _set_last(member)
-    others = [m for m in run.members if m.checkpoint.path != member.checkpoint.path and _set_last(m)]
-    if rates is None or (others and all(_differs(m) for m in others)):
-        return None
-    return rates
+    by_hand = len(run.members) > 1 and history_of(run).off_rates == len(run.members)
+    return None if by_hand else _set_last(member)
 
 
 def _set_last(member: Member) -> Rates | None:
@@ -176,7 +187,8 @@ def _set_last(member: Member) -> Rates | None:
     return Rates(lr, None, lr)
 
 
-def _differs(member: Member) -> bool:
+def has_other_rates(member: Member) -> bool:
+    """Whether the optimizer has another rate than the schedule set."""
     rates, has = _set_last(member), groups_of(member)
     return rates is not None and any(
         not holds_rate(group.get("lr"), rate) for group, rate in zip(has, rates.lr, strict=False)

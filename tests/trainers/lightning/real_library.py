@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 from torch.optim import lr_scheduler as schedulers
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -53,6 +53,12 @@ class Module(pl.LightningModule):
             "adamw": lambda p: AdamW(p, lr=0.02),
             "adam": lambda p: Adam(p, lr=0.02),
             "sgd": lambda p: SGD(p, lr=0.02, momentum=0.9),
+            "sgd without momentum": lambda p: SGD(p, lr=0.02),
+            "rmsprop": lambda p: RMSprop(p, lr=0.01),
+            "adagrad": lambda p: Adagrad(p, lr=0.02),
+            "nadam": lambda p: NAdam(p, lr=0.02),
+            "lbfgs": lambda p: LBFGS(p, lr=0.1),
+            "groups": lambda p: AdamW([{"params": [one], "lr": 0.01 + 0.01 * i} for i, one in enumerate(p)]),
         }[chosen["optimizer"]](self.parameters())
         if chosen["schedule"] == "none":
             return optimizer

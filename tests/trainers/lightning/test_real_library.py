@@ -1,4 +1,4 @@
-"""Real runs of the installed library: healthy ones are silent, broken ones resume as predicted, cured ones identically."""
+"""Real runs of the library: healthy ones are silent, broken ones resume as predicted, cured ones identically."""
 
 from __future__ import annotations
 
@@ -86,6 +86,56 @@ def test_healthy_runs_with_options_of_the_trainer(tmp_path, options):
     assert {file.resume for file in report.files} == {"identical"}, report.findings
     assert continues(
         fit([saver(folder)], resume=files(folder)[0], module=module(), epochs=3, root=tmp_path, **options), whole
+    )
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["adam", "sgd without momentum", "rmsprop", "adagrad", "nadam", "lbfgs", "groups"]
+)
+def test_healthy_runs_with_other_optimizers(tmp_path, optimizer):
+    """Each file by itself, too: without siblings there is less to go by."""
+    folder, alone = tmp_path / "run", tmp_path / "alone"
+    whole = fit([saver(folder)], module=Module("step", optimizer=optimizer), epochs=3, root=tmp_path)
+    report = audit.scan(folder, facts=facts(shuffle=False))
+    assert {file.resume for file in report.files} == {"identical"}, report.findings
+    alone.mkdir()
+    for path in files(folder):
+        copy = Path(shutil.copy(path, alone))
+        assert not codes(judged(copy)), judged(copy).findings
+        copy.unlink()
+    again = fit(
+        [saver(folder)], resume=files(folder)[0], module=Module("step", optimizer=optimizer), epochs=3, root=tmp_path
+    )
+    assert continues(again, whole)
+
+
+@pytest.mark.parametrize("name", ["none", "onecycle", "lambda"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_files_of_a_resumed_run_are_silent(tmp_path, name, at):
+    folder = tmp_path / "run"
+    options = {"monitor": "val_loss", "save_last": True}
+    fit([saver(folder, **options)], module=Module(name), epochs=2, root=tmp_path)
+    path = folder / f"epoch={at}-step={BATCHES * (at + 1)}.ckpt"
+    fit([saver(folder, **options)], resume=path, module=Module(name), epochs=4, root=tmp_path)
+    report = audit.scan(folder, facts=facts(shuffle=False))
+    assert {file.resume for file in report.files} == {"identical"}, report.findings
+
+
+def test_a_checkpoint_saved_by_hand_after_training_and_one_saved_on_an_exception(tmp_path):
+    folder = tmp_path / "run"
+
+    class Fails(Module):
+        def training_step(self, batch, index):
+            if self.current_epoch == 1 and index == 2:
+                raise RuntimeError("out of memory")
+            return super().training_step(batch, index)
+
+    keeper = saver(folder, save_on_exception=True)
+    with pytest.raises(RuntimeError):
+        fit([keeper], module=Fails(), epochs=3, root=tmp_path)
+    (path,) = [path for path in files(folder) if codes(judged(path))]
+    assert codes(judged(path)) == {"P410"} and "after 2 batches" in judged(path).findings[-1].message + "".join(
+        finding.message for finding in judged(path).findings
     )
 
 
@@ -207,7 +257,10 @@ def test_a_schedule_that_lags_is_cured(tmp_path, name):
     for key in ("lr", "betas"):
         held["optimizer_states"][0]["param_groups"][0][key] = optimizer.param_groups[0][key]
     torch.save(held, path)
-    module = lambda: Module(name, interval="step")
+
+    def module() -> Module:
+        return Module(name, interval="step")
+
     assert not continues(fit([saver(folder)], resume=path, module=module(), epochs=3, root=tmp_path), whole)
     torch.save(held, path)
     assert "R501" in codes(judged(path))
@@ -222,9 +275,11 @@ def test_the_step_of_a_plateau_is_lost_and_cured(tmp_path):
     path = files(folder)[2]
     report = judged(path, shuffle=False)
     assert codes(report) == {"R501"} and report.resume == "differs"
-    again = lambda: fit(
-        [Saver(folder / "x", save_top_k=0)], resume=path, module=Module("plateau"), epochs=6, root=tmp_path
-    )
+
+    def again() -> Module:
+        nothing = Saver(folder / "x", save_top_k=0)
+        return fit([nothing], resume=path, module=Module("plateau"), epochs=6, root=tmp_path)
+
     assert not continues(again(), whole)
     migrate(path)
     assert judged(path, shuffle=False).resume == "identical"

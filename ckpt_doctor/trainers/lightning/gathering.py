@@ -1,0 +1,39 @@
+"""The files of a run, each looked at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ckpt_doctor.trainers.lightning.callbacks import savers, score, stoppers
+from ckpt_doctor.trainers.lightning.history import History, kept
+from ckpt_doctor.trainers.lightning.layout import is_weights_only
+from ckpt_doctor.trainers.lightning.schedule import has_other_rates, lags
+from ckpt_doctor.types import KeyPath, Member, Run
+
+
+def gather(run: Run) -> History:
+    """Look at each file of a run once."""
+    keepers: dict[str, Counter[str]] = {}
+    scores: dict[str, Counter[float]] = {}
+    memories: dict[KeyPath, list[Member]] = {}
+    members = sorted(run.members, key=lambda member: member.state.global_step or 0)
+    for member in members:
+        for saver in savers(member.checkpoint):
+            keepers.setdefault(saver.text("dirpath"), Counter()).update(kept(saver))
+            if saver.monitor:
+                memories.setdefault(saver.path, []).append(member)
+                values = (saver.state.get("current_score"), saver.state.get("best_model_score"), *saver.best_k.values())
+                told = (known for value in values if (known := score(value)) is not None)
+                scores.setdefault(saver.monitor, Counter()).update(told)
+        for stopper in stoppers(member.checkpoint):
+            memories.setdefault(stopper.path, []).append(member)
+    whole = [member for member in members if not is_weights_only(member.checkpoint)]
+    return History(
+        frozenset([member.checkpoint.path.name for member in members] + [path.name for path in run.unjudged]),
+        keepers,
+        scores,
+        {member.checkpoint.path.name: member.state.global_step or 0 for member in members},
+        memories,
+        sum(map(has_other_rates, whole)),
+        sum(map(lags, whole)),
+    )

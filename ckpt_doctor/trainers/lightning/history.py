@@ -1,0 +1,46 @@
+"""What the files of a run say together: gathered once, so that judging each of many files stays cheap."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckpt_doctor.trainers.lightning.callbacks import Saver
+from ckpt_doctor.types import KeyPath, Member, Run
+
+
+def name_of(path: str) -> str:
+    """The last part of a path of this or another system."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def kept(saver: Saver) -> set[str]:
+    """Names of the files that a ModelCheckpoint keeps."""
+    return {name_of(path) for path in (*saver.best_k, saver.text("last_model_path")) if path}
+
+
+@dataclass(frozen=True)
+class History:
+    """The files of a run by what they have."""
+
+    names: frozenset[str] = frozenset()
+    """Of all files in the folder, also of those that cannot be read."""
+    keepers: Mapping[str, Counter[str]] = field(default_factory=dict)
+    """`dirpath` -> how many files say that they keep a file of that name there."""
+    scores: Mapping[str, Counter[float]] = field(default_factory=dict)
+    """Monitored value -> its scores, with in how many places each is."""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Name of a file -> the step that it holds."""
+    memories: Mapping[KeyPath, Sequence[Member]] = field(default_factory=dict)
+    """Where a callback keeps its state -> the files that have it, in order of steps."""
+    off_rates: int = 0
+    """Files whose optimizer has another rate than their schedule set."""
+    off_positions: int = 0
+    """Files whose schedule stands elsewhere than the loops have stepped it."""
+
+
+def history_of(run: Run) -> History:
+    """What was gathered of a run."""
+    return run.history if isinstance(run.history, History) else History()
