@@ -168,10 +168,10 @@ def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
 def _but_for_findings(case: Case) -> Resume:
     """`identical` only where place and rate are known."""
     plan, resume, facts = case.plan, case.resume, case.run.facts
-    if case.unusable:
-        return "impossible"
-    if not is_ours(case.member, case.run) or plan is None:
+    if not is_ours(case.member, case.run):
         return "not judged"
+    if plan is None:
+        return "impossible"
     if facts.contradictions or resume.start_epoch is None or "lr" in resume.unsettled:
         return "open"
     if plan.why_not_exact:

@@ -50,8 +50,8 @@ def run_rules(name: str) -> tuple[Rule, ...]:
 
 @cache
 def all_rules() -> tuple[Rule, ...]:
-    """All rules, each code once, by code."""
-    own = [rule for trainer in KNOWN for rule in (*trainer.rules(), *trainer.run_rules())]
+    """All rules, each code once, by code: the shared one, else that of the first trainer which has it."""
+    own = [rule for trainer in reversed(KNOWN) for rule in (*trainer.rules(), *trainer.run_rules())]
     by_code = {rule.code: rule for rule in (*own, *validators.RULES)}
     return tuple(by_code[code] for code in sorted(by_code))
 

@@ -273,9 +273,6 @@ class Case:
     changes: tuple[tuple[str, KeyPath, object], ...] | None = None
     """What the schedule's move to the resume point changes: slot, path below it, value. None where the position, the
     rates and beta1 of the resume point are all that moves."""
-    unusable: str = ""
-    """Why no trainer resumes from it although nothing is wrong with it (weights that are meant for use); empty where
-    one does."""
     trains_all: bool = True
     """Whether every parameter of the optimizer is trained in every step. Where nobody knows (frozen layers, layers that
     join late), a parameter without state or with fewer steps is worth a note."""

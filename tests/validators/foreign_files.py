@@ -84,51 +84,6 @@ def save(value: Any, path: Path, **how: Any) -> None:
         torch.save(value, path, **how)
 
 
-@project("lightning")
-def lightning(root: Path) -> None:
-    """PyTorch Lightning 2, `ModelCheckpoint(save_last=True)` with `save_hyperparameters()`."""
-    model, optimizer = trained(torch.optim.Adam)
-    scheduler = cosine(optimizer)
-    progress = {"total": {"ready": 3, "completed": 3}, "current": {"ready": 1, "completed": 1}}
-    loops = {
-        "state_dict": {},
-        "epoch_loop.state_dict": {"_batches_that_stepped": 3},
-        "epoch_loop.batch_progress": progress | {"is_last_batch": True},
-        "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": progress, "zero_grad": progress}},
-        "epoch_progress": progress,
-    }
-    callbacks = {
-        "EarlyStopping{'monitor': 'val_loss', 'mode': 'min'}": {
-            "wait_count": 0,
-            "stopped_epoch": 0,
-            "best_score": torch.tensor(0.25),
-            "patience": 3,
-        },
-        "ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_train_steps': 0}": {
-            "best_model_score": torch.tensor(0.25),
-            "best_model_path": "lightning_logs/epoch=0.ckpt",
-            "current_score": torch.tensor(0.25),
-            "dirpath": "lightning_logs",
-            "best_k_models": {"lightning_logs/epoch=0.ckpt": torch.tensor(0.25)},
-            "kth_value": torch.tensor(0.25),
-        },
-    }
-    value = {
-        "epoch": 0,
-        "global_step": 3,
-        "pytorch-lightning_version": "2.4.0",
-        "state_dict": model.state_dict(),
-        "loops": {"fit_loop": loops, "validate_loop": {"state_dict": {}}},
-        "callbacks": callbacks,
-        "optimizer_states": [optimizer.state_dict()],
-        "lr_schedulers": [scheduler.state_dict()],
-        "hparams_name": "kwargs",
-        "hyper_parameters": like("lightning.fabric.utilities.data", "AttributeDict", {"lr": 1e-3}, base=dict),
-    }
-    save(value, root / "lightning_logs/version_0/checkpoints/epoch=0-step=3.ckpt")
-    save(value, root / "lightning_logs/version_0/checkpoints/last.ckpt")
-
-
 @project("hugging-face-trainer")
 def hugging_face(root: Path) -> None:
     """transformers' Trainer: a folder per step, with the state in several files."""

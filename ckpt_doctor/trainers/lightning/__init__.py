@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from ckpt_doctor.validators.rule import Rule
 
 NAME = "lightning"
-WEIGHTS = "weights only (save_weights_only): meant for use, not for a resume"
 
 
-_JUDGED = frozenset({"P409", "R511", "E611", "L304"})
+_JUDGED = frozenset({"P409", "R511", "E611", "S202", "L304"})
 """Own rules judge the same; and a model's attribute may well be called `module`."""
 
 
@@ -54,7 +53,7 @@ def _counts_both(member: Member) -> bool:
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     if layout.is_weights_only(member.checkpoint):
-        return Case(member.checkpoint, member, run, ResumePoint(), judged=_JUDGED, unusable=WEIGHTS)
+        return Case(member.checkpoint, member, run, ResumePoint(), judged=_JUDGED)
     from ckpt_doctor.trainers.lightning import schedule
     from ckpt_doctor.trainers.lightning.resume_point import plan, resume_point
 

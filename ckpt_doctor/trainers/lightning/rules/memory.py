@@ -12,17 +12,7 @@ from ckpt_doctor.validators.rule import Problem, rule
 
 @rule("E604", "patience-exhausted", "warning")
 def patience_exhausted(case: Case) -> Iterator[Problem]:
-    """EarlyStopping has waited as long as its patience: the next check without improvement ends the training.
-
-    The uninterrupted run has stopped here. The resumed one trains until the next check, and then stops at once unless
-    that one has improved.
-
-    Example: `wait_count` 4 with `patience` 4 (Lightning); `counter` 10 with `--patience 10` (Time-LLM).
-
-    Cure: none in the file. A larger patience in the script is without effect in Lightning, whose file brings its own.
-
-    Source: lightning/pytorch/callbacks/early_stopping.py, `load_state_dict`, `_evaluate_stopping_criteria`.
-    """
+    """EarlyStopping has waited as long as its patience: the next check without improvement ends the training."""
     for stopper in stoppers(case.checkpoint) if case.plan else ():
         waited, patience = stopper.count("wait_count"), stopper.count("patience")
         if waited is not None and patience is not None and waited >= patience > 0:

@@ -11,6 +11,7 @@ from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.schedule import state_of
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -36,6 +37,23 @@ def weights_only(case: Case) -> Iterator[Problem]:
             severity=None if case.gate else "info",
             fix="resume from a checkpoint that was saved whole" if case.gate else None,
         )
+
+
+@rule("S202", "unknown-global", "info")
+def unknown_global(case: Case) -> Iterator[Problem]:
+    """Loading needs a package beside torch.
+
+    In a file of Lightning that is usual: `hyper_parameters` are saved as they were given, and a callback's or a data
+    module's state may hold objects of the project. `fit(ckpt_path=...)` then needs `weights_only=False` (torch 2.6 on).
+
+    Example: `hyper_parameters` of OmegaConf.
+
+    Cure: none needed where the package is installed.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
+    """
+    for found in damage_of(case, "unknown-global"):
+        yield Problem(found.message, found.where, found.found, found.expected, "")
 
 
 @rule("P402", "epoch-step-mismatch", "warning")
@@ -198,4 +216,4 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (weights_only, no_loops, label, mid_epoch, no_rng_state, schedule_finished)
+RULES = (weights_only, unknown_global, no_loops, label, mid_epoch, no_rng_state, schedule_finished)

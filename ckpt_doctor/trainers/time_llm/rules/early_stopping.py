@@ -185,12 +185,12 @@ def patience_exhausted(case: Case) -> Iterator[Problem | NotChecked]:
     The uninterrupted run has stopped here. The resumed one trains an epoch more, and then stops at once unless it has
     improved.
 
-    Example: `counter` 10 with `--patience 10`.
+    Example: `counter` 10 with `--patience 10`; in Lightning `wait_count` 4 with `patience` 4.
 
     Cure: none in the file; `--resume_counter 0` starts the patience anew (complete trainer), a larger `--patience`
-    goes on.
+    goes on. Lightning takes the patience from the file, so a larger one in the script is without effect.
 
-    Source: trainer contract, sections 2 and 6.
+    Source: trainer contract, sections 2 and 6; lightning/pytorch/callbacks/early_stopping.py, `load_state_dict`.
     """
     counter, patience = case.state.counter, case.run.facts.patience
     if counter is None or counter <= 0:
