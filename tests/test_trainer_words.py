@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
 WORDS = re.compile(
-    r"time_llm|time-llm|Time-LLM|TimeLLM|\bTST\b|\bCOS\b|\btype[123]\b|\bPEMS\b|lradj|checkpoint_step_|checkpoint\.pt\b"
+    r"time_llm|time-llm|Time-LLM|TimeLLM|\bTST\b|\bCOS\b|\btype[123]\b|\bPEMS\b|lradj|checkpoint_step_|ModelCheckpoint|checkpoint\.pt\b"
     r"|^(best_score|val_loss_min|counter|global_step|rng_state)$"
 )
 OWN = ("trainers/time_llm/", "trainers/lightning/", "lint/", "reports/promised.py")

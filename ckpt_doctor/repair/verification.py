@@ -12,7 +12,7 @@ from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.repair.planning import is_under
 from ckpt_doctor.repair.plans import FilePlan
 from ckpt_doctor.trainers import UNKNOWN, ByHand, trainer_named
-from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run, TensorRef
+from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run, TensorInfo
 from ckpt_doctor.writer import PartChange
 
 _RANDOM_STATE: KeyPath = ("rng_state",)
@@ -86,7 +86,7 @@ def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]
     return after
 
 
-def _views(tensors: Iterable[TensorRef]) -> set[object]:
+def _views(tensors: Iterable[TensorInfo]) -> set[object]:
     """Which views of which bytes the tensors are; two tensors may be the same one."""
     return {(t.storage.key, t.storage_offset, t.shape, t.stride, t.dtype) for t in tensors}
 

@@ -34,21 +34,19 @@ def _recognises(_folder: Path, checkpoints: Sequence[Checkpoint], _logs: Sequenc
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     from ckpt_doctor.trainers.lightning.gathering import gather
 
-    run = replace(run, facts=infer(run.members, given), members=tuple(_with_offsets(run.members)))
-    return replace(run, history=gather(run))
+    return replace(run, facts=infer(run.members, given), history=gather(run))
 
 
-def _with_offsets(members: Sequence[Member]) -> Iterator[Member]:
-    """Members without Adam's step where all of the run's files have it as far behind: a run that began from a
-    pretrained optimizer, or without one's state, counts other steps than its loops."""
-    lags = {m.state.global_step - m.state.optimizer_step for m in members if _counts_both(m)}  # type: ignore[operator]
-    shifted = len(lags) == 1 and 0 not in lags and sum(map(_counts_both, members)) > 1
-    for member in members:
-        yield replace(member, state=replace(member.state, optimizer_step=None)) if shifted else member
+def _without_shift(member: Member, run: Run) -> Member:
+    """A member without Adam's step where several files have it as far behind their loops.
 
+    That is a run which went on with a new optimizer (a second `fit`, a pretrained one), not a fault of one file."""
+    from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 
-def _counts_both(member: Member) -> bool:
-    return member.state.global_step is not None and member.state.optimizer_step is not None
+    lag = adam_lag(member)
+    if not lag or history_of(run).adam_lags.get(lag, 0) < 2:
+        return member
+    return replace(member, state=replace(member.state, optimizer_step=None))
 
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
@@ -57,7 +55,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     from ckpt_doctor.trainers.lightning import schedule
     from ckpt_doctor.trainers.lightning.resume_point import plan, resume_point
 
-    member = next((own for own in run.members if own.checkpoint.path == member.checkpoint.path), member)
+    member = _without_shift(member, run)
     target = schedule.target(member, run)
     resume = resume_point(member, run, target)
     moves = bool(layout.schedulers(member.checkpoint))
@@ -80,6 +78,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         changes=target.changes,
         why_open={"": target.open} if target.open else {},
         trains_all=False,
+        maps_to_cpu=True,
     )
 
 

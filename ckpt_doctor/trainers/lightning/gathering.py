@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, score, stoppers
-from ckpt_doctor.trainers.lightning.history import History, kept
+from ckpt_doctor.trainers.lightning.history import History, adam_lag, kept
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
-from ckpt_doctor.trainers.lightning.schedule import has_other_rates, lags
+from ckpt_doctor.trainers.lightning.schedule import has_other_rates, lag
 from ckpt_doctor.types import KeyPath, Member, Run
 
 
@@ -34,6 +34,7 @@ def gather(run: Run) -> History:
         scores,
         {member.checkpoint.path.name: member.state.global_step or 0 for member in members},
         memories,
+        Counter(map(adam_lag, whole)),
         sum(map(has_other_rates, whole)),
-        sum(map(lags, whole)),
+        Counter(map(lag, whole)),
     )

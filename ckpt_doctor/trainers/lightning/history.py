@@ -35,10 +35,18 @@ class History:
     """Name of a file -> the step that it holds."""
     memories: Mapping[KeyPath, Sequence[Member]] = field(default_factory=dict)
     """Where a callback keeps its state -> the files that have it, in order of steps."""
+    adam_lags: Mapping[int | None, int] = field(default_factory=dict)
+    """Steps by which Adam's count lags the loops' -> files in which it does."""
     off_rates: int = 0
     """Files whose optimizer has another rate than their schedule set."""
-    off_positions: int = 0
-    """Files whose schedule stands elsewhere than the loops have stepped it."""
+    lags: Mapping[int | None, int] = field(default_factory=dict)
+    """Steps by which the schedule lags the loops' count of its steps -> files in which it does."""
+
+
+def adam_lag(member: Member) -> int | None:
+    """Steps by which Adam's count of a file lags the loops'."""
+    step, adam = member.state.global_step, member.state.optimizer_step
+    return None if step is None or adam is None else step - adam
 
 
 def history_of(run: Run) -> History:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -44,7 +45,7 @@ def lies_with_its_run(case: Case, saver: Saver) -> bool:
     if kept(saver) & history.names - {own}:
         return True
     by_itself = sum(s.text("dirpath") == saver.text("dirpath") and own in kept(s) for s in savers(case.checkpoint))
-    return history.keepers.get(saver.text("dirpath"), {}).get(own, 0) > by_itself
+    return history.keepers.get(saver.text("dirpath"), Counter())[own] > by_itself
 
 
 # --- a memory that was lost ------------------------------------------------------------------------------------------
@@ -81,9 +82,10 @@ def lost(case: Case) -> list[Lost]:
         return []
     found = []
     for path, holders in history.memories.items():
-        others = [holder for holder in holders if holder.checkpoint.path != checkpoint.path]
-        if not others or _remembers(checkpoint, others[0], path):
+        first = next((holder for holder in holders if holder.checkpoint.path != checkpoint.path), None)
+        if first is None or _remembers(checkpoint, first, path):
             continue
+        others = [holder for holder in holders if holder.checkpoint.path != checkpoint.path]
         later = [other for other in others if (other.state.global_step or 0) > mine]
         earlier = [other for other in others if (other.state.global_step or 0) <= mine]
         if checkpoint.get("callbacks") and not (earlier and later):

@@ -38,8 +38,8 @@ def step(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]], value: f
     new = list(rates)
     if bad > now["patience"]:
         for index, (rate, low) in enumerate(zip(rates, least, strict=True)):
-            lower = max(rate * now["factor"], real(low) or 0.0)  # type: ignore[operator]
-            if rate - lower > (real(state.get("eps")) or 0.0):  # type: ignore[operator]
+            lower = max(rate * now["factor"], real(low) or 0.0)
+            if rate - lower > (real(state.get("eps")) or 0.0):
                 new[index] = lower
         cooling, bad = now["cooldown"], 0
     after = {
@@ -72,8 +72,8 @@ def monitored(member: Member, scores: Mapping[str, Counter[float]], state: Mappi
     must be one of that callback's scores (`scores`, by the monitored value), and not the one that is to come.
     """
     best = real(state.get("best"))
-    for saver in savers(member.checkpoint) if best is not None else ():
-        current = score(saver.state.get("current_score"))
-        if saver.monitor and current is not None and best != current and scores.get(saver.monitor, {}).get(best):
+    for saver in savers(member.checkpoint):
+        current, known = score(saver.state.get("current_score")), scores.get(saver.monitor, Counter())
+        if saver.monitor and current is not None and best is not None and best != current and known[best]:
             return Evidence(current, f"one step with {saver.monitor} {current:.7g}, the value that it monitors")
     return None

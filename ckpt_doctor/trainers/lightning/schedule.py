@@ -87,23 +87,22 @@ def target(member: Member, run: Run) -> Target:
 def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
     """The steps that the loops have made with the only scheduler; None where it need not stand there.
 
-    A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself.
+    A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself. Where several files
+    have it as far behind, the run went on with a new scheduler.
     """
     made = loops.schedule
     if not made or last == made or last == member.state.global_step:
         return last if last == made else None
     if schedules.counts(state) and integer(state.get("_step_count")) == made + 1:
         return None
-    history = history_of(run)
-    if len(run.members) > 1 and history.off_positions == len(run.members):
-        return None
-    return made
+    return None if history_of(run).lags.get(made - last, 0) > 1 else made
 
 
-def lags(member: Member) -> bool:
-    """Whether the schedule of a file stands elsewhere than the loops have stepped it."""
+def lag(member: Member) -> int | None:
+    """Steps by which the schedule of a file lags the loops' count of its steps."""
     loops, state = loops_of(member.checkpoint), state_of(member)
-    return bool(loops and state and loops.schedule and integer(state.get("last_epoch")) != loops.schedule)
+    last = integer(state.get("last_epoch")) if state else None
+    return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
 
 
 def _moved(member: Member, state: Mapping[Any, Any], position: int) -> schedules.Stepped | None:

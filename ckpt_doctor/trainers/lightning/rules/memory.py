@@ -45,9 +45,9 @@ def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
         return
     for saver in moved_savers(case):
         near = lies_with_its_run(case, saver)
-        follows = "resumed here, ModelCheckpoint forgets its best score and the files that it keeps"
         yield Problem(
-            f"saved under {saver.text('dirpath')}, and lies elsewhere: {follows}",
+            f"saved under {saver.text('dirpath')}, and lies elsewhere: ModelCheckpoint forgets its best score and the "
+            "files that it keeps, unless it resumes where this folder has the old name (in a container)",
             where=".".join((*map(str, saver.path), "dirpath")),
             found=saver.text("dirpath"),
             expected=folder_of(case.checkpoint),

@@ -132,7 +132,7 @@ def mid_epoch(case: Case) -> Iterator[Problem]:
     if length is None or length.value <= done:
         yield Problem(
             f"{saved} of epoch {loops.epoch}, and no loader's state is in the file: the loader begins anew, so the "
-            "epoch's first batches are trained again and as many at its end never",
+            "epoch's first batches are trained again (and where it has an end, as many at its end never)",
             where="loops.fit_loop",
             fix="",
         )
