@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "lightning"
 
 
-_JUDGED = frozenset({"P409", "R511", "E611", "S202", "L304"})
+_JUDGED = frozenset({"P409", "R511", "E611", "O706", "S202", "L304"})
 """Own rules judge the same; and a model's attribute may well be called `module`."""
 
 

@@ -29,12 +29,13 @@ def gather(run: Run) -> History:
             memories.setdefault(stopper.path, []).append(member)
     whole = [member for member in members if not is_weights_only(member.checkpoint)]
     return History(
-        frozenset([member.checkpoint.path.name for member in members] + [path.name for path in run.unjudged]),
-        keepers,
-        scores,
-        {member.checkpoint.path.name: member.state.global_step or 0 for member in members},
-        memories,
-        Counter(map(adam_lag, whole)),
-        sum(map(has_other_rates, whole)),
-        Counter(map(lag, whole)),
+        names=frozenset([*(member.checkpoint.path.name for member in members), *(path.name for path in run.unjudged)]),
+        keepers=keepers,
+        scores=scores,
+        steps={member.checkpoint.path.name: member.state.global_step or 0 for member in members},
+        memories=memories,
+        with_scaler=next((member.label for member in members if "scaler" in member.places), ""),
+        adam_lags=Counter(map(adam_lag, whole)),
+        off_rates=sum(map(has_other_rates, whole)),
+        lags=Counter(map(lag, whole)),
     )

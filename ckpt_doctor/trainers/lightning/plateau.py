@@ -5,53 +5,53 @@ Source: torch/optim/lr_scheduler.py, `ReduceLROnPlateau.step` (2.13).
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, score
 from ckpt_doctor.trainers.schedules import Stepped
+from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Evidence, Member, real
 
 
 def step(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]], value: float) -> Stepped | None:
     """The scheduler and the rates after `scheduler.step(value)`; None where the state lacks what that needs."""
-    names = ("best", "factor", "patience", "cooldown", "cooldown_counter", "num_bad_epochs", "threshold", "last_epoch")
-    held = {name: real(state.get(name)) for name in names}
-    rates = [real(group.get("lr")) for group in groups]
-    least = state.get("min_lrs", [0.0] * len(groups))
-    if state.get("best") in (math.inf, -math.inf):
-        held["best"] = state["best"]
-    if None in held.values() or None in rates or not isinstance(least, (list, tuple)) or len(least) != len(rates):
+    counts = ("patience", "cooldown", "cooldown_counter", "num_bad_epochs", "last_epoch")
+    patience, cooldown, cooling, bad, last = (integer(state.get(name)) for name in counts)
+    best, factor, threshold = (real(state.get(name)) for name in ("best", "factor", "threshold"))
+    if patience is None or cooldown is None or cooling is None or bad is None or last is None:
         return None
-    now: dict[str, Any] = {**held}
-    for name in ("patience", "cooldown", "cooldown_counter", "num_bad_epochs", "last_epoch"):
-        now[name] = int(now[name])
-    bad, cooling, best = now["num_bad_epochs"], now["cooldown_counter"], now["best"]
-    better = _is_better(state, value, best, now["threshold"])
-    if better is None:
+    if best is None or factor is None or threshold is None:
         return None
+    better = _is_better(state, value, best, threshold)
     best, bad = (value, 0) if better else (best, bad + 1)
     if cooling > 0:
         cooling, bad = cooling - 1, 0
-    new = list(rates)
-    if bad > now["patience"]:
-        for index, (rate, low) in enumerate(zip(rates, least, strict=True)):
-            lower = max(rate * now["factor"], real(low) or 0.0)
-            if rate - lower > (real(state.get("eps")) or 0.0):
-                new[index] = lower
-        cooling, bad = now["cooldown"], 0
-    after = {
-        **state,
-        "best": best,
-        "num_bad_epochs": bad,
-        "cooldown_counter": cooling,
-        "last_epoch": now["last_epoch"] + 1,
-    }
+    rates = _lowered(state, groups, factor if bad > patience else 1.0)
+    if rates is None or better is None:
+        return None
+    if bad > patience:
+        cooling, bad = cooldown, 0
+    after = {**state, "best": best, "num_bad_epochs": bad, "cooldown_counter": cooling, "last_epoch": last + 1}
     if "_last_lr" in state:
-        after["_last_lr"] = new
-    return Stepped(after, tuple({"lr": rate} for rate in new))
+        after["_last_lr"] = rates
+    return Stepped(after, tuple({"lr": rate} for rate in rates))
+
+
+def _lowered(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]], factor: float) -> list[float] | None:
+    """The rates times a factor, not below their least; a change smaller than `eps` is not made."""
+    least, eps = state.get("min_lrs", [0.0] * len(groups)), real(state.get("eps"))
+    if not isinstance(least, (list, tuple)) or len(least) != len(groups) or eps is None:
+        return None
+    rates: list[float] = []
+    for group, bound in zip(groups, least, strict=True):
+        rate, low = real(group.get("lr")), real(bound)
+        if rate is None or low is None:
+            return None
+        lower = max(rate * factor, low)
+        rates.append(lower if rate - lower > eps else rate)
+    return rates
 
 
 def _is_better(state: Mapping[Any, Any], value: float, best: float, threshold: float) -> bool | None:

@@ -304,3 +304,24 @@ def test_a_truncated_file_leaves_its_siblings_judged(tmp_path):
     report = audit.scan(tmp_path)
     assert ["identical", "identical", "impossible"] == [file.resume for file in report.files]
     assert paths[1] == audit.latest(tmp_path)[0]
+
+
+def test_a_scaler_that_only_a_sibling_has_is_a_note(tmp_path):
+    first, second, _ = write(tmp_path)
+    scale = {"scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000}
+    change(first, MixedPrecision={**scale, "_growth_tracker": 3})
+    assert {} == said(judged(first)) | said(judged(second))
+    assert "O706" in {finding.code for finding in judged(second).findings}
+
+
+def test_a_second_fit_with_a_new_optimizer_is_left_alone(tmp_path):
+    """Loops that go on over an optimizer and a schedule that began anew."""
+    for path in write(tmp_path):
+        value = torch.load(path, weights_only=False)
+        fit = value["loops"]["fit_loop"]
+        for counts in (fit["epoch_loop.scheduler_progress"], fit[AUTOMATIC]["optimizer"]["step"]):
+            counts["total"] = {"ready": counts["total"]["ready"] + 50, "completed": counts["total"]["completed"] + 50}
+        value["global_step"] += 50
+        torch.save(value, path.with_name(f"epoch={value['epoch']}-step={value['global_step']}.ckpt"))
+        path.unlink()
+    assert not [f for f in audit.scan(tmp_path).findings if f.code in ("P403", "R501", "P401")]

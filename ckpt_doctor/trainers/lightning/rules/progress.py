@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning.command import facts_of
+from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.schedule import state_of
@@ -178,6 +179,23 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
         )
 
 
+@rule("O706", "scaler-missing", "info")
+def scaler_missing(case: Case) -> Iterator[Problem]:
+    """Training used float16 by a sibling that has a gradient scaler's state, and this file has none.
+
+    A fresh GradScaler begins at 65,536 again and skips the first steps until the scale fits.
+
+    Example: a file of a run with `precision="16-mixed"` without `MixedPrecision`.
+
+    Cure: none in the file.
+
+    Source: lightning/pytorch/plugins/precision/amp.py, `state_dict`.
+    """
+    sibling = history_of(case.run).with_scaler
+    if case.plan is not None and sibling and "scaler" not in case.member.places:
+        yield Problem(f"no scaler state, and {sibling} has one: a fresh scaler skips steps until its scale fits")
+
+
 @rule("R511", "schedule-finished", "warning")
 def schedule_finished(case: Case) -> Iterator[Problem]:
     """The schedule ends before the training does: OneCycleLR's step after its last raises.
@@ -216,4 +234,4 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (weights_only, unknown_global, no_loops, label, mid_epoch, no_rng_state, schedule_finished)
+RULES = (weights_only, unknown_global, no_loops, label, mid_epoch, no_rng_state, scaler_missing, schedule_finished)
