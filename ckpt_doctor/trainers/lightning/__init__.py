@@ -55,8 +55,8 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     from ckpt_doctor.trainers.lightning import schedule
     from ckpt_doctor.trainers.lightning.resume_point import plan, resume_point
 
-    member = _without_shift(member, run)
     target = schedule.target(member, run)
+    member = _without_shift(member, run)
     resume = resume_point(member, run, target)
     moves = bool(layout.schedulers(member.checkpoint))
     return Case(

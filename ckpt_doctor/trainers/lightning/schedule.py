@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning import plateau
-from ckpt_doctor.trainers.lightning.history import history_of
+from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.state import integer
@@ -87,15 +87,18 @@ def target(member: Member, run: Run) -> Target:
 def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
     """The steps that the loops have made with the only scheduler; None where it need not stand there.
 
-    A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself. Where several files
-    have it as far behind, the run went on with a new scheduler.
+    A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself, in every file. A run
+    that goes on with a new optimizer (a second `fit`) has a new scheduler as well.
     """
     made = loops.schedule
     if not made or last == made or last == member.state.global_step:
         return last if last == made else None
     if schedules.counts(state) and integer(state.get("_step_count")) == made + 1:
         return None
-    return None if history_of(run).lags.get(made - last, 0) > 1 else made
+    lags = history_of(run).lags
+    every = not lags.get(0) and sum(files for steps, files in lags.items() if steps is not None) > 1
+    anew = bool(adam_lag(member)) and lags.get(made - last, 0) > 1
+    return None if every or anew else made
 
 
 def lag(member: Member) -> int | None:

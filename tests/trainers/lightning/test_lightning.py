@@ -316,6 +316,7 @@ def test_a_scaler_that_only_a_sibling_has_is_a_note(tmp_path):
 
 def test_a_second_fit_with_a_new_optimizer_is_left_alone(tmp_path):
     """Loops that go on over an optimizer and a schedule that began anew."""
+    first = write(tmp_path / "first")
     for path in write(tmp_path):
         value = torch.load(path, weights_only=False)
         fit = value["loops"]["fit_loop"]
@@ -324,4 +325,6 @@ def test_a_second_fit_with_a_new_optimizer_is_left_alone(tmp_path):
         value["global_step"] += 50
         torch.save(value, path.with_name(f"epoch={value['epoch']}-step={value['global_step']}.ckpt"))
         path.unlink()
+    shutil.copytree(first[0].parent, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(first[0].parent)
     assert not [f for f in audit.scan(tmp_path).findings if f.code in ("P403", "R501", "P401")]
