@@ -15,7 +15,7 @@ def best(file: FileReport) -> str:
 def start(plan: ResumePlan, facts: Facts) -> str:
     """Where it begins. Epochs count from 0, as in the files' names."""
     if plan.start_epoch is None:
-        return "starts where its loops' counters say, which the file does not settle"
+        return "" if plan.why_not_exact else "starts where the loops' counters say, which the file does not settle"
     of = f" of {text.integer(facts.train_epochs.value)}" if facts.train_epochs is not None else ""
     told = f"starts at epoch {text.integer(plan.start_epoch)}{of}"
     if not plan.skip_batches:

@@ -144,7 +144,11 @@ def mid_epoch(case: Case) -> Iterator[Problem]:
         f"{saved} of {length.value:,} of epoch {loops.epoch}, and no loader's state is in the file: the loader begins "
         f"anew, so {repeated} of this epoch {'is' if lost == 1 else 'are'} trained again, the last "
         f"{'one' if lost == 1 else f'{lost:,}'} not at all"
-        + ("" if case.run.facts.shuffle and not case.run.facts.shuffle.value else " (in the order that is dealt then)"),
+        + (
+            ""
+            if case.run.facts.shuffle and not case.run.facts.shuffle.value
+            else "; a loader that shuffles deals another order"
+        ),
         where="loops.fit_loop",
         found=done,
         fix="",
