@@ -328,3 +328,24 @@ def test_a_second_fit_with_a_new_optimizer_is_left_alone(tmp_path):
     shutil.copytree(first[0].parent, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(first[0].parent)
     assert not [f for f in audit.scan(tmp_path).findings if f.code in ("P403", "R501", "P401")]
+
+
+def test_a_plateau_beside_another_schedule_leaves_the_rate_open(tmp_path):
+    path = write(tmp_path, schedule=plateau)[1]
+    value = torch.load(path, weights_only=False)
+    beside = torch.optim.lr_scheduler.StepLR(Run(tmp_path).optimizer, 2).state_dict()
+    change(path, lr_schedulers=[*value["lr_schedulers"], beside])
+    report = judged(path, shuffle=False)
+    assert {} == said(report) and "open" == report.resume
+    assert any("plateau" in one.why for one in report.not_checked)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"fit_loop": {}}, {"fit_loop": {"epoch_progress": {"current": {"completed": 3}}}}, {}]
+)
+def test_loops_that_lack_parts_leave_the_place_open(tmp_path, damage):
+    path = write(tmp_path)[-1]
+    change(path, loops=damage)
+    report = judged(path, shuffle=False)
+    assert "open" == report.resume or "L302" in said(report)
+    assert not said(report).keys() - {"L302"}
