@@ -49,7 +49,8 @@ def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = N
         return Case(
             member.checkpoint, member, run, ResumePoint(), schedule=expected.schedule, reads=expected.reads, gate=gate
         )
-    return replace(trainer_named(run.trainer).case(member, run, by_hand), gate=gate)
+    trainer = trainer_named(run.trainer)
+    return replace(trainer.case(member, run, by_hand), gate=gate, by_shape=trainer.by_shape)
 
 
 def run_findings(run: Run) -> tuple[Finding, ...]:
@@ -69,7 +70,8 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
     for rule in file_rules(run.trainer):
-        applicable = rule if ours else rule.for_others()
+        everyones = not ours or (case.by_shape and rule.others is not None)
+        applicable = rule.for_others() if everyones else rule
         if applicable is None or rule.code in case.judged:
             continue
         for result in _applied(applicable, case):
@@ -80,6 +82,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
+    not_checked.extend(case.plan.open if case.plan is not None else ())
     deep = member.checkpoint.deep
     if deep is not None:
         not_checked.extend(deep.not_checked)
@@ -169,7 +172,8 @@ def _but_for_findings(case: Case) -> Resume:
     plan, resume, facts = case.plan, case.resume, case.run.facts
     if not is_ours(case.member, case.run) or plan is None:
         return "not judged"
-    if facts.contradictions or resume.start_epoch is None or "lr" in resume.unsettled:
+    settled = resume.start_epoch is not None and plan.start_epoch is not None and not plan.open
+    if facts.contradictions or not settled or "lr" in resume.unsettled:
         return "open"
     if plan.why_not_exact:
         return "differs"

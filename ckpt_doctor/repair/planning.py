@@ -93,7 +93,7 @@ def _score(score: float | None, val_loss: float | None) -> float | None:
 
 def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
     """Plan files of one run, with those beside them as evidence."""
-    read = tuple(audit.open_file(path) for path in (*files, *audit.siblings_of(folder, files)))
+    read = tuple(audit.with_siblings(folder, files))
     run, members = audit.understand(folder, read, request.facts, request.logs, request.trainer)
     plans = []
     for number, member in enumerate(members[: len(files)]):

@@ -55,15 +55,18 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 3 and 5; fact 12.
     """
     plan, resume, state = case.plan, case.resume, case.state
-    if plan is None or state.epoch is None or state.global_step is None:
+    counted, counter = (state.global_step, "global_step")
+    if "step" not in case.member.places:
+        counted, counter = state.optimizer_step, "Adam's step"
+    if plan is None or state.epoch is None or counted is None:
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
-        if state.global_step > 0 and case.run.facts.steps_per_epoch is None:
+        if counted > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
-                "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
+                f"epoch against {counter}", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
         return
-    if resume.global_step == state.optimizer_step != state.global_step:
+    if counter == "global_step" and resume.global_step == state.optimizer_step != state.global_step:
         return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
     settled = all(fact.settle != "--world-size" for fact in case.open_facts)
@@ -72,7 +75,7 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         yield NotChecked("the number of processes", why, "--world-size")
     if found != expected and plan.start_epoch is not None:
         yield Problem(
-            f"epoch {state.epoch} and global_step {state.global_step:,} cannot both be right: the trainer starts at "
+            f"epoch {state.epoch} and {counter} {counted:,} cannot both be right: the trainer starts at "
             f"{_place(*found)}, training stood at {_place(*expected)}" + _consequence(found, expected),
             where=case.where("epoch"),
             found=state.epoch,

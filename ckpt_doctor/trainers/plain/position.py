@@ -1,0 +1,189 @@
+"""Where a file of a hand-written loop stands in its run: from its siblings, Adam's steps, and what a person tells.
+
+S: Adam's steps. E: the file's `epoch`. F: finished epochs. L: the scheduler's `last_epoch`. Each is taken as the loop
+wrote it; what a repair has changed since is in the file's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
+from ckpt_doctor.trainers.schedules import counts, kind_of
+from ckpt_doctor.trainers.state import as_written, integer
+from ckpt_doctor.types import Evidence, Member, Run, dotted, mapping_of
+
+ENOUGH = 3
+"""Siblings of different epochs from which the length of an epoch is inferred: two always agree."""
+_FAMILIES: Mapping[str, tuple[str, str, str]] = {
+    "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
+    "torchvision": ("label+1", "finished", "torchvision's references: args and lr_scheduler in the file"),
+    "timm": ("label+1", "finished", "timm's CheckpointSaver: version 2 in the file"),
+}
+"""Family -> where its script starts, what its `epoch` says, and what shows it."""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """The files of one model in a folder, and what they show together."""
+
+    members: tuple[Member, ...]
+    steps_per_epoch: Evidence[int] | None = None
+    unit: Literal["step", "epoch"] | None = None
+    """What one step of the scheduler belongs to; None where L follows neither S nor F."""
+    lag: int = 0
+    """What L is short of S or F in the files of the run: 1 where each is saved before the scheduler's step."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `epoch` means: where the script starts with it, and whether it names the finished epoch or the next."""
+
+    resume: Evidence[str] | None = None
+    label: Evidence[str] | None = None
+
+
+def as_saved(member: Member, slot: str, *path: str | int) -> object:
+    """A value as the loop wrote it."""
+    return as_written(member.checkpoint, dotted(member.path(slot, *path)), member.at(slot, *path))
+
+
+def saved_epoch(member: Member) -> int | None:
+    """E."""
+    return integer(as_saved(member, "epoch"))
+
+
+def saved_position(member: Member) -> int | None:
+    """L."""
+    return integer(as_saved(member, "scheduler", "last_epoch"))
+
+
+def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Path, Kin]:
+    """For each file, it and its siblings: files with equal parts and equal shapes of the model."""
+    forms: dict[frozenset[object], list[Member]] = {}
+    for member in members:
+        forms.setdefault(layout.form(member), []).append(member)
+    kin = [_kin(tuple(siblings), given) for siblings in forms.values()]
+    return {member.checkpoint.path: one for one in kin for member in one.members}
+
+
+def _kin(members: tuple[Member, ...], given: PlainFacts) -> Kin:
+    length = given.steps_per_epoch or _length(members)
+    if length is None:
+        return Kin(members)
+    counted = [(m, f) for m in members if (f := _whole_epochs(m, length.value)) is not None]
+    return Kin(members, length, *_relation(counted))
+
+
+def _length(members: Iterable[Member]) -> Evidence[int] | None:
+    """Steps per epoch, where three or more files stand at ends of epochs of one length, all by the same label."""
+    points = {(e, s) for m in members if (e := saved_epoch(m)) is not None and (s := m.state.optimizer_step)}
+    by_epoch = dict(points)
+    if len(points) < ENOUGH or len(by_epoch) < len(points):
+        return None
+    (e0, s0), (e1, s1) = sorted(points)[:2]
+    length, rest = divmod(s1 - s0, e1 - e0)
+    if rest or length <= 0 or s0 % length or s0 // length - e0 not in (0, 1):
+        return None
+    offset = s0 // length - e0
+    if any(s != length * (e + offset) for e, s in points):
+        return None
+    return Evidence(length, f"Adam's steps in {len(points)} files: {s0:,} at epoch {e0}, {s1:,} at epoch {e1}")
+
+
+def _whole_epochs(member: Member, length: int) -> int | None:
+    """F, where Adam's steps are whole epochs."""
+    steps = member.state.optimizer_step
+    return None if not steps or steps % length else steps // length
+
+
+def _relation(counted: Sequence[tuple[Member, int]]) -> tuple[Literal["step", "epoch"] | None, int]:
+    """How L follows from the count of epochs or steps in the files of a run, but for one that may be at fault."""
+    known = [(m, f, at) for m, f in counted if (at := saved_position(m)) is not None and _is_stepped_singly(m)]
+    if not known or len(known) < len([m for m, _ in counted if saved_position(m) is not None]):
+        return None, 0
+    candidates: tuple[tuple[Literal["epoch", "step"], int], ...] = (("epoch", 0), ("step", 0), ("epoch", 1), ("step", 1))
+
+    def agreeing(unit: str, lag: int) -> int:
+        return sum(at == (f if unit == "epoch" else m.state.optimizer_step or 0) - lag for m, f, at in known)
+
+    unit, lag = max(candidates, key=lambda candidate: agreeing(*candidate))
+    missed = len(known) - agreeing(unit, lag)
+    return (unit, lag) if missed == 0 or (missed == 1 and len(known) > ENOUGH) else (None, 0)
+
+
+def _is_stepped_singly(member: Member) -> bool:
+    """Whether nothing in the state shows `step(epoch)`, which sets the position to what the script passes."""
+    state = mapping_of(member.at("scheduler")) or {}
+    if kind_of(state) == "ReduceLROnPlateau":
+        return False
+    if "T_cur" in state:
+        return isinstance(state["T_cur"], int)
+    count = integer(as_saved(member, "scheduler", "_step_count"))
+    return not counts(state) or count is None or count == (saved_position(member) or 0) + 1
+
+
+# --- one file --------------------------------------------------------------------------------------------------------
+
+
+def kin_of(member: Member, run: Run) -> Kin:
+    """The file's siblings, itself among them."""
+    kin: object = run.history.get(member.checkpoint.path) if isinstance(run.history, dict) else None
+    return kin if isinstance(kin, Kin) else Kin((member,))
+
+
+def finished(member: Member, run: Run) -> Evidence[int] | None:
+    """F, where Adam's steps and the length of an epoch prove it."""
+    length = kin_of(member, run).steps_per_epoch
+    if length is None:
+        return None
+    epochs = _whole_epochs(member, length.value)
+    source = f"Adam's {member.state.optimizer_step:,} steps, {length.value:,} an epoch ({length.source})"
+    return None if epochs is None else Evidence(epochs, source)
+
+
+def reading(member: Member, run: Run) -> Reading:
+    """What `epoch` means: as told, else as the file's family has it, else as the count of epochs shows."""
+    facts, done, label = facts_of(run), finished(member, run), saved_epoch(member)
+    ahead = None if done is None or label is None else done.value - label
+    resume, meaning = facts.resume_epoch, facts.epoch_label
+    known = _FAMILIES.get(layout.family(member.checkpoint))
+    if known is not None and ahead in (None, int(known[1] == "finished")):
+        resume = resume or Evidence(known[0], known[2])
+        meaning = meaning or Evidence(known[1], known[2])
+    if meaning is None and done is not None and ahead == 1:
+        meaning = Evidence("finished", done.source)
+    if meaning is None and done is not None and ahead == 0 and resume is not None and resume.value == "label":
+        meaning = Evidence("next", done.source)  # the other reading, a loop that counts from 1, would not start there
+    return Reading(resume, meaning)
+
+
+def first_epoch(member: Member, run: Run, meaning: str) -> int | None:
+    """The number that the loop gives its first epoch, 0 or 1; 0 where no count of epochs tells."""
+    done, label = finished(member, run), saved_epoch(member)
+    if done is None or label is None:
+        return 0
+    first = label - done.value + (meaning == "finished")
+    return first if first in (0, 1) else None
+
+
+def contradictions(run: Run) -> Iterator[tuple[str, str]]:
+    """Given facts that the files rule out: name of the fact, and what speaks against it."""
+    facts = facts_of(run)
+    told, length = facts.epoch_label, facts.steps_per_epoch
+    for member in run.members:
+        if told is not None and first_epoch(member, run, told.value) is None:
+            done = finished(member, run)
+            yield (
+                "epoch_label",
+                f"epoch {saved_epoch(member)} in {member.label} cannot be the {told.value} one ({told.source}): "
+                f"{done.value if done else '?'} epochs are finished by {done.source if done else '?'}",
+            )
+            return
+    shown = _length(run.members)
+    if length is not None and shown is not None and shown.value != length.value:
+        yield "steps_per_epoch", f"{length.value:,} steps per epoch ({length.source}) against {shown.value:,}: {shown.source}"
