@@ -61,9 +61,9 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     if plan is None or state.epoch is None or counted is None:
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
-        if counted > 0 and case.run.facts.steps_per_epoch is None:
+        if counter == "global_step" and counted > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
-                f"epoch against {counter}", "the number of steps per epoch is not known", "--steps-per-epoch"
+                "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
         return
     if counter == "global_step" and resume.global_step == state.optimizer_step != state.global_step:

@@ -38,7 +38,8 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
         if last < expected:
             yield Problem(
                 f"the schedule stands at {last:,} where the run stands at {expected:,}: "
-                + _rates(case, f"rates come {_count(case, expected - last)} late"),
+                + _rates(case, f"rates come {_count(case, expected - last)} late")
+                + case.schedule.unless,
                 where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,

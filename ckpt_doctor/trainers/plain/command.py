@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ckpt_doctor.trainers.shared_facts import SHUFFLE, STEPS_PER_EPOCH
-from ckpt_doctor.types import Choice, Evidence, Fact, Facts, Run
+from ckpt_doctor.types import Choice, Evidence, Fact, Facts, Flag, Run
 
 RESUME_EPOCH = Fact(
     "resume_epoch",
@@ -20,7 +20,13 @@ EPOCH_LABEL = Fact(
     "What the script saves as `epoch`: the number of the epoch that it has finished, or of the next one.",
     lambda word: f"epoch is the {word} one",
 )
-TABLE = (RESUME_EPOCH, EPOCH_LABEL, STEPS_PER_EPOCH, SHUFFLE)
+SAVED_AFTER_STEP = Fact(
+    "saved_after_step",
+    Flag(),
+    "Whether the script saves after its scheduler's step of the same epoch, be that at the epoch's start.",
+    lambda after: f"saved {'after' if after else 'before'} the scheduler's step",
+)
+TABLE = (RESUME_EPOCH, EPOCH_LABEL, STEPS_PER_EPOCH, SAVED_AFTER_STEP, SHUFFLE)
 """In the order in which they are told."""
 
 
@@ -32,6 +38,7 @@ class PlainFacts(Facts):
 
     resume_epoch: Evidence[str] | None = None
     epoch_label: Evidence[str] | None = None
+    saved_after_step: Evidence[bool] | None = None
 
 
 def facts_of(run: Run) -> PlainFacts:

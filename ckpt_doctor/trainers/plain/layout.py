@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ckpt_doctor.inert.shapes import Shapes, find
+from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes, find
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import (
     MODEL_KEYS,
@@ -22,10 +22,13 @@ from ckpt_doctor.types import (
 )
 
 _OTHERS = frozenset(
-    "pytorch-lightning_version loops callbacks hyper_parameters state_dict_mixins "  # Lightning
-    "ds_config ds_version dp_world_size mp_world_size global_steps "  # DeepSpeed
-    "meta message_hub extra_state last_optimizer_state optimizer_history "  # mmengine, fairseq
-    "trainer trainer_state train_state engine best_fitness train_args updates iter_num iteration model_args".split()
+    {
+        *("pytorch-lightning_version", "loops", "callbacks", "hyper_parameters"),  # Lightning
+        *("ds_config", "ds_version", "dp_world_size", "mp_world_size", "global_steps"),  # DeepSpeed
+        *("meta", "message_hub", "extra_state", "last_optimizer_state", "optimizer_history"),  # mmengine, fairseq
+        *("best_fitness", "train_args", "updates"),  # Ultralytics
+        *("iter_num", "model_args", "iteration", "trainer", "trainer_state", "train_state"),
+    }
 )
 """Keys of projects whose resume is their own; Hugging Face's and Accelerate's checkpoints are folders."""
 _FIVE = frozenset({"model", "optimizer", "scheduler", "epoch", "global_step"})
@@ -52,8 +55,9 @@ def reads(checkpoint: Checkpoint) -> bool:
         return False
     shapes = find(checkpoint)
     models, optimizers, schedulers = shapes.trained, shapes.optimizers, shapes.schedulers
-    one_each = len(models) == 1 and len(optimizers) == 1 and len(schedulers) <= 1
-    if not one_each or any(len(part.path) != 1 for part in (*models, *optimizers, *schedulers)):
+    if len(models) != 1 or len(optimizers) != 1 or len(schedulers) > 1:
+        return False
+    if any(len(path) != 1 for path in (models[0].path, optimizers[0].path, *(part.path for part in schedulers))):
         return False
     named = models[0].path[0] in MODEL_KEYS and "optim" in str(optimizers[0].path[0]).lower()
     return named and _epoch(root) is not None and not any(_is_strange(root, key, shapes) for key in root)
@@ -71,7 +75,7 @@ def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool
         return True
     if not ("sched" in key.lower() or "optim" in key.lower()) or not root[key]:
         return False
-    known = [part.path[0] for part in (*shapes.schedulers, *shapes.optimizers)]
+    known = [part.path[0] for part in shapes.schedulers] + [part.path[0] for part in shapes.optimizers]
     return isinstance(root[key], (dict, list, tuple)) and key not in known
 
 
@@ -123,13 +127,13 @@ def named(checkpoint: Checkpoint) -> str:
 def places(checkpoint: Checkpoint) -> Places:
     """Where the file keeps each slot."""
     shapes = find(checkpoint)
-    found = {
+    found: dict[str, Sequence[Part | Optimizer | Scheduler]] = {
         "model": shapes.trained,
         "optimizer": shapes.optimizers,
         "scheduler": shapes.schedulers,
         "scaler": shapes.scalers,
     }
-    slots = {slot: parts[0].path for slot, parts in found.items() if parts}  # type: ignore[index]
+    slots = {slot: parts[0].path for slot, parts in found.items() if parts}
     random = [key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str) and _RNG.fullmatch(key.lower())]
     return {**slots, "epoch": ("epoch",), **({"rng": (random[0],)} if random else {})}
 

@@ -7,7 +7,7 @@ wrote it; what a repair has changed since is in the file's record.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,10 +33,17 @@ class Kin:
 
     members: tuple[Member, ...]
     steps_per_epoch: Evidence[int] | None = None
-    unit: Literal["step", "epoch"] | None = None
-    """What one step of the scheduler belongs to; None where L follows neither S nor F."""
-    lag: int = 0
-    """What L is short of S or F in the files of the run: 1 where each is saved before the scheduler's step."""
+    finished: Mapping[Path, Evidence[int]] = field(default_factory=dict)
+    """F of each file in which it is proven."""
+    pace: int | None = None
+    """How often the scheduler steps in an epoch: L is this times F; None where no such number fits the files."""
+    behind: int = 0
+    """What L is short of that where it should be."""
+
+    @property
+    def unit(self) -> Literal["step", "epoch"]:
+        """What one step of the scheduler belongs to."""
+        return "step" if self.pace not in (None, 1) else "epoch"
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,44 @@ def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Path, Kin]
     return {member.checkpoint.path: one for one in kin for member in one.members}
 
 
-def _kin(members: tuple[Member, ...], given: PlainFacts) -> Kin:
-    length = given.steps_per_epoch or _length(members)
-    if length is None:
-        return Kin(members)
-    counted = [(m, f) for m in members if (f := _whole_epochs(m, length.value)) is not None]
-    return Kin(members, length, *_relation(counted))
+def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
+    length = facts.steps_per_epoch or _length(members)
+    counted = _counted(members, length) if length is not None else _told(members, facts)
+    known = [(m, counted[m.checkpoint.path].value) for m in members if m.checkpoint.path in counted]
+    pace, lag = _pace(known, length.value if length is not None else None)
+    after = facts.saved_after_step
+    return Kin(members, length, counted, pace, lag if after is not None and after.value else 0)
+
+
+def _counted(members: Iterable[Member], length: Evidence[int]) -> dict[Path, Evidence[int]]:
+    """F, where Adam's steps are whole epochs."""
+    found = {}
+    for member in members:
+        epochs, inside = divmod(member.state.optimizer_step or 0, length.value)
+        if epochs and not inside:
+            source = f"Adam's {member.state.optimizer_step:,} steps, {length.value:,} an epoch ({length.source})"
+            found[member.checkpoint.path] = Evidence(epochs, source)
+    return found
+
+
+def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[int]]:
+    """F from the label, where its meaning is told and the loop counts from 0. An optimizer like SGD counts no steps."""
+    found: dict[Path, Evidence[int]] = {}
+    labels = {label for member in members if (label := saved_epoch(member)) is not None}
+    for member in members:
+        label, at, meaning = saved_epoch(member), saved_position(member), facts.epoch_label
+        known = _FAMILIES.get(layout.family(member.checkpoint))
+        if meaning is not None:
+            from_zero = (0 if meaning.value == "finished" else 1) in labels  # a loop that counts from 1 has no such
+        else:
+            meaning, from_zero = (Evidence(*known[1:]), True) if known is not None else (None, False)
+        if meaning is None or label is None or not from_zero:
+            continue
+        epochs = label + (meaning.value == "finished")
+        if epochs > 0 and (facts.epoch_label is not None or at is None or at >= epochs):
+            source = f"epoch {label} is the {meaning.value} one: {meaning.source}"
+            found[member.checkpoint.path] = Evidence(epochs, source)
+    return found
 
 
 def _length(members: Iterable[Member]) -> Evidence[int] | None:
@@ -95,25 +134,27 @@ def _length(members: Iterable[Member]) -> Evidence[int] | None:
     return Evidence(length, f"Adam's steps in {len(points)} files: {s0:,} at epoch {e0}, {s1:,} at epoch {e1}")
 
 
-def _whole_epochs(member: Member, length: int) -> int | None:
-    """F, where Adam's steps are whole epochs."""
-    steps = member.state.optimizer_step
-    return None if not steps or steps % length else steps // length
+def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[int | None, int]:
+    """The pace and the lag that fit the files of a run, but for one that may be at fault.
 
-
-def _relation(counted: Sequence[tuple[Member, int]]) -> tuple[Literal["step", "epoch"] | None, int]:
-    """How L follows from the count of epochs or steps in the files of a run, but for one that may be at fault."""
-    known = [(m, f, at) for m, f in counted if (at := saved_position(m)) is not None and _is_stepped_singly(m)]
-    if not known or len(known) < len([m for m, _ in counted if saved_position(m) is not None]):
+    Once an epoch or with each of Adam's steps, all of them also one short, where each file was saved before the
+    scheduler's step. Any other pace, as that of a loop that accumulates gradients, only where all files show it.
+    """
+    known = [(f, at) for m, f in counted if (at := saved_position(m)) is not None and _is_stepped_singly(m)]
+    if not known or len(known) < sum(saved_position(m) is not None for m, _ in counted):
         return None, 0
-    candidates: tuple[tuple[Literal["epoch", "step"], int], ...] = (("epoch", 0), ("step", 0), ("epoch", 1), ("step", 1))
+    paces = (1, length) if length is not None else (1,)
 
-    def agreeing(unit: str, lag: int) -> int:
-        return sum(at == (f if unit == "epoch" else m.state.optimizer_step or 0) - lag for m, f, at in known)
+    def agreeing(pace: int, lag: int) -> int:
+        return sum(at == pace * f - lag for f, at in known)
 
-    unit, lag = max(candidates, key=lambda candidate: agreeing(*candidate))
-    missed = len(known) - agreeing(unit, lag)
-    return (unit, lag) if missed == 0 or (missed == 1 and len(known) > ENOUGH) else (None, 0)
+    pace, lag = max(((pace, lag) for lag in (0, 1) for pace in paces), key=lambda candidate: agreeing(*candidate))
+    missed = len(known) - agreeing(pace, lag)
+    if missed == 0 or (missed == 1 and len(known) > ENOUGH):
+        return pace, lag
+    own, rest = divmod(known[0][1], known[0][0])
+    several = len({f for f, _ in known}) >= ENOUGH
+    return (own, 0) if several and own > 0 and not rest and agreeing(own, 0) == len(known) else (None, 0)
 
 
 def _is_stepped_singly(member: Member) -> bool:
@@ -137,13 +178,8 @@ def kin_of(member: Member, run: Run) -> Kin:
 
 
 def finished(member: Member, run: Run) -> Evidence[int] | None:
-    """F, where Adam's steps and the length of an epoch prove it."""
-    length = kin_of(member, run).steps_per_epoch
-    if length is None:
-        return None
-    epochs = _whole_epochs(member, length.value)
-    source = f"Adam's {member.state.optimizer_step:,} steps, {length.value:,} an epoch ({length.source})"
-    return None if epochs is None else Evidence(epochs, source)
+    """F, where Adam's steps and the length of an epoch prove it, or its label does."""
+    return kin_of(member, run).finished.get(member.checkpoint.path)
 
 
 def reading(member: Member, run: Run) -> Reading:
@@ -186,4 +222,5 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
             return
     shown = _length(run.members)
     if length is not None and shown is not None and shown.value != length.value:
-        yield "steps_per_epoch", f"{length.value:,} steps per epoch ({length.source}) against {shown.value:,}: {shown.source}"
+        given = f"{length.value:,} steps per epoch ({length.source})"
+        yield "steps_per_epoch", f"{given} against {shown.value:,}: {shown.source}"

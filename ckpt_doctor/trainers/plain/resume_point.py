@@ -11,7 +11,6 @@ from ckpt_doctor.trainers.plain.position import finished, first_epoch, kin_of, r
 from ckpt_doctor.trainers.plain.schedule import (
     expected_position,
     param_groups,
-    rates_agree,
     steady_rates,
     target,
 )
@@ -52,10 +51,6 @@ def _due_from_zero(member: Member, run: Run) -> int | None:
 def resume_point(member: Member, run: Run) -> ResumePoint:
     """The state of an uninterrupted run that begins its next epoch."""
     begins, done, expected = start(member, run), finished(member, run), expected_position(member, run)
-    unsettled = {}
-    no_length = kin_of(member, run).steps_per_epoch is None and member.state.optimizer_step
-    if done is None and no_length:
-        unsettled = dict.fromkeys(("start_epoch", "epoch", "last_epoch"), "--steps-per-epoch")
     reached = target(member, run)
     rates = reached.rates if reached is not None else _rates_without_position(member, run)
     return ResumePoint(
@@ -65,7 +60,6 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         lr=rates or None,
         finished_epochs=done.value if done is not None else None,
         epoch=begins.label,
-        unsettled=unsettled,
     )
 
 
@@ -108,9 +102,6 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
 def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
     if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
         yield "no random state in the file: a shuffling loader will deal other batches"
-    state = mapping_of(member.at("scheduler")) or {}
-    if kind_of(state) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
-        yield "ReduceLROnPlateau was saved before its step: it has not seen the last epoch's metric"
 
 
 def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]:
@@ -121,21 +112,27 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
     if resume.finished_epochs is None:
         yield NotChecked("the position in the run", *_no_position(member, run))
     elif resume.lr is None:
-        yield NotChecked("the rate of the first batch", *_no_rate(member))
+        yield NotChecked("the rate of the first batch", _no_rate(member, run), "")
+    state = mapping_of(member.at("scheduler")) or {}
+    if kind_of(state) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
+        why = "it was saved before its step and has not seen the last epoch's metric, which may have lowered the rate"
+        yield NotChecked("ReduceLROnPlateau", why, "")
 
 
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
     steps, length = member.state.optimizer_step, kin_of(member, run).steps_per_epoch
     if steps is None:
         return "the optimizer does not count its steps", ""
+    if length is not None and not steps % length.value:
+        return "no epoch is finished", ""
     if length is not None:
         return f"Adam's {steps:,} steps are not whole epochs of {length.value:,} ({length.source})", ""
     return f"Adam has made {steps:,} steps, and how many an epoch has is not known", "--steps-per-epoch"
 
 
-def _no_rate(member: Member) -> tuple[str, str]:
+def _no_rate(member: Member, run: Run) -> str:
     if not member.has("scheduler"):
-        return "the file has no scheduler, and the script sets the rate itself", ""
-    if not rates_agree(member):
-        return "the optimizer's rate is not the scheduler's", ""
-    return "how the scheduler's position follows from epochs or steps is not clear, or its formula is not known", ""
+        return "the file has no scheduler, and the script sets the rate itself"
+    if expected_position(member, run) is None:
+        return "how the scheduler's position follows from epochs or steps is not clear"
+    return "the schedule's formula is neither in the file nor in a later sibling"

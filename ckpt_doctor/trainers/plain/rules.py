@@ -29,7 +29,7 @@ def epoch_label_open(case: Case) -> Iterator[Problem]:
     known, label = reading(case.member, case.run), case.state.epoch
     if case.plan is None or case.plan.start_epoch is not None or label is None:
         return
-    settle = "give --script FILE, " + (
+    settle = "give --script train.py, " + (
         "or --resume-epoch label or label+1" if known.resume is None else "or --epoch-label finished or next"
     )
     yield Problem(
@@ -46,7 +46,7 @@ def _choices(label: int, done: Evidence[int] | None, resume: Evidence[str] | Non
             f"epoch is {label}, and whether that is the finished epoch or the next one is open: a script that starts "
             "at the wrong one of epoch and epoch + 1 trains an epoch twice or leaves one out"
         )
-    told = f"the file has {done.value} finished epoch{'' if done.value == 1 else 's'} and epoch {label}"
+    told = f"epoch is {label} (finished epochs, by Adam's steps: {done.value})"
     if done.value == label + 1:
         return f"{told}: a script that starts at epoch repeats one, one that starts at epoch + 1 does not"
     if resume is not None:  # label + 1

@@ -30,9 +30,7 @@ class Target:
 def expected_position(member: Member, run: Run) -> int | None:
     """The `last_epoch` of an uninterrupted run that begins its next epoch; None where nothing proves it."""
     kin, done = kin_of(member, run), finished(member, run)
-    if done is None or kin.unit is None:
-        return None
-    return done.value if kin.unit == "epoch" else member.state.optimizer_step
+    return None if done is None or kin.pace is None else done.value * kin.pace - kin.behind
 
 
 def target(member: Member, run: Run) -> Target | None:

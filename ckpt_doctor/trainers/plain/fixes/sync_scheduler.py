@@ -11,10 +11,10 @@ NAME = "sync-scheduler"
 
 
 def _plan(case: Case) -> Plan:
-    """Take the steps that the scheduler lacks: its whole state, nested ones too, and the optimizer's rate and momentum.
+    """Take the steps that the scheduler lacks: all of its state, and the optimizer's rate and momentum.
 
-    In torch's own arithmetic where the formula is in the state. For a LambdaLR, whose formula is in the script, from the
-    sibling that was saved one epoch later and likewise before its scheduler's step: it has the very state that is
+    In torch's own arithmetic where the formula is in the state. For a LambdaLR, whose formula is in the script, from
+    the sibling that was saved one epoch later and likewise before its scheduler's step: it has the very state that is
     wanted. A rate that is a tensor is not repaired: its value is among the bytes.
     """
     member, run = case.member, case.run
