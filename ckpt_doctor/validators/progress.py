@@ -55,18 +55,18 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 3 and 5; fact 12.
     """
     plan, resume, state = case.plan, case.resume, case.state
-    counted, counter = (state.global_step, "global_step")
-    if "step" not in case.member.places:
-        counted, counter = state.optimizer_step, "Adam's step"
+    counts = "step" in case.member.places
+    counted = state.global_step if counts else state.optimizer_step
+    counter = case.where("step") if counts else "Adam's step"
     if plan is None or state.epoch is None or counted is None:
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
-        if counter == "global_step" and counted > 0 and case.run.facts.steps_per_epoch is None:
+        if counts and counted > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
                 "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
         return
-    if counter == "global_step" and resume.global_step == state.optimizer_step != state.global_step:
+    if counts and resume.global_step == state.optimizer_step != state.global_step:
         return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
     settled = all(fact.settle != "--world-size" for fact in case.open_facts)

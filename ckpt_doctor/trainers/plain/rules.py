@@ -50,7 +50,7 @@ def _choices(label: int, done: Evidence[int] | None, resume: Evidence[str] | Non
     if done.value == label + 1:
         return f"{told}: a script that starts at epoch repeats one, one that starts at epoch + 1 does not"
     if resume is not None:  # label + 1
-        return f"{told}: a script that counts from 0 and starts at epoch + 1 leaves one out, one that counts from 1 does not"
+        return f"{told}: starting at epoch + 1 leaves one out in a script that counts from 0, and none in one from 1"
     if done.value == label:
         return (
             f"{told}: a script that counts from 0 must start at epoch, one that counts from 1 at epoch + 1; the other "
