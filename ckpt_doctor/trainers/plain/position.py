@@ -33,6 +33,8 @@ class Kin:
 
     members: tuple[Member, ...]
     steps_per_epoch: Evidence[int] | None = None
+    labels: Mapping[Path, int] = field(default_factory=dict)
+    """E of each file, as it was when the run was read: a repair in progress changes the file, not its history."""
     finished: Mapping[Path, Evidence[int]] = field(default_factory=dict)
     """F of each file in which it is proven."""
     pace: int | None = None
@@ -59,8 +61,7 @@ def as_saved(member: Member, slot: str, *path: str | int) -> object:
     return as_written(member.checkpoint, dotted(member.path(slot, *path)), member.at(slot, *path))
 
 
-def saved_epoch(member: Member) -> int | None:
-    """E."""
+def _saved_epoch(member: Member) -> int | None:
     return integer(as_saved(member, "epoch"))
 
 
@@ -84,7 +85,8 @@ def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
     known = [(m, counted[m.checkpoint.path].value) for m in members if m.checkpoint.path in counted]
     pace, lag = _pace(known, length.value if length is not None else None)
     after = facts.saved_after_step
-    return Kin(members, length, counted, pace, lag if after is not None and after.value else 0)
+    labels = {m.checkpoint.path: label for m in members if (label := _saved_epoch(m)) is not None}
+    return Kin(members, length, labels, counted, pace, lag if after is not None and after.value else 0)
 
 
 def _counted(members: Iterable[Member], length: Evidence[int]) -> dict[Path, Evidence[int]]:
@@ -101,9 +103,9 @@ def _counted(members: Iterable[Member], length: Evidence[int]) -> dict[Path, Evi
 def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[int]]:
     """F from the label, where its meaning is told and the loop counts from 0. An optimizer like SGD counts no steps."""
     found: dict[Path, Evidence[int]] = {}
-    labels = {label for member in members if (label := saved_epoch(member)) is not None}
+    labels = {label for member in members if (label := _saved_epoch(member)) is not None}
     for member in members:
-        label, at, meaning = saved_epoch(member), saved_position(member), facts.epoch_label
+        label, at, meaning = _saved_epoch(member), saved_position(member), facts.epoch_label
         known = _FAMILIES.get(layout.family(member.checkpoint))
         if meaning is not None:
             from_zero = (0 if meaning.value == "finished" else 1) in labels  # a loop that counts from 1 has no such
@@ -120,7 +122,7 @@ def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[i
 
 def _length(members: Iterable[Member]) -> Evidence[int] | None:
     """Steps per epoch, where three or more files stand at ends of epochs of one length, all by the same label."""
-    points = {(e, s) for m in members if (e := saved_epoch(m)) is not None and (s := m.state.optimizer_step)}
+    points = {(e, s) for m in members if (e := _saved_epoch(m)) is not None and (s := m.state.optimizer_step)}
     by_epoch = dict(points)
     if len(points) < ENOUGH or len(by_epoch) < len(points):
         return None
@@ -177,6 +179,11 @@ def kin_of(member: Member, run: Run) -> Kin:
     return kin if isinstance(kin, Kin) else Kin((member,))
 
 
+def saved_epoch(member: Member, run: Run) -> int | None:
+    """E."""
+    return kin_of(member, run).labels.get(member.checkpoint.path)
+
+
 def finished(member: Member, run: Run) -> Evidence[int] | None:
     """F, where Adam's steps and the length of an epoch prove it, or its label does."""
     return kin_of(member, run).finished.get(member.checkpoint.path)
@@ -184,7 +191,7 @@ def finished(member: Member, run: Run) -> Evidence[int] | None:
 
 def reading(member: Member, run: Run) -> Reading:
     """What `epoch` means: as told, else as the file's family has it, else as the count of epochs shows."""
-    facts, done, label = facts_of(run), finished(member, run), saved_epoch(member)
+    facts, done, label = facts_of(run), finished(member, run), saved_epoch(member, run)
     ahead = None if done is None or label is None else done.value - label
     resume, meaning = facts.resume_epoch, facts.epoch_label
     known = _FAMILIES.get(layout.family(member.checkpoint))
@@ -200,7 +207,7 @@ def reading(member: Member, run: Run) -> Reading:
 
 def first_epoch(member: Member, run: Run, meaning: str) -> int | None:
     """The number that the loop gives its first epoch, 0 or 1; 0 where no count of epochs tells."""
-    done, label = finished(member, run), saved_epoch(member)
+    done, label = finished(member, run), saved_epoch(member, run)
     if done is None or label is None:
         return 0
     first = label - done.value + (meaning == "finished")
@@ -216,7 +223,7 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
             done = finished(member, run)
             yield (
                 "epoch_label",
-                f"epoch {saved_epoch(member)} in {member.label} cannot be the {told.value} one ({told.source}): "
+                f"epoch {saved_epoch(member, run)} in {member.label} cannot be the {told.value} one ({told.source}): "
                 f"{done.value if done else '?'} epochs are finished by {done.source if done else '?'}",
             )
             return

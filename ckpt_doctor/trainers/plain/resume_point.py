@@ -32,7 +32,7 @@ class Start:
 
 def start(member: Member, run: Run) -> Start:
     """Where a resume begins, and where it should."""
-    known, label, written = reading(member, run), member.state.epoch, saved_epoch(member)
+    known, label, written = reading(member, run), member.state.epoch, saved_epoch(member, run)
     if label is None or written is None or known.resume is None or known.label is None:
         return Start(_due_from_zero(member, run), None, None)
     first, done = first_epoch(member, run, known.label.value), finished(member, run)
