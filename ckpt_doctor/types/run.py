@@ -234,8 +234,8 @@ class Schedule:
     """What a fresh scheduler does to the run, as the end of a sentence."""
     evidence: str = ""
     """Where the position and the rates of the resume point come from."""
-    unless: str = ""
-    """Which script makes a schedule that is behind right, as the end of a sentence."""
+    why_behind: str = ""
+    """Why a checkpoint that is saved as the trainer saves it lags, as the end of a sentence."""
 
 
 @record(frozen=True)

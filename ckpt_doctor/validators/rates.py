@@ -39,7 +39,7 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
             yield Problem(
                 f"the schedule stands at {last:,} where the run stands at {expected:,}: "
                 + _rates(case, f"rates come {_count(case, expected - last)} late")
-                + case.schedule.unless,
+                + (f"; {case.schedule.why_behind}" if case.schedule.why_behind else ""),
                 where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,

@@ -18,6 +18,7 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.settings import parse
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports.facts import given_options
+from ckpt_doctor.trainers.facts import every_fact, knowing
 from ckpt_doctor.trainers.shared_facts import SHUFFLE, STEPS_PER_EPOCH
 from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Facts, Given, Number, Report, Run
@@ -87,9 +88,9 @@ def test_an_option_takes_what_its_row_allows(words: list[str]) -> None:
 def test_help_groups_the_options_by_the_trainers_that_know_them_each_once() -> None:
     printed = CliRunner().invoke(command([]), ["--help"]).output
     groups = dict(part.split(":\n", 1) for part in printed.split("Facts of the training command ")[1:])
-    assert {"(time-llm)", "(toy)", "(time-llm, toy)"} == set(groups)
+    assert {f"({', '.join(knowing(name))})" for name in every_fact()} == set(groups)
     assert "--warmup-steps" in groups["(toy)"]
-    assert "--steps-per-epoch" in groups["(time-llm, toy)"]
+    assert "--steps-per-epoch" in groups[f"({', '.join(knowing('steps_per_epoch'))})"]
     assert 1 == printed.count("  --steps-per-epoch")
 
 

@@ -52,12 +52,12 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         run,
         resume,
         plan(member, run, resume),
-        Schedule(unit=kin_of(member, run).unit, unless=_UNLESS),
+        Schedule(unit=kin_of(member, run).unit, why_behind=_WHY_BEHIND),
         judged=_OTHERWISE,
     )
 
 
-_UNLESS = ", unless the script steps its scheduler at an epoch's start (then give --saved-after-step)"
+_WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
 _OTHERWISE = frozenset({"P403", "P404", "R505"})
 """Loops may accumulate, unfreeze and stop as they like: what these rules hold for wrong is healthy here."""
 
