@@ -56,12 +56,10 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """
     plan, resume, state = case.plan, case.resume, case.state
     counts = "step" in case.member.places
-    counted = state.global_step if counts else state.optimizer_step
-    counter = case.where("step") if counts else "Adam's step"
-    if plan is None or state.epoch is None or counted is None:
+    if plan is None or state.epoch is None or (counts and state.global_step is None):
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
-        if counts and counted > 0 and case.run.facts.steps_per_epoch is None:
+        if counts and (state.global_step or 0) > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
                 "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
@@ -75,8 +73,8 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         yield NotChecked("the number of processes", why, "--world-size")
     if found != expected and plan.start_epoch is not None:
         yield Problem(
-            f"epoch {state.epoch} and {counter} {counted:,} cannot both be right: the trainer starts at "
-            f"{_place(*found)}, training stood at {_place(*expected)}" + _consequence(found, expected),
+            f"{_label(case)}: the trainer starts at {_place(*found)}, training stood at {_place(*expected)}"
+            + _consequence(found, expected),
             where=case.where("epoch"),
             found=state.epoch,
             expected=resume.epoch,
@@ -89,6 +87,16 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
             found=state.global_step,
             expected=resume.global_step,
         )
+
+
+def _label(case: Case) -> str:
+    """What contradicts `epoch`: the trainer's own count of steps, else Adam's; without either how the label is read."""
+    own = "step" in case.member.places
+    steps = case.state.global_step if own else case.state.optimizer_step
+    if steps is None:
+        return f"epoch {case.state.epoch} is not what the trainer takes it for"
+    counter = case.where("step") if own else "Adam's step"
+    return f"epoch {case.state.epoch} and {counter} {steps:,} cannot both be right"
 
 
 def _place(epoch: int | None, batches: int | None) -> str:
