@@ -155,12 +155,12 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
     """What happens on a resume, by the findings and by what holds `otherwise`.
 
-    Off its path stays a run that has left it (P411) or lost Adam's moments (O702), whatever else is open.
+    Off its path stays a run that has left it (P411) or lost the optimizer's moments (O702, O705), whatever else is open.
     """
     serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
     if "error" in serious.values() or UNREADABLE in serious:
         return "impossible"
-    if serious.keys() & {"P411", "O702"} and otherwise not in ("impossible", "not judged"):
+    if serious.keys() & {"P411", "O702", "O705"} and otherwise not in ("impossible", "not judged"):
         return "differs"
     if "P413" in serious and otherwise in ("differs", "identical"):
         return "open"
@@ -172,12 +172,11 @@ def _but_for_findings(case: Case) -> Resume:
     plan, resume, facts = case.plan, case.resume, case.run.facts
     if not is_ours(case.member, case.run) or plan is None:
         return "not judged"
-    settled = resume.start_epoch is not None and plan.start_epoch is not None and not plan.open
-    if facts.contradictions or not settled or "lr" in resume.unsettled:
+    if facts.contradictions or resume.start_epoch is None or "lr" in resume.unsettled:
         return "open"
     if plan.why_not_exact:
         return "differs"
-    return "open" if resume.lr is None else "identical"
+    return "open" if resume.lr is None or plan.start_epoch is None or plan.open else "identical"
 
 
 def counting(ignore: Sequence[str], trust: Sequence[str], silenced: Counts | None = None) -> Counts:

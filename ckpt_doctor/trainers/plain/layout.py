@@ -36,7 +36,7 @@ _MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_stat
 """All of a file that may as well be of a trainer whose signs it lacks: no narrow recognition."""
 _RNG = re.compile(r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict")
 _TSL_RUN = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
-MOST_SIBLINGS = 64
+MOST_SIBLINGS = 8
 """Files that are read beside those that were asked for."""
 
 
@@ -153,22 +153,30 @@ def form(member: Member) -> frozenset[object]:
 
 
 def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:
-    """Files beside those of a loop that may be of the same run: of the same suffix, and of nearly the same size."""
+    """Files beside one of a loop that may be of the same run: of its suffix and nearly its size, the nearest by number.
+
+    Of a scan that has read more of them already, none are needed."""
     ours = [checkpoint for checkpoint in checkpoints if fits(checkpoint)]
-    return sorted({path for one in ours[:1] for path in _alike(one)}, key=lambda path: (len(path.name), path.name))
+    if not ours or len(ours) > MOST_SIBLINGS:
+        return []
+    number = _number(ours[0].path.name)
+    alike = sorted(_alike(ours[0]), key=lambda path: (abs(_number(path.name) - number), path.name))
+    return alike[: MOST_SIBLINGS + 1]
+
+
+def _number(name: str) -> int:
+    """The last number in a name."""
+    found = re.findall(r"\d{1,18}", name)
+    return int(found[-1]) if found else 0
 
 
 def _alike(checkpoint: Checkpoint) -> Iterator[Path]:
-    found = 0
     try:
         with os.scandir(checkpoint.path.parent) as entries:
             for entry in entries:
                 alike = entry.name.endswith(checkpoint.path.suffix) and not entry.name.startswith(".")
                 if alike and entry.is_file() and abs(entry.stat().st_size - checkpoint.size) <= _slack(checkpoint):
                     yield Path(checkpoint.path.parent, entry.name)
-                    found += 1
-                    if found > MOST_SIBLINGS:
-                        return
     except OSError:  # the folder may not be listed: no evidence
         return
 

@@ -100,6 +100,11 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
 
 
 def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
+    begins, expected, at = start(member, run), expected_position(member, run), member.state.last_epoch
+    if begins.actual is not None and begins.actual != begins.due:
+        yield "it does not start where training stood"
+    if None not in (expected, at) and at != expected:
+        yield "the schedule is not where the run stands"
     if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
         yield "no random state in the file: a shuffling loader will deal other batches"
 

@@ -38,6 +38,16 @@ def test_one_file_is_read_with_its_siblings(tmp_path):
     assert 2 == judged(folder / "checkpoint_1.pt").resume_point.finished_epochs
 
 
+def test_the_siblings_that_are_read_are_the_nearest(tmp_path):
+    """A gate must not read a whole folder; those at the other end of a long run may have another length."""
+    run(tmp_path, "none", epochs=3)
+    for epoch in range(100, 130):
+        torch.save(Loop().saved(epoch), tmp_path / f"checkpoint_{epoch}.pt")
+    file = judged(tmp_path / "checkpoint_1.pt")
+    assert 3 <= len(scan([tmp_path / "checkpoint_1.pt"]).runs[0].run.members) < 15
+    assert file.checkpoint.path.name == "checkpoint_1.pt"
+
+
 @pytest.mark.parametrize("steps", [[4, 8, 13], [3, 7, 11], [9, 13, 17], [4, 4, 8]])
 def test_steps_that_are_not_whole_epochs_prove_nothing(tmp_path, steps):
     """An epoch of another length, saves within epochs, a run that began with other steps, two files of one step."""

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from plain_runs import Loop, run
 
 from ckpt_doctor import audit, scan
+from ckpt_doctor.cli.main import app
 
 Saved = dict[str, Any]
 
@@ -143,6 +145,8 @@ def test_projects_that_decide_themselves_are_named_and_not_judged(tmp_path, name
     (file,) = scan([path]).files
     assert ("", "not judged") == (file.trainer, file.resume)
     assert [] == [f for f in file.findings if f.severity != "info"]
+    printed = CliRunner().invoke(app, ["check", str(path)], env={"COLUMNS": "400"}).output
+    assert told in next(line for line in printed.splitlines() if "resume: not judged" in line)
     (why,) = [point.why for point in file.not_checked if point.what == "the resume"]
     assert told in why
 

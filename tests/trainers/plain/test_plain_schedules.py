@@ -57,6 +57,15 @@ def test_a_schedule_that_lacks_a_step_is_cured(tmp_path, schedule):
         assert content == path.read_bytes()
 
 
+def test_what_is_certain_differs_whatever_is_open(tmp_path):
+    """Nothing is told of the script, and the rates are late all the same; so with an optimizer that has no moments."""
+    folder = run(tmp_path / "late", "StepLR", before_step=True)
+    assert {"differs"} == {file.resume for file in scan([folder]).files}
+    folder = run(tmp_path / "empty", "StepLR")
+    changed(folder / "checkpoint_1.pt", lambda state: state["optimizer_state_dict"].update(state={}))
+    assert ["open", "differs", "open"] == [file.resume for file in scan([folder]).files][:3]
+
+
 def test_one_file_of_a_run_that_is_out_of_step(tmp_path):
     """Behind and ahead, where the others agree."""
     for name, by, code in (("behind", -2, "R501"), ("ahead", 1, "R502")):
