@@ -155,7 +155,7 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
     """What happens on a resume, by the findings and by what holds `otherwise`.
 
-    Off its path stays a run that has left it (P411) or lost the optimizer's moments (O702, O705), whatever else is open.
+    Off its path stays a run that has left it (P411) or lost its moments (O702, O705), whatever else is open.
     """
     serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
     if "error" in serious.values() or UNREADABLE in serious:

@@ -58,14 +58,16 @@ def _computed(
 
 
 def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:
-    """From a file that was saved later and before its own scheduler's step: its rates are those of the epoch between.
+    """From the next epoch's file, if it was saved before its own scheduler's step: its rates are those of that epoch.
 
     Nothing in it was computed for another position, so this holds for any schedule."""
+    own = mapping_of(member.at("scheduler")) or {}
     for other in kin_of(member, run).members:
         state, groups = mapping_of(other.at("scheduler")), param_groups(other)
         same = other.state.last_epoch == saved_position(other) == expected
-        later = (other.state.optimizer_step or 0) > (member.state.optimizer_step or 0)
-        alike = len(groups) == len(param_groups(member))
+        done, theirs = finished(member, run), finished(other, run)
+        later = done is not None and theirs is not None and theirs.value == done.value + 1
+        alike = state is not None and state.keys() == own.keys() and len(groups) == len(param_groups(member))
         if same and later and alike and state is not None and rates_agree(other):
             return Target(state, tuple(groups), f"{other.label}, which was saved before its scheduler's step")
     return None

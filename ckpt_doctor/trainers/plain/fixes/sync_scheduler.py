@@ -32,7 +32,8 @@ def _plan(case: Case) -> Plan:
         return refused(NAME, "the schedule's formula is neither in the file nor in a later sibling", "")
     edits = []
     for slot, path, value in what_changes(member, reached):
-        if isinstance(case.at(slot, *path), TensorRef):
+        before = case.at(slot, *path)
+        if any(isinstance(part, TensorRef) for part in (before if isinstance(before, (list, tuple)) else [before])):
             where = case.where(slot, *path)
             return refused(NAME, f"{where} is a tensor, whose bytes no repair writes", "torch.load and torch.save")
         edits.append(case.edit(slot, *path, after=value, evidence=reached.source))
