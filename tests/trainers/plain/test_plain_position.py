@@ -200,6 +200,11 @@ def test_an_optimizer_without_steps_needs_the_meaning_of_the_label(tmp_path):
     assert same(straight("StepLR", "SGD"), resumed(folder / "checkpoint_1.pt", "StepLR", "SGD", plus=0))
 
 
-def test_check_resume_takes_the_only_file_of_a_folder(tmp_path):
-    folder = run(tmp_path, "StepLR", epochs=1)
+def test_check_resume_takes_the_facts_of_a_loop(tmp_path):
+    """The only file of a folder, and one of a run with what the script knows of itself."""
+    folder = run(tmp_path / "one", "StepLR", epochs=1)
     assert folder / "checkpoint_0.pt" == check_resume(folder).file.checkpoint.path
+    path = run(tmp_path / "run", "StepLR", before_step=True) / "checkpoint_1.pt"
+    told = {"resume_epoch": "label+1", "epoch_label": "finished", "shuffle": False}
+    assert "differs" == check_resume(path, **told).resume
+    assert "identical" == check_resume(path, **told, saved_after_step=True).resume
