@@ -48,7 +48,7 @@ LEFT = {
     "validators/files.py": 1,
     "validators/live.py": 1,
     "validators/optimizer.py": 1,
-    "validators/progress.py": 20,
+    "validators/progress.py": 18,
     "validators/random_state.py": 1,
     "validators/rates.py": 6,
     "validators/values.py": 1,

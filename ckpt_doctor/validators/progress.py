@@ -55,16 +55,16 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 3 and 5; fact 12.
     """
     plan, resume, state = case.plan, case.resume, case.state
-    counts = "step" in case.member.places
-    if plan is None or state.epoch is None or (counts and state.global_step is None):
+    counts, step = "step" in case.member.places, state.global_step
+    if plan is None or state.epoch is None or (counts and step is None):
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
-        if counts and (state.global_step or 0) > 0 and case.run.facts.steps_per_epoch is None:
+        if counts and (step or 0) > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
                 "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
         return
-    if counts and resume.global_step == state.optimizer_step != state.global_step:
+    if counts and resume.global_step == state.optimizer_step != step:
         return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
     settled = all(fact.settle != "--world-size" for fact in case.open_facts)
@@ -95,8 +95,8 @@ def _label(case: Case) -> str:
     steps = case.state.global_step if own else case.state.optimizer_step
     if steps is None:
         return f"epoch {case.state.epoch} is not what the trainer takes it for"
-    counter = case.where("step") if own else "Adam's step"
-    return f"epoch {case.state.epoch} and {counter} {steps:,} cannot both be right"
+    name = case.where("step") if own else "Adam's step"
+    return f"epoch {case.state.epoch} and {name} {steps:,} cannot both be right"
 
 
 def _place(epoch: int | None, batches: int | None) -> str:

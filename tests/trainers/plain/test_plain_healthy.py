@@ -74,10 +74,11 @@ def accumulating(folder: Path) -> None:
     for epoch in range(4):
         for number, batch in enumerate(loop.batches):
             loop.model(batch).pow(2).mean().backward()
-            loop.scheduler.step()
             if number % 2:
                 loop.optimizer.step()
                 loop.optimizer.zero_grad()
+                loop.scheduler.step()
+                loop.scheduler.step()
         torch.save(loop.saved(epoch), folder / f"{epoch}.pt")
 
 

@@ -184,3 +184,10 @@ def test_each_finding_of_everyones_rules_is_made_once(tmp_path):
 
     changed(folder / f"checkpoint_{EPOCHS - 1}.pt", spoil)
     assert ["R504", "R511", "O701"] == codes(judged(folder, -1))
+
+
+def test_a_best_value_that_siblings_have_is_missed(tmp_path):
+    folder = run(tmp_path, "StepLR", best_val_loss=0.5)
+    changed(folder / "checkpoint_2.pt", lambda state: state.pop("best_val_loss"))
+    missing = [[f.code for f in file.findings if f.code == "E611"] for file in scan([folder]).files]
+    assert [[], [], ["E611"], [], []] == missing
