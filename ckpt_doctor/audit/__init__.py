@@ -14,7 +14,7 @@ from ckpt_doctor.audit.judging import (
 )
 from ckpt_doctor.audit.newest import departs, latest, preferred, progress
 from ckpt_doctor.audit.opening import open_file
-from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, siblings_of, understand
+from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, understand, with_siblings
 from ckpt_doctor.audit.scanning import DEFAULT_PATH, check, check_all, curves, read_through, scan
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
     "resume_file",
     "resume_of",
     "scan",
-    "siblings_of",
     "understand",
     "verdict_of",
+    "with_siblings",
 ]

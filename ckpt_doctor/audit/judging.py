@@ -49,7 +49,8 @@ def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = N
         return Case(
             member.checkpoint, member, run, ResumePoint(), schedule=expected.schedule, reads=expected.reads, gate=gate
         )
-    return replace(trainer_named(run.trainer).case(member, run, by_hand), gate=gate)
+    trainer = trainer_named(run.trainer)
+    return replace(trainer.case(member, run, by_hand), gate=gate, by_shape=trainer.by_shape)
 
 
 def run_findings(run: Run) -> tuple[Finding, ...]:
@@ -70,7 +71,8 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
     own = trainer_named(run.trainer).rules() if case.judged else ()
     for rule in file_rules(run.trainer):
-        applicable = rule if ours else rule.for_others()
+        everyones = not ours or (case.by_shape and rule.others is not None)
+        applicable = rule.for_others() if everyones else rule
         if applicable is None or (rule.code in case.judged and rule not in own):
             continue
         for result in _applied(applicable, case):
@@ -81,6 +83,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
+    not_checked.extend(case.plan.open if case.plan is not None else ())
     deep = member.checkpoint.deep
     if deep is not None:
         not_checked.extend(deep.not_checked)
@@ -153,12 +156,12 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
     """What happens on a resume, by the findings and by what holds `otherwise`.
 
-    Off its path stays a run that has left it (P411) or lost Adam's moments (O702), whatever else is open.
+    Off its path stays a run that has left it (P411) or lost its moments (O702, O705), whatever else is open.
     """
     serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
     if "error" in serious.values() or UNREADABLE in serious:
         return "impossible"
-    if serious.keys() & {"P411", "O702"} and otherwise not in ("impossible", "not judged"):
+    if serious.keys() & {"P411", "O702", "O705"} and otherwise not in ("impossible", "not judged"):
         return "differs"
     if "P413" in serious and otherwise in ("differs", "identical"):
         return "open"
@@ -176,7 +179,7 @@ def _but_for_findings(case: Case) -> Resume:
         return "open"
     if plan.why_not_exact:
         return "differs"
-    return "open" if resume.lr is None else "identical"
+    return "open" if resume.lr is None or plan.start_epoch is None or plan.open else "identical"
 
 
 def counting(ignore: Sequence[str], trust: Sequence[str], silenced: Counts | None = None) -> Counts:

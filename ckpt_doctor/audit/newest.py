@@ -68,7 +68,7 @@ def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
     """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
     file = judged[0]
     state, stamp = file.member.state, file.checkpoint.stamp
-    counts = (state.global_step, state.optimizer_step, file.member.named_step)
+    counts = (state.global_step, state.optimizer_step, file.member.named_step, state.epoch)
     step = next((count for count in counts if count is not None), None)
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
     rank = {"best": 2, "step": 1, None: 0}[file.member.role]

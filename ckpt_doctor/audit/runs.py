@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.audit.discovery import checkpoint_files, existing
+from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
@@ -36,10 +37,23 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() and part.isascii() else (1, part) for part in parts]
 
 
-def siblings_of(folder: Path, files: Collection[Path]) -> list[Path]:
-    """The other checkpoints of a run, read as evidence: those that a trainer itself would have put there."""
+def with_siblings(folder: Path, files: Sequence[Path]) -> list[Checkpoint]:
+    """Checkpoints and, after them, others of the run that are read as evidence.
+
+    Those that a trainer itself would have put there, and those that belong to one of the files by their look.
+    """
     known = {os.path.realpath(file) for file in files}
-    return [path for t in KNOWN for path in t.siblings(folder) if os.path.realpath(path) not in known]
+    opened = [open_file(path) for path in files]
+
+    def more(paths: Iterable[Path]) -> None:
+        for path in paths:
+            if (real := os.path.realpath(path)) not in known:
+                known.add(real)
+                opened.append(open_file(path))
+
+    more(path for trainer in KNOWN for path in trainer.siblings(folder))
+    more(path for trainer in KNOWN for path in trainer.relatives(opened))
+    return opened
 
 
 def understand(

@@ -10,8 +10,8 @@ from pathlib import Path
 from ckpt_doctor import reports
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.audit.judging import Counts, case_of, chosen, counting, judge, run_findings
-from ckpt_doctor.audit.opening import Progress, deepened, open_file
-from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, siblings_of, understand
+from ckpt_doctor.audit.opening import Progress, deepened
+from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, understand, with_siblings
 from ckpt_doctor.trainers import trainer_named
 from ckpt_doctor.types import Curve, FileReport, Given, Report, Run, RunReport
 
@@ -104,8 +104,7 @@ def check_all(
 
 
 def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
-    paths = (*files, *siblings_of(folder, files))
-    run, members = understand(folder, [open_file(path) for path in paths], ask.facts, ask.logs, ask.trainer)
+    run, members = understand(folder, with_siblings(folder, files), ask.facts, ask.logs, ask.trainer)
     counts = counting(ask.ignore, ask.trust, ask.silenced)
     judged = []
     for member in members[: len(files)]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from ckpt_doctor.cli.output import FAIL_ON
+from ckpt_doctor.cli.output import FAIL_ON, note
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.reports import clean
+from ckpt_doctor.reports import clean, shorten
 from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.trainers.facts import every_fact, facts, knowing
-from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, option_of, selects
+from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, ScriptFacts, option_of, selects
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -164,19 +164,52 @@ _log = click.option(
 )
 
 
+_script = click.option(
+    "--script",
+    type=Log(path_type=Path),
+    help="The training script: read, never run, for where its resume starts and what it saves as `epoch`.",
+)
+
+
 def training_facts(command: F) -> F:
     """Add the options that tell of the training command; the command receives `facts: Given` and `logs`."""
     known = every_fact()
 
     @functools.wraps(command)
-    def with_facts(*args: Any, log: tuple[Path, ...], **options: Any) -> Any:
+    def with_facts(*args: Any, log: tuple[Path, ...], script: Path | None, **options: Any) -> Any:
         given = {name: options.pop(name) for name in known}
-        return command(*args, facts=given_facts(given), logs=log, **options)
+        told = _of_script(script) if script is not None else {}
+        return command(*args, facts={**told, **given_facts(given)}, logs=log, **options)
 
-    with_facts = _log(with_facts)
+    with_facts = _script(_log(with_facts))
     for fact in reversed(known.values()):
         with_facts = _option(fact)(with_facts)
     return with_facts  # type: ignore[return-value]
+
+
+def _of_script(path: Path) -> Given:
+    """What the code of a training script tells of its resume, each with its line."""
+    from ckpt_doctor.lint import starts  # only where a script is given
+
+    found = starts(path)
+    given: dict[str, Evidence[Any]] = {}
+    for name, evidence in _of_code(found) if found is not None and found.key in (None, "epoch") else ():
+        if evidence is not None:
+            given.update(facts(source=shorten(evidence.source, _LONGEST_LINE), **{name: evidence.value}))
+    if left := [words for name, words in _ASKED.items() if name not in given]:
+        note(f"{clean(path)} does not show {' or '.join(left)}")
+    return given
+
+
+def _of_code(found: ScriptFacts) -> Iterator[tuple[str, Evidence[Any] | None]]:
+    yield "resume_epoch", found.resume
+    yield "epoch_label", found.label
+    yield "saved_after_step", found.saved_after_step
+
+
+_LONGEST_LINE = 90
+"""Of a script's line that is shown as evidence."""
+_ASKED = {"resume_epoch": "at which epoch a resume starts", "epoch_label": "what it saves as `epoch`"}
 
 
 def _option(fact: Fact) -> Callable[[F], F]:

@@ -93,7 +93,7 @@ def _score(score: float | None, val_loss: float | None) -> float | None:
 
 def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
     """Plan files of one run, with those beside them as evidence."""
-    read = tuple(audit.open_file(path) for path in (*files, *audit.siblings_of(folder, files)))
+    read = tuple(audit.with_siblings(folder, files))
     run, members = audit.understand(folder, read, request.facts, request.logs, request.trainer)
     plans = []
     for number, member in enumerate(members[: len(files)]):
@@ -114,6 +114,8 @@ def _case(member: Member, run: Run, request: Request) -> Case:
 
 def _sets_a_count(file: FilePlan) -> bool:
     """Whether a step or an epoch is written into a training checkpoint; an upgrade writes all that goes with them."""
+    if file.case.by_shape:
+        return False  # a label that differs from the siblings' would be taken for another count
     whole = file.checkpoint.layout == "training" and all(edit.donor is None for edit in file.edits)
     counts = (file.case.path("epoch"), file.case.path("step"))
     return whole and any(edit.path in counts for edit in file.edits)

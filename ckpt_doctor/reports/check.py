@@ -54,7 +54,7 @@ def resume_words(file: FileReport) -> str:
         "identical": "identical to the uninterrupted run",
         "differs": f"differs from the uninterrupted run{why}",
         "open": f"open{why}: whether it is identical to the uninterrupted run depends on what is not settled",
-        "not judged": "not judged: no known trainer wrote this",
+        "not judged": f"not judged: {next((p.why for p in file.not_checked if p.what == 'the resume'), 'not read')}",
         "impossible": f"impossible{why}",
     }
     if file.resume == "differs" and file.keeps_its_path:

@@ -10,6 +10,12 @@ from ckpt_doctor.reports import text
 from ckpt_doctor.types import Column, FileReport, RunReport
 
 
+def step(file: FileReport) -> str:
+    """The step that the file tells; Adam's where its trainer keeps no count of its own."""
+    state = file.member.state
+    return text.integer(state.global_step if "step" in file.member.places else state.optimizer_step)
+
+
 def schedule(file: FileReport) -> str:
     """The scheduler's position, `idle` where an uninterrupted run never steps it."""
     state = file.member.state
@@ -22,7 +28,7 @@ OF_A_TRAINER = (
     Column("role", lambda file: file.member.role or "-", droppable=5),
     Column("size", lambda file: text.size(file.checkpoint.size), True, 4),
     Column("epoch", lambda file: text.integer(file.member.state.epoch), True),
-    Column("step", lambda file: text.integer(file.member.state.global_step), True),
+    Column("step", step, True),
     Column("schedule", schedule, True, 2),
 )
 """What matters in a file that a trainer will resume from, whichever it is."""
@@ -49,7 +55,7 @@ def outcomes(run: RunReport) -> tuple[Column, ...]:
 def notes_title(run: RunReport, paths: Iterable[Path]) -> str:
     """What stands above the findings that call for nothing: what they do to a resume only where that is judged."""
     judged = run.run.trainer and not set(run.run.unjudged).intersection(paths)
-    return "worth knowing, with no effect on the trainer's resume" if judged else "worth knowing"
+    return "worth knowing" + (run.terms.of_notes if judged else "")
 
 
 def label(file: FileReport, run: Path) -> str:

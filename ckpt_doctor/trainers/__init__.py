@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor import validators
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers.lightning import LIGHTNING
+from ckpt_doctor.trainers.plain import PLAIN
 from ckpt_doctor.trainers.time_llm import TIME_LLM
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
 from ckpt_doctor.trainers.unknown import UNKNOWN, not_judged
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
-KNOWN: tuple[Trainer, ...] = (TIME_LLM, LIGHTNING)
+KNOWN: tuple[Trainer, ...] = (TIME_LLM, LIGHTNING, PLAIN)
 """Every trainer that recognises checkpoints; the first that recognises one owns it."""
 TRAINERS: tuple[Trainer, ...] = (*KNOWN, UNKNOWN)
 """With the last, which owns the rest."""
@@ -45,7 +46,8 @@ def file_rules(name: str) -> tuple[Rule, ...]:
 
 def run_rules(name: str) -> tuple[Rule, ...]:
     """The rules about a run of a trainer as a whole."""
-    return (*validators.RUN_RULES, *trainer_named(name).run_rules())
+    trainer = trainer_named(name)
+    return (*(() if trainer.by_shape else validators.RUN_RULES), *trainer.run_rules())
 
 
 @cache

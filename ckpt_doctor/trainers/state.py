@@ -55,6 +55,15 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
     )
 
 
+def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:
+    """The value that the trainer wrote at a key: before the first migration that changed it, else as it is now."""
+    for migration in checkpoint.migrations:
+        for edit in migration.edits:
+            if edit.get("key") == key:
+                return edit.get("before")
+    return now
+
+
 def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
     others = {key: value for key, value in (mapping_of(root) or {}).items() if (key,) != model}

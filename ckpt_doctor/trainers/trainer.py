@@ -94,6 +94,12 @@ class Trainer:
     file come after them."""
     facts: tuple[Fact, ...] = ()
     """The facts of its training command that a person can give, in the order in which they are told."""
+    by_shape: bool = False
+    """Whether the rules for everyone's files hold for its own: each script is another, and no contract tells more."""
+    relatives: Callable[[Sequence[Checkpoint]], Sequence[Path]] = lambda _checkpoints: ()
+    """Checkpoints of a folder -> files beside them that are read as evidence where one of those is this trainer's."""
+    named: Callable[[Checkpoint], str] = lambda _checkpoint: ""
+    """A checkpoint that nobody owns -> why its resume is not judged, where its project is known."""
     terms: Terms = field(default_factory=Terms)
     """What reports say of its checkpoints in its own terms."""
     curve: Callable[[RunReport], Curve] | None = None

@@ -48,8 +48,9 @@ def not_judged(checkpoint: Checkpoint, claimants: Sequence[Trainer], claimed: st
         yield NotChecked("the resume", f"the file cannot be read as a checkpoint of {claimed}", "")
         return
     weights = checkpoint.layout == "state-dict"
-    why = "weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED
-    yield NotChecked("the resume", why, _claims(checkpoint, claimants))
+    known = next((told for trainer in claimants if (told := trainer.named(checkpoint))), "")
+    why = known or ("weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED)
+    yield NotChecked("the resume", why, "" if known else _claims(checkpoint, claimants))
 
 
 def _claims(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> str:

@@ -102,6 +102,9 @@ def check_resume(
     patience: int | None = None,
     shuffle: bool | None = None,
     world_size: int | None = None,
+    resume_epoch: str | None = None,
+    epoch_label: str | None = None,
+    saved_after_step: bool | None = None,
     log: Path | str | None = None,
     trainer: str = "",
     trust: Sequence[str] = (),
@@ -127,6 +130,9 @@ def check_resume(
         "patience": patience,
         "shuffle": shuffle,
         "world_size": world_size,
+        "resume_epoch": resume_epoch,
+        "epoch_label": epoch_label,
+        "saved_after_step": saved_after_step,
     }
     stated = facts(source="the script", **given)
     logs = [Path(log)] if log else []

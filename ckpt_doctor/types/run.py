@@ -108,6 +108,8 @@ class ResumePlan:
     steps_left: int | None
     flags: tuple[str, ...] = ()
     why_not_exact: tuple[str, ...] = ()
+    open: tuple[NotChecked, ...] = ()
+    """What the resume depends on and nothing tells."""
     start_elsewhere: tuple[int, int] | None = None
     """Epoch and batches to skip with a trainer that reads `best_score`, where the run's own trainer does not read it
     and starts elsewhere."""
@@ -276,6 +278,8 @@ class Case:
     trains_all: bool = True
     """Whether every parameter of the optimizer is trained in every step. Where nobody knows (frozen layers, layers that
     join late), a parameter without state or with fewer steps is worth a note."""
+    by_shape: bool = False
+    """Whether the rules for everyone's files hold for this one, although a trainer owns it."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 

@@ -100,8 +100,8 @@ def is_resumed(case: Case) -> bool:
 
 
 def is_ours(case: Case) -> bool:
-    """Whether a trainer recognises the file."""
-    return any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
+    """Whether a trainer whose contract is known recognises the file."""
+    return not case.by_shape and any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
 
 
 def whole_number(value: object) -> int | None:

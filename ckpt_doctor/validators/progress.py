@@ -57,16 +57,17 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 3 and 5; fact 12.
     """
     plan, resume, state = case.plan, case.resume, case.state
-    if plan is None or state.epoch is None or state.global_step is None:
+    counts, step = "step" in case.member.places, state.global_step
+    if plan is None or state.epoch is None or (counts and step is None):
         return
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
         asked = any(fact.name == "steps_per_epoch" for fact in case.run.facts.table)
-        if asked and state.global_step > 0 and case.run.facts.steps_per_epoch is None:
+        if asked and counts and (step or 0) > 0 and case.run.facts.steps_per_epoch is None:
             yield NotChecked(
                 "epoch against global_step", "the number of steps per epoch is not known", "--steps-per-epoch"
             )
         return
-    if resume.global_step == state.optimizer_step != state.global_step:
+    if counts and resume.global_step == state.optimizer_step != step:
         return  # the counter is proven wrong: P403 says so
     found, expected = (plan.start_epoch, plan.skip_batches), (resume.start_epoch, resume.skip_batches)
     settled = all(fact.settle != "--world-size" for fact in case.open_facts)
@@ -75,8 +76,8 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         yield NotChecked("the number of processes", why, "--world-size")
     if found != expected and plan.start_epoch is not None:
         yield Problem(
-            f"epoch {state.epoch} and global_step {state.global_step:,} cannot both be right: the trainer starts at "
-            f"{_place(*found)}, training stood at {_place(*expected)}" + _consequence(found, expected),
+            f"{_label(case)}: the trainer starts at {_place(*found)}, training stood at {_place(*expected)}"
+            + _consequence(found, expected),
             where=case.where("epoch"),
             found=state.epoch,
             expected=resume.epoch,
@@ -89,6 +90,16 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
             found=state.global_step,
             expected=resume.global_step,
         )
+
+
+def _label(case: Case) -> str:
+    """What contradicts `epoch`: the trainer's own count of steps, else Adam's; without either how the label is read."""
+    own = "step" in case.member.places
+    steps = case.state.global_step if own else case.state.optimizer_step
+    if steps is None:
+        return f"epoch {case.state.epoch} is not what the trainer takes it for"
+    name = case.where("step") if own else "Adam's step"
+    return f"epoch {case.state.epoch} and {name} {steps:,} cannot both be right"
 
 
 def _place(epoch: int | None, batches: int | None) -> str:

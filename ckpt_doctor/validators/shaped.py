@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.contents import is_ours
@@ -21,6 +24,17 @@ def shapes_of(case: Case) -> Shapes:
         memo["shapes"] = Shapes() if misplaced or cut else find(checkpoint)
     shapes: Shapes = memo["shapes"]
     return shapes
+
+
+def shapes_of_siblings(case: Case) -> Iterator[tuple[Path, Shapes]]:
+    """The parts of the run's other checkpoints, each looked for once a run."""
+    memo = vars(case.run).setdefault("shapes", {})
+    for member in case.run.members:
+        path = member.checkpoint.path
+        if path not in memo:
+            memo[path] = find(member.checkpoint)
+        if path != case.checkpoint.path:
+            yield path, memo[path]
 
 
 def begun(shapes: Shapes) -> str:

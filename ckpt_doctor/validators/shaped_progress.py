@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from ckpt_doctor.inert.shapes import Part, Shapes, find
+from ckpt_doctor.inert.shapes import Part, Shapes
 from ckpt_doctor.types import Case, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import begun, shapes_of
+from ckpt_doctor.validators.shaped import begun, shapes_of, shapes_of_siblings
 
 
 @rule("P409", "parts-disagree", "warning", "file")
@@ -84,10 +83,10 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
     Source: pytorch/examples imagenet/main.py, `best_acc1`; timm/utils/checkpoint_saver.py.
     """
     shapes = shapes_of(case)
-    if any(part.value is not None for part in shapes.best) or not any(part.value >= 1 for part in shapes.epochs):
+    if _has_best(shapes) or not any(part.value >= 1 for part in shapes.epochs):
         return
     empty = next(iter(shapes.best), None) if not case.checkpoint.parts else None
-    sibling = next((path for path in _with_best(case) if path != case.checkpoint.path), None)
+    sibling = next((path for path, others in shapes_of_siblings(case) if _has_best(others)), None)
     if empty is not None:
         why = f"{dotted(empty.path)} is None after {begun(shapes)}"
     elif sibling is not None:
@@ -100,10 +99,8 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
     )
 
 
-def _with_best(case: Case) -> Iterator[Path]:
-    for member in case.run.members:
-        if any(part.value is not None for part in find(member.checkpoint).best):
-            yield member.checkpoint.path
+def _has_best(shapes: Shapes) -> bool:
+    return any(part.value is not None for part in shapes.best)
 
 
 RULES = (parts_disagree, no_best_metric)

@@ -7,10 +7,11 @@ asked of the values that the trainer wrote: those before the file's first migrat
 from __future__ import annotations
 
 from ckpt_doctor.inert.shapes import scheduler_kind
+from ckpt_doctor.trainers.state import as_written
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.resume_point import true_step
-from ckpt_doctor.types import Checkpoint, Member, ResumePoint, Run, holds_rate, real
+from ckpt_doctor.types import Member, ResumePoint, Run, holds_rate, real
 
 _RATE = "optimizer.param_groups[0].lr"
 
@@ -30,15 +31,6 @@ def divergence(member: Member, run: Run, resume: ResumePoint) -> str:
         idle = mode in rates.IDLE
         shown.append(_of_rate(member, mode, rate, resume) if idle else _of_schedule(member, run, mode, rate, resume))
     return shown[0] if all(shown) else ""
-
-
-def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:
-    """The value that the trainer wrote at a key: before the first migration that changed it, else as it is now."""
-    for migration in checkpoint.migrations:
-        for edit in migration.edits:
-            if edit.get("key") == key:
-                return edit.get("before")
-    return now
 
 
 def _ends_epoch(member: Member, resume: ResumePoint) -> bool:

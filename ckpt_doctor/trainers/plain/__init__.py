@@ -1,0 +1,104 @@
+"""Hand-written training loops: what they save, and what their files show together.
+
+Only what recognises a file is loaded at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain.command import TABLE, PlainFacts
+from ckpt_doctor.trainers.plain.terms import TERMS
+from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.types import Case, Checkpoint, Given, Member, Run, Schedule
+
+if TYPE_CHECKING:
+    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.validators.rule import Rule
+
+NAME = "plain"
+
+
+def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path]) -> Collection[Path]:
+    return {checkpoint.path for checkpoint in checkpoints if layout.fits(checkpoint)}
+
+
+def _understand(run: Run, given: Given, logs: Sequence[Path]) -> Run:
+    from ckpt_doctor.trainers.plain.position import contradictions, families_of
+
+    values: dict[str, Any] = dict(given)
+    facts = PlainFacts(**values)
+    kin = families_of(run.members, facts)
+    lengths = {one.steps_per_epoch for one in kin.values()}
+    if len(lengths) == 1:
+        facts = replace(facts, steps_per_epoch=lengths.pop())
+    run = replace(run, facts=facts, history=kin)
+    told = dict(contradictions(run))
+    return replace(run, facts=replace(facts, contradictions=tuple(told.values()), disproved=told))
+
+
+def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
+    from ckpt_doctor.trainers.plain.position import kin_of
+    from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
+
+    resume = resume_point(member, run)
+    return Case(
+        member.checkpoint,
+        member,
+        run,
+        resume,
+        plan(member, run, resume),
+        Schedule(unit=kin_of(member, run).unit, why_behind=_WHY_BEHIND),
+        judged=_OTHERWISE,
+    )
+
+
+_WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
+_OTHERWISE = frozenset({"P403", "P404", "R505"})
+"""Loops may accumulate, unfreeze and stop as they like: what these rules hold for wrong is healthy here."""
+
+
+def _rules() -> Sequence[Rule]:
+    from ckpt_doctor.trainers.plain.rules import RULES
+
+    return RULES
+
+
+def _run_rules() -> Sequence[Rule]:
+    from ckpt_doctor.validators.progress import facts_disagree
+
+    return (facts_disagree,)
+
+
+def _fixes() -> Sequence[Migration]:
+    from ckpt_doctor.trainers.plain.fixes import FIXES
+
+    return FIXES
+
+
+PLAIN = Trainer(
+    name=NAME,
+    run_of=lambda _path: None,
+    is_unit=lambda _folder, _names: False,
+    reads_part=lambda _name: True,
+    siblings=lambda _folder: (),
+    resume_target=lambda _folder: None,
+    prunable=lambda _folder: (),
+    recognises=_recognises,
+    reads=layout.reads,
+    member_of=layout.member_of,
+    understand=_understand,
+    case=_case,
+    rules=_rules,
+    run_rules=_run_rules,
+    fixes=_fixes,
+    facts=TABLE,
+    terms=TERMS,
+    by_shape=True,
+    relatives=layout.relatives,
+    named=layout.named,
+)

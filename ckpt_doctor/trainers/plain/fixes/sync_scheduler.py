@@ -1,0 +1,43 @@
+"""`--sync-scheduler`: the whole schedule of the resume point into the file, for any of torch's schedulers."""
+
+from __future__ import annotations
+
+from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.trainers.plain.position import finished
+from ckpt_doctor.trainers.plain.schedule import expected_position, target, what_changes
+from ckpt_doctor.types import Case, TensorRef
+
+NAME = "sync-scheduler"
+
+
+def _plan(case: Case) -> Plan:
+    """Take the steps that the scheduler lacks: all of its state, and the optimizer's rate and momentum.
+
+    In torch's own arithmetic where the formula is in the state. For a LambdaLR, whose formula is in the script, from
+    the sibling that was saved one epoch later and likewise before its scheduler's step: it has the very state that is
+    wanted. A rate that is a tensor is not repaired: its value is among the bytes.
+    """
+    member, run = case.member, case.run
+    if not isinstance(case.at("scheduler"), dict):
+        return refused(NAME, "the file has no scheduler state, and no file tells the schedule", "")
+    if finished(member, run) is None:
+        return refused(NAME, "how many epochs are finished is not known", "--steps-per-epoch N")
+    expected = expected_position(member, run)
+    if expected is None:
+        return refused(NAME, "how the scheduler's position follows from epochs or steps is not clear", "")
+    if expected == case.state.last_epoch:
+        return Plan()
+    reached = target(member, run)
+    if reached is None:
+        return refused(NAME, "the schedule's formula is neither in the file nor in a later sibling", "")
+    edits = []
+    for slot, path, value in what_changes(member, reached):
+        before = case.at(slot, *path)
+        if any(isinstance(part, TensorRef) for part in (before if isinstance(before, (list, tuple)) else [before])):
+            where = case.where(slot, *path)
+            return refused(NAME, f"{where} is a tensor, whose bytes no repair writes", "torch.load and torch.save")
+        edits.append(case.edit(slot, *path, after=value, evidence=reached.source))
+    return Plan(tuple(edits))
+
+
+MIGRATION = Migration(NAME, _plan, cures=("R501", "R502"))

@@ -1,0 +1,186 @@
+"""What a hand-written loop saves: one dict with a model, an optimizer and an epoch, in the families that are known."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes, find
+from ckpt_doctor.trainers.state import training_state
+from ckpt_doctor.types import (
+    MODEL_KEYS,
+    Checkpoint,
+    Member,
+    Opaque,
+    Places,
+    ReadScalars,
+    TensorRef,
+    mapping_of,
+    real,
+)
+
+_OTHERS = frozenset(
+    {
+        *("pytorch-lightning_version", "loops", "callbacks", "hyper_parameters"),  # Lightning
+        *("ds_config", "ds_version", "dp_world_size", "mp_world_size", "global_steps"),  # DeepSpeed
+        *("meta", "message_hub", "extra_state", "last_optimizer_state", "optimizer_history"),  # mmengine, fairseq
+        *("best_fitness", "train_args", "updates"),  # Ultralytics
+        *("iter_num", "model_args", "iteration", "trainer", "trainer_state", "train_state"),
+    }
+)
+"""Keys of projects whose resume is their own; Hugging Face's and Accelerate's checkpoints are folders."""
+_FIVE = frozenset({"model", "optimizer", "scheduler", "epoch", "global_step"})
+_MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_state_at", "sampler_state", "scaler"}
+"""All of a file that may as well be of a trainer whose signs it lacks: no narrow recognition."""
+_RNG = re.compile(r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict")
+_TSL_RUN = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
+MOST_SIBLINGS = 8
+"""Files that are read beside those that were asked for."""
+
+
+def fits(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint has what the loop of a known family saves, and no mark of another project."""
+    keys = set(checkpoint.keys)
+    if keys & _OTHERS or (keys >= _FIVE and keys <= _MORE):
+        return False
+    return reads(checkpoint)
+
+
+def reads(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint is one dict with one model under a usual key, one optimizer and a whole `epoch`."""
+    root = mapping_of(checkpoint.root)
+    if root is None or checkpoint.parts or checkpoint.layout != "training":
+        return False
+    shapes = find(checkpoint)
+    models, optimizers, schedulers = shapes.trained, shapes.optimizers, shapes.schedulers
+    if len(models) != 1 or len(optimizers) != 1 or len(schedulers) > 1:
+        return False
+    if any(len(path) != 1 for path in (models[0].path, optimizers[0].path, *(part.path for part in schedulers))):
+        return False
+    named = models[0].path[0] in MODEL_KEYS and "optim" in str(optimizers[0].path[0]).lower()
+    return named and _epoch(root) is not None and not any(_is_strange(root, key, shapes) for key in root)
+
+
+def _epoch(root: dict[object, object]) -> int | None:
+    epoch = real(root.get("epoch"))
+    whole = epoch is not None and epoch.is_integer() and 0 <= epoch < 1 << 40
+    return int(epoch) if whole and epoch is not None and not isinstance(root["epoch"], bool) else None
+
+
+def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool:
+    """Whether a value under a scheduler's or an optimizer's name is neither one nor empty."""
+    if not isinstance(key, str):
+        return True
+    if not ("sched" in key.lower() or "optim" in key.lower()) or not root[key]:
+        return False
+    known = [part.path[0] for part in shapes.schedulers] + [part.path[0] for part in shapes.optimizers]
+    return isinstance(root[key], (dict, list, tuple)) and key not in known
+
+
+# --- families --------------------------------------------------------------------------------------------------------
+
+
+def family(checkpoint: Checkpoint) -> str:
+    """The project whose loop wrote the file, where its keys prove it: `imagenet`, `torchvision`, `timm`; else empty."""
+    keys = set(checkpoint.keys)
+    if {"arch", "version", "state_dict", "optimizer", "epoch"} <= keys:
+        return "timm" if checkpoint.get("version") == 2 else ""
+    if {"arch", "best_acc1", "state_dict", "optimizer", "epoch"} <= keys:
+        return "imagenet"
+    if {"args", "lr_scheduler", "model", "optimizer", "epoch"} <= keys:
+        return "torchvision" if isinstance(checkpoint.root, dict) and _is_namespace(checkpoint.root["args"]) else ""
+    return ""
+
+
+def _is_namespace(value: object) -> bool:
+    return isinstance(value, Opaque) and str(value.callee) == "argparse.Namespace"
+
+
+def named(checkpoint: Checkpoint) -> str:
+    """What is known of a file of a project whose resume no file decides, in a clause; empty for any other."""
+    root, keys = mapping_of(checkpoint.root), set(checkpoint.keys)
+    if root is None:
+        return ""
+    if {"iter_num", "model_args", "model", "optimizer"} <= keys:
+        return (
+            f"nanoGPT's ckpt.pt, which resumes at iter_num {checkpoint.get('iter_num')}; its batches are drawn from "
+            "seed 1337 anew after each resume"
+        )
+    if {"ema", "epoch"} <= keys and keys & {"train_args", "best_fitness", "updates"}:
+        if checkpoint.get("epoch") == -1 or checkpoint.get("optimizer") is None:
+            return "a finished and stripped file of Ultralytics (no optimizer): there is nothing to resume"
+        return (
+            f"a file of Ultralytics, which resumes at epoch {(real(checkpoint.get('epoch')) or 0) + 1:.0f} from the "
+            "half-precision average of the weights: close to the run, never identical"
+        )
+    inside = checkpoint.layout == "state-dict" and checkpoint.path.name == "checkpoint.pth"
+    if inside and _TSL_RUN.search(checkpoint.path.absolute().parent.name):
+        return "the best weights of Time-Series-Library, which has no code to resume; weights only"
+    return ""
+
+
+# --- a file as a member of its run -----------------------------------------------------------------------------------
+
+
+def places(checkpoint: Checkpoint) -> Places:
+    """Where the file keeps each slot."""
+    shapes = find(checkpoint)
+    found: dict[str, Sequence[Part | Optimizer | Scheduler]] = {
+        "model": shapes.trained,
+        "optimizer": shapes.optimizers,
+        "scheduler": shapes.schedulers,
+        "scaler": shapes.scalers,
+    }
+    slots = {slot: parts[0].path for slot, parts in found.items() if parts}
+    random = [key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str) and _RNG.fullmatch(key.lower())]
+    return {**slots, "epoch": ("epoch",), **({"rng": (random[0],)} if random else {})}
+
+
+def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
+    """A checkpoint with its training state."""
+    found = places(checkpoint)
+    return Member(checkpoint, training_state(checkpoint, found, read_scalars), None, places=found)
+
+
+def form(member: Member) -> frozenset[object]:
+    """What the files of one run have in common: their keys but for what some may lack, and the model's shapes."""
+    model = mapping_of(member.at("model")) or {}
+    parts = (member.places.get(slot) for slot in ("model", "optimizer", "scheduler"))
+    shapes = ((key, value.shape) for key, value in model.items() if isinstance(value, TensorRef))
+    return frozenset((*shapes, *((path, len(path)) for path in parts if path)))
+
+
+def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:
+    """Files beside one of a loop that may be of the same run: of its suffix and nearly its size, the nearest by number.
+
+    Of a scan that has read more of them already, none are needed."""
+    ours = [checkpoint for checkpoint in checkpoints if fits(checkpoint)]
+    if not ours or len(ours) > MOST_SIBLINGS:
+        return []
+    number = _number(ours[0].path.name)
+    alike = sorted(_alike(ours[0]), key=lambda path: (abs(_number(path.name) - number), path.name))
+    return alike[: MOST_SIBLINGS + 1]
+
+
+def _number(name: str) -> int:
+    """The last number in a name."""
+    found = re.findall(r"\d{1,18}", name)
+    return int(found[-1]) if found else 0
+
+
+def _alike(checkpoint: Checkpoint) -> Iterator[Path]:
+    try:
+        with os.scandir(checkpoint.path.parent) as entries:
+            for entry in entries:
+                alike = entry.name.endswith(checkpoint.path.suffix) and not entry.name.startswith(".")
+                if alike and entry.is_file() and abs(entry.stat().st_size - checkpoint.size) <= _slack(checkpoint):
+                    yield Path(checkpoint.path.parent, entry.name)
+    except OSError:  # the folder may not be listed: no evidence
+        return
+
+
+def _slack(checkpoint: Checkpoint) -> int:
+    """Counters and histories grow a little; the tensors of one run do not."""
+    return 65_536 + checkpoint.size // 50

@@ -1,0 +1,233 @@
+"""Where a file of a hand-written loop stands in its run: from its siblings, Adam's steps, and what a person tells.
+
+S: Adam's steps. E: the file's `epoch`. F: finished epochs. L: the scheduler's `last_epoch`. Each is taken as the loop
+wrote it; what a repair has changed since is in the file's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
+from ckpt_doctor.trainers.schedules import counts, kind_of
+from ckpt_doctor.trainers.state import as_written, integer
+from ckpt_doctor.types import Evidence, Member, Run, dotted, mapping_of
+
+ENOUGH = 3
+"""Siblings of different epochs from which the length of an epoch is inferred: two always agree."""
+_FAMILIES: Mapping[str, tuple[str, str, str]] = {
+    "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
+    "torchvision": ("label+1", "finished", "torchvision's references: args and lr_scheduler in the file"),
+    "timm": ("label+1", "finished", "timm's CheckpointSaver: version 2 in the file"),
+}
+"""Family -> where its script starts, what its `epoch` says, and what shows it."""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """The files of one model in a folder, and what they show together."""
+
+    members: tuple[Member, ...]
+    steps_per_epoch: Evidence[int] | None = None
+    labels: Mapping[Path, int] = field(default_factory=dict)
+    """E of each file, as it was when the run was read: a repair in progress changes the file, not its history."""
+    finished: Mapping[Path, Evidence[int]] = field(default_factory=dict)
+    """F of each file in which it is proven."""
+    pace: int | None = None
+    """How often the scheduler steps in an epoch: L is this times F; None where no such number fits the files."""
+    behind: int = 0
+    """What L is short of that where it should be."""
+
+    @property
+    def unit(self) -> Literal["step", "epoch"]:
+        """What one step of the scheduler belongs to."""
+        return "step" if self.pace not in (None, 1) else "epoch"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `epoch` means: where the script starts with it, and whether it names the finished epoch or the next."""
+
+    resume: Evidence[str] | None = None
+    label: Evidence[str] | None = None
+
+
+def as_saved(member: Member, slot: str, *path: str | int) -> object:
+    """A value as the loop wrote it."""
+    return as_written(member.checkpoint, dotted(member.path(slot, *path)), member.at(slot, *path))
+
+
+def _saved_epoch(member: Member) -> int | None:
+    return integer(as_saved(member, "epoch"))
+
+
+def saved_position(member: Member) -> int | None:
+    """L."""
+    return integer(as_saved(member, "scheduler", "last_epoch"))
+
+
+def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Path, Kin]:
+    """For each file, it and its siblings: files with equal parts and equal shapes of the model."""
+    forms: dict[frozenset[object], list[Member]] = {}
+    for member in members:
+        forms.setdefault(layout.form(member), []).append(member)
+    kin = [_kin(tuple(siblings), given) for siblings in forms.values()]
+    return {member.checkpoint.path: one for one in kin for member in one.members}
+
+
+def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
+    length = facts.steps_per_epoch or _length(members)
+    counted = _counted(members, length) if length is not None else _told(members, facts)
+    known = [(m, counted[m.checkpoint.path].value) for m in members if m.checkpoint.path in counted]
+    pace, lag = _pace(known, length.value if length is not None else None)
+    after = facts.saved_after_step
+    labels = {m.checkpoint.path: label for m in members if (label := _saved_epoch(m)) is not None}
+    return Kin(members, length, labels, counted, pace, lag if after is not None and after.value else 0)
+
+
+def _counted(members: Iterable[Member], length: Evidence[int]) -> dict[Path, Evidence[int]]:
+    """F, where Adam's steps are whole epochs."""
+    found = {}
+    for member in members:
+        epochs, inside = divmod(member.state.optimizer_step or 0, length.value)
+        if epochs and not inside:
+            source = f"Adam's {member.state.optimizer_step:,} steps, {length.value:,} an epoch ({length.source})"
+            found[member.checkpoint.path] = Evidence(epochs, source)
+    return found
+
+
+def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[int]]:
+    """F from the label, where its meaning is told and the loop counts from 0. An optimizer like SGD counts no steps."""
+    found: dict[Path, Evidence[int]] = {}
+    labels = {label for member in members if (label := _saved_epoch(member)) is not None}
+    for member in members:
+        label, at, meaning = _saved_epoch(member), saved_position(member), facts.epoch_label
+        known = _FAMILIES.get(layout.family(member.checkpoint))
+        if meaning is not None:
+            from_zero = (0 if meaning.value == "finished" else 1) in labels  # a loop that counts from 1 has no such
+        else:
+            meaning, from_zero = (Evidence(*known[1:]), True) if known is not None else (None, False)
+        if meaning is None or label is None or not from_zero:
+            continue
+        epochs = label + (meaning.value == "finished")
+        if epochs > 0 and (facts.epoch_label is not None or at is None or at >= epochs):
+            source = f"epoch {label} is the {meaning.value} one: {meaning.source}"
+            found[member.checkpoint.path] = Evidence(epochs, source)
+    return found
+
+
+def _length(members: Iterable[Member]) -> Evidence[int] | None:
+    """Steps per epoch, where three or more files stand at ends of epochs of one length, all by the same label."""
+    points = {(e, s) for m in members if (e := _saved_epoch(m)) is not None and (s := m.state.optimizer_step)}
+    by_epoch = dict(points)
+    if len(points) < ENOUGH or len(by_epoch) < len(points):
+        return None
+    (e0, s0), (e1, s1) = sorted(points)[:2]
+    length, rest = divmod(s1 - s0, e1 - e0)
+    if rest or length <= 0 or s0 % length or s0 // length - e0 not in (0, 1):
+        return None
+    offset = s0 // length - e0
+    if any(s != length * (e + offset) for e, s in points):
+        return None
+    return Evidence(length, f"Adam's steps in {len(points)} files: {s0:,} at epoch {e0}, {s1:,} at epoch {e1}")
+
+
+def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[int | None, int]:
+    """The pace and the lag that fit the files of a run, but for one that may be at fault.
+
+    Once an epoch or with each of Adam's steps, all of them also one short, where each file was saved before the
+    scheduler's step. Any other pace, as that of a loop that accumulates gradients, only where all files show it.
+    """
+    known = [(f, at) for m, f in counted if (at := saved_position(m)) is not None and _is_stepped_singly(m)]
+    if not known or len(known) < sum(saved_position(m) is not None for m, _ in counted):
+        return None, 0
+    paces = (1, length) if length is not None else (1,)
+
+    def agreeing(pace: int, lag: int) -> int:
+        return sum(at == pace * f - lag for f, at in known)
+
+    pace, lag = max(((pace, lag) for lag in (0, 1) for pace in paces), key=lambda candidate: agreeing(*candidate))
+    missed = len(known) - agreeing(pace, lag)
+    if missed == 0 or (missed == 1 and len(known) > ENOUGH):
+        return pace, lag
+    own, rest = divmod(known[0][1], known[0][0])
+    several = len({f for f, _ in known}) >= ENOUGH
+    return (own, 0) if several and own > 0 and not rest and agreeing(own, 0) == len(known) else (None, 0)
+
+
+def _is_stepped_singly(member: Member) -> bool:
+    """Whether nothing in the state shows `step(epoch)`, which sets the position to what the script passes."""
+    state = mapping_of(member.at("scheduler")) or {}
+    if kind_of(state) == "ReduceLROnPlateau":
+        return False
+    if "T_cur" in state:
+        return isinstance(state["T_cur"], int)
+    count = integer(as_saved(member, "scheduler", "_step_count"))
+    return not counts(state) or count is None or count == (saved_position(member) or 0) + 1
+
+
+# --- one file --------------------------------------------------------------------------------------------------------
+
+
+def kin_of(member: Member, run: Run) -> Kin:
+    """The file's siblings, itself among them."""
+    kin: object = run.history.get(member.checkpoint.path) if isinstance(run.history, dict) else None
+    return kin if isinstance(kin, Kin) else Kin((member,))
+
+
+def saved_epoch(member: Member, run: Run) -> int | None:
+    """E."""
+    return kin_of(member, run).labels.get(member.checkpoint.path)
+
+
+def finished(member: Member, run: Run) -> Evidence[int] | None:
+    """F, where Adam's steps and the length of an epoch prove it, or its label does."""
+    return kin_of(member, run).finished.get(member.checkpoint.path)
+
+
+def reading(member: Member, run: Run) -> Reading:
+    """What `epoch` means: as told, else as the file's family has it, else as the count of epochs shows."""
+    facts, done, label = facts_of(run), finished(member, run), saved_epoch(member, run)
+    ahead = None if done is None or label is None else done.value - label
+    resume, meaning = facts.resume_epoch, facts.epoch_label
+    known = _FAMILIES.get(layout.family(member.checkpoint))
+    if known is not None and ahead in (None, int(known[1] == "finished")):
+        resume = resume or Evidence(known[0], known[2])
+        meaning = meaning or Evidence(known[1], known[2])
+    if meaning is None and done is not None and ahead == 1:
+        meaning = Evidence("finished", done.source)
+    if meaning is None and done is not None and ahead == 0 and resume is not None and resume.value == "label":
+        meaning = Evidence("next", done.source)  # the other reading, a loop that counts from 1, would not start there
+    return Reading(resume, meaning)
+
+
+def first_epoch(member: Member, run: Run, meaning: str) -> int | None:
+    """The number that the loop gives its first epoch, 0 or 1; 0 where no count of epochs tells."""
+    done, label = finished(member, run), saved_epoch(member, run)
+    if done is None or label is None:
+        return 0
+    first = label - done.value + (meaning == "finished")
+    return first if first in (0, 1) else None
+
+
+def contradictions(run: Run) -> Iterator[tuple[str, str]]:
+    """Given facts that the files rule out: name of the fact, and what speaks against it."""
+    facts = facts_of(run)
+    told, length = facts.epoch_label, facts.steps_per_epoch
+    for member in run.members:
+        if told is not None and first_epoch(member, run, told.value) is None:
+            done = finished(member, run)
+            yield (
+                "epoch_label",
+                f"epoch {saved_epoch(member, run)} in {member.label} cannot be the {told.value} one ({told.source}): "
+                f"{done.value if done else '?'} epochs are finished by {done.source if done else '?'}",
+            )
+            return
+    shown = _length(run.members)
+    if length is not None and shown is not None and shown.value != length.value:
+        given = f"{length.value:,} steps per epoch ({length.source})"
+        yield "steps_per_epoch", f"{given} against {shown.value:,}: {shown.source}"

@@ -1,0 +1,143 @@
+"""Where a hand-written loop resumes from a file, and where its uninterrupted run stood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain.command import facts_of
+from ckpt_doctor.trainers.plain.position import finished, first_epoch, kin_of, reading, saved_epoch
+from ckpt_doctor.trainers.plain.schedule import (
+    expected_position,
+    param_groups,
+    steady_rates,
+    target,
+)
+from ckpt_doctor.trainers.schedules import kind_of
+from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of, real
+
+
+@dataclass(frozen=True)
+class Start:
+    """Epochs in the script's own numbers; None where its way of counting is open."""
+
+    due: int | None
+    """Where an uninterrupted run goes on."""
+    actual: int | None
+    """Where the script goes on with the file."""
+    label: int | None
+    """The `epoch` with which it would go on where it is due."""
+
+
+def start(member: Member, run: Run) -> Start:
+    """Where a resume begins, and where it should."""
+    known, label, written = reading(member, run), member.state.epoch, saved_epoch(member, run)
+    if label is None or written is None or known.resume is None or known.label is None:
+        return Start(_due_from_zero(member, run), None, None)
+    first, done = first_epoch(member, run, known.label.value), finished(member, run)
+    plus = int(known.resume.value == "label+1")
+    if first is None:
+        return Start(None, None, None)
+    due = done.value + first if done is not None else written + (known.label.value == "finished")
+    return Start(due, label + plus, due - plus)
+
+
+def _due_from_zero(member: Member, run: Run) -> int | None:
+    done = finished(member, run)
+    return None if done is None else done.value
+
+
+def resume_point(member: Member, run: Run) -> ResumePoint:
+    """The state of an uninterrupted run that begins its next epoch."""
+    begins, done, expected = start(member, run), finished(member, run), expected_position(member, run)
+    reached = target(member, run)
+    rates = reached.rates if reached is not None else _rates_without_position(member, run)
+    return ResumePoint(
+        start_epoch=begins.due,
+        skip_batches=0 if begins.due is not None else None,
+        last_epoch=expected,
+        lr=rates or None,
+        finished_epochs=done.value if done is not None else None,
+        epoch=begins.label,
+    )
+
+
+def _rates_without_position(member: Member, run: Run) -> tuple[float, ...] | None:
+    """Where no position is asked for: a constant rate, and a plateau's, which is in the optimizer alone."""
+    state = mapping_of(member.at("scheduler"))
+    if state is None:
+        return steady_rates(member, run)
+    if kind_of(state) != "ReduceLROnPlateau" or _plateau_is_behind(member, run) is None:
+        return None
+    found = (real(group.get("lr")) for group in param_groups(member))
+    return tuple(rate for rate in found if rate is not None)
+
+
+def _plateau_is_behind(member: Member, run: Run) -> bool | None:
+    """Whether a plateau has not seen its last epoch's metric; None where that is not known."""
+    done, at = finished(member, run), member.state.last_epoch
+    if done is None or at is None or done.value - at not in (0, 1):
+        return None
+    return at < done.value
+
+
+def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
+    """What the script will do with the file."""
+    begins = start(member, run)
+    return ResumePlan(
+        start_epoch=begins.actual,
+        skip_batches=0,
+        global_step=None,
+        next_lr=None if layout.family(member.checkpoint) == "timm" else member.state.lr,
+        next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
+        best_score=None,
+        counter=None,
+        steps_left=None,
+        why_not_exact=tuple(_why_not_exact(member, run)),
+        open=tuple(_open(member, run, resume)),
+    )
+
+
+def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
+    begins, expected, at = start(member, run), expected_position(member, run), member.state.last_epoch
+    if begins.actual is not None and begins.actual != begins.due:
+        yield "it does not start where training stood"
+    if None not in (expected, at) and at != expected:
+        yield "the schedule is not where the run stands"
+    if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
+        yield "no random state in the file: a shuffling loader will deal other batches"
+
+
+def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]:
+    """What the resume depends on and nothing tells, beside the meaning of `epoch`, of which P412 speaks."""
+    if not member.has("rng") and facts_of(run).shuffle is None:
+        why = "no random state is in the file, and whether the loader shuffles is not known"
+        yield NotChecked("the order of the batches", why, "--shuffle or --no-shuffle")
+    if resume.finished_epochs is None:
+        yield NotChecked("the position in the run", *_no_position(member, run))
+    elif resume.lr is None:
+        yield NotChecked("the rate of the first batch", _no_rate(member, run), "")
+    state = mapping_of(member.at("scheduler")) or {}
+    if kind_of(state) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
+        why = "it was saved before its step and has not seen the last epoch's metric, which may have lowered the rate"
+        yield NotChecked("ReduceLROnPlateau", why, "")
+
+
+def _no_position(member: Member, run: Run) -> tuple[str, str]:
+    steps, length = member.state.optimizer_step, kin_of(member, run).steps_per_epoch
+    if steps is None:
+        return "the optimizer does not count its steps", ""
+    if length is not None and not steps % length.value:
+        return "no epoch is finished", ""
+    if length is not None:
+        return f"Adam's {steps:,} steps are not whole epochs of {length.value:,} ({length.source})", ""
+    return f"Adam has made {steps:,} steps, and how many an epoch has is not known", "--steps-per-epoch"
+
+
+def _no_rate(member: Member, run: Run) -> str:
+    if not member.has("scheduler"):
+        return "the file has no scheduler, and the script sets the rate itself"
+    if expected_position(member, run) is None:
+        return "how the scheduler's position follows from epochs or steps is not clear"
+    return "the schedule's formula is neither in the file nor in a later sibling"

@@ -1,0 +1,167 @@
+"""Which files are taken for a hand-written loop's: those of the known families, and nothing of other projects."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from plain_runs import Loop, run
+
+from ckpt_doctor import audit, scan
+from ckpt_doctor.cli.main import app
+
+Saved = dict[str, Any]
+
+
+def saved(**more: Any) -> Saved:
+    loop = Loop("StepLR")
+    loop.train()
+    loop.step()
+    return loop.saved(0, **more)
+
+
+def renamed(**names: str) -> Saved:
+    """The tutorial's parts under a family's names."""
+    parts = saved()
+    return {name: parts[old] for name, old in names.items()}
+
+
+def imagenet() -> Saved:
+    names = renamed(state_dict="model_state_dict", optimizer="optimizer_state_dict", scheduler="scheduler_state_dict")
+    return {"epoch": 1, "arch": "resnet18", "best_acc1": torch.tensor(1.0), **names}
+
+
+def torchvision() -> Saved:
+    names = renamed(model="model_state_dict", optimizer="optimizer_state_dict", lr_scheduler="scheduler_state_dict")
+    return {**names, "epoch": 0, "args": argparse.Namespace(lr=0.1)}
+
+
+def timm() -> Saved:
+    names = renamed(state_dict="model_state_dict", optimizer="optimizer_state_dict")
+    return {"epoch": 0, "arch": "vit", "version": 2, **names, "args": argparse.Namespace(lr=0.1), "metric": 1.0}
+
+
+def owner(root: Path, payload: Saved, name: str = "last.pt") -> str:
+    torch.save(payload, root / name)
+    (file,) = scan([root / name]).files
+    return file.trainer
+
+
+@pytest.mark.parametrize("make", [saved, imagenet, torchvision, timm])
+def test_the_families_are_recognised(tmp_path, make: Callable[[], Saved]):
+    assert "plain" == owner(tmp_path, make())
+
+
+def pair() -> Saved:
+    one, other = saved(), saved()
+    return {
+        "epoch": 0,
+        "G": one["model_state_dict"],
+        "D": other["model_state_dict"],
+        "optim": one["optimizer_state_dict"],
+    }
+
+
+FOREIGN: dict[str, Callable[[], Saved]] = {
+    "Lightning": lambda: {
+        **renamed(state_dict="model_state_dict", optimizer="optimizer_state_dict"),
+        "epoch": 1,
+        "pytorch-lightning_version": "2.6",
+    },
+    "mmengine": lambda: {
+        **renamed(state_dict="model_state_dict", optimizer="optimizer_state_dict"),
+        "epoch": 1,
+        "meta": {},
+    },
+    "two models": pair,
+    "two optimizers": lambda: saved(optimizer_d=saved()["optimizer_state_dict"]),
+    "two schedulers": lambda: saved(scheduler_d=saved()["scheduler_state_dict"]),
+    "optimizers in a list": lambda: {**saved(), "optimizer_state_dict": [saved()["optimizer_state_dict"]]},
+    "no epoch": lambda: {key: value for key, value in saved().items() if key != "epoch"},
+    "half an epoch": lambda: saved() | {"epoch": 0.5},
+    "a schedule of its own": lambda: saved() | {"scheduler_state_dict": {"x": 1}},
+    "five keys of another trainer": lambda: {
+        **renamed(model="model_state_dict", optimizer="optimizer_state_dict", scheduler="scheduler_state_dict"),
+        "epoch": 0,
+        "global_step": 4,
+    },
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_others_are_left_alone(tmp_path, name):
+    assert "plain" != owner(tmp_path, FOREIGN[name]())
+
+
+NANO = {"iter_num": 2000, "model_args": {}, "best_val_loss": torch.tensor(1.5), "config": {}}
+NAMED: dict[str, tuple[str, Callable[[], Saved], str]] = {
+    "nanoGPT": (
+        "ckpt.pt",
+        lambda: {**renamed(model="model_state_dict", optimizer="optimizer_state_dict"), **NANO},
+        "2000",
+    ),
+    "a finished file of Ultralytics": (
+        "best.pt",
+        lambda: {
+            "epoch": -1,
+            "best_fitness": 0.5,
+            "model": saved()["model_state_dict"],
+            "ema": None,
+            "optimizer": None,
+        },
+        "nothing to resume",
+    ),
+    "one in training": (
+        "last.pt",
+        lambda: {
+            "epoch": 4,
+            "best_fitness": 0.5,
+            "model": None,
+            "ema": saved()["model_state_dict"],
+            "optimizer": saved()["optimizer_state_dict"],
+            "train_args": {"epochs": 9},
+        },
+        "resumes at epoch 5",
+    ),
+    "Time-Series-Library": (
+        "long_term_forecast_x_ftM_sl96_ll48_pl96_0/checkpoint.pth",
+        lambda: saved()["model_state_dict"],
+        "no code to resume",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_projects_that_decide_themselves_are_named_and_not_judged(tmp_path, name):
+    place, make, told = NAMED[name]
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    torch.save(make(), path)
+    (file,) = scan([path]).files
+    assert ("", "not judged") == (file.trainer, file.resume)
+    assert [] == [f for f in file.findings if f.severity != "info"]
+    printed = CliRunner().invoke(app, ["check", str(path)], env={"COLUMNS": "400"}).output
+    assert told in next(line for line in printed.splitlines() if "resume: not judged" in line)
+    (why,) = [point.why for point in file.not_checked if point.what == "the resume"]
+    assert told in why
+
+
+def test_what_fits_by_its_keys_alone_may_be_claimed(tmp_path):
+    torch.save(FOREIGN["five keys of another trainer"](), tmp_path / "last.pt")
+    (file,) = scan([tmp_path], trainer="plain").files
+    assert "plain" == file.trainer
+
+
+def test_latest_goes_by_progress(tmp_path):
+    """Also where the optimizer counts no steps, and whatever the names and times."""
+    for optimizer in ("AdamW", "SGD"):
+        folder = run(tmp_path / optimizer, "StepLR", optimizer, epochs=3)
+        (folder / "checkpoint_2.pt").rename(folder / "a.pt")
+        (folder / "checkpoint_0.pt").touch()
+        path, _ = audit.latest(folder)
+        assert folder / "a.pt" == path
