@@ -10,7 +10,7 @@ from pathlib import Path
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports import quoted
 from ckpt_doctor.reports.cures import FACTLESS
-from ckpt_doctor.trainers import KNOWN, ByHand, all_rules, file_rules, not_judged, run_rules, trainer_named
+from ckpt_doctor.trainers import ByHand, all_rules, file_rules, known, not_judged, run_rules, trainer_named
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
@@ -79,7 +79,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
                 not_checked.append(result)
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
-        not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
+        not_checked.extend(not_judged(member.checkpoint, known(), run.claimed))
     deep = member.checkpoint.deep
     if deep is not None:
         not_checked.extend(deep.not_checked)

@@ -19,21 +19,34 @@ if TYPE_CHECKING:
 
 KNOWN: tuple[Trainer, ...] = (TIME_LLM,)
 """Every trainer that recognises checkpoints; the first that recognises one owns it."""
-TRAINERS: tuple[Trainer, ...] = (*KNOWN, UNKNOWN)
-"""With the last, which owns the rest."""
+
+
+def known() -> tuple[Trainer, ...]:
+    """Every trainer that recognises checkpoints. The stages ask here, so that a test can add one."""
+    return KNOWN
+
+
+def every() -> tuple[Trainer, ...]:
+    """With the last, which owns the rest."""
+    return (*known(), UNKNOWN)
 
 
 def trainer_named(name: str) -> Trainer:
     """The trainer of that name, empty for the unknown one. Raises UsageError for a name that no trainer has."""
-    for trainer in TRAINERS:
+    for trainer in every():
         if trainer.name == name:
             return trainer
-    raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in KNOWN)}")
+    raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in known())}")
+
+
+def unit_trainer(folder: Path, names: Collection[str]) -> Trainer | None:
+    """The trainer that calls a folder, with these names in it, one checkpoint; None where none does."""
+    return next((trainer for trainer in known() if trainer.is_unit(folder, names)), None)
 
 
 def is_unit(folder: Path, names: Collection[str]) -> bool:
     """Whether a folder, with these names in it, is one checkpoint of a known trainer."""
-    return any(trainer.is_unit(folder, names) for trainer in KNOWN)
+    return unit_trainer(folder, names) is not None
 
 
 @cache
@@ -50,7 +63,7 @@ def run_rules(name: str) -> tuple[Rule, ...]:
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """All rules, each code once, by code."""
-    own = [rule for trainer in KNOWN for rule in (*trainer.rules(), *trainer.run_rules())]
+    own = [rule for trainer in known() for rule in (*trainer.rules(), *trainer.run_rules())]
     by_code = {rule.code: rule for rule in (*own, *validators.RULES)}
     return tuple(by_code[code] for code in sorted(by_code))
 
@@ -69,21 +82,23 @@ def fixes(name: str) -> tuple[Migration, ...]:
 
 def fix_names() -> tuple[str, ...]:
     """The names of all fixes."""
-    return tuple(dict.fromkeys(fix.name for trainer in TRAINERS for fix in fixes(trainer.name)))
+    return tuple(dict.fromkeys(fix.name for trainer in every() for fix in fixes(trainer.name)))
 
 
 __all__ = [
     "KNOWN",
-    "TRAINERS",
     "UNKNOWN",
     "ByHand",
     "Trainer",
     "all_rules",
+    "every",
     "file_rules",
     "fix_names",
     "fixes",
     "is_unit",
+    "known",
     "not_judged",
     "run_rules",
     "trainer_named",
+    "unit_trainer",
 ]

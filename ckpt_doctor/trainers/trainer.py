@@ -1,6 +1,6 @@
 """The contract: what the stages ask of a trainer.
 
-A trainer is one value of `Trainer`, made in its package's `__init__` and listed in `trainers.TRAINERS`. The stages call
+A trainer is one value of `Trainer`, made in its package's `__init__` and listed in `trainers.KNOWN`. The stages call
 its functions and know nothing else of it.
 """
 
@@ -62,7 +62,7 @@ class Trainer:
     is_unit: Callable[[Path, Collection[str]], bool]
     """A folder and the names in it -> whether the folder as a whole is one checkpoint of this trainer."""
     reads_part: Callable[[str], bool]
-    """Name of a file in such a folder -> whether a resume reads it."""
+    """Name of a file in such a folder -> whether a resume reads it. Of JSON files only those are opened."""
     siblings: Callable[[Path], Sequence[Path]]
     """Run folder -> the checkpoints that this trainer would have put there, as far as they exist."""
     resume_target: Callable[[Path], Path | None]

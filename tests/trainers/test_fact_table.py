@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ckpt_doctor import audit, facts, reports, scan, trainers
+from ckpt_doctor import facts, reports, scan, trainers
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.settings import parse
 from ckpt_doctor.errors import UsageError
@@ -51,10 +51,7 @@ TOY = replace(
 @pytest.fixture(autouse=True)
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy trainer is known, and owns what Time-LLM does not recognise."""
-    known = (*trainers.KNOWN, TOY)
-    for module in (trainers, audit.runs):
-        monkeypatch.setattr(module, "KNOWN", known)
-        monkeypatch.setattr(module, "TRAINERS", (*known, trainers.UNKNOWN))
+    monkeypatch.setattr(trainers, "KNOWN", (*trainers.KNOWN, TOY))
 
 
 @pytest.fixture
