@@ -169,7 +169,7 @@ def _but_for_findings(case: Case) -> Resume:
     plan, resume, facts = case.plan, case.resume, case.run.facts
     if not is_ours(case.member, case.run) or plan is None:
         return "not judged"
-    if facts.contradictions or resume.start_epoch is None or "lr" in resume.unsettled:
+    if facts.contradictions or resume.start_epoch is None or resume.unsettled.keys() & {"lr", "data"}:
         return "open"
     if plan.why_not_exact:
         return "differs"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor import validators
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.trainers.accelerate import ACCELERATE
 from ckpt_doctor.trainers.time_llm import TIME_LLM
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
 from ckpt_doctor.trainers.unknown import UNKNOWN, not_judged
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
-KNOWN: tuple[Trainer, ...] = (TIME_LLM,)
+KNOWN: tuple[Trainer, ...] = (TIME_LLM, ACCELERATE)
 """Every trainer that recognises checkpoints; the first that recognises one owns it."""
 
 

@@ -90,7 +90,7 @@ class ResumePoint:
     base_lr: float | None = None
     """Idle modes: the base rate of the uninterrupted run (OneCycleLR's initial rate)."""
     unsettled: Mapping[str, str] = field(default_factory=dict)
-    """Field -> the option or file that would settle it."""
+    """Field -> the option or file that would settle it; `data`: in which order the data come."""
 
 
 @record(frozen=True)
@@ -232,6 +232,8 @@ class Schedule:
     """What a fresh scheduler does to the run, as the end of a sentence."""
     evidence: str = ""
     """Where the position and the rates of the resume point come from."""
+    spans_epochs: bool = True
+    """Whether its length is that of the run's epochs; not where a script gives a number of steps."""
 
 
 @record(frozen=True)

@@ -31,8 +31,11 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
         return  # the counter is wrong, not the folder: P403 says so
     if case.state.optimizer_step == named and case.resume.global_step == step:
         return  # several processes: the label was shifted so that the skip count is right
+    counted = case.plan.global_step if case.plan is not None and case.plan.global_step is not None else step
+    twice = "batches are trained twice" if counted < step else "batches are left out"
     yield Problem(
-        f"the folder says step {named:,}, the file says {step:,}: the trainer resumes at {step:,}",
+        f"the folder says step {named:,}, the file says {step:,}: the trainer resumes at {counted:,}"
+        + (f", and {twice}" if counted != step else ""),
         where=case.where("step"),
         found=step,
         expected=named,
@@ -160,7 +163,8 @@ def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 5 and 9 (fact 13).
     """
     plan = case.plan
-    if case.gate and plan is not None and case.run.facts.train_epochs is None:
+    asks = any(fact.name == "train_epochs" for fact in case.run.facts.table)
+    if case.gate and plan is not None and asks and case.run.facts.train_epochs is None:
         yield NotChecked("whether anything is left to train", "the number of epochs is not known", "--train-epochs")
     if plan is None or plan.steps_left is None or plan.steps_left > 0:
         return
