@@ -152,12 +152,13 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
     """What happens on a resume, by the findings and by what holds `otherwise`.
 
-    Off its path stays a run that has left it (P411) or lost Adam's moments (O702), whatever else is open.
+    Off its path stays a run that has left it (P411), repeats data (P410) or lost Adam's moments (O702), whatever else
+    is open.
     """
     serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
     if "error" in serious.values() or UNREADABLE in serious:
         return "impossible"
-    if serious.keys() & {"P411", "O702"} and otherwise not in ("impossible", "not judged"):
+    if serious.keys() & {"P410", "P411", "O702"} and otherwise not in ("impossible", "not judged"):
         return "differs"
     if "P413" in serious and otherwise in ("differs", "identical"):
         return "open"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.trainers.schedules import counts
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingState, mapping_of
 
@@ -154,7 +155,11 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state. No part counts steps: those that Adam has made stand for them."""
     places = places_of(checkpoint)
     state = training_state(checkpoint, places, read_scalars)
-    state = replace(state, global_step=state.optimizer_step)
+    state = replace(
+        state,
+        global_step=state.optimizer_step,
+        step_count=state.step_count if counts(mapping_of(checkpoint.get(SCHEDULER)) or {}) else None,
+    )
     named = name_of(checkpoint.path)
     counted = named if named is not None and named[0] in ("step", "optimizer-step") else None
     return Member(checkpoint, state, "step", counted[1] if counted else None, _right_name(counted, state), places)

@@ -186,12 +186,11 @@ def schedule(member: Member, run: Run, point: ResumePoint) -> Schedule:
 
 def plan(member: Member, run: Run, point: ResumePoint, late: LateRandomState | None) -> ResumePlan:
     """What the script will do, by the folder's name."""
-    named = name_of(member.checkpoint.path)
     epoch, skip = _start(member, run, point)
     return ResumePlan(
         start_epoch=epoch,
         skip_batches=skip,
-        global_step=named[1] if named and named[0] in ("step", "optimizer-step") else None,
+        global_step=member.named_step,
         next_lr=member.state.lr,
         next_lr_uninterrupted=point.lr[0] if point.lr else None,
         best_score=None,
