@@ -179,11 +179,6 @@ class Checkpoint:
         """Whether edits reach the device tags: in a tar file and a plain pickle they lie among the storages' bytes."""
         return self.program is not None and self.container not in ("torch-tar", "pickle")
 
-    @property
-    def is_editable(self) -> bool:
-        """Whether there is a program, of the file or of a part, that edits can reach."""
-        return self.program is not None or any(part.program is not None for part in self.parts)
-
     def is_damaged(self, *kinds: str) -> bool:
         """Whether `damage` holds any of these kinds (any at all when none is named)."""
         return any(not kinds or d.kind in kinds for d in self.damage)

@@ -27,11 +27,12 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
     named, step = case.member.named_step, case.state.global_step
     if named is None or step is None or named == step:
         return
-    if named == case.state.optimizer_step and case.resume.global_step not in (None, step):
+    proven = case.resume.global_step
+    if named == case.state.optimizer_step and proven not in (None, step):
         return  # the counter is wrong, not the folder: P403 says so
-    if case.state.optimizer_step == named and case.resume.global_step == step:
+    if case.state.optimizer_step == named and proven == step:
         return  # several processes: the label was shifted so that the skip count is right
-    counted = case.plan.global_step if case.plan is not None and case.plan.global_step is not None else step
+    counted = (case.plan and case.plan.global_step) or step
     twice = "batches are trained twice" if counted < step else "batches are left out"
     yield Problem(
         f"the folder says step {named:,}, the file says {step:,}: the trainer resumes at {counted:,}"

@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ckpt_doctor import facts, latest, prune, scan
-from ckpt_doctor.audit import case_of, check, open_file, understand
+from ckpt_doctor import facts, latest, migrate, prune, repair, scan
+from ckpt_doctor.audit import check
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.inert.edits import apply
 from ckpt_doctor.trainers import Trainer, all_rules
 from ckpt_doctor.types import FileReport
 from tests.trainers.toy import TOY
@@ -128,16 +127,18 @@ def test_prune_keeps_what_latest_prefers(run: Path) -> None:
     assert () == prune(run, 1).removed
 
 
-def test_fixes_are_planned_in_its_parts(run: Path) -> None:
-    """Edits by key paths that begin with a part's name; applied, they leave nothing to find."""
-    snap = run / "snap-6"
+def test_it_is_migrated_and_undone_byte_for_byte(run: Path) -> None:
+    """Shared fixes, by its slots: JSON and pickled parts in one change."""
+    snap, given = run / "snap-6", facts(steps_per_round=LENGTH)
     put(snap / "state.json", round=2)
     put(snap / "sched.pt", last_epoch=3, _step_count=4)
-    given = facts(steps_per_round=LENGTH)
-    checkpoint = open_file(snap)
-    whole, (member,) = understand(run, [checkpoint], given)
-    case = case_of(member, whole, gate=True)
-    edits = [edit for fix in TOY.fixes() for edit in fix.plan(case).edits]
-    assert {("state.json", "round"), ("sched.pt", "last_epoch"), ("sched.pt", "_step_count")} == {e.path for e in edits}
-    root: Any = apply(checkpoint.root, edits)
-    assert (1, 6, 7) == (root["state.json"]["round"], root["sched.pt"]["last_epoch"], root["sched.pt"]["_step_count"])
+    before = {path.name: path.read_bytes() for path in snap.iterdir()}
+    (result,) = migrate([snap], facts=given)
+    assert "migrated" == result.status, result
+    keys = {edit.path for edit in result.edits}
+    assert {("state.json", "round"), ("sched.pt", "last_epoch"), ("sched.pt", "_step_count")} == keys
+    assert ("ok", "identical") == (judged(snap).verdict, judged(snap).resume)
+    assert 1 == json.loads((snap / "state.json").read_text())["round"]
+    assert {name for name, raw in before.items() if (snap / name).read_bytes() != raw} == {"state.json", "sched.pt"}
+    assert ["undone"] == [result.status for result in repair.undo([snap])]
+    assert before == {path.name: path.read_bytes() for path in snap.iterdir()}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ckpt_doctor.validators.rule import Rule
 
 NAME = "accelerate"
+_JUDGED = frozenset({"R511"})
+"""A prepared scheduler is not stepped beyond its end (`AcceleratedScheduler.step`)."""
 
 
 def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path]) -> Collection[Path]:
@@ -47,6 +49,7 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         resume_point.agreed(member),
         tuple(read_by_torch(member, None)),
         late_random_state=late,
+        judged=_JUDGED,
     )
 
 

@@ -88,8 +88,9 @@ def due(member: Member, run: Run) -> int | None:
     """The schedule's position that the optimizer's steps call for; None where scripts differ in it.
 
     `AcceleratedScheduler.step` takes a step for each process; with `split_batches` one. A script may also step by
-    epochs, or leave the schedule out of `prepare`. So the rule is taken from the other folders of the run; a single
-    one is judged only where it is one optimizer step behind, or ahead although each batch made a step.
+    epochs, or leave the schedule out of `prepare`. So the rule is taken from the other folders of the run. Without
+    them a folder is judged where it lacks the last step alone, as when it was saved before `scheduler.step`, or is
+    ahead although each batch made one step.
     """
     steps, last = member.state.optimizer_step, member.state.last_epoch
     if steps is None or last is None or has_several(member.checkpoint) or not _is_counted(member):
@@ -98,20 +99,29 @@ def due(member: Member, run: Run) -> int | None:
     if last in (steps * world, steps):
         return last
     usual = {_times(other, world) for other in others(member, run.members) if (other.state.optimizer_step or 0) > 1}
+    usual -= {0}
     if usual in ({world}, {1}):
         return steps * (usual.pop() or 0)
-    if usual - {0}:
+    if usual:
         return None
     named = name_of(member.checkpoint.path)
-    each_batch = named is not None and named[0] in ("step", "optimizer-step") and named[1] == steps
-    behind = steps > 1 and steps * world - world <= last < steps * world
+    counted = named is not None and named[0] in ("step", "optimizer-step")
+    each_batch = counted and named is not None and named[1] == steps
+    ends = any(_is_behind(other, world) and not other.named_step for other in others(member, run.members))
+    behind = counted and not ends and _is_behind(member, world)
     return steps * world if behind or (each_batch and last > steps * world) else None
+
+
+def _is_behind(member: Member, world: int) -> bool:
+    """Whether the schedule lacks the step that belongs to the last one of the optimizer."""
+    steps, last = member.state.optimizer_step, member.state.last_epoch
+    return steps is not None and last is not None and steps > 1 and last == (steps - 1) * world
 
 
 def _times(member: Member, world: int) -> int | None:
     """How often the schedule moves with each optimizer step; 0 where a folder does not tell."""
     steps, last = member.state.optimizer_step, member.state.last_epoch
-    if not steps or last is None:
+    if not steps or last is None or _is_behind(member, world):
         return 0
     return world if last == steps * world else 1 if last == steps else None
 
@@ -241,7 +251,7 @@ def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | N
     if skip and named and named[0] != "step":
         return None
     before = next((m for m in others(member, run.members) if _ends(m, epoch)), None)
-    if not skip and (before is None or before.at("rng") is None or _same_state(before, member)):
+    if (before is None and not skip) or (before is not None and _same_state(before, member)):
         return None
     why = "after this epoch's shuffle" if skip else "before this epoch's validation, which draws from it too"
     donor = None if before is None else _part(before)

@@ -53,9 +53,9 @@ def _scheduler(name: str, optimizer: torch.optim.Optimizer, steps: int) -> Any:
         "onecycle": lambda: schedules.OneCycleLR(optimizer, 0.05, total_steps=steps),
         "cosine": lambda: schedules.CosineAnnealingLR(optimizer, steps),
         "exponential": lambda: schedules.ExponentialLR(optimizer, 0.9),
-        "linear": lambda: schedules.LinearLR(optimizer, 0.1, total_iters=5),
+        "linear": lambda: schedules.LinearLR(optimizer, 0.1, total_iters=10),
         "restarts": lambda: schedules.CosineAnnealingWarmRestarts(optimizer, 5),
-        "multistep": lambda: schedules.MultiStepLR(optimizer, [3, 7], 0.5),
+        "multistep": lambda: schedules.MultiStepLR(optimizer, [8, 16], 0.5),
         "polynomial": lambda: schedules.PolynomialLR(optimizer, steps, 0.9),
     }[name]()
 
