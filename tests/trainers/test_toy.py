@@ -134,7 +134,7 @@ def test_it_is_migrated_and_undone_byte_for_byte(run: Path) -> None:
     put(snap / "sched.pt", last_epoch=3, _step_count=4)
     before = {path.name: path.read_bytes() for path in snap.iterdir()}
     (result,) = migrate([snap], facts=given)
-    assert "migrated" == result.status, result
+    assert "migrated" == result.status, result.message
     keys = {edit.path for edit in result.edits}
     assert {("state.json", "round"), ("sched.pt", "last_epoch"), ("sched.pt", "_step_count")} == keys
     assert ("ok", "identical") == (judged(snap).verdict, judged(snap).resume)
