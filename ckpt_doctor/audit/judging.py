@@ -88,7 +88,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     unsure = tuple(dict.fromkeys(not_checked))
     if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
         findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
-    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS"]
+    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS" and not f.migration]
     if any(f.code != "S204" or counts(f, path) for f in blocking):  # `migrate` would refuse, whatever is ignored
         findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
     elif member.checkpoint.program is None and not member.checkpoint.parts:

@@ -60,9 +60,9 @@ def _rules() -> Sequence[Rule]:
 
 
 def _fixes() -> Sequence[Migration]:
-    from ckpt_doctor.migrators import sync_rng, sync_scheduler
+    from ckpt_doctor.trainers.accelerate.fixes import FIXES
 
-    return (sync_scheduler.MIGRATION, sync_rng.MIGRATION)
+    return FIXES
 
 
 ACCELERATE = Trainer(

@@ -171,6 +171,32 @@ def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | 
     return Rates(tuple(moved.rates), beta1, tuple(last_lr))
 
 
+def rebuilt_schedule(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:
+    """The state of a missing schedule: another folder's, moved to this one's optimizer steps.
+
+    None where no folder shows how often the schedule moves, or the rates come out other than the optimizer has them.
+    """
+    steps, world, groups = member.state.optimizer_step, run.facts.processes, member.at("optimizer", "param_groups")
+    if not steps or not isinstance(groups, list) or has_several(member.checkpoint):
+        return None
+    rates = [group.get("lr") if isinstance(group, dict) else None for group in groups]
+    for donor in others(member, run.members):
+        state, times = donor.at("scheduler"), _times(donor, world)
+        if not isinstance(state, dict) or not times or not all(isinstance(rate, float) for rate in rates):
+            continue
+        try:
+            moved = moved_to(state, groups, steps * times)
+        except ValueError:
+            continue
+        source = f"{donor.label}'s schedule at {steps:,} optimizer steps"
+        if moved is not None and all(map(same_rate, moved.rates, rates)):
+            return Evidence({**moved.state, "_last_lr": list(rates)}, source)
+        if moved is None and kind_of(state) == "LambdaLR":
+            place = {"last_epoch": steps * times, "_step_count": steps * times + 1, "_last_lr": list(rates)}
+            return Evidence({**state, **place}, f"{source}, with the optimizer's rates")
+    return None
+
+
 def agreed(member: Member) -> Rates | None:
     """What the schedule calls for at its own position, where the file is not at one with itself.
 

@@ -17,7 +17,7 @@ from ckpt_doctor.trainers.accelerate.layout import (
     others,
     ranks,
 )
-from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order
+from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order, rebuilt_schedule
 from ckpt_doctor.types import Case, Checkpoint, NotChecked
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
@@ -32,7 +32,9 @@ def half_saved(case: Case) -> Iterator[Problem]:
 
     Example: `step_40` with `optimizer.bin` and without `scheduler.bin`, beside folders that have both.
 
-    Cure: resume from another folder; `ckpt-doctor latest` names it.
+    Cure: resume from another folder; `ckpt-doctor latest` names it. A missing `scheduler.bin` is written by
+    `ckpt-doctor migrate --sync-scheduler` where another folder's schedule, moved to Adam's steps, has the optimizer's
+    rates.
 
     Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15).
     """
@@ -43,6 +45,7 @@ def half_saved(case: Case) -> Iterator[Problem]:
         yield Problem(
             f"{name} is missing ({why}), as after a save that was cut off: load_state stops with FileNotFoundError",
             where=name,
+            migration="sync-scheduler" if name == SCHEDULER and rebuilt_schedule(case.member, case.run) else None,
         )
     most = max(map(customs, beside), default=0)
     if 0 < customs(here) < most or (most and not customs(here)):

@@ -108,6 +108,19 @@ def test_load_state_stops_at_half_a_folder(tmp_path: Path, name: str) -> None:
     assert "impossible" == judged(run, job)["step_8"].resume
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_missing_schedule_is_written_as_it_was(tmp_path: Path, schedule: str) -> None:
+    job, run = Job(schedule=schedule, every=4), tmp_path / "run"
+    whole = train(job, run)
+    (run / "step_8/scheduler.bin").unlink()
+    file = judged(run, job)["step_8"]
+    assert ("impossible", "repairable") == (file.resume, file.verdict)
+    (result,) = migrate([run / "step_8"], facts=facts(shuffle=False, steps_per_epoch=job.batches))
+    assert "migrated" == result.status, result.message
+    assert resumes_identically(job, run / "step_8", whole)
+    assert "identical" == judged(run, job)["step_8"].resume
+
+
 def test_without_random_states_others_are_drawn_without_a_word(tmp_path: Path) -> None:
     job, run = Job(shuffle=True), tmp_path / "run"
     whole = train(job, run)
