@@ -264,18 +264,21 @@ def _why_not_exact(
 
 
 def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | None) -> LateRandomState | None:
-    """The random state of a folder that was saved after its epoch's order was drawn, or before its validation drew.
+    """A random state that does not deal the rest of its epoch as the uninterrupted run does.
 
-    The state of the epoch's beginning is in the folder that is named by the epoch before. Not for scripts that begin
-    the epoch again; nor on several processes, where the loader has a generator that no file holds
-    (`prepare_data_loader`).
+    On one process: saved inside an epoch, whose order had been drawn, or at its end before a validation, which draws
+    from it too. The state of the epoch's beginning is in the folder that is named by the epoch before. On several the
+    loader has a generator of its own that no file holds (`prepare_data_loader`), which begins with epoch 0's order.
     """
-    named = name_of(member.checkpoint.path)
+    named, processes = name_of(member.checkpoint.path), len(ranks(member.checkpoint))
+    if processes > 1:
+        why = f"on {processes} processes, whose loader has a generator of its own that no file holds"
+        return LateRandomState(why) if epoch else None
     counted = named is not None and named[0] in ("step", "optimizer-step")
-    if not counted or epoch is None or skip is None or len(ranks(member.checkpoint)) != 1 or _was_replaced(member):
+    if not counted or epoch is None or skip is None or not processes or _was_replaced(member):
         return None
     if skip and named and named[0] != "step":
-        return None
+        return None  # such scripts begin the epoch again
     before = next((m for m in others(member, run.members) if _ends(m, epoch)), None)
     if (before is None and not skip) or (before is not None and _same_state(before, member)):
         return None
@@ -299,15 +302,12 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
     if not facts.shuffles or epoch is None or not ranks(member.checkpoint):
         return None
     late = late_random_state(member, run, epoch, skip)
-    if late is not None and facts.shuffle is None:
+    if late is not None and facts.shuffle is not None:
+        return None
+    if late is not None:
         return (
             f"the random state was saved {late.why}, so a loader that shuffles deals others",
             "--shuffle or --no-shuffle",
-        )
-    if epoch and facts.processes > 1:
-        return (
-            "on several processes a loader that shuffles has a generator that save_state does not save",
-            "--no-shuffle",
         )
     if epoch and facts.seedable_sampler is None:
         why = "a seedable sampler, which no file shows, begins with the order of epoch 0 again"

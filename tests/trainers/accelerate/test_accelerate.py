@@ -152,7 +152,8 @@ def test_parts_of_a_sharded_model_are_not_missing(tmp_path: Path, kind: str) -> 
             (folder / name).unlink()
         for name in SHARDED[kind]:
             (folder / name).parent.mkdir(exist_ok=True)
-            torch.save({"w": torch.ones(2)}, folder / name)
+            with (folder / name).open("wb") as file:
+                torch.save({"w": torch.ones(2)}, file)
     files = scan(tmp_path).files
     assert {"accelerate"} == {file.trainer for file in files}
     told = {f.where for file in files for f in file.findings if f.code == "F114"}
@@ -227,6 +228,17 @@ def test_a_random_state_from_inside_an_epoch(tmp_path: Path) -> None:
     (run / "epoch_0").rename(tmp_path.parent / "elsewhere")
     assert "ok" == judged(run / "step_6", **SHUFFLED).verdict
     assert [] == codes(judged(run / "step_6", **SETTLED))
+
+
+def test_several_processes_that_shuffle_begin_with_the_order_of_epoch_0(tmp_path: Path) -> None:
+    """Measured: the loader's generator is in no file. In epoch 0 its seed deals the same order again."""
+    run = run_of(tmp_path, world=2, inside=(2, 6))
+    files = {file.checkpoint.path.name: file for file in scan(run, facts=facts(**SHUFFLED)).files}
+    assert {"step_2": "identical", "step_6": "differs", "epoch_0": "differs", "epoch_1": "differs"} == {
+        name: file.resume for name, file in files.items() if name != "epoch_2"
+    }
+    assert {"ok"} == {file.verdict for file in files.values()}
+    assert {"--shuffle or --no-shuffle"} == {p.settle for p in judged(run / "epoch_1").not_checked if "order" in p.what}
 
 
 def test_scripts_that_begin_the_epoch_again(tmp_path: Path) -> None:
