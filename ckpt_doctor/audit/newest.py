@@ -59,7 +59,11 @@ def _is_resumable(file: FileReport) -> bool:
 
 def departs(file: FileReport) -> set[str]:
     """By which codes a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
-    return {f.code for f in file.findings if f.code in ("P405", "P410", "P411", "P413", "R510") and f.migration is None}
+    return {
+        f.code
+        for f in file.findings
+        if f.code in ("F114", "P405", "P410", "P411", "P413", "R510") and f.migration is None
+    }
 
 
 def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ckpt_doctor.validators.rule import Rule
 
 NAME = "accelerate"
-_JUDGED = frozenset({"R511"})
-"""A prepared scheduler is not stepped beyond its end (`AcceleratedScheduler.step`)."""
+_JUDGED = frozenset({"R511", "L306"})
+"""A prepared scheduler is not stepped beyond its end (`AcceleratedScheduler.step`); F114 judges random states."""
 
 
 def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path]) -> Collection[Path]:

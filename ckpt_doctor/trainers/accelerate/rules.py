@@ -85,7 +85,7 @@ def _anywhere(name: str, beside: list[Checkpoint]) -> bool:
 def _lost_ranks(here: Checkpoint, beside: list[Checkpoint]) -> list[str]:
     there = ranks(here)
     most = max((len(ranks(other)) for other in beside), default=0)
-    count = max(most, there[-1] + 1 if there else 0)
+    count = max(most, there[-1] + 1 if there else 1)
     return [f"random_states_{rank}.pkl" for rank in range(min(count, 10_000)) if rank not in there]
 
 
