@@ -12,10 +12,10 @@ NAME = "sync-rng"
 def _plan(case: Case) -> Plan:
     """Put into a step file the generators' states from which the uninterrupted run dealt this epoch's batches.
 
-    They stand in EarlyStopping's `checkpoint` when it was saved at the end of the epoch before, and are copied from
-    there, numpy's key array as plain numbers. In the first epoch `rng_state` becomes None: a new process seeds itself
-    as the first one did. Where no file holds them, the repair is refused. Needed for loaders that shuffle; harmless for
-    others.
+    They stand in EarlyStopping's `checkpoint` when it was saved at the end of the epoch before (of Accelerate in the
+    folder `epoch_N` of that epoch), and are copied from there, numpy's key array as plain numbers. In the first epoch
+    `rng_state` becomes None: a new process seeds itself as the first one did. Where no file holds them, the repair is
+    refused. Needed for loaders that shuffle; harmless for others.
     """
     late, shuffle = case.late_random_state, case.run.facts.shuffle
     if shuffle is not None and not shuffle.value:
@@ -27,7 +27,7 @@ def _plan(case: Case) -> Plan:
         return Plan()
     if late.cure is None:
         reason = f"{case.where('rng')} was saved {late.why}, and no file holds the state of this epoch's beginning"
-        return refused(NAME, reason, "a `checkpoint` saved at the end of the epoch before")
+        return refused(NAME, reason, "a checkpoint saved at the end of the epoch before")
     holder = _holder(case)
     if late.donor is not None and holder.container != "torch-zip":
         return refused(NAME, f"tensors cannot be added to a {holder.container} file", "a file of torch 1.6 on")
