@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from ckpt_doctor.trainers.accelerate.habits import learned
 from ckpt_doctor.trainers.accelerate.layout import name_of, ranks, within_epoch
 from ckpt_doctor.trainers.shared_facts import SHUFFLE, STEPS_PER_EPOCH
 from ckpt_doctor.types import Evidence, Fact, Facts, Flag, Given, Member, Run
@@ -43,7 +44,7 @@ def understand(run: Run, given: Given) -> Run:
     facts = AccelerateFacts(**values)
     if facts.steps_per_epoch is None and facts.updates is not None and _each_batch_counts(run.members, facts.updates):
         facts = replace(facts, steps_per_epoch=facts.updates)
-    return replace(run, facts=facts)
+    return replace(run, facts=facts, history=learned(run.members, facts.processes))
 
 
 def _processes(members: Sequence[Member]) -> Evidence[int] | None:

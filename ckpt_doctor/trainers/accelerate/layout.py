@@ -6,7 +6,7 @@ accelerate/checkpointing.py, `save_accelerator_state` and `load_accelerator_stat
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -178,8 +178,3 @@ def within_epoch(member: Member) -> int | None:
     """
     step = (mapping_of(member.at("rng")) or {}).get("step")
     return step if isinstance(step, int) and not isinstance(step, bool) and step > 0 else None
-
-
-def others(member: Member, members: Collection[Member]) -> Iterator[Member]:
-    """The other checkpoints of a run."""
-    return (other for other in members if other.checkpoint.path != member.checkpoint.path)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
-from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, others, ranks, within_epoch
+from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
+from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
 from ckpt_doctor.trainers.schedules import kind_of, moved_to
 from ckpt_doctor.types import (
     Evidence,
@@ -27,8 +29,8 @@ from ckpt_doctor.types import (
     same_rate,
 )
 
-_INSIDE = ("T_i", "_schedulers")
-"""Keys of schedulers whose state is more than a position and rates."""
+_MOST_DONORS = 8
+"""Folders whose schedules are tried in the place of a missing one."""
 
 
 def place(member: Member, facts: AccelerateFacts) -> tuple[int | None, int | None]:
@@ -98,8 +100,9 @@ def due(member: Member, run: Run) -> int | None:
     world = run.facts.processes
     if last in (steps * world, steps):
         return last
-    usual = {_times(other, world) for other in others(member, run.members) if (other.state.optimizer_step or 0) > 1}
-    usual -= {0}
+    habits = habits_of(run)
+    own = times(member, world)
+    usual = {moves for moves, folders in habits.times.items() if folders > (moves == own)} - {0}
     if usual in ({world}, {1}):
         return steps * (usual.pop() or 0)
     if usual:
@@ -107,23 +110,8 @@ def due(member: Member, run: Run) -> int | None:
     named = name_of(member.checkpoint.path)
     counted = named is not None and named[0] in ("step", "optimizer-step")
     each_batch = counted and named is not None and named[1] == steps
-    ends = any(_is_behind(other, world) and not other.named_step for other in others(member, run.members))
-    behind = counted and not ends and _is_behind(member, world)
+    behind = counted and not habits.ends_behind and is_behind(member, world)
     return steps * world if behind or (each_batch and last > steps * world) else None
-
-
-def _is_behind(member: Member, world: int) -> bool:
-    """Whether the schedule lacks the step that belongs to the last one of the optimizer."""
-    steps, last = member.state.optimizer_step, member.state.last_epoch
-    return steps is not None and last is not None and steps > 1 and last == (steps - 1) * world
-
-
-def _times(member: Member, world: int) -> int | None:
-    """How often the schedule moves with each optimizer step; 0 where a folder does not tell."""
-    steps, last = member.state.optimizer_step, member.state.last_epoch
-    if not steps or last is None or _is_behind(member, world):
-        return 0
-    return world if last == steps * world else 1 if last == steps else None
 
 
 def _is_counted(member: Member) -> bool:
@@ -154,8 +142,6 @@ def rates_at(member: Member, position: int | None) -> Rates | None:
 
 
 def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | None:
-    if any(key in scheduler for key in _INSIDE) and position != scheduler.get("last_epoch"):
-        return None
     total = scheduler.get("total_steps")
     if isinstance(total, int):
         position = min(position, total)  # where Accelerate stops stepping it
@@ -180,19 +166,19 @@ def rebuilt_schedule(member: Member, run: Run) -> Evidence[dict[Any, Any]] | Non
     if not steps or not isinstance(groups, list) or has_several(member.checkpoint):
         return None
     rates = [group.get("lr") if isinstance(group, dict) else None for group in groups]
-    for donor in others(member, run.members):
-        state, times = donor.at("scheduler"), _times(donor, world)
-        if not isinstance(state, dict) or not times or not all(isinstance(rate, float) for rate in rates):
+    for donor in islice((other for other in run.members if times(other, world)), _MOST_DONORS):
+        state, moves = donor.at("scheduler"), times(donor, world) or 0
+        if not isinstance(state, dict) or not all(isinstance(rate, float) for rate in rates):
             continue
         try:
-            moved = moved_to(state, groups, steps * times)
+            moved = moved_to(state, groups, steps * moves)
         except ValueError:
             continue
         source = f"{donor.label}'s schedule at {steps:,} optimizer steps"
         if moved is not None and all(map(same_rate, moved.rates, rates)):
             return Evidence({**moved.state, "_last_lr": list(rates)}, source)
         if moved is None and kind_of(state) == "LambdaLR":
-            place = {"last_epoch": steps * times, "_step_count": steps * times + 1, "_last_lr": list(rates)}
+            place = {"last_epoch": steps * moves, "_step_count": steps * moves + 1, "_last_lr": list(rates)}
             return Evidence({**state, **place}, f"{source}, with the optimizer's rates")
     return None
 
@@ -279,7 +265,7 @@ def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | N
         return None
     if skip and named and named[0] != "step":
         return None  # such scripts begin the epoch again
-    before = next((m for m in others(member, run.members) if _ends(m, epoch)), None)
+    before = habits_of(run).by_epoch.get(epoch - 1)
     if (before is None and not skip) or (before is not None and _same_state(before, member)):
         return None
     why = "after this epoch's shuffle" if skip else "before this epoch's validation, which draws from it too"
@@ -313,7 +299,7 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
         why = "a seedable sampler, which no file shows, begins with the order of epoch 0 again"
         return why, "--no-seedable-sampler or --no-shuffle"
     ends = named is not None and named[0] != "epoch" and skip == 0 and epoch > 0
-    if ends and not any(_ends(other, epoch) for other in others(member, run.members)):
+    if ends and epoch - 1 not in habits_of(run).by_epoch:
         return "a validation that draws random numbers may have come after the save", f"a folder epoch_{epoch - 1}"
     return None
 
@@ -321,11 +307,6 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
 def _was_replaced(member: Member) -> bool:
     key = member.path("rng")[0]
     return any(str(edit.get("key")) == key for migration in member.checkpoint.migrations for edit in migration.edits)
-
-
-def _ends(member: Member, epoch: int | None) -> bool:
-    """Whether a folder was saved when that many epochs were over."""
-    return epoch is not None and name_of(member.checkpoint.path) == ("epoch", epoch - 1)
 
 
 def _part(member: Member) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ckpt_doctor.trainers.accelerate.command import facts_of
+from ckpt_doctor.trainers.accelerate.habits import habits_of
 from ckpt_doctor.trainers.accelerate.layout import (
     OPTIMIZER,
     SCALER,
@@ -14,7 +15,6 @@ from ckpt_doctor.trainers.accelerate.layout import (
     files,
     is_sharded,
     name_of,
-    others,
     ranks,
 )
 from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order, rebuilt_schedule
@@ -38,23 +38,21 @@ def half_saved(case: Case) -> Iterator[Problem]:
 
     Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15).
     """
-    here = case.checkpoint
-    beside = [other.checkpoint for other in others(case.member, case.run.members)]
-    for name in _missing(here, beside):
-        why = "the other folders of this run have it" if _anywhere(name, beside) else "a folder of save_state has one"
+    here, habits = case.checkpoint, habits_of(case.run)
+    for name in _missing(here, habits.files):
+        why = "the other folders of this run have it" if name in habits.files else "a folder of save_state has one"
         yield Problem(
             f"{name} is missing ({why}), as after a save that was cut off: load_state stops with FileNotFoundError",
             where=name,
             migration="sync-scheduler" if name == SCHEDULER and rebuilt_schedule(case.member, case.run) else None,
         )
-    most = max(map(customs, beside), default=0)
-    if 0 < customs(here) < most or (most and not customs(here)):
+    if customs(here) < habits.customs:
         yield Problem(
-            f"{customs(here)} files custom_checkpoint_N.pkl, where other folders of this run have {most}: "
+            f"{customs(here)} files custom_checkpoint_N.pkl, where other folders of this run have {habits.customs}: "
             "load_state stops with RuntimeError",
             where=f"custom_checkpoint_{customs(here)}.pkl",
         )
-    if lost := _lost_ranks(here, beside):
+    if lost := _lost_ranks(here, habits.ranks):
         yield Problem(
             f"{listing(lost, 3)} {'is' if len(lost) == 1 else 'are'} missing: load_state goes on without a word, and "
             "shuffling and dropout draw other numbers there",
@@ -63,29 +61,23 @@ def half_saved(case: Case) -> Iterator[Problem]:
         )
 
 
-def _missing(here: Checkpoint, beside: list[Checkpoint]) -> Iterator[str]:
+def _missing(here: Checkpoint, usual: Collection[str]) -> Iterator[str]:
     if is_sharded(here):
         return
     there = set(files(here))
-    weights = any(name.endswith((".safetensors", ".bin")) and name not in _STATES for name in there)
-    if not weights:
-        yield next((name for name in WEIGHTS if _anywhere(name, beside)), WEIGHTS[0])
-    if OPTIMIZER not in there and (SCHEDULER in there or _anywhere(OPTIMIZER, beside)):
+    if not any(name.endswith((".safetensors", ".bin")) and name not in _STATES for name in there):
+        yield next((name for name in WEIGHTS if name in usual), WEIGHTS[0])
+    if OPTIMIZER not in there and (SCHEDULER in there or OPTIMIZER in usual):
         yield OPTIMIZER
-    yield from (name for name in (SCHEDULER, SCALER) if name not in there and _anywhere(name, beside))
+    yield from (name for name in (SCHEDULER, SCALER) if name not in there and name in usual)
 
 
 _STATES = frozenset({OPTIMIZER, SCHEDULER, "optimizer_1.bin", "scheduler_1.bin", "sampler.bin", "dl_state_dict.bin"})
 
 
-def _anywhere(name: str, beside: list[Checkpoint]) -> bool:
-    return any(name in files(other) for other in beside)
-
-
-def _lost_ranks(here: Checkpoint, beside: list[Checkpoint]) -> list[str]:
-    there = ranks(here)
-    most = max((len(ranks(other)) for other in beside), default=0)
-    count = max(most, there[-1] + 1 if there else 1)
+def _lost_ranks(here: Checkpoint, usual: int) -> list[str]:
+    there = set(ranks(here))
+    count = max(usual, max(there, default=0) + 1)
     return [f"random_states_{rank}.pkl" for rank in range(min(count, 10_000)) if rank not in there]
 
 
