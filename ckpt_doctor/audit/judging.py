@@ -111,10 +111,14 @@ def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
     """What is wrong with a file of a unit, said of the unit: a note where no resume reads that file.
 
-    No migration of a single file is offered: a unit is written as a whole."""
-    name = case.checkpoint.name_of(part.checkpoint)
-    read = trainer_named(case.run.trainer).reads_part(name)
+    No migration of a single file is offered: a unit is written as a whole. What loading a file needs (S202, S203) is
+    only said where the trainer needs it."""
+    name, trainer = case.checkpoint.name_of(part.checkpoint), trainer_named(case.run.trainer)
+    read = trainer.reads_part(name)
+    loads = bool(trainer.name) and (not read or trainer.loads_part(name))
     for found in part.findings:
+        if loads and found.code in ("S202", "S203"):
+            continue
         where = f"{name}: {found.where}" if found.where else name
         severity = found.severity if read else "info"
         fix = None if found.migration else found.fix

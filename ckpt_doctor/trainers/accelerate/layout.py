@@ -74,6 +74,11 @@ def reads_part(name: str) -> bool:
     return _READ.fullmatch(name) is not None or _SHARDED.fullmatch(name) is not None
 
 
+def loads_part(name: str) -> bool:
+    """Whether Accelerate allows what numpy's arrays need: accelerate/utils/other.py, `TORCH_SAFE_GLOBALS`."""
+    return RANK.fullmatch(name) is not None
+
+
 def files(checkpoint: Checkpoint) -> Collection[str]:
     """The names of all files in the folder."""
     found = checkpoint.metadata.get("files")
