@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +138,3 @@ def resumes_identically(job: Job, folder: Path, whole: tuple[list[Row], dict[str
     rows, weights = train(job, folder.parent, folder)
     same = rows == whole[0][len(whole[0]) - len(rows) :]
     return same and all(torch.equal(value, whole[1][name]) for name, value in weights.items())
-
-
-Change = Callable[[Path], None]
