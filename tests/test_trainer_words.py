@@ -14,8 +14,15 @@ WORDS = re.compile(
     r"time_llm|time-llm|Time-LLM|TimeLLM|\bTST\b|\bCOS\b|\btype[123]\b|\bPEMS\b|lradj|checkpoint_step_|ModelCheckpoint|checkpoint\.pt\b"
     r"|^(best_score|val_loss_min|counter|global_step|rng_state)$"
 )
-OWN = ("trainers/time_llm/", "trainers/lightning/", "trainers/plain/", "lint/", "reports/promised.py")
-"""The trainer's package; what reads scripts, whose rules are about that trainer's scripts as well; and the names that
+OWN = (
+    "trainers/time_llm/",
+    "trainers/accelerate/",
+    "trainers/lightning/",
+    "trainers/plain/",
+    "lint/",
+    "reports/promised.py",
+)
+"""The trainers' packages; what reads scripts, whose rules are about that trainer's scripts as well; and the names that
 JSON v1 promises."""
 LEFT = {
     "audit/discovery.py": 2,
@@ -34,7 +41,6 @@ LEFT = {
     "readers/non_finite.py": 1,
     "repair/execution.py": 3,
     "repair/planning.py": 5,
-    "repair/verification.py": 1,
     "reports/columns.py": 3,
     "reports/groups.py": 1,
     "reports/html/charts.py": 2,

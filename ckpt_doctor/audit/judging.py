@@ -10,7 +10,7 @@ from pathlib import Path
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports import quoted
 from ckpt_doctor.reports.cures import FACTLESS
-from ckpt_doctor.trainers import KNOWN, ByHand, all_rules, file_rules, not_judged, run_rules, trainer_named
+from ckpt_doctor.trainers import ByHand, all_rules, file_rules, known, not_judged, run_rules, trainer_named
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
@@ -82,7 +82,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
                 not_checked.append(result)
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
-        not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
+        not_checked.extend(not_judged(member.checkpoint, known(), run.claimed))
     not_checked.extend(case.plan.open if case.plan is not None else ())
     deep = member.checkpoint.deep
     if deep is not None:
@@ -92,7 +92,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     unsure = tuple(dict.fromkeys(not_checked))
     if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
         findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
-    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS"]
+    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS" and not f.migration]
     if any(f.code != "S204" or counts(f, path) for f in blocking):  # `migrate` would refuse, whatever is ignored
         findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
     elif member.checkpoint.program is None and not member.checkpoint.parts:
@@ -115,10 +115,14 @@ def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
     """What is wrong with a file of a unit, said of the unit: a note where no resume reads that file.
 
-    No migration of a single file is offered: a unit is written as a whole."""
-    name = case.checkpoint.name_of(part.checkpoint)
-    read = trainer_named(case.run.trainer).reads_part(name)
+    No migration of a single file is offered: a unit is written as a whole. What loading a file needs (S202, S203) is
+    only said where the trainer needs it."""
+    name, trainer = case.checkpoint.name_of(part.checkpoint), trainer_named(case.run.trainer)
+    read = trainer.reads_part(name)
+    loads = bool(trainer.name) and (not read or trainer.loads_part(name))
     for found in part.findings:
+        if loads and found.code in ("S202", "S203"):
+            continue
         where = f"{name}: {found.where}" if found.where else name
         severity = found.severity if read else "info"
         fix = None if found.migration else found.fix
@@ -156,12 +160,13 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 def resume_of(findings: Iterable[Finding], otherwise: Resume) -> Resume:
     """What happens on a resume, by the findings and by what holds `otherwise`.
 
-    Off its path stays a run that has left it (P411) or lost its moments (O702, O705), whatever else is open.
+    Off its path stays a run that has left it (P411), repeats data (P410) or lost its moments (O702, O705), whatever
+    else is open.
     """
     serious = {finding.code: finding.severity for finding in findings if finding.severity != "info"}
     if "error" in serious.values() or UNREADABLE in serious:
         return "impossible"
-    if serious.keys() & {"P411", "O702", "O705"} and otherwise not in ("impossible", "not judged"):
+    if serious.keys() & {"P410", "P411", "O702", "O705"} and otherwise not in ("impossible", "not judged"):
         return "differs"
     if "P413" in serious and otherwise in ("differs", "identical"):
         return "open"
@@ -175,7 +180,7 @@ def _but_for_findings(case: Case) -> Resume:
         return "not judged"
     if plan is None:
         return "impossible"
-    if facts.contradictions or resume.start_epoch is None or "lr" in resume.unsettled:
+    if facts.contradictions or resume.start_epoch is None or resume.unsettled.keys() & {"lr", "data"}:
         return "open"
     if plan.why_not_exact:
         return "differs"

@@ -60,7 +60,7 @@ def _is_resumable(file: FileReport) -> bool:
 
 def departs(file: FileReport) -> set[str]:
     """By which codes a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
-    codes = ("P405", "P410", "P411", "P413", "R510")
+    codes = ("F114", "P405", "P410", "P411", "P413", "R510")
     return {f.code for f in file.findings if f.code in codes and f.migration is None and f.severity != "info"}
 
 

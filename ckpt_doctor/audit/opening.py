@@ -11,6 +11,7 @@ from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.sets import is_part_of_several
+from ckpt_doctor.trainers import Trainer, unit_trainer
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.validators.files import BLOCKED
 
@@ -23,7 +24,8 @@ def open_file(path: Path) -> Checkpoint:
     if is_part_of_several(path):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 
-        unit = open_unit(path)
+        owner = _owner_of(path)
+        unit = open_unit(path, owner.reads_part) if owner else open_unit(path)
         if unit.container == "folder":
             kept = path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
             return _half_exchanged(_with_undo_file(unit)) if kept else unit
@@ -35,6 +37,13 @@ def open_file(path: Path) -> Checkpoint:
     if os.path.lexists(names.new(target)):
         checkpoint = _half_exchanged(checkpoint)
     return checkpoint
+
+
+def _owner_of(folder: Path) -> Trainer | None:
+    try:
+        return unit_trainer(folder, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else None
+    except OSError:  # which opening the folder meets, too
+        return None
 
 
 def _half_exchanged(checkpoint: Checkpoint) -> Checkpoint:

@@ -13,7 +13,7 @@ from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
-from ckpt_doctor.trainers import KNOWN, TRAINERS, UNKNOWN, Trainer, is_unit, trainer_named
+from ckpt_doctor.trainers import UNKNOWN, Trainer, every, is_unit, known, trainer_named
 from ckpt_doctor.types import Checkpoint, Given, Member, NotChecked, Run, option_of
 from ckpt_doctor.validators.files import UNTRUSTED
 
@@ -28,7 +28,7 @@ def find_runs(paths: Iterable[Path]) -> dict[Path, list[Path]]:
 
 def run_folder(path: Path) -> Path:
     """The folder of the run that a file belongs to by its place."""
-    return next(folder for trainer in TRAINERS if (folder := trainer.run_of(path)))
+    return next(folder for trainer in every() if (folder := trainer.run_of(path)))
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -42,17 +42,17 @@ def with_siblings(folder: Path, files: Sequence[Path]) -> list[Checkpoint]:
 
     Those that a trainer itself would have put there, and those that belong to one of the files by their look.
     """
-    known = {os.path.realpath(file) for file in files}
+    seen = {os.path.realpath(file) for file in files}
     opened = [open_file(path) for path in files]
 
     def more(paths: Iterable[Path]) -> None:
         for path in paths:
-            if (real := os.path.realpath(path)) not in known:
-                known.add(real)
+            if (real := os.path.realpath(path)) not in seen:
+                seen.add(real)
                 opened.append(open_file(path))
 
-    more(path for trainer in KNOWN for path in trainer.siblings(folder))
-    more(path for trainer in KNOWN for path in trainer.relatives(opened))
+    more(path for trainer in known() for path in trainer.siblings(folder))
+    more(path for trainer in known() for path in trainer.relatives(opened))
     return opened
 
 
@@ -71,9 +71,9 @@ def understand(
     others = tuple(member.checkpoint.path for member in members if member not in ours)
     ours = ours if owner is not UNKNOWN else []
     run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs))
-    known = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
-    run = owner.understand(run, known, logs)
-    return replace(run, not_checked=(*run.not_checked, *_not_of(owner, given.keys() - known.keys()))), members
+    its = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
+    run = owner.understand(run, its, logs)
+    return replace(run, not_checked=(*run.not_checked, *_not_of(owner, given.keys() - its.keys()))), members
 
 
 def _not_of(owner: Trainer, names: Iterable[str]) -> Iterator[NotChecked]:
@@ -89,7 +89,7 @@ def _owner(
         trainer = trainer_named(claimed_for)
         read = {checkpoint.path for checkpoint in checkpoints if trainer.reads(checkpoint)}
         return (trainer, read) if read else (UNKNOWN, ())
-    for trainer in KNOWN:
+    for trainer in known():
         if owned := trainer.recognises(folder, checkpoints, logs):
             return trainer, owned
     return UNKNOWN, ()
@@ -99,7 +99,7 @@ def resume_file(path: Path) -> Path:
     """The checkpoint that a trainer loads when it is told to resume from PATH; UsageError where there is none."""
     if not existing(path)[0].is_dir() or is_unit(path, [entry.name for entry in path.iterdir()]):
         return path
-    target = next((file for trainer in KNOWN if (file := trainer.resume_target(path))), None)
+    target = next((file for trainer in known() if (file := trainer.resume_target(path))), None)
     if target is not None:
         return target
     below = list(checkpoint_files(path))

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ckpt_doctor import trainers
 from ckpt_doctor.cli.output import FAIL_ON, note
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.reports import clean, shorten
-from ckpt_doctor.trainers import KNOWN
 from ckpt_doctor.trainers.facts import every_fact, facts, knowing
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, ScriptFacts, option_of, selects
 
@@ -91,7 +91,7 @@ def _or_default(ctx: click.Context, _parameter: click.Parameter, given: tuple[Pa
 NAMED = Named(path_type=Path)
 trainer = click.option(
     "--trainer",
-    type=click.Choice([known.name for known in KNOWN]),
+    type=click.Choice([one.name for one in trainers.known()]),
     callback=lambda _ctx, _parameter, name: name or "",
     help="The trainer that wrote the files, where they do not show it themselves.",
 )

@@ -15,8 +15,6 @@ from ckpt_doctor.trainers import UNKNOWN, ByHand, trainer_named
 from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run, TensorInfo
 from ckpt_doctor.writer import PartChange
 
-_RANDOM_STATE: KeyPath = ("rng_state",)
-
 
 def verified(written: Checkpoint, root: object, planned: FilePlan, adopted: Sequence[Adopted]) -> tuple[Finding, ...]:
     """Findings of the written file; VerificationFailed unless it is what was planned, and better.
@@ -25,7 +23,7 @@ def verified(written: Checkpoint, root: object, planned: FilePlan, adopted: Sequ
     cure must be gone and none may be new.
     """
     _ensure_planned(written, root)
-    _ensure_same_tensors(planned.checkpoint, written, _replaced(planned), adopted)
+    _ensure_same_tensors(planned.checkpoint, written, _replaced(planned), adopted, planned.case.path("rng"))
     return _judged_again(written, planned)
 
 
@@ -35,6 +33,7 @@ def verified_unit(written: Checkpoint, changes: Sequence[PartChange], planned: F
     before = {unit.name_of(part): part for part in unit.parts}
     after = {written.name_of(part): part for part in written.parts}
     changed = {change.name: change for change in changes}
+    rng = planned.case.path("rng")
     if after.keys() != before.keys() | changed.keys():
         raise VerificationFailed("the written folder does not hold the planned files; nothing was changed")
     for name, part in after.items():
@@ -42,7 +41,8 @@ def verified_unit(written: Checkpoint, changes: Sequence[PartChange], planned: F
         _ensure_planned(part, change.root if change else before[name].root)
         if name in before and (change is None or change.part is not None):
             replaced = {path[1:] for path in _replaced(planned) if path[0] == name}
-            _ensure_same_tensors(before[name], part, replaced, change.adopted if change else ())
+            inside = rng[1:] if rng[0] == name else None
+            _ensure_same_tensors(before[name], part, replaced, change.adopted if change else (), inside)
     return _judged_again(written, planned)
 
 
@@ -92,21 +92,25 @@ def _views(tensors: Iterable[TensorInfo]) -> set[object]:
 
 
 def _ensure_same_tensors(
-    old: Checkpoint, new: Checkpoint, replaced: Collection[KeyPath] = (), adopted: Sequence[Adopted] = ()
+    old: Checkpoint,
+    new: Checkpoint,
+    replaced: Collection[KeyPath] = (),
+    adopted: Sequence[Adopted] = (),
+    rng: KeyPath | None = None,
 ) -> None:
     """Every tensor of the old file is in the new one, as the same view of the same bytes.
 
     But for those that were replaced: a rate that the old file held as a tensor of one element, an entry of a training
-    checkpoint that is itself a tensor, where a score belongs, and the random state as a whole. What was adopted from
-    another file comes on top."""
+    checkpoint that is itself a tensor, where a score belongs, and the random state (at `rng`) as a whole. What was
+    adopted from another file comes on top."""
     numbers = {
         t.path
         for t in old.tensors
         if all(size == 1 for size in t.shape) or (old.layout == "training" and len(t.path) == 1)
     }
     gone = {path for path in numbers if is_under(path, replaced)}
-    if _RANDOM_STATE in replaced:
-        gone |= {t.path for t in old.tensors if t.path[:1] == _RANDOM_STATE}
+    if rng is not None and rng in replaced:
+        gone |= {t.path for t in old.tensors if t.path[: len(rng)] == rng}
     kept = [t for t in old.tensors if t.path not in gone]
     new_keys = {storage.key for storage in adopted}
     stayed = [t for t in new.tensors if t.storage.key not in new_keys]

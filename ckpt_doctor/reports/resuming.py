@@ -9,7 +9,7 @@ from ckpt_doctor.types import FileReport, ResumePlan, RunReport
 def clauses(file: FileReport, run: RunReport) -> list[str]:
     """What the trainer will do; what the facts do not settle is said to be open."""
     plan = file.plan
-    if plan is None or file.member.state.epoch is None:
+    if plan is None or (file.member.state.epoch is None and not file.checkpoint.parts):
         return []
     facts = run.run.facts
     told = [

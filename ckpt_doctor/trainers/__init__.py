@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor import validators
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.trainers.accelerate import ACCELERATE
 from ckpt_doctor.trainers.lightning import LIGHTNING
 from ckpt_doctor.trainers.plain import PLAIN
 from ckpt_doctor.trainers.time_llm import TIME_LLM
@@ -19,23 +20,36 @@ if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
-KNOWN: tuple[Trainer, ...] = (TIME_LLM, LIGHTNING, PLAIN)
+KNOWN: tuple[Trainer, ...] = (TIME_LLM, ACCELERATE, LIGHTNING, PLAIN)
 """Every trainer that recognises checkpoints; the first that recognises one owns it."""
-TRAINERS: tuple[Trainer, ...] = (*KNOWN, UNKNOWN)
-"""With the last, which owns the rest."""
+
+
+def known() -> tuple[Trainer, ...]:
+    """Every trainer that recognises checkpoints. The stages ask here, so that a test can add one."""
+    return KNOWN
+
+
+def every() -> tuple[Trainer, ...]:
+    """With the last, which owns the rest."""
+    return (*known(), UNKNOWN)
 
 
 def trainer_named(name: str) -> Trainer:
     """The trainer of that name, empty for the unknown one. Raises UsageError for a name that no trainer has."""
-    for trainer in TRAINERS:
+    for trainer in every():
         if trainer.name == name:
             return trainer
-    raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in KNOWN)}")
+    raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in known())}")
+
+
+def unit_trainer(folder: Path, names: Collection[str]) -> Trainer | None:
+    """The trainer that calls a folder, with these names in it, one checkpoint; None where none does."""
+    return next((trainer for trainer in known() if trainer.is_unit(folder, names)), None)
 
 
 def is_unit(folder: Path, names: Collection[str]) -> bool:
     """Whether a folder, with these names in it, is one checkpoint of a known trainer."""
-    return any(trainer.is_unit(folder, names) for trainer in KNOWN)
+    return unit_trainer(folder, names) is not None
 
 
 @cache
@@ -53,7 +67,7 @@ def run_rules(name: str) -> tuple[Rule, ...]:
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """All rules, each code once, by code: the shared one, else that of the first trainer which has it."""
-    own = [rule for trainer in reversed(KNOWN) for rule in (*trainer.rules(), *trainer.run_rules())]
+    own = [rule for trainer in reversed(known()) for rule in (*trainer.rules(), *trainer.run_rules())]
     by_code = {rule.code: rule for rule in (*own, *validators.RULES)}
     return tuple(by_code[code] for code in sorted(by_code))
 
@@ -72,21 +86,23 @@ def fixes(name: str) -> tuple[Migration, ...]:
 
 def fix_names() -> tuple[str, ...]:
     """The names of all fixes."""
-    return tuple(dict.fromkeys(fix.name for trainer in TRAINERS for fix in fixes(trainer.name)))
+    return tuple(dict.fromkeys(fix.name for trainer in every() for fix in fixes(trainer.name)))
 
 
 __all__ = [
     "KNOWN",
-    "TRAINERS",
     "UNKNOWN",
     "ByHand",
     "Trainer",
     "all_rules",
+    "every",
     "file_rules",
     "fix_names",
     "fixes",
     "is_unit",
+    "known",
     "not_judged",
     "run_rules",
     "trainer_named",
+    "unit_trainer",
 ]

@@ -10,7 +10,7 @@ from ckpt_doctor.types import Evidence, Fact, Given
 def every_fact() -> dict[str, Fact]:
     """Name -> fact, of all known trainers; one that several have is there once."""
     found: dict[str, Fact] = {}
-    for trainer in trainers.KNOWN:
+    for trainer in trainers.known():
         for fact in trainer.facts:
             found.setdefault(fact.name, fact)
     return found
@@ -18,7 +18,7 @@ def every_fact() -> dict[str, Fact]:
 
 def knowing(name: str) -> tuple[str, ...]:
     """The names of the trainers whose commands have a fact."""
-    return tuple(trainer.name for trainer in trainers.KNOWN if any(fact.name == name for fact in trainer.facts))
+    return tuple(trainer.name for trainer in trainers.known() if any(fact.name == name for fact in trainer.facts))
 
 
 def facts(*, source: str = "given", **values: object) -> Given:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor import audit
-from ckpt_doctor.trainers import KNOWN
+from ckpt_doctor.trainers import known
 from ckpt_doctor.training import remembered, retention
 from ckpt_doctor.types import FileReport, Given, PruneResult, Run, Uncounted
 from ckpt_doctor.version import __version__
@@ -42,20 +42,21 @@ def prune(
     run = audit.one_run(run_dir)
     ignored = audit.codes(ignore)
     judged: dict[Path, tuple[FileReport, Run]] = {}
+    """Folder -> its checkpoint: the folder itself, or a file in it."""
     seen: remembered.Remembered = {}
 
     def preferred_folder() -> Path | None:
         newest_first = sorted(judged.values(), key=audit.progress, reverse=True)
         safe = [file for file, _ in newest_first if file.plan is not None and file.verdict == "ok"]
         preferred = audit.preferred(safe)
-        return preferred.checkpoint.path.parent if preferred else None
+        return next((folder for folder, (file, _) in judged.items() if file is preferred), None)
 
     def find_steps() -> Iterable[retention.Step]:
-        found = [(folder, number, t.resume_target(folder)) for t in KNOWN for folder, number in t.prunable(run)]
+        found = [(folder, number, t.resume_target(folder)) for t in known() for folder, number in t.prunable(run)]
         held = {folder: retention.contents(folder) for folder, _, _ in found}
-        files = [path for _, _, path in found if path]
-        report = audit.check_all(files, facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
-        judged.update({file.checkpoint.path.parent: (file, one.run) for one in report for file in one.files})
+        folders = {path: folder for folder, _, path in found if path}
+        report = audit.check_all(list(folders), facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
+        judged.update({folders[file.checkpoint.path]: (file, one.run) for one in report for file in one.files})
         seen.update(remembered.load(run))
         preferred = preferred_folder()
         for folder, number, _ in found:

@@ -25,8 +25,9 @@ Remembered = dict[str, list[str]]
 
 def identity(checkpoint: Checkpoint, version: str) -> str:
     """Names a file's content without reading it: size, mtime, inode and stored checksums, and who judged them."""
-    parts = (astuple(checkpoint.stamp)[1:] if checkpoint.stamp else None, sorted(checkpoint.checksums.items()), version)
-    return sha256([repr(parts).encode()])
+    files = checkpoint.parts or (checkpoint,)
+    seen = [(astuple(f.stamp)[1:] if f.stamp else None, sorted(f.checksums.items())) for f in files]
+    return sha256([repr((*seen, version)).encode()])
 
 
 def load(run: Path) -> Remembered:

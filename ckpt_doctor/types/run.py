@@ -90,7 +90,7 @@ class ResumePoint:
     base_lr: float | None = None
     """Idle modes: the base rate of the uninterrupted run (OneCycleLR's initial rate)."""
     unsettled: Mapping[str, str] = field(default_factory=dict)
-    """Field -> the option or file that would settle it."""
+    """Field -> the option or file that would settle it; `data`: in which order the data come."""
 
 
 @record(frozen=True)
@@ -238,6 +238,8 @@ class Schedule:
     """What else looks like a rate that is not the schedule's, as the end of a sentence."""
     why_behind: str = ""
     """Why a checkpoint that is saved as the trainer saves it lags, as the end of a sentence."""
+    spans_epochs: bool = True
+    """Whether its length is that of the run's epochs; not where a script gives a number of steps."""
 
 
 @record(frozen=True)

@@ -28,13 +28,17 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
     named, step = case.member.named_step, case.state.global_step
     if named is None or step is None or named == step:
         return
-    if named == case.state.optimizer_step and case.resume.global_step not in (None, step):
+    proven = case.resume.global_step
+    if named == case.state.optimizer_step and proven not in (None, step):
         return  # the counter is wrong, not the folder: P403 says so
-    if case.state.optimizer_step == named and case.resume.global_step == step:
+    if case.state.optimizer_step == named and proven == step:
         return  # several processes: the label was shifted so that the skip count is right
     kind = "folder" if case.member.role == "step" or case.checkpoint.parts else "file"
+    counted = (case.plan and case.plan.global_step) or step
+    twice = "batches are trained twice" if counted < step else "batches are left out"
     yield Problem(
-        f"the {kind} is named after step {named:,}, the file says {step:,}: the trainer resumes at {step:,}",
+        f"the {kind} is named after step {named:,}, the file says {step:,}: the trainer resumes at {counted:,}"
+        + (f", and {twice}" if counted != step else ""),
         where=case.where("step"),
         found=step,
         expected=named,
@@ -175,7 +179,8 @@ def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 5 and 9 (fact 13).
     """
     plan = case.plan
-    if case.gate and plan is not None and case.run.facts.train_epochs is None:
+    asks = any(fact.name == "train_epochs" for fact in case.run.facts.table)
+    if case.gate and plan is not None and asks and case.run.facts.train_epochs is None:
         yield NotChecked("whether anything is left to train", "the number of epochs is not known", "--train-epochs")
     if plan is None or plan.steps_left is None or plan.steps_left > 0:
         return

@@ -45,6 +45,9 @@ def late_rng_state(case: Case) -> Iterator[Problem]:
     for one that does not, which deals the same batches whatever the state, give `--no-shuffle`. A trainer that keeps
     the state of the epoch's beginning for its step files says so with `rng_state_at: "epoch-begin"`, and is right.
 
+    Of Accelerate it is a folder `step_N`. On several processes its loader draws from a generator that no file holds,
+    and begins with the order of epoch 0.
+
     Example: any `checkpoint_step_N` of the complete trainer whose N is no epoch's end.
 
     Cure: `ckpt-doctor migrate --sync-rng` puts in the state of the epoch's beginning: that of EarlyStopping's

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ckpt_doctor import audit, facts, reports, scan, trainers
+from ckpt_doctor import facts, reports, scan, trainers
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.settings import parse
 from ckpt_doctor.errors import UsageError
@@ -23,6 +23,7 @@ from ckpt_doctor.trainers.shared_facts import SHUFFLE, STEPS_PER_EPOCH
 from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Facts, Given, Number, Report, Run
 
+ALL = trainers.KNOWN
 SAMPLE = Path(__file__).parents[2] / "fixtures/sample-runs/legacy/checkpoints"
 WARMUP = Fact("warmup_steps", Count(), "Steps in which the rate rises.", lambda n: f"{n} warmup steps")
 PRECISION = Fact("precision", Choice(("fp16", "bf16")), "What it computes in.", lambda word: f"precision {word}")
@@ -52,10 +53,7 @@ TOY = replace(
 @pytest.fixture(autouse=True)
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy trainer is known, and owns what Time-LLM does not recognise."""
-    known = (*trainers.KNOWN, TOY)
-    for module in (trainers, audit.runs):
-        monkeypatch.setattr(module, "KNOWN", known)
-        monkeypatch.setattr(module, "TRAINERS", (*known, trainers.UNKNOWN))
+    monkeypatch.setattr(trainers, "KNOWN", (trainers.TIME_LLM, TOY))
 
 
 @pytest.fixture
@@ -136,7 +134,7 @@ def test_a_fact_that_the_runs_trainer_does_not_have_is_a_note(report: Report) ->
 
 def test_rows_of_one_name_are_of_one_kind() -> None:
     """So that one option can stand for all of them."""
-    rows = [fact for trainer in trainers.KNOWN for fact in trainer.facts]
+    rows = [fact for trainer in ALL for fact in trainer.facts]
     assert {fact.name: fact.kind for fact in rows} == {fact.name: fact.kind for fact in reversed(rows)}
 
 

@@ -455,20 +455,6 @@ def old_torch(root: Path) -> None:
     save(value, root / "imagenet/checkpoint.pth.tar", _use_new_zipfile_serialization=False)
 
 
-@project("accelerate")
-def accelerate(root: Path) -> None:
-    """`accelerator.save_state()`: its folder is named as ours are."""
-    model, optimizer = trained()
-    folder = root / "checkpoint_step_100"
-    save(model.state_dict(), folder / "pytorch_model.bin")
-    save(optimizer.state_dict(), folder / "optimizer.bin")
-    save(cosine(optimizer).state_dict(), folder / "scheduler.bin")
-    with (folder / "random_states_0.pkl").open("wb") as stream:
-        pickle.dump(
-            {"step": 100, "random_state": random.getstate(), "numpy_random_seed": np.random.get_state()}, stream
-        )
-
-
 @project("lora")
 def lora(root: Path) -> None:
     """PEFT's adapter weights: names that begin with `base_model.model.`."""

@@ -11,7 +11,7 @@ from ckpt_doctor import audit, repair
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import FileReport
 
-pytest.importorskip("lightning")
+pytest.importorskip("lightning.pytorch")
 
 import torch
 from lightning.pytorch.callbacks import EarlyStopping

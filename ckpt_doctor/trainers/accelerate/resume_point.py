@@ -1,0 +1,343 @@
+"""Where a script goes on from a folder of `save_state`, and where the uninterrupted run stood.
+
+The loops are those of accelerate/examples/by_feature/checkpointing.py (`step_N`, `epoch_N`: the folder's name gives the
+epoch, `skip_first_batches` the place in it) and of the diffusers scripts (`checkpoint-N`: the epoch begins again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
+from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
+from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
+from ckpt_doctor.trainers.schedules import kind_of, moved_to
+from ckpt_doctor.types import (
+    Evidence,
+    LateRandomState,
+    Member,
+    Rates,
+    ResumePlan,
+    ResumePoint,
+    Run,
+    Schedule,
+    TensorRef,
+    mapping_of,
+    same_rate,
+)
+
+_MOST_DONORS = 8
+"""Folders whose schedules are tried in the place of a missing one."""
+
+
+def place(member: Member, facts: AccelerateFacts) -> tuple[int | None, int | None]:
+    """Epoch and batch at which the uninterrupted run went on; None for what neither name nor counters tell."""
+    named, steps, done = name_of(member.checkpoint.path), member.state.optimizer_step, within_epoch(member)
+    if facts.updates is not None and steps is not None:
+        epoch, updates = divmod(steps, facts.updates.value)
+        if done is not None or updates == 0:
+            return epoch, done or 0
+        length = facts.steps_per_epoch
+        return epoch, updates if length is not None and length.value == facts.updates.value else None
+    if named is not None and named[0] == "epoch":
+        return named[1] + 1, 0
+    if facts.steps_per_epoch is None or named is None or named[0] == "save":
+        return None, done
+    batches = max(named[1], steps or 0) if _is_accumulated(member) else steps if steps is not None else named[1]
+    epoch, skip = divmod(batches, facts.steps_per_epoch.value)
+    return (epoch, skip) if done is None or skip == done else (None, done)
+
+
+def _is_accumulated(member: Member) -> bool:
+    """Whether `step_N` counts batches of which several made an optimizer step."""
+    named, steps = name_of(member.checkpoint.path), member.state.optimizer_step
+    return named is not None and named[0] == "step" and steps is not None and 2 * named[1] >= 3 * steps
+
+
+def at(member: Member, run: Run) -> ResumePoint:
+    """The state of the uninterrupted run where this folder was saved."""
+    facts = facts_of(run)
+    epoch, skip = place(member, facts)
+    unsettled: dict[str, str] = {}
+    if epoch is None or skip is None:
+        unsettled["start_epoch"] = "--steps-per-epoch"
+    elif order := open_order(member, run, epoch, skip):
+        unsettled["data"] = order[1]
+    position = due(member, run)
+    rates = rates_at(member, position)
+    if rates is None:
+        unsettled["lr"] = "another checkpoint of the run"
+    return ResumePoint(
+        start_epoch=epoch,
+        skip_batches=skip,
+        global_step=member.state.optimizer_step,
+        last_epoch=position,
+        lr=rates.lr if rates else None,
+        beta1=rates.beta1 if rates else None,
+        last_lr=rates.last_lr if rates else None,
+        finished_epochs=epoch,
+        unsettled=unsettled,
+    )
+
+
+# --- the schedule ----------------------------------------------------------------------------------------------------
+
+
+def due(member: Member, run: Run) -> int | None:
+    """The schedule's position that the optimizer's steps call for; None where scripts differ in it.
+
+    `AcceleratedScheduler.step` takes a step for each process; with `split_batches` one. A script may also step by
+    epochs, or leave the schedule out of `prepare`. So the rule is taken from the other folders of the run. Without
+    them a folder is judged where it lacks the last step alone, as when it was saved before `scheduler.step`, or is
+    ahead although each batch made one step.
+    """
+    steps, last = member.state.optimizer_step, member.state.last_epoch
+    if steps is None or last is None or has_several(member.checkpoint) or not _is_counted(member):
+        return None
+    world = run.facts.processes
+    if last in (steps * world, steps):
+        return last
+    habits = habits_of(run)
+    own = times(member, world)
+    usual = {moves for moves, folders in habits.times.items() if folders > (moves == own)} - {0}
+    if usual in ({world}, {1}):
+        return steps * (usual.pop() or 0)
+    if usual:
+        return None
+    named = name_of(member.checkpoint.path)
+    counted = named is not None and named[0] in ("step", "optimizer-step")
+    each_batch = counted and named is not None and named[1] == steps
+    behind = counted and not habits.ends_behind and is_behind(member, world)
+    return steps * world if behind or (each_batch and last > steps * world) else None
+
+
+def _is_counted(member: Member) -> bool:
+    state = mapping_of(member.at("scheduler")) or {}
+    return kind_of(state) not in ("ReduceLROnPlateau", "ChainedScheduler")
+
+
+def rates_at(member: Member, position: int | None) -> Rates | None:
+    """The rates at a position of the file's own schedule.
+
+    Where its formula is not in the file (a function of the script), the file's own are right as long as they agree with
+    each other and the schedule is where it belongs.
+    """
+    scheduler, groups = member.at("scheduler"), member.at("optimizer", "param_groups")
+    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, dict) for group in groups):
+        return None
+    own = [group.get("lr") for group in groups]
+    if not isinstance(scheduler, dict):
+        return Rates(tuple(own), None, ()) if all(isinstance(rate, float) for rate in own) else None
+    computed = None if position is None else _moved(scheduler, groups, position)
+    if computed is not None:
+        return computed
+    last_lr = scheduler.get("_last_lr")
+    there = position is None or position == member.state.last_epoch
+    if there and isinstance(last_lr, list) and all(isinstance(rate, (int, float)) for rate in last_lr):
+        return Rates(tuple(last_lr), None, tuple(last_lr))
+    return None
+
+
+def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | None:
+    total = scheduler.get("total_steps")
+    if isinstance(total, int):
+        position = min(position, total)  # where Accelerate stops stepping it
+    try:
+        moved = moved_to(scheduler, groups, position)
+    except ValueError:
+        return None
+    if moved is None:
+        return None
+    last_lr = moved.state.get("_last_lr", moved.rates)
+    cycles = scheduler.get("cycle_momentum") and scheduler.get("use_beta1")
+    beta1 = tuple(group["betas"][0] for group in moved.groups if "betas" in group) if cycles else None
+    return Rates(tuple(moved.rates), beta1, tuple(last_lr))
+
+
+def rebuilt_schedule(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:
+    """The state of a missing schedule: another folder's, moved to this one's optimizer steps.
+
+    None where no folder shows how often the schedule moves, or the rates come out other than the optimizer has them.
+    """
+    steps, world, groups = member.state.optimizer_step, run.facts.processes, member.at("optimizer", "param_groups")
+    if not steps or not isinstance(groups, list) or has_several(member.checkpoint):
+        return None
+    rates = [group.get("lr") if isinstance(group, dict) else None for group in groups]
+    for donor in islice((other for other in run.members if times(other, world)), _MOST_DONORS):
+        state, moves = donor.at("scheduler"), times(donor, world) or 0
+        if not isinstance(state, dict) or not all(isinstance(rate, float) for rate in rates):
+            continue
+        try:
+            moved = moved_to(state, groups, steps * moves)
+        except ValueError:
+            continue
+        source = f"{donor.label}'s schedule at {steps:,} optimizer steps"
+        if moved is not None and all(map(same_rate, moved.rates, rates)):
+            return Evidence({**moved.state, "_last_lr": list(rates)}, source)
+        if moved is None and kind_of(state) == "LambdaLR":
+            place = {"last_epoch": steps * moves, "_step_count": steps * moves + 1, "_last_lr": list(rates)}
+            return Evidence({**state, **place}, f"{source}, with the optimizer's rates")
+    return None
+
+
+def agreed(member: Member) -> Rates | None:
+    """What the schedule calls for at its own position, where the file is not at one with itself.
+
+    With several optimizers or schedulers it is open which belongs to which.
+    """
+    if has_several(member.checkpoint) or not _is_counted(member):
+        return None
+    last_lr, rate = member.at("scheduler", "_last_lr", 0), member.state.lr
+    if rate is None or not isinstance(last_lr, (int, float)) or same_rate(rate, last_lr):
+        return None
+    return rates_at(member, member.state.last_epoch)
+
+
+def schedule(member: Member, run: Run, point: ResumePoint) -> Schedule:
+    """Where the position of the resume point comes from."""
+    world, steps = run.facts.processes, member.state.optimizer_step or 0
+    times = f" x {world} processes" if world > 1 and point.last_epoch == steps * world else ""
+    return Schedule(moves=None, evidence=f"{steps:,} steps of Adam{times}", spans_epochs=False)
+
+
+# --- what the script will do -----------------------------------------------------------------------------------------
+
+
+def plan(member: Member, run: Run, point: ResumePoint, late: LateRandomState | None) -> ResumePlan:
+    """What the script will do, by the folder's name."""
+    epoch, skip = _start(member, run, point)
+    return ResumePlan(
+        start_epoch=epoch,
+        skip_batches=skip,
+        global_step=member.named_step,
+        next_lr=member.state.lr,
+        next_lr_uninterrupted=point.lr[0] if point.lr else None,
+        best_score=None,
+        counter=None,
+        steps_left=None,
+        why_not_exact=tuple(_why_not_exact(member, facts_of(run), point, late)),
+    )
+
+
+def _start(member: Member, run: Run, point: ResumePoint) -> tuple[int | None, int | None]:
+    named, facts = name_of(member.checkpoint.path), facts_of(run)
+    if named is None or named[0] == "save":
+        return None, None
+    if named[0] == "epoch":
+        return named[1] + 1, 0
+    if facts.steps_per_epoch is None:
+        return None, 0 if named[0] == "optimizer-step" else None
+    if named[0] == "optimizer-step":
+        return point.start_epoch, 0
+    if named[1] == member.state.optimizer_step and (point.skip_batches or 0) != named[1] % facts.steps_per_epoch.value:
+        return point.start_epoch, point.skip_batches  # a script that counts optimizer steps
+    return divmod(named[1], facts.steps_per_epoch.value)
+
+
+def _why_not_exact(
+    member: Member, facts: AccelerateFacts, point: ResumePoint, late: LateRandomState | None
+) -> Iterator[str]:
+    if not ranks(member.checkpoint):
+        yield "random_states_0.pkl is missing: shuffling and dropout draw other numbers"
+    elif late is not None and facts.shuffle is not None and facts.shuffle.value:
+        cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
+        yield f"the random state was saved {late.why}: a shuffling loader deals other batches{cure}"
+    if facts.seedable_sampler is not None and facts.seedable_sampler.value and facts.shuffles and point.start_epoch:
+        yield "a seedable sampler begins with the order of epoch 0 again, unless the script calls set_epoch"
+
+
+def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | None) -> LateRandomState | None:
+    """A random state that does not deal the rest of its epoch as the uninterrupted run does.
+
+    On one process: saved inside an epoch, whose order had been drawn, or at its end before a validation, which draws
+    from it too. The state of the epoch's beginning is in the folder that is named by the epoch before. On several the
+    loader has a generator of its own that no file holds (`prepare_data_loader`), which begins with epoch 0's order.
+    """
+    named, processes = name_of(member.checkpoint.path), len(ranks(member.checkpoint))
+    if processes > 1:
+        why = f"on {processes} processes, whose loader has a generator of its own that no file holds"
+        return LateRandomState(why) if epoch else None
+    counted = named is not None and named[0] in ("step", "optimizer-step")
+    if not counted or epoch is None or skip is None or not processes or _was_replaced(member):
+        return None
+    if skip and named and named[0] != "step":
+        return None  # such scripts begin the epoch again
+    before = habits_of(run).by_epoch.get(epoch - 1)
+    if (before is None and not skip) or (before is not None and _same_state(before, member)):
+        return None
+    why = "after this epoch's shuffle" if skip else "before this epoch's validation, which draws from it too"
+    donor = None if before is None else _part(before)
+    if before is None or donor is None or not isinstance(before.at("rng"), dict):
+        return LateRandomState(why)
+    state = {**(mapping_of(before.at("rng")) or {}), "step": member.at("rng", "step")}
+    return LateRandomState(why, Evidence(state, f"{before.label}: saved when epoch {epoch - 1} was over"), donor)
+
+
+def _same_state(one: Member, other: Member) -> bool:
+    states = [member.at("rng", "torch_manual_seed") for member in (one, other)]
+    values = [state.value for state in states if isinstance(state, TensorRef)]
+    return len(values) == 2 and values[0] is not None and values[0] == values[1]
+
+
+def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) -> tuple[str, str] | None:
+    """Why it is open in which order the data come after a resume, and what settles it; None where nothing is open."""
+    facts, named = facts_of(run), name_of(member.checkpoint.path)
+    if not facts.shuffles or epoch is None or not ranks(member.checkpoint):
+        return None
+    late = late_random_state(member, run, epoch, skip)
+    if late is not None and facts.shuffle is not None:
+        return None
+    if late is not None:
+        return (
+            f"the random state was saved {late.why}, so a loader that shuffles deals others",
+            "--shuffle or --no-shuffle",
+        )
+    if epoch and facts.seedable_sampler is None:
+        why = "a seedable sampler, which no file shows, begins with the order of epoch 0 again"
+        return why, "--no-seedable-sampler or --no-shuffle"
+    ends = named is not None and named[0] != "epoch" and skip == 0 and epoch > 0
+    if ends and epoch - 1 not in habits_of(run).by_epoch:
+        return "a validation that draws random numbers may have come after the save", f"a folder epoch_{epoch - 1}"
+    return None
+
+
+def _was_replaced(member: Member) -> bool:
+    key = member.path("rng")[0]
+    return any(str(edit.get("key")) == key for migration in member.checkpoint.migrations for edit in migration.edits)
+
+
+def _part(member: Member) -> Any:
+    name = member.path("rng")[0]
+    return next((p for p in member.checkpoint.parts if member.checkpoint.name_of(p) == name), None)
+
+
+def named_for_rules(member: Member, run: Run) -> Member:
+    """The member with the number of its name in optimizer steps, where it counts anything that can be told from steps.
+
+    `step_N` counts batches in one kind of script and optimizer steps in another; both are right. A number that is
+    higher by half or more counts batches of an accumulation, and AMP skips optimizer steps.
+    """
+    named, steps, updates = name_of(member.checkpoint.path), member.state.optimizer_step, facts_of(run).updates
+    if named is None or steps is None or has_several(member.checkpoint):
+        return replace(member, named_step=None)
+    if named[0] == "epoch":
+        if updates is None or steps % updates.value:
+            return member
+        right = f"epoch_{steps // updates.value - 1}"
+        return replace(member, named_step=updates.value * (named[1] + 1), right_name=right)
+    skipped = isinstance(member.at("scaler"), dict) and named[1] > steps
+    return replace(member, named_step=steps) if skipped or _is_accumulated(member) else member
+
+
+def lost_gradients(member: Member, facts: AccelerateFacts) -> int | None:
+    """Batches whose gradients were not yet in the weights: those since an epoch's begin that made no optimizer step.
+
+    Of more than the first accumulation of an epoch that is not seen: no file has its length.
+    """
+    steps, done = member.state.optimizer_step, within_epoch(member)
+    if steps is None or done is None or facts.updates is None:
+        return None
+    return done if steps % facts.updates.value == 0 else 0

@@ -1,0 +1,120 @@
+"""The rules that are Accelerate's alone: folders that were saved in half, and data that is trained twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ckpt_doctor.trainers.accelerate.command import facts_of
+from ckpt_doctor.trainers.accelerate.habits import habits_of
+from ckpt_doctor.trainers.accelerate.layout import (
+    OPTIMIZER,
+    SCALER,
+    SCHEDULER,
+    WEIGHTS,
+    customs,
+    files,
+    is_sharded,
+    name_of,
+    ranks,
+)
+from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order, rebuilt_schedule
+from ckpt_doctor.types import Case, Checkpoint, NotChecked
+from ckpt_doctor.validators.rule import Problem, listing, rule
+
+
+@rule("F114", "missing-part", "error")
+def half_saved(case: Case) -> Iterator[Problem]:
+    """A folder of `save_state` lacks a file that `load_state` opens.
+
+    The files are written one after another: model, optimizer, schedule, scaler, random states. A save that was cut off
+    leaves the first of them. What a script prepares is not in the folder, so the other folders of the run tell what
+    belongs to it. Without its random states a folder is loaded all the same, and draws other numbers.
+
+    Example: `step_40` with `optimizer.bin` and without `scheduler.bin`, beside folders that have both.
+
+    Cure: resume from another folder; `ckpt-doctor latest` names it. A missing `scheduler.bin` is written by
+    `ckpt-doctor migrate --sync-scheduler` where another folder's schedule, moved to Adam's steps, has the optimizer's
+    rates.
+
+    Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15).
+    """
+    here, habits = case.checkpoint, habits_of(case.run)
+    for name in _missing(here, habits.files):
+        why = "the other folders of this run have it" if name in habits.files else "a folder of save_state has one"
+        yield Problem(
+            f"{name} is missing ({why}), as after a save that was cut off: load_state stops with FileNotFoundError",
+            where=name,
+            migration="sync-scheduler" if name == SCHEDULER and rebuilt_schedule(case.member, case.run) else None,
+        )
+    if customs(here) < habits.customs:
+        yield Problem(
+            f"{customs(here)} files custom_checkpoint_N.pkl, where other folders of this run have {habits.customs}: "
+            "load_state stops with RuntimeError",
+            where=f"custom_checkpoint_{customs(here)}.pkl",
+        )
+    if lost := _lost_ranks(here, habits.ranks):
+        yield Problem(
+            f"{listing(lost, 3)} {'is' if len(lost) == 1 else 'are'} missing: load_state goes on without a word, and "
+            "shuffling and dropout draw other numbers there",
+            where=lost[0],
+            severity="warning",
+        )
+
+
+def _missing(here: Checkpoint, usual: Collection[str]) -> Iterator[str]:
+    if is_sharded(here):
+        return
+    there = set(files(here))
+    if not any(name.endswith((".safetensors", ".bin")) and name not in _STATES for name in there):
+        yield next((name for name in WEIGHTS if name in usual), WEIGHTS[0])
+    if OPTIMIZER not in there and (SCHEDULER in there or OPTIMIZER in usual):
+        yield OPTIMIZER
+    yield from (name for name in (SCHEDULER, SCALER) if name not in there and name in usual)
+
+
+_STATES = frozenset({OPTIMIZER, SCHEDULER, "optimizer_1.bin", "scheduler_1.bin", "sampler.bin", "dl_state_dict.bin"})
+
+
+def _lost_ranks(here: Checkpoint, usual: int) -> list[str]:
+    there = set(ranks(here))
+    count = max(usual, max(there, default=0) + 1)
+    return [f"random_states_{rank}.pkl" for rank in range(min(count, 10_000)) if rank not in there]
+
+
+@rule("P410", "mid-epoch-data", "warning")
+def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
+    """Saved in the middle of an epoch, by a script that begins the epoch again.
+
+    The scripts of diffusers name their folders `checkpoint-N` and take the epoch from N; they skip no batches. So the
+    epoch's first batches are trained once more, while the schedule goes on from where it was.
+
+    Example: `checkpoint-14` with 10 steps per epoch: 4 batches are trained twice.
+
+    Cure: none in the folder. Save at the end of an epoch, or call `accelerator.skip_first_batches`.
+
+    Source: measured; diffusers/examples, `first_epoch = global_step // num_update_steps_per_epoch`.
+    """
+    named, point = name_of(case.checkpoint.path), case.resume
+    if named is not None and named[0] == "optimizer-step" and (done := point.skip_batches):
+        yield Problem(
+            f"saved {done:,} batches into an epoch, which the scripts that name folders checkpoint-N begin again: "
+            "these batches are trained twice, and the schedule is ahead of the data",
+            fix="save at the end of an epoch, or have the script call accelerator.skip_first_batches",
+        )
+    elif lost := lost_gradients(case.member, facts_of(case.run)):
+        yield Problem(
+            f"saved in the middle of an accumulation: the gradients of {lost:,} batches are in no file, and the "
+            "resumed run goes on without them",
+            fix="save where accelerator.sync_gradients is true",
+        )
+    if named is None or named[0] == "save":
+        yield NotChecked(
+            "where the script goes on", "the folder's name does not tell how far training had come", "the script"
+        )
+    if option := point.unsettled.get("start_epoch"):
+        yield NotChecked("where in its epoch training stood", "the number of batches per epoch is not known", option)
+    elif order := open_order(case.member, case.run, point.start_epoch, point.skip_batches):
+        yield NotChecked("the order of the data after the resume", *order)
+
+
+RULES = (half_saved, mid_epoch_data)
