@@ -84,12 +84,12 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     deep = member.checkpoint.deep
     if deep is not None:
         not_checked.extend(deep.not_checked)
-    elif member.checkpoint.tensors:
+    elif any(file.tensors for file in (member.checkpoint, *member.checkpoint.parts)):
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
     if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
         findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
-    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS"]
+    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS" and not f.migration]
     if any(f.code != "S204" or counts(f, path) for f in blocking):  # `migrate` would refuse, whatever is ignored
         findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
     elif member.checkpoint.program is None and not member.checkpoint.parts:
@@ -112,10 +112,14 @@ def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
     """What is wrong with a file of a unit, said of the unit: a note where no resume reads that file.
 
-    No migration of a single file is offered: a unit is written as a whole."""
-    name = case.checkpoint.name_of(part.checkpoint)
-    read = trainer_named(case.run.trainer).reads_part(name)
+    No migration of a single file is offered: a unit is written as a whole. What loading a file needs (S202, S203) is only
+    said where the trainer needs it."""
+    name, trainer = case.checkpoint.name_of(part.checkpoint), trainer_named(case.run.trainer)
+    read = trainer.reads_part(name)
+    loads = bool(trainer.name) and (not read or trainer.loads_part(name))
     for found in part.findings:
+        if loads and found.code in ("S202", "S203"):
+            continue
         where = f"{name}: {found.where}" if found.where else name
         severity = found.severity if read else "info"
         fix = None if found.migration else found.fix

@@ -11,6 +11,7 @@ from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.sets import is_part_of_several
+from ckpt_doctor.trainers import unit_trainer
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.validators.files import BLOCKED
 
@@ -23,7 +24,8 @@ def open_file(path: Path) -> Checkpoint:
     if is_part_of_several(path):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 
-        unit = open_unit(path)
+        owner = unit_trainer(path, _names_in(path)) if path.is_dir() else None
+        unit = open_unit(path, owner.reads_part) if owner else open_unit(path)
         if unit.container == "folder":
             kept = path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
             return _half_exchanged(_with_undo_file(unit)) if kept else unit
@@ -35,6 +37,13 @@ def open_file(path: Path) -> Checkpoint:
     if os.path.lexists(names.new(target)):
         checkpoint = _half_exchanged(checkpoint)
     return checkpoint
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # of which the reader speaks
+        return []
 
 
 def _half_exchanged(checkpoint: Checkpoint) -> Checkpoint:

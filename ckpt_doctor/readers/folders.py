@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ckpt_doctor.inert.pickle_machine import shown
@@ -17,7 +17,7 @@ from ckpt_doctor.types import Checkpoint, Damage, Layout, NotChecked, mapping_of
 _TRAINING_KEYS = frozenset({"param_groups", "last_epoch"})
 
 
-def open_unit(path: Path | str) -> Checkpoint:
+def open_unit(path: Path | str, is_read: Callable[[str], bool] = lambda _: False) -> Checkpoint:
     """Read a checkpoint of several files inertly: a folder, or the index or marker that names its files.
 
     Every part is read as `open_checkpoint` reads a file, and the values of a distributed checkpoint get their names.
@@ -27,25 +27,32 @@ def open_unit(path: Path | str) -> Checkpoint:
     the whole unit. `damage` is that of the whole: missing parts. What a file names outside of the checkpoint is not
     opened. A path that stands for no set is read as one file.
 
+    Of other JSON files in a folder those are parts that its trainer reads on a resume: `is_read` tells by the name.
+
     Never raises for what is in the files, nor when the system refuses to read them.
     """
     path = Path(path)
     try:
-        return _open_folder(path) if path.is_dir() else _open_set(path)
+        return _open_folder(path, is_read) if path.is_dir() else _open_set(path)
     except OSError as error:
         damage = Damage("unreadable-file", f"the system refuses to read it: {error.strerror or error}")
         return Checkpoint(path, 0, "folder", "other", None, damage=(damage,))
 
 
-def _open_folder(folder: Path) -> Checkpoint:
+def _open_folder(folder: Path, is_read: Callable[[str], bool]) -> Checkpoint:
     top = [entry.name for entry in folder.iterdir()]
     tag = target_of(folder, MARKERS[0], top) if MARKERS[0] in top else None
-    return _open_listed(folder, Parts(folder), listing(folder, tag=tag))
+    return _open_listed(folder, Parts(folder), listing(folder, tag=tag), is_read)
 
 
-def _open_listed(path: Path, parts: Parts, found: Listing) -> Checkpoint:
+def _open_listed(
+    path: Path, parts: Parts, found: Listing, is_read: Callable[[str], bool] = lambda _: False
+) -> Checkpoint:
     for name in found.files:
-        _open_if_part(parts, name, found)
+        if name.endswith(".json") and is_read(name):
+            parts.open(name)
+        else:
+            _open_if_part(parts, name, found)
     sets = [one for prefix, names in found.entries.items() for one in set_of(parts.folder / prefix, names)]
     findings = Findings()
     for one in sets:

@@ -107,7 +107,7 @@ class Parts:
 
 def open_part(path: Path) -> Checkpoint:
     """Read one file of a checkpoint: JSON and markers by their names, all others by their content."""
-    if path.name == TRAINER_STATE or INDEX.fullmatch(path.name):
+    if path.suffix == ".json":
         return open_json(path)
     if path.name in MARKERS and (marker := open_marker(path)).root is not None:
         return marker

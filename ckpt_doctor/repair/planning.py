@@ -170,7 +170,7 @@ def plan_file(case: Case, request: Request) -> FilePlan:
 def _blocking(file: FileReport, request: Request) -> list[Finding]:
     """Damage, and what would run foreign code: such a file is left alone."""
     unsafe = [f for f in file.serious if f.code in ("S201", "S204") and not trusts(request.trusted, f)]
-    return [*(f for f in file.serious if f.code[0] == "F"), *unsafe]
+    return [*(f for f in file.serious if f.code[0] == "F" and not f.migration), *unsafe]
 
 
 def _drafted(file: FilePlan, request: Request) -> FilePlan:

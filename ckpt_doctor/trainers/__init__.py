@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor import validators
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.trainers.hf_trainer import HF
 from ckpt_doctor.trainers.lightning import LIGHTNING
 from ckpt_doctor.trainers.time_llm import TIME_LLM
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
-KNOWN: tuple[Trainer, ...] = (TIME_LLM, LIGHTNING)
+KNOWN: tuple[Trainer, ...] = (TIME_LLM, HF, LIGHTNING)
 """Every trainer that recognises checkpoints; the first that recognises one owns it."""
 TRAINERS: tuple[Trainer, ...] = (*KNOWN, UNKNOWN)
 """With the last, which owns the rest."""
@@ -32,9 +33,14 @@ def trainer_named(name: str) -> Trainer:
     raise UsageError(f"there is no trainer {name!r}; there are {', '.join(trainer.name for trainer in KNOWN)}")
 
 
+def unit_trainer(folder: Path, names: Collection[str]) -> Trainer | None:
+    """The trainer that calls a folder, with these names in it, one checkpoint; None where none does."""
+    return next((trainer for trainer in KNOWN if trainer.is_unit(folder, names)), None)
+
+
 def is_unit(folder: Path, names: Collection[str]) -> bool:
     """Whether a folder, with these names in it, is one checkpoint of a known trainer."""
-    return any(trainer.is_unit(folder, names) for trainer in KNOWN)
+    return unit_trainer(folder, names) is not None
 
 
 @cache
@@ -87,4 +93,5 @@ __all__ = [
     "not_judged",
     "run_rules",
     "trainer_named",
+    "unit_trainer",
 ]

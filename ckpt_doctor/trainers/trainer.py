@@ -62,7 +62,7 @@ class Trainer:
     is_unit: Callable[[Path, Collection[str]], bool]
     """A folder and the names in it -> whether the folder as a whole is one checkpoint of this trainer."""
     reads_part: Callable[[str], bool]
-    """Name of a file in such a folder -> whether a resume reads it."""
+    """Name of a file in such a folder -> whether a resume reads it. Of JSON files only those are opened."""
     siblings: Callable[[Path], Sequence[Path]]
     """Run folder -> the checkpoints that this trainer would have put there, as far as they exist."""
     resume_target: Callable[[Path], Path | None]
@@ -83,6 +83,8 @@ class Trainer:
     facts and its history."""
     case: Callable[[Member, Run, ByHand], Case]
     """A member of a run -> all that rules and fixes may look at: resume point, plan, schedule."""
+    loads_part: Callable[[str], bool] = lambda _name: False
+    """Name of a file that a resume reads -> whether the trainer loads it although `weights_only` alone refuses it."""
     expects: Callable[[Member, Run], Expectation] = lambda _member, _run: Expectation()
     """What the trainer reads of any file in the place of its own, and the schedule that it builds."""
     rules: Callable[[], Sequence[Rule]] = tuple

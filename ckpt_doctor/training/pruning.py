@@ -42,20 +42,21 @@ def prune(
     run = audit.one_run(run_dir)
     ignored = audit.codes(ignore)
     judged: dict[Path, tuple[FileReport, Run]] = {}
+    """Folder -> its checkpoint: the folder itself, or a file in it."""
     seen: remembered.Remembered = {}
 
     def preferred_folder() -> Path | None:
         newest_first = sorted(judged.values(), key=audit.progress, reverse=True)
         safe = [file for file, _ in newest_first if file.plan is not None and file.verdict == "ok"]
         preferred = audit.preferred(safe)
-        return preferred.checkpoint.path.parent if preferred else None
+        return next((folder for folder, (file, _) in judged.items() if file is preferred), None)
 
     def find_steps() -> Iterable[retention.Step]:
         found = [(folder, number, t.resume_target(folder)) for t in KNOWN for folder, number in t.prunable(run)]
         held = {folder: retention.contents(folder) for folder, _, _ in found}
-        files = [path for _, _, path in found if path]
-        report = audit.check_all(files, facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
-        judged.update({file.checkpoint.path.parent: (file, one.run) for one in report for file in one.files})
+        folders = {path: folder for folder, _, path in found if path}
+        report = audit.check_all(list(folders), facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
+        judged.update({folders[file.checkpoint.path]: (file, one.run) for one in report for file in one.files})
         seen.update(remembered.load(run))
         preferred = preferred_folder()
         for folder, number, _ in found:
@@ -65,6 +66,8 @@ def prune(
             file, _ = judged[folder]
             resumable = file.plan is not None and file.verdict != "broken"
             spare = "`latest` resumes from it" if folder == preferred else ""
+            if file.checkpoint.path == folder and file.member.role == "best":
+                spare = spare or "it is the best checkpoint of the run"
             departs = bool(audit.departs(file))
             yield retention.Step(audit.progress(judged[folder]), folder, resumable, held[folder], departs, spare)
 
