@@ -167,9 +167,10 @@ def _write(
     }
     if checkpoint.parts:
         changes = part_changes(checkpoint, file.edits)
+        expected = {*map(checkpoint.name_of, checkpoint.parts), *(change.name for change in changes)}
 
         def verify_unit(path: Path) -> None:
-            judged(verified_unit(open_unit(path), changes, file))
+            judged(verified_unit(open_unit(path, expected.__contains__), changes, file))
 
         return write_unit(checkpoint, changes, _record(file), verify=verify_unit, **how)
     named, adopted = edits.adopt(file.edits, checkpoint)

@@ -163,6 +163,8 @@ class Terms:
     """Where the trainer starts on a resume, in a clause."""
     memory: Callable[[FileReport, ResumePlan, Facts], str] = _no_words
     """What the trainer then remembers of the best model, in a clause."""
+    within_epoch: str = ""
+    """What a resume within an epoch does not restore, though the losses can be those of the uninterrupted run."""
     landing: Callable[[FileReport, ResumePlan], Sequence[tuple[str, str, str]]] = _no_rows
     """What a resume begins with beside place and rate: a name, the value from the file as it is, from the repaired."""
 

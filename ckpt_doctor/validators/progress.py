@@ -164,16 +164,24 @@ def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 5 and 9 (fact 13).
     """
     plan = case.plan
-    if case.gate and plan is not None and case.run.facts.train_epochs is None:
-        yield NotChecked("whether anything is left to train", "the number of epochs is not known", "--train-epochs")
+    facts = case.run.facts
+    if case.gate and plan is not None and plan.steps_left is None and facts.train_epochs is None:
+        counted = next((fact.name for fact in facts.table if fact.name == "max_steps"), "train_epochs")
+        why = f"the number of {counted.partition('_')[2]} is not known"
+        yield NotChecked("whether anything is left to train", why, option_of(counted))
     if plan is None or plan.steps_left is None or plan.steps_left > 0:
         return
-    epochs = case.run.facts.train_epochs
+    epochs = facts.train_epochs
+    if epochs is None:  # measured in steps, of which a finished run's last checkpoint has them all
+        done, severity = f"all {plan.global_step or 0:,} steps", None if case.gate else "info"
+    else:
+        done, severity = f"all {epochs.value} epochs", None
     yield Problem(
-        f"all {epochs.value if epochs else '?'} epochs are done: a resume trains nothing",
-        where=case.where("epoch"),
-        found=plan.start_epoch,
+        f"{done} are done: a resume trains nothing",
+        where=case.where("epoch" if epochs else "step"),
+        found=plan.start_epoch if epochs else plan.global_step,
         expected=f"below {epochs.value}" if epochs else None,
+        severity=severity,
     )
 
 

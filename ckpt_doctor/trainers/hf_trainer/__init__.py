@@ -36,7 +36,7 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     from ckpt_doctor.trainers.hf_trainer import rates
     from ckpt_doctor.trainers.hf_trainer.best_path import named_best
-    from ckpt_doctor.trainers.hf_trainer.resume_point import plan, resume_point, schedule_of
+    from ckpt_doctor.trainers.hf_trainer.resume_point import judged, plan, resume_point, schedule_of
     from ckpt_doctor.validators.contents import read_by_torch
 
     if member.label == named_best(run.members):
@@ -53,6 +53,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         schedule,
         rates.scheduled(member, run, expected),
         tuple(read_by_torch(member, schedule.moves)) if member.has("optimizer") else (),
+        judged=judged(member, run),
     )
 
 

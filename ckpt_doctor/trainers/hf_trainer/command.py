@@ -144,5 +144,3 @@ def facts_of(run: Run) -> HFFacts:
     """The facts of a run of this trainer."""
     assert isinstance(run.facts, HFFacts), "understand() made them"
     return run.facts
-
-

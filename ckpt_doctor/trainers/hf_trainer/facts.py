@@ -13,10 +13,15 @@ from ckpt_doctor.types import Evidence, Given, Member, Run
 
 def understand(run: Run, given: Given) -> Run:
     """The run with its facts: the newest checkpoint's command, and the steps of an epoch by all of them."""
-    newest = max(run.members, key=lambda m: (m.state.global_step or m.named_step or 0), default=None)
+    newest = max(run.members, key=_progress, default=None)
     values: dict[str, Any] = {**(_saved(newest) if newest else {}), **given}
     length = steps_per_epoch(m.checkpoint for m in run.members)
     return replace(run, facts=HFFacts(**values, steps_per_epoch=length))
+
+
+def _progress(member: Member) -> tuple[bool, int]:
+    """One whose state can be read, and how far training had come."""
+    return member.state.global_step is not None, member.state.global_step or member.named_step or 0
 
 
 def _saved(member: Member) -> dict[str, Evidence[Any]]:
@@ -25,5 +30,3 @@ def _saved(member: Member) -> dict[str, Evidence[Any]]:
     found["num_train_epochs"], found["max_steps"] = epochs_told(command), total_steps(member.checkpoint)
     sources = {name: f"{member.label}/{STATE if name == 'max_steps' else ARGUMENTS}" for name in found}
     return {name: Evidence(value, sources[name]) for name, value in found.items() if value is not None}
-
-

@@ -214,5 +214,3 @@ def _callback(checkpoint: Checkpoint) -> KeyPath:
     """Where EarlyStopping's state is; of several callbacks the first's."""
     path = (STATE, "stateful_callbacks", "EarlyStoppingCallback")
     return (*path, 0) if isinstance(checkpoint.get(*path), list) else path
-
-

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_of
-from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, is_deepspeed, ranks
+from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import scheduled_steps, total_steps, true_step
 from ckpt_doctor.types import Evidence, Member, ResumePlan, ResumePoint, Run, Schedule
@@ -25,8 +25,6 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     start, skip = _place(step.value, run, member)
     position = rates.position_at(member, step.value)
     found = rates.rates_at(member, run, position) if has_optimizer(member.checkpoint) else None
-    if found is None and is_deepspeed(member.checkpoint):
-        found = None
     return ResumePoint(
         start_epoch=start,
         skip_batches=skip,
@@ -106,3 +104,19 @@ def _total(member: Member, facts: HFFacts) -> int | None:
 def _why_not_exact(member: Member) -> Iterator[str]:
     if not ranks(member.checkpoint):
         yield "no random state is saved, so dropout draws other numbers"
+
+
+def judged(member: Member, run: Run) -> frozenset[str]:
+    """Codes of rules for everyone's files whose subject is judged here, or cannot be.
+
+    P409 by Adam's step, the schedule and the folder's name (P403, R501, R502); E611 by a replay of the log (E601). Of
+    O702, which asks siblings about parameters that never get a gradient, where there is a sibling to ask; an optimizer
+    without any state is O705's.
+    """
+    codes = {"P409"}
+    if command_in(member.checkpoint).values:
+        codes.add("E611")
+    others = [m for m in run.members if m.label != member.label and m.at("optimizer", "state")]
+    if not others or not member.at("optimizer", "state"):
+        codes.add("O702")
+    return frozenset(codes)

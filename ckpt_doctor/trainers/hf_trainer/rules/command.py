@@ -76,7 +76,11 @@ def _other_length(case: Case, name: str, given: float) -> str:
 def _other_batches(case: Case, name: str, given: float, before: float) -> str:
     if name == "per_device_train_batch_size" and _release(case) < 5:
         return "releases before 5 silently keep the size that trainer_state.json has"
-    steps, at, epochs = facts_of(case.run).steps_per_epoch, case.state.global_step, epochs_told(command_in(case.checkpoint))
+    steps, at, epochs = (
+        facts_of(case.run).steps_per_epoch,
+        case.state.global_step,
+        epochs_told(command_in(case.checkpoint)),
+    )
     if steps is not None and epochs and at is not None:
         total = math.ceil(epochs * math.ceil(steps.value * before / given))
         if at >= total:
