@@ -14,8 +14,8 @@ WORDS = re.compile(
     r"time_llm|time-llm|Time-LLM|TimeLLM|\bTST\b|\bCOS\b|\btype[123]\b|\bPEMS\b|lradj|checkpoint_step_|ModelCheckpoint|checkpoint\.pt\b"
     r"|^(best_score|val_loss_min|counter|global_step|rng_state)$"
 )
-OWN = ("trainers/time_llm/", "trainers/lightning/", "lint/", "reports/promised.py")
-"""The trainer's package; what reads scripts, whose rules are about that trainer's scripts as well; and the names that
+OWN = ("trainers/time_llm/", "trainers/lightning/", "trainers/hf_trainer/", "lint/", "reports/promised.py")
+"""The trainers' packages; what reads scripts, whose rules are about that trainer's scripts as well; and the names that
 JSON v1 promises."""
 LEFT = {
     "audit/discovery.py": 2,

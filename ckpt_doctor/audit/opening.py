@@ -41,7 +41,7 @@ def open_file(path: Path) -> Checkpoint:
 
 def _names_in(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [entry.name for entry in folder.iterdir()]
     except OSError:  # of which the reader speaks
         return []
 

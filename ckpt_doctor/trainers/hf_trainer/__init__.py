@@ -1,4 +1,4 @@
-"""The Trainer of Hugging Face: what it writes, and how it resumes. TRL, axolotl, LLaMA-Factory, ms-swift write the same.
+"""The Trainer of Hugging Face: what it writes, and how it resumes. TRL, axolotl and LLaMA-Factory write the same.
 
 Only what recognises a folder is loaded at once: most files that are scanned are of no run of this trainer.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ckpt_doctor.trainers.hf_trainer.layout import FOLDER, STATE, run_of
@@ -34,18 +33,26 @@ def of(member: Member) -> Place | None:
     parts = PureWindowsPath(told).parts if "\\" in told else PurePosixPath(told).parts
     name = parts[-1] if parts else ""
     run = run_path(member)
-    beside = run / name if FOLDER.match(name) and os.path.isdir(run / name) else None
+    beside = run / name if FOLDER.match(name) and (run / name).is_dir() else None
     here = run.parts
     around = tuple(part for part in parts[:-1] if part != ".")
     if ".." in around:
         around = around[len(around) - around[::-1].index("..") :]
-    fits = not os.path.isabs(told) and (not around or here[-len(around) :] == around)
-    return Place(told, name, (fits and beside is not None) or os.path.isdir(told), beside)
+    fits = not Path(told).is_absolute() and (not around or here[-len(around) :] == around)
+    return Place(told, name, (fits and beside is not None) or _is_folder(told), beside)
 
 
 def run_path(member: Member) -> Path:
     """The run folder, as a path that holds from everywhere."""
-    return Path(os.path.abspath(run_of(member.checkpoint.path) or member.checkpoint.path.parent))
+    run = run_of(member.checkpoint.path) or member.checkpoint.path.parent
+    return run.absolute().parent if run.name == ".." else run.absolute()
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # a name that is too long
+        return False
 
 
 def named_best(members: tuple[Member, ...]) -> str:

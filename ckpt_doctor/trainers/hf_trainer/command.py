@@ -13,12 +13,11 @@ from ckpt_doctor.types import Checkpoint, Count, Evidence, Fact, Facts, Number, 
 from ckpt_doctor.types.record import record
 
 ARGUMENTS = "training_args.bin"
-_KEPT = frozenset(
-    "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate optim "
-    "lr_scheduler_type lr_scheduler_kwargs warmup_steps warmup_ratio metric_for_best_model greater_is_better "
-    "load_best_model_at_end restore_callback_states_from_checkpoint fp16 save_only_model ignore_data_skip "
-    "eval_strategy evaluation_strategy save_strategy".split()
-)
+_LENGTH = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps")
+_RATE = ("learning_rate", "optim", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio")
+_BEST = ("metric_for_best_model", "greater_is_better", "eval_strategy", "evaluation_strategy", "save_strategy")
+_RESUME = ("restore_callback_states_from_checkpoint", "fp16", "save_only_model", "ignore_data_skip")
+_KEPT = frozenset((*_LENGTH, *_RATE, *_BEST, *_RESUME))
 """What is looked at. `hub_token` and its like lie beside these and are never taken out."""
 
 
@@ -71,6 +70,12 @@ class Command:
         if isinstance(value, bool):
             return value
         return not self.metric.endswith("loss") if self.metric else None
+
+    @property
+    def evaluates_after(self) -> bool:
+        """Whether an epoch is evaluated after the save at its last step: the one by epochs, the other by steps."""
+        evaluates = self.text("eval_strategy") or self.text("evaluation_strategy")
+        return evaluates == "epoch" and self.text("save_strategy") == "steps"
 
     def warmup(self, total: int) -> int | None:
         """`TrainingArguments.get_warmup_steps`: steps, or a share of all (5.x in one argument, 4.x in two)."""

@@ -5,7 +5,6 @@ Source: transformers 5.24, `src/transformers/trainer.py` (`_save_checkpoint`), `
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -37,16 +36,15 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".distcp", "
 _MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
 _NEIGHBOURS = 8
 """Folders of the run that are looked into to see whose it is."""
-PLAIN_MOMENTS = frozenset(
-    "adamw_torch adamw_torch_fused adamw_torch_xla adamw_torch_npu_fused adamw_hf adamw_apex_fused sgd adagrad "
-    "rmsprop".split()
-)
+PLAIN_MOMENTS = frozenset({"adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused"}) | {
+    *("adamw_hf", "adamw_apex_fused", "sgd", "adagrad", "rmsprop")
+}
 """Optimizers (`--optim`) that keep a state of each parameter's own shape."""
 
 
 def named_step(path: Path) -> int | None:
     """N of a folder `checkpoint-N`; `.` goes by the name of the folder that it is."""
-    match = FOLDER.match(path.name or os.path.basename(os.path.abspath(path)))
+    match = FOLDER.match(path.name or path.absolute().name)
     return int(match[1]) if match else None
 
 
@@ -84,7 +82,7 @@ def _is_beside_ours(folder: Path) -> bool:
 
 def _names_in(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [entry.name for entry in folder.iterdir()]
     except OSError:
         return []
 
@@ -92,7 +90,7 @@ def _names_in(folder: Path) -> list[str]:
 def numbered(folder: Path) -> list[tuple[Path, int]]:
     """The folders `checkpoint-N` of a run, each with its N."""
     found = [(folder / name, FOLDER.match(name)) for name in _names_in(folder)]
-    return [(path, int(match[1])) for path, match in found if match and os.path.isdir(path)]
+    return [(path, int(match[1])) for path, match in found if match and path.is_dir()]
 
 
 def prunable(folder: Path) -> list[tuple[Path, int]]:
@@ -189,7 +187,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     if epoch is not None and 0 <= epoch < 1e9:
         state = replace(state, epoch=int(epoch + 1e-9))  # finished ones; a resume does not read it
     right_name = f"checkpoint-{state.global_step}" if state.global_step is not None else ""
-    label = path.name or os.path.basename(os.path.abspath(path))
+    label = path.name or path.absolute().name
     return Member(checkpoint, state, "step", named_step(path), right_name, places, label)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ckpt_doctor.trainers.hf_trainer import best, rates
 from ckpt_doctor.trainers.hf_trainer.best_path import run_path
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in, facts_of
-from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, STATE, file_names, has_optimizer, has_scheduler
+from ckpt_doctor.trainers.hf_trainer.layout import STATE, file_names, has_optimizer, has_scheduler
 from ckpt_doctor.trainers.hf_trainer.progress import true_step
 from ckpt_doctor.trainers.schedules import kind_of
 from ckpt_doctor.trainers.state import integer
@@ -125,7 +125,7 @@ def _from_later(case: Case, later: Member, step: int, length: int) -> dict[str, 
 def _is_before(entry: Mapping[str, object], step: int, command: Command) -> bool:
     """Whether an entry was logged before the save at a step: an epoch's evaluation comes after a save by steps."""
     at = best.step_of(entry)
-    if at != step or command.text("save_strategy") != "steps" or _strategy(command) != "epoch":
+    if at != step or not command.evaluates_after:
         return at <= step
     return not any(key.startswith("eval_") for key in entry)
 

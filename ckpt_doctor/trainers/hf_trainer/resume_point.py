@@ -15,6 +15,7 @@ from ckpt_doctor.types import Evidence, Member, ResumePlan, ResumePoint, Run, Sc
 
 RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
+_ADAM = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
 
 
 def resume_point(member: Member, run: Run) -> ResumePoint:
@@ -110,13 +111,19 @@ def judged(member: Member, run: Run) -> frozenset[str]:
     """Codes of rules for everyone's files whose subject is judged here, or cannot be.
 
     P409 by Adam's step, the schedule and the folder's name (P403, R501, R502); E611 by a replay of the log (E601). Of
-    O702, which asks siblings about parameters that never get a gradient, where there is a sibling to ask; an optimizer
-    without any state is O705's.
+    O702, which knows Adam, and asks siblings about parameters that never get a gradient, where there is a sibling to
+    ask; an optimizer without any state is O705's.
     """
     codes = {"P409"}
     if command_in(member.checkpoint).values:
         codes.add("E611")
     others = [m for m in run.members if m.label != member.label and m.at("optimizer", "state")]
-    if not others or not member.at("optimizer", "state"):
+    if not others or not _is_adam(member.at("optimizer", "state")):
         codes.add("O702")
     return frozenset(codes)
+
+
+def _is_adam(state: object) -> bool:
+    """Whether an optimizer keeps what torch's Adam does, and nothing else."""
+    entries = [entry for entry in state.values() if isinstance(entry, dict)] if isinstance(state, dict) else []
+    return bool(entries) and all(_ADAM.issuperset(entry) for entry in entries)

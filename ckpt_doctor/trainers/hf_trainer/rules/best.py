@@ -49,6 +49,26 @@ def _is_old(case: Case) -> bool:
     return not best.counts_every_evaluation(case.checkpoint)
 
 
+@rule("P405", "epoch-end-not-validated", "warning")
+def evaluation_left_out(case: Case) -> Iterator[Problem]:
+    """The epoch's evaluation comes after this save, and a resume leaves it out.
+
+    Its loader draws from the random state that dropout draws from, so the losses after it differ as well.
+    """
+    command, step, plan = command_in(case.checkpoint), case.state.global_step, case.plan
+    if not command.evaluates_after or not step or case.resume.skip_batches != 0 or (plan and plan.steps_left == 0):
+        return
+    entries = best.history(case.checkpoint)
+    if any(best.step_of(entry) == step and any(key.startswith("eval_") for key in entry) for entry in entries):
+        return
+    yield Problem(
+        f"saved at step {step:,}, an epoch's last, before the epoch was evaluated: a resume leaves the evaluation out. "
+        "Its metric is not compared with the best, and dropout then draws other numbers",
+        where=f"{STATE}.log_history",
+        fix="resume from a checkpoint inside an epoch; with --save_strategy epoch it does not happen",
+    )
+
+
 @rule("E604", "patience-exhausted", "warning")
 def stopped_early(case: Case) -> Iterator[Problem]:
     """EarlyStopping had ended the run at this checkpoint."""
@@ -137,6 +157,7 @@ def missing_callback(case: Case) -> Iterator[Problem]:
 
 
 RULES = (
+    evaluation_left_out,
     missing_best_metric,
     log_disagrees,
     stopped_early,

@@ -84,7 +84,7 @@ def _other_batches(case: Case, name: str, given: float, before: float) -> str:
     if steps is not None and epochs and at is not None:
         total = math.ceil(epochs * math.ceil(steps.value * before / given))
         if at >= total:
-            return f"the training is then about {total:,} steps long, step {at:,} is beyond its end, and nothing is trained"
+            return f"the training then ends at about step {total:,}, before step {at:,}, and nothing is trained"
     return f"an epoch then has other steps, and step {at or 0:,} stands for other batches"
 
 
