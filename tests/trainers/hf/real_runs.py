@@ -75,11 +75,20 @@ class Trained:
         return log, best, {name: value.tolist() for name, value in self.weights.items()}
 
 
-def train(folder: Path, *, resume: Path | bool | None = None, patience: int | None = None, rows: int = 40, **changes: Any) -> Trained:
+def train(
+    folder: Path, *, resume: Path | bool | None = None, patience: int | None = None, rows: int = 40, **changes: Any
+) -> Trained:
     """Train with the real library; `resume` as `resume_from_checkpoint`."""
     SEEN.clear()
     optimizers = changes.pop("optimizers", None)
-    arguments = {**DEFAULTS, "output_dir": str(folder), "report_to": [], "use_cpu": True, "disable_tqdm": True, **changes}
+    arguments = {
+        **DEFAULTS,
+        "output_dir": str(folder),
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        **changes,
+    }
     transformers.set_seed(1)
     model = Tiny(Config())
     callbacks = [transformers.EarlyStoppingCallback(patience)] if patience else []
