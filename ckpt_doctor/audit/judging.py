@@ -112,8 +112,8 @@ def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
     """What is wrong with a file of a unit, said of the unit: a note where no resume reads that file.
 
-    No migration of a single file is offered: a unit is written as a whole. What loading a file needs (S202, S203) is only
-    said where the trainer needs it."""
+    No migration of a single file is offered: a unit is written as a whole. What loading a file needs (S202, S203) is
+    only said where the trainer needs it."""
     name, trainer = case.checkpoint.name_of(part.checkpoint), trainer_named(case.run.trainer)
     read = trainer.reads_part(name)
     loads = bool(trainer.name) and (not read or trainer.loads_part(name))

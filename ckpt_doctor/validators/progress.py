@@ -57,8 +57,8 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 3 and 5; fact 12.
     """
     plan, resume, state = case.plan, case.resume, case.state
-    if plan is None or state.epoch is None or state.global_step is None:
-        return
+    if plan is None or "epoch" not in case.member.places or state.epoch is None or state.global_step is None:
+        return  # a trainer that reads no epoch counts it from the step
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
         asked = any(fact.name == "steps_per_epoch" for fact in case.run.facts.table)
         if asked and state.global_step > 0 and case.run.facts.steps_per_epoch is None:

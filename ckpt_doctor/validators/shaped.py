@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt_doctor.inert.shapes import Shapes, find
-from ckpt_doctor.types import Case
+from ckpt_doctor.types import Case, Checkpoint, Run
 from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import UNTRUSTED
 
@@ -21,6 +21,15 @@ def shapes_of(case: Case) -> Shapes:
         memo["shapes"] = Shapes() if misplaced or cut else find(checkpoint)
     shapes: Shapes = memo["shapes"]
     return shapes
+
+
+def of_members(run: Run) -> list[tuple[Checkpoint, Shapes]]:
+    """The checkpoints of a run, each with its parts. Looked for once a run: each checkpoint asks for all others."""
+    memo = vars(run)
+    if "shapes" not in memo:
+        memo["shapes"] = [(member.checkpoint, find(member.checkpoint)) for member in run.members]
+    found: list[tuple[Checkpoint, Shapes]] = memo["shapes"]
+    return found
 
 
 def begun(shapes: Shapes) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
+from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, settings
 from ckpt_doctor.types import Case, Global, TensorRef, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import begun, shapes_of
+from ckpt_doctor.validators.shaped import begun, of_members, shapes_of
 
 _MOMENTS = frozenset(
     {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "exp_inf", "acc_delta"}
@@ -167,9 +167,8 @@ def _half_by_settings(case: Case) -> str:
 
 
 def _half_by_siblings(case: Case) -> str:
-    for member in case.run.members:
-        other = member.checkpoint
-        if other.path != case.checkpoint.path and find(other).scalers:
+    for other, shapes in of_members(case.run):
+        if other.path != case.checkpoint.path and shapes.scalers:
             return f"{other.path.name} has one"
     return ""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckpt_doctor.inert.shapes import Part, Shapes, find
+from ckpt_doctor.inert.shapes import Part, Shapes
 from ckpt_doctor.types import Case, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import begun, shapes_of
+from ckpt_doctor.validators.shaped import begun, of_members, shapes_of
 
 
 @rule("P409", "parts-disagree", "warning", "file")
@@ -101,9 +101,9 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
 
 
 def _with_best(case: Case) -> Iterator[Path]:
-    for member in case.run.members:
-        if any(part.value is not None for part in find(member.checkpoint).best):
-            yield member.checkpoint.path
+    for checkpoint, shapes in of_members(case.run):
+        if any(part.value is not None for part in shapes.best):
+            yield checkpoint.path
 
 
 RULES = (parts_disagree, no_best_metric)

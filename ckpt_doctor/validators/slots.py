@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -438,15 +438,16 @@ SLOTS: tuple[Slot, ...] = (
 
 def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Where a slot is in a file, or below a part of one, and what is there; nothing where it is absent."""
-    if not parts:
-        yield path, root
-        return
-    key, rest = parts[0], parts[1:]
-    mapping = mapping_of(root)
+    found: list[tuple[KeyPath, object]] = [(path, root)]
+    for key in parts:  # level by level: an optimizer has a state for each of many parameters
+        found = [deeper for place in found for deeper in _below(*place, key)]
+    return iter(found)
+
+
+def _below(path: KeyPath, value: object, key: str) -> Iterable[tuple[KeyPath, object]]:
+    mapping = mapping_of(value)
     if key != "*":
-        if mapping is not None and key in mapping:
-            yield from places(mapping[key], rest, (*path, key))
-        return
-    sequence = root if isinstance(root, (list, tuple)) else ()
-    for each, item in mapping.items() if mapping is not None else enumerate(sequence):
-        yield from places(item, rest, (*path, each))
+        return [((*path, key), mapping[key])] if mapping is not None and key in mapping else ()
+    sequence = value if isinstance(value, (list, tuple)) else ()
+    items = mapping.items() if mapping is not None else enumerate(sequence)
+    return [((*path, each), item) for each, item in items]

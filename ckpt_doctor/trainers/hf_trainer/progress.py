@@ -71,6 +71,7 @@ def steps_per_epoch(checkpoints: Iterable[Checkpoint]) -> Evidence[int] | None:
     a run that is measured in epochs, `max_steps` is their steps.
     """
     votes: Counter[int] = Counter()
+    totals: Counter[int] = Counter()
     for checkpoint in checkpoints:
         command = command_in(checkpoint)
         epoch, step = real(checkpoint.get(STATE, "epoch")), integer(checkpoint.get(STATE, "global_step"))
@@ -79,11 +80,12 @@ def steps_per_epoch(checkpoints: Iterable[Checkpoint]) -> Evidence[int] | None:
             votes.update(lengths if len(lengths) < 4 else ())
         total, epochs = integer(checkpoint.get(STATE, "max_steps")), command.number("num_train_epochs")
         if total and epochs and (command.number("max_steps") or 0) <= 0 and float(epochs).is_integer():
-            votes.update([total // int(epochs)] if total % int(epochs) == 0 else ())
-    ranked = votes.most_common(2)
-    if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
-        return None
-    return Evidence(ranked[0][0], "trainer_state.json: epoch and global_step")
+            totals.update([total // int(epochs)] if total % int(epochs) == 0 else ())
+    for counted, source in ((votes, "epoch and global_step"), (totals, "max_steps and num_train_epochs")):
+        ranked = counted.most_common(2)
+        if ranked and (len(ranked) == 1 or ranked[0][1] > ranked[1][1]):
+            return Evidence(ranked[0][0], source)
+    return None
 
 
 def _lengths(epoch: float, step: int, accumulation: int) -> Iterator[int]:

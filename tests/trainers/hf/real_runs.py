@@ -1,4 +1,4 @@
-"""Small trainings with the real Trainer: every batch, loss and weight of them is recorded, to be compared bit for bit."""
+"""Small trainings with the real Trainer: all batches, losses and weights are recorded and compared bit for bit."""
 
 from __future__ import annotations
 
