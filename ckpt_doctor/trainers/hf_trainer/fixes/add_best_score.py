@@ -67,4 +67,4 @@ def _callback(case: Case, found: best.Best | None) -> Iterator[Edit]:
     yield Edit((*best.CALLBACKS, best.CALLBACK), "absent", best.counted(state, waited), evidence)
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E601", "E605", "E610", "L302"))
+MIGRATION = Migration(NAME, _plan, cures=("E601", "E605", "E610", "L302"), reveals=("E604", "E609"))
