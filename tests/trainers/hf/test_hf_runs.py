@@ -161,7 +161,7 @@ def test_true_picks_the_highest_number_and_latest_another(run: Path) -> None:
     path, passed_over = audit.latest(run)
     assert path == run / "checkpoint-14" and len(passed_over) == 2
     printed = CliRunner().invoke(app, ["check", str(run)])
-    assert printed.exit_code == 1 and "checkpoint-14" in printed.output
+    assert printed.exit_code == 1 and "takes checkpoint-30; a better one is" in printed.output
 
 
 def test_weights_saved_on_purpose_are_a_note_and_stop_the_gate(run: Path) -> None:
