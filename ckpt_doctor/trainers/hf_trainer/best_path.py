@@ -45,7 +45,7 @@ def of(member: Member) -> Place | None:
 def run_path(member: Member) -> Path:
     """The run folder, as a path that holds from everywhere."""
     run = run_of(member.checkpoint.path) or member.checkpoint.path.parent
-    return run.absolute().parent if run.name == ".." else run.absolute()
+    return run.absolute().parent.parent if run.name == ".." else run.absolute()
 
 
 def _is_folder(path: str) -> bool:

@@ -31,6 +31,11 @@ def own_rates(member: Member) -> tuple[float, ...] | None:
     return _numbers([group.get("lr") for group in groups_of(member)])
 
 
+def first_rates(member: Member) -> tuple[float, ...] | None:
+    """The rates that a resume begins with; the schedule's where the optimizer's state lies in files of another kind."""
+    return own_rates(member) if member.at("optimizer") is not None else last_rates(member)
+
+
 def last_rates(member: Member) -> tuple[float, ...] | None:
     """The schedule's `_last_lr`."""
     last = member.at("scheduler", "_last_lr")
@@ -115,7 +120,7 @@ def position_at(member: Member, step: int) -> int | None:
 
 def rates_at(member: Member, run: Run, position: int | None) -> Evidence[Rates] | None:
     """The rates with which the uninterrupted run goes on from a position; None where nothing proves them."""
-    own, last, at = own_rates(member), last_rates(member), member.state.last_epoch
+    own, last, at = first_rates(member), last_rates(member), member.state.last_epoch
     if own is None:
         return None
     if position is None or (position == at and agree(own, last)):

@@ -77,12 +77,13 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
     start, skip = (None, None) if step is None else _place(step, run, member)
     total = _total(member, facts)
     is_loaded = has_optimizer(checkpoint) and has_scheduler(checkpoint)
+    own = rates.first_rates(member)
     waited = [one.waited for one in early_stopping(member)]
     return ResumePlan(
         start_epoch=start,
         skip_batches=0 if command.is_on("ignore_data_skip") and skip is not None else skip,
         global_step=step,
-        next_lr=member.state.lr if is_loaded else rates.first_rate(member),
+        next_lr=(own[0] if own else None) if is_loaded else rates.first_rate(member),
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=member.state.best_score,
         counter=(waited[0] if command.is_on(RESTORE) else 0) if waited else None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.hf_trainer import parts
 from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, ranks
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
-from ckpt_doctor.types import Case
+from ckpt_doctor.types import Case, NotChecked
 from ckpt_doctor.validators.rule import Problem, rule
 
 _FOLLOWS = {
@@ -20,22 +20,15 @@ _FOLLOWS = {
 
 
 @rule("F114", "missing-part", "error")
-def missing_part(case: Case) -> Iterator[Problem]:
+def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
     """A part that the Trainer reads on resume is not in the checkpoint's folder.
-
-    The Trainer loads `optimizer.pt` and `scheduler.pt` together, or neither and says nothing. Without
-    `trainer_state.json`, which it writes last, it stops. DeepSpeed and FSDP keep the optimizer in other files. With
-    `save_only_model` nothing but the weights is saved on purpose; that is a note in a scan, and a warning where the
-    question is whether to resume from that checkpoint.
-
-    Example: `checkpoint-1000` without `scheduler.pt`.
-
-    Cure: `ckpt-doctor migrate --sync-scheduler` writes `scheduler.pt` from the optimizer and the step,
-    `--add-trainer-state` writes `trainer_state.json` from a sibling. Moments of the optimizer cannot be recovered.
 
     Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
     """
     checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
+    if OPTIMIZER not in lacking and case.at("optimizer") is None:
+        why = "it lies in the files of DeepSpeed, FSDP or the ranks"
+        yield NotChecked("the optimizer's step and rate", why, "a look at them by hand")
     if parts.is_weights_only(checkpoint):
         yield Problem(
             "saved without optimizer on purpose (save_only_model): a resume keeps the step, and starts optimizer, "
