@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Member, NotChecked, Run, option_of, real
+from ckpt_doctor.types import Case, Member, NotChecked, Run, Severity, option_of, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slots import places
 
@@ -172,10 +172,11 @@ def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     if plan is None or plan.steps_left is None or plan.steps_left > 0:
         return
     epochs = facts.train_epochs
+    severity: Severity | None = None
     if epochs is None:  # measured in steps, of which a finished run's last checkpoint has them all
         done, severity = "all steps", None if case.gate else "info"
     else:
-        done, severity = f"all {epochs.value} epochs", None
+        done = f"all {epochs.value} epochs"
     yield Problem(
         f"{done} are done: a resume trains nothing",
         where=case.where("epoch" if epochs else "step"),

@@ -14,7 +14,7 @@ from ckpt_doctor.trainers.hf_trainer import layout
 from ckpt_doctor.trainers.hf_trainer.command import TABLE
 from ckpt_doctor.trainers.hf_trainer.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Given, Member, Run
+from ckpt_doctor.types import Case, Checkpoint, Given, Member, Rates, Run
 
 if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
@@ -43,7 +43,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         member = replace(member, role="best")
     resume = resume_point(member, run)
     schedule = schedule_of(member, run)
-    expected = rates.Rates(resume.lr, None, resume.lr) if resume.lr else None
+    expected = Rates(resume.lr, None, resume.lr) if resume.lr else None
     return Case(
         member.checkpoint,
         member,

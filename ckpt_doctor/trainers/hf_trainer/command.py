@@ -19,6 +19,7 @@ _BEST = ("metric_for_best_model", "greater_is_better", "eval_strategy", "evaluat
 _RESUME = ("restore_callback_states_from_checkpoint", "fp16", "save_only_model", "ignore_data_skip")
 _KEPT = frozenset((*_LENGTH, *_RATE, *_BEST, *_RESUME))
 """What is looked at. `hub_token` and its like lie beside these and are never taken out."""
+_MOST = 1e15
 
 
 @record(frozen=True, slots=True)
@@ -33,14 +34,16 @@ class Command:
         return value if isinstance(value, str) else ""
 
     def number(self, name: str) -> float | None:
-        """The number of an argument."""
+        """The number of an argument; None for one that no command has (NaN, beyond `_MOST`)."""
         value = self.values.get(name)
-        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not -_MOST < value < _MOST:
+            return None
+        return value
 
     def count(self, name: str) -> int | None:
         """The whole number above 0 of an argument."""
         value = self.values.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST else None
 
     def is_on(self, name: str) -> bool:
         """Whether a switch is known to be on."""
@@ -80,7 +83,7 @@ class Command:
     def warmup(self, total: int) -> int | None:
         """`TrainingArguments.get_warmup_steps`: steps, or a share of all (5.x in one argument, 4.x in two)."""
         steps, share = self.number("warmup_steps"), self.number("warmup_ratio")
-        if steps is None or not math.isfinite(steps):
+        if steps is None:
             return None
         if steps >= 1 or (steps == 0 and not share):
             return int(steps)

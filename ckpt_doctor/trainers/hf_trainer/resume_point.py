@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_o
 from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import scheduled_steps, total_steps, true_step
-from ckpt_doctor.types import Evidence, Member, ResumePlan, ResumePoint, Run, Schedule
+from ckpt_doctor.types import Evidence, Member, Rates, ResumePlan, ResumePoint, Run, Schedule
 
 RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
@@ -64,7 +64,7 @@ def schedule_of(member: Member, run: Run) -> Schedule:
     )
 
 
-def _told(found: Evidence[rates.Rates] | None) -> str:
+def _told(found: Evidence[Rates] | None) -> str:
     return found.source if found else "global_step"
 
 
