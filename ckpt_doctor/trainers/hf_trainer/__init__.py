@@ -35,11 +35,11 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     from ckpt_doctor.trainers.hf_trainer import rates
-    from ckpt_doctor.trainers.hf_trainer.best_path import named_best
+    from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of
     from ckpt_doctor.trainers.hf_trainer.resume_point import judged, plan, resume_point, schedule_of
     from ckpt_doctor.validators.contents import read_by_torch
 
-    if member.label == named_best(run.members):
+    if member.label == known_of(run).best:
         member = replace(member, role="best")
     resume = resume_point(member, run)
     schedule = schedule_of(member, run)
@@ -51,7 +51,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         resume,
         plan(member, run, resume),
         schedule,
-        rates.scheduled(member, run, expected),
+        rates.scheduled(member, expected, follows_formula(run, member)),
         tuple(read_by_torch(member, schedule.moves)) if member.has("optimizer") else (),
         judged=judged(member, run),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.trainers.state import integer
-from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, real
+from ckpt_doctor.types import Checkpoint, KeyPath, Member, real
 from ckpt_doctor.types.record import record
 
 CALLBACK = "EarlyStoppingCallback"
@@ -106,11 +106,6 @@ def counts_every_evaluation(checkpoint: Checkpoint) -> bool:
     """Whether the Trainer compared at every evaluation; older ones, without this key, only at those with a save."""
     state = checkpoint.get(STATE)
     return isinstance(state, dict) and "best_global_step" in state
-
-
-def sibling_with_callback(case: Case) -> Member | None:
-    """Another checkpoint of the run that has EarlyStopping's state."""
-    return next((m for m in case.run.members if early_stopping(m) and m.label != case.member.label), None)
 
 
 def counted(state: Mapping[str, Any], waited: int) -> dict[str, Any]:

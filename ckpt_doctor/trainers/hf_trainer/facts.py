@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.trainers.hf_trainer.command import ARGUMENTS, TABLE, HFFacts, command_in
+from ckpt_doctor.trainers.hf_trainer.known import known
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.trainers.hf_trainer.progress import epochs_told, steps_per_epoch, total_steps
 from ckpt_doctor.types import Evidence, Given, Member, Run
@@ -16,7 +17,7 @@ def understand(run: Run, given: Given) -> Run:
     newest = max(run.members, key=_progress, default=None)
     values: dict[str, Any] = {**(_saved(newest) if newest else {}), **given}
     length = steps_per_epoch(m.checkpoint for m in run.members)
-    return replace(run, facts=HFFacts(**values, steps_per_epoch=length))
+    return replace(run, facts=HFFacts(**values, steps_per_epoch=length), history=known(run.members))
 
 
 def _progress(member: Member) -> tuple[bool, int]:

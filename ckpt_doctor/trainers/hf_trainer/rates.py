@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.types import Evidence, Member, Rates, Run, holds_rate, real
+from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
 
 _OF_TRANSFORMERS = "LambdaLR"
 _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
@@ -89,17 +89,8 @@ def computed(member: Member, position: int, total: int | None = None) -> tuple[f
     return None if factor is None else tuple(rate * factor for rate in base)
 
 
-def follows_formula(run: Run, member: Member) -> bool:
-    """Whether the formula is this run's: it gives the stored rates of a checkpoint, and of none others.
-
-    A script may pass a schedule of its own, of which the saved command then says nothing.
-    """
-    others = [other for other in run.members if total_steps(other.checkpoint) == total_steps(member.checkpoint)]
-    fits = [fit for other in (*others, *([] if member in others else [member])) if (fit := _fits(other)) is not None]
-    return bool(fits) and all(fits)
-
-
-def _fits(member: Member) -> bool | None:
+def fits_formula(member: Member) -> bool | None:
+    """Whether the formula gives the rates that the schedule has stored; None where one of the two is not there."""
     position, stored = scheduled_steps(member), last_rates(member)
     if position is None or stored is None:
         return None
@@ -118,15 +109,18 @@ def position_at(member: Member, step: int) -> int | None:
     return step if scheduled_steps(member) is not None else None
 
 
-def rates_at(member: Member, run: Run, position: int | None) -> Evidence[Rates] | None:
-    """The rates with which the uninterrupted run goes on from a position; None where nothing proves them."""
+def rates_at(member: Member, position: int | None, by_formula: bool) -> Evidence[Rates] | None:
+    """The rates with which the uninterrupted run goes on from a position; None where nothing proves them.
+
+    `by_formula` says whether the run is known to follow the saved command's formula.
+    """
     own, last, at = first_rates(member), last_rates(member), member.state.last_epoch
     if own is None:
         return None
     if position is None or (position == at and agree(own, last)):
         return Evidence(Rates(own, None, last or own), "the checkpoint's own rate")
-    if follows_formula(run, member) and (by_formula := computed(member, position)) is not None:
-        return Evidence(Rates(by_formula, None, by_formula), f"{_name(member)} at step {position:,}")
+    if by_formula and (found := computed(member, position)) is not None:
+        return Evidence(Rates(found, None, found), f"{_name(member)} at step {position:,}")
     if position == at and last is not None:
         return Evidence(Rates(last, None, last), "the schedule's _last_lr")
     if not agree(own, last):  # only the schedule is from another step
@@ -140,14 +134,13 @@ def _name(member: Member) -> str:
     return f"the {named} schedule" if found in (None, _OF_TRANSFORMERS) and named else str(found)
 
 
-def scheduled(member: Member, run: Run, expected: Rates | None) -> Rates | None:
+def scheduled(member: Member, expected: Rates | None, by_formula: bool) -> Rates | None:
     """What the file's own position of the schedule calls for; None where another rule speaks of the difference."""
     at, own = scheduled_steps(member), own_rates(member)
     if at is None or own is None or (expected is not None and agree(own, expected.lr)):
         return None
     last = last_rates(member)
-    by_formula = computed(member, at) if follows_formula(run, member) else None
-    rates = by_formula or last
+    rates = (computed(member, at) if by_formula else None) or last
     return Rates(rates, None, rates) if rates is not None else None
 
 

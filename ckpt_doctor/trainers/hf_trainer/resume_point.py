@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_of
+from ckpt_doctor.trainers.hf_trainer.known import follows_formula
 from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import scheduled_steps, total_steps, true_step
@@ -25,7 +26,7 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         return ResumePoint()
     start, skip = _place(step.value, run, member)
     position = rates.position_at(member, step.value)
-    found = rates.rates_at(member, run, position) if has_optimizer(member.checkpoint) else None
+    found = rates.rates_at(member, position, follows_formula(run, member)) if has_optimizer(member.checkpoint) else None
     return ResumePoint(
         start_epoch=start,
         skip_batches=skip,
@@ -58,7 +59,7 @@ def schedule_of(member: Member, run: Run) -> Schedule:
     """What is known of the schedule: the Trainer steps it with the optimizer, unless evaluations move it."""
     step = true_step(member)
     position = rates.position_at(member, step.value) if step else None
-    found = rates.rates_at(member, run, position)
+    found = rates.rates_at(member, position, follows_formula(run, member))
     return Schedule(
         moves=not rates.is_by_metric(member), anew="the rate starts at its beginning again", evidence=_told(found)
     )
@@ -118,8 +119,8 @@ def judged(member: Member, run: Run) -> frozenset[str]:
     codes = {"P409"}
     if command_in(member.checkpoint).values:
         codes.add("E611")
-    others = [m for m in run.members if m.label != member.label and m.at("optimizer", "state")]
-    if not others or not _is_adam(member.at("optimizer", "state")):
+    others = (m.at("optimizer", "state") for m in run.members if m.label != member.label)
+    if not any(others) or not _is_adam(member.at("optimizer", "state")):
         codes.add("O702")
     return frozenset(codes)
 

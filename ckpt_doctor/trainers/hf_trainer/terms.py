@@ -18,8 +18,8 @@ def start(plan: ResumePlan, facts: Facts) -> str:
         return "the epoch in which it starts is open"
     if plan.skip_batches == 0:
         return f"starts at the beginning of epoch {text.integer(plan.start_epoch)}"
-    batches = text.integer(plan.skip_batches)
-    return f"starts in epoch {text.integer(plan.start_epoch)} and skips its first {batches} batches"
+    skipped = "batch" if plan.skip_batches == 1 else f"{text.integer(plan.skip_batches)} batches"
+    return f"starts in epoch {text.integer(plan.start_epoch)} and skips its first {skipped}"
 
 
 def memory(file: FileReport, plan: ResumePlan, facts: Facts) -> str:

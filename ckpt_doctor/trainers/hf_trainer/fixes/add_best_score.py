@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.trainers.hf_trainer import best, best_path
 from ckpt_doctor.trainers.hf_trainer.command import command_in
+from ckpt_doctor.trainers.hf_trainer.known import sibling_with_callback
 from ckpt_doctor.trainers.hf_trainer.layout import STATE, file_names
 from ckpt_doctor.types import Case, Edit
 
@@ -54,7 +55,7 @@ def _path(case: Case) -> Iterator[Edit]:
 def _callback(case: Case, found: best.Best | None) -> Iterator[Edit]:
     """EarlyStopping's state as a sibling has it, with what it has counted by now."""
     saved = case.checkpoint.get(*best.CALLBACKS)
-    sibling = best.sibling_with_callback(case)
+    sibling = sibling_with_callback(case.member, case.run)
     if found is None or sibling is None or not isinstance(saved, dict) or best.CALLBACK in saved:
         return
     state = sibling.checkpoint.get(*best.CALLBACKS, best.CALLBACK)

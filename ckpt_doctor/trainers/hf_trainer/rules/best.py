@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.hf_trainer import best, best_path
 from ckpt_doctor.trainers.hf_trainer.command import command_in
+from ckpt_doctor.trainers.hf_trainer.known import sibling_with_callback
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.rule import Problem, rule
@@ -146,7 +147,7 @@ def missing_callback(case: Case) -> Iterator[Problem]:
     saved = case.checkpoint.get(*best.CALLBACKS)
     if not isinstance(saved, dict) or best.CALLBACK in saved:
         return
-    sibling = best.sibling_with_callback(case)
+    sibling = sibling_with_callback(case.member, case.run)
     if sibling is not None:
         yield Problem(
             f"`{_CALLBACK}` is missing, and {sibling.label} has it: with this callback the Trainer stops at its first "

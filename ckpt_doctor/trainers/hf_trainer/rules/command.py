@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.command import command_in, facts_of
+from ckpt_doctor.trainers.hf_trainer.known import follows_formula
 from ckpt_doctor.trainers.hf_trainer.layout import CONFIG
 from ckpt_doctor.trainers.hf_trainer.progress import epochs_told, total_steps
 from ckpt_doctor.types import Case, option_of, same_rate
@@ -64,7 +65,7 @@ def _other_length(case: Case, name: str, given: float) -> str:
     if total is not None and at is not None and at >= total:
         return f"step {at:,} is the end of that, and nothing is trained"
     last, now = case.state.last_epoch, case.resume.lr
-    if total is not None and last is not None and now and rates.follows_formula(case.run, case.member):
+    if total is not None and last is not None and now and follows_formula(case.run, case.member):
         jumps = rates.computed(case.member, last + 1, total), rates.computed(case.member, last + 1)
         if jumps[0] and jumps[1]:
             if same_rate(jumps[0][0], jumps[1][0]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.hf_trainer import parts
+from ckpt_doctor.trainers.hf_trainer.known import known_of
 from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, ranks
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
 from ckpt_doctor.types import Case, NotChecked
@@ -64,12 +65,13 @@ def no_random_state(case: Case) -> Iterator[Problem]:
     draws other numbers.
     """
     found = ranks(case.checkpoint)
+    if parts.is_weights_only(case.checkpoint):
+        return  # F114 says so
     if not found:
         yield Problem("no rng_state.pth: the order of the data is kept, dropout draws other numbers", fix="")
         return
-    everywhere = [rank for m in case.run.members for rank in ranks(m.checkpoint) if rank is not None]
     here = {rank for rank in found if rank is not None}
-    lost = [] if not here else sorted({*everywhere} - here)
+    lost = sorted(known_of(case.run).ranks - here) if here else []
     if lost:
         yield Problem(
             f"rng_state_{lost[0]}.pth is not there: dropout of process {lost[0]} draws other numbers",
