@@ -51,7 +51,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         resume,
         plan(member, run, resume),
         schedule,
-        rates.scheduled(member, expected, follows_formula(run, member)),
+        rates.scheduled(member, expected, follows_formula(run, member)) if resume.global_step is not None else None,
         tuple(read_by_torch(member, schedule.moves)) if member.has("optimizer") else (),
         judged=judged(member, run),
     )

@@ -64,6 +64,15 @@ def true_step(member: Member) -> Evidence[int] | None:
     return None
 
 
+def majority(member: Member) -> int | None:
+    """`global_step`, where the parts contradict each other and only the optimizer is of another step.
+
+    That is where the run stands; what the optimizer held there is lost.
+    """
+    step, witnesses = member.state.global_step, (scheduled_steps(member), member.named_step)
+    return step if step is not None and step >= 0 and step in witnesses else None
+
+
 def steps_per_epoch(checkpoints: Iterable[Checkpoint]) -> Evidence[int] | None:
     """Optimizer steps of an epoch, as most checkpoints of the run have it; None where nothing tells.
 

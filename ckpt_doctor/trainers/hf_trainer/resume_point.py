@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_o
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula
 from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_weights_only
-from ckpt_doctor.trainers.hf_trainer.progress import scheduled_steps, total_steps, true_step
+from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, total_steps, true_step
 from ckpt_doctor.types import Evidence, Member, Rates, ResumePlan, ResumePoint, Run, Schedule
 
 RESTORE = "restore_callback_states_from_checkpoint"
@@ -21,17 +21,18 @@ _ADAM = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
 
 def resume_point(member: Member, run: Run) -> ResumePoint:
     """Where an uninterrupted run is when it begins the batch at which this checkpoint must make the Trainer resume."""
-    step = true_step(member)
+    proven = true_step(member)
+    step = proven.value if proven else majority(member)
     if step is None or member.checkpoint.layout != "training":
         return ResumePoint()
-    start, skip = _place(step.value, run, member)
-    position = rates.position_at(member, step.value)
+    start, skip = _place(step, run, member)
+    position = rates.position_at(member, step)
     found = rates.rates_at(member, position, follows_formula(run, member)) if has_optimizer(member.checkpoint) else None
     return ResumePoint(
         start_epoch=start,
         skip_batches=skip,
-        global_step=step.value,
-        last_epoch=position if scheduled_steps(member) is not None else None,
+        global_step=step if proven else None,
+        last_epoch=position if proven and scheduled_steps(member) is not None else None,
         lr=found.value.lr if found else None,
         last_lr=found.value.last_lr if found else None,
         finished_epochs=start,

@@ -114,7 +114,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "half an optimizer": (cut("optimizer.pt"), {"F101"}, "broken"),
     "half a state": (cut("trainer_state.json"), {"F101"}, "broken"),
     "another step": (lambda folder: change_state(folder, global_step=14), {"P403"}, "repairable"),
-    "another optimizer": (adam_from_before, {"P403", "R504"}, "repairable"),
+    "another optimizer": (adam_from_before, {"P403"}, "ok"),
     "another schedule": (schedule_from_before, {"R501"}, "repairable"),
     "another rate": (rate_of_its_own, {"R504"}, "repairable"),
     "another count": (miscounted, {"R503"}, "repairable"),
@@ -130,14 +130,12 @@ def test_a_fault_is_named_alone(run: Path, fault: str) -> None:
     files = {f.checkpoint.path.name: f for f in scan([run]).files}
     spoiled = next(f for name, f in files.items() if name not in ("checkpoint-7", "checkpoint-14"))
     assert (codes, verdict) == (told(spoiled), spoiled.verdict)
-    assert spoiled.resume != "identical"
+    assert spoiled.resume in ("differs", "impossible")
     assert {"identical"} == {files[name].resume for name in ("checkpoint-7", "checkpoint-14")}
 
 
 @pytest.mark.parametrize("fault", [name for name, (_, _, verdict) in FAULTS.items() if verdict == "repairable"])
 def test_what_is_repairable_is_repaired_to_what_it_was(run: Path, fault: str) -> None:
-    if fault == "another optimizer":
-        pytest.skip("the rate is set right; the moments stay those of another step")
     folder = run / "checkpoint-21"
     true = {path.name: path.read_bytes() for path in folder.iterdir()}
     FAULTS[fault][0](folder)
