@@ -162,6 +162,11 @@ def test_true_picks_the_highest_number_and_latest_another(run: Path) -> None:
     assert printed.exit_code == 1 and "takes checkpoint-30; a better one is" in printed.output
 
 
+def test_latest_prefers_a_checkpoint_whose_parts_are_of_one_step(run: Path) -> None:
+    adam_from_before(run / "checkpoint-21")
+    assert audit.latest(run)[0] == run / "checkpoint-14"
+
+
 def test_weights_saved_on_purpose_are_a_note_and_stop_the_gate(run: Path) -> None:
     folder = run / "checkpoint-21"
     remove("optimizer.pt", "scheduler.pt", "rng_state.pth")(folder)
