@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from runs import TOTAL, Writer, change_state, linear, random_states, save_arguments
+from runs import ARGUMENTS, TOTAL, Writer, change_state, linear, random_states, save_arguments
 
 from ckpt_doctor import audit, facts, repair, scan
 from ckpt_doctor.cli.main import app
@@ -351,3 +351,7 @@ def test_the_token_is_never_printed(run: Path) -> None:
     for command in (["scan", "-v"], ["scan", "--format", "json"], ["scan", "--format", "html"], ["check"]):
         path = run / "checkpoint-21" if command == ["check"] else run
         assert "hf_secret" not in CliRunner().invoke(app, [*command, str(path)]).output
+    save_arguments(run / "checkpoint-14", {**ARGUMENTS, "hub_token": "hf_other"})
+    for names in (["7", "14"], ["14", "7"]):
+        printed = CliRunner().invoke(app, ["diff", *(str(run / f"checkpoint-{name}") for name in names)]).output
+        assert "hub_token" in printed and "hf_secret" not in printed and "hf_other" not in printed
