@@ -84,8 +84,6 @@ def save(value: Any, path: Path, **how: Any) -> None:
         torch.save(value, path, **how)
 
 
-
-
 @project("timm")
 def timm(root: Path) -> None:
     """timm's `CheckpointSaver`: arguments in a Namespace, an averaged copy of the model."""

@@ -287,7 +287,7 @@ def test_the_best_is_replayed(best_run: Path, how: str) -> None:
     change_state(folder, **values)
     found = judged(folder)
     assert {code} == told(found) and found.verdict == "repairable"
-    (result,) = repair.migrate([folder], fixes=["add-best-score"])
+    (result,) = repair.migrate([folder], fixes=["fix-best-path" if how == "moved" else "add-best-score"])
     assert result.status == "migrated", result.message
     state = json.loads((folder / "trainer_state.json").read_text())
     assert (state["best_metric"], state["best_global_step"]) == (1.0, 10)

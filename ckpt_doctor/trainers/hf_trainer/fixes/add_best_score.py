@@ -23,12 +23,12 @@ def _plan(case: Case) -> Plan:
     if STATE not in file_names(case.checkpoint):
         return Plan()
     found, metric = best.replayed(case.member), case.checkpoint.get(STATE, "best_metric")
-    edits = [*_path(case)]
+    edits: list[Edit] = []
     if found is not None and found.metric is not None and best.counts_every_evaluation(case.checkpoint):
         source = f"log_history: {command_in(case.checkpoint).metric} at step {found.step:,}"
         if metric != found.metric:
             edits = [*_best(case, found, source)]
-    elif metric is None and not edits:
+    elif metric is None:
         return refused(NAME, "log_history has no evaluation by which the best is told", "another checkpoint of the run")
     return Plan((*edits, *_callback(case, found)))
 
@@ -43,13 +43,6 @@ def _best(case: Case, found: best.Best, source: str) -> Iterator[Edit]:
     after = None if folder is None else str(best_path.run_path(case.member) / name)
     if told != after:
         yield Edit((STATE, "best_model_checkpoint"), told, after, "the folder beside this one" if after else source)
-
-
-def _path(case: Case) -> Iterator[Edit]:
-    place = best_path.of(case.member)
-    if place is not None and not place.is_there and place.beside is not None:
-        after = str(best_path.run_path(case.member) / place.name)
-        yield Edit((STATE, "best_model_checkpoint"), place.told, after, f"{place.name} lies beside this one")
 
 
 def _callback(case: Case, found: best.Best | None) -> Iterator[Edit]:
@@ -68,4 +61,4 @@ def _callback(case: Case, found: best.Best | None) -> Iterator[Edit]:
     yield Edit((*best.CALLBACKS, best.CALLBACK), "absent", best.counted(state, waited), evidence)
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E601", "E605", "E610", "L302"), reveals=("E604", "E609"))
+MIGRATION = Migration(NAME, _plan, cures=("E601", "E605", "L302"), reveals=("E604", "E609"))

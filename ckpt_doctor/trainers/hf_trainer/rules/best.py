@@ -120,7 +120,7 @@ def best_path_missing(case: Case) -> Iterator[Problem]:
 
     Example: `best_model_checkpoint` "old_name/checkpoint-500" in a run that is now called `new_name`.
 
-    Cure: `ckpt-doctor migrate --add-best-score` where the folder lies beside this one.
+    Cure: `ckpt-doctor migrate --fix-best-path` where the folder lies beside this one.
 
     Source: transformers, `Trainer._init_training_state`; issue 48315.
     """
@@ -136,7 +136,7 @@ def best_path_missing(case: Case) -> Iterator[Problem]:
         where=f"{STATE}.best_model_checkpoint",
         found=place.told,
         expected=str(place.beside) if beside else None,
-        migration="add-best-score" if beside else None,
+        migration="fix-best-path" if beside else None,
         severity="info" if alone else None,
     )
 
