@@ -17,6 +17,7 @@ WORDS = re.compile(
 OWN = (
     "trainers/time_llm/",
     "trainers/accelerate/",
+    "trainers/hf_trainer/",
     "trainers/lightning/",
     "trainers/plain/",
     "lint/",

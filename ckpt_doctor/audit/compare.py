@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _MOST_GATHERED = 256 << 20
 """Bytes of a tensor that is compared as a whole, since its elements lie in another order or with gaps."""
+_SECRET = re.compile(r"(hub|hf|auth|access|bearer|api)_?(token|key)|secret|password|credential", re.IGNORECASE)
 _LONG = 256
 """Plain values in a row that are compared at one go."""
 _ATOMS = (str, int, float, bytes, complex, type(None))
@@ -131,7 +133,7 @@ def _value_differences(left: object, right: object) -> Iterator[Difference]:
             continue
         path, kind = item
         count = sum(len(value) if isinstance(value, tuple) else 1 for value in only[item])
-        shown = only[item][0] if len(only[item]) == 1 else f"{count:,} values"
+        shown = _shown(path, only[item][0]) if len(only[item]) == 1 else f"{count:,} values"
         if kind == "added":
             yield Difference(path, "added", None, shown)
         else:
@@ -143,7 +145,14 @@ def _changed(path: KeyPath, a: object, b: object) -> Iterator[Difference]:
         for index, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _changed((*path, index), left, right)
     elif type(a) is not type(b) or (a != b and not (a != a and b != b)):  # 1 is not 1.0; NaN is NaN
-        yield Difference(path, "changed", a, b)
+        yield Difference(path, "changed", _shown(path, a), _shown(path, b))
+
+
+def _shown(path: KeyPath, value: object) -> object:
+    """The value, unless its name says that it is a secret of whoever trained: a saved command has its access token."""
+    named = path[-1] if path else ""
+    is_secret = isinstance(value, str) and isinstance(named, str) and _SECRET.search(named)
+    return "(a secret, not shown)" if is_secret and value else value
 
 
 def _beginnings(paths: Iterable[KeyPath]) -> set[KeyPath]:

@@ -87,7 +87,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     deep = member.checkpoint.deep
     if deep is not None:
         not_checked.extend(deep.not_checked)
-    elif member.checkpoint.tensors:
+    elif any(file.tensors for file in (member.checkpoint, *member.checkpoint.parts)):
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
     if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do

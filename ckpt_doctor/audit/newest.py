@@ -9,6 +9,8 @@ from ckpt_doctor.audit.runs import one_run
 from ckpt_doctor.audit.scanning import read_through, scan
 from ckpt_doctor.types import FileReport, Given, Run
 
+_DEPARTING = frozenset({"F114", "P403", "P405", "P409", "P410", "P411", "P413", "R510", "O705"})
+
 
 def latest(
     run_dir: Path | str,
@@ -60,8 +62,7 @@ def _is_resumable(file: FileReport) -> bool:
 
 def departs(file: FileReport) -> set[str]:
     """By which codes a resume leaves, or may leave, the uninterrupted run's path for good, whatever is repaired."""
-    codes = ("F114", "P405", "P410", "P411", "P413", "R510")
-    return {f.code for f in file.findings if f.code in codes and f.migration is None and f.severity != "info"}
+    return {f.code for f in file.findings if f.code in _DEPARTING and f.migration is None and f.severity != "info"}
 
 
 def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:

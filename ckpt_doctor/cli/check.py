@@ -11,7 +11,7 @@ from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import without_flagged
+from ckpt_doctor.types import Report, without_flagged
 
 
 @click.command("check", cls=options.Command)
@@ -57,7 +57,20 @@ def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool
     )
     if not flags:
         emit(shown, output)
+        _name_a_better_one(path, report, given)
         return exit_code(report.findings, fail_on)
     click.echo(shown, nl=False, err=True)
     emit(reports.flags(report), output)
     return exit_code(without_flagged(report.findings), fail_on)
+
+
+def _name_a_better_one(path: str, report: Report, given: dict[str, Any]) -> None:
+    """Of a folder of checkpoints: where the one that its trainer picks will not do, the one to resume from."""
+    file, run = report.files[0], report.runs[0].run
+    picked = file.checkpoint.path
+    if file.resume != "impossible" or Path(path) == picked or not run.trainer:
+        return
+    known = {name: given[name] for name in ("facts", "logs", "ignore", "trust", "trainer") if name in given}
+    better = audit.latest(run.path, **known)[0]
+    if better is not None and better != picked:
+        note(f"a resume from {reports.clean(path)} takes {picked.name}; a better one is {reports.clean(better)}")

@@ -17,6 +17,7 @@ from ckpt_doctor.types import Number
 FIXES = {
     "add-best-score": "EarlyStopping's state, from --best-score/--val-loss, a sibling checkpoint, or the log.",
     "fix-best-path": "The folder in which the files lie into the memory of the best model.",
+    "add-trainer-state": "trainer_state.json of a run of the Hugging Face Trainer, from a sibling checkpoint.",
     "sync-scheduler": "Scheduler state, lr and betas in step with global_step (in COS mode with the epoch).",
     "sync-rng": "The random state from which a shuffling loader dealt the interrupted epoch's batches.",
     "upgrade": "A bare state_dict becomes a training dict.",

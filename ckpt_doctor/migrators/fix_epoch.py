@@ -22,7 +22,9 @@ def _plan(case: Case) -> Plan:
     if resume.epoch is None or resume.global_step is None:
         if counter := tuple(edit for edit in _edits(case) if edit.after is not None):
             return Plan(counter)
-        if not any(_typed_wrongly(case, slot) for slot in ("epoch", "step")) and plan and plan.start_epoch is None:
+        slots = [slot for slot in ("epoch", "step") if slot in case.member.places]
+        told = "epoch" not in slots or (plan is not None and plan.start_epoch is None)
+        if told and not any(_typed_wrongly(case, slot) for slot in slots):
             return Plan()
         settle = resume.unsettled.get("epoch", "--steps-per-epoch")
         return refused(NAME, "the number of steps per epoch is not known", settle)
@@ -43,6 +45,8 @@ def _edits(case: Case) -> Iterator[Edit]:
         ),
         ("step", case.state.global_step, resume.global_step, _source_of_step(case)),
     ):
+        if slot not in case.member.places:
+            continue
         absent = not case.has(slot)
         wrong = slot == "step" and wanted == case.state.optimizer_step  # even where the trainer starts rightly
         if absent or _typed_wrongly(case, slot) or ((moved or wrong) and found != wanted):

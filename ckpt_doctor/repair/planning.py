@@ -187,7 +187,7 @@ def _drafted(file: FilePlan, request: Request) -> FilePlan:
     notes: list[str] = []
     applied: list[Migration] = []
     for migration in _fitting(case, request, case.run.trainer if ours else ""):
-        accompanies = bool(planned) and migration.name in ACCOMPANYING
+        accompanies = bool(planned) and migration.name in ACCOMPANYING and not case.checkpoint.parts
         if request.everything and migration.name not in called and not accompanies:
             continue
         if disproved and migration.name not in EVERYWHERE:

@@ -66,7 +66,8 @@ def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]
     place = case.checkpoint.path
     parts = tuple(replace(part, path=place / written.name_of(part)) for part in written.parts)
     settled = replace(written, path=place, damage=damage, parts=parts)
-    member = replace(member, checkpoint=settled, role=case.member.role, named_step=case.member.named_step)
+    was = case.member
+    member = replace(member, checkpoint=settled, role=was.role, named_step=was.named_step, own_label=was.own_label)
     others = tuple(m for m in case.run.members if m.checkpoint.path != case.checkpoint.path)
     run: Run = replace(case.run, members=(*others, member) if ours else others)
     given = case.resume.early_stopping

@@ -29,7 +29,7 @@ def check(report: Report, *, width: int = 80, color: bool = False) -> str:
     verdict = text.wrap(f"verdict: {file.outlook}: {verdict_words(file)}.", columns)
     verdict[0] = verdict[0].replace(file.outlook, text.styled(file.outlook, file.outlook, color), 1)
     lines += ["", *verdict]
-    if file.verdict == "broken" and file.member.role is not None:
+    if (file.verdict == "broken" or file.plan is None) and file.member.role is not None:
         lines.append(f"Another one: ckpt-doctor latest {text.quoted(run.run.path)}")
     if left := not_deep([file]):
         lines += text.wrap(f"Not checked: {left}.", columns)
@@ -64,7 +64,7 @@ def resume_words(file: FileReport) -> str:
 
 def verdict_words(file: FileReport) -> str:
     """What a verdict means for the resume."""
-    if file.verdict == "broken":
+    if file.verdict == "broken" or (file.resume == "impossible" and file.verdict == "ok"):
         return "do not resume from it"
     if file.resume == "not judged":
         codes = ", ".join(dict.fromkeys(finding.code for finding in serious(file) if finding.migration is None))

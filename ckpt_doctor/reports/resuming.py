@@ -17,7 +17,7 @@ def clauses(file: FileReport, run: RunReport) -> list[str]:
         learning_rate(file, plan),
         run.terms.memory(file, plan, facts),
         f"has {text.integer(plan.steps_left)} steps left" if plan.steps_left is not None else "",
-        exactness(file, plan),
+        exactness(file, plan, run.terms.within_epoch),
     ]
     return [clause for clause in told if clause]
 
@@ -44,12 +44,12 @@ def learning_rate(file: FileReport, plan: ResumePlan) -> str:
     return f"uses learning rate {text.rate(plan.next_lr)}{beside}{position}"
 
 
-def exactness(file: FileReport, plan: ResumePlan) -> str:
+def exactness(file: FileReport, plan: ResumePlan, within_epoch: str = "") -> str:
     """Whether the losses will be those of the uninterrupted run to the last bit."""
     if plan.why_not_exact:
         return f"does not continue bit for bit: {'; '.join(map(text.clean, plan.why_not_exact))}"
     if file.resume == "identical":
-        inside = " (dropout, where the model has any, draws other noise within an epoch)" if plan.skip_batches else ""
+        inside = f" ({within_epoch})" if within_epoch and plan.skip_batches else ""
         return f"can continue bit for bit: nothing in the file speaks against it{inside}"
     if file.resume == "open":
         return "may continue bit for bit or not: that depends on what is open"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor import validators
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers.accelerate import ACCELERATE
+from ckpt_doctor.trainers.hf_trainer import HF
 from ckpt_doctor.trainers.lightning import LIGHTNING
 from ckpt_doctor.trainers.plain import PLAIN
 from ckpt_doctor.trainers.time_llm import TIME_LLM
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
-KNOWN: tuple[Trainer, ...] = (TIME_LLM, ACCELERATE, LIGHTNING, PLAIN)
+KNOWN: tuple[Trainer, ...] = (TIME_LLM, HF, ACCELERATE, LIGHTNING, PLAIN)
 """Every trainer that recognises checkpoints; the first that recognises one owns it."""
 
 

@@ -66,6 +66,8 @@ def prune(
             file, _ = judged[folder]
             resumable = file.plan is not None and file.verdict != "broken"
             spare = "`latest` resumes from it" if folder == preferred else ""
+            if file.checkpoint.path == folder and file.member.role == "best":
+                spare = spare or "it is the best checkpoint of the run"
             departs = bool(audit.departs(file))
             yield retention.Step(audit.progress(judged[folder]), folder, resumable, held[folder], departs, spare)
 

@@ -60,6 +60,10 @@ class Located:
     """The first line of the code in question, without its indentation."""
 
 
+FLAGGED = frozenset({"R506", "E609"})
+"""Codes of findings that no edit cures, and the flags of the plan do."""
+
+
 def selects(word: str, code: str, name: str) -> bool:
     """Whether a word of `--select` or `--ignore` means a rule: by its code, the start of it, or its name."""
     return bool(word) and (code.startswith(word.upper()) or name == word.lower())
@@ -72,7 +76,7 @@ def reaches(findings: Iterable[Finding], level: Severity) -> bool:
 
 def without_flagged(findings: Iterable[Finding]) -> list[Finding]:
     """The findings that are left once the resume command carries the flags of the plan, which cure a rate jump."""
-    return [finding for finding in findings if finding.code != "R506"]
+    return [finding for finding in findings if finding.code not in FLAGGED]
 
 
 def trusts(packages: Collection[str], finding: Finding) -> bool:
@@ -116,7 +120,7 @@ class FileReport:
 
     @property
     def keeps_its_path(self) -> bool:
-        """Whether the resume is identical, or is once the command carries the flags of the plan (R506)."""
+        """Whether the resume is identical, or is once the command carries the flags of the plan."""
         if self.plan is None or self.plan.why_not_exact or self.resume not in ("identical", "differs"):
             return False
         return not without_flagged(self.serious)
@@ -165,6 +169,8 @@ class Terms:
     """Where the trainer starts on a resume, in a clause."""
     memory: Callable[[FileReport, ResumePlan, Facts], str] = _no_words
     """What the trainer then remembers of the best model, in a clause."""
+    within_epoch: str = ""
+    """What a resume within an epoch does not restore, though the losses can be those of the uninterrupted run."""
     landing: Callable[[FileReport, ResumePlan], Sequence[tuple[str, str, str]]] = _no_rows
     """What a resume begins with beside place and rate: a name, the value from the file as it is, from the repaired."""
 

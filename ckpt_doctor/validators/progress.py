@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.types import Case, Member, NotChecked, Run, option_of, real
+from ckpt_doctor.types import Case, Member, NotChecked, Run, Severity, option_of, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slots import places
 
@@ -62,8 +62,8 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """
     plan, resume, state = case.plan, case.resume, case.state
     counts, step = "step" in case.member.places, state.global_step
-    if plan is None or state.epoch is None or (counts and step is None):
-        return
+    if plan is None or "epoch" not in case.member.places or state.epoch is None or (counts and step is None):
+        return  # a trainer that reads no epoch counts it from the step
     if resume.start_epoch is None or plan.skip_batches is None or resume.skip_batches is None:
         asked = any(fact.name == "steps_per_epoch" for fact in case.run.facts.table)
         if asked and counts and (step or 0) > 0 and case.run.facts.steps_per_epoch is None:
@@ -179,17 +179,25 @@ def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     Source: trainer contract, sections 5 and 9 (fact 13).
     """
     plan = case.plan
-    asks = any(fact.name == "train_epochs" for fact in case.run.facts.table)
-    if case.gate and plan is not None and asks and case.run.facts.train_epochs is None:
-        yield NotChecked("whether anything is left to train", "the number of epochs is not known", "--train-epochs")
+    facts = case.run.facts
+    asked = next((f.name for name in ("max_steps", "train_epochs") for f in facts.table if f.name == name), "")
+    if case.gate and plan is not None and plan.steps_left is None and facts.train_epochs is None and asked:
+        why = f"the number of {asked.partition('_')[2]} is not known"
+        yield NotChecked("whether anything is left to train", why, option_of(asked))
     if plan is None or plan.steps_left is None or plan.steps_left > 0:
         return
-    epochs = case.run.facts.train_epochs
+    epochs = facts.train_epochs
+    severity: Severity | None = None
+    if epochs is None:  # measured in steps, of which a finished run's last checkpoint has them all
+        done, severity = "all steps", None if case.gate else "info"
+    else:
+        done = f"all {epochs.value} epochs"
     yield Problem(
-        f"all {epochs.value if epochs else '?'} epochs are done: a resume trains nothing",
-        where=case.where("epoch"),
+        f"{done} are done: a resume trains nothing",
+        where=case.where("epoch" if epochs else "step"),
         found=plan.start_epoch,
         expected=f"below {epochs.value}" if epochs else None,
+        severity=severity,
     )
 
 

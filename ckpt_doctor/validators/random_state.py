@@ -14,7 +14,7 @@ def no_rng_state(case: Case) -> Iterator[Problem]:
 
     After the resume, shuffling and dropout draw other numbers than the uninterrupted run would have drawn: a sound
     continuation, but not bit for bit the same. In the first epoch the script's own seed deals the same batches again,
-    and only dropout differs.
+    and only dropout differs; with the Hugging Face Trainer, whose sampler has a seed of its own, in every epoch.
 
     Example: every checkpoint of the first patch.
 

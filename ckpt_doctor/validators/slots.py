@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -205,6 +205,23 @@ def _is_mt19937(order: str, state: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class OneOrMore:
+    """A value, or a list of such values."""
+
+    one: Must
+    many: Must
+
+    @property
+    def says(self) -> str:
+        """The list in words."""
+        return self.many.says
+
+    def fault(self, value: object) -> Fault | None:
+        """A tensor is the one; what is in a list has a slot of its own."""
+        return (self.one if isinstance(value, TensorRef) else self.many).fault(value)
+
+
+@dataclass(frozen=True, slots=True)
 class PythonRandom:
     """What `random.setstate` takes."""
 
@@ -313,6 +330,8 @@ COUNTERS = ("epoch", "step", "patience")
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "square_avg", "acc_delta", "grad_avg")
 """Optimizer state that has its parameter's shape in every optimizer that uses the name."""
 
+_CUDA = ByteTensor("a uint8 tensor of 16 bytes", (8, 16, 808, 816))
+
 SLOTS: tuple[Slot, ...] = (
     Slot("epoch", COUNT, "the trainer's range(epoch, ...) needs one"),
     Slot("step", COUNT, "the trainer counts steps and names step folders by it"),
@@ -401,24 +420,34 @@ SLOTS: tuple[Slot, ...] = (
         ByteTensor("torch's random state, a uint8 tensor of 5,056 bytes", (CPU_GENERATOR,)),
         _RESTORE,
     ),
-    Slot("rng.cuda", Kind("a list of uint8 tensors, or None", (list, tuple), none=True), _RESTORE),
+    Slot(
+        "rng.cpu",
+        ByteTensor("torch's random state, a uint8 tensor of 5,056 bytes", (CPU_GENERATOR,)),
+        _RESTORE,
+    ),
+    Slot(
+        "rng.cuda",
+        OneOrMore(_CUDA, Kind("a list of uint8 tensors, or None", (list, tuple), none=True)),
+        _RESTORE,
+    ),
     # Seed and offset, or (until 1.10) 800 unused bytes before them; set_state takes both without the offset as well
     # (aten/src/ATen/cuda/CUDAGeneratorImpl.cpp)
-    Slot("rng.cuda[*]", ByteTensor("a uint8 tensor of 16 bytes", (8, 16, 808, 816)), _RESTORE),
+    Slot("rng.cuda[*]", _CUDA, _RESTORE),
 )
 
 
 def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Where a slot is in a file, or below a part of one, and what is there; nothing where it is absent."""
-    if not parts:
-        yield path, root
-        return
-    key, rest = parts[0], parts[1:]
-    mapping = mapping_of(root)
+    found: list[tuple[KeyPath, object]] = [(path, root)]
+    for key in parts:  # level by level: an optimizer has a state for each of many parameters
+        found = [deeper for place in found for deeper in _below(*place, key)]
+    return iter(found)
+
+
+def _below(path: KeyPath, value: object, key: str) -> Iterable[tuple[KeyPath, object]]:
+    mapping = mapping_of(value)
     if key != "*":
-        if mapping is not None and key in mapping:
-            yield from places(mapping[key], rest, (*path, key))
-        return
-    sequence = root if isinstance(root, (list, tuple)) else ()
-    for each, item in mapping.items() if mapping is not None else enumerate(sequence):
-        yield from places(item, rest, (*path, each))
+        return [((*path, key), mapping[key])] if mapping is not None and key in mapping else ()
+    sequence = value if isinstance(value, (list, tuple)) else ()
+    items = mapping.items() if mapping is not None else enumerate(sequence)
+    return [((*path, each), item) for each, item in items]

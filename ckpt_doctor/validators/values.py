@@ -120,6 +120,22 @@ def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
 
 def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, int]]:
     """Slots with a fault of one kind: the first place of each, what is there, and in how many places the same is so."""
+    for slot, faults in _all_faults(case):
+        wrong = [(path, value) for path, value, found in faults if found == kind]
+        if wrong:
+            yield slot, *wrong[0], len(wrong)
+
+
+def _all_faults(case: Case) -> list[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
+    """Slots, and where each has which fault. Looked for once a case: two rules ask for each kind."""
+    memo = vars(case)
+    if "faults" not in memo:
+        memo["faults"] = list(_slots_with_faults(case))
+    found: list[tuple[Slot, list[tuple[KeyPath, object, Fault]]]] = memo["faults"]
+    return found
+
+
+def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
     held, state = _conditions(case), case.path("optimizer", "state")
     indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*")))
     plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
@@ -128,14 +144,14 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
         if slot.when and slot.when not in held:
             continue
         wrong = [
-            (path, value)
+            (path, value, fault)
             for path, value in _places(case, slot.parts)
             # What belongs to no parameter is copied as it is (torch/optim/optimizer.py, `load_state_dict`)
-            if slot.must.fault(value) == kind
+            if (fault := slot.must.fault(value)) is not None
             and (slot.parts[:2] != ("optimizer", "state") or len(path) <= len(state) or path[len(state)] in tied)
         ]
         if wrong:
-            yield slot, *wrong[0], len(wrong)
+            yield slot, wrong
 
 
 def _places(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[KeyPath, object]]:

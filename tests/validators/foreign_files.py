@@ -10,7 +10,6 @@ import copy
 import io
 import json
 import pickle
-import random
 import sys
 import zipfile
 from collections import OrderedDict, defaultdict, deque
@@ -82,31 +81,6 @@ def save(value: Any, path: Path, **how: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with mock.patch.dict(sys.modules, PACKAGES):
         torch.save(value, path, **how)
-
-
-@project("hugging-face-trainer")
-def hugging_face(root: Path) -> None:
-    """transformers' Trainer: a folder per step, with the state in several files."""
-    from safetensors.torch import save_file
-
-    model, optimizer = trained()
-    folder = root / "out/checkpoint-500"
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda step: 1.0])
-    save(optimizer.state_dict(), folder / "optimizer.pt")
-    save(scheduler.state_dict(), folder / "scheduler.pt")
-    states = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "cpu": torch.random.get_rng_state(),
-        "cuda": [torch.zeros(16, dtype=torch.uint8)],
-    }
-    save(states, folder / "rng_state.pth")
-    arguments = {"output_dir": "out", "learning_rate": 5e-5, "logging_dir": Path("out/runs")}
-    save(like("transformers.training_args", "TrainingArguments", arguments), folder / "training_args.bin")
-    save({"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 3}, folder / "scaler.pt")
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
-    save(model.state_dict(), folder / "pytorch_model.bin")
-    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 500, "best_metric": None}))
 
 
 @project("timm")

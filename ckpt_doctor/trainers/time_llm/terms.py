@@ -66,5 +66,6 @@ TERMS = Terms(
     saved_by={"best": "saved by EarlyStopping", "step": "saved by save_steps"},
     start=start,
     memory=early_stopping,
+    within_epoch="dropout, where the model has any, draws other noise within an epoch",
     landing=landing,
 )

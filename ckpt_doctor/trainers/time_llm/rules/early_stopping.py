@@ -34,7 +34,8 @@ def missing_best_score(case: Case) -> Iterator[Problem]:
     """EarlyStopping restarts blind: `best_score` is not in the file.
 
     With `best_score` None the first epoch after the resume counts as an improvement, however bad it is, and overwrites
-    `checkpoint`, the best model. A checkpoint from before the first validation has no best score yet and needs none.
+    `checkpoint`, the best model. A checkpoint from before the first validation has no best score yet and needs none. In
+    the Hugging Face Trainer's state it is `best_metric`, and its `log_history` has the evaluations.
 
     Example: every checkpoint of the first patch.
 
@@ -183,7 +184,7 @@ def patience_exhausted(case: Case) -> Iterator[Problem | NotChecked]:
     """`counter` has reached the patience: the next epoch without improvement ends the training.
 
     The uninterrupted run has stopped here. The resumed one trains an epoch more, and then stops at once unless it has
-    improved.
+    improved. The Hugging Face Trainer counts from 0 again and trains on.
 
     Example: `counter` 10 with `--patience 10`; in Lightning `wait_count` 4 with `patience` 4.
 
@@ -212,7 +213,8 @@ def log_disagrees(case: Case) -> Iterator[Problem | NotChecked]:
     """`best_score` or `counter` is not what the run's history says.
 
     EarlyStopping, replayed over the log's validation losses or read from a sibling checkpoint saved in the same
-    state, has another best score or another count of epochs without improvement at this point.
+    state, has another best score or another count of epochs without improvement at this point. The Hugging Face
+    Trainer keeps the log in `trainer_state.json`: `best_metric` is not the best evaluation of its `log_history`.
 
     Example: `counter` 0 in a step checkpoint after two epochs that did not improve.
 

@@ -1,0 +1,28 @@
+"""`--add-trainer-state`: `trainer_state.json`, from another checkpoint of the same run."""
+
+from __future__ import annotations
+
+from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.trainers.hf_trainer.layout import STATE, file_names
+from ckpt_doctor.trainers.hf_trainer.rebuilt import trainer_state
+from ckpt_doctor.types import Case, Edit
+
+NAME = "add-trainer-state"
+
+
+def _plan(case: Case) -> Plan:
+    """Write `trainer_state.json` from a later checkpoint of the run, or from an earlier one.
+
+    A later one has the whole history: it is cut at this step, and the best metric and EarlyStopping's counter are
+    replayed. An earlier one will do only where no evaluation lies between, for its result would be lost.
+    """
+    if STATE in file_names(case.checkpoint):
+        return Plan()
+    state = trainer_state(case)
+    if state is None:
+        reason = "no other checkpoint of this run proves what trainer_state.json held"
+        return refused(NAME, reason, "a later checkpoint, or an earlier one with no evaluation between")
+    return Plan((Edit((STATE,), "absent", state.value, state.source),))
+
+
+MIGRATION = Migration(NAME, _plan, cures=("F114",), reveals=("E604", "E609", "E610", "P404"))

@@ -1,0 +1,151 @@
+"""The rates of a run: by the formula of the saved command where the files confirm it, else by what the parts say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckpt_doctor.trainers.hf_trainer.command import command_in
+from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
+from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
+from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
+
+_OF_TRANSFORMERS = "LambdaLR"
+_BY_METRIC = ("reduce_lr_on_plateau", "greedy")
+"""Schedules that are moved by evaluations; the Trainer does not step them with the optimizer."""
+
+
+def is_by_metric(member: Member) -> bool:
+    """Whether evaluations move the rate, not steps."""
+    by_name = command_in(member.checkpoint).text("lr_scheduler_type") in _BY_METRIC
+    return by_name or kind(member) == "ReduceLROnPlateau"
+
+
+def groups_of(member: Member) -> list[dict[str, object]]:
+    """The optimizer's param groups that are dicts."""
+    groups = member.at("optimizer", "param_groups")
+    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, (list, tuple)) else []
+
+
+def own_rates(member: Member) -> tuple[float, ...] | None:
+    """The rate of each param group; None where one has none."""
+    return _numbers([group.get("lr") for group in groups_of(member)])
+
+
+def first_rates(member: Member) -> tuple[float, ...] | None:
+    """The rates that a resume begins with; the schedule's where the optimizer's state lies in files of another kind."""
+    return own_rates(member) if member.at("optimizer") is not None else last_rates(member)
+
+
+def last_rates(member: Member) -> tuple[float, ...] | None:
+    """The schedule's `_last_lr`."""
+    last = member.at("scheduler", "_last_lr")
+    return _numbers(last) if isinstance(last, (list, tuple)) else None
+
+
+def base_rates(member: Member) -> tuple[float, ...] | None:
+    """What the formula's factors are multiplied with: the schedule's, else each group's first rate."""
+    base = member.at("scheduler", "base_lrs")
+    return _numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in groups_of(member)])
+
+
+def _numbers(values: Sequence[object]) -> tuple[float, ...] | None:
+    found = [real(value) for value in values]
+    numbers = tuple(value for value in found if value is not None)
+    return numbers if numbers and len(numbers) == len(found) else None
+
+
+def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:
+    """Whether two lists of rates are there and equal but for rounding."""
+    if found is None or expected is None or len(found) != len(expected):
+        return False
+    return all(holds_rate(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def computed(member: Member, position: int, total: int | None = None) -> tuple[float, ...] | None:
+    """The rates at a position by formula: transformers' by the saved command, torch's own by the schedule's state.
+
+    `total` in the place of the saved number of steps."""
+    base, state = base_rates(member), member.at("scheduler")
+    if base is None or position < 0:
+        return None
+    try:
+        if isinstance(state, dict) and kind(member) not in (None, _OF_TRANSFORMERS):
+            moved = moved_to(state, groups_of(member), position)
+            return tuple(moved.rates) if moved else None
+        command, total = command_in(member.checkpoint), total or total_steps(member.checkpoint)
+        warmup = None if total is None else command.warmup(total)
+        if total is None or warmup is None:
+            return None
+        factor = hf_lambda(
+            command.text("lr_scheduler_type"),
+            step=position,
+            warmup=warmup,
+            total=total,
+            rate=command.number("learning_rate"),
+            kwargs=command.kwargs,
+        )
+    except ValueError:
+        return None
+    return None if factor is None else tuple(rate * factor for rate in base)
+
+
+def fits_formula(member: Member) -> bool | None:
+    """Whether the formula gives the rates that the schedule has stored; None where one of the two is not there."""
+    position, stored = scheduled_steps(member), last_rates(member)
+    if position is None or stored is None:
+        return None
+    expected = computed(member, position)
+    return None if expected is None else agree(stored, expected)
+
+
+def position_at(member: Member, step: int) -> int | None:
+    """Where the schedule belongs at a step; None where steps do not tell (plateau, a class that is not known)."""
+    if is_by_metric(member):
+        return None
+    if may_skip(member):
+        return member.state.optimizer_step if member.state.optimizer_step is not None else member.state.last_epoch
+    if member.at("scheduler") is None:
+        return step
+    return step if scheduled_steps(member) is not None else None
+
+
+def rates_at(member: Member, position: int | None, by_formula: bool) -> Evidence[Rates] | None:
+    """The rates with which the uninterrupted run goes on from a position; None where nothing proves them.
+
+    `by_formula` says whether the run is known to follow the saved command's formula.
+    """
+    own, last, at = first_rates(member), last_rates(member), member.state.last_epoch
+    if own is None:
+        return None
+    if position is None or (position == at and agree(own, last)):
+        return Evidence(Rates(own, None, last or own), "the checkpoint's own rate")
+    if by_formula and (found := computed(member, position)) is not None:
+        return Evidence(Rates(found, None, found), f"{_name(member)} at step {position:,}")
+    if position == at and last is not None:
+        return Evidence(Rates(last, None, last), "the schedule's _last_lr")
+    if not agree(own, last):  # only the schedule is from another step
+        return Evidence(Rates(own, None, own), "the optimizer's own rate")
+    return None
+
+
+def _name(member: Member) -> str:
+    named = command_in(member.checkpoint).text("lr_scheduler_type")
+    found = kind(member)
+    return f"the {named} schedule" if found in (None, _OF_TRANSFORMERS) and named else str(found)
+
+
+def scheduled(member: Member, expected: Rates | None, by_formula: bool) -> Rates | None:
+    """What the file's own position of the schedule calls for; None where another rule speaks of the difference."""
+    at, own = scheduled_steps(member), own_rates(member)
+    if at is None or own is None or (expected is not None and agree(own, expected.lr)):
+        return None
+    last = last_rates(member)
+    rates = (computed(member, at) if by_formula else None) or last
+    return Rates(rates, None, rates) if rates is not None else None
+
+
+def first_rate(member: Member) -> float | None:
+    """The rate with which a fresh schedule begins."""
+    rates = computed(member, 0) if kind(member) in (None, _OF_TRANSFORMERS) else None
+    base = base_rates(member)
+    return rates[0] if rates else base[0] if base else command_in(member.checkpoint).number("learning_rate")

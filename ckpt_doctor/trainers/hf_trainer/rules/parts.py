@@ -1,0 +1,83 @@
+"""Parts of a checkpoint that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.trainers.hf_trainer import parts
+from ckpt_doctor.trainers.hf_trainer.known import known_of
+from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, ranks
+from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
+from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.validators.rule import Problem, rule
+
+_FOLLOWS = {
+    "the model": "the Trainer stops, because it finds no weights",
+    OPTIMIZER: "the Trainer starts a fresh optimizer at the schedule's first rate, without a word",
+    SCHEDULER: "the Trainer then does not read {} either: it starts a fresh optimizer at the schedule's first rate, "
+    "without a word",
+    STATE: "the Trainer stops with FileNotFoundError",
+}
+
+
+@rule("F114", "missing-part", "error")
+def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
+    """A part that the Trainer reads on resume is not in the checkpoint's folder.
+
+    Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
+    """
+    checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
+    if OPTIMIZER not in lacking and case.at("optimizer") is None:
+        why = "it lies in the files of DeepSpeed, FSDP or the ranks"
+        yield NotChecked("the optimizer's step and rate", why, "a look at them by hand")
+    if parts.is_weights_only(checkpoint):
+        yield Problem(
+            "saved without optimizer on purpose (save_only_model): a resume keeps the step, and starts optimizer, "
+            "schedule and random numbers anew",
+            where=OPTIMIZER,
+            severity="warning" if case.gate else "info",
+        )
+        return
+    cures = {SCHEDULER: scheduler_state(case) is not None, STATE: trainer_state(case) is not None}
+    if OPTIMIZER in lacking or "the model" in lacking:
+        cures = {}
+    curable = bool(lacking) and all(cures.get(name) for name in lacking)
+    cut = "; the save was cut off" if STATE in lacking else ""
+    if len(lacking) > 1 and not curable:
+        *names, last = lacking
+        follows = _FOLLOWS[STATE] if STATE in lacking else _FOLLOWS[OPTIMIZER]
+        yield Problem(f"{', '.join(names)} and {last} are not there: {follows}{cut}", where=lacking[-1])
+        return
+    for name in lacking:
+        read = f"{case.path('optimizer')[0]}"
+        yield Problem(
+            f"{name} is not there: {_FOLLOWS[name].format(read)}{cut if name == STATE else ''}",
+            where=name,
+            migration={SCHEDULER: "sync-scheduler", STATE: "add-trainer-state"}[name] if curable else None,
+        )
+
+
+@rule("L306", "no-rng-state", "info")
+def no_random_state(case: Case) -> Iterator[Problem]:
+    """The states of the random generators are not saved, or not those of all processes.
+
+    The order of the data is the uninterrupted run's all the same: the Trainer's sampler has a seed of its own. Dropout
+    draws other numbers.
+    """
+    found = ranks(case.checkpoint)
+    if parts.is_weights_only(case.checkpoint):
+        return  # F114 says so
+    if not found:
+        yield Problem("no rng_state.pth: the order of the data is kept, dropout draws other numbers", fix="")
+        return
+    here = {rank for rank in found if rank is not None}
+    lost = sorted(known_of(case.run).ranks - here) if here else []
+    if lost:
+        yield Problem(
+            f"rng_state_{lost[0]}.pth is not there: dropout of process {lost[0]} draws other numbers",
+            where=f"rng_state_{lost[0]}.pth",
+            fix="",
+        )
+
+
+RULES = (missing_part, no_random_state)
