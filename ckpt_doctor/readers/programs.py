@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.attributes import GETATTR, resolve
@@ -11,13 +11,14 @@ from ckpt_doctor.inert.pickle_machine import Payload, Persistent, Reading
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.types import Damage, Global
+from ckpt_doctor.types.record import record
 
 BEHIND = "a second pickle stands behind the end of the first"
 _FIRST_READ = 1 << 9
 """Of bytes that are probably not a pickle: most stop being one after a few."""
 
 
-@dataclass
+@record
 class Programs:
     """What all pickles of a file name, and what is wrong with any of them."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -14,6 +13,7 @@ from ckpt_doctor.readers import deepspeed, distributed, sharded
 from ckpt_doctor.readers.json_file import open_json
 from ckpt_doctor.readers.parts import INDEX, MARKERS, Findings, Parts, is_inside, missing_part
 from ckpt_doctor.types import Damage, NotChecked
+from ckpt_doctor.types.record import record
 
 Kind = Literal["sharded", "distributed", "deepspeed", "marker", "folder"]
 """`folder`: all that lies in it, by its trainer's word."""
@@ -28,7 +28,7 @@ _FSDP_OPTIMIZER = re.compile(r"optimizer_(\d+)")
 """Accelerate's folder of a sharded optimizer (accelerate/utils/fsdp_utils.py, `save_fsdp_optimizer`)."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FileSet:
     """Files of one folder that belong together."""
 

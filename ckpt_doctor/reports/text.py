@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from unicodedata import category
 
 ELLIPSIS = "..."
@@ -21,6 +22,7 @@ _SGR = {
 }
 STYLES = {style: f"\x1b[{number}m" for number, styles in _SGR.items() for style in styles}
 """Terminal sequences (ECMA-48, SGR) by what has the style: an outlook, a severity, an outcome, a difference's sign."""
+_STYLING = re.compile(r"\x1b\[\d*m")
 MAX_TEXT = 110
 """Sentences get hard to read beyond this many columns, however wide the terminal is."""
 
@@ -107,13 +109,18 @@ def grid(rows: Sequence[Sequence[str]], align: str, indent: str = "  ") -> list[
 
     A cell may have several lines. Numbers stay as they are written.
     """
-    if not rows:
-        return []
-    from tabulate import tabulate  # here, for it takes longer to import than most commands run
+    lines = [line for row in rows for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
+    widths = [max(map(_shown_width, column)) for column in zip(*lines, strict=True)]
+    return [indent + "  ".join(map(_padded, line, widths, align)).rstrip() for line in lines]
 
-    sides = ["right" if side == ">" else "left" for side in align]
-    laid_out = tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)
-    return [indent + line.rstrip() for line in laid_out.split("\n")]
+
+def _padded(cell: str, width: int, side: str) -> str:
+    room = " " * (width - _shown_width(cell))
+    return room + cell if side == ">" else cell + room
+
+
+def _shown_width(cell: str) -> int:
+    return display_width(_STYLING.sub("", cell) if "\x1b" in cell else cell)
 
 
 def quoted(value: object) -> str:
