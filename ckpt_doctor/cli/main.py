@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import shell_complete
 
 from ckpt_doctor import errors
 from ckpt_doctor.reports import clean
@@ -148,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     if instruction := os.environ.get(COMPLETION):
+        from click.shell_completion import shell_complete
+
         return shell_complete(app, {}, PROGRAM, COMPLETION, instruction)
     try:
         with app.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments)) as ctx:

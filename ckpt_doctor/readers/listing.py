@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ckpt_doctor.inert import limits, names
 from ckpt_doctor.readers.detect import is_unpacked
-from ckpt_doctor.readers.parts import FOLDER, INDEX, TRAINER_STATE, Parts, is_part_name
+from ckpt_doctor.readers.part_names import INDEX
+from ckpt_doctor.readers.parts import FOLDER, TRAINER_STATE, Parts, is_part_name
 from ckpt_doctor.types.record import record
 
 _OTHER_UNIT = re.compile(r"(.*[-_])?(checkpoint|step|epoch|iter(ation)?)[-_=]?\d+.*|.+\.ckpt", re.IGNORECASE)

@@ -29,7 +29,7 @@ from ckpt_doctor.trainers.time_llm.launches import Launches
 from ckpt_doctor.trainers.time_llm.lineage import Lineage, Unsettled, last_best, lineage
 from ckpt_doctor.trainers.time_llm.log import read_events
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts, log_facts
-from ckpt_doctor.trainers.time_llm.rates import IDLE, PER_EPOCH, PER_STEP
+from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, NotChecked
 from ckpt_doctor.types.record import record
 
