@@ -62,15 +62,20 @@ def read_program(
 
     What follows is no part of the checkpoint, but a loader that reads on would execute it.
     """
-    reading = read(data, start, persistent, programs.payload)
-    if GETATTR in reading.globals:
-        resolve(data, reading)
-    programs.add(reading, where)
+    reading = _added(programs, data, start, persistent, where)
     refused = refused_opcodes(reading)
     if refused:
         programs.refusals.append(refused)
     if trailing and reading.finished:
         _read_behind(programs, data, reading.end, where)
+    return reading
+
+
+def _added(programs: Programs, data: bytes, start: int, persistent: Persistent | None, where: str) -> Reading:
+    reading = read(data, start, persistent, programs.payload)
+    if GETATTR in reading.globals:
+        resolve(data, reading)
+    programs.add(reading, where)
     return reading
 
 
@@ -108,7 +113,9 @@ def read_disguised(programs: Programs, head: Callable[[int], bytes], where: str 
     """
     for data in growing(head, _FIRST_READ):
         found = Programs(programs.payload)
-        reading = read_program(found, data, 0, None, where)
+        reading = _added(found, data, 0, None, where)
+        if reading.finished:
+            _read_behind(found, data, reading.end, where)
         if not reading.ran_out:
             break
     marked = data.startswith(b"\x80")
