@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +102,61 @@ def test_nothing_imports_torch_or_numpy_for_metadata(code: str) -> None:
     check = f"import sys\nRUN = {run!r}\n{code}\nassert not {{'torch', 'numpy', 'safetensors'}} & set(sys.modules), 1"
     done = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True)
     assert ("", 0) == (done.stderr, done.returncode)
+
+
+def scanned(path: Path) -> set[str]:
+    """The modules that a scan has loaded at its end."""
+    call = f"main({['scan', path.name]!r})"
+    check = f"import sys; from ckpt_doctor.cli.main import main; {call}; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=path.parent, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "1 checkpoint" in done.stdout
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def archive(path: Path) -> Path:
+    """An archive as torch.save writes it, of nobody's."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x/data.pkl", pickle.dumps({"weights": [1.0], "note": "mine"}, 2))
+        file.writestr("x/version", "3\n")
+    return path
+
+
+def test_a_scan_of_an_archive_imports_nothing_that_it_has_no_use_for(tmp_path: Path) -> None:
+    """Each takes as long to import as the file takes to read; picklescan is to be no faster."""
+    unused = (
+        "csv",
+        "email",
+        "hashlib",
+        "html",
+        "jinja2",
+        "json",
+        "lzma",
+        "pickle",
+        "pickletools",
+        "tomllib",
+        "wcwidth",
+    )
+    ours = (
+        "lint",
+        "migrators",
+        "readers.json_file",
+        "readers.sets",
+        "repair",
+        "trainers.schedules",
+        "training",
+        "writer",
+    )
+    spared = (*unused, *(f"ckpt_doctor.{part}" for part in ours))
+    loaded = scanned(archive(tmp_path / "model.pt"))
+    assert [] == sorted(name for name in loaded if any(f"{name}.".startswith(f"{part}.") for part in spared))
+    assert [] == sorted(name for name in loaded if name.startswith("ckpt_doctor.trainers.") and ".rules" in name)
+
+
+def test_wide_characters_are_measured_with_wcwidth(tmp_path: Path) -> None:
+    assert "wcwidth" in scanned(archive(tmp_path / "模型.pt"))
 
 
 def test_every_dependency_is_used() -> None:
