@@ -10,7 +10,7 @@ same bytes: as a whole, and what it takes beyond a scan. picklescan takes part w
 the page cache.
 
 With `--start`: what a scan of the file of 1 GiB takes as a whole process, start-up included, beside picklescan, and
-beside Python and click alone. Processor time (user and system), medians of runs in turn: a busy machine shifts all alike.
+beside Python and click alone. Processor time (user and system), medians of runs in turn: a busy machine shifts all.
 """
 
 from __future__ import annotations

@@ -104,6 +104,12 @@ def test_nothing_imports_torch_or_numpy_for_metadata(code: str) -> None:
     assert ("", 0) == (done.stderr, done.returncode)
 
 
+OTHERS = ("csv", "email", "hashlib", "html", "jinja2", "json", "lzma", "pickle", "pickletools", "tomllib", "wcwidth")
+OURS = ("lint", "migrators", "readers.json_file", "readers.sets", "repair", "trainers.schedules", "training", "writer")
+UNUSED = (*OTHERS, *(f"ckpt_doctor.{part}" for part in OURS))
+"""What a scan of one archive that no trainer owns has no use for, its table included."""
+
+
 def scanned(path: Path) -> set[str]:
     """The modules that a scan has loaded at its end."""
     call = f"main({['scan', path.name]!r})"
@@ -126,32 +132,8 @@ def archive(path: Path) -> Path:
 
 def test_a_scan_of_an_archive_imports_nothing_that_it_has_no_use_for(tmp_path: Path) -> None:
     """Each takes as long to import as the file takes to read; picklescan is to be no faster."""
-    unused = (
-        "csv",
-        "email",
-        "hashlib",
-        "html",
-        "jinja2",
-        "json",
-        "lzma",
-        "pickle",
-        "pickletools",
-        "tomllib",
-        "wcwidth",
-    )
-    ours = (
-        "lint",
-        "migrators",
-        "readers.json_file",
-        "readers.sets",
-        "repair",
-        "trainers.schedules",
-        "training",
-        "writer",
-    )
-    spared = (*unused, *(f"ckpt_doctor.{part}" for part in ours))
     loaded = scanned(archive(tmp_path / "model.pt"))
-    assert [] == sorted(name for name in loaded if any(f"{name}.".startswith(f"{part}.") for part in spared))
+    assert [] == sorted(name for name in loaded if any(f"{name}.".startswith(f"{part}.") for part in UNUSED))
     assert [] == sorted(name for name in loaded if name.startswith("ckpt_doctor.trainers.") and ".rules" in name)
 
 

@@ -80,7 +80,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
                 not_checked.append(result)
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
-        not_checked.extend(not_judged(member.checkpoint, KNOWN, run.claimed))
+        not_checked.extend(not_judged(member.checkpoint, run, KNOWN))
     deep = member.checkpoint.deep
     if deep is not None:
         not_checked.extend(deep.not_checked)
