@@ -34,7 +34,7 @@ _SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters", "tra
 _COPY = re.compile(r"ema|swa|averag|shadow|teacher|target", re.IGNORECASE)
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Optimizer:
     """An optimizer's state_dict (torch/optim/optimizer.py, `Optimizer.state_dict`)."""
 
@@ -76,7 +76,7 @@ class Optimizer:
         return [index for index in plain if isinstance(index, (int, str))]
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Scheduler:
     """A scheduler's state_dict (torch/optim/lr_scheduler.py)."""
 
@@ -105,7 +105,7 @@ class Scheduler:
         return real(self.state.get("last_epoch"))
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Part:
     """A scaler, a model, or a single value."""
 
@@ -113,7 +113,7 @@ class Part:
     value: Any
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Shapes:
     """All that was recognised in a checkpoint."""
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, zip_longest
-from unicodedata import category
 
 ELLIPSIS = "..."
 
@@ -36,6 +34,8 @@ def clean(text: object) -> str:
     string = text if isinstance(text, str) else str(text)
     if string.isprintable():
         return string
+    from unicodedata import category
+
     return "".join(c if c.isprintable() or category(c) == "Zs" else c.encode("unicode_escape").decode() for c in string)
 
 
@@ -127,6 +127,8 @@ def quoted(value: object) -> str:
     """A word for a shell; with bytes that don't print as bash's `$'...'`, which brings them back."""
     text = str(value)
     if text.isprintable():
+        import shlex
+
         return shlex.quote(text)
     escaped = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(text))
     return f"$'{''.join(escaped)}'"

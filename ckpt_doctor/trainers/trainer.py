@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # a scan loads no fixes
     from ckpt_doctor.validators.rule import Rule
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class ByHand:
     """What a person gives for one checkpoint."""
 
@@ -43,7 +43,7 @@ class ByHand:
     """Finished epochs of bare weights."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Expectation:
     """What a trainer expects of a file."""
 

@@ -18,7 +18,7 @@ OWN_KEYS = {"OneCycleLR": "total_steps", "CosineAnnealingLR": "T_max"}
 MOMENTS = ("exp_avg", "momentum_buffer")
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class LiveCase:
     """A checkpoint, and the objects that it is about to be loaded into; None for one that was not handed over."""
 

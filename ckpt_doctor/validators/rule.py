@@ -16,7 +16,7 @@ Scope = Literal["file", "trainer", "run", "live"]
 S = TypeVar("S")
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Problem:
     """A defect, before its rule has put its name on it."""
 
@@ -40,7 +40,7 @@ def listing(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Rule:
     """One rule. Its manual is its function's docstring: what it says, why it matters, example, cure, source."""
 
