@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +102,43 @@ def test_nothing_imports_torch_or_numpy_for_metadata(code: str) -> None:
     check = f"import sys\nRUN = {run!r}\n{code}\nassert not {{'torch', 'numpy', 'safetensors'}} & set(sys.modules), 1"
     done = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True)
     assert ("", 0) == (done.stderr, done.returncode)
+
+
+OTHERS = ("csv", "email", "hashlib", "html", "jinja2", "json", "lzma", "pickle", "pickletools", "tabulate", "tomllib")
+OURS = ("lint", "migrators", "readers.json_file", "readers.sets", "repair", "trainers.schedules", "training", "writer")
+UNUSED = (*OTHERS, *(f"ckpt_doctor.{part}" for part in OURS))
+"""What a scan of one archive that no trainer owns has no use for. Only a table needs tabulate, which brings more."""
+
+
+def scanned(path: Path, form: str = "github") -> set[str]:
+    """The modules that a scan has loaded at its end."""
+    call = f"main({['scan', path.name, '--format', form]!r})"
+    check = f"import sys; from ckpt_doctor.cli.main import main; {call}; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "COLUMNS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=path.parent, env=environment, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def archive(path: Path) -> Path:
+    """An archive as torch.save writes it, of nobody's."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x/data.pkl", pickle.dumps({"weights": [1.0], "note": "mine"}, 2))
+        file.writestr("x/version", "3\n")
+    return path
+
+
+def test_a_scan_of_an_archive_imports_nothing_that_it_has_no_use_for(tmp_path: Path) -> None:
+    """Each takes as long to import as the file takes to read; picklescan is to be no faster."""
+    loaded = scanned(archive(tmp_path / "model.pt"))
+    assert [] == sorted(name for name in loaded if any(f"{name}.".startswith(f"{part}.") for part in UNUSED))
+    assert [] == sorted(name for name in loaded if name.startswith("ckpt_doctor.trainers.") and ".rules" in name)
+
+
+@pytest.mark.parametrize("form", ["table", "github"])
+def test_tabulate_is_imported_for_a_table_alone(tmp_path: Path, form: str) -> None:
+    assert (form == "table") == ("tabulate" in scanned(archive(tmp_path / "model.pt"), form))
 
 
 def test_every_dependency_is_used() -> None:

@@ -45,7 +45,6 @@ LEFT = {
     "reports/columns.py": 3,
     "reports/groups.py": 1,
     "reports/html/charts.py": 2,
-    "trainers/schedules/epoch_rates.py": 16,
     "trainers/state.py": 4,
     "trainers/trainer.py": 1,
     "training/resume.py": 3,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import is_unpacked, sniff
-from ckpt_doctor.readers.sets import FileSet, set_of
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
+
+if TYPE_CHECKING:
+    from ckpt_doctor.readers.sets import FileSet
 
 CHECKPOINT_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".ptl", ".pkl", ".pickle", ".model", ".th", ".t7"}
@@ -89,6 +92,8 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
 
 def _sets(folder: Path, names: Sequence[str]) -> list[FileSet]:
     """The checkpoints of several files in a folder; the folder itself where a known trainer calls it one."""
+    from ckpt_doctor.readers.sets import FileSet, set_of  # a file that is named itself needs none
+
     if is_unit(folder, names):
         return [FileSet("folder", folder, "", ())]
     return set_of(folder, names)

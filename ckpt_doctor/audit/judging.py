@@ -82,7 +82,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
                 not_checked.append(result)
     findings = unless_blocked(findings, member.checkpoint)
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
-        not_checked.extend(not_judged(member.checkpoint, known(), run.claimed))
+        not_checked.extend(not_judged(member.checkpoint, run, known()))
     not_checked.extend(case.plan.open if case.plan is not None else ())
     deep = member.checkpoint.deep
     if deep is not None:

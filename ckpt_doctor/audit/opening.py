@@ -10,7 +10,7 @@ from pathlib import Path
 from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.sets import is_part_of_several
+from ckpt_doctor.readers.part_names import is_part_of_several
 from ckpt_doctor.trainers import Trainer, unit_trainer
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.validators.files import BLOCKED

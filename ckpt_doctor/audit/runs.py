@@ -70,7 +70,8 @@ def understand(
     ours = [m for m in members if m.checkpoint.path in owned and not m.checkpoint.is_damaged(*UNTRUSTED)]
     others = tuple(member.checkpoint.path for member in members if member not in ours)
     ours = ours if owner is not UNKNOWN else []
-    run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs))
+    placed = {one.name: frozenset(one.siblings(folder)) for one in known()}
+    run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs), placed=placed)
     its = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
     run = owner.understand(run, its, logs)
     return replace(run, not_checked=(*run.not_checked, *_not_of(owner, given.keys() - its.keys()))), members

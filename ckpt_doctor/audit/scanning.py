@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from ckpt_doctor import reports
@@ -14,12 +14,13 @@ from ckpt_doctor.audit.opening import Progress, deepened
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, understand, with_siblings
 from ckpt_doctor.trainers import trainer_named
 from ckpt_doctor.types import Curve, FileReport, Given, Report, Run, RunReport
+from ckpt_doctor.types.record import record
 
 DEFAULT_PATH = "checkpoints"
 """Where most trainers save."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Ask:
     """What a call wants to know of every run."""
 

@@ -52,9 +52,7 @@ def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool
     with Progress() as progress:
         report = audit.check(path, silenced=settings.silenced, progress=progress, **given)
     colored = color(None if flags else output)
-    shown = reports.judged(
-        report, form, plan=True, rules=all_rules(), curves=audit.curves, width=width(), color=colored
-    )
+    shown = reports.judged(report, form, plan=True, rules=all_rules, curves=audit.curves, width=width(), color=colored)
     if not flags:
         emit(shown, output)
         _name_a_better_one(path, report, given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import os
 import sys
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import shell_complete
 
 from ckpt_doctor import errors
 from ckpt_doctor.reports import clean
@@ -130,6 +131,9 @@ def end(code: int | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0, 1 or 2; 130 after Ctrl-C, 141 after a closed pipe."""
+    # Most of what a command makes stays to its end, when it goes without a search for cycles
+    gc.set_threshold(100_000, 20, 100)
+    atexit.register(gc.freeze)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller (`>&-`); no file that we open may take its number
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
@@ -148,6 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     if instruction := os.environ.get(COMPLETION):
+        from click.shell_completion import shell_complete
+
         return shell_complete(app, {}, PROGRAM, COMPLETION, instruction)
     try:
         with app.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments)) as ctx:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -24,6 +23,10 @@ FAIL_ON: dict[str, Severity | None] = {"error": "error", "warning": "warning", "
 
 def width() -> int:
     """Columns to write for: `COLUMNS`, else the terminal's, 80 where there is none; 40 at least."""
+    if not os.environ.get("COLUMNS") and not sys.stdout.isatty():
+        return 80
+    import shutil  # takes a while: it loads every compression
+
     return max(40, shutil.get_terminal_size().columns)
 
 

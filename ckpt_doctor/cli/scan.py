@@ -42,6 +42,6 @@ def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | Non
         report = audit.scan(paths, silenced=settings.silenced, progress=progress, **given)
     if not report.files and form != "table":
         note(reports.nothing_found(report))
-    shown = reports.judged(report, form, rules=all_rules(), curves=audit.curves, width=width(), color=color(output))
+    shown = reports.judged(report, form, rules=all_rules, curves=audit.curves, width=width(), color=color(output))
     emit(shown, output)
     return exit_code(report.findings, fail_on)

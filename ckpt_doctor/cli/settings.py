@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers.facts import every_fact
 from ckpt_doctor.types import Finding, selects
+from ckpt_doctor.types.record import record
 
 
 def _strings(value: object) -> bool:
@@ -45,7 +46,7 @@ def keys() -> dict[str, Check]:
     return {**{fact.key: (fact.kind.fits, fact.kind.what) for fact in every_fact().values()}, **_OTHERS}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Settings:
     """What a pyproject.toml says."""
 

@@ -6,8 +6,6 @@ torch 1.3 to 2.0 (`anneal_func`) and members of an Enum are written so, and so i
 
 from __future__ import annotations
 
-import pickletools
-
 from ckpt_doctor.inert.calls import attribute
 from ckpt_doctor.inert.pickle_machine import Reading
 
@@ -32,6 +30,8 @@ def resolve(data: bytes, reading: Reading) -> None:
 
 def _mentions(data: bytes, start: int) -> int:
     """How often `getattr` is put on the stack, by its name or from the memo; -1 when that cannot be told."""
+    import pickletools  # few programs mention it
+
     found = 0
     memo: dict[int, object] = {}
     pushed: list[object] = []  # by the last opcodes in a row that do nothing else: a text, or True for `getattr`

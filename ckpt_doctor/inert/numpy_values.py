@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import STRUCT_CODES
 from ckpt_doctor.inert.tree import items, path_of, walk
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Global, KeyPath, NumpyScalar, Opaque
+from ckpt_doctor.types.record import record
 
 MAX_DEPTH = 32
 """Metadata is shallow; what lies deeper is left as it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NumpyValue:
     """A numpy number or array of the metadata."""
 
@@ -187,7 +187,7 @@ def plain_array(call: Opaque) -> object:
     return nested(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Array:
     """What a pickled array is made of."""
 

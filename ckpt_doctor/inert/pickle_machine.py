@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.calls import name_of, replaces_a_method, runs
 from ckpt_doctor.inert.rebuild import COPYING, HANDLERS, does_not_take, set_state
 from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
+from ckpt_doctor.types.record import record
 
 COMPUTED = "<computed>"
 """Stands for a module or name that is only known once the pickle runs."""
@@ -28,7 +29,7 @@ class Stop(Exception):
         self.kind = kind
 
 
-@dataclass
+@record
 class Reading:
     """What one pickle says."""
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
+from ckpt_doctor.types.record import record
 
 DEPTH = 4
 """Levels of dicts and lists below the root of a file."""
@@ -33,7 +34,7 @@ _SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters", "tra
 _COPY = re.compile(r"ema|swa|averag|shadow|teacher|target", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Optimizer:
     """An optimizer's state_dict (torch/optim/optimizer.py, `Optimizer.state_dict`)."""
 
@@ -75,7 +76,7 @@ class Optimizer:
         return [index for index in plain if isinstance(index, (int, str))]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Scheduler:
     """A scheduler's state_dict (torch/optim/lr_scheduler.py)."""
 
@@ -104,7 +105,7 @@ class Scheduler:
         return real(self.state.get("last_epoch"))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Part:
     """A scaler, a model, or a single value."""
 
@@ -112,7 +113,7 @@ class Part:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Shapes:
     """All that was recognised in a checkpoint."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ckpt_doctor.types import Damage
+from ckpt_doctor.types.record import record
 
 ReadAt = Callable[[int, int], bytes]
 """(offset, count) -> bytes; short at the end of the file."""
@@ -66,7 +66,7 @@ class Entry(NamedTuple):
     """Its entry in the directory, as it stands in the file."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Directory:
     """The entries in directory order, and what is odd about them."""
 
@@ -87,7 +87,7 @@ class Directory:
         return next((entry for entry in self.entries if entry.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class End:
     """What the end record, or the zip64 record, says of the directory."""
 

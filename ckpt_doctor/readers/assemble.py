@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ckpt_doctor.inert.pickle_machine import Reading
@@ -14,12 +14,13 @@ from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
 from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
+from ckpt_doctor.types.record import record
 
 _BROKEN = frozenset({"truncated-archive", "missing-record", "malformed-pickle", "not-a-checkpoint", "name-conflict"})
 """What translated line endings look like to a reader."""
 
 
-@dataclass
+@record
 class Content:
     """A checkpoint in the making."""
 

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from itertools import chain
 
@@ -29,6 +29,7 @@ from ckpt_doctor.readers.torch_zip import CONSTANTS
 from ckpt_doctor.readers.zip_directory import archive_prefix, read_directory
 from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
+from ckpt_doctor.types.record import record
 
 try:  # seven times as fast, where it comes built
     from isal.isal_zlib import crc32
@@ -50,7 +51,7 @@ Progress = Callable[[int], None]
 """Called with the number of bytes read since the last call; from several threads, never at the same time."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Region:
     """A stretch of the file to be read: a zip record, or a storage in a container without records."""
 
@@ -111,7 +112,7 @@ def _merged(unit: Checkpoint) -> DeepResult:
     return DeepResult(tuple(damage), non_finite, nan, frozenset(lost), tuple(not_checked), read)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Seen:
     """What reading one region showed."""
 

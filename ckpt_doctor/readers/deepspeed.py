@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.parts import Findings, Parts, missing_part
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
+from ckpt_doctor.types.record import record
 
 _FILE = re.compile(
     r"(?P<prefix>(?:bf16_|fp16_)?zero_pp_rank_(?P<rank>\d{1,6})_)?mp_rank_(?P<model_rank>\d{1,6})"
@@ -28,7 +28,7 @@ def belongs(name: str) -> bool:
     return _FILE.fullmatch(name) is not None or _LAYER.fullmatch(name) is not None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Name:
     """What a file's name says."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeGuard
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.parts import Findings, Parts, missing_part
 from ckpt_doctor.types import Checkpoint, Damage, Global, Layout, NotChecked, Opaque
+from ckpt_doctor.types.record import record
 
 METADATA = ".metadata"
 SUFFIX = ".distcp"
@@ -24,7 +24,7 @@ _OPTIMIZER = re.compile(r"(^|\.)(optim(izers?)?|exp_avg|exp_avg_sq|momentum_buff
 """Keys that an optimizer's state has, flattened (torch/distributed/checkpoint/_nested_dict.py)."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Item:
     """Where one value, or a part of one, lies."""
 

@@ -9,7 +9,8 @@ from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import distributed, sharded
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
-from ckpt_doctor.readers.parts import INDEX, MARKERS, TRAINER_STATE, Findings, Parts, is_part_name, open_part
+from ckpt_doctor.readers.part_names import INDEX, MARKERS
+from ckpt_doctor.readers.parts import TRAINER_STATE, Findings, Parts, is_part_name, open_part
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
 from ckpt_doctor.readers.torch_row import named
 from ckpt_doctor.types import Checkpoint, Damage, Layout, NotChecked, mapping_of

@@ -7,7 +7,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.detect import sniff_view, without_content
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.types import Checkpoint, Container, Damage, NotChecked
+from ckpt_doctor.types.record import record
 
 _BEGUN = re.compile(
     r"\s*|-?|t(r(ue?)?)?|f(a(l(se?)?)?)?|n(u(ll?)?)?|N(aN?)?|-?I(n(f(i(n(i(ty?)?)?)?)?)?)?|\\?u?[0-9a-fA-F]{0,4}|\.|[eE][+-]?"
@@ -40,7 +41,7 @@ def open_marker(path: Path) -> Checkpoint:
     return _read(path, "text", _line)
 
 
-@dataclass
+@record
 class _Content:
     """What a file was found to hold."""
 

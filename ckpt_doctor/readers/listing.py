@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from ckpt_doctor.inert import limits, names
 from ckpt_doctor.readers.detect import is_unpacked
-from ckpt_doctor.readers.parts import FOLDER, INDEX, TRAINER_STATE, Parts, is_part_name
+from ckpt_doctor.readers.part_names import INDEX
+from ckpt_doctor.readers.parts import FOLDER, TRAINER_STATE, Parts, is_part_name
+from ckpt_doctor.types.record import record
 
 _OTHER_UNIT = re.compile(r"(.*[-_])?(checkpoint|step|epoch|iter(ation)?)[-_=]?\d+.*|.+\.ckpt", re.IGNORECASE)
 """Folders that are checkpoints of their own: of transformers, accelerate, Lightning, Megatron and others."""
@@ -19,7 +21,7 @@ _RECORDS = frozenset({"data", "constants", "code", ".data"})
 """Folders of an unpacked torch archive."""
 
 
-@dataclass
+@record
 class Listing:
     """The files of a checkpoint's folder and of those below it that belong to it."""
 

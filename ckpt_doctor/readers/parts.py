@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -14,20 +14,18 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.json_file import open_json, open_marker
+from ckpt_doctor.readers.part_names import INDEX, MARKERS
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
+from ckpt_doctor.types.record import record
 
-INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+))?\.json")
-"""The index of a sharded model: transformers, `SAFE_WEIGHTS_INDEX_NAME`; with a variant as diffusers writes it."""
 TRAINER_STATE = "trainer_state.json"
-MARKERS = ("latest", "last_checkpoint")
-"""Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
 FOLDER = "is a folder"
 _SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
 _OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*")
 """Files named `.bin` that lie among a model's weights and are not among its checkpoints."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Findings:
     """What examining a set of files showed."""
 

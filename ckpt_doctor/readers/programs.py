@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.attributes import GETATTR, resolve
@@ -11,13 +11,14 @@ from ckpt_doctor.inert.pickle_machine import Payload, Persistent, Reading
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.types import Damage, Global
+from ckpt_doctor.types.record import record
 
 BEHIND = "a second pickle stands behind the end of the first"
 _FIRST_READ = 1 << 9
 """Of bytes that are probably not a pickle: most stop being one after a few."""
 
 
-@dataclass
+@record
 class Programs:
     """What all pickles of a file name, and what is wrong with any of them."""
 
@@ -61,15 +62,20 @@ def read_program(
 
     What follows is no part of the checkpoint, but a loader that reads on would execute it.
     """
-    reading = read(data, start, persistent, programs.payload)
-    if GETATTR in reading.globals:
-        resolve(data, reading)
-    programs.add(reading, where)
+    reading = _added(programs, data, start, persistent, where)
     refused = refused_opcodes(reading)
     if refused:
         programs.refusals.append(refused)
     if trailing and reading.finished:
         _read_behind(programs, data, reading.end, where)
+    return reading
+
+
+def _added(programs: Programs, data: bytes, start: int, persistent: Persistent | None, where: str) -> Reading:
+    reading = read(data, start, persistent, programs.payload)
+    if GETATTR in reading.globals:
+        resolve(data, reading)
+    programs.add(reading, where)
     return reading
 
 
@@ -107,7 +113,9 @@ def read_disguised(programs: Programs, head: Callable[[int], bytes], where: str 
     """
     for data in growing(head, _FIRST_READ):
         found = Programs(programs.payload)
-        reading = read_program(found, data, 0, None, where)
+        reading = _added(found, data, 0, None, where)
+        if reading.finished:
+            _read_behind(found, data, reading.end, where)
         if not reading.ran_out:
             break
     marked = data.startswith(b"\x80")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import deepspeed, distributed, sharded
 from ckpt_doctor.readers.json_file import open_json
-from ckpt_doctor.readers.parts import INDEX, MARKERS, Findings, Parts, is_inside, missing_part
+from ckpt_doctor.readers.part_names import INDEX, MARKERS, SHARD
+from ckpt_doctor.readers.parts import Findings, Parts, is_inside, missing_part
 from ckpt_doctor.types import Damage, NotChecked
+from ckpt_doctor.types.record import record
 
 Kind = Literal["sharded", "distributed", "deepspeed", "marker", "folder"]
 """`folder`: all that lies in it, by its trainer's word."""
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
 _SHARD_SUFFIXES = frozenset({"safetensors", "bin", "pt", "pth"})
 _TAG = re.compile(r"global_step\d+|pytorch_model(_\d+)?")
 """What `latest` names where DeepSpeed, transformers or accelerate wrote it; its own users may choose other tags."""
@@ -28,7 +28,7 @@ _FSDP_OPTIMIZER = re.compile(r"optimizer_(\d+)")
 """Accelerate's folder of a sharded optimizer (accelerate/utils/fsdp_utils.py, `save_fsdp_optimizer`)."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FileSet:
     """Files of one folder that belong together."""
 
@@ -73,12 +73,6 @@ def set_of(folder: Path, names: Collection[str]) -> list[FileSet]:
     return found + [FileSet("marker", folder, marker, (marker,)) for marker in dangling]
 
 
-def is_part_of_several(path: Path) -> bool:
-    """Whether a path may stand for several files: a folder, an index or a marker, a numbered shard."""
-    name = path.name
-    return bool(INDEX.fullmatch(name) or _SHARD.fullmatch(name)) or name in MARKERS or path.is_dir()
-
-
 def _is_metadata(folder: Path) -> bool:
     opened = Parts(folder).open(distributed.METADATA)
     return opened is not None and distributed.describes(opened)
@@ -87,7 +81,7 @@ def _is_metadata(folder: Path) -> bool:
 def _sharded(folder: Path, names: frozenset[str]) -> Iterator[FileSet]:
     groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for name in names:
-        match = _SHARD.fullmatch(name)
+        match = SHARD.fullmatch(name)
         if match and match["suffix"] in _SHARD_SUFFIXES:
             groups[match["stem"], match["variant"] or "", match["suffix"]].append(name)
     for index in sorted(name for name in names if INDEX.fullmatch(name)):
@@ -98,7 +92,7 @@ def _sharded(folder: Path, names: frozenset[str]) -> Iterator[FileSet]:
         files = files or [name for name in sharded.weight_map(open_json(folder / index)) if name in names]
         yield FileSet("sharded", folder, index, (index, *sorted(files)))
     for files in groups.values():
-        if not all(match["count"].strip("0") in ("", "1") for match in map(_SHARD.fullmatch, files) if match):
+        if not all(match["count"].strip("0") in ("", "1") for match in map(SHARD.fullmatch, files) if match):
             yield FileSet("sharded", folder, "", tuple(sorted(files)))
 
 
@@ -152,7 +146,7 @@ def _numbered(found: FileSet, prefix: str) -> Findings:
     """Files that are numbered and have no index."""
     result = Findings()
     there: dict[tuple[str, str, int], set[int]] = defaultdict(set)
-    for match in filter(None, map(_SHARD.fullmatch, found.files)):
+    for match in filter(None, map(SHARD.fullmatch, found.files)):
         name, number = match.string, match["number"]
         there[name[: match.start("number")], name[match.end("number") :], len(number)].add(int(number))
     for (before, behind, width), numbers in there.items():

@@ -5,7 +5,6 @@ Layout of the archive: caffe2/serialize/inline_container.h; what `torch.load` do
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
@@ -196,6 +195,10 @@ def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tu
         match = re.fullmatch(r"\.ckpt_doctor/migration-(\d{1,6})\.json", name[len(prefix) :])
         if match and name.startswith(prefix) and entry.method == STORED and entry.size <= limits.MAX_MIGRATION_BYTES:
             numbered.append((int(match[1]), entry))
+    if not numbered:
+        return ()
+    import json
+
     found = []
     unread = view.size
     for _, entry in sorted(numbered, key=lambda pair: pair[0]):

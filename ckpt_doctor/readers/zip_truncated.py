@@ -7,19 +7,19 @@ behind a local header that leaves the size to a descriptor behind the data (mini
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from ckpt_doctor.inert.pickle_machine import Reading
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.zip_structures import DESCRIPTOR_MAGIC, LOCAL, LOCAL_MAGIC, STORED, LocalHeader
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.programs import growing
+from ckpt_doctor.types.record import record
 
 _FIRST_READ = 1 << 20
 _SMALL = 1 << 16
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Walk:
     """What the beginning of an archive holds."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
@@ -18,6 +17,7 @@ from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.types import Damage
+from ckpt_doctor.types.record import record
 
 _DESCRIPTOR = 24
 """Bytes of the longest data descriptor (APPNOTE 4.3.9): what lies between two records that follow each other."""
@@ -28,7 +28,7 @@ Stretch = tuple[int, int]
 """First byte, and the one behind the last."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class _Record:
     """A record that was found by its local header."""
 
@@ -62,8 +62,8 @@ def read_unlisted(
             programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
             return
         work = _READ_AGAIN * (last - first)
-        for record in _records(source.read_at(first, last - first), first):
-            work -= _take_up(programs, record, new_programs())
+        for found in _records(source.read_at(first, last - first), first):
+            work -= _take_up(programs, found, new_programs())
             if work < 0:
                 message = "local headers overlap, and what hides behind them is not read to its end"
                 programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
@@ -101,10 +101,10 @@ def _inflated(raw: bytes, start: int) -> bytes:
         return b""
 
 
-def _take_up(programs: Programs, record: _Record, found: Programs) -> int:
+def _take_up(programs: Programs, candidate: _Record, found: Programs) -> int:
     """Read one record; returns how many bytes of the file that was worth."""
-    start = record.start + (object_pickle(record.data[record.start : record.start + (1 << 12)]) or 0)
-    count = read_disguised(found, lambda n: record.data[start : start + n], record.name)
+    start = candidate.start + (object_pickle(candidate.data[candidate.start : candidate.start + (1 << 12)]) or 0)
+    count = read_disguised(found, lambda n: candidate.data[start : start + n], candidate.name)
     bad = {key: name for key, name in found.globals.items() if judge(name) == "dangerous"}
     soft = [damage for damage in found.damage if damage.kind == "dangerous-global"]
     programs.calls.update((key, name) for key, name in found.calls.items() if key not in programs.calls)
@@ -112,5 +112,5 @@ def _take_up(programs: Programs, record: _Record, found: Programs) -> int:
         for key, name in bad.items():
             programs.globals.setdefault(key, name)
         message = "a pickle hides where no directory lists it: torch.load passes it by, others may not"
-        programs.damage += [*soft, Damage("name-conflict", message, where=f"{record.name}, byte {record.header}")]
-    return max(count, len(record.data) // limits.MAX_INFLATE_RATIO if record.start == 0 else 0)
+        programs.damage += [*soft, Damage("name-conflict", message, where=f"{candidate.name}, byte {candidate.header}")]
+    return max(count, len(candidate.data) // limits.MAX_INFLATE_RATIO if candidate.start == 0 else 0)

@@ -65,14 +65,14 @@ def judged(
     form: str = "table",
     *,
     plan: bool = False,
-    rules: Sequence[Rule] = (),
+    rules: Callable[[], Sequence[Rule]] = tuple,
     curves: Callable[[Report], Sequence[Curve]] = lambda _: (),
     width: int = 80,
     color: bool = False,
 ) -> str:
     """A scan; of a check, with `plan`, what the trainer will do as well, where a format has a place for it.
 
-    SARIF describes those of `rules` that found something; `curves` finds what HTML draws.
+    SARIF describes those of `rules()` that found something; `curves` finds what HTML draws.
     """
     if form == "table" and plan:
         from ckpt_doctor.reports.check import check
@@ -96,7 +96,7 @@ def judged(
         return page(report, curves(report))
     from ckpt_doctor.reports.groups import located
 
-    return _annotated([item for run in report.runs for item in located(run)], form, rules)
+    return _annotated([item for run in report.runs for item in located(run)], form, rules() if form == "sarif" else ())
 
 
 def flags(report: Report) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.types import RANKS, FileReport, Finding, Located, NotChecked, RunReport
+from ckpt_doctor.types.record import record
 
 NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:, \d+)*")
 """A number, or several in a list."""
@@ -16,7 +16,7 @@ MOST_TENSORS = 12
 """Damaged tensors of one file that are named beside the first."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Group:
     """Findings of one rule with one cause and one cure."""
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from unicodedata import category
 
 ELLIPSIS = "..."
 
@@ -34,6 +32,8 @@ def clean(text: object) -> str:
     string = text if isinstance(text, str) else str(text)
     if string.isprintable():
         return string
+    from unicodedata import category
+
     return "".join(c if c.isprintable() or category(c) == "Zs" else c.encode("unicode_escape").decode() for c in string)
 
 
@@ -120,6 +120,8 @@ def quoted(value: object) -> str:
     """A word for a shell; with bytes that don't print as bash's `$'...'`, which brings them back."""
     text = str(value)
     if text.isprintable():
+        import shlex
+
         return shlex.quote(text)
     escaped = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(text))
     return f"$'{''.join(escaped)}'"

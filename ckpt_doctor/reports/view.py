@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.reports import text
@@ -12,12 +11,13 @@ from ckpt_doctor.reports.cures import all_repairs, cures
 from ckpt_doctor.reports.facts import known_facts
 from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unchecked
 from ckpt_doctor.types import Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
+from ckpt_doctor.types.record import record
 
 OUTLOOKS = ("ok", "open", "not judged", "impossible", "repairable", "broken")
 """What a file's outlook can be, in the order in which they are counted."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Row:
     """A checkpoint in a table."""
 
@@ -29,7 +29,7 @@ class Row:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Paragraph:
     """Findings of one cause: what is wrong, in which files, and the cure."""
 
@@ -49,7 +49,7 @@ class Paragraph:
         return f"{self.rule} ({self.files})" if self.files else self.rule
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class OpenPoint:
     """What was not checked."""
 
@@ -61,7 +61,7 @@ class OpenPoint:
         return f"{self.sentence} To settle it: {self.settle}" if self.settle else self.sentence
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RunView:
     """A run, ready to be laid out. Every text is one line and harmless to print."""
 

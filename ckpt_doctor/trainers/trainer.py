@@ -7,7 +7,7 @@ its functions and know nothing else of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +27,14 @@ from ckpt_doctor.types import (
     Schedule,
     Terms,
 )
+from ckpt_doctor.types.record import record
 
 if TYPE_CHECKING:  # a scan loads no fixes
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ByHand:
     """What a person gives for one checkpoint."""
 
@@ -42,7 +43,7 @@ class ByHand:
     """Finished epochs of bare weights."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Expectation:
     """What a trainer expects of a file."""
 
@@ -51,7 +52,7 @@ class Expectation:
     schedule: Schedule = field(default_factory=Schedule)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Trainer:
     """All that the stages know of one trainer."""
 

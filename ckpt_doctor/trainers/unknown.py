@@ -40,26 +40,26 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
     return Case(member.checkpoint, member, run, ResumePoint())
 
 
-def not_judged(checkpoint: Checkpoint, claimants: Sequence[Trainer], claimed: str = "") -> Iterator[NotChecked]:
+def not_judged(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -> Iterator[NotChecked]:
     """That the resume of a checkpoint is not judged, and which trainers a person could claim it for, or has in vain."""
     if checkpoint.root is None:
         return
-    if claimed:
-        yield NotChecked("the resume", f"the file cannot be read as a checkpoint of {claimed}", "")
+    if run.claimed:
+        yield NotChecked("the resume", f"the file cannot be read as a checkpoint of {run.claimed}", "")
         return
     weights = checkpoint.layout == "state-dict"
     known = next((told for trainer in claimants if (told := trainer.named(checkpoint))), "")
     why = known or ("weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED)
-    yield NotChecked("the resume", why, "" if known else _claims(checkpoint, claimants))
+    yield NotChecked("the resume", why, "" if known else _claims(checkpoint, run, claimants))
 
 
-def _claims(checkpoint: Checkpoint, claimants: Sequence[Trainer]) -> str:
+def _claims(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -> str:
     """Bare weights fit every trainer: only those in a place that a trainer gives them are worth a question."""
     able = [
         trainer.name
         for trainer in claimants
         if trainer.reads(checkpoint)
-        and (checkpoint.layout != "state-dict" or checkpoint.path in trainer.siblings(checkpoint.path.parent))
+        and (checkpoint.layout != "state-dict" or checkpoint.path in run.placed.get(trainer.name, ()))
     ]
     return " or ".join(f"--trainer {name}" for name in able)
 

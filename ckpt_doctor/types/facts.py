@@ -13,7 +13,7 @@ from ckpt_doctor.types.record import record
 T_co = TypeVar("T_co", covariant=True)
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Evidence(Generic[T_co]):
     """A value and where it came from: `Evidence(45, "checkpoint: 90 steps at epoch 2")`."""
 
@@ -30,7 +30,7 @@ Given = Mapping[str, Evidence[Any]]
 # --- one fact: a row of a trainer's table ----------------------------------------------------------------------------
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Count:
     """A whole number above 0."""
 
@@ -42,7 +42,7 @@ class Count:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Number:
     """A finite number within bounds."""
 
@@ -67,7 +67,7 @@ class Number:
         return f"a number from {self.least:g} " + ("on" if math.isinf(self.most) else f"to {self.most:g}")
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Choice:
     """One of several words."""
 
@@ -83,7 +83,7 @@ class Choice:
         return f"one of {', '.join(self.words)}"
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Flag:
     """Yes or no."""
 

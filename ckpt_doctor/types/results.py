@@ -19,7 +19,7 @@ Proof = Literal["file", "rest", "checksums", "none"]
 no migration touches; their stored checksums, where an older version kept no hash; nothing."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Difference:
     """One thing that is not the same in both."""
 
@@ -60,7 +60,7 @@ class Comparison:
         return not self.differs and not self.not_compared
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Cost:
     """Extra disk space of a write, in bytes, told before anything is written."""
 
@@ -72,7 +72,7 @@ class Cost:
     """Bytes that this user may still write there; None where the file system does not say."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Receipt:
     """A finished write."""
 
@@ -93,7 +93,7 @@ class Receipt:
     """What the user should know, one sentence each (a hard link broken, an attribute not kept)."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class UndoReceipt:
     """A migration taken back."""
 
@@ -107,7 +107,7 @@ class UndoReceipt:
     notes: tuple[str, ...] = ()
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Recovery:
     """What the next run did about a write that was cut off."""
 
@@ -179,7 +179,7 @@ class SalvageResult:
     """Size of the output."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Spared:
     """A folder beyond the limit that was not removed, and why."""
 
@@ -187,7 +187,7 @@ class Spared:
     reason: str
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Uncounted:
     """A folder that does not count towards the limit, and the codes that say why."""
 
@@ -195,7 +195,7 @@ class Uncounted:
     codes: tuple[str, ...]
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class PruneResult:
     """What pruning did, or with `dry_run` would do."""
 

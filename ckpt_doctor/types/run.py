@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Literal
@@ -218,6 +218,8 @@ class Run:
     """Name of the trainer for which a person claims the files (`--trainer`)."""
     logs: tuple[Path, ...] = ()
     """Those that a person named."""
+    placed: Mapping[str, Collection[Path]] = field(default_factory=dict, compare=False)
+    """Name of a known trainer -> the files that lie here where it puts its checkpoints."""
 
 
 @record(frozen=True, slots=True)

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ckpt_doctor.types import Checkpoint, InertDict, TensorRef
+from ckpt_doctor.types.record import record
 from ckpt_doctor.validators.rule import Problem, rule
 
 Shape = tuple[int, ...]
@@ -18,7 +18,7 @@ OWN_KEYS = {"OneCycleLR": "total_steps", "CosineAnnealingLR": "T_max"}
 MOMENTS = ("exp_avg", "momentum_buffer")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class LiveCase:
     """A checkpoint, and the objects that it is about to be loaded into; None for one that was not handed over."""
 

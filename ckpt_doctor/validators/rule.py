@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 from ckpt_doctor.types import Case, Finding, NotChecked, Severity
+from ckpt_doctor.types.record import record
 
 Scope = Literal["file", "trainer", "run", "live"]
 """`file`: holds for every file; `trainer`: only for a recognised trainer's files; `run`: for a whole run folder;
@@ -15,7 +16,7 @@ Scope = Literal["file", "trainer", "run", "live"]
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Problem:
     """A defect, before its rule has put its name on it."""
 
@@ -39,7 +40,7 @@ def listing(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Rule:
     """One rule. Its manual is its function's docstring: what it says, why it matters, example, cure, source."""
 

@@ -15,11 +15,11 @@ import re
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ckpt_doctor.inert.numpy_values import array_shown, uint32_array
 from ckpt_doctor.types import CPU_GENERATOR, KeyPath, NumpyScalar, Opaque, Severity, TensorRef, mapping_of, real
+from ckpt_doctor.types.record import record
 
 LARGEST_COUNT = 1 << 62
 """No counter gets there: `range()` and the names of folders end before."""
@@ -51,7 +51,7 @@ def _unmade(value: object) -> Fault:
     return "type" if str(value.callee).startswith("builtins.") or (shown and not shown.endswith("[]")) else "unread"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Number:
     """A number in a range: Python's, numpy's, or that of a 0-d tensor. Neither NaN nor, by default, infinite."""
 
@@ -104,7 +104,7 @@ _NARROW = ("int8", "uint8", "int16", "uint16", "float16", "float32")
 """Numpy types in which a count overflows or is no longer exact."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Kind:
     """An object of one of these types; of a list, with so many items."""
 
@@ -126,7 +126,7 @@ class Kind:
         return "value" if self.lengths and isinstance(value, (list, tuple)) and len(value) not in self.lengths else None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Flag:
     """What is asked `if flag:`; nothing but a bool, or a number in its place, says what was meant by it."""
 
@@ -143,7 +143,7 @@ class Flag:
         return "type" if value and not isinstance(value, (bool, int)) else None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Choice:
     """One of these values."""
 
@@ -158,7 +158,7 @@ class Choice:
         return None if value in self.values else "value"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Tensor:
     """A tensor that is computed with: of floating point (or complex, as its parameter may be)."""
 
@@ -174,7 +174,7 @@ class Tensor:
         return None if value.dtype.startswith(("float", "bfloat", "complex")) else "value"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ByteTensor:
     """The state of one of torch's generators."""
 
@@ -204,7 +204,7 @@ def _is_mt19937(order: str, state: bytes) -> bool:
     return bool(0 < left <= 624 and seeded and following % 2**32 <= 624)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class OneOrMore:
     """A value, or a list of such values."""
 
@@ -221,7 +221,7 @@ class OneOrMore:
         return (self.one if isinstance(value, TensorRef) else self.many).fault(value)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class PythonRandom:
     """What `random.setstate` takes."""
 
@@ -242,7 +242,7 @@ class PythonRandom:
 _PLACE = Number("a position", low=0, high=624, flag=True)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class NumpyRandom:
     """What `numpy.random.set_state` takes."""
 
@@ -272,7 +272,7 @@ class NumpyRandom:
         return next(filter(None, faults), None)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Eps:
     """What is added to a denominator: one number; Adafactor has two, of which None is one."""
 
@@ -285,7 +285,7 @@ class Eps:
         return next(filter(None, map(must.fault, parts)), None)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Slot:
     """A place in a training checkpoint that its trainer computes with."""
 

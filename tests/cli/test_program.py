@@ -31,13 +31,13 @@ def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(
     ("form", "loaded"),
-    [("table", ["tabulate"]), ("json", []), ("sarif", []), ("github", []), ("markdown", []), ("html", ["jinja2"])],
+    [("table", ["wcwidth"]), ("json", []), ("sarif", []), ("github", []), ("markdown", []), ("html", ["jinja2"])],
 )
 def test_a_scan_of_an_archive_imports_what_its_format_needs_and_no_torch(form: str, loaded: list[str]) -> None:
     code = (
         "import sys; from ckpt_doctor.cli.main import main; "
         f"main(['scan', '--fail-on', 'never', '--format', '{form}']); "
-        "print([m for m in ('torch', 'numpy', 'safetensors', 'tabulate', 'jinja2') if m in sys.modules])"
+        "print([m for m in ('torch', 'numpy', 'safetensors', 'wcwidth', 'jinja2') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run([sys.executable, "-c", code], cwd=SAMPLE, env=environment, capture_output=True, check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, real_steps
-from ckpt_doctor.trainers.time_llm.rates import IDLE, MODES
+from ckpt_doctor.trainers.time_llm.modes import IDLE, MODES
 from ckpt_doctor.types import Choice, Evidence
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ckpt_doctor.audit import scan
+from ckpt_doctor.trainers.time_llm import layout
 
 
 def test_progress_is_read_wherever_it_is_known_by_its_shape(tmp_path):
@@ -19,3 +20,17 @@ def test_progress_is_read_wherever_it_is_known_by_its_shape(tmp_path):
     (file,) = scan([tmp_path]).files
     state = file.member.state
     assert (12, 87960, 3, 0.25) == (state.epoch, state.global_step, state.optimizer_step, state.lr)
+
+
+def test_however_many_bare_weights_lie_in_a_folder_it_is_listed_equally_often(tmp_path, monkeypatch):
+    """Once for each would be quadratic."""
+    listed = []
+    monkeypatch.setattr(layout, "prunable", lambda folder: listed.append(folder) or [])
+    counts = []
+    for number in (1, 9):
+        for each in range(number):
+            torch.save({"w": torch.ones(2)}, tmp_path / f"{each}.pt")
+        listed.clear()
+        assert number == len(scan([tmp_path]).files)
+        counts.append(len(listed))
+    assert 0 < counts[0] == counts[1]

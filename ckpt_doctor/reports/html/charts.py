@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
 from ckpt_doctor.reports.text import clean, integer, rate, real
 from ckpt_doctor.types import Curve, FileReport, Points, RunReport, Verdict
+from ckpt_doctor.types.record import record
 
 WIDTH, HEIGHT = 760, 260
 LEFT, RIGHT, TOP, BOTTOM = 70, 24, 44, 38
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Mark:
     """A checkpoint on the chart of rates: (step, rate) of the first batch after a resume from it."""
 
@@ -59,7 +59,7 @@ def landing(
     return place(plan.start_epoch, plan.skip_batches, plan.next_lr), place(resume.start_epoch, resume.skip_batches, lr)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Scale:
     """Data to pixels on both axes."""
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor.trainers.schedules import counts
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingState, mapping_of
 
@@ -158,6 +157,8 @@ def places_of(checkpoint: Checkpoint) -> Places:
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state. No part counts steps: those that Adam has made stand for them."""
+    from ckpt_doctor.trainers.schedules import counts  # files of others need no schedules
+
     places = places_of(checkpoint)
     state = training_state(checkpoint, places, read_scalars)
     state = replace(

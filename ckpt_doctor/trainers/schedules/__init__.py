@@ -13,7 +13,6 @@ well) raise `ValueError` with the reason; `None` says that the formula is not kn
 """
 
 from ckpt_doctor.trainers.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
-from ckpt_doctor.trainers.schedules.epoch_rates import ADJUST_MODES, TYPE2_RATES, adjust_learning_rate
 from ckpt_doctor.trainers.schedules.hugging_face import hf_lambda
 from ckpt_doctor.trainers.schedules.kinds import counts, kind_of
 from ckpt_doctor.trainers.schedules.one_cycle_lr import (
@@ -29,12 +28,9 @@ from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, changes, 
 from ckpt_doctor.trainers.schedules.values import Absent
 
 __all__ = [
-    "ADJUST_MODES",
-    "TYPE2_RATES",
     "Absent",
     "OneCyclePoint",
     "Stepped",
-    "adjust_learning_rate",
     "advanced",
     "changes",
     "cosine_annealing",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ckpt_doctor.trainers.schedules.values import number, progress
 from ckpt_doctor.types import Global, Opaque
+from ckpt_doctor.types.record import record
 
 Anneal = Literal["cos", "linear"]
 MOST_PHASES = 3
 """With `three_phase`; a list in a file must not buy more time."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OneCyclePoint:
     """What OneCycleLR puts into a param group at one step."""
 

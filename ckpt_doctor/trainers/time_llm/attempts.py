@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -32,11 +32,12 @@ from ckpt_doctor.trainers.time_llm.events import (
     Updating,
     WillSkip,
 )
+from ckpt_doctor.types.record import record
 
 _STEP_PART = re.compile(r"checkpoint_step_(\d{1,18})\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EpochLog:
     """What the log says of one finished epoch."""
 
@@ -56,7 +57,7 @@ class EpochLog:
         return self.result.epoch
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Attempt:
     """One launch of the trainer, as far as the log goes."""
 

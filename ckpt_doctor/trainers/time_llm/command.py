@@ -14,7 +14,7 @@ from ckpt_doctor.trainers.shared_facts import (
     TRAIN_EPOCHS,
     WORLD_SIZE,
 )
-from ckpt_doctor.trainers.time_llm.rates import MODES
+from ckpt_doctor.trainers.time_llm.modes import MODES
 from ckpt_doctor.types import Choice, Evidence, Fact, Facts, Number, Run
 
 LRADJ = Fact(

@@ -6,10 +6,11 @@ Source of the lines: `run_main.py` and `utils/tools.py` of Time-LLM, and its use
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ckpt_doctor.types.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EpochResult:
     """`Epoch: 3 | Train Loss: ... Vali Loss: ...`, printed before EarlyStopping is called. Losses have 7 decimals."""
 
@@ -23,7 +24,7 @@ class EpochResult:
     mae_loss: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EpochCost:
     """`Epoch: 3 cost time: ...`: the epoch's last batch is trained."""
 
@@ -32,7 +33,7 @@ class EpochCost:
     """1-based."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Iterations:
     """`iters: 100, epoch: 1 | loss: ...`."""
 
@@ -44,7 +45,7 @@ class Iterations:
     loss: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StepSaved:
     """`Saved step checkpoint: <run>/checkpoint_step_1000`."""
 
@@ -53,7 +54,7 @@ class StepSaved:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Loading:
     """`Loading checkpoint: <file>`: the first sign of a resume."""
 
@@ -61,7 +62,7 @@ class Loading:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Resumed:
     """`Resumed at epoch 2, global_step 17280`: the file's values, before the complete trainer corrects the epoch."""
 
@@ -71,7 +72,7 @@ class Resumed:
     global_step: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Restored:
     """`Restored EarlyStopping: best_score=-0.41, val_loss_min=0.41, counter=0`: only the complete trainer."""
 
@@ -81,7 +82,7 @@ class Restored:
     counter: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WillSkip:
     """`Will skip first 720 batches in epoch 2 to resume.`"""
 
@@ -91,7 +92,7 @@ class WillSkip:
     """0-based."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Counter:
     """`EarlyStopping counter: 1 out of 10`: the epoch did not improve."""
 
@@ -100,7 +101,7 @@ class Counter:
     patience: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Decreased:
     """`Validation loss decreased (inf --> 0.412346).  Saving model ...` (6 decimals): the epoch improved."""
 
@@ -109,7 +110,7 @@ class Decreased:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LearningRate:
     """`lr = 0.0000040000` (10 decimals): COS after every epoch, the idle modes after the first."""
 
@@ -117,7 +118,7 @@ class LearningRate:
     rate: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Updating:
     """`Updating learning rate to 2e-06` (all digits): TST and the idle modes after an epoch."""
 
@@ -125,14 +126,14 @@ class Updating:
     rate: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Stopped:
     """`Early stopping`."""
 
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Finished:
     """`Checkpoints saved at: ./checkpoints`: the last line of a run that was not killed."""
 
@@ -140,7 +141,7 @@ class Finished:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Bar:
     """A tqdm bar that was closed (a line that ends in one): its last count."""
 
@@ -148,7 +149,7 @@ class Bar:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Arguments:
     """A printed `Namespace(...)` or an echoed command line: those arguments that say something of the schedule."""
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts, real_steps
 from ckpt_doctor.trainers.time_llm.doubts import changed_epochs, disagreements, length_doubts
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
+from ckpt_doctor.trainers.time_llm.modes import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
     Known,

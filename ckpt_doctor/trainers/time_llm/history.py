@@ -18,7 +18,7 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -29,8 +29,9 @@ from ckpt_doctor.trainers.time_llm.launches import Launches
 from ckpt_doctor.trainers.time_llm.lineage import Lineage, Unsettled, last_best, lineage
 from ckpt_doctor.trainers.time_llm.log import read_events
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts, log_facts
-from ckpt_doctor.trainers.time_llm.rates import IDLE, PER_EPOCH, PER_STEP
+from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, NotChecked
+from ckpt_doctor.types.record import record
 
 LARGEST_UNASKED = 1 << 30
 """Bytes of a log beyond which it is read only when a person names it."""
@@ -38,7 +39,7 @@ LARGEST_UNASKED = 1 << 30
 _NAME = re.compile(r"train_(?P<comment>.+?)_(?P<date>\d{8})_?(?P<time>\d{4,6})\Z")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class History:
     """The attempts of a run, in the order of time, and of the runs that it was resumed from."""
 
@@ -107,7 +108,7 @@ class History:
         return Evidence(way.uninterrupted, way.source)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Match:
     """The attempts of a log that belong to a run; none, and why, where that is open or not so."""
 
@@ -259,7 +260,7 @@ def _comment_fits(log: Path, run: str) -> bool:
 # --- logs ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ReadLog:
     """A log file as it was read."""
 

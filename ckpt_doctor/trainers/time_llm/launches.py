@@ -5,16 +5,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, EpochLog
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, counted, improved, improves
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState
+from ckpt_doctor.types.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Stretch:
     """The part of one attempt that lies on the way to a checkpoint."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.trainers import schedules
@@ -27,6 +26,7 @@ from ckpt_doctor.types import (
     TensorRef,
     Upgrade,
 )
+from ckpt_doctor.types.record import record
 
 T_MAX, ETA_MIN = 20, 1e-8
 """`CosineAnnealingLR(model_optim, T_max=20, eta_min=1e-8)` in run_main.py."""
@@ -78,7 +78,7 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
     return Upgrade(values, notes=(*notes, *more))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Twin:
     """A training checkpoint of the same weights, and the state that it must be resumed in."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -24,6 +23,7 @@ from ckpt_doctor.trainers.time_llm.launches import (
     state_at_start,
 )
 from ckpt_doctor.types import EarlyStoppingState, same_score
+from ckpt_doctor.types.record import record
 
 MOST_RESUMES = 1_000
 """Resumes on one way that are followed; more are in no log that a trainer wrote."""
@@ -31,7 +31,7 @@ MOST_MISSING = 100
 """Epochs without a validation that are listed: a file can claim any number of them."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Lineage:
     """The way to a checkpoint."""
 
@@ -73,7 +73,7 @@ class Lineage:
         return "; ".join(texts)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Unsettled:
     """Why the log does not tell, in a sentence, and what would."""
 

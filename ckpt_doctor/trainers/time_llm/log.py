@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from ckpt_doctor.trainers.time_llm.events import (
     Updating,
     WillSkip,
 )
+from ckpt_doctor.types.record import record
 
 CHUNK = 1 << 20
 """Bytes read at once."""
@@ -46,7 +46,7 @@ LONGEST_LINE = 1 << 20
 # --- bytes -> lines --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Line:
     number: int
     raw: bytes

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TypeVar
 
-from ckpt_doctor.trainers.schedules import adjust_learning_rate
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, EpochLog
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
-from ckpt_doctor.trainers.time_llm.rates import IDLE, MODES, PER_EPOCH, PER_STEP
+from ckpt_doctor.trainers.time_llm.modes import IDLE, MODES, PER_EPOCH, PER_STEP, adjust_learning_rate
 from ckpt_doctor.types import Evidence
+from ckpt_doctor.types.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LogFacts:
     """What the run's part of the log says of the training command."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import real_steps
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.types import Evidence, Member
+from ckpt_doctor.types.record import record
 
 MOST_PROCESSES = 64
 """Processes that are told from a run's numbers; more than that have to be given."""
@@ -179,7 +179,7 @@ def stands(member: Member, steps_per_epoch: int, world: int, generation: str) ->
     return at_end and fits(member, steps_per_epoch, world)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Known:
     """What the evidence says of an epoch's length."""
 

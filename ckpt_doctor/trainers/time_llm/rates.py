@@ -8,13 +8,24 @@ from typing import Any
 
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.time_llm.layout import param_groups
+from ckpt_doctor.trainers.time_llm.modes import IDLE, MODES, PER_EPOCH, PER_STEP, adjust_learning_rate
 from ckpt_doctor.types import Checkpoint, Member, Rates, mapping_of, real, same_rate
 
-PER_STEP = "TST"
-PER_EPOCH = "COS"
-IDLE = schedules.ADJUST_MODES
-"""Modes in which OneCycleLR is built and never stepped; `adjust_learning_rate(epoch + 1)` sets the rate."""
-MODES = (PER_STEP, PER_EPOCH, *IDLE)
+__all__ = [
+    "IDLE",
+    "JUMPS",
+    "MODES",
+    "PER_EPOCH",
+    "PER_STEP",
+    "base_rates",
+    "cosine",
+    "idle_modes_of",
+    "idle_rate",
+    "initial_rates",
+    "next_step_fails",
+    "position",
+    "rates_at",
+]
 
 JUMPS = ("type1", "type3", "PEMS", "constant")
 """Idle modes whose rate is a multiple of `--learning_rate`; type2's is a table."""
@@ -101,7 +112,7 @@ def idle_rate(mode: str, base: float, finished_epochs: int) -> float | None:
     type2 has no entry for most epochs: the rate of the last entry passed stays.
     """
     for epoch in range(min(finished_epochs, 100_000), 0, -1):
-        rate = schedules.adjust_learning_rate(mode, base, epoch)
+        rate = adjust_learning_rate(mode, base, epoch)
         if rate is not None:
             return rate
         if mode not in IDLE:

@@ -7,7 +7,7 @@ and its best file, (D) COS's scheduler.step(), (E) adjust_learning_rate(epoch + 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from ckpt_doctor.trainers.time_llm import rates
@@ -16,9 +16,10 @@ from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_
 from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
 from ckpt_doctor.types import Evidence, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run, same_rate
+from ckpt_doctor.types.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Position:
     """A place in training: so many epochs finished, so many batches of the next one done (None: unknown)."""
 

@@ -193,25 +193,3 @@ def test_a_cosine_of_no_length_or_without_end_is_refused():
         schedules.next_cosine(0.1, 0.1, 0, 0.0, 1)
     with pytest.raises(ValueError, match="one by one"):
         schedules.cosine_annealing(0.1, 20, 0.0, 10**15)
-
-
-@pytest.mark.parametrize(
-    ("lradj", "expected"),
-    [
-        ("type1", [0.01, 0.005, 0.0025, 0.00125]),
-        ("type2", [None, 5e-5, None, 1e-5]),
-        ("type3", [0.01, 0.01, 0.01, 0.01 * 0.9]),
-        ("PEMS", [0.01 * 0.95, 0.01 * 0.95**2, 0.01 * 0.95**3, 0.01 * 0.95**4]),
-        ("constant", [0.01] * 4),
-    ],
-)
-def test_the_epoch_wise_modes_set_these_rates_in_the_first_four_epochs(lradj, expected):
-    """Epochs count from 1; type2 leaves the rate alone between its entries."""
-    assert expected == [schedules.adjust_learning_rate(lradj, 0.01, epoch) for epoch in range(1, 5)]
-
-
-def test_modes_with_a_stepped_scheduler_are_not_epoch_wise():
-    """TST and COS have no `adjust_learning_rate` of their own."""
-    for lradj in ("TST", "COS", "type4"):
-        with pytest.raises(ValueError, match="not an epoch-wise mode"):
-            schedules.adjust_learning_rate(lradj, 0.01, 1)

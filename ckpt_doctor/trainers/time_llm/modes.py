@@ -1,10 +1,14 @@
-"""`adjust_learning_rate`: the rates that are set once per epoch, without a scheduler."""
+"""The modes of Time-LLM's `--lradj`, and the rates that `adjust_learning_rate` sets once per epoch in some of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-ADJUST_MODES = ("type1", "type2", "type3", "PEMS", "constant")
+PER_STEP = "TST"
+PER_EPOCH = "COS"
+IDLE = ("type1", "type2", "type3", "PEMS", "constant")
+"""Modes in which OneCycleLR is built and never stepped; `adjust_learning_rate(epoch + 1)` sets the rate."""
+MODES = (PER_STEP, PER_EPOCH, *IDLE)
 
 TYPE2_RATES: Mapping[int, float] = {2: 5e-5, 4: 1e-5, 6: 5e-6, 8: 1e-6, 10: 5e-7, 15: 1e-7, 20: 5e-8}
 
@@ -27,4 +31,4 @@ def adjust_learning_rate(lradj: str, base_lr: float, epoch: int) -> float | None
         return base_lr * (0.95**epoch)
     if lradj == "constant":
         return base_lr
-    raise ValueError(f"{lradj!r} is not an epoch-wise mode; those are {', '.join(ADJUST_MODES)}")
+    raise ValueError(f"{lradj!r} is not an epoch-wise mode; those are {', '.join(IDLE)}")
