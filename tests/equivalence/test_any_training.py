@@ -16,7 +16,7 @@ import pytest
 import reference_trainer as trainer
 import torch
 from comparison import replay
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor import check_resume, migrate
@@ -160,7 +160,7 @@ def examine(fate: Fate, root: Path) -> None:
 
 
 def _property(examples: int):
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples)
     @given(fates())
     def check(fate: Fate) -> None:
         with tempfile.TemporaryDirectory() as folder:

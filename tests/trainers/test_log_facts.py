@@ -54,7 +54,7 @@ def result(epoch):
 # --- modes -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(1e-5, 0.5), st.integers(1, 6), st.integers(0, 80))
 @pytest.mark.parametrize("mode", MODES)
 def test_the_mode_that_printed_the_rates_is_always_among_the_candidates(mode, learning_rate, epochs, kill_after):

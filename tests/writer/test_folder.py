@@ -75,14 +75,14 @@ def apply_and_undo(value: dict, migrations: list) -> None:
         assert {NAME} == set(os.listdir(run))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.dictionaries(KEYS, VALUES), MIGRATIONS)
 def test_any_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
     apply_and_undo(value, migrations)
 
 
 @pytest.mark.long
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(KEYS, VALUES), MIGRATIONS)
 def test_many_more_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
     apply_and_undo(value, migrations)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_files import CONTAINERS, checkpoint_of, edited, litter, load, make, program_of, with_key
 
@@ -104,7 +104,7 @@ def test_the_records_of_other_containers_stay_beside_the_file(tmp_path):
     assert [] == writer.history(path)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     st.sampled_from(CONTAINERS),
     st.lists(st.sampled_from(["replace", "in-place", "undo", "undo in place"]), min_size=1, max_size=9),

@@ -37,7 +37,7 @@ def archive_of(records: dict[str, bytes], comment: bytes = b"") -> bytes:
     return buffer.getvalue()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=6),
     st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=4),
