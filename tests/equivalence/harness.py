@@ -22,14 +22,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import reference_trainer as trainer
 import torch
+from reference_trace import Start, Trace
+
+from tests.equivalence.comparison import divergences, label, replay
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-sys.path.insert(0, str(FIXTURES))
-
-import reference_trainer as trainer  # noqa: E402, found through the line above
-from comparison import divergences, label, replay  # noqa: E402
-from reference_trace import Start, Trace  # noqa: E402
 
 LOG = "train_{}_20260126_120000.log"
 EPOCHS, TRAIN_STEPS, PATIENCE = 6, 12, 3

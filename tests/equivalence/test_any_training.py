@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import reference_trainer as trainer
 import torch
-from comparison import replay
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor import check_resume, migrate
+from tests.equivalence.comparison import replay
 
 RATES = {"R501", "R502", "R504"}
 STOPPING = {"E601", "E605", "E606"}

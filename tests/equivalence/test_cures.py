@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import harness
 import pytest
 import reference_trainer as trainer
 import torch
-from comparison import CONSEQUENCES, divergences, replay
-from harness import TRAIN_STEPS, Cell, Cells, Spec
 from reference_tools import TYPE2
+
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, divergences, replay
+from tests.equivalence.harness import TRAIN_STEPS, Cell, Cells, Spec
 
 KINDS = ("first-epoch", "mid-epoch", "epoch-end", "best")
 

@@ -9,12 +9,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import harness
 import pytest
 import torch
-from harness import LOG, Cells, Spec, copy, edit, execute
 
 from ckpt_doctor import audit, facts, migrate
+from tests.equivalence import harness
+from tests.equivalence.harness import LOG, Cells, Spec, copy, edit, execute
 
 
 def codes(file: audit.FileReport) -> set[str]:

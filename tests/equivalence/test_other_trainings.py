@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import harness
 import numpy as np
 import pytest
 import torch
-from comparison import CONSEQUENCES, divergences
-from harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells, Spec
-from test_plan import given
-from test_repair import check, repair
 from torch.optim.lr_scheduler import OneCycleLR
 
 from ckpt_doctor import audit, check_resume, migrate
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, divergences
+from tests.equivalence.harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells, Spec
+from tests.equivalence.test_plan import given
+from tests.equivalence.test_repair import check, repair
 
 
 @pytest.fixture

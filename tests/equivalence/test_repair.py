@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import harness
 import pytest
-from comparison import CONSEQUENCES, divergences
-from harness import Cell, Cells, Spec
-from test_plan import command, given, shuffling
 
 from ckpt_doctor import audit, migrate, undo
 from ckpt_doctor.repair import MigrationResult
 from ckpt_doctor.types import Evidence, FileReport, Given
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, divergences
+from tests.equivalence.harness import Cell, Cells, Spec
+from tests.equivalence.test_plan import command, given, shuffling
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import pickle
 import re
 from pathlib import Path
 
-import harness
 import numpy as np
 import pytest
 import reference_trainer as trainer
 import torch
-from comparison import CONSEQUENCES, compare, divergences, replay
-from harness import TRAIN_STEPS, Cells, Spec
+
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, compare, divergences, replay
+from tests.equivalence.harness import TRAIN_STEPS, Cells, Spec
 
 ONE_PROCESS = tuple(s for s in harness.MATRIX if s.world_size == 1)
 TWO_PROCESSES = tuple(s for s in harness.MATRIX if s.world_size == 2 and s.kind != "second")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import found
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.lint import ScriptReport, library, lint, starts
+from tests.lint.sources import found
 
 DELETES = 'import shutil\nshutil.rmtree("./checkpoints")\n'
 

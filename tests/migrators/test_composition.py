@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_runs import SAMPLES, Sample, differences, edit, load, repaired, untouched
 
 from ckpt_doctor import audit
 from ckpt_doctor.repair import NAMES
+from tests.migrators.sample_runs import SAMPLES, Sample, differences, edit, load, repaired, untouched
 
 TRAINING = ("fix-epoch", "sync-scheduler", "add-best-score", "strip-prefix", "plain-scalars")
 

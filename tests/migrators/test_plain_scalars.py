@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_runs import changed, edit, load, repaired, untouched
+
+from tests.migrators.sample_runs import changed, edit, load, repaired, untouched
 
 
 @pytest.mark.parametrize("name", ["complete-TST", "complete-COS"])

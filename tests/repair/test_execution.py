@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from repairs import ROOT, contents
 
 from ckpt_doctor import audit, facts, migrate, open_checkpoint, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.inert import names
 from tests.readers.test_open import tar_checkpoint
+from tests.repair.repairs import ROOT, contents
 
 
 def test_a_result_says_what_was_done_and_what_is_left(run, step):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner
-from foreign_files import FILES
 
 from ckpt_doctor.audit import scan
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.validators import FILE_RULES
+from tests.validators.foreign_files import FILES
 
 PASSED_OVER = {"stable-baselines"}
 """A zip file that holds checkpoints among other files is none itself."""

@@ -8,16 +8,16 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from everyones_cases import CASES as EVERYONES
-from healthy_runs import healthy, place, write
-from rule_cases import CASES, Fault, Pair, Sound
-from spoiling import PACKAGES
 
 from ckpt_doctor.audit import scan
 from ckpt_doctor.repair import migrate
 from ckpt_doctor.trainers import KNOWN, all_rules
 from ckpt_doctor.types import Evidence, Finding, Given, Report
 from ckpt_doctor.validators import FILE_RULES, LIVE_RULES
+from tests.validators.everyones_cases import CASES as EVERYONES
+from tests.validators.healthy_runs import healthy, place, write
+from tests.validators.rule_cases import CASES, Fault, Pair, Sound
+from tests.validators.spoiling import PACKAGES
 
 RULES = {rule.code: rule for rule in all_rules()}
 OF_OTHERS = {rule.code for trainer in KNOWN[1:] for rule in trainer.rules()} - {

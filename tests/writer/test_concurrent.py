@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_files import checkpoint_of, litter, make, program_of
+
+from tests.writer.sample_files import checkpoint_of, litter, make, program_of
 
 HERE = Path(__file__).parent
 MIGRATE = """
 import sys; from contextlib import nullcontext; from pathlib import Path
-from sample_files import checkpoint_of, program_of, with_key
+from tests.writer.sample_files import checkpoint_of, program_of, with_key
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer.locking import run_lock
@@ -38,7 +39,7 @@ for path in sorted(run.rglob("checkpoint*")):
 
 def start(code: str, *arguments: object) -> subprocess.Popen:
     """A process that waits for a line before it begins."""
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}"}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     line = [sys.executable, "-c", code, *map(str, arguments)]
     process = subprocess.Popen(line, stdin=-1, stdout=-1, stderr=-1, text=True, env=environment)
     assert "ready\n" == process.stdout.readline()

@@ -8,16 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import faults
 import pytest
-import save_faults
-from sample_files import make
+
+from tests.writer import faults, save_faults
+from tests.writer.sample_files import make
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {
     **os.environ,
     "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
+    "PYTHONPATH": str(HERE.parents[1]),
 }
 WRITING_CALLS = [
     "write",

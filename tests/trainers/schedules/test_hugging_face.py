@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
-from torch_schedulers import moments, optimizer_of
 
 from ckpt_doctor.trainers.schedules import advanced, hf_lambda
+from tests.trainers.schedules.torch_schedulers import moments, optimizer_of
 
 COMPUTED = json.loads(Path(__file__).with_name("transformers_factors.json").read_text())
 NAMES = sorted({case["name"] for case in COMPUTED})

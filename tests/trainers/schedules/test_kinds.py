@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
-from torch_schedulers import ARGUMENTS, moments, optimizer_of, several, single
 
 from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.types import Global, InertDict, Opaque
+from tests.trainers.schedules.torch_schedulers import ARGUMENTS, moments, optimizer_of, several, single
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
-from torch_schedulers import ARGUMENTS, Moment, moments, nested, optimizer_of, several, single
 
 from ckpt_doctor.trainers.schedules import advanced, changes, finished, moved_to, stepping
+from tests.trainers.schedules.torch_schedulers import ARGUMENTS, Moment, moments, nested, optimizer_of, several, single
 
 optimizers = st.builds(optimizer_of, st.sampled_from(["SGD", "Adam"]), st.integers(1, 3))
 HOSTILE = [None, 0, -1, 0.0, math.nan, math.inf, -0.5, 10**400, 10**18, 1e308, "3", True, [], [1], {}, {3: "x"}]

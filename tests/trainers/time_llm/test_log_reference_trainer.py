@@ -1,14 +1,8 @@
 """The log of real training: what is read from it is what stands in the files that were written beside it."""
 
-import sys
-from pathlib import Path
-
 import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
-
 import reference_trainer as trainer
+import torch
 
 from ckpt_doctor.trainers.time_llm.history import read_history
 

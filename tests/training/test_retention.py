@@ -205,7 +205,7 @@ def test_it_waits_for_whoever_works_in_the_run(tmp_path):
         "import sys; from pathlib import Path; from ckpt_doctor.writer.locking import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('held', flush=True); input()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     line = [sys.executable, "-c", code, str(run)]
     with subprocess.Popen(line, stdin=-1, stdout=-1, text=True, env=environment) as other:
         assert "held\n" == other.stdout.readline()

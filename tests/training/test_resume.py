@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ckpt_doctor import check_resume
 from ckpt_doctor.errors import ResumeError, UsageError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "fixtures" / "sample-runs"
 STEPS, EPOCHS = 45, 5
 

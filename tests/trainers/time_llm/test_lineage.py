@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_writer import RUN, Trainer
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of, run_name, step_in
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, replay
@@ -14,6 +13,7 @@ from ckpt_doctor.trainers.time_llm.history import History, match
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.types import EarlyStoppingState, Evidence
+from tests.trainers.time_llm.log_writer import RUN, Trainer
 
 
 def history(attempts, run=RUN):

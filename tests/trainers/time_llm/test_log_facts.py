@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_writer import Trainer
 
 from ckpt_doctor.trainers.schedules import (
     adjust_learning_rate,
@@ -17,6 +16,7 @@ from ckpt_doctor.trainers.schedules import (
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts, lradj_candidates
+from tests.trainers.time_llm.log_writer import Trainer
 
 MODES = ("TST", "COS", "type1", "type2", "type3", "PEMS", "constant")
 
