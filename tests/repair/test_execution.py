@@ -220,7 +220,9 @@ def test_memory_does_not_grow_with_the_file(container, size, tmp_path):
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [[], ["--in-place"]], ids=["replace", "in-place"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param([], id="replace"), pytest.param(["--in-place"], id="in-place", marks=pytest.mark.long)]
+)
 def test_two_doctors_on_one_tree_share_the_work(mode, run):
     """Both succeed, each file is migrated once, and nothing is left over; a third finds nothing to do."""
     line = [sys.executable, "-m", "ckpt_doctor", "migrate", "--all", "--no-shuffle", *mode, str(run)]

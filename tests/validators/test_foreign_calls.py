@@ -34,7 +34,7 @@ def with_program(path: Path, program: bytes | None = None, before: bytes = b"") 
 
 def attacked(root: Path, attack: bytes) -> Path:
     """A healthy run, before each of whose programs the attack stands; its newest checkpoint."""
-    folder = write(healthy("TST"), root)
+    folder = write(healthy("TST", saved_at=(25,)), root)
     for path in (folder / "checkpoint", *folder.glob("*/checkpoint.pt")):
         with_program(path, before=attack)
     return folder / STEP

@@ -9,7 +9,11 @@ from ckpt_doctor.trainers.time_llm.history import read_history
 STEPS, SAVE_STEPS = 12, 5
 
 
-@pytest.fixture(scope="module", params=trainer.LRADJ)
+MODES = [m if m in ("TST", "COS", "type1") else pytest.param(m, marks=pytest.mark.long) for m in trainer.LRADJ]
+"""type1 speaks for the idle modes."""
+
+
+@pytest.fixture(scope="module", params=MODES)
 def project(request, tmp_path_factory):
     """A run of the complete trainer, killed twice: resumed in mid-epoch, then from the best checkpoint."""
     root = tmp_path_factory.mktemp(request.param)
