@@ -1,7 +1,7 @@
 """What holds for all tests: one Hypothesis profile, and which tests one process runs."""
 
 import gc
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,12 +16,17 @@ settings.register_profile(
 settings.load_profile("ckpt-doctor")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process run all tests of a file, and all of the same interrupted runs: what they share is made once."""
-    for item in items:
-        shared = item.path.parent if item.path.parent.name == "equivalence" else item.path
-        item.add_marker(pytest.mark.xdist_group(shared.relative_to(Path(__file__).parent).as_posix()))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one process run all tests of a file, and all that resume interrupted runs: what they share is made once."""
+    from xdist.scheduler import LoadScopeScheduling  # absent where pytest runs without xdist
+
+    class ByWhatIsShared(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file.rpartition("/")[0] if "/equivalence/" in file else file
+
+    return ByWhatIsShared(config, log) if config.option.dist == "load" else None
 
 
 def pytest_collection_finish() -> None:

@@ -64,7 +64,7 @@ def test_a_longer_run_goes_on_right_until_its_schedule_ends(cell) -> None:
     assert due == trace.steps[: len(due)]
 
 
-@pytest.mark.parametrize("lradj", ["TST", "COS", "type1"])
+@pytest.mark.parametrize("lradj", ["TST", pytest.param("COS", marks=pytest.mark.long), "type1"])
 @pytest.mark.parametrize("spec", [("first-patch-old", "best"), ("first-patch", "epoch-end")], ids="-".join)
 def test_a_run_that_has_repeated_an_epoch_does_not_pass_for_one_with_longer_epochs(
     cell, spec: tuple[str, str], lradj: str
