@@ -37,7 +37,15 @@ def ids(document: Path) -> str:
     return document.name
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+MANY_COMMANDS = ("problems.md", "output.md", "repair.md")
+"""A process for each command takes seconds. The README's and the other pages' are run by default."""
+
+
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(d, marks=pytest.mark.long) if d.name in MANY_COMMANDS else d for d in DOCUMENTS],
+    ids=ids,
+)
 def test_every_command_prints_what_the_document_shows(document: Path, tmp_path: Path) -> None:
     """`python docs/refresh.py` puts right what is not."""
     shown = document.read_text(encoding="utf-8")

@@ -31,7 +31,12 @@ def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(
     ("form", "loaded"),
-    [("table", ["wcwidth"]), ("json", []), ("sarif", []), ("github", []), ("markdown", []), ("html", ["jinja2"])],
+    [
+        ("table", ["wcwidth"]),
+        ("json", []),
+        ("html", ["jinja2"]),
+        *(pytest.param(form, [], marks=pytest.mark.long) for form in ("sarif", "github", "markdown")),
+    ],
 )
 def test_a_scan_of_an_archive_imports_what_its_format_needs_and_no_torch(form: str, loaded: list[str]) -> None:
     code = (
@@ -193,8 +198,10 @@ def test_a_typing_error_is_recognised(typed, meant):
     assert f"did you mean {meant}?" in complaint.decode()
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-@pytest.mark.parametrize(("arguments", "code"), [("--version", 0), ("rule", 0), ("scan nowhere", 2)])
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [(">&-", "--version", 0), (">&- 2>&-", "rule", 0), ("2>&-", "scan nowhere", 2)],
+)
 def test_closed_streams_change_no_exit_code(closed, arguments, code, tmp_path):
     """A cron line may close them; what is said goes nowhere."""
     command = f"{shlex.quote(sys.executable)} -m ckpt_doctor {arguments} {closed}"

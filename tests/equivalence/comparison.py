@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness import Cell
     from reference_trace import Step, Trace
+
+    from tests.equivalence.harness import Cell
 
 
 @dataclass(frozen=True)

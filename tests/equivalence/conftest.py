@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import harness
 import pytest
+
+from tests.equivalence import harness
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import harness
 import pytest
 import reference_trainer as trainer
 import torch
-from comparison import CONSEQUENCES, divergences, replay
-from harness import TRAIN_STEPS, Cell, Cells, Spec
 from reference_tools import TYPE2
+
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, divergences, replay
+from tests.equivalence.harness import TRAIN_STEPS, Cell, Cells, Spec
 
 KINDS = ("first-epoch", "mid-epoch", "epoch-end", "best")
 
@@ -119,7 +120,13 @@ def test_the_first_patch_never_reads_best_score(scratch, spec: Spec) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [Spec("complete", m, k) for m in ("TST", "type1") for k in ("second", "second-best")], ids=str
+    "spec",
+    [
+        pytest.param(Spec("complete", mode, kind), id=f"{mode}-{kind}", marks=[] if default else [pytest.mark.long])
+        for mode in ("TST", "type1")
+        for kind in ("second", "second-best")
+        for default in [(mode == "TST") == (kind == "second-best")]
+    ],
 )
 def test_after_a_second_interruption_the_rates_heal_and_the_weights_do_not(scratch, spec: Spec) -> None:
     """What an earlier resume did to the weights stays; nothing new is added to it."""

@@ -9,12 +9,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import harness
 import pytest
 import torch
-from harness import LOG, Cells, Spec, copy, edit, execute
 
 from ckpt_doctor import audit, facts, migrate
+from tests.equivalence import harness
+from tests.equivalence.harness import LOG, Cells, Spec, copy, edit, execute
 
 
 def codes(file: audit.FileReport) -> set[str]:
@@ -177,7 +177,14 @@ def test_a_validation_that_nobody_made_is_not_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lradj", "key"),
-    [("type1", "global_step"), ("COS", "global_step"), ("TST", "global_step"), ("type1", "epoch"), ("TST", "epoch")],
+    [
+        ("type1", "global_step"),
+        ("TST", "epoch"),
+        *(
+            pytest.param(*more, marks=pytest.mark.long)
+            for more in (("COS", "global_step"), ("TST", "global_step"), ("type1", "epoch"))
+        ),
+    ],
 )
 def test_one_run_of_all_repairs_is_enough(cells: Cells, tmp_path: Path, lradj: str, key: str) -> None:
     """Also where a trainer saves no number by which mode and rates are told."""

@@ -7,16 +7,16 @@ import re
 import shutil
 from pathlib import Path
 
-import harness
 import pytest
 import torch
 from click.testing import CliRunner
-from comparison import divergences
-from harness import Cell, Cells, Spec
 
 from ckpt_doctor import audit, facts, migrate
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.types import FileReport
+from tests.equivalence import harness
+from tests.equivalence.comparison import divergences
+from tests.equivalence.harness import Cell, Cells, Spec
 
 
 def judged(path: Path, **given: object) -> FileReport:

@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import harness
 import numpy as np
 import pytest
 import torch
-from comparison import CONSEQUENCES, divergences
-from harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells, Spec
-from test_plan import given
-from test_repair import check, repair
 from torch.optim.lr_scheduler import OneCycleLR
 
 from ckpt_doctor import audit, check_resume, migrate
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, divergences
+from tests.equivalence.harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells, Spec
+from tests.equivalence.test_plan import given
+from tests.equivalence.test_repair import check, repair
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_longer_run_goes_on_right_until_its_schedule_ends(cell) -> None:
     assert due == trace.steps[: len(due)]
 
 
-@pytest.mark.parametrize("lradj", ["TST", "COS", "type1"])
+@pytest.mark.parametrize("lradj", ["TST", pytest.param("COS", marks=pytest.mark.long), "type1"])
 @pytest.mark.parametrize("spec", [("first-patch-old", "best"), ("first-patch", "epoch-end")], ids="-".join)
 def test_a_run_that_has_repeated_an_epoch_does_not_pass_for_one_with_longer_epochs(
     cell, spec: tuple[str, str], lradj: str

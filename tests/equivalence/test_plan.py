@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import harness
 import pytest
-from comparison import CONSEQUENCES, divergences
-from harness import EPOCHS, PATIENCE, TRAIN_STEPS, Cell, Cells, Spec
 from reference_trace import Trace
 
 from ckpt_doctor import audit
 from ckpt_doctor.types import Evidence, FileReport, Given
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, divergences
+from tests.equivalence.harness import EPOCHS, PATIENCE, TRAIN_STEPS, Cell, Cells, Spec
 
 PLACE = frozenset({"start", "repeated", "skipped"})
 RATE = frozenset({"first-rate", "beta1"})

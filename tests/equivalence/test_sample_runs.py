@@ -9,7 +9,8 @@ from pathlib import Path
 import make
 import pytest
 import torch
-from harness import FIXTURES  # its import puts fixtures/ on the path
+
+from tests.equivalence.harness import FIXTURES
 
 RUNS = FIXTURES / "sample-runs"
 

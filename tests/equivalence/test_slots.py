@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import harness
 import numpy as np
 import pytest
 import torch
@@ -24,6 +23,7 @@ from ckpt_doctor.audit import check
 from ckpt_doctor.repair import migrate
 from ckpt_doctor.types import Finding, Given
 from ckpt_doctor.validators.slots import DICT, SLOTS, Slot, places
+from tests.equivalence import harness
 
 NAN, INF = math.nan, math.inf
 HUGE = 10**400

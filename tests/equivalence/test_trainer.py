@@ -11,13 +11,14 @@ import pickle
 import re
 from pathlib import Path
 
-import harness
 import numpy as np
 import pytest
 import reference_trainer as trainer
 import torch
-from comparison import CONSEQUENCES, compare, divergences, replay
-from harness import TRAIN_STEPS, Cells, Spec
+
+from tests.equivalence import harness
+from tests.equivalence.comparison import CONSEQUENCES, compare, divergences, replay
+from tests.equivalence.harness import TRAIN_STEPS, Cells, Spec
 
 ONE_PROCESS = tuple(s for s in harness.MATRIX if s.world_size == 1)
 TWO_PROCESSES = tuple(s for s in harness.MATRIX if s.world_size == 2 and s.kind != "second")
@@ -36,7 +37,11 @@ def run(tmp_path: Path, *flags: str) -> tuple[trainer.Trace, str]:
 # --- what is in the files --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lradj", trainer.LRADJ)
+@pytest.mark.parametrize(
+    "lradj",
+    # type1 speaks for the idle modes
+    [m if m in ("TST", "COS", "type1") else pytest.param(m, marks=pytest.mark.long) for m in trainer.LRADJ],
+)
 @pytest.mark.parametrize("kind", ["mid-epoch", "epoch-end", "best"])
 def test_last_epoch_means_what_the_mode_makes_it(cells: Cells, lradj: str, kind: str) -> None:
     """TST is saved before its step, COS before its epoch's step, and in the other modes the scheduler never moves."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources import cases, expected_and_actual
 
 from ckpt_doctor.lint import lint
+from tests.lint.sources import cases, expected_and_actual
 
 WITHOUT_SCHEDULE = {
     "per epoch": """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources import cases, expected_and_actual, found, marked, write
 
 from ckpt_doctor.lint import lint
+from tests.lint.sources import cases, expected_and_actual, found, marked, write
 
 HELPER = """
 ### utils/tools.py

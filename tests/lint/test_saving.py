@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources import cases, expected_and_actual
+
+from tests.lint.sources import cases, expected_and_actual
 
 LAGGING = {
     "per batch": """

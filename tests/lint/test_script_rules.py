@@ -6,13 +6,13 @@ import ast
 import re
 
 import pytest
-from test_contents import STATES, WHOLE, WITH_SCHEDULE, WITHOUT_SCHEDULE
-from test_deleting import DELETED, KEPT, PRUNED_SAFELY, PRUNED_WITHOUT_LOCK
-from test_early_stopping import FORGOTTEN, REMEMBERED
-from test_ranks import BY_EVERY_RANK, BY_ONE_RANK
-from test_saving import IN_EVERY_RUN, IN_STEP, KEEPING, LAGGING, ONLY_IN_EPOCH_0, OVERWRITING
 
 from ckpt_doctor.lint import SCRIPT_RULES, ScriptRule
+from tests.lint.test_contents import STATES, WHOLE, WITH_SCHEDULE, WITHOUT_SCHEDULE
+from tests.lint.test_deleting import DELETED, KEPT, PRUNED_SAFELY, PRUNED_WITHOUT_LOCK
+from tests.lint.test_early_stopping import FORGOTTEN, REMEMBERED
+from tests.lint.test_ranks import BY_EVERY_RANK, BY_ONE_RANK
+from tests.lint.test_saving import IN_EVERY_RUN, IN_STEP, KEEPING, LAGGING, ONLY_IN_EPOCH_0, OVERWRITING
 
 PAIRS = {
     "X901": (DELETED, KEPT),

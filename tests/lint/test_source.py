@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import found
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.lint import ScriptReport, library, lint, starts
+from tests.lint.sources import found
 
 DELETES = 'import shutil\nshutil.rmtree("./checkpoints")\n'
 
@@ -62,7 +62,7 @@ def test_a_file_that_python_would_run_is_read(tmp_path: Path, data: bytes) -> No
     assert 'shutil.rmtree("./checkpoints")' == report.findings[0].excerpt
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))))
 def test_no_bytes_make_it_fail(tmp_path: Path, data: bytes) -> None:
     report = report_of(tmp_path / "a.py", data)
@@ -74,7 +74,7 @@ def cut(text: str) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(text.split("\n")), max_size=40).map("\n".join)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(cut((Path(__file__).parent / "time_llm/complete/run_main.py").read_text()))
 def test_no_shuffling_of_a_script_makes_it_fail(tmp_path: Path, text: str) -> None:
     report = report_of(tmp_path / "a.py", text.encode())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources import write
 
 from ckpt_doctor.lint import starts
 from ckpt_doctor.types import Evidence, ScriptFacts
+from tests.lint.sources import write
 
 LOOP = """
 for epoch in range(start_epoch, epochs):

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from sources import cases, expected_and_actual
+
+from tests.lint.sources import cases, expected_and_actual
 
 STOPPER = """
 ### es.py

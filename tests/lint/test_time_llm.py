@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources import found, marked
 
 from ckpt_doctor.lint import lint
+from tests.lint.sources import found, marked
 
 TIME_LLM = Path(__file__).parent / "time_llm"
 SCRIPTS = sorted(TIME_LLM.glob("*/run_*.py"))

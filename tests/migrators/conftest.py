@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sample_runs import Sample
+
+from tests.migrators.sample_runs import Sample
 
 
 @pytest.fixture

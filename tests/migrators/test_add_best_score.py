@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from sample_runs import ABSENT, changed, edit, load, repaired, untouched
 
 from ckpt_doctor.audit import check
+from tests.migrators.sample_runs import ABSENT, changed, edit, load, repaired, untouched
 
 
 def forget(held: dict) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_runs import SAMPLES, Sample, differences, edit, load, repaired, untouched
 
 from ckpt_doctor import audit
 from ckpt_doctor.repair import NAMES
+from tests.migrators.sample_runs import SAMPLES, Sample, differences, edit, load, repaired, untouched
 
 TRAINING = ("fix-epoch", "sync-scheduler", "add-best-score", "strip-prefix", "plain-scalars")
 
@@ -67,7 +67,7 @@ def test_all_repairs_what_was_spoiled(together):
 
 
 @pytest.mark.long
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(st.permutations(TRAINING))
 def test_one_by_one_in_any_order_they_lead_to_the_same_file(spoiled, together, tmp_path_factory, order):
     """Each plans towards the same resume point, so none undoes what another did."""

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from sample_runs import ABSENT, changed, edit, given, untouched
+
+from tests.migrators.sample_runs import ABSENT, changed, edit, given, untouched
 
 
 def test_an_epoch_that_the_step_contradicts_is_set(sample):

@@ -6,9 +6,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_runs import changed, edit, load, repaired, untouched
+
+from tests.migrators.sample_runs import changed, edit, load, repaired, untouched
 
 
 @pytest.mark.parametrize("name", ["complete-TST", "complete-COS"])
@@ -77,9 +78,7 @@ SCALARS = st.one_of(
 )
 
 
-@settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(max_size=5), SCALARS | st.lists(SCALARS, max_size=3) | st.tuples(SCALARS), max_size=4))
 def test_any_numpy_number_anywhere_is_the_same_python_number(tmp_path_factory, values):
     """In dicts, lists and tuples, to the last bit; loaded with weights_only."""

@@ -4,11 +4,11 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from sample_runs import differences, edit, load, repaired, untouched
 
 from ckpt_doctor.errors import EditRefused
 from ckpt_doctor.inert import edits
 from ckpt_doctor.types import Edit
+from tests.migrators.sample_runs import differences, edit, load, repaired, untouched
 
 
 class Net(torch.nn.Module):

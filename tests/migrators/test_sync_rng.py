@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_runs import Sample, changed, differences, edit, given, load, repaired, untouched
 
 from ckpt_doctor import scan, undo
+from tests.migrators.sample_runs import Sample, changed, differences, edit, given, load, repaired, untouched
 
 RNG = {"python", "numpy", "torch", "cuda"}
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from sample_runs import changed, edit, given, load, repaired, untouched
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+
+from tests.migrators.sample_runs import changed, edit, given, load, repaired, untouched
 
 STEPS, EPOCHS = 45, 5
 

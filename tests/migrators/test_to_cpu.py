@@ -6,11 +6,11 @@ from unittest import mock
 
 import pytest
 import torch
-from sample_runs import changed, differences, edit, load, repaired, untouched
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckpt_doctor.audit import scan
 from ckpt_doctor.readers import open_checkpoint
+from tests.migrators.sample_runs import changed, differences, edit, load, repaired, untouched
 
 
 def save(held: object, path, tags: list[str], **options) -> None:

@@ -1,7 +1,8 @@
 """`--upgrade`: a bare state_dict as the training checkpoint that the evidence proves."""
 
 import torch
-from sample_runs import Sample, differences, given, load, repaired, untouched
+
+from tests.migrators.sample_runs import Sample, differences, given, load, repaired, untouched
 
 
 def weights_of(sample: Sample) -> tuple[dict, dict]:

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing._internal.two_tensor import TwoTensor
 
@@ -68,7 +68,7 @@ def test_what_the_file_is_still_good_for(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40)
 @given(raw=st.binary(min_size=32, max_size=400), data=st.data())
 def test_non_finite_counts_are_torchs(tmp_path_factory, dtype, raw, data):
     """For every float type, any bytes, views and transpositions: the counts of `torch.isfinite`."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.readers import open_checkpoint
@@ -57,7 +57,7 @@ def load(path):
         return torch.load(path, weights_only=False)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(values, st.booleans())
 def test_says_what_torch_loads(tmp_path_factory, value, zipped):
     """Any value, in either format: the inert tree describes each loaded object, and each tensor is listed once."""
@@ -77,7 +77,7 @@ def test_says_what_torch_loads(tmp_path_factory, value, zipped):
         assert len(tensors_of(loaded)) == len(checkpoint.tensors)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80)
 @given(st.lists(tensors(), max_size=4), st.booleans())
 def test_tensor_bytes_are_found(tmp_path_factory, given_tensors, zipped):
     """The bytes of every contiguous tensor can be read from where the checkpoint says they are."""

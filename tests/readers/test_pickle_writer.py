@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.pickle_reader import read
@@ -60,7 +60,7 @@ def weights_only_accepts(file) -> bool:
     return True
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(values)
 def test_written_again_loads_equal(value):
     """A checkpoint whose pickle was read inertly and written again loads bit for bit as before, as safely."""

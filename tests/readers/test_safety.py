@@ -11,7 +11,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers import open_checkpoint
@@ -26,7 +26,7 @@ def test_the_allow_list_is_torchs():
     assert set(torch._weights_only_unpickler._get_allowed_globals()) == set(WEIGHTS_ONLY)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120)
 @given(values)
 def test_not_weights_only_is_what_torch_refuses(tmp_path_factory, value):
     """The finding is there exactly when `torch.load(weights_only=True)` refuses the file's names or opcodes."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file, save_model
 from torch import nn
@@ -177,7 +177,7 @@ def test_of_an_index_that_cannot_be_read_nothing_is_said(tmp_path):
     assert ((), 1) == (unit.damage, len(unit.not_checked))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.text(), st.none() | st.integers() | st.text(st.characters()) | st.just("a/../x") | st.just("x" * 300)

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from repairs import SAMPLES
+
+from tests.repair.repairs import SAMPLES
 
 
 @pytest.fixture

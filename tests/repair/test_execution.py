@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from repairs import ROOT, contents
 
 from ckpt_doctor import audit, facts, migrate, open_checkpoint, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.inert import names
 from tests.readers.test_open import tar_checkpoint
+from tests.repair.repairs import ROOT, contents
 
 
 def test_a_result_says_what_was_done_and_what_is_left(run, step):
@@ -220,7 +220,9 @@ def test_memory_does_not_grow_with_the_file(container, size, tmp_path):
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [[], ["--in-place"]], ids=["replace", "in-place"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param([], id="replace"), pytest.param(["--in-place"], id="in-place", marks=pytest.mark.long)]
+)
 def test_two_doctors_on_one_tree_share_the_work(mode, run):
     """Both succeed, each file is migrated once, and nothing is left over; a third finds nothing to do."""
     line = [sys.executable, "-m", "ckpt_doctor", "migrate", "--all", "--no-shuffle", *mode, str(run)]

@@ -8,12 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from repairs import SAMPLES, contents
 
 from ckpt_doctor import facts, migrate, open_checkpoint, repair, undo
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.repair import execution
+from tests.repair.repairs import SAMPLES, contents
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from repairs import SAMPLES, contents
 
 from ckpt_doctor import audit, migrate, open_checkpoint, trainers
 from ckpt_doctor.errors import VerificationFailed
@@ -20,6 +19,7 @@ from ckpt_doctor.repair import execution
 from ckpt_doctor.repair.torch_check import compare_loaded
 from ckpt_doctor.types import Edit, Finding
 from ckpt_doctor.writer import commit
+from tests.repair.repairs import SAMPLES, contents
 
 
 def assert_refused(step: Path, said: str, **options) -> None:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from report_samples import NO_BEST_SCORE, RATE_JUMP, RUN, example, file, hostile, report
 
 from ckpt_doctor.reports.github import annotation, escape_data, escape_property, github
 from ckpt_doctor.reports.groups import located
 from ckpt_doctor.reports.markdown import code, markdown, markdown_list, prose
 from ckpt_doctor.reports.sarif import sarif, uri
 from ckpt_doctor.types import Finding, Located, Report
+from tests.reports.report_samples import NO_BEST_SCORE, RATE_JUMP, RUN, example, file, hostile, report
 
 IN_SCRIPT = Located(NO_BEST_SCORE, Path("run_main.py"), line=3, column=5, end_line=4, suggestion="pass")
 RULE = SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="What.\n\nWhy.")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, report
 
 from ckpt_doctor.audit import check, curves, scan
 from ckpt_doctor.reports.html import check_fragment, page, scripts_page
 from ckpt_doctor.types import Curve, Linted, Located, Report
+from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, report
 
 pytestmark = pytest.mark.long
 

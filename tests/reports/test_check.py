@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from report_samples import FACTS, HOSTILE, NO_BEST_SCORE, RATE_JUMP, RUN, file, hostile, report
 
 from ckpt_doctor.reports.check import check
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, ResumePlan
+from tests.reports.report_samples import FACTS, HOSTILE, NO_BEST_SCORE, RATE_JUMP, RUN, file, hostile, report
 
 MID = ResumePlan(
     start_epoch=3,

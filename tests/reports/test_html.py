@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
 from ckpt_doctor.reports.html import check_fragment, page, scan_fragment, scripts_page
 from ckpt_doctor.reports.html.charts import loss_chart, marks, numbers, powers, rate_chart, ticks
 from ckpt_doctor.types import Curve, FileReport, Linted, Located, NotChecked, Report
+from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
 VOID = {"meta"}
 CURVE = Curve(

@@ -7,11 +7,11 @@ import re
 from collections import OrderedDict
 
 import pytest
-from report_samples import HOSTILE, RUN, file, hostile, tensor
 
 from ckpt_doctor.reports import inspected
 from ckpt_doctor.reports.inspect import MOST_CHILDREN, MOST_TENSORS, describe, overview, tree
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
+from tests.reports.report_samples import HOSTILE, RUN, file, hostile, tensor
 
 STORAGE = StorageInfo("0", "float32", "cuda:0", 12, 48)
 REF = TensorRef(STORAGE, "float32", (3, 4), (4, 1), 0, False, Opaque(Global("torch._utils", "_rebuild_tensor_v2"), ()))

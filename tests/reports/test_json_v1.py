@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_samples import NO_BEST_SCORE, RUN, example, file, hostile, report, tensor
 
 from ckpt_doctor import __version__
 from ckpt_doctor.reports import judged
 from ckpt_doctor.reports.json_v1 import plain
 from ckpt_doctor.types import NumpyScalar, Opaque, Report
+from tests.reports.report_samples import NO_BEST_SCORE, RUN, example, file, hostile, report, tensor
 
 FINDING = {"code", "name", "severity", "message", "where", "found", "expected", "fix"}
 TRAINING = {"epoch", "global_step", "last_epoch", "step_count", "total_steps", "optimizer_step"} | {

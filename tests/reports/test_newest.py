@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import NO_BEST_SCORE, RATE_JUMP, file
 
 from ckpt_doctor.reports import latest_notes
 from ckpt_doctor.types import Latest, Refusal
+from tests.reports.report_samples import NO_BEST_SCORE, RATE_JUMP, file
 
 
 def test_each_finding_of_the_chosen_one_comes_with_its_cure() -> None:

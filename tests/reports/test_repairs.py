@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import HOSTILE, NO_BEST_SCORE, RUN
 
 from ckpt_doctor.reports import migrated
 from ckpt_doctor.reports.repairs import migrations, undone
 from ckpt_doctor.types import Edit, MigrationResult, Refusal, Status
+from tests.reports.report_samples import HOSTILE, NO_BEST_SCORE, RUN
 
 
 def result(path: Path = RUN / "checkpoint", status: Status = "migrated", **rest: Any) -> MigrationResult:

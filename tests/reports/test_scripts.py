@@ -8,12 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from report_samples import DEEP, HOSTILE, NO_BEST_SCORE
 
 from ckpt_doctor.reports import linted, rules
 from ckpt_doctor.reports.manual import catalogue, manual
 from ckpt_doctor.reports.scripts import script_table
 from ckpt_doctor.types import Linted, Located
+from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE
 
 ITEM = Located(NO_BEST_SCORE, Path("run.py"), 12, 5, 13, suggestion="if keep:\n    save()", excerpt="save()")
 LINTED = Linted((Path("run.py"), Path("b.py")), (ITEM, Located(NO_BEST_SCORE, Path("b.ipynb"), 2, cell=3)), (DEEP,))

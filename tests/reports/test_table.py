@@ -12,12 +12,12 @@ from unicodedata import combining, east_asian_width
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
 from ckpt_doctor.reports.table import table
 from ckpt_doctor.reports.text import quoted, shorten_all
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, Report
+from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
 
 ANSI = re.compile(r"\x1b\[\d*m")
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from html import unescape
 
 import pytest
-from report_samples import RUN, example, file, report
 
 from ckpt_doctor.reports import judged
 from ckpt_doctor.reports.view import view
 from ckpt_doctor.types import Finding, Report
+from tests.reports.report_samples import RUN, example, file, report
 
 NOTE = Finding("L305", "device-bound", "info", "tensors are tagged cuda:0", "")
 [WEIGHTS] = report(

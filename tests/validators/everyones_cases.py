@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from plain_files import (
+from torch import nn, optim
+
+from tests.validators.plain_files import (
     EPOCHS,
     STEPS,
     Loop,
@@ -29,7 +31,6 @@ from plain_files import (
     vits,
     with_a_scaler,
 )
-from torch import nn, optim
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from unittest import mock
 
 import numpy as np
 import torch
-from quantized_layouts import LAYOUTS, bitsandbytes_4bit, fp8
-from spoiling import PACKAGES, foreign
 from torch import nn
 from torch.distributed import checkpoint as distributed_checkpoint
+
+from tests.validators.quantized_layouts import LAYOUTS, bitsandbytes_4bit, fp8
+from tests.validators.spoiling import PACKAGES, foreign
 
 Writer = Callable[[Path], object]
 FILES: dict[str, Writer] = {}

@@ -132,7 +132,12 @@ def healthy(
     """A fresh copy of a run: its best checkpoint and its step checkpoints, by name.
 
     It was interrupted after the last step of `saved_at`, and ran to its end where that lies beyond it."""
-    return copy.deepcopy(_trained(mode, generation, losses, saved_at, steps))
+    run = _trained(mode, generation, losses, saved_at, steps)
+    copied: dict[int, Any] = {}  # thousands of numbers that deepcopy would visit one by one
+    for payload in run.values():
+        if state := payload.get("rng_state"):
+            copied |= {id(state["python"]): state["python"], id(state["numpy"][1]): list(state["numpy"][1])}
+    return copy.deepcopy(run, copied)
 
 
 def write(run: Mapping[str, Any], root: Path) -> Path:

@@ -17,8 +17,9 @@ from unittest import mock
 
 import numpy as np
 import torch
-from healthy_runs import INITIAL, RATE, Run, healthy
-from spoiling import (
+
+from tests.validators.healthy_runs import INITIAL, RATE, Run, healthy
+from tests.validators.spoiling import (
     BEST,
     STEP,
     Command,

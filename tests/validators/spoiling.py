@@ -19,10 +19,10 @@ from typing import Any
 from unittest import mock
 
 import torch
-from healthy_runs import RATE, Payload, Run, healthy, scheduler_of
 from safetensors.torch import save_file
 
 from ckpt_doctor.writer import in_place
+from tests.validators.healthy_runs import RATE, Payload, Run, healthy, scheduler_of
 
 STEP = "checkpoint_step_25"
 BEST = "checkpoint"

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from everyones_cases import CASES, File, Told
-from plain_files import EPOCHS, OPTIMIZERS, OTHERS, SCHEDULES, Payload, plain
 
 from ckpt_doctor.audit import judge, scan
 from ckpt_doctor.readers import open_checkpoint
@@ -20,6 +18,8 @@ from ckpt_doctor.types import Case, Finding, Member, ResumePoint, Run, TrainingS
 from ckpt_doctor.validators import RULES
 from ckpt_doctor.validators.shaped_optimizers import scaler_missing
 from ckpt_doctor.validators.shaped_progress import no_best_metric, parts_disagree
+from tests.validators.everyones_cases import CASES, File, Told
+from tests.validators.plain_files import EPOCHS, OPTIMIZERS, OTHERS, SCHEDULES, Payload, plain
 
 
 def told(payload: object, root: Path) -> list[Finding]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from attacks import ALIASES, ATTACKS, CODE, call, name, text
 from click.testing import CliRunner
-from healthy_runs import healthy, write
 
 from ckpt_doctor import check_resume, migrate, scan
 from ckpt_doctor.audit import check, latest
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import ResumeError, UsageError
+from tests.validators.attacks import ALIASES, ATTACKS, CODE, call, name, text
+from tests.validators.healthy_runs import healthy, write
 
 STEP = "checkpoint_step_25/checkpoint.pt"
 SAMPLE = Path(__file__).parents[2] / "fixtures" / "sample-runs" / "complete-TST"
@@ -34,7 +34,7 @@ def with_program(path: Path, program: bytes | None = None, before: bytes = b"") 
 
 def attacked(root: Path, attack: bytes) -> Path:
     """A healthy run, before each of whose programs the attack stands; its newest checkpoint."""
-    folder = write(healthy("TST"), root)
+    folder = write(healthy("TST", saved_at=(25,)), root)
     for path in (folder / "checkpoint", *folder.glob("*/checkpoint.pt")):
         with_program(path, before=attack)
     return folder / STEP

@@ -6,16 +6,16 @@ import math
 
 import pytest
 import torch
-from foreign_files import like, save
-from healthy_runs import healthy, place, write
-from quantized_layouts import LAYOUTS, adam_8bit, bitsandbytes_4bit, codes, fp8
-from spoiling import BEST, STEP
 
 from ckpt_doctor.audit import scan
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.repair import migrate, undo
 from ckpt_doctor.reports.json_v1 import parameters
+from tests.validators.foreign_files import like, save
+from tests.validators.healthy_runs import healthy, place, write
+from tests.validators.quantized_layouts import LAYOUTS, adam_8bit, bitsandbytes_4bit, codes, fp8
+from tests.validators.spoiling import BEST, STEP
 
 WEIGHT = "llm_model.weight"
 BACKBONE = {**LAYOUTS, "fp8": fp8}

@@ -10,8 +10,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from healthy_runs import healthy, write
-from spoiling import STEP, put
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -20,6 +18,8 @@ from ckpt_doctor.audit import check, judging
 from ckpt_doctor.trainers import file_rules
 from ckpt_doctor.types import NotChecked
 from ckpt_doctor.validators.slots import SLOTS
+from tests.validators.healthy_runs import healthy, write
+from tests.validators.spoiling import STEP, put
 
 CODES = {"L302", "L303", "O707"}
 O = torch.optim  # noqa: E741

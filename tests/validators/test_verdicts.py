@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from healthy_runs import healthy, place, write
 from hypothesis import given
 from hypothesis import strategies as st
-from rule_cases import Fault
-from spoiling import BEST, STEP, at_position, both, bytes_of, drop, put
-from test_rules import given as facts_of
 
 from ckpt_doctor.audit import check, scan, verdict_of
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Finding, Report
+from tests.validators.healthy_runs import healthy, place, write
+from tests.validators.rule_cases import Fault
+from tests.validators.spoiling import BEST, STEP, at_position, both, bytes_of, drop, put
+from tests.validators.test_rules import given as facts_of
 
 FINDINGS = [
     Finding("X1", "x", severity, "x", migration=name)

@@ -13,11 +13,10 @@ import traceback
 import zipfile
 from pathlib import Path
 
-from sample_files import checkpoint_of, edited, litter
-
 from ckpt_doctor import writer
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
 from ckpt_doctor.writer import commit
+from tests.writer.sample_files import checkpoint_of, edited, litter
 
 RECORD = {"when": "2026-01-26T12:00:00+00:00", "tool_version": "0", "edits": []}
 SCENARIOS = {

@@ -13,11 +13,11 @@ import traceback
 from pathlib import Path
 
 import torch
-from faults import KINDS, REFUSED, Fault
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.training.retention import Step, contents, keep_newest
 from ckpt_doctor.training.saving import atomic_save
+from tests.writer.faults import KINDS, REFUSED, Fault
 
 SCENARIOS = ("first save", "save", "prune")
 KEPT = [30, 40, 50]

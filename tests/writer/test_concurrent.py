@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_files import checkpoint_of, litter, make, program_of
+
+from tests.writer.sample_files import checkpoint_of, litter, make, program_of
 
 HERE = Path(__file__).parent
 MIGRATE = """
 import sys; from contextlib import nullcontext; from pathlib import Path
-from sample_files import checkpoint_of, program_of, with_key
+from tests.writer.sample_files import checkpoint_of, program_of, with_key
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer.locking import run_lock
@@ -38,7 +39,7 @@ for path in sorted(run.rglob("checkpoint*")):
 
 def start(code: str, *arguments: object) -> subprocess.Popen:
     """A process that waits for a line before it begins."""
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}"}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     line = [sys.executable, "-c", code, *map(str, arguments)]
     process = subprocess.Popen(line, stdin=-1, stdout=-1, stderr=-1, text=True, env=environment)
     assert "ready\n" == process.stdout.readline()
@@ -68,7 +69,7 @@ def run(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
+@pytest.mark.parametrize("mode", ["replace", pytest.param("in-place", marks=pytest.mark.long)])
 def test_two_doctors_that_lock_from_reading_to_writing_share_the_work(mode, run):
     """Each file is migrated once, by one of them; nobody is refused; nothing is left over."""
     lines = finish([start(MIGRATE, run, mode, "locked") for _ in range(3)])
@@ -77,7 +78,7 @@ def test_two_doctors_that_lock_from_reading_to_writing_share_the_work(mode, run)
     check(run)
 
 
-@pytest.mark.parametrize("mode", ["replace", "in-place"])
+@pytest.mark.parametrize("mode", [pytest.param("replace", marks=pytest.mark.long), "in-place"])
 def test_two_doctors_that_do_not_know_of_each_other_are_safe_too(mode, run):
     """Who read the file before the other's change is refused; a file is never migrated twice or damaged."""
     lines = finish([start(MIGRATE, run, mode, "unlocked") for _ in range(3)])
@@ -99,7 +100,7 @@ def test_a_reader_sees_the_old_or_the_new_file_at_every_instant(tmp_path):
     path = make(tmp_path / "checkpoint", "torch-zip")
     original = path.read_bytes()
     code = """
-import sys; from pathlib import Path; from sample_files import edited; from ckpt_doctor import writer
+import sys; from pathlib import Path; from tests.writer.sample_files import edited; from ckpt_doctor import writer
 print("ready", flush=True); input(); path = Path(sys.argv[1])
 for _ in range(25):
     writer.write(*edited(path, "torch-zip"), {"edits": []}, verify=lambda p: None)

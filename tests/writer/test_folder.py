@@ -11,10 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_files import make
-from sample_units import EDITS, NAME, archive, content, contents, make_unit, opened, place_of, snapshot
-from test_json_file import VALUES
-from unit_faults import RECORD, migrate
 
 from ckpt_doctor import audit, writer
 from ckpt_doctor.errors import EditRefused, VerificationFailed, WriteRefused
@@ -22,6 +18,10 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.types import Checkpoint, Edit
 from ckpt_doctor.writer import staging
+from tests.writer.sample_files import make
+from tests.writer.sample_units import EDITS, NAME, archive, content, contents, make_unit, opened, place_of, snapshot
+from tests.writer.test_json_file import VALUES
+from tests.writer.unit_faults import RECORD, migrate
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -75,14 +75,14 @@ def apply_and_undo(value: dict, migrations: list) -> None:
         assert {NAME} == set(os.listdir(run))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.dictionaries(KEYS, VALUES), MIGRATIONS)
 def test_any_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
     apply_and_undo(value, migrations)
 
 
 @pytest.mark.long
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(KEYS, VALUES), MIGRATIONS)
 def test_many_more_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
     apply_and_undo(value, migrations)

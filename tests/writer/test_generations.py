@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
-from sample_units import NAME, contents, make_unit, place_of
-from unit_faults import migrate
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.writer import generations
+from tests.writer.sample_units import NAME, contents, make_unit, place_of
+from tests.writer.unit_faults import migrate
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 

@@ -9,12 +9,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import faults
 import pytest
-from sample_files import litter, make
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import commit, files
+from tests.writer import faults
+from tests.writer.sample_files import litter, make
 
 CALLS = (
     "stat",
@@ -203,7 +203,7 @@ for epoch in range(1, saves + 1):
 """
 MIGRATE = """
 import sys; from pathlib import Path
-from sample_files import edited
+from tests.writer.sample_files import edited
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 path, mode = Path(sys.argv[1]), sys.argv[2]
@@ -226,8 +226,7 @@ print(done)
 def test_a_trainer_that_saves_all_the_time_loses_no_save(mode, how, tmp_path):
     """Real processes: after each of its saves the trainer finds it again, and the last one is there at the end."""
     path = tmp_path / "checkpoint"
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def start(code: str, *arguments: object) -> subprocess.Popen:
         line = [sys.executable, "-c", code, *map(str, arguments)]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_files import edited, litter, load, make
 
 from ckpt_doctor import latest, migrate, scan, writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.writer import in_place, sidecar
+from tests.writer.sample_files import edited, litter, load, make
 
 
 def cut_off(path, *, keep: float = 0.5):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_files import checkpoint_of, edited, litter, make
-from test_recover import cut_off
 
 from ckpt_doctor import repair, scan, writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.writer import splice
 from ckpt_doctor.writer.previous import previous_states
+from tests.writer.sample_files import checkpoint_of, edited, litter, make
+from tests.writer.test_recover import cut_off
 
 RECORD = {"tool_version": "0", "edits": []}
 

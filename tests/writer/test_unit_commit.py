@@ -10,15 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import unit_faults
-from sample_units import EDITS, NAME, archive, content, make_unit, opened, snapshot
-from test_crash import ENVIRONMENT, WRITING_CALLS, writing_calls
-from test_races import Intrusion
-from unit_faults import RECORD, litter, migrate
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import files, folder_state, unit_commit
+from tests.writer import unit_faults
+from tests.writer.sample_units import EDITS, NAME, archive, content, make_unit, opened, snapshot
+from tests.writer.test_crash import ENVIRONMENT, WRITING_CALLS, writing_calls
+from tests.writer.test_races import Intrusion
+from tests.writer.unit_faults import RECORD, litter, migrate
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -209,7 +209,7 @@ def test_where_folders_cannot_be_exchanged_a_note_says_what_readers_may_see(tmp_
 TRAIN = """
 import json, os, random, sys, time
 from pathlib import Path
-from sample_units import archive, content
+from tests.writer.sample_units import archive, content
 unit, saves, how = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 PARTS = ("optimizer.pt", "trainer_state.json", "model.json", "scheduler.pt")
 def save(path, epoch):
@@ -234,7 +234,7 @@ for epoch in range(1, saves + 1):
 """
 MIGRATE = """
 import sys; from pathlib import Path
-from sample_units import opened
+from tests.writer.sample_units import opened
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import Edit

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_files import CONTAINERS, checkpoint_of, edited, litter, load, make, program_of, with_key
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import VerificationFailed, WriteRefused
 from ckpt_doctor.inert.zip_structures import ALIGNMENT
 from ckpt_doctor.writer import copying
+from tests.writer.sample_files import CONTAINERS, checkpoint_of, edited, litter, load, make, program_of, with_key
 
 RECORD = {"tool_version": "0", "edits": [{"key": "best_score", "before": None, "after": -0.5, "evidence": "by hand"}]}
 
@@ -104,7 +104,7 @@ def test_the_records_of_other_containers_stay_beside_the_file(tmp_path):
     assert [] == writer.history(path)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     st.sampled_from(CONTAINERS),
     st.lists(st.sampled_from(["replace", "in-place", "undo", "undo in place"]), min_size=1, max_size=9),
@@ -397,11 +397,11 @@ def test_a_terminated_process_leaves_no_copy_behind(tmp_path):
     before = path.read_bytes()
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from sample_files import edited; from ckpt_doctor import writer\n"
+        "from tests.writer.sample_files import edited; from ckpt_doctor import writer\n"
         "writer.write(*edited(Path(sys.argv[1]), 'torch-zip'), {}, "
         "verify=lambda p: os.kill(os.getpid(), signal.SIGTERM))"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     result = subprocess.run([sys.executable, "-c", code, str(path)], env=environment, capture_output=True, text=True)
     assert 128 + signal.SIGTERM == result.returncode, result.stderr
     assert before == path.read_bytes()

@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_files import checkpoint_of, edited, program_of
 
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.zip_structures import ALIGNMENT
 from ckpt_doctor.writer.zip_append import build_tail, read_directory, read_record
+from tests.writer.sample_files import checkpoint_of, edited, program_of
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0/\\"), min_size=1, max_size=30)
 
@@ -37,7 +37,7 @@ def archive_of(records: dict[str, bytes], comment: bytes = b"") -> bytes:
     return buffer.getvalue()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=6),
     st.dictionaries(names, st.binary(max_size=200), min_size=1, max_size=4),

@@ -6,13 +6,12 @@ import shutil
 import sys
 from pathlib import Path
 
-import faults
-from faults import REFUSED, child
-from sample_units import EDITS, NAME, make_unit, opened, snapshot
-
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import staging, unit_commit
+from tests.writer import faults
+from tests.writer.faults import REFUSED, child
+from tests.writer.sample_units import EDITS, NAME, make_unit, opened, snapshot
 
 RECORD = {"tool_version": "0", "edits": []}
 SCENARIOS = ("write", "undo", "output", "write-without-exchange", "undo-without-exchange", "write-without-links")

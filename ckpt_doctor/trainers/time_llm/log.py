@@ -215,17 +215,31 @@ def _parse_line(line: _Line) -> Iterator[Event]:
     raw = _ANSI.sub(b"", line.raw).rstrip(b"\r") if b"\x1b" in line.raw else line.raw.rstrip(b"\r")
     bars = list(_NOISE.finditer(raw))
     # Text that a bar interrupts is joined again; text that ends at a bar may have been cut there by a kill.
-    whole = line.ended and not (bars and bars[-1].end() == len(raw))
-    text = _NOISE.sub(b"", raw).replace(b"\r", b"").decode("utf-8", "replace")
-    starts = [match.start() for match in _START.finditer(text)]
-    for start, end in pairwise([*starts, len(text)]):
-        event = _parse_text(line.number, text[start:end], whole and end == len(text))
-        if event is not None:
-            yield event
-    if whole and (values := _arguments(text)):
+    ended = line.ended and not (bars and bars[-1].end() == len(raw))
+    # A bar that a kill cut is not taken out: the digits behind its \r must not continue a number that stands before it.
+    *cut, last = _without_clearing(_NOISE.sub(b"", raw)).decode("utf-8", "replace").split("\r")
+    for text in cut:
+        yield from _parse_texts(line.number, text, ended=False)
+    yield from _parse_texts(line.number, last, ended)
+    if ended and (values := _arguments(last)):
         yield Arguments(line.number, values)
     if bars and bars[-1].end() == len(raw) and line.ended and (count := _BAR_COUNT.match(bars[-1][0])):
         yield Bar(line.number, int(count[1]))
+
+
+def _without_clearing(raw: bytes) -> bytes:
+    """A line without the blanks at its end with which tqdm clears a bar: `\\r    \\r`."""
+    text = raw.rstrip(b"\r ")
+    return text + raw[len(text) :].partition(b"\r")[0]
+
+
+def _parse_texts(number: int, text: str, ended: bool) -> Iterator[Event]:
+    """The events of a line's text. `ended`: its end is the end of a printed line."""
+    starts = [match.start() for match in _START.finditer(text)]
+    for start, end in pairwise([*starts, len(text)]):
+        event = _parse_text(number, text[start:end], ended and end == len(text))
+        if event is not None:
+            yield event
 
 
 def _parse_text(number: int, text: str, whole: bool) -> Event | None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from plain_runs import BY_STEP, OPTIMIZERS, SCHEDULES, STEPS, Loop, resumed, run, same, straight
 from torch.optim.swa_utils import AveragedModel
 
 from ckpt_doctor import facts, scan
+from tests.trainers.plain.plain_runs import BY_STEP, OPTIMIZERS, SCHEDULES, STEPS, Loop, resumed, run, same, straight
 
 Write = Callable[[Path], object]
 TRUE = {"resume_epoch": "label+1", "epoch_label": "finished"}

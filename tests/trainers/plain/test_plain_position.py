@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from plain_runs import STEPS, Loop, resumed, run, same, straight
 
 from ckpt_doctor import check_resume, facts, migrate, scan
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.types import FileReport
+from tests.trainers.plain.plain_runs import STEPS, Loop, resumed, run, same, straight
 
 
 def judged(path: Path, **given: Any) -> FileReport:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from plain_runs import Loop, run
 
 from ckpt_doctor import audit, scan
 from ckpt_doctor.cli.main import app
+from tests.trainers.plain.plain_runs import Loop, run
 
 Saved = dict[str, Any]
 

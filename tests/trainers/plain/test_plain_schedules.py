@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from plain_runs import BY_EPOCH, EPOCHS, STEPS, Loop, resumed, run, same, straight
 
 from ckpt_doctor import facts, migrate, scan, undo
 from ckpt_doctor.types import FileReport
+from tests.trainers.plain.plain_runs import BY_EPOCH, EPOCHS, STEPS, Loop, resumed, run, same, straight
 
 TOLD: dict[str, Any] = {"resume_epoch": "label+1", "shuffle": False}
 

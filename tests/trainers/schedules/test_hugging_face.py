@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
-from torch_schedulers import moments, optimizer_of
 
 from ckpt_doctor.trainers.schedules import advanced, hf_lambda
+from tests.trainers.schedules.torch_schedulers import moments, optimizer_of
 
 COMPUTED = json.loads(Path(__file__).with_name("transformers_factors.json").read_text())
 NAMES = sorted({case["name"] for case in COMPUTED})
@@ -80,7 +80,7 @@ def test_values_that_do_not_allow_it_say_why(name, kwargs, reason):
         hf_lambda(name, step=5, warmup=3, total=20, kwargs=kwargs)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(NAMES), st.data())
 def test_hostile_values_raise_value_errors_only(name, data):
     """Of the command as well as of its arguments."""

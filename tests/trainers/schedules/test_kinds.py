@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
-from torch_schedulers import ARGUMENTS, moments, optimizer_of, several, single
 
 from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.types import Global, InertDict, Opaque
+from tests.trainers.schedules.torch_schedulers import ARGUMENTS, moments, optimizer_of, several, single
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_each_class_is_told_by_its_keys(kind, data):
     """Whatever its parameters; and whether it counts is what torch's own state shows."""
@@ -21,7 +21,7 @@ def test_each_class_is_told_by_its_keys(kind, data):
 
 
 @pytest.mark.parametrize("kind", ["SequentialLR", "ChainedScheduler"])
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_schedulers_of_several_are_told_by_their_lists(kind, data):
     """Neither counts."""

@@ -50,7 +50,7 @@ def steps_of(scheduler, optimizer, count):
         yield scheduler.state_dict(), dict(optimizer.param_groups[0])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(one_cycles, st.booleans())
 def test_one_cycle_is_torchs_at_every_step_up_to_the_overshoot(arguments, beta1):
     """Rate and momentum equal torch's from step 0 to total_steps, and the step after raises in both."""
@@ -79,7 +79,7 @@ def test_one_cycle_is_torchs_at_every_step_up_to_the_overshoot(arguments, beta1)
         schedules.one_cycle(final, points[-1][1], arguments["total_steps"] + 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(one_cycles, st.integers(1, 3), st.data())
 def test_one_cycle_state_is_the_state_dict_torch_would_save(arguments, groups, data):
     """A state built from the arguments alone equals torch's, key order included, and so do the group's keys."""
@@ -168,7 +168,7 @@ def test_a_state_that_cannot_be_used_says_why(state, group, reason):
         schedules.one_cycle(state, group, 3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rates, st.integers(1, 40), st.sampled_from([0.0, 1e-8, 1e-3]))
 def test_cosine_annealing_is_torchs_over_three_cycles(base_lr, t_max, eta_min):
     """The recursion equals torch's bit for bit through minima and restarts; the closed form stays beside it."""

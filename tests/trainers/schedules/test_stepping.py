@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
-from torch_schedulers import ARGUMENTS, Moment, moments, nested, optimizer_of, several, single
 
 from ckpt_doctor.trainers.schedules import advanced, changes, finished, moved_to, stepping
+from tests.trainers.schedules.torch_schedulers import ARGUMENTS, Moment, moments, nested, optimizer_of, several, single
 
 optimizers = st.builds(optimizer_of, st.sampled_from(["SGD", "Adam"]), st.integers(1, 3))
 HOSTILE = [None, 0, -1, 0.0, math.nan, math.inf, -0.5, 10**400, 10**18, 1e308, "3", True, [], [1], {}, {3: "x"}]
@@ -35,7 +35,7 @@ def check_all(build, optimizer, data, length=24):
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(optimizer=optimizers, data=st.data())
 def test_each_class_goes_on_and_back_as_torch_does(kind, optimizer, data):
     """From any step to any later one by steps, and to any position from the start."""
@@ -44,7 +44,7 @@ def test_each_class_goes_on_and_back_as_torch_does(kind, optimizer, data):
 
 
 @pytest.mark.parametrize("kind", ["SequentialLR", "ChainedScheduler"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(optimizer=optimizers, data=st.data())
 def test_several_schedulers_go_on_and_back_as_torch_does(kind, optimizer, data):
     """With every member's own state, those that wait included."""
@@ -184,7 +184,7 @@ def test_changes_name_what_a_step_changed_and_nothing_else():
     assert [(("betas",), now.groups[0]["betas"], later.groups[0]["betas"])] == group[1:]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_hostile_values_raise_value_errors_only(data):
     """Whatever stands in one place of state or group, and however far one asks to go."""

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from log_writer import RUN, Trainer
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.events import Bar, EpochCost, EpochResult, Loading, Restored, Resumed, StepSaved
@@ -15,6 +14,7 @@ from ckpt_doctor.trainers.time_llm.history import History, ReadLog, match, witho
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts
+from tests.trainers.time_llm.log_writer import RUN, Trainer
 
 
 def work(function) -> int:

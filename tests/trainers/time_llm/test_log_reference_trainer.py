@@ -1,21 +1,19 @@
 """The log of real training: what is read from it is what stands in the files that were written beside it."""
 
-import sys
-from pathlib import Path
-
 import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
-
 import reference_trainer as trainer
+import torch
 
 from ckpt_doctor.trainers.time_llm.history import read_history
 
 STEPS, SAVE_STEPS = 12, 5
 
 
-@pytest.fixture(scope="module", params=trainer.LRADJ)
+MODES = [m if m in ("TST", "COS", "type1") else pytest.param(m, marks=pytest.mark.long) for m in trainer.LRADJ]
+"""type1 speaks for the idle modes."""
+
+
+@pytest.fixture(scope="module", params=MODES)
 def project(request, tmp_path_factory):
     """A run of the complete trainer, killed twice: resumed in mid-epoch, then from the best checkpoint."""
     root = tmp_path_factory.mktemp(request.param)

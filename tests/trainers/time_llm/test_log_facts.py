@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_writer import Trainer
 
 from ckpt_doctor.trainers.schedules import (
     cosine_annealing,
@@ -17,6 +16,7 @@ from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts, lradj_candidates
 from ckpt_doctor.trainers.time_llm.modes import adjust_learning_rate
+from tests.trainers.time_llm.log_writer import Trainer
 
 MODES = ("TST", "COS", "type1", "type2", "type3", "PEMS", "constant")
 
@@ -54,7 +54,7 @@ def result(epoch):
 # --- modes -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(1e-5, 0.5), st.integers(1, 6), st.integers(0, 80))
 @pytest.mark.parametrize("mode", MODES)
 def test_the_mode_that_printed_the_rates_is_always_among_the_candidates(mode, learning_rate, epochs, kill_after):

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from runs import ARGUMENTS, Writer, save_arguments
 
 from ckpt_doctor import facts, repair, scan
+from tests.trainers.hf_trainer.runs import ARGUMENTS, Writer, save_arguments
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 10**30, 1e308, -2.5, float("nan"), float("inf"), "", "nonsense", "\0", "a" * 5000),

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from runs import ARGUMENTS, TOTAL, Writer, change_state, linear, random_states, save_arguments
 
 from ckpt_doctor import audit, facts, repair, scan
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.training.pruning import prune
 from ckpt_doctor.types import FileReport
+from tests.trainers.hf_trainer.runs import ARGUMENTS, TOTAL, Writer, change_state, linear, random_states, save_arguments
 
 BEST = {"metric_for_best_model": "loss", "eval_strategy": "steps"}
 LOSSES = {5: 3.0, 10: 1.0, 15: 1.5, 20: 1.2}

@@ -12,15 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import reference_trainer as trainer
+from reference_trace import Start, Trace
 
 from ckpt_doctor import migrate
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "fixtures"
-sys.path.insert(0, str(FIXTURES))
-
-import reference_trainer as trainer  # noqa: E402, found through the line above
-from reference_trace import Start, Trace  # noqa: E402
 
 SHIM = f"""\
 import os, sys

@@ -13,7 +13,7 @@ from ckpt_doctor.errors import LockTimeout, WriteRefused
 from ckpt_doctor.writer import locking
 from ckpt_doctor.writer.locking import LOCK_NAME, run_folder, run_lock
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen:

@@ -13,7 +13,7 @@ from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.curve import curve
 from ckpt_doctor.types import Curve, Evidence, Report
 
-SAMPLES = Path(__file__).parents[2] / "fixtures" / "sample-runs"
+SAMPLES = Path(__file__).parents[3] / "fixtures" / "sample-runs"
 TRAINED = ("complete-COS", "complete-TST", "first-patch-type1")
 
 

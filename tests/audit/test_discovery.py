@@ -8,7 +8,7 @@ import pytest
 from ckpt_doctor import scan
 from ckpt_doctor.audit import checkpoint_files
 
-SAMPLE = next((Path(__file__).parents[1] / "fixtures/sample-runs/complete-TST/checkpoints").glob("*/checkpoint"))
+SAMPLE = next((Path(__file__).parents[2] / "fixtures/sample-runs/complete-TST/checkpoints").glob("*/checkpoint"))
 
 
 @pytest.fixture

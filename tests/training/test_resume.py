@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor import check_resume
 from ckpt_doctor.errors import ResumeError, UsageError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "fixtures" / "sample-runs"
 STEPS, EPOCHS = 45, 5
 
@@ -101,7 +101,7 @@ def mutate(state: dict, mutations: list[tuple[str, int]]) -> dict:
     return state
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(MUTATIONS, st.booleans())
 def test_the_models_verdict_is_foretold_key_by_key_and_shape_by_shape(tmp_path, mutations, versions):
     """Missing keys, unexpected keys and shapes are those that torch's error names; no error, no finding.
@@ -135,7 +135,7 @@ def test_the_models_verdict_is_foretold_key_by_key_and_shape_by_shape(tmp_path, 
 GROUPS = st.lists(st.integers(1, 4), min_size=1, max_size=3)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(GROUPS, GROUPS, st.sampled_from([torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD]), st.booleans())
 def test_the_optimizers_verdict_is_foretold(tmp_path, saved, live, kind, same_shapes):
     """Groups and parameters per group must agree; shapes too, though torch fails on them only in the first step."""

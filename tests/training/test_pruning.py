@@ -13,9 +13,9 @@ from ckpt_doctor.audit import scanning
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 
-COS = next((Path(__file__).parents[1] / "fixtures/sample-runs/complete-COS/checkpoints").iterdir())
+COS = next((Path(__file__).parents[2] / "fixtures/sample-runs/complete-COS/checkpoints").iterdir())
 """A run whose step 75 continues identically once it is migrated, and whose step 90 never does."""
-RUN = next((Path(__file__).parents[1] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())
+RUN = next((Path(__file__).parents[2] / "fixtures/sample-runs/first-patch-type1/checkpoints").iterdir())
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ pytest.importorskip("accelerate")
 
 import real_runs  # noqa: E402
 import torch  # noqa: E402
-from real_runs import train  # noqa: E402
+
+from tests.trainers.hf_trainer.real_runs import train  # noqa: E402
 
 SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {"warmup_steps": 5},

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_writer import RUN, Trainer
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of, run_name, step_in
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, replay
@@ -14,6 +13,7 @@ from ckpt_doctor.trainers.time_llm.history import History, match
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.types import EarlyStoppingState, Evidence
+from tests.trainers.time_llm.log_writer import RUN, Trainer
 
 
 def history(attempts, run=RUN):
@@ -46,7 +46,7 @@ def trainings(draw):
     return trainer
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(trainings())
 def test_after_any_kills_and_resumes_each_file_finds_its_own_validations(trainer):
     """For every file on disk: the uninterrupted run's state, and the one that the trainer had in memory.

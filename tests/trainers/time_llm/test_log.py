@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.trainers.time_llm import log
@@ -175,7 +175,7 @@ def noisy_logs(draw):
     return "".join(clean).encode(), "".join(noisy).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(noisy_logs(), st.lists(st.integers(0, 3000), max_size=5))
 def test_noise_and_reading_in_pieces_change_no_fact(logs, cuts):
     """Bars before and within lines, foreign lines, CRLF, any splitting of the stream: the same events."""
@@ -190,7 +190,7 @@ def without_last_losses(events):
     return [replace(e, test_loss=None, mae_loss=None) if isinstance(e, EpochResult) else e for e in events]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(noisy_logs(), st.integers(0, 3000))
 def test_a_cut_log_says_nothing_that_the_whole_one_does_not_say(logs, cut):
     """Cut at any byte, what is read is the beginning of what would have been read."""
@@ -202,8 +202,16 @@ def test_a_cut_log_says_nothing_that_the_whole_one_does_not_say(logs, cut):
 
 @pytest.mark.parametrize("bar", ["\r1000", "\r1000it", "\r1000it [00:40", "\r 44%|####4     | 20/45 [00:0"])
 def test_a_bar_in_which_the_log_ends_lends_its_count_to_no_number(bar):
-    """`loss: 0.432` and the `1000` of a cut bar are no loss with seven decimals."""
-    assert [] == facts(f"\titers: 100, epoch: 1 | loss: 0.432{bar}".encode())
+    """`loss: 0.432` and the `1000` of a cut bar are no loss with seven decimals, nor where the next run continues."""
+    cut = f"\titers: 100, epoch: 1 | loss: 0.432{bar}"
+    assert [] == facts(cut.encode())
+    assert [Stopped(0)] == facts(f"{cut}Early stopping\n".encode())
+
+
+def test_a_bar_that_was_cleared_leaves_the_line_whole():
+    """tqdm overwrites a bar that it does not leave with blanks."""
+    cleared = "\r 44%|####4     | 20/45 [00:01<00:01, 12it/s]\r" + 50 * " " + "\r"
+    assert [Stopped(1), Stopped(2)] == read(f"{cleared}Early stopping\nEarly stopping{cleared}\n".encode())
 
 
 @pytest.mark.parametrize("line", ["Checkpoints saved at: ./checkpoints", "Resumed at epoch 1, global_step 5"])
@@ -213,8 +221,18 @@ def test_a_cut_colour_code_does_not_take_the_next_run_s_first_letter(line):
     assert facts(cut) + facts(f"{line}\n".encode()) == facts(cut + f"{line}\n".encode())
 
 
-@settings(max_examples=200, deadline=None)
+LOSSES = next(text for text in LINES if "Aux Loss" in text)
+CUT_IN_A_BAR = f"{LOSSES[:-1]}\r0it [00:00, 11.32it/s"
+"""Its `0` in place of the last digit would be another MAE loss."""
+
+
+@settings(max_examples=200)
 @given(noisy_logs(), st.integers(0, 3000), noisy_logs())
+@example(
+    logs=(f"{LOSSES}\n".encode(), f"{CUT_IN_A_BAR}]{LOSSES[-1]}\n".encode()),
+    cut=len(CUT_IN_A_BAR),
+    more=(b"\titers: 100, epoch: 1 | loss: 0.4321987\n", b""),
+)
 def test_a_log_appended_to_a_cut_one_is_read_from_its_start(logs, cut, more):
     """`tee -a` continues on the cut line: nothing of the second run is lost, nothing is made of two halves."""
     first, second = logs[1][:cut], more[0]

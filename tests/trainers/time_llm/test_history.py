@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from log_writer import RUN, Trainer
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.history import (
@@ -21,6 +20,7 @@ from ckpt_doctor.trainers.time_llm.history import (
 )
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.types import Checkpoint, EarlyStoppingState, Evidence, Member, Migration, TrainingState
+from tests.trainers.time_llm.log_writer import RUN, Trainer
 
 LOSSES = [0.5, 0.4, 0.45]
 

@@ -1,0 +1,35 @@
+"""What holds for all tests: one Hypothesis profile, and which tests one process runs."""
+
+import gc
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says nothing about the package. What a function-scoped fixture makes is made once for all
+# examples; the tests that use one know it. In CI Hypothesis adds its own profile: the same examples in each run.
+settings.register_profile(
+    "ckpt-doctor",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("ckpt-doctor")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one process run all tests of a file, and all that resume interrupted runs: what they share is made once."""
+    from xdist.scheduler import LoadScopeScheduling  # absent where pytest runs without xdist
+
+    class ByWhatIsShared(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file.rpartition("/")[0] if "/equivalence/" in file else file
+
+    return ByWhatIsShared(config, log) if config.option.dist == "load" else None
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays to the end: the libraries and the tests themselves."""
+    gc.collect()
+    gc.freeze()
