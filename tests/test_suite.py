@@ -12,8 +12,8 @@ PACKAGE = TESTS.parent / "ckpt_doctor"
 BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
-    "audit": "scanning",
     ".": "errors version",
+    "audit": "scanning",
     "inert": (
         "attributes callables calls dtypes edits hashing known_globals limits names numpy_values "
         "pickle_machine pickle_reader pickle_writer quantized_weights rare_opcodes rebuild storages "
@@ -25,18 +25,23 @@ TESTED_ELSEWHERE = {
     ),
     "migrators": "migration",
     "readers": (
-        "assemble deepspeed detect distributed file_view listing neighbours non_finite parts payloads "
-        "programs raw_pickle sharded source symptoms tensor_bytes torch_legacy torch_row torch_tar torch_zip "
-        "zip_directory zip_records zip_truncated zip_unlisted"
+        "assemble deepspeed detect distributed file_view listing neighbours non_finite part_names parts "
+        "payloads programs raw_pickle sharded source symptoms tensor_bytes torch_legacy torch_row torch_tar "
+        "torch_zip zip_directory zip_records zip_truncated zip_unlisted"
     ),
     "repair": "newest plans torch_check",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "reports/html": "charts",
-    "trainers/schedules": "cosine_lr epoch_rates one_cycle_lr recursions schedulers values",
     "trainers": "shared_facts state trainer",
+    "trainers/accelerate": "command fixes habits layout resume_point rules terms",
+    "trainers/hf_trainer": (
+        "best best_path command facts known layout parts progress rates rebuilt resume_point terms"
+    ),
     "trainers/lightning": (
         "callbacks command gathering history layout loops memory plateau resume_point schedule terms"
     ),
+    "trainers/plain": "command layout position resume_point rules schedule terms",
+    "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
     "trainers/time_llm": (
         "attempts divergence doubts events expectation facts launches layout legacy open_facts random_state rates terms"
     ),

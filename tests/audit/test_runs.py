@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.audit.opening import open_file
-from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, siblings_of, understand
+from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, understand, with_siblings
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Evidence
 
@@ -23,9 +23,9 @@ def test_files_are_grouped_by_run_in_the_order_that_a_person_counts() -> None:
 
 def test_a_run_of_a_known_trainer_is_its_own_with_the_facts_that_were_given(sample) -> None:
     run = sample("complete-TST")
-    files = [run / "checkpoint", *siblings_of(run, [run / "checkpoint"])]
+    files = with_siblings(run, [run / "checkpoint"])
     given = {"steps_per_epoch": Evidence(45, "given", given=True), "max_steps": Evidence(5, "given", given=True)}
-    found, members = understand(run, map(open_file, files), given)
+    found, members = understand(run, files, given)
     assert found.trainer == "time-llm"
     assert len(files) == len(found.members) == len(members) > 1
     assert found.facts.steps_per_epoch is not None
@@ -46,9 +46,11 @@ def test_a_file_that_cannot_be_read_to_its_end_is_no_member(sample) -> None:
 
 def test_siblings_are_the_run_s_other_checkpoints(sample) -> None:
     run = sample("complete-TST")
-    everything = siblings_of(run, [])
+    everything = [checkpoint.path for checkpoint in with_siblings(run, [])]
     assert run / "checkpoint" in everything
-    assert set(everything) - {run / "checkpoint"} == set(siblings_of(run, [run / "checkpoint"]))
+    first, *others = (checkpoint.path for checkpoint in with_siblings(run, [run / "checkpoint"]))
+    assert run / "checkpoint" == first
+    assert set(everything) - {first} == set(others)
 
 
 def test_the_file_that_a_resume_loads(sample, tmp_path) -> None:
