@@ -62,7 +62,8 @@ def file_rules(name: str) -> tuple[Rule, ...]:
 def run_rules(name: str) -> tuple[Rule, ...]:
     """The rules about a run of a trainer as a whole."""
     trainer = trainer_named(name)
-    return (*(() if trainer.by_shape else validators.RUN_RULES), *trainer.run_rules())
+    shared = validators.OF_GIVEN_FACTS if trainer.by_shape else validators.RUN_RULES
+    return (*shared, *trainer.run_rules())
 
 
 @cache

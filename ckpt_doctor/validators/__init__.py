@@ -45,6 +45,9 @@ OF_THE_WHOLE = frozenset(
 RUN_RULES: tuple[Rule, ...] = (*progress.RUN_RULES, *optimizer.RUN_RULES)
 """Rules about a run folder as a whole."""
 
+OF_GIVEN_FACTS: tuple[Rule, ...] = (progress.facts_disagree,)
+"""Those of them that are about what a person gives, which hold for loops of any kind as well."""
+
 LIVE_RULES: tuple[Rule, ...] = live.RULES
 """Rules about a checkpoint and the script's own objects."""
 

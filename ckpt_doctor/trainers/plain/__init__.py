@@ -68,12 +68,6 @@ def _rules() -> Sequence[Rule]:
     return RULES
 
 
-def _run_rules() -> Sequence[Rule]:
-    from ckpt_doctor.validators.progress import facts_disagree
-
-    return (facts_disagree,)
-
-
 def _fixes() -> Sequence[Migration]:
     from ckpt_doctor.trainers.plain.fixes import FIXES
 
@@ -94,7 +88,6 @@ PLAIN = Trainer(
     understand=_understand,
     case=_case,
     rules=_rules,
-    run_rules=_run_rules,
     fixes=_fixes,
     facts=TABLE,
     terms=TERMS,

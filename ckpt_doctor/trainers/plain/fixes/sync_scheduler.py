@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.trainers.plain.position import finished
 from ckpt_doctor.trainers.plain.schedule import expected_position, target, what_changes
 from ckpt_doctor.types import Case, TensorRef
