@@ -12,7 +12,7 @@ from ckpt_doctor.version import __version__
 
 if TYPE_CHECKING:
     from ckpt_doctor.audit import latest, scan
-    from ckpt_doctor.readers import open_checkpoint
+    from ckpt_doctor.audit import open_file as open_checkpoint
     from ckpt_doctor.repair import migrate, undo
     from ckpt_doctor.trainers.facts import facts
     from ckpt_doctor.training.pruning import prune
@@ -25,11 +25,13 @@ _HOMES = {
     "facts": "trainers.facts",
     "latest": "audit",
     "migrate": "repair",
-    "open_checkpoint": "readers",
+    "open_checkpoint": "audit",
     "prune": "training.pruning",
     "scan": "audit",
     "undo": "repair",
 }
+_NAMED_THERE = {"open_checkpoint": "open_file"}
+"""Where a public name is another one in the package: `readers.open_checkpoint` opens single files only."""
 
 __all__ = [
     "__version__",
@@ -48,7 +50,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), _NAMED_THERE.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -78,7 +78,7 @@ OPEN = {
     "validators": "contents files live rule",
     "writer": "files handles in_place locking recover safetensors_file sidecar signals splice torch_archive",
 }
-"""Modules that other parts import past a part's face, which would have to load them for everyone. The list only shrinks;
+"""Modules that other parts import past a face, which would have to load them for everyone. The list only shrinks;
 `inert` is a library whose modules are its face."""
 
 

@@ -23,11 +23,25 @@ def latest(
     deep: bool = False,
     trainer: str = "",
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest checkpoint of a run that is safe to resume from, and why newer ones were passed over.
+    """Find the newest checkpoint of a run that is safe to resume from.
 
-    Newest by training progress, not by the number in a name; one that leaves the uninterrupted run's path for good only
-    where no older one stays on it. `repairable` also accepts one that a migration cures. With `deep` the one that would
-    be it is read to its last byte, and passed over when that shows damage.
+    Newest means furthest in training, not the highest number in a name. One from which a resume leaves the
+    uninterrupted run's path for good is taken only where no older one stays on it.
+
+    Args:
+        run_dir: the folder of one run.
+        facts, logs, ignore, trust, trainer: as for `scan`.
+        repairable: also accept a checkpoint that `migrate` cures.
+        deep: read the candidate to its last byte, and pass over it when that shows damage or NaN.
+
+    Returns:
+        Its path, or None where none is safe; and each newer one that was passed over, with the reason.
+
+    Raises:
+        UsageError: `run_dir` does not exist, is a file, or has several runs below it.
+
+    Example:
+        >>> path, passed_over = latest("checkpoints/run", repairable=True)
     """
     report = scan(one_run(run_dir), facts=facts, logs=logs, ignore=ignore, trust=trust, trainer=trainer)
     accepted = ("ok", "repairable") if repairable else ("ok",)

@@ -19,8 +19,27 @@ Progress = Callable[[Path, int], None]
 """Called with a file and the number of its bytes read since the last call."""
 
 
-def open_file(path: Path) -> Checkpoint:
-    """Read a file inertly, with what stands beside it: the records of its migrations, a journal of one cut off."""
+def open_file(path: Path | str) -> Checkpoint:
+    """Read a checkpoint inertly: a file, or a folder or a set of files as one; nothing in it is executed or imported.
+
+    No tensor bytes are read. What a migration left beside it is read as well: its record, a journal of one cut off.
+
+    Args:
+        path: a file in any format of torch, or of safetensors; a folder; the index of a sharded model.
+
+    Returns:
+        The checkpoint: its structure as plain values with `TensorRef`s in the place of tensors. What is wrong with it
+        is in `damage`, and so is that the system refuses to read it (`unreadable-file`): nothing is raised.
+
+    Example:
+        >>> open_checkpoint("checkpoint.pt").get("optimizer", "param_groups", 0, "lr")
+        0.0004
+
+    Source:
+        torch/serialization.py and caffe2/serialize/inline_container.h for archives; CPython's Lib/pickletools.py for
+        pickles; the safetensors format description for its headers.
+    """
+    path = Path(path)
     if is_part_of_several(path):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 

@@ -49,13 +49,32 @@ def scan(
     trainer: str = "",
     silenced: Counts | None = None,
 ) -> Report:
-    """Audit files and run folders, read-only.
+    """Audit files, units and run folders, read-only: is each whole, and would a resume from it continue the run?
 
-    `facts` are those given by a person (`ckpt_doctor.facts`), which outrank what is inferred. `deep` reads every byte
-    (checksums, NaN). `select` and `ignore` take codes, their beginnings and names (`E601`, `E`, `missing-best-score`).
-    `trust` takes packages that loading may call into (S204). `trainer` names the trainer for which a person claims what
-    it can read; without it each run's is recognised. `silenced` tells of a finding and a path whether it is accepted.
-    Raises UsageError for a path or a log that does not exist, and for a rule or a trainer that does not."""
+    Args:
+        paths: files, folders of checkpoints, or any tree.
+        facts: what is known of the training command (`ckpt_doctor.facts`); it outranks what is inferred.
+        deep: read every byte, to compare stored checksums and to look for NaN and infinity.
+        select: keep only findings of these codes, beginnings of codes, or names: `E601`, `E`, `missing-best-score`.
+        ignore: the same, for findings that do not count.
+        trust: packages that loading a file may call into (S204).
+        logs: training logs, instead of those that are found near the runs.
+        progress: called with a file and the bytes of it read since the last call.
+        trainer: name of the trainer for which a person claims the files (`time-llm`, `plain`, `hf`, `lightning`,
+            `accelerate`); empty: each run's is recognised.
+        silenced: says of a finding and the path of its file whether it is accepted.
+
+    Returns:
+        A report: runs in the order of their paths, each with its files.
+
+    Raises:
+        UsageError: a path or a log that does not exist; a rule, package or trainer that does not.
+
+    Example:
+        >>> report = scan(["checkpoints"], facts=facts(steps_per_epoch=45))
+        >>> [(file.verdict, file.resume) for file in report.files]
+        [('repairable', 'differs')]
+    """
     began = time.monotonic()
     given = existing(paths)
     ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, select, ignore, trust, silenced, progress)

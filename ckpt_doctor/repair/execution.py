@@ -56,14 +56,32 @@ def migrate(
 ) -> list[MigrationResult]:
     """Repair checkpoints: `plan`, and unless it is a `dry_run` `apply`.
 
-    `fixes` are names of migrations; all of them means every repair that findings call for.
+    Each file is replaced atomically, each unit of several files as a whole. No tensor is changed, and every value that
+    is written comes from evidence that its edit names.
 
-    Each file is replaced atomically; with `in_place` it is edited itself, with a folder `output` the results go there.
-    `ignore` takes rules (`E601`, `E`, a name) whose findings call for nothing, `trust` packages that loading a file may
-    call into: a file that calls any other is left alone.
+    Args:
+        paths: files, units, run folders or trees.
+        fixes: names of fixes, `sync-scheduler` for example; all of them means every repair that findings call for.
+        facts, logs, ignore, trust, trainer: as for `scan`; findings of `ignore` call for nothing.
+        best_score: minus the best validation loss, given by hand.
+        val_loss: the best validation loss, instead of `best_score`.
+        epoch: finished epochs of bare weights that become a training checkpoint.
+        in_place: edit the file itself, without a copy; refused for units.
+        output: write the results to this folder instead.
+        dry_run: write nothing.
+        verify_torch: also load each result with torch before it counts.
+        progress: called with a file and the bytes of it written since the last call.
 
-    A result per file. Raises UsageError for a path that does not exist, an unknown fix, or values that cannot be; what
-    cannot be done to a single file is in its result.
+    Returns:
+        A result per checkpoint: what was changed from which evidence, what was refused and why.
+
+    Raises:
+        UsageError: a path that does not exist, an unknown fix, values that cannot be. What cannot be done to a single
+            checkpoint is in its result.
+
+    Example:
+        >>> [result.status for result in migrate(["checkpoints"], fixes=["sync-scheduler"])]
+        ['migrated']
     """
     planned = plan(
         paths,
@@ -214,7 +232,24 @@ def _json(value: object) -> object:
 
 
 def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) -> list[MigrationResult]:
-    """Take the last migration of each file back, byte for byte; a result per file, `undone` where it was done."""
+    """Take the last migration of each file or unit back, byte for byte.
+
+    What is restored was hashed when it was set aside, and is compared before the present file is touched.
+
+    Args:
+        paths: files, units or folders; of a folder those that were migrated are meant.
+        in_place: cut the file itself back, without a copy.
+
+    Returns:
+        A result per checkpoint: `undone`, or `refused` with the reason, which leaves the present file as it is.
+
+    Raises:
+        UsageError: a path that does not exist.
+
+    Example:
+        >>> [result.status for result in undo(["checkpoints/run/checkpoint"])]
+        ['undone']
+    """
     results = []
     for path in audit.existing(paths):
         for file in sorted(audit.checkpoint_files(path)):

@@ -22,10 +22,21 @@ def knowing(name: str) -> tuple[str, ...]:
 
 
 def facts(*, source: str = "given", **values: object) -> Given:
-    """Facts for `scan`, `check_resume`, `migrate`, `latest` and `prune`: `facts(steps_per_epoch=45)`.
+    """State facts of the training command, for `scan`, `check_resume`, `migrate`, `latest` and `prune`.
 
-    A value of None counts as not given. `source` is what a report names as the origin. Raises UsageError for a name or
-    a value that no training command has.
+    Args:
+        source: what a report names as their origin.
+        **values: name -> value; the trainers' tables have the names. None counts as not given.
+
+    Returns:
+        Name -> evidence.
+
+    Raises:
+        UsageError: a name or a value that no training command has.
+
+    Example:
+        >>> facts(steps_per_epoch=45, shuffle=False)["steps_per_epoch"].value
+        45
     """
     known = every_fact()
     unknown = sorted(set(values) - set(known))

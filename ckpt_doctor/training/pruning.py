@@ -28,16 +28,32 @@ def prune(
     deep: bool = True,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> PruneResult:
-    """Remove the step checkpoints of a run that are older than the `keep` newest ones the trainer can resume from.
+    """Remove the step checkpoints of a run that are older than the newest ones that the trainer can resume from.
 
-    What the trainer's own `shutil.rmtree` loop does for `save_total_limit`, under the run's lock and without its
-    accidents: age is what `latest` goes by (the folder's number only where the file does not tell), a damaged
-    checkpoint does not count and stays, nor does one from which a resume leaves the uninterrupted run's path for good
-    while another keeps it; the step that `latest` prefers, the best checkpoint and whatever another process has open
-    stay. `protect` takes paths, and
-    names within the run. Before anything goes, those that stay are read to the last byte (`deep`), and an older one
-    stays in the place of one with a corrupt record or with NaN weights. Each is read once: what was seen is kept in
-    the run folder. Raises what `retention.keep_newest` raises, and UsageError for a folder of several runs.
+    Age is what `latest` goes by. A damaged checkpoint does not count and stays, and so does one from which a resume
+    leaves the uninterrupted run's path for good while another keeps it. The step that `latest` prefers, the best
+    checkpoint and whatever another process has open stay as well.
+
+    Args:
+        run_dir: the folder of one run.
+        keep: how many resumable step checkpoints stay.
+        protect: paths, and names within the run, that are never removed.
+        dry_run: remove nothing.
+        facts, logs, ignore, trust, trainer: as for `scan`.
+        deep: read those that stay to the last byte first, once each, and keep an older one in the place of one with a
+            corrupt record or with NaN weights. What was seen is remembered in the run folder.
+        timeout: seconds to wait for the run folder's lock.
+
+    Returns:
+        What was kept, removed and spared, and why.
+
+    Raises:
+        UsageError: a folder of several runs.
+        WriteRefused: the lock was not to be had, or a folder could not be removed.
+
+    Example:
+        >>> prune("checkpoints/run", keep=3, dry_run=True).removed
+        ()
     """
     run = audit.one_run(run_dir)
     ignored = audit.codes(ignore)

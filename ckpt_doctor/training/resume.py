@@ -112,12 +112,29 @@ def check_resume(
     optimizer: Any = None,
     scheduler: Any = None,
 ) -> ResumeCheck:
-    """Judge the checkpoint that the script is about to resume from. Reads metadata only and executes nothing of it.
+    """Judge the checkpoint that a script is about to resume from, reading metadata only and executing nothing of it.
 
-    An empty path or None is a first start and fine. `model`, `optimizer` and `scheduler` are compared with the file key
-    by key and shape by shape, as their `load_state_dict` will. With several processes all must call it: the first one
-    reads the file and the others get its answer, be it an exception. `trust` takes packages that loading the file may
-    call into (S204). Raises UsageError when the path does not exist; call `raise_for_errors()` on the result.
+    With several processes all must call it: the first one reads the file, and the other ranks receive its result or
+    its exception.
+
+    Args:
+        path: a file, a unit or a folder; empty or None is a first start, and fine.
+        steps_per_epoch, train_epochs, lradj, learning_rate, pct_start, patience, shuffle, world_size, resume_epoch,
+            epoch_label, saved_after_step: facts of the training command, as for `ckpt_doctor.facts`.
+        log: the run's log, instead of the one that is found.
+        trainer: as for `scan`.
+        trust: packages that loading the file may call into (S204).
+        model, optimizer, scheduler: the script's own objects, compared with the file key by key and shape by shape, as
+            their `load_state_dict` will.
+
+    Returns:
+        The result; `raise_for_errors()` on it stops a script that must not go on.
+
+    Raises:
+        UsageError: the path does not exist.
+
+    Example:
+        >>> check_resume("checkpoints/run/checkpoint", steps_per_epoch=45, model=model).raise_for_errors()
     """
     if path is None or not str(path):
         return ResumeCheck(None)

@@ -29,12 +29,22 @@ temporary name says nothing of the file."""
 
 
 def atomic_save(obj: object, path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> None:
-    """Save `obj` as `torch.save(obj, path)` does, so that `path` holds the previous checkpoint or the new one, whole.
+    """Save as `torch.save(obj, path)` does, so that the path has the previous checkpoint or the new one, whole.
 
     The bytes go to a temporary file beside `path`, are read back without loading them, made durable and renamed, under
     the run folder's lock. The folder is made when it is missing. A previous file's mode is kept, a symbolic link stays.
-    Raises `WriteRefused` (`LockTimeout` after `timeout` seconds, `VerificationFailed` when the file does not read back)
-    with the previous checkpoint untouched; what cannot be pickled raises as in `torch.save`.
+
+    Args:
+        obj: what to save.
+        path: the checkpoint.
+        timeout: seconds to wait for the run folder's lock.
+
+    Raises:
+        WriteRefused: the previous checkpoint is untouched; `LockTimeout` after `timeout` seconds, `VerificationFailed`
+            when the new file does not read back. What cannot be pickled raises as in `torch.save`.
+
+    Example:
+        >>> atomic_save({"model": model.state_dict(), "epoch": epoch}, "checkpoints/run/checkpoint")
     """
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)

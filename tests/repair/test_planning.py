@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor import facts, migrate, open_checkpoint, repair, undo
+from ckpt_doctor import facts, migrate, repair, undo
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair import execution
 from tests.repair.repairs import SAMPLES, contents
 
