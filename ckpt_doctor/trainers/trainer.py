@@ -58,18 +58,6 @@ class Trainer:
 
     name: str
     """`time-llm`: in JSON, and what `--trainer` takes."""
-    run_of: Callable[[Path], Path | None]
-    """Path of a checkpoint -> the folder of its run, where the path alone shows that this trainer put it there."""
-    is_unit: Callable[[Path, Collection[str]], bool]
-    """A folder and the names in it -> whether the folder as a whole is one checkpoint of this trainer."""
-    reads_part: Callable[[str], bool]
-    """Name of a file in such a folder -> whether a resume reads it. Of JSON files only those are opened."""
-    siblings: Callable[[Path], Sequence[Path]]
-    """Run folder -> the checkpoints that this trainer would have put there, as far as they exist."""
-    resume_target: Callable[[Path], Path | None]
-    """Folder that is not a checkpoint itself -> the one that the trainer loads when it is told to resume from it."""
-    prunable: Callable[[Path], Iterable[tuple[Path, int]]]
-    """Run folder -> the folders that `prune` may remove, each with the step that its name tells."""
     recognises: Callable[[Path, Sequence[Checkpoint], Sequence[Path]], Collection[Path]]
     """Run folder, its checkpoints and the logs named by hand -> paths of the checkpoints that this trainer wrote.
 
@@ -84,6 +72,18 @@ class Trainer:
     facts and its history."""
     case: Callable[[Member, Run, ByHand], Case]
     """A member of a run -> all that rules and fixes may look at: resume point, plan, schedule."""
+    run_of: Callable[[Path], Path | None] = lambda _path: None
+    """Path of a checkpoint -> the folder of its run, where the path alone shows that this trainer put it there."""
+    is_unit: Callable[[Path, Collection[str]], bool] = lambda _folder, _names: False
+    """A folder and the names in it -> whether the folder as a whole is one checkpoint of this trainer."""
+    reads_part: Callable[[str], bool] = lambda _name: True
+    """Name of a file in such a folder -> whether a resume reads it. Of JSON files only those are opened."""
+    siblings: Callable[[Path], Sequence[Path]] = lambda _folder: ()
+    """Run folder -> the checkpoints that this trainer would have put there, as far as they exist."""
+    resume_target: Callable[[Path], Path | None] = lambda _folder: None
+    """Folder that is not a checkpoint itself -> the one that the trainer loads when it is told to resume from it."""
+    prunable: Callable[[Path], Iterable[tuple[Path, int]]] = lambda _folder: ()
+    """Run folder -> the folders that `prune` may remove, each with the step that its name tells."""
     loads_part: Callable[[str], bool] = lambda _name: False
     """Name of a file that a resume reads -> whether the trainer loads it although `weights_only` alone refuses it."""
     expects: Callable[[Member, Run], Expectation] = lambda _member, _run: Expectation()
@@ -107,3 +107,8 @@ class Trainer:
     """What reports say of its checkpoints in its own terms."""
     curve: Callable[[RunReport], Curve] | None = None
     """What there is to draw of a run."""
+
+
+def one_by_one(is_ours: Callable[[Checkpoint], bool]) -> Callable[..., Collection[Path]]:
+    """A `recognises` that looks at each checkpoint alone."""
+    return lambda _folder, checkpoints, _logs: {checkpoint.path for checkpoint in checkpoints if is_ours(checkpoint)}

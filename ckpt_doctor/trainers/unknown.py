@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, find
 from ckpt_doctor.trainers.state import training_state
-from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.trainers.trainer import ByHand, Trainer, one_by_one
 from ckpt_doctor.types import Case, Checkpoint, Given, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
 
 NAME = ""
@@ -67,12 +67,7 @@ def _claims(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -> s
 UNKNOWN = Trainer(
     name=NAME,
     run_of=lambda path: path.parent,
-    is_unit=lambda _folder, _names: False,
-    reads_part=lambda _name: True,
-    siblings=lambda _folder: (),
-    resume_target=lambda _folder: None,
-    prunable=lambda _folder: (),
-    recognises=lambda _folder, checkpoints, _logs: {checkpoint.path for checkpoint in checkpoints},
+    recognises=one_by_one(lambda _checkpoint: True),
     reads=lambda _checkpoint: True,
     member_of=_member_of,
     understand=_understand,

@@ -5,15 +5,14 @@ Only what recognises a folder is loaded at once: most of what is scanned is not 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.accelerate import layout
 from ckpt_doctor.trainers.accelerate.command import TABLE, understand
 from ckpt_doctor.trainers.accelerate.terms import TERMS
-from ckpt_doctor.trainers.trainer import ByHand, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Given, Member, Run
+from ckpt_doctor.trainers.trainer import ByHand, Trainer, one_by_one
+from ckpt_doctor.types import Case, Member, Run
 
 if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 NAME = "accelerate"
 _JUDGED = frozenset({"R511", "L306"})
 """A prepared scheduler is not stepped beyond its end (`AcceleratedScheduler.step`); F114 judges random states."""
-
-
-def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path]) -> Collection[Path]:
-    return {checkpoint.path for checkpoint in checkpoints if layout.reads(checkpoint)}
-
-
-def _understand(run: Run, given: Given, logs: Sequence[Path]) -> Run:
-    return understand(run, given)
 
 
 def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
@@ -74,10 +65,10 @@ ACCELERATE = Trainer(
     siblings=lambda run: [path for path, _ in layout.folders(run)],
     resume_target=layout.resume_target,
     prunable=layout.folders,
-    recognises=_recognises,
+    recognises=one_by_one(layout.reads),
     reads=layout.reads,
     member_of=layout.member_of,
-    understand=_understand,
+    understand=lambda run, given, _logs: understand(run, given),
     case=_case,
     rules=_rules,
     fixes=_fixes,

@@ -5,7 +5,7 @@ Only what recognises a folder is loaded at once: most files that are scanned are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.trainers.hf_trainer import layout
 from ckpt_doctor.trainers.hf_trainer.command import TABLE
 from ckpt_doctor.trainers.hf_trainer.terms import TERMS
-from ckpt_doctor.trainers.trainer import ByHand, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Given, Member, Rates, Run
+from ckpt_doctor.trainers.trainer import ByHand, Trainer, one_by_one
+from ckpt_doctor.types import Case, Given, Member, Rates, Run
 
 if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
 NAME = "hf"
-
-
-def _recognises(_folder: Path, checkpoints: Sequence[Checkpoint], _logs: Sequence[Path]) -> Collection[Path]:
-    return {checkpoint.path for checkpoint in checkpoints if layout.reads(checkpoint)}
 
 
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
@@ -77,7 +73,7 @@ HF = Trainer(
     siblings=layout.siblings,
     resume_target=layout.resume_target,
     prunable=layout.prunable,
-    recognises=_recognises,
+    recognises=one_by_one(layout.reads),
     reads=layout.reads,
     member_of=layout.member_of,
     understand=_understand,

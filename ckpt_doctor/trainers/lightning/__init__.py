@@ -5,7 +5,7 @@ Only what recognises a file is loaded at once: most files that are scanned are o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.trainers.lightning import layout
 from ckpt_doctor.trainers.lightning.command import TABLE, infer
 from ckpt_doctor.trainers.lightning.terms import TERMS
-from ckpt_doctor.trainers.trainer import ByHand, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Given, KeyPath, Member, ResumePoint, Run, Schedule
+from ckpt_doctor.trainers.trainer import ByHand, Trainer, one_by_one
+from ckpt_doctor.types import Case, Given, KeyPath, Member, ResumePoint, Run, Schedule
 
 if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
@@ -25,10 +25,6 @@ NAME = "lightning"
 
 _JUDGED = frozenset({"P409", "R511", "E611", "O706", "S202", "L304"})
 """Own rules judge the same; and a model's attribute may well be called `module`."""
-
-
-def _recognises(_folder: Path, checkpoints: Sequence[Checkpoint], _logs: Sequence[Path]) -> Collection[Path]:
-    return {checkpoint.path for checkpoint in checkpoints if layout.reads(checkpoint)}
 
 
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
@@ -110,13 +106,8 @@ def _fixes() -> Sequence[Migration]:
 
 LIGHTNING = Trainer(
     name=NAME,
-    run_of=lambda _path: None,
-    is_unit=lambda _folder, _names: False,
-    reads_part=lambda _name: True,
     siblings=layout.siblings,
-    resume_target=lambda _folder: None,
-    prunable=lambda _folder: (),
-    recognises=_recognises,
+    recognises=one_by_one(layout.reads),
     reads=layout.reads,
     member_of=layout.member_of,
     understand=_understand,

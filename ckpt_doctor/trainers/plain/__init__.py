@@ -5,7 +5,7 @@ Only what recognises a file is loaded at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import TABLE, PlainFacts
 from ckpt_doctor.trainers.plain.terms import TERMS
-from ckpt_doctor.trainers.trainer import ByHand, Trainer
-from ckpt_doctor.types import Case, Checkpoint, Given, Member, Run, Schedule
+from ckpt_doctor.trainers.trainer import ByHand, Trainer, one_by_one
+from ckpt_doctor.types import Case, Given, Member, Run, Schedule
 
 if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
     from ckpt_doctor.validators.rule import Rule
 
 NAME = "plain"
-
-
-def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path]) -> Collection[Path]:
-    return {checkpoint.path for checkpoint in checkpoints if layout.fits(checkpoint)}
 
 
 def _understand(run: Run, given: Given, logs: Sequence[Path]) -> Run:
@@ -76,13 +72,7 @@ def _fixes() -> Sequence[Migration]:
 
 PLAIN = Trainer(
     name=NAME,
-    run_of=lambda _path: None,
-    is_unit=lambda _folder, _names: False,
-    reads_part=lambda _name: True,
-    siblings=lambda _folder: (),
-    resume_target=lambda _folder: None,
-    prunable=lambda _folder: (),
-    recognises=_recognises,
+    recognises=one_by_one(layout.fits),
     reads=layout.reads,
     member_of=layout.member_of,
     understand=_understand,

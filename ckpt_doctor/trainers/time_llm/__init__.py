@@ -127,8 +127,6 @@ def _curve(run: RunReport) -> Curve:
 TIME_LLM = Trainer(
     name=NAME,
     run_of=layout.run_of,
-    is_unit=lambda _folder, _names: False,
-    reads_part=lambda _name: True,
     siblings=layout.siblings,
     resume_target=layout.resume_target,
     prunable=layout.prunable,
