@@ -20,8 +20,6 @@ from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-POSITIVE = click.IntRange(min=1)
-
 
 class Named(click.Path):
     """A path that was really given: an unset variable in a script must not come to mean the working folder."""

@@ -228,8 +228,8 @@ def _is_endangered(program: Program, save: Save, reading: Reading) -> bool:
     loop = next((Site(site.module, found) for site, found in zip(sites, inner, strict=True) if found), None)
     loop = loop or loop_of(program, sites[-1]) or loop_of(program, sites[0])
     if loop is None:
-        return by_nature and not _varies(program, reading, None)
-    return not _varies(program, reading, loop) and not any(map(_is_last, sites))
+        return by_nature and not _varies(reading, None)
+    return not _varies(reading, loop) and not any(map(_is_last, sites))
 
 
 def _is_last(site: Site) -> bool:
@@ -240,7 +240,7 @@ def _is_last(site: Site) -> bool:
     return any(leaves(s) and not isinstance(s, (ast.Continue, ast.Return)) for s in behind)
 
 
-def _varies(program: Program, reading: Reading, loop: Site | None) -> bool:
+def _varies(reading: Reading, loop: Site | None) -> bool:
     """Whether the path is another one in each round of the loop."""
     for hole in reading.holes:
         if words(hole.name.rsplit(".", 1)[-1]) & _VARYING_WORDS and not is_option(hole.name):
@@ -278,7 +278,7 @@ def _another_copy_first(program: Program, save: Save) -> bool:
             continue
         loop = innermost_loop(module, node) or module.function(node)
         site = Site(module, loop) if loop is not None else None
-        if all(_varies(program, reading, site) for reading in readings(program, module, other.target)):
+        if all(_varies(reading, site) for reading in readings(program, module, other.target)):
             return True
     return False
 

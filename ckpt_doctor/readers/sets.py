@@ -126,13 +126,13 @@ def examine(found: FileSet, parts: Parts) -> Findings:
     if found.kind == "deepspeed":
         return deepspeed.examine(parts, prefix, names)
     if found.kind == "marker":
-        return _examine_marker(found, parts, prefix)
+        return _examine_marker(found, prefix)
     if found.marker:
         return sharded.examine(parts, prefix + found.marker, lambda own: _has_weights(found, parts, prefix, own))
     return _numbered(found, prefix)
 
 
-def _examine_marker(found: FileSet, parts: Parts, prefix: str) -> Findings:
+def _examine_marker(found: FileSet, prefix: str) -> Findings:
     name = found.marker
     names = [entry.name for entry in found.folder.iterdir()]
     target = target_of(found.folder, name, names)
