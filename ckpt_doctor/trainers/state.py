@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ckpt_doctor.inert.shapes import scheduler_kind
 from ckpt_doctor.inert.tree import items, walk
@@ -10,6 +11,7 @@ from ckpt_doctor.types import (
     CPU_GENERATOR,
     Checkpoint,
     KeyPath,
+    Member,
     Places,
     ReadScalars,
     TensorRef,
@@ -72,6 +74,20 @@ def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:
             value.numel == 1 or (value.dtype, value.numel) == ("uint8", CPU_GENERATOR)
         ):
             yield value
+
+
+def param_groups(member: Member) -> list[Mapping[Any, Any]]:
+    """The param groups of the optimizer; empty where one of them is not a dict."""
+    groups = member.at("optimizer", "param_groups")
+    listed = list(groups) if isinstance(groups, (list, tuple)) else []
+    return listed if all(isinstance(group, dict) for group in listed) else []
+
+
+def numbers(values: Iterable[object]) -> tuple[float, ...] | None:
+    """Values as numbers; None where there are none, or one of them is not a number."""
+    found = [real(value) for value in values]
+    known = tuple(value for value in found if value is not None)
+    return known if known and len(known) == len(found) else None
 
 
 def integer(value: object) -> int | None:

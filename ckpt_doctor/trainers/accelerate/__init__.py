@@ -41,6 +41,7 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         tuple(read_by_torch(member, None)),
         late_random_state=late,
         judged=_JUDGED,
+        changes=resume_point.changes(member, point.last_epoch),
     )
 
 

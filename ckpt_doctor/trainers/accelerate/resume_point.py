@@ -14,9 +14,11 @@ from typing import Any
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
-from ckpt_doctor.trainers.schedules import kind_of, moved_to
+from ckpt_doctor.trainers.schedules import kind_of, moved_to, moves, reached
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import (
     Evidence,
+    KeyPath,
     LateRandomState,
     Member,
     Rates,
@@ -29,6 +31,7 @@ from ckpt_doctor.types import (
     same_rate,
 )
 
+_INSIDE = frozenset({"T_cur", "_schedulers"})
 _MOST_DONORS = 8
 """Folders whose schedules are tried in the place of a missing one."""
 
@@ -145,16 +148,22 @@ def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | 
     total = scheduler.get("total_steps")
     if isinstance(total, int):
         position = min(position, total)  # where Accelerate stops stepping it
-    try:
-        moved = moved_to(scheduler, groups, position)
-    except ValueError:
-        return None
+    moved = reached(scheduler, groups, position)
     if moved is None:
         return None
     last_lr = moved.state.get("_last_lr", moved.rates)
     cycles = scheduler.get("cycle_momentum") and scheduler.get("use_beta1")
     beta1 = tuple(group["betas"][0] for group in moved.groups if "betas" in group) if cycles else None
     return Rates(tuple(moved.rates), beta1, tuple(last_lr))
+
+
+def changes(member: Member, position: int | None) -> tuple[tuple[str, KeyPath, object], ...] | None:
+    """What the move of a schedule changes whose state is more than a position and rates; None for the others."""
+    state, groups = member.at("scheduler"), param_groups(member)
+    if position is None or not isinstance(state, dict) or not _INSIDE.intersection(state):
+        return None
+    moved = reached(state, groups, position)
+    return None if moved is None else tuple((slot, path, new) for slot, path, _, new in moves(state, groups, moved))
 
 
 def rebuilt_schedule(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:

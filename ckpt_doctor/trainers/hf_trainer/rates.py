@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
+from ckpt_doctor.trainers.state import numbers
+from ckpt_doctor.types import Evidence, Member, Rates, holds_rate
 
 _OF_TRANSFORMERS = "LambdaLR"
 _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
@@ -28,7 +29,7 @@ def groups_of(member: Member) -> list[dict[str, object]]:
 
 def own_rates(member: Member) -> tuple[float, ...] | None:
     """The rate of each param group; None where one has none."""
-    return _numbers([group.get("lr") for group in groups_of(member)])
+    return numbers(group.get("lr") for group in groups_of(member))
 
 
 def first_rates(member: Member) -> tuple[float, ...] | None:
@@ -39,19 +40,13 @@ def first_rates(member: Member) -> tuple[float, ...] | None:
 def last_rates(member: Member) -> tuple[float, ...] | None:
     """The schedule's `_last_lr`."""
     last = member.at("scheduler", "_last_lr")
-    return _numbers(last) if isinstance(last, (list, tuple)) else None
+    return numbers(last) if isinstance(last, (list, tuple)) else None
 
 
 def base_rates(member: Member) -> tuple[float, ...] | None:
     """What the formula's factors are multiplied with: the schedule's, else each group's first rate."""
     base = member.at("scheduler", "base_lrs")
-    return _numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in groups_of(member)])
-
-
-def _numbers(values: Sequence[object]) -> tuple[float, ...] | None:
-    found = [real(value) for value in values]
-    numbers = tuple(value for value in found if value is not None)
-    return numbers if numbers and len(numbers) == len(found) else None
+    return numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in groups_of(member)])
 
 
 def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:

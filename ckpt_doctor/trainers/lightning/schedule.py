@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.lightning import plateau
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
-from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.trainers.state import integer, numbers, param_groups
 from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate, real
 
 PLATEAU = "ReduceLROnPlateau"
@@ -42,21 +42,10 @@ def state_of(member: Member) -> Mapping[Any, Any] | None:
     return state if alone and isinstance(state, dict) and state else None
 
 
-def groups_of(member: Member) -> list[Mapping[str, Any]]:
-    """The param groups of the first optimizer; empty where one of them is not a dict."""
-    groups = member.at("optimizer", "param_groups")
-    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, dict) for group in groups):
-        return []
-    return list(groups)
-
-
 def stored(member: Member) -> Rates | None:
     """The rates that the optimizer has."""
-    lr = [real(group.get("lr")) for group in groups_of(member)]
-    if not lr or None in lr:
-        return None
-    told = tuple(rate for rate in lr if rate is not None)
-    return Rates(told, None, told)
+    lr = numbers(group.get("lr") for group in param_groups(member))
+    return None if lr is None else Rates(lr, None, lr)
 
 
 def target(member: Member, run: Run) -> Target:
@@ -77,10 +66,10 @@ def target(member: Member, run: Run) -> Target:
     if expected is None or expected == last:
         return Target(expected, stored(member), unit=unit)
     evidence = f"the loops have made {expected:,} steps of the schedule"
-    moved = _moved(member, state, expected)
+    moved = schedules.reached(state, param_groups(member), expected)
     if moved is None:
         return Target(expected, evidence=evidence, unit=unit)
-    changes = tuple(_changes(state, groups_of(member), moved))
+    changes = _changes(member, state, moved)
     return Target(expected, _rates(moved), changes, evidence, unit=unit)
 
 
@@ -108,13 +97,6 @@ def lag(member: Member) -> int | None:
     return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
 
 
-def _moved(member: Member, state: Mapping[Any, Any], position: int) -> schedules.Stepped | None:
-    try:
-        return schedules.moved_to(state, groups_of(member), position)
-    except ValueError:
-        return None
-
-
 def _rates(moved: schedules.Stepped) -> Rates:
     last = moved.state.get("_last_lr")
     betas = [group.get("betas", (group.get("momentum"),)) for group in moved.groups]
@@ -124,14 +106,13 @@ def _rates(moved: schedules.Stepped) -> Rates:
     return Rates(rates, beta1, tuple(last) if isinstance(last, list) else rates)  # type: ignore[arg-type]
 
 
-def _changes(state: Mapping[Any, Any], groups: list[Mapping[str, Any]], moved: schedules.Stepped) -> Iterator[Change]:
-    for path, before, after in schedules.changes(state, moved.state):
-        if not (isinstance(after, float) and holds_rate(before, after)):
-            yield "scheduler", path, after
-    for index, (group, then) in enumerate(zip(groups, moved.groups, strict=True)):
-        for path, before, after in schedules.changes(group, then):
-            if not (isinstance(after, float) and holds_rate(before, after)):
-                yield "optimizer", ("param_groups", index, *path), after
+def _changes(member: Member, state: Mapping[Any, Any], moved: schedules.Stepped) -> tuple[Change, ...]:
+    """What the move changes; rates that are equal but for rounding keep the file's own digits."""
+    return tuple(
+        (slot, path, after)
+        for slot, path, before, after in schedules.moves(state, param_groups(member), moved)
+        if not (isinstance(after, float) and holds_rate(before, after))
+    )
 
 
 def _waiting_plateaus(member: Member, loops: Loops) -> int:
@@ -150,13 +131,13 @@ def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, A
         return Target(open=LATE_PLATEAU)  # stepped now and then (`frequency`), or each step
     behind = Target(last + 1, why_behind=LATE_PLATEAU, unit="epoch")
     value = plateau.monitored(member, history_of(run).scores, state)
-    after = plateau.step(state, groups_of(member), value.value) if value is not None else None
+    after = plateau.step(state, param_groups(member), value.value) if value is not None else None
     if value is None or after is None:
         return behind
     return replace(
         behind,
         rates=_rates(after),
-        changes=tuple(_changes(state, groups_of(member), after)),
+        changes=_changes(member, state, after),
         evidence=value.source,
     )
 
@@ -179,19 +160,16 @@ def _set_last(member: Member) -> Rates | None:
     if kind is None or kind == PLATEAU or last is None:
         return None
     if kind == "OneCycleLR" and last >= 0:  # computed at once, and its momentum with it
-        moved = _moved(member, state, last)
+        moved = schedules.reached(state, param_groups(member), last)
         return _rates(moved) if moved is not None else None
     told = state.get("_last_lr")
-    rates = [real(rate) for rate in told] if isinstance(told, (list, tuple)) else []
-    if not rates or len(rates) != len(groups_of(member)) or None in rates:
-        return None
-    lr = tuple(rate for rate in rates if rate is not None)
-    return Rates(lr, None, lr)
+    lr = numbers(told) if isinstance(told, (list, tuple)) else None
+    return None if lr is None or len(lr) != len(param_groups(member)) else Rates(lr, None, lr)
 
 
 def has_other_rates(member: Member) -> bool:
     """Whether the optimizer has another rate than the schedule set."""
-    rates, has = _set_last(member), groups_of(member)
+    rates, has = _set_last(member), param_groups(member)
     return rates is not None and any(
         not holds_rate(group.get("lr"), rate) for group, rate in zip(has, rates.lr, strict=False)
     )

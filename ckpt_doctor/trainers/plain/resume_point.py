@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.position import finished, first_epoch, kin_of, reading, saved_epoch
-from ckpt_doctor.trainers.plain.schedule import (
-    expected_position,
-    param_groups,
-    steady_rates,
-    target,
-)
+from ckpt_doctor.trainers.plain.schedule import expected_position, steady_rates, target
 from ckpt_doctor.trainers.schedules import kind_of
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of, real
 
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.trainers.plain.position import finished, kin_of, saved_position
-from ckpt_doctor.trainers.schedules import advanced, moved_to
+from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real
-
-SET_BY_SCHEDULERS = ("lr", "betas", "momentum")
 
 
 @dataclass(frozen=True)
 class Target:
     """The scheduler's state, and the param groups' values that it sets, where the run stands."""
 
-    state: Mapping[Any, Any]
-    groups: tuple[Mapping[Any, Any], ...]
+    at: Stepped
     source: str
 
     @property
     def rates(self) -> tuple[float, ...]:
         """The rate of every param group."""
-        return tuple(rate for group in self.groups if (rate := real(group.get("lr"))) is not None)
+        return tuple(rate for group in self.at.groups if (rate := real(group.get("lr"))) is not None)
 
 
 def expected_position(member: Member, run: Run) -> int | None:
@@ -41,7 +39,7 @@ def target(member: Member, run: Run) -> Target | None:
         return None
     source = f"{finished(member, run).source}"  # type: ignore[union-attr]  # expected_position() needs it
     if member.state.last_epoch == expected:
-        return Target(state, tuple(groups), source)
+        return Target(Stepped(dict(state), tuple(map(dict, groups))), source)
     return _computed(member, state, groups, expected, source) or _of_sibling(member, run, expected)
 
 
@@ -54,7 +52,7 @@ def _computed(
         moved = advanced(state, groups, ahead) if steps else moved_to(state, groups, expected)
     except ValueError:
         return None
-    return None if moved is None else Target(moved.state, moved.groups, f"torch's own steps to {expected:,}; {source}")
+    return None if moved is None else Target(moved, f"torch's own steps to {expected:,}; {source}")
 
 
 def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:
@@ -69,15 +67,11 @@ def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:
         later = done is not None and theirs is not None and theirs.value == done.value + 1
         alike = state is not None and state.keys() == own.keys() and len(groups) == len(param_groups(member))
         if same and later and alike and state is not None and rates_agree(other):
-            return Target(state, tuple(groups), f"{other.label}, which was saved before its scheduler's step")
+            return Target(
+                Stepped(dict(state), tuple(map(dict, groups))),
+                f"{other.label}, which was saved before its scheduler's step",
+            )
     return None
-
-
-def param_groups(member: Member) -> list[Mapping[Any, Any]]:
-    """The optimizer's param groups; none where they are not of torch's form."""
-    groups = member.at("optimizer", "param_groups")
-    listed = list(groups) if isinstance(groups, (list, tuple)) else []
-    return listed if all(isinstance(group, dict) for group in listed) else []
 
 
 def rates_agree(member: Member) -> bool:
@@ -110,16 +104,3 @@ def steady_rates(member: Member, run: Run) -> tuple[float, ...] | None:
 def _rates(member: Member) -> tuple[float, ...]:
     found = (real(group.get("lr")) for group in param_groups(member))
     return tuple(rate for rate in found if rate is not None)
-
-
-def what_changes(member: Member, reached: Target) -> Iterator[tuple[str, tuple[str | int, ...], object]]:
-    """The values that bring a file to its target: slot, path below it, value."""
-    from ckpt_doctor.trainers.schedules import changes
-
-    state = mapping_of(member.at("scheduler")) or {}
-    for path, _, value in changes(state, reached.state):
-        yield "scheduler", path, value
-    for index, (group, wanted) in enumerate(zip(param_groups(member), reached.groups, strict=True)):
-        kept = {key: wanted[key] for key in SET_BY_SCHEDULERS if key in wanted}
-        for path, _, value in changes(group, kept):
-            yield "optimizer", ("param_groups", index, *path), value

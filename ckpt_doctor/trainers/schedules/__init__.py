@@ -2,7 +2,7 @@
 
 - `kind_of(state)`: which of torch's classes a `state_dict()` is of; `counts` and `finished`: what holds for it.
 - `advanced(state, groups, steps)`: the next steps, from the rates that the optimizer has.
-- `moved_to(state, groups, position)`: any position, from the base rates. `changes` names what differs.
+- `moved_to(state, groups, position)`: any position, from the base rates. `moves` names what differs.
 - `hf_lambda(name, step=...)`: the factors of transformers' schedules, which no state has.
 - `one_cycle*`, `cosine_annealing*`, `adjust_learning_rate`: single classes by their parameters.
 
@@ -24,7 +24,7 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     one_cycle_phases_of,
     one_cycle_state,
 )
-from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, changes, finished, moved_to
+from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, changes, finished, moved_to, moves, reached
 from ckpt_doctor.trainers.schedules.values import Absent
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "hf_lambda",
     "kind_of",
     "moved_to",
+    "moves",
     "next_cosine",
     "one_cycle",
     "one_cycle_anneal",
@@ -47,4 +48,5 @@ __all__ = [
     "one_cycle_phases",
     "one_cycle_phases_of",
     "one_cycle_state",
+    "reached",
 ]

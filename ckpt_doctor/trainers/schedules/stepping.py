@@ -99,6 +99,14 @@ def moved_to(
     return _moved(state, groups, factor, go)
 
 
+def reached(state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], position: int) -> Stepped | None:
+    """As `moved_to`; None also where the values do not allow it."""
+    try:
+        return moved_to(state, groups, position)
+    except ValueError:
+        return None
+
+
 def finished(state: Mapping[Any, Any], depth: int = DEEPEST) -> bool:
     """Whether the next `scheduler.step()` raises because the schedule is over: OneCycleLR at its `total_steps`."""
     kind, members = kind_of(state), members_of(state) if depth else []
@@ -130,6 +138,21 @@ def changes(before: object, after: object, path: KeyPath = ()) -> Iterator[tuple
         yield path, before, after
 
 
+def moves(
+    state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], wanted: Stepped
+) -> Iterator[tuple[str, KeyPath, object, object]]:
+    """What brings a scheduler and its optimizer to another moment: slot, path below it, value before, value after."""
+    for path, before, after in changes(state, wanted.state):
+        yield "scheduler", path, before, after
+    for index, (group, then) in enumerate(zip(groups, wanted.groups, strict=True)):
+        for path, before, after in changes(group, _set_by_schedulers(then)):
+            yield "optimizer", ("param_groups", index, *path), before, after
+
+
+def _set_by_schedulers(group: Mapping[Any, Any]) -> dict[str, Any]:
+    return {key: group[key] for key in SET_BY_SCHEDULERS if key in group}
+
+
 def _equal(before: object, after: object) -> bool:
     if isinstance(before, (list, tuple)) and isinstance(after, tuple):
         return len(before) == len(after) and all(map(_equal, before, after))
@@ -156,7 +179,7 @@ def _moved(
         return None
     except ArithmeticError as error:
         raise ValueError(f"the schedule cannot be computed ({error})") from None
-    kept = tuple({key: group[key] for key in SET_BY_SCHEDULERS if key in group} for group in working)
+    kept = tuple(map(_set_by_schedulers, working))
     return Stepped(scheduler.state, kept)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.trainers.plain.position import finished
-from ckpt_doctor.trainers.plain.schedule import expected_position, target, what_changes
-from ckpt_doctor.types import Case, TensorRef
+from ckpt_doctor.trainers.plain.schedule import expected_position, target
+from ckpt_doctor.trainers.schedules import moves
+from ckpt_doctor.trainers.state import param_groups
+from ckpt_doctor.types import Case, TensorRef, mapping_of
 
 NAME = "sync-scheduler"
 
@@ -31,8 +33,7 @@ def _plan(case: Case) -> Plan:
     if reached is None:
         return refused(NAME, "the schedule's formula is neither in the file nor in a later sibling", "")
     edits = []
-    for slot, path, value in what_changes(member, reached):
-        before = case.at(slot, *path)
+    for slot, path, before, value in moves(mapping_of(case.at("scheduler")) or {}, param_groups(member), reached.at):
         if any(isinstance(part, TensorRef) for part in (before if isinstance(before, (list, tuple)) else [before])):
             where = case.where(slot, *path)
             return refused(NAME, f"{where} is a tensor, whose bytes no repair writes", "torch.load and torch.save")
