@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ckpt_doctor.migrators.migration import Migration, Plan, refused
 from ckpt_doctor.types import Case, Edit, TensorRef, holds_rate
@@ -33,13 +33,16 @@ def _plan(case: Case) -> Plan:
         if option:
             return refused(NAME, case.why_open.get(option, f"{option.removeprefix('--')} is not known"), option)
         return refused(NAME, "the position lies past the end of the schedule, or its phases are not in the file", "")
-    edits = tuple(_edits(case))
+    return planned(_edits(case))
+
+
+def planned(edits: Iterable[Edit]) -> Plan:
+    """The plan of these edits; a refusal where one of them would replace a tensor."""
+    edits = tuple(edits)
     tensor = next((edit.key for edit in edits if _has_tensor(edit.before)), None)
-    if tensor is not None:
-        return refused(
-            NAME, f"{tensor} is a tensor, and no repair writes the bytes of one", "torch.load and torch.save"
-        )
-    return Plan(edits)
+    if tensor is None:
+        return Plan(edits)
+    return refused(NAME, f"{tensor} is a tensor, and no repair writes the bytes of one", "torch.load and torch.save")
 
 
 def _why_nowhere(case: Case) -> tuple[str, str]:

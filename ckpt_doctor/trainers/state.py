@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.inert.shapes import scheduler_kind
+from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, scheduler_kind
 from ckpt_doctor.inert.tree import items, walk
 from ckpt_doctor.types import (
     CPU_GENERATOR,
@@ -55,6 +55,11 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
         val_loss_min=real(at("best_loss")),
         counter=integer(at("patience")),
     )
+
+
+def first_of(found: Mapping[str, Sequence[Optimizer | Part | Scheduler]]) -> dict[str, KeyPath]:
+    """Slot -> where the first is of what was found for it; a slot for which nothing was found is absent."""
+    return {slot: parts[0].path for slot, parts in found.items() if parts}
 
 
 def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, find
-from ckpt_doctor.trainers.state import training_state
+from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.trainers.state import first_of, training_state
 from ckpt_doctor.trainers.trainer import ByHand, Trainer, one_by_one
 from ckpt_doctor.types import Case, Checkpoint, Given, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
 
@@ -18,13 +18,14 @@ NOT_JUDGED = "no known trainer wrote this"
 def places(checkpoint: Checkpoint) -> Places:
     """The first optimizer, scheduler and counts that have the shape of one."""
     shapes = find(checkpoint)
-    slots: dict[str, Sequence[Part | Optimizer | Scheduler]] = {
-        "optimizer": shapes.optimizers,
-        "scheduler": shapes.schedulers,
-        "epoch": shapes.epochs,
-        "step": shapes.steps,
-    }
-    return {slot: found[0].path for slot, found in slots.items() if found}
+    return first_of(
+        {
+            "optimizer": shapes.optimizers,
+            "scheduler": shapes.schedulers,
+            "epoch": shapes.epochs,
+            "step": shapes.steps,
+        }
+    )
 
 
 def _member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:

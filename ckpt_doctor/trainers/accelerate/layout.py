@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.trainers.shared_folders import names_in
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingState, mapping_of
 
@@ -97,20 +97,12 @@ def run_of(path: Path) -> Path | None:
 
 def folders(run: Path) -> list[tuple[Path, int]]:
     """The checkpoints of a run by their names, each with its number."""
-    found: list[tuple[Path, int]] = []
-    with suppress(OSError):
-        for path in run.iterdir():
-            named = name_of(path)
-            if named is not None and _is_unit(path):
-                found.append((path, named[1]))
-    return found
+    found = ((run / name, name_of(run / name)) for name in names_in(run))
+    return [(path, named[1]) for path, named in found if named is not None and _is_unit(path)]
 
 
 def _is_unit(path: Path) -> bool:
-    try:
-        return path.is_dir() and is_unit(path, [entry.name for entry in path.iterdir()])
-    except OSError:
-        return False
+    return is_unit(path, names_in(path))
 
 
 def resume_target(folder: Path) -> Path | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.trainers.hf_trainer.command import ARGUMENTS, command_in
+from ckpt_doctor.trainers.shared_folders import names_in
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, ReadScalars, real
 
@@ -77,25 +78,18 @@ def _is_beside_ours(folder: Path) -> bool:
     """Whether one of the next checkpoints of the same run is the Trainer's."""
     here = named_step(folder) or 0
     others = sorted(numbered(run_of(folder) or folder), key=lambda found: abs(found[1] - here))
-    return any(_has_marks(_names_in(other)) for other, number in others[: _NEIGHBOURS + 1] if number != here)
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return [entry.name for entry in folder.iterdir()]
-    except OSError:
-        return []
+    return any(_has_marks(names_in(other)) for other, number in others[: _NEIGHBOURS + 1] if number != here)
 
 
 def numbered(folder: Path) -> list[tuple[Path, int]]:
     """The folders `checkpoint-N` of a run, each with its N."""
-    found = [(folder / name, FOLDER.match(name)) for name in _names_in(folder)]
+    found = [(folder / name, FOLDER.match(name)) for name in names_in(folder)]
     return [(path, int(match[1])) for path, match in found if match and path.is_dir()]
 
 
 def prunable(folder: Path) -> list[tuple[Path, int]]:
     """Those of them that are the Trainer's."""
-    return [(path, number) for path, number in numbered(folder) if is_unit(path, _names_in(path))]
+    return [(path, number) for path, number in numbered(folder) if is_unit(path, names_in(path))]
 
 
 def siblings(folder: Path) -> list[Path]:
@@ -105,10 +99,10 @@ def siblings(folder: Path) -> list[Path]:
 
 def resume_target(folder: Path) -> Path | None:
     """What `resume_from_checkpoint=True` takes: the highest number, whatever is in that folder."""
-    if is_unit(folder, _names_in(folder)):
+    if is_unit(folder, names_in(folder)):
         return folder
     found = numbered(folder)
-    if not any(_has_marks(_names_in(path)) for path, _ in found):
+    if not any(_has_marks(names_in(path)) for path, _ in found):
         return None
     return max(found, key=lambda one: one[1])[0]
 

@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.hf_trainer.known import follows_formula
 from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, total_steps, true_step
-from ckpt_doctor.types import Evidence, Member, Rates, ResumePlan, ResumePoint, Run, Schedule
+from ckpt_doctor.types import Member, ResumePlan, ResumePoint, Run, Schedule
 
 RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
@@ -61,13 +61,7 @@ def schedule_of(member: Member, run: Run) -> Schedule:
     step = true_step(member)
     position = rates.position_at(member, step.value) if step else None
     found = rates.rates_at(member, position, follows_formula(run, member))
-    return Schedule(
-        moves=not rates.is_by_metric(member), anew="the rate starts at its beginning again", evidence=_told(found)
-    )
-
-
-def _told(found: Evidence[Rates] | None) -> str:
-    return found.source if found else "global_step"
+    return Schedule(moves=not rates.is_by_metric(member), evidence=found.source if found else "global_step")
 
 
 def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:

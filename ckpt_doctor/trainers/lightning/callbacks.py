@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor.types import Checkpoint, KeyPath, mapping_of, real
+from ckpt_doctor.types import Checkpoint, KeyPath, mapping_of
 
 LONGEST_KEY = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Saver:
-    """A ModelCheckpoint's state."""
+class _Callback:
+    """A callback's state, and by what it tells the best model."""
 
     key: str
     state: Mapping[Any, Any]
@@ -31,10 +31,13 @@ class Saver:
         """Where the state is."""
         return ("callbacks", self.key)
 
+
+class Saver(_Callback):
+    """A ModelCheckpoint's state."""
+
     def text(self, name: str) -> str:
         """A text of the state; empty where it has none."""
-        value = self.state.get(name)
-        return value if isinstance(value, str) else ""
+        return _text(self.state.get(name))
 
     @property
     def best_k(self) -> Mapping[str, object]:
@@ -43,19 +46,8 @@ class Saver:
         return {path: score for path, score in held.items() if isinstance(path, str)}
 
 
-@dataclass(frozen=True, slots=True)
-class Stopper:
+class Stopper(_Callback):
     """An EarlyStopping's state."""
-
-    key: str
-    state: Mapping[Any, Any]
-    monitor: str
-    mode: str
-
-    @property
-    def path(self) -> KeyPath:
-        """Where the state is."""
-        return ("callbacks", self.key)
 
     def count(self, name: str) -> int | None:
         """A count of the state."""
@@ -77,11 +69,6 @@ def stoppers(checkpoint: Checkpoint) -> list[Stopper]:
         Stopper(key, state, _text(_options(key).get("monitor")), _text(_options(key).get("mode")))
         for key, state in _states(checkpoint, "EarlyStopping")
     ]
-
-
-def score(value: object) -> float | None:
-    """A score, which is a 0-d tensor."""
-    return real(value)
 
 
 def _states(checkpoint: Checkpoint, name: str) -> Iterator[tuple[str, Mapping[Any, Any]]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ckpt_doctor.trainers.lightning.callbacks import savers, score, stoppers
+from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.history import History, adam_lag, kept
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.schedule import has_other_rates, lag
-from ckpt_doctor.types import KeyPath, Member, Run
+from ckpt_doctor.types import KeyPath, Member, Run, real
 
 
 def gather(run: Run) -> History:
@@ -23,7 +23,7 @@ def gather(run: Run) -> History:
             if saver.monitor:
                 memories.setdefault(saver.path, []).append(member)
                 values = (saver.state.get("current_score"), saver.state.get("best_model_score"), *saver.best_k.values())
-                told = (known for value in values if (known := score(value)) is not None)
+                told = (known for value in values if (known := real(value)) is not None)
                 scores.setdefault(saver.monitor, Counter()).update(told)
         for stopper in stoppers(member.checkpoint):
             memories.setdefault(stopper.path, []).append(member)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, score, stoppers
+from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, stoppers
 from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member
+from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, real
 
 OF_A_LOGGER = re.compile(r"[/\\]version_\d+[/\\]checkpoints\Z")
 """The end of the folder that the default logger gives ModelCheckpoint."""
@@ -138,7 +138,7 @@ def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
     cut = _cut(member, saver, steps)
     if isinstance(cut, str):
         return without(cut)
-    values = {path: score(value) for path, value in cut.items()}
+    values = {path: real(value) for path, value in cut.items()}
     if not saver.mode or None in values.values():
         return without("the scores, or whether lower is better, are not known")
     pick = min if saver.mode == "min" else max
@@ -172,7 +172,7 @@ def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> L
     if isinstance(cut, str):
         return without(cut)
     whole = _cut(donor, saver, steps)
-    told = (score(stopper.state.get("best_score")), stopper.count("wait_count"))
+    told = (real(stopper.state.get("best_score")), stopper.count("wait_count"))
     if isinstance(whole, str) or _replayed(whole, stopper.mode) != told:
         return without("EarlyStopping replayed over the scores is not what the later file has (min_delta?)")
     best, waited = _replay(cut, stopper.mode)
@@ -189,7 +189,7 @@ def _replay(cut: Mapping[str, Any], mode: str) -> tuple[str, int]:
     """The best file and the checks since, with a `min_delta` of 0."""
     best, waited = "", 0
     for path, value in cut.items():
-        now, before = score(value), score(cut[best]) if best else None
+        now, before = real(value), real(cut[best]) if best else None
         better = now is not None and (before is None or (now < before if mode == "min" else now > before))
         best, waited = (path, 0) if better else (best, waited + 1)
     return best, waited
@@ -197,7 +197,7 @@ def _replay(cut: Mapping[str, Any], mode: str) -> tuple[str, int]:
 
 def _replayed(cut: Mapping[str, Any], mode: str) -> tuple[float | None, int]:
     best, waited = _replay(cut, mode)
-    return (score(cut[best]) if best else None), waited
+    return (real(cut[best]) if best else None), waited
 
 
 def remapped(checkpoint: Checkpoint, saver: Saver) -> Iterator[tuple[str, object]]:

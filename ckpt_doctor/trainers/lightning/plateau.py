@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.trainers.lightning.callbacks import savers, score
+from ckpt_doctor.trainers.lightning.callbacks import savers
 from ckpt_doctor.trainers.schedules import Stepped
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Evidence, Member, real
@@ -73,7 +73,7 @@ def monitored(member: Member, scores: Mapping[str, Counter[float]], state: Mappi
     """
     best = real(state.get("best"))
     for saver in savers(member.checkpoint):
-        current, known = score(saver.state.get("current_score")), scores.get(saver.monitor, Counter())
+        current, known = real(saver.state.get("current_score")), scores.get(saver.monitor, Counter())
         if saver.monitor and current is not None and best is not None and best != current and known[best]:
             return Evidence(current, f"one step with {saver.monitor} {current:.7g}, the value that it monitors")
     return None

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes, find
-from ckpt_doctor.trainers.state import training_state
+from ckpt_doctor.inert.shapes import Shapes, find
+from ckpt_doctor.trainers.state import first_of, training_state
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Checkpoint,
@@ -127,13 +127,14 @@ def named(checkpoint: Checkpoint) -> str:
 def places(checkpoint: Checkpoint) -> Places:
     """Where the file keeps each slot."""
     shapes = find(checkpoint)
-    found: dict[str, Sequence[Part | Optimizer | Scheduler]] = {
-        "model": shapes.trained,
-        "optimizer": shapes.optimizers,
-        "scheduler": shapes.schedulers,
-        "scaler": shapes.scalers,
-    }
-    slots = {slot: parts[0].path for slot, parts in found.items() if parts}
+    slots = first_of(
+        {
+            "model": shapes.trained,
+            "optimizer": shapes.optimizers,
+            "scheduler": shapes.schedulers,
+            "scaler": shapes.scalers,
+        }
+    )
     random = [key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str) and _RNG.fullmatch(key.lower())]
     return {**slots, "epoch": ("epoch",), **({"rng": (random[0],)} if random else {})}
 

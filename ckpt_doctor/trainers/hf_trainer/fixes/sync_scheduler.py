@@ -7,7 +7,7 @@ from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_scheduler
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state
 from ckpt_doctor.types import Case, Edit
 
-NAME = "sync-scheduler"
+NAME = sync_scheduler.NAME
 
 
 def _plan(case: Case) -> Plan:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.migrators import Migration, Plan, refused, sync_scheduler
 from ckpt_doctor.trainers.plain.position import finished
 from ckpt_doctor.trainers.plain.schedule import expected_position, target
 from ckpt_doctor.trainers.schedules import moves
 from ckpt_doctor.trainers.state import param_groups
-from ckpt_doctor.types import Case, TensorRef, mapping_of
+from ckpt_doctor.types import Case, mapping_of
 
-NAME = "sync-scheduler"
+NAME = sync_scheduler.NAME
 
 
 def _plan(case: Case) -> Plan:
@@ -32,13 +32,10 @@ def _plan(case: Case) -> Plan:
     reached = target(member, run)
     if reached is None:
         return refused(NAME, "the schedule's formula is neither in the file nor in a later sibling", "")
-    edits = []
-    for slot, path, before, value in moves(mapping_of(case.at("scheduler")) or {}, param_groups(member), reached.at):
-        if any(isinstance(part, TensorRef) for part in (before if isinstance(before, (list, tuple)) else [before])):
-            where = case.where(slot, *path)
-            return refused(NAME, f"{where} is a tensor, whose bytes no repair writes", "torch.load and torch.save")
-        edits.append(case.edit(slot, *path, after=value, evidence=reached.source))
-    return Plan(tuple(edits))
+    moved = moves(mapping_of(case.at("scheduler")) or {}, param_groups(member), reached.at)
+    return sync_scheduler.planned(
+        case.edit(slot, *path, after=value, evidence=reached.source) for slot, path, _, value in moved
+    )
 
 
 MIGRATION = Migration(NAME, _plan, cures=("R501", "R502"))
