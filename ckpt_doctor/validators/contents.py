@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.types import Case, Global, KeyPath, Member, NumpyScalar, Opaque, TensorRef, dotted, real
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.slots import LARGEST_COUNT
+from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT
 
 
 @rule("L302", "missing-key", "error", "file")

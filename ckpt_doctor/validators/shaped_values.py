@@ -10,7 +10,8 @@ from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef,
 from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem
 from ckpt_doctor.validators.shaped import shapes_of
-from ckpt_doctor.validators.slots import SLOTS, Eps, Fault, Number, Slot, places
+from ckpt_doctor.validators.slot_kinds import Eps, Fault, Number
+from ckpt_doctor.validators.slots import SLOTS, Slot, places
 
 _POSITION = "scheduler.last_epoch"
 _SLOTS = (

@@ -16,15 +16,14 @@ from ckpt_doctor.validators.contents import (
 )
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped_values import invalid_values
+from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT, Fault
 from ckpt_doctor.validators.slots import (
     COUNTERS,
-    LARGEST_COUNT,
     MOMENTS,
     RATE,
     SHARE,
     SLOTS,
     Condition,
-    Fault,
     Slot,
     places,
 )
