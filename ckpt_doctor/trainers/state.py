@@ -96,7 +96,7 @@ def numbers(values: Iterable[object]) -> tuple[float, ...] | None:
 
 
 def integer(value: object) -> int | None:
-    """A whole number: an int, or a float that stands for one."""
+    """A whole number: an int, or a float without a fraction."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):

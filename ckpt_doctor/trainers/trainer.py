@@ -66,7 +66,7 @@ class Trainer:
     reads: Callable[[Checkpoint], bool]
     """Whether a checkpoint can be read as this trainer's, so that a person may claim it with `--trainer`."""
     member_of: Callable[[Checkpoint, ReadScalars], Member]
-    """A checkpoint with its training state, its role and the step that its name tells."""
+    """A checkpoint with its training state, its role and the step that its name says."""
     understand: Callable[[Run, Given, Sequence[Path]], Run]
     """A run of this trainer's members, what a person gives of its facts, and logs named by hand -> the run with all its
     facts and its history."""
@@ -81,9 +81,9 @@ class Trainer:
     siblings: Callable[[Path], Sequence[Path]] = lambda _folder: ()
     """Run folder -> the checkpoints that this trainer would have put there, as far as they exist."""
     resume_target: Callable[[Path], Path | None] = lambda _folder: None
-    """Folder that is not a checkpoint itself -> the one that the trainer loads when it is told to resume from it."""
+    """Folder that is not a checkpoint itself -> the one that the trainer loads when it resumes from that folder."""
     prunable: Callable[[Path], Iterable[tuple[Path, int]]] = lambda _folder: ()
-    """Run folder -> the folders that `prune` may remove, each with the step that its name tells."""
+    """Run folder -> the folders that `prune` may remove, each with the step that its name says."""
     loads_part: Callable[[str], bool] = lambda _name: False
     """Name of a file that a resume reads -> whether the trainer loads it although `weights_only` alone refuses it."""
     expects: Callable[[Member, Run], Expectation] = lambda _member, _run: Expectation()
@@ -96,9 +96,9 @@ class Trainer:
     """Fixes of the training state, in the order in which they are planned; those of `migrators` that hold for every
     file come after them."""
     facts: tuple[Fact, ...] = ()
-    """The facts of its training command that a person can give, in the order in which they are told."""
+    """The facts of its training command that a person can give, in the order in which reports show them."""
     by_shape: bool = False
-    """Whether the rules for everyone's files hold for its own: each script is another, and no contract tells more."""
+    """Whether the rules for everyone's files hold for its own: each script differs, and no contract says more."""
     relatives: Callable[[Sequence[Checkpoint]], Sequence[Path]] = lambda _checkpoints: ()
     """Checkpoints of a folder -> files beside them that are read as evidence where one of those is this trainer's."""
     named: Callable[[Checkpoint], str] = lambda _checkpoint: ""

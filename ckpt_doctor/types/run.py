@@ -80,7 +80,7 @@ class ResumePoint:
     why_unknown: str = ""
     """Why `early_stopping` is not known, where the log, or what keeps it from being taken, says so."""
     disagreement: str = ""
-    """Two sources that tell different EarlyStopping states, in one clause; empty when all agree."""
+    """Two sources that give different EarlyStopping states, in one clause; empty when all agree."""
     finished_epochs: int | None = None
     """Epochs whose validation belongs before the resume point."""
     epoch: int | None = None
@@ -109,7 +109,7 @@ class ResumePlan:
     flags: tuple[str, ...] = ()
     why_not_exact: tuple[str, ...] = ()
     open: tuple[NotChecked, ...] = ()
-    """What the resume depends on and nothing tells."""
+    """What the resume depends on and no file shows."""
     start_elsewhere: tuple[int, int] | None = None
     """Epoch and batches to skip with a trainer that reads `best_score`, where the run's own trainer does not read it
     and starts elsewhere."""
@@ -117,7 +117,7 @@ class ResumePlan:
 
 @record(frozen=True)
 class Upgrade:
-    """What stands beside the model once a bare state_dict is a training checkpoint; or why it cannot become one."""
+    """What is beside the model once a bare state_dict is a training checkpoint; or why it cannot become one."""
 
     values: Mapping[str, Evidence[object]] = field(default_factory=dict)
     """Key -> value and where it comes from, in the order in which they are written."""
@@ -224,7 +224,7 @@ class Run:
 
 @record(frozen=True, slots=True)
 class Schedule:
-    """What is known of the learning-rate schedule of a run, apart from where a checkpoint stands in it."""
+    """What is known of the learning-rate schedule of a run, apart from the position of a checkpoint in it."""
 
     builds: tuple[str, ...] = ()
     """The scheduler classes that the trainer may build; empty where any may be right."""

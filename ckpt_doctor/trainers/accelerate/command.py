@@ -19,7 +19,7 @@ SEEDABLE = Fact(
     lambda seedable: "seedable sampler" if seedable else "default sampler",
 )
 TABLE = (STEPS_PER_EPOCH, SHUFFLE, SEEDABLE)
-"""In the order in which they are told. `steps_per_epoch` is `len(train_loader)` after `accelerator.prepare`."""
+"""In the order in which reports show them. `steps_per_epoch` is `len(train_loader)` after `accelerator.prepare`."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def is_behind(member: Member, world: int) -> bool:
 
 
 def times(member: Member, world: int) -> int | None:
-    """How often the schedule moves with each optimizer step; 0 where a folder does not tell."""
+    """How often the schedule moves with each optimizer step; 0 where a folder does not show it."""
     steps, last = member.state.optimizer_step, member.state.last_epoch
     if not steps or steps < 2 or last is None or is_behind(member, world):
         return 0

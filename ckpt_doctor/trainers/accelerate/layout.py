@@ -148,7 +148,7 @@ def places_of(checkpoint: Checkpoint) -> Places:
 
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
-    """A checkpoint with its state. No part counts steps: those that Adam has made stand for them."""
+    """A checkpoint with its state. No part counts steps, so those that Adam has made are taken."""
     from ckpt_doctor.trainers.schedules import counts  # files of others need no schedules
 
     places = places_of(checkpoint)

@@ -1,4 +1,4 @@
-"""Where a script goes on from a folder of `save_state`, and where the uninterrupted run stood.
+"""Where a script goes on from a folder of `save_state`, and where the uninterrupted run was.
 
 The loops are those of accelerate/examples/by_feature/checkpointing.py (`step_N`, `epoch_N`: the folder's name gives the
 epoch, `skip_first_batches` the place in it) and of the diffusers scripts (`checkpoint-N`: the epoch begins again).
@@ -37,7 +37,7 @@ _MOST_DONORS = 8
 
 
 def place(member: Member, facts: AccelerateFacts) -> tuple[int | None, int | None]:
-    """Epoch and batch at which the uninterrupted run went on; None for what neither name nor counters tell."""
+    """Epoch and batch at which the uninterrupted run went on; None for what neither name nor counters show."""
     named, steps, done = name_of(member.checkpoint.path), member.state.optimizer_step, within_epoch(member)
     if facts.updates is not None and steps is not None:
         epoch, updates = divmod(steps, facts.updates.value)

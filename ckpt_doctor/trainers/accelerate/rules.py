@@ -109,10 +109,10 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
         )
     if named is None or named[0] == "save":
         yield NotChecked(
-            "where the script goes on", "the folder's name does not tell how far training had come", "the script"
+            "where the script goes on", "the folder's name does not say how far training had come", "the script"
         )
     if option := point.unsettled.get("start_epoch"):
-        yield NotChecked("where in its epoch training stood", "the number of batches per epoch is not known", option)
+        yield NotChecked("how far into its epoch training was", "the number of batches per epoch is not known", option)
     elif order := open_order(case.member, case.run, point.start_epoch, point.skip_batches):
         yield NotChecked("the order of the data after the resume", *order)
 

@@ -70,7 +70,7 @@ def step_of(entry: Mapping[str, object]) -> int:
 
 
 def evaluations(entries: list[Mapping[str, object]], metric: str) -> Iterator[tuple[int, float]]:
-    """Step and value of each evaluation by which the best is told; not the one on start, which does not count."""
+    """Step and value of each evaluation by which the best is chosen; not the one on start, which does not count."""
     for entry in entries:
         value = real(entry.get(metric))
         if value is not None and step_of(entry) > 0:

@@ -62,7 +62,7 @@ class Command:
 
     @property
     def metric(self) -> str:
-        """The key of `log_history` by which the best model is told; empty where no best is kept."""
+        """The key of `log_history` by which the best model is chosen; empty where no best is kept."""
         name = self.text("metric_for_best_model")
         return name if name.startswith("eval_") or not name else f"eval_{name}"
 
@@ -75,10 +75,14 @@ class Command:
         return not self.metric.endswith("loss") if self.metric else None
 
     @property
+    def eval_strategy(self) -> str:
+        """`no`, `steps` or `epoch`; before 4.41 under another name."""
+        return self.text("eval_strategy") or self.text("evaluation_strategy")
+
+    @property
     def evaluates_after(self) -> bool:
         """Whether an epoch is evaluated after the save at its last step: the one by epochs, the other by steps."""
-        evaluates = self.text("eval_strategy") or self.text("evaluation_strategy")
-        return evaluates == "epoch" and self.text("save_strategy") == "steps"
+        return self.eval_strategy == "epoch" and self.text("save_strategy") == "steps"
 
     def warmup(self, total: int) -> int | None:
         """`TrainingArguments.get_warmup_steps`: steps, or a share of all (5.x in one argument, 4.x in two)."""
@@ -133,7 +137,7 @@ ACCUMULATION = Fact(
     lambda evidence: evidence.given or evidence.value != 1,
 )
 TABLE = (NUM_TRAIN_EPOCHS, MAX_STEPS, BATCH_SIZE, ACCUMULATION, LEARNING_RATE)
-"""In the order in which they are told."""
+"""In the order in which reports show them."""
 
 
 @dataclass(frozen=True)

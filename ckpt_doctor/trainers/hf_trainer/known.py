@@ -1,4 +1,4 @@
-"""What all checkpoints of a run together tell, found once: each of them asks for it."""
+"""What all checkpoints of a run together show, found once: each of them asks for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Known:
 
 
 def known(members: tuple[Member, ...]) -> Known:
-    """What the checkpoints of a run tell."""
+    """What the checkpoints of a run show."""
     formula: dict[int | None, bool] = {}
     for member in members:
         fits, total = rates.fits_formula(member), total_steps(member.checkpoint)

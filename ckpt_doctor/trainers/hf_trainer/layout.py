@@ -159,7 +159,7 @@ def has_scheduler(checkpoint: Checkpoint) -> bool:
 
 
 def has_weights(checkpoint: Checkpoint) -> bool:
-    """Whether anything there may be the model's weights: a file that is none of training's, or a folder of shards."""
+    """Whether anything there may be the model's weights: a file that training does not write, or a folder of shards."""
     return is_deepspeed(checkpoint) or any(
         name.endswith(_WEIGHT_SUFFIXES) and not _TRAINING_FILE.fullmatch(name) for name in file_names(checkpoint)
     )

@@ -67,14 +67,14 @@ def true_step(member: Member) -> Evidence[int] | None:
 def majority(member: Member) -> int | None:
     """`global_step`, where the parts contradict each other and only the optimizer is of another step.
 
-    That is where the run stands; what the optimizer held there is lost.
+    That is where the run is; what the optimizer held there is lost.
     """
     step, witnesses = member.state.global_step, (scheduled_steps(member), member.named_step)
     return step if step is not None and step >= 0 and step in witnesses else None
 
 
 def steps_per_epoch(checkpoints: Iterable[Checkpoint]) -> Evidence[int] | None:
-    """Optimizer steps of an epoch, as most checkpoints of the run have it; None where nothing tells.
+    """Optimizer steps of an epoch, as most checkpoints of the run have it; None where no file shows it.
 
     `epoch` is `e + b / n`: b of the n batches of epoch e are done, and the step is `e` epochs and the steps in `b`. In
     a run that is measured in epochs, `max_steps` is their steps.

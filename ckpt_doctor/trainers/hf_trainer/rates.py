@@ -94,7 +94,7 @@ def fits_formula(member: Member) -> bool | None:
 
 
 def position_at(member: Member, step: int) -> int | None:
-    """Where the schedule belongs at a step; None where steps do not tell (plateau, a class that is not known)."""
+    """The schedule's position at a step; None where steps do not decide it (plateau, a class that is not known)."""
     if is_by_metric(member):
         return None
     if may_skip(member):

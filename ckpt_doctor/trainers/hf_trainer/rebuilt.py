@@ -130,13 +130,9 @@ def _is_before(entry: Mapping[str, object], step: int, command: Command) -> bool
     return not any(key.startswith("eval_") for key in entry)
 
 
-def _strategy(command: Command) -> str:
-    return command.text("eval_strategy") or command.text("evaluation_strategy")
-
-
 def _evaluates_between(earlier: Member, step: int, length: int) -> bool:
     """Whether the run evaluated after the earlier checkpoint, up to this step; true where that is not known."""
-    strategy, begin = _strategy(command_in(earlier.checkpoint)), _at(earlier)
+    strategy, begin = command_in(earlier.checkpoint).eval_strategy, _at(earlier)
     if strategy == "no":
         return False
     every = integer(earlier.checkpoint.get(STATE, "eval_steps")) if strategy == "steps" else length

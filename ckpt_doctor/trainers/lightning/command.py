@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.shared_facts import SHUFFLE, TRAIN_EPOCHS
 from ckpt_doctor.types import Evidence, Fact, Facts, Given, Member, Run
 
 TABLE = (TRAIN_EPOCHS, SHUFFLE)
-"""In the order in which they are told."""
+"""In the order in which reports show them."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def siblings(folder: Path) -> list[Path]:
 
 
 def places_of(checkpoint: Checkpoint) -> Places:
-    """Slot -> key path. The first optimizer and scheduler; several have rules of their own nowhere."""
+    """Slot -> key path. Of several optimizers or schedulers the first."""
     found: dict[str, KeyPath] = {"model": ("state_dict",)}
     for slot, key in (("optimizer", "optimizer_states"), ("scheduler", "lr_schedulers")):
         held = checkpoint.get(key)

@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import Target
 from ckpt_doctor.types import Member, ResumePlan, ResumePoint, Run
 
-NO_LOOPS = "there are no loops' counters: the trainer counts epochs and steps from 0"
+NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
 
 
 def resume_point(member: Member, run: Run, schedule: Target) -> ResumePoint:

@@ -1,4 +1,4 @@
-"""Where the schedule stands in a file, and where an uninterrupted run has it when the next epoch or batch begins."""
+"""The schedule's position in a file, and in an uninterrupted run when the next epoch or batch begins."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def target(member: Member, run: Run) -> Target:
 
 
 def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
-    """The steps that the loops have made with the only scheduler; None where it need not stand there.
+    """The steps that the loops have made with the only scheduler; None where it need not be there.
 
     A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself, in every file. A run
     that goes on with a new optimizer (a second `fit`) has a new scheduler as well.

@@ -1,4 +1,4 @@
-"""What a person can tell of a hand-written loop: the table of its facts, and what is known of them in a run."""
+"""The facts that a person can give of a hand-written loop, and what is known of them in a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAVED_AFTER_STEP = Fact(
     lambda after: f"saved {'after' if after else 'before'} the scheduler's step",
 )
 TABLE = (RESUME_EPOCH, EPOCH_LABEL, STEPS_PER_EPOCH, SAVED_AFTER_STEP, SHUFFLE)
-"""In the order in which they are told."""
+"""In the order in which reports show them."""
 
 
 @dataclass(frozen=True)

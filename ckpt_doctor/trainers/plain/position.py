@@ -1,4 +1,4 @@
-"""Where a file of a hand-written loop stands in its run: from its siblings, Adam's steps, and what a person tells.
+"""The place of a hand-written loop's file in its run: from its siblings, Adam's steps, and what a person gives.
 
 S: Adam's steps. E: the file's `epoch`. F: finished epochs. L: the scheduler's `last_epoch`. Each is taken as the loop
 wrote it; what a repair has changed since is in the file's record.
@@ -101,7 +101,7 @@ def _counted(members: Iterable[Member], length: Evidence[int]) -> dict[Path, Evi
 
 
 def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[int]]:
-    """F from the label, where its meaning is told and the loop counts from 0. An optimizer like SGD counts no steps."""
+    """F from the label, where its meaning is given and the loop counts from 0. SGD, for one, counts no steps."""
     found: dict[Path, Evidence[int]] = {}
     labels = {label for member in members if (label := _saved_epoch(member)) is not None}
     for member in members:
@@ -121,7 +121,7 @@ def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[i
 
 
 def _length(members: Iterable[Member]) -> Evidence[int] | None:
-    """Steps per epoch, where three or more files stand at ends of epochs of one length, all by the same label."""
+    """Steps per epoch, where three or more files are from ends of epochs of one length, all by the same label."""
     points = {(e, s) for m in members if (e := _saved_epoch(m)) is not None and (s := m.state.optimizer_step)}
     by_epoch = dict(points)
     if len(points) < ENOUGH or len(by_epoch) < len(points):
@@ -206,7 +206,7 @@ def reading(member: Member, run: Run) -> Reading:
 
 
 def first_epoch(member: Member, run: Run, meaning: str) -> int | None:
-    """The number that the loop gives its first epoch, 0 or 1; 0 where no count of epochs tells."""
+    """The number that the loop gives its first epoch, 0 or 1; 0 where no count of epochs shows it."""
     done, label = finished(member, run), saved_epoch(member, run)
     if done is None or label is None:
         return 0

@@ -1,4 +1,4 @@
-"""Where a hand-written loop resumes from a file, and where its uninterrupted run stood."""
+"""Where a hand-written loop resumes from a file, and where its uninterrupted run was."""
 
 from __future__ import annotations
 
@@ -98,15 +98,15 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
 def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
     begins, expected, at = start(member, run), expected_position(member, run), member.state.last_epoch
     if begins.actual is not None and begins.actual != begins.due:
-        yield "it does not start where training stood"
+        yield "it starts at another epoch than the uninterrupted run"
     if None not in (expected, at) and at != expected:
-        yield "the schedule is not where the run stands"
+        yield "the schedule is at another position than the run"
     if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
         yield "no random state in the file: a shuffling loader will deal other batches"
 
 
 def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]:
-    """What the resume depends on and nothing tells, beside the meaning of `epoch`, of which P412 speaks."""
+    """What the resume depends on and no file shows, beside the meaning of `epoch`, of which P412 speaks."""
     if not member.has("rng") and facts_of(run).shuffle is None:
         why = "no random state is in the file, and whether the loader shuffles is not known"
         yield NotChecked("the order of the batches", why, "--shuffle or --no-shuffle")

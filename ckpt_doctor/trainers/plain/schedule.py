@@ -1,4 +1,4 @@
-"""Where the schedule of a hand-written loop must stand, and its state there: by torch's arithmetic, or in a sibling."""
+"""The position that a hand-written loop's schedule must have, and its state there: computed, or from a sibling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real
 
 @dataclass(frozen=True)
 class Target:
-    """The scheduler's state, and the param groups' values that it sets, where the run stands."""
+    """The scheduler's state, and the param groups' values that it sets, at the run's position."""
 
     at: Stepped
     source: str

@@ -15,7 +15,7 @@ from ckpt_doctor.types.record import record
 
 @record(frozen=True, slots=True)
 class _Place:
-    """Where training stands, and what the command says of the schedule."""
+    """How far training is, and what the command says of the schedule."""
 
     step: int
     warmup: int

@@ -1,4 +1,4 @@
-"""Where a scheduler and its optimizer stand some steps later, or at another position."""
+"""A scheduler and its optimizer some steps later, or at another position."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def advanced(
 def moved_to(
     state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], position: int, factor: Factor | None = None
 ) -> Stepped | None:
-    """Put a scheduler where it stands after `position` steps from its start, whatever the optimizer's rate is now.
+    """Put a scheduler where it is after `position` steps from its start, whatever the optimizer's rate is now.
 
     Begins at the base rates and takes torch's own steps. The members of a SequentialLR or a ChainedScheduler are taken
     to be built in the order of their list. Args, Returns and Raises are those of `advanced`.

@@ -31,7 +31,7 @@ PCT_START = Fact(
     lambda evidence: evidence.given,
 )
 TABLE = (LRADJ, STEPS_PER_EPOCH, TRAIN_EPOCHS, LEARNING_RATE, PCT_START, PATIENCE, SHUFFLE, WORLD_SIZE)
-"""In the order in which they are told."""
+"""In the order in which reports show them."""
 
 
 def real_steps(steps_per_epoch: int, world_size: int) -> int:

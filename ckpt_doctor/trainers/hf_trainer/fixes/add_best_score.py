@@ -29,7 +29,9 @@ def _plan(case: Case) -> Plan:
         if metric != found.metric:
             edits = [*_best(case, found, source)]
     elif metric is None:
-        return refused(NAME, "log_history has no evaluation by which the best is told", "another checkpoint of the run")
+        return refused(
+            NAME, "log_history has no evaluation by which the best could be chosen", "another checkpoint of the run"
+        )
     return Plan((*edits, *_callback(case, found)))
 
 

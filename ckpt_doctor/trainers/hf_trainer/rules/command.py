@@ -86,11 +86,11 @@ def _other_batches(case: Case, name: str, given: float, before: float) -> str:
         total = math.ceil(epochs * math.ceil(steps.value * before / given))
         if at >= total:
             return f"the training then ends at about step {total:,}, before step {at:,}, and nothing is trained"
-    return f"an epoch then has other steps, and step {at or 0:,} stands for other batches"
+    return f"an epoch then has another number of steps, and step {at or 0:,} means other batches"
 
 
 def _release(case: Case) -> int:
-    """The major release of transformers that wrote the checkpoint; the newest known where it is not told."""
+    """The major release of transformers that wrote the checkpoint; the newest known where no file says it."""
     told = case.checkpoint.get(CONFIG, "transformers_version")
     major = told.partition(".")[0] if isinstance(told, str) else ""
     return int(major) if major.isascii() and major.isdigit() and len(major) < 4 else 5

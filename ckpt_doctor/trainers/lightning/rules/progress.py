@@ -172,9 +172,9 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
     shuffle = case.run.facts.shuffle
     if case.plan is not None and not is_measured(case.checkpoint):
         told = case.checkpoint.get("pytorch-lightning_version")
-        yield NotChecked("the resume", f"written by Lightning {told}; what a resume does is known of 2.0 on", "")
+        yield NotChecked("the resume", f"written by Lightning {told}; how it resumes is known for 2.0 and later", "")
     elif case.plan is not None and loops_of(case.checkpoint) is None and "loops" in case.checkpoint.keys:
-        yield NotChecked("where training stood", "the loops' counters are not complete", "")
+        yield NotChecked("how far training was", "the loops' counters are not complete", "")
     if case.plan is not None and is_measured(case.checkpoint) and not (shuffle and not shuffle.value):
         yield Problem(
             "no random state in the file: after every resume a loader that shuffles deals the first epoch's order "

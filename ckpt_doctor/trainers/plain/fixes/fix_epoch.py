@@ -1,4 +1,4 @@
-"""`--fix-epoch`: the `epoch` with which the script starts where training stood."""
+"""`--fix-epoch`: the `epoch` with which the script starts at the first unfinished epoch."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def _plan(case: Case) -> Plan:
     """
     member, run = case.member, case.run
     if not isinstance(case.at("scheduler"), dict):
-        return refused(NAME, "the file has no scheduler state, and no file tells the schedule", "")
+        return refused(NAME, "the file has no scheduler state, and no file shows the schedule", "")
     if finished(member, run) is None:
         return refused(NAME, "how many epochs are finished is not known", "--steps-per-epoch N")
     expected = expected_position(member, run)
