@@ -24,7 +24,7 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     one_cycle_phases_of,
     one_cycle_state,
 )
-from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, changes, finished, moved_to, moves, reached
+from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, finished, moved_to, moves, reached
 from ckpt_doctor.trainers.schedules.values import Absent
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "OneCyclePoint",
     "Stepped",
     "advanced",
-    "changes",
     "cosine_annealing",
     "cosine_annealing_state",
     "counts",

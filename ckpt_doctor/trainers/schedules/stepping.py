@@ -121,7 +121,7 @@ def finished(state: Mapping[Any, Any], depth: int = DEEPEST) -> bool:
     return kind == "ChainedScheduler" and any(finished(member, depth - 1) for member in members)
 
 
-def changes(before: object, after: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object, object]]:
+def _changes(before: object, after: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object, object]]:
     """What differs between two states or two param groups: path, value before, value after.
 
     Only what `after` has counts. A tuple is one value: its elements cannot be set one by one.
@@ -130,10 +130,10 @@ def changes(before: object, after: object, path: KeyPath = ()) -> Iterator[tuple
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key, value in after.items():
-            yield from changes(before.get(key), value, (*path, key))
+            yield from _changes(before.get(key), value, (*path, key))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from changes(old, new, (*path, index))
+            yield from _changes(old, new, (*path, index))
     else:
         yield path, before, after
 
@@ -142,10 +142,10 @@ def moves(
     state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], wanted: Stepped
 ) -> Iterator[tuple[str, KeyPath, object, object]]:
     """What brings a scheduler and its optimizer to another moment: slot, path below it, value before, value after."""
-    for path, before, after in changes(state, wanted.state):
+    for path, before, after in _changes(state, wanted.state):
         yield "scheduler", path, before, after
     for index, (group, then) in enumerate(zip(groups, wanted.groups, strict=True)):
-        for path, before, after in changes(group, _set_by_schedulers(then)):
+        for path, before, after in _changes(group, _set_by_schedulers(then)):
             yield "optimizer", ("param_groups", index, *path), before, after
 
 

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.long
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-import real_runs  # noqa: E402
 import torch  # noqa: E402
 
+from tests.trainers.hf_trainer import real_runs  # noqa: E402
 from tests.trainers.hf_trainer.real_runs import train  # noqa: E402
 
 SCHEDULES: dict[str, dict[str, Any]] = {

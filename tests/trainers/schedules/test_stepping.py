@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.trainers.schedules import advanced, changes, finished, moved_to, stepping
+from ckpt_doctor.trainers.schedules import advanced, finished, moved_to, moves, reached, stepping
 from tests.trainers.schedules.torch_schedulers import ARGUMENTS, Moment, moments, nested, optimizer_of, several, single
 
 optimizers = st.builds(optimizer_of, st.sampled_from(["SGD", "Adam"]), st.integers(1, 3))
@@ -162,7 +162,7 @@ def test_a_one_cycle_is_finished_when_its_next_step_raises(wrap):
         scheduler.step()
 
 
-def test_changes_name_what_a_step_changed_and_nothing_else():
+def test_moves_name_what_a_step_changed_and_nothing_else():
     """Paths into nested states; a tuple of betas is one value."""
     build = lambda optimizer: lr_scheduler.SequentialLR(  # noqa: E731
         optimizer,
@@ -171,17 +171,22 @@ def test_changes_name_what_a_step_changed_and_nothing_else():
     )
     now, later = moments(build, optimizer_of("Adam"), 4)[3:]
     stepped = advanced(now.state, now.groups)
-    changed = {path: after for path, _, after in changes(now.state, stepped.state)}
-    assert changed == {
-        ("last_epoch",): 4,
-        ("_last_lr", 0): later.groups[0]["lr"],
-        ("_schedulers", 1, "last_epoch"): 2,
-        ("_schedulers", 1, "_step_count"): 3,
-        ("_schedulers", 1, "_last_lr", 0): later.groups[0]["lr"],
-    }
-    group = list(changes(now.groups[0], stepped.groups[0]))
-    assert [(("lr",), now.groups[0]["lr"], later.groups[0]["lr"])] == group[:1]
-    assert [(("betas",), now.groups[0]["betas"], later.groups[0]["betas"])] == group[1:]
+    assert list(moves(now.state, now.groups, stepped)) == [
+        ("scheduler", ("last_epoch",), 3, 4),
+        ("scheduler", ("_last_lr", 0), now.groups[0]["lr"], later.groups[0]["lr"]),
+        ("scheduler", ("_schedulers", 1, "last_epoch"), 1, 2),
+        ("scheduler", ("_schedulers", 1, "_step_count"), 2, 3),
+        ("scheduler", ("_schedulers", 1, "_last_lr", 0), now.groups[0]["lr"], later.groups[0]["lr"]),
+        ("optimizer", ("param_groups", 0, "lr"), now.groups[0]["lr"], later.groups[0]["lr"]),
+        ("optimizer", ("param_groups", 0, "betas"), now.groups[0]["betas"], later.groups[0]["betas"]),
+    ]
+
+
+def test_a_position_that_the_values_do_not_allow_is_not_reached():
+    build = lambda optimizer: lr_scheduler.StepLR(optimizer, 9)  # noqa: E731
+    moment = moments(build, optimizer_of("Adam"), 2)[2]
+    same(moment, reached(moment.state, moment.groups, 2))
+    assert reached({**moment.state, "gamma": "3"}, moment.groups, 20) is None
 
 
 @settings(max_examples=150)
