@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.position import finished, first_epoch, kin_of, reading, saved_epoch
-from ckpt_doctor.trainers.plain.schedule import expected_position, steady_rates, target
+from ckpt_doctor.trainers.plain.schedule import expected_position, own_rates, steady_rates, target
 from ckpt_doctor.trainers.schedules import kind_of
-from ckpt_doctor.trainers.state import param_groups
-from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of, real
+from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def _rates_without_position(member: Member, run: Run) -> tuple[float, ...] | Non
         return steady_rates(member, run)
     if kind_of(state) != "ReduceLROnPlateau" or _plateau_is_behind(member, run) is None:
         return None
-    found = (real(group.get("lr")) for group in param_groups(member))
-    return tuple(rate for rate in found if rate is not None)
+    return own_rates(member)
 
 
 def _plateau_is_behind(member: Member, run: Run) -> bool | None:

@@ -95,12 +95,13 @@ def is_nested(member: Member) -> bool:
 
 def steady_rates(member: Member, run: Run) -> tuple[float, ...] | None:
     """The rates of a run without a scheduler, where no file of it has others and no scheduler ever set one."""
-    mine = _rates(member)
-    others = [_rates(other) for other in kin_of(member, run).members]
+    mine = own_rates(member)
+    others = [own_rates(other) for other in kin_of(member, run).members]
     moved = any("initial_lr" in group for group in param_groups(member))
     return mine if mine and not moved and len(others) > 1 and all(rates == mine for rates in others) else None
 
 
-def _rates(member: Member) -> tuple[float, ...]:
+def own_rates(member: Member) -> tuple[float, ...]:
+    """The rates of the optimizer's param groups."""
     found = (real(group.get("lr")) for group in param_groups(member))
     return tuple(rate for rate in found if rate is not None)
