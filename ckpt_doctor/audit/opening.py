@@ -32,7 +32,7 @@ def open_file(path: Path | str) -> Checkpoint:
         is in `damage`, and so is that the system refuses to read it (`unreadable-file`): nothing is raised.
 
     Example:
-        >>> open_checkpoint("checkpoint.pt").get("optimizer", "param_groups", 0, "lr")
+        >>> open_checkpoint("model.pt").get("optimizer", "param_groups", 0, "lr")
         0.0004
 
     Source:

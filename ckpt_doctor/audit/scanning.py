@@ -60,8 +60,8 @@ def scan(
         trust: packages that loading a file may call into (S204).
         logs: training logs, instead of those that are found near the runs.
         progress: called with a file and the bytes of it read since the last call.
-        trainer: name of the trainer for which a person claims the files (`time-llm`, `plain`, `hf`, `lightning`,
-            `accelerate`); empty: each run's is recognised.
+        trainer: name of the trainer for which a person claims the files, `hf` for example; empty: each run's is
+            recognised.
         silenced: says of a finding and the path of its file whether it is accepted.
 
     Returns:

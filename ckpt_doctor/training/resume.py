@@ -119,8 +119,7 @@ def check_resume(
 
     Args:
         path: a file, a unit or a folder; empty or None is a first start, and fine.
-        steps_per_epoch, train_epochs, lradj, learning_rate, pct_start, patience, shuffle, world_size, resume_epoch,
-            epoch_label, saved_after_step: facts of the training command, as for `ckpt_doctor.facts`.
+        steps_per_epoch, and all to saved_after_step: facts of the training command, as for `ckpt_doctor.facts`.
         log: the run's log, instead of the one that is found.
         trainer: as for `scan`.
         trust: packages that loading the file may call into (S204).
