@@ -45,6 +45,11 @@ def test_batches_of_an_accumulation_are_not_taken_for_steps(tmp_path: Path, each
     assert [] == [finding for finding in report.findings if finding.severity != "info"]
 
 
+def test_the_batches_of_an_epoch_are_not_compared_with_the_steps_of_all_epochs(tmp_path: Path) -> None:
+    report = scan(run_of(tmp_path, each=2, ends=(4, 8), inside=(11,)), facts=facts(**SETTLED))
+    assert [] == [finding for finding in report.findings if finding.severity != "info"]
+
+
 def test_sgd_counts_no_steps_and_nothing_is_said_of_them(tmp_path: Path) -> None:
     report = scan(run_of(tmp_path, sgd=True), facts=facts(**SETTLED))
     assert [] == [finding for finding in report.findings if finding.severity != "info"]

@@ -120,6 +120,14 @@ def test_a_run_that_was_moved_is_a_warning_where_its_files_lie_together(tmp_path
         assert {str(new / p.name): loss for p, loss in zip(paths, LOSSES, strict=False)} == held["best_k_models"]
 
 
+@pytest.mark.parametrize("saved, away", [("run/version_0", False), ("../run/version_0/", False), ("run/other", True)])
+def test_a_relative_folder_is_not_taken_for_a_move(tmp_path, saved, away):
+    paths = write(tmp_path / "run" / "version_0")
+    held = torch.load(paths[-1], weights_only=False)["callbacks"][MONITOR]
+    put(paths[-1], ("callbacks", MONITOR), {**held, "dirpath": saved})
+    assert away == ("E610" in {finding.code for finding in judged(paths[-1]).findings})
+
+
 def test_a_second_callback_that_saves_elsewhere_is_no_sign_of_a_move(tmp_path):
     path = write(tmp_path)[-1]
     other = copy.deepcopy(torch.load(path, weights_only=False)["callbacks"][MONITOR]) | {"dirpath": "/elsewhere"}
