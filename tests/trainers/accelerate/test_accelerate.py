@@ -132,6 +132,16 @@ def test_registered_objects_that_were_not_saved(tmp_path: Path) -> None:
     assert [] == codes(judged(tmp_path / "step_2"))
 
 
+@pytest.mark.parametrize("name", ["optimizer_1.bin", "scheduler_1.bin"])
+def test_a_file_of_the_second_optimizer_that_was_not_saved(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path)
+    for folder in run.iterdir():
+        shutil.copy(folder / name.replace("_1", ""), folder / name)
+    assert [] == codes(judged(run / "epoch_1"))
+    (run / "epoch_1" / name).unlink()
+    assert [("F114", name)] == [(f.code, f.where) for f in judged(run / "epoch_1").findings if f.severity == "error"]
+
+
 def test_a_schedule_is_not_written_from_another_rate(tmp_path: Path) -> None:
     folder = run_of(tmp_path) / "step_6"
     (folder / "scheduler.bin").unlink()
