@@ -142,6 +142,15 @@ def test_a_file_of_the_second_optimizer_that_was_not_saved(tmp_path: Path, name:
     assert [("F114", name)] == [(f.code, f.where) for f in judged(run / "epoch_1").findings if f.severity == "error"]
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_an_optimizer_of_another_epoch_is_outvoted_by_name_and_schedule(tmp_path: Path, world: int) -> None:
+    run = run_of(tmp_path, schedule="lambda", world=world)
+    shutil.copy(run / "epoch_0" / "optimizer.bin", run / "epoch_2")
+    file = judged(run / "epoch_2", **SETTLED)
+    assert ["P403", "R504"] == sorted(codes(file))
+    assert "12" in next(finding.message for finding in file.findings if finding.code == "P403")
+
+
 def test_a_schedule_is_not_written_from_another_rate(tmp_path: Path) -> None:
     folder = run_of(tmp_path) / "step_6"
     (folder / "scheduler.bin").unlink()
