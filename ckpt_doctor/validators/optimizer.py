@@ -9,8 +9,8 @@ from ckpt_doctor.types import Case, NumpyScalar, Run, TensorRef, wrapper_of
 from ckpt_doctor.validators import shaped_optimizers
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq")
-"""Optimizer state that has its parameter's shape (torch/optim/adam.py, sgd.py)."""
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq", "square_avg", "acc_delta", "sum")
+"""Optimizer state that has its parameter's shape (torch/optim/adam.py, sgd.py, rmsprop.py, adadelta.py, adagrad.py)."""
 
 ADAM_PARTS = ("step", "exp_avg", "exp_avg_sq")
 """What Adam reads of a parameter's state without a default (torch/optim/adam.py, `_init_group`)."""

@@ -38,7 +38,7 @@ _MOST_DONORS = 8
 
 def place(member: Member, facts: AccelerateFacts) -> tuple[int | None, int | None]:
     """Epoch and batch at which the uninterrupted run went on; None for what neither name nor counters show."""
-    named, steps, done = name_of(member.checkpoint.path), member.state.optimizer_step, within_epoch(member)
+    named, steps, done = name_of(member.checkpoint.path), member.state.global_step, within_epoch(member)
     if facts.updates is not None and steps is not None:
         epoch, updates = divmod(steps, facts.updates.value)
         if done is not None or updates == 0:
@@ -76,7 +76,7 @@ def at(member: Member, run: Run) -> ResumePoint:
     return ResumePoint(
         start_epoch=epoch,
         skip_batches=skip,
-        global_step=member.state.optimizer_step,
+        global_step=None if _is_outvoted(member) else member.state.global_step,
         last_epoch=position,
         lr=rates.lr if rates else None,
         beta1=rates.beta1 if rates else None,
@@ -97,7 +97,7 @@ def due(member: Member, run: Run) -> int | None:
     them a folder is judged where it lacks the last step alone, as when it was saved before `scheduler.step`, or is
     ahead although each batch made one step.
     """
-    steps, last = member.state.optimizer_step, member.state.last_epoch
+    steps, last = member.state.global_step, member.state.last_epoch
     if steps is None or last is None or has_several(member.checkpoint) or not _is_counted(member):
         return None
     world = run.facts.processes
@@ -328,6 +328,8 @@ def named_for_rules(member: Member, run: Run) -> Member:
 
     `step_N` counts batches in one kind of script and optimizer steps in another; both are right. A number that is
     higher by half or more counts batches of an accumulation, and AMP skips optimizer steps.
+
+    Where name and schedule agree against Adam, the optimizer is of another step, and their number is the run's.
     """
     named, steps, updates = name_of(member.checkpoint.path), member.state.optimizer_step, facts_of(run).updates
     if named is None or steps is None or has_several(member.checkpoint):
@@ -335,10 +337,17 @@ def named_for_rules(member: Member, run: Run) -> Member:
     if named[0] == "epoch":
         if updates is None or steps % updates.value:
             return member
-        right = f"epoch_{steps // updates.value - 1}"
-        return replace(member, named_step=updates.value * (named[1] + 1), right_name=right)
+        right, due = f"epoch_{steps // updates.value - 1}", updates.value * (named[1] + 1)
+        outvoted = member.state.last_epoch in (due, due * run.facts.processes)
+        state = replace(member.state, global_step=due) if outvoted else member.state
+        return replace(member, state=state, named_step=due, right_name=right)
     skipped = isinstance(member.at("scaler"), dict) and named[1] > steps
     return replace(member, named_step=steps) if skipped or _is_accumulated(member) else member
+
+
+def _is_outvoted(member: Member) -> bool:
+    """Whether name and schedule told the step, and not Adam."""
+    return member.state.global_step != member.state.optimizer_step
 
 
 def lost_gradients(member: Member, facts: AccelerateFacts) -> int | None:

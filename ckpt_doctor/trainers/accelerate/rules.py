@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 from ckpt_doctor.trainers.accelerate.command import facts_of
@@ -70,8 +71,11 @@ def _missing(here: Checkpoint, usual: Collection[str]) -> Iterator[str]:
     if OPTIMIZER not in there and (SCHEDULER in there or OPTIMIZER in usual):
         yield OPTIMIZER
     yield from (name for name in (SCHEDULER, SCALER) if name not in there and name in usual)
+    yield from sorted(name for name in usual if name not in there and _FURTHER.fullmatch(name))
 
 
+_FURTHER = re.compile(r"(optimizer|scheduler)_\d+\.bin")
+"""Files of the second optimizer and schedule that a script prepares, and of those after it."""
 _STATES = frozenset({OPTIMIZER, SCHEDULER, "optimizer_1.bin", "scheduler_1.bin", "sampler.bin", "dl_state_dict.bin"})
 
 

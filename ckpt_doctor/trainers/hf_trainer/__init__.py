@@ -32,7 +32,7 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     from ckpt_doctor.trainers.hf_trainer import rates
     from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of
-    from ckpt_doctor.trainers.hf_trainer.resume_point import judged, plan, resume_point, schedule_of
+    from ckpt_doctor.trainers.hf_trainer.resume_point import WHY_OPEN, judged, plan, resume_point, schedule_of
     from ckpt_doctor.validators.contents import read_by_torch
 
     if member.label == known_of(run).best:
@@ -40,6 +40,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     resume = resume_point(member, run)
     schedule = schedule_of(member, run)
     expected = Rates(resume.lr, None, resume.lr) if resume.lr else None
+    is_known = resume.global_step is not None and not resume.unsettled
     return Case(
         member.checkpoint,
         member,
@@ -47,8 +48,9 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         resume,
         plan(member, run, resume),
         schedule,
-        rates.scheduled(member, expected, follows_formula(run, member)) if resume.global_step is not None else None,
+        rates.scheduled(member, expected, follows_formula(run, member)) if is_known else None,
         tuple(read_by_torch(member, schedule.moves)) if member.has("optimizer") else (),
+        why_open=WHY_OPEN if resume.unsettled else {},
         judged=judged(member, run),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
@@ -19,6 +20,19 @@ def is_by_metric(member: Member) -> bool:
     """Whether evaluations move the rate, not steps."""
     by_name = command_in(member.checkpoint).text("lr_scheduler_type") in _BY_METRIC
     return by_name or kind(member) == "ReduceLROnPlateau"
+
+
+def misses_evaluations(member: Member) -> bool:
+    """Whether a plateau's schedule has made another number of steps than the log has evaluations.
+
+    `Trainer._evaluate` makes one at each, but for the evaluation on start."""
+    evaluated = {step_of(entry) for entry in history(member.checkpoint) if any(_is_evaluated(key) for key in entry)}
+    done, is_plateau = member.state.last_epoch, kind(member) == "ReduceLROnPlateau"
+    return is_plateau and done is not None and done != sum(step > 0 for step in evaluated)
+
+
+def _is_evaluated(key: object) -> bool:
+    return isinstance(key, str) and key.startswith("eval_")
 
 
 def groups_of(member: Member) -> list[dict[str, object]]:

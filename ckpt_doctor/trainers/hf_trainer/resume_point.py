@@ -16,6 +16,11 @@ from ckpt_doctor.types import Member, ResumePlan, ResumePoint, Run, Schedule
 
 RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
+WHY_OPEN = {
+    "the scheduler.pt of this step": "the plateau's schedule has made another number of steps than the log has "
+    "evaluations, so it is of another step"
+}
+"""What settles an open rate -> why it is open."""
 _ADAM = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
 
 
@@ -28,15 +33,17 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     start, skip = _place(step, run, member)
     position = rates.position_at(member, step)
     found = rates.rates_at(member, position, follows_formula(run, member)) if has_optimizer(member.checkpoint) else None
+    is_open = rates.misses_evaluations(member)
     return ResumePoint(
         start_epoch=start,
         skip_batches=skip,
         global_step=step if proven else None,
         last_epoch=position if proven and scheduled_steps(member) is not None else None,
-        lr=found.value.lr if found else None,
-        last_lr=found.value.last_lr if found else None,
+        lr=found.value.lr if found and not is_open else None,
+        last_lr=found.value.last_lr if found and not is_open else None,
         finished_epochs=start,
         flags=_flags(member),
+        unsettled={"lr": next(iter(WHY_OPEN))} if is_open else {},
     )
 
 

@@ -26,15 +26,24 @@ def folder_of(checkpoint: Checkpoint) -> str:
 
 
 def is_within(folder: str, dirpath: str) -> bool:
-    """Whether a folder is `dirpath` or lies below it (names may contain folders: `{epoch}/{val/loss}`)."""
-    return folder == dirpath or Path(folder).is_relative_to(PurePath(dirpath))
+    """Whether a folder is `dirpath` or lies below it (names may contain folders: `{epoch}/{val/loss}`).
+
+    A logger whose `save_dir` is relative gives a relative `dirpath`, from the folder in which training was started: no
+    file names that one, so any that has these folders below it may be it.
+    """
+    if PurePath(dirpath).is_absolute():
+        return folder == dirpath or Path(folder).is_relative_to(PurePath(dirpath))
+    there = Path(folder).parts
+    wanted = tuple(part for part in Path(os.path.normpath(dirpath)).parts if part != os.pardir)
+    return any(there[at : at + len(wanted)] == wanted for at in range(len(there) - len(wanted) + 1))
 
 
 def moved_savers(case: Case) -> list[Saver]:
     """The ModelCheckpoints that remember something under another folder, where none of them saves to this one."""
     checkpoint = case.checkpoint
     held = [saver for saver in savers(checkpoint) if saver.text("dirpath")]
-    if not held or any(is_within(folder_of(checkpoint), saver.text("dirpath")) for saver in held):
+    places = {folder_of(checkpoint), str(checkpoint.path.absolute().parent)}
+    if not held or any(is_within(place, saver.text("dirpath")) for saver in held for place in places):
         return []
     return [saver for saver in held if saver.best_k or saver.text("last_model_path")]
 

@@ -45,6 +45,11 @@ def test_batches_of_an_accumulation_are_not_taken_for_steps(tmp_path: Path, each
     assert [] == [finding for finding in report.findings if finding.severity != "info"]
 
 
+def test_the_batches_of_an_epoch_are_not_compared_with_the_steps_of_all_epochs(tmp_path: Path) -> None:
+    report = scan(run_of(tmp_path, each=2, ends=(4, 8), inside=(11,)), facts=facts(**SETTLED))
+    assert [] == [finding for finding in report.findings if finding.severity != "info"]
+
+
 def test_sgd_counts_no_steps_and_nothing_is_said_of_them(tmp_path: Path) -> None:
     report = scan(run_of(tmp_path, sgd=True), facts=facts(**SETTLED))
     assert [] == [finding for finding in report.findings if finding.severity != "info"]
@@ -125,6 +130,25 @@ def test_registered_objects_that_were_not_saved(tmp_path: Path) -> None:
         trainer.save(name, customs=customs)
     assert ["F114"] == codes(judged(tmp_path / "step_4"))
     assert [] == codes(judged(tmp_path / "step_2"))
+
+
+@pytest.mark.parametrize("name", ["optimizer_1.bin", "scheduler_1.bin"])
+def test_a_file_of_the_second_optimizer_that_was_not_saved(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path)
+    for folder in run.iterdir():
+        shutil.copy(folder / name.replace("_1", ""), folder / name)
+    assert [] == codes(judged(run / "epoch_1"))
+    (run / "epoch_1" / name).unlink()
+    assert [("F114", name)] == [(f.code, f.where) for f in judged(run / "epoch_1").findings if f.severity == "error"]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_an_optimizer_of_another_epoch_is_outvoted_by_name_and_schedule(tmp_path: Path, world: int) -> None:
+    run = run_of(tmp_path, schedule="lambda", world=world)
+    shutil.copy(run / "epoch_0" / "optimizer.bin", run / "epoch_2")
+    file = judged(run / "epoch_2", **SETTLED)
+    assert ["P403", "R504"] == sorted(codes(file))
+    assert "12" in next(finding.message for finding in file.findings if finding.code == "P403")
 
 
 def test_a_schedule_is_not_written_from_another_rate(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ckpt_doctor.types import FileReport
 from tests.trainers.hf_trainer.runs import ARGUMENTS, TOTAL, Writer, change_state, linear, random_states, save_arguments
 
 BEST = {"metric_for_best_model": "loss", "eval_strategy": "steps"}
+RESTORED = "restore_callback_states_from_checkpoint"
 LOSSES = {5: 3.0, 10: 1.0, 15: 1.5, 20: 1.2}
 
 
@@ -230,6 +231,22 @@ def test_other_forms_are_no_faults(run: Path, form: Callable[[Path], None]) -> N
     assert [] == [(f.code, f.message) for f in report.findings if f.severity != "info"]
     assert {"hf"} == {f.trainer for f in report.files}
     assert "F114" not in {f.code for f in report.findings}
+
+
+@pytest.mark.parametrize("steps, resume", [(4, "identical"), (2, "open")])
+def test_a_plateau_makes_a_step_at_each_evaluation(best_run: Path, steps: int, resume: str) -> None:
+    folder = best_run / "checkpoint-20"
+    saved = torch.load(folder / "optimizer.pt")
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(3))])
+    optimizer.param_groups[0]["lr"] = saved["param_groups"][0]["lr"]
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    for loss in list(LOSSES.values())[:steps]:
+        scheduler.step(loss)
+    torch.save(
+        {**scheduler.state_dict(), "_last_lr": [g["lr"] for g in saved["param_groups"]]}, folder / "scheduler.pt"
+    )
+    save_arguments(folder, {**ARGUMENTS, **BEST, "lr_scheduler_type": "reduce_lr_on_plateau", RESTORED: True})
+    assert (resume, set()) == (judged(folder).resume, told(judged(folder)))
 
 
 def test_a_process_without_random_state_is_told(run: Path) -> None:

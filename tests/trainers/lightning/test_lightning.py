@@ -120,6 +120,26 @@ def test_a_run_that_was_moved_is_a_warning_where_its_files_lie_together(tmp_path
         assert {str(new / p.name): loss for p, loss in zip(paths, LOSSES, strict=False)} == held["best_k_models"]
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.Adagrad, torch.optim.RMSprop, torch.optim.Adadelta])
+def test_a_weight_that_is_gone_is_missed_by_the_optimizers_moments(tmp_path, optimizer):
+    """Buffers make up for it in number."""
+    path = write(tmp_path, optimizer=optimizer, schedule=lambda o: torch.optim.lr_scheduler.StepLR(o, 9))[-1]
+    weights = torch.load(path, weights_only=False)["state_dict"]
+    change(path, state_dict={**weights, "net.mean": torch.ones(7), "net.steps": torch.tensor(3)})
+    assert "O701" not in said(judged(path))
+    del weights["net.bias"]
+    change(path, state_dict={**weights, "net.mean": torch.ones(7), "net.steps": torch.tensor(3)})
+    assert "O701" in said(judged(path))
+
+
+@pytest.mark.parametrize("saved, away", [("run/version_0", False), ("../run/version_0/", False), ("run/other", True)])
+def test_a_relative_folder_is_not_taken_for_a_move(tmp_path, saved, away):
+    paths = write(tmp_path / "run" / "version_0")
+    held = torch.load(paths[-1], weights_only=False)["callbacks"][MONITOR]
+    put(paths[-1], ("callbacks", MONITOR), {**held, "dirpath": saved})
+    assert away == ("E610" in {finding.code for finding in judged(paths[-1]).findings})
+
+
 def test_a_second_callback_that_saves_elsewhere_is_no_sign_of_a_move(tmp_path):
     path = write(tmp_path)[-1]
     other = copy.deepcopy(torch.load(path, weights_only=False)["callbacks"][MONITOR]) | {"dirpath": "/elsewhere"}
