@@ -106,7 +106,7 @@ def miscounted(folder: Path) -> None:
     torch.save({**state, "_step_count": 5}, folder / "scheduler.pt")
 
 
-FAULTS: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
+FAULTS: dict[str, tuple[Callable[[Path], object], set[str], str]] = {
     "scheduler.pt": (remove("scheduler.pt"), {"F114"}, "repairable"),
     "optimizer.pt": (remove("optimizer.pt"), {"F114"}, "broken"),
     "trainer_state.json": (remove("trainer_state.json"), {"F114"}, "repairable"),
