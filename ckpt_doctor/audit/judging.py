@@ -39,7 +39,7 @@ Counts = Callable[[Finding, Path], bool]
 
 def is_ours(member: Member, run: Run) -> bool:
     """Whether the trainer's rules may speak about the file: recognised, and read to the end."""
-    return any(member.checkpoint.path == other.checkpoint.path for other in run.members)
+    return run.owns(member.checkpoint.path)
 
 
 def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = NOTHING) -> Case:

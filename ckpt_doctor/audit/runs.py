@@ -68,7 +68,8 @@ def understand(
     owner, owned = _owner(folder, checkpoints, logs, trainer)
     members = [owner.member_of(checkpoint, read_scalars) for checkpoint in checkpoints]
     ours = [m for m in members if m.checkpoint.path in owned and not m.checkpoint.is_damaged(*UNTRUSTED)]
-    others = tuple(member.checkpoint.path for member in members if member not in ours)
+    judged = {member.checkpoint.path for member in ours}
+    others = tuple(checkpoint.path for checkpoint in checkpoints if checkpoint.path not in judged)
     ours = ours if owner is not UNKNOWN else []
     placed = {one.name: frozenset(one.siblings(folder)) for one in known()}
     run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs), placed=placed)

@@ -17,7 +17,7 @@ def _plan(case: Case) -> Plan:
     owns, other arrays of up to 10,000 numbers become lists of the same numbers (nested as the array was), beside the
     model; a script that uses one as an array needs `numpy.asarray`. All else of numpy stays, and is named.
     """
-    owned = any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
+    owned = case.run.owns(case.checkpoint.path)
     found = list(plain_values(case.checkpoint, owned=owned))
     edits = tuple(Edit(v.path, v.shown, v.plain, "the same number") for v in found if v.plain is not None)
     lists = [v for v in found if isinstance(v.plain, list) and "uint32" not in v.shown]

@@ -26,7 +26,7 @@ def _plan(case: Case) -> Plan:
 
 def _models(case: Case) -> Iterator[tuple[KeyPath, object]]:
     """The model that a known trainer loads; of other files, every state_dict."""
-    if any(member.checkpoint.path == case.checkpoint.path for member in case.run.members):
+    if case.run.owns(case.checkpoint.path):
         path = model_path(case.checkpoint)
         yield path, case.checkpoint.get(*path)
     else:

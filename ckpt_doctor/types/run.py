@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -220,6 +221,14 @@ class Run:
     """Those that a person named."""
     placed: Mapping[str, Collection[Path]] = field(default_factory=dict, compare=False)
     """Name of a known trainer -> the files that lie here where it puts its checkpoints."""
+
+    def owns(self, path: Path) -> bool:
+        """Whether the checkpoint at a path is one of the members."""
+        return path in self._paths
+
+    @cached_property
+    def _paths(self) -> frozenset[Path]:
+        return frozenset(member.checkpoint.path for member in self.members)
 
 
 @record(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def is_resumed(case: Case) -> bool:
 
 def is_ours(case: Case) -> bool:
     """Whether a trainer whose contract is known recognises the file."""
-    return not case.by_shape and any(member.checkpoint.path == case.checkpoint.path for member in case.run.members)
+    return not case.by_shape and case.run.owns(case.checkpoint.path)
 
 
 def whole_number(value: object) -> int | None:

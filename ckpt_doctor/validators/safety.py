@@ -92,7 +92,7 @@ def foreign_call(case: Case) -> Iterator[Problem]:
     Source: the pickle module's documentation (`object.__reduce__`); CPython Modules/_pickle.c, `load_reduce`.
     """
     path = case.checkpoint.path
-    ours = any(member.checkpoint.path == path for member in case.run.members)
+    ours = case.run.owns(path)
     read = bool(case.run.trainer) and (case.gate or ours or case.member.role is not None)
     severity: Severity = "info" if path.name in _UNREAD else "error" if read else "warning"
     for problem in damage_of(case, "foreign-call"):

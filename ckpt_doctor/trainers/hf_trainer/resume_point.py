@@ -122,7 +122,7 @@ def judged(member: Member, run: Run) -> frozenset[str]:
     if command_in(member.checkpoint).values:
         codes.add("E611")
     others = (m.at("optimizer", "state") for m in run.members if m.label != member.label)
-    if not any(others) or not _is_adam(member.at("optimizer", "state")):
+    if not _is_adam(member.at("optimizer", "state")) or not any(others):
         codes.add("O702")
     return frozenset(codes)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +107,7 @@ def miscounted(folder: Path) -> None:
     torch.save({**state, "_step_count": 5}, folder / "scheduler.pt")
 
 
-FAULTS: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
+FAULTS: dict[str, tuple[Callable[[Path], object], set[str], str]] = {
     "scheduler.pt": (remove("scheduler.pt"), {"F114"}, "repairable"),
     "optimizer.pt": (remove("optimizer.pt"), {"F114"}, "broken"),
     "trainer_state.json": (remove("trainer_state.json"), {"F114"}, "repairable"),
@@ -372,3 +374,33 @@ def test_the_token_is_never_printed(run: Path) -> None:
     for names in (["7", "14"], ["14", "7"]):
         printed = CliRunner().invoke(app, ["diff", *(str(run / f"checkpoint-{name}") for name in names)]).output
         assert "hub_token" in printed and "hf_secret" not in printed and "hf_other" not in printed
+
+
+def calls_of(run: Path) -> int:
+    """Calls of Python functions that a scan of the run makes."""
+    count = 0
+
+    def counted(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(counted)
+    try:
+        scan([run])
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_what_a_checkpoint_costs_does_not_grow_with_the_run(run: Path) -> None:
+    """Not even where none has an optimizer, for whose state each would be asked."""
+    each = {}
+    for many in (10, 10, 50):  # the first imports what the others use
+        for number in range(101, 101 + many):
+            folder = run.parent / f"run_{many}" / f"checkpoint-{number}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("trainer_state.json", "scheduler.pt"):
+                if not (folder / name).exists():
+                    os.link(run / "checkpoint-7" / name, folder / name)
+        each[many] = calls_of(run.parent / f"run_{many}") / many
+    assert each[50] < 1.02 * each[10]
