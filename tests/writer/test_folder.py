@@ -165,13 +165,13 @@ def test_the_output_is_a_unit_of_its_own(tmp_path):
 
 def test_a_changed_part_that_is_a_link_becomes_a_file_and_undo_makes_the_link_again(tmp_path):
     unit = make_unit(tmp_path)
-    (unit / "optimizer.pt").rename(tmp_path / "shared.pt")
-    (unit / "optimizer.pt").symlink_to("../shared.pt")
-    before, shared = snapshot(unit), (tmp_path / "shared.pt").read_bytes()
+    (unit / "optimizer.pt").rename(tmp_path / "elsewhere.pt")
+    (unit / "optimizer.pt").symlink_to("../elsewhere.pt")
+    before, linked = snapshot(unit), (tmp_path / "elsewhere.pt").read_bytes()
     receipt = migrate(unit)
     assert not (unit / "optimizer.pt").is_symlink()
     assert 0.2 == content(unit / "optimizer.pt")["lr"]
-    assert shared == (tmp_path / "shared.pt").read_bytes()
+    assert linked == (tmp_path / "elsewhere.pt").read_bytes()
     assert any("link" in note for note in receipt.notes)
     writer.undo(unit)
     assert before == snapshot(unit)

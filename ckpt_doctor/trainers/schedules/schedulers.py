@@ -8,6 +8,7 @@ that are named.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -47,7 +48,7 @@ class Scheduler(Protocol):
         """Go from the start to `position` at once; False where only single steps lead there."""
 
 
-class _Single:
+class _Single(ABC):
     """One scheduler with base rates: what the classes below share."""
 
     counted = True
@@ -56,9 +57,9 @@ class _Single:
         self.state = dict(state)
         self.bases = numbers(state, "base_lrs", len(groups))
 
+    @abstractmethod
     def rates(self, epoch: int, groups: Groups) -> list[float]:
         """`get_lr()` with `last_epoch` at `epoch`."""
-        raise NotImplementedError
 
     def build(self, groups: Groups) -> None:
         for group, base in zip(groups, self.bases, strict=True):
