@@ -21,14 +21,23 @@ from reference_trace import Trace
 from ckpt_doctor import facts
 from ckpt_doctor.audit import check
 from ckpt_doctor.repair import migrate
+from ckpt_doctor.trainers.time_llm.layout import PLACES
 from ckpt_doctor.types import Finding, Given
 from ckpt_doctor.validators.slots import DICT, SLOTS, Slot, places
 from tests.equivalence import harness
 
 NAN, INF = math.nan, math.inf
 HUGE = 10**400
+
+
+def place_name(slot: str) -> str:
+    """Where this trainer keeps a slot: `rng_state.torch` for `rng.torch`."""
+    first, dot, rest = slot.partition(".")
+    return ".".join(PLACES[first]) + dot + rest if first in PLACES else slot
+
+
 KINDS = {"TST": "mid-epoch", "COS": "epoch-end", "type1": "mid-epoch"}
-NAMES = tuple(dict.fromkeys(slot.name for slot in SLOTS))
+NAMES = tuple(dict.fromkeys(place_name(slot.name) for slot in SLOTS))
 CYCLED = tuple(
     f"optimizer.param_groups[*].{key}" for key in ("max_lr", "min_lr", "initial_lr", "base_momentum", "max_momentum")
 )
