@@ -45,9 +45,39 @@ BESIDE = (
     "scheduler.cycle_momentum",
     "scheduler.use_beta1",
     "scheduler._get_lr_called_within_step",
-    "model.llm_model.weight",
 )
 """Places that no slot of the table has, or only while a schedule reads them."""
+OF_OTHER_OPTIMIZERS = frozenset(
+    [
+        *(
+            f"optimizer.param_groups[*].{name}"
+            for name in ("alpha", "dampening", "lambd", "lr_decay", "momentum", "momentum_decay", "nesterov", "rho")
+        ),
+        *(
+            f"optimizer.state[*].{name}"
+            for name in ("acc_delta", "exp_inf", "grad_avg", "max_exp_avg_sq", "momentum_buffer", "square_avg")
+        ),
+        "rng_state.cuda[*]",
+    ]
+)
+"""Places that no file of this trainer has, with Adam and on the CPU: `tests/validators/test_values.py` has them."""
+OF_ONE_CYCLE = frozenset(
+    [
+        *(f"optimizer.param_groups[*].{name}" for name in ("base_momentum", "max_lr", "max_momentum", "min_lr")),
+        "scheduler._schedule_phases[*]",
+        *(
+            f"scheduler._schedule_phases[*].{name}"
+            for name in ("end_lr", "end_momentum", "end_step", "start_lr", "start_momentum")
+        ),
+    ]
+)
+"""Places that only OneCycleLR makes, which a run in COS does not build."""
+CASES = [
+    (mode, name)
+    for name in sorted({*NAMES, *CYCLED, *BESIDE} - OF_OTHER_OPTIMIZERS)
+    for mode in KINDS
+    if mode != "COS" or name not in OF_ONE_CYCLE
+]
 
 OTHER_BETAS = (0.0, 0.999)
 """Another run's: legal, and where no schedule sets them, nothing in the file says which run they are of."""
@@ -251,14 +281,12 @@ def test_an_untouched_file_passes(bases, mode):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode", KINDS)
-@pytest.mark.parametrize("name", sorted({*NAMES, *CYCLED, *BESIDE}))
+@pytest.mark.parametrize(("mode", "name"), CASES)
 def test_no_value_of_any_slot_passes_that_the_trainer_does_not_survive(bases, mode, name):
     """The whole pool in every slot, and the slot's own value in other types, which must pass."""
     base = bases(mode, *(["--use_amp"] if name.startswith("scaler") else []))
     place = there(base, name)
-    if place is None:
-        pytest.skip("this file has no such place")
+    assert place is not None, "the sweep would pass over it in silence"
     legal = [value for value in spellings(place[1]) if not isinstance(value, STRICT.get(name, ()))]
     if not name.endswith(".lr"):  # rounded to float32 it is not the number that the rates were computed from
         legal = [value for value in legal if getattr(value, "dtype", None) != torch.float32]
