@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from ckpt_doctor.inert.units import count_tensors
@@ -50,12 +49,6 @@ def outcomes(run: RunReport) -> tuple[Column, ...]:
     """The columns that say what comes of the files: the last is the verdict, in a word."""
     verdict = Column("verdict", lambda file: file.outlook)
     return (Column("resume", lambda file: file.resume), verdict) if run.run.trainer else (verdict,)
-
-
-def notes_title(run: RunReport, paths: Iterable[Path]) -> str:
-    """What stands above the findings that call for nothing: what they do to a resume only where that is judged."""
-    judged = run.run.trainer and not set(run.run.unjudged).intersection(paths)
-    return "worth knowing" + (run.terms.of_notes if judged else "")
 
 
 def label(file: FileReport, run: Path) -> str:

@@ -64,7 +64,7 @@ def finding_lines(run: RunView, width: int, color: bool) -> list[str]:
     if run.all_repairs:
         lines += ["", f"  all repairs at once: {run.all_repairs}"]
     if run.notes:
-        lines += [*([""] if run.serious else []), f"  {run.notes_title}:"]
+        lines += [*([""] if run.serious else []), "  worth knowing:"]
     for paragraph in run.notes:
         lines += paragraph_lines(paragraph, width, color)
     for point in run.open_points:

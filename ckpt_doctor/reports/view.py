@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.columns import columns, label, notes_title, outcomes
+from ckpt_doctor.reports.columns import columns, label, outcomes
 from ckpt_doctor.reports.cures import all_repairs, cures
 from ckpt_doctor.reports.facts import known_facts
 from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unchecked
@@ -79,7 +79,6 @@ class RunView:
     serious: tuple[Paragraph, ...]
     notes: tuple[Paragraph, ...]
     """Findings that call for nothing."""
-    notes_title: str
     all_repairs: str
     """The command for all repairs at once; empty where one finding's cure is all that is needed."""
     open_points: tuple[OpenPoint, ...]
@@ -123,7 +122,6 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
         tuple(rows),
         tuple(map(paragraph, serious)),
         tuple(map(paragraph, notes)),
-        notes_title(run, [path for group in notes for path in group.paths]),
         all_repairs(run, groups, paths),
         tuple(open_point(point, n, len(rows)) for point, n in unchecked(run.files) if point.settle != "--deep"),
     )

@@ -163,8 +163,6 @@ class Terms:
     """Those beside what every trainer's checkpoints have."""
     saved_by: Mapping[str, str] = field(default_factory=dict)
     """Role -> what saved the file: `saved by save_steps`."""
-    of_notes: str = ", with no effect on the trainer's resume"
-    """What is said of findings that are mere notes."""
     start: Callable[[ResumePlan, Facts], str] = _no_words
     """Where the trainer starts on a resume, in a clause."""
     memory: Callable[[FileReport, ResumePlan, Facts], str] = _no_words

@@ -14,4 +14,4 @@ def start(plan: ResumePlan, facts: Facts) -> str:
     return f"starts at epoch {text.integer(plan.start_epoch)}" + (f" ({source.source})" if source is not None else "")
 
 
-TERMS = Terms(of_notes="", start=start)
+TERMS = Terms(start=start)
