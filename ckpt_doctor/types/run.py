@@ -249,8 +249,6 @@ class Schedule:
     """What else looks like a rate that is not the schedule's, as the end of a sentence."""
     why_behind: str = ""
     """Why a checkpoint that is saved as the trainer saves it lags, as the end of a sentence."""
-    spans_epochs: bool = True
-    """Whether its length is that of the run's epochs; not where a script gives a number of steps."""
 
 
 @record(frozen=True)

@@ -209,8 +209,6 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     total, facts = case.state.total_steps, case.run.facts
     if total is None or total < 1 or facts.steps_per_epoch is None or case.state.scheduler != "OneCycleLR":
         return
-    if not case.schedule.spans_epochs:
-        return
     steps = facts.steps_per_epoch.value
     expected = steps * facts.train_epochs.value if facts.train_epochs else None
     if total == expected or (expected is None and total % steps == 0):

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ckpt_doctor.validators.rule import Rule
 
 NAME = "accelerate"
-_JUDGED = frozenset({"P409", "R511", "L306"})
-"""The only step count of a folder begins anew with each epoch (`Accelerator.step`), so P409 has nothing to compare; a
-prepared scheduler is not stepped beyond its end (`AcceleratedScheduler.step`); F114 judges random states."""
+_JUDGED = frozenset({"P409", "R505", "R511", "L306"})
+"""The only step count of a folder begins anew with each epoch (`Accelerator.step`), so P409 has nothing to compare; the
+length of a schedule is a number of steps that the script gives, not one of epochs; a prepared scheduler is not stepped
+beyond its end (`AcceleratedScheduler.step`); F114 judges random states."""
 
 
 def _case(member: Member, run: Run, by_hand: ByHand) -> Case:

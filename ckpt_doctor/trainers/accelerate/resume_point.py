@@ -209,7 +209,7 @@ def schedule(member: Member, run: Run, point: ResumePoint) -> Schedule:
     """Where the position of the resume point comes from."""
     world, steps = run.facts.processes, member.state.optimizer_step or 0
     times = f" x {world} processes" if world > 1 and point.last_epoch == steps * world else ""
-    return Schedule(moves=None, evidence=f"{steps:,} steps of Adam{times}", spans_epochs=False)
+    return Schedule(moves=None, evidence=f"{steps:,} steps of Adam{times}")
 
 
 # --- what the script will do -----------------------------------------------------------------------------------------
