@@ -10,6 +10,7 @@ from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after, improves
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import param_groups
+from ckpt_doctor.trainers.time_llm.modes import PER_STEP
 from ckpt_doctor.types import Checkpoint, Curve, FileReport, Points, RunReport, real
 
 MOST_EPOCHS = 300
@@ -59,7 +60,7 @@ def _epochs(run: RunReport, losses: Points) -> int:
 
 def _line(checkpoint: Checkpoint, mode: str, length: int | None, epochs: int, world: int) -> Points:
     """(step, rate) of the uninterrupted run by the schedule that a checkpoint holds; empty where it holds none."""
-    if mode == rates.PER_STEP:
+    if mode == PER_STEP:
         total = real(checkpoint.get("scheduler", "total_steps")) or 0
         steps = int(total) // world if math.isfinite(total) else 0
         places = sorted({round(i * (steps - 1) / MOST_POINTS) for i in range(MOST_POINTS + 1)}) if steps > 0 else []

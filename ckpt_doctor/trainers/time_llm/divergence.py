@@ -10,6 +10,7 @@ from ckpt_doctor.inert.shapes import scheduler_kind
 from ckpt_doctor.trainers.state import as_written
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
+from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
 from ckpt_doctor.trainers.time_llm.resume_point import true_step
 from ckpt_doctor.types import Member, ResumePoint, Run, holds_rate, real
 
@@ -25,10 +26,10 @@ def divergence(member: Member, run: Run, resume: ResumePoint) -> str:
         return ""
     shown = []
     for mode in facts.modes:
-        kind = "CosineAnnealingLR" if mode == rates.PER_EPOCH else "OneCycleLR"
+        kind = "CosineAnnealingLR" if mode == PER_EPOCH else "OneCycleLR"
         if mode is None or scheduler_kind(scheduler) != kind:
             return ""
-        idle = mode in rates.IDLE
+        idle = mode in IDLE
         shown.append(_of_rate(member, mode, rate, resume) if idle else _of_schedule(member, run, mode, rate, resume))
     return shown[0] if all(shown) else ""
 
@@ -56,7 +57,7 @@ def _of_schedule(member: Member, run: Run, mode: str, rate: object, resume: Resu
     step = true_step(member, facts)
     if last is None or step is None or last < 0:
         return ""
-    if mode == rates.PER_STEP:
+    if mode == PER_STEP:
         calls, own, unit = step.value, 0 if member.role == "best" and resume.skip_batches == 0 else 1, "step"
     else:
         calls, own, unit = resume.finished_epochs or 0, int(_ends_epoch(member, resume)), "epoch"

@@ -9,6 +9,7 @@ from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, real_steps
 from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
+from ckpt_doctor.trainers.time_llm.modes import PER_STEP
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
     Known,
@@ -80,7 +81,7 @@ def _world_size(trained: Sequence[Member], given: TimeLLMFacts, known: Known, mo
     if fact is None:
         return []
     said = f"{fact.source} says {fact.value} process{'' if fact.value == 1 else 'es'}, the files "
-    if mode == rates.PER_STEP:
+    if mode == PER_STEP:
         told = infer_world_size(trained, mode, None, generation)
         if told is not None and told.value != fact.value:
             return [f"{said}{told.value} ({told.source})"]
@@ -102,7 +103,7 @@ def _train_epochs(
     if furthest > fact.value or known.epochs_begun > fact.value:
         where = "the log" if known.epochs_begun > furthest else "a checkpoint"
         return [f"{said}and {where} is in epoch {max(furthest, known.epochs_begun - 1)}, counted from 0"]
-    if mode == rates.PER_STEP and total and total % fact.value and steps is None:
+    if mode == PER_STEP and total and total % fact.value and steps is None:
         return [f"{said}and the schedule has {total:,} steps, which is no multiple"]
     return []
 
@@ -113,7 +114,7 @@ def changed_epochs(given: TimeLLMFacts, total: int | None, mode: str, steps: Evi
     No value that a repair writes rests on it. Which rates are still to come does.
     """
     fact = given.train_epochs
-    if fact is None or not total or mode == rates.PER_STEP:
+    if fact is None or not total or mode == PER_STEP:
         return []
     if total == fact.value * steps.value if steps else total % fact.value == 0:
         return []

@@ -8,27 +8,8 @@ from typing import Any
 
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.time_llm.layout import param_groups
-from ckpt_doctor.trainers.time_llm.modes import IDLE, MODES, PER_EPOCH, PER_STEP, adjust_learning_rate
+from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP, adjust_learning_rate
 from ckpt_doctor.types import Checkpoint, Member, Rates, mapping_of, real, same_rate
-
-__all__ = [
-    "IDLE",
-    "JUMPS",
-    "MODES",
-    "PER_EPOCH",
-    "PER_STEP",
-    "base_rates",
-    "cosine",
-    "idle_modes_of",
-    "idle_rate",
-    "initial_rates",
-    "next_step_fails",
-    "position",
-    "rates_at",
-]
-
-JUMPS = ("type1", "type3", "PEMS", "constant")
-"""Idle modes whose rate is a multiple of `--learning_rate`; type2's is a table."""
 
 
 def position(mode: str, *, global_step: int, finished_epochs: int, world_size: int) -> int:

@@ -15,6 +15,7 @@ from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, facts_of, real_s
 from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_after, why_unknown
 from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
+from ckpt_doctor.trainers.time_llm.modes import IDLE, JUMPS, PER_EPOCH, PER_STEP
 from ckpt_doctor.types import Evidence, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run, same_rate
 from ckpt_doctor.types.record import record
 
@@ -95,10 +96,10 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         for place in positions(member, other)
         for mode in modes
     ]
-    if len(modes) > 1 and set(modes) <= set(rates.IDLE) and set(modes) & set(rates.JUMPS):
+    if len(modes) > 1 and set(modes) <= set(IDLE) and set(modes) & set(JUMPS):
         # The base that all but type2 need, which computes nothing from it
         by_mode, by_place, by_world = (
-            [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, rates.JUMPS[0])) for p in points]
+            [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, JUMPS[0])) for p in points]
             for points in (by_mode, by_place, by_world)
         )
     merged = _merge({"--lradj": by_mode, "--steps-per-epoch": by_place, "--world-size": by_world})
@@ -148,7 +149,7 @@ def at(member: Member, facts: TimeLLMFacts, place: Position, mode: str | None) -
         mode, global_step=step.value, finished_epochs=place.finished_epochs, world_size=facts.processes
     )
     point = replace(point, last_epoch=last_epoch, flags=_flags(member, facts, place.finished_epochs, mode))
-    if mode in rates.IDLE:
+    if mode in IDLE:
         point = replace(point, base_lr=_base_lr(member, facts))
     expected = rates.rates_at(member.checkpoint, mode, last_epoch, place.finished_epochs)
     if expected is None:
@@ -178,7 +179,7 @@ def schedule_of(member: Member, run: Run, resume: ResumePoint) -> Rates | None:
     mode, last_epoch = facts_of(run).mode, member.state.last_epoch
     if last_epoch is None or last_epoch < 0:
         return None
-    if mode in (rates.PER_STEP, rates.PER_EPOCH):
+    if mode in (PER_STEP, PER_EPOCH):
         return rates.rates_at(member.checkpoint, mode, last_epoch, 0)
     if resume.lr is None or resume.last_lr is None or resume.last_epoch is None:
         return None
@@ -192,7 +193,7 @@ def _flags(member: Member, facts: TimeLLMFacts, start_epoch: int, mode: str) -> 
     a batch would use), nor with type2, whose table does not depend on the base.
     """
     base = _base_lr(member, facts)
-    if mode not in rates.JUMPS or start_epoch < 1 or base is None:
+    if mode not in JUMPS or start_epoch < 1 or base is None:
         return ()
     if facts.train_epochs is not None and start_epoch + 1 >= facts.train_epochs.value:
         return ()
@@ -279,7 +280,7 @@ def plan(
         skip_batches=start.batches if start else None,
         global_step=state.global_step,
         # After an epoch of which every batch is skipped the first rate is the next epoch's.
-        next_lr=state.lr if not may_train_nothing or facts.mode == rates.PER_STEP else None,
+        next_lr=state.lr if not may_train_nothing or facts.mode == PER_STEP else None,
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=state.best_score,
         counter=state.counter if "counter" in member.checkpoint.keys else 0,
