@@ -8,7 +8,7 @@ from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.trainers.state import numbers
+from ckpt_doctor.trainers.state import numbers, param_groups
 from ckpt_doctor.types import Evidence, Member, Rates, holds_rate
 
 _OF_TRANSFORMERS = "LambdaLR"
@@ -35,15 +35,9 @@ def _is_evaluated(key: object) -> bool:
     return isinstance(key, str) and key.startswith("eval_")
 
 
-def groups_of(member: Member) -> list[dict[str, object]]:
-    """The optimizer's param groups that are dicts."""
-    groups = member.at("optimizer", "param_groups")
-    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, (list, tuple)) else []
-
-
 def own_rates(member: Member) -> tuple[float, ...] | None:
     """The rate of each param group; None where one has none."""
-    return numbers(group.get("lr") for group in groups_of(member))
+    return numbers(group.get("lr") for group in param_groups(member))
 
 
 def first_rates(member: Member) -> tuple[float, ...] | None:
@@ -60,7 +54,7 @@ def last_rates(member: Member) -> tuple[float, ...] | None:
 def base_rates(member: Member) -> tuple[float, ...] | None:
     """What the formula's factors are multiplied with: the schedule's, else each group's first rate."""
     base = member.at("scheduler", "base_lrs")
-    return numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in groups_of(member)])
+    return numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in param_groups(member)])
 
 
 def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:
@@ -79,7 +73,7 @@ def computed(member: Member, position: int, total: int | None = None) -> tuple[f
         return None
     try:
         if isinstance(state, dict) and kind(member) not in (None, _OF_TRANSFORMERS):
-            moved = moved_to(state, groups_of(member), position)
+            moved = moved_to(state, param_groups(member), position)
             return tuple(moved.rates) if moved else None
         command, total = command_in(member.checkpoint), total or total_steps(member.checkpoint)
         warmup = None if total is None else command.warmup(total)

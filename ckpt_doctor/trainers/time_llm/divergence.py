@@ -42,7 +42,7 @@ def _ends_epoch(member: Member, resume: ResumePoint) -> bool:
 def _of_rate(member: Member, mode: str, rate: object, resume: ResumePoint) -> str:
     """In an idle mode the epoch's rate is a multiple of the initial one."""
     finished = resume.finished_epochs or 0
-    bases = rates.initial_rates(member.checkpoint)
+    bases = rates.initial_rates(member)
     passed = (finished, finished - 1) if _ends_epoch(member, resume) else (finished,)
     due = [rates.idle_rate(mode, bases[0], epochs) or bases[0] for epochs in passed] if bases else []
     if not due or any(holds_rate(rate, expected) for expected in due):
@@ -61,14 +61,14 @@ def _of_schedule(member: Member, run: Run, mode: str, rate: object, resume: Resu
         calls, own, unit = step.value, 0 if member.role == "best" and resume.skip_batches == 0 else 1, "step"
     else:
         calls, own, unit = resume.finished_epochs or 0, int(_ends_epoch(member, resume)), "epoch"
-    here = rates.rates_at(checkpoint, mode, int(last), 0)
+    here = rates.rates_at(member, mode, int(last), 0)
     stored = as_written(checkpoint, "scheduler._last_lr", checkpoint.get("scheduler", "_last_lr"))
     theirs = real(stored[0]) if isinstance(stored, list) and stored else None
     if here is None or theirs is None or not holds_rate(rate, theirs):
         return ""  # the trainer writes the two as one: some other hand has been here
     lag = calls - last / facts.processes
     if not holds_rate(rate, here.lr[0]):
-        due = [rates.rates_at(checkpoint, mode, (calls - late) * facts.processes, 0) for late in (0, own)]
+        due = [rates.rates_at(member, mode, (calls - late) * facts.processes, 0) for late in (0, own)]
         if any(point is not None and holds_rate(rate, point.lr[0]) for point in due):
             return ""  # only the position is wrong: it was put back
         return f"its rate {real(rate):.6g} lies nowhere on the schedule's curve ({here.lr[0]:.6g} at {int(last):,})"

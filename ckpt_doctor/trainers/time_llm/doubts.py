@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, real_steps
-from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.modes import PER_STEP
 from ckpt_doctor.trainers.time_llm.processes import (
@@ -18,7 +18,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     infer_world_size,
     possible_lengths,
 )
-from ckpt_doctor.types import Checkpoint, Evidence, Member, real, same_rate
+from ckpt_doctor.types import Evidence, Member, real, same_rate
 
 
 def disagreements(
@@ -128,15 +128,15 @@ def changed_epochs(given: TimeLLMFacts, total: int | None, mode: str, steps: Evi
 def _learning_rate(trained: Sequence[Member], given: TimeLLMFacts) -> list[str]:
     """A rate that is neither the run's `--learning_rate` nor the base that its resume needs."""
     fact = given.learning_rate
-    known = [rate for member in trained for rate in _rates_of(member.checkpoint)]
+    known = [rate for member in trained for rate in _rates_of(member)]
     if fact is None or not known or any(same_rate(fact.value, rate) for rate in known):
         return []
     return [f"{fact.source} says learning rate {fact.value:g}, the checkpoints {known[0]:g}"]
 
 
-def _rates_of(checkpoint: Checkpoint) -> list[float]:
-    stored = [real(group.get(key)) for group in param_groups(checkpoint) for key in ("max_lr", "initial_lr")]
-    return [rate for rate in (*stored, *rates.initial_rates(checkpoint)) if rate is not None]
+def _rates_of(member: Member) -> list[float]:
+    stored = [real(group.get(key)) for group in param_groups(member) for key in ("max_lr", "initial_lr")]
+    return [rate for rate in (*stored, *rates.initial_rates(member)) if rate is not None]
 
 
 def _pct_start(trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None) -> list[str]:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts, real_steps
 from ckpt_doctor.trainers.time_llm.doubts import changed_epochs, disagreements, length_doubts
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, param_groups
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.modes import IDLE, JUMPS, MODES, PER_STEP, adjust_learning_rate
 from ckpt_doctor.trainers.time_llm.processes import (
@@ -178,7 +179,7 @@ def _inferred_lradj(
     told = log is not None and bool(log.lradj_candidates)
     for member in cycled:
         finished = possible_finished_epochs(member, given, resumed=log is None or log.resumed)
-        fits = set(rates.idle_modes_of(member.checkpoint, finished, _value(given.learning_rate)))
+        fits = set(rates.idle_modes_of(member, finished, _value(given.learning_rate)))
         possible = possible & fits or possible
         told = told or bool(fits)
     if not told:
@@ -193,7 +194,7 @@ def _settled(candidates: tuple[str, ...], source: str) -> tuple[Evidence[str] | 
 def _rate_has_cycled(member: Member) -> bool:
     """Whether rate or beta1 were moved along OneCycleLR's curve although `last_epoch` is 0 (a reset scheduler)."""
     step = member.state.global_step or 0
-    here = [rates.rates_at(member.checkpoint, PER_STEP, t, 0) for t in (step, step - 1) if t > 1]
+    here = [rates.rates_at(member, PER_STEP, t, 0) for t in (step, step - 1) if t > 1]
     rate, beta1 = member.state.lr, member.state.beta1
     return any(
         point is not None and same_rate(rate, point.lr[0]) and (point.beta1 is None or same_rate(beta1, point.beta1[0]))
@@ -341,7 +342,7 @@ def _train_epochs(trained: Sequence[Member], steps: Evidence[int] | None) -> Evi
 def _learning_rate(trained: Sequence[Member]) -> Evidence[float] | None:
     """The run's `--learning_rate`: OneCycleLR's `max_lr`; in COS the base rate."""
     for member in trained:
-        for group in param_groups(member.checkpoint):
+        for group in param_groups(member):
             for key in ("max_lr", "initial_lr"):
                 if isinstance(group.get(key), float):
                     return Evidence(group[key], f"{key} of the optimizer")

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_doctor.trainers import schedules
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.evidence import improved_to
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
 from ckpt_doctor.trainers.time_llm.random_state import late_random_state
@@ -109,7 +109,7 @@ def _as(twin: _Twin, run: Run, best_score: float | None) -> Upgrade:
     source = f"{twin.member.label}: the same weights, by their stored checksums"
     optimizer = checkpoint.get("optimizer")
     moments = optimizer.get("state") if isinstance(optimizer, Mapping) else {}
-    groups = [_moved(group, twin.rates, index) for index, group in enumerate(param_groups(checkpoint))]
+    groups = [_moved(group, twin.rates, index) for index, group in enumerate(param_groups(twin.member))]
     values: dict[str, Evidence[object]] = {
         "optimizer": Evidence({"state": moments, "param_groups": groups}, source),
         "scheduler": Evidence(_scheduler_at(twin.scheduler, resume.last_epoch or 0, twin.rates), source),
@@ -136,11 +136,11 @@ def _optimizer_and_scheduler(
     sibling = next((m for m in run.members if _same_model(member.checkpoint, m.checkpoint)), None)
     last_epoch = rates.position(mode, global_step=steps, finished_epochs=finished, world_size=world) if mode else 0
     if sibling is not None and mode is not None:
-        at = rates.rates_at(sibling.checkpoint, mode, last_epoch, finished)
+        at = rates.rates_at(sibling, mode, last_epoch, finished)
         scheduler = sibling.checkpoint.get("scheduler")
         if at is not None and isinstance(scheduler, Mapping):
             source = f"sibling {sibling.label}, moved to where {mode} stands after {finished} epochs"
-            groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling.checkpoint))]
+            groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling))]
             state = _scheduler_at(scheduler, last_epoch, at)
             return Evidence({"state": {}, "param_groups": groups}, source), Evidence(state, source), []
     nothing = Evidence(None, "absent: which parameters are trained stands in no file")

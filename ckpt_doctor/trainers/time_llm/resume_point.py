@@ -151,7 +151,7 @@ def at(member: Member, facts: TimeLLMFacts, place: Position, mode: str | None) -
     point = replace(point, last_epoch=last_epoch, flags=_flags(member, facts, place.finished_epochs, mode))
     if mode in IDLE:
         point = replace(point, base_lr=_base_lr(member, facts))
-    expected = rates.rates_at(member.checkpoint, mode, last_epoch, place.finished_epochs)
+    expected = rates.rates_at(member, mode, last_epoch, place.finished_epochs)
     if expected is None:
         return point
     return replace(point, lr=expected.lr, beta1=expected.beta1, last_lr=expected.last_lr)
@@ -180,7 +180,7 @@ def schedule_of(member: Member, run: Run, resume: ResumePoint) -> Rates | None:
     if last_epoch is None or last_epoch < 0:
         return None
     if mode in (PER_STEP, PER_EPOCH):
-        return rates.rates_at(member.checkpoint, mode, last_epoch, 0)
+        return rates.rates_at(member, mode, last_epoch, 0)
     if resume.lr is None or resume.last_lr is None or resume.last_epoch is None:
         return None
     return Rates(resume.lr, resume.beta1, resume.last_lr)
@@ -202,7 +202,7 @@ def _flags(member: Member, facts: TimeLLMFacts, start_epoch: int, mode: str) -> 
 
 def _base_lr(member: Member, facts: TimeLLMFacts) -> float | None:
     """The initial rate: the file's own, else the log's."""
-    initial = rates.initial_rates(member.checkpoint)
+    initial = rates.initial_rates(member)
     return initial[0] if initial else facts.base_lr.value if facts.base_lr else None
 
 
