@@ -70,7 +70,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     known = set(indices)
     if len(known) < len(indices):
         yield Problem(
-            "a parameter stands in the optimizer's param groups twice: moments go to the wrong parameters",
+            "a parameter is in the optimizer's param groups twice: moments go to the wrong parameters",
             where=case.where("optimizer", "param_groups"),
             found=[str(index) for index, count in Counter(indices).items() if count > 1][:5],
         )
