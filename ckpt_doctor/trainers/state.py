@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, scheduler_kind
+from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
+from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler
 from ckpt_doctor.inert.tree import items, walk
 from ckpt_doctor.types import (
     CPU_GENERATOR,

@@ -11,10 +11,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
-from ckpt_doctor.trainers.schedules import kind_of, moved_to, moves, reached
+from ckpt_doctor.trainers.schedules import moved_to, moves, reached
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import (
     Evidence,

@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in
 from ckpt_doctor.trainers.hf_trainer.layout import SCALER, STATE
-from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Checkpoint, Evidence, Member, real
 

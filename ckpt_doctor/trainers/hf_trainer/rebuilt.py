@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.hf_trainer import best, rates
 from ckpt_doctor.trainers.hf_trainer.best_path import run_path
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.layout import STATE, file_names, has_optimizer, has_scheduler
 from ckpt_doctor.trainers.hf_trainer.progress import true_step
-from ckpt_doctor.trainers.schedules import kind_of
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Case, Evidence, Member, real
 

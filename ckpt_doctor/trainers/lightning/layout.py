@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.lightning import callbacks
 from ckpt_doctor.trainers.lightning.loops import OPTIMIZER_STEPS, loops_of, step_path
 from ckpt_doctor.trainers.state import training_state
@@ -82,8 +83,6 @@ def places_of(checkpoint: Checkpoint) -> Places:
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state and the step that its name says."""
-    from ckpt_doctor.trainers.schedules import counts  # files of others need no schedules
-
     places = places_of(checkpoint)
     state, name = training_state(checkpoint, places, read_scalars), checkpoint.path.name
     match = _STEP.search(name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning import plateau
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
@@ -56,7 +57,7 @@ def target(member: Member, run: Run) -> Target:
         return Target(open=LATE_PLATEAU)
     if loops is None or state is None or loops.schedule is None or not is_measured(member.checkpoint):
         return own
-    kind, last = schedules.kind_of(state), integer(state.get("last_epoch"))
+    kind, last = kind_of(state), integer(state.get("last_epoch"))
     if last is None or kind is None:
         return own
     if kind == PLATEAU:
@@ -82,7 +83,7 @@ def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], 
     made = loops.schedule
     if not made or last == made or last == member.state.global_step:
         return last if last == made else None
-    if schedules.counts(state) and integer(state.get("_step_count")) == made + 1:
+    if counts(state) and integer(state.get("_step_count")) == made + 1:
         return None
     lags = history_of(run).lags
     every = not lags.get(0) and sum(files for steps, files in lags.items() if steps is not None) > 1
@@ -120,7 +121,7 @@ def _waiting_plateaus(member: Member, loops: Loops) -> int:
     held = member.checkpoint.get("lr_schedulers")
     if not loops.is_last or loops.entered == loops.epoch or not isinstance(held, list) or loops.schedule is None:
         return 0
-    return sum(isinstance(state, dict) and schedules.kind_of(state) == PLATEAU for state in held)
+    return sum(isinstance(state, dict) and kind_of(state) == PLATEAU for state in held)
 
 
 def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> Target | None:
@@ -156,7 +157,7 @@ def _set_last(member: Member) -> Rates | None:
     state = state_of(member)
     if state is None or not is_measured(member.checkpoint):
         return None
-    kind, last = schedules.kind_of(state), integer(state.get("last_epoch"))
+    kind, last = kind_of(state), integer(state.get("last_epoch"))
     if kind is None or kind == PLATEAU or last is None:
         return None
     if kind == "OneCycleLR" and last >= 0:  # computed at once, and its momentum with it

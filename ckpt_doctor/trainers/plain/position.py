@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
-from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Evidence, Member, Run, dotted, mapping_of
 

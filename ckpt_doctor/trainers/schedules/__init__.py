@@ -1,6 +1,5 @@
 """Learning-rate schedules as pure functions, equal to PyTorch's to the last bit.
 
-- `kind_of(state)`: which of torch's classes a `state_dict()` is of; `counts` and `finished`: what holds for it.
 - `advanced(state, groups, steps)`: the next steps, from the rates that the optimizer has.
 - `moved_to(state, groups, position)`: any position, from the base rates. `moves` names what differs.
 - `hf_lambda(name, step=...)`: the factors of transformers' schedules, which no state has.
@@ -14,7 +13,6 @@ well) raise `ValueError` with the reason; `None` says that the formula is not kn
 
 from ckpt_doctor.trainers.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
 from ckpt_doctor.trainers.schedules.hugging_face import hf_lambda
-from ckpt_doctor.trainers.schedules.kinds import counts, kind_of
 from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     OneCyclePoint,
     one_cycle,
@@ -24,7 +22,7 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     one_cycle_phases_of,
     one_cycle_state,
 )
-from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, finished, moved_to, moves, reached
+from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, moved_to, moves, reached
 from ckpt_doctor.trainers.schedules.values import Absent
 
 __all__ = [
@@ -34,10 +32,7 @@ __all__ = [
     "advanced",
     "cosine_annealing",
     "cosine_annealing_state",
-    "counts",
-    "finished",
     "hf_lambda",
-    "kind_of",
     "moved_to",
     "moves",
     "next_cosine",

@@ -6,7 +6,7 @@ asked of the values that the trainer wrote: those before the file's first migrat
 
 from __future__ import annotations
 
-from ckpt_doctor.inert.shapes import scheduler_kind
+from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
 from ckpt_doctor.trainers.state import as_written
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ckpt_doctor.inert.shapes import scheduler_kind
+from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Places, ReadScalars, Role
 

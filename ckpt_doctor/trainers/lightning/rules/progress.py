@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.trainers import schedules
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
@@ -213,7 +213,7 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     Source: torch/optim/lr_scheduler.py, `OneCycleLR.get_lr`.
     """
     state, plan, loops = state_of(case.member), case.plan, loops_of(case.checkpoint)
-    if state is None or plan is None or schedules.kind_of(state) != "OneCycleLR" or loops is None:
+    if state is None or plan is None or kind_of(state) != "OneCycleLR" or loops is None:
         return
     last, total = integer(state.get("last_epoch")), integer(state.get("total_steps"))
     if last is None or total is None or case.resume.last_epoch is None:

@@ -1,9 +1,15 @@
-"""Which of torch's schedulers a state_dict is of, by its keys."""
+"""Which of torch's schedulers a state_dict is of, by its keys.
+
+`kind_of` wants a class's exact keys: whoever computes with the state must know all of it. `scheduler_kind` wants those
+that only one class has, so that a state with a key missing, or one of a script's own, is still judged as what it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+Kind = Literal["OneCycleLR", "CosineAnnealingLR", "other"]
 
 COMMON = frozenset(
     {"base_lrs", "last_epoch", "verbose", "_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr"}
@@ -68,3 +74,12 @@ def counts(state: Mapping[Any, Any]) -> bool:
     """
     kind = kind_of(state)
     return kind is not None and kind not in UNCOUNTED
+
+
+def scheduler_kind(state: Mapping[Any, Any]) -> Kind:
+    """Which scheduler a state is of, by the keys that only that class has; `other` for all but two."""
+    if "T_max" in state and "eta_min" in state:
+        return "CosineAnnealingLR"
+    if "total_steps" in state and ("_schedule_phases" in state or "cycle_momentum" in state):
+        return "OneCycleLR"
+    return "other"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.trainers.schedules import counts, kind_of
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.types import Global, InertDict, Opaque
 from tests.trainers.schedules.torch_schedulers import ARGUMENTS, moments, optimizer_of, several, single
 
