@@ -16,7 +16,6 @@ COMMON = frozenset(
 )
 """Keys of `LRScheduler` itself. Older torch has `verbose`, the oldest neither `_last_lr` nor `_is_initial`."""
 
-_MOMENTUM = "cycle_momentum use_beta1"
 _KEYS = {
     "StepLR": ("step_size gamma", ""),
     "MultiStepLR": ("milestones gamma", ""),
@@ -27,12 +26,12 @@ _KEYS = {
     "CosineAnnealingLR": ("T_max eta_min", ""),
     "CosineAnnealingWarmRestarts": ("T_0 T_i T_mult eta_min T_cur", ""),
     "OneCycleLR": (
-        "total_steps",
-        f"_schedule_phases step_size_up step_size_down anneal_func _anneal_func_type {_MOMENTUM}",
+        "total_steps cycle_momentum",
+        "_schedule_phases step_size_up step_size_down anneal_func _anneal_func_type use_beta1",
     ),
     "CyclicLR": (
         "max_lrs total_size step_ratio mode gamma",
-        f"scale_mode scale_fn _scale_fn_ref _scale_fn_custom base_momentums max_momentums {_MOMENTUM}",
+        "scale_mode scale_fn _scale_fn_ref _scale_fn_custom base_momentums max_momentums cycle_momentum use_beta1",
     ),
     "LambdaLR": ("lr_lambdas", ""),
     "SequentialLR": ("_schedulers _milestones", ""),
