@@ -89,6 +89,17 @@ def param_groups(member: Member) -> list[Mapping[Any, Any]]:
     return listed if all(isinstance(group, dict) for group in listed) else []
 
 
+def own_rates(member: Member) -> tuple[float, ...] | None:
+    """The rate of each param group; None where one has none."""
+    return numbers(group.get("lr") for group in param_groups(member))
+
+
+def last_rates(member: Member) -> tuple[float, ...] | None:
+    """The rates that the scheduler set last (`_last_lr`); None where it has none."""
+    last = member.at("scheduler", "_last_lr")
+    return numbers(last) if isinstance(last, (list, tuple)) else None
+
+
 def numbers(values: Iterable[object]) -> tuple[float, ...] | None:
     """Values as numbers; None where there are none, or one of them is not a number."""
     found = [real(value) for value in values]

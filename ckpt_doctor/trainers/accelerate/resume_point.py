@@ -16,7 +16,7 @@ from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
 from ckpt_doctor.trainers.schedules import moved_to, moves, reached
-from ckpt_doctor.trainers.state import param_groups
+from ckpt_doctor.trainers.state import own_rates, param_groups
 from ckpt_doctor.types import (
     Evidence,
     KeyPath,
@@ -129,12 +129,12 @@ def rates_at(member: Member, position: int | None) -> Rates | None:
     Where its formula is not in the file (a function of the script), the file's own are right as long as they agree with
     each other and the schedule is where it belongs.
     """
-    scheduler, groups = member.at("scheduler"), member.at("optimizer", "param_groups")
-    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, dict) for group in groups):
+    scheduler, groups = member.at("scheduler"), param_groups(member)
+    if not groups:
         return None
-    own = [group.get("lr") for group in groups]
     if not isinstance(scheduler, dict):
-        return Rates(tuple(own), None, ()) if all(isinstance(rate, float) for rate in own) else None
+        own = own_rates(member)
+        return Rates(own, None, ()) if own else None
     computed = None if position is None else _moved(scheduler, groups, position)
     if computed is not None:
         return computed
@@ -150,12 +150,7 @@ def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | 
     if isinstance(total, int):
         position = min(position, total)  # where Accelerate stops stepping it
     moved = reached(scheduler, groups, position)
-    if moved is None:
-        return None
-    last_lr = moved.state.get("_last_lr", moved.rates)
-    cycles = scheduler.get("cycle_momentum") and scheduler.get("use_beta1")
-    beta1 = tuple(group["betas"][0] for group in moved.groups if "betas" in group) if cycles else None
-    return Rates(tuple(moved.rates), beta1, tuple(last_lr))
+    return None if moved is None else moved.as_rates()
 
 
 def changes(member: Member, position: int | None) -> tuple[tuple[str, KeyPath, object], ...] | None:

@@ -8,7 +8,7 @@ from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.trainers.state import numbers, param_groups
+from ckpt_doctor.trainers.state import last_rates, numbers, own_rates, param_groups
 from ckpt_doctor.types import Evidence, Member, Rates, holds_rate
 
 _OF_TRANSFORMERS = "LambdaLR"
@@ -35,20 +35,9 @@ def _is_evaluated(key: object) -> bool:
     return isinstance(key, str) and key.startswith("eval_")
 
 
-def own_rates(member: Member) -> tuple[float, ...] | None:
-    """The rate of each param group; None where one has none."""
-    return numbers(group.get("lr") for group in param_groups(member))
-
-
 def first_rates(member: Member) -> tuple[float, ...] | None:
     """The rates that a resume begins with; the schedule's where the optimizer's state lies in files of another kind."""
     return own_rates(member) if member.at("optimizer") is not None else last_rates(member)
-
-
-def last_rates(member: Member) -> tuple[float, ...] | None:
-    """The schedule's `_last_lr`."""
-    last = member.at("scheduler", "_last_lr")
-    return numbers(last) if isinstance(last, (list, tuple)) else None
 
 
 def base_rates(member: Member) -> tuple[float, ...] | None:

@@ -12,8 +12,8 @@ from ckpt_doctor.trainers.lightning import plateau
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
-from ckpt_doctor.trainers.state import integer, numbers, param_groups
-from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate, real
+from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups
+from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate
 
 PLATEAU = "ReduceLROnPlateau"
 LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, which no resume makes up for"
@@ -45,7 +45,7 @@ def state_of(member: Member) -> Mapping[Any, Any] | None:
 
 def stored(member: Member) -> Rates | None:
     """The rates that the optimizer has."""
-    lr = numbers(group.get("lr") for group in param_groups(member))
+    lr = own_rates(member)
     return None if lr is None else Rates(lr, None, lr)
 
 
@@ -71,7 +71,7 @@ def target(member: Member, run: Run) -> Target:
     if moved is None:
         return Target(expected, evidence=evidence, unit=unit)
     changes = _changes(member, state, moved)
-    return Target(expected, _rates(moved), changes, evidence, unit=unit)
+    return Target(expected, moved.as_rates(), changes, evidence, unit=unit)
 
 
 def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
@@ -96,15 +96,6 @@ def lag(member: Member) -> int | None:
     loops, state = loops_of(member.checkpoint), state_of(member)
     last = integer(state.get("last_epoch")) if state else None
     return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
-
-
-def _rates(moved: schedules.Stepped) -> Rates:
-    last = moved.state.get("_last_lr")
-    betas = [group.get("betas", (group.get("momentum"),)) for group in moved.groups]
-    first = [value[0] if isinstance(value, (list, tuple)) and value else None for value in betas]
-    beta1 = tuple(real(value) for value in first) if all(real(value) is not None for value in first) else None
-    rates = tuple(moved.rates)
-    return Rates(rates, beta1, tuple(last) if isinstance(last, list) else rates)  # type: ignore[arg-type]
 
 
 def _changes(member: Member, state: Mapping[Any, Any], moved: schedules.Stepped) -> tuple[Change, ...]:
@@ -137,7 +128,7 @@ def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, A
         return behind
     return replace(
         behind,
-        rates=_rates(after),
+        rates=after.as_rates(),
         changes=_changes(member, state, after),
         evidence=value.source,
     )
@@ -162,9 +153,8 @@ def _set_last(member: Member) -> Rates | None:
         return None
     if kind == "OneCycleLR" and last >= 0:  # computed at once, and its momentum with it
         moved = schedules.reached(state, param_groups(member), last)
-        return _rates(moved) if moved is not None else None
-    told = state.get("_last_lr")
-    lr = numbers(told) if isinstance(told, (list, tuple)) else None
+        return moved.as_rates() if moved is not None else None
+    lr = last_rates(member)
     return None if lr is None or len(lr) != len(param_groups(member)) else Rates(lr, None, lr)
 
 

@@ -9,7 +9,8 @@ from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.position import finished, first_epoch, kin_of, reading, saved_epoch
-from ckpt_doctor.trainers.plain.schedule import expected_position, own_rates, steady_rates, target
+from ckpt_doctor.trainers.plain.schedule import expected_position, steady_rates, target
+from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of
 
 

@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.schedules.schedulers import (
     scheduler_of,
 )
 from ckpt_doctor.trainers.schedules.values import number, numbers
-from ckpt_doctor.types import KeyPath, real
+from ckpt_doctor.types import KeyPath, Rates, real
 from ckpt_doctor.types.record import record
 
 LONGEST_WALK = 200_000
@@ -36,6 +36,14 @@ class Stepped:
     def rates(self) -> list[float]:
         """The rate of each param group."""
         return [group["lr"] for group in self.groups]
+
+    def as_rates(self) -> Rates:
+        """The rates and `_last_lr`; `beta1` is SGD's momentum where a group has no betas."""
+        betas = [group.get("betas", [group.get("momentum")]) for group in self.groups]
+        first = [real(pair[0]) if isinstance(pair, (list, tuple)) and pair else None for pair in betas]
+        beta1 = tuple(value for value in first if value is not None)
+        last = self.state.get("_last_lr", self.rates)
+        return Rates(tuple(self.rates), beta1 if len(beta1) == len(first) else None, tuple(last))
 
 
 def advanced(
