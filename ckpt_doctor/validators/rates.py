@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.types import Case, NotChecked, holds_rate, real, same_rate
 from ckpt_doctor.validators import shaped_schedules
-from ckpt_doctor.validators.contents import is_resumed
+from ckpt_doctor.validators.contents import is_resumed, shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -150,7 +150,7 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     last_lr = case.at("scheduler", "_last_lr")
     if _differ(rates, schedule.lr):
         yield Problem(
-            f"the optimizer's rate is {_shown(rates)}, but {_owner(case)} has {_shown(schedule.lr)}"
+            f"the optimizer's rate is {shown_rates(rates)}, but {_owner(case)} has {shown_rates(schedule.lr)}"
             + (f"; {case.schedule.doubt}" if case.schedule.doubt else ""),
             where=case.where("optimizer", "param_groups", 0, "lr"),
             found=real(rates[0]),
@@ -158,14 +158,14 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         )
     elif schedule.beta1 and _differ(betas, schedule.beta1):
         yield Problem(
-            f"Adam's beta1 is {_shown(betas)}, but {_owner(case)} has {_shown(schedule.beta1)}",
+            f"Adam's beta1 is {shown_rates(betas)}, but {_owner(case)} has {shown_rates(schedule.beta1)}",
             where=case.where("optimizer", "param_groups", 0, "betas"),
             found=real(betas[0]),
             expected=schedule.beta1[0],
         )
     elif isinstance(last_lr, (list, tuple)) and _differ(last_lr, schedule.last_lr):
         yield Problem(
-            f"the scheduler's _last_lr is {_shown(last_lr)}, but its position has {_shown(schedule.last_lr)}",
+            f"the scheduler's _last_lr is {shown_rates(last_lr)}, but its position has {shown_rates(schedule.last_lr)}",
             where=case.where("scheduler", "_last_lr"),
             found=real(last_lr[0]),
             expected=schedule.last_lr[0],
@@ -190,11 +190,6 @@ def _first(group: object, key: str) -> object:
     if isinstance(value, (list, tuple)):
         return value[0] if value else None
     return value
-
-
-def _shown(values: Sequence[object]) -> str:
-    shown = list(dict.fromkeys("absent" if v is None else f"{v:.6g}" for v in map(real, values)))
-    return ", ".join(shown[:4])
 
 
 @rule("R505", "total-steps-mismatch", "warning")
