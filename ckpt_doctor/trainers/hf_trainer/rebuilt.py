@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.hf_trainer import best, rates
 from ckpt_doctor.trainers.hf_trainer.best_path import run_path
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in, facts_of
@@ -36,11 +37,7 @@ def scheduler_state(case: Case) -> Evidence[dict[str, object]] | None:
         return None
     state: dict[str, object] = {
         "base_lrs": list(base),
-        "last_epoch": position,
-        "_step_count": position + 1,
-        "_is_initial": False,
-        "_get_lr_called_within_step": False,
-        "_last_lr": list(own),
+        **schedules.progress(position, list(own)),
         "lr_lambdas": _lambdas(forms[0] if forms else {}, len(base)),
     }
     if forms:  # in the form that this run's torch writes

@@ -3,7 +3,7 @@
 - `advanced(state, groups, steps)`: the next steps, from the rates that the optimizer has.
 - `moved_to(state, groups, position)`: any position, from the base rates. `moves` names what differs.
 - `hf_lambda(name, step=...)`: the factors of transformers' schedules, which no state has.
-- `one_cycle*`, `cosine_annealing*`, `adjust_learning_rate`: single classes by their parameters.
+- `one_cycle*`, `cosine_annealing*`: single classes by their parameters; `progress`: the keys that every state has.
 
 The arithmetic, its order included, is that of `torch/optim/lr_scheduler.py` (torch 2.13), named at each function.
 Nothing here needs torch: a scheduler is its `state_dict()`, an optimizer its param groups, both plain mappings.
@@ -16,14 +16,12 @@ from ckpt_doctor.trainers.schedules.hugging_face import hf_lambda
 from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     OneCyclePoint,
     one_cycle,
-    one_cycle_anneal,
     one_cycle_group,
     one_cycle_phases,
-    one_cycle_phases_of,
     one_cycle_state,
 )
 from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, moved_to, moves, reached
-from ckpt_doctor.trainers.schedules.values import Absent
+from ckpt_doctor.trainers.schedules.values import Absent, progress
 
 __all__ = [
     "Absent",
@@ -37,10 +35,9 @@ __all__ = [
     "moves",
     "next_cosine",
     "one_cycle",
-    "one_cycle_anneal",
     "one_cycle_group",
     "one_cycle_phases",
-    "one_cycle_phases_of",
     "one_cycle_state",
+    "progress",
     "reached",
 ]
