@@ -100,6 +100,14 @@ def last_rates(member: Member) -> tuple[float, ...] | None:
     return numbers(last) if isinstance(last, (list, tuple)) else None
 
 
+def base_rates(member: Member) -> tuple[float, ...] | None:
+    """The rates that the schedule began with: `base_lrs`, else each group's `initial_lr`, from which torch fills it."""
+    base, groups = member.at("scheduler", "base_lrs"), param_groups(member)
+    if not isinstance(base, (list, tuple)) or (groups and len(base) != len(groups)):
+        base = [group.get("initial_lr") for group in groups]
+    return numbers(base)
+
+
 def numbers(values: Iterable[object]) -> tuple[float, ...] | None:
     """Values as numbers; None where there are none, or one of them is not a number."""
     found = [real(value) for value in values]

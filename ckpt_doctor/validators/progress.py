@@ -1,4 +1,4 @@
-"""Family P: where training stands, and whether the file's counters agree about it."""
+"""Family P: where the run is, and whether the file's counters agree about it."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def diverged_before(case: Case) -> Iterator[Problem]:
     """The file shows that an earlier resume, not repaired, had already left the uninterrupted run's path.
 
     A resume from an unrepaired file trains on with late or wrong rates, and what it saves then shows that: the schedule
-    lags by more than a save explains, or the rate is none that the mode has there. A repair sets schedule and rate
+    lags by more than a save explains, or the mode has another rate there. A repair sets schedule and rate
     right; weights and moments stay those of another run, so the finding stays as well (a migrated file's record keeps
     the values from before).
 
@@ -227,7 +227,7 @@ def diverged_before(case: Case) -> Iterator[Problem]:
 def fact_open(case: Case) -> Iterator[Problem]:
     """A fact of the training command is open, and what the resume does depends on it.
 
-    The mode (`--lradj`), the number of processes and the steps per epoch stand in no file; they are inferred from the
+    The mode (`--lradj`), the number of processes and the steps per epoch are in no file; they are inferred from the
     run's checkpoints and its log, and sometimes several values fit. Where all of them come to the same resume, nothing
     is said. Where they differ in the next rate, in the place in the epoch or in the batches to skip, the file may be
     right or wrong, and the resumed run may differ without a word from any file.

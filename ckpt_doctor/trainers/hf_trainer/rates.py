@@ -8,7 +8,7 @@ from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.trainers.state import last_rates, numbers, own_rates, param_groups
+from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates, param_groups
 from ckpt_doctor.types import Evidence, Member, Rates, holds_rate
 
 _OF_TRANSFORMERS = "LambdaLR"
@@ -38,12 +38,6 @@ def _is_evaluated(key: object) -> bool:
 def first_rates(member: Member) -> tuple[float, ...] | None:
     """The rates that a resume begins with; the schedule's where the optimizer's state lies in files of another kind."""
     return own_rates(member) if member.at("optimizer") is not None else last_rates(member)
-
-
-def base_rates(member: Member) -> tuple[float, ...] | None:
-    """What the formula's factors are multiplied with: the schedule's, else each group's first rate."""
-    base = member.at("scheduler", "base_lrs")
-    return numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in param_groups(member)])
 
 
 def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:

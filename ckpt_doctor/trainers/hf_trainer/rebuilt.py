@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.hf_trainer.best_path import run_path
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.layout import STATE, file_names, has_optimizer, has_scheduler
 from ckpt_doctor.trainers.hf_trainer.progress import true_step
-from ckpt_doctor.trainers.state import integer, own_rates
+from ckpt_doctor.trainers.state import base_rates, integer, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, real
 
 _STANDARD = "LambdaLR"
@@ -27,7 +27,7 @@ def scheduler_state(case: Case) -> Evidence[dict[str, object]] | None:
     member = case.member
     if has_scheduler(case.checkpoint) or not has_optimizer(case.checkpoint):
         return None
-    step, base, own = true_step(member), rates.base_rates(member), own_rates(member)
+    step, base, own = true_step(member), base_rates(member), own_rates(member)
     position = None if step is None else rates.position_at(member, step.value)
     if step is None or position is None or base is None or own is None or len(base) != len(own):
         return None

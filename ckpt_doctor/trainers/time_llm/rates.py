@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor.trainers import schedules
-from ckpt_doctor.trainers.state import numbers, param_groups
+from ckpt_doctor.trainers.state import base_rates, numbers, param_groups
 from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP, adjust_learning_rate
 from ckpt_doctor.types import Member, Rates, real, same_rate
 
@@ -34,8 +34,8 @@ def rates_at(member: Member, mode: str, last_epoch: int, finished_epochs: int) -
             momenta = tuple(point.momentum for point in points if point.momentum is not None)
             return Rates(lrs, momenta if len(momenta) == len(lrs) else None, lrs)
         if mode == PER_EPOCH:
-            lrs = tuple(_finite(cosine(scheduler, base, last_epoch)) for base in base_rates(scheduler, groups))
-            return Rates(lrs, None, lrs)
+            lrs = tuple(_finite(_cosine(scheduler, base, last_epoch)) for base in base_rates(member) or ())
+            return Rates(lrs, None, lrs) if lrs else None
     except ValueError:
         return None
     bases = initial_rates(member)
@@ -98,18 +98,7 @@ def idle_rate(mode: str, base: float, finished_epochs: int) -> float | None:
     return None
 
 
-def base_rates(scheduler: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]]) -> tuple[float, ...]:
-    """`base_lrs` of a scheduler state, or the groups' `initial_lr`, from which torch fills it."""
-    stored = scheduler.get("base_lrs")
-    if not isinstance(stored, (list, tuple)) or len(stored) != len(groups):
-        stored = [group.get("initial_lr") for group in groups]
-    bases = numbers(stored)
-    if bases is None:
-        raise ValueError("no base rates in the file")
-    return bases
-
-
-def cosine(scheduler: Mapping[Any, Any], base: float, last_epoch: int) -> float:
+def _cosine(scheduler: Mapping[Any, Any], base: float, last_epoch: int) -> float:
     """CosineAnnealingLR's rate after `last_epoch` steps; ValueError where the state lacks T_max or eta_min."""
     t_max, eta_min = real(scheduler.get("T_max")), real(scheduler.get("eta_min"))
     if t_max is None or eta_min is None:
