@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ckpt_doctor.types import mapping_of
+
 Kind = Literal["OneCycleLR", "CosineAnnealingLR", "other"]
 
 COMMON = frozenset(
@@ -49,27 +51,26 @@ MOST_KEYS = 40
 UNCOUNTED = frozenset({"CosineAnnealingWarmRestarts", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau"})
 
 
-def kind_of(state: Mapping[Any, Any]) -> str | None:
+def kind_of(state: object) -> str | None:
     """Name the torch class whose `state_dict()` has these keys, torch 1.4 to 2.13.
 
     A key more or less is another class: one of the script's own, whose arithmetic is not known. A MultiplicativeLR has
     the keys of a LambdaLR and is named so; the formula is in neither.
 
     Returns:
-        The class's name, or None where the keys do not tell.
+        The class's name; None for keys of no such class, and for what is not a state at all.
     """
-    if not isinstance(state, Mapping) or not ("last_epoch" in state or "_schedulers" in state):
+    mapping = mapping_of(state)
+    if mapping is None or not {"last_epoch", "_schedulers"} & mapping.keys() or len(mapping) > MOST_KEYS:
         return None
-    if len(state) > MOST_KEYS:
-        return None
-    own = {key for key in state if key not in COMMON}
+    own = {key for key in mapping if key not in COMMON}
     return next((kind for kind, (must, may) in SIGNATURES.items() if must <= own <= must | may), None)
 
 
-def counts(state: Mapping[Any, Any]) -> bool:
+def counts(state: object) -> bool:
     """Whether `_step_count == last_epoch + 1` holds in every healthy state of this class.
 
-    It does not for a scheduler inside another one, nor after `step(epoch)`: no key tells of the latter.
+    It does not for a scheduler inside another one, nor after `step(epoch)`, which no key shows.
     """
     kind = kind_of(state)
     return kind is not None and kind not in UNCOUNTED

@@ -54,7 +54,7 @@ class Rates:
 
     lr: tuple[float, ...]
     beta1: tuple[float, ...] | None
-    """Adam's `betas[0]`; None where the schedule leaves it alone."""
+    """Adam's `betas[0]`, or the momentum of an optimizer without betas; None where the schedule leaves it alone."""
     last_lr: tuple[float, ...]
     """The scheduler's `_last_lr`."""
 

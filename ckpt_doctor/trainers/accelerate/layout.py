@@ -155,7 +155,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     state = replace(
         state,
         global_step=state.optimizer_step,
-        step_count=state.step_count if counts(mapping_of(checkpoint.get(SCHEDULER)) or {}) else None,
+        step_count=state.step_count if counts(checkpoint.get(SCHEDULER)) else None,
     )
     named = name_of(checkpoint.path)
     counted = named if named is not None and named[0] in ("step", "optimizer-step") else None

@@ -119,8 +119,7 @@ def due(member: Member, run: Run) -> int | None:
 
 
 def _is_counted(member: Member) -> bool:
-    state = mapping_of(member.at("scheduler")) or {}
-    return kind_of(state) not in ("ReduceLROnPlateau", "ChainedScheduler")
+    return kind_of(member.at("scheduler")) not in ("ReduceLROnPlateau", "ChainedScheduler")
 
 
 def rates_at(member: Member, position: int | None) -> Rates | None:

@@ -91,7 +91,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     if match and state.global_step is not None:
         right = f"{name[: match.start(1)]}{state.global_step}{name[match.end(1) :]}"
     scheduler = checkpoint.get(*places["scheduler"]) if "scheduler" in places else None
-    if not isinstance(scheduler, dict) or not counts(scheduler):
+    if not counts(scheduler):
         state = replace(state, step_count=None)
     several = len(_list(checkpoint, "optimizer_states")) > 1 or step_path(checkpoint)[2] not in OPTIMIZER_STEPS
     if several or not is_measured(checkpoint):  # the loops count the steps of all optimizers together

@@ -112,7 +112,7 @@ def _waiting_plateaus(member: Member, loops: Loops) -> int:
     held = member.checkpoint.get("lr_schedulers")
     if not loops.is_last or loops.entered == loops.epoch or not isinstance(held, list) or loops.schedule is None:
         return 0
-    return sum(isinstance(state, dict) and kind_of(state) == PLATEAU for state in held)
+    return sum(kind_of(state) == PLATEAU for state in held)
 
 
 def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> Target | None:

@@ -113,8 +113,7 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
         yield NotChecked("the position in the run", *_no_position(member, run))
     elif resume.lr is None:
         yield NotChecked("the rate of the first batch", _no_rate(member, run), "")
-    state = mapping_of(member.at("scheduler")) or {}
-    if kind_of(state) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
+    if kind_of(member.at("scheduler")) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
         why = "it was saved before its step and has not seen the last epoch's metric, which may have lowered the rate"
         yield NotChecked("ReduceLROnPlateau", why, "")
 
