@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_a_healthy_run_is_identical_and_silent(tmp_path, schedule, optimizer):
         (file.resume, file.verdict, file.trainer) for file in report.files
     ]
     assert [] == list(report.findings)
+
+
+def test_the_names_of_another_trainer_are_null_and_its_own_have_the_values(tmp_path):
+    path = write(tmp_path)[-1]
+    document = json.loads(CliRunner().invoke(app, ["scan", str(path), "--format", "json"]).stdout)
+    (unit,), (file,) = document["units"], document["files"]
+    own = unit["training"].pop("own")
+    assert [min(LOSSES[:3]), "best_model_score"] == [pytest.approx(own["best_model_score"]), next(iter(own))]
+    assert unit["training"] == file["training"] and file["training"]["global_step"] == 30
+    assert [None] * 3 == [file["training"][name] for name in ("best_score", "val_loss_min", "counter")]
 
 
 def test_without_a_word_on_shuffling_the_absent_random_state_is_a_note(tmp_path):
