@@ -44,13 +44,13 @@ def is_ours(member: Member, run: Run) -> bool:
 
 def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = NOTHING) -> Case:
     """All that rules and fixes may look at: the trainer's view of a file that it owns."""
+    trainer = trainer_named(run.trainer)
     if not is_ours(member, run):
-        expected = trainer_named(run.trainer).expects(member, run)
+        expected = trainer.judging().expects(member, run)
         return Case(
             member.checkpoint, member, run, ResumePoint(), schedule=expected.schedule, reads=expected.reads, gate=gate
         )
-    trainer = trainer_named(run.trainer)
-    return replace(trainer.case(member, run, by_hand), gate=gate, by_shape=trainer.by_shape)
+    return replace(trainer.judging().case(member, run, by_hand), gate=gate, by_shape=trainer.by_shape)
 
 
 def run_findings(run: Run) -> tuple[Finding, ...]:
@@ -69,7 +69,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
-    own = trainer_named(run.trainer).rules() if case.judged else ()
+    own = trainer_named(run.trainer).judging().rules if case.judged else ()
     for rule in file_rules(run.trainer):
         everyones = not ours or (case.by_shape and rule.others is not None)
         applicable = rule.for_others() if everyones else rule
