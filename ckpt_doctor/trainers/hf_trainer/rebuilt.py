@@ -127,7 +127,7 @@ def _is_before(entry: Mapping[str, object], step: int, command: Command) -> bool
     at = best.step_of(entry)
     if at != step or not command.evaluates_after:
         return at <= step
-    return not any(key.startswith("eval_") for key in entry)
+    return not best.is_evaluation(entry)
 
 
 def _evaluates_between(earlier: Member, step: int, length: int) -> bool:

@@ -60,7 +60,7 @@ def evaluation_left_out(case: Case) -> Iterator[Problem]:
     if not command.evaluates_after or not step or case.resume.skip_batches != 0 or (plan and plan.steps_left == 0):
         return
     entries = best.history(case.checkpoint)
-    if any(best.step_of(entry) == step and any(key.startswith("eval_") for key in entry) for entry in entries):
+    if any(best.step_of(entry) == step and best.is_evaluation(entry) for entry in entries):
         return
     yield Problem(
         f"saved at step {step:,}, an epoch's last, before the epoch was evaluated: a resume leaves the evaluation out. "
