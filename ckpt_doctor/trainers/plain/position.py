@@ -175,8 +175,9 @@ def _is_stepped_singly(member: Member) -> bool:
 
 def kin_of(member: Member, run: Run) -> Kin:
     """The file's siblings, itself among them."""
-    kin: object = run.history.get(member.checkpoint.path) if isinstance(run.history, dict) else None
-    return kin if isinstance(kin, Kin) else Kin((member,))
+    assert isinstance(run.history, dict), "understand() made it"
+    kin: Kin = run.history[member.checkpoint.path]
+    return kin
 
 
 def saved_epoch(member: Member, run: Run) -> int | None:
