@@ -73,7 +73,7 @@ def trainer_state(case: Case) -> Evidence[dict[str, Any]] | None:
         return Evidence(state, f"{later.label}, with its log cut at step {step.value:,}")
     if earlier is not None and not _evaluates_between(earlier, step.value, length.value):
         state = _moved(earlier, step.value, length.value)
-        return Evidence(state, f"{earlier.label}: no evaluation lies between; the log lines between are lost")
+        return Evidence(state, f"{earlier.label}, with no evaluation in between; the log lines in between are lost")
     return None
 
 

@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.state import integer, numbers, param_groups
 from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate, real
 
 PLATEAU = "ReduceLROnPlateau"
-LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, which no resume makes up for"
+LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, and no resume takes that step"
 Change = tuple[str, KeyPath, object]
 
 

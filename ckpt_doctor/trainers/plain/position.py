@@ -225,7 +225,7 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
             yield (
                 "epoch_label",
                 f"epoch {saved_epoch(member, run)} in {member.label} cannot be the {told.value} one ({told.source}): "
-                f"{done.value} epochs are finished by {done.source}",
+                f"{done.value} epochs are finished ({done.source})",
             )
             return
     shown = _length(run.members)

@@ -347,7 +347,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
     "steps": ({"max_steps": 20}, "nothing is trained"),
     "batch": ({"per_device_train_batch_size": 8}, "nothing is trained"),
     "accumulation": ({"gradient_accumulation_steps": 2}, "nothing is trained"),
-    "rate": ({"learning_rate": 0.1}, "ignores it"),
+    "rate": ({"learning_rate": 0.1}, "ignores the new rate"),
 }
 
 
