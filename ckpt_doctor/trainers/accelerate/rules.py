@@ -113,7 +113,9 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
         )
     if named is None or named[0] == "save":
         yield NotChecked(
-            "where the script continues", "the folder's name does not say how far training had come", "the script"
+            "where the script continues",
+            "the folder's name does not show how far training had come",
+            "a look into the script",
         )
     if option := point.unsettled.get("start_epoch"):
         yield NotChecked("how far into its epoch training was", "the number of batches per epoch is not known", option)
