@@ -147,12 +147,11 @@ def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
     cut = _cut(member, saver, steps)
     if isinstance(cut, str):
         return without(cut)
-    values = {path: real(value) for path, value in cut.items()}
-    if not saver.mode or None in values.values():
+    values = {path: known for path, value in cut.items() if (known := real(value)) is not None}
+    if not saver.mode or len(values) < len(cut):
         return without("the scores, or whether lower is better, are not known")
-    pick = min if saver.mode == "min" else max
-    worst = max if saver.mode == "min" else min
-    best, last, own = pick(values, key=_by(values)), worst(values, key=_by(values)), next(reversed(cut))
+    pick, worst = (min, max) if saver.mode == "min" else (max, min)
+    best, last, own = pick(values, key=values.__getitem__), worst(values, key=values.__getitem__), next(reversed(cut))
     state = {
         **saver.state,
         "best_model_score": cut[best],
@@ -164,10 +163,6 @@ def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
     }
     evidence = f"best_k_models of {donor.label} up to step {member.state.global_step:,}"
     return Lost(saver.path, "ModelCheckpoint", donor, state, "", evidence)
-
-
-def _by(values: Mapping[str, float | None]) -> Any:
-    return lambda path: values[path]
 
 
 def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> Lost:
