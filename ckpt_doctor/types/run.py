@@ -175,8 +175,6 @@ class Member:
     """Where the trainer keeps each slot; a slot that it does not have is absent."""
     own_label: str = ""
     """The checkpoint's name within its run, where that is not the path's last part."""
-    own: Mapping[str, object] = field(default_factory=dict)
-    """What its trainer alone counts or remembers, by that trainer's names."""
 
     @property
     def label(self) -> str:

@@ -245,10 +245,10 @@ def _why_not_exact(
     member: Member, facts: AccelerateFacts, point: ResumePoint, late: LateRandomState | None
 ) -> Iterator[str]:
     if not ranks(member.checkpoint):
-        yield "random_states_0.pkl is missing: shuffling and dropout draw other numbers"
+        yield "random_states_0.pkl is missing, so shuffling and dropout draw other numbers"
     elif late is not None and facts.shuffle is not None and facts.shuffle.value:
-        cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
-        yield f"the random state was saved {late.why}: a shuffling loader deals other batches{cure}"
+        cure = " (`migrate --sync-rng` sets it right)" if late.cure else ""
+        yield f"the random state was saved {late.why}, so a shuffling loader deals other batches{cure}"
     if facts.seedable_sampler is not None and facts.seedable_sampler.value and facts.shuffles and point.start_epoch:
         yield "a seedable sampler begins with the order of epoch 0 again, unless the script calls set_epoch"
 
@@ -277,7 +277,7 @@ def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | N
     if before is None or donor is None or not isinstance(before.at("rng"), dict):
         return LateRandomState(why)
     state = {**(mapping_of(before.at("rng")) or {}), "step": member.at("rng", "step")}
-    return LateRandomState(why, Evidence(state, f"{before.label}: saved when epoch {epoch - 1} was over"), donor)
+    return LateRandomState(why, Evidence(state, f"{before.label}, saved when epoch {epoch - 1} was over"), donor)
 
 
 def _same_state(one: Member, other: Member) -> bool:
@@ -296,7 +296,7 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
         return None
     if late is not None:
         return (
-            f"the random state was saved {late.why}, so a loader that shuffles deals others",
+            f"the random state was saved {late.why}, so a loader that shuffles deals other batches",
             "--shuffle or --no-shuffle",
         )
     if epoch and facts.seedable_sampler is None:

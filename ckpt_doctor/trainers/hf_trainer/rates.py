@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt_doctor.trainers.hf_trainer.best import history, step_of
+from ckpt_doctor.trainers.hf_trainer.best import history, is_evaluation, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
@@ -26,13 +26,9 @@ def misses_evaluations(member: Member) -> bool:
     """Whether a plateau's schedule has made another number of steps than the log has evaluations.
 
     `Trainer._evaluate` makes one at each, but for the evaluation on start."""
-    evaluated = {step_of(entry) for entry in history(member.checkpoint) if any(_is_evaluated(key) for key in entry)}
+    evaluated = {step_of(entry) for entry in history(member.checkpoint) if is_evaluation(entry)}
     done, is_plateau = member.state.last_epoch, kind(member) == "ReduceLROnPlateau"
     return is_plateau and done is not None and done != sum(step > 0 for step in evaluated)
-
-
-def _is_evaluated(key: object) -> bool:
-    return isinstance(key, str) and key.startswith("eval_")
 
 
 def first_rates(member: Member) -> tuple[float, ...] | None:

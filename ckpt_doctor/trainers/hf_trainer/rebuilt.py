@@ -70,7 +70,7 @@ def trainer_state(case: Case) -> Evidence[dict[str, Any]] | None:
         return Evidence(state, f"{later.label}, with its log cut at step {step.value:,}")
     if earlier is not None and not _evaluates_between(earlier, step.value, length.value):
         state = _moved(earlier, step.value, length.value)
-        return Evidence(state, f"{earlier.label}: no evaluation lies between; the log lines between are lost")
+        return Evidence(state, f"{earlier.label}, with no evaluation in between; the log lines in between are lost")
     return None
 
 
@@ -124,7 +124,7 @@ def _is_before(entry: Mapping[str, object], step: int, command: Command) -> bool
     at = best.step_of(entry)
     if at != step or not command.evaluates_after:
         return at <= step
-    return not any(key.startswith("eval_") for key in entry)
+    return not best.is_evaluation(entry)
 
 
 def _evaluates_between(earlier: Member, step: int, length: int) -> bool:

@@ -16,7 +16,7 @@ from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_gro
 from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate
 
 PLATEAU = "ReduceLROnPlateau"
-LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, which no resume makes up for"
+LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, and no resume takes that step"
 Change = tuple[str, KeyPath, object]
 
 

@@ -19,6 +19,8 @@ from ckpt_doctor.trainers.time_llm.modes import IDLE, JUMPS, PER_EPOCH, PER_STEP
 from ckpt_doctor.types import Evidence, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run, same_rate
 from ckpt_doctor.types.record import record
 
+NOT_READ = "the run's own trainer (first patch) does not read best_score, so resume with one that does"
+
 
 @record(frozen=True, slots=True)
 class Position:
@@ -310,10 +312,10 @@ def _why_not_exact(
 ) -> Iterable[str]:
     if not isinstance(member.checkpoint.get("rng_state"), dict):
         if facts.shuffles and resume.finished_epochs != 0:  # in the first epoch the script's own seed deals the batches
-            yield "no rng_state in the file: a shuffling loader will deal other batches"
+            yield "the file has no rng_state, so a shuffling loader deals other batches"
     elif late is not None and facts.shuffles:
-        cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
-        yield f"rng_state was saved {late.why}: a shuffling loader will deal other batches{cure}"
+        cure = " (`migrate --sync-rng` sets it right)" if late.cure else ""
+        yield f"rng_state was saved {late.why}, so a shuffling loader deals other batches{cure}"
     # An upgraded state_dict has its epoch from the upgrade: the first patch has not written it.
     if facts.is_first_patch and member.state.best_score is not None and "epoch" in written_keys(member.checkpoint):
-        yield "the run's own trainer (first patch) does not read best_score: resume with one that does"
+        yield NOT_READ
