@@ -184,7 +184,7 @@ def _write(
         "progress": partial(progress, checkpoint.path) if progress else None,
     }
     if checkpoint.parts:
-        changes = part_changes(checkpoint, file.edits)
+        changes = file.changes or part_changes(checkpoint, file.edits)
         parts = {checkpoint.name_of(part) for part in checkpoint.parts} | {change.name for change in changes}
 
         def verify_unit(path: Path) -> None:

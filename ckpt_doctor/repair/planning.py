@@ -16,7 +16,6 @@ from ckpt_doctor.trainers import ByHand, fix_names
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
-    Cost,
     EarlyStoppingState,
     Edit,
     Evidence,
@@ -100,7 +99,7 @@ def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
         file = plan_file(_case(member, run, request), request)
         if request.everything and _sets_a_count(file):
             file = _completed(file, request, folder, read, number)
-        plans.append(replace(file, cost=_cost(file, request)))
+        plans.append(_with_cost(file, request))
     return RunPlan(folder, tuple(plans), read)
 
 
@@ -138,16 +137,18 @@ def _completed(file: FilePlan, request: Request, folder: Path, read: Sequence[Ch
     return replace(file, edits=(*file.edits, *fresh), applied=applied, notes=(*file.notes, *more.notes))
 
 
-def _cost(file: FilePlan, request: Request) -> Cost | None:
-    program = file.checkpoint.program
+def _with_cost(file: FilePlan, request: Request) -> FilePlan:
+    """The plan with its cost; of a unit also the changes of its parts, which the cost is taken from."""
+    checkpoint = file.checkpoint
     if not file.edits:
-        return None
-    with suppress(OSError, EditRefused, WriteRefused):
-        if program is None:
-            return unit_cost(file.checkpoint, part_changes(file.checkpoint, file.edits), request.mode, request.output)
-        size = program.length + _brought_in(file.edits, file.checkpoint)
-        return cost(file.checkpoint, size, request.mode, request.output)
-    return None
+        return file
+    with suppress(OSError, EditRefused, WriteRefused):  # writing comes to the same end, and says so
+        if checkpoint.program is None:
+            changes = part_changes(checkpoint, file.edits)
+            return replace(file, changes=changes, cost=unit_cost(checkpoint, changes, request.mode, request.output))
+        size = checkpoint.program.length + _brought_in(file.edits, checkpoint)
+        return replace(file, cost=cost(checkpoint, size, request.mode, request.output))
+    return file
 
 
 def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:

@@ -20,6 +20,7 @@ from ckpt_doctor.types import (
     Mode,
     Refusal,
 )
+from ckpt_doctor.writer import PartChange
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class FilePlan:
     applied: tuple[Migration, ...] = ()
     reason: str = ""
     """Why there is nothing to do, where no refusal says it."""
+    changes: tuple[PartChange, ...] = ()
+    """What the edits make of a unit's parts; empty for a file, and where it cannot be told."""
     cost: Cost | None = None
     """None where nothing will be written, or where it cannot be told."""
 

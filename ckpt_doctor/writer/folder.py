@@ -29,7 +29,7 @@ from ckpt_doctor.writer.folder_state import (
 )
 from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, record_at, save
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.part_changes import PartChange, Written, name_of, write_part
+from ckpt_doctor.writer.part_changes import PartChange, Written, write_part
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import ZIPS
 from ckpt_doctor.writer.staging import build, finish, set_aside
@@ -138,7 +138,7 @@ def _size(entries: FolderState) -> int:
 
 def _ensure_as_read(job: _Job, found: Found) -> None:
     """Raise `WriteRefused` unless the parts are the files that were read, and each new one has a free place."""
-    parts = {name_of(job.checkpoint, part): part for part in job.checkpoint.parts}
+    parts = {job.checkpoint.name_of(part): part for part in job.checkpoint.parts}
     for name, part in parts.items():
         if name not in found or part.stamp is None or stamp_of((job.source / name).stat()) != part.stamp:
             raise WriteRefused(f"{job.source / name} changed since it was read: left alone")

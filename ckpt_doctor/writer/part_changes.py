@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ckpt_doctor.errors import EditRefused, WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
-from ckpt_doctor.inert.tree import same, transform
+from ckpt_doctor.inert.tree import transform
 from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo
 from ckpt_doctor.writer import copying, json_file
 from ckpt_doctor.writer.files import READ, copy_attributes, stamp_of
@@ -47,11 +47,6 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-def name_of(unit: Checkpoint, part: Checkpoint) -> str:
-    """A part's name: its path below the unit's folder."""
-    return part.path.relative_to(unit.path).as_posix()
-
-
 def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange, ...]:
     """What `write_unit` is to write: one change per part that an edit's key path begins with.
 
@@ -67,7 +62,7 @@ def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange,
         raise EditRefused(
             f"{unit.path} names a set of files among others, and only a folder can be replaced as a whole"
         )
-    parts = {name_of(unit, part): part for part in unit.parts}
+    parts = {unit.name_of(part): part for part in unit.parts}
     inner: dict[str, list[Edit]] = {}
     for edit in planned:
         if not edit.path or not isinstance(edit.path[0], str):
@@ -108,10 +103,14 @@ def _ensure_name(unit: Checkpoint, name: str) -> None:
 
 
 def _json_change(name: str, part: Checkpoint | None, own: list[Edit]) -> PartChange:
-    like = _bytes_of(part) if part is not None and part.root is not None else None
-    if part is not None and like is not None and same(json_file.loads(like), part.root) is not None:
-        raise EditRefused(f"{name} holds what cannot be written again as it was, such as a number of too many digits")
-    data = json_file.dumps(edits.apply(part.root if part is not None else None, own), like)
+    value, style = None, json_file.Style()
+    if part is not None and part.root is not None:
+        value, style = json_file.loads(_bytes_of(part))
+        if value != part.root:
+            raise EditRefused(
+                f"{name} holds what cannot be written again as it was, such as a number of too many digits"
+            )
+    data = json_file.dumps(edits.apply_in_place(value, own), style)
     return PartChange(name, None, json.loads(data), data, container="json")
 
 
