@@ -11,8 +11,8 @@ from ckpt_doctor.lint.guards import words
 from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
+from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import SCHEDULER_CLASS, SCHEDULER_NAME, is_absolute, is_scheduler_step, only_steps
-from ckpt_doctor.lint.state import Content, contents
 from ckpt_doctor.types import NotChecked
 
 _SAVES_ALL = frozenset({"save_state", "register_for_checkpointing"})

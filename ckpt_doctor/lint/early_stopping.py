@@ -5,21 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from ckpt_doctor.lint.effects import loads, saves
+from ckpt_doctor.lint.effects import is_of_optimizer, loads, saves
 from ckpt_doctor.lint.guards import words
 from ckpt_doctor.lint.module import Call, Site, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
-from ckpt_doctor.lint.state import (
-    COUNTER,
-    Content,
-    EarlyStopping,
-    Reads,
-    contents,
-    early_stopping,
-    is_of_optimizer,
-    reads,
-)
+from ckpt_doctor.lint.saved_dicts import Content, contents
+from ckpt_doctor.lint.state import COUNTER, EarlyStopping, Reads, early_stopping, reads
 from ckpt_doctor.types import NotChecked, Severity
 
 _EFFECT = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from ckpt_doctor.lint.source import Source
 
 # How far names are followed through re-exports and aliases.
 _DEPTH = 8
+_EXITS = ("sys.exit", "exit", "quit", "os._exit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,15 @@ class Module:
         return {child: (number, i) for number, block in enumerate(blocks) for i, child in enumerate(block)}
 
     @cached_property
+    def exits(self) -> dict[int, list[tuple[int, ast.If]]]:
+        """Block (as in `places`) -> its tests that leave it, with their index: `if not args.delete: return`."""
+        found: dict[int, list[tuple[int, ast.If]]] = {}
+        for statement, (block, index) in self.places.items():
+            if isinstance(statement, ast.If) and leaves(statement.body[-1]):
+                found.setdefault(block, []).append((index, statement))
+        return found
+
+    @cached_property
     def loaded_names(self) -> frozenset[str]:
         """The plain names that are read anywhere in the file without being called."""
         called = {id(call.func) for call in self.calls(self.tree)}
@@ -173,6 +184,15 @@ class Module:
                         found.setdefault(name, []).append(Binding("assign", node, node.value))
         return found
 
+    @cached_property
+    def own_attributes(self) -> dict[tuple[ast.ClassDef | None, str], list[Binding]]:
+        """Those of `attributes` that begin with `self`, by the class in which they are bound."""
+        found: dict[tuple[ast.ClassDef | None, str], list[Binding]] = {}
+        for name, bindings in self.attributes.items():
+            for binding in bindings if name.startswith("self.") else ():
+                found.setdefault((self.class_of(binding.node), name), []).append(binding)
+        return found
+
     def lookup(self, name: str, at: ast.AST) -> list[Binding]:
         """The bindings that a name may have at a node: those that can reach it in the nearest scope that has any."""
         scope = self.scope(at)
@@ -187,24 +207,19 @@ class Module:
     def _reaching(self, found: list[Binding], at: ast.AST, scope: ast.AST) -> list[Binding]:
         if self.scope(at) is not scope:
             return found
-        before = [
-            b
-            for b in found
-            if _line(b.node) <= _line(at)
-            and (b.kind in ("item", "with") or not isinstance(b.node, COMPREHENSIONS))
-            and (self._contains(b.node, at) == isinstance(b.node, (*COMPREHENSIONS, *LOOPS, ast.With, ast.AsyncWith)))
-        ]
-        reaching: list[Binding] = []
         around = {at, *self.ancestors(at)}
-        for binding in reversed(before):
+        reaching: list[Binding] = []
+        for binding in reversed(found[: bisect_right(found, _line(at), key=lambda b: _line(b.node))]):
+            node = binding.node
+            if isinstance(node, COMPREHENSIONS) and binding.kind not in ("item", "with"):
+                continue
+            if (node in around) != isinstance(node, (*COMPREHENSIONS, *LOOPS, ast.With, ast.AsyncWith)):
+                continue
             reaching.append(binding)
-            branch = self.parents.get(self.statement(binding.node), self.tree)
+            branch = self.parents.get(self.statement(node), self.tree)
             if binding.kind != "augment" and (branch in around or branch is scope):
                 break
         return reaching or found
-
-    def _contains(self, outer: ast.AST, node: ast.AST) -> bool:
-        return outer is node or any(a is outer for a in self.ancestors(node))
 
     def resolve(self, node: ast.AST, depth: int = _DEPTH) -> Symbol | None:
         """What a name or dotted name stands for; None for values that are computed."""
@@ -338,6 +353,13 @@ def dotted(node: ast.AST) -> str:
             return ".".join(reversed([*parts, node.id]))
         else:
             return ""
+
+
+def leaves(statement: ast.AST) -> bool:
+    """Whether a statement ends its block: return, continue, break, raise, `sys.exit()`."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return dotted(statement.value.func) in _EXITS
+    return isinstance(statement, (ast.Return, ast.Continue, ast.Break, ast.Raise))
 
 
 def _is_one(node: ast.expr) -> bool:

@@ -85,7 +85,7 @@ def _called_from_elsewhere(program: Program) -> Iterator[_Place]:
             continue
         seen.add(target.function)
         yield target.module.path, target.function.lineno
-        inside = (Call(target.module, node) for node in ast.walk(target.function) if isinstance(node, ast.Call))
+        inside = (Call(target.module, node) for node in target.module.calls(target.function))
         rest += [inner for inner in map(program.target, inside) if inner is not None]
 
 
@@ -136,7 +136,7 @@ def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:
     cell, line = source.locate(first)
     _, end_line = source.locate(last)
     # ast counts UTF-8 bytes; people and editors count characters.
-    text = source.text.split("\n")[first - 1]
+    text = source.lines[first - 1]
     before = text.encode("utf-8", "surrogatepass")
     column = len(before[: getattr(hit.site.node, "col_offset", 0)].decode("utf-8", "replace")) + 1
     place = f"{source.path}:{line}" if cell is None else f"{source.path}:cell {cell}:{line}"
@@ -158,8 +158,9 @@ def _is_ignored(rule: ScriptRule, hit: Hit) -> bool:
     module, node = hit.site
     first = getattr(module.statement(node), "lineno", 0)
     last = getattr(node, "end_lineno", None) or first
-    codes = [codes for line, codes in module.source.ignored.items() if first <= line <= last]
-    return any(not group or group & {rule.code.lower(), rule.name} for group in codes)
+    ignored = module.source.ignored
+    groups = (ignored[line] for line in range(first, last + 1) if line in ignored)
+    return any(not group or group & {rule.code.lower(), rule.name} for group in groups)
 
 
 def _in_order(findings: Iterable[ScriptFinding]) -> tuple[ScriptFinding, ...]:

@@ -13,6 +13,7 @@ import tokenize
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
@@ -62,6 +63,11 @@ class Source:
     ignored: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """Line -> codes and rule names (lower case) that a comment silences there; an empty set silences all."""
     not_checked: tuple[NotChecked, ...] = ()
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of `text`."""
+        return self.text.split("\n")
 
     def locate(self, line: int) -> tuple[int | None, int]:
         """A line of `text` -> (cell number or None, line in that cell or file)."""
