@@ -22,6 +22,8 @@ _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
 _LEGACY_KEYS = (b"protocol_version", b"little_endian", b"type_sizes")
 # The opcodes that a protocol 0 or 1 pickle of a container begins with, and PROTO
 _PICKLE_STARTS = b"(]}lcdi\x80"
+RECORD_FOLDERS = frozenset({"data", "constants", "code", ".data"})
+"""Of a torch archive (caffe2/serialize/inline_container.h)."""
 
 
 def sniff(path: Path) -> Format | Damage:

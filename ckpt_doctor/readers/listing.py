@@ -9,7 +9,7 @@ from dataclasses import field
 from pathlib import Path
 
 from ckpt_doctor.inert import limits, names
-from ckpt_doctor.readers.detect import is_unpacked
+from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked
 from ckpt_doctor.readers.part_names import INDEX
 from ckpt_doctor.readers.parts import FOLDER, TRAINER_STATE, Parts, is_part_name
 from ckpt_doctor.types.record import record
@@ -17,8 +17,6 @@ from ckpt_doctor.types.record import record
 _OTHER_UNIT = re.compile(r"(.*[-_])?(checkpoint|step|epoch|iter(ation)?)[-_=]?\d+.*|.+\.ckpt", re.IGNORECASE)
 """Folders that are checkpoints of their own: of transformers, accelerate, Lightning, Megatron and others."""
 _TAGGED = re.compile(r"global_step\d+")
-_RECORDS = frozenset({"data", "constants", "code", ".data"})
-"""Folders of an unpacked torch archive."""
 
 
 @record
@@ -61,7 +59,7 @@ def listing(folder: Path, start: str = "", tag: str | None = None) -> Listing:
         if len(found.files) + len(found.wrong) + len(entries) > limits.MAX_UNIT_FILES:
             found.left_out.append(f"{prefix or 'the folder'} has more files than are looked at")
             continue
-        records = _RECORDS if "version" in inside and is_unpacked(folder / prefix) else frozenset()
+        records = RECORD_FOLDERS if "version" in inside and is_unpacked(folder / prefix) else frozenset()
         found.entries[prefix] = [entry.name for entry in entries]
         below = list(_add(found, folder, prefix, entries, tag))
         if prefix.count("/") >= limits.MAX_UNIT_DEPTH and below:

@@ -9,6 +9,8 @@ INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+
 """The index of a sharded model: transformers, `SAFE_WEIGHTS_INDEX_NAME`; with a variant as diffusers writes it."""
 MARKERS = ("latest", "last_checkpoint")
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
+PART_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
+"""Suffixes that only checkpoints and their parts have."""
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
 
 

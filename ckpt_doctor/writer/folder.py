@@ -15,7 +15,8 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import Checkpoint, Cost, Mode, Receipt, UndoReceipt
 from ckpt_doctor.writer import copying, unit_commit
 from ckpt_doctor.writer.commit import ensure_folder_writable, folder_for, refusing, space_checker
-from ckpt_doctor.writer.files import free_space, stamp_of, sync_folder
+from ckpt_doctor.writer.cost import RECORD_ALLOWANCE, free_for
+from ckpt_doctor.writer.files import stamp_of, sync_folder
 from ckpt_doctor.writer.folder_state import (
     FolderEntry,
     FolderState,
@@ -35,9 +36,6 @@ from ckpt_doctor.writer.splice import ZIPS
 from ckpt_doctor.writer.staging import build, finish, set_aside
 from ckpt_doctor.writer.write import output_path
 from ckpt_doctor.writer.zip_append import read_directory
-
-_RECORD_ALLOWANCE = 64 << 10
-"""Bytes for a migration's record, as in `cost`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +261,10 @@ def unit_cost(
     Raises `OSError` when a part cannot be read and `WriteRefused` when its archive cannot be appended to.
     """
     source = checkpoint.path.resolve()
-    extra = _RECORD_ALLOWANCE + sum(_cost_of(source, change) for change in changes)
+    extra = RECORD_ALLOWANCE + sum(_cost_of(source, change) for change in changes)
     if mode == "output":
         extra += size_of(look(source))
-    folder = (output_path(checkpoint.path, output) if mode == "output" else source).parent
-    while not folder.exists():
-        folder = folder.parent
-    return Cost(during=extra, after=extra, free=free_space(folder))
+    return Cost(during=extra, after=extra, free=free_for(checkpoint, output))
 
 
 def _cost_of(source: Path, change: PartChange) -> int:
@@ -279,5 +274,5 @@ def _cost_of(source: Path, change: PartChange) -> int:
         return size
     with (source / change.name).open("rb") as file:
         if change.part.container in ZIPS:
-            size += change.part.size - read_directory(file.fileno(), change.part.size).offset + _RECORD_ALLOWANCE
+            size += change.part.size - read_directory(file.fileno(), change.part.size).offset + RECORD_ALLOWANCE
         return size + copying.allocated(file.fileno())

@@ -22,7 +22,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import ForeignFile, WriteRefused
@@ -178,10 +178,9 @@ def _sound(generation: UnitGeneration) -> UnitGeneration:
 
 def _is_sound(name: str, entry: FolderEntry, entries: FolderState) -> bool:
     """Whether nothing is made outside of the unit by that name: its steps are plain, and its folder is one."""
-    steps = PurePosixPath(name).parts
     numbers = (entry.mode, entry.size, entry.mtime_ns)
     return (
-        (not name or (name == "/".join(steps) and not {"/", "..", "."} & set(steps) and "\0" not in name))
+        (not name or names.is_plain(name))
         and (not name or entries.get(name.rpartition("/")[0], entry).kind == "folder")
         and entry.kind in ("file", "folder", "link")
         and all(type(number) is int and abs(number) < 1 << 62 for number in numbers)

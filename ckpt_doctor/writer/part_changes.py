@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ckpt_doctor.errors import EditRefused, WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
@@ -94,9 +94,7 @@ def _change(unit: Checkpoint, name: str, part: Checkpoint | None, own: list[Edit
 
 
 def _ensure_name(unit: Checkpoint, name: str) -> None:
-    steps = PurePosixPath(name).parts
-    plain = steps and name == "/".join(steps) and not {"/", "..", "."} & set(steps) and "\0" not in name
-    if not plain or any(map(names.is_ours, steps)):
+    if not names.is_plain(name) or any(map(names.is_ours, name.split("/"))):
         raise EditRefused(f"{name!r} cannot be the name of a part of {unit.path}")
     if (unit.path / name).parent.resolve() != (unit.path.resolve() / name).parent:
         raise EditRefused(f"{name!r} lies behind a link, and what is outside of {unit.path} is left alone")
