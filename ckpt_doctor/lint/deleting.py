@@ -25,7 +25,7 @@ def deletes_checkpoints(program: Program) -> Iterator[Hit]:
     `unlink` over a listing, a helper such as `del_files`) whose path is the checkpoint root or a run's folder. Paths
     are followed through variables, `os.path.join`, f-strings, option defaults and arguments; helpers are followed into
     the modules of the same repository, and one that removes nothing is not reported. Silent when an option, a constant
-    that is false or a question to the user stands before the removal, when the tree was copied away first, and when
+    that is false or a question to the user decides about the removal, when the tree was copied away first, and when
     only step folders are removed (see X902).
 
     ## Why it matters
@@ -80,9 +80,8 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
     Looks for `shutil.rmtree` or `rm -r` on selected checkpoint folders: elements of a listing that is sliced, filtered
     by a step number or popped from a list, or a path that names a step. Silent when the removal runs under a lock
     (`with lock:`, `fcntl.flock`, `.acquire()` before it, or every caller holds one, in the file or among the linted
-    scripts), or when the function renames the
-    folder to the removed name first, so that nobody finds it any more. Removing a single file is not
-    reported: whoever has it open keeps reading it.
+    scripts), or when the function renames the folder to the removed name first, so that nobody finds it any more.
+    Removing a single file is not reported: a process that has it open keeps reading it.
 
     ## Why it matters
     Severity warning: `rmtree` removes a folder file by file, so a resume that reads the folder at that moment fails or

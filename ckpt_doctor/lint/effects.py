@@ -25,7 +25,7 @@ _ON_DISK = frozenset(
     "file files dir dirs directory directories folder folders tree path paths checkpoint checkpoints ckpt ckpts all "  # noqa: SIM905
     "everything contents r rf recursive recursively outputs results runs old".split()
 )
-"""What a function must say that it removes, if anything: there are `remove_module_prefix` and `delete_branch`."""
+"""What the name of a removing function may name: `remove_module_prefix` and `delete_branch` remove no files."""
 
 _TEMPORARY = re.compile(r"(?i)(?<![a-z])(tmp|temp|temporary|trash|partial|scratch|cache|incomplete)(?![a-z])|tmp_|_tmp")
 _STEP = re.compile(r"(?i)(step|epoch|(?<![a-z])iter|checkpoint[-_](?:\{|\*|\\|\(|\d|$)|ckpt[-_](?:\{|\*|\\|\(|\d|$))")
@@ -199,7 +199,7 @@ def is_temporary(path: Reading) -> bool:
 
 
 def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Removed:
-    """Tell a tree of checkpoints from single ones of it and from everything else."""
+    """What a removed path is: a tree of checkpoints, single ones of it, or something else."""
     holes = path.holes
     listed = [hole.items for hole in holes if hole.items is not None]
     strings = {s for part in listed for s in part.strings} | {p for p in path.parts if isinstance(p, str)}
@@ -247,7 +247,7 @@ def _selecting_conditions(call: Call) -> list[Condition]:
 
 
 def _is_about_kind(condition: Condition) -> bool:
-    """A test that asks what a path is (a folder, a file, there at all) and selects nothing by name or age."""
+    """Whether a test asks what a path is (a folder, a file, existing) and selects nothing by name or age."""
     calls = [n for n in ast.walk(condition.test) if isinstance(n, ast.Call)]
     kinds = ("exists", "isdir", "isfile", "islink", "is_dir", "is_file", "is_symlink", "isinstance", "len")
     leaf = [dotted(c.func).rsplit(".", 1)[-1] for c in calls]

@@ -138,7 +138,7 @@ def _constant(program: Program, module: Module, test: ast.expr) -> bool | None:
 
 
 def is_guarded(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
-    """Whether a choice stands before a node, in its function or in all the calls of that function."""
+    """Whether a choice decides if a node runs, in its function or in all the calls of that function."""
     module, node = site
     if any(is_choice(program, module, condition) for condition in conditions(module, node)):
         return True
@@ -149,7 +149,7 @@ def is_guarded(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool
 def _of_all_callers(
     program: Program, holds: Callable[[Program, Site, int], bool], function: Function | None, depth: int
 ) -> bool:
-    """Whether it holds for all calls of a function; not where there is none in sight."""
+    """Whether `holds` is true of all calls of a function; False where no call is in sight."""
     callers = program.callers(function) if function is not None and depth > 0 else []
     return bool(callers) and all(holds(program, Site(*call), depth - 1) for call in callers)
 
@@ -227,7 +227,7 @@ def _loop_of_callers(program: Program, function: ast.AST, depth: int) -> Site | 
 
 
 def comes_first(module: Module, one: ast.AST, other: ast.AST) -> bool:
-    """Whether one node's statement stands before the other's in a block that holds both."""
+    """Whether one node's statement comes before the other's in a block that contains both."""
     places = module.places
     held = dict(places[a] for a in (other, *module.ancestors(other)) if a in places)
     for above in (one, *module.ancestors(one)):

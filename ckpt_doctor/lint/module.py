@@ -99,7 +99,7 @@ class Module:
 
     @cached_property
     def places(self) -> dict[ast.AST, tuple[int, int]]:
-        """Statement -> the block that it stands in (by a number) and its index there."""
+        """Statement -> the number of the block that contains it, and its index there."""
         blocks = (
             block
             for node in self.nodes(self.tree)
@@ -140,7 +140,7 @@ class Module:
             node = parent
 
     def scope(self, node: ast.AST) -> ast.AST:
-        """The innermost function or the module in which a node stands. A function's own node is outside of it."""
+        """The innermost function around a node, or the module. A function's own node is outside of it."""
         found = self._scopes.get(node)
         if found is None:
             found = next((a for a in self.ancestors(node) if isinstance(a, SCOPES)), self.tree)
@@ -152,7 +152,7 @@ class Module:
         return next((a for a in self.ancestors(node) if isinstance(a, FUNCTIONS)), None)
 
     def class_of(self, node: ast.AST) -> ast.ClassDef | None:
-        """The class in one of whose methods a node stands."""
+        """The innermost class around a node."""
         return next((a for a in self.ancestors(node) if isinstance(a, ast.ClassDef)), None)
 
     def statement(self, node: ast.AST) -> ast.AST:

@@ -37,7 +37,7 @@ def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> l
     A PATH is a script, a notebook, or a folder of which every `*.py` and `*.ipynb` is linted. Modules of the same
     repository that a script uses are read too; what is wrong there is reported in that file's report if it is linted
     itself, otherwise in the script's. One report per linted file, in the order found. Raises `UsageError` for a PATH
-    that does not exist; a file that is no readable Python is a `NotChecked` in its report.
+    that does not exist; a file that is not readable Python is a `NotChecked` in its report.
     """
     scripts = list(find_scripts(paths))
     relative = not any(path.is_absolute() for path in paths)

@@ -25,9 +25,9 @@ class Content:
     """Where the dict is written."""
     values: dict[str, tuple[Module, ast.expr]] = field(default_factory=dict)
     is_open: bool = False
-    """Whether it may hold keys that reading does not show."""
+    """Whether it may have keys that reading does not show."""
     nested: set[str] = field(default_factory=set)
-    """Those of the keys that stand in a dict within it."""
+    """Those of the keys that are in a dict within it."""
 
     def mentions(self, name: str) -> bool:
         """Whether a key is that name, or a value is the variable or attribute of that name."""

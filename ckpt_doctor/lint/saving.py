@@ -88,7 +88,7 @@ def _saved_early(module: Module, save: ast.Call, step: ast.Call) -> Hit:
 
 
 def _with_condition(module: Module, step: ast.Call) -> str:
-    """The step as written, under the test that it stands under."""
+    """The step as written, under its test."""
     statement = module.statement(step)
     above = module.parents[statement]
     if not isinstance(above, ast.If):
@@ -209,7 +209,7 @@ def overwrites_only_copy(program: Program) -> Iterator[Hit]:
 
 
 def _endangered(program: Program, save: Save) -> Reading | None:
-    """A path that is overwritten: one that comes by way of some calls, in all the forms it may take on that way."""
+    """A path that is overwritten; None where each way of calls that leads to the save has a form that is not."""
     ways: dict[tuple[Call, ...], list[Reading]] = {}
     for reading in readings(program, save.call.module, save.target) if save.target is not None else ():
         ways.setdefault(reading.via, []).append(reading)
@@ -297,7 +297,7 @@ def _counted(_program: Program, module: Module) -> frozenset[str]:
 
 
 def _another_copy_first(program: Program, save: Save) -> bool:
-    """Whether the same content was just written whole to a path of its own, so that something is always left."""
+    """Whether the same content was just written to a path of its own, so that a whole file always exists."""
     module, node = save.call
     loop = innermost_loop(module, node) or module.function(node)
     copies = _varying_copies(program, module, loop, ast.dump(save.content))
@@ -325,16 +325,16 @@ def _by_content(program: Program) -> dict[tuple[Module, str], list[Save]]:
 
 
 def _only_sometimes(module: Module, copy: ast.Call, save: ast.AST) -> bool:
-    """Whether a copy stands behind the save under a test of its own."""
+    """Whether a copy follows the save under a test of its own."""
     around = set(module.ancestors(save))
     conditional = any(isinstance(parent, ast.If) and parent not in around for parent in module.ancestors(copy))
     return conditional and copy.lineno > getattr(save, "lineno", 0)
 
 
 def _is_moved(program: Program, site: Site, reading: Reading) -> bool:
-    """Whether the function moves the file, or the folder it lies in, or has a copy of it each time.
+    """Whether the function moves the file or its folder, or copies it each time.
 
-    A copy that is made behind the save and under a condition (`if is_best`) keeps the best model, not the last one.
+    A copy that is made after the save and under a condition (`if is_best`) keeps the best model, not the last one.
     """
     module, node = site
     wanted = str(reading)
@@ -347,7 +347,7 @@ def _is_moved(program: Program, site: Site, reading: Reading) -> bool:
 
 @remembered
 def _moves(program: Program, module: Module, scope: ast.AST) -> dict[str, list[tuple[ast.Call, bool]]]:
-    """Path -> the calls of a piece of code that move what lies there, and whether they copy it."""
+    """Path -> the calls of a piece of code that move what is there, and whether they copy it."""
     found: dict[str, list[tuple[ast.Call, bool]]] = {}
     for call in module.calls(scope):
         func = call.func

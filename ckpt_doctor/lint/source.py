@@ -35,7 +35,7 @@ _PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun", "%%python3",
 
 
 class NotPython(Exception):
-    """This file or cell has no syntax tree; the message says why in one sentence, `settle` what would give it one."""
+    """A file or cell has no syntax tree: the message says why in one sentence, `settle` what would give it one."""
 
     def __init__(self, reason: str, settle: str = "fix the file") -> None:
         super().__init__(reason)
@@ -57,7 +57,7 @@ class Source:
 
     path: Path
     text: str
-    """Newlines are `\\n`. A notebook's code cells stand one after another."""
+    """Newlines are `\\n`. A notebook's code cells follow each other."""
     tree: ast.Module
     cells: tuple[Cell, ...] = ()
     ignored: Mapping[int, frozenset[str]] = field(default_factory=dict)
@@ -216,7 +216,7 @@ def _python_of_cell(text: str) -> str:
         magic, *arguments = lines[first].split()
         writes_python = magic in ("%%writefile", "%%file") and arguments[-1:] and arguments[-1].endswith(".py")
         if magic not in _PYTHON_CELL_MAGICS and not writes_python:
-            raise NotPython(f"{magic} marks another language than Python")
+            raise NotPython(f"{magic} marks a language other than Python")
         lines[first] = "pass"
     # Line by line where the parser stumbles: a line that begins with `%` may also continue an expression.
     for _ in range(len(lines) + 1):

@@ -1,4 +1,4 @@
-"""How a script starts: where a resume goes on, what a save is labelled with, when its scheduler steps."""
+"""What a script does on a resume: where it goes on, what it labels a save with, when its scheduler steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def starts(path: Path) -> ScriptFacts | None:
         path: A script or notebook; modules of the same repository that it uses are read with it.
 
     Returns:
-        The facts with the lines that show them; None where the file is no readable Python, or shows none of them.
+        The facts with the lines that show them; None where the file is not readable Python, or shows none of them.
 
     Example:
         >>> starts(Path("train.py")).resume
@@ -83,7 +83,7 @@ def _line(site: Site) -> str:
 
 
 def _agreed(found: Iterator[Evidence[_T] | None]) -> Evidence[_T] | None:
-    """The first of several answers where all are the same; None among them leaves the question open."""
+    """The first of several answers where all are the same; None where they differ or one is None."""
     first = next(found, None)
     return first if first is not None and all(a is not None and a.value == first.value for a in found) else None
 

@@ -46,7 +46,7 @@ def planned(edits: Iterable[Edit]) -> Plan:
 
 
 def _why_nowhere(case: Case) -> tuple[str, str]:
-    """Why the file stands at no known place of its run, and what would tell."""
+    """Why the file's place in its run is not known, and what would show it."""
     state = case.state
     if state.global_step is None:
         return "no global_step", "another checkpoint of the run"

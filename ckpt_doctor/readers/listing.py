@@ -1,4 +1,4 @@
-"""What lies in a checkpoint's folder: its files with their sizes, and what stands in the place of one."""
+"""The files of a checkpoint's folder with their sizes, and what is in the place of one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Listing:
     files: dict[str, int] = field(default_factory=dict)
     """Name, relative to the folder -> size."""
     links: list[str] = field(default_factory=list)
-    """Those of them that the file system leads on from, and links to folders, which are not followed."""
+    """Names of links: to files, which are followed, and to folders, which are not."""
     entries: dict[str, list[str]] = field(default_factory=dict)
     """Each folder (empty or ending with a slash) -> the names in it, of files and folders."""
     wrong: dict[str, str] = field(default_factory=dict)
-    """Names that a part has and that are no file -> what they are, as the end of a sentence."""
+    """Names of parts that are not files -> what they are, as the end of a sentence."""
     left_out: list[str] = field(default_factory=list)
     """What was not looked into, and why, as sentences."""
 

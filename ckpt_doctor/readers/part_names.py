@@ -15,6 +15,6 @@ SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<v
 
 
 def is_part_of_several(path: Path) -> bool:
-    """Whether a path may stand for several files: a folder, an index or a marker, a numbered shard."""
+    """Whether a path may name several files: a folder, an index or a marker, a numbered shard."""
     name = path.name
     return bool(INDEX.fullmatch(name) or SHARD.fullmatch(name)) or name in MARKERS or path.is_dir()

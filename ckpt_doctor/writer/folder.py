@@ -1,4 +1,4 @@
-"""Give a unit that is a folder new parts, all at once: verified, atomic, undoable."""
+"""Give a unit that is a folder new parts in one step: verified, atomic, undoable."""
 
 from __future__ import annotations
 
@@ -145,11 +145,11 @@ def _ensure_as_read(job: _Job, found: Found) -> None:
         if folder is None or not stat.S_ISDIR(folder.st_mode):
             raise WriteRefused(f"{job.source / change.name} cannot be written: there is no such folder")
         if change.name in found and change.name not in parts:
-            raise WriteRefused(f"{job.source / change.name} is there and was not read: left alone")
+            raise WriteRefused(f"{job.source / change.name} exists but was not read: left alone")
 
 
 def _begin(store: Store, mode: int) -> None:
-    """Make the folders for what is under way; nobody reads in them who cannot read in the unit."""
+    """Make the store's folders. Only users who can read the unit can read them."""
     store.numbered()  # nothing is made where the store is not ours
     store.folder.mkdir(parents=True, exist_ok=True)
     store.folder.chmod(mode & 0o777 | stat.S_IRWXU)
@@ -159,7 +159,7 @@ def _begin(store: Store, mode: int) -> None:
 
 
 def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], Written]:
-    """Build the folder with its changes; what it holds."""
+    """Build the folder with its changes; returns what it contains, and what was written."""
     share = job.mode != "output"
     space = space_checker(store.folder)
     sources = {name: job.source / name for name in before}
@@ -184,7 +184,7 @@ def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, Fold
 
 
 def _keep(store: Store, source: Path, before: FolderState, after: FolderState, *, share: bool) -> dict[str, str]:
-    """Set the files aside that will no longer be there; part -> name of the file in the store."""
+    """Set aside the files that the change removes; returns part -> name of the file in the store."""
     replaced = [name for name in differing(before, after) if name in before and before[name].kind == "file"]
     kept = {name: str(number) for number, name in enumerate(replaced)}
     for name, file in kept.items():

@@ -1,4 +1,4 @@
-"""Edits of a unit -> what each of its changed parts will hold, and the file that holds it."""
+"""Edits of a unit -> the new content of each changed part, and the file with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PICKLED = (*ZIPS, "torch-legacy", "torch-tar", "pickle", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class PartChange:
-    """A part of a unit that is written, and what it will hold."""
+    """A part of a unit that is written, and its new content."""
 
     name: str
     """Relative to the unit, with `/`."""
