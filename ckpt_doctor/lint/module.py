@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import merge
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -69,6 +70,7 @@ class Module:
         self._classes: dict[ast.AST, list[ast.ClassDef]] = {}
         self._scopes: dict[ast.AST, ast.AST] = {}
         self._resolved: dict[ast.AST, Symbol | None] = {}
+        self._positions: dict[int, tuple[dict[ast.AST, list[int]], list[int]]] = {}
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
@@ -209,17 +211,23 @@ class Module:
             return found
         around = {at, *self.ancestors(at)}
         reaching: list[Binding] = []
-        for binding in reversed(found[: bisect_right(found, _line(at), key=lambda b: _line(b.node))]):
-            node = binding.node
-            if isinstance(node, COMPREHENSIONS) and binding.kind not in ("item", "with"):
-                continue
-            if (node in around) != isinstance(node, (*COMPREHENSIONS, *LOOPS, ast.With, ast.AsyncWith)):
-                continue
+        for binding in self._before(found, at, around):
             reaching.append(binding)
-            branch = self.parents.get(self.statement(node), self.tree)
+            branch = self.parents.get(self.statement(binding.node), self.tree)
             if binding.kind != "augment" and (branch in around or branch is scope):
                 break
         return reaching or found
+
+    def _before(self, found: list[Binding], at: ast.AST, around: Set[ast.AST]) -> Iterator[Binding]:
+        """The bindings before a node that may hold there, the last first; of what encloses names, what is `around`."""
+        if id(found) not in self._positions:
+            self._positions[id(found)] = _positions(found)
+        enclosing, others = self._positions[id(found)]
+        end = bisect_right(found, _line(at), key=lambda b: _line(b.node))
+        own = sorted((i for node in around for i in enclosing.get(node, ()) if i < end), reverse=True)
+        earlier = (others[i] for i in range(bisect_left(others, end) - 1, -1, -1))
+        rest = (i for i in earlier if found[i].node not in around)
+        return (found[i] for i in merge(rest, own, reverse=True))
 
     def resolve(self, node: ast.AST, depth: int = _DEPTH) -> Symbol | None:
         """What a name or dotted name stands for; None for values that are computed."""
@@ -353,6 +361,18 @@ def dotted(node: ast.AST) -> str:
             return ".".join(reversed([*parts, node.id]))
         else:
             return ""
+
+
+def _positions(found: list[Binding]) -> tuple[dict[ast.AST, list[int]], list[int]]:
+    """Indices of the bindings that loops, `with` and comprehensions make for what they enclose; those of all others."""
+    enclosing: dict[ast.AST, list[int]] = {}
+    others: list[int] = []
+    for index, binding in enumerate(found):
+        if not isinstance(binding.node, (*COMPREHENSIONS, *LOOPS, ast.With, ast.AsyncWith)):
+            others.append(index)
+        elif binding.kind in ("item", "with") or not isinstance(binding.node, COMPREHENSIONS):
+            enclosing.setdefault(binding.node, []).append(index)
+    return enclosing, others
 
 
 def leaves(statement: ast.AST) -> bool:

@@ -55,11 +55,11 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
     steps = [call for call in program.calls if is_scheduler_step(program, call)]
     if catches_up(program, steps):
         return
-    stepped: dict[Site, list[ast.Call]] = {}
+    stepped: dict[Site, list[tuple[str, ast.Call]]] = {}
     for module, step in steps:
         loop = innermost_loop(module, step)
         if loop is not None and not is_absolute(step):
-            stepped.setdefault(Site(module, loop), []).append(step)
+            stepped.setdefault(Site(module, loop), []).append((_schedule(step), step))
     schedules = {_schedule(step) for _, step in steps} - {""}
     for (module, loop), inside in stepped.items():
         trained = _first_training(program, module, loop)
@@ -69,9 +69,8 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
             if not _saves_scheduler(program, Call(module, call)):
                 continue
             held = _held(program, Call(module, call)) & schedules if len(schedules) > 1 else set()
-            later = (step for step in inside if not held or _schedule(step) in held | {""})
-            for step in later:
-                if comes_first(module, call, step):
+            for name, step in inside:
+                if (not held or not name or name in held) and comes_first(module, call, step):
                     yield _saved_early(module, call, step)
                     break
 
@@ -300,27 +299,24 @@ def _another_copy_first(program: Program, save: Save) -> bool:
     """Whether the same content was just written to a path of its own, so that a whole file always exists."""
     module, node = save.call
     loop = innermost_loop(module, node) or module.function(node)
-    copies = _varying_copies(program, module, loop, ast.dump(save.content))
-    return any(copy is not node and comes_first(module, copy, node) for copy in copies)
-
-
-@remembered
-def _varying_copies(program: Program, module: Module, loop: ast.AST | None, content: str) -> list[ast.Call]:
-    """The saves of a content, as `ast.dump` has it, whose path is another one in each round of the loop."""
     site = Site(module, loop) if loop is not None else None
-    return [
-        save.call.node
-        for save in _by_content(program).get((module, content), ())
-        if save.target is not None
-        and all(_varies(program, reading, site) for reading in readings(program, module, save.target))
-    ]
+    return any(
+        copy.node is not node
+        and comes_first(module, copy.node, node)
+        and all(_varies(program, path, site) for path in paths)
+        for copy, paths in _of_content(program).get((module, ast.dump(save.content)), ())
+    )
 
 
 @remembered
-def _by_content(program: Program) -> dict[tuple[Module, str], list[Save]]:
-    found: dict[tuple[Module, str], list[Save]] = {}
+def _of_content(program: Program) -> dict[tuple[Module, str], list[tuple[Call, list[Reading]]]]:
+    """Module and content, as `ast.dump` has it -> the saves of it, with their paths, all of which have holes."""
+    found: dict[tuple[Module, str], list[tuple[Call, list[Reading]]]] = {}
     for save in saves(program):
-        found.setdefault((save.call.module, ast.dump(save.content)), []).append(save)
+        module = save.call.module
+        paths = readings(program, module, save.target) if save.target is not None else []
+        if paths and all(path.holes for path in paths):
+            found.setdefault((module, ast.dump(save.content)), []).append((save.call, paths))
     return found
 
 

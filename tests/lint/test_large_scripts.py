@@ -69,6 +69,7 @@ SHAPES = {
         20,
     ),
     "moves": (in_one_loop(f"torch.save({STATE}, 'c#.tmp')", "os.replace('c#.tmp', 'c#')"), 20),
+    "loops": (lambda n: (LOOP + f"    torch.save({STATE}, f'c_{{step}}')\n    sched.step()\n") * n, 20),
     "schedules": (several_schedules, 20),
     "removals": (removals, 20),
     "rates of the first epoch": (first_epochs, 20),
