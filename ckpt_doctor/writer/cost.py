@@ -40,8 +40,8 @@ def cost(checkpoint: Checkpoint, program_size: int, mode: Mode = "replace", outp
     )
 
 
-def free_for(checkpoint: Checkpoint, output: Path | None) -> int:
-    """Free bytes where the result of a migration goes, whose folder may not exist yet."""
+def free_for(checkpoint: Checkpoint, output: Path | None) -> int | None:
+    """Free bytes where the result of a migration goes, whose folder may not exist yet; None where it is not known."""
     folder = (output_path(checkpoint.path, output) if output is not None else checkpoint.path.resolve()).parent
     while not folder.exists():
         folder = folder.parent
