@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
-from ckpt_doctor.readers.detect import is_unpacked, sniff
+from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked, sniff
+from ckpt_doctor.readers.part_names import PART_SUFFIXES
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
 
 if TYPE_CHECKING:
     from ckpt_doctor.readers.sets import FileSet
 
-CHECKPOINT_SUFFIXES = frozenset(
-    {".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".ptl", ".pkl", ".pickle", ".model", ".th", ".t7"}
-    | {".distcp"}
-)
+CHECKPOINT_SUFFIXES = PART_SUFFIXES | {".bin", ".tar", ".model"}
 TEMPORARY_SUFFIXES = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download", ".incomplete"})
-_RECORD_FOLDERS = frozenset({"data", "constants", "code", ".data"})
-"""Of a torch archive (caffe2/serialize/inline_container.h)."""
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -78,7 +74,7 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
                 continue
             if "version" in files and is_unpacked(Path(folder)):  # whose records are one checkpoint
                 files[:] = ["data.pkl"]
-                folders[:] = [name for name in folders if name not in _RECORD_FOLDERS]
+                folders[:] = [name for name in folders if name not in RECORD_FOLDERS]
             sharded = any(name.endswith(".distcp") for name in files)
             for name in files if real not in seen else ():
                 file = Path(folder, name)

@@ -1,4 +1,4 @@
-"""Edits applied to an inert tree. The trees that come in stay as they are."""
+"""Edits of an inert tree: the names of what they bring from other files, and the tree with the edits made."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ def adopt(edits: Sequence[Edit], checkpoint: Checkpoint) -> tuple[list[Edit], li
 
 def apply(root: object, edits: Sequence[Edit]) -> object:
     """A copy of the tree with the edits made, in their order. EditRefused where that cannot be."""
-    tree = transform(root, lambda value: value)
+    return apply_in_place(transform(root, lambda value: value), edits)
+
+
+def apply_in_place(tree: object, edits: Sequence[Edit]) -> object:
+    """As `apply`, of a tree that nobody else holds: it is changed itself, for a copy of a long log costs seconds."""
     for edit in edits:
         try:
             tree = _edited(tree, edit)

@@ -73,6 +73,11 @@ def is_ours(name: str) -> bool:
     return name in (LOCK, STORE, _READ) or _OURS.search(name) is not None
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name with `/` is that of a place below a folder, without steps up, around or on the spot."""
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
+
+
 def read(path: Path, limit: int) -> bytes:
     """The bytes of a file that has one of these names.
 

@@ -11,8 +11,8 @@ from ckpt_doctor.lint.guards import words
 from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
+from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import SCHEDULER_CLASS, SCHEDULER_NAME, is_absolute, is_scheduler_step, only_steps
-from ckpt_doctor.lint.state import Content, contents
 from ckpt_doctor.types import NotChecked
 
 _SAVES_ALL = frozenset({"save_state", "register_for_checkpointing"})
@@ -50,7 +50,7 @@ def scheduler_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
     ```
 
     ## Source
-    `torch/optim/lr_scheduler.py`: `last_epoch` lies in the scheduler, not in the optimizer. Measured: of plain loops
+    `torch/optim/lr_scheduler.py`: `last_epoch` is in the scheduler, not in the optimizer. Measured: of plain loops
     without scheduler state, CosineAnnealingLR continued with 0.00596 for 0.00352, OneCycleLR with 0.00052 for 0.00905.
     """
     steps = [call for call in program.calls if is_scheduler_step(program, call) and not is_absolute(call.node)]
@@ -68,7 +68,7 @@ def scheduler_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
         seen.add(content.site.node)
         if content.is_open:
             place = f"{content.site.module.path}:{getattr(content.site.node, 'lineno', 0)}"
-            why = "the saved dict is put together where reading the code cannot follow"
+            why = "the saved dict is built in a way that reading the code cannot follow"
             yield NotChecked(f"X908 at {place}", why, "write its keys as literals")
             continue
         written = dotted(step.node.func) or "scheduler.step"
@@ -84,7 +84,7 @@ def scheduler_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
 
 
 def _holds_schedule(content: Content, names: set[str]) -> bool:
-    """Whether a dict has a schedule's state, or the whole of an object that may have one."""
+    """Whether a dict has a schedule's state, or a whole object that may contain one."""
     if content.holds_scheduler or any(SCHEDULER_NAME.search(key) for key in content.values):
         return True
     for _, value in content.values.values():
@@ -219,7 +219,7 @@ def _is_module(
 
 
 def _may_be_a_module(value: ast.expr) -> bool:
-    """Whether a value is no dict, no `state_dict()` and no literal."""
+    """Whether a value may be a module: not a dict, a `state_dict()` or a literal."""
     if isinstance(value, ast.Call):
         leaf = dotted(value.func).rsplit(".", 1)[-1] or getattr(value.func, "attr", "")
         return "state" not in words(leaf) and leaf not in ("dict", "OrderedDict", "load")

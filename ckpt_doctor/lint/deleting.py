@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Removal, removals
 from ckpt_doctor.lint.guards import CHOICE_WORDS, is_guarded, is_locked, words
-from ckpt_doctor.lint.module import Call, Site, dotted
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.rule import Hit
 
 _TEST_FILE = re.compile(r"^(test_.*|.*_test|conftest)\.py$")
@@ -25,7 +25,7 @@ def deletes_checkpoints(program: Program) -> Iterator[Hit]:
     `unlink` over a listing, a helper such as `del_files`) whose path is the checkpoint root or a run's folder. Paths
     are followed through variables, `os.path.join`, f-strings, option defaults and arguments; helpers are followed into
     the modules of the same repository, and one that removes nothing is not reported. Silent when an option, a constant
-    that is false or a question to the user stands before the removal, when the tree was copied away first, and when
+    that is false or a question to the user decides about the removal, when the tree was copied away first, and when
     only step folders are removed (see X902).
 
     ## Why it matters
@@ -80,9 +80,8 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
     Looks for `shutil.rmtree` or `rm -r` on selected checkpoint folders: elements of a listing that is sliced, filtered
     by a step number or popped from a list, or a path that names a step. Silent when the removal runs under a lock
     (`with lock:`, `fcntl.flock`, `.acquire()` before it, or every caller holds one, in the file or among the linted
-    scripts), or when the function renames the
-    folder to the removed name first, so that nobody finds it any more. Removing a single file is not
-    reported: whoever has it open keeps reading it.
+    scripts), or when the function renames the folder to the removed name first, so that nobody finds it any more.
+    Removing a single file is not reported: a process that has it open keeps reading it.
 
     ## Why it matters
     Severity warning: `rmtree` removes a folder file by file, so a resume that reads the folder at that moment fails or
@@ -110,7 +109,7 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
         if removal.what != "steps" or not removal.recursive or removal.guess or place.node in seen:
             continue
         chain = (place, *removal.path.via)
-        if any(is_locked(program, Site(*call)) for call in chain) or _renamed_before(place):
+        if any(is_locked(program, Site(*call)) for call in chain) or _renamed_before(program, place):
             continue
         seen.add(place.node)
         yield Hit(
@@ -136,41 +135,55 @@ def _is_wanted(program: Program, removal: Removal) -> bool:
 
 def _is_offered(program: Program, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """A function that nothing here calls and that removes by its very name, or a command: its caller decides."""
-    mentioned = any(isinstance(node, ast.Name) and node.id == function.name for _, node in program.nodes)
-    return bool(function.decorator_list or words(function.name) & CHOICE_WORDS) and not mentioned
+    by_choice = bool(function.decorator_list or words(function.name) & CHOICE_WORDS)
+    return by_choice and function.name not in _mentioned(program)
+
+
+@remembered
+def _mentioned(program: Program) -> frozenset[str]:
+    return frozenset(node.id for _, node in program.nodes if isinstance(node, ast.Name))
 
 
 def _copied_before(program: Program, site: Site) -> bool:
     module, node = site
-    arguments = node.args[:1] if isinstance(node, ast.Call) else []
-    removed = {ast.dump(a) for a in arguments}
-    scope = module.function(node) or module.tree
-    for inner in ast.walk(scope):
-        if not isinstance(inner, ast.Call) or inner.lineno >= getattr(node, "lineno", 0):
-            continue
-        name = program.name_of(Call(module, inner))
-        parts = [part for a in (*inner.args, *(k.value for k in inner.keywords)) for part in ast.walk(a)]
+    if not isinstance(node, ast.Call):
+        return False
+    sent = _sent(program, module, module.function(node) or module.tree)
+    return any(sent.get(ast.dump(removed), node.lineno) < node.lineno for removed in node.args[:1])
+
+
+@remembered
+def _sent(program: Program, module: Module, scope: ast.AST) -> dict[str, int]:
+    """What a piece of code copies or sends away, as `ast.dump` has it -> the first line in which it does."""
+    found: dict[str, int] = {}
+    for call in module.calls(scope):
+        name = program.name_of(Call(module, call))
+        parts = [part for a in (*call.args, *(k.value for k in call.keywords)) for part in ast.walk(a)]
         texts = [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
         said = set[str]().union(*map(words, [name.rsplit(".", 1)[-1], *texts]))
-        sends = name in _COPYING or said & _SENDING
-        if sends and removed & {ast.dump(part) for part in parts}:
-            return True
-    return False
+        for part in parts if name in _COPYING or said & _SENDING else ():
+            written = ast.dump(part)
+            found[written] = min(call.lineno, found.get(written, call.lineno))
+    return found
 
 
-def _renamed_before(removal: Call) -> bool:
+def _renamed_before(program: Program, removal: Call) -> bool:
     """Whether what is removed was given that name by a rename in the same function."""
     module, node = removal
-    gone = {ast.dump(a) for a in node.args[:1]}
-    return any(
-        isinstance(inner, ast.Call)
-        and inner.lineno < node.lineno
-        and isinstance(inner.func, ast.Attribute)
-        and inner.func.attr in ("rename", "replace", "renames", "move")
-        and bool(inner.args)
-        and ast.dump(inner.args[-1]) in gone
-        for inner in ast.walk(module.function(node) or module.tree)
-    )
+    renamed = _renamed(program, module, module.function(node) or module.tree)
+    return any(renamed.get(ast.dump(gone), node.lineno) < node.lineno for gone in node.args[:1])
+
+
+@remembered
+def _renamed(_program: Program, module: Module, scope: ast.AST) -> dict[str, int]:
+    """The names that a piece of code gives by a rename, as `ast.dump` has them -> the first line in which it does."""
+    found: dict[str, int] = {}
+    for call in module.calls(scope):
+        renames = isinstance(call.func, ast.Attribute) and call.func.attr in ("rename", "replace", "renames", "move")
+        for name in call.args[-1:] if renames else ():
+            written = ast.dump(name)
+            found[written] = min(call.lineno, found.get(written, call.lineno))
+    return found
 
 
 def _quoted(removal: Removal) -> str:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from ckpt_doctor.lint.effects import loads, saves
+from ckpt_doctor.lint.effects import is_of_optimizer, loads, saves
 from ckpt_doctor.lint.guards import words
 from ckpt_doctor.lint.module import Call, Site, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
-from ckpt_doctor.lint.state import (
-    COUNTER,
-    Content,
-    EarlyStopping,
-    Reads,
-    contents,
-    early_stopping,
-    is_of_optimizer,
-    reads,
-)
+from ckpt_doctor.lint.saved_dicts import Content, contents
+from ckpt_doctor.lint.state import COUNTER, EarlyStopping, Reads, early_stopping, reads
 from ckpt_doctor.types import NotChecked, Severity
 
 _EFFECT = {
@@ -38,8 +30,8 @@ def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
     imported, or plain variables compared with a patience), looks at every dict with an optimizer that is saved: does it
     hold `best_score`, `val_loss_min`, `counter` (or the class's own names for them) and `rng_state`? Where the script
     loads an optimizer, does it read them back? Dicts are followed through variables, helpers, methods and other modules
-    of the repository. Bare state_dicts are not looked at, nobody resumes from them; nor are frameworks that save their
-    callbacks themselves.
+    of the repository. Bare state_dicts are not looked at, because nobody resumes from them, and neither are frameworks
+    that save their callbacks themselves.
 
     ## Why it matters
     Severity warning: the resume works, but EarlyStopping starts blind. Its first epoch is saved as the best, however
@@ -76,7 +68,7 @@ def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
                 place = f"{content.site.module.path}:{getattr(content.site.node, 'lineno', 0)}"
                 yield NotChecked(
                     f"X903 at {place}",
-                    "the saved dict is put together where reading the code cannot follow",
+                    "the saved dict is built in a way that reading the code cannot follow",
                     "write its keys as literals",
                 )
     seen: set[ast.AST] = set()
@@ -109,7 +101,7 @@ def _missing_in_save(stopping: EarlyStopping, content: Content, read: Reads) -> 
 
 
 def _missing_in_restore(program: Program, stopping: EarlyStopping, saved: list[Content], read: Reads) -> Iterator[Hit]:
-    """What is saved and not read back. What is not even saved has its finding at the save."""
+    """The finding of what is saved and not read back. What is not even saved has its finding at the save."""
     full = [c for c in saved if c.holds_optimizer and _is_complete(stopping, c)]
     if not full:
         return
@@ -173,7 +165,7 @@ def _default(name: str) -> str:
 
 
 def _rng_key(content: Content) -> str:
-    """Where torch's state lies: under the key, or in a dict of the states of several libraries."""
+    """Where torch's state is: under the key, or in a dict of the states of several libraries."""
     key = next((k for k in content.values if {"rng", "random"} & words(k)), "rng_state")
     value = content.values[key][1] if key in content.values else None
     inner = [k.value for k in value.keys if isinstance(k, ast.Constant)] if isinstance(value, ast.Dict) else []
@@ -202,7 +194,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _consequence(stopping: EarlyStopping, missing: list[str]) -> str:
-    """What follows from the worst of it."""
+    """The consequence of the most important missing value."""
     decisive = [name for name in missing if stopping.fields.get(name)]
     if any(not COUNTER.search(name) for name in decisive):
         return _EFFECT["best_score"]

@@ -7,12 +7,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from ckpt_doctor.lint.guards import Condition, conditions, innermost_loop, words
 from ckpt_doctor.lint.module import Call, Module, Site, dotted
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.reading import Hole, Part, Reading
 from ckpt_doctor.lint.values import items, readings, strings_in
 
@@ -26,7 +25,7 @@ _ON_DISK = frozenset(
     "file files dir dirs directory directories folder folders tree path paths checkpoint checkpoints ckpt ckpts all "  # noqa: SIM905
     "everything contents r rf recursive recursively outputs results runs old".split()
 )
-"""What a function must say that it removes, if anything: there are `remove_module_prefix` and `delete_branch`."""
+"""What the name of a removing function may name: `remove_module_prefix` and `delete_branch` remove no files."""
 
 _TEMPORARY = re.compile(r"(?i)(?<![a-z])(tmp|temp|temporary|trash|partial|scratch|cache|incomplete)(?![a-z])|tmp_|_tmp")
 _STEP = re.compile(r"(?i)(step|epoch|(?<![a-z])iter|checkpoint[-_](?:\{|\*|\\|\(|\d|$)|ckpt[-_](?:\{|\*|\\|\(|\d|$))")
@@ -44,6 +43,7 @@ _OTHER_OUTPUT = re.compile(
     r"|predictions?|outputs?|profil\w*|traces?|metrics|reports?|code|configs?|__pycache__)$",
     re.IGNORECASE,
 )
+_OPT = re.compile(r"^_*opt(_|[A-Z\d]|$)|_opt$")
 _FILE_NAME = re.compile(r"(?<![./])\.\w{1,8}$")
 
 Removed: TypeAlias = Literal["tree", "steps", "other"]
@@ -78,7 +78,7 @@ class Save:
     atomic: bool = False
 
 
-@lru_cache(maxsize=1)  # two rules ask, one after the other
+@remembered
 def removals(program: Program) -> list[Removal]:
     """Every removal in the program, one per value that its path may have."""
     found: list[Removal] = []
@@ -199,7 +199,7 @@ def is_temporary(path: Reading) -> bool:
 
 
 def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Removed:
-    """Tell a tree of checkpoints from single ones of it and from everything else."""
+    """What a removed path is: a tree of checkpoints, single ones of it, or something else."""
     holes = path.holes
     listed = [hole.items for hole in holes if hole.items is not None]
     strings = {s for part in listed for s in part.strings} | {p for p in path.parts if isinstance(p, str)}
@@ -247,7 +247,7 @@ def _selecting_conditions(call: Call) -> list[Condition]:
 
 
 def _is_about_kind(condition: Condition) -> bool:
-    """A test that asks what a path is (a folder, a file, there at all) and selects nothing by name or age."""
+    """Whether a test asks what a path is (a folder, a file, existing) and selects nothing by name or age."""
     calls = [n for n in ast.walk(condition.test) if isinstance(n, ast.Call)]
     kinds = ("exists", "isdir", "isfile", "islink", "is_dir", "is_file", "is_symlink", "isinstance", "len")
     leaf = [dotted(c.func).rsplit(".", 1)[-1] for c in calls]
@@ -262,11 +262,13 @@ def _is_about_kind(condition: Condition) -> bool:
 # --- saving and loading ----------------------------------------------------------------------------------------------
 
 
+@remembered
 def saves(program: Program) -> list[Save]:
     """Every call that writes a checkpoint file."""
     return [save for call in program.calls if (save := as_save(program, call)) is not None]
 
 
+@remembered
 def as_save(program: Program, call: Call) -> Save | None:
     """What a call saves, if it saves: `torch.save`, `accelerator.save`, `fabric.save`, `atomic_save`."""
     name = program.name_of(call)
@@ -289,3 +291,10 @@ def loads(program: Program) -> list[Call]:
     return [
         call for call in program.calls if program.name_of(call) in ("torch.load", "fabric.load", "self.fabric.load")
     ]
+
+
+def is_of_optimizer(call: ast.Call, method: str) -> bool:
+    """Whether a call is `optimizer.state_dict()` or the like, also of `opt` and `optG`."""
+    owner, _, name = dotted(call.func).rpartition(".")
+    leaf = owner.rsplit(".", 1)[-1]
+    return name == method and ("optim" in leaf.lower() or _OPT.search(leaf) is not None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS
+from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS, Function
 from ckpt_doctor.lint.module import Module, Site, dotted
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.program import Program, remembered
 
 _CALLER_DEPTH = 4
 _OPTION_OBJECTS = frozenset(
@@ -26,7 +28,6 @@ CHOICE_WORDS = frozenset(
 _ASKING = frozenset({"input", "confirm", "prompt", "getenv", "environ", "argv", "yesno", "ask"})
 _EXISTS = re.compile(r"(^|\.)(exists|lexists|isdir|isfile|is_dir|is_file)$")
 _LOCK_WORDS = frozenset({"lock", "locked", "flock", "filelock", "lockf", "mutex", "portalocker", "lockfile"})
-_EXITS = ("sys.exit", "exit", "quit", "os._exit")
 
 
 class Condition(NamedTuple):
@@ -56,27 +57,17 @@ def conditions(module: Module, node: ast.AST, within: ast.AST | None = None) -> 
             found += [Condition(test, True) for generator in parent.generators for test in generator.ifs]
         elif isinstance(parent, ast.Match):
             found.append(Condition(parent.subject, True))
-        found += [Condition(test, False) for test in _exits_before(child, parent)]
+        found += [Condition(test, False) for test in _exits_before(module, child)]
         if parent is within or isinstance(parent, (*FUNCTIONS, ast.Lambda)):
             break
         child = parent
     return found
 
 
-def _exits_before(child: ast.AST, parent: ast.AST) -> list[ast.expr]:
+def _exits_before(module: Module, statement: ast.AST) -> list[ast.expr]:
     """Tests of earlier statements in the same block that leave it: `if not args.delete: return`."""
-    for block in (getattr(parent, name, None) for name in ("body", "orelse", "finalbody")):
-        if isinstance(block, list) and child in block:
-            earlier = block[: block.index(child)]
-            return [s.test for s in earlier if isinstance(s, ast.If) and s.body and leaves(s.body[-1])]
-    return []
-
-
-def leaves(statement: ast.stmt) -> bool:
-    """Whether a statement ends its block: return, continue, break, raise, `sys.exit()`."""
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        return dotted(statement.value.func) in _EXITS
-    return isinstance(statement, (ast.Return, ast.Continue, ast.Break, ast.Raise))
+    block, at = module.places.get(statement, (-1, 0))
+    return [exit_.test for index, exit_ in module.exits.get(block, ()) if index < at]
 
 
 def is_option(name: str) -> bool:
@@ -147,13 +138,20 @@ def _constant(program: Program, module: Module, test: ast.expr) -> bool | None:
 
 
 def is_guarded(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
-    """Whether a choice stands before a node, in its function or in all the calls of that function."""
+    """Whether a choice decides if a node runs, in its function or in all the calls of that function."""
     module, node = site
     if any(is_choice(program, module, condition) for condition in conditions(module, node)):
         return True
-    function = module.function(node)
+    return _of_all_callers(program, is_guarded, module.function(node), depth)
+
+
+@remembered
+def _of_all_callers(
+    program: Program, holds: Callable[[Program, Site, int], bool], function: Function | None, depth: int
+) -> bool:
+    """Whether `holds` is true of all calls of a function; False where no call is in sight."""
     callers = program.callers(function) if function is not None and depth > 0 else []
-    return bool(callers) and all(is_guarded(program, Site(c.module, c.node), depth - 1) for c in callers)
+    return bool(callers) and all(holds(program, Site(*call), depth - 1) for call in callers)
 
 
 def is_locked(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
@@ -169,11 +167,15 @@ def is_locked(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
                 return True
             break
     function = module.function(node)
-    for inner in ast.walk(function or module.tree):
-        if isinstance(inner, ast.Call) and inner.lineno < getattr(node, "lineno", 0) and _takes_a_lock(inner):
-            return True
-    callers = program.callers(function) if function is not None and depth > 0 else []
-    return bool(callers) and all(is_locked(program, Site(c.module, c.node), depth - 1) for c in callers)
+    if _first_lock(program, module, function or module.tree) < getattr(node, "lineno", 0):
+        return True
+    return _of_all_callers(program, is_locked, function, depth)
+
+
+@remembered
+def _first_lock(_program: Program, module: Module, scope: ast.AST) -> float:
+    """The line in which a function or a script first takes a lock; infinite where it takes none."""
+    return min((call.lineno for call in module.calls(scope) if _takes_a_lock(call)), default=math.inf)
 
 
 def _is_a_lock(program: Program, module: Module, expression: ast.expr) -> bool:
@@ -215,14 +217,17 @@ def loop_of(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> Site | 
     if loop is not None:
         return Site(module, loop)
     function = module.function(node)
-    if function is None or depth <= 0:
-        return None
-    loops = (loop_of(program, Site(call.module, call.node), depth - 1) for call in program.callers(function))
+    return _loop_of_callers(program, function, depth) if function is not None and depth > 0 else None
+
+
+@remembered
+def _loop_of_callers(program: Program, function: ast.AST, depth: int) -> Site | None:
+    loops = (loop_of(program, Site(*call), depth - 1) for call in program.callers(function))
     return next((found for found in loops if found is not None), None)
 
 
 def comes_first(module: Module, one: ast.AST, other: ast.AST) -> bool:
-    """Whether one node's statement stands before the other's in a block that holds both."""
+    """Whether one node's statement comes before the other's in a block that contains both."""
     places = module.places
     held = dict(places[a] for a in (other, *module.ancestors(other)) if a in places)
     for above in (one, *module.ancestors(one)):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import merge
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -14,6 +16,7 @@ from ckpt_doctor.lint.source import Source
 
 # How far names are followed through re-exports and aliases.
 _DEPTH = 8
+_EXITS = ("sys.exit", "exit", "quit", "os._exit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ class Module:
         self._classes: dict[ast.AST, list[ast.ClassDef]] = {}
         self._scopes: dict[ast.AST, ast.AST] = {}
         self._resolved: dict[ast.AST, Symbol | None] = {}
+        self._positions: dict[int, tuple[dict[ast.AST, list[int]], list[int]]] = {}
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
@@ -97,7 +101,7 @@ class Module:
 
     @cached_property
     def places(self) -> dict[ast.AST, tuple[int, int]]:
-        """Statement -> the block that it stands in (by a number) and its index there."""
+        """Statement -> the number of the block that contains it, and its index there."""
         blocks = (
             block
             for node in self.nodes(self.tree)
@@ -105,6 +109,15 @@ class Module:
             if isinstance(block := getattr(node, name, None), list)
         )
         return {child: (number, i) for number, block in enumerate(blocks) for i, child in enumerate(block)}
+
+    @cached_property
+    def exits(self) -> dict[int, list[tuple[int, ast.If]]]:
+        """Block (as in `places`) -> its tests that leave it, with their index: `if not args.delete: return`."""
+        found: dict[int, list[tuple[int, ast.If]]] = {}
+        for statement, (block, index) in self.places.items():
+            if isinstance(statement, ast.If) and leaves(statement.body[-1]):
+                found.setdefault(block, []).append((index, statement))
+        return found
 
     @cached_property
     def loaded_names(self) -> frozenset[str]:
@@ -129,7 +142,7 @@ class Module:
             node = parent
 
     def scope(self, node: ast.AST) -> ast.AST:
-        """The innermost function or the module in which a node stands. A function's own node is outside of it."""
+        """The innermost function around a node, or the module. A function's own node is outside of it."""
         found = self._scopes.get(node)
         if found is None:
             found = next((a for a in self.ancestors(node) if isinstance(a, SCOPES)), self.tree)
@@ -141,7 +154,7 @@ class Module:
         return next((a for a in self.ancestors(node) if isinstance(a, FUNCTIONS)), None)
 
     def class_of(self, node: ast.AST) -> ast.ClassDef | None:
-        """The class in one of whose methods a node stands."""
+        """The innermost class around a node."""
         return next((a for a in self.ancestors(node) if isinstance(a, ast.ClassDef)), None)
 
     def statement(self, node: ast.AST) -> ast.AST:
@@ -173,6 +186,15 @@ class Module:
                         found.setdefault(name, []).append(Binding("assign", node, node.value))
         return found
 
+    @cached_property
+    def own_attributes(self) -> dict[tuple[ast.ClassDef | None, str], list[Binding]]:
+        """Those of `attributes` that begin with `self`, by the class in which they are bound."""
+        found: dict[tuple[ast.ClassDef | None, str], list[Binding]] = {}
+        for name, bindings in self.attributes.items():
+            for binding in bindings if name.startswith("self.") else ():
+                found.setdefault((self.class_of(binding.node), name), []).append(binding)
+        return found
+
     def lookup(self, name: str, at: ast.AST) -> list[Binding]:
         """The bindings that a name may have at a node: those that can reach it in the nearest scope that has any."""
         scope = self.scope(at)
@@ -187,24 +209,25 @@ class Module:
     def _reaching(self, found: list[Binding], at: ast.AST, scope: ast.AST) -> list[Binding]:
         if self.scope(at) is not scope:
             return found
-        before = [
-            b
-            for b in found
-            if _line(b.node) <= _line(at)
-            and (b.kind in ("item", "with") or not isinstance(b.node, COMPREHENSIONS))
-            and (self._contains(b.node, at) == isinstance(b.node, (*COMPREHENSIONS, *LOOPS, ast.With, ast.AsyncWith)))
-        ]
-        reaching: list[Binding] = []
         around = {at, *self.ancestors(at)}
-        for binding in reversed(before):
+        reaching: list[Binding] = []
+        for binding in self._before(found, at, around):
             reaching.append(binding)
             branch = self.parents.get(self.statement(binding.node), self.tree)
             if binding.kind != "augment" and (branch in around or branch is scope):
                 break
         return reaching or found
 
-    def _contains(self, outer: ast.AST, node: ast.AST) -> bool:
-        return outer is node or any(a is outer for a in self.ancestors(node))
+    def _before(self, found: list[Binding], at: ast.AST, around: Set[ast.AST]) -> Iterator[Binding]:
+        """The bindings before a node that may hold there, the last first; of what encloses names, what is `around`."""
+        if id(found) not in self._positions:
+            self._positions[id(found)] = _positions(found)
+        enclosing, others = self._positions[id(found)]
+        end = bisect_right(found, _line(at), key=lambda b: _line(b.node))
+        own = sorted((i for node in around for i in enclosing.get(node, ()) if i < end), reverse=True)
+        earlier = (others[i] for i in range(bisect_left(others, end) - 1, -1, -1))
+        rest = (i for i in earlier if found[i].node not in around)
+        return (found[i] for i in merge(rest, own, reverse=True))
 
     def resolve(self, node: ast.AST, depth: int = _DEPTH) -> Symbol | None:
         """What a name or dotted name stands for; None for values that are computed."""
@@ -338,6 +361,25 @@ def dotted(node: ast.AST) -> str:
             return ".".join(reversed([*parts, node.id]))
         else:
             return ""
+
+
+def _positions(found: list[Binding]) -> tuple[dict[ast.AST, list[int]], list[int]]:
+    """Indices of the bindings that loops, `with` and comprehensions make for what they enclose; those of all others."""
+    enclosing: dict[ast.AST, list[int]] = {}
+    others: list[int] = []
+    for index, binding in enumerate(found):
+        if not isinstance(binding.node, (*COMPREHENSIONS, *LOOPS, ast.With, ast.AsyncWith)):
+            others.append(index)
+        elif binding.kind in ("item", "with") or not isinstance(binding.node, COMPREHENSIONS):
+            enclosing.setdefault(binding.node, []).append(index)
+    return enclosing, others
+
+
+def leaves(statement: ast.AST) -> bool:
+    """Whether a statement ends its block: return, continue, break, raise, `sys.exit()`."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return dotted(statement.value.func) in _EXITS
+    return isinstance(statement, (ast.Return, ast.Continue, ast.Break, ast.Raise))
 
 
 def _is_one(node: ast.expr) -> bool:

@@ -1,4 +1,4 @@
-"""Calls of one kind and where they stand: in which loops, before what."""
+"""Calls of one kind and their places: in which loops, before what."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ckpt_doctor.lint.program import Program
 
 
 class Calls:
-    """A set of calls; what it is asked about a loop is found out once."""
+    """A set of calls. Their places in a loop are found out once."""
 
     def __init__(self, nodes: Iterable[ast.AST]) -> None:
         self._nodes = frozenset(nodes)
         self._extents: dict[ast.AST, dict[int, tuple[int, int]]] = {}
 
     def stand_in(self, module: Module, loop: ast.AST) -> bool:
-        """Whether one of the calls stands in a loop."""
+        """Whether one of the calls is in a loop."""
         return bool(self._extent(module, loop))
 
     def come_before(self, module: Module, loop: ast.AST, node: ast.AST) -> bool | None:
@@ -32,7 +32,7 @@ class Calls:
         return before if before != after else None
 
     def _extent(self, module: Module, loop: ast.AST) -> dict[int, tuple[int, int]]:
-        """Block -> the first and the last statement of it in which a call of the loop stands."""
+        """Block -> the first and the last statement of it that contain a call of the loop."""
         if loop not in self._extents:
             found: dict[int, tuple[int, int]] = {}
             for call in module.calls(loop):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ckpt_doctor.lint.bindings import Binding, Function
 from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted, method
@@ -16,6 +17,9 @@ from ckpt_doctor.lint.reading import Items, Reading
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400
 _CALL_DEPTH = 6
+
+_Asked = ParamSpec("_Asked")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,8 @@ class Program:
         """What `counting.origins` has found so far."""
         self.says_rank: dict[ast.AST, bool] = {}
         """What `ranks` has found so far: whether an expression depends on the process's rank."""
+        self.answers: dict[object, Any] = {}
+        """What the `remembered` functions have found so far."""
         self.is_cut_off = False
         """Whether the script uses more of its repository than was followed."""
 
@@ -149,11 +155,10 @@ class Program:
         if isinstance(expression, ast.Name):
             return module.lookup(expression.id, expression)
         name = dotted(expression)
-        found = module.attributes.get(name, []) if name else []
         owner = module.class_of(expression) if name.startswith("self.") else None
         if owner is not None:
-            found = [b for b in found if module.class_of(b.node) is owner] or module.bindings(owner).get(name[5:], [])
-        return found
+            return module.own_attributes.get((owner, name)) or module.bindings(owner).get(name[5:], [])
+        return module.attributes.get(name, [])
 
     @cached_property
     def _callers(self) -> dict[ast.AST, list[Call]]:
@@ -180,10 +185,10 @@ class Program:
                 found.append((call, value))
         return found
 
-    def reachable(self, call: Call, depth: int = _CALL_DEPTH) -> Iterator[Call]:
-        """The calls that a call leads to, itself first."""
-        seen: set[ast.AST] = set()
-        stack = [(call, depth)]
+    def run_by(self, module: Module, function: ast.AST) -> Iterator[Call]:
+        """The calls in a function, and those that they lead to."""
+        seen = {function}
+        stack = [(Call(module, node), _CALL_DEPTH - 1) for node in module.calls(function)]
         while stack:
             current, left = stack.pop()
             yield current
@@ -191,7 +196,7 @@ class Program:
             if target is None or target.function in seen or left <= 0:
                 continue
             seen.add(target.function)
-            stack += [(Call(target.module, n), left - 1) for n in ast.walk(target.function) if isinstance(n, ast.Call)]
+            stack += [(Call(target.module, n), left - 1) for n in target.module.calls(target.function)]
 
     @cached_property
     def option_defaults(self) -> dict[str, ast.expr]:
@@ -208,6 +213,22 @@ class Program:
             if isinstance(name, str) and name and "default" in options:
                 found[name.lstrip("-").replace("-", "_")] = options["default"]
         return found
+
+
+def remembered(
+    find: Callable[Concatenate[Program, _Asked], _Found],
+) -> Callable[Concatenate[Program, _Asked], _Found]:
+    """A function that finds each answer once per program. The answers are shared: nobody changes them."""
+
+    def ask(program: Program, /, *asked: _Asked.args, **named: _Asked.kwargs) -> _Found:
+        key = (find, asked, *named.items())
+        if key not in program.answers:
+            program.answers[key] = find(program, *asked, **named)
+        found: _Found = program.answers[key]
+        return found
+
+    update_wrapper(ask, find)
+    return ask
 
 
 def _bound(found: Definition | None) -> Target | None:

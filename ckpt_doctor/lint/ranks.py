@@ -31,7 +31,7 @@ _OWN_RANK_TEST = frozenset({"accelerator", "fabric", "xm", "xla_model"})
 _RANK_WORDS = frozenset(
     "rank ranks master primary chief leader coordinator main gpu process proc procid worker zero".split()  # noqa: SIM905
 )
-"""What a test says that lets one process through."""
+"""Words of a test that lets one process through."""
 _MANY_WORDS = frozenset({"distributed", "ddp", "multiprocessing", "fsdp", "multigpu"})
 _COUNT_WORDS = frozenset({"world", "ngpu", "ngpus", "gpus", "processes"})
 _UNIQUE_WORDS = frozenset({"pid", "uuid", "hostname", "host", "index"})
@@ -46,7 +46,7 @@ def every_rank_saves(program: Program) -> Iterator[Hit]:
     ## What it does
     In a script that runs as several processes (`init_process_group`, DistributedDataParallel, FSDP, `Accelerator`,
     `RANK` or `LOCAL_RANK` read from the environment), looks for a `torch.save` of a checkpoint that no test of the
-    rank stands before: in its function, in its decorators or around the calls that lead to it. Silent when the path has
+    rank guards: in its function, in its decorators or around the calls that lead to it. Silent when the path has
     the rank in it, when it is not known, and for what every process must call: `accelerator.save`,
     `accelerator.save_state`, `fabric.save`, `torch.distributed.checkpoint`.
 
@@ -87,7 +87,7 @@ def every_rank_saves(program: Program) -> Iterator[Hit]:
         if path is not None:
             yield Hit(
                 Site(*save.call),
-                f"the script runs as several processes ({sign}), and no test of the rank stands before this save: "
+                f"the script runs as several processes ({sign}), and no test of the rank guards this save: "
                 f"every process writes {path} at the same time, which can leave a damaged file.",
                 _by_one_rank(save, accelerator),
                 found=str(path),

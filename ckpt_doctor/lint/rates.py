@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ckpt_doctor.lint.effects import loads
 from ckpt_doctor.lint.guards import innermost_loop
 from ckpt_doctor.lint.module import Module, Site, dotted
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.rule import Hit
 
 _RATE_SOURCE = re.compile(r"param_groups|get_last_lr|_last_lr|get_lr\b")
@@ -59,7 +59,7 @@ def base_rate_from_epoch_0(program: Program) -> Iterator[Hit]:
                 continue
             target = statement.targets[0]
             name = dotted(target)
-            if not name or _set_elsewhere(module, node, name) or _stays_inside(module, node, target):
+            if not name or _set_elsewhere(program, module, node, name) or _stays_inside(program, module, node, target):
                 continue
             source = re.sub(r"\[?['\"]lr['\"]\]?$", '["initial_lr"]', ast.unparse(statement.value))
             source = source if "initial_lr" in source else 'optimizer.param_groups[0]["initial_lr"]'
@@ -97,28 +97,43 @@ def _compared_with_start(test: ast.expr) -> str:
     return ""
 
 
-def _set_elsewhere(module: Module, branch: ast.If, name: str) -> bool:
+def _set_elsewhere(program: Program, module: Module, branch: ast.If, name: str) -> bool:
     """Whether the same name gets a value anywhere else, before or inside the loop."""
-    within = set(ast.walk(branch))
-    return any(
-        isinstance(node, (ast.Assign, ast.AnnAssign))
-        and node not in {n for s in branch.body for n in ast.walk(s)}
-        and any(dotted(t) == name for t in (node.targets if isinstance(node, ast.Assign) else [node.target]))
-        for node in ast.walk(module.tree)
-        if node not in within or any(node is s or node in ast.walk(s) for s in branch.orelse)
-    )
+    within = {node for statement in branch.body for node in ast.walk(statement)}
+    return any(node not in within for node in _assigned(program, module).get(name, ()))
 
 
-def _stays_inside(module: Module, branch: ast.If, target: ast.expr) -> bool:
+@remembered
+def _assigned(_program: Program, module: Module) -> dict[str, list[ast.AST]]:
+    """Name -> the statements that assign to it."""
+    found: dict[str, list[ast.AST]] = {}
+    for node in module.nodes(module.tree):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                found.setdefault(dotted(target), []).append(node)
+    return found
+
+
+def _stays_inside(program: Program, module: Module, branch: ast.If, target: ast.expr) -> bool:
     """Whether a plain variable is used in the branch alone: to be shown there, say."""
     if not isinstance(target, ast.Name):
         return False
     within = set(ast.walk(branch))
-    scope = module.function(branch) or module.tree
-    uses = (n for n in ast.walk(scope) if isinstance(n, ast.Name) and n.id == target.id and isinstance(n.ctx, ast.Load))
+    uses = _uses(program, module, module.function(branch) or module.tree).get(target.id, ())
     return all(use in within for use in uses)
 
 
+@remembered
+def _uses(_program: Program, module: Module, scope: ast.AST) -> dict[str, list[ast.Name]]:
+    """Variable -> where a piece of code reads it."""
+    found: dict[str, list[ast.Name]] = {}
+    for node in module.nodes(scope):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.setdefault(node.id, []).append(node)
+    return found
+
+
+@remembered
 def _resumes(program: Program) -> bool:
     if loads(program):
         return True

@@ -28,11 +28,11 @@ class Hole:
     """As written: `args.checkpoints`, `epoch`."""
     site: Site
     default: str | None = None
-    """Of a command-line option."""
+    """The default of a command-line option."""
     items: Items | None = None
-    """Set for a loop variable."""
+    """What a loop variable goes over."""
     temporary: bool = False
-    """Made by `tempfile`."""
+    """Whether `tempfile` makes it."""
     parameter: bool = False
     """A parameter that no call in sight gives a value."""
 

@@ -14,7 +14,7 @@ class ScriptFinding(Located):
     one line of text."""
 
     open_to: tuple[Path, int] | None = None
-    """File and first line of the function, where a script that calls it knows better."""
+    """File and first line of the function, where a script that calls it decides whether this is a defect."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,6 @@ class ScriptReport:
     findings: tuple[ScriptFinding, ...]
     """In line order."""
     not_checked: tuple[NotChecked, ...] = ()
-    """Files or cells that are no readable Python, and questions that the code leaves open."""
+    """Files or cells that are not readable Python, and questions that the code leaves open."""
     suppressed: tuple[ScriptFinding, ...] = ()
     """Findings that a `# ckpt-doctor: ignore[CODE]` comment silences."""

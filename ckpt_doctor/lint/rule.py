@@ -22,11 +22,11 @@ class Hit:
     suggestion: str
     """Short replacement code."""
     severity: Severity | None = None
-    """Where it differs from the rule's own."""
+    """The severity, where it differs from the rule's own."""
     found: object = None
     expected: object = None
     callers_decide: bool = False
-    """Whether a script that calls this code knows better: the lock may be its own."""
+    """Whether a script that calls this code decides: it may hold the lock itself."""
 
 
 Check: TypeAlias = Callable[[Program], Iterable["Hit | NotChecked"]]

@@ -37,7 +37,7 @@ def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> l
     A PATH is a script, a notebook, or a folder of which every `*.py` and `*.ipynb` is linted. Modules of the same
     repository that a script uses are read too; what is wrong there is reported in that file's report if it is linted
     itself, otherwise in the script's. One report per linted file, in the order found. Raises `UsageError` for a PATH
-    that does not exist; a file that is no readable Python is a `NotChecked` in its report.
+    that does not exist; a file that is not readable Python is a `NotChecked` in its report.
     """
     scripts = list(find_scripts(paths))
     relative = not any(path.is_absolute() for path in paths)
@@ -85,7 +85,7 @@ def _called_from_elsewhere(program: Program) -> Iterator[_Place]:
             continue
         seen.add(target.function)
         yield target.module.path, target.function.lineno
-        inside = (Call(target.module, node) for node in ast.walk(target.function) if isinstance(node, ast.Call))
+        inside = (Call(target.module, node) for node in target.module.calls(target.function))
         rest += [inner for inner in map(program.target, inside) if inner is not None]
 
 
@@ -136,7 +136,7 @@ def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:
     cell, line = source.locate(first)
     _, end_line = source.locate(last)
     # ast counts UTF-8 bytes; people and editors count characters.
-    text = source.text.split("\n")[first - 1]
+    text = source.lines[first - 1]
     before = text.encode("utf-8", "surrogatepass")
     column = len(before[: getattr(hit.site.node, "col_offset", 0)].decode("utf-8", "replace")) + 1
     place = f"{source.path}:{line}" if cell is None else f"{source.path}:cell {cell}:{line}"
@@ -158,8 +158,9 @@ def _is_ignored(rule: ScriptRule, hit: Hit) -> bool:
     module, node = hit.site
     first = getattr(module.statement(node), "lineno", 0)
     last = getattr(node, "end_lineno", None) or first
-    codes = [codes for line, codes in module.source.ignored.items() if first <= line <= last]
-    return any(not group or group & {rule.code.lower(), rule.name} for group in codes)
+    ignored = module.source.ignored
+    groups = (ignored[line] for line in range(first, last + 1) if line in ignored)
+    return any(not group or group & {rule.code.lower(), rule.name} for group in groups)
 
 
 def _in_order(findings: Iterable[ScriptFinding]) -> tuple[ScriptFinding, ...]:

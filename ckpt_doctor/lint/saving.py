@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Save, as_save, is_temporary, saves
-from ckpt_doctor.lint.guards import comes_first, innermost_loop, is_option, leaves, loop_of, words
-from ckpt_doctor.lint.module import Call, Module, Site, dotted
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.guards import comes_first, innermost_loop, is_option, loop_of, words
+from ckpt_doctor.lint.module import Call, Module, Site, dotted, leaves
+from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
+from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import SCHEDULER_NAME, catches_up, is_absolute, is_scheduler_step
-from ckpt_doctor.lint.state import contents
 from ckpt_doctor.lint.values import readings
 
 _VARYING_WORDS = frozenset(
     "epoch step iter iteration i it idx index time date timestamp now uuid loss acc accuracy score metric".split()  # noqa: SIM905
 )
+_TAKING = (".prepare", ".register_for_checkpointing")
 _MOVING = ("os.replace", "os.rename", "os.link", "shutil.move", "shutil.copy", "shutil.copy2", "shutil.copyfile")
 
 
@@ -50,38 +52,42 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
     The trainer's loop saves step checkpoints before the per-batch `scheduler.step()` of `lradj=TST`, and the best
     checkpoint before the per-epoch one of `lradj=COS`.
     """
-    seen: set[ast.AST] = set()
-    judged: dict[ast.AST, bool] = {}
     steps = [call for call in program.calls if is_scheduler_step(program, call)]
     if catches_up(program, steps):
         return
-    for step in steps:
-        module = step.module
-        loop = innermost_loop(module, step.node)
-        if loop is None or is_absolute(step.node):
-            continue
-        inside = [Call(module, n) for n in module.calls(loop)]
-        for call in inside:
-            if call.node in seen or call.node is step.node or innermost_loop(module, call.node) is not loop:
+    stepped: dict[Site, list[tuple[str, ast.Call]]] = {}
+    for module, step in steps:
+        loop = innermost_loop(module, step)
+        if loop is not None and not is_absolute(step):
+            stepped.setdefault(Site(module, loop), []).append((_schedule(step), step))
+    schedules = {_schedule(step) for _, step in steps} - {""}
+    for (module, loop), inside in stepped.items():
+        trained = _first_training(program, module, loop)
+        for call in module.calls(loop):
+            if not trained < _place(call) or innermost_loop(module, call) is not loop:
                 continue
-            if not comes_first(module, call.node, step.node):
+            if not _saves_scheduler(program, Call(module, call)):
                 continue
-            if call.node not in judged:
-                judged[call.node] = _trained_before(program, inside, call) and _saves_scheduler(program, call)
-            if judged[call.node] and not _is_another(program, call, step, steps):
-                seen.add(call.node)
-                written = dotted(step.node.func)
-                yield Hit(
-                    Site(*call),
-                    f"the checkpoint is saved before {written}() at line {module.source.locate(step.node.lineno)[1]}: "
-                    f"after a resume the schedule is one {written}() behind, and one more after each further resume.",
-                    f"{_with_condition(module, step.node)}  # moved to before the save\n"
-                    f"{ast.unparse(module.statement(call.node)).splitlines()[0]}",
-                )
+            held = _held(program, Call(module, call)) & schedules if len(schedules) > 1 else set()
+            for name, step in inside:
+                if (not held or not name or name in held) and comes_first(module, call, step):
+                    yield _saved_early(module, call, step)
+                    break
+
+
+def _saved_early(module: Module, save: ast.Call, step: ast.Call) -> Hit:
+    written = dotted(step.func)
+    return Hit(
+        Site(module, save),
+        f"the checkpoint is saved before {written}() at line {module.source.locate(step.lineno)[1]}: "
+        f"after a resume the schedule is one {written}() behind, and one more after each further resume.",
+        f"{_with_condition(module, step)}  # moved to before the save\n"
+        f"{ast.unparse(module.statement(save)).splitlines()[0]}",
+    )
 
 
 def _with_condition(module: Module, step: ast.Call) -> str:
-    """The step as written, under the test that it stands under."""
+    """The step as written, under its test."""
     statement = module.statement(step)
     above = module.parents[statement]
     if not isinstance(above, ast.If):
@@ -90,53 +96,66 @@ def _with_condition(module: Module, step: ast.Call) -> str:
     return f"if {test if statement in above.body else f'not ({test})'}:\n    {ast.unparse(step)}"
 
 
-def _is_another(program: Program, save: Call, step: Call, steps: list[Call]) -> bool:
-    """Whether a script steps several schedules, and the dict that is saved names others than this one."""
-    named = {dotted(other.node.func).rsplit(".", 2)[-2] for other in steps if "." in dotted(other.node.func)}
-    held: set[str] = set()
-    for inner in program.reachable(save):
-        found = as_save(program, inner)
-        for content in contents(program, found) if found is not None else ():
-            held |= {
-                dotted(node).rsplit(".", 1)[-1]
-                for _, value in content.values.values()
-                for node in ast.walk(value)
-                if isinstance(node, (ast.Name, ast.Attribute))
-            }
-    mine = dotted(step.node.func).rsplit(".", 2)
-    return len(named) > 1 and len(mine) > 1 and mine[-2] not in held and bool(held & named)
+def _schedule(step: ast.Call) -> str:
+    """`scheduler` of `self.scheduler.step()`; empty where what is stepped has no name."""
+    return dotted(step.func).rpartition(".")[0].rpartition(".")[2]
 
 
-def _trained_before(program: Program, inside: list[Call], save: Call) -> bool:
-    """Whether the loop has trained when it comes to the save: a save at its very start is in step."""
-    for call in inside:
-        if (call.node.lineno, call.node.col_offset) >= (save.node.lineno, save.node.col_offset):
-            continue
-        name = dotted(call.node.func)
-        leaf = name.rsplit(".", 1)[-1] or getattr(call.node.func, "attr", "")
-        if leaf == "backward" or words(leaf) & {"train", "fit", "training"}:
-            return True
-        if leaf == "step" and not is_scheduler_step(program, call):
-            return True
-    return False
+def _held(program: Program, save: Call) -> set[str]:
+    """The variables and attributes of which a call saves something, by their last names."""
+    values = (value for content in _saved(program, save) for _, value in content.values.values())
+    nodes = (node for value in values for node in ast.walk(value))
+    return {dotted(node).rpartition(".")[2] for node in nodes if isinstance(node, (ast.Name, ast.Attribute))}
+
+
+def _place(call: ast.Call) -> tuple[float, int]:
+    return call.lineno, call.col_offset
+
+
+def _first_training(program: Program, module: Module, loop: ast.AST) -> tuple[float, int]:
+    """Where a loop first trains: a save before that is in step. Behind everything where it does not."""
+    calls = (call for call in module.calls(loop) if _trains(program, Call(module, call)))
+    return min(map(_place, calls), default=(math.inf, 0))
+
+
+def _trains(program: Program, call: Call) -> bool:
+    leaf = dotted(call.node.func).rpartition(".")[2] or getattr(call.node.func, "attr", "")
+    if leaf == "step":
+        return not is_scheduler_step(program, call)
+    return leaf == "backward" or bool(words(leaf) & {"train", "fit", "training"})
+
+
+def _saved(program: Program, call: Call) -> list[Content]:
+    """The dicts that a call saves, itself or by what it runs."""
+    save, target = as_save(program, call), program.target(call)
+    own = contents(program, save) if save is not None else []
+    return own if target is None else [*own, *_saved_by(program, target.module, target.function)]
+
+
+@remembered
+def _saved_by(program: Program, module: Module, function: ast.AST) -> list[Content]:
+    inner = (as_save(program, call) for call in program.run_by(module, function))
+    return [content for save in inner if save is not None for content in contents(program, save)]
 
 
 def _saves_scheduler(program: Program, call: Call) -> bool:
-    for inner in program.reachable(call):
-        save = as_save(program, inner)
-        if save is not None and any(content.holds_scheduler for content in contents(program, save)):
-            return True
+    if any(content.holds_scheduler for content in _saved(program, call)):
+        return True
     if program.target(call) is not None:
         return False
     name = dotted(call.node.func)
     leaf = name.rsplit(".", 1)[-1]
-    passed = [dotted(a) for a in (*call.node.args, *(k.value for k in call.node.keywords))]
     if leaf == "save_state":
-        prepared = (
-            c for c in program.calls if dotted(c.node.func).endswith((".prepare", ".register_for_checkpointing"))
-        )
-        return any(SCHEDULER_NAME.search(dotted(a)) for c in prepared for a in c.node.args)
+        return _prepares_scheduler(program)
+    passed = [dotted(a) for a in (*call.node.args, *(k.value for k in call.node.keywords))]
     return bool(words(leaf) & {"save"}) and any(SCHEDULER_NAME.search(p.rsplit(".", 1)[-1]) for p in passed if p)
+
+
+@remembered
+def _prepares_scheduler(program: Program) -> bool:
+    """Whether `save_state` saves a schedule: it was given to Accelerate."""
+    given = (c.node.args for c in program.calls if dotted(c.node.func).endswith(_TAKING))
+    return any(SCHEDULER_NAME.search(dotted(argument)) for arguments in given for argument in arguments)
 
 
 def overwrites_only_copy(program: Program) -> Iterator[Hit]:
@@ -189,7 +208,7 @@ def overwrites_only_copy(program: Program) -> Iterator[Hit]:
 
 
 def _endangered(program: Program, save: Save) -> Reading | None:
-    """A path that is overwritten: one that comes by way of some calls, in all the forms it may take on that way."""
+    """A path that is overwritten; None where each way of calls that leads to the save has a form that is not."""
     ways: dict[tuple[Call, ...], list[Reading]] = {}
     for reading in readings(program, save.call.module, save.target) if save.target is not None else ():
         ways.setdefault(reading.via, []).append(reading)
@@ -228,19 +247,28 @@ def _is_endangered(program: Program, save: Save, reading: Reading) -> bool:
     loop = next((Site(site.module, found) for site, found in zip(sites, inner, strict=True) if found), None)
     loop = loop or loop_of(program, sites[-1]) or loop_of(program, sites[0])
     if loop is None:
-        return by_nature and not _varies(reading, None)
-    return not _varies(reading, loop) and not any(map(_is_last, sites))
+        return by_nature and not _varies(program, reading, None)
+    return not _varies(program, reading, loop) and not any(_is_last(program, site) for site in sites)
 
 
-def _is_last(site: Site) -> bool:
+def _is_last(program: Program, site: Site) -> bool:
     """Whether the block goes on to end the loop or the program: `if stop: torch.save(...); break`."""
-    statement = site.module.statement(site.node)
-    blocks = (getattr(site.module.parents[statement], name, None) for name in ("body", "orelse", "finalbody"))
-    behind = next((b[b.index(statement) + 1 :] for b in blocks if isinstance(b, list) and statement in b), [])
-    return any(leaves(s) and not isinstance(s, (ast.Continue, ast.Return)) for s in behind)
+    module = site.module
+    block, index = module.places.get(module.statement(site.node), (-1, 0))
+    return _last_ends(program, module).get(block, -1) > index
 
 
-def _varies(reading: Reading, loop: Site | None) -> bool:
+@remembered
+def _last_ends(_program: Program, module: Module) -> dict[int, int]:
+    """Block (as in `Module.places`) -> the index of the last statement in it that ends the loop or the program."""
+    found: dict[int, int] = {}
+    for statement, (block, index) in module.places.items():
+        if leaves(statement) and not isinstance(statement, (ast.Continue, ast.Return)):
+            found[block] = max(index, found.get(block, -1))
+    return found
+
+
+def _varies(program: Program, reading: Reading, loop: Site | None) -> bool:
     """Whether the path is another one in each round of the loop."""
     for hole in reading.holes:
         if words(hole.name.rsplit(".", 1)[-1]) & _VARYING_WORDS and not is_option(hole.name):
@@ -252,7 +280,7 @@ def _varies(reading: Reading, loop: Site | None) -> bool:
             node, (ast.Name, ast.Attribute)
         ):
             return True
-        if _is_counted(module, hole.name):
+        if "..." not in hole.name and hole.name in _counted(program, module):
             return True
         if isinstance(node, ast.Name):
             made = (binding.node for binding in module.lookup(node.id, node))
@@ -261,53 +289,73 @@ def _varies(reading: Reading, loop: Site | None) -> bool:
     return False
 
 
-def _is_counted(module: Module, name: str) -> bool:
-    """Whether a variable or attribute is raised somewhere: `self.n_updates += 1`."""
-    return "..." not in name and any(
-        isinstance(node, ast.AugAssign) and dotted(node.target) == name for node in ast.walk(module.tree)
-    )
+@remembered
+def _counted(_program: Program, module: Module) -> frozenset[str]:
+    """The variables and attributes that a file raises somewhere: `self.n_updates += 1`."""
+    return frozenset(dotted(node.target) for node in module.nodes(module.tree) if isinstance(node, ast.AugAssign))
 
 
 def _another_copy_first(program: Program, save: Save) -> bool:
-    """Whether the same content was just written whole to a path of its own, so that something is always left."""
+    """Whether the same content was just written to a path of its own, so that a whole file always exists."""
     module, node = save.call
-    wanted = ast.dump(save.content)
-    for other in saves(program):
-        same = other.call.module is module and other.call.node is not node and ast.dump(other.content) == wanted
-        if not same or other.target is None or not comes_first(module, other.call.node, node):
-            continue
-        loop = innermost_loop(module, node) or module.function(node)
-        site = Site(module, loop) if loop is not None else None
-        if all(_varies(reading, site) for reading in readings(program, module, other.target)):
-            return True
-    return False
+    loop = innermost_loop(module, node) or module.function(node)
+    site = Site(module, loop) if loop is not None else None
+    return any(
+        copy.node is not node
+        and comes_first(module, copy.node, node)
+        and all(_varies(program, path, site) for path in paths)
+        for copy, paths in _of_content(program).get((module, ast.dump(save.content)), ())
+    )
+
+
+@remembered
+def _of_content(program: Program) -> dict[tuple[Module, str], list[tuple[Call, list[Reading]]]]:
+    """Module and content, as `ast.dump` has it -> the saves of it, with their paths, all of which have holes."""
+    found: dict[tuple[Module, str], list[tuple[Call, list[Reading]]]] = {}
+    for save in saves(program):
+        module = save.call.module
+        paths = readings(program, module, save.target) if save.target is not None else []
+        if paths and all(path.holes for path in paths):
+            found.setdefault((module, ast.dump(save.content)), []).append((save.call, paths))
+    return found
 
 
 def _only_sometimes(module: Module, copy: ast.Call, save: ast.AST) -> bool:
-    """Whether a copy stands behind the save under a test of its own."""
+    """Whether a copy follows the save under a test of its own."""
     around = set(module.ancestors(save))
     conditional = any(isinstance(parent, ast.If) and parent not in around for parent in module.ancestors(copy))
     return conditional and copy.lineno > getattr(save, "lineno", 0)
 
 
 def _is_moved(program: Program, site: Site, reading: Reading) -> bool:
-    """Whether the function moves the file, or the folder it lies in, or has a copy of it each time.
+    """Whether the function moves the file or its folder, or copies it each time.
 
-    A copy that is made behind the save and under a condition (`if is_best`) keeps the best model, not the last one.
+    A copy that is made after the save and under a condition (`if is_best`) keeps the best model, not the last one.
     """
     module, node = site
-    for inner in ast.walk(module.function(node) or module.tree):
-        if not isinstance(inner, ast.Call):
-            continue
-        func = inner.func
-        arguments = list(inner.args[:2])
+    wanted = str(reading)
+    moves = _moves(program, module, module.function(node) or module.tree)
+    above = {wanted, *(wanted[:size] for size in {*map(len, moves)} - {0} if wanted[size : size + 1] == "/")}
+    return any(
+        not copies or not _only_sometimes(module, call, node) for text in above for call, copies in moves.get(text, ())
+    )
+
+
+@remembered
+def _moves(program: Program, module: Module, scope: ast.AST) -> dict[str, list[tuple[ast.Call, bool]]]:
+    """Path -> the calls of a piece of code that move what is there, and whether they copy it."""
+    found: dict[str, list[tuple[ast.Call, bool]]] = {}
+    for call in module.calls(scope):
+        func = call.func
+        arguments = call.args[:2]
+        copies = False
         if isinstance(func, ast.Attribute) and func.attr in ("replace", "rename") and len(arguments) == 1:
             arguments = [func.value]
         else:
-            name = program.name_of(Call(module, inner))
-            if name not in _MOVING or ("copy" in name and _only_sometimes(module, inner, node)):
+            name = program.name_of(Call(module, call))
+            if name not in _MOVING:
                 continue
-        texts = {str(r).rstrip("/") for a in arguments for r in readings(program, module, a)}
-        if any(str(reading) == text or (text and str(reading).startswith(text + "/")) for text in texts):
-            return True
-    return False
+            copies = "copy" in name
+        for text in {str(r).rstrip("/") for a in arguments for r in readings(program, module, a)}:
+            found.setdefault(text, []).append((call, copies))
+    return found

@@ -13,6 +13,7 @@ import tokenize
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
@@ -34,7 +35,7 @@ _PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun", "%%python3",
 
 
 class NotPython(Exception):
-    """This file or cell has no syntax tree; the message says why in one sentence, `settle` what would give it one."""
+    """A file or cell has no syntax tree: the message says why in one sentence, `settle` what would give it one."""
 
     def __init__(self, reason: str, settle: str = "fix the file") -> None:
         super().__init__(reason)
@@ -56,12 +57,17 @@ class Source:
 
     path: Path
     text: str
-    """Newlines are `\\n`. A notebook's code cells stand one after another."""
+    """Newlines are `\\n`. A notebook's code cells follow each other."""
     tree: ast.Module
     cells: tuple[Cell, ...] = ()
     ignored: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """Line -> codes and rule names (lower case) that a comment silences there; an empty set silences all."""
     not_checked: tuple[NotChecked, ...] = ()
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of `text`."""
+        return self.text.split("\n")
 
     def locate(self, line: int) -> tuple[int | None, int]:
         """A line of `text` -> (cell number or None, line in that cell or file)."""
@@ -210,7 +216,7 @@ def _python_of_cell(text: str) -> str:
         magic, *arguments = lines[first].split()
         writes_python = magic in ("%%writefile", "%%file") and arguments[-1:] and arguments[-1].endswith(".py")
         if magic not in _PYTHON_CELL_MAGICS and not writes_python:
-            raise NotPython(f"{magic} marks another language than Python")
+            raise NotPython(f"{magic} marks a language other than Python")
         lines[first] = "pass"
     # Line by line where the parser stumbles: a line that begins with `%` may also continue an expression.
     for _ in range(len(lines) + 1):

@@ -1,4 +1,4 @@
-"""How a script starts: where a resume goes on, what a save is labelled with, when its scheduler steps."""
+"""What a script does on a resume: where it goes on, what it labels a save with, when its scheduler steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Literal, TypeVar
 from ckpt_doctor.lint.bindings import LOOPS
 from ckpt_doctor.lint.counting import origins
 from ckpt_doctor.lint.effects import saves
-from ckpt_doctor.lint.guards import innermost_loop, leaves, loop_of, words
+from ckpt_doctor.lint.guards import innermost_loop, loop_of, words
 from ckpt_doctor.lint.library import Library
-from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Module, Site, dotted, leaves
 from ckpt_doctor.lint.order import Calls, leading_to
 from ckpt_doctor.lint.origin import UNKNOWN, Origin
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.program import Program, remembered
+from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import is_absolute, is_scheduler_step, only_steps
 from ckpt_doctor.lint.source import NotPython
-from ckpt_doctor.lint.state import Content, contents
 from ckpt_doctor.types import Evidence, ScriptFacts
 
 _RANGES = frozenset({"range", "trange", "count"})
 _PASSING_ON = frozenset({"tqdm", "track", "trange", "enumerate", "iter"})
+_CALLER_DEPTH = 4
 _LABEL_WORDS = ("epoch", "epochs", "iter", "iteration", "step")
 _T = TypeVar("_T")
 
@@ -36,7 +37,7 @@ def starts(path: Path) -> ScriptFacts | None:
         path: A script or notebook; modules of the same repository that it uses are read with it.
 
     Returns:
-        The facts with the lines that show them; None where the file is no readable Python, or shows none of them.
+        The facts with the lines that show them; None where the file is not readable Python, or shows none of them.
 
     Example:
         >>> starts(Path("train.py")).resume
@@ -77,12 +78,12 @@ def _line(site: Site) -> str:
     source = site.module.source
     number = getattr(site.node, "lineno", 1)
     cell, line = source.locate(number)
-    text = source.text.split("\n")[number - 1].strip()
+    text = source.lines[number - 1].strip()
     return f"{source.path.name}:{line if cell is None else f'cell {cell}:{line}'}: {text}"
 
 
 def _agreed(found: Iterator[Evidence[_T] | None]) -> Evidence[_T] | None:
-    """The first of several answers where all are the same; None among them leaves the question open."""
+    """The first of several answers where all are the same; None where they differ or one is None."""
     first = next(found, None)
     return first if first is not None and all(a is not None and a.value == first.value for a in found) else None
 
@@ -244,14 +245,29 @@ def _orders(program: Program, steps: list[Call]) -> Iterator[Evidence[bool] | No
             loop = innermost_loop(*place)
             if loop is not None and stepping.stand_in(place.module, loop):
                 before = stepping.come_before(place.module, loop, place.node)
-                yield Evidence(before, _line(place)) if before is not None else None
+                yield Evidence(before, _line(Site(*place))) if before is not None else None
 
 
-def _places(program: Program, call: Call, depth: int = 4) -> Iterator[Site]:
+def _places(program: Program, call: Call) -> list[Call]:
     """A call that stands in a loop, or the calls by which loops come to it."""
     if innermost_loop(*call) is not None:
-        yield Site(*call)
-        return
+        return [call]
     function = call.module.function(call.node)
-    for caller in program.callers(function) if function is not None and depth > 0 else ():
-        yield from _places(program, caller, depth - 1)
+    return _calls_in_loops(program, function) if function is not None else []
+
+
+@remembered
+def _calls_in_loops(program: Program, function: ast.AST) -> list[Call]:
+    """The calls in loops by which a program comes to a function, over up to four calls."""
+    found: list[Call] = []
+    rest: list[tuple[ast.AST, int]] = [(function, 1)]
+    seen = {function}
+    for called, depth in rest:
+        for call in program.callers(called):
+            outer = call.module.function(call.node)
+            if innermost_loop(*call) is not None:
+                found.append(call)
+            elif outer is not None and outer not in seen and depth < _CALLER_DEPTH:
+                seen.add(outer)
+                rest.append((outer, depth + 1))
+    return found

@@ -1,29 +1,25 @@
-"""What a script keeps for early stopping, what its checkpoints hold, and what it reads back."""
+"""What a script keeps for early stopping, and what it reads back from its checkpoints."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ckpt_doctor.lint.bindings import FUNCTIONS, walk_scope
-from ckpt_doctor.lint.effects import Save
-from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.effects import is_of_optimizer
+from ckpt_doctor.lint.module import Definition, External, Module, dotted
+from ckpt_doctor.lint.program import Program, remembered
 
-_DEPTH = 10
 _BEST = re.compile(r"^_*(best|min|lowest|highest)(_|$)|_(best|min)$|^_*best[A-Z]")
 COUNTER = re.compile(
     r"^_*(counter|wait|waited|patience_counter|es_counter|bad_epochs)$|no_improve|num_bad|not_improved|without_improve|since_(best|improve)"
 )
-_OPT = re.compile(r"^_*opt(_|[A-Z\d]|$)|_opt$")
 _STATE_METHOD = re.compile(r"state|dict|config|serial", re.IGNORECASE)
 _CONVERSIONS = ("float", "int", "str", "bool", "len", "repr", "print")
 _STOPPING = re.compile(r"patien|stop|give_up", re.IGNORECASE)
 _SCHEDULING = re.compile(r"sched|plateau|warmup|anneal", re.IGNORECASE)
-_EARLY_STOPPING = re.compile(r"early_?stop", re.IGNORECASE)
+EARLY_STOPPING = re.compile(r"early_?stop", re.IGNORECASE)
 # Frameworks whose early stopping is a callback that they save themselves.
 _FRAMEWORKS = (
     "lightning",
@@ -55,7 +51,7 @@ class EarlyStopping:
         """Whether an expression is the object itself, not something of it."""
         name = dotted(node)
         return bool(name) and (
-            name in ({self.variable} | self.others) or bool(_EARLY_STOPPING.search(name.rsplit(".", 1)[-1]))
+            name in ({self.variable} | self.others) or bool(EARLY_STOPPING.search(name.rsplit(".", 1)[-1]))
         )
 
     def is_whole(self, node: ast.AST) -> bool:
@@ -125,9 +121,14 @@ def _ends_a_run(program: Program, owner: ast.ClassDef, counters: list[str]) -> b
     }
     if _STOPPING.search(owner.name) or any(map(_STOPPING.search, named)):
         return True
-    compared = (node for _, node in program.nodes if isinstance(node, ast.Compare))
-    texts = (ast.unparse(node) for node in compared)
-    return any(_STOPPING.search(text) and any(f".{name}" in text for name in counters) for text in texts)
+    return any(f".{name}" in text for text in _stopping_tests(program) for name in counters)
+
+
+@remembered
+def _stopping_tests(program: Program) -> list[str]:
+    """The comparisons of a program that speak of stopping."""
+    compared = (ast.unparse(node) for _, node in program.nodes if isinstance(node, ast.Compare))
+    return [text for text in compared if _STOPPING.search(text)]
 
 
 def _variables_of(program: Program, definition: Definition) -> list[str]:
@@ -155,180 +156,6 @@ def _in_variables(program: Program) -> EarlyStopping | None:
         if best and any(_STOPPING.search(text) and re.search(rf"\b{c}\b", text) for text in limits for c in counters):
             return EarlyStopping(dict.fromkeys([*best, *counters], True), "")
     return None
-
-
-# --- what is saved ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Content:
-    """The keys of a saved dict."""
-
-    site: Site
-    """Where the dict is written."""
-    values: dict[str, tuple[Module, ast.expr]] = field(default_factory=dict)
-    is_open: bool = False
-    """Whether it may hold keys that reading does not show."""
-    nested: set[str] = field(default_factory=set)
-    """Those of the keys that stand in a dict within it."""
-
-    def mentions(self, name: str) -> bool:
-        """Whether a key is that name, or a value is the variable or attribute of that name."""
-        return name in self.values or any(
-            name == (part.attr if isinstance(part, ast.Attribute) else part.id)
-            for _, value in self.values.values()
-            for part in ast.walk(value)
-            if isinstance(part, (ast.Attribute, ast.Name))
-        )
-
-    def key_of(self, name: str) -> str:
-        """The key under which a piece of state is saved."""
-        if name in self.values:
-            return name
-        for key, (_, value) in self.values.items():
-            parts = (p.attr if isinstance(p, ast.Attribute) else getattr(p, "id", "") for p in ast.walk(value))
-            if name in parts:
-                return key
-        return name
-
-    @property
-    def holds_optimizer(self) -> bool:
-        """Whether training can be resumed from it: it has the optimizer's state."""
-        return any("optim" in key.lower() for key in self.values) or any(
-            is_of_optimizer(inner, "state_dict")
-            for _, value in self.values.values()
-            for inner in ast.walk(value)
-            if isinstance(inner, ast.Call)
-        )
-
-    @property
-    def holds_scheduler(self) -> bool:
-        """Whether it has the state of a learning-rate schedule."""
-        return any("sched" in key.lower() for key in self.values) or any(
-            "sched" in dotted(value).lower() or (isinstance(value, ast.Call) and "sched" in dotted(value.func).lower())
-            for _, value in self.values.values()
-        )
-
-    def holds_whole(self, stopping: EarlyStopping) -> bool:
-        """Whether it has the early stopping object's state as a whole."""
-        return any(
-            stopping.is_whole(value) or (_EARLY_STOPPING.search(key) and not isinstance(value, ast.Constant))
-            for key, (_, value) in self.values.items()
-            if not isinstance(value, ast.Dict)
-        )
-
-    @property
-    def holds_rng(self) -> bool:
-        """Whether it has the random generators' state."""
-        return any("rng" in w or "random" in w for key in self.values for w in words(key))
-
-
-def is_of_optimizer(call: ast.Call, method: str) -> bool:
-    """Whether a call is `optimizer.state_dict()` or the like, also of `opt` and `optG`."""
-    owner, _, name = dotted(call.func).rpartition(".")
-    leaf = owner.rsplit(".", 1)[-1]
-    return name == method and ("optim" in leaf.lower() or _OPT.search(leaf) is not None)
-
-
-def contents(program: Program, save: Save) -> list[Content]:
-    """The dicts that a save may write; empty where it writes something else."""
-    return list(_contents(program, save.call.module, save.content, _DEPTH))
-
-
-def _contents(program: Program, module: Module, node: ast.expr, depth: int) -> Iterator[Content]:
-    if depth <= 0:
-        return
-    if isinstance(node, ast.Dict):
-        yield _of_literal(program, module, node, depth)
-    elif isinstance(node, ast.Call):
-        yield from _of_call(program, module, node, depth)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        for left in _contents(program, module, node.left, depth - 1):
-            for right in list(_contents(program, module, node.right, depth - 1)) or [Content(left.site, is_open=True)]:
-                yield Content(left.site, {**left.values, **right.values}, left.is_open or right.is_open)
-    elif isinstance(node, ast.IfExp):
-        yield from _contents(program, module, node.body, depth - 1)
-        yield from _contents(program, module, node.orelse, depth - 1)
-    elif isinstance(node, ast.Starred) and (function := module.function(node)) is not None:
-        # `def save_on_master(*args): torch.save(*args)`: the first argument of each call
-        for call in program.callers(function)[:8]:
-            for argument in call.node.args[:1]:
-                yield from _contents(program, call.module, argument, depth - 1)
-    elif isinstance(node, (ast.Name, ast.Attribute)):
-        for binding in program.values_of(module, node)[:4]:
-            if binding.kind == "param" and isinstance(binding.node, FUNCTIONS):
-                for call, value in program.arguments(binding.node, dotted(node))[:8]:
-                    yield from _contents(program, call.module, value, depth - 1)
-            elif binding.kind == "assign" and binding.value is not None:
-                for content in _contents(program, module, binding.value, depth - 1):
-                    _add_later_keys(program, module, node, content, depth)
-                    yield content
-
-
-def _of_literal(program: Program, module: Module, node: ast.Dict, depth: int) -> Content:
-    content = Content(Site(module, node))
-    for key, value in zip(node.keys, node.values, strict=True):
-        if key is None:
-            _unpack(program, module, value, content, depth)
-        elif isinstance(key, ast.Constant):
-            content.values[str(key.value)] = (module, value)
-            nested = isinstance(value, (ast.Dict, ast.Name))
-            for inner in _contents(program, module, value, depth - 1) if nested else ():
-                content.nested |= inner.values.keys() - content.values.keys()
-                content.values = {**inner.values, **content.values}
-                content.is_open = content.is_open or inner.is_open
-        else:
-            content.is_open = True
-    return content
-
-
-def _unpack(program: Program, module: Module, value: ast.expr, content: Content, depth: int) -> None:
-    inner = list(_contents(program, module, value, depth - 1))
-    content.is_open = content.is_open or not inner
-    for part in inner:
-        content.values.update(part.values)
-        content.nested |= part.nested
-        content.is_open = content.is_open or part.is_open
-
-
-def _of_call(program: Program, module: Module, node: ast.Call, depth: int) -> Iterator[Content]:
-    if dotted(node.func) in ("dict", "OrderedDict", "collections.OrderedDict"):
-        content = Content(Site(module, node))
-        for argument in node.args:
-            _unpack(program, module, argument, content, depth)
-        for keyword in node.keywords:
-            if keyword.arg is None:
-                _unpack(program, module, keyword.value, content, depth)
-            else:
-                content.values[keyword.arg] = (module, keyword.value)
-        yield content
-        return
-    target = program.target(Call(module, node))
-    for inner in walk_scope(target.function) if target is not None else ():
-        if target is not None and isinstance(inner, ast.Return) and inner.value is not None:
-            yield from _contents(program, target.module, inner.value, depth - 2)
-
-
-def _add_later_keys(program: Program, module: Module, variable: ast.expr, content: Content, depth: int) -> None:
-    """`state["best_score"] = x`, `state.update(...)`, `state |= {...}` after the dict was made."""
-    name = dotted(variable)
-    for inner in ast.walk(module.function(variable) or module.tree):
-        if isinstance(inner, ast.Assign):
-            for target in inner.targets:
-                if isinstance(target, ast.Subscript) and dotted(target.value) == name:
-                    if isinstance(target.slice, ast.Constant):
-                        content.values[str(target.slice.value)] = (module, inner.value)
-                    else:
-                        content.is_open = True
-        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and dotted(inner.func.value) == name:
-            if inner.func.attr == "setdefault" and len(inner.args) == 2 and isinstance(inner.args[0], ast.Constant):
-                content.values[str(inner.args[0].value)] = (module, inner.args[1])
-            elif inner.func.attr == "update":
-                for argument in inner.args:
-                    _unpack(program, module, argument, content, depth)
-                content.values.update({k.arg: (module, k.value) for k in inner.keywords if k.arg})
-        elif isinstance(inner, ast.AugAssign) and dotted(inner.target) == name:
-            _unpack(program, module, inner.value, content, depth)
 
 
 # --- what is restored ------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def _source_of_step(case: Case) -> str:
 
 
 def _typed_wrongly(case: Case, slot: str) -> bool:
-    """Whether the value is not a count at all, whatever the trainer makes of it."""
+    """Whether the value is not a count."""
     value = case.at(slot)
     return isinstance(value, bool) or not isinstance(value, int) or value < 0
 

@@ -12,10 +12,10 @@ NAME = "sync-rng"
 def _plan(case: Case) -> Plan:
     """Put into a step file the generators' states from which the uninterrupted run dealt this epoch's batches.
 
-    They stand in EarlyStopping's `checkpoint` when it was saved at the end of the epoch before (of Accelerate in the
-    folder `epoch_N` of that epoch), and are copied from there, numpy's key array as plain numbers. In the first epoch
-    `rng_state` becomes None: a new process seeds itself as the first one did. Where no file holds them, the repair is
-    refused. Needed for loaders that shuffle; harmless for others.
+    They are copied from EarlyStopping's `checkpoint` where it was saved at the end of the epoch before (of Accelerate
+    from the folder `epoch_N` of that epoch), numpy's key array as plain numbers. In the first epoch `rng_state` becomes
+    None: a new process seeds itself as the first one did. Where no file contains them, the repair is refused. Needed
+    for loaders that shuffle; harmless for others.
     """
     late, shuffle = case.late_random_state, case.run.facts.shuffle
     if shuffle is not None and not shuffle.value:

@@ -25,7 +25,7 @@ def _plan(case: Case) -> Plan:
     """
     devices = sorted({tensor.device for tensor in case.checkpoint.tensors} - {"cpu", "meta", ""})
     if devices and not case.checkpoint.has_editable_tags:
-        reason = f"in a {case.checkpoint.container} file the tags lie among the bytes of the storages"
+        reason = f"in a {case.checkpoint.container} file the tags are among the bytes of the storages"
         return refused(NAME, reason, "load it where that device is, then torch.save")
     edits = [Edit((), device, "cpu", "the device tag of the storages", "relocate") for device in devices]
     return Plan(tuple(edits))

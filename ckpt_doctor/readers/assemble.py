@@ -104,7 +104,7 @@ def _take_up_hidden(view: FileView, content: Content) -> None:
         read_disguised(programs, lambda count: view.read_at(0, count))
         content.take_alarming(programs)
     if content.take_alarming(appended_pickles(view)):
-        message = "a zip archive hides at the end of the file: readers differ in which of the two they take"
+        message = "the file ends with a zip archive: readers do not agree which of the two they read"
         content.damage.append(Damage("name-conflict", message))
 
 

@@ -1,7 +1,7 @@
 """Reads every byte of a checkpoint once: stored checksums, and NaN or infinite numbers in its tensors.
 
-PyTorch writes a CRC-32 for each record and compares none (`MINIZ_DISABLE_ZIP_READER_CRC32_CHECKS`), so that a flipped
-bit in a tensor loads without a word.
+PyTorch writes a CRC-32 for each record and never compares it (`MINIZ_DISABLE_ZIP_READER_CRC32_CHECKS`), so it loads a
+flipped bit in a tensor silently.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ except ImportError:
     from zlib import crc32
 
 _CHUNK = 1 << 21
-"""Fits the caches, so that reading, checksum and scan pass over memory once. Measured with two threads: 512 KiB costs a
-twelfth more, from here to 4 MiB all are alike."""
+"""Bytes that fit the caches: reading, checksum and scan pass over memory once. Measured with two threads: 512 KiB costs
+a twelfth more; from here to 4 MiB all are alike."""
 
 _WORTH_THREADS = 1 << 24
 """Bytes of a file from which on more than one thread reads it."""
 _MOST_NAMES = 12
 """Tensors of one record that a message names."""
 _MOST_THREADS = 8
-"""Each takes a buffer; memory is full at work before there are more."""
+"""More threads do not help: the memory is the limit. Each thread has a buffer."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes read since the last call; from several threads, never at the same time."""
@@ -241,7 +241,7 @@ def _chunks(view: FileView, region: Region, buffer: memoryview) -> Iterator[tupl
 
 
 def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
-    """What is to be read, in file order."""
+    """The regions to read, in file order."""
     if checkpoint.container in ("torch-zip", "torchscript"):
         try:
             directory = read_directory(view.read_at, view.size)
@@ -322,7 +322,7 @@ def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Seque
 def _corrupt(
     corrupt: Sequence[Region], checkpoint: Checkpoint, by_key: dict[str, list[TensorInfo]]
 ) -> Iterator[Damage]:
-    """One finding per bad record, with its tensors, and what the file is still good for."""
+    """One finding per bad record, with its tensors, and what can still be used of the file."""
     hit = [tensor for region in corrupt for tensor in by_key.get(region.key or "", [])]
     rest = _still_good_for(checkpoint, corrupt, hit)
     if len(corrupt) > 1:

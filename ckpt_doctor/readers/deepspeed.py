@@ -19,7 +19,7 @@ _FILE = re.compile(
     r"_?(?P<kind>model|optim)_states\.pt"
 )
 _LAYER = re.compile(r"(layer_.+|expp_rank_\d+_mp_rank_\d+)[-_](model|optim)_states\.pt")
-"""Files of pipeline stages and experts: how many there should be is not said anywhere."""
+"""Files of pipeline stages and experts. No file says how many there should be."""
 _MOST_FILES = 100_000
 
 

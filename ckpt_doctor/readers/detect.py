@@ -1,4 +1,4 @@
-"""Tells by content what a file is. Suffixes mean nothing: `model.pth.tar` is hardly ever a tar archive."""
+"""What a file is, by its content. Suffixes mean nothing: `model.pth.tar` is hardly ever a tar archive."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
 _LEGACY_KEYS = (b"protocol_version", b"little_endian", b"type_sizes")
 # The opcodes that a protocol 0 or 1 pickle of a container begins with, and PROTO
 _PICKLE_STARTS = b"(]}lcdi\x80"
+RECORD_FOLDERS = frozenset({"data", "constants", "code", ".data"})
+"""Of a torch archive (caffe2/serialize/inline_container.h)."""
 
 
 def sniff(path: Path) -> Format | Damage:
@@ -55,7 +57,7 @@ def sniff_view(view: FileView) -> Format | Damage:
     if _is_pickle(head, view):
         return "pickle"
     return neighbour(head, view.read_at(max(0, view.size - 8), 8)) or not_a_checkpoint(
-        "nothing that is known here: unknown binary data"
+        "not a checkpoint format that ckpt-doctor recognises"
     )
 
 
@@ -69,7 +71,7 @@ def without_content(view: FileView) -> Damage | None:
 
 
 def is_unpacked(folder: Path) -> bool:
-    """Whether the records of a torch archive lie in a folder: its `data.pkl`, its version, and what goes with them."""
+    """Whether a folder has the records of a torch archive: its `data.pkl`, its version, and what goes with them."""
     try:
         beside = (folder / "data").is_dir() or (folder / "byteorder").is_file()
         if not (beside and (folder / "data.pkl").is_file() and (folder / "version").is_file()):

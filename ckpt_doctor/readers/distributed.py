@@ -1,4 +1,4 @@
-"""A checkpoint of `torch.distributed.checkpoint`: files of tensors, and the metadata that says what lies where.
+"""A checkpoint of `torch.distributed.checkpoint`: files of tensors, and the metadata that says where each is.
 
 Source: torch/distributed/checkpoint/filesystem.py: each rank writes `__<rank>_<n>.distcp`; at the very end the
 coordinator writes `.metadata` (`_FileSystemWriter.finish`), or each rank its own `__<rank>.metadata`.
@@ -26,7 +26,7 @@ _OPTIMIZER = re.compile(r"(^|\.)(optim(izers?)?|exp_avg|exp_avg_sq|momentum_buff
 
 @record(frozen=True)
 class Item:
-    """Where one value, or a part of one, lies."""
+    """The place of a value, or of a part of one."""
 
     name: str
     """Of a part of a larger tensor with the place where it begins in that: `w[4, 0]`."""

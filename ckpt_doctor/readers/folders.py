@@ -28,7 +28,8 @@ def open_unit(path: Path | str, is_read: Callable[[str], bool] = lambda _: False
     the whole unit. `damage` is that of the whole: missing parts. What a file names outside of the checkpoint is not
     opened. A path that stands for no set is read as one file.
 
-    Of other JSON files in a folder those are parts that its trainer reads on a resume: `is_read` tells by the name.
+    Of the other JSON files in a folder, those that its trainer reads on a resume are parts: `is_read` says which names
+    these have.
 
     Never raises for what is in the files, nor when the system refuses to read them.
     """

@@ -110,8 +110,8 @@ def _parsed(view: FileView, content: _Content) -> None:
             content.root = root
     if repeated:
         told = ", ".join(shown(key) for key in islice(repeated, _MOST_NAMED))
-        why = f"keys stand twice in one JSON object ({told}), and the last of them counts"
-        content.not_checked.append(NotChecked("the values that do not count", why, "write the file anew"))
+        why = f"one JSON object has keys twice ({told}), and the last value of each is read"
+        content.not_checked.append(NotChecked("the other values of repeated keys", why, "write the file anew"))
 
 
 def _object(repeated: dict[str, None], pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What lies in a checkpoint's folder: its files with their sizes, and what stands in the place of one."""
+"""The files of a checkpoint's folder with their sizes, and what is in the place of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import field
 from pathlib import Path
 
 from ckpt_doctor.inert import limits, names
-from ckpt_doctor.readers.detect import is_unpacked
+from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked
 from ckpt_doctor.readers.part_names import INDEX
 from ckpt_doctor.readers.parts import FOLDER, TRAINER_STATE, Parts, is_part_name
 from ckpt_doctor.types.record import record
@@ -17,8 +17,6 @@ from ckpt_doctor.types.record import record
 _OTHER_UNIT = re.compile(r"(.*[-_])?(checkpoint|step|epoch|iter(ation)?)[-_=]?\d+.*|.+\.ckpt", re.IGNORECASE)
 """Folders that are checkpoints of their own: of transformers, accelerate, Lightning, Megatron and others."""
 _TAGGED = re.compile(r"global_step\d+")
-_RECORDS = frozenset({"data", "constants", "code", ".data"})
-"""Folders of an unpacked torch archive."""
 
 
 @record
@@ -28,11 +26,11 @@ class Listing:
     files: dict[str, int] = field(default_factory=dict)
     """Name, relative to the folder -> size."""
     links: list[str] = field(default_factory=list)
-    """Those of them that the file system leads on from, and links to folders, which are not followed."""
+    """Names of links: to files, which are followed, and to folders, which are not."""
     entries: dict[str, list[str]] = field(default_factory=dict)
     """Each folder (empty or ending with a slash) -> the names in it, of files and folders."""
     wrong: dict[str, str] = field(default_factory=dict)
-    """Names that a part has and that are no file -> what they are, as the end of a sentence."""
+    """Names of parts that are not files -> what they are, as the end of a sentence."""
     left_out: list[str] = field(default_factory=list)
     """What was not looked into, and why, as sentences."""
 
@@ -61,7 +59,7 @@ def listing(folder: Path, start: str = "", tag: str | None = None) -> Listing:
         if len(found.files) + len(found.wrong) + len(entries) > limits.MAX_UNIT_FILES:
             found.left_out.append(f"{prefix or 'the folder'} has more files than are looked at")
             continue
-        records = _RECORDS if "version" in inside and is_unpacked(folder / prefix) else frozenset()
+        records = RECORD_FOLDERS if "version" in inside and is_unpacked(folder / prefix) else frozenset()
         found.entries[prefix] = [entry.name for entry in entries]
         below = list(_add(found, folder, prefix, entries, tag))
         if prefix.count("/") >= limits.MAX_UNIT_DEPTH and below:

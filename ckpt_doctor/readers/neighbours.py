@@ -54,7 +54,7 @@ def not_a_checkpoint(what: str) -> Damage:
 
 
 def neighbour(head: bytes, end: bytes = b"") -> Damage | None:
-    """What a file is by its first bytes and its last; None when they tell nothing."""
+    """What a file is, by its first and last bytes; None where these do not show it."""
     if end.endswith(_TABLE_MAGIC):
         return not_a_checkpoint("a TensorFlow checkpoint or another LevelDB table")
     for offset, magic, what in _MAGIC:
@@ -93,7 +93,7 @@ def _text(head: bytes) -> Damage | None:
             return not_a_checkpoint("the index of a sharded checkpoint (JSON), which holds no weights itself")
         return not_a_checkpoint("JSON text")
     first = shown(start.splitlines()[0][:60]) if start else ""
-    return not_a_checkpoint(f"text, beginning with {first!r}" if first else "text of nothing but white space")
+    return not_a_checkpoint(f"text, beginning with {first!r}" if first else "text that is only white space")
 
 
 def _told(text: str) -> str:
@@ -139,4 +139,4 @@ def zip_neighbour(names: Sequence[str]) -> Damage:
         return not_a_checkpoint(f"a zip archive that holds {shown(inside[0])}: unpack it first")
     if not names:
         return not_a_checkpoint("an empty zip archive")
-    return not_a_checkpoint("a zip archive without a data.pkl: nothing that torch.load reads")
+    return not_a_checkpoint("a zip archive without a data.pkl, which torch.load cannot read")

@@ -9,10 +9,12 @@ INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+
 """The index of a sharded model: transformers, `SAFE_WEIGHTS_INDEX_NAME`; with a variant as diffusers writes it."""
 MARKERS = ("latest", "last_checkpoint")
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
+PART_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
+"""Suffixes that only checkpoints and their parts have."""
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
 
 
 def is_part_of_several(path: Path) -> bool:
-    """Whether a path may stand for several files: a folder, an index or a marker, a numbered shard."""
+    """Whether a path may name several files: a folder, an index or a marker, a numbered shard."""
     name = path.name
     return bool(INDEX.fullmatch(name) or SHARD.fullmatch(name)) or name in MARKERS or path.is_dir()

@@ -55,7 +55,7 @@ def read_stream(source: Source, depth: int = 0) -> Stream:
     if len(five) > 2 and isinstance(five[2].root, dict):
         stream.little_endian = five[2].root.get("little_endian")
     if five[0].finished and (type(five[0].root) is not int or five[0].root != MAGIC_NUMBER):
-        message = "the magic number at the beginning is another one; torch.load refuses the file"
+        message = "the magic number at the beginning is wrong; torch.load refuses the file"
         stream.damage.append(Damage("malformed-pickle", message, "byte 0"))
     if len(five) > 1 and five[1].finished and five[1].root != PROTOCOL_VERSION:
         message = f"protocol version {shown(five[1].root)} is not {PROTOCOL_VERSION}; torch.load refuses it"
@@ -177,7 +177,7 @@ def _payload_hook(programs: Programs, depth: int) -> Payload:
 
 
 def _read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
-    """The pickles of an archive that stands as bytes inside a pickle, and what its `data.pkl` builds."""
+    """The pickles of an archive whose bytes are inside a pickle, and what its `data.pkl` builds."""
     programs = file_programs(depth)
     root: object = None
     try:

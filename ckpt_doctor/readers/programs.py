@@ -13,9 +13,9 @@ from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.types import Damage, Global
 from ckpt_doctor.types.record import record
 
-BEHIND = "a second pickle stands behind the end of the first"
+BEHIND = "a second pickle follows the first"
 _FIRST_READ = 1 << 9
-"""Of bytes that are probably not a pickle: most stop being one after a few."""
+"""Bytes read of what is probably not a pickle: most stop being one after a few."""
 
 
 @record
@@ -23,7 +23,7 @@ class Programs:
     """What all pickles of a file name, and what is wrong with any of them."""
 
     payload: Payload | None = None
-    """Reads checkpoints that stand as bytes in a pickle (`payloads.file_programs`)."""
+    """Reads checkpoints whose bytes are inside a pickle (`payloads.file_programs`)."""
     globals: dict[tuple[str, str], Global] = field(default_factory=dict)
     calls: dict[tuple[str, str], Global] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Programs:
     """Storages that came as streams inside a pickle (`torch.storage._load_from_bytes`)."""
 
     def add(self, reading: Reading, where: str) -> None:
-        """Take up a pickle's names, calls and damage; `where` names the record it stands in."""
+        """Take up a pickle's names, calls and damage; `where` names the record that contains it."""
         self.take_names(reading)
         for damage in reading.damage:
             place = ", ".join(part for part in (where, damage.where) if part)

@@ -56,14 +56,14 @@ def open_pickle(view: FileView) -> Checkpoint:
 
 
 def _records_apart(view: FileView, reading: Reading) -> list[Damage]:
-    """For the `data.pkl` of a torch archive that stands alone: whether the archive's other records lie beside it."""
+    """The damage of a torch archive's `data.pkl` that is a file of its own: are the other records beside it?"""
     folder = view.path.absolute().parent
     lost = [key for key, storage in reading.storages.items() if _size(folder, key) != storage.nbytes]
     damage = []
     if view.path.name == "data.pkl" and is_unpacked(folder) and not (lost and len(lost) == len(reading.storages)):
         new = next(n for i in count() if not os.path.lexists(folder.parent / (n := f"{folder.name}{'-packed' * i}.pt")))
         command = f'(cd "$(dirname FILE)/.." && zip -0 -r {shlex.quote(new)} {shlex.quote(folder.name)})'
-        message = "a checkpoint was unpacked to this folder, which torch.load does not read; packed again it is whole"
+        message = "a checkpoint was unpacked to this folder, and torch.load reads no folder; pack it again"
         damage.append(Damage("unpacked-archive", message, found=command))
     if lost:
         told = f"{len(lost):,} of its {len(reading.storages):,} tensor records are not beside it"

@@ -94,13 +94,13 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
     try:
         "".join(result).encode()
     except UnicodeEncodeError:
-        raise _Refused("half of a surrogate pair stands in it") from None
+        raise _Refused("it contains half of a surrogate pair") from None
     return result
 
 
 def _integer(text: str) -> int:
     if text == "-0" or not text.lstrip("-").isdigit():
-        raise _Refused(f"{text} stands in it")
+        raise _Refused(f"it contains {text}")
     return int(text)
 
 
@@ -108,11 +108,11 @@ def _metadata(header: _Object) -> dict[str, str]:
     """What the file says of itself, taken out of its header."""
     said = header.pop("__metadata__", None)
     if "__metadata__" in dict(header.earlier):
-        raise _Refused("__metadata__ stands in it twice")
+        raise _Refused("it has __metadata__ twice")
     if said is None:
         return {}
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
-        raise _Refused("__metadata__ holds something else than text")
+        raise _Refused("__metadata__ holds a value that is not text")
     return dict(said)
 
 
@@ -149,7 +149,7 @@ def _tensors(view: FileView, content: Content, header: _Object, start: int) -> N
         message = f"the file is cut off: {len(spans) - cut:,} of {len(spans):,} tensors are complete; loading raises"
         content.damage.insert(0, Damage("truncated-archive", message, found=view.size, expected=end))
     elif end < view.size and (spans or not content.damage):
-        message = f"{view.size - end:,} bytes stand behind the last tensor; loading raises"
+        message = f"{view.size - end:,} bytes follow the last tensor; loading raises"
         content.damage.append(Damage("missing-record", message, f"byte {end}", view.size, end))
     content.root = root
     content.tensors, content.inner, damage = find_tensors(root)

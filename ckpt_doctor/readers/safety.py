@@ -33,7 +33,7 @@ Judgement = Literal["allowed", "known", "unknown", "dangerous"]
 
 
 def judge(name: Global) -> Judgement:
-    """What one name means for whoever loads the file."""
+    """What one name means for a process that loads the file."""
     full = str(name)
     # Dots in a name lead through what a module has imported: the list's names are those of the modules themselves.
     if name.module != "torch" or "." not in name.name:
@@ -183,7 +183,7 @@ def _unknown(package: str, names: Sequence[Global]) -> Damage:
     if package == "__main__":
         message = f"it can only be loaded by the script that wrote it, which defines {listed}"
     elif package in sys.stdlib_module_names:
-        message = f"it names {listed} of the standard library, which checkpoints have no use for"
+        message = f"it names {listed} of the standard library, which checkpoints do not need"
     elif package in ("torch", "torchvision"):
         message = f"it names {listed}, inner parts of {package} that other versions may not have"
     else:

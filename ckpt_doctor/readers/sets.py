@@ -1,4 +1,4 @@
-"""Recognises, by names alone, which files of a folder a loader takes as one thing; examines such a set."""
+"""Sets of files that a loader reads as one checkpoint: recognised by their names, and examined."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ckpt_doctor.types import Damage, NotChecked
 from ckpt_doctor.types.record import record
 
 Kind = Literal["sharded", "distributed", "deepspeed", "marker", "folder"]
-"""`folder`: all that lies in it, by its trainer's word."""
+"""`folder`: all files in it, because its trainer says so."""
 _SHARD_SUFFIXES = frozenset({"safetensors", "bin", "pt", "pth"})
 _TAG = re.compile(r"global_step\d+|pytorch_model(_\d+)?")
 """What `latest` names where DeepSpeed, transformers or accelerate wrote it; its own users may choose other tags."""
@@ -35,13 +35,13 @@ class FileSet:
     kind: Kind
     folder: Path
     marker: str
-    """The file that names the others; empty where their names alone tell it."""
+    """The file that names the others; empty where their own names show that they belong together."""
     files: tuple[str, ...]
     """Their names, the marker's among them. Of a sharded model they are those that look like its files."""
 
     @property
     def path(self) -> Path:
-        """What stands for the set: the index or marker, the folder, or the first of the files."""
+        """The path that names the set: the index or marker, the folder, or the first of the files."""
         if self.kind in ("distributed", "deepspeed", "folder"):
             return self.folder
         return self.folder / (self.marker or self.files[0])
@@ -139,7 +139,7 @@ def _examine_marker(found: FileSet, prefix: str) -> Findings:
     if target is None or target in names:
         return Findings()
     why = "is not there" if is_inside(target) else "lies outside of the checkpoint and was not opened"
-    return Findings([missing_part(prefix + target, why, prefix + name, "what resumes from it finds nothing")])
+    return Findings([missing_part(prefix + target, why, prefix + name, "a resume from it finds nothing")])
 
 
 def _numbered(found: FileSet, prefix: str) -> Findings:

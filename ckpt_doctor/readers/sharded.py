@@ -75,7 +75,7 @@ def _contents(
         cut = next((damage for damage in shard.damage if damage.kind in ("truncated-archive", "empty-file")), None)
         if cut is not None:
             there = f"{shard.size:,} of {cut.expected:,} bytes" if isinstance(cut.expected, int) else "not all bytes"
-            message = f"of {shown(name)}, which {shown(index)} calls for, {there} are there; loading raises"
+            message = f"{shown(name)}, which {shown(index)} calls for, has {there}; loading raises"
             found.damage.append(Damage("missing-part", message, shown(name), shard.size, cut.expected))
         gone = [tensor for tensor in placed[name] if name in held and tensor not in held[name]]
         lost = [tensor for tensor in gone if tensor not in anywhere]
@@ -109,5 +109,5 @@ def _total(found: Findings, index: str, opened: Checkpoint, shards: Sequence[Che
     tensors = [tensor for shard in shards for tensor in shard.tensors]
     nbytes = sum(tensor.nbytes for tensor in tensors)
     if said is not None and nbytes < said and len(tensors) == count and not any(shard.inner for shard in shards):
-        message = f"the tensors have {nbytes:,} bytes, and {shown(index)} says {said:,.0f}: it is of other files"
+        message = f"the tensors have {nbytes:,} bytes, and {shown(index)} says {said:,.0f}: it belongs to other files"
         found.damage.append(Damage("stale-index", message, shown(index), nbytes, said))

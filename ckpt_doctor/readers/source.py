@@ -1,4 +1,4 @@
-"""Bytes with positions, wherever they are."""
+"""Sources: bytes with positions, of a file, in memory, or a stretch of another source."""
 
 from __future__ import annotations
 

@@ -37,15 +37,15 @@ def maybe_unfinished(view: FileView) -> list[NotChecked]:
     age = time.time() - view.stamp.mtime_ns / 1e9
     if not 0 <= age < _RECENT:
         return []
-    why = f"its end is missing and it was changed {age:.0f} s ago, which proves nothing"
+    why = f"its end is missing and it was changed {age:.0f} s ago: it may still be growing"
     return [NotChecked("whether the file is still being written", why, "run it again in a minute")]
 
 
 def text_mode(view: FileView, names: Sequence[Global]) -> Damage | None:
     """Whether the beginning of an unreadable binary file was treated as text. `names`: what its pickles mention.
 
-    A checkpoint may hold any text. What counts is what text cannot explain: lines of the pickle itself that end in a
-    carriage return, a byte that random numbers cannot lack, and numbers that are valid UTF-8 throughout.
+    A checkpoint may contain any text. Only what text cannot explain counts: lines of the pickle itself that end in a
+    carriage return, no carriage return among many random bytes, and numbers that are valid UTF-8 throughout.
     """
     data = view.read_at(0, _SAMPLE)
     feeds, pairs = data.count(b"\n"), data.count(b"\r\n")
@@ -60,7 +60,7 @@ def text_mode(view: FileView, names: Sequence[Global]) -> Damage | None:
         found = "it is full of U+FFFD: it was decoded as text and saved as UTF-8"
     if not found:
         return None
-    message = f"{found} (git without a binary attribute, FTP in text mode, an editor); only a fresh copy cures it"
+    message = f"{found} (git without a binary attribute, FTP in text mode, an editor); only a fresh copy can fix it"
     return Damage("text-mode-damage", message)
 
 
@@ -110,5 +110,5 @@ def wrong_byte_order(view: FileView, tensors: Sequence[TensorInfo], declared: st
         if declared
         else "there is no byteorder record, so torch.load takes little"
     )
-    message = f"{said}, but the weights make sense only as {other_name}-endian: garbage is loaded without a word"
+    message = f"{said}, but the weights make sense only as {other_name}-endian: torch.load silently loads garbage"
     return Damage("byte-order-suspect", message, "byteorder", declared, other_name)

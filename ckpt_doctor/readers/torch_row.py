@@ -86,7 +86,7 @@ def open_row(view: FileView) -> Checkpoint:
     if first:
         why = f"no archive ends at byte {first:,}"
         content.not_checked.append(
-            NotChecked("what the first bytes would run", why, "torch.load it from a source you trust only")
+            NotChecked("what the first bytes would run", why, "load it only from a source that you trust")
         )
     if row and not any(entry.crc for archive in row for entry in archive.directory.entries if entry.size):
         content.metadata["checksums"] = "none"

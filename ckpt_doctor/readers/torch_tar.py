@@ -24,7 +24,7 @@ _BLOCK = 512
 
 
 class _Broken(Exception):
-    """A member does not hold what it must."""
+    """A member does not contain what it must contain."""
 
 
 def open_tar(view: FileView) -> Checkpoint:

@@ -36,7 +36,7 @@ from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program
 
 CONSTANTS = "constants/"
-"""The folder of a TorchScript archive in which the storages of `constants.pkl` stand."""
+"""The folder of a TorchScript archive that contains the storages of `constants.pkl`."""
 _UNPACKING = frozenset(
     {"torch.jit._script.unpackage_script_module", "torch.fx.graph_module.reduce_package_graph_module"}
 )
@@ -57,7 +57,7 @@ def open_zip(view: FileView) -> Checkpoint:
 
 
 def _something_else(view: FileView, directory: Directory) -> Checkpoint:
-    """An archive that torch.load does not read; what its own reader would run is told all the same."""
+    """An archive that torch.load does not read. What its own reader would run is still reported."""
     content = Content("unknown")
     content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
     programs = file_programs()
@@ -146,7 +146,7 @@ def _refused(directory: Directory, facts: Mapping[str, Any], prefix: str) -> Ite
     """Why torch refuses an archive before it looks at its pickle (`PyTorchStreamReader::init`)."""
     if prefix != first_folder(directory):
         first = directory.entries[0].name
-        message = f"torch.load looks for data.pkl in the folder of the first record, {shown(first)}: it was packed anew"
+        message = f"torch.load looks for data.pkl in the folder of the first record, {shown(first)}: it was repacked"
         yield Damage("missing-record", f"{message} in another way", shown(prefix + "data.pkl"))
     number = re.match(r"\s*\+?(\d{1,9})", version := str(facts.get("version", "")))
     if number is None or not 1 <= int(number[1]) <= _MOST_VERSION:
@@ -162,13 +162,13 @@ def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> lis
         name = folder + storage.key
         entry = records.get(name)
         if entry is None:
-            message = "the record that a tensor's storage should stand in is absent; loading raises"
+            message = "the record with a tensor's storage is absent; loading raises"
             damage.append(Damage("missing-record", message, shown(name), None, storage.nbytes))
         elif entry.size != storage.nbytes:
             short = entry.size < storage.nbytes
             message = (
                 f"the record is {'shorter' if short else 'longer'} than its tensors say: {entry.size:,} instead of "
-                f"{storage.nbytes:,} bytes" + ("; with mmap=True garbage is loaded without a word" if short else "")
+                f"{storage.nbytes:,} bytes" + ("; with mmap=True torch.load silently loads garbage" if short else "")
             )
             damage.append(Damage("missing-record", message, shown(name), entry.size, storage.nbytes))
         elif entry.method not in (STORED, DEFLATED):
@@ -231,14 +231,14 @@ def parse_migration(said: object) -> Migration | None:
 
 
 def _without_directory(view: FileView, why: str) -> Checkpoint:
-    """An archive whose end is missing: what its beginning still tells."""
+    """An archive whose end is missing: what its beginning still shows."""
     content = Content("torch-zip")
     start = walk(view)
     programs = file_programs()
     other_pickles(programs, view, read_appended(view.read_at, view.size))
     content.take_names(programs)
     what = f"the archive is cut off or was never finished ({why}); torch.load raises 'failed finding central directory'"
-    mend = ". A zip program packed it anew, in another way than torch.save does: `zip -FF` may mend it"
+    mend = ". A zip program repacked it in another way than torch.save does: `zip -FF` may mend it"
     anew = packed_anew(view)
     if start is None:
         content.damage.append(Damage("truncated-archive", what + mend * anew, found=view.size))

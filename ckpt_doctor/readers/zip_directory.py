@@ -69,7 +69,7 @@ def read_directory(read_at: ReadAt, size: int) -> Directory:
     directory = _with_local_headers(entries, read_at, size, end)
     if end.shift == 0:
         return directory
-    message = f"the directory stands {abs(end.shift):,} bytes from its end record: readers differ in what they see"
+    message = f"the directory is {abs(end.shift):,} bytes away from its end record: readers see different contents"
     damage = Damage("name-conflict", message, where=f"byte {end.offset}")
     return replace(
         directory,
@@ -79,7 +79,7 @@ def read_directory(read_at: ReadAt, size: int) -> Directory:
 
 
 def read_appended(read_at: ReadAt, size: int) -> tuple[Entry, ...]:
-    """The records of an archive that stands at the end of a file of another kind; most files have none."""
+    """The records of an archive at the end of a file of another kind; most files have none."""
     try:
         end = _find_end(read_at, size)
     except DirectoryError:
@@ -142,14 +142,14 @@ def _refused(entry: CentralEntry, name: bytes) -> str:
     if entry.flags & (ENCRYPTED | MASKED):
         return "it is marked as encrypted or patched, which torch.load refuses and other readers ignore"
     if entry.disk not in (0, 1):
-        return f"it is said to lie on disk {entry.disk:,}: torch.load refuses the archive"
+        return f"the directory places it on disk {entry.disk:,}: torch.load refuses the archive"
     if entry.method == STORED and compressed != size:
-        return f"it is stored as it is, yet has two sizes ({compressed:,} and {size:,}): torch.load refuses the archive"
+        return f"it is not compressed, yet has two sizes ({compressed:,} and {size:,}): torch.load refuses the archive"
     if entry.method == DEFLATED and size > _MOST_INFLATED * max(compressed, 1):
         return f"its {compressed:,} compressed bytes cannot become {size:,}: torch.load refuses them"
     # A folder's own entry (`zip -r` writes them) is read by nobody
     if entry.attributes & _DOS_FOLDER and not (size == 0 and name.endswith(b"/")):
-        return "it is marked as a folder: torch.load takes whatever memory holds for its bytes"
+        return "it is marked as a folder: torch.load reads uninitialised memory as its bytes"
     return ""
 
 
@@ -200,7 +200,7 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: E
 
 
 def _lost(entry: Entry) -> Damage:
-    message = "the directory lists the record, but no local header stands where it points"
+    message = "the directory lists the record, but there is no local header where it points"
     return Damage("missing-record", message, where=shown(entry.name), found=entry.header)
 
 
@@ -231,7 +231,7 @@ def _duplicates(entries: list[Entry]) -> list[Damage]:
         first = seen.setdefault(entry.name.lower(), entry)
         if first is not entry:
             places = f"{first.header:,} and {entry.header:,}"
-            message = f"two records have this name, at {places}; readers differ in which they take"
+            message = f"two records have this name, at {places}; readers do not agree which one they read"
             damage.append(Damage("name-conflict", message, where=shown(entry.name)))
     return damage
 
@@ -242,7 +242,7 @@ def first_folder(directory: Directory) -> str:
 
 
 def archive_prefix(directory: Directory) -> str | None:
-    """The folder that all records stand in, with its slash: torch's, else that of the shortest `.../data.pkl`.
+    """The folder that contains all records, with its slash: torch's, else that of the shortest `.../data.pkl`.
 
     None when there is no `data.pkl`, and for a package, whose reader looks for other records.
     """

@@ -75,7 +75,7 @@ def walk(view: FileView) -> Walk | None:
 
 
 def packed_anew(view: FileView) -> bool:
-    """Whether a zip program wrote a checkpoint's archive: records are compressed, or stand in another order."""
+    """Whether a zip program wrote a checkpoint's archive: records are compressed, or in another order."""
     header = _local(view, 0)
     if header is None:
         return False
@@ -98,7 +98,7 @@ def _local(view: FileView, at: int) -> tuple[str, int, int, int] | None:
 
 
 def _behind_descriptor(view: FileView, at: int, length: int) -> tuple[int, int | None]:
-    """Where the next header begins, and the checksum, when a data descriptor stands at `at`."""
+    """Where the next header begins, and the checksum, where there is a data descriptor at `at`."""
     raw = view.read_at(at, 24)
     if raw[:4] == DESCRIPTOR_MAGIC and len(raw) >= 16:
         crc, narrow = struct.unpack_from("<2I", raw, 4)

@@ -1,4 +1,4 @@
-"""Finds pickles that stand in an archive and in no directory of it.
+"""Finds pickles in an archive that no directory of it lists.
 
 torch never looks at them. A reader that walks the local headers does, and so does every reader once the file is cut
 at an earlier end: an append leaves the old records and the old directory in the file.
@@ -49,9 +49,9 @@ def listed(directory: Directory) -> list[Stretch]:
 def read_unlisted(
     programs: Programs, source: Source, known: Iterable[Stretch], end: int, new_programs: Callable[[], Programs]
 ) -> None:
-    """Take up what pickles name that stand before `end` and outside the `known` stretches, where that is dangerous.
+    """Take up what pickles before `end` and outside the `known` stretches name, where that is dangerous.
 
-    All else about them is of no consequence: they are no part of the checkpoint. Nothing is read where the stretches
+    Nothing else about them matters: they are not part of the checkpoint. Nothing is read where the stretches
     leave no more than a data descriptor between them. `new_programs` makes what each is read into.
     """
     left = limits.MAX_UNLISTED_BYTES
@@ -65,7 +65,7 @@ def read_unlisted(
         for found in _records(source.read_at(first, last - first), first):
             work -= _take_up(programs, found, new_programs())
             if work < 0:
-                message = "local headers overlap, and what hides behind them is not read to its end"
+                message = "local headers overlap, and what they hide is not read to its end"
                 programs.damage.append(Damage("limit-exceeded", message, where=f"byte {first}"))
                 return
 
@@ -111,6 +111,6 @@ def _take_up(programs: Programs, candidate: _Record, found: Programs) -> int:
     if bad or soft:
         for key, name in bad.items():
             programs.globals.setdefault(key, name)
-        message = "a pickle hides where no directory lists it: torch.load passes it by, others may not"
+        message = "the file has a pickle that no directory lists: torch.load ignores it, other readers may run it"
         programs.damage += [*soft, Damage("name-conflict", message, where=f"{candidate.name}, byte {candidate.header}")]
     return max(count, len(candidate.data) // limits.MAX_INFLATE_RATIO if candidate.start == 0 else 0)

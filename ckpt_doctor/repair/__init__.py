@@ -1,4 +1,4 @@
-"""Paths -> a plan, a value -> repaired files, written and judged again. Nothing counts before it has been read back."""
+"""Paths -> a plan -> repaired files. A file counts as repaired only after it was read back and judged again."""
 
 from ckpt_doctor.repair.execution import apply, migrate, undo
 from ckpt_doctor.repair.newest import find_latest

@@ -1,4 +1,4 @@
-"""A plan -> files: written, judged again, taken back. Nothing counts before it has been read back."""
+"""A plan -> files: written, judged again, taken back. A written file counts only after it was read back."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def migrate(
     trainer: str = "",
     progress: Progress | None = None,
 ) -> list[MigrationResult]:
-    """Repair checkpoints: `plan`, and unless it is a `dry_run` `apply`.
+    """Repair checkpoints: plan the edits and, unless it is a `dry_run`, write them.
 
     Each file is replaced atomically, each unit of several files as a whole. No tensor is changed, and every value that
     is written comes from evidence that its edit names.
@@ -76,7 +76,7 @@ def migrate(
         A result per checkpoint: what was changed from which evidence, what was refused and why.
 
     Raises:
-        UsageError: a path that does not exist, an unknown fix, values that cannot be. What cannot be done to a single
+        UsageError: a path that does not exist, an unknown fix, impossible values. What cannot be done to a single
             checkpoint is in its result.
 
     Example:
@@ -115,7 +115,7 @@ def apply(
 def _apply_to_run(
     run: RunPlan, request: Request, carry_out: Callable[[FilePlan], MigrationResult]
 ) -> list[MigrationResult]:
-    """Results that go elsewhere need no lock here, and the run may lie where nothing can be written."""
+    """The results of a run's files. Those that go elsewhere need no lock: the run's own folder may be read-only."""
     if request.mode == "output":
         return [carry_out(file) for file in run.files]
     paths = [file.checkpoint.path for file in run.files]
@@ -143,7 +143,7 @@ def _is_stale(run: RunPlan) -> bool:
 
 
 def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationResult]]:
-    """Take back what earlier runs left half done: the files of which that was so, and those that stay as they are."""
+    """Roll back what earlier runs left half done: the files that were, and the results of those that could not be."""
     done: list[Path] = []
     stuck: dict[Path, MigrationResult] = {}
     for file in files:
@@ -163,7 +163,7 @@ def _carry_out(file: FilePlan, *, request: Request, verify_torch: bool, progress
         receipt = _write(file, found.append, request, verify_torch, progress)
     except WriteRefused as error:
         return replace(file.result, status="failed", edits=(), message=str(error))
-    message = f"{len(file.edits)} edits, read back and verified"
+    message = f"{file.counted}, read back and verified"
     if request.mode == "output":
         message += f", written to {receipt.path}"
     notes = (*file.notes, *receipt.notes)
@@ -184,7 +184,7 @@ def _write(
         "progress": partial(progress, checkpoint.path) if progress else None,
     }
     if checkpoint.parts:
-        changes = part_changes(checkpoint, file.edits)
+        changes = file.changes or part_changes(checkpoint, file.edits)
         parts = {checkpoint.name_of(part) for part in checkpoint.parts} | {change.name for change in changes}
 
         def verify_unit(path: Path) -> None:
@@ -237,7 +237,7 @@ def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) ->
     What is restored was hashed when it was set aside, and is compared before the present file is touched.
 
     Args:
-        paths: files, units or folders; of a folder those that were migrated are meant.
+        paths: files, units or folders; in a folder, the checkpoints that were migrated.
         in_place: cut the file itself back, without a copy.
 
     Returns:

@@ -13,8 +13,8 @@ from ckpt_doctor.types import Latest
 def find_latest(run_dir: Path, *, repairable: bool = False, deep: bool = False, **given: Any) -> Latest:
     """The newest checkpoint that is safe to resume from, judged as the gate does; arguments as of `audit.latest`.
 
-    What is no reason to pass it over may still ask for something. Where there is none, the newest that can be repaired,
-    and what a repair of it is refused for.
+    Its report may still contain findings that do not keep it from being resumed. Where no checkpoint is safe: the
+    newest that can be repaired, and why a repair of it is refused.
     """
     path, passed_over = audit.latest(run_dir, repairable=repairable, deep=deep, **given)
     if path is not None:

@@ -16,7 +16,6 @@ from ckpt_doctor.trainers import ByHand, fix_names
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
-    Cost,
     EarlyStoppingState,
     Edit,
     Evidence,
@@ -35,11 +34,11 @@ from ckpt_doctor.writer import cost, part_changes, unit_cost
 
 NAMES = fix_names()
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
-"""Migrations that make sense for any torch file, whichever trainer wrote it."""
+"""Fixes for any torch file, whichever trainer wrote it."""
 ACCOMPANYING = ("plain-scalars", "to-cpu")
-"""Cures of mere notes: `--all` applies them to a file that it rewrites anyway, and never rewrites one for them."""
+"""Fixes of notes: `--all` applies them to a file that it rewrites anyway, and rewrites no file for them alone."""
 ASKED_BY = {"R510": ("sync-rng",), "P413": ("fix-epoch", "sync-scheduler")}
-"""Findings without a cure, and the migrations that say why there is none."""
+"""Findings without a fix, and the fixes that say why there is none."""
 
 
 def plan(
@@ -87,7 +86,8 @@ def _score(score: float | None, val_loss: float | None) -> float | None:
     if val_loss is not None:
         score = -val_loss
     if score is not None and not score <= 0:
-        raise UsageError(f"best_score {score:g} cannot be: it is minus the best loss; give --val-loss {score:g}")
+        instead = f"; give --val-loss {score:g}" if score > 0 else ""
+        raise UsageError(f"best_score {score:g} is impossible: it is minus the best loss{instead}")
     return score
 
 
@@ -100,7 +100,7 @@ def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
         file = plan_file(_case(member, run, request), request)
         if request.everything and _sets_a_count(file):
             file = _completed(file, request, folder, read, number)
-        plans.append(replace(file, cost=_cost(file, request)))
+        plans.append(_with_cost(file, request))
     return RunPlan(folder, tuple(plans), read)
 
 
@@ -122,7 +122,7 @@ def _sets_a_count(file: FilePlan) -> bool:
 
 
 def _completed(file: FilePlan, request: Request, folder: Path, read: Sequence[Checkpoint], number: int) -> FilePlan:
-    """With what shows only once a count is right: mode and rates of the run are inferred from it."""
+    """The plan with the edits that only a right count calls for: the run's mode and rates are inferred from it."""
     try:
         root = edits.apply(read[number].root, file.edits)
     except EditRefused:
@@ -138,16 +138,18 @@ def _completed(file: FilePlan, request: Request, folder: Path, read: Sequence[Ch
     return replace(file, edits=(*file.edits, *fresh), applied=applied, notes=(*file.notes, *more.notes))
 
 
-def _cost(file: FilePlan, request: Request) -> Cost | None:
-    program = file.checkpoint.program
+def _with_cost(file: FilePlan, request: Request) -> FilePlan:
+    """The plan with its cost; of a unit also the changes of its parts, which the cost is taken from."""
+    checkpoint = file.checkpoint
     if not file.edits:
-        return None
-    with suppress(OSError, EditRefused, WriteRefused):
-        if program is None:
-            return unit_cost(file.checkpoint, part_changes(file.checkpoint, file.edits), request.mode, request.output)
-        size = program.length + _brought_in(file.edits, file.checkpoint)
-        return cost(file.checkpoint, size, request.mode, request.output)
-    return None
+        return file
+    with suppress(OSError, EditRefused, WriteRefused):  # writing comes to the same end, and says so
+        if checkpoint.program is None:
+            changes = part_changes(checkpoint, file.edits)
+            return replace(file, changes=changes, cost=unit_cost(checkpoint, changes, request.mode, request.output))
+        size = checkpoint.program.length + _brought_in(file.edits, checkpoint)
+        return replace(file, cost=cost(checkpoint, size, request.mode, request.output))
+    return file
 
 
 def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
@@ -158,7 +160,7 @@ def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
 
 
 def plan_file(case: Case, request: Request) -> FilePlan:
-    """What the asked-for migrations that findings call for make of a file, in their order."""
+    """The plan for a file: the edits of the requested fixes that its findings call for, in their order."""
     file = FilePlan(case, audit.judge(case, audit.counting((), request.trusted)))
     if blocking := _blocking(file.before, request):
         first = blocking[0]
@@ -170,7 +172,7 @@ def plan_file(case: Case, request: Request) -> FilePlan:
 
 
 def _blocking(file: FileReport, request: Request) -> list[Finding]:
-    """Damage, and what would run foreign code: such a file is left alone."""
+    """The findings that keep a file from being edited: damage, and what would run foreign code."""
     unsafe = [f for f in file.serious if f.code in ("S201", "S204") and not trusts(request.trusted, f)]
     return [*(f for f in file.serious if f.code[0] == "F" and not f.migration), *unsafe]
 
@@ -182,7 +184,7 @@ def _drafted(file: FilePlan, request: Request) -> FilePlan:
     disproved = case.run.facts.disproved if ours else {}
     refusals = [_disproved("migrate", disproved)] if disproved and request.everything else []
     if _is_upgraded(case, request) and not ours and not request.everything:
-        refusals.append(Refusal("upgrade", "no trainer is known that wrote this file", "the path of a run folder"))
+        refusals.append(Refusal("upgrade", "no known trainer wrote this file", "the path of a run folder"))
     planned: list[Edit] = []
     notes: list[str] = []
     applied: list[Migration] = []
@@ -211,19 +213,17 @@ def _is_upgraded(case: Case, request: Request) -> bool:
 
 
 def _fitting(case: Case, request: Request, owner: str) -> Iterator[Migration]:
-    """The asked-for migrations that the owner has; an upgrade writes the resume point's values itself."""
+    """The requested fixes that the owner has; an upgrade writes the resume point's values itself."""
     alone = (*EVERYWHERE, "upgrade") if _is_upgraded(case, request) else NAMES
     return (fix for fix in trainers.fixes(owner) if fix.name in request.fixes and fix.name in alone)
 
 
 def _nothing_to_do(file: FilePlan, request: Request) -> str:
-    """That a file needs nothing is said only where nothing is left that a repair would be for."""
+    """Why nothing is edited. A file needs nothing only where no finding remains that a repair would be for."""
     if file.checkpoint.program is None and not file.checkpoint.parts:
-        return (
-            "nothing in this file can be replaced: its pickle does not lie there in one piece, as torch.save writes it"
-        )
+        return "it cannot be edited: its pickle is not in one piece, as torch.save writes it"
     if not audit.is_ours(file.case.member, file.case.run):
-        return "nothing to repair in what holds for every file; its training state is not judged"
+        return "nothing to repair: no known trainer wrote this file, so its training state is not judged"
     left = [f for f in request.counting(file.before) if not f.migration]
     told = [f"{f.code} {f.name} remains: {f.fix or 'no edit to the file can fix it'}" for f in left]
     return "; ".join(["needs none of these repairs" if all(f.fix for f in left) else "nothing to repair", *told])

@@ -20,11 +20,12 @@ from ckpt_doctor.types import (
     Mode,
     Refusal,
 )
+from ckpt_doctor.writer import PartChange
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, for every file of a plan."""
+    """What is requested for every file of a plan."""
 
     fixes: frozenset[str]
     """Names of migrations."""
@@ -42,7 +43,7 @@ class Request:
     mode: Mode
     output: Path | None
     trainer: str
-    """For which a person claims the files; empty: each run's is recognised."""
+    """The trainer that a person says wrote the files; empty where each run's is recognised."""
 
     def counting(self, file: FileReport) -> list[Finding]:
         """The findings that call for something: above info, and not accepted."""
@@ -51,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True)
 class FilePlan:
-    """The edits for one file, with what they rest on."""
+    """The edits for one file, with the case and the findings that they come from."""
 
     case: Case
     before: FileReport
@@ -61,8 +62,10 @@ class FilePlan:
     applied: tuple[Migration, ...] = ()
     reason: str = ""
     """Why there is nothing to do, where no refusal says it."""
+    changes: tuple[PartChange, ...] = ()
+    """What the edits make of a unit's parts; empty for a file, and where they cannot be made."""
     cost: Cost | None = None
-    """None where nothing will be written, or where it cannot be told."""
+    """None where nothing will be written, or where the cost is not known."""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -70,9 +73,14 @@ class FilePlan:
         return self.case.checkpoint
 
     @property
+    def counted(self) -> str:
+        """`1 edit`, `4 edits`."""
+        return f"{len(self.edits)} edit{'s' * (len(self.edits) != 1)}"
+
+    @property
     def result(self) -> MigrationResult:
         """What a dry run says of the file."""
-        planned = f"{len(self.edits)} edits, nothing written (--dry-run)" if self.edits else ""
+        planned = f"{self.counted}, nothing written (--dry-run)" if self.edits else ""
         return MigrationResult(
             self.checkpoint.path,
             "planned" if self.edits else "refused" if self.refusals else "unchanged",
@@ -121,5 +129,5 @@ class RepairPlan:
 
     @property
     def costs(self) -> list[Cost]:
-        """Of each file that will be written, where it can be told."""
+        """The cost of each file that will be written, where it is known."""
         return [file.cost for file in self.files if file.cost is not None]

@@ -99,7 +99,7 @@ def salvage(path: Path | str, output: Path | str) -> SalvageResult:
 
 
 def _ensure_suffix(path: Path, output: Path, checkpoint: Checkpoint) -> None:
-    """Loaders choose by the suffix .safetensors, and by no other."""
+    """Raise `WriteRefused` where the suffix promises another container: loaders go by .safetensors, and by no other."""
     if checkpoint.container == "safetensors" and output.suffix != ".safetensors":
         raise WriteRefused(f"{path} is salvaged to a safetensors file: give {output.name} the suffix .safetensors")
     if checkpoint.container != "safetensors" and output.suffix == ".safetensors":

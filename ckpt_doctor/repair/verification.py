@@ -1,4 +1,4 @@
-"""What was written against what was planned. Nothing counts before it has passed."""
+"""Comparison of what was written with what was planned. A written file counts only after it passed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _ensure_planned(written: Checkpoint, root: object) -> None:
 
 
 def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]:
-    """Findings of the result, which may be none that the fixes cure and none that is new."""
+    """Findings of the result; VerificationFailed where one is left that a fix cures, or one is new."""
     case = planned.case
     ours = audit.is_ours(case.member, case.run)
     member = (trainer_named(case.run.trainer) if ours else UNKNOWN).member_of(written, read_scalars)

@@ -121,7 +121,7 @@ def ensure_folder_writable(folder: Path) -> None:
 
 @contextmanager
 def folder_for(target: Path, *, make: bool) -> Iterator[None]:
-    """Within: the folder of `target` takes new files. With `make` it is made, and goes again where it stays empty."""
+    """A context in which the folder of `target` takes new files; with `make` it is made, and removed if left empty."""
     folder = target.parent
     missing = [path for path in (folder, *folder.parents) if make and not path.exists()]
     try:

@@ -14,7 +14,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import FileStamp
 
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-"""How a file is opened that may meanwhile be a named pipe, whose other end need never come."""
+"""Flags to open a file that may have become a named pipe: opening does not wait for the pipe's other end."""
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -25,7 +25,7 @@ def stamp_of(stat_result: os.stat_result) -> FileStamp:
 
 
 def ensure_unchanged(path: Path, stamp: FileStamp, *, at: Path | None = None) -> None:
-    """Raise `WriteRefused` when the file at `path`, or now `at` another, is not the one that was read, as it was."""
+    """Raise `WriteRefused` when the file at `path`, or now `at` another path, changed since it was read."""
     try:
         now = stamp_of((at or path).lstat())
     except FileNotFoundError:
@@ -75,9 +75,9 @@ def exchange(one: Path, other: Path) -> bool:
 
 @contextmanager
 def alone(fd: int) -> Iterator[bool]:
-    """Within: whoever opens the file waits; False where the system does not grant that (fcntl(2), "Leases").
+    """A context in which other processes that open the file wait. False where the system refuses (fcntl(2), "Leases").
 
-    It does where this descriptor is the only one of the file. The signal says that somebody waits; nobody needs it.
+    It refuses where another descriptor of the file is open. The signal that somebody waits is ignored.
     """
     try:
         import fcntl
@@ -95,7 +95,7 @@ def alone(fd: int) -> Iterator[bool]:
 
 
 def copy_attributes(source: os.stat_result, source_fd: int, target_fd: int) -> list[str]:
-    """Give `target_fd` the owner, mode, extended attributes and times of the source; what could not be kept is told."""
+    """Give `target_fd` the owner, mode, extended attributes and times of the source; returns notes of what was lost."""
     notes = []
     own = os.fstat(target_fd)
     if (own.st_uid, own.st_gid) != (source.st_uid, source.st_gid):

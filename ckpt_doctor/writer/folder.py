@@ -1,4 +1,4 @@
-"""Give a unit that is a folder new parts, all at once: verified, atomic, undoable."""
+"""Give a unit that is a folder new parts in one step: verified, atomic, undoable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import Checkpoint, Cost, Mode, Receipt, UndoReceipt
 from ckpt_doctor.writer import copying, unit_commit
 from ckpt_doctor.writer.commit import ensure_folder_writable, folder_for, refusing, space_checker
-from ckpt_doctor.writer.files import free_space, stamp_of, sync_folder
+from ckpt_doctor.writer.cost import RECORD_ALLOWANCE, free_for
+from ckpt_doctor.writer.files import stamp_of, sync_folder
 from ckpt_doctor.writer.folder_state import (
     FolderEntry,
     FolderState,
@@ -29,15 +30,12 @@ from ckpt_doctor.writer.folder_state import (
 )
 from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, record_at, save
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.part_changes import PartChange, Written, name_of, write_part
+from ckpt_doctor.writer.part_changes import PartChange, Written, write_part
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import ZIPS
 from ckpt_doctor.writer.staging import build, finish, set_aside
 from ckpt_doctor.writer.write import output_path
 from ckpt_doctor.writer.zip_append import read_directory
-
-_RECORD_ALLOWANCE = 64 << 10
-"""Bytes for a migration's record, as in `cost`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ def _size(entries: FolderState) -> int:
 
 def _ensure_as_read(job: _Job, found: Found) -> None:
     """Raise `WriteRefused` unless the parts are the files that were read, and each new one has a free place."""
-    parts = {name_of(job.checkpoint, part): part for part in job.checkpoint.parts}
+    parts = {job.checkpoint.name_of(part): part for part in job.checkpoint.parts}
     for name, part in parts.items():
         if name not in found or part.stamp is None or stamp_of((job.source / name).stat()) != part.stamp:
             raise WriteRefused(f"{job.source / name} changed since it was read: left alone")
@@ -147,11 +145,11 @@ def _ensure_as_read(job: _Job, found: Found) -> None:
         if folder is None or not stat.S_ISDIR(folder.st_mode):
             raise WriteRefused(f"{job.source / change.name} cannot be written: there is no such folder")
         if change.name in found and change.name not in parts:
-            raise WriteRefused(f"{job.source / change.name} is there and was not read: left alone")
+            raise WriteRefused(f"{job.source / change.name} exists but was not read: left alone")
 
 
 def _begin(store: Store, mode: int) -> None:
-    """Make the folders for what is under way; nobody reads in them who cannot read in the unit."""
+    """Make the store's folders. Only users who can read the unit can read them."""
     store.numbered()  # nothing is made where the store is not ours
     store.folder.mkdir(parents=True, exist_ok=True)
     store.folder.chmod(mode & 0o777 | stat.S_IRWXU)
@@ -161,7 +159,7 @@ def _begin(store: Store, mode: int) -> None:
 
 
 def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], Written]:
-    """Build the folder with its changes; what it holds."""
+    """Build the folder with its changes; returns what it contains, and what was written."""
     share = job.mode != "output"
     space = space_checker(store.folder)
     sources = {name: job.source / name for name in before}
@@ -186,7 +184,7 @@ def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, Fold
 
 
 def _keep(store: Store, source: Path, before: FolderState, after: FolderState, *, share: bool) -> dict[str, str]:
-    """Set the files aside that will no longer be there; part -> name of the file in the store."""
+    """Set aside the files that the change removes; returns part -> name of the file in the store."""
     replaced = [name for name in differing(before, after) if name in before and before[name].kind == "file"]
     kept = {name: str(number) for number, name in enumerate(replaced)}
     for name, file in kept.items():
@@ -263,13 +261,10 @@ def unit_cost(
     Raises `OSError` when a part cannot be read and `WriteRefused` when its archive cannot be appended to.
     """
     source = checkpoint.path.resolve()
-    extra = _RECORD_ALLOWANCE + sum(_cost_of(source, change) for change in changes)
+    extra = RECORD_ALLOWANCE + sum(_cost_of(source, change) for change in changes)
     if mode == "output":
         extra += size_of(look(source))
-    folder = (output_path(checkpoint.path, output) if mode == "output" else source).parent
-    while not folder.exists():
-        folder = folder.parent
-    return Cost(during=extra, after=extra, free=free_space(folder))
+    return Cost(during=extra, after=extra, free=free_for(checkpoint, output))
 
 
 def _cost_of(source: Path, change: PartChange) -> int:
@@ -279,5 +274,5 @@ def _cost_of(source: Path, change: PartChange) -> int:
         return size
     with (source / change.name).open("rb") as file:
         if change.part.container in ZIPS:
-            size += change.part.size - read_directory(file.fileno(), change.part.size).offset + _RECORD_ALLOWANCE
+            size += change.part.size - read_directory(file.fileno(), change.part.size).offset + RECORD_ALLOWANCE
         return size + copying.allocated(file.fileno())

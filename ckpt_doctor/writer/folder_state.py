@@ -1,4 +1,4 @@
-"""What a folder holds, as it is found and as it is noted: the ground on which two states of it are compared."""
+"""The content of a folder, as found and as noted, so that two states of it can be compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEEPEST = 32
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 Found = dict[str, os.stat_result]
-"""Path below a folder (with `/`; empty for the folder itself) -> what stands there, links not followed."""
+"""Path below a folder (with `/`; empty for the folder itself) -> the status of what is there, links not followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class FolderEntry:
 
     @property
     def content(self) -> tuple[str, str, str]:
-        """What makes it the same for whoever reads it."""
+        """What a reader sees of it: entries with equal content are the same to every reader."""
         return self.kind, self.sha256, self.target
 
 
 FolderState = Mapping[str, FolderEntry]
-"""What a folder holds, noted; names as in `Found`."""
+"""The noted content of a folder; names as in `Found`."""
 
 
 def look(folder: Path) -> Found:
-    """What stands in a folder, each folder before its content. Raises `WriteRefused` for one that is too deep."""
+    """What a folder contains, each folder before its content. Raises `WriteRefused` for one that is too deep."""
 
     def fail(error: OSError) -> NoReturn:
         raise error
@@ -91,7 +91,7 @@ def ensure_quiet(folder: Path, found: Found, *, at: Path | None = None) -> None:
 
 
 def ensure_unchanged(folder: Path, found: Found, *, at: Path | None = None) -> None:
-    """The same without the search for open handles."""
+    """As `ensure_quiet`, without the search for open handles."""
     try:
         now = look(at or folder)
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def ensure_unchanged(folder: Path, found: Found, *, at: Path | None = None) -> N
 
 
 def ensure_file_unchanged(folder: Path, found: Found, name: str) -> None:
-    """The same of a single file, or of its absence."""
+    """As `ensure_unchanged`, of a single file or of its absence."""
     path = folder / name
     _ensure_same(path, found.get(name), path.lstat() if os.path.lexists(path) else None)
 
@@ -118,7 +118,7 @@ def noted(folder: Path, found: Found, progress: Callable[[int], None] | None = N
 
 
 def entry_of(path: Path) -> FolderEntry | None:
-    """What stands at the path, as it is noted; None where there is nothing."""
+    """The entry of what is at a path; None where there is nothing."""
     try:
         return _entry(path, path.lstat(), None)
     except FileNotFoundError:
@@ -158,7 +158,7 @@ def shows(found: Found, entries: FolderState) -> bool:
 
 
 def looks_as(status: os.stat_result, entry: FolderEntry) -> bool:
-    """Whether what stands there is of the noted kind, and a file of the noted size and time."""
+    """Whether a status is of the noted kind, and for a file of the noted size and time."""
     kind = "folder" if stat.S_ISDIR(status.st_mode) else "link" if stat.S_ISLNK(status.st_mode) else "file"
     as_noted = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
     return kind == entry.kind and (kind != "file" or as_noted)

@@ -22,7 +22,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import ForeignFile, WriteRefused
@@ -52,7 +52,7 @@ class UnitGeneration:
     built: int
     """Inode number of the folder that was built to take the unit's place."""
     undoes: bool = False
-    """It takes a migration back: of use only while that is under way."""
+    """Whether it undoes a migration; such a generation exists only while the undo is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +63,17 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """All of it."""
+        """The folder of all undo data of the unit."""
         return names.store(self.unit)
 
     @property
     def new(self) -> Path:
-        """What is under way."""
+        """The migration or undo that is under way."""
         return self.folder / "new"
 
     @property
     def staged(self) -> Path:
-        """The folder that takes the unit's place, under the unit's own name, by which its readers go."""
+        """The folder that takes the unit's place. It has the unit's own name, because readers go by the name."""
         return self.new / "staged" / self.unit.name
 
     @property
@@ -83,7 +83,7 @@ class Store:
 
     @property
     def journal(self) -> Path:
-        """Is there while parts are replaced one by one."""
+        """The file that exists while parts are replaced one by one."""
         return self.new / "journal"
 
     @property
@@ -118,7 +118,7 @@ def record_at(place: Path) -> Path:
 
 
 def save(place: Path, generation: UnitGeneration, mode: int) -> None:
-    """Write the record of a generation, durably: it is there whole or not at all."""
+    """Write the record of a generation durably: the file is complete or absent."""
     fields = asdict(generation) | {"record": json.loads(to_json(generation.record))}
     body = json.dumps(fields).encode()  # ASCII, so that names of any bytes come back
     data = b'{"format": %d, "sha256": "%s", "generation": %s}' % (FORMAT, sha256([body]).encode(), body)
@@ -177,11 +177,10 @@ def _sound(generation: UnitGeneration) -> UnitGeneration:
 
 
 def _is_sound(name: str, entry: FolderEntry, entries: FolderState) -> bool:
-    """Whether nothing is made outside of the unit by that name: its steps are plain, and its folder is one."""
-    steps = PurePosixPath(name).parts
+    """Whether an entry can be made inside the unit: its name is plain, the folder around it is a folder."""
     numbers = (entry.mode, entry.size, entry.mtime_ns)
     return (
-        (not name or (name == "/".join(steps) and not {"/", "..", "."} & set(steps) and "\0" not in name))
+        (not name or names.is_plain(name))
         and (not name or entries.get(name.rpartition("/")[0], entry).kind == "folder")
         and entry.kind in ("file", "folder", "link")
         and all(type(number) is int and abs(number) < 1 << 62 for number in numbers)
@@ -192,7 +191,7 @@ def _is_sound(name: str, entry: FolderEntry, entries: FolderState) -> bool:
 
 
 def chain(store: Store) -> list[tuple[Path, UnitGeneration]]:
-    """The migrations that led to what the last one left, oldest first; those of an earlier unit are not among them."""
+    """The migrations that led to the last one's result, oldest first, without those of an earlier unit."""
     found: list[tuple[Path, UnitGeneration]] = []
     for place in reversed(store.numbered()):
         generation = load(place)
@@ -223,7 +222,7 @@ def ensure_kept(place: Path, generation: UnitGeneration) -> None:
 
 
 def damage_of(unit: Path) -> str:
-    """Why undo could not give back all that was there; empty where it can."""
+    """Why undo could not restore everything; empty where it can."""
     try:
         for place, generation in chain(Store(unit)):
             ensure_kept(place, generation)
@@ -233,7 +232,7 @@ def damage_of(unit: Path) -> str:
 
 
 def discard(store: Store, place: Path) -> None:
-    """Remove a folder of the store, in such a way that what is half removed is never taken for whole."""
+    """Remove a folder of the store by way of `removing`, so that a half removed one is never read as complete."""
     delete(store.removing)
     if os.path.lexists(place):
         place.rename(store.removing)
@@ -263,7 +262,7 @@ def remove_empty(store: Store) -> None:
 
 
 def forget(unit: Path) -> None:
-    """Remove what undo kept of a unit that is no longer there."""
+    """Remove the undo data of a unit that no longer exists."""
     store = Store(unit)
     with suppress(OSError, WriteRefused):
         store.numbered()  # nothing is removed where the store is not ours

@@ -91,7 +91,7 @@ def read_journal(target: Path) -> Journal | None:
 
 
 def state(found: Journal, fd: int) -> State:
-    """What the file is in respect to its journal.
+    """The state of a file with a journal.
 
     `cut-off`: the old file with something behind it. `whole`: the old file. `foreign`: neither, as when a trainer saved
     a new checkpoint under the name; the journal then means nothing.
@@ -106,7 +106,7 @@ def state(found: Journal, fd: int) -> State:
 
 
 def roll_back(found: Journal, fd: int) -> bool:
-    """Cut the file (open for writing), if it is cut off, at its old size and give it its old times; whether it was."""
+    """Roll an interrupted append back: cut the open file at its old size, restore its times. Whether there was one."""
     with alone(fd):
         if state(found, fd) != "cut-off":
             return False

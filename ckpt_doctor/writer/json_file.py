@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,7 +15,7 @@ _FIRST_KEY = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"(\s*:\s*)')
 
 
 @dataclass(frozen=True, slots=True)
-class _Style:
+class Style:
     """How a file is laid out; by default as `json.dumps(..., indent=2, sort_keys=True) + "\\n"`."""
 
     indent: str | None = "  "
@@ -29,13 +28,12 @@ class _Style:
     end: str = "\n"
 
 
-def dumps(value: object, like: bytes | None = None) -> bytes:
-    """The bytes of a JSON file that says `value`, in the style of the file `like`.
+def dumps(value: object, style: Style = Style()) -> bytes:
+    """The bytes of a JSON file that says `value`, in the given style.
 
     Doubles are written in full; NaN and infinities as Python's `json` writes and reads them. Raises `EditRefused` for a
-    value that JSON does not have, and where `like` is not JSON in UTF-8.
+    value that JSON does not have.
     """
-    style = _Style() if like is None else _style_of(like)
     try:
         text = json.dumps(
             _plain(value),
@@ -52,12 +50,32 @@ def dumps(value: object, like: bytes | None = None) -> bytes:
         raise EditRefused("a text has no form in UTF-8") from None
 
 
-def loads(data: bytes, take: Callable[[list[tuple[str, object]]], object] | None = None) -> object:
-    """What the file says; `take` makes something of each object's pairs. `EditRefused` where it is not JSON."""
+def loads(data: bytes) -> tuple[object, Style]:
+    """What a JSON file says, and its style. Raises `EditRefused` where it is not JSON in UTF-8."""
+    in_order = True
+
+    def look(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal in_order
+        in_order = in_order and all(one[0] <= other[0] for one, other in pairwise(pairs))
+        return dict(pairs)
+
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=take)
+        text = data.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=look)
     except (ValueError, RecursionError):
         raise EditRefused("the file is not JSON in UTF-8") from None
+    line, key = _FIRST_BREAK.match(text), _FIRST_KEY.match(text)
+    crlf = "\r\n" in text
+    end = text[len(text.rstrip()) :]
+    return value, Style(
+        indent=line.group(1) if line else None,
+        sorted=in_order,
+        colon=key.group(1) if key and "\n" not in key.group(1) else ": ",
+        ascii=text.isascii(),
+        crlf=crlf,
+        mark=data.startswith(b"\xef\xbb\xbf"),
+        end=end.replace("\r\n", "\n") if crlf else end,
+    )
 
 
 def _plain(value: object) -> object:
@@ -73,27 +91,3 @@ def _plain(value: object) -> object:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise EditRefused(f"a JSON file cannot hold a {type(value).__name__}")
-
-
-def _style_of(like: bytes) -> _Style:
-    in_order = True
-
-    def look(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        nonlocal in_order
-        in_order = in_order and all(one[0] <= other[0] for one, other in pairwise(pairs))
-        return dict(pairs)
-
-    loads(like, look)
-    text = like.decode("utf-8-sig")
-    line, key = _FIRST_BREAK.match(text), _FIRST_KEY.match(text)
-    crlf = "\r\n" in text
-    end = text[len(text.rstrip()) :]
-    return _Style(
-        indent=line.group(1) if line else None,
-        sorted=in_order,
-        colon=key.group(1) if key and "\n" not in key.group(1) else ": ",
-        ascii=text.isascii(),
-        crlf=crlf,
-        mark=like.startswith(b"\xef\xbb\xbf"),
-        end=end.replace("\r\n", "\n") if crlf else end,
-    )

@@ -1,6 +1,6 @@
 """One lock per run folder, held by whoever migrates, undoes, prunes or saves in it.
 
-The lock file `.ckpt-doctor.lock` stands in the run folder itself, so that it also binds other users and, on a shared
+The lock file `.ckpt-doctor.lock` is in the run folder itself, so that it also binds other users and, on a shared
 file system, other hosts. Its holder deletes it before letting go, which is safe: whoever then gets the lock of the
 deleted file sees that the file has no name any more and starts over (filelock since 3.21). After a kill the file stays
 without meaning anything, and the next holder deletes it.
@@ -30,10 +30,10 @@ DEFAULT_TIMEOUT = 60.0
 """Seconds to wait for another holder: a trainer that saves some GiB keeps the lock that long."""
 
 _LONGEST_SIGNATURE = 4096
-"""Bytes that `_sign` never needs."""
+"""Bytes of a lock file that is still read: `_sign` writes fewer."""
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""What flock says on network and FUSE file systems that have none; ENOSYS is filelock's own affair."""
+"""What flock raises on network and FUSE file systems without it; filelock itself handles ENOSYS."""
 
 _SAVE_FOLDER = re.compile(
     r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-(leaving|removing))?", re.I
@@ -147,7 +147,7 @@ def _is_soft(lock: BaseFileLock) -> bool:
 
 
 def _ensure_own(lock_file: Path, status: os.stat_result) -> None:
-    """Raise `WriteRefused` for what no lock file is: to write there, or to remove it, would touch something else."""
+    """Raise `WriteRefused` for a path that is not a lock file: writing or removing it would damage something else."""
     if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
         return
     what = "a link to another file" if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else "not a file"

@@ -1,4 +1,4 @@
-"""Edits of a unit -> what each of its changed parts will hold, and the file that holds it."""
+"""Edits of a unit -> the new content of each changed part, and the file with it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ckpt_doctor.errors import EditRefused, WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
-from ckpt_doctor.inert.tree import same, transform
+from ckpt_doctor.inert.tree import transform
 from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo
 from ckpt_doctor.writer import copying, json_file
 from ckpt_doctor.writer.files import READ, copy_attributes, stamp_of
@@ -24,7 +24,7 @@ _PICKLED = (*ZIPS, "torch-legacy", "torch-tar", "pickle", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class PartChange:
-    """A part of a unit that is written, and what it will hold."""
+    """A part of a unit that is written, and its new content."""
 
     name: str
     """Relative to the unit, with `/`."""
@@ -47,11 +47,6 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-def name_of(unit: Checkpoint, part: Checkpoint) -> str:
-    """A part's name: its path below the unit's folder."""
-    return part.path.relative_to(unit.path).as_posix()
-
-
 def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange, ...]:
     """What `write_unit` is to write: one change per part that an edit's key path begins with.
 
@@ -67,7 +62,7 @@ def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange,
         raise EditRefused(
             f"{unit.path} names a set of files among others, and only a folder can be replaced as a whole"
         )
-    parts = {name_of(unit, part): part for part in unit.parts}
+    parts = {unit.name_of(part): part for part in unit.parts}
     inner: dict[str, list[Edit]] = {}
     for edit in planned:
         if not edit.path or not isinstance(edit.path[0], str):
@@ -99,19 +94,21 @@ def _change(unit: Checkpoint, name: str, part: Checkpoint | None, own: list[Edit
 
 
 def _ensure_name(unit: Checkpoint, name: str) -> None:
-    steps = PurePosixPath(name).parts
-    plain = steps and name == "/".join(steps) and not {"/", "..", "."} & set(steps) and "\0" not in name
-    if not plain or any(map(names.is_ours, steps)):
+    if not names.is_plain(name) or any(map(names.is_ours, name.split("/"))):
         raise EditRefused(f"{name!r} cannot be the name of a part of {unit.path}")
     if (unit.path / name).parent.resolve() != (unit.path.resolve() / name).parent:
         raise EditRefused(f"{name!r} lies behind a link, and what is outside of {unit.path} is left alone")
 
 
 def _json_change(name: str, part: Checkpoint | None, own: list[Edit]) -> PartChange:
-    like = _bytes_of(part) if part is not None and part.root is not None else None
-    if part is not None and like is not None and same(json_file.loads(like), part.root) is not None:
-        raise EditRefused(f"{name} holds what cannot be written again as it was, such as a number of too many digits")
-    data = json_file.dumps(edits.apply(part.root if part is not None else None, own), like)
+    value, style = None, json_file.Style()
+    if part is not None and part.root is not None:
+        value, style = json_file.loads(_bytes_of(part))
+        if value != part.root:
+            raise EditRefused(
+                f"{name} holds what cannot be written again as it was, such as a number of too many digits"
+            )
+    data = json_file.dumps(edits.apply_in_place(value, own), style)
     return PartChange(name, None, json.loads(data), data, container="json")
 
 

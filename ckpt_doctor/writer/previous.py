@@ -36,7 +36,7 @@ class Previous:
     rest_sha256: object
     """None where an older version migrated the file."""
     records_sha256: object
-    """As before."""
+    """None where an older version migrated the file."""
 
     def ensure_in(self, fd: int) -> None:
         """Raise `WriteRefused` unless the first `size` bytes of the file are that archive."""

@@ -1,4 +1,4 @@
-"""What the next run does about one that was killed."""
+"""Recovery of files that a killed run left behind, by the next run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def recover(path: Path) -> Recovery | None:
 
 
 def came_out(path: Path) -> Path | None:
-    """What a run that was killed had taken out of its place and not looked at, a file or a unit's folder; else None."""
+    """The file or the unit's folder that a killed run had taken from its place and not compared; None without any."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         return unit_that_came_out(target)
@@ -104,7 +104,7 @@ def _ensure_finished(target: Path) -> None:
     except WriteRefused as error:
         beside = names.journal(target).name
         raise WriteRefused(
-            f"{target} has no end, and {beside} does not say where it was: both are left alone"
+            f"{target} has no end, and {beside} does not say where the end was: both are left alone"
         ) from error
     finally:
         os.close(fd)

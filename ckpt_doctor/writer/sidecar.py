@@ -1,9 +1,9 @@
 """`<name>.ckpt-doctor-undo`: the way back for files whose program cannot be replaced by appending.
 
-Holds, oldest first, one generation per migration: what stood where the new bytes are now, and hashes that tell whether
-the file is still the one that this belongs to. It is durable before the file changes, so after a crash its last
-generation may be one that never came to be; and a trainer may have saved a new checkpoint over the file. Both are
-recognised by the bytes of the file, never by dates.
+It has one generation per migration, oldest first: the bytes that the new ones replaced, and hashes that show whether
+the file is still the migrated one. It is durable before the file changes, so after a crash its last generation may be
+one that was never applied; and a trainer may have saved a new checkpoint over the file. Both are recognised by the
+bytes of the file, never by dates.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def load(target: Path, fd: int) -> list[Generation]:
 
 
 def pending(target: Path, fd: int) -> bool:
-    """Whether the last generation never came to be, or was undone, while its predecessor is what the file shows."""
+    """Whether the last generation was never applied, or was undone, and the file is as its predecessor left it."""
     generations = _read(target, os.fstat(fd).st_size)
     return bool(generations) and not generations[-1].is_applied(fd) and generations[-1].is_undone(fd)
 

@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, so that what was begun is taken back before the process ends."""
+"""SIGTERM as an exception, so that a write is rolled back before the process ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def orderly_exit() -> Iterator[None]:
-    """Within: SIGTERM and SIGHUP raise `SystemExit(128 + number)`.
+    """A context in which SIGTERM and SIGHUP raise `SystemExit(128 + number)`.
 
     Only where nobody else handles them (a trainer may), and only in the main thread, the only one that can.
     """

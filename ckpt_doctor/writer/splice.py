@@ -1,6 +1,6 @@
-"""What a write changes: one stretch of a file gives way to other bytes, all else stays.
+"""A splice: one stretch of a file is replaced by other bytes, everything else stays.
 
-For a torch zip the stretch is empty and stands at the end. For streams and tar files it is the program, so that what
+For a torch zip the stretch is empty and at the end. For streams and tar files it is the program, so that what
 follows moves, and undo needs the old bytes from elsewhere.
 """
 
@@ -44,7 +44,7 @@ class Splice:
 
     @property
     def added(self) -> int:
-        """Bytes that come in."""
+        """Number of the new bytes."""
         return self.data_at - self.start + len(self.data)
 
     def new_size(self, old_size: int) -> int:
@@ -111,7 +111,7 @@ def _record(fd: int, old: Directory, program: str, record: Mapping[str, Any]) ->
 
 
 def put(target: int, splice: Splice) -> None:
-    """Write what comes in at its place. Raises `WriteRefused` where another file no longer holds what was to come."""
+    """Write the new bytes at their place. Raises `WriteRefused` where another file no longer has its share of them."""
     for placed, storage in splice.adopted:
         copying.write_all(target, placed.header, placed.offset)
         at, crc = placed.offset + len(placed.header), 0

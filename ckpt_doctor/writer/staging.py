@@ -1,4 +1,4 @@
-"""A folder built beside another one: what stays is linked, or copied where it cannot be; what changes is left open."""
+"""A folder built beside another one: unchanged files are linked or copied, the places of changed ones stay free."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
 
 
 def undo_damage(path: Path) -> tuple[str, bool]:
-    """Why undo could not give back all that was there, empty where it can; and whether hashes show that it can."""
+    """Why undo could not restore everything, empty where it can; and whether hashes show that it can."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         return damage_of(target), True

@@ -1,9 +1,9 @@
-"""A built folder in the place of a unit, and what the next run does about one that was killed on the way.
+"""Put a built folder in the place of a unit, and recover when a run was killed on the way.
 
-The two names are exchanged in one step. What came out is then looked at, when nobody finds it any more: if it is not
-what was read, it gets its name back. Where names cannot be exchanged, the changed files are renamed into the unit one
-by one, under a journal. In both cases renaming `new` is the moment from which the change counts; before it, the next
-run takes everything back.
+The two names are exchanged in one step. Then the old folder, which no reader finds any more, is compared with what was
+read: if it differs, it gets its name back. Where names cannot be exchanged, the changed files are renamed into the unit
+one by one, under a journal. In both cases the change counts from the moment in which `new` is renamed; before it, the
+next run rolls everything back.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ def _tidy(store: Store) -> None:
 
 
 def settle(store: Store, *, failed: bool = False) -> bool:
-    """Bring the unit and its store to a whole state; whether a change of the unit had to be taken back.
+    """Bring the unit and its store to a whole state. Returns whether a change of the unit was rolled back.
 
     A result that went elsewhere and has its name already stays, unless the write that made it `failed`.
-    Raises `WriteRefused` where what lies there does not tell which folder is which: both are left alone.
+    Raises `WriteRefused` where it is not clear which folder is which: both are left alone.
     """
     store.numbered()  # nothing is done where the store is not ours
     generation = load(store.new)
@@ -156,7 +156,7 @@ def _finish_output(store: Store, generation: UnitGeneration, failed: bool) -> No
 
 
 def _came_out(store: Store, generation: UnitGeneration) -> bool:
-    """Whether the staged folder is what was the unit."""
+    """Whether the staged folder is the former unit."""
     if store.staged.lstat().st_ino == generation.built or not store.unit.is_dir():
         return False
     if store.unit.lstat().st_ino == generation.built:
@@ -169,7 +169,7 @@ def _came_out(store: Store, generation: UnitGeneration) -> bool:
         return True
     if holds[store.staged] == "before":  # and in its place is a newer save
         return False
-    raise WriteRefused(f"{store.unit} and {store.staged}: neither is what a migration that was cut off had left")
+    raise WriteRefused(f"{store.unit} and {store.staged}: neither is what the interrupted migration left")
 
 
 def _contents_of(place: Path, generation: UnitGeneration) -> str:
@@ -186,7 +186,7 @@ def _is(path: Path, entries: FolderState, name: str) -> bool:
 
 
 def _put_back(store: Store, generation: UnitGeneration) -> None:
-    """Give what came out its name again; what a trainer saved in the built folder meanwhile comes into it."""
+    """Give the former unit its name again, with what a trainer saved in the built folder meanwhile."""
     unit, out = store.unit, store.staged
     built = unit.lstat()
     if not exchange(out, unit):
@@ -239,7 +239,7 @@ def recover_unit(unit: Path) -> Recovery | None:
 
 
 def unit_that_came_out(unit: Path) -> Path | None:
-    """What lies beside a unit that a run was killed over: the folder that it was, or the journal of its files."""
+    """What a killed run left beside a unit: the folder that was the unit, or the journal of its files."""
     store = Store(unit)
     store.numbered()
     generation = load(store.new)

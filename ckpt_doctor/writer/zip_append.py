@@ -34,7 +34,7 @@ from ckpt_doctor.inert.zip_structures import (
 )
 
 _FARTHEST = 1 << 62
-"""No file reaches it, and the system takes no offset of 64 bits."""
+"""An offset that no file reaches; larger ones are not offsets to the system."""
 FOLDER = ".ckpt_doctor"
 """Records of migrations lie in `<prefix>/.ckpt_doctor/`."""
 
@@ -109,14 +109,14 @@ class Placed:
 
     @property
     def end(self) -> int:
-        """Behind its last byte."""
+        """The offset behind its last byte."""
         return self.offset + len(self.header) + self.size
 
 
 def place(name: str, size: int, crc: int, offset: int) -> Placed:
     """A record of `size` bytes whose header is to stand at `offset`."""
     if size >= MOST_32:
-        raise WriteRefused(f"the record {name} would have {size:,} bytes: below 4 GiB is the limit for what is added")
+        raise WriteRefused(f"the record {name} would have {size:,} bytes, and a record of 4 GiB cannot be added")
     return Placed(name, local_header(_encoded(name), size, crc, offset), offset, size, crc)
 
 

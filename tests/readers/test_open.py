@@ -398,7 +398,7 @@ NEIGHBOURS = [
     (b'{"error": {"message": "The download quota for this file has been exceeded."}}', "download quota"),
     (b'{"metadata": {}, "weight_map": {"a": "x.safetensors"}}', "index of a sharded checkpoint"),
     (b"PK\x05\x06" + bytes(18), "empty zip"),
-    (bytes(range(255, 200, -1)), "unknown"),
+    (bytes(range(255, 200, -1)), "recognises"),
 ]
 
 

@@ -23,7 +23,7 @@ from tests.repair.repairs import SAMPLES, contents
         ({"fixes": ["sync-shedule"]}, "unknown fix 'sync-shedule'"),
         ({"best_score": 0.4}, "minus the best loss; give --val-loss 0.4"),
         ({"val_loss": -0.4}, "minus the best loss"),
-        ({"best_score": float("nan")}, "cannot be"),
+        ({"best_score": float("nan")}, "is impossible: it is minus the best loss$"),
         ({"paths": ["gone"]}, "gone does not exist"),
         ({"paths": "gone"}, "gone does not exist"),
         ({"logs": ["gone.log"]}, "the log gone.log does not exist"),

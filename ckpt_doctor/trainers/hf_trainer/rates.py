@@ -26,9 +26,11 @@ def misses_evaluations(member: Member) -> bool:
     """Whether a plateau's schedule has made another number of steps than the log has evaluations.
 
     `Trainer._evaluate` makes one at each, but for the evaluation on start."""
+    done = member.state.last_epoch
+    if done is None or kind(member) != "ReduceLROnPlateau":
+        return False
     evaluated = {step_of(entry) for entry in history(member.checkpoint) if is_evaluation(entry)}
-    done, is_plateau = member.state.last_epoch, kind(member) == "ReduceLROnPlateau"
-    return is_plateau and done is not None and done != sum(step > 0 for step in evaluated)
+    return done != sum(step > 0 for step in evaluated)
 
 
 def first_rates(member: Member) -> tuple[float, ...] | None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from ckpt_doctor import audit, facts, repair, scan
 from ckpt_doctor.cli.main import app
+from ckpt_doctor.repair import execution
 from ckpt_doctor.training.pruning import prune
 from ckpt_doctor.types import FileReport
 from tests.trainers.hf_trainer.runs import ARGUMENTS, TOTAL, Writer, change_state, linear, random_states, save_arguments
@@ -340,6 +341,17 @@ def test_a_callback_that_a_sibling_has_is_put_back(best_run: Path) -> None:
     assert repair.migrate([folder])[0].status == "migrated"
     callbacks = json.loads((folder / "trainer_state.json").read_text())["stateful_callbacks"]
     assert callbacks["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"] == 2
+
+
+def test_the_parts_of_the_plan_are_the_ones_that_are_written(best_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long history is spelled out once, not for the cost and again for the write."""
+    folder = best_run / "checkpoint-20"
+    change_state(folder, stateful_callbacks={"TrainerControl": {"args": {}, "attributes": {}}})
+    planned = repair.plan([folder])
+    ((change,),) = [file.changes for file in planned.files]
+    monkeypatch.delattr(execution, "part_changes")  # nobody makes them again
+    assert "migrated" == repair.apply(planned)[0].status
+    assert change.data == (folder / change.name).read_bytes()
 
 
 CHANGED: dict[str, tuple[dict[str, Any], str]] = {

@@ -20,7 +20,7 @@ def _plan(case: Case) -> Plan:
         return Plan()
     upgrade = case.upgrade
     if upgrade is None:
-        return refused(NAME, "no trainer is known that wrote this file", "the path of a run folder's checkpoint")
+        return refused(NAME, "no known trainer wrote this file", "the path of a run folder's checkpoint")
     if upgrade.refusal:
         return refused(NAME, upgrade.refusal, upgrade.settle)
     wrap = Edit(("model",), "bare state_dict", "training dict", "the dict format of the trainer", "wrap")
