@@ -14,7 +14,7 @@ from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, sto
 from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, real
+from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, mapping_of, real
 
 OF_A_LOGGER = re.compile(r"[/\\]version_\d+[/\\]checkpoints\Z")
 """The end of the folder that the default logger gives ModelCheckpoint."""
@@ -106,6 +106,8 @@ def lost(case: Case) -> list[Lost]:
 
 def _remembers(checkpoint: Checkpoint, other: Member, path: KeyPath) -> bool:
     """Whether a file has the state of a callback, or of another one of its kind for the same value."""
+    if mapping_of(checkpoint.get(*path)) is not None:
+        return True
     for of in (savers, stoppers):
         wanted = next((one.monitor for one in of(other.checkpoint) if one.path == path), None)
         if wanted is not None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor.trainers.plain.position import finished, kin_of, saved_position
+from ckpt_doctor.trainers.plain.agreement import saved_position
+from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real
@@ -28,7 +29,13 @@ class Target:
 def expected_position(member: Member, run: Run) -> int | None:
     """The `last_epoch` of an uninterrupted run that begins its next epoch; None where nothing proves it."""
     kin, done = kin_of(member, run), finished(member, run)
-    return None if done is None or kin.pace is None else done.value * kin.pace - kin.behind
+    if done is not None and kin.pace is not None:
+        return done.value * kin.pace - kin.behind
+    label, line = saved_epoch(member, run), kin.agreed.schedule
+    departed = departure(member, run)
+    if departed is None or departed.label is None or "schedule" not in departed.parts or line is None or label is None:
+        return None
+    return line.at(label)
 
 
 def target(member: Member, run: Run) -> Target | None:
@@ -37,7 +44,8 @@ def target(member: Member, run: Run) -> Target | None:
     groups = param_groups(member)
     if expected is None or state is None or not groups:
         return None
-    source = f"{finished(member, run).source}"  # type: ignore[union-attr]  # expected_position() needs it
+    done, departed = finished(member, run), departure(member, run)
+    source = done.source if done is not None else departed.told if departed is not None else ""
     if member.state.last_epoch == expected:
         return Target(Stepped(dict(state), tuple(map(dict, groups))), source)
     return _computed(member, state, groups, expected, source) or _of_sibling(member, run, expected)

@@ -22,9 +22,9 @@ def _plan(case: Case) -> Plan:
     member, run = case.member, case.run
     if not isinstance(case.at("scheduler"), dict):
         return refused(NAME, "the file has no scheduler state, and no file shows the schedule", "")
-    if finished(member, run) is None:
-        return refused(NAME, "how many epochs are finished is not known", "--steps-per-epoch N")
     expected = expected_position(member, run)
+    if expected is None and finished(member, run) is None:
+        return refused(NAME, "how many epochs are finished is not known", "--steps-per-epoch N")
     if expected is None:
         return refused(NAME, "how the scheduler's position follows from epochs or steps is not clear", "")
     if expected == case.state.last_epoch:
