@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged, may_be_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only, optimizers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import Target
-from ckpt_doctor.types import Member, ResumePlan, ResumePoint, Run
+from ckpt_doctor.types import Checkpoint, Member, NotChecked, ResumePlan, ResumePoint, Run
 
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
 
@@ -70,7 +71,15 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         counter=state.counter,
         steps_left=_steps_left(run, loops) if known else None,
         why_not_exact=tuple(_why_not_exact(member, run, loops)),
+        open=_open(checkpoint),
     )
+
+
+def _open(checkpoint: Checkpoint) -> tuple[NotChecked, ...]:
+    if not is_measured(checkpoint) or not may_be_averaged(checkpoint):
+        return ()
+    why = "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"
+    return (NotChecked("whether the weights are the trained ones", why, "a file that was saved during training"),)
 
 
 def _steps_left(run: Run, loops: Loops | None) -> int | None:
@@ -86,6 +95,8 @@ def _why_not_exact(member: Member, run: Run, loops: Loops | None) -> Iterator[st
         return
     if "loops" not in member.checkpoint.keys:
         yield NO_LOOPS
+    if is_averaged(member.checkpoint):
+        yield AVERAGED
     shuffle = run.facts.shuffle
     if shuffle is not None and shuffle.value and (loops is None or not loops.has_loader_state):
         yield "no random state is saved: a shuffling loader deals the order of the first epoch again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers import schedules
+from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
@@ -86,16 +87,25 @@ def no_loops(case: Case) -> Iterator[Problem]:
 def label(case: Case) -> Iterator[Problem]:
     """Keys of one file come from different steps: here, the labels at its top against the loops' counters.
 
-    No resume reads `epoch` and `global_step`; names of files and other tools do.
+    No resume reads `epoch` and `global_step`; names of files and other tools do. Weights that WeightAveraging averaged
+    when training ended are another matter: they are right for prediction, and a resume trains on from the average with
+    the optimizer's state of the trained weights.
 
-    Example: `global_step` 17 where the loops have counted 20.
+    Example: `global_step` 17 where the loops have counted 20; `trainer.save_checkpoint(...)` after `fit`.
 
-    Cure: none needed.
+    Cure: none needed; of averaged weights, resume from a file that was saved during training.
 
-    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`;
+    lightning/pytorch/callbacks/weight_averaging.py, `on_train_end`.
     """
     if is_weights_only(case.checkpoint) or not is_measured(case.checkpoint) or loops_of(case.checkpoint) is None:
         return
+    if is_averaged(case.checkpoint):
+        yield Problem(
+            f"{AVERAGED}: a resume trains on from the average, with the optimizer's state of the trained weights",
+            where="state_dict",
+            fix="resume from a file that was saved during training",
+        )
     for key, counted in (("epoch", case.state.epoch), ("global_step", case.state.global_step)):
         told = integer(case.checkpoint.get(key))
         if told is not None and counted is not None and told != counted:
