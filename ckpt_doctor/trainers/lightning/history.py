@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ckpt_doctor.trainers.lightning.callbacks import Saver
+from ckpt_doctor.trainers.lines import Line
 from ckpt_doctor.types import KeyPath, Member, Run
 
 
@@ -41,6 +42,10 @@ class History:
     """Steps by which Adam's count lags the loops' -> files in which it does."""
     off_rates: int = 0
     """Files whose optimizer has another rate than their schedule set."""
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    """Of several optimizers and schedules, how the count of each grows with the epochs."""
+    shortfalls: Mapping[int | None, int] = field(default_factory=dict)
+    """Steps that the loops count and none of several schedules has -> files in which that is so."""
     lags: Mapping[int | None, int] = field(default_factory=dict)
     """Steps by which the schedule lags the loops' count of its steps -> files in which it does."""
 

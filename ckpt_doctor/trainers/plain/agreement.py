@@ -13,29 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.trainers.lines import Line, line_through
 from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Evidence, Member, dotted, mapping_of
 
-ENOUGH = 3
-"""Files of different epochs from which a line is drawn: two always agree."""
 What = Literal["epoch", "optimizer", "schedule", "name"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A count that is `each` times the label, and `first` more."""
-
-    each: int
-    first: int
-
-    def at(self, label: int) -> int:
-        """The count at a label."""
-        return self.each * label + self.first
-
-    def label(self, count: int) -> float:
-        """The label at a count."""
-        return (count - self.first) / self.each
 
 
 @dataclass(frozen=True)
@@ -97,48 +80,28 @@ def is_stepped_singly(member: Member) -> bool:
 
 def agreement(members: Sequence[Member]) -> Agreement:
     """What the files of one run agree on. Adam's steps are trusted where they begin with the first epoch."""
-    labels = {m.checkpoint.path: label for m in members if (label := saved_label(m)) is not None}
-    steps = _line([(labels[m.checkpoint.path], m.state.optimizer_step) for m in members if m.checkpoint.path in labels])
+    labelled = [(member, label) for member in members if (label := saved_label(member)) is not None]
+    steps = line_through((label, member.state.optimizer_step) for member, label in labelled)
     ahead = None if steps is None or steps.first % steps.each else steps.first // steps.each
     if ahead not in (0, 1):
         steps = ahead = None
-    found = {}
-    names = _name_lines(members, labels)
-    positions = [(labels[m.checkpoint.path], _position(m)) for m in members if m.checkpoint.path in labels]
-    lines = {"optimizer": steps, "schedule": _line(positions)}
-    for member in members:
-        if member.checkpoint.path in labels:
-            departure = _departure(member, labels[member.checkpoint.path], {**lines, "name": names.get(_form(member))})
-            if departure is not None:
-                found[member.checkpoint.path] = departure
-    return Agreement(_length(steps, members, labels), ahead, lines["schedule"], found)
+    lines = {"optimizer": steps, "schedule": line_through((label, _position(member)) for member, label in labelled)}
+    names = _name_lines(labelled)
+    departures = {
+        member.checkpoint.path: departure
+        for member, label in labelled
+        if (departure := _departure(member, label, lines, names.get(_form(member)))) is not None
+    }
+    return Agreement(_length(steps, labelled), ahead, lines["schedule"], departures)
 
 
-def _length(steps: Line | None, members: Sequence[Member], labels: Mapping[Path, int]) -> Evidence[int] | None:
+def _length(steps: Line | None, labelled: Sequence[tuple[Member, int]]) -> Evidence[int] | None:
     if steps is None:
         return None
-    told = ((labels.get(m.checkpoint.path), m.state.optimizer_step) for m in members)
-    points = sorted({(label, made) for label, made in told if label is not None and made == steps.at(label)})
+    told = ((label, member.state.optimizer_step) for member, label in labelled)
+    points = sorted({(label, made) for label, made in told if made == steps.at(label)})
     (e0, s0), (e1, s1) = points[:2]
     return Evidence(steps.each, f"Adam's steps in {len(points)} files: {s0:,} at epoch {e0}, {s1:,} at epoch {e1}")
-
-
-def _line(counted: Sequence[tuple[int, int | None]]) -> Line | None:
-    """The line through all points but one; None where no such line goes through enough of them."""
-    points = sorted({(label, count) for label, count in counted if count is not None})
-    if len(points) < ENOUGH:
-        return None
-    slopes: Counter[int] = Counter()
-    for at, (label, count) in enumerate(points):
-        for further, more in points[at + 1 : at + 1 + ENOUGH]:
-            if further > label and more > count and not (more - count) % (further - label):
-                slopes[(more - count) // (further - label)] += 1
-    if not slopes:
-        return None
-    each = slopes.most_common(1)[0][0]
-    (first, fitting), *_ = Counter(count - each * label for label, count in points).most_common(1)
-    early = each * points[0][0] + first < 0  # nothing was counted at first, as before a schedule's own warm-up is over
-    return Line(each, first) if fitting >= ENOUGH and len(points) - fitting <= 1 and not early else None
 
 
 def _position(member: Member) -> int | None:
@@ -150,24 +113,22 @@ def _position(member: Member) -> int | None:
 
 def _form(member: Member) -> str:
     """A name but for its numbers: files that a loop names alike."""
-    return re.sub(r"\d+", "#", member.checkpoint.path.name)
+    return re.sub(r"\d{1,18}", "\0", member.checkpoint.path.name)
 
 
 def _numbers(member: Member) -> list[int]:
     return [int(digits) for digits in re.findall(r"\d{1,18}", member.checkpoint.path.name)]
 
 
-def _name_lines(members: Sequence[Member], labels: Mapping[Path, int]) -> dict[str, tuple[int, Line]]:
+def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, Line]]:
     """For names that are alike, which of their numbers goes with the label, and how."""
-    forms: dict[str, list[Member]] = {}
-    for member in members:
-        if member.checkpoint.path in labels:
-            forms.setdefault(_form(member), []).append(member)
+    forms: dict[str, list[tuple[Member, int]]] = {}
+    for member, label in labelled:
+        forms.setdefault(_form(member), []).append((member, label))
     found = {}
     for form, alike in forms.items():
-        for at in range(form.count("#")):
-            numbered = [(labels[m.checkpoint.path], _numbers(m)[at]) for m in alike]
-            if (line := _line(numbered)) is not None:
+        for at in range(form.count("\0")):
+            if (line := line_through((label, _numbers(member)[at]) for member, label in alike)) is not None:
                 found[form] = (at, line)
                 break
     return found
@@ -176,36 +137,40 @@ def _name_lines(members: Sequence[Member], labels: Mapping[Path, int]) -> dict[s
 # --- one file --------------------------------------------------------------------------------------------------------
 
 
-def _departure(member: Member, label: int, lines: Mapping[str, object]) -> Departure | None:
+def _departure(
+    member: Member, label: int, lines: Mapping[str, Line | None], name: tuple[int, Line] | None
+) -> Departure | None:
     """What of a file is not of the moment that the rest of it is; None where all is, or it lies within an epoch."""
-    told = dict(_told(member, label, lines))
+    told = dict(_told(member, label, lines, name))
     steps = told.get("optimizer")
     if steps is not None and not steps.is_integer() and abs(steps - label) < 1:
         return None
     votes = Counter(told.values())
-    if len(votes) < 2 or (len(told) == 2 and "optimizer" not in told):
+    if len(votes) < 2 or (len(told) == 2 and steps is None):
         return None
     (most, count), (_, other) = votes.most_common(2)
     clause = ", ".join(_says(what, member, of) for what, of in told.items())
     if count == other or not most.is_integer():
         return Departure(frozenset(), None, clause)
-    return Departure(frozenset(what for what, of in told.items() if of != most), int(most), clause)  # type: ignore[misc]
+    return Departure(frozenset(what for what, of in told.items() if of != most), int(most), clause)
 
 
-def _told(member: Member, label: int, lines: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+def _told(
+    member: Member, label: int, lines: Mapping[str, Line | None], name: tuple[int, Line] | None
+) -> Iterator[tuple[What, float]]:
     """Part -> the label that it goes with."""
     yield "epoch", float(label)
-    counted = {"optimizer": member.state.optimizer_step, "schedule": _position(member)}
+    counted: dict[What, int | None] = {"optimizer": member.state.optimizer_step, "schedule": _position(member)}
     for what, count in counted.items():
         line = lines[what]
-        if isinstance(line, Line) and count is not None:
-            yield what, line.label(count)
-    if isinstance(lines["name"], tuple):
-        at, line = lines["name"]
-        yield "name", line.label(_numbers(member)[at])
+        if line is not None and count is not None:
+            yield what, line.epoch(count)
+    if name is not None:
+        at, line = name
+        yield "name", line.epoch(_numbers(member)[at])
 
 
-def _says(what: str, member: Member, label: float) -> str:
+def _says(what: What, member: Member, label: float) -> str:
     """`Adam's 16 steps are those of epoch 3`."""
     if what == "epoch":
         return f"epoch is {label:g}"

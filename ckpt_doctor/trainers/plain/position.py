@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import (
-    ENOUGH,
     Agreement,
     Departure,
     agreement,

@@ -11,6 +11,7 @@ from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.schedule import state_of
+from ckpt_doctor.trainers.lightning.several import departures
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Case, NotChecked
 from ckpt_doctor.validators.files import damage_of
@@ -89,7 +90,7 @@ def label(case: Case) -> Iterator[Problem]:
 
     No resume reads `epoch` and `global_step`; names of files and other tools do. Weights that WeightAveraging averaged
     when training ended are another matter: they are right for prediction, and a resume trains on from the average with
-    the optimizer's state of the trained weights.
+    the optimizer's state of the trained weights. Of several optimizers or schedules, one that is of another moment.
 
     Example: `global_step` 17 where the loops have counted 20; `trainer.save_checkpoint(...)` after `fit`.
 
@@ -106,6 +107,9 @@ def label(case: Case) -> Iterator[Problem]:
             where="state_dict",
             fix="resume from a file that was saved during training",
         )
+    history = history_of(case.run)
+    for place, why in departures(case.checkpoint, history.lines, history.shortfalls):
+        yield Problem(f"{why}: they are of different moments", where=place, fix="")
     for key, counted in (("epoch", case.state.epoch), ("global_step", case.state.global_step)):
         told = integer(case.checkpoint.get(key))
         if told is not None and counted is not None and told != counted:
