@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, stoppers
@@ -211,9 +211,21 @@ def _replayed(cut: Mapping[str, Any], mode: str) -> tuple[float | None, int]:
     return (real(cut[best]) if best else None), waited
 
 
+def dirpath_here(checkpoint: Checkpoint, saver: Saver) -> str:
+    """The `dirpath` with which a ModelCheckpoint takes its memory up in the folder of the file.
+
+    A relative one is relative again, and as deep: it comes from a logger whose `save_dir` is relative, which names it
+    so again; ModelCheckpoint compares the texts."""
+    folder, old = folder_of(checkpoint), saver.text("dirpath")
+    if PurePath(old).is_absolute() or PureWindowsPath(old).is_absolute():
+        return folder
+    depth = sum(part != os.pardir for part in Path(os.path.normpath(old)).parts)
+    return str(Path(*Path(folder).parts[-depth:]))
+
+
 def remapped(checkpoint: Checkpoint, saver: Saver) -> Iterator[tuple[str, object]]:
     """The paths of a ModelCheckpoint as they are in the folder of the file: key, value."""
-    folder, old = folder_of(checkpoint), saver.text("dirpath")
+    folder, old = dirpath_here(checkpoint, saver), saver.text("dirpath")
 
     def here(path: str) -> str:
         below = path[len(old) :] if path.startswith(old) else f"/{name_of(path)}"

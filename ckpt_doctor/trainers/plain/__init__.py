@@ -40,6 +40,7 @@ def _understand(run: Run, given: Given, logs: Sequence[Path]) -> Run:
 def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
     from ckpt_doctor.trainers.plain.position import departure, kin_of
     from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
+    from ckpt_doctor.trainers.plain.schedule import donors
 
     resume, departed = resume_point(member, run), departure(member, run)
     is_late = departed is not None and "schedule" in departed.parts
@@ -50,7 +51,10 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
         resume,
         plan(member, run, resume),
         Schedule(unit=kin_of(member, run).unit, why_behind="" if is_late else _WHY_BEHIND),
-        judged=_OTHERWISE | ({"P409"} if departed is not None else set()) | ({"R504"} if is_late else set()),
+        judged=_OTHERWISE
+        | ({"P409"} if departed is not None else set())
+        | ({"R504"} if is_late else set())
+        | ({"R508"} if donors(member, run) else set()),
     )
 
 

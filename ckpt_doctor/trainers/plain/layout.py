@@ -146,9 +146,9 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
 
 
 def form(member: Member) -> frozenset[object]:
-    """What the files of one run have in common: their keys but for what some may lack, and the model's shapes."""
+    """What the files of one run have in common: where model and optimizer are, and the model's shapes."""
     model = mapping_of(member.at("model")) or {}
-    parts = (member.places.get(slot) for slot in ("model", "optimizer", "scheduler"))
+    parts = (member.places.get(slot) for slot in ("model", "optimizer"))
     shapes = ((key, value.shape) for key, value in model.items() if isinstance(value, TensorRef))
     return frozenset((*shapes, *((path, len(path)) for path in parts if path)))
 

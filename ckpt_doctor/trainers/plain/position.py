@@ -45,6 +45,8 @@ class Kin:
     file whose label alone is of another moment, the one that its loop gives that moment."""
     finished: Mapping[Path, Evidence[int]] = field(default_factory=dict)
     """F of each file in which it is proven."""
+    uneven: bool = False
+    """Whether the labels tell F, and Adam's steps do not grow with it: then it is proven in none."""
     pace: int | None = None
     """How often the scheduler steps in an epoch: L is this times F; None where no such number fits the files."""
     behind: int = 0
@@ -81,10 +83,14 @@ def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
         if "epoch" in departed.parts and departed.label is not None:
             labels[path] = departed.label
     counted = _counted(members, length, agreed) if length is not None else _told(members, labels, facts)
+    uneven = length is None and _is_uneven(members, counted)
+    if uneven:
+        counted = {}
     known = [(m, counted[m.checkpoint.path].value) for m in members if m.checkpoint.path in counted]
     pace, lag = _pace(known, length.value if length is not None else None)
     after = facts.saved_after_step
-    return Kin(members, length, agreed, labels, counted, pace, lag if after is not None and after.value else 0)
+    behind = lag if after is not None and after.value else 0
+    return Kin(members, length, agreed, labels, counted, uneven, pace, behind)
 
 
 def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement) -> dict[Path, Evidence[int]]:
@@ -121,6 +127,19 @@ def _told(members: Sequence[Member], labels: Mapping[Path, int], facts: PlainFac
             source = f"epoch {label} is the {meaning.value} one: {meaning.source}"
             found[member.checkpoint.path] = Evidence(epochs, source)
     return found
+
+
+def _is_uneven(members: Sequence[Member], counted: Mapping[Path, Evidence[int]]) -> bool:
+    """Whether Adam's steps do not grow with F.
+
+    Mixed precision leaves steps out now and then, so of its files a twentieth may be missing."""
+    made = [
+        steps / counted[m.checkpoint.path].value
+        for m in members
+        if (steps := m.state.optimizer_step) and m.checkpoint.path in counted
+    ]
+    least = 0.95 if any(m.at("scaler") for m in members) else 1.0
+    return bool(made) and min(made) < least * max(made)
 
 
 def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[int | None, int]:
@@ -163,22 +182,6 @@ def saved_epoch(member: Member, run: Run) -> int | None:
 def departure(member: Member, run: Run) -> Departure | None:
     """What of the file is of another moment than the rest, by its siblings."""
     return kin_of(member, run).agreed.departures.get(member.checkpoint.path)
-
-
-def is_uneven(member: Member, run: Run) -> bool:
-    """Whether F comes from the labels, and Adam's steps do not grow with them.
-
-    Mixed precision leaves steps out now and then, so of its files a twentieth may be missing."""
-    kin = kin_of(member, run)
-    if kin.steps_per_epoch is not None:
-        return False
-    made = [
-        steps / kin.finished[m.checkpoint.path].value
-        for m in kin.members
-        if (steps := m.state.optimizer_step) and m.checkpoint.path in kin.finished
-    ]
-    least = 0.95 if any(m.at("scaler") for m in kin.members) else 1.0
-    return bool(made) and min(made) < least * max(made)
 
 
 def finished(member: Member, run: Run) -> Evidence[int] | None:

@@ -11,7 +11,6 @@ from ckpt_doctor.trainers.plain.position import (
     departure,
     finished,
     first_epoch,
-    is_uneven,
     kin_of,
     reading,
     saved_epoch,
@@ -121,9 +120,6 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
     if not member.has("rng") and facts_of(run).shuffle is None:
         why = "no random state is in the file, and whether the loader shuffles is not known"
         yield NotChecked("the order of the batches", why, "--shuffle or --no-shuffle")
-    if resume.finished_epochs is not None and is_uneven(member, run):
-        why = "Adam's steps do not grow evenly with the epochs that the labels tell"
-        yield NotChecked("the position in the run", why, "--steps-per-epoch")
     if resume.finished_epochs is None:
         yield NotChecked("the position in the run", *_no_position(member, run))
     elif resume.lr is None:
@@ -142,6 +138,8 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
         late = "; the schedule has made as many steps as `epoch` says, one too few if that is the finished epoch"
         told = "the optimizer does not count its steps, so what `epoch` means is open"
         return told + (late if as_many else ""), "--epoch-label finished or next"
+    if kin_of(member, run).uneven:
+        return "Adam's steps do not grow evenly with the epochs that the labels tell", "--steps-per-epoch"
     if length is not None and not steps % length.value:
         return "no epoch is finished", ""
     if length is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
-from ckpt_doctor.types import Case, Evidence
+from ckpt_doctor.trainers.plain.schedule import donors, rebuilt
+from ckpt_doctor.types import Case, Evidence, dotted
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -125,4 +126,25 @@ def parts_of_two_moments(case: Case) -> Iterator[Problem]:
     yield Problem(f"{departed.told}, by its siblings: {which}", where=case.where("optimizer", "state"), fix="")
 
 
-RULES = (epoch_label_open, name_of_another_epoch, label_of_another_moment, parts_of_two_moments)
+@rule("R508", "scheduler-absent", "warning", migration="sync-scheduler")
+def schedule_lost(case: Case) -> Iterator[Problem]:
+    """The file has no scheduler, and its siblings have one.
+
+    A fresh scheduler starts its schedule anew, from the rate of the file.
+
+    Example: `checkpoint_3.pt` without `scheduler_state_dict` among files that have it.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`, where the file's rates are those of its siblings' schedule.
+
+    Source: the file's siblings.
+    """
+    siblings = donors(case.member, case.run)
+    if siblings:
+        yield Problem(
+            f"no scheduler state, and {siblings[0].label} has one: a fresh scheduler starts its schedule anew",
+            where=dotted(siblings[0].path("scheduler")),
+            fix=None if rebuilt(case.member, case.run) is not None else "",
+        )
+
+
+RULES = (schedule_lost, epoch_label_open, name_of_another_epoch, label_of_another_moment, parts_of_two_moments)

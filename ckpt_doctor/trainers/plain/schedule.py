@@ -8,9 +8,12 @@ from typing import Any
 
 from ckpt_doctor.trainers.plain.agreement import saved_position
 from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch
-from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to
+from ckpt_doctor.trainers.schedules import Stepped, advanced, kind_of, moved_to, reached
 from ckpt_doctor.trainers.state import param_groups
-from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real
+from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real, same_rate
+
+MOST_DONORS = 3
+"""Siblings whose schedule is tried in the place of a missing one."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,37 @@ def _computed(
     except ValueError:
         return None
     return None if moved is None else Target(moved, f"torch's own steps to {expected:,}; {source}")
+
+
+def donors(member: Member, run: Run) -> list[Member]:
+    """The siblings that have a schedule, where this file has none although a scheduler set its rates."""
+    if member.has("scheduler") or not any("initial_lr" in group for group in param_groups(member)):
+        return []
+    return [other for other in kin_of(member, run).members if mapping_of(other.at("scheduler")) is not None]
+
+
+def rebuilt(member: Member, run: Run) -> Target | None:
+    """The schedule that the file lacks, from a sibling's, at the run's position.
+
+    None where the file's rates are not those of that schedule there, or before its last step: then it is another one.
+    """
+    expected, groups = expected_position(member, run), param_groups(member)
+    for donor in donors(member, run)[:MOST_DONORS] if expected is not None else ():
+        state, own = mapping_of(donor.at("scheduler")) or {}, own_rates(member)
+        source = f"{donor.label}'s schedule at {expected:,}"
+        for at in (expected, expected - 1):
+            before, after = reached(state, groups, at), reached(state, groups, expected)
+            if before is not None and after is not None and all(map(same_rate, before.rates, own)):
+                return Target(after, source)
+        if kind_of(state) == "LambdaLR" and donor.state.last_epoch == saved_position(donor) and _is_settled(donor, run):
+            place = {"last_epoch": expected, "_step_count": expected + 1, "_last_lr": list(own)}
+            return Target(Stepped({**state, **place}, tuple(map(dict, groups))), f"{source}, with the file's own rates")
+    return None
+
+
+def _is_settled(donor: Member, run: Run) -> bool:
+    """Whether the run saves after its schedule's step, so that the rates of its files are those of the next epoch."""
+    return donor.state.last_epoch == expected_position(donor, run)
 
 
 def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:
