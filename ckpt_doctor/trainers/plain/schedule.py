@@ -79,7 +79,9 @@ def rebuilt(member: Member, run: Run) -> Target | None:
     None where the file's rates are not those of that schedule there, or before its last step: then it is another one.
     """
     expected, groups = expected_position(member, run), param_groups(member)
-    for donor in donors(member, run)[:MOST_DONORS] if expected is not None else ():
+    if expected is None:
+        return None
+    for donor in donors(member, run)[:MOST_DONORS]:
         state, own = mapping_of(donor.at("scheduler")) or {}, own_rates(member)
         source = f"{donor.label}'s schedule at {expected:,}"
         for at in (expected, expected - 1):
