@@ -62,9 +62,10 @@ def target(member: Member, run: Run) -> Target:
     if kind == PLATEAU:
         return _after_plateau(member, run, loops, state, last) or own
     expected = _position(member, run, loops, state, last)
-    unit = "step" if expected == member.state.global_step else "epoch"
+    unit = "epoch" if expected == loops.start else "step"
     if expected is None or expected == last:
-        return Target(expected, stored(member), unit=unit)
+        rates = scheduled(member, run) or stored(member)  # another rate in the optimizer is of another moment
+        return Target(expected, rates, evidence=f"the schedule's own state at {last:,}", unit=unit)
     evidence = f"the loops have made {expected:,} steps of the schedule"
     moved = schedules.reached(state, param_groups(member), expected)
     if moved is None:

@@ -1,0 +1,50 @@
+"""Parts of a file that are of another moment, or gone: what is said, and that a cure sets right what was wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ckpt_doctor import audit, repair
+from ckpt_doctor.trainers.facts import facts
+from ckpt_doctor.types import FileReport
+from tests.trainers.lightning.runs import FIT, put, write
+
+GROUP = ("optimizer_states", 0, "param_groups", 0)
+
+
+def judged(path: Path) -> FileReport:
+    return audit.check(path, facts=facts(shuffle=False)).files[0]
+
+
+def said(path: Path) -> list[tuple[str, str | None]]:
+    return [(finding.code, finding.migration) for finding in judged(path).serious]
+
+
+def test_a_foreign_rate_becomes_the_schedules_and_not_the_other_way_round(tmp_path):
+    path = write(tmp_path)[1]
+    right = torch.load(path, weights_only=False)
+    put(path, [*GROUP, "lr"], 0.5)
+    put(path, [*GROUP, "betas"], (0.5, 0.999))
+    assert [("R504", "sync-scheduler")] == said(path)
+    (result,) = repair.migrate([path])
+    assert result.status == "migrated"
+    value = torch.load(path, weights_only=False)
+    assert value["optimizer_states"][0]["param_groups"] == right["optimizer_states"][0]["param_groups"]
+    assert value["lr_schedulers"] == right["lr_schedulers"]
+    assert judged(path).resume == "identical"
+
+
+def test_no_cure_is_promised_of_a_rate_where_none_is_known(tmp_path):
+    """A LambdaLR behind its place: its formula is in the script."""
+    schedule = lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: 0.9**epoch)  # noqa: E731
+    paths = write(tmp_path, schedule=schedule)
+    for number, path in enumerate(paths, 1):
+        put(path, [*FIT, "epoch_loop.scheduler_progress", "total", "completed"], number)
+        put(path, ["lr_schedulers", 0, "last_epoch"], number)
+        put(path, ["lr_schedulers", 0, "_step_count"], number + 1)
+    put(paths[1], ["lr_schedulers", 0, "last_epoch"], 1)
+    put(paths[1], ["lr_schedulers", 0, "_step_count"], 2)
+    put(paths[1], [*GROUP, "lr"], 0.005)
+    assert {None} == {migration for _, migration in said(paths[1])} and judged(paths[1]).verdict == "ok"
