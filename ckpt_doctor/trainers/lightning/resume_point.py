@@ -10,8 +10,10 @@ from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only, optimizers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import Target
+from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Checkpoint, Member, NotChecked, ResumePlan, ResumePoint, Run
 
+OTHER_LOOPS = "the loops' counters are of another moment than optimizer, schedule and labels"
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
 
 
@@ -52,6 +54,19 @@ def _proven_step(member: Member, loops: Loops) -> int | None:
         return step
     others = (loops.schedule, member.named_step, member.checkpoint.get("global_step"), loops.batches)
     return adam if adam in others else None
+
+
+def has_other_loops(member: Member) -> bool:
+    """Whether the loops' counters are of another moment than the rest of the file.
+
+    Both labels at the top say so, and Adam's steps agree with them; of another optimizer the schedule's position."""
+    checkpoint, state, loops = member.checkpoint, member.state, loops_of(member.checkpoint)
+    step, epoch = integer(checkpoint.get("global_step")), integer(checkpoint.get("epoch"))
+    if loops is None or step is None or epoch is None or step == state.global_step or epoch == loops.epoch:
+        return False
+    if state.optimizer_step is not None:
+        return state.optimizer_step == step
+    return state.last_epoch not in (None, loops.schedule) and state.last_epoch in (step, epoch + 1)
 
 
 def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
@@ -97,6 +112,8 @@ def _why_not_exact(member: Member, run: Run, loops: Loops | None) -> Iterator[st
         yield NO_LOOPS
     if is_averaged(member.checkpoint):
         yield AVERAGED
+    if has_other_loops(member):
+        yield OTHER_LOOPS
     shuffle = run.facts.shuffle
     if shuffle is not None and shuffle.value and (loops is None or not loops.has_loader_state):
         yield "no random state is saved: a shuffling loader deals the order of the first epoch again"

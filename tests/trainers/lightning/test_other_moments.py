@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from ckpt_doctor import audit, repair
@@ -48,3 +49,33 @@ def test_no_cure_is_promised_of_a_rate_where_none_is_known(tmp_path):
     put(paths[1], ["lr_schedulers", 0, "_step_count"], 2)
     put(paths[1], [*GROUP, "lr"], 0.005)
     assert {None} == {migration for _, migration in said(paths[1])} and judged(paths[1]).verdict == "ok"
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize("donor", [0, 2])
+def test_loops_of_another_moment_are_said_once_and_nothing_is_fitted_to_them(tmp_path, optimizer, donor):
+    """Schedule, optimizer and name stand where the labels say."""
+
+    def schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=60, cycle_momentum=False)
+
+    paths = write(tmp_path, optimizer=optimizer, schedule=schedule)
+    put(paths[1], ["loops"], torch.load(paths[donor], weights_only=False)["loops"])
+    assert [("P409", None)] == said(paths[1])
+    assert judged(paths[1]).resume == "differs"
+    (result,) = repair.migrate([paths[1]])
+    assert result.status == "unchanged"
+
+
+def test_labels_alone_change_no_resume(tmp_path):
+    path = write(tmp_path)[1]
+    put(path, ["epoch"], 4)
+    put(path, ["global_step"], 50)
+    assert [] == said(path) and judged(path).resume == "identical"
+
+
+def test_counters_that_contradict_each_other_leave_the_place_open(tmp_path):
+    """More epochs are over than were begun."""
+    path = write(tmp_path)[1]
+    put(path, [*FIT, "epoch_progress", "current", "completed"], 5)
+    assert judged(path).resume == "open"

@@ -10,6 +10,7 @@ from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
+from ckpt_doctor.trainers.lightning.resume_point import OTHER_LOOPS
 from ckpt_doctor.trainers.lightning.schedule import state_of
 from ckpt_doctor.trainers.lightning.several import departures
 from ckpt_doctor.trainers.state import integer
@@ -107,6 +108,17 @@ def label(case: Case) -> Iterator[Problem]:
             where="state_dict",
             fix="resume from a file that was saved during training",
         )
+    if case.plan is not None and OTHER_LOOPS in case.plan.why_not_exact:
+        told = case.checkpoint.get("global_step")
+        yield Problem(
+            f"{OTHER_LOOPS}: they stand at step {case.state.global_step:,}, the rest at step {told}; a resume counts "
+            "epochs and batches on from the loops",
+            where="loops.fit_loop",
+            found=case.state.global_step,
+            expected=told,
+            fix="",
+        )
+        return
     history = history_of(case.run)
     for place, why in departures(case.checkpoint, history.lines, history.shortfalls):
         yield Problem(f"{why}: they are of different moments", where=place, fix="")
@@ -188,7 +200,7 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
         told = case.checkpoint.get("pytorch-lightning_version")
         yield NotChecked("the resume", f"written by Lightning {told}; how it resumes is known for 2.0 and later", "")
     elif case.plan is not None and loops_of(case.checkpoint) is None and "loops" in case.checkpoint.keys:
-        yield NotChecked("how far training was", "the loops' counters are not complete", "")
+        yield NotChecked("how far training was", "the loops' counters are not complete, or contradict each other", "")
     if case.plan is not None and is_measured(case.checkpoint) and not (shuffle and not shuffle.value):
         yield Problem(
             "no random state in the file: after every resume a loader that shuffles deals the first epoch's order "
