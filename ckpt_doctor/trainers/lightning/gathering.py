@@ -35,6 +35,7 @@ def gather(run: Run) -> History:
         scores=scores,
         steps={member.checkpoint.path.name: member.state.global_step or 0 for member in members},
         memories=memories,
+        with_schedule=next((member for member in whole if lag(member) == 0), None),
         with_scaler=next((member.label for member in members if "scaler" in member.places), ""),
         adam_lags=Counter(map(adam_lag, whole)),
         off_rates=sum(map(has_other_rates, whole)),

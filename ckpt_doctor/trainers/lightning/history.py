@@ -36,6 +36,8 @@ class History:
     """Name of a file -> the step that it holds."""
     memories: Mapping[KeyPath, Sequence[Member]] = field(default_factory=dict)
     """Where a callback keeps its state -> the files that have it, in order of steps."""
+    with_schedule: Member | None = None
+    """A file that has a single schedule, where the loops count its steps."""
     with_scaler: str = ""
     """Name of a file that has a gradient scaler's state; empty where none has."""
     adam_lags: Mapping[int | None, int] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.state import integer, numbers, param_groups
-from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate, real
+from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, real, same_rate
 
 PLATEAU = "ReduceLROnPlateau"
 LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, which no resume makes up for"
@@ -96,6 +96,27 @@ def lag(member: Member) -> int | None:
     loops, state = loops_of(member.checkpoint), state_of(member)
     last = integer(state.get("last_epoch")) if state else None
     return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
+
+
+def is_without_schedule(checkpoint: Checkpoint) -> bool:
+    """Whether the file has an empty list of schedules, which Lightning takes for none."""
+    return checkpoint.get("lr_schedulers") == [] and is_measured(checkpoint)
+
+
+def rebuilt(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:
+    """The only schedule, which the file lacks, from another file's, moved to the loops' count of its steps.
+
+    None where no other file has one that gives this file's rates there."""
+    loops, groups = loops_of(member.checkpoint), param_groups(member)
+    own = stored(member)
+    if loops is None or not loops.schedule or own is None or optimizers(member.checkpoint) != 1:
+        return None
+    donor = history_of(run).with_schedule
+    state = state_of(donor) if donor is not None else None
+    moved = schedules.reached(state, groups, loops.schedule) if state is not None and donor is not None else None
+    if donor is None or moved is None or not all(map(same_rate, moved.rates, own.lr)):
+        return None
+    return Evidence(moved.state, f"the schedule of {donor.checkpoint.path.name} at {loops.schedule:,} steps")
 
 
 def _rates(moved: schedules.Stepped) -> Rates:

@@ -10,7 +10,7 @@ import torch
 from ckpt_doctor import audit, repair
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import FileReport
-from tests.trainers.lightning.runs import FIT, put, write
+from tests.trainers.lightning.runs import FIT, change, put, write
 
 GROUP = ("optimizer_states", 0, "param_groups", 0)
 
@@ -79,3 +79,26 @@ def test_counters_that_contradict_each_other_leave_the_place_open(tmp_path):
     path = write(tmp_path)[1]
     put(path, [*FIT, "epoch_progress", "current", "completed"], 5)
     assert judged(path).resume == "open"
+
+
+def test_an_empty_list_of_optimizers_is_a_reset(tmp_path):
+    path = write(tmp_path)[1]
+    change(path, optimizer_states=[])
+    assert ("O705", None) in said(path) and judged(path).resume == "differs"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_lost_schedule_is_another_files_at_this_files_place(tmp_path, alone):
+    """It comes out as it was."""
+    path, *others = write(tmp_path)
+    lost = torch.load(path, weights_only=False)["lr_schedulers"]
+    change(path, lr_schedulers=[])
+    for other in others if alone else ():
+        other.unlink()
+    assert [("R508", None if alone else "sync-scheduler")] == said(path)
+    (result,) = repair.migrate([path])
+    assert result.status == ("unchanged" if alone else "migrated")
+    if not alone:
+        (found,) = torch.load(path, weights_only=False)["lr_schedulers"]
+        assert {key: value for key, value in found.items() if key in lost[0]} == lost[0]
+        assert judged(path).resume == "identical"

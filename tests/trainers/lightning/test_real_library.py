@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,6 @@ from ckpt_doctor.types import FileReport
 pytest.importorskip("lightning.pytorch")
 
 import torch
-from lightning.pytorch import callbacks as library
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks import ModelCheckpoint as Saver
 
@@ -404,25 +402,3 @@ def test_a_wrong_step_of_the_loops_is_set_right(tmp_path):
     assert not codes(judged(path))
     loops = torch.load(path, weights_only=False)["loops"]["fit_loop"]
     assert loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"] == 10
-
-
-@pytest.mark.parametrize("averaging", ["EMAWeightAveraging", "StochasticWeightAveraging"])
-def test_a_file_saved_after_training_goes_on_from_the_average(tmp_path, averaging):
-    """Those of the run itself hold what was trained, and continue identically."""
-
-    def callbacks(folder: Path) -> list[Any]:
-        options = {"decay": 0.9} if averaging == "EMAWeightAveraging" else {"swa_lrs": 0.01, "swa_epoch_start": 2}
-        return [getattr(library, averaging)(**options), saver(folder)]
-
-    whole = fit(callbacks(tmp_path / "whole"), epochs=6, root=tmp_path)
-    module = fit(callbacks(tmp_path / "run"), epochs=4, root=tmp_path)
-    final = tmp_path / "run" / "final.ckpt"
-    module.trainer.save_checkpoint(final)
-    before = files(tmp_path / "run")[-2]
-    expected = {"EMAWeightAveraging": ("differs", {"P409"}), "StochasticWeightAveraging": ("open", set())}[averaging]
-    assert expected == (judged(final, shuffle=False).resume, codes(judged(final, shuffle=False)))
-    assert not continues(fit(callbacks(tmp_path / "a"), resume=final, epochs=6, root=tmp_path), whole)
-    assert judged(before, shuffle=False).resume == "identical"
-    assert continues(fit(callbacks(tmp_path / "b"), resume=before, epochs=6, root=tmp_path), whole)
-    if averaging == "EMAWeightAveraging":
-        assert audit.latest(tmp_path / "run")[0] == before

@@ -8,12 +8,12 @@ from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
-from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
+from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only, optimizers
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.resume_point import OTHER_LOOPS
-from ckpt_doctor.trainers.lightning.schedule import state_of
+from ckpt_doctor.trainers.lightning.schedule import is_without_schedule, rebuilt, state_of
 from ckpt_doctor.trainers.lightning.several import departures
-from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.trainers.state import integer, param_groups
 from ckpt_doctor.types import Case, NotChecked
 from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
@@ -226,6 +226,53 @@ def scaler_missing(case: Case) -> Iterator[Problem]:
         yield Problem(f"no scaler state, and {sibling} has one: a fresh scaler skips steps until its scale fits")
 
 
+@rule("O705", "optimizer-reset", "warning")
+def no_optimizer(case: Case) -> Iterator[Problem]:
+    """An optimizer that needs a state has none at all, and training has begun: here, `optimizer_states` is empty.
+
+    Lightning loads as many states as the file has, without a word: the optimizer starts anew, at the script's rate.
+
+    Example: `optimizer_states` is `[]` where the loops have counted 20 steps of the optimizer.
+
+    Cure: none in the file; resume from a file that has them.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_optimizers`.
+    """
+    steps = case.state.global_step
+    if case.plan is not None and steps and loops_of(case.checkpoint) is not None and not optimizers(case.checkpoint):
+        yield Problem(
+            f"optimizer_states is empty where the loops have counted {steps:,} steps: the optimizer starts anew, at "
+            "the script's rate",
+            where="optimizer_states",
+            fix="",
+        )
+
+
+@rule("R508", "scheduler-absent", "warning", migration="sync-scheduler")
+def no_schedule(case: Case) -> Iterator[Problem]:
+    """The scheduler is not saved: here, `lr_schedulers` is empty where the loops have stepped one.
+
+    Lightning loads as many states as the file has, without a word: the schedule starts anew.
+
+    Example: `lr_schedulers` is `[]` where the loops have counted 20 steps of it.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`, where another file of the run has a schedule with whose rates this
+    file agrees.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_lr_schedulers`.
+    """
+    loops = loops_of(case.checkpoint)
+    if case.plan is None or loops is None or not loops.schedule or not is_without_schedule(case.checkpoint):
+        return
+    if not any("initial_lr" in group for group in param_groups(case.member)):
+        return  # its optimizer is a new one, of a later `fit` without a schedule
+    yield Problem(
+        f"lr_schedulers is empty where the loops have made {loops.schedule:,} steps of a schedule: it starts anew",
+        where="lr_schedulers",
+        fix=None if rebuilt(case.member, case.run) is not None else "",
+    )
+
+
 @rule("R511", "schedule-finished", "warning")
 def schedule_finished(case: Case) -> Iterator[Problem]:
     """The schedule ends before the training does: OneCycleLR's step after its last raises.
@@ -264,4 +311,15 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (weights_only, unknown_global, no_loops, label, mid_epoch, no_rng_state, scaler_missing, schedule_finished)
+RULES = (
+    weights_only,
+    unknown_global,
+    no_loops,
+    label,
+    mid_epoch,
+    no_rng_state,
+    no_optimizer,
+    scaler_missing,
+    no_schedule,
+    schedule_finished,
+)
