@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt_doctor.trainers.hf_trainer.best import history, step_of
+from ckpt_doctor.trainers.hf_trainer.best import history, is_evaluation, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.trainers.state import numbers
+from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates, param_groups
 from ckpt_doctor.types import Evidence, Member, Rates, holds_rate
 
 _OF_TRANSFORMERS = "LambdaLR"
@@ -26,41 +26,14 @@ def misses_evaluations(member: Member) -> bool:
     """Whether a plateau's schedule has made another number of steps than the log has evaluations.
 
     `Trainer._evaluate` makes one at each, but for the evaluation on start."""
-    evaluated = {step_of(entry) for entry in history(member.checkpoint) if any(_is_evaluated(key) for key in entry)}
+    evaluated = {step_of(entry) for entry in history(member.checkpoint) if is_evaluation(entry)}
     done, is_plateau = member.state.last_epoch, kind(member) == "ReduceLROnPlateau"
     return is_plateau and done is not None and done != sum(step > 0 for step in evaluated)
-
-
-def _is_evaluated(key: object) -> bool:
-    return isinstance(key, str) and key.startswith("eval_")
-
-
-def groups_of(member: Member) -> list[dict[str, object]]:
-    """The optimizer's param groups that are dicts."""
-    groups = member.at("optimizer", "param_groups")
-    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, (list, tuple)) else []
-
-
-def own_rates(member: Member) -> tuple[float, ...] | None:
-    """The rate of each param group; None where one has none."""
-    return numbers(group.get("lr") for group in groups_of(member))
 
 
 def first_rates(member: Member) -> tuple[float, ...] | None:
     """The rates that a resume begins with; the schedule's where the optimizer's state lies in files of another kind."""
     return own_rates(member) if member.at("optimizer") is not None else last_rates(member)
-
-
-def last_rates(member: Member) -> tuple[float, ...] | None:
-    """The schedule's `_last_lr`."""
-    last = member.at("scheduler", "_last_lr")
-    return numbers(last) if isinstance(last, (list, tuple)) else None
-
-
-def base_rates(member: Member) -> tuple[float, ...] | None:
-    """What the formula's factors are multiplied with: the schedule's, else each group's first rate."""
-    base = member.at("scheduler", "base_lrs")
-    return numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in groups_of(member)])
 
 
 def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:
@@ -79,7 +52,7 @@ def computed(member: Member, position: int, total: int | None = None) -> tuple[f
         return None
     try:
         if isinstance(state, dict) and kind(member) not in (None, _OF_TRANSFORMERS):
-            moved = moved_to(state, groups_of(member), position)
+            moved = moved_to(state, param_groups(member), position)
             return tuple(moved.rates) if moved else None
         command, total = command_in(member.checkpoint), total or total_steps(member.checkpoint)
         warmup = None if total is None else command.warmup(total)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ckpt_doctor.trainers import schedules
+from ckpt_doctor.inert.scheduler_kinds import counts as counted
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers
 from ckpt_doctor.trainers.lightning.layout import schedulers as count_schedulers
 from ckpt_doctor.trainers.lightning.loops import loops_of
@@ -67,7 +67,7 @@ def shortfall(checkpoint: Checkpoint) -> int | None:
 def _is_counted(state: object) -> bool:
     """Whether each step of the schedule adds one to its position, whatever the script passes to it."""
     held = mapping_of(state) or {}
-    return schedules.counts(held) and integer(held.get("_step_count")) == (integer(held.get("last_epoch")) or 0) + 1
+    return counted(held) and integer(held.get("_step_count")) == (integer(held.get("last_epoch")) or 0) + 1
 
 
 def departures(checkpoint: Checkpoint, lines: Lines, shortfalls: Mapping[int | None, int]) -> Iterator[tuple[str, str]]:

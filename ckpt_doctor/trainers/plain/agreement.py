@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers.lines import Line, line_through
-from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Evidence, Member, dotted, mapping_of
 

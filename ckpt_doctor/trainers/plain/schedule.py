@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.plain.agreement import saved_position
 from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch
-from ckpt_doctor.trainers.schedules import Stepped, advanced, kind_of, moved_to, reached
-from ckpt_doctor.trainers.state import param_groups
+from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
+from ckpt_doctor.trainers.state import own_rates, param_groups
 from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real, same_rate
 
 MOST_DONORS = 3
@@ -81,8 +82,11 @@ def rebuilt(member: Member, run: Run) -> Target | None:
     expected, groups = expected_position(member, run), param_groups(member)
     if expected is None:
         return None
+    own = own_rates(member)
+    if own is None:
+        return None
     for donor in donors(member, run)[:MOST_DONORS]:
-        state, own = mapping_of(donor.at("scheduler")) or {}, own_rates(member)
+        state = mapping_of(donor.at("scheduler")) or {}
         source = f"{donor.label}'s schedule at {expected:,}"
         for at in (expected, expected - 1):
             before, after = reached(state, groups, at), reached(state, groups, expected)
@@ -143,9 +147,3 @@ def steady_rates(member: Member, run: Run) -> tuple[float, ...] | None:
     others = [own_rates(other) for other in kin_of(member, run).members]
     moved = any("initial_lr" in group for group in param_groups(member))
     return mine if mine and not moved and len(others) > 1 and all(rates == mine for rates in others) else None
-
-
-def own_rates(member: Member) -> tuple[float, ...]:
-    """The rates of the optimizer's param groups."""
-    found = (real(group.get("lr")) for group in param_groups(member))
-    return tuple(rate for rate in found if rate is not None)

@@ -16,7 +16,7 @@ def _plan(case: Case) -> Plan:
         return sync_scheduler.MIGRATION.plan(case)
     state = scheduler_state(case)
     if state is None:
-        reason = "what scheduler.pt would hold cannot be computed from optimizer.pt"
+        reason = "the content of scheduler.pt cannot be computed from optimizer.pt"
         return refused(NAME, reason, "another checkpoint of the run")
     return Plan((Edit((SCHEDULER,), "absent", state.value, state.source),))
 

@@ -17,7 +17,7 @@ def _plan(case: Case) -> Plan:
     logger with a relative `save_dir` gives, stays relative, and training must begin where it leads to that folder."""
     checkpoint, folder, moved = case.checkpoint, folder_of(case.checkpoint), moved_savers(case)
     edits = [
-        Edit((*saver.path, key), saver.state.get(key), after, f"the file lies in {folder}")
+        Edit((*saver.path, key), saver.state.get(key), after, f"the file is in {folder}")
         for saver in moved
         for key, after in remapped(checkpoint, saver)
         if saver.state.get(key) != after
