@@ -177,7 +177,8 @@ def _placed(case: Case) -> str | None:
     """No cure where the position or the rates of the resume point are not known, and no option would tell them."""
     resume = case.resume
     known = resume.last_epoch is not None and resume.lr is not None
-    return None if known or resume.unsettled.keys() & {"last_epoch", "lr"} else ""
+    options = (resume.unsettled.get(name, "") for name in ("last_epoch", "lr"))
+    return None if known or any(option.startswith("--") for option in options) else ""
 
 
 def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:

@@ -355,7 +355,8 @@ def named_for_rules(member: Member, run: Run) -> Member:
             return member
         ahead = facts_of(run).ahead
         right, due = f"epoch_{steps // updates.value - ahead}", updates.value * (named[1] + ahead)
-        outvoted = member.state.last_epoch in (due, due * run.facts.processes)
+        epochs, processes = named[1] + ahead, run.facts.processes
+        outvoted = member.state.last_epoch in {n * each for n in (due, epochs) for each in (1, processes)}
         state = replace(member.state, global_step=due) if outvoted else member.state
         return replace(member, state=state, named_step=due, right_name=right)
     skipped = isinstance(member.at("scaler"), dict) and named[1] > steps

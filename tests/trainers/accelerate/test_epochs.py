@@ -85,3 +85,19 @@ def test_folders_inside_an_epoch_show_the_accumulation(tmp_path, each, steps, pl
             trainer.save(f"checkpoint-{made}")
     file = judged(tmp_path, steps_per_epoch=BATCHES)[f"checkpoint-{steps}"]
     assert place == (file.resume_point.start_epoch, file.resume_point.skip_batches)
+
+
+def test_an_optimizer_of_another_epoch_is_outvoted_where_the_schedule_goes_by_epochs(tmp_path):
+    """By the name and the schedule: to rename the folder would be wrong."""
+    trainer = Trainer(tmp_path)
+    scheduler, trainer.scheduler = trainer.scheduler, None
+    for epoch in range(3):
+        trainer.train(BATCHES)
+        scheduler.step()
+        trainer.scheduler = scheduler
+        trainer.save(f"epoch_{epoch}")
+        trainer.scheduler = None
+    (tmp_path / "epoch_1/optimizer.bin").write_bytes((tmp_path / "epoch_0/optimizer.bin").read_bytes())
+    found = judged(tmp_path)["epoch_1"]
+    assert "P403" in {f.code for f in found.serious} and "P401" not in {f.code for f in found.findings}
+    assert found.resume != "identical"
