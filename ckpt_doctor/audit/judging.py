@@ -155,6 +155,15 @@ def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
         return [Finding(rule.code, rule.name, "error", why)]
 
 
+def unsure_of_the_model(file: FileReport) -> FileReport:
+    """A file of a run whose files have different models: it continues identically only with the model that it is of."""
+    if file.resume != "identical":
+        return file
+    why = "the files of this run have different models (O703), and a script builds one of them"
+    unsure = NotChecked("whether the script builds this file's model", why, "the files of the other run in a folder")
+    return replace(file, resume="open", not_checked=(*file.not_checked, unsure))
+
+
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
     """`broken`: the trainer cannot resume and nothing here cures it; `repairable`: a migration cures something."""
     serious = [finding for finding in findings if finding.severity != "info"]

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from ckpt_doctor import reports
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
-from ckpt_doctor.audit.judging import Counts, case_of, chosen, counting, judge, run_findings
+from ckpt_doctor.audit.judging import (
+    Counts,
+    case_of,
+    chosen,
+    counting,
+    judge,
+    run_findings,
+    unsure_of_the_model,
+)
 from ckpt_doctor.audit.opening import Progress, deepened
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, understand, with_siblings
 from ckpt_doctor.trainers import trainer_named
@@ -131,9 +139,10 @@ def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
         if ask.deep:
             member = replace(member, checkpoint=deepened(member.checkpoint, ask.progress))
         judged.append(judge(case_of(member, run, gate=ask.gate), counts))
-    return chosen(
-        RunReport(run, run_findings(run), tuple(judged), trainer_named(run.trainer).terms), ask.select, counts
-    )
+    found = run_findings(run)
+    if any(finding.code == "O703" and counts(finding, run.path) for finding in found):
+        judged = [unsure_of_the_model(file) for file in judged]
+    return chosen(RunReport(run, found, tuple(judged), trainer_named(run.trainer).terms), ask.select, counts)
 
 
 def read_through(

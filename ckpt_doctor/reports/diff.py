@@ -45,10 +45,13 @@ def rows(items: Sequence[Difference], width: int, color: bool) -> list[str]:
 
 
 def change(item: Difference) -> str:
-    """`45 -> 90`; what stands in only one file as it is."""
+    """`45 -> 90`; what stands in only one file as it is. Look-alikes have their types: `4 (str) -> 4 (int)`."""
     if item.kind == "added":
         return text.brief(item.right)
     if item.kind == "removed" or (item.right is None and item.kind == "bytes"):
         return text.brief(item.left)
     kind = "" if item.kind == "changed" else f"{item.kind} "
-    return f"{kind}{text.brief(item.left)} -> {text.brief(item.right)}"
+    left, right = text.brief(item.left), text.brief(item.right)
+    if left == right and type(item.left) is not type(item.right):
+        left, right = f"{left} ({type(item.left).__name__})", f"{right} ({type(item.right).__name__})"
+    return f"{kind}{left} -> {right}"

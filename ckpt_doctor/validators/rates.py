@@ -155,6 +155,7 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
             where=case.where("optimizer", "param_groups", 0, "lr"),
             found=real(rates[0]),
             expected=schedule.lr[0],
+            fix=_placed(case),
         )
     elif schedule.beta1 and _differ(betas, schedule.beta1):
         yield Problem(
@@ -170,6 +171,14 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
             found=real(last_lr[0]),
             expected=schedule.last_lr[0],
         )
+
+
+def _placed(case: Case) -> str | None:
+    """No cure where the position or the rates of the resume point are not known, and no option would tell them."""
+    resume = case.resume
+    known = resume.last_epoch is not None and resume.lr is not None
+    options = (resume.unsettled.get(name, "") for name in ("last_epoch", "lr"))
+    return None if known or any(option.startswith("--") for option in options) else ""
 
 
 def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:

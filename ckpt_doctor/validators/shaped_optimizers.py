@@ -91,7 +91,8 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
     anew: its first updates are larger, and losses leave the uninterrupted run's path from the second step on. An
     optimizer is saved like that when it was made anew before the save, or is another object than the one that trains.
     A note where another optimizer of the file has state: this one may not have been stepped yet. Nothing is said while
-    a scaler may have skipped every step so far.
+    a scaler may have skipped every step so far. A wrapper around an optimizer (SAM) saves a state of its own, in which
+    the averages of the optimizer inside are missing.
 
     Example: `optimizer_state_dict` of Adam with 4 parameters and an empty `state` after epoch 3.
 
@@ -101,6 +102,15 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
     """
     shapes = shapes_of(case)
     evidence = begun(shapes)
+    for optimizer in shapes.optimizers:
+        if lost := _lost_averages(optimizer):
+            yield Problem(
+                f"the optimizer's state has no {lost} of any parameter, as where a wrapper (SAM) saves its own state "
+                "and not that of the optimizer inside: the averages start anew at each resume",
+                where=dotted((*optimizer.path, "state")) or "state",
+                expected=lost,
+                fix="save and load the inner optimizer's state_dict as well",
+            )
     if not evidence or _all_skipped(shapes):
         return
     beside = any(optimizer.state for optimizer in shapes.optimizers)
@@ -115,6 +125,21 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
                 expected=len(needing),
                 severity="info" if beside else None,
             )
+
+
+def _lost_averages(optimizer: Optimizer) -> str:
+    """What torch's Adam or SGD keeps of every parameter and no parameter has, although there is state; else empty."""
+    keys = set[object]().union(*(entry for entry in optimizer.entries))
+    for group in optimizer.groups:
+        if {"betas", "amsgrad"} <= group.keys():
+            wanted = "exp_avg"
+        elif {"dampening", "nesterov"} <= group.keys() and (real(group.get("momentum")) or 0) > 0:
+            wanted = "momentum_buffer"
+        else:
+            return ""
+        if not keys or wanted in keys:
+            return ""
+    return wanted if optimizer.groups else ""
 
 
 def _all_skipped(shapes: Shapes) -> bool:

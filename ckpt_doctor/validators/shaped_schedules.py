@@ -88,7 +88,18 @@ def absent(case: Case) -> Iterator[Problem]:
                 "position (last_epoch=) or computes the rate from the epoch",
                 where=dotted((*optimizer.path, "param_groups", 0, "lr")),
                 found=lr,
+                fix=_placed(case),
             )
+
+
+def _placed(case: Case) -> str:
+    """What a script can do whose scheduler no file has: its class and arguments are in the script alone."""
+    done = case.resume.finished_epochs
+    return (
+        "no file has the schedule's class and arguments, so the script must put it in its place: build the scheduler, "
+        "call scheduler.step() as often as the run has, and load the optimizer's state after that"
+        + (f" ({done:,} epochs are finished)" if done else "")
+    )
 
 
 def _has_schedule(shapes: Shapes) -> bool:

@@ -65,7 +65,7 @@ def wrong_type(case: Case) -> Iterator[Problem]:
         if case.has("model"):
             yield unusable(case.path("model"), model, "a state_dict", "load_state_dict cannot take it")
         return
-    plain = (type(None), str, bytes, int, float, list, tuple) if is_ours(case) else (type(None),)
+    plain = (type(None), str, bytes, int, float, NumpyScalar, list, tuple) if is_ours(case) else (type(None),)
     for name, value in model.items():
         if isinstance(value, plain) and not str(name).endswith("_extra_state"):
             yield unusable(case.path("model", str(name)), value, "a tensor", refused)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.diff import differences
+from ckpt_doctor.reports.diff import change, differences
 from ckpt_doctor.types import Comparison, Difference
 
 
@@ -44,3 +45,10 @@ def test_names_are_whole_and_no_line_is_too_wide(case: Case) -> None:
     assert all(text.display_width(line) <= case.width for line in printed.splitlines())
     for difference in case.comparison.values:
         assert text.shorten(difference.name, case.width - 6) in printed
+
+
+@pytest.mark.parametrize("pair", [("4", 4), ("None", None), (b"a", "a"), ("1.5", 1.5)])
+def test_values_that_look_alike_are_told_apart(pair: tuple[object, object]) -> None:
+    """A line that reads `4 -> 4` would say nothing."""
+    left, right = change(Difference(("epoch",), "changed", *pair)).split(" -> ")
+    assert left != right

@@ -329,6 +329,12 @@ CASES: dict[str, Pair] = {
             ),
             Told("one of two", late_generator, "optimizer_G.state", 0, "info"),
             Told(
+                "SAM",
+                lambda: put(plain(), "optimizer", "state", {0: {"old_p": torch.ones(2)}}),
+                "optimizer.state",
+                None,
+            ),
+            Told(
                 "in a run with a scaler",
                 lambda: put(with_a_scaler(), "optimizer", "state", {}),
                 "optimizer.state",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.trainers.accelerate.layout import customs, files, name_of, ranks
-from ckpt_doctor.types import Member, Run
+from ckpt_doctor.types import Evidence, Member, Run
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,13 @@ class Habits:
     ends_behind: bool
     """Whether a folder that was saved at an epoch's end lacks the schedule's last step, as one inside may."""
     by_epoch: Mapping[int, Member]
-    """The folders that were saved at an epoch's end, by its number."""
+    """The folders that were saved at an epoch's end, by its number, counted from 0."""
+    at: Mapping[tuple[int | None, int | None], Member]
+    """A folder of so many optimizer steps with its schedule at that position."""
+    each_epoch: int
+    """Steps that the schedule makes at an epoch's end; 0 where it does not go by epochs, or that is not clear."""
+    steps_early: bool
+    """Whether no folder of such a run has the step of an epoch that had just ended."""
 
 
 def habits_of(run: Run) -> Habits:
@@ -35,9 +41,12 @@ def habits_of(run: Run) -> Habits:
     return run.history
 
 
-def learned(members: Sequence[Member], world: int) -> Habits:
+def learned(members: Sequence[Member], world: int, updates: Evidence[int] | None, ahead: int) -> Habits:
     """Look at each folder once."""
-    named = {name[1]: m for m in members if (name := name_of(m.checkpoint.path)) is not None and name[0] == "epoch"}
+    names = [(name_of(member.checkpoint.path), member) for member in members]
+    named = {name[1] + ahead - 1: member for name, member in names if name is not None and name[0] == "epoch"}
+    by_epochs = {each: _by_epochs(members, updates.value, each) if updates is not None else None for each in (1, world)}
+    each = next((each for each, lags in by_epochs.items() if lags is not None), 0)
     return Habits(
         files=frozenset(name for member in members for name in files(member.checkpoint) if "/" not in name),
         customs=max((customs(member.checkpoint) for member in members), default=0),
@@ -45,7 +54,27 @@ def learned(members: Sequence[Member], world: int) -> Habits:
         times=Counter(times(member, world) for member in members),
         ends_behind=any(is_behind(member, world) for member in named.values()),
         by_epoch=named,
+        at={(member.state.optimizer_step, member.state.last_epoch): member for member in members},
+        each_epoch=each,
+        steps_early=not by_epochs.get(each),
     )
+
+
+def _by_epochs(members: Sequence[Member], updates: int, each: int) -> bool | None:
+    """Whether a schedule that makes `each` steps an epoch has made the last one where an epoch had just ended.
+
+    None where the schedule does not go by epochs so."""
+    found, made = set(), False
+    for member in members:
+        steps, last = member.state.optimizer_step, member.state.last_epoch
+        if steps is None or last is None:
+            continue
+        epochs, inside = divmod(steps, updates)
+        if last not in (epochs * each, (epochs - (not inside)) * each):
+            return None
+        found.add(last)
+        made = made or (not inside and last == epochs * each)
+    return made if len(found) > 1 and updates > 1 else None
 
 
 def is_behind(member: Member, world: int) -> bool:

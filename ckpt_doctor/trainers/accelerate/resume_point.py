@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
@@ -47,7 +47,7 @@ def place(member: Member, facts: AccelerateFacts) -> tuple[int | None, int | Non
         length = facts.steps_per_epoch
         return epoch, updates if length is not None and length.value == facts.updates.value else None
     if named is not None and named[0] == "epoch":
-        return named[1] + 1, 0
+        return named[1] + facts.ahead, 0
     if facts.steps_per_epoch is None or named is None or named[0] == "save":
         return None, done
     batches = max(named[1], steps or 0) if _is_accumulated(member) else steps if steps is not None else named[1]
@@ -71,9 +71,11 @@ def at(member: Member, run: Run) -> ResumePoint:
     elif order := open_order(member, run, epoch, skip):
         unsettled["data"] = order[1]
     position = due(member, run)
-    rates = rates_at(member, position)
+    rates = rates_at(member, position) or _rates_beside(member, run, position)
     if rates is None:
         unsettled["lr"] = "another checkpoint of the run"
+    elif may_lag(member, run):
+        unsettled["lr"] = "the script"
     return ResumePoint(
         start_epoch=epoch,
         skip_batches=skip,
@@ -109,6 +111,9 @@ def due(member: Member, run: Run) -> int | None:
     usual = {moves for moves, folders in habits.times.items() if folders > (moves == own)} - {0}
     if usual in ({world}, {1}):
         return steps * (usual.pop() or 0)
+    updates = facts_of(run).updates
+    if habits.each_epoch and updates is not None:
+        return steps // updates.value * habits.each_epoch if not habits.steps_early else None
     if usual:
         return None
     named = name_of(member.checkpoint.path)
@@ -116,6 +121,13 @@ def due(member: Member, run: Run) -> int | None:
     each_batch = counted and named is not None and named[1] == steps
     behind = counted and not habits.ends_behind and is_behind(member, world)
     return steps * world if behind or (each_batch and last > steps * world) else None
+
+
+def may_lag(member: Member, run: Run) -> bool:
+    """Whether a schedule that goes by epochs lacks the last one's step in every folder: a script may step first."""
+    habits, updates, steps = habits_of(run), facts_of(run).updates, member.state.optimizer_step
+    early = habits.each_epoch > 0 and habits.steps_early and updates is not None
+    return early and updates is not None and steps is not None and steps > 0 and steps % updates.value == 0
 
 
 def _is_counted(member: Member) -> bool:
@@ -142,6 +154,13 @@ def rates_at(member: Member, position: int | None) -> Rates | None:
     if there and isinstance(last_lr, list) and all(isinstance(rate, (int, float)) for rate in last_lr):
         return Rates(tuple(last_lr), None, tuple(last_lr))
     return None
+
+
+def _rates_beside(member: Member, run: Run, position: int | None) -> Rates | None:
+    """The rates of a folder of the same optimizer steps whose schedule is at the position already."""
+    steps = member.state.optimizer_step
+    other = habits_of(run).at.get((steps, position)) if steps is not None and position is not None else None
+    return rates_at(other, position) if other is not None and agreed(other) is None else None
 
 
 def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | None:
@@ -204,7 +223,8 @@ def schedule(member: Member, run: Run, point: ResumePoint) -> Schedule:
     """Where the position of the resume point comes from."""
     world, steps = run.facts.processes, member.state.optimizer_step or 0
     times = f" x {world} processes" if world > 1 and point.last_epoch == steps * world else ""
-    return Schedule(moves=None, evidence=f"{steps:,} steps of Adam{times}")
+    unit: Literal["step", "epoch"] = "epoch" if habits_of(run).each_epoch else "step"
+    return Schedule(moves=None, unit=unit, evidence=f"{steps:,} steps of Adam{times}")
 
 
 # --- what the script will do -----------------------------------------------------------------------------------------
@@ -231,7 +251,7 @@ def _start(member: Member, run: Run, point: ResumePoint) -> tuple[int | None, in
     if named is None or named[0] == "save":
         return None, None
     if named[0] == "epoch":
-        return named[1] + 1, 0
+        return named[1] + facts.ahead, 0
     if facts.steps_per_epoch is None:
         return None, 0 if named[0] == "optimizer-step" else None
     if named[0] == "optimizer-step":
@@ -304,7 +324,8 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
         return why, "--no-seedable-sampler or --no-shuffle"
     ends = named is not None and named[0] != "epoch" and skip == 0 and epoch > 0
     if ends and epoch - 1 not in habits_of(run).by_epoch:
-        return "a validation that draws random numbers may have come after the save", f"a folder epoch_{epoch - 1}"
+        why = "a validation that draws random numbers may have come after the save"
+        return why, f"a folder epoch_{epoch - facts.ahead}"
     return None
 
 
@@ -332,8 +353,10 @@ def named_for_rules(member: Member, run: Run) -> Member:
     if named[0] == "epoch":
         if updates is None or steps % updates.value:
             return member
-        right, due = f"epoch_{steps // updates.value - 1}", updates.value * (named[1] + 1)
-        outvoted = member.state.last_epoch in (due, due * run.facts.processes)
+        ahead = facts_of(run).ahead
+        right, due = f"epoch_{steps // updates.value - ahead}", updates.value * (named[1] + ahead)
+        epochs, processes = named[1] + ahead, run.facts.processes
+        outvoted = member.state.last_epoch in {n * each for n in (due, epochs) for each in (1, processes)}
         state = replace(member.state, global_step=due) if outvoted else member.state
         return replace(member, state=state, named_step=due, right_name=right)
     skipped = isinstance(member.at("scaler"), dict) and named[1] > steps

@@ -18,7 +18,7 @@ from ckpt_doctor.trainers.accelerate.layout import (
     name_of,
     ranks,
 )
-from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order, rebuilt_schedule
+from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, may_lag, open_order, rebuilt_schedule
 from ckpt_doctor.types import Case, Checkpoint, NotChecked
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
@@ -117,6 +117,9 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
             "the folder's name does not show how far training had come",
             "a look into the script",
         )
+    if may_lag(case.member, case.run):
+        why = "it lacks the step of the epoch that has just ended, which is right only if the script steps it first"
+        yield NotChecked("the schedule's position", why, "the script")
     if option := point.unsettled.get("start_epoch"):
         yield NotChecked("how far into its epoch training was", "the number of batches per epoch is not known", option)
     elif order := open_order(case.member, case.run, point.start_epoch, point.skip_batches):

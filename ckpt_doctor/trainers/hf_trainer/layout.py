@@ -26,6 +26,8 @@ CONFIG = "config.json"
 RANDOM = re.compile(r"rng_state(?:_(\d{1,6}))?\.pth\Z")
 """One file, or one for each of several processes."""
 _MARKS = frozenset({STATE, ARGUMENTS, OPTIMIZER, SCHEDULER})
+_OF_A_LOOP = frozenset({"model.pt", "model.pth"})
+"""Weights that hand-written loops put beside `optimizer.pt`; the Trainer's have other names."""
 _RESUMED = frozenset({OPTIMIZER, OPTIMIZER_FSDP, SCHEDULER})
 _ACCELERATE = re.compile(r"random_states_\d+\.pkl|optimizer(_\d+)?\.bin|scheduler(_\d+)?\.bin|sampler(_\d+)?\.bin")
 """What Accelerate's `save_state` writes, which scripts of diffusers also put into `checkpoint-N`."""
@@ -63,11 +65,17 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
     off. Under another name only where it also has what is resumed from, which a finished model's folder does not have.
     """
     here = set(names)
+    if _is_of_a_loop(here):
+        return False
     if named_step(folder) is None:
         return STATE in here and bool(here & _RESUMED or any(map(RANDOM.match, here)))
     if any(FOLDER.match(name) for name in here) and not here & _RESUMED:
         return False  # the output folder of a run
     return _has_marks(here) or (not any(map(_ACCELERATE.fullmatch, here)) and _is_beside_ours(folder))
+
+
+def _is_of_a_loop(names: Collection[str]) -> bool:
+    return not _OF_A_LOOP.isdisjoint(names) and {STATE, ARGUMENTS}.isdisjoint(names)
 
 
 def _has_marks(names: Collection[str]) -> bool:
@@ -125,11 +133,16 @@ def top_names(checkpoint: Checkpoint) -> set[str]:
     return {name.partition("/")[0] for name in file_names(checkpoint)}
 
 
+def is_ours(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint is a folder of the Trainer."""
+    return checkpoint.container == "folder" and is_unit(checkpoint.path, top_names(checkpoint))
+
+
 def reads(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint can be read as the Trainer's."""
-    return checkpoint.container == "folder" and (
-        _has_marks(top_names(checkpoint)) or is_unit(checkpoint.path, top_names(checkpoint))
-    )
+    names = top_names(checkpoint)
+    marked = _has_marks(names) and not _is_of_a_loop(names)
+    return checkpoint.container == "folder" and (marked or is_unit(checkpoint.path, names))
 
 
 def is_deepspeed(checkpoint: Checkpoint) -> bool:

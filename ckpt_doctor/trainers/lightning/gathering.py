@@ -8,6 +8,7 @@ from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.history import History, adam_lag, kept
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.schedule import has_other_rates, lag
+from ckpt_doctor.trainers.lightning.several import lines_of, shortfall
 from ckpt_doctor.types import KeyPath, Member, Run, real
 
 
@@ -34,8 +35,11 @@ def gather(run: Run) -> History:
         scores=scores,
         steps={member.checkpoint.path.name: member.state.global_step or 0 for member in members},
         memories=memories,
+        with_schedule=next((member for member in whole if lag(member) == 0), None),
         with_scaler=next((member.label for member in members if "scaler" in member.places), ""),
         adam_lags=Counter(map(adam_lag, whole)),
         off_rates=sum(map(has_other_rates, whole)),
         lags=Counter(map(lag, whole)),
+        lines=lines_of(whole),
+        shortfalls=Counter(shortfall(member.checkpoint) for member in whole),
     )

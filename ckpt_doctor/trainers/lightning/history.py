@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ckpt_doctor.trainers.lightning.callbacks import Saver
+from ckpt_doctor.trainers.lines import Line
 from ckpt_doctor.types import KeyPath, Member, Run
 
 
@@ -35,12 +36,18 @@ class History:
     """Name of a file -> the step that it holds."""
     memories: Mapping[KeyPath, Sequence[Member]] = field(default_factory=dict)
     """Where a callback keeps its state -> the files that have it, in order of steps."""
+    with_schedule: Member | None = None
+    """A file that has a single schedule, where the loops count its steps."""
     with_scaler: str = ""
     """Name of a file that has a gradient scaler's state; empty where none has."""
     adam_lags: Mapping[int | None, int] = field(default_factory=dict)
     """Steps by which Adam's count lags the loops' -> files in which it does."""
     off_rates: int = 0
     """Files whose optimizer has another rate than their schedule set."""
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    """Of several optimizers and schedules, how the count of each grows with the epochs."""
+    shortfalls: Mapping[int | None, int] = field(default_factory=dict)
+    """Steps that the loops count and none of several schedules has -> files in which that is so."""
     lags: Mapping[int | None, int] = field(default_factory=dict)
     """Steps by which the schedule lags the loops' count of its steps -> files in which it does."""
 

@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.command import infer
 from ckpt_doctor.trainers.lightning.gathering import gather
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
-from ckpt_doctor.trainers.lightning.resume_point import plan, resume_point
+from ckpt_doctor.trainers.lightning.resume_point import has_other_loops, plan, resume_point
 from ckpt_doctor.trainers.lightning.rules import RULES
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Given, KeyPath, Member, ResumePoint, Run, Schedule
@@ -35,19 +35,26 @@ def _without_shift(member: Member, run: Run) -> Member:
     return replace(member, state=replace(member.state, optimizer_step=None))
 
 
+def _without_step(member: Member) -> Member:
+    """A member whose loops are of another moment, without what else would be held against them."""
+    return replace(member, state=replace(member.state, optimizer_step=None), named_step=None)
+
+
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     if layout.is_weights_only(member.checkpoint):
         return Case(member.checkpoint, member, run, ResumePoint(), judged=_JUDGED)
-    target = schedule.target(member, run)
-    member = _without_shift(member, run)
+    others = has_other_loops(member)
+    target = schedule.Target(rates=schedule.stored(member)) if others else schedule.target(member, run)
     resume = resume_point(member, run, target)
+    planned = plan(member, run, resume)
+    member = _without_step(member) if others else _without_shift(member, run)
     moves = bool(layout.schedulers(member.checkpoint))
     return Case(
         member.checkpoint,
         member,
         run,
         resume,
-        plan(member, run, resume),
+        planned,
         Schedule(
             moves=moves,
             unit="epoch" if target.unit == "epoch" else "step",

@@ -72,6 +72,8 @@ def loops_of(checkpoint: Checkpoint) -> Loops | None:
         return None
     if step_path(checkpoint)[2] not in (*OPTIMIZER_STEPS, *MANUAL_STEPS) or min(epoch, entered, batch, batches) < 0:
         return None
+    if epoch > entered or batch > batches:
+        return None  # what is over was begun
     automatic = next((key for key in OPTIMIZER_STEPS if isinstance(at(key), dict)), "")
     by_hand = step_path(checkpoint)[2] in MANUAL_STEPS
     state = mapping_of(at("state_dict"))

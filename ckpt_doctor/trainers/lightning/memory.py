@@ -7,14 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, stoppers
 from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, real
+from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, mapping_of, real
 
 OF_A_LOGGER = re.compile(r"[/\\]version_\d+[/\\]checkpoints\Z")
 """The end of the folder that the default logger gives ModelCheckpoint."""
@@ -106,6 +106,8 @@ def lost(case: Case) -> list[Lost]:
 
 def _remembers(checkpoint: Checkpoint, other: Member, path: KeyPath) -> bool:
     """Whether a file has the state of a callback, or of another one of its kind for the same value."""
+    if mapping_of(checkpoint.get(*path)) is not None:
+        return True
     for of in (savers, stoppers):
         wanted = next((one.monitor for one in of(other.checkpoint) if one.path == path), None)
         if wanted is not None:
@@ -204,9 +206,21 @@ def _replayed(cut: Mapping[str, Any], mode: str) -> tuple[float | None, int]:
     return (real(cut[best]) if best else None), waited
 
 
+def dirpath_here(checkpoint: Checkpoint, saver: Saver) -> str:
+    """The `dirpath` with which a ModelCheckpoint takes its memory up in the folder of the file.
+
+    A relative one is relative again, and as deep: it comes from a logger whose `save_dir` is relative, which names it
+    so again; ModelCheckpoint compares the texts."""
+    folder, old = folder_of(checkpoint), saver.text("dirpath")
+    if PurePath(old).is_absolute() or PureWindowsPath(old).is_absolute():
+        return folder
+    depth = sum(part != os.pardir for part in Path(os.path.normpath(old)).parts)
+    return str(Path(*Path(folder).parts[-depth:]))
+
+
 def remapped(checkpoint: Checkpoint, saver: Saver) -> Iterator[tuple[str, object]]:
     """The paths of a ModelCheckpoint as they are in the folder of the file: key, value."""
-    folder, old = folder_of(checkpoint), saver.text("dirpath")
+    folder, old = dirpath_here(checkpoint, saver), saver.text("dirpath")
 
     def here(path: str) -> str:
         below = path[len(old) :] if path.startswith(old) else f"/{name_of(path)}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged, may_be_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only, optimizers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import Target
-from ckpt_doctor.types import Member, ResumePlan, ResumePoint, Run
+from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.types import Checkpoint, Member, NotChecked, ResumePlan, ResumePoint, Run
 
+OTHER_LOOPS = "the loops' counters are of another moment than optimizer, schedule and labels"
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
 
 
@@ -53,6 +56,19 @@ def _proven_step(member: Member, loops: Loops) -> int | None:
     return adam if adam in others else None
 
 
+def has_other_loops(member: Member) -> bool:
+    """Whether the loops' counters are of another moment than the rest of the file.
+
+    Both labels at the top say so, and Adam's steps agree with them; of another optimizer the schedule's position."""
+    checkpoint, state, loops = member.checkpoint, member.state, loops_of(member.checkpoint)
+    step, epoch = integer(checkpoint.get("global_step")), integer(checkpoint.get("epoch"))
+    if loops is None or step is None or epoch is None or step == state.global_step or epoch == loops.epoch:
+        return False
+    if state.optimizer_step is not None:
+        return state.optimizer_step == step
+    return state.last_epoch not in (None, loops.schedule) and state.last_epoch in (step, epoch + 1)
+
+
 def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
     """What the trainer will do with this file; None for a file that it cannot resume from."""
     checkpoint, state = member.checkpoint, member.state
@@ -70,7 +86,15 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         counter=state.counter,
         steps_left=_steps_left(run, loops) if known else None,
         why_not_exact=tuple(_why_not_exact(member, run, loops)),
+        open=_open(checkpoint),
     )
+
+
+def _open(checkpoint: Checkpoint) -> tuple[NotChecked, ...]:
+    if not is_measured(checkpoint) or not may_be_averaged(checkpoint):
+        return ()
+    why = "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"
+    return (NotChecked("whether the weights are the trained ones", why, "a file that was saved during training"),)
 
 
 def _steps_left(run: Run, loops: Loops | None) -> int | None:
@@ -86,6 +110,10 @@ def _why_not_exact(member: Member, run: Run, loops: Loops | None) -> Iterator[st
         return
     if "loops" not in member.checkpoint.keys:
         yield NO_LOOPS
+    if is_averaged(member.checkpoint):
+        yield AVERAGED
+    if has_other_loops(member):
+        yield OTHER_LOOPS
     shuffle = run.facts.shuffle
     if shuffle is not None and shuffle.value and (loops is None or not loops.has_loader_state):
         yield "no random state is saved, so a shuffling loader deals the first epoch's order again"

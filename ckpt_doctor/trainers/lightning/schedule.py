@@ -13,7 +13,7 @@ from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups
-from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate
+from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
 
 PLATEAU = "ReduceLROnPlateau"
 LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, and no resume takes that step"
@@ -63,9 +63,10 @@ def target(member: Member, run: Run) -> Target:
     if kind == PLATEAU:
         return _after_plateau(member, run, loops, state, last) or own
     expected = _position(member, run, loops, state, last)
-    unit = "step" if expected == member.state.global_step else "epoch"
+    unit = "epoch" if expected == loops.start else "step"
     if expected is None or expected == last:
-        return Target(expected, stored(member), unit=unit)
+        rates = scheduled(member, run) or stored(member)  # another rate in the optimizer is of another moment
+        return Target(expected, rates, evidence=f"the schedule's own state at {last:,}", unit=unit)
     evidence = f"the loops have made {expected:,} steps of the schedule"
     moved = schedules.reached(state, param_groups(member), expected)
     if moved is None:
@@ -96,6 +97,27 @@ def lag(member: Member) -> int | None:
     loops, state = loops_of(member.checkpoint), state_of(member)
     last = integer(state.get("last_epoch")) if state else None
     return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
+
+
+def is_without_schedule(checkpoint: Checkpoint) -> bool:
+    """Whether the file has an empty list of schedules, which Lightning takes for none."""
+    return checkpoint.get("lr_schedulers") == [] and is_measured(checkpoint)
+
+
+def rebuilt(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:
+    """The only schedule, which the file lacks, from another file's, moved to the loops' count of its steps.
+
+    None where no other file has one that gives this file's rates there."""
+    loops, groups = loops_of(member.checkpoint), param_groups(member)
+    own = stored(member)
+    if loops is None or not loops.schedule or own is None or optimizers(member.checkpoint) != 1:
+        return None
+    donor = history_of(run).with_schedule
+    state = state_of(donor) if donor is not None else None
+    moved = schedules.reached(state, groups, loops.schedule) if state is not None and donor is not None else None
+    if donor is None or moved is None or not all(map(same_rate, moved.rates, own.lr)):
+        return None
+    return Evidence(moved.state, f"the schedule of {donor.checkpoint.path.name} at {loops.schedule:,} steps")
 
 
 def _changes(member: Member, state: Mapping[Any, Any], moved: schedules.Stepped) -> tuple[Change, ...]:

@@ -28,6 +28,8 @@ def _fixes() -> Sequence[Migration]:
 
 PLAIN = Trainer(
     name="plain",
+    is_unit=layout.is_unit,
+    reads_part=lambda name: not name.endswith(".json"),
     recognises=one_by_one(layout.fits),
     reads=layout.reads,
     member_of=layout.member_of,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.trainers.plain.command import PlainFacts
-from ckpt_doctor.trainers.plain.position import contradictions, families_of, kin_of
+from ckpt_doctor.trainers.plain.position import contradictions, departure, families_of, kin_of
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
 from ckpt_doctor.trainers.plain.rules import RULES
+from ckpt_doctor.trainers.plain.schedule import donors
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Given, Member, Run, Schedule
 
@@ -32,15 +33,19 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
 
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
-    resume = resume_point(member, run)
+    resume, departed = resume_point(member, run), departure(member, run)
+    is_late = departed is not None and "schedule" in departed.parts
     return Case(
         member.checkpoint,
         member,
         run,
         resume,
         plan(member, run, resume),
-        Schedule(unit=kin_of(member, run).unit, why_behind=_WHY_BEHIND),
-        judged=_OTHERWISE,
+        Schedule(unit=kin_of(member, run).unit, why_behind="" if is_late else _WHY_BEHIND),
+        judged=_OTHERWISE
+        | ({"P409"} if departed is not None else set())
+        | ({"R504"} if is_late else set())
+        | ({"R508"} if donors(member, run) else set()),
     )
 
 

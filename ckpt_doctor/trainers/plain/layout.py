@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ckpt_doctor.inert.shapes import Shapes, find
@@ -79,6 +79,33 @@ def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool
     return isinstance(root[key], (dict, list, tuple)) and key not in known
 
 
+# --- a checkpoint of several files -----------------------------------------------------------------------------------
+
+_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".tar"})
+_MODEL = re.compile(r"(model|net|network|weights)(_state)?(_dict)?")
+_OPTIMIZER = re.compile(r"optim(izer)?(_state)?(_dict)?")
+_BESIDE = re.compile(
+    r"((lr_?)?sched(uler)?|scaler|ema|rng|random)(_states?)?(_dict)?|(train(ing|er)?_)?(state|meta|args|config|info)|epoch"
+)
+_MOMENT = re.compile(r"\d|last|latest|best|final|current")
+
+
+def is_unit(folder: Path, names: Collection[str]) -> bool:
+    """Whether a folder is one moment of a loop that saves each part to a file: `epoch_3/{model,optimizer}.pt`.
+
+    Its name says a moment, and every checkpoint in it is a part by its name: of others nobody knows whether they go
+    together."""
+    if not _MOMENT.search(folder.name):
+        return False
+    stems = [Path(name).stem.lower() for name in names if Path(name).suffix in _SUFFIXES]
+    models, optimizers = filter(_MODEL.fullmatch, stems), filter(_OPTIMIZER.fullmatch, stems)
+    parts = [next(models, None), next(optimizers, None)]
+    rest = [stem for stem in stems if stem not in parts]
+    folders = (name for name in names if not name.startswith(".") and not Path(name).suffix)
+    whole = None not in parts and all(_BESIDE.fullmatch(stem) for stem in rest)
+    return whole and not any((folder / name).is_dir() for name in folders)  # which may hold others
+
+
 # --- families --------------------------------------------------------------------------------------------------------
 
 
@@ -146,9 +173,9 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
 
 
 def form(member: Member) -> frozenset[object]:
-    """What the files of one run have in common: their keys but for what some may lack, and the model's shapes."""
+    """What the files of one run have in common: where model and optimizer are, and the model's shapes."""
     model = mapping_of(member.at("model")) or {}
-    parts = (member.places.get(slot) for slot in ("model", "optimizer", "scheduler"))
+    parts = (member.places.get(slot) for slot in ("model", "optimizer"))
     shapes = ((key, value.shape) for key, value in model.items() if isinstance(value, TensorRef))
     return frozenset((*shapes, *((path, len(path)) for path in parts if path)))
 

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
+from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain.agreement import (
+    Agreement,
+    Departure,
+    agreement,
+    is_stepped_singly,
+    saved_label,
+    saved_position,
+)
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
-from ckpt_doctor.trainers.state import as_written, integer
-from ckpt_doctor.types import Evidence, Member, Run, dotted, mapping_of
+from ckpt_doctor.types import Evidence, Member, Run
 
-ENOUGH = 3
-"""Siblings of different epochs from which the length of an epoch is inferred: two always agree."""
 _FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
     "torchvision": ("label+1", "finished", "torchvision's references: args and lr_scheduler in the file"),
@@ -33,10 +38,15 @@ class Kin:
 
     members: tuple[Member, ...]
     steps_per_epoch: Evidence[int] | None = None
+    agreed: Agreement = field(default_factory=Agreement)
+    """What they agree on."""
     labels: Mapping[Path, int] = field(default_factory=dict)
-    """E of each file, as it was when the run was read: a repair in progress changes the file, not its history."""
+    """E of each file, as it was when the run was read: a repair in progress changes the file, not its history. Of a
+    file whose label alone is of another moment, the one that its loop gives that moment."""
     finished: Mapping[Path, Evidence[int]] = field(default_factory=dict)
     """F of each file in which it is proven."""
+    uneven: bool = False
+    """Whether the labels tell F, and Adam's steps do not grow with it: then it is proven in none."""
     pace: int | None = None
     """How often the scheduler steps in an epoch: L is this times F; None where no such number fits the files."""
     behind: int = 0
@@ -56,20 +66,6 @@ class Reading:
     label: Evidence[str] | None = None
 
 
-def as_saved(member: Member, slot: str, *path: str | int) -> object:
-    """A value as the loop wrote it."""
-    return as_written(member.checkpoint, dotted(member.path(slot, *path)), member.at(slot, *path))
-
-
-def _saved_epoch(member: Member) -> int | None:
-    return integer(as_saved(member, "epoch"))
-
-
-def saved_position(member: Member) -> int | None:
-    """L."""
-    return integer(as_saved(member, "scheduler", "last_epoch"))
-
-
 def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Path, Kin]:
     """For each file, it and its siblings: files with equal parts and equal shapes of the model."""
     forms: dict[frozenset[object], list[Member]] = {}
@@ -80,35 +76,48 @@ def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Path, Kin]
 
 
 def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
-    length = facts.steps_per_epoch or _length(members)
-    counted = _counted(members, length) if length is not None else _told(members, facts)
+    agreed = agreement(members)
+    length = facts.steps_per_epoch or agreed.length
+    labels = {m.checkpoint.path: label for m in members if (label := saved_label(m)) is not None}
+    for path, departed in agreed.departures.items():
+        if "epoch" in departed.parts and departed.label is not None:
+            labels[path] = departed.label
+    counted = _counted(members, length, agreed) if length is not None else _told(members, labels, facts)
+    uneven = length is None and _is_uneven(members, counted)
+    if uneven:
+        counted = {}
     known = [(m, counted[m.checkpoint.path].value) for m in members if m.checkpoint.path in counted]
     pace, lag = _pace(known, length.value if length is not None else None)
     after = facts.saved_after_step
-    labels = {m.checkpoint.path: label for m in members if (label := _saved_epoch(m)) is not None}
-    return Kin(members, length, labels, counted, pace, lag if after is not None and after.value else 0)
+    behind = lag if after is not None and after.value else 0
+    return Kin(members, length, agreed, labels, counted, uneven, pace, behind)
 
 
-def _counted(members: Iterable[Member], length: Evidence[int]) -> dict[Path, Evidence[int]]:
-    """F, where Adam's steps are whole epochs."""
+def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement) -> dict[Path, Evidence[int]]:
+    """F, where Adam's steps are whole epochs, or the rest of the file shows that they are another moment's."""
     found = {}
     for member in members:
-        epochs, inside = divmod(member.state.optimizer_step or 0, length.value)
-        if epochs and not inside:
-            source = f"Adam's {member.state.optimizer_step:,} steps, {length.value:,} an epoch ({length.source})"
-            found[member.checkpoint.path] = Evidence(epochs, source)
+        path, steps = member.checkpoint.path, member.state.optimizer_step
+        departed = agreed.departures.get(path)
+        if departed is not None and "optimizer" in departed.parts:
+            if departed.label is not None and agreed.ahead is not None and departed.label + agreed.ahead > 0:
+                found[path] = Evidence(departed.label + agreed.ahead, departed.told)
+            continue
+        epochs, inside = divmod(steps or 0, length.value)
+        if epochs and not inside and (departed is None or departed.parts):
+            found[path] = Evidence(epochs, f"Adam's {steps:,} steps, {length.value:,} an epoch ({length.source})")
     return found
 
 
-def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[int]]:
+def _told(members: Sequence[Member], labels: Mapping[Path, int], facts: PlainFacts) -> dict[Path, Evidence[int]]:
     """F from the label, where its meaning is given and the loop counts from 0. SGD, for one, counts no steps."""
     found: dict[Path, Evidence[int]] = {}
-    labels = {label for member in members if (label := _saved_epoch(member)) is not None}
+    values = set(labels.values())
     for member in members:
-        label, at, meaning = _saved_epoch(member), saved_position(member), facts.epoch_label
+        label, at, meaning = labels.get(member.checkpoint.path), saved_position(member), facts.epoch_label
         known = _FAMILIES.get(layout.family(member.checkpoint))
         if meaning is not None:
-            from_zero = (0 if meaning.value == "finished" else 1) in labels  # a loop that counts from 1 has no such
+            from_zero = (0 if meaning.value == "finished" else 1) in values  # a loop that counts from 1 has no such
         else:
             meaning, from_zero = (Evidence(*known[1:]), True) if known is not None else (None, False)
         if meaning is None or label is None or not from_zero:
@@ -120,20 +129,17 @@ def _told(members: Sequence[Member], facts: PlainFacts) -> dict[Path, Evidence[i
     return found
 
 
-def _length(members: Iterable[Member]) -> Evidence[int] | None:
-    """Steps per epoch, where three or more files are from ends of epochs of one length, all by the same label."""
-    points = {(e, s) for m in members if (e := _saved_epoch(m)) is not None and (s := m.state.optimizer_step)}
-    by_epoch = dict(points)
-    if len(points) < ENOUGH or len(by_epoch) < len(points):
-        return None
-    (e0, s0), (e1, s1) = sorted(points)[:2]
-    length, rest = divmod(s1 - s0, e1 - e0)
-    if rest or length <= 0 or s0 % length or s0 // length - e0 not in (0, 1):
-        return None
-    offset = s0 // length - e0
-    if any(s != length * (e + offset) for e, s in points):
-        return None
-    return Evidence(length, f"Adam's steps in {len(points)} files: {s0:,} at epoch {e0}, {s1:,} at epoch {e1}")
+def _is_uneven(members: Sequence[Member], counted: Mapping[Path, Evidence[int]]) -> bool:
+    """Whether Adam's steps do not grow with F.
+
+    Mixed precision leaves steps out now and then, so of its files a twentieth may be missing."""
+    made = [
+        steps / counted[m.checkpoint.path].value
+        for m in members
+        if (steps := m.state.optimizer_step) and m.checkpoint.path in counted
+    ]
+    least = 0.95 if any(m.at("scaler") for m in members) else 1.0
+    return bool(made) and min(made) < least * max(made)
 
 
 def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[int | None, int]:
@@ -142,7 +148,7 @@ def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[in
     Once an epoch or with each of Adam's steps, all of them also one short, where each file was saved before the
     scheduler's step. Any other pace, as that of a loop that accumulates gradients, only where all files show it.
     """
-    known = [(f, at) for m, f in counted if (at := saved_position(m)) is not None and _is_stepped_singly(m)]
+    known = [(f, at) for m, f in counted if (at := saved_position(m)) is not None and is_stepped_singly(m)]
     if not known or len(known) < sum(saved_position(m) is not None for m, _ in counted):
         return None, 0
     paces = (1, length) if length is not None else (1,)
@@ -159,17 +165,6 @@ def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[in
     return (own, 0) if several and own > 0 and not rest and agreeing(own, 0) == len(known) else (None, 0)
 
 
-def _is_stepped_singly(member: Member) -> bool:
-    """Whether nothing in the state shows `step(epoch)`, which sets the position to what the script passes."""
-    state = mapping_of(member.at("scheduler")) or {}
-    if kind_of(state) == "ReduceLROnPlateau":
-        return False
-    if "T_cur" in state:
-        return isinstance(state["T_cur"], int)
-    count = integer(as_saved(member, "scheduler", "_step_count"))
-    return not counts(state) or count is None or count == (saved_position(member) or 0) + 1
-
-
 # --- one file --------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +178,11 @@ def kin_of(member: Member, run: Run) -> Kin:
 def saved_epoch(member: Member, run: Run) -> int | None:
     """E."""
     return kin_of(member, run).labels.get(member.checkpoint.path)
+
+
+def departure(member: Member, run: Run) -> Departure | None:
+    """What of the file is of another moment than the rest, by its siblings."""
+    return kin_of(member, run).agreed.departures.get(member.checkpoint.path)
 
 
 def finished(member: Member, run: Run) -> Evidence[int] | None:
@@ -228,7 +228,7 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
                 f"{done.value} epochs are finished ({done.source})",
             )
             return
-    shown = _length(run.members)
+    shown = next((kin.agreed.length for kin in run.history.values() if kin.agreed.length), None)  # type: ignore[attr-defined]
     if length is not None and shown is not None and shown.value != length.value:
         given = f"{length.value:,} steps per epoch ({length.source})"
         yield "steps_per_epoch", f"{given} against {shown.value:,}: {shown.source}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
-from ckpt_doctor.trainers.plain.position import finished, first_epoch, kin_of, reading, saved_epoch
+from ckpt_doctor.trainers.plain.position import departure, finished, first_epoch, kin_of, reading, saved_epoch
 from ckpt_doctor.trainers.plain.schedule import expected_position, steady_rates, target
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of
@@ -98,6 +98,11 @@ def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
     begins, expected, at = start(member, run), expected_position(member, run), member.state.last_epoch
     if begins.actual is not None and begins.actual != begins.due:
         yield "the script starts at another epoch than the uninterrupted run"
+    departed = departure(member, run)
+    if begins.actual is None and departed is not None and member.state.epoch != saved_epoch(member, run):
+        yield "epoch is of another moment than the rest of the file"
+    if departed is not None and (not departed.parts or "optimizer" in departed.parts):
+        yield "the parts of the file are of different moments"
     if None not in (expected, at) and at != expected:
         yield "the schedule is at another position than the run"
     if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
@@ -121,7 +126,13 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
     steps, length = member.state.optimizer_step, kin_of(member, run).steps_per_epoch
     if steps is None:
-        return "the optimizer does not count its steps", ""
+        line = kin_of(member, run).agreed.schedule
+        as_many = line is not None and (line.each, line.first) == (1, 0)
+        late = "; the schedule has made as many steps as `epoch` says, one too few if that is the finished epoch"
+        told = "the optimizer does not count its steps, so what `epoch` means is open"
+        return told + (late if as_many else ""), "--epoch-label finished or next"
+    if kin_of(member, run).uneven:
+        return "Adam's steps do not grow evenly with the epochs that the labels tell", "--steps-per-epoch"
     if length is not None and not steps % length.value:
         return "no epoch is finished", ""
     if length is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.trainers.plain.position import finished, reading
-from ckpt_doctor.types import Case, Evidence
+from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
+from ckpt_doctor.trainers.plain.schedule import donors, rebuilt
+from ckpt_doctor.types import Case, Evidence, dotted
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -59,4 +60,91 @@ def _choices(label: int, done: Evidence[int] | None, resume: Evidence[str] | Non
     return f"{told}: which of the two is right is not known"
 
 
-RULES = (epoch_label_open,)
+@rule("P401", "step-name-mismatch", "info")
+def name_of_another_epoch(case: Case) -> Iterator[Problem]:
+    """The name says one moment of training, the file another.
+
+    Whoever chose the file by its number gets another checkpoint. No resume of a hand-written loop reads the name.
+
+    Example: `model_epoch9.pt` with `epoch` 1, whose siblings have in their names what is in them.
+
+    Cure: rename the file.
+
+    Source: the file's siblings.
+    """
+    departed = departure(case.member, case.run)
+    if departed is not None and departed.parts == {"name"}:
+        yield Problem(f"{departed.told}, by the names of its siblings", where=case.where("epoch"), fix="")
+
+
+@rule("P402", "epoch-step-mismatch", "warning", migration="fix-epoch")
+def label_of_another_moment(case: Case) -> Iterator[Problem]:
+    """`epoch` is of another moment of training than the rest of the file, by the labels of its siblings.
+
+    Whether the script starts at the label or one after it, the siblings show which label belongs to so many steps.
+
+    Example: `epoch` 7 with 16 steps of Adam, in a run whose other files have 4 steps an epoch.
+
+    Cure: `ckpt-doctor migrate --fix-epoch`.
+
+    Source: the file's siblings.
+    """
+    departed, label = departure(case.member, case.run), saved_epoch(case.member, case.run)
+    if departed is None or "epoch" not in departed.parts or label in (None, case.state.epoch):
+        return
+    if case.plan is not None and case.plan.start_epoch is None:  # else the shared rule says where it starts
+        yield Problem(
+            f"{departed.told}: the label is of another moment, and a resume would start "
+            + ("too late" if (case.state.epoch or 0) > (label or 0) else "too early"),
+            where=case.where("epoch"),
+            found=case.state.epoch,
+            expected=label,
+        )
+
+
+@rule("P409", "parts-disagree", "warning")
+def parts_of_two_moments(case: Case) -> Iterator[Problem]:
+    """Parts of one file come from different moments: the optimizer's state, or which part is not known.
+
+    All files of a run grow evenly from epoch to epoch, so a part that was copied from another checkpoint shows. A run
+    that was resumed at the wrong epoch shows the same from there on.
+
+    Example: 100 steps of Adam in the file of epoch 2, where the siblings have 4 an epoch.
+
+    Cure: none in the file; take all parts from one checkpoint.
+
+    Source: the file's siblings.
+    """
+    departed = departure(case.member, case.run)
+    if departed is None or (departed.parts and "optimizer" not in departed.parts):
+        return
+    which = (
+        "the optimizer's state is of another moment"
+        if departed.parts
+        else "they are of two moments, as after a resume at the wrong epoch"
+    )
+    yield Problem(f"{departed.told}, by its siblings: {which}", where=case.where("optimizer", "state"), fix="")
+
+
+@rule("R508", "scheduler-absent", "warning", migration="sync-scheduler")
+def schedule_lost(case: Case) -> Iterator[Problem]:
+    """The file has no scheduler, and its siblings have one.
+
+    A fresh scheduler starts its schedule anew, from the rate of the file.
+
+    Example: `checkpoint_3.pt` without `scheduler_state_dict` among files that have it.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`, where the file's rates are those of its siblings' schedule.
+
+    Source: the file's siblings.
+    """
+    siblings = donors(case.member, case.run)
+    if siblings:
+        yield Problem(
+            f"no scheduler state, and {siblings[0].label} has one: a fresh scheduler starts its schedule anew",
+            where=dotted(siblings[0].path("scheduler")),
+            fix=None if rebuilt(case.member, case.run) is not None else "",
+        )
+
+
+RULES = (schedule_lost, epoch_label_open, name_of_another_epoch, label_of_another_moment, parts_of_two_moments)

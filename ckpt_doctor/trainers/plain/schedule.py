@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor.trainers.plain.position import finished, kin_of, saved_position
-from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to
+from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.trainers.plain.agreement import saved_position
+from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch
+from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import own_rates, param_groups
-from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real
+from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real, same_rate
+
+MOST_DONORS = 3
+"""Siblings whose schedule is tried in the place of a missing one."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,13 @@ class Target:
 def expected_position(member: Member, run: Run) -> int | None:
     """The `last_epoch` of an uninterrupted run that begins its next epoch; None where nothing proves it."""
     kin, done = kin_of(member, run), finished(member, run)
-    return None if done is None or kin.pace is None else done.value * kin.pace - kin.behind
+    if done is not None and kin.pace is not None:
+        return done.value * kin.pace - kin.behind
+    label, line = saved_epoch(member, run), kin.agreed.schedule
+    departed = departure(member, run)
+    if departed is None or departed.label is None or "schedule" not in departed.parts or line is None or label is None:
+        return None
+    return line.at(label)
 
 
 def target(member: Member, run: Run) -> Target | None:
@@ -37,7 +48,8 @@ def target(member: Member, run: Run) -> Target | None:
     groups = param_groups(member)
     if expected is None or state is None or not groups:
         return None
-    source = f"{finished(member, run).source}"  # type: ignore[union-attr]  # expected_position() needs it
+    done, departed = finished(member, run), departure(member, run)
+    source = done.source if done is not None else departed.told if departed is not None else ""
     if member.state.last_epoch == expected:
         return Target(Stepped(dict(state), tuple(map(dict, groups))), source)
     return _computed(member, state, groups, expected, source) or _of_sibling(member, run, expected)
@@ -53,6 +65,42 @@ def _computed(
     except ValueError:
         return None
     return None if moved is None else Target(moved, f"torch's own steps to {expected:,}; {source}")
+
+
+def donors(member: Member, run: Run) -> list[Member]:
+    """The siblings that have a schedule, where this file has none although a scheduler set its rates."""
+    if member.has("scheduler") or not any("initial_lr" in group for group in param_groups(member)):
+        return []
+    return [other for other in kin_of(member, run).members if mapping_of(other.at("scheduler")) is not None]
+
+
+def rebuilt(member: Member, run: Run) -> Target | None:
+    """The schedule that the file lacks, from a sibling's, at the run's position.
+
+    None where the file's rates are not those of that schedule there, or before its last step: then it is another one.
+    """
+    expected, groups = expected_position(member, run), param_groups(member)
+    if expected is None:
+        return None
+    own = own_rates(member)
+    if own is None:
+        return None
+    for donor in donors(member, run)[:MOST_DONORS]:
+        state = mapping_of(donor.at("scheduler")) or {}
+        source = f"{donor.label}'s schedule at {expected:,}"
+        for at in (expected, expected - 1):
+            before, after = reached(state, groups, at), reached(state, groups, expected)
+            if before is not None and after is not None and all(map(same_rate, before.rates, own)):
+                return Target(after, source)
+        if kind_of(state) == "LambdaLR" and donor.state.last_epoch == saved_position(donor) and _is_settled(donor, run):
+            place = {"last_epoch": expected, "_step_count": expected + 1, "_last_lr": list(own)}
+            return Target(Stepped({**state, **place}, tuple(map(dict, groups))), f"{source}, with the file's own rates")
+    return None
+
+
+def _is_settled(donor: Member, run: Run) -> bool:
+    """Whether the run saves after its schedule's step, so that the rates of its files are those of the next epoch."""
+    return donor.state.last_epoch == expected_position(donor, run)
 
 
 def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:

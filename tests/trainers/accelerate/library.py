@@ -36,6 +36,8 @@ class Job:
     """Batches (`diffusers`: optimizer steps) between two folders; 0: none inside an epoch."""
     by_epoch: bool = True
     seedable: bool = False
+    schedule_by_epoch: bool = False
+    """Whether the schedule is stepped once an epoch, after its validation."""
     late_schedule: bool = False
     """Whether the folder is saved before the schedule's step."""
     safe: bool = True
@@ -116,7 +118,7 @@ def train(job: Job, out: Path, resume: Path | None = None) -> tuple[list[Row], d
                 steps += accelerator.sync_gradients
                 if job.late_schedule and job.every and batches % job.every == 0:
                     save(f"step_{batches}")
-                if scheduler is not None:
+                if scheduler is not None and not job.schedule_by_epoch:
                     scheduler.step()
                 optimizer.zero_grad()
             if job.late_schedule or not job.every:
@@ -128,6 +130,8 @@ def train(job: Job, out: Path, resume: Path | None = None) -> tuple[list[Row], d
         model.eval()
         for (batch,) in held_out:
             model(batch[:, :2])
+        if scheduler is not None and job.schedule_by_epoch:
+            scheduler.step()
         if job.by_epoch:
             save(f"epoch_{epoch}")
     return rows, {name: value.clone() for name, value in accelerator.unwrap_model(model).state_dict().items()}

@@ -28,6 +28,7 @@ JOBS = [
     *(Job(loop="diffusers", every=2, accumulation=2, by_epoch=False, schedule=s) for s in ("lambda", "cosine")),
     *(Job(seedable=True, shuffle=True, schedule=schedule) for schedule in ("step", "lambda")),
     Job(every=4, safe=False),
+    *(Job(schedule=schedule, every=4, schedule_by_epoch=True) for schedule in ("exponential", "lambda", "restarts")),
 ]
 
 
@@ -119,6 +120,19 @@ def test_a_missing_schedule_is_written_as_it_was(tmp_path: Path, schedule: str) 
     assert "migrated" == result.status, result.message
     assert resumes_identically(job, run / "step_8", whole)
     assert "identical" == judged(run, job)["step_8"].resume
+
+
+@pytest.mark.parametrize("schedule", ["exponential", "lambda", "polynomial", "cosine", "restarts", "sequential"])
+def test_the_step_of_an_epoch_that_a_folder_lacks_is_made_up_for(tmp_path: Path, schedule: str) -> None:
+    """The schedule goes by epochs, and the folder of an epoch's last batch is saved before its step."""
+    job, run = Job(schedule=schedule, every=6, schedule_by_epoch=True), tmp_path / "run"
+    whole = train(job, run)
+    assert {"R501"} == codes(judged(run, job)["step_12"])
+    assert not resumes_identically(job, run / "step_12", whole)
+    (result,) = migrate([run / "step_12"], facts=facts(shuffle=False, steps_per_epoch=job.batches))
+    assert "migrated" == result.status, result.message
+    assert resumes_identically(job, run / "step_12", whole)
+    assert "identical" == judged(run, job)["step_12"].resume
 
 
 def test_without_random_states_others_are_drawn_without_a_word(tmp_path: Path) -> None:

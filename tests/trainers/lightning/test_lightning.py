@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from click.testing import CliRunner
@@ -380,3 +381,24 @@ def test_loops_that_lack_parts_leave_the_place_open(tmp_path, damage):
     report = judged(path, shuffle=False)
     assert "open" == report.resume or "L302" in said(report)
     assert not said(report).keys() - {"L302"}
+
+
+def test_a_numpy_number_among_the_weights_is_no_tensor(tmp_path):
+    """`load_state_dict` refuses it, and as a plain number as well."""
+    path = write(tmp_path)[1]
+    put(path, ["state_dict", "net.scale"], numpy.float32(1))
+    file = judged(path)
+    assert ("L303", "impossible") == (next(f.code for f in file.findings if f.severity == "error"), file.resume)
+    (result,) = repair.migrate([path], fixes=["plain-scalars"])
+    assert result.status != "failed"
+
+
+@pytest.mark.parametrize("monitor", [5, {"a": 1}, None])
+def test_a_memory_whose_monitor_is_no_name_is_still_one(tmp_path, monitor):
+    """No resume reads it, so nothing is lost, and nothing is written in its place."""
+    path = write(tmp_path, 4)[1]
+    put(path, ["callbacks", MONITOR, "monitor"], monitor)
+    file = judged(path)
+    assert "E611" not in {f.code for f in file.findings}
+    (result,) = repair.migrate([path])
+    assert result.status == "unchanged"

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
-from ckpt_doctor.trainers.lightning.memory import OF_A_LOGGER, folder_of, lies_with_its_run, lost, moved_savers
+from ckpt_doctor.trainers.lightning.memory import (
+    OF_A_LOGGER,
+    dirpath_here,
+    folder_of,
+    lies_with_its_run,
+    lost,
+    moved_savers,
+)
 from ckpt_doctor.types import Case, NotChecked
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -50,7 +57,7 @@ def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
             "its best score and the files that it keeps, unless the folder has its old name where the run is resumed",
             where=".".join((*map(str, saver.path), "dirpath")),
             found=saver.text("dirpath"),
-            expected=folder_of(case.checkpoint),
+            expected=dirpath_here(case.checkpoint, saver),
             severity=None if near else "info",
             fix=None if near else "",
         )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
-from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
+from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only, optimizers
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.trainers.lightning.schedule import state_of
-from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.trainers.lightning.resume_point import OTHER_LOOPS
+from ckpt_doctor.trainers.lightning.schedule import is_without_schedule, rebuilt, state_of
+from ckpt_doctor.trainers.lightning.several import departures
+from ckpt_doctor.trainers.state import integer, param_groups
 from ckpt_doctor.types import Case, NotChecked
 from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
@@ -86,16 +89,39 @@ def no_loops(case: Case) -> Iterator[Problem]:
 def label(case: Case) -> Iterator[Problem]:
     """Keys of one file come from different steps: here, the labels at its top against the loops' counters.
 
-    No resume reads `epoch` and `global_step`; names of files and other tools do.
+    No resume reads `epoch` and `global_step`; names of files and other tools do. Weights that WeightAveraging averaged
+    when training ended are another matter: they are right for prediction, and a resume trains on from the average with
+    the optimizer's state of the trained weights. Of several optimizers or schedules, one that is of another moment.
 
-    Example: `global_step` 17 where the loops have counted 20.
+    Example: `global_step` 17 where the loops have counted 20; `trainer.save_checkpoint(...)` after `fit`.
 
-    Cure: none needed.
+    Cure: none needed; of averaged weights, resume from a file that was saved during training.
 
-    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`;
+    lightning/pytorch/callbacks/weight_averaging.py, `on_train_end`.
     """
     if is_weights_only(case.checkpoint) or not is_measured(case.checkpoint) or loops_of(case.checkpoint) is None:
         return
+    if is_averaged(case.checkpoint):
+        yield Problem(
+            f"{AVERAGED}: a resume trains on from the average, with the optimizer's state of the trained weights",
+            where="state_dict",
+            fix="resume from a file that was saved during training",
+        )
+    if case.plan is not None and OTHER_LOOPS in case.plan.why_not_exact:
+        told = case.checkpoint.get("global_step")
+        yield Problem(
+            f"{OTHER_LOOPS}: they stand at step {case.state.global_step:,}, the rest at step {told}; a resume counts "
+            "epochs and batches on from the loops",
+            where="loops.fit_loop",
+            found=case.state.global_step,
+            expected=told,
+            fix="",
+        )
+        return
+    history = history_of(case.run)
+    for place, why in departures(case.checkpoint, history.lines, history.shortfalls):
+        yield Problem(f"{why}: they are of different moments", where=place, fix="")
     for key, counted in (("epoch", case.state.epoch), ("global_step", case.state.global_step)):
         told = integer(case.checkpoint.get(key))
         if told is not None and counted is not None and told != counted:
@@ -172,7 +198,7 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
         why = f"Lightning {told} wrote the file, and how Lightning resumes is known for 2.0 and later"
         yield NotChecked("the resume", why, "")
     elif case.plan is not None and loops_of(case.checkpoint) is None and "loops" in case.checkpoint.keys:
-        yield NotChecked("how far training was", "the loops' counters are not complete", "")
+        yield NotChecked("how far training was", "the loops' counters are not complete, or contradict each other", "")
     if case.plan is not None and is_measured(case.checkpoint) and not (shuffle and not shuffle.value):
         yield Problem(
             "the file has no random state: after every resume a loader that shuffles deals the first epoch's order "
@@ -198,6 +224,53 @@ def scaler_missing(case: Case) -> Iterator[Problem]:
         yield Problem(
             f"the file has no scaler state, and {sibling} has one: a fresh scaler skips steps until its scale fits"
         )
+
+
+@rule("O705", "optimizer-reset", "warning")
+def no_optimizer(case: Case) -> Iterator[Problem]:
+    """An optimizer that needs a state has none at all, and training has begun: here, `optimizer_states` is empty.
+
+    Lightning loads as many states as the file has, without a word: the optimizer starts anew, at the script's rate.
+
+    Example: `optimizer_states` is `[]` where the loops have counted 20 steps of the optimizer.
+
+    Cure: none in the file; resume from a file that has them.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_optimizers`.
+    """
+    steps = case.state.global_step
+    if case.plan is not None and steps and loops_of(case.checkpoint) is not None and not optimizers(case.checkpoint):
+        yield Problem(
+            f"optimizer_states is empty where the loops have counted {steps:,} steps: the optimizer starts anew, at "
+            "the script's rate",
+            where="optimizer_states",
+            fix="",
+        )
+
+
+@rule("R508", "scheduler-absent", "warning", migration="sync-scheduler")
+def no_schedule(case: Case) -> Iterator[Problem]:
+    """The scheduler is not saved: here, `lr_schedulers` is empty where the loops have stepped one.
+
+    Lightning loads as many states as the file has, without a word: the schedule starts anew.
+
+    Example: `lr_schedulers` is `[]` where the loops have counted 20 steps of it.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`, where another file of the run has a schedule with whose rates this
+    file agrees.
+
+    Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_lr_schedulers`.
+    """
+    loops = loops_of(case.checkpoint)
+    if case.plan is None or loops is None or not loops.schedule or not is_without_schedule(case.checkpoint):
+        return
+    if not any("initial_lr" in group for group in param_groups(case.member)):
+        return  # its optimizer is a new one, of a later `fit` without a schedule
+    yield Problem(
+        f"lr_schedulers is empty where the loops have made {loops.schedule:,} steps of a schedule: it starts anew",
+        where="lr_schedulers",
+        fix=None if rebuilt(case.member, case.run) is not None else "",
+    )
 
 
 @rule("R511", "schedule-finished", "warning")
@@ -238,4 +311,15 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (weights_only, unknown_global, no_loops, label, mid_epoch, no_rng_state, scaler_missing, schedule_finished)
+RULES = (
+    weights_only,
+    unknown_global,
+    no_loops,
+    label,
+    mid_epoch,
+    no_rng_state,
+    no_optimizer,
+    scaler_missing,
+    no_schedule,
+    schedule_finished,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt_doctor.migrators import Migration, Plan, refused
-from ckpt_doctor.trainers.plain.position import finished, reading
+from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
 from ckpt_doctor.types import Case
 
 NAME = "fix-epoch"
@@ -13,10 +13,14 @@ def _plan(case: Case) -> Plan:
     """Set `epoch` so that the script starts with the first epoch that is not finished.
 
     How many are finished comes from Adam's steps; how the script reads the label must be given or be in its code. The
-    label then says what this script takes it for, whatever other files of the run say.
+    label then says what this script takes it for, whatever other files of the run say. Where the label alone is of
+    another moment than the rest of the file, it becomes what the labels of its siblings call for.
     """
-    plan, resume = case.plan, case.resume
+    plan, resume, departed = case.plan, case.resume, departure(case.member, case.run)
     if plan is None or plan.start_epoch is None:
+        label = saved_epoch(case.member, case.run)
+        if departed is not None and "epoch" in departed.parts and label is not None:
+            return Plan((case.edit("epoch", after=label, evidence=departed.told),) if label != case.state.epoch else ())
         known = reading(case.member, case.run)
         settle = "--resume-epoch label|label+1" if known.resume is None else "--epoch-label finished|next"
         return refused(NAME, "how the script reads epoch is not known", settle)

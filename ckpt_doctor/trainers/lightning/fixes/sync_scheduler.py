@@ -1,0 +1,24 @@
+"""`--sync-scheduler`: the schedule of the resume point; another file's where this one has lost it."""
+
+from __future__ import annotations
+
+from ckpt_doctor.migrators import Migration, Plan, refused, sync_scheduler
+from ckpt_doctor.trainers.lightning.schedule import is_without_schedule, rebuilt
+from ckpt_doctor.types import Case, Edit
+
+NAME = sync_scheduler.NAME
+
+
+def _plan(case: Case) -> Plan:
+    """Write another file's schedule, moved to this file's place, where `lr_schedulers` is empty; else as for everyone.
+
+    Its rates must come out as those that the optimizer has."""
+    if not is_without_schedule(case.checkpoint):
+        return sync_scheduler.MIGRATION.plan(case)
+    found = rebuilt(case.member, case.run)
+    if found is None:
+        return refused(NAME, "no other file has a schedule with this file's rates", "another checkpoint of the run")
+    return Plan((Edit(("lr_schedulers",), [], [found.value], found.source),))
+
+
+MIGRATION = Migration(NAME, _plan, cures=(*sync_scheduler.MIGRATION.cures, "R508"))

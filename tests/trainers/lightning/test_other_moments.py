@@ -1,0 +1,104 @@
+"""Parts of a file that are of another moment, or gone: what is said, and that a cure sets right what was wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ckpt_doctor import audit, repair
+from ckpt_doctor.trainers.facts import facts
+from ckpt_doctor.types import FileReport
+from tests.trainers.lightning.runs import FIT, change, put, write
+
+GROUP = ("optimizer_states", 0, "param_groups", 0)
+
+
+def judged(path: Path) -> FileReport:
+    return audit.check(path, facts=facts(shuffle=False)).files[0]
+
+
+def said(path: Path) -> list[tuple[str, str | None]]:
+    return [(finding.code, finding.migration) for finding in judged(path).serious]
+
+
+def test_a_foreign_rate_becomes_the_schedules_and_not_the_other_way_round(tmp_path):
+    path = write(tmp_path)[1]
+    right = torch.load(path, weights_only=False)
+    put(path, [*GROUP, "lr"], 0.5)
+    put(path, [*GROUP, "betas"], (0.5, 0.999))
+    assert [("R504", "sync-scheduler")] == said(path)
+    (result,) = repair.migrate([path])
+    assert result.status == "migrated"
+    value = torch.load(path, weights_only=False)
+    assert value["optimizer_states"][0]["param_groups"] == right["optimizer_states"][0]["param_groups"]
+    assert value["lr_schedulers"] == right["lr_schedulers"]
+    assert judged(path).resume == "identical"
+
+
+def test_no_cure_is_promised_of_a_rate_where_none_is_known(tmp_path):
+    """A LambdaLR behind its place: its formula is in the script."""
+    schedule = lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: 0.9**epoch)  # noqa: E731
+    paths = write(tmp_path, schedule=schedule)
+    for number, path in enumerate(paths, 1):
+        put(path, [*FIT, "epoch_loop.scheduler_progress", "total", "completed"], number)
+        put(path, ["lr_schedulers", 0, "last_epoch"], number)
+        put(path, ["lr_schedulers", 0, "_step_count"], number + 1)
+    put(paths[1], ["lr_schedulers", 0, "last_epoch"], 1)
+    put(paths[1], ["lr_schedulers", 0, "_step_count"], 2)
+    put(paths[1], [*GROUP, "lr"], 0.005)
+    assert {None} == {migration for _, migration in said(paths[1])} and judged(paths[1]).verdict == "ok"
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize("donor", [0, 2])
+def test_loops_of_another_moment_are_said_once_and_nothing_is_fitted_to_them(tmp_path, optimizer, donor):
+    """Schedule, optimizer and name stand where the labels say."""
+
+    def schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=60, cycle_momentum=False)
+
+    paths = write(tmp_path, optimizer=optimizer, schedule=schedule)
+    put(paths[1], ["loops"], torch.load(paths[donor], weights_only=False)["loops"])
+    assert [("P409", None)] == said(paths[1])
+    assert judged(paths[1]).resume == "differs"
+    (result,) = repair.migrate([paths[1]])
+    assert result.status == "unchanged"
+
+
+def test_labels_alone_change_no_resume(tmp_path):
+    path = write(tmp_path)[1]
+    put(path, ["epoch"], 4)
+    put(path, ["global_step"], 50)
+    assert [] == said(path) and judged(path).resume == "identical"
+
+
+def test_counters_that_contradict_each_other_leave_the_place_open(tmp_path):
+    """More epochs are over than were begun."""
+    path = write(tmp_path)[1]
+    put(path, [*FIT, "epoch_progress", "current", "completed"], 5)
+    assert judged(path).resume == "open"
+
+
+def test_an_empty_list_of_optimizers_is_a_reset(tmp_path):
+    path = write(tmp_path)[1]
+    change(path, optimizer_states=[])
+    assert ("O705", None) in said(path) and judged(path).resume == "differs"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_lost_schedule_is_another_files_at_this_files_place(tmp_path, alone):
+    """It comes out as it was."""
+    path, *others = write(tmp_path)
+    lost = torch.load(path, weights_only=False)["lr_schedulers"]
+    change(path, lr_schedulers=[])
+    for other in others if alone else ():
+        other.unlink()
+    assert [("R508", None if alone else "sync-scheduler")] == said(path)
+    (result,) = repair.migrate([path])
+    assert result.status == ("unchanged" if alone else "migrated")
+    if not alone:
+        (found,) = torch.load(path, weights_only=False)["lr_schedulers"]
+        assert {key: value for key, value in found.items() if key in lost[0]} == lost[0]
+        assert judged(path).resume == "identical"
