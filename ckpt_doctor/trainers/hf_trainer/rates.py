@@ -26,9 +26,11 @@ def misses_evaluations(member: Member) -> bool:
     """Whether a plateau's schedule has made another number of steps than the log has evaluations.
 
     `Trainer._evaluate` makes one at each, but for the evaluation on start."""
+    done = member.state.last_epoch
+    if done is None or kind(member) != "ReduceLROnPlateau":
+        return False
     evaluated = {step_of(entry) for entry in history(member.checkpoint) if any(_is_evaluated(key) for key in entry)}
-    done, is_plateau = member.state.last_epoch, kind(member) == "ReduceLROnPlateau"
-    return is_plateau and done is not None and done != sum(step > 0 for step in evaluated)
+    return done != sum(step > 0 for step in evaluated)
 
 
 def _is_evaluated(key: object) -> bool:
@@ -61,6 +63,22 @@ def base_rates(member: Member) -> tuple[float, ...] | None:
     """What the formula's factors are multiplied with: the schedule's, else each group's first rate."""
     base = member.at("scheduler", "base_lrs")
     return numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in groups_of(member)])
+
+
+def base_rates_instead(member: Member) -> tuple[float, ...] | None:
+    """The optimizer's `initial_lr`, where the rate follows from them and not from the schedule's own base rates.
+
+    The rate is the base rate times a factor of the step. None where the schedule's own fit, or none do.
+    """
+    at, base, own = scheduled_steps(member), base_rates(member), own_rates(member)
+    first = numbers(group.get("initial_lr") for group in groups_of(member))
+    if at is None or base is None or first is None or own is None or agree(base, first) or not all(base):
+        return None
+    expected = computed(member, at)
+    if expected is None or len(base) != len(first) or agree(own, expected):
+        return None
+    moved = [rate * right / wrong for rate, right, wrong in zip(expected, first, base, strict=True)]
+    return first if agree(own, moved) else None
 
 
 def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:
