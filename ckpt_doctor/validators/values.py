@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, real
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, mapping_of, real
 from ckpt_doctor.validators.contents import (
     describe,
     is_ours,
@@ -102,10 +102,27 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
         else:
             why = f"it is {describe(value)}, which is not made here, so whether it is {slot.must.says} is open"
             yield NotChecked(what, why, "load the file with torch and look at it")
+    yield from _base_rates(case)
     parts = ("optimizer", "scheduler")
     faulty = [slot for kind in ("type", "value") for slot, *_ in _faults(case, kind) if slot.parts[0] in parts]
     if case.next_step_fails and case.schedule.moves is not False and all(slot.severity == "info" for slot in faulty):
         yield Problem(f"the scheduler's next step fails: {case.next_step_fails}", where="scheduler", fix="")
+
+
+def _base_rates(case: Case) -> Iterator[Problem]:
+    """Base rates of another number of param groups, where the next step pairs the two (`LambdaLR.get_lr`)."""
+    base, groups = case.at("scheduler", "base_lrs"), case.at("optimizer", "param_groups")
+    if not (isinstance(base, list) and isinstance(groups, list)) or "LambdaLR" not in _conditions(case):
+        return
+    if len(base) != len(groups):
+        yield Problem(
+            f"`{case.where('scheduler', 'base_lrs')}` has {len(base):,} rates for {len(groups):,} param groups: "
+            "scheduler.step() raises",
+            where=case.where("scheduler", "base_lrs"),
+            found=len(base),
+            expected=len(groups),
+            fix="",
+        )
 
 
 def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
@@ -153,14 +170,30 @@ def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, o
             yield slot, wrong
 
 
+def problems_of(slots: Iterable[Slot], root: object, path: KeyPath = ()) -> Iterator[Problem]:
+    """What is wrong with the slots that a trainer alone has, whose names begin at a path of the checkpoint."""
+    for slot in slots:
+        held = places(root, slot.parts, path)
+        if found := [(where, value) for where, value in held if slot.must.fault(value) in ("type", "value")]:
+            problem = _problem(*found[0], slot.must.says, slot.otherwise, _more(len(found)))
+            yield replace(problem, severity=slot.severity)
+
+
 def _places(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[KeyPath, object]]:
     """Where a slot of the table is in the file, wherever the trainer keeps it."""
-    if case.has(parts[0]):
+    if case.has(parts[0]) and not _is_unread(case, parts[0]):
         yield from places(case.at(parts[0]), parts[1:], case.path(parts[0]))
+
+
+def _is_unread(case: Case, slot: str) -> bool:
+    """Whether a slot's file holds nothing that could be read, of which family F speaks."""
+    name, unit = case.path(slot)[0], case.checkpoint
+    return any(part.damage and part.root is None and unit.name_of(part) == name for part in unit.parts)
 
 
 def _conditions(case: Case) -> set[Condition]:
     held: set[Condition] = {"ours" if is_ours(case) else "foreign"}
+    held.add("part" if case.checkpoint.parts or len(case.path("optimizer")) > 1 else "key")
     state = case.at("optimizer", "state")
     names = (
         {name for entry in state.values() if isinstance(entry, dict) for name in entry}
@@ -175,6 +208,8 @@ def _conditions(case: Case) -> set[Condition]:
         held.add("moving")
         if case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR"):
             held.add(case.state.scheduler)
+        elif "lr_lambdas" in (mapping_of(case.at("scheduler")) or ()):
+            held.add("LambdaLR")
     return held
 
 
@@ -192,7 +227,8 @@ def _no_count(case: Case, slot: Slot, value: object) -> Problem:
     if slot.name == "patience":
         migration = "add-best-score" if case.resume.early_stopping else None
     else:
-        known = case.resume.epoch is not None and case.resume.global_step is not None
+        counts_epochs = "epoch" in case.member.places
+        known = case.resume.global_step is not None and not (counts_epochs and case.resume.epoch is None)
         proven = known or (case.run.facts.steps_per_epoch is None and whole_number(value) is not None)
         migration = "fix-epoch" if proven and is_ours(case) else None
     too_large = isinstance(value, int) and abs(value) >= LARGEST_COUNT
