@@ -165,6 +165,12 @@ def has_weights(checkpoint: Checkpoint) -> bool:
     )
 
 
+def random_files(checkpoint: Checkpoint) -> list[str]:
+    """The parts that hold random states, the first process's first."""
+    names = checkpoint.root if isinstance(checkpoint.root, dict) else ()
+    return sorted((name for name in names if isinstance(name, str) and RANDOM.match(name)), key=lambda n: (len(n), n))
+
+
 def ranks(checkpoint: Checkpoint) -> list[int | None]:
     """The processes whose random state is there; None of a run with one process."""
     found = (RANDOM.match(name) for name in top_names(checkpoint))
@@ -185,6 +191,18 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     return Member(checkpoint, state, "step", named_step(path), right_name, places, label)
 
 
+def read_parts(member: Member) -> Iterator[KeyPath]:
+    """What the Trainer reads without a default, but for the optimizer's state.
+
+    `_load_rng_state`; torch/optim/lr_scheduler.py, `LambdaLR.load_state_dict`; `_save_checkpoint` looks for the state
+    of each callback and for TrainerControl's."""
+    for name in random_files(member.checkpoint):
+        yield from ((name, key) for key in ("python", "numpy", "cpu"))
+    if member.at("scheduler") == {}:
+        yield member.path("scheduler", "lr_lambdas")
+    yield STATE, "stateful_callbacks", "TrainerControl"
+
+
 def _places(checkpoint: Checkpoint) -> Iterator[tuple[str, KeyPath]]:
     root = checkpoint.root if isinstance(checkpoint.root, dict) else {}
     yield "optimizer", (OPTIMIZER_FSDP if OPTIMIZER not in root and OPTIMIZER_FSDP in root else OPTIMIZER,)
@@ -194,9 +212,8 @@ def _places(checkpoint: Checkpoint) -> Iterator[tuple[str, KeyPath]]:
     yield "patience", (*_callback(checkpoint), "attributes", "early_stopping_patience_counter")
     if SCALER in root:
         yield "scaler", (SCALER,)
-    random = min((name for name in root if isinstance(name, str) and RANDOM.match(name)), default=None)
-    if random is not None:
-        yield "rng", (random,)
+    if random := random_files(checkpoint):
+        yield "rng", (random[0],)
     model = next((name for name in _MODEL_FILES if name in root), None)
     if model is not None and command_in(checkpoint).text("optim") in PLAIN_MOMENTS:
         yield "model", (model,)

@@ -9,8 +9,8 @@ from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula
-from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, ranks
-from ckpt_doctor.trainers.hf_trainer.parts import is_weights_only
+from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_optimizer, has_scheduler, ranks
+from ckpt_doctor.trainers.hf_trainer.parts import is_lost, is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, total_steps, true_step
 from ckpt_doctor.types import Member, ResumePlan, ResumePoint, Run, Schedule
 
@@ -116,11 +116,13 @@ def judged(member: Member, run: Run) -> frozenset[str]:
 
     P409 by Adam's step, the schedule and the folder's name (P403, R501, R502); E611 by a replay of the log (E601). Of
     O702, which knows Adam, and asks siblings about parameters that never get a gradient, where there is a sibling to
-    ask; an optimizer without any state is O705's.
+    ask; an optimizer without any state is O705's. R508 of a schedule that cannot be read: family F says so.
     """
     codes = {"P409"}
     if command_in(member.checkpoint).values:
         codes.add("E611")
+    if is_lost(member.checkpoint, SCHEDULER):
+        codes.add("R508")
     others = (m.at("optimizer", "state") for m in run.members if m.label != member.label)
     if not _is_adam(member.at("optimizer", "state")) or not any(others):
         codes.add("O702")

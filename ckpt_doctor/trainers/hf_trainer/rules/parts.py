@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.hf_trainer import parts
 from ckpt_doctor.trainers.hf_trainer.known import known_of
-from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, ranks
+from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, file_names, ranks
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
 from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
 _FOLLOWS = {
@@ -27,7 +28,8 @@ def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
     Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
     """
     checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
-    if OPTIMIZER not in lacking and case.at("optimizer") is None:
+    elsewhere = case.path("optimizer")[0] not in file_names(checkpoint)
+    if OPTIMIZER not in lacking and elsewhere:
         why = "it lies in the files of DeepSpeed, FSDP or the ranks"
         yield NotChecked("the optimizer's step and rate", why, "a look at them by hand")
     if parts.is_weights_only(checkpoint):
@@ -57,6 +59,36 @@ def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
         )
 
 
+@rule("L303", "wrong-type", "error")
+def not_a_state(case: Case) -> Iterator[Problem]:
+    """`trainer_state.json` holds something else than the Trainer's state."""
+    part = next((part for part in case.checkpoint.parts if case.checkpoint.name_of(part) == STATE), None)
+    if part is not None and not part.damage and parts.is_lost(case.checkpoint, STATE):
+        held = "an empty dict" if part.root == {} else describe(part.root)
+        yield Problem(
+            f"{STATE} holds {held}, not the Trainer's state: the Trainer stops as it starts, or starts from step 0",
+            where=STATE,
+            found=held,
+            expected="the Trainer's state",
+            migration=case.written_anew.get(STATE),
+            fix=None if STATE in case.written_anew else "",
+        )
+
+
+@rule("L302", "missing-key", "error")
+def no_step(case: Case) -> Iterator[Problem]:
+    """`global_step` is not in `trainer_state.json`."""
+    state, proven = case.checkpoint.get(STATE), case.resume.global_step is not None
+    if isinstance(state, dict) and "global_step" not in state and not parts.is_lost(case.checkpoint, STATE):
+        yield Problem(
+            f"`{STATE}.global_step` is missing: the Trainer takes 0 and trains the whole run again on these weights",
+            where=f"{STATE}.global_step",
+            expected=case.resume.global_step,
+            migration="fix-epoch" if proven else None,
+            fix=None if proven else "",
+        )
+
+
 @rule("L306", "no-rng-state", "info")
 def no_random_state(case: Case) -> Iterator[Problem]:
     """The states of the random generators are not saved, or not those of all processes.
@@ -80,4 +112,4 @@ def no_random_state(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (missing_part, no_random_state)
+RULES = (missing_part, not_a_state, no_step, no_random_state)
