@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
+from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.trainers.state import numbers
-from ckpt_doctor.types import Evidence, Member, Rates, holds_rate
+from ckpt_doctor.trainers.state import integer, numbers
+from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
 
+_NEAR = 1e-9
 _OF_TRANSFORMERS = "LambdaLR"
 _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
 """Schedules that are moved by evaluations; the Trainer does not step them with the optimizer."""
@@ -25,12 +27,23 @@ def is_by_metric(member: Member) -> bool:
 def misses_evaluations(member: Member) -> bool:
     """Whether a plateau's schedule has made another number of steps than the log has evaluations.
 
-    `Trainer._evaluate` makes one at each, but for the evaluation on start."""
+    `Trainer._evaluate` makes one at each, but for the evaluation on start, which after a resume has the step of that.
+    """
     done = member.state.last_epoch
     if done is None or kind(member) != "ReduceLROnPlateau":
         return False
-    evaluated = {step_of(entry) for entry in history(member.checkpoint) if any(_is_evaluated(key) for key in entry)}
-    return done != sum(step > 0 for step in evaluated)
+    entries = [entry for entry in history(member.checkpoint) if any(map(_is_evaluated, entry))]
+    if command_in(member.checkpoint).is_on("eval_on_start"):
+        entries = [entry for entry in entries if _is_due(member, entry)]
+    return done != len({step for entry in entries if (step := step_of(entry)) > 0})
+
+
+def _is_due(member: Member, entry: Mapping[str, object]) -> bool:
+    """Whether the command has an evaluation at the step of an entry."""
+    every, epoch = integer(member.checkpoint.get(STATE, "eval_steps")), real(entry.get("epoch"))
+    if command_in(member.checkpoint).eval_strategy == "steps" and every:
+        return step_of(entry) % every == 0
+    return epoch is None or not _NEAR < epoch % 1 < 1 - _NEAR
 
 
 def _is_evaluated(key: object) -> bool:

@@ -312,8 +312,17 @@ def test_a_plateau_makes_a_step_at_each_evaluation(best_run: Path, steps: int, r
     torch.save(
         {**scheduler.state_dict(), "_last_lr": [g["lr"] for g in saved["param_groups"]]}, folder / "scheduler.pt"
     )
-    save_arguments(folder, {**ARGUMENTS, **BEST, "lr_scheduler_type": "reduce_lr_on_plateau", RESTORED: True})
+    command = {**ARGUMENTS, **BEST, "lr_scheduler_type": "reduce_lr_on_plateau", RESTORED: True}
+    save_arguments(folder, command)
     assert (resume, set()) == (judged(folder).resume, told(judged(folder)))
+    # Resumed at step 13, which is no evaluation's: the one on start is not a step of the plateau
+    log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    change_state(folder, log_history=[{"epoch": 1.3, "eval_loss": 9.0, "step": 13}, *log])
+    assert "open" == judged(folder).resume
+    by_epochs = "identical" if steps == 2 else "open"  # of which there are two
+    for strategy, expected in (("steps", resume), ("epoch", by_epochs)):
+        save_arguments(folder, {**command, "eval_on_start": True, "eval_strategy": strategy})
+        assert expected == judged(folder).resume
 
 
 def test_a_process_without_random_state_is_told(run: Path) -> None:
