@@ -29,7 +29,7 @@ _MARKS = frozenset({STATE, ARGUMENTS, OPTIMIZER, SCHEDULER})
 _RESUMED = frozenset({OPTIMIZER, OPTIMIZER_FSDP, SCHEDULER})
 _ACCELERATE = re.compile(r"random_states_\d+\.pkl|optimizer(_\d+)?\.bin|scheduler(_\d+)?\.bin|sampler(_\d+)?\.bin")
 """What Accelerate's `save_state` writes, which scripts of diffusers also put into `checkpoint-N`."""
-_DEEPSPEED = re.compile(r"global_step\d+/")
+DEEPSPEED = re.compile(r"global_step\d+/")
 _TRAINING_FILE = re.compile(
     r"optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*\.pth|training_args\.bin|.*-optimizer\.pt|tokenizer.*"
 )
@@ -134,7 +134,7 @@ def reads(checkpoint: Checkpoint) -> bool:
 
 def is_deepspeed(checkpoint: Checkpoint) -> bool:
     """Whether DeepSpeed keeps the optimizer's and, as a rule, the schedule's state."""
-    return any(map(_DEEPSPEED.match, file_names(checkpoint)))
+    return any(map(DEEPSPEED.match, file_names(checkpoint)))
 
 
 def has_optimizer(checkpoint: Checkpoint) -> bool:
@@ -151,6 +151,12 @@ def has_optimizer(checkpoint: Checkpoint) -> bool:
         or name.endswith("-" + OPTIMIZER)
         for name in names
     )
+
+
+def optimizer_name(checkpoint: Checkpoint) -> str:
+    """The file that the optimizer's state is in, where it is in one."""
+    names = file_names(checkpoint)
+    return OPTIMIZER_FSDP if OPTIMIZER not in names and OPTIMIZER_FSDP in names else OPTIMIZER
 
 
 def has_scheduler(checkpoint: Checkpoint) -> bool:
@@ -205,7 +211,7 @@ def read_parts(member: Member) -> Iterator[KeyPath]:
 
 def _places(checkpoint: Checkpoint) -> Iterator[tuple[str, KeyPath]]:
     root = checkpoint.root if isinstance(checkpoint.root, dict) else {}
-    yield "optimizer", (OPTIMIZER_FSDP if OPTIMIZER not in root and OPTIMIZER_FSDP in root else OPTIMIZER,)
+    yield "optimizer", (optimizer_name(checkpoint),)
     yield "scheduler", (SCHEDULER,)
     yield "step", (STATE, "global_step")
     yield "best", (STATE, "best_metric")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
+from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
@@ -62,8 +63,14 @@ def own_rates(member: Member) -> tuple[float, ...] | None:
 
 
 def first_rates(member: Member) -> tuple[float, ...] | None:
-    """The rates that a resume begins with; the schedule's where the optimizer's state lies in files of another kind."""
-    return own_rates(member) if member.at("optimizer") is not None else last_rates(member)
+    """The rates that a resume begins with; the schedule's, or theirs, where the optimizer is in several files."""
+    if member.at("optimizer") is not None:
+        return own_rates(member)
+    if (last := last_rates(member)) is not None:
+        return last
+    found = elsewhere(member.checkpoint)
+    rates = found.rates if found is not None else ()
+    return tuple(rate for name, rate in rates if name == rates[0][0]) or None
 
 
 def last_rates(member: Member) -> tuple[float, ...] | None:

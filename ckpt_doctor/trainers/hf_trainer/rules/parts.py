@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.hf_trainer import parts
+from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import known_of
-from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, file_names, ranks
+from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, ranks
+from ckpt_doctor.trainers.hf_trainer.progress import may_skip, scheduled_steps
+from ckpt_doctor.trainers.hf_trainer.rates import last_rates
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
-from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.types import Case, holds_rate
 from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -22,16 +25,12 @@ _FOLLOWS = {
 
 
 @rule("F114", "missing-part", "error")
-def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
+def missing_part(case: Case) -> Iterator[Problem]:
     """A part that the Trainer reads on resume is not in the checkpoint's folder.
 
     Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
     """
     checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
-    elsewhere = case.path("optimizer")[0] not in file_names(checkpoint)
-    if OPTIMIZER not in lacking and elsewhere:
-        why = "it lies in the files of DeepSpeed, FSDP or the ranks"
-        yield NotChecked("the optimizer's step and rate", why, "a look at them by hand")
     if parts.is_weights_only(checkpoint):
         yield Problem(
             "saved without optimizer on purpose (save_only_model): a resume keeps the step, and starts optimizer, "
@@ -112,4 +111,37 @@ def no_random_state(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (missing_part, not_a_state, no_step, no_random_state)
+@rule("P409", "parts-disagree", "warning")
+def optimizer_of_another_step(case: Case) -> Iterator[Problem]:
+    """The optimizer's files are of another step than the Trainer's state, or have another rate than its schedule.
+
+    DeepSpeed names the folder after its own count of steps, which is the Trainer's.
+    """
+    found, step = elsewhere(case.checkpoint), case.state.global_step
+    if found is None or step is None:
+        return
+    skips = found.skipped or may_skip(case.member)
+    odd = next((one for one in found.steps if one[1] != step), None) if not skips else None
+    if odd is not None:
+        yield Problem(
+            f"{odd[0]} is of step {odd[1]:,}, and {STATE} is of step {step:,}: they come from different steps",
+            where=odd[0],
+            found=odd[1],
+            expected=step,
+            fix="",
+        )
+        return
+    expected = last_rates(case.member) if scheduled_steps(case.member) == step else None
+    other = [one for one in found.rates if not any(holds_rate(one[1], rate) for rate in expected or ())]
+    if expected and other:
+        yield Problem(
+            f"the optimizer's rate in {other[0][0]} is {other[0][1]:.6g}, and the schedule's is {expected[0]:.6g}: "
+            "they come from different steps, or the rate was set by hand",
+            where=other[0][0],
+            found=other[0][1],
+            expected=expected[0],
+            fix="",
+        )
+
+
+RULES = (missing_part, optimizer_of_another_step, not_a_state, no_step, no_random_state)
