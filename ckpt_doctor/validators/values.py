@@ -14,6 +14,7 @@ from ckpt_doctor.validators.contents import (
     rates_to_come,
     whole_number,
 )
+from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped_values import invalid_values
 from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT, Fault
@@ -186,9 +187,10 @@ def _places(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[KeyPath, objec
 
 
 def _is_unread(case: Case, slot: str) -> bool:
-    """Whether a slot's file holds nothing that could be read, of which family F speaks."""
+    """Whether a slot's file, one of several, was not read to its end, of which family F speaks."""
     name, unit = case.path(slot)[0], case.checkpoint
-    return any(part.damage and part.root is None and unit.name_of(part) == name for part in unit.parts)
+    cut = (part for part in unit.parts if (part.damage and part.root is None) or part.is_damaged(*UNTRUSTED))
+    return any(unit.name_of(part) == name for part in cut)
 
 
 def _conditions(case: Case) -> set[Condition]:

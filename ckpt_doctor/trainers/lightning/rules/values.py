@@ -14,10 +14,10 @@ _RESTORE = "Lightning cannot restore it"
 _COUNT = "the loop cannot count on from it"
 _COMPARE = "the next check cannot compare with it"
 
-_COUNTS = (
-    *((name, COUNT) for name in ("ready", "completed")),
-    *((name, replace(COUNT, none=True)) for name in ("started", "processed")),  # None: not counted (1.5)
-)
+_OPTIONAL = replace(COUNT, none=True)  # None: not counted (1.5)
+_COUNTS = {"ready": COUNT, "completed": COUNT, "started": _OPTIONAL, "processed": _OPTIONAL}
+_STEPS = ("", ".optimizer.step", ".optimizer.zero_grad")
+_COUNTED = [f"{steps}.{span}" for steps in _STEPS for span in ("total", "current")]
 _SCORE = Number("a number or a tensor of one", low=-float("inf"), high=float("inf"), tensor="one element")
 
 _OF_THE_FILE = (
@@ -30,12 +30,8 @@ _OF_THE_FILE = (
     Slot("loops.fit_loop[*]._batches_that_stepped", COUNT, _COUNT),
     Slot("loops.fit_loop[*].is_last_batch", Kind("True or False", (bool,)), _COUNT),
     *(Slot(f"loops.fit_loop[*].optimizer{name}", DICT, _RESTORE) for name in ("", ".step", ".zero_grad")),
-    *(
-        Slot(f"loops.fit_loop[*]{steps}.{span}{name}", must, _COUNT)
-        for steps in ("", ".optimizer.step", ".optimizer.zero_grad")
-        for span in ("total", "current")
-        for name, must in (("", DICT), *((f".{count}", must) for count, must in _COUNTS))
-    ),
+    *(Slot(f"loops.fit_loop[*]{counted}", DICT, _COUNT) for counted in _COUNTED),
+    *(Slot(f"loops.fit_loop[*]{at}.{name}", must, _COUNT) for at in _COUNTED for name, must in _COUNTS.items()),
 )
 _OF_A_SAVER = (
     Slot("best_model_score", replace(_SCORE, none=True), _COMPARE),
