@@ -42,6 +42,10 @@ def save(rank: int, folder: Path, port: int) -> None:
     state = {"model": weights, "optimizer": moments, "step": 3}
     dcp.save(state, checkpoint_id=folder / "together")
     dcp.async_save(state, checkpoint_id=folder / "asynchronous").result()
+    model(torch.rand(4, 8)).sum().backward()
+    optimizer.step()
+    weights_later, moments_later = get_state_dict(model, optimizer)
+    dcp.save({"model": weights_later, "optimizer": moments_later, "step": 4}, checkpoint_id=folder / "later")
     apart = dcp.FileSystemWriter(folder / "a file a tensor", single_file_per_rank=False)
     dcp.save(state, storage_writer=apart)
     dcp.save(state, storage_writer=dcp.FileSystemWriter(folder / "each its own"), use_collectives=False)
@@ -69,7 +73,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-WAYS = ("together", "asynchronous", "a file a tensor", "each its own", "step_3")
+WAYS = ("together", "later", "asynchronous", "a file a tensor", "each its own", "step_3")
 
 
 def test_whole_ones_are_silent(saved: Path) -> None:
@@ -90,6 +94,17 @@ def test_each_file_is_missed_and_each_cut_is_seen(saved: Path, tmp_path: Path, w
         file.write_bytes(whole[: len(whole) // 2])
         assert "broken" == audit.check(unit).files[0].verdict
         file.write_bytes(whole)
+    assert () == open_unit(unit).damage
+
+
+def test_a_save_over_an_older_one_that_was_cut_off_is_told(saved: Path, tmp_path: Path) -> None:
+    """The lengths are the same, so the older description fits the files of both."""
+    unit = tmp_path / "unit"
+    shutil.copytree(saved / "together", unit)
+    later = next(part for part in open_unit(saved / "later").parts if part.path.name == "__1_0.distcp")
+    shutil.copy(later.path, unit / later.path.name)
+    (file,) = scan([unit]).files
+    assert ["P409"] == [f.code for f in file.findings], file.findings
     assert () == open_unit(unit).damage
 
 
