@@ -202,11 +202,12 @@ def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator
     """Where a slot is in a file, or below a part of one, and what is there; nothing where it is absent."""
     found: list[tuple[KeyPath, object]] = [(path, root)]
     for key in parts:  # level by level: an optimizer has a state for each of many parameters
-        found = [deeper for place in found for deeper in _below(*place, key)]
+        found = [deeper for place in found for deeper in below(*place, key)]
     return iter(found)
 
 
-def _below(path: KeyPath, value: object, key: str) -> Iterable[tuple[KeyPath, object]]:
+def below(path: KeyPath, value: object, key: str) -> Iterable[tuple[KeyPath, object]]:
+    """What is one step further down than a place: at a key of a dict, or with `*` at all of its keys or indices."""
     mapping = mapping_of(value)
     if key != "*":
         return [((*path, key), mapping[key])] if mapping is not None and key in mapping else ()

@@ -26,9 +26,12 @@ from ckpt_doctor.validators.slots import (
     SLOTS,
     Condition,
     Slot,
+    below,
     places,
 )
 
+_Known = dict[tuple[str, ...], list[tuple[KeyPath, object]]]
+"""Parts of a slot's name -> the places that they lead to."""
 LIKE_ONE = "it counts like one, but the trainer never writes it"
 
 
@@ -154,7 +157,8 @@ def _all_faults(case: Case) -> list[tuple[Slot, list[tuple[KeyPath, object, Faul
 
 def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
     held, state = _conditions(case), case.path("optimizer", "state")
-    indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*")))
+    known: _Known = {}
+    indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*"), known))
     plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
     tied = {index for index in plain if isinstance(index, (int, str, float))}
     for slot in (*SLOTS, *_cycled(case)):
@@ -162,7 +166,7 @@ def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, o
             continue
         wrong = [
             (path, value, fault)
-            for path, value in _places(case, slot.parts)
+            for path, value in _places(case, slot.parts, known)
             # What belongs to no parameter is copied as it is (torch/optim/optimizer.py, `load_state_dict`)
             if (fault := slot.must.fault(value)) is not None
             and (slot.parts[:2] != ("optimizer", "state") or len(path) <= len(state) or path[len(state)] in tied)
@@ -180,10 +184,16 @@ def problems_of(slots: Iterable[Slot], root: object, path: KeyPath = ()) -> Iter
             yield replace(problem, severity=slot.severity)
 
 
-def _places(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[KeyPath, object]]:
-    """Where a slot of the table is in the file, wherever the trainer keeps it."""
-    if case.has(parts[0]) and not _is_unread(case, parts[0]):
-        yield from places(case.at(parts[0]), parts[1:], case.path(parts[0]))
+def _places(case: Case, parts: tuple[str, ...], known: _Known) -> list[tuple[KeyPath, object]]:
+    """Where a slot of the table is in the file, wherever the trainer keeps it; what leads there is looked up once."""
+    if parts not in known:
+        *above, last = parts
+        if above:
+            known[parts] = [p for place in _places(case, tuple(above), known) for p in below(*place, last)]
+        else:
+            is_read = case.has(last) and not _is_unread(case, last)
+            known[parts] = [(case.path(last), case.at(last))] if is_read else []
+    return known[parts]
 
 
 def _is_unread(case: Case, slot: str) -> bool:
