@@ -29,7 +29,9 @@ _MARKS = frozenset({STATE, ARGUMENTS, OPTIMIZER, SCHEDULER})
 _RESUMED = frozenset({OPTIMIZER, OPTIMIZER_FSDP, SCHEDULER})
 _ACCELERATE = re.compile(r"random_states_\d+\.pkl|optimizer(_\d+)?\.bin|scheduler(_\d+)?\.bin|sampler(_\d+)?\.bin")
 """What Accelerate's `save_state` writes, which scripts of diffusers also put into `checkpoint-N`."""
-DEEPSPEED = re.compile(r"global_step\d+/")
+DEEPSPEED = re.compile(r"(global_step\d+)/")
+MARKER = "latest"
+"""DeepSpeed reads in it which folder to load (deepspeed/runtime/engine.py, `load_checkpoint`)."""
 _TRAINING_FILE = re.compile(
     r"optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*\.pth|training_args\.bin|.*-optimizer\.pt|tokenizer.*"
 )
@@ -134,7 +136,8 @@ def reads(checkpoint: Checkpoint) -> bool:
 
 def is_deepspeed(checkpoint: Checkpoint) -> bool:
     """Whether DeepSpeed keeps the optimizer's and, as a rule, the schedule's state."""
-    return any(map(DEEPSPEED.match, file_names(checkpoint)))
+    names = file_names(checkpoint)
+    return MARKER in names or any(map(DEEPSPEED.match, names))
 
 
 def has_optimizer(checkpoint: Checkpoint) -> bool:

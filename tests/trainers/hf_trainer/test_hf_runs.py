@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -315,6 +316,20 @@ def test_steps_that_deepspeed_skipped_are_no_other_step(run: Path) -> None:
     change_state(folder, global_step=23)
     folder.rename(run / "checkpoint-23")
     assert "P409" not in told(judged(run / "checkpoint-23"))
+
+
+def test_the_marker_of_deepspeed_and_its_folder_are_missed(run: Path) -> None:
+    """Without either `deepspeed_load_checkpoint` raises a ValueError; a fresh optimizer is not made."""
+    folder = run / "checkpoint-21"
+    in_ranks(folder)
+    marker = (folder / "latest").read_text()
+    (folder / "latest").unlink()
+    (found,) = (f for f in judged(folder).findings if f.severity == "error")
+    assert ("F114", "latest") == (found.code, found.where)
+    subprocess.run(["sh", "-c", found.fix or ""], check=True)
+    assert (marker, "identical") == ((folder / "latest").read_text().strip(), judged(folder).resume)
+    shutil.rmtree(folder / marker)
+    assert [("F114", marker)] == [(f.code, f.where) for f in judged(folder).findings if f.severity == "error"]
 
 
 def test_an_optimizer_that_shows_no_step_leaves_the_resume_open(run: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.reports.text import quoted
 from ckpt_doctor.trainers.hf_trainer import parts
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import known_of
-from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, ranks
+from ckpt_doctor.trainers.hf_trainer.layout import DEEPSPEED, MARKER, OPTIMIZER, SCHEDULER, STATE, file_names, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import may_skip, scheduled_steps
 from ckpt_doctor.trainers.hf_trainer.rates import last_rates
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
-from ckpt_doctor.types import Case, holds_rate
+from ckpt_doctor.types import Case, Checkpoint, holds_rate
 from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -39,6 +40,7 @@ def missing_part(case: Case) -> Iterator[Problem]:
             severity="warning" if case.gate else "info",
         )
         return
+    yield from _missing_marker(checkpoint)
     cures = {SCHEDULER: scheduler_state(case) is not None, STATE: trainer_state(case) is not None}
     if OPTIMIZER in lacking or "the model" in lacking:
         cures = {}
@@ -55,6 +57,19 @@ def missing_part(case: Case) -> Iterator[Problem]:
             f"{name} is not there: {_FOLLOWS[name].format(read)}{cut if name == STATE else ''}",
             where=name,
             migration={SCHEDULER: "sync-scheduler", STATE: "add-trainer-state"}[name] if curable else None,
+        )
+
+
+def _missing_marker(checkpoint: Checkpoint) -> Iterator[Problem]:
+    """DeepSpeed loads nothing without it (transformers/integrations/deepspeed.py, `deepspeed_load_checkpoint`)."""
+    tags = {match[1] for match in map(DEEPSPEED.match, file_names(checkpoint)) if match}
+    if tags and MARKER not in file_names(checkpoint):
+        tag = max(tags, key=lambda name: (len(name), name))
+        yield Problem(
+            f"{MARKER} is not there, in which DeepSpeed reads that {tag} is to be loaded: it loads nothing, and the "
+            "Trainer stops",
+            where=MARKER,
+            fix=f"echo {tag} > {quoted(checkpoint.path / MARKER)}",
         )
 
 
