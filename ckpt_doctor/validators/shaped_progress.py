@@ -67,16 +67,17 @@ def _files_disagree(case: Case) -> Iterator[Problem]:
     for files in held.values():
         if any(len(steps) > 1 for steps in files.values()):
             continue  # layers that join late have made fewer steps
-        first, *others = ((name, *steps) for name, steps in files.items())
-        odd = next((other for other in others if other[1] != first[1]), None)
-        if odd is not None:
-            yield Problem(
-                f"Adam's steps are {first[1]:,.0f} in {first[0]} and {odd[1]:,.0f} in {odd[0]}: the files come from "
-                "different saves",
-                where=odd[0],
-                found=odd[1],
-                expected=first[1],
-            )
+        (name, step), *others = ((name, next(iter(steps))) for name, steps in files.items())
+        for other, found in others:
+            if found != step:
+                yield Problem(
+                    f"Adam's steps are {step:,.0f} in {name} and {found:,.0f} in {other}: the files come from "
+                    "different saves",
+                    where=other,
+                    found=found,
+                    expected=step,
+                )
+                break
 
 
 def _counts(shapes: Shapes) -> list[Part]:
