@@ -33,17 +33,18 @@ TESTED_ELSEWHERE = {
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "reports/html": "charts",
     "trainers": "shared_facts state trainer",
-    "trainers/accelerate": "command fixes habits layout resume_point rules terms",
+    "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
     "trainers/hf_trainer": (
-        "best best_path command facts known layout parts progress rates rebuilt resume_point terms"
+        "best best_path command facts judging known layout parts progress rates rebuilt resume_point terms"
     ),
     "trainers/lightning": (
-        "callbacks command gathering history layout loops memory plateau resume_point schedule terms"
+        "callbacks command gathering history judging layout loops memory plateau resume_point schedule terms"
     ),
-    "trainers/plain": "command layout position resume_point rules schedule terms",
+    "trainers/plain": "command judging layout position resume_point rules schedule terms",
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
     "trainers/time_llm": (
-        "attempts divergence doubts events expectation facts launches layout legacy open_facts random_state rates terms"
+        "attempts divergence doubts events expectation facts judging launches layout legacy open_facts random_state "
+        "rates terms"
     ),
     "training": "remembered",
     "writer": (

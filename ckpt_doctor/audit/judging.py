@@ -44,13 +44,13 @@ def is_ours(member: Member, run: Run) -> bool:
 
 def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = NOTHING) -> Case:
     """All that rules and fixes may look at: the trainer's view of a file that it owns."""
+    trainer = trainer_named(run.trainer)
     if not is_ours(member, run):
-        expected = trainer_named(run.trainer).expects(member, run)
+        expected = trainer.judging().expects(member, run)
         return Case(
             member.checkpoint, member, run, ResumePoint(), schedule=expected.schedule, reads=expected.reads, gate=gate
         )
-    trainer = trainer_named(run.trainer)
-    return replace(trainer.case(member, run, by_hand), gate=gate, by_shape=trainer.by_shape)
+    return replace(trainer.judging().case(member, run, by_hand), gate=gate, by_shape=trainer.by_shape)
 
 
 def run_findings(run: Run) -> tuple[Finding, ...]:
@@ -69,7 +69,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
-    own = trainer_named(run.trainer).rules() if case.judged else ()
+    own = trainer_named(run.trainer).judging().rules if case.judged else ()
     for rule in file_rules(run.trainer):
         everyones = not ours or (case.by_shape and rule.others is not None)
         applicable = rule.for_others() if everyones else rule
@@ -90,20 +90,27 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     elif any(file.tensors for file in (member.checkpoint, *member.checkpoint.parts)):
         not_checked.append(NotChecked("stored checksums and NaN", "every byte would have to be read", "--deep"))
     unsure = tuple(dict.fromkeys(not_checked))
-    if ours and run.facts.disproved:  # `migrate` would refuse, and P408 says what to do
-        findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
-    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS" and not f.migration]
-    if any(f.code != "S204" or counts(f, path) for f in blocking):  # `migrate` would refuse, whatever is ignored
-        findings = [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
-    elif member.checkpoint.program is None and not member.checkpoint.parts:
-        anew = "save the file anew with torch.load and torch.save, then migrate it"
-        findings = [replace(f, fix=anew, migration=None) if f.migration else f for f in findings]
+    findings = _without_refused_fixes(findings, case, counts)
     plan, counted = case.plan, [finding for finding in findings if counts(finding, path)]
     if plan is not None and (errors := dict.fromkeys(f.code for f in counted if f.severity == "error")):
         plan = replace(plan, why_not_exact=(f"{', '.join(errors)} must be cured first", *plan.why_not_exact))
     resume = resume_of(counted, _but_for_findings(case))
     trainer = run.trainer if ours else ""
     return FileReport(member, case.resume, plan, tuple(findings), unsure, verdict_of(counted), resume, trainer, parts)
+
+
+def _without_refused_fixes(findings: list[Finding], case: Case, counts: Counts) -> list[Finding]:
+    """The findings, without the fixes that `migrate` would refuse for this file."""
+    checkpoint, run = case.checkpoint, case.run
+    if is_ours(case.member, run) and run.facts.disproved:  # P408 says what to do
+        findings = [f if not f.migration or f"--{f.migration}" in FACTLESS else replace(f, fix="") for f in findings]
+    blocking = [f for f in findings if f.severity == "error" and f.code[0] in "FS" and not f.migration]
+    if any(f.code != "S204" or counts(f, checkpoint.path) for f in blocking):  # whatever is ignored
+        return [replace(f, fix=None, migration=None) if f.migration else f for f in findings]
+    if checkpoint.program is None and not checkpoint.parts:
+        anew = "save the file anew with torch.load and torch.save, then migrate it"
+        return [replace(f, fix=anew, migration=None) if f.migration else f for f in findings]
+    return findings
 
 
 def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:

@@ -74,7 +74,7 @@ def understand(
     placed = {one.name: frozenset(one.siblings(folder)) for one in known()}
     run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs), placed=placed)
     its = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
-    run = owner.understand(run, its, logs)
+    run = owner.judging().understand(run, its, logs)
     return replace(run, not_checked=(*run.not_checked, *_not_of(owner, given.keys() - its.keys()))), members
 
 

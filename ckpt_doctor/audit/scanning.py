@@ -147,5 +147,5 @@ def read_through(
 
 def curves(report: Report) -> list[Curve]:
     """What there is to draw of each run whose trainer draws."""
-    drawn = [(trainer_named(run.run.trainer).curve, run) for run in report.runs]
+    drawn = [(trainer_named(run.run.trainer).judging().curve, run) for run in report.runs]
     return [curve(run) for curve, run in drawn if curve is not None]

@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import Kind, scheduler_kind
 from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
 from ckpt_doctor.types.record import record
 
@@ -23,7 +24,6 @@ MOST_ITEMS = 64
 """Of a list; longer ones are histories and vocabularies."""
 
 Mapped = Mapping[Any, object]
-Kind = Literal["OneCycleLR", "CosineAnnealingLR", "other"]
 
 _EPOCH = re.compile(r"(cur_|current_)?epoch")
 _STEP = re.compile(r"(global_|cur_|current_)?(step|iter|iteration)|global_steps|iter_num|num_updates")
@@ -160,15 +160,6 @@ def settings(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
             for name, value in (mapping_of(saved) or {}).items():
                 if isinstance(name, str):
                     yield name, value
-
-
-def scheduler_kind(state: Mapped) -> Kind:
-    """Which scheduler a state is of, by the keys that only that class has; `other` for all but two."""
-    if "T_max" in state and "eta_min" in state:
-        return "CosineAnnealingLR"
-    if "total_steps" in state and ("_schedule_phases" in state or "cycle_momentum" in state):
-        return "OneCycleLR"
-    return "other"
 
 
 def _look(value: object, path: KeyPath, depth: int, found: Shapes, seen: set[int], counts: bool) -> None:

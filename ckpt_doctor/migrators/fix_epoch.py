@@ -1,4 +1,4 @@
-"""`--fix-epoch`: `epoch` and `global_step` that make the trainer start where training stood."""
+"""`--fix-epoch`: `epoch` and `global_step` that make the trainer start where the run was."""
 
 from __future__ import annotations
 

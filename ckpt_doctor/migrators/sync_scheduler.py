@@ -27,7 +27,7 @@ def _plan(case: Case) -> Plan:
         return refused(NAME, "the file has no scheduler state", "another checkpoint of the run")
     if resume.finished_epochs is None and resume.last_epoch is None:
         reason, settle = _why_nowhere(case)
-        return refused(NAME, f"where training stood is not known ({reason})", settle)
+        return refused(NAME, f"the run's position is not known ({reason})", settle)
     if resume.last_epoch is None or resume.lr is None:
         option = resume.unsettled.get("last_epoch") or resume.unsettled.get("lr")
         if option:
@@ -46,7 +46,7 @@ def planned(edits: Iterable[Edit]) -> Plan:
 
 
 def _why_nowhere(case: Case) -> tuple[str, str]:
-    """Why the file stands at no known place of its run, and what would tell."""
+    """Why the position of the file in its run is not known, and what would show it."""
     state = case.state
     if state.global_step is None:
         return "no global_step", "another checkpoint of the run"

@@ -30,7 +30,7 @@ def check(report: Report, *, width: int = 80, color: bool = False) -> str:
     verdict[0] = verdict[0].replace(file.outlook, text.styled(file.outlook, file.outlook, color), 1)
     lines += ["", *verdict]
     if (file.verdict == "broken" or file.plan is None) and file.member.role is not None:
-        lines.append(f"Another one: ckpt-doctor latest {text.quoted(run.run.path)}")
+        lines.append(f"Another checkpoint of the run: ckpt-doctor latest {text.quoted(run.run.path)}")
     if left := not_deep([file]):
         lines += text.wrap(f"Not checked: {left}.", columns)
     return "\n".join(lines) + "\n"

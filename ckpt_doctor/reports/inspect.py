@@ -10,7 +10,7 @@ from ckpt_doctor.inert.numpy_values import array_shown
 from ckpt_doctor.inert.units import count_tensors, tensors_of
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.json_v1 import parameters
-from ckpt_doctor.reports.promised import TRAINING
+from ckpt_doctor.reports.promised import TRAINING, own_names
 
 MOST_TENSORS = 40
 """Tensors that the overview lists; the JSON has all."""
@@ -27,8 +27,9 @@ def overview(file: types.FileReport, *, width: int = 80, color: bool = False) ->
     lines += text.wrap(head(checkpoint), width, "  ", "  ")
     lines.append(f"  verdict: {file.outlook}")
     lines += block("key", "holds", top_level(checkpoint), width)
-    state = [(name, text.brief(value)) for name in TRAINING if (value := getattr(file.member.state, name)) is not None]
-    lines += block("training state", "", state, width)
+    own, state = own_names(file.member), file.member.state
+    known = [(own.get(name, name), value) for name in TRAINING if (value := getattr(state, name)) is not None]
+    lines += block("training state", "", [(name, text.brief(value)) for name, value in known], width)
     lines += tensor_lines([tensor for tensor, _ in tensors_of(checkpoint)], width)
     for migration in checkpoint.migrations:
         lines += migration_lines(migration, width)

@@ -19,7 +19,7 @@ from ckpt_doctor import types
 from ckpt_doctor.inert.quantized_weights import quantized_values
 from ckpt_doctor.inert.units import count_tensors, parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
-from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING
+from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING, own_names
 from ckpt_doctor.reports.text import brief, integer
 from ckpt_doctor.version import __version__
 
@@ -87,7 +87,7 @@ def file(file: types.FileReport) -> dict[str, Any]:
         "keys": list(checkpoint.keys),
         "tensors": count_tensors(checkpoint),
         "parameters": parameters(checkpoint),
-        "training": _fields(file.member.state, *TRAINING),
+        "training": _training(file.member),
         "verdict": file.verdict,
         "resume": file.resume,
         "not_checked": [_fields(point, "what", "why", "settle") for point in file.not_checked],
@@ -95,15 +95,20 @@ def file(file: types.FileReport) -> dict[str, Any]:
     }
 
 
+def _training(member: types.Member) -> dict[str, Any]:
+    return {**_fields(member.state, *TRAINING), **dict.fromkeys(own_names(member))}
+
+
 def unit(unit: types.FileReport) -> dict[str, Any]:
     """One checkpoint, which may be a folder or a set of files."""
-    checkpoint = unit.checkpoint
+    checkpoint, state = unit.checkpoint, unit.member.state
     plan = None if unit.plan is None else _fields(unit.plan, *PLAN)
+    own = {key: plain(getattr(state, name)) for name, key in own_names(unit.member).items()}
     return {
         "path": str(checkpoint.path),
         "trainer": unit.trainer or None,
         "parts": [checkpoint.name_of(part) for part in checkpoint.parts],
-        "training": {**_fields(unit.member.state, *TRAINING), "own": plain(dict(unit.member.own))},
+        "training": {**_training(unit.member), "own": own},
         "verdict": unit.verdict,
         "resume": unit.resume,
         "plan": plan,

@@ -14,7 +14,7 @@ from ckpt_doctor.trainers.hf_trainer import HF
 from ckpt_doctor.trainers.lightning import LIGHTNING
 from ckpt_doctor.trainers.plain import PLAIN
 from ckpt_doctor.trainers.time_llm import TIME_LLM
-from ckpt_doctor.trainers.trainer import ByHand, Trainer
+from ckpt_doctor.trainers.trainer import ByHand, Judging, Trainer
 from ckpt_doctor.trainers.unknown import UNKNOWN, not_judged
 
 if TYPE_CHECKING:
@@ -56,20 +56,21 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
 @cache
 def file_rules(name: str) -> tuple[Rule, ...]:
     """The rules about one checkpoint of a trainer, in the order in which a report lists what they find."""
-    return tuple(sorted((*validators.FILE_RULES, *trainer_named(name).rules()), key=_order))
+    return tuple(sorted((*validators.FILE_RULES, *trainer_named(name).judging().rules), key=_order))
 
 
 def run_rules(name: str) -> tuple[Rule, ...]:
     """The rules about a run of a trainer as a whole."""
     trainer = trainer_named(name)
     shared = validators.OF_GIVEN_FACTS if trainer.by_shape else validators.RUN_RULES
-    return (*shared, *trainer.run_rules())
+    return (*shared, *trainer.judging().run_rules)
 
 
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """All rules, each code once, by code: the shared one, else that of the first trainer which has it."""
-    own = [rule for trainer in reversed(known()) for rule in (*trainer.rules(), *trainer.run_rules())]
+    of_trainers = [trainer.judging() for trainer in reversed(known())]
+    own = [rule for one in of_trainers for rule in (*one.rules, *one.run_rules)]
     by_code = {rule.code: rule for rule in (*own, *validators.RULES)}
     return tuple(by_code[code] for code in sorted(by_code))
 
@@ -95,6 +96,7 @@ __all__ = [
     "KNOWN",
     "UNKNOWN",
     "ByHand",
+    "Judging",
     "Trainer",
     "all_rules",
     "every",

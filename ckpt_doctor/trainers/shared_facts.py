@@ -17,14 +17,6 @@ LEARNING_RATE = Fact(
     "The --learning_rate of the resume command.",
     lambda value: f"learning rate {rate(value)}",
 )
-PATIENCE = Fact("patience", Count(), "EarlyStopping's patience.", lambda n: f"patience {integer(n)}")
 SHUFFLE = Fact(
     "shuffle", Flag(), "Whether the train loader shuffles.", lambda shuffles: "shuffled" if shuffles else "not shuffled"
-)
-WORLD_SIZE = Fact(
-    "world_size",
-    Count(),
-    "Processes that train together under Accelerate.",
-    lambda n: "1 process" if n == 1 else f"{integer(n)} processes",
-    lambda evidence: evidence.given or evidence.value != 1,
 )

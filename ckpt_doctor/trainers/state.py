@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, scheduler_kind
+from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
+from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler
 from ckpt_doctor.inert.tree import items, walk
 from ckpt_doctor.types import (
     CPU_GENERATOR,
@@ -86,6 +87,25 @@ def param_groups(member: Member) -> list[Mapping[Any, Any]]:
     groups = member.at("optimizer", "param_groups")
     listed = list(groups) if isinstance(groups, (list, tuple)) else []
     return listed if all(isinstance(group, dict) for group in listed) else []
+
+
+def own_rates(member: Member) -> tuple[float, ...] | None:
+    """The rate of each param group; None where one has none."""
+    return numbers(group.get("lr") for group in param_groups(member))
+
+
+def last_rates(member: Member) -> tuple[float, ...] | None:
+    """The rates that the scheduler set last (`_last_lr`); None where it has none."""
+    last = member.at("scheduler", "_last_lr")
+    return numbers(last) if isinstance(last, (list, tuple)) else None
+
+
+def base_rates(member: Member) -> tuple[float, ...] | None:
+    """The rates that the schedule began with: `base_lrs`, else each group's `initial_lr`, from which torch fills it."""
+    base, groups = member.at("scheduler", "base_lrs"), param_groups(member)
+    if not isinstance(base, (list, tuple)) or (groups and len(base) != len(groups)):
+        base = [group.get("initial_lr") for group in groups]
+    return numbers(base)
 
 
 def numbers(values: Iterable[object]) -> tuple[float, ...] | None:

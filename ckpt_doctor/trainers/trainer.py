@@ -53,6 +53,25 @@ class Expectation:
 
 
 @record(frozen=True)
+class Judging:
+    """How the checkpoints of one trainer are judged."""
+
+    understand: Callable[[Run, Given, Sequence[Path]], Run]
+    """A run of this trainer's members, what a person gives of its facts, and logs named by hand -> the run with all its
+    facts and its history."""
+    case: Callable[[Member, Run, ByHand], Case]
+    """A member of a run -> all that rules and fixes may look at: resume point, plan, schedule."""
+    expects: Callable[[Member, Run], Expectation] = lambda _member, _run: Expectation()
+    """What the trainer reads of any file in the place of its own, and the schedule that it builds."""
+    rules: Sequence[Rule] = ()
+    """Rules about one checkpoint that are this trainer's alone, beside those of `validators`."""
+    run_rules: Sequence[Rule] = ()
+    """The same about a run as a whole."""
+    curve: Callable[[RunReport], Curve] | None = None
+    """What there is to draw of a run."""
+
+
+@record(frozen=True)
 class Trainer:
     """All that the stages know of one trainer."""
 
@@ -67,11 +86,8 @@ class Trainer:
     """Whether a checkpoint can be read as this trainer's, so that a person may claim it with `--trainer`."""
     member_of: Callable[[Checkpoint, ReadScalars], Member]
     """A checkpoint with its training state, its role and the step that its name says."""
-    understand: Callable[[Run, Given, Sequence[Path]], Run]
-    """A run of this trainer's members, what a person gives of its facts, and logs named by hand -> the run with all its
-    facts and its history."""
-    case: Callable[[Member, Run, ByHand], Case]
-    """A member of a run -> all that rules and fixes may look at: resume point, plan, schedule."""
+    judging: Callable[[], Judging]
+    """Imports what only a file of this trainer needs: most files that are scanned are of no known trainer."""
     run_of: Callable[[Path], Path | None] = lambda _path: None
     """Path of a checkpoint -> the folder of its run, where the path alone shows that this trainer put it there."""
     is_unit: Callable[[Path, Collection[str]], bool] = lambda _folder, _names: False
@@ -86,12 +102,6 @@ class Trainer:
     """Run folder -> the folders that `prune` may remove, each with the step that its name says."""
     loads_part: Callable[[str], bool] = lambda _name: False
     """Name of a file that a resume reads -> whether the trainer loads it although `weights_only` alone refuses it."""
-    expects: Callable[[Member, Run], Expectation] = lambda _member, _run: Expectation()
-    """What the trainer reads of any file in the place of its own, and the schedule that it builds."""
-    rules: Callable[[], Sequence[Rule]] = tuple
-    """Rules about one checkpoint that are this trainer's alone, beside those of `validators`."""
-    run_rules: Callable[[], Sequence[Rule]] = tuple
-    """The same about a run as a whole."""
     fixes: Callable[[], Sequence[Migration]] = tuple
     """Fixes of the training state, in the order in which they are planned; those of `migrators` that hold for every
     file come after them."""
@@ -105,8 +115,6 @@ class Trainer:
     """A checkpoint that nobody owns -> why its resume is not judged, where its project is known."""
     terms: Terms = field(default_factory=Terms)
     """What reports say of its checkpoints in its own terms."""
-    curve: Callable[[RunReport], Curve] | None = None
-    """What there is to draw of a run."""
 
 
 def one_by_one(is_ours: Callable[[Checkpoint], bool]) -> Callable[..., Collection[Path]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.state import first_of, training_state
-from ckpt_doctor.trainers.trainer import ByHand, Trainer, one_by_one
+from ckpt_doctor.trainers.trainer import ByHand, Judging, Trainer, one_by_one
 from ckpt_doctor.types import Case, Checkpoint, Given, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
 
 NAME = ""
@@ -71,6 +71,5 @@ UNKNOWN = Trainer(
     recognises=one_by_one(lambda _checkpoint: True),
     reads=lambda _checkpoint: True,
     member_of=_member_of,
-    understand=_understand,
-    case=_case,
+    judging=lambda: Judging(_understand, _case),
 )

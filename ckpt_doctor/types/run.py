@@ -54,7 +54,7 @@ class Rates:
 
     lr: tuple[float, ...]
     beta1: tuple[float, ...] | None
-    """Adam's `betas[0]`; None where the schedule leaves it alone."""
+    """Adam's `betas[0]`, or the momentum of an optimizer without betas; None where the schedule leaves it alone."""
     last_lr: tuple[float, ...]
     """The scheduler's `_last_lr`."""
 
@@ -175,8 +175,6 @@ class Member:
     """Where the trainer keeps each slot; a slot that it does not have is absent."""
     own_label: str = ""
     """The checkpoint's name within its run, where that is not the path's last part."""
-    own: Mapping[str, object] = field(default_factory=dict)
-    """What its trainer alone counts or remembers, by that trainer's names."""
 
     @property
     def label(self) -> str:
@@ -251,8 +249,6 @@ class Schedule:
     """What else looks like a rate that is not the schedule's, as the end of a sentence."""
     why_behind: str = ""
     """Why a checkpoint that is saved as the trainer saves it lags, as the end of a sentence."""
-    spans_epochs: bool = True
-    """Whether its length is that of the run's epochs; not where a script gives a number of steps."""
 
 
 @record(frozen=True)

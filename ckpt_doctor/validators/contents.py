@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.types import Case, Global, KeyPath, Member, NumpyScalar, Opaque, TensorRef, dotted, real
+from ckpt_doctor.types import Case, Global, KeyPath, Member, NumpyScalar, Opaque, Severity, TensorRef, dotted, real
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT
@@ -126,6 +126,32 @@ def describe(value: object) -> str:
     if isinstance(value, dict):
         return "a dict"
     return f"{type(value).__name__} {repr(value)[:60]}" if isinstance(value, (str, int, float)) else _name(value)
+
+
+def unusable(
+    path: KeyPath, value: object, expected: str, consequence: str, count: int = 1, severity: Severity | None = None
+) -> Problem:
+    """A value that the trainer cannot work with, at the first of `count` such places."""
+    inside = real(value) if isinstance(value, TensorRef) else None
+    number = f" with {inside:.7g}" if inside is not None else ""
+    return Problem(
+        f"`{dotted(path)}`{and_more(count)} is {describe(value)}{number}, not {expected}: {consequence}",
+        where=dotted(path),
+        found=describe(value),
+        expected=expected,
+        severity=severity,
+    )
+
+
+def and_more(count: int) -> str:
+    """` (and 3 more)` behind the first of four places."""
+    return f" (and {count - 1:,} more)" if count > 1 else ""
+
+
+def shown_rates(values: Sequence[object]) -> str:
+    """The first four different rates."""
+    shown = list(dict.fromkeys("absent" if value is None else f"{value:.6g}" for value in map(real, values)))
+    return ", ".join(shown[:4])
 
 
 def _name(value: object) -> str:

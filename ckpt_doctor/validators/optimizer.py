@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from ckpt_doctor.types import Case, NumpyScalar, Run, TensorRef, wrapper_of
 from ckpt_doctor.validators import shaped_optimizers
 from ckpt_doctor.validators.rule import Problem, listing, rule
+from ckpt_doctor.validators.slots import MOMENTS
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq", "square_avg", "acc_delta", "sum")
+_MOMENTS = (*MOMENTS, "momentum_buffer", "sum")
 """Optimizer state that has its parameter's shape (torch/optim/adam.py, sgd.py, rmsprop.py, adadelta.py, adagrad.py)."""
 
 ADAM_PARTS = ("step", "exp_avg", "exp_avg_sq")
@@ -70,7 +72,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     known = set(indices)
     if len(known) < len(indices):
         yield Problem(
-            "a parameter stands in the optimizer's param groups twice: moments go to the wrong parameters",
+            "a parameter is in the optimizer's param groups twice: moments go to the wrong parameters",
             where=case.where("optimizer", "param_groups"),
             found=[str(index) for index, count in Counter(indices).items() if count > 1][:5],
         )
@@ -81,7 +83,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     for index, entry in state.items():
         shapes = {
             name: entry[name].shape
-            for name in MOMENTS
+            for name in _MOMENTS
             if isinstance(entry, dict) and isinstance(entry.get(name), TensorRef)
         }
         if not shapes:
@@ -170,11 +172,8 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
 
 def _with_amsgrad(case: Case) -> set[object]:
     """The indices of the param groups in which Adam also reads the highest second moment."""
-    groups = case.at("optimizer", "param_groups")
-    count = len(groups) if isinstance(groups, (list, tuple)) else 0
-    chosen = [index for index in range(count) if case.at("optimizer", "param_groups", index, "amsgrad")]
-    params = (case.at("optimizer", "param_groups", index, "params") for index in chosen)
-    return {parameter for named in params for parameter in named}  # type: ignore[attr-defined]
+    groups: Any = case.at("optimizer", "param_groups")  # dicts with params: _indices() has looked
+    return {parameter for group in groups if group.get("amsgrad") for parameter in group["params"]}
 
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:

@@ -1,4 +1,4 @@
-"""Family P: where training stands, and whether the file's counters agree about it."""
+"""Family P: where the run is, and whether the file's counters agree about it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
 
 @rule("P402", "epoch-step-mismatch", "warning", migration="fix-epoch")
 def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
-    """`epoch` and `global_step` make the trainer start somewhere else than where training stood.
+    """`epoch` and `global_step` make the trainer start somewhere else than where the run was.
 
     The first patch starts at `epoch` and skips `global_step % train_steps` batches. A checkpoint saved exactly at an
     epoch's end still names that epoch, so the whole epoch is trained again. The complete trainer takes the later of
@@ -80,7 +80,7 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         yield NotChecked("the number of processes", why, "--world-size")
     if found != expected and plan.start_epoch is not None:
         yield Problem(
-            f"{_label(case)}: the trainer starts at {_place(*found)}, training stood at {_place(*expected)}"
+            f"{_label(case)}: the trainer starts at {_place(*found)}, but the run was at {_place(*expected)}"
             + _consequence(found, expected),
             where=case.where("epoch"),
             found=state.epoch,
@@ -88,7 +88,7 @@ def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         )
     elif plan.start_elsewhere not in (None, expected):
         yield Problem(
-            f"the run's own trainer starts at {_place(*expected)}, where training stood; the one that reads best_score "
+            f"the run's own trainer starts at {_place(*expected)}, where the run was; the one that reads best_score "
             f"takes epoch {state.epoch} and global_step {state.global_step:,} for {_place(*plan.start_elsewhere)}",
             where=case.where("step"),
             found=state.global_step,
@@ -123,10 +123,10 @@ _STEP = ("state", "*", "step")
 def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     """Adam's step counter disagrees with `global_step`.
 
-    Both count optimizer steps, so one of them is of another moment of training: the file was put together from two, or
+    Both count optimizer steps, so one of them comes from another step: the file was put together from two, or
     its counter was edited. Adam's bias correction, the schedule and the batches to skip then belong to different steps.
     Under AMP Adam does not count skipped steps, so such files may lag. All parameters that are trained make every step
-    together: where their counters differ, a part of the state is of another moment, or was edited.
+    together: where their counters differ, a part of the state comes from another step, or was edited.
 
     Example: `global_step` 100 with an optimizer that has made 60 steps; one parameter at step 3, the others at 75.
 
@@ -141,7 +141,7 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
         (usual, _), *rest = counts.most_common()
         yield Problem(
             f"Adam's step is {usual:,.10g} for most parameters, but not for {sum(n for _, n in rest):,} "
-            f"({', '.join(f'{value:,.10g}' for value, _ in rest[:3])}): they are not of one moment, and the next "
+            f"({', '.join(f'{value:,.10g}' for value, _ in rest[:3])}): they come from different steps, and the next "
             "updates have another size",
             where=case.where("optimizer", "state"),
             found=rest[0][0],
@@ -156,7 +156,7 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
         return  # O707 speaks of it; several processes: the label is shifted on purpose
     proven = case.resume.global_step is not None
     yield Problem(
-        f"global_step is {step:,}, but Adam has made {adam:,} steps: optimizer and counter are not of one moment",
+        f"global_step is {step:,}, but Adam has made {adam:,} steps: optimizer and counter come from different steps",
         where=case.where("step"),
         found=step,
         expected=adam,
@@ -206,7 +206,7 @@ def diverged_before(case: Case) -> Iterator[Problem]:
     """The file shows that an earlier resume, not repaired, had already left the uninterrupted run's path.
 
     A resume from an unrepaired file trains on with late or wrong rates, and what it saves then shows that: the schedule
-    lags by more than a save explains, or the rate is none that the mode has there. A repair sets schedule and rate
+    lags by more than a save explains, or the mode has another rate there. A repair sets schedule and rate
     right; weights and moments stay those of another run, so the finding stays as well (a migrated file's record keeps
     the values from before).
 
@@ -227,7 +227,7 @@ def diverged_before(case: Case) -> Iterator[Problem]:
 def fact_open(case: Case) -> Iterator[Problem]:
     """A fact of the training command is open, and what the resume does depends on it.
 
-    The mode (`--lradj`), the number of processes and the steps per epoch stand in no file; they are inferred from the
+    The mode (`--lradj`), the number of processes and the steps per epoch are in no file; they are inferred from the
     run's checkpoints and its log, and sometimes several values fit. Where all of them come to the same resume, nothing
     is said. Where they differ in the next rate, in the place in the epoch or in the batches to skip, the file may be
     right or wrong, and the resumed run may differ without a word from any file.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.types import Case, NotChecked, holds_rate, real, same_rate
 from ckpt_doctor.validators import shaped_schedules
-from ckpt_doctor.validators.contents import is_resumed
+from ckpt_doctor.validators.contents import is_resumed, shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -37,7 +37,7 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
     for last, expected in _behind_or_ahead(case):
         if last < expected:
             yield Problem(
-                f"the schedule stands at {last:,} where the run stands at {expected:,}: "
+                f"{_positions(case, last, expected)}: "
                 + _rates(case, f"rates come {_count(case, expected - last)} late")
                 + (f"; {case.schedule.why_behind}" if case.schedule.why_behind else ""),
                 where=case.where("scheduler", "last_epoch"),
@@ -62,13 +62,18 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
     for last, expected in _behind_or_ahead(case):
         if last > expected:
             yield Problem(
-                f"the schedule stands at {last:,} where the run stands at {expected:,}: "
+                f"{_positions(case, last, expected)}: "
                 + _rates(case, f"rates come {_count(case, last - expected)} early"),
                 where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,
                 fix=_sync(case),
             )
+
+
+def _positions(case: Case, last: int, expected: int) -> str:
+    unit = case.schedule.unit
+    return f"the schedule is at {unit} {last:,}, but should be at {unit} {expected:,}"
 
 
 def _sync(case: Case) -> str | None:
@@ -110,7 +115,7 @@ def step_count_mismatch(case: Case) -> Iterator[Problem]:
     last, count = case.state.last_epoch, case.state.step_count
     if last is not None and count is not None and count != last + 1:
         yield Problem(
-            f"_step_count is {count:,} with last_epoch {last:,}: they are not of one moment",
+            f"_step_count is {count:,} with last_epoch {last:,}: they come from different steps",
             where=case.where("scheduler", "_step_count"),
             found=count,
             expected=last + 1,
@@ -121,7 +126,7 @@ def step_count_mismatch(case: Case) -> Iterator[Problem]:
 def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """The optimizer's rate or betas are not the schedule's.
 
-    The first batch after the resume uses what stands in the optimizer's param groups; the scheduler computes later
+    The first batch after the resume uses the rates in the optimizer's param groups; the scheduler computes later
     rates from its own state. In the default modes a best checkpoint is saved before the epoch's new rate is set, so
     the first resumed epoch keeps the old one. Of a file that no known trainer wrote, the scheduler's own `_last_lr` is
     compared, and only where no scheduler of the file has the optimizer's rates and none waits for a plateau.
@@ -145,7 +150,7 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     last_lr = case.at("scheduler", "_last_lr")
     if _differ(rates, schedule.lr):
         yield Problem(
-            f"the optimizer's rate is {_shown(rates)} where {_owner(case)} has {_shown(schedule.lr)}"
+            f"the optimizer's rate is {shown_rates(rates)}, but {_owner(case)} has {shown_rates(schedule.lr)}"
             + (f"; {case.schedule.doubt}" if case.schedule.doubt else ""),
             where=case.where("optimizer", "param_groups", 0, "lr"),
             found=real(rates[0]),
@@ -153,14 +158,14 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         )
     elif schedule.beta1 and _differ(betas, schedule.beta1):
         yield Problem(
-            f"Adam's beta1 is {_shown(betas)} where {_owner(case)} has {_shown(schedule.beta1)}",
+            f"Adam's beta1 is {shown_rates(betas)}, but {_owner(case)} has {shown_rates(schedule.beta1)}",
             where=case.where("optimizer", "param_groups", 0, "betas"),
             found=real(betas[0]),
             expected=schedule.beta1[0],
         )
     elif isinstance(last_lr, (list, tuple)) and _differ(last_lr, schedule.last_lr):
         yield Problem(
-            f"the scheduler's _last_lr is {_shown(last_lr)} where its position has {_shown(schedule.last_lr)}",
+            f"the scheduler's _last_lr is {shown_rates(last_lr)}, but its position has {shown_rates(schedule.last_lr)}",
             where=case.where("scheduler", "_last_lr"),
             found=real(last_lr[0]),
             expected=schedule.last_lr[0],
@@ -177,7 +182,7 @@ def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:
 def _owner(case: Case) -> str:
     if case.schedule.moves is False and case.resume.last_epoch == 0:
         return "the uninterrupted run"
-    return f"the schedule at {case.state.last_epoch:,}"
+    return f"the schedule at {case.schedule.unit} {case.state.last_epoch:,}"
 
 
 def _first(group: object, key: str) -> object:
@@ -185,11 +190,6 @@ def _first(group: object, key: str) -> object:
     if isinstance(value, (list, tuple)):
         return value[0] if value else None
     return value
-
-
-def _shown(values: Sequence[object]) -> str:
-    shown = list(dict.fromkeys("absent" if v is None else f"{v:.6g}" for v in map(real, values)))
-    return ", ".join(shown[:4])
 
 
 @rule("R505", "total-steps-mismatch", "warning")
@@ -208,8 +208,6 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     """
     total, facts = case.state.total_steps, case.run.facts
     if total is None or total < 1 or facts.steps_per_epoch is None or case.state.scheduler != "OneCycleLR":
-        return
-    if not case.schedule.spans_epochs:
         return
     steps = facts.steps_per_epoch.value
     expected = steps * facts.train_epochs.value if facts.train_epochs else None

@@ -9,10 +9,9 @@ from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, settings
 from ckpt_doctor.types import Case, Global, TensorRef, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of, shapes_of_siblings
+from ckpt_doctor.validators.slots import MOMENTS
 
-_MOMENTS = frozenset(
-    {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "exp_inf", "acc_delta"}
-)
+_MOMENTS = frozenset({*MOMENTS, "momentum_buffer"})
 """State that has its parameter's shape in torch's own optimizers (torch/optim/adam.py and its neighbours)."""
 _NUMBERS = frozenset({"step", "mu_product", "eta", "mu"})
 _OWN = _MOMENTS | _NUMBERS

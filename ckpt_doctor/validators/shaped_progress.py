@@ -1,4 +1,4 @@
-"""Families P and E for everyone's files: counts of one moment, and the best value."""
+"""Families P and E for everyone's files: counts that disagree, and the best value."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     """Parts of one checkpoint come from different steps.
 
     Optimizer, scheduler and step count go forward together. Where two of the three have the very same count and the
-    third is well away from it, that part is of another moment: copied from another checkpoint, written by a save that
-    was cut off, or not loaded at an earlier resume. The resumed run mixes the two moments.
+    third is well away from it, that part comes from another step: copied from another checkpoint, written by a save
+    that was cut off, or not loaded at an earlier resume. The resumed run mixes the two.
 
     Only what no healthy run shows is a finding. A scheduler may be stepped once an epoch, once in several steps, or
     several times a step; so a count counts as away only when it lies between half of the others' and two less. In a

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.inert.shapes import Optimizer, Scheduler, Shapes, settings
 from ckpt_doctor.types import Case, KeyPath, dotted, holds_rate, real
+from ckpt_doctor.validators.contents import shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import shapes_of
 
@@ -45,7 +46,7 @@ def rates(case: Case) -> Iterator[Problem]:
     if not pairs or any(_agree(optimizer, plan) for optimizer, plan in pairs):
         return
     optimizer, plan = pairs[0]
-    has, last = _shown(optimizer.rates), _shown(_last_rates(plan))
+    has, last = shown_rates(optimizer.rates), shown_rates(_last_rates(plan))
     yield Problem(
         f"the optimizer's rate is {has} where the scheduler set {last} in its last step: the first batches after a "
         f"resume run at {has}. That is right if your script sets the rate by hand after the scheduler's step",
@@ -69,11 +70,6 @@ def _agree(optimizer: Optimizer, plan: Scheduler) -> bool:
         if not (holds_rate(has, expected) or holds_rate(last, real(has) or 0.0)):
             return False
     return True
-
-
-def _shown(values: Sequence[object]) -> str:
-    shown = list(dict.fromkeys(f"{value:.6g}" for value in map(real, values) if value is not None))
-    return ", ".join(shown[:4])
 
 
 def absent(case: Case) -> Iterator[Problem]:

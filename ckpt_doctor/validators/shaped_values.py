@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ckpt_doctor.inert.shapes import Mapped, Optimizer, Shapes
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, real
-from ckpt_doctor.validators.contents import describe
+from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, dotted, real
+from ckpt_doctor.validators.contents import and_more, unusable
 from ckpt_doctor.validators.rule import Problem
 from ckpt_doctor.validators.shaped import shapes_of
 from ckpt_doctor.validators.slot_kinds import Eps, Fault, Number
@@ -37,10 +37,10 @@ def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
                 wrong.setdefault(fault, []).append(((*path, *below), value))
         found = [(where, value) for where, value in wrong.get("value", ()) if not _is_rounded(value)]
         if found:
-            yield _problem(slot, *found[0], len(found))
+            yield unusable(*found[0], slot.must.says, slot.otherwise, len(found), slot.severity)
         unread += [where for where, value in wrong.get("unread", ()) if isinstance(value, TensorRef)]
     if unread:
-        what = dotted(unread[0]) + (f" (and {len(unread) - 1:,} more)" if len(unread) > 1 else "")
+        what = dotted(unread[0]) + and_more(len(unread))
         yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
 
 
@@ -74,16 +74,3 @@ def _of(part: str, *conditions: str) -> list[Slot]:
 def _is_rounded(value: object) -> bool:
     number = real(value)
     return number is not None and -_ROUNDING < number < 0
-
-
-def _problem(slot: Slot, path: KeyPath, value: object, count: int) -> Problem:
-    number = real(value) if isinstance(value, (TensorRef, NumpyScalar)) else None
-    more = f" (and {count - 1:,} more)" if count > 1 else ""
-    inside = f" with {number:.7g}" if number is not None else ""
-    return Problem(
-        f"`{dotted(path)}`{more} is {describe(value)}{inside}, not {slot.must.says}: {slot.otherwise}",
-        where=dotted(path),
-        found=describe(value),
-        expected=slot.must.says,
-        severity=slot.severity,
-    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, mapping_of, real
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, mapping_of
 from ckpt_doctor.validators.contents import (
+    and_more,
     describe,
     is_ours,
     is_resumed,
     momenta_to_come,
     rates_to_come,
+    unusable,
     whole_number,
 )
 from ckpt_doctor.validators.files import UNTRUSTED
@@ -59,7 +60,6 @@ def wrong_type(case: Case) -> Iterator[Problem]:
             f"the file holds {describe(root)}, not a dict: the trainer finds no model in it",
             found=describe(root),
             expected="a dict",
-            fix="",
         )
         return
     yield from _problems(case, "type")
@@ -67,12 +67,12 @@ def wrong_type(case: Case) -> Iterator[Problem]:
     refused = "load_state_dict refuses it"
     if not isinstance(model, dict) or case.checkpoint.layout == "other":
         if case.has("model"):
-            yield _problem(case.path("model"), model, "a state_dict", "load_state_dict cannot take it")
+            yield unusable(case.path("model"), model, "a state_dict", "load_state_dict cannot take it")
         return
     plain = (type(None), str, bytes, int, float, list, tuple) if is_ours(case) else (type(None),)
     for name, value in model.items():
         if isinstance(value, plain) and not str(name).endswith("_extra_state"):
-            yield _problem(case.path("model", str(name)), value, "a tensor", refused)
+            yield unusable(case.path("model", str(name)), value, "a tensor", refused)
 
 
 @rule("O707", "invalid-value", "error", "file")
@@ -100,17 +100,17 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
         return
     yield from _problems(case, "value")
     for slot, path, value, count in _faults(case, "unread"):
-        what = f"{dotted(path)}{_more(count)}"
+        what = f"{dotted(path)}{and_more(count)}"
         if isinstance(value, TensorRef):
             yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
         else:
-            why = f"it is {describe(value)}, which is not made here, so whether it is {slot.must.says} is open"
+            why = f"it is {describe(value)}, which ckpt-doctor does not load: it may or may not be {slot.must.says}"
             yield NotChecked(what, why, "load the file with torch and look at it")
     yield from _base_rates(case)
     parts = ("optimizer", "scheduler")
     faulty = [slot for kind in ("type", "value") for slot, *_ in _faults(case, kind) if slot.parts[0] in parts]
     if case.next_step_fails and case.schedule.moves is not False and all(slot.severity == "info" for slot in faulty):
-        yield Problem(f"the scheduler's next step fails: {case.next_step_fails}", where="scheduler", fix="")
+        yield Problem(f"the scheduler's next step fails: {case.next_step_fails}", where="scheduler")
 
 
 def _base_rates(case: Case) -> Iterator[Problem]:
@@ -134,8 +134,7 @@ def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
         if slot.name in COUNTERS:
             yield _no_count(case, slot, value)
         else:
-            found = _problem(path, value, slot.must.says, slot.otherwise, _more(count))
-            yield replace(found, severity=slot.severity)
+            yield unusable(path, value, slot.must.says, slot.otherwise, count, slot.severity)
 
 
 def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, int]]:
@@ -180,8 +179,7 @@ def problems_of(slots: Iterable[Slot], root: object, path: KeyPath = ()) -> Iter
     for slot in slots:
         held = places(root, slot.parts, path)
         if found := [(where, value) for where, value in held if slot.must.fault(value) in ("type", "value")]:
-            problem = _problem(*found[0], slot.must.says, slot.otherwise, _more(len(found)))
-            yield replace(problem, severity=slot.severity)
+            yield unusable(*found[0], slot.must.says, slot.otherwise, len(found), slot.severity)
 
 
 def _places(case: Case, parts: tuple[str, ...], known: _Known) -> list[tuple[KeyPath, object]]:
@@ -257,24 +255,7 @@ def _no_count(case: Case, slot: Slot, value: object) -> Problem:
         found=describe(value),
         expected=slot.must.says,
         migration=migration,
-        fix=None if migration else "",
         severity="warning" if like_one else None,
-    )
-
-
-def _more(count: int) -> str:
-    return f" (and {count - 1:,} more)" if count > 1 else ""
-
-
-def _problem(path: KeyPath, value: object, expected: str, consequence: str, more: str = "") -> Problem:
-    inside = real(value) if isinstance(value, TensorRef) else None
-    number = f" with {inside:.7g}" if inside is not None else ""
-    return Problem(
-        f"`{dotted(path)}`{more} is {describe(value)}{number}, not {expected}: {consequence}",
-        where=dotted(path),
-        found=describe(value),
-        expected=expected,
-        fix="",
     )
 
 

@@ -1,4 +1,4 @@
-"""`--fix-epoch`: integers that make the trainer start where training stood."""
+"""`--fix-epoch`: integers that make the trainer start where the run was."""
 
 import numpy as np
 import pytest

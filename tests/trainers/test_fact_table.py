@@ -46,7 +46,7 @@ TOY = replace(
     name="toy",
     facts=ToyFacts.table,
     recognises=lambda _folder, checkpoints, _logs: {checkpoint.path for checkpoint in checkpoints},
-    understand=understand,
+    judging=lambda: replace(trainers.UNKNOWN.judging(), understand=understand),
 )
 
 

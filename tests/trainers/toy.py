@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ckpt_doctor.migrators import fix_epoch, sync_scheduler
-from ckpt_doctor.trainers import ByHand, Trainer
+from ckpt_doctor.trainers import ByHand, Judging, Trainer
 from ckpt_doctor.trainers.schedules import moved_to
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import (
@@ -91,9 +91,7 @@ TOY = Trainer(
     recognises=lambda _run, all_, _logs: {one.path for one in all_ if TOY.reads(one)},
     reads=lambda checkpoint: checkpoint.get("state.json", "done") is not None,
     member_of=member_of,
-    understand=understand,
-    case=case,
-    rules=lambda: (no_top,),
+    judging=lambda: Judging(understand, case, rules=(no_top,)),
     fixes=lambda: (fix_epoch.MIGRATION, sync_scheduler.MIGRATION),
     facts=ToyFacts.table,
 )

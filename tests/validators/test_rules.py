@@ -148,7 +148,8 @@ def test_healthy_runs_are_ok(tmp_path, mode, generation):
 def test_every_rule_has_both_sides():
     """No rule without a fault that breaks it and a sound file that it spares (live rules have their own tests)."""
     live = {rule.code for rule in LIVE_RULES}
-    rules = (*SHARED, *TIME_LLM.rules(), *TIME_LLM.run_rules())  # other trainers' own are tested with them
+    own = TIME_LLM.judging()  # other trainers' own are tested with them
+    rules = (*SHARED, *own.rules, *own.run_rules)
     assert {rule.code for rule in rules} - live == set(CASES) | set(EVERYONES)
     assert [] == [code for code, pair in CASES.items() if not (pair.breaks and pair.spares)]
     assert all(isinstance(pair, Pair) for pair in CASES.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ckpt_doctor.trainers.accelerate.habits import learned
@@ -38,7 +39,7 @@ def facts_of(run: Run) -> AccelerateFacts:
     return run.facts
 
 
-def understand(run: Run, given: Given) -> Run:
+def understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     """The facts given, and what the folders show of the others."""
     values: dict[str, Any] = {**given, "world_size": _processes(run.members), "updates": _updates(run.members)}
     facts = AccelerateFacts(**values)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.shared_folders import names_in
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingState, mapping_of
@@ -149,14 +150,12 @@ def places_of(checkpoint: Checkpoint) -> Places:
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state. No part counts steps, so those that Adam has made are taken."""
-    from ckpt_doctor.trainers.schedules import counts  # files of others need no schedules
-
     places = places_of(checkpoint)
     state = training_state(checkpoint, places, read_scalars)
     state = replace(
         state,
         global_step=state.optimizer_step,
-        step_count=state.step_count if counts(mapping_of(checkpoint.get(SCHEDULER)) or {}) else None,
+        step_count=state.step_count if counts(checkpoint.get(SCHEDULER)) else None,
     )
     named = name_of(checkpoint.path)
     counted = named if named is not None and named[0] in ("step", "optimizer-step") else None

@@ -11,11 +11,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
-from ckpt_doctor.trainers.schedules import kind_of, moved_to, moves, reached
-from ckpt_doctor.trainers.state import param_groups
+from ckpt_doctor.trainers.schedules import moved_to, moves, reached
+from ckpt_doctor.trainers.state import own_rates, param_groups
 from ckpt_doctor.types import (
     Evidence,
     KeyPath,
@@ -118,8 +119,7 @@ def due(member: Member, run: Run) -> int | None:
 
 
 def _is_counted(member: Member) -> bool:
-    state = mapping_of(member.at("scheduler")) or {}
-    return kind_of(state) not in ("ReduceLROnPlateau", "ChainedScheduler")
+    return kind_of(member.at("scheduler")) not in ("ReduceLROnPlateau", "ChainedScheduler")
 
 
 def rates_at(member: Member, position: int | None) -> Rates | None:
@@ -128,12 +128,12 @@ def rates_at(member: Member, position: int | None) -> Rates | None:
     Where its formula is not in the file (a function of the script), the file's own are right as long as they agree with
     each other and the schedule is where it belongs.
     """
-    scheduler, groups = member.at("scheduler"), member.at("optimizer", "param_groups")
-    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, dict) for group in groups):
+    scheduler, groups = member.at("scheduler"), param_groups(member)
+    if not groups:
         return None
-    own = [group.get("lr") for group in groups]
     if not isinstance(scheduler, dict):
-        return Rates(tuple(own), None, ()) if all(isinstance(rate, float) for rate in own) else None
+        own = own_rates(member)
+        return Rates(own, None, ()) if own else None
     computed = None if position is None else _moved(scheduler, groups, position)
     if computed is not None:
         return computed
@@ -149,12 +149,7 @@ def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | 
     if isinstance(total, int):
         position = min(position, total)  # where Accelerate stops stepping it
     moved = reached(scheduler, groups, position)
-    if moved is None:
-        return None
-    last_lr = moved.state.get("_last_lr", moved.rates)
-    cycles = scheduler.get("cycle_momentum") and scheduler.get("use_beta1")
-    beta1 = tuple(group["betas"][0] for group in moved.groups if "betas" in group) if cycles else None
-    return Rates(tuple(moved.rates), beta1, tuple(last_lr))
+    return None if moved is None else moved.as_rates()
 
 
 def changes(member: Member, position: int | None) -> tuple[tuple[str, KeyPath, object], ...] | None:
@@ -209,7 +204,7 @@ def schedule(member: Member, run: Run, point: ResumePoint) -> Schedule:
     """Where the position of the resume point comes from."""
     world, steps = run.facts.processes, member.state.optimizer_step or 0
     times = f" x {world} processes" if world > 1 and point.last_epoch == steps * world else ""
-    return Schedule(moves=None, evidence=f"{steps:,} steps of Adam{times}", spans_epochs=False)
+    return Schedule(moves=None, evidence=f"{steps:,} steps of Adam{times}")
 
 
 # --- what the script will do -----------------------------------------------------------------------------------------
@@ -250,10 +245,10 @@ def _why_not_exact(
     member: Member, facts: AccelerateFacts, point: ResumePoint, late: LateRandomState | None
 ) -> Iterator[str]:
     if not ranks(member.checkpoint):
-        yield "random_states_0.pkl is missing: shuffling and dropout draw other numbers"
+        yield "random_states_0.pkl is missing, so shuffling and dropout draw other numbers"
     elif late is not None and facts.shuffle is not None and facts.shuffle.value:
-        cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
-        yield f"the random state was saved {late.why}: a shuffling loader deals other batches{cure}"
+        cure = " (`migrate --sync-rng` sets it right)" if late.cure else ""
+        yield f"the random state was saved {late.why}, so a shuffling loader deals other batches{cure}"
     if facts.seedable_sampler is not None and facts.seedable_sampler.value and facts.shuffles and point.start_epoch:
         yield "a seedable sampler begins with the order of epoch 0 again, unless the script calls set_epoch"
 
@@ -282,7 +277,7 @@ def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | N
     if before is None or donor is None or not isinstance(before.at("rng"), dict):
         return LateRandomState(why)
     state = {**(mapping_of(before.at("rng")) or {}), "step": member.at("rng", "step")}
-    return LateRandomState(why, Evidence(state, f"{before.label}: saved when epoch {epoch - 1} was over"), donor)
+    return LateRandomState(why, Evidence(state, f"{before.label}, saved when epoch {epoch - 1} was over"), donor)
 
 
 def _same_state(one: Member, other: Member) -> bool:
@@ -301,7 +296,7 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
         return None
     if late is not None:
         return (
-            f"the random state was saved {late.why}, so a loader that shuffles deals others",
+            f"the random state was saved {late.why}, so a loader that shuffles deals other batches",
             "--shuffle or --no-shuffle",
         )
     if epoch and facts.seedable_sampler is None:

@@ -43,7 +43,7 @@ def half_saved(case: Case) -> Iterator[Problem]:
     """
     here, habits = case.checkpoint, habits_of(case.run)
     for name in _missing(here, habits.files):
-        why = "the other folders of this run have it" if name in habits.files else "a folder of save_state has one"
+        why = "the other folders of this run have it" if name in habits.files else "save_state writes one"
         yield Problem(
             f"{name} is missing ({why}), as after a save that was cut off: load_state stops with FileNotFoundError",
             where=name,
@@ -51,14 +51,14 @@ def half_saved(case: Case) -> Iterator[Problem]:
         )
     if customs(here) < habits.customs:
         yield Problem(
-            f"{customs(here)} files custom_checkpoint_N.pkl, where other folders of this run have {habits.customs}: "
-            "load_state stops with RuntimeError",
+            f"the folder has {customs(here)} files custom_checkpoint_N.pkl, and others of this run have "
+            f"{habits.customs}: load_state stops with RuntimeError",
             where=f"custom_checkpoint_{customs(here)}.pkl",
         )
     if lost := _lost_ranks(here, habits.ranks):
         yield Problem(
-            f"{listing(lost, 3)} {'is' if len(lost) == 1 else 'are'} missing: load_state goes on without a word, and "
-            "shuffling and dropout draw other numbers there",
+            f"{listing(lost, 3)} {'is' if len(lost) == 1 else 'are'} missing: load_state gives no warning, and "
+            "shuffling and dropout draw other numbers in such a process",
             where=lost[0],
             severity="warning",
         )
@@ -103,19 +103,21 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
     named, point = name_of(case.checkpoint.path), case.resume
     if named is not None and named[0] == "optimizer-step" and (done := point.skip_batches):
         yield Problem(
-            f"saved {done:,} batches into an epoch, which the scripts that name folders checkpoint-N begin again: "
-            "these batches are trained twice, and the schedule is ahead of the data",
+            f"saved {done:,} batches into an epoch, and scripts that name their folders checkpoint-N begin that epoch "
+            "again: these batches are trained twice, and the schedule is ahead of the data",
             fix="save at the end of an epoch, or have the script call accelerator.skip_first_batches",
         )
     elif lost := lost_gradients(case.member, facts_of(case.run)):
         yield Problem(
             f"saved in the middle of an accumulation: the gradients of {lost:,} batches are in no file, and the "
-            "resumed run goes on without them",
+            "resumed run continues without them",
             fix="save where accelerator.sync_gradients is true",
         )
     if named is None or named[0] == "save":
         yield NotChecked(
-            "where the script goes on", "the folder's name does not say how far training had come", "the script"
+            "where the script continues",
+            "the folder's name does not show how far training had come",
+            "a look into the script",
         )
     if option := point.unsettled.get("start_epoch"):
         yield NotChecked("how far into its epoch training was", "the number of batches per epoch is not known", option)

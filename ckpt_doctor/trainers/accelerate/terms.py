@@ -9,8 +9,8 @@ from ckpt_doctor.types import Facts, ResumePlan, Terms
 def start(plan: ResumePlan, facts: Facts) -> str:
     """Where the script goes on; it counts from the folder's name."""
     if plan.start_epoch is None:
-        return "goes on in an epoch that the script takes from the folder's name"
-    where = f"goes on in epoch {text.integer(plan.start_epoch)}"
+        return "continues in an epoch that the script takes from the folder's name"
+    where = f"continues in epoch {text.integer(plan.start_epoch)}"
     if plan.skip_batches is None:
         return f"{where}; how many batches it skips is open: give --steps-per-epoch"
     of = f" of {text.integer(facts.steps_per_epoch.value)}" if facts.steps_per_epoch is not None else ""

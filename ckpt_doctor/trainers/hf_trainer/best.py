@@ -69,6 +69,11 @@ def step_of(entry: Mapping[str, object]) -> int:
     return -1 if step is None else step
 
 
+def is_evaluation(entry: Mapping[str, object]) -> bool:
+    """Whether an entry has the results of an evaluation."""
+    return any(str(key).startswith("eval_") for key in entry)
+
+
 def evaluations(entries: list[Mapping[str, object]], metric: str) -> Iterator[tuple[int, float]]:
     """Step and value of each evaluation by which the best is chosen; not the one on start, which does not count."""
     for entry in entries:

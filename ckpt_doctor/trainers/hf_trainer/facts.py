@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.trainers.hf_trainer.command import ARGUMENTS, TABLE, HFFacts, command_in
@@ -12,7 +14,7 @@ from ckpt_doctor.trainers.hf_trainer.progress import epochs_told, steps_per_epoc
 from ckpt_doctor.types import Evidence, Given, Member, Run
 
 
-def understand(run: Run, given: Given) -> Run:
+def understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     """The run with its facts: the newest checkpoint's command, and the steps of an epoch by all of them."""
     newest = max(run.members, key=_progress, default=None)
     values: dict[str, Any] = {**(_saved(newest) if newest else {}), **given}

@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in
 from ckpt_doctor.trainers.hf_trainer.layout import SCALER, STATE
-from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Checkpoint, Evidence, Member, real
 
@@ -26,14 +26,12 @@ def may_skip(member: Member) -> bool:
 
 def scheduled_steps(member: Member) -> int | None:
     """`last_epoch` of a schedule that counts each step; None of one that does not, or of which it is not known."""
-    state = member.at("scheduler")
-    return member.state.last_epoch if isinstance(state, dict) and counts(state) else None
+    return member.state.last_epoch if counts(member.at("scheduler")) else None
 
 
 def kind(member: Member) -> str | None:
     """The class of torch that the scheduler's state is of."""
-    state = member.at("scheduler")
-    return kind_of(state) if isinstance(state, dict) else None
+    return kind_of(member.at("scheduler"))
 
 
 def true_step(member: Member) -> Evidence[int] | None:

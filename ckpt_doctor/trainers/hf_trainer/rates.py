@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ckpt_doctor.trainers.hf_trainer.best import history, step_of
+from ckpt_doctor.trainers.hf_trainer.best import history, is_evaluation, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.trainers.state import integer, numbers
+from ckpt_doctor.trainers.state import base_rates, integer, last_rates, numbers, own_rates, param_groups
 from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
 
 _NEAR = 1e-9
@@ -33,7 +33,7 @@ def misses_evaluations(member: Member) -> bool:
     done = member.state.last_epoch
     if done is None or kind(member) != "ReduceLROnPlateau":
         return False
-    entries = [entry for entry in history(member.checkpoint) if any(map(_is_evaluated, entry))]
+    entries = [entry for entry in history(member.checkpoint) if is_evaluation(entry)]
     if command_in(member.checkpoint).is_on("eval_on_start"):
         entries = [entry for entry in entries if _is_due(member, entry)]
     return done != len({step for entry in entries if (step := step_of(entry)) > 0})
@@ -47,21 +47,6 @@ def _is_due(member: Member, entry: Mapping[str, object]) -> bool:
     return epoch is None or not _NEAR < epoch % 1 < 1 - _NEAR
 
 
-def _is_evaluated(key: object) -> bool:
-    return isinstance(key, str) and key.startswith("eval_")
-
-
-def groups_of(member: Member) -> list[dict[str, object]]:
-    """The optimizer's param groups that are dicts."""
-    groups = member.at("optimizer", "param_groups")
-    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, (list, tuple)) else []
-
-
-def own_rates(member: Member) -> tuple[float, ...] | None:
-    """The rate of each param group; None where one has none."""
-    return numbers(group.get("lr") for group in groups_of(member))
-
-
 def first_rates(member: Member) -> tuple[float, ...] | None:
     """The rates that a resume begins with; the schedule's, or theirs, where the optimizer is in several files."""
     if member.at("optimizer") is not None:
@@ -73,25 +58,13 @@ def first_rates(member: Member) -> tuple[float, ...] | None:
     return tuple(rate for name, rate in rates if name == rates[0][0]) or None
 
 
-def last_rates(member: Member) -> tuple[float, ...] | None:
-    """The schedule's `_last_lr`."""
-    last = member.at("scheduler", "_last_lr")
-    return numbers(last) if isinstance(last, (list, tuple)) else None
-
-
-def base_rates(member: Member) -> tuple[float, ...] | None:
-    """What the formula's factors are multiplied with: the schedule's, else each group's first rate."""
-    base = member.at("scheduler", "base_lrs")
-    return numbers(base if isinstance(base, (list, tuple)) else [g.get("initial_lr") for g in groups_of(member)])
-
-
 def base_rates_instead(member: Member) -> tuple[float, ...] | None:
     """The optimizer's `initial_lr`, where the rate follows from them and not from the schedule's own base rates.
 
     The rate is the base rate times a factor of the step. None where the schedule's own fit, or none do.
     """
     at, base, own = scheduled_steps(member), base_rates(member), own_rates(member)
-    first = numbers(group.get("initial_lr") for group in groups_of(member))
+    first = numbers(group.get("initial_lr") for group in param_groups(member))
     if at is None or base is None or first is None or own is None or agree(base, first) or not all(base):
         return None
     expected = computed(member, at)
@@ -117,7 +90,7 @@ def computed(member: Member, position: int, total: int | None = None) -> tuple[f
         return None
     try:
         if isinstance(state, dict) and kind(member) not in (None, _OF_TRANSFORMERS):
-            moved = moved_to(state, groups_of(member), position)
+            moved = moved_to(state, param_groups(member), position)
             return tuple(moved.rates) if moved else None
         command, total = command_in(member.checkpoint), total or total_steps(member.checkpoint)
         warmup = None if total is None else command.warmup(total)

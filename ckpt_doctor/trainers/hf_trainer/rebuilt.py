@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.hf_trainer import best, rates
 from ckpt_doctor.trainers.hf_trainer.best_path import run_path
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, STATE, file_names, has_optimizer, has_scheduler
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost
 from ckpt_doctor.trainers.hf_trainer.progress import true_step
-from ckpt_doctor.trainers.schedules import kind_of
-from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.trainers.state import base_rates, integer, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, real
 
 _STANDARD = "LambdaLR"
@@ -38,7 +39,7 @@ def scheduler_state(case: Case) -> Evidence[dict[str, object]] | None:
     member, is_there = case.member, has_scheduler(case.checkpoint) and not is_lost(case.checkpoint, SCHEDULER)
     if is_there or not has_optimizer(case.checkpoint):
         return None
-    step, base, own = true_step(member), rates.base_rates(member), rates.own_rates(member)
+    step, base, own = true_step(member), base_rates(member), own_rates(member)
     position = None if step is None else rates.position_at(member, step.value)
     if step is None or position is None or base is None or own is None or len(base) != len(own):
         return None
@@ -48,11 +49,7 @@ def scheduler_state(case: Case) -> Evidence[dict[str, object]] | None:
         return None
     state: dict[str, object] = {
         "base_lrs": list(base),
-        "last_epoch": position,
-        "_step_count": position + 1,
-        "_is_initial": False,
-        "_get_lr_called_within_step": False,
-        "_last_lr": list(own),
+        **schedules.progress(position, list(own)),
         "lr_lambdas": _lambdas(forms[0] if forms else {}, len(base)),
     }
     if forms:  # in the form that this run's torch writes
@@ -85,7 +82,7 @@ def trainer_state(case: Case) -> Evidence[dict[str, Any]] | None:
         return Evidence(state, f"{later.label}, with its log cut at step {step.value:,}")
     if earlier is not None and not _evaluates_between(earlier, step.value, length.value):
         state = _moved(earlier, step.value, length.value)
-        return Evidence(state, f"{earlier.label}: no evaluation lies between; the log lines between are lost")
+        return Evidence(state, f"{earlier.label}, with no evaluation in between; the log lines in between are lost")
     return None
 
 
@@ -139,7 +136,7 @@ def _is_before(entry: Mapping[str, object], step: int, command: Command) -> bool
     at = best.step_of(entry)
     if at != step or not command.evaluates_after:
         return at <= step
-    return not any(key.startswith("eval_") for key in entry)
+    return not best.is_evaluation(entry)
 
 
 def _evaluates_between(earlier: Member, step: int, length: int) -> bool:

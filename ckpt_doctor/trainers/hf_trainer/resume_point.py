@@ -18,8 +18,8 @@ from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, 
 RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
 WHY_OPEN = {
-    "the scheduler.pt of this step": "the plateau's schedule has made another number of steps than the log has "
-    "evaluations, so it is of another step"
+    "the scheduler.pt of this step": "scheduler.pt counts another number of evaluations than the log has, so it comes "
+    "from another step"
 }
 """What settles an open rate -> why it is open."""
 _ADAM = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})

@@ -15,7 +15,7 @@ def best_metric(file: FileReport) -> str:
 def start(plan: ResumePlan, facts: Facts) -> str:
     """Where the Trainer begins. It counts epochs from 0."""
     if plan.start_epoch is None or plan.skip_batches is None:
-        return "the epoch in which it starts is open"
+        return "starts in an epoch that no file shows"
     if plan.skip_batches == 0:
         return f"starts at the beginning of epoch {text.integer(plan.start_epoch)}"
     skipped = "batch" if plan.skip_batches == 1 else f"{text.integer(plan.skip_batches)} batches"
@@ -30,7 +30,8 @@ def memory(file: FileReport, plan: ResumePlan, facts: Facts) -> str:
     waiting = early_stopping(file.member)
     if not waiting or plan.counter is None:
         return best
-    return f"{best}, {text.integer(plan.counter)} of {text.integer(waiting[0].patience)} evaluations waited"
+    counted = f"{text.integer(plan.counter)} of {text.integer(waiting[0].patience)}"
+    return f"{best}; EarlyStopping has counted {counted} evaluations without improvement"
 
 
 def landing(file: FileReport, plan: ResumePlan) -> tuple[tuple[str, str, str], ...]:

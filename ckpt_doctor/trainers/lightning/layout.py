@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.lightning import callbacks
 from ckpt_doctor.trainers.lightning.loops import OPTIMIZER_STEPS, loops_of, step_path
 from ckpt_doctor.trainers.state import training_state
@@ -82,8 +83,6 @@ def places_of(checkpoint: Checkpoint) -> Places:
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state and the step that its name says."""
-    from ckpt_doctor.trainers.schedules import counts  # files of others need no schedules
-
     places = places_of(checkpoint)
     state, name = training_state(checkpoint, places, read_scalars), checkpoint.path.name
     match = _STEP.search(name)
@@ -92,7 +91,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     if match and state.global_step is not None:
         right = f"{name[: match.start(1)]}{state.global_step}{name[match.end(1) :]}"
     scheduler = checkpoint.get(*places["scheduler"]) if "scheduler" in places else None
-    if not isinstance(scheduler, dict) or not counts(scheduler):
+    if not counts(scheduler):
         state = replace(state, step_count=None)
     several = len(_list(checkpoint, "optimizer_states")) > 1 or step_path(checkpoint)[2] not in OPTIMIZER_STEPS
     if several or not is_measured(checkpoint):  # the loops count the steps of all optimizers together

@@ -124,7 +124,7 @@ def _cut(member: Member, saver: Saver, known: Steps) -> dict[str, Any] | str:
     """The files that the callback had saved up to this one, each with its score; or why they are not known."""
     steps = {path: known.get(name_of(path)) or _step_of(path) for path in saver.best_k}
     if None in steps.values():
-        return "the names of the files that are cut do not say their steps"
+        return "the names of the files in best_k_models do not show their steps"
     mine, loops = member.state.global_step or 0, loops_of(member.checkpoint)
     cut = {path: value for path, value in saver.best_k.items() if (steps[path] or 0) <= mine}
     own = [path for path in cut if steps[path] == mine]
@@ -147,12 +147,11 @@ def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
     cut = _cut(member, saver, steps)
     if isinstance(cut, str):
         return without(cut)
-    values = {path: real(value) for path, value in cut.items()}
-    if not saver.mode or None in values.values():
+    values = {path: known for path, value in cut.items() if (known := real(value)) is not None}
+    if not saver.mode or len(values) < len(cut):
         return without("the scores, or whether lower is better, are not known")
-    pick = min if saver.mode == "min" else max
-    worst = max if saver.mode == "min" else min
-    best, last, own = pick(values, key=_by(values)), worst(values, key=_by(values)), next(reversed(cut))
+    pick, worst = (min, max) if saver.mode == "min" else (max, min)
+    best, last, own = pick(values, key=values.__getitem__), worst(values, key=values.__getitem__), next(reversed(cut))
     state = {
         **saver.state,
         "best_model_score": cut[best],
@@ -162,12 +161,8 @@ def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
         "kth_best_model_path": last,
         "kth_value": cut[last],
     }
-    evidence = f"{donor.label}: its best_k_models up to step {member.state.global_step:,}"
+    evidence = f"best_k_models of {donor.label} up to step {member.state.global_step:,}"
     return Lost(saver.path, "ModelCheckpoint", donor, state, "", evidence)
-
-
-def _by(values: Mapping[str, float | None]) -> Any:
-    return lambda path: values[path]
 
 
 def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> Lost:
@@ -176,14 +171,14 @@ def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> L
 
     saver = next((s for s in savers(donor.checkpoint) if s.monitor == stopper.monitor and s.mode == stopper.mode), None)
     if not steps or saver is None:
-        return without("no later file of the run has the scores that it monitors")
+        return without("no later file of the run has the scores that EarlyStopping monitors")
     cut = _cut(member, saver, steps)
     if isinstance(cut, str):
         return without(cut)
     whole = _cut(donor, saver, steps)
     told = (real(stopper.state.get("best_score")), stopper.count("wait_count"))
     if isinstance(whole, str) or _replayed(whole, stopper.mode) != told:
-        return without("EarlyStopping replayed over the scores is not what the later file has (min_delta?)")
+        return without("EarlyStopping replayed over the scores differs from its state in the later file (min_delta?)")
     best, waited = _replay(cut, stopper.mode)
     state = {**stopper.state, "wait_count": waited, "best_score": cut[best], "stopped_epoch": 0}
     if "stopping_reason" in state:

@@ -88,4 +88,4 @@ def _why_not_exact(member: Member, run: Run, loops: Loops | None) -> Iterator[st
         yield NO_LOOPS
     shuffle = run.facts.shuffle
     if shuffle is not None and shuffle.value and (loops is None or not loops.has_loader_state):
-        yield "no random state is saved: a shuffling loader deals the order of the first epoch again"
+        yield "no random state is saved, so a shuffling loader deals the first epoch's order again"

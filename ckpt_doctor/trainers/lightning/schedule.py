@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning import plateau
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
-from ckpt_doctor.trainers.state import integer, numbers, param_groups
-from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate, real
+from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups
+from ckpt_doctor.types import KeyPath, Member, Rates, Run, holds_rate
 
 PLATEAU = "ReduceLROnPlateau"
-LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, which no resume makes up for"
+LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, and no resume takes that step"
 Change = tuple[str, KeyPath, object]
 
 
@@ -44,7 +45,7 @@ def state_of(member: Member) -> Mapping[Any, Any] | None:
 
 def stored(member: Member) -> Rates | None:
     """The rates that the optimizer has."""
-    lr = numbers(group.get("lr") for group in param_groups(member))
+    lr = own_rates(member)
     return None if lr is None else Rates(lr, None, lr)
 
 
@@ -56,7 +57,7 @@ def target(member: Member, run: Run) -> Target:
         return Target(open=LATE_PLATEAU)
     if loops is None or state is None or loops.schedule is None or not is_measured(member.checkpoint):
         return own
-    kind, last = schedules.kind_of(state), integer(state.get("last_epoch"))
+    kind, last = kind_of(state), integer(state.get("last_epoch"))
     if last is None or kind is None:
         return own
     if kind == PLATEAU:
@@ -70,7 +71,7 @@ def target(member: Member, run: Run) -> Target:
     if moved is None:
         return Target(expected, evidence=evidence, unit=unit)
     changes = _changes(member, state, moved)
-    return Target(expected, _rates(moved), changes, evidence, unit=unit)
+    return Target(expected, moved.as_rates(), changes, evidence, unit=unit)
 
 
 def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
@@ -82,7 +83,7 @@ def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], 
     made = loops.schedule
     if not made or last == made or last == member.state.global_step:
         return last if last == made else None
-    if schedules.counts(state) and integer(state.get("_step_count")) == made + 1:
+    if counts(state) and integer(state.get("_step_count")) == made + 1:
         return None
     lags = history_of(run).lags
     every = not lags.get(0) and sum(files for steps, files in lags.items() if steps is not None) > 1
@@ -95,15 +96,6 @@ def lag(member: Member) -> int | None:
     loops, state = loops_of(member.checkpoint), state_of(member)
     last = integer(state.get("last_epoch")) if state else None
     return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
-
-
-def _rates(moved: schedules.Stepped) -> Rates:
-    last = moved.state.get("_last_lr")
-    betas = [group.get("betas", (group.get("momentum"),)) for group in moved.groups]
-    first = [value[0] if isinstance(value, (list, tuple)) and value else None for value in betas]
-    beta1 = tuple(real(value) for value in first) if all(real(value) is not None for value in first) else None
-    rates = tuple(moved.rates)
-    return Rates(rates, beta1, tuple(last) if isinstance(last, list) else rates)  # type: ignore[arg-type]
 
 
 def _changes(member: Member, state: Mapping[Any, Any], moved: schedules.Stepped) -> tuple[Change, ...]:
@@ -120,7 +112,7 @@ def _waiting_plateaus(member: Member, loops: Loops) -> int:
     held = member.checkpoint.get("lr_schedulers")
     if not loops.is_last or loops.entered == loops.epoch or not isinstance(held, list) or loops.schedule is None:
         return 0
-    return sum(isinstance(state, dict) and schedules.kind_of(state) == PLATEAU for state in held)
+    return sum(kind_of(state) == PLATEAU for state in held)
 
 
 def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> Target | None:
@@ -136,7 +128,7 @@ def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, A
         return behind
     return replace(
         behind,
-        rates=_rates(after),
+        rates=after.as_rates(),
         changes=_changes(member, state, after),
         evidence=value.source,
     )
@@ -156,14 +148,13 @@ def _set_last(member: Member) -> Rates | None:
     state = state_of(member)
     if state is None or not is_measured(member.checkpoint):
         return None
-    kind, last = schedules.kind_of(state), integer(state.get("last_epoch"))
+    kind, last = kind_of(state), integer(state.get("last_epoch"))
     if kind is None or kind == PLATEAU or last is None:
         return None
     if kind == "OneCycleLR" and last >= 0:  # computed at once, and its momentum with it
         moved = schedules.reached(state, param_groups(member), last)
-        return _rates(moved) if moved is not None else None
-    told = state.get("_last_lr")
-    lr = numbers(told) if isinstance(told, (list, tuple)) else None
+        return moved.as_rates() if moved is not None else None
+    lr = last_rates(member)
     return None if lr is None or len(lr) != len(param_groups(member)) else Rates(lr, None, lr)
 
 

@@ -15,14 +15,14 @@ def best(file: FileReport) -> str:
 def start(plan: ResumePlan, facts: Facts) -> str:
     """Where it begins. Epochs count from 0, as in the files' names."""
     if plan.start_epoch is None:
-        return "" if plan.why_not_exact else "starts where the loops' counters say, which the file does not settle"
+        return "" if plan.why_not_exact else "starts at an epoch that the loops' counters in the file do not show"
     of = f" of {text.integer(facts.train_epochs.value)}" if facts.train_epochs is not None else ""
     told = f"starts at epoch {text.integer(plan.start_epoch)}{of}"
     if not plan.skip_batches:
         return f"{told} with its first batch"
     batches = facts.batches if isinstance(facts, LightningFacts) else None
     of_batches = f" of {text.integer(batches.value)}" if batches else ""
-    return f"{told}, counts on from batch {text.integer(plan.skip_batches)}{of_batches}, with the first batch's data"
+    return f"{told} and counts on from batch {text.integer(plan.skip_batches)}{of_batches}"
 
 
 def memory(file: FileReport, plan: ResumePlan, facts: Facts) -> str:

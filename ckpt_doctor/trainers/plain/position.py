@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
-from ckpt_doctor.trainers.schedules import counts, kind_of
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Evidence, Member, Run, dotted, mapping_of
 
@@ -175,8 +175,9 @@ def _is_stepped_singly(member: Member) -> bool:
 
 def kin_of(member: Member, run: Run) -> Kin:
     """The file's siblings, itself among them."""
-    kin: object = run.history.get(member.checkpoint.path) if isinstance(run.history, dict) else None
-    return kin if isinstance(kin, Kin) else Kin((member,))
+    assert isinstance(run.history, dict), "understand() made it"
+    kin: Kin = run.history[member.checkpoint.path]
+    return kin
 
 
 def saved_epoch(member: Member, run: Run) -> int | None:
@@ -219,12 +220,12 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
     facts = facts_of(run)
     told, length = facts.epoch_label, facts.steps_per_epoch
     for member in run.members:
-        if told is not None and first_epoch(member, run, told.value) is None:
-            done = finished(member, run)
+        done = finished(member, run)
+        if told is not None and done is not None and first_epoch(member, run, told.value) is None:
             yield (
                 "epoch_label",
                 f"epoch {saved_epoch(member, run)} in {member.label} cannot be the {told.value} one ({told.source}): "
-                f"{done.value if done else '?'} epochs are finished by {done.source if done else '?'}",
+                f"{done.value} epochs are finished ({done.source})",
             )
             return
     shown = _length(run.members)

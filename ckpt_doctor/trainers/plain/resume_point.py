@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.position import finished, first_epoch, kin_of, reading, saved_epoch
-from ckpt_doctor.trainers.plain.schedule import expected_position, own_rates, steady_rates, target
-from ckpt_doctor.trainers.schedules import kind_of
+from ckpt_doctor.trainers.plain.schedule import expected_position, steady_rates, target
+from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of
 
 
@@ -96,25 +97,24 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
 def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
     begins, expected, at = start(member, run), expected_position(member, run), member.state.last_epoch
     if begins.actual is not None and begins.actual != begins.due:
-        yield "it starts at another epoch than the uninterrupted run"
+        yield "the script starts at another epoch than the uninterrupted run"
     if None not in (expected, at) and at != expected:
         yield "the schedule is at another position than the run"
     if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
-        yield "no random state in the file: a shuffling loader will deal other batches"
+        yield "the file has no random state, so a shuffling loader deals other batches"
 
 
 def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]:
     """What the resume depends on and no file shows, beside the meaning of `epoch`, of which P412 speaks."""
     if not member.has("rng") and facts_of(run).shuffle is None:
-        why = "no random state is in the file, and whether the loader shuffles is not known"
+        why = "the file has no random state, and whether the loader shuffles is not known"
         yield NotChecked("the order of the batches", why, "--shuffle or --no-shuffle")
     if resume.finished_epochs is None:
         yield NotChecked("the position in the run", *_no_position(member, run))
     elif resume.lr is None:
         yield NotChecked("the rate of the first batch", _no_rate(member, run), "")
-    state = mapping_of(member.at("scheduler")) or {}
-    if kind_of(state) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
-        why = "it was saved before its step and has not seen the last epoch's metric, which may have lowered the rate"
+    if kind_of(member.at("scheduler")) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
+        why = "the file was saved before the scheduler saw the last epoch's metric, which may have lowered the rate"
         yield NotChecked("ReduceLROnPlateau", why, "")
 
 
@@ -126,7 +126,7 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
         return "no epoch is finished", ""
     if length is not None:
         return f"Adam's {steps:,} steps are not whole epochs of {length.value:,} ({length.source})", ""
-    return f"Adam has made {steps:,} steps, and how many an epoch has is not known", "--steps-per-epoch"
+    return f"Adam has made {steps:,} steps, and the number of steps per epoch is not known", "--steps-per-epoch"
 
 
 def _no_rate(member: Member, run: Run) -> str:

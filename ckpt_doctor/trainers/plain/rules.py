@@ -43,20 +43,20 @@ def epoch_label_open(case: Case) -> Iterator[Problem]:
 def _choices(label: int, done: Evidence[int] | None, resume: Evidence[str] | None) -> str:
     if done is None:
         return (
-            f"epoch is {label}, and whether that is the finished epoch or the next one is open: a script that starts "
-            "at the wrong one of epoch and epoch + 1 trains an epoch twice or leaves one out"
+            f"epoch is {label}, which can be the finished epoch or the next one: a script that starts at the wrong one "
+            "of epoch and epoch + 1 trains an epoch twice or leaves one out"
         )
-    told = f"epoch is {label} (finished epochs, by Adam's steps: {done.value})"
+    told = f"epoch is {label}, and {done.value} {'epoch is' if done.value == 1 else 'epochs are'} finished"
     if done.value == label + 1:
-        return f"{told}: a script that starts at epoch repeats one, one that starts at epoch + 1 does not"
+        return f"{told}: a script that starts at epoch repeats an epoch, and one that starts at epoch + 1 does not"
     if resume is not None:  # label + 1
-        return f"{told}: starting at epoch + 1 leaves one out in a script that counts from 0, and none in one from 1"
+        return f"{told}: a script that starts at epoch + 1 leaves an epoch out if it counts from 0, and none if from 1"
     if done.value == label:
         return (
-            f"{told}: a script that counts from 0 must start at epoch, one that counts from 1 at epoch + 1; the other "
-            "way leaves one out or repeats one"
+            f"{told}: a script that counts from 0 must start at epoch, and one that counts from 1 at epoch + 1, or an "
+            "epoch is left out or repeated"
         )
-    return f"{told}: which of the two counts is open"
+    return f"{told}: which of the two is right is not known"
 
 
 RULES = (epoch_label_open,)

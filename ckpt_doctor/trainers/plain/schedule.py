@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt_doctor.trainers.plain.position import finished, kin_of, saved_position
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to
-from ckpt_doctor.trainers.state import param_groups
+from ckpt_doctor.trainers.state import own_rates, param_groups
 from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real
 
 
@@ -99,9 +99,3 @@ def steady_rates(member: Member, run: Run) -> tuple[float, ...] | None:
     others = [own_rates(other) for other in kin_of(member, run).members]
     moved = any("initial_lr" in group for group in param_groups(member))
     return mine if mine and not moved and len(others) > 1 and all(rates == mine for rates in others) else None
-
-
-def own_rates(member: Member) -> tuple[float, ...]:
-    """The rates of the optimizer's param groups."""
-    found = (real(group.get("lr")) for group in param_groups(member))
-    return tuple(rate for rate in found if rate is not None)

@@ -1,10 +1,9 @@
 """Learning-rate schedules as pure functions, equal to PyTorch's to the last bit.
 
-- `kind_of(state)`: which of torch's classes a `state_dict()` is of; `counts` and `finished`: what holds for it.
 - `advanced(state, groups, steps)`: the next steps, from the rates that the optimizer has.
 - `moved_to(state, groups, position)`: any position, from the base rates. `moves` names what differs.
 - `hf_lambda(name, step=...)`: the factors of transformers' schedules, which no state has.
-- `one_cycle*`, `cosine_annealing*`, `adjust_learning_rate`: single classes by their parameters.
+- `one_cycle*`, `cosine_annealing*`: single classes by their parameters; `progress`: the keys that every state has.
 
 The arithmetic, its order included, is that of `torch/optim/lr_scheduler.py` (torch 2.13), named at each function.
 Nothing here needs torch: a scheduler is its `state_dict()`, an optimizer its param groups, both plain mappings.
@@ -14,18 +13,15 @@ well) raise `ValueError` with the reason; `None` says that the formula is not kn
 
 from ckpt_doctor.trainers.schedules.cosine_lr import cosine_annealing, cosine_annealing_state, next_cosine
 from ckpt_doctor.trainers.schedules.hugging_face import hf_lambda
-from ckpt_doctor.trainers.schedules.kinds import counts, kind_of
 from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     OneCyclePoint,
     one_cycle,
-    one_cycle_anneal,
     one_cycle_group,
     one_cycle_phases,
-    one_cycle_phases_of,
     one_cycle_state,
 )
-from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, finished, moved_to, moves, reached
-from ckpt_doctor.trainers.schedules.values import Absent
+from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, moved_to, moves, reached
+from ckpt_doctor.trainers.schedules.values import Absent, progress
 
 __all__ = [
     "Absent",
@@ -34,18 +30,14 @@ __all__ = [
     "advanced",
     "cosine_annealing",
     "cosine_annealing_state",
-    "counts",
-    "finished",
     "hf_lambda",
-    "kind_of",
     "moved_to",
     "moves",
     "next_cosine",
     "one_cycle",
-    "one_cycle_anneal",
     "one_cycle_group",
     "one_cycle_phases",
-    "one_cycle_phases_of",
     "one_cycle_state",
+    "progress",
     "reached",
 ]

@@ -38,8 +38,8 @@ def one_cycle(state: Mapping[Any, Any], group: Mapping[Any, Any], step: int) -> 
         raise ValueError(
             f"step {step} is past the end of the schedule ({total_steps:g} steps): OneCycleLR raises there"
         )
-    phases = one_cycle_phases_of(state)
-    anneal = one_cycle_anneal(state)
+    phases = _phases_of(state)
+    anneal = _anneal_of(state)
     start_step = 0.0
     for phase in phases[:-1]:
         if step <= number(phase, "end_step"):
@@ -75,7 +75,7 @@ def one_cycle_phases(total_steps: int, pct_start: float = 0.3, three_phase: bool
     ]
 
 
-def one_cycle_phases_of(state: Mapping[Any, Any]) -> Sequence[Mapping[Any, Any]]:
+def _phases_of(state: Mapping[Any, Any]) -> Sequence[Mapping[Any, Any]]:
     """The phases of a OneCycleLR state, also of files from torch < 1.7.
 
     Those have `step_size_up` (`float(pct_start * total_steps) - 1`) and `step_size_down` in place of
@@ -95,7 +95,7 @@ def one_cycle_phases_of(state: Mapping[Any, Any]) -> Sequence[Mapping[Any, Any]]
     return phases
 
 
-def one_cycle_anneal(state: Mapping[Any, Any]) -> Anneal:
+def _anneal_of(state: Mapping[Any, Any]) -> Anneal:
     """`cos` or `linear`.
 
     Before torch 2.1 the state held the function itself (`anneal_func`), which a pickle names as an attribute of

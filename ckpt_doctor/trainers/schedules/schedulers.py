@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ckpt_doctor.trainers.schedules.kinds import kind_of
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.schedules.one_cycle_lr import one_cycle
 from ckpt_doctor.trainers.schedules.recursions import RECURSIONS
 from ckpt_doctor.trainers.schedules.values import as_number, number, numbers, power, whole

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.trainers.schedules.kinds import kind_of
 from ckpt_doctor.trainers.schedules.schedulers import (
     DEEPEST,
     Factor,
@@ -16,8 +14,8 @@ from ckpt_doctor.trainers.schedules.schedulers import (
     members_of,
     scheduler_of,
 )
-from ckpt_doctor.trainers.schedules.values import number, numbers, whole
-from ckpt_doctor.types import KeyPath, real
+from ckpt_doctor.trainers.schedules.values import number, numbers
+from ckpt_doctor.types import KeyPath, Rates, real
 from ckpt_doctor.types.record import record
 
 LONGEST_WALK = 200_000
@@ -38,6 +36,14 @@ class Stepped:
     def rates(self) -> list[float]:
         """The rate of each param group."""
         return [group["lr"] for group in self.groups]
+
+    def as_rates(self) -> Rates:
+        """The rates and `_last_lr`; `beta1` is SGD's momentum where a group has no betas."""
+        betas = [group.get("betas", [group.get("momentum")]) for group in self.groups]
+        first = [real(pair[0]) if isinstance(pair, (list, tuple)) and pair else None for pair in betas]
+        beta1 = tuple(value for value in first if value is not None)
+        last = self.state.get("_last_lr", self.rates)
+        return Rates(tuple(self.rates), beta1 if len(beta1) == len(first) else None, tuple(last))
 
 
 def advanced(
@@ -105,20 +111,6 @@ def reached(state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], posit
         return moved_to(state, groups, position)
     except ValueError:
         return None
-
-
-def finished(state: Mapping[Any, Any], depth: int = DEEPEST) -> bool:
-    """Whether the next `scheduler.step()` raises because the schedule is over: OneCycleLR at its `total_steps`."""
-    kind, members = kind_of(state), members_of(state) if depth else []
-    try:
-        if kind == "OneCycleLR":
-            return whole(state, "last_epoch") >= number(state, "total_steps")
-        if kind == "SequentialLR" and members:
-            milestones, epoch = numbers(state, "_milestones", len(members) - 1), whole(state, "last_epoch") + 1
-            return epoch not in milestones and finished(members[bisect_right(milestones, epoch)], depth - 1)
-    except ValueError:
-        return False
-    return kind == "ChainedScheduler" and any(finished(member, depth - 1) for member in members)
 
 
 def _changes(before: object, after: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object, object]]:

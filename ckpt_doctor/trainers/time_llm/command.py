@@ -5,17 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ckpt_doctor.reports.text import rate
-from ckpt_doctor.trainers.shared_facts import (
-    LEARNING_RATE,
-    PATIENCE,
-    SHUFFLE,
-    STEPS_PER_EPOCH,
-    TRAIN_EPOCHS,
-    WORLD_SIZE,
-)
+from ckpt_doctor.reports.text import integer, rate
+from ckpt_doctor.trainers.shared_facts import LEARNING_RATE, SHUFFLE, STEPS_PER_EPOCH, TRAIN_EPOCHS
 from ckpt_doctor.trainers.time_llm.modes import MODES
-from ckpt_doctor.types import Choice, Evidence, Fact, Facts, Number, Run
+from ckpt_doctor.types import Choice, Count, Evidence, Fact, Facts, Number, Run
 
 LRADJ = Fact(
     "lradj",
@@ -29,6 +22,14 @@ PCT_START = Fact(
     "Share of OneCycleLR's steps in which the rate rises.",
     lambda share: f"pct_start {rate(share)}",
     lambda evidence: evidence.given,
+)
+PATIENCE = Fact("patience", Count(), "EarlyStopping's patience.", lambda n: f"patience {integer(n)}")
+WORLD_SIZE = Fact(
+    "world_size",
+    Count(),
+    "Processes that train together under Accelerate.",
+    lambda n: "1 process" if n == 1 else f"{integer(n)} processes",
+    lambda evidence: evidence.given or evidence.value != 1,
 )
 TABLE = (LRADJ, STEPS_PER_EPOCH, TRAIN_EPOCHS, LEARNING_RATE, PCT_START, PATIENCE, SHUFFLE, WORLD_SIZE)
 """In the order in which reports show them."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after, improves
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import param_groups
-from ckpt_doctor.types import Checkpoint, Curve, FileReport, Points, RunReport, real
+from ckpt_doctor.trainers.time_llm.modes import PER_STEP
+from ckpt_doctor.types import Curve, FileReport, Member, Points, RunReport, real
 
 MOST_EPOCHS = 300
 """Epochs that are drawn of a schedule that moves per epoch."""
@@ -27,9 +28,7 @@ def curve(run: RunReport) -> Curve:
     resumed: tuple[tuple[str, Points], ...] = ()
     if facts.lradj is not None:
         mode, epochs = facts.lradj.value, _epochs(run, losses)
-        line = next(
-            filter(None, (_line(m.checkpoint, mode, length, epochs, facts.processes) for m in run.run.members)), ()
-        )
+        line = next(filter(None, (_line(m, mode, length, epochs, facts.processes) for m in run.run.members)), ())
         if length is not None and line:
             resumed = tuple(_jumps(run, mode, length, epochs))
     return Curve(run.run.path, line, resumed, losses, best, length)
@@ -57,17 +56,17 @@ def _epochs(run: RunReport, losses: Points) -> int:
     return max(reached, default=0) + 2
 
 
-def _line(checkpoint: Checkpoint, mode: str, length: int | None, epochs: int, world: int) -> Points:
+def _line(member: Member, mode: str, length: int | None, epochs: int, world: int) -> Points:
     """(step, rate) of the uninterrupted run by the schedule that a checkpoint holds; empty where it holds none."""
-    if mode == rates.PER_STEP:
-        total = real(checkpoint.get("scheduler", "total_steps")) or 0
+    if mode == PER_STEP:
+        total = real(member.at("scheduler", "total_steps")) or 0
         steps = int(total) // world if math.isfinite(total) else 0
         places = sorted({round(i * (steps - 1) / MOST_POINTS) for i in range(MOST_POINTS + 1)}) if steps > 0 else []
-        points = [(step, rates.rates_at(checkpoint, mode, world * step, 0)) for step in places]
+        points = [(step, rates.rates_at(member, mode, world * step, 0)) for step in places]
         return tuple((float(step), rate.lr[0]) for step, rate in points if rate is not None)
     points = []
     for epoch in range(min(epochs, MOST_EPOCHS) if length is not None else 0):
-        rate = rates.rates_at(checkpoint, mode, world * epoch, epoch)
+        rate = rates.rates_at(member, mode, world * epoch, epoch)
         points += [(epoch * length, rate), ((epoch + 1) * length, rate)]  # type: ignore[operator]
     return tuple((float(step), rate.lr[0]) for step, rate in points if rate is not None)
 
@@ -77,7 +76,7 @@ def _jumps(run: RunReport, mode: str, length: int, epochs: int) -> Iterator[tupl
     furthest = max((f for f in run.files if f.plan and f.plan.flags), key=_progress, default=None)
     if furthest is None or furthest.plan is None:
         return
-    plan, groups = furthest.plan, param_groups(furthest.checkpoint)
+    plan, groups = furthest.plan, param_groups(furthest.member)
     given = run.run.facts.learning_rate
     base = given.value if given is not None else real(groups[0].get("max_lr")) if groups else None
     if base is None or plan.start_epoch is None or plan.next_lr is None:

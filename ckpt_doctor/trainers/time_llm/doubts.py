@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, real_steps
-from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
+from ckpt_doctor.trainers.time_llm.modes import PER_STEP
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
     Known,
@@ -17,7 +18,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     infer_world_size,
     possible_lengths,
 )
-from ckpt_doctor.types import Checkpoint, Evidence, Member, real, same_rate
+from ckpt_doctor.types import Evidence, Member, real, same_rate
 
 
 def disagreements(
@@ -80,7 +81,7 @@ def _world_size(trained: Sequence[Member], given: TimeLLMFacts, known: Known, mo
     if fact is None:
         return []
     said = f"{fact.source} says {fact.value} process{'' if fact.value == 1 else 'es'}, the files "
-    if mode == rates.PER_STEP:
+    if mode == PER_STEP:
         told = infer_world_size(trained, mode, None, generation)
         if told is not None and told.value != fact.value:
             return [f"{said}{told.value} ({told.source})"]
@@ -102,7 +103,7 @@ def _train_epochs(
     if furthest > fact.value or known.epochs_begun > fact.value:
         where = "the log" if known.epochs_begun > furthest else "a checkpoint"
         return [f"{said}and {where} is in epoch {max(furthest, known.epochs_begun - 1)}, counted from 0"]
-    if mode == rates.PER_STEP and total and total % fact.value and steps is None:
+    if mode == PER_STEP and total and total % fact.value and steps is None:
         return [f"{said}and the schedule has {total:,} steps, which is no multiple"]
     return []
 
@@ -113,7 +114,7 @@ def changed_epochs(given: TimeLLMFacts, total: int | None, mode: str, steps: Evi
     No value that a repair writes rests on it. Which rates are still to come does.
     """
     fact = given.train_epochs
-    if fact is None or not total or mode == rates.PER_STEP:
+    if fact is None or not total or mode == PER_STEP:
         return []
     if total == fact.value * steps.value if steps else total % fact.value == 0:
         return []
@@ -127,15 +128,15 @@ def changed_epochs(given: TimeLLMFacts, total: int | None, mode: str, steps: Evi
 def _learning_rate(trained: Sequence[Member], given: TimeLLMFacts) -> list[str]:
     """A rate that is neither the run's `--learning_rate` nor the base that its resume needs."""
     fact = given.learning_rate
-    known = [rate for member in trained for rate in _rates_of(member.checkpoint)]
+    known = [rate for member in trained for rate in _rates_of(member)]
     if fact is None or not known or any(same_rate(fact.value, rate) for rate in known):
         return []
     return [f"{fact.source} says learning rate {fact.value:g}, the checkpoints {known[0]:g}"]
 
 
-def _rates_of(checkpoint: Checkpoint) -> list[float]:
-    stored = [real(group.get(key)) for group in param_groups(checkpoint) for key in ("max_lr", "initial_lr")]
-    return [rate for rate in (*stored, *rates.initial_rates(checkpoint)) if rate is not None]
+def _rates_of(member: Member) -> list[float]:
+    stored = [real(group.get(key)) for group in param_groups(member) for key in ("max_lr", "initial_lr")]
+    return [rate for rate in (*stored, *rates.initial_rates(member)) if rate is not None]
 
 
 def _pct_start(trained: Sequence[Member], given: TimeLLMFacts, log: LogFacts | None) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, facts_of
 from ckpt_doctor.trainers.time_llm.layout import REQUIRED
+from ckpt_doctor.trainers.time_llm.modes import PER_EPOCH, PER_STEP
 from ckpt_doctor.trainers.trainer import Expectation
 from ckpt_doctor.types import KeyPath, Member, ResumePoint, Run, Schedule
 from ckpt_doctor.validators.contents import read_by_torch
@@ -33,13 +33,13 @@ def _reads(member: Member, run: Run, moves: bool | None) -> Iterator[KeyPath]:
 
 def _schedule(facts: TimeLLMFacts) -> Schedule:
     modes = [mode for mode in facts.modes if mode is not None]
-    moving = [mode in (rates.PER_STEP, rates.PER_EPOCH) for mode in modes]
+    moving = [mode in (PER_STEP, PER_EPOCH) for mode in modes]
     mode = facts.mode
     one, other = "OneCycleLR", "CosineAnnealingLR"
     return Schedule(
-        builds=(one, other) if mode is None else (other,) if mode == rates.PER_EPOCH else (one,),
+        builds=(one, other) if mode is None else (other,) if mode == PER_EPOCH else (one,),
         moves=True if mode is not None and all(moving) else None if any(moving) or not moving else False,
-        unit="epoch" if mode == rates.PER_EPOCH else "step",
+        unit="epoch" if mode == PER_EPOCH else "step",
         anew="in TST and COS the rate starts at its beginning again",
     )
 
@@ -47,11 +47,11 @@ def _schedule(facts: TimeLLMFacts) -> Schedule:
 def with_evidence(schedule: Schedule, facts: TimeLLMFacts, resume: ResumePoint) -> Schedule:
     """The schedule with the origin of the position and the rates at a resume point."""
     mode, modes = facts.mode, " or ".join(mode for mode in facts.modes if mode)
-    if mode == rates.PER_STEP:
+    if mode == PER_STEP:
         world = facts.processes
         times = f" x {world} processes" if world > 1 else ""
         told = f"TST: OneCycleLR at global_step {(resume.last_epoch or 0) // world:,}{times}"
-    elif mode == rates.PER_EPOCH:
+    elif mode == PER_EPOCH:
         told = f"COS: CosineAnnealingLR after {resume.finished_epochs} finished epochs"
     else:
         told = f"{modes}: rate after {resume.finished_epochs} finished epochs"

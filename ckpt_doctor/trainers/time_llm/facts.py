@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts, real_steps
 from ckpt_doctor.trainers.time_llm.doubts import changed_epochs, disagreements, length_doubts
-from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, param_groups
+from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
-from ckpt_doctor.trainers.time_llm.modes import adjust_learning_rate
+from ckpt_doctor.trainers.time_llm.modes import IDLE, JUMPS, MODES, PER_STEP, adjust_learning_rate
 from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
     Known,
@@ -150,7 +151,7 @@ def _inferred_lradj(
 ) -> tuple[Evidence[str] | None, tuple[str, ...]]:
     kinds = Counter(m.state.scheduler for m in trained)
     if 0 < kinds["CosineAnnealingLR"] == kinds["OneCycleLR"]:
-        return None, rates.MODES
+        return None, MODES
     if kinds["CosineAnnealingLR"] > kinds["OneCycleLR"]:
         return Evidence("COS", "the scheduler is CosineAnnealingLR, which only COS builds"), ()
     if "OneCycleLR" not in kinds:
@@ -168,8 +169,8 @@ def _inferred_lradj(
     if moved is not None:
         return Evidence("TST", f"{moved.label}: the optimizer's rate and beta1 lie on OneCycleLR's curve"), ()
     if all((m.state.global_step or 0) <= 1 for m in cycled):
-        return None, (rates.PER_STEP, *rates.IDLE)
-    possible = set(rates.IDLE)
+        return None, (PER_STEP, *IDLE)
+    possible = set(IDLE)
     source = "OneCycleLR was never stepped, and the optimizer's rate fits no other mode"
     if log is not None and log.lradj_candidates and possible & set(log.lradj_candidates):
         # What the trainer printed comes first: a rate in a file may be one that a resume has brought along.
@@ -178,12 +179,12 @@ def _inferred_lradj(
     told = log is not None and bool(log.lradj_candidates)
     for member in cycled:
         finished = possible_finished_epochs(member, given, resumed=log is None or log.resumed)
-        fits = set(rates.idle_modes_of(member.checkpoint, finished, _value(given.learning_rate)))
+        fits = set(rates.idle_modes_of(member, finished, _value(given.learning_rate)))
         possible = possible & fits or possible
         told = told or bool(fits)
     if not told:
-        return None, (rates.PER_STEP, *rates.IDLE)  # a schedule of TST may have been reset, with a rate of its own
-    return _settled(tuple(mode for mode in rates.IDLE if mode in possible), source)
+        return None, (PER_STEP, *IDLE)  # a schedule of TST may have been reset, with a rate of its own
+    return _settled(tuple(mode for mode in IDLE if mode in possible), source)
 
 
 def _settled(candidates: tuple[str, ...], source: str) -> tuple[Evidence[str] | None, tuple[str, ...]]:
@@ -193,7 +194,7 @@ def _settled(candidates: tuple[str, ...], source: str) -> tuple[Evidence[str] | 
 def _rate_has_cycled(member: Member) -> bool:
     """Whether rate or beta1 were moved along OneCycleLR's curve although `last_epoch` is 0 (a reset scheduler)."""
     step = member.state.global_step or 0
-    here = [rates.rates_at(member.checkpoint, rates.PER_STEP, t, 0) for t in (step, step - 1) if t > 1]
+    here = [rates.rates_at(member, PER_STEP, t, 0) for t in (step, step - 1) if t > 1]
     rate, beta1 = member.state.lr, member.state.beta1
     return any(
         point is not None and same_rate(rate, point.lr[0]) and (point.beta1 is None or same_rate(beta1, point.beta1[0]))
@@ -341,7 +342,7 @@ def _train_epochs(trained: Sequence[Member], steps: Evidence[int] | None) -> Evi
 def _learning_rate(trained: Sequence[Member]) -> Evidence[float] | None:
     """The run's `--learning_rate`: OneCycleLR's `max_lr`; in COS the base rate."""
     for member in trained:
-        for group in param_groups(member.checkpoint):
+        for group in param_groups(member):
             for key in ("max_lr", "initial_lr"):
                 if isinstance(group.get(key), float):
                     return Evidence(group[key], f"{key} of the optimizer")
@@ -350,7 +351,7 @@ def _learning_rate(trained: Sequence[Member]) -> Evidence[float] | None:
 
 def _base_lr(log: LogFacts | None, lradj: Evidence[str] | None) -> Evidence[float] | None:
     """The idle modes set `base * factor` after the first epoch. Exact but in PEMS, whose factor is not 1."""
-    if log is None or log.first_rate is None or lradj is None or lradj.value not in rates.JUMPS:
+    if log is None or log.first_rate is None or lradj is None or lradj.value not in JUMPS:
         return None
     factor = adjust_learning_rate(lradj.value, 1.0, 1)
     return Evidence(log.first_rate.value / factor, log.first_rate.source) if factor else None

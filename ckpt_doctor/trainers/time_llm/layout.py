@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-from ckpt_doctor.inert.shapes import scheduler_kind
+from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Places, ReadScalars, Role
 
@@ -144,12 +143,6 @@ PLACES: Places = {
     "patience": ("counter",),
 }
 """Slot -> key path of the trainer's dict."""
-
-
-def param_groups(checkpoint: Checkpoint) -> list[dict[Any, Any]]:
-    """The optimizer's param groups that are dicts."""
-    groups = checkpoint.get("optimizer", "param_groups")
-    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, (list, tuple)) else []
 
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:

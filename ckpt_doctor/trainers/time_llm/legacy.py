@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_doctor.trainers import schedules
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.evidence import improved_to
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.layout import param_groups
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
+from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
 from ckpt_doctor.trainers.time_llm.random_state import late_random_state
 from ckpt_doctor.trainers.time_llm.resume_point import resume_point
 from ckpt_doctor.types import (
@@ -108,7 +109,7 @@ def _as(twin: _Twin, run: Run, best_score: float | None) -> Upgrade:
     source = f"{twin.member.label}: the same weights, by their stored checksums"
     optimizer = checkpoint.get("optimizer")
     moments = optimizer.get("state") if isinstance(optimizer, Mapping) else {}
-    groups = [_moved(group, twin.rates, index) for index, group in enumerate(param_groups(checkpoint))]
+    groups = [_moved(group, twin.rates, index) for index, group in enumerate(param_groups(twin.member))]
     values: dict[str, Evidence[object]] = {
         "optimizer": Evidence({"state": moments, "param_groups": groups}, source),
         "scheduler": Evidence(_scheduler_at(twin.scheduler, resume.last_epoch or 0, twin.rates), source),
@@ -135,11 +136,11 @@ def _optimizer_and_scheduler(
     sibling = next((m for m in run.members if _same_model(member.checkpoint, m.checkpoint)), None)
     last_epoch = rates.position(mode, global_step=steps, finished_epochs=finished, world_size=world) if mode else 0
     if sibling is not None and mode is not None:
-        at = rates.rates_at(sibling.checkpoint, mode, last_epoch, finished)
+        at = rates.rates_at(sibling, mode, last_epoch, finished)
         scheduler = sibling.checkpoint.get("scheduler")
         if at is not None and isinstance(scheduler, Mapping):
             source = f"sibling {sibling.label}, moved to where {mode} stands after {finished} epochs"
-            groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling.checkpoint))]
+            groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling))]
             state = _scheduler_at(scheduler, last_epoch, at)
             return Evidence({"state": {}, "param_groups": groups}, source), Evidence(state, source), []
     nothing = Evidence(None, "absent: which parameters are trained stands in no file")
@@ -147,7 +148,7 @@ def _optimizer_and_scheduler(
     if computed is not None:
         return nothing, computed, [_fresh_rate(mode)]
     absent = Evidence(None, "absent: the facts that it is computed from are not known")
-    if mode in rates.IDLE:
+    if mode in IDLE:
         source = f"absent: {mode} never steps it, a fresh one is the same"
         return nothing, Evidence(None, source), [_fresh_rate(mode)]
     return (
@@ -162,9 +163,9 @@ def _optimizer_and_scheduler(
 
 def _fresh_rate(mode: str | None) -> str:
     """What follows from param groups that stand in no file."""
-    if mode == rates.PER_EPOCH:
+    if mode == PER_EPOCH:
         return "the rate begins at a new optimizer's, and COS computes every later one from it (no param groups)"
-    first = "batch" if mode == rates.PER_STEP else "epoch"
+    first = "batch" if mode == PER_STEP else "epoch"
     return f"the first {first} after the resume uses the rate that a new optimizer begins with (no param groups)"
 
 
@@ -187,7 +188,7 @@ def _computed(run: Run, mode: str | None, last_epoch: int) -> Evidence[object] |
         return None
     rate = facts.learning_rate.value
     try:
-        if mode == rates.PER_EPOCH:
+        if mode == PER_EPOCH:
             state = schedules.cosine_annealing_state([rate], T_MAX, ETA_MIN, last_epoch)
             return Evidence(state, f"CosineAnnealingLR from learning rate {rate:g} ({facts.learning_rate.source})")
         if facts.train_epochs is None or facts.steps_per_epoch is None or facts.pct_start is None:

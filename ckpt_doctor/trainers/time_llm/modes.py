@@ -9,6 +9,8 @@ PER_EPOCH = "COS"
 IDLE = ("type1", "type2", "type3", "PEMS", "constant")
 """Modes in which OneCycleLR is built and never stepped; `adjust_learning_rate(epoch + 1)` sets the rate."""
 MODES = (PER_STEP, PER_EPOCH, *IDLE)
+JUMPS = ("type1", "type3", "PEMS", "constant")
+"""Idle modes whose rate is a multiple of `--learning_rate`; type2's is a table."""
 
 TYPE2_RATES: Mapping[int, float] = {2: 5e-5, 4: 1e-5, 6: 5e-6, 8: 1e-6, 10: 5e-7, 15: 1e-7, 20: 5e-8}
 

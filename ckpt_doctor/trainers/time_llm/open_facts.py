@@ -47,7 +47,7 @@ def _modes(member: Member, facts: TimeLLMFacts, place: Position) -> list[Candida
 
 
 def _rate(member: Member, point: ResumePoint) -> str:
-    """What becomes of the rate, if the run stood at this point."""
+    """What becomes of the rate, if the run was at this point."""
     state = member.state
     if point.lr is None or state.lr is None:
         return "the rate is open"
@@ -68,7 +68,7 @@ def _lengths(member: Member, facts: TimeLLMFacts, places: Sequence[Position]) ->
     on_several = facts.processes > 1 and facts.steps_per_epoch is None
     if on_several and places[0].finished_epochs and not (facts.is_complete and places[0].batches == 0):
         return [
-            ("a length with which the skip comes out right", "the trainer starts where training stood"),
+            ("a length with which the skip comes out right", "the trainer starts where the run was"),
             ("any other", "the trainer starts elsewhere: it counts an epoch's batches before they are dealt out"),
         ]
     return [
@@ -100,11 +100,11 @@ def _first_of_each(found: Sequence[Candidate]) -> Iterator[Candidate]:
 
 
 def _landing(member: Member, facts: TimeLLMFacts, stood: Position) -> str:
-    """Where the trainer starts, against where training stood."""
+    """Where the trainer starts, against where the run was."""
     start = trainer_start(member, facts)
     if start is None or start == stood or stood.batches is None:
-        return "the trainer starts where training stood"
-    return f"the trainer starts at {_place(start)}, training stood at {_place(stood)}"
+        return "the trainer starts where the run was"
+    return f"the trainer starts at {_place(start)}, but the run was at {_place(stood)}"
 
 
 def _place(place: Position) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import real_steps
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
+from ckpt_doctor.trainers.time_llm.modes import PER_EPOCH, PER_STEP
 from ckpt_doctor.types import Evidence, Member
 from ckpt_doctor.types.record import record
 
@@ -25,7 +25,7 @@ def infer_world_size(
     A prepared scheduler is stepped `world_size` times per call, so `last_epoch` tells in TST and COS; in the idle modes
     only the length of an epoch does, where it is known from elsewhere.
     """
-    if mode in (rates.PER_STEP, rates.PER_EPOCH):
+    if mode in (PER_STEP, PER_EPOCH):
         return _from_schedule(trained, mode, generation)
     placed = [m for m in trained if m.state.epoch is not None and m.state.global_step]
     if steps_per_epoch is None:
@@ -41,7 +41,7 @@ def infer_world_size(
 
 def is_open(trained: Sequence[Member], mode: str, generation: str) -> bool:
     """Whether the schedules say that it can hardly be one process, and not how many there are."""
-    if mode not in (rates.PER_STEP, rates.PER_EPOCH):
+    if mode not in (PER_STEP, PER_EPOCH):
         return False
     moved = [m for m in trained if (m.state.last_epoch or 0) > 0 and (m.state.global_step or 0) > 0]
     ahead = sum(_lag(m, mode, 1, generation) is None for m in moved)
@@ -60,7 +60,7 @@ def _from_schedule(trained: Sequence[Member], mode: str, generation: str) -> Evi
         return Evidence(1, "last_epoch counts single steps")
     if 1 in possible:
         return None  # a file whose schedule one process had brought in step looks the same
-    unit = "global_step" if mode == rates.PER_STEP else "the finished epochs"
+    unit = "global_step" if mode == PER_STEP else "the finished epochs"
     count = f"{len(moved)} checkpoint{'s' if len(moved) > 1 else ''}"
     return Evidence(world, f"last_epoch is {world} times {unit} in {count}")
 
@@ -71,7 +71,7 @@ def _lag(member: Member, mode: str, world: int, generation: str) -> int | None:
     None where so many processes can't have written it: a schedule that is ahead, or too far behind for a few resumes.
     """
     last, epoch = member.state.last_epoch or 0, member.state.epoch or 0
-    if mode == rates.PER_STEP:
+    if mode == PER_STEP:
         calls, least = counted_step(member), 0
         own = {0} if member.role == "best" else {1}
     else:
@@ -220,7 +220,7 @@ def possible_lengths(
         return
     newest = max(map(counted_step, placed)) + goes_on
     divisors_of_total = divisors(known.total_steps or 0)
-    moved = [m for m in placed if (m.state.last_epoch or 0) > 0 and mode in (rates.PER_STEP, rates.PER_EPOCH)]
+    moved = [m for m in placed if (m.state.last_epoch or 0) > 0 and mode in (PER_STEP, PER_EPOCH)]
     for world in worlds:
         if any(_lag(m, mode, world, generation) is None for m in moved):
             continue

@@ -43,7 +43,7 @@ def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRand
     donor = next((m for m in run.members if _stands_at(m, run, finished, remembered)), None)
     if donor is None:
         return LateRandomState(why)
-    cure = Evidence(donor.checkpoint.get(KEY), f"{donor.label}: saved when epoch {finished} was over")
+    cure = Evidence(donor.checkpoint.get(KEY), f"{donor.label}, saved when epoch {finished} was over")
     return LateRandomState(why, cure, donor.checkpoint)
 
 

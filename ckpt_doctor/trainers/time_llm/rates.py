@@ -7,28 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor.trainers import schedules
-from ckpt_doctor.trainers.time_llm.layout import param_groups
-from ckpt_doctor.trainers.time_llm.modes import IDLE, MODES, PER_EPOCH, PER_STEP, adjust_learning_rate
-from ckpt_doctor.types import Checkpoint, Member, Rates, mapping_of, real, same_rate
-
-__all__ = [
-    "IDLE",
-    "JUMPS",
-    "MODES",
-    "PER_EPOCH",
-    "PER_STEP",
-    "base_rates",
-    "cosine",
-    "idle_modes_of",
-    "idle_rate",
-    "initial_rates",
-    "next_step_fails",
-    "position",
-    "rates_at",
-]
-
-JUMPS = ("type1", "type3", "PEMS", "constant")
-"""Idle modes whose rate is a multiple of `--learning_rate`; type2's is a table."""
+from ckpt_doctor.trainers.state import base_rates, numbers, param_groups
+from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP, adjust_learning_rate
+from ckpt_doctor.types import Member, Rates, real, same_rate
 
 
 def position(mode: str, *, global_step: int, finished_epochs: int, world_size: int) -> int:
@@ -38,13 +19,12 @@ def position(mode: str, *, global_step: int, finished_epochs: int, world_size: i
     return world_size * finished_epochs if mode == PER_EPOCH else 0
 
 
-def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs: int) -> Rates | None:
+def rates_at(member: Member, mode: str, last_epoch: int, finished_epochs: int) -> Rates | None:
     """The rates of an uninterrupted run; None where the file does not hold what the schedule needs.
 
     `last_epoch` is the scheduler's position in TST and COS, `finished_epochs` the epochs done in the idle modes.
     """
-    scheduler = checkpoint.get("scheduler")
-    groups = param_groups(checkpoint)
+    scheduler, groups = member.at("scheduler"), param_groups(member)
     if not isinstance(scheduler, dict) or not groups:
         return None
     try:
@@ -54,11 +34,11 @@ def rates_at(checkpoint: Checkpoint, mode: str, last_epoch: int, finished_epochs
             momenta = tuple(point.momentum for point in points if point.momentum is not None)
             return Rates(lrs, momenta if len(momenta) == len(lrs) else None, lrs)
         if mode == PER_EPOCH:
-            lrs = tuple(_finite(cosine(scheduler, base, last_epoch)) for base in base_rates(scheduler, groups))
-            return Rates(lrs, None, lrs)
+            lrs = tuple(_finite(_cosine(scheduler, base, last_epoch)) for base in base_rates(member) or ())
+            return Rates(lrs, None, lrs) if lrs else None
     except ValueError:
         return None
-    bases = initial_rates(checkpoint)
+    bases = initial_rates(member)
     if len(bases) != len(groups):
         return None
     rate = idle_rate(mode, bases[0], finished_epochs)
@@ -71,15 +51,14 @@ def next_step_fails(member: Member) -> str:
 
     Empty where it does not, where the schedule is over (P404 and R505 speak of that) and where a key is absent (L302).
     """
-    checkpoint, last, total = member.checkpoint, member.state.last_epoch, member.state.total_steps
-    scheduler = checkpoint.get("scheduler")
+    scheduler, last, total = member.at("scheduler"), member.state.last_epoch, member.state.total_steps
     if not isinstance(scheduler, dict) or last is None or (total is not None and last >= total):
         return ""
     try:
-        for group in param_groups(checkpoint):
+        for group in param_groups(member):
             if member.state.scheduler == "OneCycleLR":
                 _finite(schedules.one_cycle(scheduler, group, last + 1).lr)
-                if why := _momentum_stays(checkpoint, group):
+                if why := _momentum_stays(scheduler, group):
                     return why
             elif member.state.scheduler == "CosineAnnealingLR":
                 lr, t_max, eta_min = real(group.get("lr")), real(scheduler.get("T_max")), real(scheduler.get("eta_min"))
@@ -92,11 +71,10 @@ def next_step_fails(member: Member) -> str:
     return ""
 
 
-def _momentum_stays(checkpoint: Checkpoint, group: Mapping[Any, Any]) -> str:
+def _momentum_stays(scheduler: Mapping[Any, Any], group: Mapping[Any, Any]) -> str:
     """Why OneCycleLR no longer moves the momentum that it moved before; empty where it does, or never did."""
     of_adam = ["cycle_momentum", *(["use_beta1"] if "betas" in group and "momentum" not in group else [])]
-    there = mapping_of(checkpoint.get("scheduler")) or {}
-    off = [key for key in of_adam if key in there and not checkpoint.get("scheduler", key)]
+    off = [key for key in of_adam if key in scheduler and not scheduler[key]]
     return f"{off[0]} is off, and Adam's betas stay where they are" if off and "base_momentum" in group else ""
 
 
@@ -120,18 +98,7 @@ def idle_rate(mode: str, base: float, finished_epochs: int) -> float | None:
     return None
 
 
-def base_rates(scheduler: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]]) -> tuple[float, ...]:
-    """`base_lrs` of a scheduler state, or the groups' `initial_lr`, from which torch fills it."""
-    stored = scheduler.get("base_lrs")
-    if not isinstance(stored, (list, tuple)) or len(stored) != len(groups):
-        stored = [group.get("initial_lr") for group in groups]
-    bases = [real(value) for value in stored]
-    if any(base is None for base in bases):
-        raise ValueError("no base rates in the file")
-    return tuple(base for base in bases if base is not None)
-
-
-def cosine(scheduler: Mapping[Any, Any], base: float, last_epoch: int) -> float:
+def _cosine(scheduler: Mapping[Any, Any], base: float, last_epoch: int) -> float:
     """CosineAnnealingLR's rate after `last_epoch` steps; ValueError where the state lacks T_max or eta_min."""
     t_max, eta_min = real(scheduler.get("T_max")), real(scheduler.get("eta_min"))
     if t_max is None or eta_min is None:
@@ -139,32 +106,30 @@ def cosine(scheduler: Mapping[Any, Any], base: float, last_epoch: int) -> float:
     return schedules.cosine_annealing(base, t_max, eta_min, last_epoch)
 
 
-def initial_rates(checkpoint: Checkpoint) -> tuple[float, ...]:
+def initial_rates(member: Member) -> tuple[float, ...]:
     """The rates that building OneCycleLR left in the groups (`max_lr / 25`): the base of an uninterrupted idle run.
 
     In the idle modes `_last_lr` keeps them to the last bit (0.0003999999999999993 where `initial_lr` is 0.0004).
     """
     for stored in (
-        checkpoint.get("scheduler", "_last_lr") if checkpoint.get("scheduler", "last_epoch") == 0 else None,
-        checkpoint.get("scheduler", "base_lrs"),
-        [group.get("initial_lr") for group in param_groups(checkpoint)],
+        member.at("scheduler", "_last_lr") if member.at("scheduler", "last_epoch") == 0 else None,
+        member.at("scheduler", "base_lrs"),
+        [group.get("initial_lr") for group in param_groups(member)],
     ):
-        if isinstance(stored, (list, tuple)) and stored:
-            rates = [real(value) for value in stored]
-            if None not in rates:
-                return tuple(rate for rate in rates if rate is not None)
+        if isinstance(stored, (list, tuple)) and (rates := numbers(stored)):
+            return rates
     return ()
 
 
-def idle_modes_of(checkpoint: Checkpoint, finished: Sequence[int], learning_rate: float | None) -> Iterator[str]:
+def idle_modes_of(member: Member, finished: Sequence[int], learning_rate: float | None) -> Iterator[str]:
     """The idle modes in which the optimizer's rate can be what it is after one of these numbers of finished epochs.
 
     A run resumed before has `--learning_rate` as its base instead of the initial rate (trainer contract: the trainer
     overwrites `args.learning_rate` at the end of epoch 0 only), so both are tried.
     """
-    groups = param_groups(checkpoint)
+    groups = param_groups(member)
     rate = real(groups[0].get("lr")) if groups else None
-    initial = initial_rates(checkpoint)
+    initial = initial_rates(member)
     maximum = real(groups[0].get("max_lr")) if groups else None
     bases = {base for base in (*initial[:1], maximum, learning_rate) if base is not None}
     for mode in IDLE:

@@ -15,8 +15,11 @@ from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, facts_of, real_s
 from ckpt_doctor.trainers.time_llm.evidence import disagreement, early_stopping_after, why_unknown
 from ckpt_doctor.trainers.time_llm.facts import written_keys
 from ckpt_doctor.trainers.time_llm.layout import uses_amp
+from ckpt_doctor.trainers.time_llm.modes import IDLE, JUMPS, PER_EPOCH, PER_STEP
 from ckpt_doctor.types import Evidence, LateRandomState, Member, Rates, ResumePlan, ResumePoint, Run, same_rate
 from ckpt_doctor.types.record import record
+
+NOT_READ = "the run's own trainer (first patch) does not read best_score, so resume with one that does"
 
 
 @record(frozen=True, slots=True)
@@ -95,10 +98,10 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         for place in positions(member, other)
         for mode in modes
     ]
-    if len(modes) > 1 and set(modes) <= set(rates.IDLE) and set(modes) & set(rates.JUMPS):
+    if len(modes) > 1 and set(modes) <= set(IDLE) and set(modes) & set(JUMPS):
         # The base that all but type2 need, which computes nothing from it
         by_mode, by_place, by_world = (
-            [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, rates.JUMPS[0])) for p in points]
+            [replace(p, flags=_flags(member, facts, p.finished_epochs or 0, JUMPS[0])) for p in points]
             for points in (by_mode, by_place, by_world)
         )
     merged = _merge({"--lradj": by_mode, "--steps-per-epoch": by_place, "--world-size": by_world})
@@ -148,9 +151,9 @@ def at(member: Member, facts: TimeLLMFacts, place: Position, mode: str | None) -
         mode, global_step=step.value, finished_epochs=place.finished_epochs, world_size=facts.processes
     )
     point = replace(point, last_epoch=last_epoch, flags=_flags(member, facts, place.finished_epochs, mode))
-    if mode in rates.IDLE:
+    if mode in IDLE:
         point = replace(point, base_lr=_base_lr(member, facts))
-    expected = rates.rates_at(member.checkpoint, mode, last_epoch, place.finished_epochs)
+    expected = rates.rates_at(member, mode, last_epoch, place.finished_epochs)
     if expected is None:
         return point
     return replace(point, lr=expected.lr, beta1=expected.beta1, last_lr=expected.last_lr)
@@ -178,8 +181,8 @@ def schedule_of(member: Member, run: Run, resume: ResumePoint) -> Rates | None:
     mode, last_epoch = facts_of(run).mode, member.state.last_epoch
     if last_epoch is None or last_epoch < 0:
         return None
-    if mode in (rates.PER_STEP, rates.PER_EPOCH):
-        return rates.rates_at(member.checkpoint, mode, last_epoch, 0)
+    if mode in (PER_STEP, PER_EPOCH):
+        return rates.rates_at(member, mode, last_epoch, 0)
     if resume.lr is None or resume.last_lr is None or resume.last_epoch is None:
         return None
     return Rates(resume.lr, resume.beta1, resume.last_lr)
@@ -192,7 +195,7 @@ def _flags(member: Member, facts: TimeLLMFacts, start_epoch: int, mode: str) -> 
     a batch would use), nor with type2, whose table does not depend on the base.
     """
     base = _base_lr(member, facts)
-    if mode not in rates.JUMPS or start_epoch < 1 or base is None:
+    if mode not in JUMPS or start_epoch < 1 or base is None:
         return ()
     if facts.train_epochs is not None and start_epoch + 1 >= facts.train_epochs.value:
         return ()
@@ -201,7 +204,7 @@ def _flags(member: Member, facts: TimeLLMFacts, start_epoch: int, mode: str) -> 
 
 def _base_lr(member: Member, facts: TimeLLMFacts) -> float | None:
     """The initial rate: the file's own, else the log's."""
-    initial = rates.initial_rates(member.checkpoint)
+    initial = rates.initial_rates(member)
     return initial[0] if initial else facts.base_lr.value if facts.base_lr else None
 
 
@@ -279,7 +282,7 @@ def plan(
         skip_batches=start.batches if start else None,
         global_step=state.global_step,
         # After an epoch of which every batch is skipped the first rate is the next epoch's.
-        next_lr=state.lr if not may_train_nothing or facts.mode == rates.PER_STEP else None,
+        next_lr=state.lr if not may_train_nothing or facts.mode == PER_STEP else None,
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=state.best_score,
         counter=state.counter if "counter" in member.checkpoint.keys else 0,
@@ -309,10 +312,10 @@ def _why_not_exact(
 ) -> Iterable[str]:
     if not isinstance(member.checkpoint.get("rng_state"), dict):
         if facts.shuffles and resume.finished_epochs != 0:  # in the first epoch the script's own seed deals the batches
-            yield "no rng_state in the file: a shuffling loader will deal other batches"
+            yield "the file has no rng_state, so a shuffling loader deals other batches"
     elif late is not None and facts.shuffles:
-        cure = "; `migrate --sync-rng` sets it right" if late.cure else ""
-        yield f"rng_state was saved {late.why}: a shuffling loader will deal other batches{cure}"
+        cure = " (`migrate --sync-rng` sets it right)" if late.cure else ""
+        yield f"rng_state was saved {late.why}, so a shuffling loader deals other batches{cure}"
     # An upgraded state_dict has its epoch from the upgrade: the first patch has not written it.
     if facts.is_first_patch and member.state.best_score is not None and "epoch" in written_keys(member.checkpoint):
-        yield "the run's own trainer (first patch) does not read best_score: resume with one that does"
+        yield NOT_READ

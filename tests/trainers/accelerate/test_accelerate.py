@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ckpt_doctor import latest, prune, scan
+from ckpt_doctor import latest, migrate, prune, scan
 from ckpt_doctor.audit import check
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import FileReport
@@ -219,6 +220,25 @@ def test_a_schedule_of_another_moment(tmp_path: Path, last: int, code: str) -> N
     change(folder / "scheduler.bin", last_epoch=last, _step_count=last + 1)
     file = judged(folder, **SETTLED)
     assert (code, "repairable") == (codes(file)[0], file.verdict)
+
+
+def test_the_momentum_that_a_one_cycle_moves_is_synced_with_its_rate(tmp_path: Path) -> None:
+    """RMSprop's, which is no beta of Adam's."""
+    trainer = Trainer(tmp_path)
+    trainer.optimizer = torch.optim.RMSprop(trainer.model.parameters(), lr=0.1, momentum=0.9)
+    trainer.scheduler = SCHEDULES["onecycle"](trainer.optimizer)
+    trainer.train(5)
+    early = copy.deepcopy(trainer.optimizer.state_dict()["param_groups"])
+    schedule = trainer.scheduler.state_dict()
+    trainer.train(1)
+    folder = trainer.save("step_6")
+    right = torch.load(folder / "optimizer.bin")["param_groups"][0]
+    change(folder / "optimizer.bin", param_groups=early)
+    torch.save(schedule, folder / "scheduler.bin")
+    (result,) = migrate(folder, fixes=["sync-scheduler"], facts=facts(**SETTLED))
+    assert "migrated" == result.status
+    now = torch.load(folder / "optimizer.bin")["param_groups"][0]
+    assert (right["lr"], right["momentum"]) == (now["lr"], now["momentum"]) != (early[0]["lr"], early[0]["momentum"])
 
 
 def test_a_schedule_that_moves_by_epochs_is_no_fault(tmp_path: Path) -> None:

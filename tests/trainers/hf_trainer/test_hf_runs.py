@@ -54,6 +54,16 @@ def test_a_healthy_run_is_silent_and_identical(run: Path) -> None:
     assert plan.next_lr == plan.next_lr_uninterrupted == 0.01 * linear(14)
 
 
+def test_the_names_of_another_trainer_are_null_and_its_own_have_the_values(best_run: Path) -> None:
+    args = ["scan", str(best_run / "checkpoint-20"), "--format", "json"]
+    document = json.loads(CliRunner().invoke(app, args).stdout)
+    (unit,), (run,) = document["units"], document["runs"]
+    assert {"best_metric": LOSSES[10], "early_stopping_patience_counter": 2} == unit["training"]["own"]
+    assert [None] * 4 == [run["lradj"], *(unit["training"][name] for name in ("best_score", "val_loss_min", "counter"))]
+    shown = CliRunner().invoke(app, ["inspect", args[1]]).stdout
+    assert "best_metric" in shown and "best_score" not in shown
+
+
 def test_a_batch_is_skipped_for_each_step_times_the_accumulation(tmp_path: Path) -> None:
     run = Writer(tmp_path / "run", {"gradient_accumulation_steps": 3}).write(14)
     plan = judged(run / "checkpoint-14").plan
@@ -411,7 +421,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
     "steps": ({"max_steps": 20}, "nothing is trained"),
     "batch": ({"per_device_train_batch_size": 8}, "nothing is trained"),
     "accumulation": ({"gradient_accumulation_steps": 2}, "nothing is trained"),
-    "rate": ({"learning_rate": 0.1}, "ignores it"),
+    "rate": ({"learning_rate": 0.1}, "ignores the new rate"),
 }
 
 

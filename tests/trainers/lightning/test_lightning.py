@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def test_a_healthy_run_is_identical_and_silent(tmp_path, schedule, optimizer):
     assert [] == list(report.findings)
 
 
+def test_the_names_of_another_trainer_are_null_and_its_own_have_the_values(tmp_path):
+    path = write(tmp_path)[-1]
+    document = json.loads(CliRunner().invoke(app, ["scan", str(path), "--format", "json"]).stdout)
+    (unit,), (file,) = document["units"], document["files"]
+    own = unit["training"].pop("own")
+    assert [min(LOSSES[:3]), "best_model_score"] == [pytest.approx(own["best_model_score"]), next(iter(own))]
+    assert unit["training"] == file["training"] and file["training"]["global_step"] == 30
+    assert [None] * 3 == [file["training"][name] for name in ("best_score", "val_loss_min", "counter")]
+
+
 def test_without_a_word_on_shuffling_the_absent_random_state_is_a_note(tmp_path):
     report = judged(write(tmp_path)[-1])
     assert {"L306": "info"} == {f.code: f.severity for f in report.findings} and report.resume == "identical"
@@ -94,7 +105,7 @@ def test_latest_passes_a_newer_file_from_within_an_epoch_over(tmp_path):
     path, passed = audit.latest(tmp_path)
     assert tmp_path / "epoch=0-step=10.ckpt" == path
     ((over, why),) = passed
-    assert newer == over and "the last 4 not at all" in why and "continues identically" in why
+    assert newer == over and "the last 4 never" in why and "continues identically" in why
 
 
 def test_a_loader_with_a_state_goes_on(tmp_path):

@@ -237,7 +237,7 @@ def test_latest_prefers_the_end_of_an_epoch(tmp_path):
     fit([saver(folder), saver(folder, every_n_train_steps=3, filename="{step}")], epochs=2, root=tmp_path, max_steps=8)
     path, passed = audit.latest(folder)
     assert path == folder / "epoch=0-step=5.ckpt"
-    assert any("trained again" in reason for _, reason in passed)
+    assert any("trained twice" in reason for _, reason in passed)
 
 
 @pytest.mark.parametrize("name", ["onecycle", "cosine", "step", "exponential", "warmup", "restarts"])

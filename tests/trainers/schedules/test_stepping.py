@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.trainers.schedules import advanced, finished, moved_to, moves, reached, stepping
+from ckpt_doctor.trainers.schedules import advanced, moved_to, moves, reached, stepping
 from tests.trainers.schedules.torch_schedulers import ARGUMENTS, Moment, moments, nested, optimizer_of, several, single
 
 optimizers = st.builds(optimizer_of, st.sampled_from(["SGD", "Adam"]), st.integers(1, 3))
@@ -143,25 +143,6 @@ def test_a_known_factor_makes_a_lambda_step():
     assert advanced(taken[3].state, taken[3].groups, factor=lambda epoch: None) is None
 
 
-@pytest.mark.parametrize("wrap", [False, True])
-def test_a_one_cycle_is_finished_when_its_next_step_raises(wrap):
-    """Alone, and as the last of a SequentialLR."""
-
-    def build(optimizer):
-        cycle = lr_scheduler.OneCycleLR(optimizer, 0.1, 5, pct_start=0.4)
-        return lr_scheduler.SequentialLR(optimizer, [lr_scheduler.LinearLR(optimizer), cycle], [3]) if wrap else cycle
-
-    optimizer = optimizer_of()
-    scheduler = build(optimizer)
-    optimizer.step()
-    for _ in range(8 if wrap else 5):
-        assert not finished(scheduler.state_dict())
-        scheduler.step()
-    assert finished(scheduler.state_dict())
-    with pytest.raises(ValueError, match="Tried to step"):
-        scheduler.step()
-
-
 def test_moves_name_what_a_step_changed_and_nothing_else():
     """Paths into nested states; a tuple of betas is one value."""
     build = lambda optimizer: lr_scheduler.SequentialLR(  # noqa: E731
@@ -200,7 +181,6 @@ def test_hostile_values_raise_value_errors_only(data):
     key = data.draw(st.sampled_from([key for key in where if key != "params"]))
     value = data.draw(st.sampled_from(HOSTILE))
     where[key] = [value] * 2 if isinstance(where[key], list) and data.draw(st.booleans()) else value
-    finished(state)
     for go in (lambda: advanced(state, groups, 3), lambda: moved_to(state, groups, 5)):
         try:
             stepped = go()
@@ -226,7 +206,6 @@ def test_what_is_no_state_and_no_group_is_refused(state, groups):
     for go in (lambda: advanced(state, groups), lambda: moved_to(state, groups, 1)):
         with pytest.raises(ValueError):
             go()
-    assert not finished(state)
 
 
 def test_walks_and_nests_are_bounded():
@@ -248,7 +227,6 @@ def test_walks_and_nests_are_bounded():
     itself["_schedulers"] = [itself] * 16
     with pytest.raises(ValueError, match="_schedulers"):
         advanced(itself, moment.groups)
-    assert not finished(itself)
     big = {**moment.state, "gamma": 2, "step_size": 1, "base_lrs": [3]}
     with pytest.raises(ValueError):
         advanced(big, [{"lr": 3}], 5000)

@@ -22,8 +22,8 @@ def _plan(case: Case) -> Plan:
         return Plan()
     state = trainer_state(case)
     if state is None:
-        reason = "no other checkpoint of this run proves what trainer_state.json held"
-        return refused(NAME, reason, "a later checkpoint, or an earlier one with no evaluation between")
+        reason = "no other checkpoint of this run shows what trainer_state.json contained"
+        return refused(NAME, reason, "a later checkpoint, or an earlier one with no evaluation in between")
     return Plan((Edit((STATE,), "unreadable" if is_there else "absent", state.value, state.source),))
 
 

@@ -15,7 +15,7 @@ def _plan(case: Case) -> Plan:
     place = best_path.of(case.member)
     if place is None or place.is_there or place.beside is None:
         return Plan()
-    path, evidence = (STATE, "best_model_checkpoint"), f"{place.name} lies beside this one"
+    path, evidence = (STATE, "best_model_checkpoint"), f"{place.name} is beside this one"
     return Plan((Edit(path, place.told, str(place.beside), evidence),))
 
 

@@ -28,7 +28,7 @@ def _plan(case: Case) -> Plan:
         return replace(plan, edits=(*plan.edits, case.edit("scheduler", "base_lrs", after=[*base], evidence=evidence)))
     state = scheduler_state(case)
     if state is None:
-        reason = "what scheduler.pt would hold cannot be computed from optimizer.pt"
+        reason = "the content of scheduler.pt cannot be computed from optimizer.pt"
         return refused(NAME, reason, "another checkpoint of the run")
     return Plan((Edit((SCHEDULER,), "unreadable" if is_there else "absent", state.value, state.source),))
 

@@ -39,7 +39,7 @@ def log_disagrees(case: Case) -> Iterator[Problem]:
         return
     yield Problem(
         f"best_metric is {stored:.6g}, and the best {command_in(case.checkpoint).metric} in log_history is "
-        f"{found.metric:.6g} (step {found.step:,}): another checkpoint is taken for the best",
+        f"{found.metric:.6g} (step {found.step:,}): the Trainer takes another checkpoint for the best",
         where=_METRIC,
         found=stored,
         expected=found.metric,
@@ -60,13 +60,13 @@ def evaluation_left_out(case: Case) -> Iterator[Problem]:
     if not command.evaluates_after or not step or case.resume.skip_batches != 0 or (plan and plan.steps_left == 0):
         return
     entries = best.history(case.checkpoint)
-    if any(best.step_of(entry) == step and any(key.startswith("eval_") for key in entry) for entry in entries):
+    if any(best.step_of(entry) == step and best.is_evaluation(entry) for entry in entries):
         return
     yield Problem(
-        f"saved at step {step:,}, an epoch's last, before the epoch was evaluated: a resume leaves the evaluation out. "
-        "Its metric is not compared with the best, and dropout then draws other numbers",
+        f"saved at step {step:,}, the last of an epoch, before the epoch was evaluated: a resume leaves that "
+        "evaluation out, so this epoch cannot become the best, and dropout draws other numbers",
         where=f"{STATE}.log_history",
-        fix="resume from a checkpoint inside an epoch; with --save_strategy epoch it does not happen",
+        fix="resume from a checkpoint inside an epoch; a run with --save_strategy epoch has no such checkpoint",
     )
 
 
@@ -77,7 +77,7 @@ def stopped_early(case: Case) -> Iterator[Problem]:
         if one.patience <= one.waited and one.waited > 0:
             yield Problem(
                 f"EarlyStopping had ended the run here ({one.waited} of {one.patience} evaluations without "
-                "improvement): a resume trains on, and counts from 0 again",
+                "improvement): a resume trains on, and EarlyStopping counts from 0 again",
                 where=_CALLBACK,
                 found=one.waited,
                 expected=f"below {one.patience}",
@@ -102,8 +102,8 @@ def patience_not_restored(case: Case) -> Iterator[Problem]:
     if waiting and case.resume.flags:
         one = waiting[0]
         yield Problem(
-            f"EarlyStopping has waited for {one.waited} of {one.patience} evaluations, and the Trainer does not read "
-            "that on a resume: it counts from 0 again and stops later",
+            f"EarlyStopping has waited for {one.waited} of {one.patience} evaluations, and a resume does not read that "
+            "count: EarlyStopping counts from 0 again, and the run stops later",
             where=_CALLBACK,
             found=one.waited,
             fix=f"add {' '.join(case.resume.flags)} to the resume command",
@@ -130,9 +130,9 @@ def best_path_missing(case: Case) -> Iterator[Problem]:
     beside = place.beside is not None
     alone = not beside and len(case.run.members) < 2
     yield Problem(
-        f"the best checkpoint that trainer_state.json names, {place.told}, is not there"
-        + (f", and {place.name} lies beside this one" if beside else "")
-        + ": the Trainer forgets it, and releases before 5 stop at the end of the training",
+        f"trainer_state.json names {place.told} as the best checkpoint, and that folder is missing"
+        + (f" ({place.name} is beside this one)" if beside else "")
+        + ": the Trainer forgets the best checkpoint, and transformers before 5 fails at the end of the training",
         where=f"{STATE}.best_model_checkpoint",
         found=place.told,
         expected=str(place.beside) if beside else None,
@@ -151,7 +151,7 @@ def missing_callback(case: Case) -> Iterator[Problem]:
     if sibling is not None:
         yield Problem(
             f"`{_CALLBACK}` is missing, and {sibling.label} has it: with this callback the Trainer stops at its first "
-            f"save with KeyError: '{best.CALLBACK}'",
+            "save with a KeyError",
             where=_CALLBACK,
             migration="add-best-score" if best.replayed(case.member) else None,
         )

@@ -53,7 +53,7 @@ def command_changed(case: Case) -> Iterator[Problem]:
 
 def _consequence(case: Case, name: str, given: float, before: float) -> str:
     if name == "learning_rate":
-        return "the Trainer ignores it, because the schedule's base rates come from the checkpoint"
+        return "the Trainer ignores the new rate, because the schedule's base rates come from the checkpoint"
     if name in ("num_train_epochs", "max_steps"):
         return _other_length(case, name, given)
     return _other_batches(case, name, given, before)
@@ -63,20 +63,20 @@ def _other_length(case: Case, name: str, given: float) -> str:
     steps, at = facts_of(case.run).steps_per_epoch, case.state.global_step
     total = int(given) if name == "max_steps" else math.ceil(given * steps.value) if steps else None
     if total is not None and at is not None and at >= total:
-        return f"step {at:,} is the end of that, and nothing is trained"
+        return f"step {at:,} is the end of such a run, so nothing is trained"
     last, now = case.state.last_epoch, case.resume.lr
     if total is not None and last is not None and now and follows_formula(case.run, case.member):
         jumps = rates.computed(case.member, last + 1, total), rates.computed(case.member, last + 1)
         if jumps[0] and jumps[1]:
             if same_rate(jumps[0][0], jumps[1][0]):
-                return "the rate stays the same, and the training ends elsewhere"
+                return "the rate stays the same, and the training ends at another step"
             return f"the rate of the second step is {jumps[0][0]:.6g} instead of {jumps[1][0]:.6g}"
-    return "a schedule that depends on the length goes on at another rate"
+    return "a schedule that depends on the length continues at another rate"
 
 
 def _other_batches(case: Case, name: str, given: float, before: float) -> str:
     if name == "per_device_train_batch_size" and _release(case) < 5:
-        return "releases before 5 silently keep the size that trainer_state.json has"
+        return "transformers before 5 keeps the size that trainer_state.json has, without a warning"
     steps, at, epochs = (
         facts_of(case.run).steps_per_epoch,
         case.state.global_step,
@@ -85,8 +85,8 @@ def _other_batches(case: Case, name: str, given: float, before: float) -> str:
     if steps is not None and epochs and at is not None:
         total = math.ceil(epochs * math.ceil(steps.value * before / given))
         if at >= total:
-            return f"the training then ends at about step {total:,}, before step {at:,}, and nothing is trained"
-    return f"an epoch then has another number of steps, and step {at or 0:,} means other batches"
+            return f"the training then ends at about step {total:,}, before step {at:,}, so nothing is trained"
+    return f"an epoch then has another number of steps, and step {at or 0:,} is at other batches"
 
 
 def _release(case: Case) -> int:

@@ -10,17 +10,17 @@ from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import known_of
 from ckpt_doctor.trainers.hf_trainer.layout import DEEPSPEED, MARKER, OPTIMIZER, SCHEDULER, STATE, file_names, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import may_skip, scheduled_steps
-from ckpt_doctor.trainers.hf_trainer.rates import last_rates
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
+from ckpt_doctor.trainers.state import last_rates
 from ckpt_doctor.types import Case, Checkpoint, holds_rate
 from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
 _FOLLOWS = {
     "the model": "the Trainer stops, because it finds no weights",
-    OPTIMIZER: "the Trainer starts a fresh optimizer at the schedule's first rate, without a word",
-    SCHEDULER: "the Trainer then does not read {} either: it starts a fresh optimizer at the schedule's first rate, "
-    "without a word",
+    OPTIMIZER: "the Trainer starts a fresh optimizer at the schedule's first rate, without a warning",
+    SCHEDULER: "the Trainer reads {} only with it, and starts a fresh optimizer at the schedule's first rate, without "
+    "a warning",
     STATE: "the Trainer stops with FileNotFoundError",
 }
 
@@ -49,12 +49,12 @@ def missing_part(case: Case) -> Iterator[Problem]:
     if len(lacking) > 1 and not curable:
         *names, last = lacking
         follows = _FOLLOWS[STATE] if STATE in lacking else _FOLLOWS[OPTIMIZER]
-        yield Problem(f"{', '.join(names)} and {last} are not there: {follows}{cut}", where=lacking[-1])
+        yield Problem(f"{', '.join(names)} and {last} are missing: {follows}{cut}", where=lacking[-1])
         return
     for name in lacking:
         read = f"{case.path('optimizer')[0]}"
         yield Problem(
-            f"{name} is not there: {_FOLLOWS[name].format(read)}{cut if name == STATE else ''}",
+            f"{name} is missing: {_FOLLOWS[name].format(read)}{cut if name == STATE else ''}",
             where=name,
             migration={SCHEDULER: "sync-scheduler", STATE: "add-trainer-state"}[name] if curable else None,
         )
@@ -114,13 +114,13 @@ def no_random_state(case: Case) -> Iterator[Problem]:
     if parts.is_weights_only(case.checkpoint):
         return  # F114 says so
     if not found:
-        yield Problem("no rng_state.pth: the order of the data is kept, dropout draws other numbers", fix="")
+        yield Problem("rng_state.pth is missing: the data keeps its order, but dropout draws other numbers", fix="")
         return
     here = {rank for rank in found if rank is not None}
     lost = sorted(known_of(case.run).ranks - here) if here else []
     if lost:
         yield Problem(
-            f"rng_state_{lost[0]}.pth is not there: dropout of process {lost[0]} draws other numbers",
+            f"rng_state_{lost[0]}.pth is missing: dropout in process {lost[0]} draws other numbers",
             where=f"rng_state_{lost[0]}.pth",
             fix="",
         )

@@ -20,8 +20,9 @@ def _plan(case: Case) -> Plan:
     if missing and not proven:
         return refused(NAME, missing[0].why, "a later file of the run, saved with save_top_k=-1")
     if proven and case.checkpoint.container != "torch-zip":
-        return refused(NAME, f"tensors cannot be added to a {case.checkpoint.container} file", "a file of torch 1.6 on")
-    notes = tuple(f"{state.kind} stays without its state: {state.why}" for state in missing if state.value is None)
+        reason = f"tensors cannot be added to a {case.checkpoint.container} file"
+        return refused(NAME, reason, "a file that torch 1.6 or later wrote")
+    notes = tuple(f"the state of {state.kind} remains missing: {state.why}" for state in missing if state.value is None)
     if mapping_of(case.checkpoint.get("callbacks")) is not None:
         edits = [
             Edit(state.path, "absent", dict(state.value or {}), state.evidence, donor=state.donor.checkpoint)

@@ -16,7 +16,7 @@ def _plan(case: Case) -> Plan:
     are. The script must then save to that folder as well: `ModelCheckpoint(dirpath=...)`."""
     checkpoint, folder = case.checkpoint, folder_of(case.checkpoint)
     edits = [
-        Edit((*saver.path, key), saver.state.get(key), after, f"the file lies in {folder}")
+        Edit((*saver.path, key), saver.state.get(key), after, f"the file is in {folder}")
         for saver in moved_savers(case)
         for key, after in remapped(checkpoint, saver)
         if saver.state.get(key) != after

@@ -18,7 +18,7 @@ def patience_exhausted(case: Case) -> Iterator[Problem]:
         if waited is not None and patience is not None and waited >= patience > 0:
             yield Problem(
                 f"EarlyStopping has waited {waited} of {patience} checks: the run had stopped here. A resume trains on "
-                "until the next check, and stops then unless that one is the best so far",
+                "until the next check, and stops then unless that check is the best so far",
                 where=".".join((*map(str, stopper.path), "wait_count")),
                 found=waited,
                 expected=f"below {patience}",
@@ -46,8 +46,8 @@ def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
     for saver in moved_savers(case):
         near = lies_with_its_run(case, saver)
         yield Problem(
-            f"saved under {saver.text('dirpath')}, and lies elsewhere: ModelCheckpoint forgets its best score and the "
-            "files that it keeps, unless it resumes where this folder has the old name (in a container)",
+            f"the file was saved under {saver.text('dirpath')} and is now in another folder: ModelCheckpoint forgets "
+            "its best score and the files that it keeps, unless the folder has its old name where the run is resumed",
             where=".".join((*map(str, saver.path), "dirpath")),
             found=saver.text("dirpath"),
             expected=folder_of(case.checkpoint),
@@ -57,7 +57,7 @@ def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
     if case.gate and OF_A_LOGGER.search(folder_of(case.checkpoint)):
         keeps = any(saver.monitor for saver in savers(case.checkpoint))
         if keeps and not moved_savers(case):
-            why = "the default logger gives each start another folder, and in another folder the best is forgotten"
+            why = "the default logger gives each start a new folder, in which ModelCheckpoint forgets the best score"
             yield NotChecked("the best model", why, "ModelCheckpoint(dirpath=...) or version= of the logger")
 
 
@@ -81,10 +81,10 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
     for state in lost(case):
         follows = {
             "ModelCheckpoint": "the next epoch becomes the best, however bad it is",
-            "EarlyStopping": "it waits anew, for longer than the uninterrupted run",
+            "EarlyStopping": "EarlyStopping waits anew, for longer than in the uninterrupted run",
         }[state.kind]
         yield Problem(
-            f"no state of {state.kind}, which {state.donor.label} has: {follows}",
+            f"the file has no state of {state.kind}, and {state.donor.label} has one: {follows}",
             where=".".join(map(str, state.path)),
             severity="warning",
             fix=None if state.value is not None else "",

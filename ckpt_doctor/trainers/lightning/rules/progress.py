@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.trainers import schedules
+from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
@@ -75,8 +75,8 @@ def no_loops(case: Case) -> Iterator[Problem]:
     step = case.state.global_step
     if "loops" not in checkpoint.keys and step:
         yield Problem(
-            f"no `loops` in the file: the trainer starts at epoch 0, step 0, while optimizer and schedule go on from "
-            f"step {step:,}; a OneCycleLR raises before the end",
+            "the file has no `loops`: the trainer starts at epoch 0, step 0, while optimizer and schedule continue "
+            f"from step {step:,}; a OneCycleLR raises an error before the end",
             where="loops",
             fix="",
         )
@@ -100,7 +100,8 @@ def label(case: Case) -> Iterator[Problem]:
         told = integer(case.checkpoint.get(key))
         if told is not None and counted is not None and told != counted:
             yield Problem(
-                f"`{key}` is {told:,} where the loops have {counted:,}: no resume reads it, other tools do",
+                f"`{key}` is {told:,}, and the loops' counters have {counted:,}: no resume reads `{key}`, but other "
+                "tools do",
                 where=key,
                 found=told,
                 expected=counted,
@@ -129,30 +130,26 @@ def mid_epoch(case: Case) -> Iterator[Problem]:
     if loops.at_end or loops.has_loader_state:
         return
     done, length = loops.batch, facts_of(case.run).batches
-    saved = f"saved after {done:,} batch{'es' if done > 1 else ''}"
-    if length is None or length.value <= done:
-        yield Problem(
-            f"{saved} of epoch {loops.epoch}, and no loader's state is in the file: the loader begins anew, so the "
-            "epoch's first batches are trained again (and where it has an end, as many at its end never)",
-            where="loops.fit_loop",
-            fix="",
-        )
-        return
-    lost = min(done, length.value - done)
-    repeated = "batch 0" if lost == 1 else f"batches 0 to {lost - 1:,}"
+    of = f" (of {length.value:,})" if length is not None and length.value > done else ""
     yield Problem(
-        f"{saved} of {length.value:,} of epoch {loops.epoch}, and no loader's state is in the file: the loader begins "
-        f"anew, so {repeated} of this epoch {'is' if lost == 1 else 'are'} trained again, the last "
-        f"{'one' if lost == 1 else f'{lost:,}'} not at all"
-        + (
-            ""
-            if case.run.facts.shuffle and not case.run.facts.shuffle.value
-            else "; a loader that shuffles deals another order"
-        ),
+        f"saved after {done:,} batch{'es' if done > 1 else ''}{of} of epoch {loops.epoch}, without the loader's state: "
+        f"the loader begins anew, so {_repeated(case, done)}",
         where="loops.fit_loop",
-        found=done,
+        found=done if of else None,
         fix="",
     )
+
+
+def _repeated(case: Case, done: int) -> str:
+    """Which batches are trained twice, and which never, where a loader begins an epoch anew after so many of them."""
+    length, shuffle = facts_of(case.run).batches, case.run.facts.shuffle
+    if length is None or length.value <= done:
+        return "the epoch's first batches are trained twice (and where it has an end, as many at its end never)"
+    lost = min(done, length.value - done)
+    twice, never = (f"batches 0 to {lost - 1:,} are", f"last {lost:,}") if lost > 1 else ("batch 0 is", "last one")
+    in_order = shuffle is not None and not shuffle.value
+    other = "" if in_order else "; a loader that shuffles deals another order"
+    return f"{twice} trained twice and the {never} never{other}"
 
 
 @rule("L306", "no-rng-state", "info")
@@ -172,14 +169,15 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
     shuffle = case.run.facts.shuffle
     if case.plan is not None and not is_measured(case.checkpoint):
         told = case.checkpoint.get("pytorch-lightning_version")
-        yield NotChecked("the resume", f"written by Lightning {told}; how it resumes is known for 2.0 and later", "")
+        why = f"Lightning {told} wrote the file, and how Lightning resumes is known for 2.0 and later"
+        yield NotChecked("the resume", why, "")
     elif case.plan is not None and loops_of(case.checkpoint) is None and "loops" in case.checkpoint.keys:
         yield NotChecked("how far training was", "the loops' counters are not complete", "")
     if case.plan is not None and is_measured(case.checkpoint) and not (shuffle and not shuffle.value):
         yield Problem(
-            "no random state in the file: after every resume a loader that shuffles deals the first epoch's order "
+            "the file has no random state: after every resume a loader that shuffles deals the first epoch's order "
             "again, and dropout draws the first epoch's numbers",
-            fix="seed_everything(seed + epoch) in the script; --no-shuffle or --shuffle says which loader it is",
+            fix="call seed_everything(seed + epoch) in the script, or give --no-shuffle where no loader shuffles",
         )
 
 
@@ -197,7 +195,9 @@ def scaler_missing(case: Case) -> Iterator[Problem]:
     """
     sibling = history_of(case.run).with_scaler
     if case.plan is not None and sibling and "scaler" not in case.member.places:
-        yield Problem(f"no scaler state, and {sibling} has one: a fresh scaler skips steps until its scale fits")
+        yield Problem(
+            f"the file has no scaler state, and {sibling} has one: a fresh scaler skips steps until its scale fits"
+        )
 
 
 @rule("R511", "schedule-finished", "warning")
@@ -213,7 +213,7 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     Source: torch/optim/lr_scheduler.py, `OneCycleLR.get_lr`.
     """
     state, plan, loops = state_of(case.member), case.plan, loops_of(case.checkpoint)
-    if state is None or plan is None or schedules.kind_of(state) != "OneCycleLR" or loops is None:
+    if state is None or plan is None or kind_of(state) != "OneCycleLR" or loops is None:
         return
     last, total = integer(state.get("last_epoch")), integer(state.get("total_steps"))
     if last is None or total is None or case.resume.last_epoch is None:
@@ -221,10 +221,10 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     left, goes_on = total - case.resume.last_epoch, plan.steps_left
     if case.schedule.unit == "epoch" and goes_on is not None:
         goes_on = goes_on // (facts_of(case.run).steps or 1)
-    raises = f"the step after it raises (Tried to step {total + 1:,} times)"
+    raises = f"the step after the last one raises an error (Tried to step {total + 1:,} times)"
     if goes_on is not None and goes_on > left:
         yield Problem(
-            f"OneCycleLR is at step {last:,} of {total:,} and training goes on for {goes_on:,}: {raises}",
+            f"OneCycleLR is at step {last:,} of {total:,} and {goes_on:,} more are to be trained: {raises}",
             where=case.where("scheduler", "total_steps"),
             found=total,
             expected=last + goes_on,

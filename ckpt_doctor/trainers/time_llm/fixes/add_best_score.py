@@ -6,6 +6,7 @@ import math
 
 from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.trainers.time_llm.command import facts_of
+from ckpt_doctor.trainers.time_llm.resume_point import NOT_READ
 from ckpt_doctor.types import Case, Edit, TensorRef, real, same_score
 
 NAME = "add-best-score"
@@ -72,8 +73,7 @@ def _set(case: Case, best_score: float | None, val_loss_min: float, counter: int
         if (before != after and not _both_nan(before, after)) or isinstance(case.checkpoint.get(key), TensorRef)
     ]
     unread = bool(edits) and facts_of(case.run).is_first_patch
-    note = "the run's own trainer (first patch) does not read best_score: resume with one that does"
-    return Plan(tuple(edits), notes=(note,) if unread else ())
+    return Plan(tuple(edits), notes=(NOT_READ,) if unread else ())
 
 
 def _both_nan(before: object, after: object) -> bool:

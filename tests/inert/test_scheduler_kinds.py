@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.trainers.schedules import counts, kind_of
+from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.types import Global, InertDict, Opaque
 from tests.trainers.schedules.torch_schedulers import ARGUMENTS, moments, optimizer_of, several, single
 
@@ -64,6 +64,7 @@ def test_states_of_older_torch_are_told(kind):
         {"last_epoch": 3, "gamma": 0.1, "warmup_factor": 0.3},
         {"last_epoch": 3, "gamma": 0.1, "milestones": [3], "warmup_iters": 500, "warmup_method": "linear"},
         {"last_epoch": 3, 3: 4},
+        {"last_epoch": 3, "base_lrs": [0.1], "total_steps": 90},
         dict.fromkeys(range(1000)) | {"last_epoch": 3},
         [("last_epoch", 3)],
     ],

@@ -1,0 +1,79 @@
+"""How Lightning's files are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.trainers.lightning import layout, schedule
+from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
+from ckpt_doctor.trainers.lightning.command import infer
+from ckpt_doctor.trainers.lightning.gathering import gather
+from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
+from ckpt_doctor.trainers.lightning.resume_point import plan, resume_point
+from ckpt_doctor.trainers.lightning.rules import RULES
+from ckpt_doctor.trainers.trainer import ByHand, Judging
+from ckpt_doctor.types import Case, Given, KeyPath, Member, ResumePoint, Run, Schedule
+from ckpt_doctor.validators.contents import read_by_torch
+
+_JUDGED = frozenset({"P409", "R511", "E611", "O706", "S202", "L304"})
+"""Own rules judge the same; and a model's attribute may well be called `module`."""
+
+
+def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
+    return replace(run, facts=infer(run.members, given), history=gather(run))
+
+
+def _without_shift(member: Member, run: Run) -> Member:
+    """A member without Adam's step where several files have it as far behind their loops.
+
+    That is a run which went on with a new optimizer (a second `fit`, a pretrained one), not a fault of one file."""
+    lag = adam_lag(member)
+    if not lag or history_of(run).adam_lags.get(lag, 0) < 2:
+        return member
+    return replace(member, state=replace(member.state, optimizer_step=None))
+
+
+def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
+    if layout.is_weights_only(member.checkpoint):
+        return Case(member.checkpoint, member, run, ResumePoint(), judged=_JUDGED)
+    target = schedule.target(member, run)
+    member = _without_shift(member, run)
+    resume = resume_point(member, run, target)
+    moves = bool(layout.schedulers(member.checkpoint))
+    return Case(
+        member.checkpoint,
+        member,
+        run,
+        resume,
+        plan(member, run, resume),
+        Schedule(
+            moves=moves,
+            unit="epoch" if target.unit == "epoch" else "step",
+            evidence=target.evidence,
+            why_behind=target.why_behind,
+            doubt="a script that sets the rate by hand looks the same",
+        ),
+        schedule.scheduled(member, run),
+        tuple(_reads(member)),
+        judged=_JUDGED,
+        changes=target.changes,
+        why_open={"": target.open} if target.open else {},
+        trains_all=False,
+        maps_to_cpu=True,
+    )
+
+
+def _reads(member: Member) -> Iterator[KeyPath]:
+    """What Lightning, or a `load_state_dict` that it calls, reads without a default."""
+    yield from (("optimizer_states",), ("lr_schedulers",), ("loops", "fit_loop"))
+    if "optimizer" in member.places:
+        yield from read_by_torch(member, bool(layout.schedulers(member.checkpoint)))
+    for saver in savers(member.checkpoint):
+        yield from ((*saver.path, name) for name in ("best_model_score", "best_model_path"))
+    for stopper in stoppers(member.checkpoint):
+        yield from ((*stopper.path, name) for name in ("wait_count", "stopped_epoch", "best_score", "patience"))
+
+
+JUDGING = Judging(_understand, _case, rules=RULES)

@@ -1,0 +1,47 @@
+"""How the files of a hand-written loop are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.trainers.plain.command import PlainFacts
+from ckpt_doctor.trainers.plain.position import contradictions, families_of, kin_of
+from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
+from ckpt_doctor.trainers.plain.rules import RULES
+from ckpt_doctor.trainers.trainer import ByHand, Judging
+from ckpt_doctor.types import Case, Given, Member, Run, Schedule
+
+_WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
+_OTHERWISE = frozenset({"P403", "P404", "R505"})
+"""Loops may accumulate, unfreeze and stop as they like: what these rules hold for wrong is healthy here."""
+
+
+def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
+    values: dict[str, Any] = dict(given)
+    facts = PlainFacts(**values)
+    kin = families_of(run.members, facts)
+    lengths = {one.steps_per_epoch for one in kin.values()}
+    if len(lengths) == 1:
+        facts = replace(facts, steps_per_epoch=lengths.pop())
+    run = replace(run, facts=facts, history=kin)
+    told = dict(contradictions(run))
+    return replace(run, facts=replace(facts, contradictions=tuple(told.values()), disproved=told))
+
+
+def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
+    resume = resume_point(member, run)
+    return Case(
+        member.checkpoint,
+        member,
+        run,
+        resume,
+        plan(member, run, resume),
+        Schedule(unit=kin_of(member, run).unit, why_behind=_WHY_BEHIND),
+        judged=_OTHERWISE,
+    )
+
+
+JUDGING = Judging(_understand, _case, rules=RULES)
