@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked, sniff
-from ckpt_doctor.readers.part_names import PART_SUFFIXES
+from ckpt_doctor.readers.part_names import OTHER_BINARY, PART_SUFFIXES
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
 
@@ -105,7 +105,8 @@ def is_file(path: Path) -> bool:
 
 def _belongs(file: Path, sharded: bool) -> bool:
     suffixes = {suffix.lower() for suffix in file.suffixes[-2:]}
-    if file.name == "checkpoint" or suffixes & CHECKPOINT_SUFFIXES or _is_temporary(file):
+    named = suffixes & CHECKPOINT_SUFFIXES and not OTHER_BINARY.fullmatch(file.name)
+    if file.name == "checkpoint" or named or _is_temporary(file):
         return True
     if sharded and file.name == ".metadata":
         return True

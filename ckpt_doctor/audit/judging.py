@@ -122,8 +122,8 @@ def _judged_part(part: Checkpoint, case: Case, counts: Counts) -> FileReport:
 def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
     """What is wrong with a file of a unit, said of the unit: a note where no resume reads that file.
 
-    No migration of a single file is offered: a unit is written as a whole. What loading a file needs (S202, S203) is
-    only said where the trainer needs it."""
+    No migration of a single file is offered: a unit is written as a whole. A fix may write a damaged part anew. What
+    loading a file needs (S202, S203) is only said where the trainer needs it."""
     name, trainer = case.checkpoint.name_of(part.checkpoint), trainer_named(case.run.trainer)
     read = trainer.reads_part(name)
     loads = bool(trainer.name) and (not read or trainer.loads_part(name))
@@ -132,12 +132,13 @@ def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
             continue
         where = f"{name}: {found.where}" if found.where else name
         severity = found.severity if read else "info"
+        anew = case.written_anew.get(name) if found.code[0] == "F" else None
         fix = None if found.migration else found.fix
         if fix:  # which is of this file alone
             fix = quoted(part.checkpoint.path).join(re.split(r"\bFILE\b", fix))
-        yield replace(
-            found, message=f"{name}: {found.message}", where=where, severity=severity, fix=fix, migration=None
-        )
+        fix = f"ckpt-doctor migrate --{anew}" if anew else fix
+        message = f"{name}: {found.message}"
+        yield replace(found, message=message, where=where, severity=severity, fix=fix, migration=anew)
 
 
 def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:

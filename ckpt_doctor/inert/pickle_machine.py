@@ -155,7 +155,7 @@ class Machine:
                 value.source = made
                 return value
         value = handler(made)
-        if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args):
+        if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args, value):
             self.soft("malformed-pickle", f"{shown(callee)} is called with arguments that it does not take")
         if value is made or handler is HANDLERS["collections.defaultdict"]:
             self.judge(made)

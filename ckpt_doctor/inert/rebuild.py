@@ -72,15 +72,16 @@ _TAKES = {
 """How many arguments the functions of torch/_utils.py take, and the call that stands in every state_dict."""
 
 
-def does_not_take(name: str, args: tuple[object, ...]) -> bool:
+def does_not_take(name: str, args: tuple[object, ...], made: object) -> bool:
     """Whether a call of one of these functions raises: by the number of its arguments, or by a tensor's geometry.
 
-    What another call returns may be anything.
+    `made` is what the call stands for: a tensor's geometry is sound where one could be made of it. What another call
+    returns may be anything.
     """
     takes = _TAKES.get(name)
     if takes is None or len(args) not in takes:
         return takes is not None
-    if not name.startswith(("_rebuild_tensor", "_rebuild_qtensor")):
+    if type(made) is TensorRef or not name.startswith(("_rebuild_tensor", "_rebuild_qtensor")):
         return False
     storage, offset, *sizes = args[:4]
     wrong = any(dims(size) is None and type(size) is not Opaque for size in sizes)

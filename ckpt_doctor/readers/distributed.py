@@ -18,7 +18,8 @@ from ckpt_doctor.types.record import record
 
 METADATA = ".metadata"
 SUFFIX = ".distcp"
-RANK_METADATA = re.compile(r"__\d+\.metadata")
+RANK_METADATA = re.compile(r"__(\d{1,6})\.metadata")
+_RANK_FILE = re.compile(r"__(\d{1,6})_\d+\.distcp")
 _NAME = Global("torch.distributed.checkpoint.metadata", "Metadata")
 _OPTIMIZER = re.compile(r"(^|\.)(optim(izers?)?|exp_avg|exp_avg_sq|momentum_buffer|param_groups)(\.|$)")
 """Keys that an optimizer's state has, flattened (torch/distributed/checkpoint/_nested_dict.py)."""
@@ -115,7 +116,20 @@ def examine(parts: Parts, folder: str, names: frozenset[str]) -> Findings:
             found.not_checked.append(NotChecked(what, "its description cannot be read", "a whole .metadata file"))
             continue
         found.lacks(_missing(parts, folder, name, items))
+    if METADATA not in names:
+        found.lacks(_missing_ranks(folder, names))
     return found
+
+
+def _missing_ranks(folder: str, names: frozenset[str]) -> Iterator[Damage]:
+    """Where each rank describes its own files: ranks without a description, up to the last that left anything."""
+    described = {int(match[1]) for match in map(RANK_METADATA.fullmatch, names) if match}
+    saved = {int(match[1]) for match in map(_RANK_FILE.fullmatch, names) if match}
+    consequence = "and each rank reads its own: that rank finds nothing to load"
+    for rank in range(max(described | saved) + 1):
+        if rank not in described:
+            name = f"{shown(folder)}__{rank}.metadata"
+            yield Damage("missing-part", f"{name} is not there, {consequence}", name)
 
 
 def _missing(parts: Parts, folder: str, metadata: str, items: list[Item]) -> Iterator[Damage]:

@@ -12,6 +12,8 @@ MARKERS = ("latest", "last_checkpoint")
 PART_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
 """Suffixes that only checkpoints and their parts have."""
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
+OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?")
+"""Files among a model's weights that have a checkpoint's suffix and are none: of OpenVINO, SentencePiece and kin."""
 
 
 def is_part_of_several(path: Path) -> bool:

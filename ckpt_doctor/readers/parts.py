@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterable
 from dataclasses import field
@@ -14,14 +13,12 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.json_file import open_json, open_marker
-from ckpt_doctor.readers.part_names import INDEX, MARKERS, PART_SUFFIXES
+from ckpt_doctor.readers.part_names import INDEX, MARKERS, OTHER_BINARY, PART_SUFFIXES
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.types.record import record
 
 TRAINER_STATE = "trainer_state.json"
 FOLDER = "is a folder"
-_OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*")
-"""Files named `.bin` that lie among a model's weights and are not among its checkpoints."""
 
 
 @record(frozen=True)
@@ -116,4 +113,4 @@ def is_part_name(name: str) -> bool:
     if name in (TRAINER_STATE, *MARKERS, "checkpoint") or INDEX.fullmatch(name):
         return True
     suffix = Path(name).suffix.lower()
-    return suffix in PART_SUFFIXES or (suffix == ".bin" and not _OTHER_BINARY.fullmatch(name))
+    return suffix in PART_SUFFIXES or (suffix == ".bin" and not OTHER_BINARY.fullmatch(name))

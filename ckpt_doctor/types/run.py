@@ -194,8 +194,10 @@ class Member:
     def has(self, slot: str) -> bool:
         """Whether the slot's key is in the checkpoint, whatever its value."""
         *above, key = self.path(slot)
-        parent = mapping_of(self.checkpoint.get(*above))
-        return slot in self.places and parent is not None and key in parent
+        parent = self.checkpoint.get(*above)
+        held = mapping_of(parent)
+        keys = range(len(parent)) if held is None and isinstance(parent, (list, tuple)) else held or ()
+        return slot in self.places and key in keys
 
 
 @record(frozen=True)
@@ -287,6 +289,8 @@ class Case:
     trains_all: bool = True
     """Whether every parameter of the optimizer is trained in every step. Where nobody knows (frozen layers, layers that
     join late), a parameter without state or with fewer steps is worth a note."""
+    written_anew: Mapping[str, str] = field(default_factory=dict)
+    """Of a unit, parts that cannot be read -> the fix that writes the part anew from other evidence."""
     by_shape: bool = False
     """Whether the rules for everyone's files hold for this one, although a trainer owns it."""
     gate: bool = False

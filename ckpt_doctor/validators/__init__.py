@@ -17,6 +17,27 @@ from ckpt_doctor.validators import (
     values,
 )
 from ckpt_doctor.validators.rule import Rule
+from ckpt_doctor.validators.slot_kinds import Kind, Number
+from ckpt_doctor.validators.slots import COUNT, DICT, LIST, SLOTS, Slot
+from ckpt_doctor.validators.values import problems_of
+
+__all__ = [
+    "COUNT",
+    "DICT",
+    "FILE_RULES",
+    "LIST",
+    "LIVE_RULES",
+    "OF_GIVEN_FACTS",
+    "OF_THE_WHOLE",
+    "RULES",
+    "RUN_RULES",
+    "SLOTS",
+    "Kind",
+    "Number",
+    "Rule",
+    "Slot",
+    "problems_of",
+]
 
 FILE_RULES: tuple[Rule, ...] = (
     *files.RULES,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import Part, Shapes
 from ckpt_doctor.types import Case, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of, shapes_of_siblings
+
+_FLAT_STEP = re.compile(r"(?P<optimizer>.*?)\bstate\..+\.step")
+"""A parameter's step in a distributed checkpoint (torch/distributed/checkpoint/state_dict.py, `get_state_dict`)."""
 
 
 @rule("P409", "parts-disagree", "warning", "file")
@@ -21,7 +26,9 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     Only what no healthy run shows is a finding. A scheduler may be stepped once an epoch, once in several steps, or
     several times a step; so a count counts as away only when it lies between half of the others' and two less. In a
     single file only OneCycleLR is judged, because a script may start any other schedule after its own warm-up. Adam's
-    step is the highest of all parameters; several optimizers are not compared, nor weights with their averages.
+    step is the highest of all parameters; several optimizers are not compared, nor weights with their averages. Files
+    of a distributed checkpoint are compared by Adam's steps, where each file has one step throughout: a save over an
+    older one that was cut off leaves files of both.
 
     Example: Adam's `step` and `global_step` 20 with OneCycleLR's `last_epoch` 11.
 
@@ -29,6 +36,7 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
 
     Source: torch/optim/adam.py, `_single_tensor_adam`; torch/optim/lr_scheduler.py, `LRScheduler.step`.
     """
+    yield from _files_disagree(case)
     shapes = shapes_of(case)
     counts = _counts(shapes)
     if not counts:
@@ -45,6 +53,31 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
                 found=odd.value,
                 expected=one.value,
             )
+
+
+def _files_disagree(case: Case) -> Iterator[Problem]:
+    """Files of a distributed checkpoint with another step of the same optimizer than the others."""
+    held: dict[str, dict[str, set[float]]] = defaultdict(lambda: defaultdict(set))
+    for part in case.checkpoint.parts:
+        flat = part.root.items() if part.container == "distcp" and isinstance(part.root, dict) else ()
+        for key, value in flat:
+            match = _FLAT_STEP.fullmatch(key) if isinstance(key, str) else None
+            if match and (step := real(value)) is not None:
+                held[match["optimizer"]][case.checkpoint.name_of(part)].add(step)
+    for files in held.values():
+        if any(len(steps) > 1 for steps in files.values()):
+            continue  # layers that join late have made fewer steps
+        (name, step), *others = ((name, next(iter(steps))) for name, steps in files.items())
+        for other, found in others:
+            if found != step:
+                yield Problem(
+                    f"Adam's steps are {step:,.0f} in {name} and {found:,.0f} in {other}: the files come from "
+                    "different saves",
+                    where=other,
+                    found=found,
+                    expected=step,
+                )
+                break
 
 
 def _counts(shapes: Shapes) -> list[Part]:

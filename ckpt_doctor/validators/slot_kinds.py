@@ -245,8 +245,9 @@ class NumpyRandom:
             return _unmade(value)
         if len(value) < 3 or value[0] != "MT19937":
             return "value"
-        keys = uint32_array(value[1]) if isinstance(value[1], Opaque) else value[1]
-        if keys is None:
+        is_made = not isinstance(value[1], Opaque)
+        keys = value[1] if is_made else uint32_array(value[1])
+        if keys is None and not is_made:
             return "unread"
         if not isinstance(keys, (list, tuple)) or not all(type(key) in (int, float) for key in keys):
             return "type"

@@ -32,9 +32,12 @@ from ckpt_doctor.validators.slot_kinds import (
     Tensor,
 )
 
-Condition = Literal["", "ours", "foreign", "adam", "other", "moving", "OneCycleLR", "CosineAnnealingLR"]
+Condition = Literal[
+    "", "ours", "foreign", "key", "part", "adam", "other", "moving", "OneCycleLR", "CosineAnnealingLR", "LambdaLR"
+]
 """When a slot is read at all. `moving`: the scheduler is, or may be, stepped; a class's name implies it. `adam`: the
-state is that of torch's Adam or AdamW; `other`: it is not. `ours`: the file is a recognised trainer's."""
+state is that of torch's Adam or AdamW; `other`: it is not. `ours`: the file is a recognised trainer's. `key`: the
+part is a key of one file, which a trainer may leave empty; `part`: a file of its own, or one of a list."""
 
 
 @record(frozen=True)
@@ -64,7 +67,7 @@ DECAY = Number("a finite number, 0 or more", low=0, flag=True)
 SHARE = Number("a number from 0 up to, but not, 1", low=0, below=1, flag=True)
 POSITION = Number("a whole number", low=-1, high=LARGEST_COUNT, whole=True, tensor="")
 COUNT = Number("int", low=0, integer=True, tensor="")
-STEPS = Number("a whole number, 0 or more", low=0, whole=True, tensor="one element")
+STEPS = Number("a whole number, 0 or more", low=0, high=LARGEST_COUNT, whole=True, tensor="one element")
 MOMENT = Tensor("a tensor of floating point")
 
 _TAKE = "load_state_dict cannot take it"
@@ -90,7 +93,8 @@ SLOTS: tuple[Slot, ...] = (
     Slot(
         "patience", Number("int", low=0, high=LARGEST_COUNT, whole=True, tensor=""), "EarlyStopping counts on from it"
     ),
-    Slot("optimizer", Kind("a state_dict", (dict,), none=True), _TAKE),
+    Slot("optimizer", Kind("a state_dict", (dict,), none=True), _TAKE, "key"),
+    Slot("optimizer", Kind("a state_dict", (dict,)), _TAKE, "part"),
     Slot("optimizer.param_groups", LIST, _TAKE),
     Slot("optimizer.param_groups[*]", DICT, _TAKE),
     Slot("optimizer.param_groups[*].params", LIST, _TAKE),
@@ -121,7 +125,8 @@ SLOTS: tuple[Slot, ...] = (
     Slot("optimizer.state[*].step", STEPS, _AVERAGE),
     *(Slot(f"optimizer.state[*].{name}", MOMENT, _AVERAGE) for name in MOMENTS),
     Slot("optimizer.state[*].momentum_buffer", Tensor(MOMENT.says, none=True), _AVERAGE),
-    Slot("scheduler", Kind("a state_dict", (dict,), none=True), _TAKE),
+    Slot("scheduler", Kind("a state_dict", (dict,), none=True), _TAKE, "key"),
+    Slot("scheduler", Kind("a state_dict", (dict,)), _TAKE, "part"),
     Slot("scheduler.last_epoch", POSITION, _COUNT, "moving"),
     Slot("scheduler._step_count", Number(POSITION.says, low=0, high=LARGEST_COUNT, whole=True), _COUNT, "moving"),
     Slot("scheduler._last_lr", LIST, _REPLACED, severity="info"),
@@ -152,6 +157,10 @@ SLOTS: tuple[Slot, ...] = (
     Slot("scheduler.eta_min", FINITE, _SCHEDULE, "CosineAnnealingLR"),
     Slot("scheduler.base_lrs", LIST, _SCHEDULE, "CosineAnnealingLR"),
     Slot("scheduler.base_lrs[*]", RATE, _SCHEDULE, "CosineAnnealingLR"),
+    Slot("scheduler.base_lrs", LIST, _SCHEDULE, "LambdaLR"),
+    Slot("scheduler.base_lrs[*]", RATE, _SCHEDULE, "LambdaLR"),
+    Slot("scheduler.lr_lambdas", LIST, _TAKE, "LambdaLR"),
+    Slot("scheduler.lr_lambdas[*]", Kind("a dict or None", (dict,), none=True), _TAKE, "LambdaLR"),
     Slot("scheduler._is_initial", Choice("False", (False, None)), "the rate stays where it is", "CosineAnnealingLR"),
     *(
         Slot(f"scheduler.{name}", Choice("absent", ()), _SHADOW, when)
@@ -164,7 +173,8 @@ SLOTS: tuple[Slot, ...] = (
     Slot("scaler.backoff_factor", Number("a number above 0, at most 1", low=5e-324, high=1), _SCALE),
     Slot("scaler.growth_interval", Number("an integer, 1 or more", low=1, integer=True), _SCALE),
     Slot("scaler._growth_tracker", Number("a whole number, 0 or more", low=0, high=2**31 - 1, whole=True), _SCALE),
-    Slot("rng", Kind("a dict", (dict,), none=True), _RESTORE),
+    Slot("rng", Kind("a dict", (dict,), none=True), _RESTORE, "key"),
+    Slot("rng", DICT, _RESTORE, "part"),
     Slot("rng.python", PythonRandom(), _RESTORE),
     Slot("rng.numpy", NumpyRandom(), _RESTORE),
     Slot(
@@ -192,11 +202,12 @@ def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator
     """Where a slot is in a file, or below a part of one, and what is there; nothing where it is absent."""
     found: list[tuple[KeyPath, object]] = [(path, root)]
     for key in parts:  # level by level: an optimizer has a state for each of many parameters
-        found = [deeper for place in found for deeper in _below(*place, key)]
+        found = [deeper for place in found for deeper in below(*place, key)]
     return iter(found)
 
 
-def _below(path: KeyPath, value: object, key: str) -> Iterable[tuple[KeyPath, object]]:
+def below(path: KeyPath, value: object, key: str) -> Iterable[tuple[KeyPath, object]]:
+    """What is one step further down than a place: at a key of a dict, or with `*` at all of its keys or indices."""
     mapping = mapping_of(value)
     if key != "*":
         return [((*path, key), mapping[key])] if mapping is not None and key in mapping else ()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, mapping_of
 from ckpt_doctor.validators.contents import (
     and_more,
     describe,
@@ -15,6 +15,7 @@ from ckpt_doctor.validators.contents import (
     unusable,
     whole_number,
 )
+from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped_values import invalid_values
 from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT, Fault
@@ -26,9 +27,12 @@ from ckpt_doctor.validators.slots import (
     SLOTS,
     Condition,
     Slot,
+    below,
     places,
 )
 
+_Known = dict[tuple[str, ...], list[tuple[KeyPath, object]]]
+"""Parts of a slot's name -> the places that they lead to."""
 LIKE_ONE = "it counts like one, but the trainer never writes it"
 
 
@@ -102,10 +106,27 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
         else:
             why = f"it is {describe(value)}, which ckpt-doctor does not load: it may or may not be {slot.must.says}"
             yield NotChecked(what, why, "load the file with torch and look at it")
+    yield from _base_rates(case)
     parts = ("optimizer", "scheduler")
     faulty = [slot for kind in ("type", "value") for slot, *_ in _faults(case, kind) if slot.parts[0] in parts]
     if case.next_step_fails and case.schedule.moves is not False and all(slot.severity == "info" for slot in faulty):
         yield Problem(f"the scheduler's next step fails: {case.next_step_fails}", where="scheduler")
+
+
+def _base_rates(case: Case) -> Iterator[Problem]:
+    """Base rates of another number of param groups, where the next step pairs the two (`LambdaLR.get_lr`)."""
+    base, groups = case.at("scheduler", "base_lrs"), case.at("optimizer", "param_groups")
+    if not (isinstance(base, list) and isinstance(groups, list)) or "LambdaLR" not in _conditions(case):
+        return
+    if len(base) != len(groups):
+        yield Problem(
+            f"`{case.where('scheduler', 'base_lrs')}` has {len(base):,} rates for {len(groups):,} param groups: "
+            "scheduler.step() raises",
+            where=case.where("scheduler", "base_lrs"),
+            found=len(base),
+            expected=len(groups),
+            fix="",
+        )
 
 
 def _problems(case: Case, kind: Fault) -> Iterator[Problem]:
@@ -135,7 +156,8 @@ def _all_faults(case: Case) -> list[tuple[Slot, list[tuple[KeyPath, object, Faul
 
 def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
     held, state = _conditions(case), case.path("optimizer", "state")
-    indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*")))
+    known: _Known = {}
+    indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*"), known))
     plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
     tied = {index for index in plain if isinstance(index, (int, str, float))}
     for slot in (*SLOTS, *_cycled(case)):
@@ -143,7 +165,7 @@ def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, o
             continue
         wrong = [
             (path, value, fault)
-            for path, value in _places(case, slot.parts)
+            for path, value in _places(case, slot.parts, known)
             # What belongs to no parameter is copied as it is (torch/optim/optimizer.py, `load_state_dict`)
             if (fault := slot.must.fault(value)) is not None
             and (slot.parts[:2] != ("optimizer", "state") or len(path) <= len(state) or path[len(state)] in tied)
@@ -152,14 +174,36 @@ def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, o
             yield slot, wrong
 
 
-def _places(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[KeyPath, object]]:
-    """Where a slot of the table is in the file, wherever the trainer keeps it."""
-    if case.has(parts[0]):
-        yield from places(case.at(parts[0]), parts[1:], case.path(parts[0]))
+def problems_of(slots: Iterable[Slot], root: object, path: KeyPath = ()) -> Iterator[Problem]:
+    """What is wrong with the slots that a trainer alone has, whose names begin at a path of the checkpoint."""
+    for slot in slots:
+        held = places(root, slot.parts, path)
+        if found := [(where, value) for where, value in held if slot.must.fault(value) in ("type", "value")]:
+            yield unusable(*found[0], slot.must.says, slot.otherwise, len(found), slot.severity)
+
+
+def _places(case: Case, parts: tuple[str, ...], known: _Known) -> list[tuple[KeyPath, object]]:
+    """Where a slot of the table is in the file, wherever the trainer keeps it; what leads there is looked up once."""
+    if parts not in known:
+        *above, last = parts
+        if above:
+            known[parts] = [p for place in _places(case, tuple(above), known) for p in below(*place, last)]
+        else:
+            is_read = case.has(last) and not _is_unread(case, last)
+            known[parts] = [(case.path(last), case.at(last))] if is_read else []
+    return known[parts]
+
+
+def _is_unread(case: Case, slot: str) -> bool:
+    """Whether a slot's file, one of several, was not read to its end, of which family F speaks."""
+    name, unit = case.path(slot)[0], case.checkpoint
+    cut = (part for part in unit.parts if (part.damage and part.root is None) or part.is_damaged(*UNTRUSTED))
+    return any(unit.name_of(part) == name for part in cut)
 
 
 def _conditions(case: Case) -> set[Condition]:
     held: set[Condition] = {"ours" if is_ours(case) else "foreign"}
+    held.add("part" if case.checkpoint.parts or len(case.path("optimizer")) > 1 else "key")
     state = case.at("optimizer", "state")
     names = (
         {name for entry in state.values() if isinstance(entry, dict) for name in entry}
@@ -174,6 +218,8 @@ def _conditions(case: Case) -> set[Condition]:
         held.add("moving")
         if case.state.scheduler in ("OneCycleLR", "CosineAnnealingLR"):
             held.add(case.state.scheduler)
+        elif "lr_lambdas" in (mapping_of(case.at("scheduler")) or ()):
+            held.add("LambdaLR")
     return held
 
 
@@ -191,7 +237,8 @@ def _no_count(case: Case, slot: Slot, value: object) -> Problem:
     if slot.name == "patience":
         migration = "add-best-score" if case.resume.early_stopping else None
     else:
-        known = case.resume.epoch is not None and case.resume.global_step is not None
+        counts_epochs = "epoch" in case.member.places
+        known = case.resume.global_step is not None and not (counts_epochs and case.resume.epoch is None)
         proven = known or (case.run.facts.steps_per_epoch is None and whole_number(value) is not None)
         migration = "fix-epoch" if proven and is_ours(case) else None
     too_large = isinstance(value, int) and abs(value) >= LARGEST_COUNT

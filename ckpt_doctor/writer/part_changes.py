@@ -80,7 +80,8 @@ def _change(unit: Checkpoint, name: str, part: Checkpoint | None, own: list[Edit
         if not whole and part is not None and part.root is None:
             raise EditRefused(f"{name} could not be read, and only the whole of it can be replaced")
         return _json_change(name, part, own)
-    keeps = part is not None and part.program is not None and (part.container in ZIPS or not whole)
+    kept = part is not None and (part.container in ZIPS and not part.damage if whole else part.program is not None)
+    keeps = kept and part is not None and part.program is not None
     replaceable = not name.endswith(".safetensors") and (part is None or part.container in _PICKLED)
     if not (keeps or (whole and replaceable)):
         raise EditRefused(f"{name} has no program that could be edited")

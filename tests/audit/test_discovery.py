@@ -71,3 +71,12 @@ def test_a_step_folder_that_may_not_be_entered_stops_nothing(tree, monkeypatch):
     monkeypatch.setattr(Path, "is_file", is_file)
     (report,) = scan(tree / "run").files
     assert "checkpoint" == report.checkpoint.path.name
+
+
+def test_the_words_of_a_tokenizer_are_no_checkpoint(tree):
+    """SentencePiece's file lies among a model's weights and has a suffix that checkpoints have."""
+    for name in ("tokenizer.model", "tokenizer.model.v3", "spiece.model", "openvino_tokenizer.bin"):
+        (tree / "run" / name).write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02" * 50)
+    assert ["run/checkpoint"] == found(tree)
+    (tree / "run" / "tokenizer.model").write_bytes(SAMPLE.read_bytes())
+    assert ["run/checkpoint", "run/tokenizer.model"] == found(tree)

@@ -258,6 +258,21 @@ def test_metadata_whose_files_are_all_gone_is_known(distributed):
     assert [] == set_of(distributed, [".metadata"])
 
 
+def test_where_each_rank_describes_its_own_files_all_must(distributed):
+    (distributed / ".metadata").unlink()
+    whole = (distributed / "__0_0.distcp").read_bytes()
+    for rank in range(3):
+        (distributed / f"__{rank}_0.distcp").write_bytes(whole)
+        placed = {MetadataIndex("w"): _StorageInfo(f"__{rank}_0.distcp", 0, len(whole))}
+        (distributed / f"__{rank}.metadata").write_bytes(pickle.dumps(Metadata({}, storage_data=placed)))
+    assert () == open_unit(distributed).damage
+    (distributed / "__2.metadata").unlink()
+    assert ["__2.metadata"] == told(open_unit(distributed))
+    (distributed / "__1.metadata").unlink()
+    (distributed / "__1_0.distcp").unlink()
+    assert ["__1.metadata", "__2.metadata"] == told(open_unit(distributed))
+
+
 def write_metadata(folder: Path, places: Sequence[tuple[MetadataIndex, _StorageInfo]]) -> None:
     """Metadata that places values."""
     (folder / ".metadata").write_bytes(pickle.dumps(Metadata({}, storage_data=dict(places))))

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import pickle
+import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.metadata import Metadata
 
 from ckpt_doctor.audit import judge, scan
 from ckpt_doctor.readers import open_checkpoint
@@ -130,6 +136,30 @@ def test_parts_of_a_unit_come_from_one_step(tmp_path, position, count, where):
     scheduler = held["scheduler"] | {"last_epoch": position, "_step_count": position + 1}
     subject = unit(tmp_path, optimizer=held["optimizer"], scheduler=scheduler, trainer={"global_step": count})
     assert [where] * bool(where) == [f.where for f in said(parts_disagree, subject)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_told"),
+    [(([3, 3], [3, 3]), False), (([3, 3], [4, 4]), True), (([3, 4], [4, 4]), False), (([3], [4, 4], [4]), True)],
+)
+def test_files_of_a_distributed_checkpoint_come_from_one_save(tmp_path, steps, is_told):
+    """A file with two steps has layers that joined late, and then nothing is known."""
+    placed = {}
+    for rank, own in enumerate(steps):
+        names = [f"optimizer.state.{rank}.{number}.step" for number in range(len(own))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = {name: torch.tensor(float(step)) for name, step in zip(names, own, strict=True)}
+            dcp.save(values, checkpoint_id=tmp_path / str(rank), no_dist=True)
+        (tmp_path / str(rank) / "__0_0.distcp").rename(tmp_path / f"__{rank}_0.distcp")
+        described = pickle.loads((tmp_path / str(rank) / ".metadata").read_bytes())
+        for index, place in described.storage_data.items():
+            placed[index] = replace(place, relative_path=f"__{rank}_0.distcp")
+        shutil.rmtree(tmp_path / str(rank))
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Metadata({}, storage_data=placed)))
+    subject = UNKNOWN.member_of(open_unit(tmp_path), read_scalars)
+    assert () == subject.checkpoint.damage
+    assert is_told == bool(said(parts_disagree, subject))
 
 
 @pytest.mark.parametrize("code", ["R504", "R511"])

@@ -179,7 +179,8 @@ def test_a_rule_that_fails_passes_no_file(tmp_path, error):
 
 def test_slots_are_named_once_for_each_condition():
     """Two entries of one name never hold at once: a value would be told twice."""
-    exclusive = [{"ours", "foreign"}, {"adam", "other"}, {"OneCycleLR", "CosineAnnealingLR"}]
+    exclusive = [{"ours", "foreign"}, {"key", "part"}, {"adam", "other"}, {"OneCycleLR", "CosineAnnealingLR"}]
+    exclusive.append({"CosineAnnealingLR", "LambdaLR"})
     for name in {slot.name for slot in SLOTS}:
         conditions = [slot.when for slot in SLOTS if slot.name == name]
         assert len(conditions) == 1 or set(conditions) in exclusive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from ckpt_doctor.trainers.accelerate.command import facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of
@@ -20,6 +21,7 @@ from ckpt_doctor.trainers.accelerate.layout import (
 )
 from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, may_lag, open_order, rebuilt_schedule
 from ckpt_doctor.types import Case, Checkpoint, NotChecked
+from ckpt_doctor.validators import COUNT, DICT, SLOTS, Slot, problems_of
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
 
@@ -126,4 +128,29 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
         yield NotChecked("the order of the data after the resume", *order)
 
 
-RULES = (half_saved, mid_epoch_data)
+_UNREAD = "load_state goes on without a word, and shuffling and dropout draw other numbers"
+_NAMES = {"rng.python": "random_state", "rng.numpy": "numpy_random_seed", "rng.torch": "torch_manual_seed"}
+"""Slots of a random state -> Accelerate's keys."""
+_RANDOM = (
+    Slot("", DICT, _UNREAD),
+    *(replace(slot, name=_NAMES[slot.name], otherwise=_UNREAD) for slot in SLOTS if slot.name in _NAMES),
+    Slot("step", COUNT, "accumulate() cannot count on from it", severity="error"),
+)
+
+
+@rule("O707", "invalid-value", "warning")
+def random_states(case: Case) -> Iterator[Problem]:
+    """A random state that Accelerate cannot restore, which it does not tell.
+
+    Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15): all exceptions are passed over.
+    """
+    for rank in ranks(case.checkpoint):
+        name = f"random_states_{rank}.pkl"
+        held = case.checkpoint.get(name)
+        yield from problems_of(_RANDOM, held, (name,))
+        lost = [key for key in _NAMES.values() if isinstance(held, dict) and key not in held]
+        if lost:
+            yield Problem(f"{name} has no {lost[0]}: {_UNREAD}", where=f"{name}.{lost[0]}", fix="")
+
+
+RULES = (half_saved, mid_epoch_data, random_states)

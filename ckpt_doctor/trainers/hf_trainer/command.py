@@ -16,7 +16,7 @@ ARGUMENTS = "training_args.bin"
 _LENGTH = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps")
 _RATE = ("learning_rate", "optim", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio")
 _BEST = ("metric_for_best_model", "greater_is_better", "eval_strategy", "evaluation_strategy", "save_strategy")
-_RESUME = ("restore_callback_states_from_checkpoint", "fp16", "save_only_model", "ignore_data_skip")
+_RESUME = ("restore_callback_states_from_checkpoint", "fp16", "save_only_model", "ignore_data_skip", "eval_on_start")
 _KEPT = frozenset((*_LENGTH, *_RATE, *_BEST, *_RESUME))
 """What is looked at. `hub_token` and its like lie beside these and are never taken out."""
 _MOST = 1e15

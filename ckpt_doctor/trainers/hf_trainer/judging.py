@@ -7,6 +7,8 @@ from dataclasses import replace
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.facts import understand
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of
+from ckpt_doctor.trainers.hf_trainer.layout import read_parts
+from ckpt_doctor.trainers.hf_trainer.rebuilt import fixes_of_lost_parts
 from ckpt_doctor.trainers.hf_trainer.resume_point import WHY_OPEN, judged, plan, resume_point, schedule_of
 from ckpt_doctor.trainers.hf_trainer.rules import RULES
 from ckpt_doctor.trainers.trainer import ByHand, Judging
@@ -21,7 +23,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     schedule = schedule_of(member, run)
     expected = Rates(resume.lr, None, resume.lr) if resume.lr else None
     is_known = resume.global_step is not None and not resume.unsettled
-    return Case(
+    case = Case(
         member.checkpoint,
         member,
         run,
@@ -29,10 +31,11 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         plan(member, run, resume),
         schedule,
         rates.scheduled(member, expected, follows_formula(run, member)) if is_known else None,
-        tuple(read_by_torch(member, schedule.moves)) if member.has("optimizer") else (),
+        (*(read_by_torch(member, schedule.moves) if member.has("optimizer") else ()), *read_parts(member)),
         why_open=WHY_OPEN if resume.unsettled else {},
         judged=judged(member, run),
     )
+    return replace(case, written_anew=dict(fixes_of_lost_parts(case)))
 
 
 JUDGING = Judging(understand, _case, rules=RULES)

@@ -31,7 +31,9 @@ _OF_A_LOOP = frozenset({"model.pt", "model.pth"})
 _RESUMED = frozenset({OPTIMIZER, OPTIMIZER_FSDP, SCHEDULER})
 _ACCELERATE = re.compile(r"random_states_\d+\.pkl|optimizer(_\d+)?\.bin|scheduler(_\d+)?\.bin|sampler(_\d+)?\.bin")
 """What Accelerate's `save_state` writes, which scripts of diffusers also put into `checkpoint-N`."""
-_DEEPSPEED = re.compile(r"global_step\d+/")
+DEEPSPEED = re.compile(r"(global_step\d+)/")
+MARKER = "latest"
+"""DeepSpeed reads in it which folder to load (deepspeed/runtime/engine.py, `load_checkpoint`)."""
 _TRAINING_FILE = re.compile(
     r"optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*\.pth|training_args\.bin|.*-optimizer\.pt|tokenizer.*"
 )
@@ -147,7 +149,8 @@ def reads(checkpoint: Checkpoint) -> bool:
 
 def is_deepspeed(checkpoint: Checkpoint) -> bool:
     """Whether DeepSpeed keeps the optimizer's and, as a rule, the schedule's state."""
-    return any(map(_DEEPSPEED.match, file_names(checkpoint)))
+    names = file_names(checkpoint)
+    return MARKER in names or any(map(DEEPSPEED.match, names))
 
 
 def has_optimizer(checkpoint: Checkpoint) -> bool:
@@ -166,6 +169,12 @@ def has_optimizer(checkpoint: Checkpoint) -> bool:
     )
 
 
+def optimizer_name(checkpoint: Checkpoint) -> str:
+    """The file that the optimizer's state is in, where it is in one."""
+    names = file_names(checkpoint)
+    return OPTIMIZER_FSDP if OPTIMIZER not in names and OPTIMIZER_FSDP in names else OPTIMIZER
+
+
 def has_scheduler(checkpoint: Checkpoint) -> bool:
     """Whether the schedule's state is there; with DeepSpeed's own schedule it is in DeepSpeed's files."""
     return SCHEDULER in file_names(checkpoint) or is_deepspeed(checkpoint)
@@ -176,6 +185,12 @@ def has_weights(checkpoint: Checkpoint) -> bool:
     return is_deepspeed(checkpoint) or any(
         name.endswith(_WEIGHT_SUFFIXES) and not _TRAINING_FILE.fullmatch(name) for name in file_names(checkpoint)
     )
+
+
+def random_files(checkpoint: Checkpoint) -> list[str]:
+    """The parts that hold random states, the first process's first."""
+    names = checkpoint.root if isinstance(checkpoint.root, dict) else ()
+    return sorted((name for name in names if isinstance(name, str) and RANDOM.match(name)), key=lambda n: (len(n), n))
 
 
 def ranks(checkpoint: Checkpoint) -> list[int | None]:
@@ -198,18 +213,29 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     return Member(checkpoint, state, "step", named_step(path), right_name, places, label)
 
 
+def read_parts(member: Member) -> Iterator[KeyPath]:
+    """What the Trainer reads without a default, but for the optimizer's state.
+
+    `_load_rng_state`; torch/optim/lr_scheduler.py, `LambdaLR.load_state_dict`; `_save_checkpoint` looks for the state
+    of each callback and for TrainerControl's."""
+    for name in random_files(member.checkpoint):
+        yield from ((name, key) for key in ("python", "numpy", "cpu"))
+    if member.at("scheduler") == {}:
+        yield member.path("scheduler", "lr_lambdas")
+    yield STATE, "stateful_callbacks", "TrainerControl"
+
+
 def _places(checkpoint: Checkpoint) -> Iterator[tuple[str, KeyPath]]:
     root = checkpoint.root if isinstance(checkpoint.root, dict) else {}
-    yield "optimizer", (OPTIMIZER_FSDP if OPTIMIZER not in root and OPTIMIZER_FSDP in root else OPTIMIZER,)
+    yield "optimizer", (optimizer_name(checkpoint),)
     yield "scheduler", (SCHEDULER,)
     yield "step", (STATE, "global_step")
     yield "best", (STATE, "best_metric")
     yield "patience", (*_callback(checkpoint), "attributes", "early_stopping_patience_counter")
     if SCALER in root:
         yield "scaler", (SCALER,)
-    random = min((name for name in root if isinstance(name, str) and RANDOM.match(name)), default=None)
-    if random is not None:
-        yield "rng", (random,)
+    if random := random_files(checkpoint):
+        yield "rng", (random[0],)
     model = next((name for name in _MODEL_FILES if name in root), None)
     if model is not None and command_in(checkpoint).text("optim") in PLAIN_MOMENTS:
         yield "model", (model,)

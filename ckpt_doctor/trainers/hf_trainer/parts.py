@@ -13,7 +13,8 @@ from ckpt_doctor.trainers.hf_trainer.layout import (
     has_weights,
     ranks,
 )
-from ckpt_doctor.types import Checkpoint
+from ckpt_doctor.types import Checkpoint, mapping_of
+from ckpt_doctor.validators.files import UNTRUSTED
 
 
 def missing(checkpoint: Checkpoint) -> list[str]:
@@ -37,3 +38,13 @@ def is_weights_only(checkpoint: Checkpoint) -> bool:
         return False
     stripped = STATE in file_names(checkpoint) and not ranks(checkpoint)
     return stripped or command_in(checkpoint).is_on("save_only_model")
+
+
+def is_lost(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether a part is there, and is cut off or holds something else than its state."""
+    part = next((part for part in checkpoint.parts if checkpoint.name_of(part) == name), None)
+    if part is None:
+        return False
+    held = mapping_of(part.root)
+    is_other = held is None or (name == STATE and not {"global_step", "log_history"} & held.keys())
+    return is_other or part.is_damaged(*UNTRUSTED)

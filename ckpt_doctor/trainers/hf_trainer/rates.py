@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ckpt_doctor.trainers.hf_trainer.best import history, is_evaluation, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
+from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
+from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.trainers.hf_trainer.progress import kind, may_skip, scheduled_steps, total_steps
 from ckpt_doctor.trainers.schedules import hf_lambda, moved_to
-from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates, param_groups
-from ckpt_doctor.types import Evidence, Member, Rates, holds_rate
+from ckpt_doctor.trainers.state import base_rates, integer, last_rates, numbers, own_rates, param_groups
+from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
 
+_NEAR = 1e-9
 _OF_TRANSFORMERS = "LambdaLR"
 _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
 """Schedules that are moved by evaluations; the Trainer does not step them with the optimizer."""
@@ -25,17 +28,50 @@ def is_by_metric(member: Member) -> bool:
 def misses_evaluations(member: Member) -> bool:
     """Whether a plateau's schedule has made another number of steps than the log has evaluations.
 
-    `Trainer._evaluate` makes one at each, but for the evaluation on start."""
+    `Trainer._evaluate` makes one at each, but for the evaluation on start, which after a resume has the step of that.
+    """
     done = member.state.last_epoch
     if done is None or kind(member) != "ReduceLROnPlateau":
         return False
-    evaluated = {step_of(entry) for entry in history(member.checkpoint) if is_evaluation(entry)}
-    return done != sum(step > 0 for step in evaluated)
+    entries = [entry for entry in history(member.checkpoint) if is_evaluation(entry)]
+    if command_in(member.checkpoint).is_on("eval_on_start"):
+        entries = [entry for entry in entries if _is_due(member, entry)]
+    return done != len({step for entry in entries if (step := step_of(entry)) > 0})
+
+
+def _is_due(member: Member, entry: Mapping[str, object]) -> bool:
+    """Whether the command has an evaluation at the step of an entry."""
+    every, epoch = integer(member.checkpoint.get(STATE, "eval_steps")), real(entry.get("epoch"))
+    if command_in(member.checkpoint).eval_strategy == "steps" and every:
+        return step_of(entry) % every == 0
+    return epoch is None or not _NEAR < epoch % 1 < 1 - _NEAR
 
 
 def first_rates(member: Member) -> tuple[float, ...] | None:
-    """The rates that a resume begins with; the schedule's where the optimizer's state lies in files of another kind."""
-    return own_rates(member) if member.at("optimizer") is not None else last_rates(member)
+    """The rates that a resume begins with; the schedule's, or theirs, where the optimizer is in several files."""
+    if member.at("optimizer") is not None:
+        return own_rates(member)
+    if (last := last_rates(member)) is not None:
+        return last
+    found = elsewhere(member.checkpoint)
+    rates = found.rates if found is not None else ()
+    return tuple(rate for name, rate in rates if name == rates[0][0]) or None
+
+
+def base_rates_instead(member: Member) -> tuple[float, ...] | None:
+    """The optimizer's `initial_lr`, where the rate follows from them and not from the schedule's own base rates.
+
+    The rate is the base rate times a factor of the step. None where the schedule's own fit, or none do.
+    """
+    at, base, own = scheduled_steps(member), base_rates(member), own_rates(member)
+    first = numbers(group.get("initial_lr") for group in param_groups(member))
+    if at is None or base is None or first is None or own is None or agree(base, first) or not all(base):
+        return None
+    expected = computed(member, at)
+    if expected is None or len(base) != len(first) or agree(own, expected):
+        return None
+    moved = [rate * right / wrong for rate, right, wrong in zip(expected, first, base, strict=True)]
+    return first if agree(own, moved) else None
 
 
 def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
@@ -10,7 +10,8 @@ from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.hf_trainer import best, rates
 from ckpt_doctor.trainers.hf_trainer.best_path import run_path
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in, facts_of
-from ckpt_doctor.trainers.hf_trainer.layout import STATE, file_names, has_optimizer, has_scheduler
+from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, STATE, file_names, has_optimizer, has_scheduler
+from ckpt_doctor.trainers.hf_trainer.parts import is_lost
 from ckpt_doctor.trainers.hf_trainer.progress import true_step
 from ckpt_doctor.trainers.state import base_rates, integer, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, real
@@ -18,14 +19,25 @@ from ckpt_doctor.types import Case, Evidence, Member, real
 _STANDARD = "LambdaLR"
 
 
+def fixes_of_lost_parts(case: Case) -> Iterator[tuple[str, str]]:
+    """Parts that cannot be read and can be written anew, each with the name of the fix."""
+    if is_lost(case.checkpoint, STATE) and trainer_state(case):
+        yield STATE, "add-trainer-state"
+    if is_lost(case.checkpoint, SCHEDULER) and scheduler_state(case):
+        yield SCHEDULER, "sync-scheduler"
+
+
+# --- scheduler.pt ----------------------------------------------------------------------------------------------------
+
+
 def scheduler_state(case: Case) -> Evidence[dict[str, object]] | None:
-    """What `scheduler.pt` holds at the resume point, where it is not there; None without evidence.
+    """What `scheduler.pt` holds at the resume point, where it is not there or lost; None without evidence.
 
     The base rates are the groups' `initial_lr`, the position is the step, and the formula is not in the file. None for
     schedules that follow a metric, whose memory is lost, and where a sibling's schedule is not one of transformers'.
     """
-    member = case.member
-    if has_scheduler(case.checkpoint) or not has_optimizer(case.checkpoint):
+    member, is_there = case.member, has_scheduler(case.checkpoint) and not is_lost(case.checkpoint, SCHEDULER)
+    if is_there or not has_optimizer(case.checkpoint):
         return None
     step, base, own = true_step(member), base_rates(member), own_rates(member)
     position = None if step is None else rates.position_at(member, step.value)
@@ -56,8 +68,8 @@ def _lambdas(form: Mapping[object, object], count: int) -> list[object]:
 
 
 def trainer_state(case: Case) -> Evidence[dict[str, Any]] | None:
-    """What `trainer_state.json` holds at this checkpoint's step, where it is not there; None without evidence."""
-    if STATE in file_names(case.checkpoint):
+    """What `trainer_state.json` holds at this step, where it is not there or lost; None without evidence."""
+    if STATE in file_names(case.checkpoint) and not is_lost(case.checkpoint, STATE):
         return None
     step, length = true_step(case.member), facts_of(case.run).steps_per_epoch
     if step is None or length is None:

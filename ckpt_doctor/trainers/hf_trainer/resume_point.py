@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_of
+from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula
-from ckpt_doctor.trainers.hf_trainer.layout import has_optimizer, has_scheduler, ranks
-from ckpt_doctor.trainers.hf_trainer.parts import is_weights_only
+from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_optimizer, has_scheduler, ranks
+from ckpt_doctor.trainers.hf_trainer.parts import is_lost, is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, total_steps, true_step
-from ckpt_doctor.types import Member, ResumePlan, ResumePoint, Run, Schedule
+from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, Schedule
 
 RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
@@ -93,7 +94,16 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         steps_left=None if total is None or step is None else max(0, total - step),
         flags=resume.flags,
         why_not_exact=tuple(_why_not_exact(member)),
+        open=tuple(_open(member)),
     )
+
+
+def _open(member: Member) -> Iterator[NotChecked]:
+    """An optimizer of which nothing could be read: it is in files of DeepSpeed, FSDP or the ranks."""
+    found = elsewhere(member.checkpoint)
+    if has_optimizer(member.checkpoint) and found is not None and not found.steps:
+        why = "no file of the optimizer has a step that is read here"
+        yield NotChecked("the optimizer's step and rate", why, "a look at them by hand")
 
 
 def _total(member: Member, facts: HFFacts) -> int | None:
@@ -116,11 +126,13 @@ def judged(member: Member, run: Run) -> frozenset[str]:
 
     P409 by Adam's step, the schedule and the folder's name (P403, R501, R502); E611 by a replay of the log (E601). Of
     O702, which knows Adam, and asks siblings about parameters that never get a gradient, where there is a sibling to
-    ask; an optimizer without any state is O705's.
+    ask; an optimizer without any state is O705's. R508 of a schedule that cannot be read: family F says so.
     """
     codes = {"P409"}
     if command_in(member.checkpoint).values:
         codes.add("E611")
+    if is_lost(member.checkpoint, SCHEDULER):
+        codes.add("R508")
     others = (m.at("optimizer", "state") for m in run.members if m.label != member.label)
     if not _is_adam(member.at("optimizer", "state")) or not any(others):
         codes.add("O702")

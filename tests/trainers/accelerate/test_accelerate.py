@@ -342,3 +342,26 @@ def test_a_damaged_part_is_said(tmp_path: Path, spoil: Callable[[Path], None]) -
     folder = run_of(tmp_path) / "step_6"
     spoil(folder / "optimizer.bin")
     assert "broken" == judged(folder).verdict
+
+
+RANDOM = {"random_state": "x", "numpy_random_seed": ("MT19937", None, 0), "torch_manual_seed": 3}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("key", RANDOM)
+def test_a_random_state_that_load_state_passes_over_is_told(tmp_path: Path, key: str, is_there: bool) -> None:
+    folder = run_of(tmp_path, world=2) / "epoch_1"
+    path = folder / "random_states_1.pkl"
+    states = torch.load(path, weights_only=False)
+    del states[key]
+    torch.save({**states, **({key: RANDOM[key]} if is_there else {})}, path)
+    file = judged(folder, **SETTLED)
+    assert (["O707"], "differs") == (codes(file), file.resume)
+    assert f"random_states_1.pkl.{key}" in {finding.where for finding in file.findings}
+
+
+def test_base_rates_with_which_the_schedule_stops_are_told(tmp_path: Path) -> None:
+    folder = run_of(tmp_path, schedule="lambda") / "epoch_1"
+    for wrong in ([float("nan")], [], None):
+        change(folder / "scheduler.bin", base_lrs=wrong)
+        assert judged(folder, **SETTLED).resume == "impossible"

@@ -113,9 +113,26 @@ def cut(name: str) -> Callable[[Path], None]:
     return spoil
 
 
-def miscounted(folder: Path) -> None:
-    state = torch.load(folder / "scheduler.pt")
-    torch.save({**state, "_step_count": 5}, folder / "scheduler.pt")
+def in_schedule(**values: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        torch.save({**torch.load(folder / "scheduler.pt"), **values}, folder / "scheduler.pt")
+
+    return spoil
+
+
+def as_state(text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "trainer_state.json").write_text(text) and None
+
+
+def all_of(*spoils: Callable[[Path], object]) -> Callable[[Path], None]:
+    return lambda folder: [spoil(folder) for spoil in spoils] and None
+
+
+def without_step(folder: Path) -> None:
+    path = folder / "trainer_state.json"
+    state = json.loads(path.read_text())
+    del state["global_step"]
+    path.write_text(json.dumps(state))
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], set[str], str]] = {
@@ -126,12 +143,23 @@ FAULTS: dict[str, tuple[Callable[[Path], object], set[str], str]] = {
     "a save that was cut off": (remove("scheduler.pt", "trainer_state.json", "optimizer.pt"), {"F114"}, "broken"),
     "the model": (remove("model.safetensors"), {"F114"}, "broken"),
     "half an optimizer": (cut("optimizer.pt"), {"F101"}, "broken"),
-    "half a state": (cut("trainer_state.json"), {"F101"}, "broken"),
+    "half a state": (cut("trainer_state.json"), {"F101"}, "repairable"),
+    "an empty state": (as_state(""), {"F104"}, "repairable"),
+    "text for a state": (as_state("state"), {"F105"}, "repairable"),
+    "a list for a state": (as_state("[1]"), {"L303"}, "repairable"),
+    "a state without anything": (as_state("{}"), {"L303"}, "repairable"),
+    "no step": (without_step, {"L302"}, "repairable"),
+    "half a schedule": (cut("scheduler.pt"), {"F101"}, "repairable"),
+    "half of both": (all_of(cut("scheduler.pt"), cut("trainer_state.json")), {"F101"}, "repairable"),
+    "half of all": (all_of(cut("optimizer.pt"), cut("trainer_state.json")), {"F101"}, "broken"),
+    "other base rates": (in_schedule(base_lrs=[0.02, 0.02]), {"R504"}, "repairable"),
+    "a base rate too few": (in_schedule(base_lrs=[0.01]), {"O707"}, "broken"),
+    "base rates of NaN": (in_schedule(base_lrs=[float("nan")] * 2), {"O707"}, "broken"),
     "another step": (lambda folder: change_state(folder, global_step=14), {"P403"}, "repairable"),
     "another optimizer": (adam_from_before, {"P403"}, "ok"),
     "another schedule": (schedule_from_before, {"R501"}, "repairable"),
     "another rate": (rate_of_its_own, {"R504"}, "repairable"),
-    "another count": (miscounted, {"R503"}, "repairable"),
+    "another count": (in_schedule(_step_count=5), {"R503"}, "repairable"),
     "no moments": (no_moments, {"O705"}, "ok"),
     "another name": (lambda folder: folder.rename(folder.with_name("checkpoint-25")), {"P401"}, "ok"),
 }
@@ -163,6 +191,43 @@ def test_what_is_repairable_is_repaired_to_what_it_was(run: Path, fault: str) ->
     (folder / "as it was").unlink()
     assert json.loads(true["trainer_state.json"])["global_step"] == 21
     assert repair.undo([folder])[0].status == "undone"
+
+
+STATES: dict[str, dict[str, Any]] = {
+    "log_history": {"log_history": {}},
+    "total_flos": {"total_flos": None},
+    "train_batch_size": {"train_batch_size": "4"},
+    "best_metric": {"best_metric": "1.5"},
+    "best_model_checkpoint": {"best_model_checkpoint": ["checkpoint-10"]},
+    "stateful_callbacks": {"stateful_callbacks": None},
+    "stateful_callbacks.TrainerControl": {"stateful_callbacks": {"EarlyStoppingCallback": {}}},
+}
+
+
+@pytest.mark.parametrize("key", STATES)
+def test_a_value_with_which_the_trainer_stops_is_told(best_run: Path, key: str) -> None:
+    """Each was resumed with the real Trainer (5.24) and raised."""
+    change_state(best_run / "checkpoint-15", **STATES[key])
+    file = judged(best_run / "checkpoint-15")
+    assert ("impossible", "broken") == (file.resume, file.verdict)
+    assert f"trainer_state.json.{key}" in {f.where for f in file.findings if f.code in ("L302", "L303", "O707")}
+
+
+def spoiled_random_state(folder: Path, name: str, key: str) -> None:
+    states = torch.load(folder / name, weights_only=False)
+    del states[key]
+    torch.save(states, folder / name)
+
+
+@pytest.mark.parametrize("key", ["python", "numpy", "cpu"])
+def test_a_random_state_that_lacks_a_generator_stops_its_process(run: Path, key: str) -> None:
+    two_processes(run / "checkpoint-21")
+    assert "identical" == judged(run / "checkpoint-21").resume
+    spoiled_random_state(run / "checkpoint-21", "rng_state_1.pth", key)
+    file = judged(run / "checkpoint-21")
+    assert ("impossible", {"L302"}) == (file.resume, told(file))
+    torch.save({**random_states(), key: 3}, run / "checkpoint-21/rng_state_1.pth")
+    assert {"O707"} == told(judged(run / "checkpoint-21"))
 
 
 def test_true_picks_the_highest_number_and_latest_another(run: Path) -> None:
@@ -258,8 +323,17 @@ def test_a_plateau_makes_a_step_at_each_evaluation(best_run: Path, steps: int, r
     torch.save(
         {**scheduler.state_dict(), "_last_lr": [g["lr"] for g in saved["param_groups"]]}, folder / "scheduler.pt"
     )
-    save_arguments(folder, {**ARGUMENTS, **BEST, "lr_scheduler_type": "reduce_lr_on_plateau", RESTORED: True})
+    command = {**ARGUMENTS, **BEST, "lr_scheduler_type": "reduce_lr_on_plateau", RESTORED: True}
+    save_arguments(folder, command)
     assert (resume, set()) == (judged(folder).resume, told(judged(folder)))
+    # Resumed at step 13, which is no evaluation's: the one on start is not a step of the plateau
+    log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    change_state(folder, log_history=[{"epoch": 1.3, "eval_loss": 9.0, "step": 13}, *log])
+    assert "open" == judged(folder).resume
+    by_epochs = "identical" if steps == 2 else "open"  # of which there are two
+    for strategy, expected in (("steps", resume), ("epoch", by_epochs)):
+        save_arguments(folder, {**command, "eval_on_start": True, "eval_strategy": strategy})
+        assert expected == judged(folder).resume
 
 
 def test_a_process_without_random_state_is_told(run: Path) -> None:

@@ -136,12 +136,51 @@ def lagging_schedule_and_rate(folder: Path) -> None:
     torch.save(optimizer, folder / "optimizer.pt")
 
 
+def cut(name: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+
+    return spoil
+
+
+def without_state_and_what_follows(folder: Path) -> None:
+    without_state(folder)
+    for path in folder.parent.glob("checkpoint-*"):
+        if int(path.name.removeprefix("checkpoint-")) > 21:
+            shutil.rmtree(path)
+
+
+def without_step(folder: Path) -> None:
+    state = state_of(folder)
+    del state["global_step"]
+    (folder / "trainer_state.json").write_text(json.dumps(state))
+
+
+def other_base_rates(folder: Path) -> None:
+    schedule = torch.load(folder / "scheduler.pt")
+    torch.save({**schedule, "base_lrs": [0.02, 0.02]}, folder / "scheduler.pt")
+
+
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no-scheduler": (without_scheduler, "F114"),
     "no-state": (without_state, "F114"),
+    "no-state-of-the-last": (without_state_and_what_follows, "F114"),
+    "half-a-state": (cut("trainer_state.json"), "F101"),
+    "half-a-schedule": (cut("scheduler.pt"), "F101"),
+    "no-step": (without_step, "L302"),
+    "other-base-rates": (other_base_rates, "R504"),
     "wrong-step": (wrong_step, "P403"),
     "schedule-lags": (lagging_schedule, "R501"),
     "schedule-and-rate-lag": (lagging_schedule_and_rate, "R501"),
+}
+
+
+STOPS = {
+    "no-state": FileNotFoundError,
+    "no-state-of-the-last": FileNotFoundError,
+    "half-a-state": json.JSONDecodeError,
+    "half-a-schedule": RuntimeError,
 }
 
 
@@ -154,8 +193,8 @@ def test_a_repaired_checkpoint_resumes_as_if_nothing_had_happened(tmp_path: Path
     spoil(broken)
     judged = audit.check(broken).files[0]
     assert code in {f.code for f in judged.findings if f.severity != "info"} and judged.verdict == "repairable"
-    if fault == "no-state":
-        with pytest.raises(FileNotFoundError):
+    if stops := STOPS.get(fault):
+        with pytest.raises(stops):
             train(tmp_path / "other", resume=broken, lr_scheduler_type=schedule)
     else:
         unrepaired = train(tmp_path / "other", resume=broken, lr_scheduler_type=schedule)
@@ -194,6 +233,16 @@ def test_a_state_is_not_taken_from_before_an_evaluation(tmp_path: Path) -> None:
     assert result.status == "refused"
 
 
+@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+def test_an_evaluation_on_start_moves_no_plateau(tmp_path: Path, strategy: str) -> None:
+    how = {**HEALTHY["reduce_lr_on_plateau"], "eval_strategy": strategy, "eval_on_start": True}
+    whole = train(tmp_path / "whole", **how)
+    run = tmp_path / "run"
+    shutil.copytree(tmp_path / "whole/checkpoint-14", run / "checkpoint-14")
+    assert train(run, resume=run / "checkpoint-14", **how).after(14) == whole.after(14)
+    assert {"identical"} == {file.resume for file in scan([run]).files if file.trainer == "hf"}
+
+
 def waited(folder: Path) -> int:
     callbacks = state_of(folder)["stateful_callbacks"]
     return int(callbacks["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"])
@@ -229,6 +278,20 @@ def test_a_lost_best_is_replayed_to_what_it_was(tmp_path: Path) -> None:
         state_of(folder)[key] for key in ("best_metric", "best_global_step")
     )
     assert train(tmp_path / "again", resume=folder, **BEST).after(30) == whole.after(30)
+
+
+def test_a_lost_callback_is_replayed_and_the_next_save_goes_through(tmp_path: Path) -> None:
+    run, how = tmp_path / "run", {**STOPPING, "restore_callback_states_from_checkpoint": True}
+    whole = train(run, **how)
+    folder = run / f"checkpoint-{steps_of(run)[1]}"
+    callbacks = state_of(folder)["stateful_callbacks"]
+    write_state(folder, stateful_callbacks={"TrainerControl": callbacks["TrainerControl"]})
+    with pytest.raises(KeyError, match="EarlyStoppingCallback"):
+        train(tmp_path / "other", resume=folder, **how)
+    assert "L302" in {f.code for f in audit.check(folder).findings}
+    assert repair.migrate([folder])[0].status == "migrated"
+    assert callbacks == state_of(folder)["stateful_callbacks"]
+    assert train(tmp_path / "again", resume=folder, **how).after(steps_of(run)[1]) == whole.after(steps_of(run)[1])
 
 
 def test_a_moved_run_keeps_its_best(tmp_path: Path) -> None:

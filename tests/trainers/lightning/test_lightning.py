@@ -402,3 +402,34 @@ def test_a_memory_whose_monitor_is_no_name_is_still_one(tmp_path, monitor):
     assert "E611" not in {f.code for f in file.findings}
     (result,) = repair.migrate([path])
     assert result.status == "unchanged"
+
+
+BATCH = (*FIT, "epoch_loop.batch_progress")
+ODD = {
+    "the loops": (("loops",), "x"),
+    "a loop": (BATCH, 3),
+    "a count of text": ((*BATCH, "total", "ready"), "30"),
+    "a count below 0": ((*BATCH, "current", "completed"), -1),
+    "the optimizer's steps": ((*FIT, AUTOMATIC, "optimizer"), None),
+    "the optimizer's state": (("optimizer_states", 0), None),
+    "the schedule's state": (("lr_schedulers", 0), None),
+    "how long it waited": (("callbacks", STOPPER, "wait_count"), "2"),
+    "the best so far": (("callbacks", STOPPER, "best_score"), None),
+    "the best that were kept": (("callbacks", MONITOR, "best_k_models"), None),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_value_with_which_lightning_stops_is_told(tmp_path, what):
+    path, (keys, new) = write(tmp_path)[1], ODD[what]
+    put(path, keys, new)
+    file = judged(path, shuffle=False)
+    assert "impossible" == file.resume, [(f.code, f.message) for f in file.findings]
+    assert {"O707", "L303", "L302"} & said(file).keys()
+
+
+def test_counts_of_older_releases_are_no_fault(tmp_path):
+    path = write(tmp_path)[1]
+    for span in ("total", "current"):
+        put(path, (*BATCH, span, "started"), None)
+    assert {} == said(judged(path, shuffle=False))

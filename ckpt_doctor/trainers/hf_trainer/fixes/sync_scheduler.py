@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ckpt_doctor.migrators import Migration, Plan, refused, sync_scheduler
+from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_scheduler
+from ckpt_doctor.trainers.hf_trainer.parts import is_lost
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state
 from ckpt_doctor.types import Case, Edit
 
@@ -11,14 +15,22 @@ NAME = sync_scheduler.NAME
 
 
 def _plan(case: Case) -> Plan:
-    """Write `scheduler.pt` from the optimizer's rates and the step; else as for every trainer."""
-    if has_scheduler(case.checkpoint):
-        return sync_scheduler.MIGRATION.plan(case)
+    """Write `scheduler.pt` from the optimizer's rates and the step where it is lost; else as for every trainer.
+
+    Base rates that do not give the rate at this step are replaced by the optimizer's `initial_lr`, which do.
+    """
+    is_there = has_scheduler(case.checkpoint)
+    if is_there and not is_lost(case.checkpoint, SCHEDULER):
+        plan, base = sync_scheduler.MIGRATION.plan(case), rates.base_rates_instead(case.member)
+        if base is None:
+            return plan
+        evidence = "the optimizer's initial_lr, from which its rate follows"
+        return replace(plan, edits=(*plan.edits, case.edit("scheduler", "base_lrs", after=[*base], evidence=evidence)))
     state = scheduler_state(case)
     if state is None:
         reason = "the content of scheduler.pt cannot be computed from optimizer.pt"
         return refused(NAME, reason, "another checkpoint of the run")
-    return Plan((Edit((SCHEDULER,), "absent", state.value, state.source),))
+    return Plan((Edit((SCHEDULER,), "unreadable" if is_there else "absent", state.value, state.source),))
 
 
-MIGRATION = Migration(NAME, _plan, cures=(*sync_scheduler.MIGRATION.cures, "F114"))
+MIGRATION = Migration(NAME, _plan, cures=(*sync_scheduler.MIGRATION.cures, "F101", "F103", "F104", "F105", "F114"))

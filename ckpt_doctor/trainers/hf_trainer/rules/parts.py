@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.reports.text import quoted
 from ckpt_doctor.trainers.hf_trainer import parts
+from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import known_of
-from ckpt_doctor.trainers.hf_trainer.layout import OPTIMIZER, SCHEDULER, STATE, ranks
+from ckpt_doctor.trainers.hf_trainer.layout import DEEPSPEED, MARKER, OPTIMIZER, SCHEDULER, STATE, file_names, ranks
+from ckpt_doctor.trainers.hf_trainer.progress import may_skip, scheduled_steps
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
-from ckpt_doctor.types import Case, NotChecked
+from ckpt_doctor.trainers.state import last_rates
+from ckpt_doctor.types import Case, Checkpoint, holds_rate
+from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
 _FOLLOWS = {
@@ -21,15 +26,12 @@ _FOLLOWS = {
 
 
 @rule("F114", "missing-part", "error")
-def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
+def missing_part(case: Case) -> Iterator[Problem]:
     """A part that the Trainer reads on resume is not in the checkpoint's folder.
 
     Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
     """
     checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
-    if OPTIMIZER not in lacking and case.at("optimizer") is None:
-        why = "the optimizer's state is in files of DeepSpeed, FSDP or the ranks, which are not read"
-        yield NotChecked("the optimizer's step and rate", why, "")
     if parts.is_weights_only(checkpoint):
         yield Problem(
             "saved without optimizer on purpose (save_only_model): a resume keeps the step, and starts optimizer, "
@@ -38,6 +40,7 @@ def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
             severity="warning" if case.gate else "info",
         )
         return
+    yield from _missing_marker(checkpoint)
     cures = {SCHEDULER: scheduler_state(case) is not None, STATE: trainer_state(case) is not None}
     if OPTIMIZER in lacking or "the model" in lacking:
         cures = {}
@@ -54,6 +57,49 @@ def missing_part(case: Case) -> Iterator[Problem | NotChecked]:
             f"{name} is missing: {_FOLLOWS[name].format(read)}{cut if name == STATE else ''}",
             where=name,
             migration={SCHEDULER: "sync-scheduler", STATE: "add-trainer-state"}[name] if curable else None,
+        )
+
+
+def _missing_marker(checkpoint: Checkpoint) -> Iterator[Problem]:
+    """DeepSpeed loads nothing without it (transformers/integrations/deepspeed.py, `deepspeed_load_checkpoint`)."""
+    tags = {match[1] for match in map(DEEPSPEED.match, file_names(checkpoint)) if match}
+    if tags and MARKER not in file_names(checkpoint):
+        tag = max(tags, key=lambda name: (len(name), name))
+        yield Problem(
+            f"{MARKER} is not there, in which DeepSpeed reads that {tag} is to be loaded: it loads nothing, and the "
+            "Trainer stops",
+            where=MARKER,
+            fix=f"echo {tag} > {quoted(checkpoint.path / MARKER)}",
+        )
+
+
+@rule("L303", "wrong-type", "error")
+def not_a_state(case: Case) -> Iterator[Problem]:
+    """`trainer_state.json` holds something else than the Trainer's state."""
+    part = next((part for part in case.checkpoint.parts if case.checkpoint.name_of(part) == STATE), None)
+    if part is not None and not part.damage and parts.is_lost(case.checkpoint, STATE):
+        held = "an empty dict" if part.root == {} else describe(part.root)
+        yield Problem(
+            f"{STATE} holds {held}, not the Trainer's state: the Trainer stops as it starts, or starts from step 0",
+            where=STATE,
+            found=held,
+            expected="the Trainer's state",
+            migration=case.written_anew.get(STATE),
+            fix=None if STATE in case.written_anew else "",
+        )
+
+
+@rule("L302", "missing-key", "error")
+def no_step(case: Case) -> Iterator[Problem]:
+    """`global_step` is not in `trainer_state.json`."""
+    state, proven = case.checkpoint.get(STATE), case.resume.global_step is not None
+    if isinstance(state, dict) and "global_step" not in state and not parts.is_lost(case.checkpoint, STATE):
+        yield Problem(
+            f"`{STATE}.global_step` is missing: the Trainer takes 0 and trains the whole run again on these weights",
+            where=f"{STATE}.global_step",
+            expected=case.resume.global_step,
+            migration="fix-epoch" if proven else None,
+            fix=None if proven else "",
         )
 
 
@@ -80,4 +126,37 @@ def no_random_state(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (missing_part, no_random_state)
+@rule("P409", "parts-disagree", "warning")
+def optimizer_of_another_step(case: Case) -> Iterator[Problem]:
+    """The optimizer's files are of another step than the Trainer's state, or have another rate than its schedule.
+
+    DeepSpeed names the folder after its own count of steps, which is the Trainer's.
+    """
+    found, step = elsewhere(case.checkpoint), case.state.global_step
+    if found is None or step is None:
+        return
+    skips = found.skipped or may_skip(case.member)
+    odd = next((one for one in found.steps if one[1] != step), None) if not skips else None
+    if odd is not None:
+        yield Problem(
+            f"{odd[0]} is of step {odd[1]:,}, and {STATE} is of step {step:,}: they come from different steps",
+            where=odd[0],
+            found=odd[1],
+            expected=step,
+            fix="",
+        )
+        return
+    expected = last_rates(case.member) if scheduled_steps(case.member) == step else None
+    other = [one for one in found.rates if not any(holds_rate(one[1], rate) for rate in expected or ())]
+    if expected and other:
+        yield Problem(
+            f"the optimizer's rate in {other[0][0]} is {other[0][1]:.6g}, and the schedule's is {expected[0]:.6g}: "
+            "they come from different steps, or the rate was set by hand",
+            where=other[0][0],
+            found=other[0][1],
+            expected=expected[0],
+            fix="",
+        )
+
+
+RULES = (missing_part, optimizer_of_another_step, not_a_state, no_step, no_random_state)
