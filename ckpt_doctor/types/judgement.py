@@ -7,6 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ckpt_doctor.types.advice import Advice
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
 from ckpt_doctor.types.facts import Facts
 from ckpt_doctor.types.record import record
@@ -181,6 +182,8 @@ class RunReport:
     findings: tuple[Finding, ...]
     files: tuple[FileReport, ...]
     terms: Terms = field(default_factory=Terms)
+    advice: Advice | None = None
+    """What to do; None where nobody asked."""
 
 
 Points = tuple[tuple[float, float], ...]
