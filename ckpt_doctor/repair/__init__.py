@@ -1,9 +1,24 @@
 """Paths -> a plan, a value -> repaired files, written and judged again. Nothing counts before it has been read back."""
 
 from ckpt_doctor.repair.execution import apply, migrate, undo
-from ckpt_doctor.repair.newest import find_latest
-from ckpt_doctor.repair.planning import NAMES, plan
-from ckpt_doctor.repair.plans import FilePlan, RepairPlan
+from ckpt_doctor.repair.foresight import every_repair, foresee, is_complete, repaired
+from ckpt_doctor.repair.planning import ASKED_BY, NAMES, plan
+from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request
 from ckpt_doctor.types import MigrationResult
 
-__all__ = ["NAMES", "FilePlan", "MigrationResult", "RepairPlan", "apply", "find_latest", "migrate", "plan", "undo"]
+__all__ = [
+    "ASKED_BY",
+    "NAMES",
+    "FilePlan",
+    "MigrationResult",
+    "RepairPlan",
+    "Request",
+    "apply",
+    "every_repair",
+    "foresee",
+    "is_complete",
+    "migrate",
+    "plan",
+    "repaired",
+    "undo",
+]

@@ -4,7 +4,7 @@ Only data. Readers make `Checkpoint`s; a trainer's package makes `TrainingState`
 rules turn a `Case` into `Finding`s; migrations turn it into `Edit`s.
 """
 
-from ckpt_doctor.types.advice import Advice, AdviceKind, LeftLog, PassedOver, WayOut, Words
+from ckpt_doctor.types.advice import Advice, AdviceKind, Blank, LeftLog, PassedOver, WayOut, Words
 from ckpt_doctor.types.checkpoint import (
     MODEL_KEYS,
     WRAPPERS,
@@ -111,6 +111,7 @@ __all__ = [
     "Adopted",
     "Advice",
     "AdviceKind",
+    "Blank",
     "Case",
     "Checkpoint",
     "Choice",

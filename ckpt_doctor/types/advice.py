@@ -48,6 +48,18 @@ class LeftLog:
     reason: str
 
 
+@record(frozen=True, slots=True)
+class Blank:
+    """A word of a command that a person must fill in."""
+
+    option: str
+    """`--val-loss`."""
+    word: str
+    """What stands for it in the command: `LOSS`."""
+    what: str
+    """What it is, in a few words."""
+
+
 @record(frozen=True)
 class Advice:
     """What to do about a run, by what its files and logs prove."""
@@ -70,11 +82,15 @@ class Advice:
     """What will differ from the uninterrupted run all the same: codes and names."""
     reason: str = ""
     """What is missing or wrong, in one clause."""
-    missing: tuple[str, ...] = ()
-    """The options that a person must fill in; with them the command settles everything at once."""
+    missing: tuple[Blank, ...] = ()
+    """What a person must fill in; with it the command settles everything at once."""
     log: Path | None = None
     """A log that nothing contradicts and that names another folder: the command is right if it is this run's."""
+    otherwise: Words = ()
+    """The command to run if it is not; what is `missing` stands in this one then."""
     caveats: tuple[str, ...] = ()
     """What to know before the command is run."""
     way_out: WayOut | None = None
     left_logs: tuple[LeftLog, ...] = ()
+    better: Advice | None = None
+    """Of a check: the run's own advice, where that is another checkpoint than the one that is judged."""
