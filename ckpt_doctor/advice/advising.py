@@ -127,7 +127,7 @@ def _as_it_is(advice: Advice, file: FileReport) -> Advice:
     if file.resume != "open":
         return advice
     point = next((point for point in (file.plan.open if file.plan else ()) if point.settle), None)
-    return replace(advice, reason=f"{point.what} is open: {point.settle}" if point else "")
+    return replace(advice, reason=f"{point.what}; give {point.settle}" if point else "")
 
 
 def _after_repair(advice: Advice, chosen: Prospect, run: RunReport, together: Words, asked: Asked) -> Advice:
@@ -222,15 +222,18 @@ def _nothing(run: RunReport, ranked: Sequence[Prospect]) -> Advice:
         return Advice("not judged", run.run.path, reason=_why_not_judged(ranked[0].file) if ranked else "")
     passed = tuple(_passed_over(one, run) for one in ranked)
     told = [(one.file, finding) for one in ranked for finding in one.file.serious]
-    worst = next((finding for _, finding in told if finding.severity == "error"), None)
+    errors = (finding for _, finding in told if finding.severity == "error")
+    worst = next(errors, None) or next((finding for _, finding in told), None)
     saved = next(
         ((file, finding) for file, finding in told if finding.code[0] == "F" and _is_command(finding.fix)), None
     )
     command: Words = ()
     if saved is not None:
         file, finding = saved
-        parts = {"FILE": str(file.checkpoint.path), "OUT": reports.output_name(file, run.run.path)}
-        command = tuple(parts.get(word, word) for word in (finding.fix or "").split())
+        output = reports.output_name(file, run.run.path)
+        parts = {"FILE": str(file.checkpoint.path), "OUT": output}
+        parts["OUT.safetensors"] = str(Path(output).with_suffix(".safetensors"))
+        command = tuple(parts.get(word, word) for word in (finding.fix or "").split(" "))
     reason = f"{worst.code} {worst.name}" if worst else "no file here is a checkpoint that a trainer resumes from"
     if len(ranked) == 1:
         return Advice("none", run.run.path, label=passed[0].label, command=command, reason=reason)

@@ -53,13 +53,15 @@ def _and_so_on(left: int) -> list[str]:
 
 def output_name(file: FileReport, run: Path) -> str:
     """What to call a file that is made of another one, in the working folder."""
-    suffix = file.checkpoint.path.suffix or ".pt"
-    return f"{label(file, run).removesuffix(suffix).replace('/', '-')}-salvaged{suffix}"
+    suffix = file.checkpoint.path.suffix
+    kept = suffix if suffix != ".json" else ""  # an index, which no result is
+    return f"{label(file, run).removesuffix(suffix).replace('/', '-')}-salvaged{kept or '.pt'}"
 
 
 def _filled(fix: str, path: Path, output: str) -> str:
     """A command whose FILE and OUT are named."""
     words = {"FILE": quoted(path), "OUT": quoted(output)}
+    words["OUT.safetensors"] = quoted(Path(output).with_suffix(".safetensors"))
     return " ".join(words.get(word, word) for word in fix.split(" "))
 
 
