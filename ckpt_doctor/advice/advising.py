@@ -205,7 +205,7 @@ def _way_out(run: RunReport, chosen: Prospect, codes: tuple[str, ...], asked: As
     from ckpt_doctor import repair
 
     path = chosen.file.checkpoint.path
-    plan = repair.foresee(run, {path}, asked.every_repair(codes))[path]
+    plan = repair.foresee_one(run, path, asked.every_repair(codes))
     if not plan.result.complete or not audit.is_resumable(chosen.file):
         return None
     command = asked.command("migrate --all", run.run.facts, paths=(path,), ignore=codes) if plan.edits else ()

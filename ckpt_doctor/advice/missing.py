@@ -125,10 +125,10 @@ def missing(run: RunReport, planned: FilePlan, request: Request) -> Missing:
             break
         options.update(dict.fromkeys(new))
         trial = _assumed(trial, new, run, plan)
-        plan = repair.foresee(run, {path}, trial)[path]
+        plan = repair.foresee_one(run, path, trial)
     lost = codes_of(plan.before.serious, {refusal.migration for refusal in plan.refusals})
     if lost:
-        plan = repair.foresee(run, {path}, replace(trial, ignored=frozenset({*trial.ignored, *lost})))[path]
+        plan = repair.foresee_one(run, path, replace(trial, ignored=frozenset({*trial.ignored, *lost})))
     return Missing(tuple(options), lost, bool(plan.edits), plan.notes) if not plan.refusals else Missing()
 
 
@@ -190,7 +190,7 @@ def _tried(run: RunReport, path: Path, request: Request) -> tuple[list[tuple[Pat
     left: list[LeftLog] = []
     for found in trainer_named(run.run.trainer).judging().logs(run.run.path)[:MOST_LOGS]:
         log = Path(reports.nearest(found))
-        plan = repair.foresee(run, {path}, replace(request, logs=(log,)))[path]
+        plan = repair.foresee_one(run, path, replace(request, logs=(log,)))
         if repair.is_complete(plan):
             fitting.append((log, plan))
         else:

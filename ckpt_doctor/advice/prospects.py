@@ -80,14 +80,16 @@ def prospects(run: RunReport, asked: Asked) -> list[Prospect]:
     newest = sorted(troubled, key=lambda file: audit.progress((file, run.run)), reverse=True)
     request = asked.every_repair()
     found: dict[Path, Prospect] = {}
-    while len(found) < len(newest) and not any(one.may_be_usable for one in found.values()):
-        batch = newest[len(found) : len(found) + MOST_PLANNED]
-        plans = repair.foresee(run, {file.checkpoint.path for file in batch}, request)
-        lacking = [path for file in batch if not _is_complete(plans[path := file.checkpoint.path])][:MOST_PROBED]
-        probed = {path: missing(run, plans[path], request) for path in lacking}
-        for file in batch:
-            path = file.checkpoint.path
-            found[path] = Prospect(file, plans[path], _is_complete(plans[path]), probed.get(path))
+    lacking, useful = 0, False
+    plans = repair.foresee(run, [file.checkpoint.path for file in newest], request)
+    for file, plan in zip(newest, plans, strict=False):
+        complete = _is_complete(plan)
+        lacking += not complete
+        misses = missing(run, plan, request) if not complete and lacking <= MOST_PROBED else None
+        found[file.checkpoint.path] = one = Prospect(file, plan, complete, misses)
+        useful = useful or one.may_be_usable
+        if len(found) >= MOST_PLANNED and useful:
+            break
     return [found.get(file.checkpoint.path) or Prospect(file, complete=not file.serious) for file in run.files]
 
 

@@ -1,7 +1,7 @@
 """Paths -> a plan, a value -> repaired files, written and judged again. Nothing counts before it has been read back."""
 
 from ckpt_doctor.repair.execution import apply, migrate, undo
-from ckpt_doctor.repair.foresight import every_repair, foresee, is_complete, repaired
+from ckpt_doctor.repair.foresight import every_repair, foresee, foresee_one, is_complete, repaired
 from ckpt_doctor.repair.planning import ASKED_BY, NAMES, plan
 from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request
 from ckpt_doctor.types import MigrationResult
@@ -16,6 +16,7 @@ __all__ = [
     "apply",
     "every_repair",
     "foresee",
+    "foresee_one",
     "is_complete",
     "migrate",
     "plan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,11 +33,16 @@ def every_repair(
     )
 
 
-def foresee(run: RunReport, paths: Collection[Path], request: Request) -> dict[Path, FilePlan]:
-    """Path -> plan of these files of a run, without reading one again."""
+def foresee(run: RunReport, paths: Iterable[Path], request: Request) -> Iterator[FilePlan]:
+    """Plans of these files of a run in their order, each made when it is asked for, without reading one again."""
     read = _read(run)
-    numbers = [number for number, checkpoint in enumerate(read) if checkpoint.path in paths]
-    return {file.checkpoint.path: file for file in plan_read(run.run.path, read, numbers, request)}
+    numbers = {checkpoint.path: number for number, checkpoint in enumerate(read)}
+    return plan_read(run.run.path, read, (numbers[path] for path in paths), request)
+
+
+def foresee_one(run: RunReport, path: Path, request: Request) -> FilePlan:
+    """The plan of one file."""
+    return next(foresee(run, [path], request))
 
 
 def _read(run: RunReport) -> list[Checkpoint]:

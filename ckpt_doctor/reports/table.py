@@ -150,8 +150,9 @@ def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[st
         end += text.wrap(str(run.open_points[0]), width, "  ", "    ")
     elif run.open_points:
         settles = dict.fromkeys(point.settle for point in run.open_points if point.settle)
-        told = f"{len(run.open_points)} questions" + (f", which {', '.join(settles)} would settle" if settles else "")
-        end += text.wrap(f"{told} (-v)", width, "  not checked: ", "    ")
+        questions = f"{len(run.open_points)} questions"
+        questions += f", which {', '.join(settles)} would settle" if settles else ""
+        end += text.wrap(f"{questions} (-v)", width, "  not checked: ", "    ")
     lines: list[str] = []
     for number, paragraph in enumerate(run.serious):
         sentences = () if any(map(is_command, paragraph.cures)) else paragraph.cures

@@ -12,7 +12,7 @@ EVERY = repair.every_repair(facts={}, logs=[], ignore=[], trust=[], trainer="")
 def test_the_plans_are_those_of_a_dry_run(run: Path) -> None:
     (judged,) = audit.scan(run).runs
     paths = {file.checkpoint.path for file in judged.files}
-    foreseen = repair.foresee(judged, paths, EVERY)
+    foreseen = {plan.checkpoint.path: plan for plan in repair.foresee(judged, paths, EVERY)}
     planned = {result.path: result for result in migrate([run], dry_run=True)}
     assert paths == foreseen.keys() == planned.keys()
     for path, plan in foreseen.items():
@@ -22,7 +22,7 @@ def test_the_plans_are_those_of_a_dry_run(run: Path) -> None:
 
 def test_the_repaired_file_is_judged_before_it_is_written(run: Path, step: Path) -> None:
     (judged,) = audit.scan(run).runs
-    plan = repair.foresee(judged, {step}, EVERY)[step]
+    plan = repair.foresee_one(judged, step, EVERY)
     foreseen = repair.repaired(judged, plan, EVERY)
     assert foreseen is not None
     migrate([run])
