@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.version import __version__
 
 if TYPE_CHECKING:
-    from ckpt_doctor.audit import latest, scan
+    from ckpt_doctor.advice import latest, scan
     from ckpt_doctor.audit import open_file as open_checkpoint
     from ckpt_doctor.repair import migrate, undo
     from ckpt_doctor.trainers.facts import facts
@@ -23,11 +23,11 @@ _HOMES = {
     "atomic_save": "training.saving",
     "check_resume": "training.resume",
     "facts": "trainers.facts",
-    "latest": "audit",
+    "latest": "advice",
     "migrate": "repair",
     "open_checkpoint": "audit",
     "prune": "training.pruning",
-    "scan": "audit",
+    "scan": "advice",
     "undo": "repair",
 }
 _NAMED_THERE = {"open_checkpoint": "open_file"}

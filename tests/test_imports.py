@@ -23,6 +23,7 @@ LAYERS = (
     ("trainers",),
     ("audit",),
     ("repair",),
+    ("advice",),
     ("training",),
     ("cli",),
 )
@@ -141,9 +142,9 @@ UNUSED = (*OTHERS, *(f"ckpt_doctor.{part}" for part in OURS))
 """What a scan of one archive that no trainer owns has no use for. Only a table needs tabulate, which brings more."""
 
 
-def scanned(path: Path, form: str = "github") -> set[str]:
+def scanned(path: Path, form: str = "github", *more: str) -> set[str]:
     """The modules that a scan has loaded at its end."""
-    call = f"main({['scan', path.name, '--format', form]!r})"
+    call = f"main({['scan', path.name, '--format', form, *more]!r})"
     check = f"import sys; from ckpt_doctor.cli.main import main; {call}; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "COLUMNS": ""}
     done = subprocess.run(
@@ -167,9 +168,10 @@ def test_a_scan_of_an_archive_imports_nothing_that_it_has_no_use_for(tmp_path: P
     assert [] == sorted(name for name in loaded if name.startswith("ckpt_doctor.trainers.") and ".rules" in name)
 
 
-@pytest.mark.parametrize("form", ["table", "github"])
-def test_tabulate_is_imported_for_a_table_alone(tmp_path: Path, form: str) -> None:
-    assert (form == "table") == ("tabulate" in scanned(archive(tmp_path / "model.pt"), form))
+@pytest.mark.parametrize("how", [["table", "-v"], ["table"], ["github"]], ids=" ".join)
+def test_tabulate_is_imported_for_a_table_alone(tmp_path: Path, how: list[str]) -> None:
+    """A healthy run has one with `-v` only."""
+    assert ("-v" in how) == ("tabulate" in scanned(archive(tmp_path / "model.pt"), *how))
 
 
 def test_every_dependency_is_used() -> None:

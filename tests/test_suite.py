@@ -29,7 +29,7 @@ TESTED_ELSEWHERE = {
         "payloads programs raw_pickle sharded source symptoms tensor_bytes torch_legacy torch_row torch_tar "
         "torch_zip zip_directory zip_records zip_truncated zip_unlisted"
     ),
-    "repair": "newest plans torch_check",
+    "repair": "plans torch_check",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "reports/html": "charts",
     "trainers": "shared_facts state trainer",

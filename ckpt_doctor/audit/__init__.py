@@ -2,23 +2,28 @@
 
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
 from ckpt_doctor.audit.judging import (
+    Counts,
     case_of,
     codes,
     counting,
+    in_short,
     is_damaged,
     is_ours,
     judge,
     packages,
     resume_of,
+    selected,
     verdict_of,
 )
-from ckpt_doctor.audit.newest import departs, latest, preferred, progress
-from ckpt_doctor.audit.opening import open_file
-from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, understand, with_siblings
+from ckpt_doctor.audit.newest import departs, is_resumable, preferred, progress, steps_done
+from ckpt_doctor.audit.opening import Progress, open_file
+from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, several_runs, understand, with_siblings
 from ckpt_doctor.audit.scanning import DEFAULT_PATH, check, check_all, curves, read_through, scan
 
 __all__ = [
     "DEFAULT_PATH",
+    "Counts",
+    "Progress",
     "case_of",
     "check",
     "check_all",
@@ -30,10 +35,11 @@ __all__ = [
     "existing",
     "existing_logs",
     "find_runs",
+    "in_short",
     "is_damaged",
     "is_ours",
+    "is_resumable",
     "judge",
-    "latest",
     "one_run",
     "open_file",
     "packages",
@@ -43,6 +49,9 @@ __all__ = [
     "resume_file",
     "resume_of",
     "scan",
+    "selected",
+    "several_runs",
+    "steps_done",
     "understand",
     "verdict_of",
     "with_siblings",

@@ -215,12 +215,17 @@ def counting(ignore: Sequence[str], trust: Sequence[str], silenced: Counts | Non
     return counts
 
 
-def chosen(run: RunReport, select: Sequence[str], counts: Counts) -> RunReport:
-    """The report with the selected codes only, of what counts."""
+def selected(run: RunReport, select: Sequence[str]) -> RunReport:
+    """The report with the selected codes only; verdicts and advice stay those of all that was found."""
     wanted = codes(select)
+    return chosen(run, lambda finding, _path: not select or finding.code in wanted)
+
+
+def chosen(run: RunReport, counts: Counts) -> RunReport:
+    """The report with what counts only."""
 
     def kept(findings: Sequence[Finding], path: Path) -> tuple[Finding, ...]:
-        return tuple(f for f in findings if (not select or f.code in wanted) and counts(f, path))
+        return tuple(finding for finding in findings if counts(finding, path))
 
     files = [replace(file, findings=kept(file.findings, file.checkpoint.path)) for file in run.files]
     return replace(run, findings=kept(run.findings, run.run.path), files=tuple(files))
@@ -229,6 +234,14 @@ def chosen(run: RunReport, select: Sequence[str], counts: Counts) -> RunReport:
 def is_damaged(file: FileReport) -> bool:
     """Whether the file itself is damaged or dangerous; what loading needs (S202, S203) is no damage."""
     return any(finding.severity == "error" and finding.code[0] in "FS" for finding in file.findings)
+
+
+def in_short(given: Iterable[str]) -> tuple[str, ...]:
+    """Codes as words of `--ignore`: a family by its letter where it is whole."""
+    wanted = dict.fromkeys(given)
+    families = {code[0]: {rule.code for rule in all_rules() if rule.code[0] == code[0]} for code in wanted}
+    whole = {letter for letter, its in families.items() if len(its) > 1 and its <= wanted.keys()}
+    return tuple(dict.fromkeys(code[0] if code[0] in whole else code for code in wanted))
 
 
 def packages(words: Sequence[str]) -> tuple[str, ...]:

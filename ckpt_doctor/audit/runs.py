@@ -123,13 +123,18 @@ def _named(runs: Sequence[str]) -> str:
     return f"; below it are {', '.join(runs[:2])}" + (f" and {len(runs) - 2} more" if len(runs) > 2 else "")
 
 
+def several_runs(folder: Path) -> list[Path]:
+    """The runs below a folder where they are several, and it is not one of them alone; none otherwise."""
+    runs = [run for run in find_runs(checkpoint_files(folder)) if run != folder] if folder.is_dir() else []
+    return runs if len(runs) > 1 else []
+
+
 def one_run(folder: Path | str) -> Path:
     """The folder, if it is one run's. UsageError for one that is not there, is a file, or holds several runs."""
     path = existing(folder)[0]
     if not path.is_dir():
         raise UsageError(f"{path} is not a folder")
-    runs = [run for run in find_runs(checkpoint_files(path)) if run != path]
-    if len(runs) > 1:
+    if runs := several_runs(path):
         names = ", ".join(str(run.relative_to(path)) for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
         raise UsageError(f"{path} holds {len(runs)} runs ({names}); name one of them")
     return path

@@ -37,7 +37,6 @@ class _Ask:
     trainer: str = ""
     gate: bool = False
     deep: bool = False
-    select: Sequence[str] = ()
     ignore: Sequence[str] = ()
     trust: Sequence[str] = ()
     silenced: Counts | None = None
@@ -49,7 +48,6 @@ def scan(
     *,
     facts: Given | None = None,
     deep: bool = False,
-    select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),
     logs: Sequence[Path | str] = (),
@@ -57,38 +55,13 @@ def scan(
     trainer: str = "",
     silenced: Counts | None = None,
 ) -> Report:
-    """Audit files, units and run folders, read-only: is each whole, and would a resume from it continue the run?
-
-    Args:
-        paths: files, folders of checkpoints, or any tree.
-        facts: what is known of the training command (`ckpt_doctor.facts`); it outranks what is inferred.
-        deep: read every byte, to compare stored checksums and to look for NaN and infinity.
-        select: keep only findings of these codes, beginnings of codes, or names: `E601`, `E`, `missing-best-score`.
-        ignore: the same, for findings that do not count.
-        trust: packages that loading a file may call into (S204).
-        logs: training logs, instead of those that are found near the runs.
-        progress: called with a file and the bytes of it read since the last call.
-        trainer: name of the trainer for which a person claims the files, `hf` for example; empty: each run's is
-            recognised.
-        silenced: says of a finding and the path of its file whether it is accepted.
-
-    Returns:
-        A report: runs in the order of their paths, each with its files.
-
-    Raises:
-        UsageError: a path or a log that does not exist; a rule, package or trainer that does not.
-
-    Example:
-        >>> report = scan(["checkpoints"], facts=facts(steps_per_epoch=45))
-        >>> [(file.verdict, file.resume) for file in report.files]
-        [('repairable', 'differs')]
-    """
+    """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do."""
     began = time.monotonic()
     given = existing(paths)
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, select, ignore, trust, silenced, progress)
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress)
     wanted = {file for path in given for file in checkpoint_files(path)}
     runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
-    return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment)
+    return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment, reports.judged)
 
 
 def check(
@@ -97,7 +70,6 @@ def check(
     facts: Given | None = None,
     logs: Sequence[Path | str] = (),
     deep: bool = False,
-    select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),
     progress: Progress | None = None,
@@ -112,9 +84,9 @@ def check(
     """
     began = time.monotonic()
     file = resume_file(Path(path))
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, select, ignore, trust, silenced, progress)
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
     run = _audit_run(run_folder(file), [file], ask)
-    return Report((run,), time.monotonic() - began, (Path(path),), reports.check_fragment)
+    return Report((run,), time.monotonic() - began, (Path(path),), reports.check_fragment, reports.checked)
 
 
 def check_all(
@@ -142,7 +114,7 @@ def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
     found = run_findings(run)
     if any(finding.code == "O703" and counts(finding, run.path) for finding in found):
         judged = [unsure_of_the_model(file) for file in judged]
-    return chosen(RunReport(run, found, tuple(judged), trainer_named(run.trainer).terms), ask.select, counts)
+    return chosen(RunReport(run, found, tuple(judged), trainer_named(run.trainer).terms), counts)
 
 
 def read_through(
@@ -151,7 +123,7 @@ def read_through(
     """The same file, judged with every byte of it read."""
     member, counts = replace(file.member, checkpoint=deepened(file.checkpoint, None)), counting(ignore, trust)
     report = RunReport(run, (), (judge(case_of(member, run, gate=gate), counts),))
-    return chosen(report, (), counts).files[0]
+    return chosen(report, counts).files[0]
 
 
 def curves(report: Report) -> list[Curve]:

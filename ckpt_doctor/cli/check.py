@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import advice, audit, reports
 from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
+from ckpt_doctor.reports import Detail
 from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Report, without_flagged
 
@@ -24,13 +25,14 @@ from ckpt_doctor.types import Report, without_flagged
 @options.fail_on
 @options.formats(*reports.FORMATS)
 @options.output_file
+@options.verbosity
 @click.option(
     "--flags",
     is_flag=True,
     help="Print nothing but what the resume command must carry; the report goes to stderr. A rate jump that these "
     "flags cure does not count.",
 )
-def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool, **given: Any) -> int:
+def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool, detail: Detail, **given: Any) -> int:
     """Tell whether the trainer will resume from PATH, and what it will do: the gate before a resume.
 
     PATH is what the trainer's --resume_from_checkpoint gets: a file or a folder. Prints where training will start, how
@@ -49,26 +51,19 @@ def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool
     if not path:
         note("no checkpoint to resume from (PATH is empty): a first start, nothing to check")
         return 0
+    folder = Path(path)
+    if folder.is_dir() and next(iter(audit.checkpoint_files(folder)), None) is None:
+        note(reports.nothing_found(Report((), 0.0, (folder,))))
+        return 1
     with Progress() as progress:
-        report = audit.check(path, silenced=settings.silenced, progress=progress, **given)
+        report = advice.check(path, silenced=settings.silenced, progress=progress, **given)
     colored = color(None if flags else output)
-    shown = reports.judged(report, form, plan=True, rules=all_rules, curves=audit.curves, width=width(), color=colored)
+    shown = reports.judged(
+        report, form, plan=True, rules=all_rules, curves=audit.curves, width=width(), color=colored, detail=detail
+    )
     if not flags:
         emit(shown, output)
-        _name_a_better_one(path, report, given)
         return exit_code(report.findings, fail_on)
     click.echo(shown, nl=False, err=True)
     emit(reports.flags(report), output)
     return exit_code(without_flagged(report.findings), fail_on)
-
-
-def _name_a_better_one(path: str, report: Report, given: dict[str, Any]) -> None:
-    """Of a folder of checkpoints: where the one that its trainer picks will not do, the one to resume from."""
-    file, run = report.files[0], report.runs[0].run
-    picked = file.checkpoint.path
-    if file.resume != "impossible" or Path(path) == picked or not run.trainer:
-        return
-    known = {name: given[name] for name in ("facts", "logs", "ignore", "trust", "trainer") if name in given}
-    better = audit.latest(run.path, **known)[0]
-    if better is not None and better != picked:
-        note(f"a resume from {reports.clean(path)} takes {picked.name}; a better one is {reports.clean(better)}")

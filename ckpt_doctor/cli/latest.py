@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import repair, reports
+from ckpt_doctor import advice, audit, reports
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import emit, note
+from ckpt_doctor.cli.output import emit, note, width
 
 
 @click.command("latest", cls=options.Command)
-@click.argument("run_dir", type=options.NAMED)
+@options.one_path
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
 @options.deep
 @options.training_facts
@@ -22,12 +22,13 @@ from ckpt_doctor.cli.output import emit, note
 @options.ignored
 @options.trust
 @options.formats("text", "json")
-def command(run_dir: Path, form: str, **given: Any) -> int:
+def command(path: Path, form: str, **given: Any) -> int:
     """Print the path of the newest checkpoint of a run that is whole and safe to resume from.
 
-    Newest means furthest in training, not the highest number in a name. Why newer ones were passed over, and what the
-    resume command must carry, is said on stderr. Where no checkpoint will do, nothing is printed and the exit code
-    is 1.
+    PATH is a run folder (default: checkpoints/). Newest means furthest in training, not the highest number in a name.
+    stderr begins with what `scan` advises for the run, and says why newer ones were passed over and what the resume
+    command must carry. Where no checkpoint will do, nothing is printed and the exit code is 1; where PATH holds several
+    runs, a command for each is listed and the exit code is 2.
 
     \b
     Examples:
@@ -35,9 +36,13 @@ def command(run_dir: Path, form: str, **given: Any) -> int:
       RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable)
       ckpt-doctor migrate "$RESUME_FROM" --all
     """
-    found = repair.find_latest(run_dir, **given)
-    for sentence in reports.latest_notes(found):
-        note(sentence)
+    if runs := audit.several_runs(path):
+        for line in reports.latest_choices(path, runs):
+            note(line)
+        return 2
+    found = advice.find_latest(audit.one_run(path), **given)
+    for line in reports.latest_notes(found, width=width()):
+        note(line)
     if form == "json":
         emit(reports.latest(found))
     elif found.file is not None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import repair, reports
+from ckpt_doctor import advice, repair, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, note, unfinished, width
+from ckpt_doctor.reports import Detail
 from ckpt_doctor.types import Number
 
 FIXES = {
@@ -71,7 +72,8 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
 @options.ignored
 @options.trust
 @options.formats("table", "json")
-def command(paths: tuple[Path, ...], dry_run: bool, verify: str | None, form: str, **given: Any) -> int:
+@options.verbosity
+def command(paths: tuple[Path, ...], dry_run: bool, verify: str | None, form: str, detail: Detail, **given: Any) -> int:
     """Repair checkpoints: one option per fix, or --all.
 
     Each file is replaced atomically: a reader sees the old file or the new one, at every instant. Before that the
@@ -97,5 +99,9 @@ def command(paths: tuple[Path, ...], dry_run: bool, verify: str | None, form: st
     if not dry_run:
         with Progress() as progress:
             results = repair.apply(planned, verify_torch=verify == "torch", progress=progress)
-    emit(reports.migrated(results, form, paths=() if given["output"] else paths, width=width(), color=color()))
+    elsewhere = given["output"] is not None
+    known = {name: given[name] for name in ("facts", "logs", "ignore", "trust", "trainer")}
+    after = None if elsewhere else advice.scan(paths, **known)
+    named = () if elsewhere else paths
+    emit(reports.migrated(results, form, paths=named, after=after, width=width(), color=color(), detail=detail))
     return unfinished(results)

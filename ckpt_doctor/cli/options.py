@@ -86,12 +86,25 @@ def _or_default(ctx: click.Context, _parameter: click.Parameter, given: tuple[Pa
     return (default,)
 
 
+def _path_or_default(ctx: click.Context, parameter: click.Parameter, given: Path | None) -> Path | None:
+    """The one path to work on, by the same rule."""
+    return next(iter(_or_default(ctx, parameter, () if given is None else (given,))), None)
+
+
 NAMED = Named(path_type=Path)
 trainer = click.option(
     "--trainer",
     type=click.Choice([one.name for one in trainers.known()]),
     callback=lambda _ctx, _parameter, name: name or "",
     help="The trainer that wrote the files, where they do not show it themselves.",
+)
+one_path = click.argument(
+    "path",
+    required=False,
+    type=NAMED,
+    callback=lambda ctx, parameter, path: next(
+        iter(_or_default(ctx, parameter, () if path is None else (path,))), None
+    ),
 )
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED, callback=_or_default)
 fail_on = click.option(
@@ -123,6 +136,20 @@ def formats(*names: str) -> Callable[[F], F]:
         show_default=True,
         help="How to print the result.",
     )
+
+
+def verbosity(command: F) -> F:
+    """Add `-q` and `-v`; the command receives how much to tell as `detail`."""
+
+    @functools.wraps(command)
+    def with_detail(*args: Any, quiet: bool, verbose: bool, **rest: Any) -> Any:
+        if quiet and verbose:
+            raise click.UsageError("-q and -v exclude each other")
+        return command(*args, detail="quiet" if quiet else "all" if verbose else "normal", **rest)
+
+    less = click.option("-q", "--quiet", is_flag=True, help="Print the answer and what is wrong, nothing else.")
+    more = click.option("-v", "--verbose", is_flag=True, help="Also print healthy files, notes and all evidence.")
+    return less(more(with_detail))  # type: ignore[return-value]
 
 
 class FactOption(click.Option):

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import advice, audit, reports
 from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
+from ckpt_doctor.reports import Detail
 from ckpt_doctor.trainers import all_rules
 
 
@@ -23,14 +24,16 @@ from ckpt_doctor.trainers import all_rules
 @options.fail_on
 @options.formats(*reports.FORMATS)
 @options.output_file
-def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | None, **given: Any) -> int:
+@options.verbosity
+def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | None, detail: Detail, **given: Any) -> int:
     """Audit checkpoints, read-only: is each file whole, and would a resume from it continue the run?
 
     PATH is a file, a step folder, a run folder or any tree (default: checkpoints/). Checkpoints are found by content,
     whatever their names. Only metadata is read, so the size of a file does not matter; --deep reads every byte.
 
-    What the rules need to know of the training command (steps per epoch, --lradj, ...) is inferred from the files and
-    from logs nearby, and printed with its source. An option that gives it wins.
+    What to do comes first: which checkpoint to resume from, after which command, or what is missing. What the rules
+    need to know of the training command (steps per epoch, --lradj, ...) is inferred from the files and from logs
+    nearby (-v prints each with its source). An option that gives it wins.
 
     \b
     Examples:
@@ -39,9 +42,11 @@ def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | Non
       ckpt-doctor scan old_checkpoints --deep --format json -o audit.json
     """
     with Progress() as progress:
-        report = audit.scan(paths, silenced=settings.silenced, progress=progress, **given)
+        report = advice.scan(paths, silenced=settings.silenced, progress=progress, **given)
     if not report.files and form != "table":
         note(reports.nothing_found(report))
-    shown = reports.judged(report, form, rules=all_rules, curves=audit.curves, width=width(), color=color(output))
+    shown = reports.judged(
+        report, form, rules=all_rules, curves=audit.curves, width=width(), color=color(output), detail=detail
+    )
     emit(shown, output)
     return exit_code(report.findings, fail_on)

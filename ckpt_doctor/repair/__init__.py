@@ -1,9 +1,25 @@
 """Paths -> a plan -> repaired files. A file counts as repaired only after it was read back and judged again."""
 
 from ckpt_doctor.repair.execution import apply, migrate, undo
-from ckpt_doctor.repair.newest import find_latest
-from ckpt_doctor.repair.planning import NAMES, plan
-from ckpt_doctor.repair.plans import FilePlan, RepairPlan
+from ckpt_doctor.repair.foresight import every_repair, foresee, foresee_one, is_complete, repaired
+from ckpt_doctor.repair.planning import ASKED_BY, NAMES, plan
+from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request
 from ckpt_doctor.types import MigrationResult
 
-__all__ = ["NAMES", "FilePlan", "MigrationResult", "RepairPlan", "apply", "find_latest", "migrate", "plan", "undo"]
+__all__ = [
+    "ASKED_BY",
+    "NAMES",
+    "FilePlan",
+    "MigrationResult",
+    "RepairPlan",
+    "Request",
+    "apply",
+    "every_repair",
+    "foresee",
+    "foresee_one",
+    "is_complete",
+    "migrate",
+    "plan",
+    "repaired",
+    "undo",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -94,14 +94,18 @@ def _score(score: float | None, val_loss: float | None) -> float | None:
 def plan_run(folder: Path, files: Sequence[Path], request: Request) -> RunPlan:
     """Plan files of one run, with those beside them as evidence."""
     read = tuple(audit.with_siblings(folder, files))
+    plans = plan_read(folder, read, range(len(files)), request)
+    return RunPlan(folder, tuple(_with_cost(file, request) for file in plans), read)
+
+
+def plan_read(folder: Path, read: Sequence[Checkpoint], numbers: Iterable[int], request: Request) -> Iterator[FilePlan]:
+    """Plan some of a run's checkpoints, all of which are read already; `numbers` are their places among them."""
     run, members = audit.understand(folder, read, request.facts, request.logs, request.trainer)
-    plans = []
-    for number, member in enumerate(members[: len(files)]):
-        file = plan_file(_case(member, run, request), request)
+    for number in numbers:
+        file = plan_file(_case(members[number], run, request), request)
         if request.everything and _sets_a_count(file):
             file = _completed(file, request, folder, read, number)
-        plans.append(_with_cost(file, request))
-    return RunPlan(folder, tuple(plans), read)
+        yield file
 
 
 def _case(member: Member, run: Run, request: Request) -> Case:

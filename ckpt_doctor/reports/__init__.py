@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckpt_doctor.reports.facts import given_words, nearest
 from ckpt_doctor.reports.manual import Rule
-from ckpt_doctor.reports.text import clean, plural, quoted, shorten, size
+from ckpt_doctor.reports.text import Detail, clean, plural, quoted, shorten, size
 
 if TYPE_CHECKING:
     from ckpt_doctor.types import (
@@ -31,20 +32,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "Detail",
     "Rule",
     "check_fragment",
+    "checked",
     "clean",
     "compared",
     "disk_needed",
     "flags",
+    "given_words",
     "inspected",
     "judged",
+    "label",
     "latest",
+    "latest_choices",
     "latest_notes",
     "linted",
     "migrated",
+    "nearest",
     "no_fix_chosen",
     "nothing_found",
+    "output_name",
     "plural",
     "pruned",
     "quoted",
@@ -69,6 +77,7 @@ def judged(
     curves: Callable[[Report], Sequence[Curve]] = lambda _: (),
     width: int = 80,
     color: bool = False,
+    detail: Detail = "normal",
 ) -> str:
     """A scan; of a check, with `plan`, what the trainer will do as well, where a format has a place for it.
 
@@ -77,11 +86,11 @@ def judged(
     if form == "table" and plan:
         from ckpt_doctor.reports.check import check
 
-        return check(report, width=width, color=color)
+        return check(report, width=width, color=color, detail=detail)
     if form == "table":
         from ckpt_doctor.reports.table import table
 
-        return table(report, width=width, color=color)
+        return table(report, width=width, color=color, detail=detail)
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
@@ -97,6 +106,25 @@ def judged(
     from ckpt_doctor.reports.groups import located
 
     return _annotated([item for run in report.runs for item in located(run)], form, rules() if form == "sarif" else ())
+
+
+def checked(report: Report) -> str:
+    """A check as text, with what the trainer will do."""
+    return judged(report, plan=True)
+
+
+def label(file: FileReport, run: Path) -> str:
+    """What a file is called within its run."""
+    from ckpt_doctor.reports import columns
+
+    return columns.label(file, run)
+
+
+def output_name(file: FileReport, run: Path) -> str:
+    """What to call a file that is made of another one, in the working folder."""
+    from ckpt_doctor.reports import cures
+
+    return cures.output_name(file, run)
 
 
 def flags(report: Report) -> str:
@@ -167,17 +195,21 @@ def migrated(
     form: str = "table",
     *,
     paths: Sequence[Path] = (),
+    after: Report | None = None,
     width: int = 80,
     color: bool = False,
+    detail: Detail = "normal",
 ) -> str:
-    """The plan or the outcome of a migration; how to undo it, where `paths`, those that it was given, say so."""
+    """The plan or the outcome of a migration; how to undo it, where `paths`, those that it was given, say so.
+
+    What to do now comes first, by the report on the files as they are `after` it."""
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.migrated(results)
+        return json_v1.migrated(results, after.runs if after else ())
     from ckpt_doctor.reports.repairs import migrations
 
-    return migrations(results, paths=paths, width=width, color=color)
+    return migrations(results, paths=paths, after=after, width=width, color=color, detail=detail)
 
 
 def undone(results: Sequence[MigrationResult], form: str = "table", *, width: int = 80) -> str:
@@ -218,11 +250,18 @@ def latest(found: Latest) -> str:
     return json_v1.latest(found)
 
 
-def latest_notes(found: Latest) -> list[str]:
-    """What a person should know beside the path: a sentence each."""
+def latest_notes(found: Latest, *, width: int = 80) -> list[str]:
+    """What a person should know beside the path: what to do first, a line each."""
     from ckpt_doctor.reports import newest
 
-    return list(newest.notes(found))
+    return list(newest.notes(found, width))
+
+
+def latest_choices(folder: Path, runs: Sequence[Path]) -> list[str]:
+    """What to ask `latest` for where a folder holds several runs, a line each."""
+    from ckpt_doctor.reports import newest
+
+    return list(newest.choices(folder, runs))
 
 
 def disk_needed(costs: Sequence[Cost]) -> str:

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.answer import answer_lines
 from ckpt_doctor.reports.columns import about
 from ckpt_doctor.reports.resuming import clauses
-from ckpt_doctor.reports.table import fact_lines, finding_lines
+from ckpt_doctor.reports.table import SCREEN, fact_lines, facts_in_short, finding_lines, wrong_lines
 from ckpt_doctor.reports.view import not_deep, nothing_found, view
 from ckpt_doctor.types import FileReport, Finding, Report
 
 
-def check(report: Report, *, width: int = 80, color: bool = False) -> str:
+def check(report: Report, *, width: int = 80, color: bool = False, detail: text.Detail = "normal") -> str:
     """The text of a check: report with one file."""
     if not report.files:
         return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
     run, file, columns = report.runs[0], report.files[0], min(width, text.MAX_TEXT)
-    shown = view(run, report.paths)
-    lines = [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
+    shown, folded = view(run, report.paths), run.advice is not None and detail != "all"
+    lines = answer_lines(report, width, color)
+    if detail == "quiet":
+        return "\n".join([*lines, *wrong_lines(shown, "", width, color)]) + "\n"
+    lines += [""] if lines else []
+    lines += [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
     lines += [f"  {about(file, run)}", *text.wrap(f"resume: {resume_words(file)}", columns, "  ", "    ")]
-    lines += fact_lines(shown, columns)
+    if folded:
+        lines += [line for told in facts_in_short(shown) for line in text.wrap(told, columns, "  ", "    ")]
+    else:
+        lines += fact_lines(shown, columns)
     does = clauses(file, run)
     lines += ["", "  The trainer"] if does else []
     for clause in does:
         lines += text.wrap(clause, columns, "  - ", "    ")
-    lines += finding_lines(shown, columns, color)
-    if words := flags(file):
+    lines += finding_lines(shown, columns, color, SCREEN if folded else None)
+    if not folded and (words := flags(file)):
         lines += ["", *text.wrap(f"resume with: {words}", columns, "  ", "    ")]
     verdict = text.wrap(f"verdict: {file.outlook}: {verdict_words(file)}.", columns)
     verdict[0] = verdict[0].replace(file.outlook, text.styled(file.outlook, file.outlook, color), 1)
     lines += ["", *verdict]
-    if (file.verdict == "broken" or file.plan is None) and file.member.role is not None:
+    if not folded and (file.verdict == "broken" or file.plan is None) and file.member.role is not None:
         lines.append(f"Another checkpoint of the run: ckpt-doctor latest {text.quoted(run.run.path)}")
     if left := not_deep([file]):
         lines += text.wrap(f"Not checked: {left}.", columns)
@@ -64,6 +72,8 @@ def resume_words(file: FileReport) -> str:
 
 def verdict_words(file: FileReport) -> str:
     """What a verdict means for the resume."""
+    if file.asks:
+        return f"give {', '.join(file.asks)}, migrate, then resume"
     if file.verdict == "broken" or (file.resume == "impossible" and file.verdict == "ok"):
         return "do not resume from it"
     if file.resume == "not judged":

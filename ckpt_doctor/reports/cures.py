@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ckpt_doctor.reports.columns import label
 from ckpt_doctor.reports.facts import given_options
 from ckpt_doctor.reports.groups import Group
-from ckpt_doctor.reports.text import clean, quoted
-from ckpt_doctor.types import RunReport
+from ckpt_doctor.reports.text import clean, command_line, quoted
+from ckpt_doctor.types import FileReport, RunReport
 
 DEFAULT_PATHS = (Path("checkpoints"),)
 PROGRAM = "ckpt-doctor "
@@ -28,18 +29,52 @@ def cures(group: Group, run: RunReport, paths: Sequence[Path]) -> list[str]:
     if not group.first.fix:
         return []
     fix = clean(group.first.fix)
+    if run.advice is not None and group.first.migration:  # only what a dry run would carry out
+        if group.first.severity != "info":
+            return [command_line(run.all_repairs)] if run.all_repairs else _one_by_one(group, run)
+        damaged = any(f.severity == "error" and f.code[0] in "FS" for file in run.files for f in file.findings)
+        return [] if damaged else [repair(fix, run, (run.run.path,))]
     if not re.search(r"\bFILE\b", fix):
         return [repair(fix, run, paths)]
     files = [path for path in group.paths if path != run.run.path]
+    if run.advice is not None:
+        names = {file.checkpoint.path: output_name(file, run.run.path) for file in run.files}
+        told = [_filled(fix, path, names.get(path, "OUT")) for path in files[:MOST_FILES]]
+        return [*told, *_and_so_on(len(files) - len(told))]
     options = _options(fix, run)
     named = [" ".join([*options, quoted(file)]) for file in files[:MOST_FILES]]
     told = [re.sub(r"\bFILE\b", lambda _, name=name: name, fix) for name in named]  # type: ignore[misc]
-    left = len(files) - len(told)
-    return [*told, f"and so on for {left} more"] if left else told
+    return [*told, *_and_so_on(len(files) - len(told))]
+
+
+def _and_so_on(left: int) -> list[str]:
+    return [f"and so on for {left} more"] if left > 0 else []
+
+
+def output_name(file: FileReport, run: Path) -> str:
+    """What to call a file that is made of another one, in the working folder."""
+    suffix = file.checkpoint.path.suffix
+    kept = suffix if suffix != ".json" else ""  # an index, which no result is
+    return f"{label(file, run).removesuffix(suffix).replace('/', '-')}-salvaged{kept or '.pt'}"
+
+
+def _filled(fix: str, path: Path, output: str) -> str:
+    """A command whose FILE and OUT are named."""
+    words = {"FILE": quoted(path), "OUT": quoted(output)}
+    words["OUT.safetensors"] = quoted(Path(output).with_suffix(".safetensors"))
+    return " ".join(words.get(word, word) for word in fix.split(" "))
+
+
+def _one_by_one(group: Group, run: RunReport) -> list[str]:
+    """The commands that repair the files of a group, where not all of the run can be repaired at once."""
+    told = [command_line(f.repair) for f in run.files if f.checkpoint.path in group.paths and f.repair]
+    return [*told[:MOST_FILES], *_and_so_on(len(told) - MOST_FILES)]
 
 
 def all_repairs(run: RunReport, groups: Sequence[Group], paths: Sequence[Path]) -> str:
     """The command for a run that needs more than one migration; empty where one or none will do."""
+    if run.advice is not None:
+        return command_line(run.all_repairs)
     called_for = {g.first.migration for g in groups if g.first.migration and g.first.fix and g.first.severity != "info"}
     return repair("ckpt-doctor migrate --all", run, paths) if len(called_for) > 1 else ""
 

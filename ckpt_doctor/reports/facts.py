@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.types import Facts
+from ckpt_doctor.types import Facts, Given
 
 SETTINGS = "pyproject.toml"
 """The source of facts that hold without an option."""
@@ -31,12 +31,18 @@ def nearest(path: Path) -> str:
     return min(os.fspath(path), os.path.relpath(path), key=len)
 
 
-def given_options(facts: Facts) -> list[str]:
+def given_words(facts: Facts, given: Given) -> list[str]:
     """The words of a command line, such as `--patience 10`, that give again what was given with the call."""
-    given = [(fact, facts.get(fact.name)) for fact in facts.table]
+    told = [(fact, given.get(fact.name)) for fact in facts.table]
     return [
-        text.quoted(word)
-        for fact, evidence in given
-        if evidence is not None and evidence.given and evidence.source != SETTINGS
+        word
+        for fact, evidence in told
+        if evidence is not None and evidence.source != SETTINGS
         for word in fact.words(evidence.value)
     ]
+
+
+def given_options(facts: Facts) -> list[str]:
+    """The same of what a run's facts were given, quoted for a shell."""
+    given = {f.name: evidence for f in facts.table if (evidence := facts.get(f.name)) is not None and evidence.given}
+    return [text.quoted(word) for word in given_words(facts, given)]

@@ -74,6 +74,22 @@ def run(run: types.RunReport) -> dict[str, Any]:
         "facts": {name: plain(fact.value) if fact else None for name, fact in known.items()},
         "evidence": {name: fact.source for name, fact in {**known, "log": facts.log}.items() if fact},
         "findings": [_fields(finding, *FINDING) for finding in run.findings],
+        "advice": None if run.advice is None else advice(run.advice),
+    }
+
+
+def advice(advised: types.Advice) -> dict[str, Any]:
+    """What to do about a run; commands are lists of words."""
+    out = advised.way_out
+    return {
+        **_fields(
+            advised, "kind", "path", "label", "position", "command", "flags", "reason", "stays", "caveats", "log"
+        ),
+        "missing": [_fields(blank, "option", "word", "what") for blank in advised.missing],
+        "passed_over": [_fields(passed, "path", "label", "code", "reason") for passed in advised.passed_over],
+        "way_out": None if out is None else _fields(out, "codes", "keep", "command"),
+        "logs_not_taken": [_fields(left, "path", "reason") for left in advised.left_logs],
+        "better": None if advised.better is None else advice(advised.better),
     }
 
 
@@ -161,11 +177,12 @@ def compared(comparison: types.Comparison, left: Path, right: Path) -> str:
     )
 
 
-def migrated(results: Sequence[types.MigrationResult]) -> str:
-    """What became of each file, by a migration or by an undo."""
+def migrated(results: Sequence[types.MigrationResult], runs: Sequence[types.RunReport] = ()) -> str:
+    """What became of each file, by a migration or by an undo; after a migration also what to do about its `runs`."""
     return dumps(
         {
             **HEAD,
+            "runs": [{"path": str(r.run.path), "advice": advice(r.advice)} for r in runs if r.advice is not None],
             "results": [
                 {
                     **_fields(result, "path", "status", "message"),
@@ -217,6 +234,7 @@ def latest(found: types.Latest) -> str:
             "flags": list(file.plan.flags) if file is not None and file.plan is not None else [],
             "findings": [] if file is None else [finding.code for finding in file.serious],
             "passed_over": [{"path": str(path), "reason": reason} for path, reason in found.passed_over],
+            "advice": None if found.advice is None else advice(found.advice),
         }
     )
 

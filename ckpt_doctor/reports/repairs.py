@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import get_args
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.types import Cost, Edit, MigrationResult, Status
+from ckpt_doctor.reports.answer import answer_lines
+from ckpt_doctor.reports.table import SCREEN
+from ckpt_doctor.types import Cost, Edit, MigrationResult, Report, Status
 
 
 def migrations(
-    results: Sequence[MigrationResult], *, paths: Sequence[Path] = (), width: int = 80, color: bool = False
+    results: Sequence[MigrationResult],
+    *,
+    paths: Sequence[Path] = (),
+    after: Report | None = None,
+    width: int = 80,
+    color: bool = False,
+    detail: text.Detail = "normal",
 ) -> str:
-    """The plan or the outcome of a migration, file by file, and a closing count; how to undo it, where `paths` tell."""
-    blocks = ["\n".join(file_lines(result, width, color)) for result in results]
+    """The plan or the outcome of a migration, file by file, and a closing count; how to undo it, where `paths` tell.
+
+    What to do now stands before it, and once more at its end where that is a screen further down.
+    """
+    told = list(results)
+    if detail == "quiet":
+        told = [replace(result, edits=(), notes=()) for result in results if not result.complete]
+    needed = [result for result in told if after is None or detail == "all" or not _needs_nothing(result)]
+    blocks = ["\n".join(file_lines(result, width, color)) for result in needed]
     end = counted(results)
     if paths and any(result.status == "migrated" for result in results):
         end += f"\nto take this back: ckpt-doctor undo {' '.join(map(text.quoted, undo_paths(results, paths)))}"
-    return "\n\n".join([*blocks, end]) + "\n"
+    answer = "\n".join(answer_lines(after, width, color)) if after is not None else ""
+    whole = "\n\n".join(part for part in (answer, *blocks, end) if part)
+    again = f"\n\n{answer}" if answer and whole.count("\n") > SCREEN else ""
+    return f"{whole}{again}\n"
+
+
+def _needs_nothing(result: MigrationResult) -> bool:
+    """Whether there is nothing to say of a file but that it stays as it is."""
+    return result.status == "unchanged" and not result.refusals and not result.notes and "; " not in result.message
 
 
 def undo_paths(results: Sequence[MigrationResult], paths: Sequence[Path]) -> list[Path]:

@@ -3,30 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.answer import answer_lines, is_idle
 from ckpt_doctor.reports.cures import is_command
-from ckpt_doctor.reports.view import Paragraph, RunView, is_empty, nothing_found, summary, view
+from ckpt_doctor.reports.view import Paragraph, Row, RunView, is_empty, nothing_found, summary, view
 from ckpt_doctor.types import Report
 
+MIGRATE = "ckpt-doctor migrate"
+SCREEN = 24
+"""Lines of a terminal."""
+LEAST = 8
+"""Lines that the findings get in any case."""
+MOST_ROWS = 8
+"""Files with findings that a table shows where it is folded."""
 
-def table(report: Report, *, width: int = 80, color: bool = False) -> str:
-    """A whole report as text, in lines of at most `width` columns (but for single words that are longer)."""
+
+def table(report: Report, *, width: int = 80, color: bool = False, detail: text.Detail = "normal") -> str:
+    """A whole report as text, in lines of at most `width` columns (but for what one copies, which is never broken)."""
     if is_empty(report):
         return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
-    runs = [view(run, report.paths) for run in report.runs]
-    names = text.shorten_all([text.clean(run.path) for run in runs], width)
-    blocks = [run_block(run, name, width, color) for run, name in zip(runs, names, strict=True)]
-    return "\n\n".join([*blocks, "\n".join(text.wrap(summary(report), width))]) + "\n"
+    runs = [(run, view(run, report.paths)) for run in report.runs]
+    names = text.shorten_all([text.clean(shown.path) for _, shown in runs], width)
+    blocks = ["\n".join(answer_lines(report, width, color))]
+    for (run, shown), name in zip(runs, names, strict=True):
+        if detail == "quiet":
+            blocks.append("\n".join(wrong_lines(shown, name if len(runs) > 1 else "", width, color)))
+        elif detail == "all" or not is_idle(run) or len(runs) == 1:
+            blocks.append(run_block(shown, name, width, color, detail))
+    blocks.append("\n".join(text.wrap(summary(report), width)) if detail != "quiet" else "")
+    told = [block for block in blocks if block]
+    is_short = detail != "all" and all("\n" not in block for block in told[1:-1])
+    return ("\n" if is_short else "\n\n").join(told) + "\n"
 
 
-def run_block(run: RunView, name: str, width: int, color: bool) -> str:
+def wrong_lines(run: RunView, name: str, width: int, color: bool) -> list[str]:
+    """Of a run only what is wrong; no line where nothing is."""
+    lines = [text.styled(name, "bold", color)] if name and run.serious else []
+    for paragraph in run.serious:
+        lines += paragraph_lines(replace(paragraph, cures=()), min(width, text.MAX_TEXT), color)
+    return lines
+
+
+def run_block(run: RunView, name: str, width: int, color: bool, detail: text.Detail) -> str:
     """One run: its path, what is known of it, its table, its findings."""
     columns = min(width, text.MAX_TEXT)
-    lines = [text.styled(name, "bold", color), f"  {run.contents}", *fact_lines(run, columns)]
+    folded = run.answer is not None and detail != "all"
+    if folded and not run.serious and not any(row.is_troubled for row in run.rows):
+        return healthy_line(run, name, width, color)
+    lines = [text.styled(name, "bold", color), f"  {run.contents}"]
+    if folded:
+        lines[1:] = text.wrap("; ".join([run.contents, *facts_in_short(run)]), columns, "  ", "  ")
+    else:
+        lines += fact_lines(run, columns)
     if run.rows:
-        lines += ["", *file_table(run, width, color)]
-    return "\n".join([*lines, *finding_lines(run, columns, color)])
+        lines += ["", *(folded_table(run, width, color) if folded else file_table(run.rows, run, width, color))]
+    room = max(LEAST, SCREEN - len(lines) - 1) if folded else None
+    return "\n".join([*lines, *finding_lines(run, columns, color, room)])
+
+
+def healthy_line(run: RunView, name: str, width: int, color: bool) -> str:
+    """A run in which nothing is wrong."""
+    outcomes = dict.fromkeys(row.outcomes[0] for row in run.rows)
+    told = [run.contents, f"resume: {', '.join(outcomes)}" if outcomes else ""]
+    told += [f"{text.plural(len(run.notes), 'note')} (-v)" if run.notes else ""]
+    end = "; ".join(part for part in told if part)
+    short = text.shorten(name, max(20, width - text.display_width(end) - 2))
+    return f"{text.styled(short, 'bold', color)}: {end}"
+
+
+def facts_in_short(run: RunView) -> list[str]:
+    """The known facts without their sources, which `-v` shows; a log and what is open by name."""
+    shown = [
+        name if name != "log" and not name.endswith("not settled") else f"{name} ({source})"
+        for name, source in run.facts
+    ]
+    return [", ".join(shown)] if shown else []
 
 
 def fact_lines(run: RunView, width: int) -> list[str]:
@@ -35,10 +88,22 @@ def fact_lines(run: RunView, width: int) -> list[str]:
     return text.grid([(name, "\n".join(text.wrap(source, max(20, room)))) for name, source in run.facts], "<<")
 
 
-def file_table(run: RunView, width: int, color: bool) -> list[str]:
-    """The files of a run as aligned lines; columns that do not fit are left out, then names are shortened."""
-    names = [row.name for row in run.rows]
-    cells = zip(*((*row.cells, *row.outcomes) for row in run.rows), strict=True)
+def folded_table(run: RunView, width: int, color: bool) -> list[str]:
+    """The files of which something is to be said, the last ones of many; the others are counted."""
+    troubled = [row for row in run.rows if row.is_troubled]
+    shown, healthy = troubled[-MOST_ROWS:], len(run.rows) - len(troubled)
+    lines = file_table(shown, run, width, color)
+    if left := len(troubled) - len(shown):
+        lines.append(f"  and {text.plural(left, 'file')} before these (-v)")
+    if healthy:
+        lines.append(f"  and {text.plural(healthy, 'file')} without a finding (-v)")
+    return lines
+
+
+def file_table(rows: Sequence[Row], run: RunView, width: int, color: bool) -> list[str]:
+    """Files of a run as aligned lines; columns that do not fit are left out, then names are shortened."""
+    names = [row.name for row in rows]
+    cells = zip(*((*row.cells, *row.outcomes) for row in rows), strict=True)
     shown = zip((*run.columns, *run.outcomes), cells, strict=True)
     columns = [(0, False, ["file", *names]), *((c.droppable, c.is_number, [c.title, *values]) for c, values in shown)]
     while (used := _width([cells for *_, cells in columns])) > width and any(drop for drop, *_ in columns):
@@ -46,9 +111,9 @@ def file_table(run: RunView, width: int, color: bool) -> list[str]:
     if used > width:
         room = max(12, max(map(text.display_width, names)) - (used - width))
         columns[0][2][1:] = text.shorten_all(names, room)
-    heads, *rows = zip(*(cells for *_, cells in columns), strict=True)
+    heads, *lines = zip(*(cells for *_, cells in columns), strict=True)
     styled = [[text.styled(head, "dim", color) for head in heads]]
-    styled += [[*cells, text.styled(verdict, verdict, color)] for *cells, verdict in rows]
+    styled += [[*cells, text.styled(verdict, verdict, color)] for *cells, verdict in lines]
     return text.grid(styled, "".join("<>"[is_number] for _, is_number, _ in columns))
 
 
@@ -56,9 +121,14 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
     return sum(2 + max(map(text.display_width, cells)) for cells in columns)
 
 
-def finding_lines(run: RunView, width: int, color: bool) -> list[str]:
-    """What is wrong, with the cures; then, apart, what is worth knowing and changes nothing; what was not checked."""
+def finding_lines(run: RunView, width: int, color: bool, room: int | None = None) -> list[str]:
+    """What is wrong, with the cures; then, apart, what is worth knowing and changes nothing; what was not checked.
+
+    With `room`, a number of lines, each command comes once, and what does not fit is named only.
+    """
     lines = [""] if run.serious or run.notes else []
+    if room is not None:
+        return [*lines, *folded_findings(run, width, color, room)]
     for paragraph in run.serious:
         lines += paragraph_lines(paragraph, width, color)
     if run.all_repairs:
@@ -70,6 +140,40 @@ def finding_lines(run: RunView, width: int, color: bool) -> list[str]:
     for point in run.open_points:
         lines += text.wrap(str(point), width, "  ", "    ")
     return lines
+
+
+def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[str]:
+    """The same in few lines: each command once, notes by name, and findings too where they are many."""
+    notes = [paragraph.title for paragraph in run.notes]
+    end = text.wrap(f"{', '.join(notes)} (-v)", width, "  worth knowing: ", "    ") if notes else []
+    if len(run.open_points) == 1:
+        end += text.wrap(str(run.open_points[0]), width, "  ", "    ")
+    elif run.open_points:
+        settles = dict.fromkeys(point.settle for point in run.open_points if point.settle)
+        questions = f"{len(run.open_points)} questions"
+        questions += f", which {', '.join(settles)} would settle" if settles else ""
+        end += text.wrap(f"{questions} (-v)", width, "  not checked: ", "    ")
+    lines: list[str] = []
+    for number, paragraph in enumerate(run.serious):
+        sentences = () if any(map(is_command, paragraph.cures)) else paragraph.cures
+        told = paragraph_lines(replace(paragraph, cures=sentences), width, color)
+        if lines and len(lines) + len(told) > room - len(end) - 2:
+            left = ", ".join(one.title for one in run.serious[number:])
+            lines += text.wrap(f"{left} (-v)", width, "  and ", "    ")
+            break
+        lines += told
+    return [*lines, *cure_lines(run), *end]
+
+
+def cure_lines(run: RunView) -> list[str]:
+    """Each command that cures something once, with what it cures; what the answer says of the run is not said again."""
+    cures: dict[str, list[str]] = {}
+    for paragraph in run.serious:
+        for cure in filter(is_command, paragraph.cures):
+            if cure == run.all_repairs or not cure.startswith(MIGRATE):
+                cures.setdefault(cure, []).append(paragraph.rule.partition(" ")[0])
+    answered = {line.command for line in run.answer.lines} | {run.answer.command} if run.answer else set()
+    return [f"  cure of {', '.join(codes)}: {cure}" for cure, codes in cures.items() if cure not in answered]
 
 
 def paragraph_lines(paragraph: Paragraph, width: int, color: bool) -> list[str]:

@@ -6,7 +6,11 @@ import os
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Literal
 
+Detail = Literal["quiet", "normal", "all"]
+"""How much a report tells. `quiet`: the answer and what is wrong. `all`: healthy files, notes and the sources of facts
+as well."""
 ELLIPSIS = "..."
 
 _SGR = {
@@ -14,7 +18,7 @@ _SGR = {
     2: ("dim", "unchanged", "not judged"),
     31: ("broken", "impossible", "error", "failed", "-"),
     32: ("ok", "migrated", "undone", "+"),
-    33: ("repairable", "open", "warning", "refused", "~"),
+    33: ("repairable", "needs facts", "open", "warning", "refused", "~"),
     36: ("info", "planned"),
 }
 STYLES = {style: f"\x1b[{number}m" for number, styles in _SGR.items() for style in styles}
@@ -125,6 +129,11 @@ def quoted(value: object) -> str:
         return shlex.quote(text)
     escaped = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(text))
     return f"$'{''.join(escaped)}'"
+
+
+def command_line(words: Iterable[str]) -> str:
+    """Words as a command line to paste into a shell."""
+    return " ".join(map(quoted, words))
 
 
 def integer(n: int | None, absent: str = "-") -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.answer import Answer, answer
 from ckpt_doctor.reports.columns import columns, label, outcomes
 from ckpt_doctor.reports.cures import all_repairs, cures
 from ckpt_doctor.reports.facts import known_facts
@@ -13,7 +15,7 @@ from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unch
 from ckpt_doctor.types import Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
 from ckpt_doctor.types.record import record
 
-OUTLOOKS = ("ok", "open", "not judged", "impossible", "repairable", "broken")
+OUTLOOKS = ("ok", "open", "needs facts", "not judged", "impossible", "repairable", "broken")
 """What a file's outlook can be, in the order in which they are counted."""
 
 
@@ -27,6 +29,8 @@ class Row:
     outcomes: tuple[str, ...]
     """What comes of it, in words; the last is the verdict, as what it means for a resume."""
     verdict: Verdict
+    is_troubled: bool = True
+    """Whether a finding calls for something."""
 
 
 @record(frozen=True)
@@ -83,18 +87,22 @@ class RunView:
     """The command for all repairs at once; empty where one finding's cure is all that is needed."""
     open_points: tuple[OpenPoint, ...]
     """What stays unchecked, but for what `--deep` would check."""
+    answer: Answer | None = None
+    """What to do; None where nobody asked."""
 
 
 def view(run: RunReport, paths: Sequence[Path]) -> RunView:
     """What there is to show of a run in a report on `paths`."""
+    run = replace(run, files=tuple(file for file in run.files if file.checkpoint.path not in run.copies))
     names = {file.checkpoint.path: label(file, run.run.path) for file in run.files}
     shown, last = columns(run), outcomes(run)
     rows = [
         Row(
-            names[file.checkpoint.path],
+            _with_copies(names[file.checkpoint.path], file, run),
             tuple(column.cell(file) for column in shown),
             tuple(column.cell(file) for column in last),
             file.verdict,
+            bool(file.serious) or file.verdict != "ok",
         )
         for file in run.files
     ]
@@ -124,7 +132,14 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
         tuple(map(paragraph, notes)),
         all_repairs(run, groups, paths),
         tuple(open_point(point, n, len(rows)) for point, n in unchecked(run.files) if point.settle != "--deep"),
+        None if run.advice is None else answer(run.advice),
     )
+
+
+def _with_copies(name: str, file: FileReport, run: RunReport) -> str:
+    """A file's name, with those of the copies that hold the same."""
+    same = [copy.name for copy, original in run.copies.items() if original == file.checkpoint.path]
+    return f"{name} (= {', '.join(map(text.clean, same))})" if same else name
 
 
 def open_point(point: NotChecked, n: int = 1, of: int = 1) -> OpenPoint:
@@ -149,10 +164,10 @@ def nothing_found(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    """`3 checkpoints: 3 repairable, 0 broken. Not checked: ... 0.09 s, 210 KB read of 9.3 GiB.`."""
+    """`3 checkpoints: 2 ok, 1 repairable. Not checked: ... 0.09 s, 210 KB read of 9.3 GiB.`."""
     files = report.files
     found = [file.outlook for file in files]
-    counts = [f"{found.count(word)} {word}" for word in OUTLOOKS if word in (*found, "repairable", "broken")]
+    counts = [_count(found.count(word), word) for word in OUTLOOKS if word in found]
     sentences = [f"{text.plural(len(files), 'checkpoint')}: {', '.join(counts)}."]
     if left := not_deep(files):
         sentences.append(f"Not checked: {left}.")
@@ -160,6 +175,10 @@ def summary(report: Report) -> str:
     total = sum(f.checkpoint.size for f in files)
     sentences.append(f"{text.seconds(report.seconds)}, {text.size(read)} read of {text.size(total)}.")
     return " ".join(sentences)
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word.replace('needs', 'need')}"
 
 
 def bytes_read(file: FileReport) -> int:

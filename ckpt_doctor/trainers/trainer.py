@@ -69,6 +69,8 @@ class Judging:
     """The same about a run as a whole."""
     curve: Callable[[RunReport], Curve] | None = None
     """What there is to draw of a run."""
+    logs: Callable[[Path], Sequence[Path]] = lambda _folder: ()
+    """Run folder -> logs that lie where this trainer's scripts put them, but for those of other runs that lie there."""
 
 
 @record(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import advice, audit, reports
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import (
@@ -157,7 +157,7 @@ def check_resume(
     shapes = None if model is None else _shapes(model)
 
     def decide() -> ResumeCheck:
-        report = audit.check(path, facts=stated, logs=logs, trainer=trainer, trust=trust)
+        report = advice.check(path, facts=stated, logs=logs, trainer=trainer, trust=trust)
         case = _described(report.files[0].checkpoint, shapes, optimizer, scheduler)
         live = [found for rule in LIVE_RULES for found in rule(case) if isinstance(found, Finding)]
         return ResumeCheck(_with_findings(report, live) if live else report)
@@ -196,7 +196,7 @@ def _with_findings(report: Report, live: Sequence[Finding]) -> Report:
     findings = (*file.findings, *live)
     verdict, outlook = audit.verdict_of(findings), audit.resume_of(live, file.resume)
     judged = replace(file, findings=findings, verdict=verdict, resume=outlook)
-    return replace(report, runs=(replace(run, files=(judged,)),))
+    return replace(report, runs=(replace(run, files=(judged,), advice=None),))  # which was of the file alone
 
 
 # --- live objects ----------------------------------------------------------------------------------------------------

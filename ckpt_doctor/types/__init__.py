@@ -4,6 +4,7 @@ Only data. Readers make `Checkpoint`s; a trainer's package makes `TrainingState`
 rules turn a `Case` into `Finding`s; migrations turn it into `Edit`s.
 """
 
+from ckpt_doctor.types.advice import Advice, AdviceKind, Blank, LeftLog, PassedOver, WayOut, Words
 from ckpt_doctor.types.checkpoint import (
     MODEL_KEYS,
     WRAPPERS,
@@ -108,6 +109,9 @@ __all__ = [
     "RANKS",
     "WRAPPERS",
     "Adopted",
+    "Advice",
+    "AdviceKind",
+    "Blank",
     "Case",
     "Checkpoint",
     "Choice",
@@ -137,6 +141,7 @@ __all__ = [
     "LateRandomState",
     "Latest",
     "Layout",
+    "LeftLog",
     "Linted",
     "Located",
     "Member",
@@ -148,6 +153,7 @@ __all__ = [
     "NumpyScalar",
     "Opaque",
     "OpenFact",
+    "PassedOver",
     "Places",
     "Points",
     "Program",
@@ -180,6 +186,8 @@ __all__ = [
     "UndoReceipt",
     "Upgrade",
     "Verdict",
+    "WayOut",
+    "Words",
     "dotted",
     "holds_rate",
     "mapping_of",

@@ -7,6 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ckpt_doctor.types.advice import Advice, Words
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
 from ckpt_doctor.types.facts import Facts
 from ckpt_doctor.types.record import record
@@ -112,6 +113,10 @@ class FileReport:
     """Name of the trainer that owns the file; empty for none that is known."""
     parts: tuple[FileReport, ...] = ()
     """Of a unit of several files: each file, judged by itself. What is wrong with one stands in `findings`, too."""
+    asks: tuple[str, ...] = ()
+    """Options whose answers its repair needs and no file shows."""
+    repair: Words = ()
+    """The command that repairs it, if its dry run would carry out all of it."""
 
     @property
     def serious(self) -> list[Finding]:
@@ -127,7 +132,9 @@ class FileReport:
 
     @property
     def outlook(self) -> str:
-        """The verdict in a word; for a file that needs no repair and may all the same differ, what the resume is."""
+        """The verdict in words; for a file that needs no repair and may all the same differ, what the resume is."""
+        if self.asks:
+            return "needs facts"
         told = self.verdict != "ok" or self.resume in ("identical", "differs")
         return self.verdict if told else self.resume
 
@@ -181,6 +188,12 @@ class RunReport:
     findings: tuple[Finding, ...]
     files: tuple[FileReport, ...]
     terms: Terms = field(default_factory=Terms)
+    advice: Advice | None = None
+    """What to do; None where nobody asked."""
+    copies: Mapping[Path, Path] = field(default_factory=dict)
+    """Copy -> original, of files that hold the same."""
+    all_repairs: Words = ()
+    """The command that repairs every file here that needs it; empty where a dry run would refuse it for one."""
 
 
 Points = tuple[tuple[float, float], ...]
@@ -211,6 +224,12 @@ class Report:
     paths: tuple[Path, ...] = ()
     display: Callable[[Report], str] | None = field(default=None, compare=False, repr=False)
     """Makes the HTML that a notebook shows: a function of a module, so that the report can be pickled."""
+
+    text: Callable[[Report], str] | None = field(default=None, compare=False, repr=False)
+    """Makes what `print` shows, in the same way."""
+
+    def __str__(self) -> str:
+        return self.text(self) if self.text else repr(self)
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows (IPython's display protocol); None: its text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.types.advice import Advice
 from ckpt_doctor.types.checkpoint import NotChecked
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.judgement import FileReport, Finding, Located, Refusal
@@ -150,12 +151,8 @@ class Latest:
     """The newest that is safe to resume from, judged as the gate does."""
     passed_over: tuple[tuple[Path, str], ...]
     """Newer ones, each with the reason."""
-    repairable: Path | None = None
-    """Where none is safe: the newest that a migration may put right."""
-    refusals: tuple[Refusal, ...] = ()
-    """What stands in that migration's way."""
-    claimed: str = ""
-    """The trainer for which a person claims the files."""
+    advice: Advice | None = None
+    """What to do about the run, whatever is safe as it is."""
 
 
 @record(frozen=True)

@@ -1,46 +1,9 @@
-"""`latest`: the newest checkpoint that is safe, and why newer ones were passed over."""
+"""How far a checkpoint is, and which of several is preferred."""
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
-from ckpt_doctor import latest
 from ckpt_doctor.audit import scan
-from ckpt_doctor.audit.judging import is_damaged
 from ckpt_doctor.audit.newest import departs, preferred, progress
-from ckpt_doctor.audit.opening import open_file
-from ckpt_doctor.errors import UsageError
-
-
-def test_a_damaged_one_is_passed_over_with_its_reason(sample) -> None:
-    """The chosen one is cut off: it is never chosen again, repairable or not."""
-    run = sample("complete-TST")
-    first, newer = latest(run, repairable=True)
-    assert first is not None
-    os.truncate(first, first.stat().st_size // 2)
-    second, passed_over = latest(run, repairable=True)
-    assert second in dict(newer)
-    assert first not in (second, None)
-    assert [first] == [file.checkpoint.path for file in scan([run]).files if is_damaged(file)]
-    assert all(why for _, why in passed_over)
-
-
-def test_with_deep_bytes_that_changed_are_seen(sample) -> None:
-    """A flipped byte of a tensor changes no metadata: only reading it to its end shows it."""
-    run = sample("complete-TST")
-    chosen, _ = latest(run, repairable=True)
-    assert chosen is not None
-    storage = open_file(chosen).tensors[0].storage
-    assert storage is not None
-    with chosen.open("r+b") as stream:
-        stream.seek(storage.offset)
-        byte = stream.read(1)[0]
-        stream.seek(storage.offset)
-        stream.write(bytes([byte ^ 0xFF]))
-    assert latest(run, repairable=True)[0] == chosen
-    assert latest(run, repairable=True, deep=True)[0] not in (chosen, None)
 
 
 def test_a_name_does_not_make_a_checkpoint_new(sample) -> None:
@@ -62,13 +25,3 @@ def test_of_several_the_newest_that_keeps_its_path_is_preferred(sample) -> None:
     kept = [file for file in files if not departs(file)]
     assert preferred(files) is (kept[0] if kept else files[0])
     assert preferred([]) is None
-
-
-def test_latest_wants_one_run(sample, tmp_path) -> None:
-    run = sample("complete-TST")
-    (tmp_path / "empty").mkdir()
-    assert latest(tmp_path / "empty") == (None, [])
-    with pytest.raises(UsageError, match="is not a folder"):
-        latest(run / "checkpoint")
-    with pytest.raises(UsageError, match="does not exist"):
-        latest(tmp_path / "gone")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckpt_doctor import audit, facts, migrate
+from ckpt_doctor import audit, facts, latest, migrate
 from tests.equivalence import harness
 from tests.equivalence.harness import LOG, Cells, Spec, copy, edit, execute
 
@@ -104,7 +104,7 @@ def test_copies_of_step_folders_are_no_runs(cells: Cells, tmp_path: Path) -> Non
     run = cell.path.parent.parent
     for name in ("checkpoint_step_54 (1)", "checkpoint_step_48 (1)", "Copy of checkpoint_step_48"):
         shutil.copytree(cell.path.parent, run / name)
-    found, _ = audit.latest(run, repairable=True, facts=facts(shuffle=False))
+    found, _ = latest(run, repairable=True, facts=facts(shuffle=False))
     assert cell.path == found
     assert 1 == len(audit.scan(run).runs)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ckpt_doctor import audit, facts, migrate
+from ckpt_doctor import audit, facts, latest, migrate
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.types import FileReport
 from tests.equivalence import harness
@@ -251,7 +251,7 @@ def test_latest_prefers_one_that_continues_identically_and_says_so(cells: Cells,
     harness.execute(argv, root, root / "logs" / harness.LOG.format("TST"), stop_in_validation=4)
     run = next((root / "checkpoints").iterdir())
     migrate([run])
-    path, passed_over = audit.latest(run)
+    path, passed_over = latest(run)
     assert "checkpoint_step_42" == path.parent.name
     ((newest, why),) = passed_over
     assert "checkpoint_step_48" == newest.parent.name

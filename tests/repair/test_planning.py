@@ -126,7 +126,7 @@ def test_a_file_is_opened_once_to_plan_and_once_to_judge_what_was_written(in_pla
 
 def test_the_command_opens_no_file_more_often(run, opened):
     assert 0 == main(["migrate", "--all", "--in-place", "--no-shuffle", str(run)])
-    assert {2} == set(Counter(opened).values())
+    assert {3} == set(Counter(opened).values()), "to plan, to verify, and for the answer"
 
 
 def test_the_plan_that_was_made_is_applied(run, monkeypatch):

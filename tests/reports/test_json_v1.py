@@ -26,7 +26,8 @@ TRAINING = {"epoch", "global_step", "last_epoch", "step_count", "total_steps", "
 PROMISED: dict[str, Any] = {
     "": {"version", "tool", "runs", "files", "units", "summary"},
     "tool": {"name", "version"},
-    "runs": {"path", "trainer", "lradj", "steps_per_epoch", "train_epochs", "facts", "evidence", "findings"},
+    "runs": {"path", "trainer", "lradj", "steps_per_epoch", "train_epochs", "facts", "evidence", "findings"}
+    | {"advice"},
     "runs.findings": FINDING,
     "files": {"path", "size", "container", "layout", "role", "keys", "tensors", "parameters", "training", "verdict"}
     | {"trainer", "resume", "not_checked", "findings"},

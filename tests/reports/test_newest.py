@@ -4,36 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from ckpt_doctor.reports import latest_notes
-from ckpt_doctor.types import Latest, Refusal
+from ckpt_doctor.reports import latest_choices, latest_notes
+from ckpt_doctor.types import Advice, Latest
 from tests.reports.report_samples import NO_BEST_SCORE, RATE_JUMP, file
 
 
-def test_each_finding_of_the_chosen_one_comes_with_its_cure() -> None:
+def test_each_finding_of_the_chosen_one_that_the_answer_does_not_cure_is_told() -> None:
     incurable = replace(RATE_JUMP, code="R510", name="random-state", fix=None)
     accepted = replace(NO_BEST_SCORE, code="L305", severity="info")
-    chosen = file("checkpoint", NO_BEST_SCORE, incurable, accepted)
+    chosen = file("checkpoint", NO_BEST_SCORE, RATE_JUMP, incurable, accepted)
     said = latest_notes(Latest(Path("my run"), chosen, ((Path("newer"), "F101 truncated-archive"),)))
     assert said[0] == "passed over newer: F101 truncated-archive"
-    assert said[1].endswith(f"E601 missing-best-score: {NO_BEST_SCORE.fix}")
+    assert said[1].endswith(f"R506 rate-jump: {RATE_JUMP.fix}")
     assert said[2].endswith("R510 random-state: no edit of the file cures that")
     assert len(said) == 3
 
 
-@pytest.mark.parametrize(
-    ("path", "rest", "end"),
-    [
-        (None, {}, "is safe to resume from"),
-        (Path("a b"), {}, "; `ckpt-doctor migrate --all 'a b'` puts one right"),
-        (Path("a"), {"claimed": "plain"}, "; `ckpt-doctor migrate --all --trainer plain a` puts one right"),
-        (Path("a"), {"refusals": (Refusal("m", "no log", "--log FILE"),)}, "; no log; give --log FILE"),
-    ],
-)
-def test_where_none_is_safe_the_way_out_is_told(path: Path | None, rest: dict[str, Any], end: str) -> None:
-    (sentence,) = latest_notes(Latest(Path("my run"), None, (), path, **rest))
-    assert sentence.startswith("no checkpoint in my run is safe to resume from")
-    assert sentence.endswith(end)
+def test_what_to_do_comes_first() -> None:
+    run = Path("my run")
+    command = ("ckpt-doctor", "migrate", "--all", "my run/a")
+    told = latest_notes(Latest(run, None, (), Advice("repair", run, run / "a", "a", "step 5 of 9", command)))
+    assert told[0] == "resume from a (step 5 of 9) after: ckpt-doctor migrate --all 'my run/a'"
+    assert told[-1] == "no checkpoint in my run is safe to resume from as it is"
+
+
+def test_of_several_runs_each_has_its_command() -> None:
+    told = latest_choices(Path("top"), [Path("top/a b"), Path("top/c")])
+    assert ["ckpt-doctor latest 'top/a b'", "ckpt-doctor latest top/c"] == [line.strip() for line in told[1:]]

@@ -199,7 +199,7 @@ def test_a_question_that_stays_open_comes_with_what_would_settle_it() -> None:
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        (["ok"], "1 checkpoint: 1 ok, 0 repairable, 0 broken."),
+        (["ok"], "1 checkpoint: 1 ok."),
         (["repairable", "broken", "broken"], "3 checkpoints: 1 repairable, 2 broken."),
     ],
 )

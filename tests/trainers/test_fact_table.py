@@ -113,7 +113,7 @@ def test_a_run_has_the_facts_of_its_trainer_in_json(report: Report) -> None:
 
 @pytest.mark.parametrize("report", [{"warmup_steps": 4}], indirect=True)
 def test_a_report_says_a_fact_in_the_words_of_its_row(report: Report) -> None:
-    printed = " ".join(reports.judged(report, "table").split())
+    printed = " ".join(reports.judged(report, "table", detail="all").split())
     assert "4 warmup steps --given" in printed
     assert "precision not settled fp16 or bf16" in printed
 

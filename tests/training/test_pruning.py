@@ -155,8 +155,8 @@ def test_a_newest_that_only_a_deep_look_finds_bad_does_not_cost_the_last_good_on
     spoil(run, 140, how)
     newest, good = (run / f"checkpoint_step_{step}" / "checkpoint.pt" for step in (140, 120))
     (run / "checkpoint").unlink()
-    assert newest == ckpt_doctor.latest(run, repairable=True)[0]
-    found, passed_over = ckpt_doctor.latest(run, repairable=True, deep=True)
+    assert newest == ckpt_doctor.latest(run, repairable=True, ignore=["E601"])[0]
+    found, passed_over = ckpt_doctor.latest(run, repairable=True, deep=True, ignore=["E601"])
     assert (good, newest) == (found, passed_over[0][0])
     assert ("T801" if how == "NaN" else "F102") in passed_over[0][1]
     told = ckpt_doctor.prune(run, keep=1, dry_run=True)

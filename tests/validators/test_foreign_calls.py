@@ -11,7 +11,8 @@ import torch
 from click.testing import CliRunner
 
 from ckpt_doctor import check_resume, migrate, scan
-from ckpt_doctor.audit import check, latest
+from ckpt_doctor.advice import latest
+from ckpt_doctor.audit import check
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import ResumeError, UsageError
 from tests.validators.attacks import ALIASES, ATTACKS, CODE, call, name, text

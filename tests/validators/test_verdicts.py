@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ckpt_doctor.advice import scan as scan_with_advice
 from ckpt_doctor.audit import check, scan, verdict_of
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.errors import UsageError
@@ -76,7 +77,7 @@ def spoiled(tmp_path) -> Path:
 )
 def test_chosen_rules(spoiled, select, ignore, codes, verdicts):
     """Selecting hides findings and hides no verdict; what is ignored is accepted, and no longer counts."""
-    report = scan([spoiled], select=select, ignore=ignore)
+    report = scan_with_advice([spoiled], select=select, ignore=ignore)
     assert codes == {f.code for f in report.findings}
     assert verdicts == (of_file(report, spoiled).verdict, of_file(report, spoiled, BEST).verdict)
 
@@ -85,7 +86,7 @@ def test_chosen_rules(spoiled, select, ignore, codes, verdicts):
 def test_a_rule_that_does_not_exist_is_refused(spoiled, word):
     """A misspelled rule would otherwise select nothing, and everything would look fine."""
     with pytest.raises(UsageError):
-        scan([spoiled], select=[word])
+        scan_with_advice([spoiled], select=[word])
     with pytest.raises(UsageError):
         check(place(spoiled, STEP), ignore=[word])
 

@@ -14,29 +14,30 @@ Decided by what stands in a log, never by its place. In this order of strength:
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import field, replace
-from functools import cached_property, lru_cache
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 
-from ckpt_doctor.trainers.time_llm.attempts import Attempt, attempts_of
-from ckpt_doctor.trainers.time_llm.events import EpochResult, StepSaved
+from ckpt_doctor.trainers.time_llm.attempts import Attempt
 from ckpt_doctor.trainers.time_llm.launches import Launches
 from ckpt_doctor.trainers.time_llm.lineage import Lineage, Unsettled, last_best, lineage
-from ckpt_doctor.trainers.time_llm.log import read_events
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts, log_facts
+from ckpt_doctor.trainers.time_llm.log_files import (
+    NAME,
+    ReadLog,
+    in_order_of_time,
+    is_too_large,
+    logs_near,
+    neighbours,
+    read_log,
+    without_copies,
+)
 from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
-from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, NotChecked
+from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member
 from ckpt_doctor.types.record import record
-
-LARGEST_UNASKED = 1 << 30
-"""Bytes of a log beyond which it is read only when a person names it."""
-
-_NAME = re.compile(r"train_(?P<comment>.+?)_(?P<date>\d{8})_?(?P<time>\d{4,6})\Z")
 
 
 @record(frozen=True)
@@ -253,89 +254,8 @@ def _strange_steps(own: Sequence[Attempt], steps: Sequence[int]) -> str:
 
 
 def _comment_fits(log: Path, run: str) -> bool:
-    name = _NAME.match(log.stem)
+    name = NAME.match(log.stem)
     return bool(name) and run.lower().endswith("-" + name["comment"].lower())  # type: ignore[index]
-
-
-# --- logs ------------------------------------------------------------------------------------------------------------
-
-
-@record(frozen=True)
-class ReadLog:
-    """A log file as it was read."""
-
-    attempts: tuple[Attempt, ...]
-    content: tuple[str, ...]
-    """What was saved and measured, in order; as text, so that a NaN equals itself."""
-
-    @classmethod
-    def of(cls, attempts: tuple[Attempt, ...]) -> ReadLog:
-        """The log that holds these attempts."""
-        items: list[StepSaved | EpochResult] = []
-        for attempt in attempts:
-            items += [*attempt.saves, *(epoch.result for epoch in attempt.epochs)]
-        return cls(attempts, tuple(repr(item) for item in sorted(items, key=lambda item: item.line)))
-
-
-def read_log(path: Path) -> ReadLog:
-    """The attempts in a log file. Raises OSError. Read once while the file stays as it is."""
-    stat = path.stat()
-    return _read_log(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=1024)  # every run of a tree looks at the same logs
-def _read_log(path: Path, mtime_ns: int, size: int) -> ReadLog:
-    return ReadLog.of(attempts_of(read_events(path), path))
-
-
-def logs_near(folder: Path) -> list[Path]:
-    """Logs in the places where the trainer's scripts put them: `logs/` beside `checkpoints/`, and the run's folders.
-
-    Candidates only: what stands in them decides.
-    """
-    root = folder.absolute()
-    places = [root, root / "logs"]
-    for parent in list(root.parents)[:2]:
-        places += [parent, parent / "logs"]
-    found: list[Path] = []
-    for place in places:
-        try:
-            found += sorted(p for p in place.glob("*.log") if p.is_file())
-        except OSError:
-            continue  # a folder that may not be listed holds no evidence
-    return list(dict.fromkeys(found))
-
-
-def unread_logs(folder: Path) -> tuple[NotChecked, ...]:
-    """Logs near a run folder that are read only when a person names them."""
-    why = f"it is larger than {LARGEST_UNASKED >> 30} GiB"
-    return tuple(
-        NotChecked(f"the log {log.name}", why, f"--log {log}") for log in logs_near(folder) if _is_too_large(log)
-    )
-
-
-def _is_too_large(log: Path) -> bool:
-    try:
-        return log.stat().st_size > LARGEST_UNASKED
-    except OSError:
-        return False  # reading it says why
-
-
-def in_order_of_time(logs: Iterable[Path]) -> list[Path]:
-    """Logs by the time in their names where all have one, else by when they were last written."""
-    logs = list(logs)
-    stamps = {log: _NAME.match(log.stem) for log in logs}
-    if all(stamps.values()):
-        return sorted(logs, key=lambda log: (stamps[log]["date"], stamps[log]["time"], log.name))  # type: ignore[index]
-    return sorted(logs, key=lambda log: (log.stat().st_mtime_ns, log.name))
-
-
-def without_copies(logs: Sequence[ReadLog]) -> list[ReadLog]:
-    """Logs of which no other holds all and more: a log that was copied while the run went on counts once."""
-    # In this order the logs that begin with one come right behind it; of equal ones the last is kept
-    order = sorted(range(len(logs)), key=lambda i: (logs[i].content, i))
-    copies = {i for i, j in pairwise(order) if logs[j].content[: len(logs[i].content)] == logs[i].content}
-    return [log for i, log in enumerate(logs) if log.attempts and i not in copies]
 
 
 def read_history(
@@ -350,7 +270,7 @@ def read_history(
     doubts: list[str] = []
     for log in in_order_of_time(logs or logs_near(folder)):
         try:
-            if logs or not _is_too_large(log):
+            if logs or not is_too_large(log):
                 read.append(read_log(log))
         except OSError as error:
             doubts.append(f"{log.name} could not be read: {error.strerror or error}")
@@ -359,7 +279,7 @@ def read_history(
     name = folder.absolute().name
     kept = without_copies(read)
     found = match(
-        [a for log in kept for a in log.attempts], name, steps, scores, given=bool(logs), neighbours=_neighbours(folder)
+        [a for log in kept for a in log.attempts], name, steps, scores, given=bool(logs), neighbours=neighbours(folder)
     )
     if not found.attempts:
         if logs and not doubts:
@@ -371,20 +291,11 @@ def read_history(
     if logs and facts is not None and found.renamed and _is_of_another_schedule(members, facts.lradj_candidates):
         modes = " or ".join(facts.lradj_candidates or ())
         doubts.append(
-            f"{', '.join(log.name for log in logs)}: {found.reason}, and it prints the rates of {modes}, which "
-            "the checkpoints' schedule is not: it is left out"
+            f"{', '.join(log.name for log in logs)}: it prints the rates of {modes}, which the checkpoints' schedule "
+            "is not: it is left out"
         )
         return None, None, tuple(doubts)
     return history, facts, tuple(doubts)
-
-
-def _neighbours(folder: Path) -> list[str]:
-    """The other folders beside a run's: with `--itr`, or after a sweep, runs of one model comment."""
-    own = folder.absolute()
-    try:
-        return [path.name for path in own.parent.iterdir() if path.is_dir() and path.name != own.name]
-    except OSError:
-        return []
 
 
 def _is_of_another_schedule(members: Sequence[Member], modes: Sequence[str] | None) -> bool:

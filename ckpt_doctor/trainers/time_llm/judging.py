@@ -13,8 +13,9 @@ from ckpt_doctor.trainers.time_llm.curve import curve
 from ckpt_doctor.trainers.time_llm.divergence import divergence
 from ckpt_doctor.trainers.time_llm.expectation import expectation, why_open, with_evidence
 from ckpt_doctor.trainers.time_llm.facts import infer_facts
-from ckpt_doctor.trainers.time_llm.history import read_history, unread_logs
+from ckpt_doctor.trainers.time_llm.history import read_history
 from ckpt_doctor.trainers.time_llm.legacy import upgrade
+from ckpt_doctor.trainers.time_llm.log_files import unclaimed_logs, unread_logs
 from ckpt_doctor.trainers.time_llm.open_facts import open_facts
 from ckpt_doctor.trainers.time_llm.random_state import late_random_state
 from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
@@ -65,4 +66,4 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
     )
 
 
-JUDGING = Judging(_understand, _case, expectation, rules=RULES, run_rules=RUN_RULES, curve=curve)
+JUDGING = Judging(_understand, _case, expectation, rules=RULES, run_rules=RUN_RULES, curve=curve, logs=unclaimed_logs)

@@ -52,7 +52,8 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
         way = run.history.last_best() if isinstance(run.history, History) else Unsettled("no log of the run was found")
         if isinstance(way, Unsettled):
             return Upgrade(
-                refusal=f"in which epoch the weights were saved is not known: {way.reason}", settle="--log FILE"
+                refusal=f"in which epoch the weights were saved is not known: {way.reason}",
+                settle="--log FILE or --epoch N",
             )
         finished, source = way.epochs[-1].epoch, way.source
         stopping = Evidence(way.uninterrupted, way.source)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ckpt_doctor import audit, facts, repair, scan
+from ckpt_doctor import audit, facts, latest, repair, scan
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.repair import execution
 from ckpt_doctor.training.pruning import prune
@@ -235,15 +235,15 @@ def test_true_picks_the_highest_number_and_latest_another(run: Path) -> None:
     (run / "checkpoint-30").mkdir()
     assert audit.resume_file(run) == run / "checkpoint-30"
     assert {"F114"} == told(audit.check(run).files[0])
-    path, passed_over = audit.latest(run)
+    path, passed_over = latest(run)
     assert path == run / "checkpoint-14" and len(passed_over) == 2
     printed = CliRunner().invoke(app, ["check", str(run)])
-    assert printed.exit_code == 1 and "takes checkpoint-30; a better one is" in printed.output
+    assert printed.exit_code == 1 and "better: checkpoint-14 (step 14 of 40)" in printed.output
 
 
 def test_latest_prefers_a_checkpoint_whose_parts_are_of_one_step(run: Path) -> None:
     adam_from_before(run / "checkpoint-21")
-    assert audit.latest(run)[0] == run / "checkpoint-14"
+    assert latest(run)[0] == run / "checkpoint-14"
 
 
 def test_weights_saved_on_purpose_are_a_note_and_stop_the_gate(run: Path) -> None:
@@ -253,7 +253,7 @@ def test_weights_saved_on_purpose_are_a_note_and_stop_the_gate(run: Path) -> Non
     assert set() == told(found) and {"F114"} == told(found, "info")
     assert "on purpose" in next(f.message for f in found.findings if f.code == "F114")
     assert 1 == CliRunner().invoke(app, ["check", str(folder)]).exit_code
-    assert audit.latest(run)[0] == run / "checkpoint-14"
+    assert latest(run)[0] == run / "checkpoint-14"
 
 
 def deepspeed(folder: Path) -> None:

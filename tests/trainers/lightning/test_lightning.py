@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ckpt_doctor import audit, repair
+from ckpt_doctor import audit, latest, repair
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import FileReport, Finding
@@ -103,7 +103,7 @@ def test_a_file_from_within_an_epoch_says_what_it_costs(tmp_path, batches, told)
 
 def test_latest_passes_a_newer_file_from_within_an_epoch_over(tmp_path):
     newer = within_epoch(tmp_path, 4)
-    path, passed = audit.latest(tmp_path)
+    path, passed = latest(tmp_path)
     assert tmp_path / "epoch=0-step=10.ckpt" == path
     ((over, why),) = passed
     assert newer == over and "the last 4 never" in why and "continues identically" in why
@@ -275,7 +275,7 @@ def test_weights_alone_stop_only_the_gate(tmp_path):
     assert {"L302"} == said(judged(path)).keys()
     runner = CliRunner()
     assert (0, 1) == tuple(runner.invoke(app, [name, str(path)]).exit_code for name in ("scan", "check"))
-    assert (None, 1) == (audit.latest(tmp_path)[0], len(audit.latest(tmp_path)[1]))
+    assert (None, 1) == (latest(tmp_path)[0], len(latest(tmp_path)[1]))
 
 
 def test_a_finished_one_cycle_is_a_note_until_more_is_asked_of_it(tmp_path):
@@ -335,7 +335,7 @@ def test_a_truncated_file_leaves_its_siblings_judged(tmp_path):
     paths[-1].write_bytes(paths[-1].read_bytes()[:3000])
     report = audit.scan(tmp_path)
     assert ["identical", "identical", "impossible"] == [file.resume for file in report.files]
-    assert paths[1] == audit.latest(tmp_path)[0]
+    assert paths[1] == latest(tmp_path)[0]
 
 
 def test_a_scaler_that_only_a_sibling_has_is_a_note(tmp_path):

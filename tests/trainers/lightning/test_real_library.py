@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor import audit, repair
+from ckpt_doctor import audit, latest, repair
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import FileReport
 
@@ -235,7 +235,7 @@ def test_validation_within_the_epoch(tmp_path):
 def test_latest_prefers_the_end_of_an_epoch(tmp_path):
     folder = tmp_path / "run"
     fit([saver(folder), saver(folder, every_n_train_steps=3, filename="{step}")], epochs=2, root=tmp_path, max_steps=8)
-    path, passed = audit.latest(folder)
+    path, passed = latest(folder)
     assert path == folder / "epoch=0-step=5.ckpt"
     assert any("trained twice" in reason for _, reason in passed)
 

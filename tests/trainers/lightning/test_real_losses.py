@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ckpt_doctor import audit
+from ckpt_doctor import latest
 
 pytest.importorskip("lightning.pytorch")
 
@@ -39,7 +39,7 @@ def test_a_file_saved_after_training_goes_on_from_the_average(tmp_path, averagin
     assert judged(before, shuffle=False).resume == "identical"
     assert continues(fit(callbacks(tmp_path / "b"), resume=before, epochs=6, root=tmp_path), whole)
     if averaging == "EMAWeightAveraging":
-        assert audit.latest(tmp_path / "run")[0] == before
+        assert latest(tmp_path / "run")[0] == before
 
 
 @pytest.mark.parametrize("name", ["onecycle", "cosine", "step", "exponential", "restarts", "warmup"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckpt_doctor import audit, scan
+from ckpt_doctor import latest, scan
 from tests.trainers.plain.plain_runs import Loop
 
 
@@ -35,7 +35,7 @@ def test_each_folder_is_one_checkpoint_that_nobody_claims(tmp_path, name, suffix
     assert folders == [file.checkpoint.path for file in report.files]
     assert {("", "not judged", "training")} == {(f.trainer, f.resume, f.checkpoint.layout) for f in report.files}
     assert [] == report.findings
-    assert folders[-1] == audit.latest(tmp_path)[0]
+    assert folders[-1] == latest(tmp_path)[0]
 
 
 def test_its_parts_are_compared(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ckpt_doctor import audit, scan
+from ckpt_doctor import latest, scan
 from ckpt_doctor.cli.main import app
 from tests.trainers.plain.plain_runs import Loop, run
 
@@ -163,5 +163,5 @@ def test_latest_goes_by_progress(tmp_path):
         folder = run(tmp_path / optimizer, "StepLR", optimizer, epochs=3)
         (folder / "checkpoint_2.pt").rename(folder / "a.pt")
         (folder / "checkpoint_0.pt").touch()
-        path, _ = audit.latest(folder)
+        path, _ = latest(folder)
         assert folder / "a.pt" == path

@@ -7,18 +7,11 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
-from ckpt_doctor.trainers.time_llm.history import (
-    History,
-    ReadLog,
-    in_order_of_time,
-    logs_near,
-    match,
-    read_history,
-    read_log,
-    unread_logs,
-    without_copies,
-)
+from ckpt_doctor.trainers.time_llm.history import History, match, read_history
 from ckpt_doctor.trainers.time_llm.log import events
+from ckpt_doctor.trainers.time_llm.log_files import (
+    unread_logs,
+)
 from ckpt_doctor.types import Checkpoint, EarlyStoppingState, Evidence, Member, Migration, TrainingState
 from tests.trainers.time_llm.log_writer import RUN, Trainer
 
@@ -196,13 +189,6 @@ def test_the_history_is_found_beside_the_run_among_logs_of_others(project):
     assert not doubts
 
 
-def test_a_copy_of_a_log_that_has_grown_since_counts_once(project):
-    """Backups lie beside the original."""
-    short, long = trained(kill_after=9), trained()
-    kept = without_copies([ReadLog.of(attempts(text)) for text in (short, long, long)])
-    assert [attempts(long)] == [log.attempts for log in kept]
-
-
 def test_without_any_log_there_is_no_history_and_no_doubt(project):
     """Nothing found is not a finding."""
     nothing = (None, None, ())
@@ -230,35 +216,6 @@ def test_a_migrated_score_is_no_proof_of_a_log(project):
     assert read_history(project, [replace(migrated, checkpoint=replace(migrated.checkpoint, migrations=()))])[
         0
     ].confirmed
-
-
-def test_logs_are_looked_for_where_scripts_put_them(project):
-    """In the run's folder, beside it, and in `logs/` beside `checkpoints/`; other files are none."""
-    root = project.parents[1]
-    places = [project / "a.log", project.parent / "b.log", root / "c.log", root / "logs" / "d.log"]
-    for path in [*places, root / "logs" / "e.txt", root.parent / "far.log"]:
-        path.touch()
-    assert set(places) == set(logs_near(project))
-
-
-def test_logs_are_ordered_by_the_time_in_their_names_else_by_their_age(tmp_path):
-    """Copying changes ages, not names."""
-    named = [tmp_path / f"train_{c}_{t}.log" for c, t in (("b", "20260127_000000"), ("a", "20260126_235959"))]
-    plain = tmp_path / "x.log"
-    for age, path in enumerate([named[1], plain, named[0]]):
-        path.touch()
-        os.utime(path, (1000 - age, 1000 - age))
-    assert [named[1], named[0]] == in_order_of_time(named)
-    assert [named[0], plain, named[1]] == in_order_of_time([*named, plain])
-
-
-def test_a_log_that_grew_is_read_again(tmp_path):
-    """What was read is kept only while the file stays as it is."""
-    log = tmp_path / "train.log"
-    log.write_bytes(trained(kill_after=9).text)
-    before = read_log(log).attempts
-    log.write_bytes(trained().text)
-    assert len(before[0].epochs) < len(read_log(log).attempts[0].epochs)
 
 
 def test_a_huge_log_that_nobody_named_is_not_read_and_said_so(tmp_path):

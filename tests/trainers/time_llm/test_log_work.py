@@ -10,10 +10,11 @@ import pytest
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.events import Bar, EpochCost, EpochResult, Loading, Restored, Resumed, StepSaved
-from ckpt_doctor.trainers.time_llm.history import History, ReadLog, match, without_copies
+from ckpt_doctor.trainers.time_llm.history import History, match
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts
+from ckpt_doctor.trainers.time_llm.log_files import ReadLog, without_copies
 from tests.trainers.time_llm.log_writer import RUN, Trainer
 
 

@@ -1,0 +1,63 @@
+"""What a call was given, and the commands that give it again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckpt_doctor import audit
+from ckpt_doctor.reports import given_words
+from ckpt_doctor.types import Facts, Given, Words
+from ckpt_doctor.types.record import record
+
+if TYPE_CHECKING:  # loaded where something calls for a repair
+    from ckpt_doctor.repair import Request
+
+
+@record(frozen=True)
+class Asked:
+    """What a person gave with a call, and what every command that the answer names must carry."""
+
+    facts: Given = field(default_factory=dict)
+    logs: Sequence[Path] = ()
+    ignore: Sequence[str] = ()
+    trust: Sequence[str] = ()
+    trainer: str = ""
+    paths: tuple[Path, ...] = ()
+    alone: bool = False
+    """Whether one run is all that lies there."""
+
+    def without(self, names: Collection[str]) -> Asked:
+        """The same but for facts that the run's own files contradict."""
+        return replace(self, facts={name: fact for name, fact in self.facts.items() if name not in names})
+
+    def every_repair(self, ignore: Collection[str] = ()) -> Request:
+        """What `migrate --all` asks for."""
+        from ckpt_doctor import repair
+
+        return repair.every_repair(
+            facts=self.facts,
+            logs=self.logs,
+            ignore=[*self.ignore, *ignore],
+            trust=self.trust,
+            trainer=self.trainer,
+        )
+
+    def command(
+        self, name: str, facts: Facts, *more: str, paths: Sequence[Path], ignore: Collection[str] = ()
+    ) -> Words:
+        """A command of this program on paths, with all that was given; no path where the default is meant."""
+        accepted = ",".join(audit.in_short([*self.ignore, *ignore]))
+        return (
+            "ckpt-doctor",
+            *name.split(),
+            *(("--trainer", self.trainer) if self.trainer else ()),
+            *(word for word in given_words(facts, self.facts)),
+            *(word for log in self.logs for word in ("--log", str(log))),
+            *(("--ignore", accepted) if accepted else ()),
+            *(word for package in self.trust for word in ("--trust", package)),
+            *more,
+            *map(str, paths),
+        )

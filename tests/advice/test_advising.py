@@ -1,0 +1,59 @@
+"""Every command that is printed does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor import scan
+from tests.advice.drive import FILLED_IN, Call, advice, commands, is_answer, runs
+
+
+def printed_commands(call: Call) -> Iterator[list[str]]:
+    """Of all surfaces, each once."""
+    texts = [call("scan").stdout, call("scan", "-v").stdout]
+    texts += [call("check", file.checkpoint.path).stdout for run in runs().values() for file in run.files]
+    yield from commands("\n".join(texts))
+
+
+def test_no_command_is_printed_that_its_dry_run_refuses(drive: Path, call: Call) -> None:
+    migrations = [words for words in printed_commands(call) if words[0] == "migrate"]
+    assert len(migrations) > 5
+    for words in migrations:
+        done = call(*words, "--dry-run")
+        assert (0, False) == (done.exit_code, "refused" in done.stdout), (words, done.output)
+        assert " planned" in done.stdout, words
+
+
+@pytest.mark.parametrize("name", ["COS", "TST", "old run (backup)"])
+def test_the_command_makes_the_checkpoint_one_to_resume_from(drive: Path, call: Call, name: str) -> None:
+    before = advice(name)
+    done = call(*(FILLED_IN.get(word, word) for word in before.command[1:]))
+    assert 0 == done.exit_code, done.output
+    assert is_answer(done.stdout.splitlines()[0])
+    after = advice(name)
+    given = ("--log", str(before.log)) if before.log else ()
+    assert before.path == after.path
+    assert str(before.path) == call("latest", before.run, *given).stdout.strip()
+    assert before.flags == after.flags
+    assert not {finding.code for run in runs().values() for finding in run.findings if run.run.path == before.run}
+
+
+def test_a_salvaged_file_is_where_the_command_put_it(drive: Path, call: Call) -> None:
+    told = advice("broken download")
+    assert ("none", None, "salvage") == (told.kind, told.path, told.command[1])
+    assert 0 == call(*told.command[1:]).exit_code
+    assert scan(told.command[-1]).files[0].checkpoint.layout == "training"
+
+
+def test_the_way_out_repairs_all_but_what_is_lost(drive: Path, call: Call) -> None:
+    for log in Path("logs").iterdir():
+        log.unlink()
+    told = advice("old run (backup)")
+    assert ("facts", ["--val-loss"]) == (told.kind, [blank.option for blank in told.missing])
+    assert told.way_out is not None
+    assert ("E601",) == told.way_out.codes
+    assert [path.name for path in told.way_out.keep] == ["checkpoint"]
+    assert 0 == call("check", told.path, "--ignore", "E601", "--learning-rate", told.flags[1]).exit_code

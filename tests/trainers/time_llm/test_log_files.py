@@ -1,0 +1,66 @@
+"""The log files near a run: where they lie, in which order, each content once."""
+
+from __future__ import annotations
+
+import os
+
+from ckpt_doctor.trainers.time_llm.log_files import (
+    ReadLog,
+    in_order_of_time,
+    logs_near,
+    read_log,
+    unclaimed_logs,
+    without_copies,
+)
+from tests.trainers.time_llm.log_writer import RUN
+from tests.trainers.time_llm.test_history import attempts, trained
+
+
+def test_a_copy_of_a_log_that_has_grown_since_counts_once():
+    """Backups lie beside the original."""
+    short, long = trained(kill_after=9), trained()
+    kept = without_copies([ReadLog.of(attempts(text)) for text in (short, long, long)])
+    assert [attempts(long)] == [log.attempts for log in kept]
+
+
+def test_logs_are_looked_for_where_scripts_put_them(tmp_path):
+    """In the run's folder, beside it, and in `logs/` beside `checkpoints/`; other files are none."""
+    root = tmp_path / "project"
+    project = root / "checkpoints" / RUN
+    (root / "logs").mkdir(parents=True)
+    project.mkdir(parents=True)
+    places = [project / "a.log", project.parent / "b.log", root / "c.log", root / "logs" / "d.log"]
+    for path in [*places, root / "logs" / "e.txt", root.parent / "far.log"]:
+        path.touch()
+    assert set(places) == set(logs_near(project))
+
+
+def test_logs_are_ordered_by_the_time_in_their_names_else_by_their_age(tmp_path):
+    """Copying changes ages, not names."""
+    named = [tmp_path / f"train_{c}_{t}.log" for c, t in (("b", "20260127_000000"), ("a", "20260126_235959"))]
+    plain = tmp_path / "x.log"
+    for age, path in enumerate([named[1], plain, named[0]]):
+        path.touch()
+        os.utime(path, (1000 - age, 1000 - age))
+    assert [named[1], named[0]] == in_order_of_time(named)
+    assert [named[0], plain, named[1]] == in_order_of_time([*named, plain])
+
+
+def test_a_log_that_grew_is_read_again(tmp_path):
+    """What was read is kept only while the file stays as it is."""
+    log = tmp_path / "train.log"
+    log.write_bytes(trained(kill_after=9).text)
+    before = read_log(log).attempts
+    log.write_bytes(trained().text)
+    assert len(before[0].epochs) < len(read_log(log).attempts[0].epochs)
+
+
+def test_a_log_that_names_a_folder_beside_the_run_is_that_ones(tmp_path):
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "train_x_20260126_120000.log"
+    log.write_bytes(trained(kill_after=12).text)
+    renamed = tmp_path / "checkpoints" / "backup"
+    renamed.mkdir(parents=True)
+    assert [log] == unclaimed_logs(renamed)
+    (tmp_path / "checkpoints" / RUN).mkdir()
+    assert [] == unclaimed_logs(renamed)
