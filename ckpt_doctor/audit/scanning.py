@@ -53,7 +53,7 @@ def scan(
     ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress)
     wanted = {file for path in given for file in checkpoint_files(path)}
     runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
-    return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment, reports.judged)
+    return Report(tuple(runs), time.monotonic() - began, tuple(given), shown_scan, reports.judged)
 
 
 def check(
@@ -78,7 +78,7 @@ def check(
     file = resume_file(Path(path))
     ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
     run = _audit_run(run_folder(file), [file], ask)
-    return Report((run,), time.monotonic() - began, (Path(path),), reports.check_fragment, reports.checked)
+    return Report((run,), time.monotonic() - began, (Path(path),), shown_check, reports.checked)
 
 
 def check_all(
@@ -116,6 +116,15 @@ def read_through(
 
 
 def curves(report: Report) -> list[Curve]:
-    """What there is to draw of each run whose trainer draws."""
-    drawn = [(trainer_named(run.run.trainer).judging().curve, run) for run in report.runs]
-    return [curve(run) for curve, run in drawn if curve is not None]
+    """What there is to draw of each run."""
+    return [trainer_named(run.run.trainer).judging().curve(run) for run in report.runs]
+
+
+def shown_scan(report: Report) -> str:
+    """What a notebook shows of a scan."""
+    return reports.fragment(report, curves(report))
+
+
+def shown_check(report: Report) -> str:
+    """What a notebook shows of a check."""
+    return reports.fragment(report, curves(report), plan=True)

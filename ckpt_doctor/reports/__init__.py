@@ -34,12 +34,12 @@ __all__ = [
     "FORMATS",
     "Detail",
     "Rule",
-    "check_fragment",
     "checked",
     "clean",
     "compared",
     "disk_needed",
     "flags",
+    "fragment",
     "given_words",
     "inspected",
     "judged",
@@ -58,7 +58,6 @@ __all__ = [
     "quoted",
     "rules",
     "salvaged",
-    "scan_fragment",
     "shorten",
     "size",
     "undone",
@@ -81,7 +80,7 @@ def judged(
 ) -> str:
     """A scan; of a check, with `plan`, what the trainer will do as well, where a format has a place for it.
 
-    SARIF describes those of `rules()` that found something; `curves` finds what HTML draws.
+    SARIF and HTML describe those of `rules()` that found something; `curves` finds what HTML draws.
     """
     if form == "table" and plan:
         from ckpt_doctor.reports.check import check
@@ -102,7 +101,7 @@ def judged(
     if form == "html":
         from ckpt_doctor.reports.html import page
 
-        return page(report, curves(report))
+        return page(report, curves(report), rules=rules, plan=plan)
     from ckpt_doctor.reports.groups import located
 
     return _annotated([item for run in report.runs for item in located(run)], form, rules() if form == "sarif" else ())
@@ -296,15 +295,8 @@ def nothing_found(report: Report) -> str:
     return view.nothing_found(report)
 
 
-def scan_fragment(report: Report) -> str:
-    """HTML of a scan for a notebook."""
+def fragment(report: Report, curves: Sequence[Curve] = (), *, plan: bool = False) -> str:
+    """HTML of a report for a notebook; of a check with the plan."""
     from ckpt_doctor.reports import html
 
-    return html.scan_fragment(report)
-
-
-def check_fragment(report: Report) -> str:
-    """HTML of a check for a notebook: the plan too."""
-    from ckpt_doctor.reports import html
-
-    return html.check_fragment(report)
+    return html.fragment(report, curves, plan=plan)

@@ -52,6 +52,11 @@ class Paragraph:
         """`E601 missing-best-score (3 files)`."""
         return f"{self.rule} ({self.files})" if self.files else self.rule
 
+    @property
+    def code(self) -> str:
+        """`E601`."""
+        return self.rule.partition(" ")[0]
+
 
 @record(frozen=True)
 class OpenPoint:

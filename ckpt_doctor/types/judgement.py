@@ -200,19 +200,52 @@ Points = tuple[tuple[float, float], ...]
 
 
 @record(frozen=True)
+class Departure:
+    """A resume from a file as it is, whose rates depart from the uninterrupted run's."""
+
+    path: Path
+    points: tuple[tuple[float, float, float], ...]
+    """(place, its rate, the uninterrupted run's rate there) from its first batch on."""
+
+
+@record(frozen=True)
 class Curve:
-    """A run as lines: the rate over its steps, and the validation losses. Empty where the facts do not tell."""
+    """A run as lines: the rate over its course, and the validation losses. Empty where the facts do not tell."""
 
     run: Path
+    unit: Literal["step", "epoch"] = "step"
+    """In what the course of training is counted: optimizer steps of each process, or epochs."""
     rates: Points = ()
-    """(optimizer step, learning rate) of the uninterrupted run, in order of steps."""
-    resumed: tuple[tuple[str, Points], ...] = ()
-    """The same for resumes that go another way, each with a name."""
+    """(place, learning rate) of the uninterrupted run, in order."""
+    recorded: Points = ()
+    """The same at single places, as the files or the log have it, where no formula gives the whole line."""
+    places: Mapping[Path, float] = field(default_factory=dict)
+    """File -> where the uninterrupted run stood when it was saved."""
+    departures: tuple[Departure, ...] = ()
     losses: Points = ()
-    """(epoch as the log counts, from 1; validation loss)."""
-    best_epoch: int | None = None
+    """(place, validation loss) in the order of training."""
+    losses_by: Literal["step", "epoch"] = "epoch"
+    loss: str = "validation loss"
+    """What is measured, where it is another metric."""
+    best: float | None = None
+    """The place of the best one, as the trainer chooses it."""
     steps_per_epoch: int | None = None
     """Optimizer steps of each process in an epoch."""
+    batches_per_step: int = 1
+
+    def starts(self, file: FileReport) -> tuple[float | None, float | None]:
+        """Where a resume from the file as it is begins, and where one from the repaired file does."""
+        right, plan, due = self.places.get(file.checkpoint.path), file.plan, file.resume_point
+        if plan is None or right is None:
+            return None, None
+        if plan.start_epoch is None or due.start_epoch is None:
+            return right, right
+        epochs = plan.start_epoch - due.start_epoch
+        length = 1 if self.unit == "epoch" else self.steps_per_epoch
+        if epochs and length is None:
+            return None, right
+        skipped = (plan.skip_batches or 0) - (due.skip_batches or 0) if self.unit == "step" else 0
+        return max(0.0, right + epochs * (length or 0) + skipped // self.batches_per_step), right
 
 
 @record(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ckpt_doctor.trainers.hf_trainer import rates
+from ckpt_doctor.trainers.hf_trainer.curve import curve
 from ckpt_doctor.trainers.hf_trainer.facts import understand
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of
 from ckpt_doctor.trainers.hf_trainer.resume_point import WHY_OPEN, judged, plan, resume_point, schedule_of
@@ -35,4 +36,4 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     )
 
 
-JUDGING = Judging(understand, _case, rules=RULES)
+JUDGING = Judging(understand, _case, rules=RULES, curve=curve)
