@@ -17,6 +17,7 @@ from ckpt_doctor.reports.text import Detail, clean, plural, quoted, shorten, siz
 
 if TYPE_CHECKING:
     from ckpt_doctor.types import (
+        Checkpoint,
         Comparison,
         Cost,
         Curve,
@@ -34,7 +35,6 @@ __all__ = [
     "FORMATS",
     "Detail",
     "Rule",
-    "checked",
     "clean",
     "compared",
     "disk_needed",
@@ -52,6 +52,7 @@ __all__ = [
     "nearest",
     "no_fix_chosen",
     "nothing_found",
+    "opened",
     "output_name",
     "plural",
     "pruned",
@@ -97,7 +98,7 @@ def judged(
     if form == "markdown":
         from ckpt_doctor.reports.markdown import markdown
 
-        return markdown(report)
+        return markdown(report, plan=plan)
     if form == "html":
         from ckpt_doctor.reports.html import page
 
@@ -105,11 +106,6 @@ def judged(
     from ckpt_doctor.reports.groups import located
 
     return _annotated([item for run in report.runs for item in located(run)], form, rules() if form == "sarif" else ())
-
-
-def checked(report: Report) -> str:
-    """A check as text, with what the trainer will do."""
-    return judged(report, plan=True)
 
 
 def label(file: FileReport, run: Path) -> str:
@@ -176,6 +172,17 @@ def inspected(file: FileReport, form: str = "table", *, depth: int = 6, width: i
     return tree(file.checkpoint, depth=depth) if form == "tree" else overview(file, width=width, color=color)
 
 
+def opened(checkpoint: Checkpoint, form: str) -> str:
+    """What one file holds, not judged: `table` or `html`."""
+    if form == "html":
+        from ckpt_doctor.reports.html import checkpoint_fragment
+
+        return checkpoint_fragment(checkpoint)
+    from ckpt_doctor.reports.inspect import contents
+
+    return contents(checkpoint)
+
+
 def compared(
     comparison: Comparison, left: Path, right: Path, form: str = "table", *, width: int = 80, color: bool = False
 ) -> str:
@@ -206,6 +213,10 @@ def migrated(
         from ckpt_doctor.reports import json_v1
 
         return json_v1.migrated(results, after.runs if after else ())
+    if form == "html":
+        from ckpt_doctor.reports.html import migrations_fragment
+
+        return migrations_fragment(results)
     from ckpt_doctor.reports.repairs import migrations
 
     return migrations(results, paths=paths, after=after, width=width, color=color, detail=detail)
@@ -213,7 +224,7 @@ def migrated(
 
 def undone(results: Sequence[MigrationResult], form: str = "table", *, width: int = 80) -> str:
     """What an undo took back."""
-    if form == "json":
+    if form in ("json", "html"):
         return migrated(results, form)
     from ckpt_doctor.reports import repairs
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from ckpt_doctor.types.advice import Advice, Words
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
 from ckpt_doctor.types.facts import Facts
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import briefly, record
 from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
 
 Severity = Literal["error", "warning", "info"]
@@ -118,6 +118,11 @@ class FileReport:
     repair: Words = ()
     """The command that repairs it, if its dry run would carry out all of it."""
 
+    def __repr__(self) -> str:
+        codes = ", ".join(dict.fromkeys(finding.code for finding in self.findings))
+        found = f", findings={codes}" if codes else ""
+        return f"FileReport({str(self.checkpoint.path)!r}, verdict={self.verdict!r}, resume={self.resume!r}{found})"
+
     @property
     def serious(self) -> list[Finding]:
         """The findings above info."""
@@ -195,6 +200,8 @@ class RunReport:
     all_repairs: Words = ()
     """The command that repairs every file here that needs it; empty where a dry run would refuse it for one."""
 
+    __repr__ = briefly
+
 
 Points = tuple[tuple[float, float], ...]
 
@@ -233,6 +240,8 @@ class Curve:
     """Optimizer steps of each process in an epoch."""
     batches_per_step: int = 1
 
+    __repr__ = briefly
+
     def starts(self, file: FileReport) -> tuple[float | None, float | None]:
         """Where a resume from the file as it is begins, and where one from the repaired file does."""
         right, plan, due = self.places.get(file.checkpoint.path), file.plan, file.resume_point
@@ -248,6 +257,10 @@ class Curve:
         return max(0.0, right + epochs * (length or 0) + skipped // self.batches_per_step), right
 
 
+def _some(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @record(frozen=True)
 class Report:
     """The result of a scan: runs in path order, files within each."""
@@ -255,18 +268,21 @@ class Report:
     runs: tuple[RunReport, ...]
     seconds: float
     paths: tuple[Path, ...] = ()
-    display: Callable[[Report], str] | None = field(default=None, compare=False, repr=False)
-    """Makes the HTML that a notebook shows: a function of a module, so that the report can be pickled."""
+    display: Callable[[Report, str], str] | None = field(default=None, compare=False, repr=False)
+    """Makes what a person sees, `table` or `html`: a function of a module, so that the report can be pickled."""
 
-    text: Callable[[Report], str] | None = field(default=None, compare=False, repr=False)
-    """Makes what `print` shows, in the same way."""
+    def __repr__(self) -> str:
+        outlooks = [file.outlook for file in self.files]
+        counts = ", ".join(f"{outlooks.count(word)} {word}" for word in dict.fromkeys(outlooks))
+        told = f"{_some(len(outlooks), 'checkpoint')} in {_some(len(self.runs), 'run')}"
+        return f"Report({told}: {counts})" if counts else f"Report({told})"
 
     def __str__(self) -> str:
-        return self.text(self) if self.text else repr(self)
+        return self.display(self, "table") if self.display else repr(self)
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows (IPython's display protocol); None: its text."""
-        return self.display(self) if self.display else None
+        return self.display(self, "html") if self.display else None
 
     @property
     def files(self) -> Sequence[FileReport]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.reports import fragment
+from ckpt_doctor.audit.scanning import shown_scan
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.types import (
@@ -13,11 +13,14 @@ from ckpt_doctor.types import (
     Curve,
     Departure,
     EarlyStoppingState,
+    Edit,
     Evidence,
     FileReport,
     Finding,
     Member,
+    MigrationResult,
     NotChecked,
+    Refusal,
     Report,
     ResumePlan,
     ResumePoint,
@@ -134,7 +137,7 @@ def report(
     *files: FileReport, findings: tuple[Finding, ...] = (), facts: TimeLLMFacts = FACTS, path: Path = RUN
 ) -> Report:
     run = Run(path, "time-llm", tuple(f.member for f in files), facts)
-    return Report((RunReport(run, findings, files, TERMS),), 0.09, (Path("checkpoints"),), fragment)
+    return Report((RunReport(run, findings, files, TERMS),), 0.09, (Path("checkpoints"),), shown_scan)
 
 
 def resumable(**now: object) -> FileReport:
@@ -166,6 +169,14 @@ def hostile() -> Report:
         lradj=Evidence(HOSTILE, HOSTILE), log=Evidence(Path(HOSTILE), HOSTILE), contradictions=(HOSTILE,)
     )
     return report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)
+
+
+def hostile_migration() -> MigrationResult:
+    """What a migration of it says."""
+    edit = Edit((HOSTILE,), HOSTILE, HOSTILE, HOSTILE)
+    return MigrationResult(
+        RUN / HOSTILE, "refused", (edit,), (Refusal(HOSTILE, HOSTILE, HOSTILE),), HOSTILE, notes=(HOSTILE,)
+    )
 
 
 def hostile_curve() -> Curve:

@@ -18,7 +18,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from ckpt_doctor.reports import text
+from ckpt_doctor.inert.units import tensors_of
+from ckpt_doctor.reports import inspect, text
 from ckpt_doctor.reports.check import flags, resume_words, verdict_words
 from ckpt_doctor.reports.columns import label
 from ckpt_doctor.reports.cures import is_command
@@ -27,10 +28,14 @@ from ckpt_doctor.reports.html.answer import answer
 from ckpt_doctor.reports.html.charts import loss_chart, marks, rate_chart
 from ckpt_doctor.reports.html.lenses import lenses
 from ckpt_doctor.reports.manual import Rule
+from ckpt_doctor.reports.repairs import change, counted
 from ckpt_doctor.reports.resuming import clauses, landing
 from ckpt_doctor.reports.view import OUTLOOKS, is_empty, nothing_found, open_point, summary, view
-from ckpt_doctor.types import Curve, Linted, Report, RunReport
+from ckpt_doctor.types import Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
 from ckpt_doctor.version import __version__
+
+MOST_TENSORS = 200
+"""Tensors of a checkpoint that a notebook lists."""
 
 
 def page(
@@ -69,6 +74,36 @@ def fragment(report: Report, curves: Sequence[Curve] = (), *, plan: bool = False
     is_check = plan and bool(report.files)
     path = report.files[0].checkpoint.path if is_check else None
     return _template("fragment.html.j2").render(path=path, **_frame(report, curves, plan=is_check))
+
+
+def checkpoint_fragment(checkpoint: Checkpoint) -> str:
+    """What one file holds, for a notebook."""
+    tensors = [tensor for tensor, _ in tensors_of(checkpoint)]
+    return _template("checkpoint.html.j2").render(
+        path=checkpoint.path,
+        head=inspect.head(checkpoint),
+        damages=checkpoint.damage,
+        keys=inspect.top_level(checkpoint),
+        columns=inspect.TENSOR_COLUMNS,
+        tensors=[inspect.tensor_row(tensor) for tensor in tensors[:MOST_TENSORS]],
+        count=len(tensors),
+    )
+
+
+def migrations_fragment(results: Sequence[MigrationResult]) -> str:
+    """What a migration or an undo did to each file, for a notebook."""
+    told = [
+        {
+            "path": result.path,
+            "status": result.status,
+            "message": result.message,
+            "edits": [(*change(edit), edit.evidence) for edit in result.edits],
+            "refusals": result.refusals,
+            "notes": result.notes,
+        }
+        for result in results
+    ]
+    return _template("migrations.html.j2").render(results=told, counted=counted(results))
 
 
 def _page(title: str) -> dict[str, object]:

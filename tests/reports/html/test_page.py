@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.reports.html import fragment, page, scripts_page
+from ckpt_doctor.reports.html import checkpoint_fragment, fragment, migrations_fragment, page, scripts_page
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Linted, Located, NotChecked, Report
+from ckpt_doctor.types import Edit, Linted, Located, MigrationResult, NotChecked, Report
 from ckpt_doctor.types.record import record
 from ckpt_doctor.version import __version__
 from tests.reports.html.markup import tags
@@ -30,6 +30,7 @@ from tests.reports.report_samples import (
     file,
     hostile,
     hostile_curve,
+    hostile_migration,
     report,
     resumable,
 )
@@ -54,6 +55,8 @@ PAGES = {
     "notebook report": fragment(example(), [CURVE]),
     "notebook plan": fragment(report(file(RUN / HOSTILE, NO_BEST_SCORE)), plan=True),
     "notebook hostile": fragment(hostile(), [hostile_curve()]),
+    "notebook checkpoint": checkpoint_fragment(hostile().files[0].checkpoint),
+    "notebook migrations": migrations_fragment([hostile_migration()]),
 }
 
 
@@ -160,8 +163,20 @@ def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
 
 def test_a_report_shows_itself_in_a_notebook() -> None:
     """IPython calls `_repr_html_` of what a cell ends with."""
-    assert fragment(example()) == example()._repr_html_()
+    assert "resume from" in (example()._repr_html_() or "")
     assert Report((), 0.1)._repr_html_() is None
+
+
+def test_a_notebook_shows_what_a_checkpoint_holds() -> None:
+    shown = checkpoint_fragment(example().files[0].checkpoint)
+    assert "<td>epoch</td><td>2</td>" in shown
+    assert "torch-zip" in shown
+
+
+def test_a_notebook_shows_each_edit_of_a_migration_with_its_evidence() -> None:
+    edit = Edit(("scheduler", "last_epoch"), 119, 120, "the log")
+    shown = migrations_fragment([MigrationResult(STEP, "planned", (edit,))])
+    assert "<td>scheduler.last_epoch</td><td>119 -&gt; 120</td><td>the log</td>" in shown
 
 
 def test_a_report_can_be_sent_to_another_process_and_still_shows_itself() -> None:
