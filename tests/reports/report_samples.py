@@ -9,6 +9,7 @@ from ckpt_doctor.audit.scanning import shown_scan
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.types import (
+    Advice,
     Checkpoint,
     Curve,
     Departure,
@@ -20,6 +21,7 @@ from ckpt_doctor.types import (
     Member,
     MigrationResult,
     NotChecked,
+    PassedOver,
     Refusal,
     Report,
     ResumePlan,
@@ -156,6 +158,21 @@ def example() -> Report:
     )
 
 
+def advised() -> Report:
+    """The example with what to do about it."""
+    [run] = example().runs
+    advice = Advice(
+        "repair",
+        RUN,
+        RUN / "checkpoint_step_18000",
+        "checkpoint_step_18000",
+        "step 18,000",
+        ("ckpt-doctor", "migrate", "--all"),
+        ("--learning_rate", "4e-06"),
+    )
+    return replace(example(), runs=(replace(run, advice=advice),))
+
+
 def hostile() -> Report:
     """A report in which everything that a file or a folder can name is hostile."""
     finding = Finding("X0", HOSTILE, "error", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
@@ -168,7 +185,10 @@ def hostile() -> Report:
     facts = TimeLLMFacts(
         lradj=Evidence(HOSTILE, HOSTILE), log=Evidence(Path(HOSTILE), HOSTILE), contradictions=(HOSTILE,)
     )
-    return report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)
+    made = report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)
+    passed = (PassedOver(Path(HOSTILE), HOSTILE, "F101", HOSTILE),)
+    advice = Advice("none", RUN / HOSTILE, Path(HOSTILE), HOSTILE, "step 1", (HOSTILE,), (HOSTILE,), passed, (HOSTILE,))
+    return replace(made, runs=(replace(made.runs[0], advice=replace(advice, reason=HOSTILE)),))
 
 
 def hostile_migration() -> MigrationResult:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from inspect import cleandoc
@@ -24,14 +24,13 @@ from ckpt_doctor.reports.check import flags, resume_words, verdict_words
 from ckpt_doctor.reports.columns import label
 from ckpt_doctor.reports.cures import is_command
 from ckpt_doctor.reports.groups import grouped
-from ckpt_doctor.reports.html.answer import answer
 from ckpt_doctor.reports.html.charts import loss_chart, marks, rate_chart
 from ckpt_doctor.reports.html.lenses import lenses
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.repairs import change, counted
 from ckpt_doctor.reports.resuming import clauses, landing
-from ckpt_doctor.reports.view import OUTLOOKS, is_empty, nothing_found, open_point, summary, view
-from ckpt_doctor.types import Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
+from ckpt_doctor.reports.view import OUTLOOKS, is_empty, nothing_found, open_point, summary, view, without_copies
+from ckpt_doctor.types import AdviceKind, Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
 from ckpt_doctor.version import __version__
 
 MOST_TENSORS = 200
@@ -131,13 +130,20 @@ def _frame(report: Report, curves: Sequence[Curve], *, plan: bool) -> dict[str, 
     }
 
 
+COLOURS: Mapping[AdviceKind, str] = {"resume": "ok", "complete": "ok", "repair": "repairable", "facts": "repairable"}
+"""Kind of an advice -> the class of its colour; where it is to do nothing, `broken` and `open`."""
+
+
 def _run(run: RunReport, report: Report, curve: Curve | None) -> dict[str, Any]:
     """One run, ready to be laid out."""
-    outlooks = [file.outlook for file in run.files]
+    outlooks, shown = [file.outlook for file in run.files], view(run, report.paths)
+    run = without_copies(run)
     names = [label(file, run.run.path) for file in run.files]
+    advice = run.advice
     return {
-        "view": view(run, report.paths),
-        "answer": answer(run, report),
+        "view": shown,
+        "name": text.clean(advice.label) if advice is not None else "",
+        "colour": COLOURS.get(advice.kind, "broken" if advice.kind == "none" else "open") if advice is not None else "",
         "codes": dict.fromkeys(g.first.code for g in grouped(run) if g.first.severity != "info"),
         "outlooks": [(word, outlooks.count(word)) for word in OUTLOOKS if word in outlooks],
         "pictures": pictures(run, names, curve) if curve is not None else None,
@@ -155,7 +161,7 @@ def _plan(run: RunReport) -> dict[str, object]:
     return {
         "resume": resume_words(file),
         "clauses": clauses(file, run),
-        "flags": flags(file),
+        "flags": flags(file) if run.advice is None else "",
         "verdict": file.verdict,
         "outlook": file.outlook,
         "words": verdict_words(file),
@@ -174,6 +180,7 @@ def pictures(run: RunReport, names: Sequence[str], curve: Curve) -> dict[str, ob
             [(n, name, file.checkpoint.path) for n, (file, name) in enumerate(zip(run.files, names, strict=True), 1)],
         ),
         "places": places,
+        "is_advised": any(place.is_advised for place in places),
     }
     return found if found["rates"] or found["losses"] else None
 

@@ -30,6 +30,8 @@ class Mark:
     """From the file as it is."""
     repaired: tuple[float, float] | None
     """From the repaired file, which is where the uninterrupted run is."""
+    is_advised: bool = False
+    """Whether it is the one to resume from."""
 
     @property
     def ends(self) -> list[tuple[str, tuple[float, float]]]:
@@ -44,14 +46,14 @@ class Mark:
 
 def marks(run: RunReport, labels: Sequence[str], curve: Curve) -> list[Mark]:
     """The checkpoints of a run whose place on the chart is known."""
-    found = []
+    found, advised = [], run.advice.label if run.advice is not None else ""
     for number, (file, label) in enumerate(zip(run.files, labels, strict=True), 1):
         plan, due = file.plan, file.resume_point
         start, right = curve.starts(file)
         now = _point(start, plan.next_lr if plan is not None else None)
         repaired = _point(right, due.lr[0] if due.lr else None)
         if now is not None or repaired is not None:
-            found.append(Mark(number, label, file.verdict, now, repaired))
+            found.append(Mark(number, label, file.verdict, now, repaired, label == advised))
     return found
 
 
@@ -111,7 +113,7 @@ def _mark(scale: Scale, place: Mark, unit: str) -> list[str]:
     """A checkpoint: where the repaired file resumes (filled), where the file as it is does (ring)."""
     told = [place.label, *(f"{name}: {unit} {integer(int(p[0]))}, rate {rate(p[1])}" for name, p in place.ends)]
     parts = [f'<g class="{place.verdict}"><title>{safe("; ".join(told))}</title>']
-    parts.append(upright(scale.x(place.place), TOP - 6, BOTTOM, "drop"))
+    parts.append(upright(scale.x(place.place), TOP - 6, BOTTOM, "advised" if place.is_advised else "drop"))
     at = {name: (scale.x(x), scale.y(y)) for name, (x, y) in place.ends}
     if len(at) == 2:
         (x1, y1), (x2, y2) = at.values()

@@ -26,6 +26,7 @@ from tests.reports.report_samples import (
     NO_BEST_SCORE,
     RUN,
     STEP,
+    advised,
     example,
     file,
     hostile,
@@ -45,7 +46,7 @@ class HostileRule:
 
 
 PAGES = {
-    "example": page(example(), [CURVE], rules=all_rules),
+    "example": page(advised(), [CURVE], rules=all_rules),
     "check": page(report(file(STEP, NO_BEST_SCORE)), [CURVE], plan=True),
     "hostile": page(hostile(), [hostile_curve()], rules=lambda: [HostileRule()]),
     "empty": page(Report((), 0.1, (Path(HOSTILE),))),
@@ -115,6 +116,12 @@ def test_a_page_begins_with_what_to_do() -> None:
     assert words.split()[:3] == ["resume", "from", "checkpoint_step_18000"]
 
 
+def test_the_checkpoint_to_resume_from_stands_out_in_text_table_and_chart() -> None:
+    assert PAGES["example"].count("<strong>checkpoint_step_18000</strong>") == 2
+    assert '<code class="copy">ckpt-doctor migrate --all</code>' in PAGES["example"]
+    assert [a["class"] for tag, a in tags(PAGES["example"]) if tag == "line"].count("advised") == 1
+
+
 def test_each_code_leads_to_its_manual_on_the_page() -> None:
     found = tags(PAGES["example"])
     wanted = {(a["href"] or "")[1:] for tag, a in found if tag == "a"}
@@ -163,7 +170,7 @@ def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
 
 def test_a_report_shows_itself_in_a_notebook() -> None:
     """IPython calls `_repr_html_` of what a cell ends with."""
-    assert "resume from" in (example()._repr_html_() or "")
+    assert "resume from" in (advised()._repr_html_() or "")
     assert Report((), 0.1)._repr_html_() is None
 
 
