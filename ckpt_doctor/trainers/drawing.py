@@ -59,22 +59,6 @@ class Line:
     own: Callable[[FileReport, Course], Sequence[float | None] | None]
     """Of a resume from a file as it is."""
 
-    def points(self) -> Points:
-        """The uninterrupted run's rate over its course."""
-        course = self.course(0.0)
-        pairs = [p for p in zip(course, self.right(course) or (), strict=False) if p[1] is not None]
-        drawn: Points = self.stairs(pairs)
-        return drawn
-
-    def departure(self, file: FileReport, start: float) -> Departure | None:
-        """A resume and the uninterrupted run side by side; None where they are the same, or one cannot be computed."""
-        course = self.course(start)
-        pairs = zip(course, self.own(file, course) or (), self.right(course) or (), strict=False)
-        points = [(at, mine, right) for at, mine, right in pairs if mine is not None and right is not None]
-        if all(holds_rate(mine, right) for _, mine, right in points):
-            return None
-        return Departure(file.checkpoint.path, self.stairs(points))
-
     def course(self, start: float) -> list[float]:
         """Where to compute: each move at first, then as many as fit the drawing."""
         first, last = int(start // self.every) + 1, max(0, math.ceil(self.end / self.every) - 1)
@@ -125,16 +109,32 @@ def curve(run: RunReport, *, total: int | None = None, factor: Factor | None = N
 
 def with_departures(found: Curve, files: Sequence[FileReport], line: Line) -> Curve:
     """A curve with the whole line, and the resumes that depart from it."""
-    points = line.points()
+    whole = line.course(0.0)
+    starts = ((file, found.starts(file)[0]) for file in _furthest(files, found.places) if _may_depart(file))
+    courses = [(file, line.course(start)) for file, start in starts if start is not None and start < line.end]
+    del courses[MOST_DEPARTURES:]
+    places = sorted({*whole, *(place for _, course in courses for place in course)})
+    rates = line.right(places)  # at once, for the way to each may lead over all before it
+    right = {place: rate for place, rate in zip(places, rates or (), strict=False) if rate is not None}
+    points = [(place, right[place]) for place in whole if place in right]
     if not points:
         return found
-    drawn = replace(found, rates=points)
-    departures = [
-        one
-        for file in _furthest(files, found.places)
-        if (start := drawn.starts(file)[0]) is not None and start < line.end and (one := line.departure(file, start))
-    ]
-    return replace(drawn, departures=tuple(departures[:MOST_DEPARTURES]))
+    departures = []
+    for file, course in courses:
+        pairs = zip(course, line.own(file, course) or (), strict=False)
+        apart = [(place, own, right[place]) for place, own in pairs if own is not None and place in right]
+        if not all(holds_rate(own, rate) for _, own, rate in apart):
+            departures.append(Departure(file.checkpoint.path, line.stairs(apart)))
+    return replace(found, rates=line.stairs(points), departures=tuple(departures))
+
+
+def _may_depart(file: FileReport) -> bool:
+    """Whether a resume from the file as it is can have other rates: by its own, its schedule, or a missing flag."""
+    plan, due = file.plan, file.resume_point
+    if plan is None:
+        return False
+    starts_apart = due.lr and plan.next_lr is not None and not holds_rate(plan.next_lr, due.lr[0])
+    return bool(plan.flags or starts_apart) or due.last_epoch not in (None, file.member.state.last_epoch)
 
 
 def placed(files: Sequence[FileReport]) -> tuple[Literal["step", "epoch"], Mapping[Path, float]]:

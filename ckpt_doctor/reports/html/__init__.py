@@ -33,6 +33,8 @@ from ckpt_doctor.reports.view import OUTLOOKS, is_empty, nothing_found, open_poi
 from ckpt_doctor.types import AdviceKind, Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
 from ckpt_doctor.version import __version__
 
+MOST_ROWS = 12
+"""Checkpoints of a run up to which those that call for nothing are in the table, too."""
 MOST_TENSORS = 200
 """Tensors of a checkpoint that a notebook lists."""
 
@@ -140,9 +142,15 @@ def _run(run: RunReport, report: Report, curve: Curve | None) -> dict[str, Any]:
     run = without_copies(run)
     names = [label(file, run.run.path) for file in run.files]
     advice = run.advice
+    name = text.clean(advice.label) if advice is not None else ""
+    numbered = list(enumerate(shown.rows, 1))
+    is_long = len(numbered) > MOST_ROWS
+    is_folded = [is_long and not row.is_troubled and row.name != name for _, row in numbered]
     return {
         "view": shown,
-        "name": text.clean(advice.label) if advice is not None else "",
+        "rows": [row for row, folds in zip(numbered, is_folded, strict=True) if not folds],
+        "folded": [row for row, folds in zip(numbered, is_folded, strict=True) if folds],
+        "name": name,
         "colour": COLOURS.get(advice.kind, "broken" if advice.kind == "none" else "open") if advice is not None else "",
         "codes": dict.fromkeys(g.first.code for g in grouped(run) if g.first.severity != "info"),
         "outlooks": [(word, outlooks.count(word)) for word in OUTLOOKS if word in outlooks],

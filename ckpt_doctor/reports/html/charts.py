@@ -126,14 +126,16 @@ def _mark(scale: Scale, place: Mark, unit: str) -> list[str]:
 
 def _numbers(scale: Scale, places: Sequence[Mark], width: int) -> list[tuple[str, str]]:
     """Where to write which numbers: checkpoints too near for a number each share one text."""
-    texts: list[tuple[float, list[int]]] = []
+    texts: list[tuple[float, float, list[int]]] = []  # where the first and the last of them are, and their numbers
     for place in sorted(places, key=lambda p: (p.place, p.number)):
         x = scale.share(place.place) * width
-        if texts and x - texts[-1][0] < 10 + 4 * (len(numbers(texts[-1][1])) + len(str(place.number))):
-            texts[-1][1].append(place.number)
+        if texts and x - texts[-1][0] < 10 + 4 * (len(numbers(texts[-1][2])) + len(str(place.number))):
+            first, _, found = texts[-1]
+            found.append(place.number)
+            texts[-1] = (first, x, found)
         else:
-            texts.append((x, [place.number]))
-    return [(f"{100 * x / width:.2f}%", numbers(found)) for x, found in texts]
+            texts.append((x, x, [place.number]))
+    return [(f"{50 * (first + last) / width:.2f}%", numbers(found)) for first, last, found in texts]
 
 
 def numbers(found: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.reports.html import checkpoint_fragment, fragment, migrations_fragment, page, scripts_page
+from ckpt_doctor.reports.html import MOST_ROWS, checkpoint_fragment, fragment, migrations_fragment, page, scripts_page
 from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Edit, Linted, Located, MigrationResult, NotChecked, Report
 from ckpt_doctor.types.record import record
@@ -122,6 +122,16 @@ def test_the_checkpoint_to_resume_from_stands_out_in_text_table_and_chart() -> N
     assert [a["class"] for tag, a in tags(PAGES["example"]) if tag == "line"].count("advised") == 1
 
 
+def test_of_many_files_those_that_call_for_nothing_are_folded() -> None:
+    healthy = [file(RUN / f"checkpoint_{n}.pt", role=None) for n in range(MOST_ROWS)]
+    shown = page(report(*healthy, file(RUN / "bad.pt", NO_BEST_SCORE, role=None)))
+    table, folded = shown.split(f"{MOST_ROWS} more, which call for nothing")
+    assert "<td>bad.pt</td>" in table
+    assert "<td>checkpoint_0.pt</td>" not in table
+    assert f'<td class="n dim">{MOST_ROWS}</td><td>checkpoint_{MOST_ROWS - 1}.pt</td>' in folded
+    assert "more, which call for nothing" not in page(report(*healthy))
+
+
 def test_each_code_leads_to_its_manual_on_the_page() -> None:
     found = tags(PAGES["example"])
     wanted = {(a["href"] or "")[1:] for tag, a in found if tag == "a"}
@@ -163,9 +173,7 @@ def test_a_notebook_shows_the_plan_the_flags_and_the_verdict() -> None:
 
 def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
     point = NotChecked("the schedule", "two modes fit", "--lradj")
-    assert 'To settle it: <code class="copy">--lradj</code>' in page(
-        report(file(RUN / "checkpoint", not_checked=(point,)))
-    )
+    assert "To settle it: <code>--lradj</code>" in page(report(file(RUN / "checkpoint", not_checked=(point,))))
 
 
 def test_a_report_shows_itself_in_a_notebook() -> None:
