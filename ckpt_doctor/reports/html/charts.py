@@ -58,12 +58,12 @@ def marks(run: RunReport, labels: Sequence[str], curve: Curve) -> list[Mark]:
 
 
 def _point(place: float | None, lr: float | None) -> tuple[float, float] | None:
-    return (place, lr) if place is not None and lr is not None and math.isfinite(lr) else None
+    return (place, lr) if place is not None and lr is not None and svg.is_drawable(lr) else None
 
 
 def rate_chart(curve: Curve, places: Sequence[Mark]) -> str:
     """Learning rate over the run; empty where there is nothing to draw."""
-    known = curve.rates or curve.recorded
+    known = tuple(point for point in curve.rates or curve.recorded if svg.is_drawable(point[1]))
     departures = [tuple((x, own) for x, own, _ in one.points) for one in curve.departures]
     scale = _rate_scale(curve, [*known, *(p for points in departures for p in points), *_ends(places)])
     if scale is None:
@@ -89,10 +89,11 @@ def rate_chart(curve: Curve, places: Sequence[Mark]) -> str:
 
 def _rate_scale(curve: Curve, points: Sequence[tuple[float, float]]) -> Scale | None:
     """Both axes: the whole run across, and upwards no more than where rates are."""
-    rates = [y for _, y in points if math.isfinite(y)]
+    points = [point for point in points if svg.is_drawable(point[1])]
+    rates = [y for _, y in points]
     if not rates or max(rates) <= 0:
         return None
-    end, own = max(x for x, _ in points), max((y for _, y in curve.rates), default=max(rates))
+    end, own = max(x for x, _ in points), max((y for _, y in curve.rates if svg.is_drawable(y)), default=max(rates))
     if curve.steps_per_epoch and curve.unit == "step":
         end = math.ceil(end / curve.steps_per_epoch) * curve.steps_per_epoch
     low, high = min(y for y in rates if y > 0), max(rates)
@@ -170,7 +171,7 @@ def _tick(scale: Scale, place: float, text: str, kind: str) -> str:
 
 def loss_chart(curve: Curve) -> str:
     """Validation losses, the best marked; empty where fewer than two are known, which make no line."""
-    finite = [(x, y) for x, y in curve.losses if math.isfinite(y)]
+    finite = [(x, y) for x, y in curve.losses if svg.is_drawable(y)]
     if len(finite) < 2:
         return ""
     low, high = min(y for _, y in finite), max(y for _, y in finite)

@@ -5,7 +5,6 @@ On the chart of a whole run a step too late cannot be seen; here the axes fit wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ckpt_doctor.reports.html import svg
@@ -38,13 +37,17 @@ def lenses(curve: Curve, labels: Sequence[tuple[int, str, object]]) -> list[Lens
     """The resumes of a curve; `labels` are number, name and path of the run's files."""
     by_path = {path: (number, label) for number, label, path in labels}
     drawn = (
-        Departure(one.path, tuple(p for p in one.points if all(map(math.isfinite, p)))) for one in curve.departures
+        Departure(one.path, tuple(p for p in one.points if all(map(svg.is_drawable, p)))) for one in curve.departures
     )
-    found = [(by_path[one.path], one) for one in drawn if one.path in by_path and len(one.points) > 1]
+    found = [(by_path[one.path], one) for one in drawn if one.path in by_path and _departs(one)]
     return [
         Lens(number, label, told(one, curve.unit), _near(one, curve.unit), _difference(one, curve.unit))
         for (number, label), one in sorted(found, key=lambda item: item[0])
     ]
+
+
+def _departs(departure: Departure) -> bool:
+    return len(departure.points) > 1 and not all(holds_rate(own, right) for _, own, right in departure.points)
 
 
 def told(departure: Departure, unit: str) -> str:

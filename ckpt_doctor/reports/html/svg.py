@@ -17,6 +17,8 @@ from ckpt_doctor.types.record import record
 
 ACROSS = 1000
 """Units of the stretched layer."""
+LARGEST = 1e30
+"""Beyond this, and below its inverse, a number of a file is not drawn: differences and ratios would overflow."""
 
 
 @record(frozen=True)
@@ -49,8 +51,13 @@ class Scale:
         return round(self.bottom - share * (self.bottom - self.top), 1)
 
     def points(self, points: Iterable[tuple[float, float]]) -> str:
-        """`points` attribute of a line in the stretched layer; values that are not finite are left out."""
-        return " ".join(f"{round(ACROSS * self.share(x), 2):g},{self.y(y)}" for x, y in points if math.isfinite(y))
+        """`points` attribute of a line in the stretched layer; values that cannot be drawn are left out."""
+        return " ".join(f"{round(ACROSS * self.share(x), 2):g},{self.y(y)}" for x, y in points if is_drawable(y))
+
+
+def is_drawable(value: float) -> bool:
+    """Whether a value can be a place on a drawing."""
+    return value == 0 or 1 / LARGEST < abs(value) < LARGEST
 
 
 def drawing(name: str, height: int, lines: Sequence[str], parts: Sequence[str]) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ckpt_doctor.reports.html.charts import loss_chart, marks, numbers, rate_chart
-from ckpt_doctor.types import Curve
+from ckpt_doctor.reports.html.lenses import lenses
+from ckpt_doctor.types import Curve, Departure
 from tests.reports.html.markup import tags
-from tests.reports.report_samples import CURVE, RUN, example, report, resumable
+from tests.reports.report_samples import CURVE, RUN, STEP, example, report, resumable
 
 
 def test_each_checkpoint_is_on_the_chart_where_it_resumes_now_and_repaired() -> None:
@@ -58,3 +62,21 @@ def test_a_single_loss_makes_no_chart() -> None:
 
 def test_no_chart_is_drawn_of_nothing() -> None:
     assert rate_chart(Curve(RUN), []) == loss_chart(Curve(RUN)) == ""
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9).map(float), st.floats(), st.floats()), max_size=6), st.booleans())
+def test_whatever_numbers_a_file_holds_what_is_drawn_has_places(
+    points: list[tuple[float, float, float]], is_whole: bool
+) -> None:
+    points.sort(key=lambda point: point[0])
+    line = tuple((x, y) for x, y, _ in points)
+    known = {"rates": line} if is_whole else {"rates": (), "recorded": line}
+    curve = replace(CURVE, losses=line, departures=(Departure(STEP, tuple(points)),), **known)
+    [run] = report(resumable(next_lr=points[0][1] if points else None)).runs
+    places = marks(run, ["a"], curve)
+    found = [(1, "a", STEP)]
+    drawn = [rate_chart(curve, places), loss_chart(curve)]
+    drawn += [part for lens in lenses(curve, found) for part in (lens.near, lens.difference)]
+    for tag, attributes in tags("".join(drawn)):
+        numbers = [v for k, v in attributes.items() if k not in ("aria-label", "class")]
+        assert not [value for value in numbers if value and re.search("nan|inf", value)], tag
