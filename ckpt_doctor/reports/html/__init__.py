@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -124,12 +126,23 @@ def _frame(report: Report, curves: Sequence[Curve], *, plan: bool) -> dict[str, 
     by_run = {curve.run: curve for curve in curves}
     nothing = nothing_found(report) if is_empty(report) else ""
     runs = [_run(run, report, by_run.get(run.run.path)) for run in report.runs]
+    for told, short in zip(runs, _below_all([run.run.path for run in report.runs]), strict=True):
+        told["short"] = short
     return {
         "nothing": nothing,
         "summary": summary(report),
         "runs": runs,
         "plan": _plan(report.runs[0]) if plan and report.files else None,
     }
+
+
+def _below_all(paths: Sequence[Path]) -> list[Path]:
+    """Paths as seen from the folder that holds them all."""
+    try:
+        top = Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:  # none, or absolute and relative ones
+        return [*paths]
+    return [path.relative_to(top) for path in paths]
 
 
 COLOURS: Mapping[AdviceKind, str] = {"resume": "ok", "complete": "ok", "repair": "repairable", "facts": "repairable"}

@@ -69,9 +69,10 @@ def rate_chart(curve: Curve, places: Sequence[Mark]) -> str:
     if scale is None:
         return ""
     ticks = svg.powers(scale.y0, scale.y1) if scale.log else svg.ticks(scale.y0, scale.y1)
-    parts = [words(-8, 14, "learning rate, logarithmic" if scale.log else "learning rate", "tick name")]
-    parts += svg.values(scale, ticks, [rate(float(f"{tick:.10g}")) for tick in ticks])
-    parts += _course(scale, curve)
+    behind = [words(-8, 14, "learning rate, logarithmic" if scale.log else "learning rate", "tick name")]
+    behind += svg.values(scale, ticks, [rate(float(f"{tick:.10g}")) for tick in ticks])
+    behind += _course(scale, curve)
+    parts: list[str] = []
     lines = [line(scale, points, "other") for points in departures]
     lines.append(line(scale, known, "line" if curve.rates else "recorded"))
     if not curve.rates:
@@ -84,7 +85,7 @@ def rate_chart(curve: Curve, places: Sequence[Mark]) -> str:
     for kind, width in WIDTHS:
         parts += [words(x, TOP - 12, text, f"number {kind}", "middle") for x, text in _numbers(scale, places, width)]
     name = f"Learning rate over {integer(int(scale.x1))} {curve.unit}s, with {plural(len(places), 'checkpoint')}"
-    return svg.drawing(name, HEIGHT, lines, parts)
+    return svg.drawing(name, HEIGHT, behind, lines, parts)
 
 
 def _rate_scale(curve: Curve, points: Sequence[tuple[float, float]]) -> Scale | None:
@@ -180,17 +181,15 @@ def loss_chart(curve: Curve) -> str:
     side = 0.06 * (last - first)
     scale = Scale(first - side, last + side, low - room, high + room, TOP, BOTTOM)
     ticks = svg.ticks(scale.y0, scale.y1)
-    parts = [words(-8, 14, curve.loss, "tick name")]
-    parts += svg.values(scale, ticks, [real(tick, digits=4) for tick in ticks])
-    parts.append(words("100%", HEIGHT - 2, curve.losses_by, "tick", "end"))
+    behind = [words(-8, 14, curve.loss, "tick name")]
+    behind += svg.values(scale, ticks, [real(tick, digits=4) for tick in ticks])
+    behind.append(words("100%", HEIGHT - 2, curve.losses_by, "tick", "end"))
     for kind, width in WIDTHS:
         for place, _ in finite[:: math.ceil(len(finite) / (width // 60))]:
-            parts.append(_tick(scale, place, integer(int(place)), kind))
-    for place, loss in finite:
-        parts += _loss(scale, curve, place, loss, is_small=len(finite) > 60)
-    return svg.drawing(
-        f"{curve.loss} at {len(finite)} {curve.losses_by}s", HEIGHT, [line(scale, tuple(finite), "line")], parts
-    )
+            behind.append(_tick(scale, place, integer(int(place)), kind))
+    parts = [p for x, y in finite for p in _loss(scale, curve, x, y, is_small=len(finite) > 60)]
+    name = f"{curve.loss} at {len(finite)} {curve.losses_by}s"
+    return svg.drawing(name, HEIGHT, behind, [line(scale, tuple(finite), "line")], parts)
 
 
 def _loss(scale: Scale, curve: Curve, place: float, loss: float, *, is_small: bool) -> list[str]:

@@ -80,10 +80,8 @@ def _near(departure: Departure, unit: str) -> str:
     room = 0.12 * (high - low) or 0.1 * high
     scale = Scale(points[0][0], points[-1][0], max(0.0, low - room), high + room, TOP, BOTTOM)
     lines = [line(scale, tuple(right), "line"), line(scale, tuple(own), "other")]
-    parts = _axes(scale, unit, "learning rate")
-    first = own[0]
-    parts.append(f'<circle class="start" cx="{scale.x(first[0])}" cy="{scale.y(first[1])}" r="4"/>')
-    return svg.drawing("The first learning rates", HEIGHT, lines, parts)
+    start = f'<circle class="start" cx="{scale.x(own[0][0])}" cy="{scale.y(own[0][1])}" r="4"/>'
+    return svg.drawing("The first learning rates", HEIGHT, _axes(scale, unit, "learning rate"), lines, [start])
 
 
 def _is_level(departure: Departure) -> bool:
@@ -100,7 +98,8 @@ def _difference(departure: Departure, unit: str) -> str:
     scale = Scale(points[0][0], points[-1][0], low - room * (low < 0), high + room * (high > 0), TOP, BOTTOM)
     drawn = [area(scale, points, "gap"), line(scale, points, "other")]
     zero = f'<line class="zero" x1="0" x2="100%" y1="{scale.y(0.0)}" y2="{scale.y(0.0)}"/>'
-    return svg.drawing("The difference", HEIGHT, drawn, [*_axes(scale, unit, "difference to the end of the run"), zero])
+    behind = [*_axes(scale, unit, "difference to the end of the run"), zero]
+    return svg.drawing("The difference", HEIGHT, behind, drawn)
 
 
 def _axes(scale: Scale, unit: str, name: str) -> list[str]:

@@ -60,10 +60,12 @@ def is_drawable(value: float) -> bool:
     return value == 0 or 1 / LARGEST < abs(value) < LARGEST
 
 
-def drawing(name: str, height: int, lines: Sequence[str], parts: Sequence[str]) -> str:
-    """Lines, and what stands before them, as one element."""
+def drawing(name: str, height: int, behind: Sequence[str], lines: Sequence[str], before: Sequence[str] = ()) -> str:
+    """Lines, with the axes behind and the marks before them, as one element."""
     layer = f'<svg viewBox="0 0 {ACROSS} {height}" preserveAspectRatio="none" height="{height}">{"".join(lines)}</svg>'
-    return f'<svg role="img" aria-label="{safe(name)}" height="{height}">{layer}{"".join(parts)}</svg>'
+    return (
+        f'<svg role="img" aria-label="{safe(name)}" height="{height}">{"".join(behind)}{layer}{"".join(before)}</svg>'
+    )
 
 
 def line(scale: Scale, points: Points, kind: str, title: str = "") -> str:

@@ -132,6 +132,22 @@ def test_of_many_files_those_that_call_for_nothing_are_folded() -> None:
     assert "more, which call for nothing" not in page(report(*healthy))
 
 
+@pytest.mark.parametrize(
+    ("paths", "shown"),
+    [
+        (("a/b/c", "a/b/d/e"), ["c", "d/e"]),
+        (("/x/a", "b"), ["/x/a", "b"]),
+        ((".", "a"), [".", "a"]),
+        (("../x", "y"), ["../x", "y"]),
+        ((), []),
+    ],
+)
+def test_runs_are_named_from_the_folder_that_holds_them_all(paths: tuple[str, ...], shown: list[str]) -> None:
+    runs = tuple(run for path in paths for run in report(file(RUN / "a", NO_BEST_SCORE), path=Path(path)).runs)
+    drawn = page(Report((*runs, *runs), 0.1))
+    assert re.findall(r'<a href="#run-\d+">(.*?)</a>', drawn) == shown * 2
+
+
 def test_each_code_leads_to_its_manual_on_the_page() -> None:
     found = tags(PAGES["example"])
     wanted = {(a["href"] or "")[1:] for tag, a in found if tag == "a"}
