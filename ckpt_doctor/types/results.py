@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -246,8 +247,13 @@ class PruneResult:
     """What was found in each departing or uncounted folder."""
     preferred: Path | None = None
     """The folder that `latest` prefers."""
+    display: Callable[[PruneResult], str] | None = field(default=None, compare=False, repr=False)
+    """Makes what `print` shows: a function of a module, so that the result can be pickled."""
 
     __repr__ = briefly
+
+    def __str__(self) -> str:
+        return self.display(self) if self.display else repr(self)
 
 
 @record(frozen=True)
