@@ -31,7 +31,6 @@ TESTED_ELSEWHERE = {
     ),
     "repair": "plans torch_check",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
-    "reports/html": "charts",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
     "trainers/hf_trainer": (

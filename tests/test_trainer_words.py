@@ -44,7 +44,7 @@ LEFT = {
     "repair/planning.py": 5,
     "reports/columns.py": 3,
     "reports/groups.py": 1,
-    "reports/html/charts.py": 2,
+    "trainers/drawing.py": 2,
     "trainers/state.py": 4,
     "trainers/trainer.py": 1,
     "training/resume.py": 3,

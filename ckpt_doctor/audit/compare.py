@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.audit.opening import open_file
+from ckpt_doctor.audit.opening import read_file
 from ckpt_doctor.audit.runs import resume_file
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import limits
@@ -51,7 +51,7 @@ INCOMPLETE = ("truncated-archive", "missing-part", "missing-record", "corrupt-re
 
 def comparable(path: Path) -> Checkpoint:
     """Open a file, or of a folder the file that the trainer takes; UsageError where it has nothing to compare."""
-    checkpoint = open_file(resume_file(path))
+    checkpoint = read_file(resume_file(path))
     if checkpoint.root is None and not checkpoint.tensors:
         why = checkpoint.damage[0].message if checkpoint.damage else "it holds nothing"
         raise UsageError(f"{checkpoint.path} cannot be compared: {why}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ckpt_doctor import reports
 from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
@@ -39,7 +40,11 @@ def open_file(path: Path | str) -> Checkpoint:
         torch/serialization.py and caffe2/serialize/inline_container.h for archives; CPython's Lib/pickletools.py for
         pickles; the safetensors format description for its headers.
     """
-    path = Path(path)
+    return replace(read_file(Path(path)), display=reports.opened)
+
+
+def read_file(path: Path) -> Checkpoint:
+    """The same, for the stages, which show it otherwise."""
     if is_part_of_several(path):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.audit.discovery import checkpoint_files, existing
-from ckpt_doctor.audit.opening import open_file
+from ckpt_doctor.audit.opening import read_file
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
@@ -43,13 +43,13 @@ def with_siblings(folder: Path, files: Sequence[Path]) -> list[Checkpoint]:
     Those that a trainer itself would have put there, and those that belong to one of the files by their look.
     """
     seen = {os.path.realpath(file) for file in files}
-    opened = [open_file(path) for path in files]
+    opened = [read_file(path) for path in files]
 
     def more(paths: Iterable[Path]) -> None:
         for path in paths:
             if (real := os.path.realpath(path)) not in seen:
                 seen.add(real)
-                opened.append(open_file(path))
+                opened.append(read_file(path))
 
     more(path for trainer in known() for path in trainer.siblings(folder))
     more(path for trainer in known() for path in trainer.relatives(opened))

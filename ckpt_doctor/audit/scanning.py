@@ -61,7 +61,7 @@ def scan(
     ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress)
     wanted = {file for path in given for file in checkpoint_files(path)}
     runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
-    return Report(tuple(runs), time.monotonic() - began, tuple(given), reports.scan_fragment, reports.judged)
+    return Report(tuple(runs), time.monotonic() - began, tuple(given), shown_scan)
 
 
 def check(
@@ -86,7 +86,7 @@ def check(
     file = resume_file(Path(path))
     ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
     run = _audit_run(run_folder(file), [file], ask)
-    return Report((run,), time.monotonic() - began, (Path(path),), reports.check_fragment, reports.checked)
+    return Report((run,), time.monotonic() - began, (Path(path),), shown_check)
 
 
 def check_all(
@@ -127,6 +127,21 @@ def read_through(
 
 
 def curves(report: Report) -> list[Curve]:
-    """What there is to draw of each run whose trainer draws."""
-    drawn = [(trainer_named(run.run.trainer).judging().curve, run) for run in report.runs]
-    return [curve(run) for curve, run in drawn if curve is not None]
+    """What there is to draw of each run."""
+    return [trainer_named(run.run.trainer).judging().curve(run) for run in report.runs]
+
+
+def shown_scan(report: Report, form: str) -> str:
+    """What a person sees of a scan, in a notebook or printed."""
+    return _shown(report, form, plan=False)
+
+
+def shown_check(report: Report, form: str) -> str:
+    """The same of a check."""
+    return _shown(report, form, plan=bool(report.files))
+
+
+def _shown(report: Report, form: str, *, plan: bool) -> str:
+    if form == "html":
+        return reports.fragment(report, curves(report), plan=plan)
+    return reports.judged(report, form, plan=plan)

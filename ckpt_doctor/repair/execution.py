@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.readers import open_checkpoint
@@ -17,7 +17,7 @@ from ckpt_doctor.readers.folders import open_unit
 from ckpt_doctor.repair.planning import NAMES, plan, plan_run
 from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
 from ckpt_doctor.repair.verification import verified, verified_unit
-from ckpt_doctor.types import Finding, Given, MigrationResult, NumpyScalar, Proof, Receipt
+from ckpt_doctor.types import Finding, Given, MigrationResult, Migrations, NumpyScalar, Proof, Receipt
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import came_out, interrupted, part_changes, recover, write, write_unit
 from ckpt_doctor.writer import undo as take_back
@@ -53,7 +53,7 @@ def migrate(
     verify_torch: bool = False,
     trainer: str = "",
     progress: Progress | None = None,
-) -> list[MigrationResult]:
+) -> Migrations:
     """Repair checkpoints: plan the edits and, unless it is a `dry_run`, write them.
 
     Each file is replaced atomically, each unit of several files as a whole. No tensor is changed, and every value that
@@ -97,7 +97,8 @@ def migrate(
         output=output,
         trainer=trainer,
     )
-    return planned.results if dry_run else apply(planned, verify_torch=verify_torch, progress=progress)
+    results = planned.results if dry_run else apply(planned, verify_torch=verify_torch, progress=progress)
+    return Migrations(results, reports.migrated)
 
 
 def apply(
@@ -231,7 +232,7 @@ def _json(value: object) -> object:
     return f"<{type(value).__name__} of {len(value)}>" if isinstance(value, (list, tuple, dict)) else repr(value)[:80]
 
 
-def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) -> list[MigrationResult]:
+def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) -> Migrations:
     """Take the last migration of each file or unit back, byte for byte.
 
     What is restored was hashed when it was set aside, and is compared before the present file is touched.
@@ -263,4 +264,4 @@ def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) ->
                 continue
             message = f"{receipt.previous_size:,} -> {receipt.new_size:,} bytes, {_PROOFS[receipt.proof]}"
             results.append(MigrationResult(file, "undone", message=message, notes=receipt.notes))
-    return results
+    return Migrations(results, reports.undone)

@@ -17,6 +17,7 @@ from ckpt_doctor.reports.text import Detail, clean, plural, quoted, shorten, siz
 
 if TYPE_CHECKING:
     from ckpt_doctor.types import (
+        Checkpoint,
         Comparison,
         Cost,
         Curve,
@@ -34,12 +35,11 @@ __all__ = [
     "FORMATS",
     "Detail",
     "Rule",
-    "check_fragment",
-    "checked",
     "clean",
     "compared",
     "disk_needed",
     "flags",
+    "fragment",
     "given_words",
     "inspected",
     "judged",
@@ -52,13 +52,13 @@ __all__ = [
     "nearest",
     "no_fix_chosen",
     "nothing_found",
+    "opened",
     "output_name",
     "plural",
     "pruned",
     "quoted",
     "rules",
     "salvaged",
-    "scan_fragment",
     "shorten",
     "size",
     "undone",
@@ -81,7 +81,7 @@ def judged(
 ) -> str:
     """A scan; of a check, with `plan`, what the trainer will do as well, where a format has a place for it.
 
-    SARIF describes those of `rules()` that found something; `curves` finds what HTML draws.
+    SARIF and HTML describe those of `rules()` that found something; `curves` finds what HTML draws.
     """
     if form == "table" and plan:
         from ckpt_doctor.reports.check import check
@@ -98,19 +98,14 @@ def judged(
     if form == "markdown":
         from ckpt_doctor.reports.markdown import markdown
 
-        return markdown(report)
+        return markdown(report, plan=plan)
     if form == "html":
         from ckpt_doctor.reports.html import page
 
-        return page(report, curves(report))
+        return page(report, curves(report), rules=rules, plan=plan)
     from ckpt_doctor.reports.groups import located
 
     return _annotated([item for run in report.runs for item in located(run)], form, rules() if form == "sarif" else ())
-
-
-def checked(report: Report) -> str:
-    """A check as text, with what the trainer will do."""
-    return judged(report, plan=True)
 
 
 def label(file: FileReport, run: Path) -> str:
@@ -177,6 +172,17 @@ def inspected(file: FileReport, form: str = "table", *, depth: int = 6, width: i
     return tree(file.checkpoint, depth=depth) if form == "tree" else overview(file, width=width, color=color)
 
 
+def opened(checkpoint: Checkpoint, form: str) -> str:
+    """What one file holds, not judged: `table` or `html`."""
+    if form == "html":
+        from ckpt_doctor.reports.html import checkpoint_fragment
+
+        return checkpoint_fragment(checkpoint)
+    from ckpt_doctor.reports.inspect import contents
+
+    return contents(checkpoint)
+
+
 def compared(
     comparison: Comparison, left: Path, right: Path, form: str = "table", *, width: int = 80, color: bool = False
 ) -> str:
@@ -207,6 +213,10 @@ def migrated(
         from ckpt_doctor.reports import json_v1
 
         return json_v1.migrated(results, after.runs if after else ())
+    if form == "html":
+        from ckpt_doctor.reports.html import migrations_fragment
+
+        return migrations_fragment(results)
     from ckpt_doctor.reports.repairs import migrations
 
     return migrations(results, paths=paths, after=after, width=width, color=color, detail=detail)
@@ -214,7 +224,7 @@ def migrated(
 
 def undone(results: Sequence[MigrationResult], form: str = "table", *, width: int = 80) -> str:
     """What an undo took back."""
-    if form == "json":
+    if form in ("json", "html"):
         return migrated(results, form)
     from ckpt_doctor.reports import repairs
 
@@ -296,15 +306,8 @@ def nothing_found(report: Report) -> str:
     return view.nothing_found(report)
 
 
-def scan_fragment(report: Report) -> str:
-    """HTML of a scan for a notebook."""
+def fragment(report: Report, curves: Sequence[Curve] = (), *, plan: bool = False) -> str:
+    """HTML of a report for a notebook; of a check with the plan."""
     from ckpt_doctor.reports import html
 
-    return html.scan_fragment(report)
-
-
-def check_fragment(report: Report) -> str:
-    """HTML of a check for a notebook: the plan too."""
-    from ckpt_doctor.reports import html
-
-    return html.check_fragment(report)
+    return html.fragment(report, curves, plan=plan)

@@ -22,14 +22,26 @@ MOST_CHILDREN = 500
 
 def overview(file: types.FileReport, *, width: int = 80, color: bool = False) -> str:
     """The file, its top-level keys, its training state, its tensors."""
-    checkpoint = file.checkpoint
+    own, held = own_names(file.member), file.member.state
+    known = [(own.get(name, name), value) for name in TRAINING if (value := getattr(held, name)) is not None]
+    state = [(name, text.brief(value)) for name, value in known]
+    return contents(file.checkpoint, file.outlook, state, width=width, color=color)
+
+
+def contents(
+    checkpoint: types.Checkpoint,
+    verdict: str = "",
+    state: Sequence[tuple[str, str]] = (),
+    *,
+    width: int = 80,
+    color: bool = False,
+) -> str:
+    """The same of a checkpoint, with what else is known of it."""
     lines = [text.styled(text.shorten(text.clean(checkpoint.path), width), "bold", color)]
     lines += text.wrap(head(checkpoint), width, "  ", "  ")
-    lines.append(f"  verdict: {file.outlook}")
+    lines += [f"  verdict: {verdict}"] if verdict else []
     lines += block("key", "holds", top_level(checkpoint), width)
-    own, state = own_names(file.member), file.member.state
-    known = [(own.get(name, name), value) for name in TRAINING if (value := getattr(state, name)) is not None]
-    lines += block("training state", "", [(name, text.brief(value)) for name, value in known], width)
+    lines += block("training state", "", state, width)
     lines += tensor_lines([tensor for tensor, _ in tensors_of(checkpoint)], width)
     for migration in checkpoint.migrations:
         lines += migration_lines(migration, width)
@@ -147,16 +159,22 @@ def tensor_lines(tensors: Sequence[types.TensorInfo], width: int) -> list[str]:
     """The tensors as a table, the first `MOST_TENSORS` of them."""
     if not tensors:
         return []
-    rows = [("tensor", "dtype", "shape", "device", "size")]
-    for t in tensors[:MOST_TENSORS]:
-        shape = " x ".join(map(str, t.shape)) or "scalar"
-        rows.append((text.clean(t.name), t.dtype, shape, text.clean(t.device), text.size(t.nbytes)))
+    rows = [TENSOR_COLUMNS, *map(tensor_row, tensors[:MOST_TENSORS])]
     others = sum(2 + max(map(text.display_width, column)) for column in list(zip(*rows, strict=True))[1:])
     room = max(20, width - others - 2)
     lines = ["", *text.grid([(text.shorten(name, room), *rest) for name, *rest in rows], "<<<<>")]
     if len(tensors) > MOST_TENSORS:
         lines.append(f"  ... and {len(tensors) - MOST_TENSORS:,} more (--format json lists all)")
     return lines
+
+
+TENSOR_COLUMNS = ("tensor", "dtype", "shape", "device", "size")
+
+
+def tensor_row(tensor: types.TensorInfo) -> tuple[str, ...]:
+    """A tensor in words."""
+    shape = " x ".join(map(str, tensor.shape)) or "scalar"
+    return text.clean(tensor.name), tensor.dtype, shape, text.clean(tensor.device), text.size(tensor.nbytes)
 
 
 def tree(checkpoint: types.Checkpoint, *, depth: int = 6) -> str:

@@ -6,21 +6,38 @@ import re
 from collections.abc import Sequence
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.check import flags, resume_words, verdict_words
 from ckpt_doctor.reports.cures import is_command
+from ckpt_doctor.reports.resuming import clauses
 from ckpt_doctor.reports.view import Paragraph, RunView, is_empty, nothing_found, summary, view
-from ckpt_doctor.types import Located, Report
+from ckpt_doctor.types import Located, Report, RunReport
 
 ACTIVE = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would read as markup inside a sentence; underscores only at the edge of a word."""
 MARK = {"error": "❌", "warning": "⚠️", "info": "ℹ️"}
 
 
-def markdown(report: Report) -> str:
-    """A scan's report."""
+def markdown(report: Report, *, plan: bool = False) -> str:
+    """A scan's report; of a check, with `plan`, the verdict, what the trainer will do, and the flags."""
     if is_empty(report):
         return prose(nothing_found(report)) + "\n"
-    parts = [part for run in report.runs for part in run_parts(view(run, report.paths))]
+    is_check = plan and bool(report.files)
+    parts = plan_parts(report.runs[0]) if is_check else []
+    parts += [part for run in report.runs for part in run_parts(view(run, report.paths))]
     return "\n\n".join([*parts, prose(summary(report))]) + "\n"
+
+
+def plan_parts(run: RunReport) -> list[str]:
+    """Of the one file of a check: what it is good for, and what comes of a resume from it."""
+    file = run.files[0]
+    parts = [f"### {code(file.checkpoint.path)}"]
+    if words := flags(file):
+        parts.append(f"Resume with: {code(words)}")
+    parts.append(f"**{prose(file.outlook)}**: {prose(verdict_words(file))}.")
+    parts.append(f"Resume: {prose(resume_words(file))}.")
+    if does := clauses(file, run):
+        parts.append("\n".join(["The trainer", "", *(f"- {prose(clause)}" for clause in does)]))
+    return parts
 
 
 def run_parts(run: RunView) -> list[str]:

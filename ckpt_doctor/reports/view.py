@@ -52,6 +52,11 @@ class Paragraph:
         """`E601 missing-best-score (3 files)`."""
         return f"{self.rule} ({self.files})" if self.files else self.rule
 
+    @property
+    def code(self) -> str:
+        """`E601`."""
+        return self.rule.partition(" ")[0]
+
 
 @record(frozen=True)
 class OpenPoint:
@@ -93,7 +98,7 @@ class RunView:
 
 def view(run: RunReport, paths: Sequence[Path]) -> RunView:
     """What there is to show of a run in a report on `paths`."""
-    run = replace(run, files=tuple(file for file in run.files if file.checkpoint.path not in run.copies))
+    run = without_copies(run)
     names = {file.checkpoint.path: label(file, run.run.path) for file in run.files}
     shown, last = columns(run), outcomes(run)
     rows = [
@@ -134,6 +139,11 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
         tuple(open_point(point, n, len(rows)) for point, n in unchecked(run.files) if point.settle != "--deep"),
         None if run.advice is None else answer(run.advice),
     )
+
+
+def without_copies(run: RunReport) -> RunReport:
+    """The run with one file of those that hold the same."""
+    return replace(run, files=tuple(file for file in run.files if file.checkpoint.path not in run.copies))
 
 
 def _with_copies(name: str, file: FileReport, run: RunReport) -> str:

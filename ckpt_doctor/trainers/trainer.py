@@ -52,6 +52,12 @@ class Expectation:
     schedule: Schedule = field(default_factory=Schedule)
 
 
+def _curve(run: RunReport) -> Curve:
+    from ckpt_doctor.trainers.drawing import curve
+
+    return curve(run)
+
+
 @record(frozen=True)
 class Judging:
     """How the checkpoints of one trainer are judged."""
@@ -67,8 +73,8 @@ class Judging:
     """Rules about one checkpoint that are this trainer's alone, beside those of `validators`."""
     run_rules: Sequence[Rule] = ()
     """The same about a run as a whole."""
-    curve: Callable[[RunReport], Curve] | None = None
-    """What there is to draw of a run."""
+    curve: Callable[[RunReport], Curve] = _curve
+    """What there is to draw of a run: by the schedules in its files, unless the trainer knows more."""
     logs: Callable[[Path], Sequence[Path]] = lambda _folder: ()
     """Run folder -> logs that lie where this trainer's scripts put them, but for those of other runs that lie there."""
 

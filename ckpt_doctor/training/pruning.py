@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, reports
 from ckpt_doctor.trainers import known
 from ckpt_doctor.training import remembered, retention
 from ckpt_doctor.types import FileReport, Given, PruneResult, Run, Uncounted
@@ -118,4 +118,4 @@ def prune(
         timeout=timeout,
     )
     reasons = tuple(map(reason, (*result.departing, *result.uncounted)))
-    return replace(result, reasons=reasons, preferred=preferred_folder())
+    return replace(result, reasons=reasons, preferred=preferred_folder(), display=reports.pruned)

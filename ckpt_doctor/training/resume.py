@@ -82,6 +82,9 @@ class ResumeCheck:
             raise ResumeError("\n" + str(self), self.plan)
         return self
 
+    def __repr__(self) -> str:
+        return f"ResumeCheck({self.file!r})" if self.file else "ResumeCheck(first start)"
+
     def __str__(self) -> str:
         return (
             reports.judged(self.report, plan=True) if self.report else "First start: there is nothing to resume from.\n"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import briefly, record
 from ckpt_doctor.types.values import Global, KeyPath, NumpyScalar, TensorInfo, mapping_of
 
 Container = Literal[
@@ -150,6 +150,17 @@ class Checkpoint:
     """The files of a unit that is a folder or a set, each read on its own; empty for a single file. The unit's own
     `root` maps each part's name (relative to `path`, with `/`) to that part's root, so a key path begins with a name;
     `tensors`, `program` and `checksums` are only the parts', `size` is their sum."""
+    display: Callable[[Checkpoint, str], str] | None = field(default=None, compare=False, repr=False)
+    """As of a report."""
+
+    __repr__ = briefly
+
+    def __str__(self) -> str:
+        return self.display(self, "table") if self.display else repr(self)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows (IPython's display protocol); None: its text."""
+        return self.display(self, "html") if self.display else None
 
     def get(self, *path: str | int) -> object:
         """The value at a key path, None where any step is missing; numpy scalars as Python numbers."""

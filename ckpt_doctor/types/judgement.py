@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from ckpt_doctor.types.advice import Advice, Words
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
 from ckpt_doctor.types.facts import Facts
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import briefly, record
 from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
 
 Severity = Literal["error", "warning", "info"]
@@ -118,6 +118,11 @@ class FileReport:
     repair: Words = ()
     """The command that repairs it, if its dry run would carry out all of it."""
 
+    def __repr__(self) -> str:
+        codes = ", ".join(dict.fromkeys(finding.code for finding in self.findings))
+        found = f", findings={codes}" if codes else ""
+        return f"FileReport({str(self.checkpoint.path)!r}, verdict={self.verdict!r}, resume={self.resume!r}{found})"
+
     @property
     def serious(self) -> list[Finding]:
         """The findings above info."""
@@ -195,24 +200,65 @@ class RunReport:
     all_repairs: Words = ()
     """The command that repairs every file here that needs it; empty where a dry run would refuse it for one."""
 
+    __repr__ = briefly
+
 
 Points = tuple[tuple[float, float], ...]
 
 
 @record(frozen=True)
+class Departure:
+    """A resume from a file as it is, whose rates depart from the uninterrupted run's."""
+
+    path: Path
+    points: tuple[tuple[float, float, float], ...]
+    """(place, its rate, the uninterrupted run's rate there) from its first batch on."""
+
+
+@record(frozen=True)
 class Curve:
-    """A run as lines: the rate over its steps, and the validation losses. Empty where the facts do not tell."""
+    """A run as lines: the rate over its course, and the validation losses. Empty where the facts do not tell."""
 
     run: Path
+    unit: Literal["step", "epoch"] = "step"
+    """In what the course of training is counted: optimizer steps of each process, or epochs."""
     rates: Points = ()
-    """(optimizer step, learning rate) of the uninterrupted run, in order of steps."""
-    resumed: tuple[tuple[str, Points], ...] = ()
-    """The same for resumes that go another way, each with a name."""
+    """(place, learning rate) of the uninterrupted run, in order."""
+    recorded: Points = ()
+    """The same at single places, as the files or the log have it, where no formula gives the whole line."""
+    places: Mapping[Path, float] = field(default_factory=dict)
+    """File -> where the uninterrupted run stood when it was saved."""
+    departures: tuple[Departure, ...] = ()
     losses: Points = ()
-    """(epoch as the log counts, from 1; validation loss)."""
-    best_epoch: int | None = None
+    """(place, validation loss) in the order of training."""
+    losses_by: Literal["step", "epoch"] = "epoch"
+    loss: str = "validation loss"
+    """What is measured, where it is another metric."""
+    best: float | None = None
+    """The place of the best one, as the trainer chooses it."""
     steps_per_epoch: int | None = None
     """Optimizer steps of each process in an epoch."""
+    batches_per_step: int = 1
+
+    __repr__ = briefly
+
+    def starts(self, file: FileReport) -> tuple[float | None, float | None]:
+        """Where a resume from the file as it is begins, and where one from the repaired file does."""
+        right, plan, due = self.places.get(file.checkpoint.path), file.plan, file.resume_point
+        if plan is None or right is None:
+            return None, None
+        if plan.start_epoch is None or due.start_epoch is None:
+            return right, right
+        epochs = plan.start_epoch - due.start_epoch
+        length = 1 if self.unit == "epoch" else self.steps_per_epoch
+        if epochs and length is None:
+            return None, right
+        skipped = (plan.skip_batches or 0) - (due.skip_batches or 0) if self.unit == "step" else 0
+        return max(0.0, right + epochs * (length or 0) + skipped // self.batches_per_step), right
+
+
+def _some(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @record(frozen=True)
@@ -222,18 +268,21 @@ class Report:
     runs: tuple[RunReport, ...]
     seconds: float
     paths: tuple[Path, ...] = ()
-    display: Callable[[Report], str] | None = field(default=None, compare=False, repr=False)
-    """Makes the HTML that a notebook shows: a function of a module, so that the report can be pickled."""
+    display: Callable[[Report, str], str] | None = field(default=None, compare=False, repr=False)
+    """Makes what a person sees, `table` or `html`: a function of a module, so that the report can be pickled."""
 
-    text: Callable[[Report], str] | None = field(default=None, compare=False, repr=False)
-    """Makes what `print` shows, in the same way."""
+    def __repr__(self) -> str:
+        outlooks = [file.outlook for file in self.files]
+        counts = ", ".join(f"{outlooks.count(word)} {word}" for word in dict.fromkeys(outlooks))
+        told = f"{_some(len(outlooks), 'checkpoint')} in {_some(len(self.runs), 'run')}"
+        return f"Report({told}: {counts})" if counts else f"Report({told})"
 
     def __str__(self) -> str:
-        return self.text(self) if self.text else repr(self)
+        return self.display(self, "table") if self.display else repr(self)
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows (IPython's display protocol); None: its text."""
-        return self.display(self) if self.display else None
+        return self.display(self, "html") if self.display else None
 
     @property
     def files(self) -> Sequence[FileReport]:

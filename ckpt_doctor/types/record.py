@@ -7,12 +7,13 @@ nothing sets a field of a frozen class is left to the type checker, which sees t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as record
 else:
-    from dataclasses import MISSING, dataclass, fields
+    from dataclasses import MISSING, dataclass
     from functools import partial
     from operator import attrgetter
 
@@ -67,4 +68,28 @@ else:
         return hash(type(self).compared(self))
 
 
-__all__ = ["record"]
+def briefly(self: Any) -> str:
+    """The `__repr__` of results, which hold whole trees: one short line, in which a container is its size."""
+    told = ((field.name, getattr(self, field.name)) for field in fields(self) if field.repr)
+    shown = ", ".join(f"{name}={_brief(value)}" for name, value in told if not _is_empty(value))
+    return f"{type(self).__qualname__}({shown})"
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, (str, tuple, list, dict)) and not value)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        return f"<{len(value)}>"
+    if hasattr(value, "__dataclass_fields__") or callable(value):
+        return f"<{type(value).__qualname__}>"
+    if isinstance(value, int) and abs(value) > _LARGE:
+        return "<int>"
+    shown = repr(value[:_LONGEST] if isinstance(value, (str, bytes, bytearray)) else value)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
+
+
+_LONGEST = 100
+_LARGE = 10**30
+__all__ = ["briefly", "record"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +11,7 @@ from ckpt_doctor.types.advice import Advice
 from ckpt_doctor.types.checkpoint import NotChecked
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.judgement import FileReport, Finding, Located, Refusal
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import briefly, record
 from ckpt_doctor.types.values import KeyPath, path_name
 
 DifferenceKind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
@@ -49,6 +51,8 @@ class Comparison:
     deep: bool
     not_compared: tuple[str, ...] = ()
     """Tensors whose bytes could not be read in one of the files."""
+
+    __repr__ = briefly
 
     @property
     def differs(self) -> bool:
@@ -136,10 +140,36 @@ class MigrationResult:
     earlier: int = 0
     """How many migrations the file had before this one."""
 
+    __repr__ = briefly
+
     @property
     def complete(self) -> bool:
         """Whether all that was asked for was done, needs not be done, or in a dry run would be."""
         return self.status not in ("failed", "refused") and not self.refusals
+
+
+class Migrations(list[MigrationResult]):
+    """What became of each checkpoint, as a list that shows itself."""
+
+    def __init__(
+        self,
+        results: Iterable[MigrationResult] = (),
+        display: Callable[[Sequence[MigrationResult], str], str] | None = None,
+    ) -> None:
+        super().__init__(results)
+        self.display = display
+
+    def __repr__(self) -> str:
+        statuses = [result.status for result in self]
+        counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+        return f"Migrations({counts})"
+
+    def __str__(self) -> str:
+        return self.display(self, "table") if self.display else repr(self)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows (IPython's display protocol); None: its text."""
+        return self.display(self, "html") if self.display else None
 
 
 @record(frozen=True)
@@ -153,6 +183,8 @@ class Latest:
     """Newer ones, each with the reason."""
     advice: Advice | None = None
     """What to do about the run, whatever is safe as it is."""
+
+    __repr__ = briefly
 
 
 @record(frozen=True)
@@ -174,6 +206,8 @@ class SalvageResult:
     """`resume`: nothing that a trainer needs is missing; `weights`: the model is whole, the optimizer is not."""
     nbytes: int
     """Size of the output."""
+
+    __repr__ = briefly
 
 
 @record(frozen=True)
@@ -213,6 +247,13 @@ class PruneResult:
     """What was found in each departing or uncounted folder."""
     preferred: Path | None = None
     """The folder that `latest` prefers."""
+    display: Callable[[PruneResult], str] | None = field(default=None, compare=False, repr=False)
+    """Makes what `print` shows: a function of a module, so that the result can be pickled."""
+
+    __repr__ = briefly
+
+    def __str__(self) -> str:
+        return self.display(self) if self.display else repr(self)
 
 
 @record(frozen=True)
@@ -224,3 +265,5 @@ class Linted:
     """In order of file and line."""
     not_checked: tuple[NotChecked, ...] = ()
     """Files or cells that are no readable Python, and questions that the code leaves open."""
+
+    __repr__ = briefly

@@ -11,7 +11,7 @@ from typing import Literal
 from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.facts import Evidence, Facts
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import briefly, record
 from ckpt_doctor.types.values import KeyPath, TensorRef, dotted, mapping_of
 
 ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | bytes | None]"]
@@ -176,6 +176,8 @@ class Member:
     own_label: str = ""
     """The checkpoint's name within its run, where that is not the path's last part."""
 
+    __repr__ = briefly
+
     @property
     def label(self) -> str:
         """The checkpoint's name within its run: `checkpoint_step_1000`."""
@@ -221,6 +223,8 @@ class Run:
     """Those that a person named."""
     placed: Mapping[str, Collection[Path]] = field(default_factory=dict, compare=False)
     """Name of a known trainer -> the files that lie here where it puts its checkpoints."""
+
+    __repr__ = briefly
 
     def owns(self, path: Path) -> bool:
         """Whether the checkpoint at a path is one of the members."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 from ckpt_doctor import migrate
 from ckpt_doctor.audit.opening import deepened, open_file
 from ckpt_doctor.inert import names
@@ -57,3 +59,12 @@ def test_a_link_is_opened_with_what_lies_beside_its_target(sample, tmp_path) -> 
     assert open_file(tmp_path / "link").damage == before
     names.journal(path).mkdir()
     assert len(open_file(tmp_path / "link").damage) == len(before) + 1
+
+
+def test_an_opened_file_shows_itself(sample) -> None:
+    opened = open_file(sample("complete-TST") / "checkpoint")
+    assert "\n" not in repr(opened)
+    assert len(repr(opened)) < 600
+    assert "62 tensors" in str(opened)
+    assert "62 tensors" in (opened._repr_html_() or "")
+    assert str(pickle.loads(pickle.dumps(opened))) == str(opened)

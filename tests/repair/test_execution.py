@@ -256,3 +256,15 @@ with run_lock(path):
             assert 0 == process.wait(timeout=60)
     held = torch.load(step, map_location="cpu", weights_only=False)
     assert ("saved meanwhile", 140) == (held["note"], held["scheduler"]["last_epoch"])
+
+
+def test_what_a_migration_and_an_undo_return_shows_itself(run, step):
+    """A line as repr, the command's text when printed, HTML in a notebook; and it is a list all the same."""
+    planned = migrate([step], fixes=["sync-scheduler"], dry_run=True)
+    assert "Migrations(1 planned)" == repr(planned)
+    assert "\n" not in repr(planned[0])
+    assert "scheduler.last_epoch" in str(planned)
+    assert "<td>scheduler.last_epoch</td>" in planned._repr_html_()
+    assert ["planned"] == [result.status for result in planned]
+    migrate([step], fixes=["sync-scheduler"])
+    assert "taken back" in str(undo([step]))

@@ -3,7 +3,8 @@ const pages = JSON.parse(document.getElementById("pages").textContent);
 
 function rgb(text) {
   const [r, g, b, a = 1] = text.match(/[\d.]+/g).map(Number);
-  return { channels: [r, g, b], alpha: a };
+  const scale = text.startsWith("color(") ? 255 : 1;  // a mixed colour's channels run to 1
+  return { channels: [r * scale, g * scale, b * scale], alpha: a };
 }
 
 function luminance(channels) {  // WCAG 2.1
@@ -41,7 +42,7 @@ function faults(frame) {
   if (page.documentElement.scrollWidth > frame.clientWidth) found.push(`wider than ${frame.clientWidth}`);
   for (const e of page.querySelectorAll("body *")) {
     const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (["STYLE", "title"].includes(e.tagName) || !own) continue;
+    if (["STYLE", "SCRIPT", "title"].includes(e.tagName) || !own || !e.getClientRects().length) continue;
     if (contrast(e) < 4.5) found.push(`contrast ${contrast(e).toFixed(1)}: ${told(e)}`);
     if (e.getBoundingClientRect().height < 8) found.push(`too small to read: ${told(e)}`);
     const room = e.closest(".scroll") ?? page.documentElement;
@@ -49,7 +50,8 @@ function faults(frame) {
       found.push(`cut off: ${told(e)}`);
   }
   for (const svg of page.querySelectorAll("svg")) {
-    const texts = [...svg.querySelectorAll("text")], box = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll("text")].filter((t) => t.getClientRects().length);
+    const box = (svg.closest("figure") ?? svg).getBoundingClientRect();
     const boxes = texts.map((t) => t.getBoundingClientRect());
     texts.forEach((text, i) => {
       const b = boxes[i];
@@ -58,19 +60,27 @@ function faults(frame) {
       for (let j = 0; j < i; j++) if (meets(boxes[j], b)) found.push(`overlap: ${told(texts[j])} | ${told(text)}`);
     });
     for (const mark of svg.querySelectorAll("circle, polyline"))
-      if (mark.getBoundingClientRect().width < 1) found.push(`not drawn: ${mark.outerHTML}`);
+      if (mark.getClientRects().length && mark.getBoundingClientRect().width < 1) found.push(`not drawn: ${mark.outerHTML}`);
   }
-  if (page.querySelector("script")) found.push("a script");
+  const scripts = page.querySelectorAll("script");
+  if (scripts.length > (page.querySelector("header") ? 1 : 0)) found.push("a script that is not the page's own");
+  for (const code of page.querySelectorAll("header ~ * code.copy"))
+    if (code.nextElementSibling?.tagName !== "BUTTON") found.push(`cannot be copied: ${told(code)}`);
   const loaded = frame.contentWindow.performance.getEntriesByType("resource");
   if (loaded.length) found.push(`loads ${loaded.map((entry) => entry.name)}`);
   return found;
 }
 
 const results = {}, dark = matchMedia("(prefers-color-scheme: dark)").matches;
-Promise.all(Object.entries(pages).flatMap(([name, source]) => [1200, 760, 400].map((width) => new Promise((done) => {
+Promise.all(Object.entries(pages).flatMap(([name, source]) => [1400, 760, 400].map((width) => new Promise((done) => {
   const frame = document.createElement("iframe");
   frame.style = `width: ${width}px; height: 800px; border: 0; color-scheme: light dark`;
-  frame.onload = () => { results[`${name}, ${width} px`] = faults(frame); done(); };
+  frame.onload = () => {
+    const folded = faults(frame);
+    for (const details of frame.contentDocument.querySelectorAll("details")) details.open = true;
+    results[`${name}, ${width} px`] = [...folded, ...faults(frame)];
+    done();
+  };
   frame.srcdoc = source;
   document.body.append(frame);
 })))).then(() => {

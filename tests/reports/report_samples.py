@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.reports import scan_fragment
+from ckpt_doctor.audit.scanning import shown_scan
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.types import (
+    Advice,
     Checkpoint,
+    Curve,
+    Departure,
     EarlyStoppingState,
+    Edit,
     Evidence,
     FileReport,
     Finding,
     Member,
+    MigrationResult,
     NotChecked,
+    PassedOver,
+    Refusal,
     Report,
     ResumePlan,
     ResumePoint,
@@ -50,6 +57,16 @@ RATE_JUMP = Finding(
     found=0.0001,
     expected=4e-06,
     fix="add --learning_rate 4e-06 to the resume command",
+)
+STEP = RUN / "checkpoint_step_17000/checkpoint.pt"
+CURVE = Curve(
+    RUN,
+    rates=((0, 4e-6), (17280, 4e-6), (86400, 1e-7)),
+    places={RUN / "checkpoint": 17000, STEP: 17000, RUN / "checkpoint_step_18000/checkpoint.pt": 18000},
+    departures=(Departure(STEP, ((17000, 1e-4, 4e-6), (86400, 1e-6, 1e-7))),),
+    losses=((1, 0.5), (2, 0.41), (3, float("nan"))),
+    best=2,
+    steps_per_epoch=8640,
 )
 FACTS = TimeLLMFacts(
     lradj=Evidence("type1", "scheduler never stepped"),
@@ -122,7 +139,14 @@ def report(
     *files: FileReport, findings: tuple[Finding, ...] = (), facts: TimeLLMFacts = FACTS, path: Path = RUN
 ) -> Report:
     run = Run(path, "time-llm", tuple(f.member for f in files), facts)
-    return Report((RunReport(run, findings, files, TERMS),), 0.09, (Path("checkpoints"),), scan_fragment)
+    return Report((RunReport(run, findings, files, TERMS),), 0.09, (Path("checkpoints"),), shown_scan)
+
+
+def resumable(**now: object) -> FileReport:
+    """A file that should resume at batch 8,360 of epoch 1 with rate 4e-06."""
+    judged = file(RUN / "checkpoint", role="best", start_epoch=1, skip_batches=8360)
+    assert judged.plan is not None
+    return replace(judged, plan=replace(judged.plan, **now), resume_point=replace(judged.resume_point, lr=(4e-6,)))
 
 
 def example() -> Report:
@@ -132,6 +156,21 @@ def example() -> Report:
         file(RUN / "checkpoint_step_17000/checkpoint.pt", NO_BEST_SCORE, RATE_JUMP),
         file(RUN / "checkpoint_step_18000/checkpoint.pt", NO_BEST_SCORE, RATE_JUMP, epoch=2, global_step=18000),
     )
+
+
+def advised() -> Report:
+    """The example with what to do about it."""
+    [run] = example().runs
+    advice = Advice(
+        "repair",
+        RUN,
+        RUN / "checkpoint_step_18000",
+        "checkpoint_step_18000",
+        "step 18,000",
+        ("ckpt-doctor", "migrate", "--all"),
+        ("--learning_rate", "4e-06"),
+    )
+    return replace(example(), runs=(replace(run, advice=advice),))
 
 
 def hostile() -> Report:
@@ -146,4 +185,30 @@ def hostile() -> Report:
     facts = TimeLLMFacts(
         lradj=Evidence(HOSTILE, HOSTILE), log=Evidence(Path(HOSTILE), HOSTILE), contradictions=(HOSTILE,)
     )
-    return report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)
+    made = report(bad, findings=(finding,), facts=facts, path=RUN / HOSTILE)
+    passed = (PassedOver(Path(HOSTILE), HOSTILE, "F101", HOSTILE),)
+    advice = Advice("none", RUN / HOSTILE, Path(HOSTILE), HOSTILE, "step 1", (HOSTILE,), (HOSTILE,), passed, (HOSTILE,))
+    return replace(made, runs=(replace(made.runs[0], advice=replace(advice, reason=HOSTILE)),))
+
+
+def hostile_migration() -> MigrationResult:
+    """What a migration of it says."""
+    edit = Edit((HOSTILE,), HOSTILE, HOSTILE, HOSTILE)
+    return MigrationResult(
+        RUN / HOSTILE, "refused", (edit,), (Refusal(HOSTILE, HOSTILE, HOSTILE),), HOSTILE, notes=(HOSTILE,)
+    )
+
+
+def hostile_curve() -> Curve:
+    """What there is to draw of it."""
+    path = RUN / HOSTILE / HOSTILE / "checkpoint.pt"
+    points = ((0.0, 1e-3, 1e-4), (5.0, float("inf"), 1e-4), (9.0, 1e-3, 1e-4))
+    return Curve(
+        RUN / HOSTILE,
+        rates=((0.0, 1e-4), (9.0, 1e-4)),
+        places={path: 0.0},
+        departures=(Departure(path, points),),
+        losses=((1.0, 0.5), (2.0, 0.25)),
+        loss=HOSTILE,
+        best=2.0,
+    )

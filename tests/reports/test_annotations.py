@@ -138,6 +138,13 @@ def test_markdown_tells_the_same_finding_once_with_its_cure() -> None:
     assert "`ckpt-doctor migrate --add-best-score`" in text
 
 
+def test_the_markdown_of_a_check_begins_with_the_flags_the_verdict_and_the_plan() -> None:
+    text = markdown(report(file(RUN / "checkpoint", NO_BEST_SCORE)), plan=True)
+    order = ["Resume with: `--learning_rate 4e-06`", "**repairable**: migrate", "Resume: differs", "starts at epoch 1"]
+    places = [text.index(words) for words in (*order, "| file |")]
+    assert places == sorted(places)
+
+
 def test_every_row_of_the_markdown_table_has_the_same_cells() -> None:
     rows = [line for line in markdown(report(file(RUN / "a|b"), file(RUN / "c"))).splitlines() if line.startswith("|")]
     assert len(rows) == 4

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from ckpt_doctor.audit import check, curves, scan
-from ckpt_doctor.reports.html import check_fragment, page, scripts_page
-from ckpt_doctor.types import Curve, Linted, Located, Report
-from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, report
+from ckpt_doctor.reports.html import page, scripts_page
+from ckpt_doctor.trainers import all_rules
+from ckpt_doctor.types import Curve, Departure, Linted, Located, Report
+from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, hostile_curve, report
 
 pytestmark = pytest.mark.long
 
@@ -34,9 +35,12 @@ FLAGS = (
 LONG = Curve(
     RUN,
     rates=tuple((8640.0 * i, 1e-4 * 0.9**i) for i in range(101)),
-    resumed=((f"resumed {HOSTILE}", ((17000, 1e-4), (864000, 1e-6))),),
+    places={file.checkpoint.path: 17000.0 for file in example().files},
+    departures=tuple(
+        Departure(file.checkpoint.path, ((17000.0, 1e-4, 4e-6), (864000.0, 1e-6, 1e-7))) for file in example().files
+    ),
     losses=tuple((float(i), 0.5 + 0.1 / i) for i in range(1, 101)),
-    best_epoch=100,
+    best=100.0,
     steps_per_epoch=8640,
 )
 
@@ -50,19 +54,20 @@ def pages() -> dict[str, str]:
     found: dict[str, str] = {}
     for sample in sorted(path for path in SAMPLES.iterdir() if path.is_dir()):
         judged = scan([sample / "checkpoints"])
-        found[sample.name] = page(judged, curves(judged))
+        found[sample.name] = page(judged, curves(judged), rules=all_rules)
     everything = scan([SAMPLES])
     many = Report(everything.runs * 12, 1.0, (SAMPLES,))
     found["60 runs"] = page(many, curves(everything))
     found["a long run"] = page(example(), [LONG])
-    found["hostile"] = page(hostile())
+    found["hostile"] = page(hostile(), [hostile_curve()])
     found["hostile folder"] = page(report(path=Path(HOSTILE * 5)))
     found["nothing"] = page(Report((), 0.1, (Path(HOSTILE),)))
     found["scripts"] = scripts_page(
         Linted((Path("a.py"),), (Located(NO_BEST_SCORE, Path(HOSTILE), 3, suggestion=HOSTILE * 9),), (DEEP,))
     )
     run = next((SAMPLES / "first-patch-type1" / "checkpoints").iterdir())
-    fragments = {"report": everything._repr_html_(), "plan": check_fragment(check(run))}
+    found["check"] = page(check(run), curves(check(run)), rules=all_rules, plan=True)
+    fragments = {"report": everything._repr_html_(), "plan": check(run)._repr_html_()}
     for name, fragment in fragments.items():
         found[f"notebook {name}, light"] = in_theme(fragment, "#000", "#fff")
         found[f"notebook {name}, dark"] = in_theme(fragment, "#e0e0e0", "#111")

@@ -31,6 +31,8 @@ def steps_in(run: Path) -> list[int]:
 def test_the_newest_stays_and_the_best_is_never_touched(run: Path) -> None:
     """As `save_total_limit 1` would have it."""
     result = ckpt_doctor.prune(run, keep=1)
+    assert "checkpoint_step_120" in str(result)
+    assert "\n" not in repr(result)
     assert [140] == steps_in(run)
     assert [run / "checkpoint_step_120"] == list(result.removed)
     assert (run / "checkpoint").is_file()

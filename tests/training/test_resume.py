@@ -214,6 +214,7 @@ def test_nothing_to_resume_from_is_a_first_start(empty):
     assert check is check.raise_for_errors("warning")
     assert "First start" in str(check)
     assert "First start" in check._repr_html_()
+    assert repr(check) == "ResumeCheck(first start)"
 
 
 def test_a_path_that_does_not_exist_is_the_callers_mistake(tmp_path):
@@ -237,6 +238,8 @@ def test_the_exception_says_what_the_trainer_would_do_and_what_is_wrong(tmp_path
     for told in ("L308", "embedding.weight is [4, 3]", "[5, 3]", "epoch 0"):
         assert told in re.sub(r"\s+", " ", str(raised.value)), told
     assert "L308" in check._repr_html_()
+    assert "L308" in repr(check)
+    assert "\n" not in repr(check)
 
 
 def test_warnings_raise_where_they_are_asked_to():

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import briefly, record
 
 Made = Callable[..., Any]
 
@@ -81,3 +81,23 @@ def test_equal_objects_have_one_hash_where_they_are_frozen():
     assert hash(Pair(1)) == hash(Pair(1, 0)) != hash(Pair(2))
     with pytest.raises(TypeError):
         hash(point(record())(1))
+
+
+def test_a_result_is_one_short_line_whatever_it_holds():
+    @record(frozen=True)
+    class Result:
+        name: str
+        whole: object
+        tree: dict
+        number: int
+        parts: tuple = ()
+        nothing: object = None
+
+        __repr__ = briefly
+
+    shown = repr(Result("a\nb" * 10**6, Result("x", None, {}, 1), {i: [i] * 100 for i in range(1000)}, 10**5000))
+    assert len(shown) < 300
+    assert shown.startswith("test_a_result_is_one_short_line_whatever_it_holds.<locals>.Result(name='a\\nb")
+    assert "tree=<1000>" in shown
+    assert "\n" not in shown
+    assert "nothing" not in shown

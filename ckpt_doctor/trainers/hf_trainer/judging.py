@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ckpt_doctor.trainers.hf_trainer import rates
+from ckpt_doctor.trainers.hf_trainer.curve import curve
 from ckpt_doctor.trainers.hf_trainer.facts import understand
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of
 from ckpt_doctor.trainers.hf_trainer.layout import read_parts
@@ -38,4 +39,4 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     return replace(case, written_anew=dict(fixes_of_lost_parts(case)))
 
 
-JUDGING = Judging(understand, _case, rules=RULES)
+JUDGING = Judging(understand, _case, rules=RULES, curve=curve)

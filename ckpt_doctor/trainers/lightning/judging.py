@@ -9,6 +9,7 @@ from pathlib import Path
 from ckpt_doctor.trainers.lightning import layout, schedule
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.command import infer
+from ckpt_doctor.trainers.lightning.curve import curve
 from ckpt_doctor.trainers.lightning.gathering import gather
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.resume_point import has_other_loops, plan, resume_point
@@ -83,4 +84,4 @@ def _reads(member: Member) -> Iterator[KeyPath]:
         yield from ((*stopper.path, name) for name in ("wait_count", "stopped_epoch", "best_score", "patience"))
 
 
-JUDGING = Judging(_understand, _case, rules=RULES)
+JUDGING = Judging(_understand, _case, rules=RULES, curve=curve)

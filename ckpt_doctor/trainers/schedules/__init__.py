@@ -1,6 +1,7 @@
 """Learning-rate schedules as pure functions, equal to PyTorch's to the last bit.
 
 - `advanced(state, groups, steps)`: the next steps, from the rates that the optimizer has.
+- `along(state, groups, positions)`: the rates at many positions, to draw.
 - `moved_to(state, groups, position)`: any position, from the base rates. `moves` names what differs.
 - `hf_lambda(name, step=...)`: the factors of transformers' schedules, which no state has.
 - `one_cycle*`, `cosine_annealing*`: single classes by their parameters; `progress`: the keys that every state has.
@@ -20,7 +21,7 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     one_cycle_phases,
     one_cycle_state,
 )
-from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, moved_to, moves, reached
+from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, along, moved_to, moves, reached
 from ckpt_doctor.trainers.schedules.values import Absent, progress
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "OneCyclePoint",
     "Stepped",
     "advanced",
+    "along",
     "cosine_annealing",
     "cosine_annealing_state",
     "hf_lambda",

@@ -90,19 +90,57 @@ def moved_to(
     """
 
     def go(scheduler: Scheduler, working: Groups, limit: int) -> None:
-        for group in working:
-            group.pop("initial_lr", None)
-        for source in (state, *members_of(state)[:1]):
-            if "base_lrs" in source:
-                for group, rate in zip(working, numbers(source, "base_lrs", len(working)), strict=True):
-                    group["lr"] = rate
-        scheduler.build(working)
+        _begin(state, scheduler, working)
         if not scheduler.jump(working, position):
             _walk(scheduler, working, position, limit)
 
     if position < 0:
         raise ValueError("no schedule has a position before its start")
     return _moved(state, groups, factor, go)
+
+
+def _begin(state: Mapping[Any, Any], scheduler: Scheduler, working: Groups) -> None:
+    """Build a scheduler on groups that have the base rates again."""
+    for group in working:
+        group.pop("initial_lr", None)
+    for source in (state, *members_of(state)[:1]):
+        if "base_lrs" in source:
+            for group, rate in zip(working, numbers(source, "base_lrs", len(working)), strict=True):
+                group["lr"] = rate
+    scheduler.build(working)
+
+
+def along(
+    state: Mapping[Any, Any],
+    groups: Sequence[Mapping[Any, Any]],
+    positions: Sequence[int],
+    factor: Factor | None = None,
+    *,
+    begun: int | None = None,
+) -> list[float] | None:
+    """The rate of the first param group at positions in ascending order, in one walk.
+
+    From the schedule's start; with `begun`, the position that the state is at, from there and the optimizer's own rate.
+    None where the formula is not known, or the values do not allow it.
+    """
+    rates: list[float] = []
+
+    def go(scheduler: Scheduler, working: Groups, limit: int) -> None:
+        at, left = begun or 0, limit
+        if begun is None:
+            _begin(state, scheduler, working)
+        for position in positions:
+            if position != at and not scheduler.jump(working, position):
+                _walk(scheduler, working, position - at, left)
+                left -= position - at
+            at = position
+            rates.append(working[0]["lr"])
+
+    try:
+        moved = _moved(state, groups, factor, go) if groups else None
+    except ValueError:
+        return None
+    return None if moved is None else rates
 
 
 def reached(state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], position: int) -> Stepped | None:

@@ -1,40 +1,45 @@
-"""A run as lines to draw: the uninterrupted run's learning rate, a resume that leaves it, the validation losses."""
+"""A run as lines to draw: its learning rate, the resumes that depart from it, the validation losses."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
+from ckpt_doctor.trainers import drawing, schedules
+from ckpt_doctor.trainers.drawing import Course, Line
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after, improves
 from ckpt_doctor.trainers.time_llm.history import History
-from ckpt_doctor.trainers.time_llm.modes import PER_STEP
+from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_STEP
 from ckpt_doctor.types import Curve, FileReport, Member, Points, RunReport, real
 
 MOST_EPOCHS = 300
 """Epochs that are drawn of a schedule that moves per epoch."""
-MOST_POINTS = 300
-"""Steps at which a schedule that moves per step is computed."""
 
 
 def curve(run: RunReport) -> Curve:
     """What there is to draw of a run; steps are those of each process."""
     facts = facts_of(run.run)
-    length = facts.real_steps
+    length, files = facts.real_steps, [file for file in run.files if file.plan is not None]
     losses, best = validation_losses(run.run.history)
-    line: Points = ()
-    resumed: tuple[tuple[str, Points], ...] = ()
-    if facts.lradj is not None:
-        mode, epochs = facts.lradj.value, _epochs(run, losses)
-        line = next(filter(None, (_line(m, mode, length, epochs, facts.processes) for m in run.run.members)), ())
-        if length is not None and line:
-            resumed = tuple(_jumps(run, mode, length, epochs))
-    return Curve(run.run.path, line, resumed, losses, best, length)
+    _, places = drawing.placed(files)
+    found = Curve(
+        run.run.path,
+        recorded=drawing.recorded(files, places),
+        places=places,
+        losses=losses,
+        best=best,
+        steps_per_epoch=length,
+    )
+    if facts.lradj is None:
+        return found
+    lines = (_line(member, run, facts.lradj.value, losses) for member in run.run.members)
+    drawn = (drawing.with_departures(found, files, line) for line in lines if line is not None)
+    return next((one for one in drawn if one.rates), found)
 
 
-def validation_losses(history: object) -> tuple[Points, int | None]:
+def validation_losses(history: object) -> tuple[Points, float | None]:
     """The last validation loss that the log has of each epoch, and the epoch whose model EarlyStopping kept."""
     if not isinstance(history, History) or not history.confirmed:
         return (), None
@@ -42,7 +47,7 @@ def validation_losses(history: object) -> tuple[Points, int | None]:
     best, state = None, BLIND
     for epoch, loss in sorted(losses.items()):
         if improves(state, loss):
-            best = epoch
+            best = float(epoch)
         state = after(state, loss)
     return tuple((float(epoch), losses[epoch]) for epoch in sorted(losses)), best
 
@@ -56,38 +61,42 @@ def _epochs(run: RunReport, losses: Points) -> int:
     return max(reached, default=0) + 2
 
 
-def _line(member: Member, mode: str, length: int | None, epochs: int, world: int) -> Points:
-    """(step, rate) of the uninterrupted run by the schedule that a checkpoint holds; empty where it holds none."""
+def _line(member: Member, run: RunReport, mode: str, losses: Points) -> Line | None:
+    """The rate of a run by the schedule that a checkpoint holds; None where it holds none."""
+    facts = facts_of(run.run)
+    world, length = facts.processes, facts.real_steps
     if mode == PER_STEP:
         total = real(member.at("scheduler", "total_steps")) or 0
-        steps = int(total) // world if math.isfinite(total) else 0
-        places = sorted({round(i * (steps - 1) / MOST_POINTS) for i in range(MOST_POINTS + 1)}) if steps > 0 else []
-        points = [(step, rates.rates_at(member, mode, world * step, 0)) for step in places]
-        return tuple((float(step), rate.lr[0]) for step, rate in points if rate is not None)
-    points = []
-    for epoch in range(min(epochs, MOST_EPOCHS) if length is not None else 0):
-        rate = rates.rates_at(member, mode, world * epoch, epoch)
-        points += [(epoch * length, rate), ((epoch + 1) * length, rate)]  # type: ignore[operator]
-    return tuple((float(step), rate.lr[0]) for step, rate in points if rate is not None)
+        every, end = 1, int(total) // world if 0 < total < drawing.FURTHEST else 0
+    else:
+        every, end = length or 0, min(_epochs(run, losses), MOST_EPOCHS) * (length or 0)
+    if not end:
+        return None
+
+    def right(course: Course) -> Sequence[float | None]:
+        found = (rates.rates_at(member, mode, world * (int(at) // every), int(at) // every) for at in course)
+        return [rate.lr[0] if rate is not None else None for rate in found]
+
+    def own(file: FileReport, course: Course) -> Sequence[float | None] | None:
+        if mode in IDLE:
+            return _idle(run, file, mode, [int(at) // every for at in course])
+        state, begun = file.member.at("scheduler"), file.member.state.last_epoch
+        if not isinstance(state, dict) or begun is None:
+            return None
+        moves = [begun + world * (int(at) // every - int(course[0]) // every) for at in course]
+        return schedules.along(state, param_groups(file.member), moves, begun=begun)
+
+    return Line(every, end, right, own)
 
 
-def _jumps(run: RunReport, mode: str, length: int, epochs: int) -> Iterator[tuple[str, Points]]:
-    """The rates after a resume, from the furthest checkpoint, by a command that lacks the flags that it must carry."""
-    furthest = max((f for f in run.files if f.plan and f.plan.flags), key=_progress, default=None)
-    if furthest is None or furthest.plan is None:
-        return
-    plan, groups = furthest.plan, param_groups(furthest.member)
+def _idle(run: RunReport, file: FileReport, mode: str, epochs: Sequence[int]) -> list[float | None]:
+    """The rates after a resume by a command that lacks the flags which it must carry."""
+    plan, groups = file.plan, param_groups(file.member)
     given = run.run.facts.learning_rate
     base = given.value if given is not None else real(groups[0].get("max_lr")) if groups else None
-    if base is None or plan.start_epoch is None or plan.next_lr is None:
-        return
-    begun = plan.start_epoch * length + min(plan.skip_batches or 0, length)
-    points: list[tuple[float, float]] = [(begun, plan.next_lr), ((plan.start_epoch + 1) * length, plan.next_lr)]
-    for epoch in range(plan.start_epoch + 1, min(epochs, MOST_EPOCHS)):
-        rate = rates.idle_rate(mode, base, epoch) or base
-        points += [(epoch * length, rate), ((epoch + 1) * length, rate)]
-    yield f"resumed from {furthest.member.label} without {' '.join(plan.flags)}", tuple(points)
-
-
-def _progress(file: FileReport) -> int:
-    return file.member.state.global_step or 0
+    if plan is None or base is None or plan.next_lr is None:
+        return []
+    if not plan.flags:
+        base = file.resume_point.base_lr or base
+    later = [rates.idle_rate(mode, base, epoch) or base for epoch in epochs]
+    return [plan.next_lr if epoch == epochs[0] else rate for epoch, rate in zip(epochs, later, strict=True)]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.trainers.schedules import advanced, moved_to, moves, reached, stepping
+from ckpt_doctor.trainers.schedules import advanced, along, moved_to, moves, reached, stepping
 from tests.trainers.schedules.torch_schedulers import ARGUMENTS, Moment, moments, nested, optimizer_of, several, single
 
 optimizers = st.builds(optimizer_of, st.sampled_from(["SGD", "Adam"]), st.integers(1, 3))
@@ -32,6 +32,11 @@ def check_all(build, optimizer, data, length=24):
     assert start.state == taken[before].state and start.cycled == taken[before].cycled
     same(taken[before], moved_to(taken[after].state, taken[after].groups, before))
     same(taken[after], moved_to(taken[before].state, taken[before].groups, after))
+    rates = [moment.cycled[0]["lr"] for moment in taken]
+    assert rates[::3] == along(taken[after].state, taken[after].groups, range(0, length + 1, 3))
+    assert rates[before::2] == along(
+        taken[before].state, taken[before].groups, range(before, length + 1, 2), begun=before
+    )
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)

@@ -52,20 +52,28 @@ def test_losses_and_the_best_epoch_are_those_of_the_log(sample: str) -> None:
     text = log.read_text()
     results = re.findall(r"Epoch: (\d+) \| Train.*Vali Loss: ([\d.]+)", text)
     assert line.losses == tuple((float(epoch), float(loss)) for epoch, loss in results)
-    assert str(line.best_epoch) == min(results, key=lambda result: float(result[1]))[0]
+    assert str(int(line.best)) == min(results, key=lambda result: float(result[1]))[0]
 
 
-def test_a_resume_without_its_flag_is_drawn_from_the_furthest_file_at_25_times_the_rate() -> None:
-    _, line = drawn("first-patch-type1")
-    [(name, rates)] = line.resumed
-    assert "checkpoint_step_140 without --learning_rate" in name
-    assert rates[0][0] == 140
-    right = dict(line.rates)
-    assert rates[-1][1] == pytest.approx(25 * right[225])
+def test_resumes_without_their_flag_are_drawn_at_25_times_the_rate() -> None:
+    report, line = drawn("first-patch-type1")
+    assert len(line.departures) == len(report.files)
+    furthest = line.departures[0]
+    assert furthest.points[0][0] == 140
+    place, own, right = furthest.points[-1]
+    assert (place, right) == line.rates[-1]
+    assert own == pytest.approx(25 * right)
 
 
-def test_a_run_that_needs_no_flag_has_only_its_own_line() -> None:
-    assert drawn("complete-TST")[1].resumed == ()
+@pytest.mark.parametrize(("sample", "late"), [("complete-TST", 2), ("complete-COS", 2)])
+def test_a_schedule_one_move_late_departs_by_the_rates_of_the_move_before(sample: str, late: int) -> None:
+    report, line = drawn(sample)
+    behind = {file.checkpoint.path for file in report.files if "R501" in {f.code for f in file.findings}}
+    assert {departure.path for departure in line.departures} == behind
+    assert len(behind) == late
+    for departure in line.departures:
+        moves = list(dict.fromkeys((own, right) for _, own, right in departure.points))
+        assert [own for own, _ in moves[1:]] == [right for _, right in moves[:-1]]
 
 
 def test_nothing_is_drawn_where_the_mode_is_open() -> None:
@@ -84,4 +92,4 @@ def test_on_two_processes_a_step_is_one_of_each_process() -> None:
 
 
 def test_damaged_files_draw_nothing() -> None:
-    assert curves(scan([SAMPLES / "damaged"])) == [] or drawn("damaged")[1].rates == ()
+    assert drawn("damaged")[1].rates == ()
