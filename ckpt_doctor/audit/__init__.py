@@ -16,6 +16,7 @@ from ckpt_doctor.audit.newest import departs, latest, preferred, progress
 from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, understand, with_siblings
 from ckpt_doctor.audit.scanning import DEFAULT_PATH, check, check_all, curves, read_through, scan
+from ckpt_doctor.audit.statistics import measured
 
 __all__ = [
     "DEFAULT_PATH",
@@ -34,6 +35,7 @@ __all__ = [
     "is_ours",
     "judge",
     "latest",
+    "measured",
     "one_run",
     "open_file",
     "packages",

@@ -25,6 +25,7 @@ COMMANDS = {
     "migrate": "Repair checkpoints: one option per fix, or --all.",
     "undo": "Take the last migration of a file back, byte for byte.",
     "salvage": "Rebuild a readable checkpoint from a truncated archive.",
+    "export": "Write the weights alone, as a safetensors file.",
     "latest": "Print the newest checkpoint that is safe to resume from.",
     "prune": "Remove old step checkpoints safely.",
     "diff": "Show what differs between two checkpoints.",

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
         Comparison,
         Cost,
         Curve,
+        ExportResult,
         FileReport,
         Latest,
         Linted,
         Located,
+        Measured,
         MigrationResult,
         PruneResult,
         Report,
@@ -36,6 +38,7 @@ __all__ = [
     "clean",
     "compared",
     "disk_needed",
+    "exported",
     "flags",
     "inspected",
     "judged",
@@ -138,14 +141,24 @@ def _annotated(items: Sequence[Located], form: str, rules: Sequence[Rule]) -> st
     return sarif(items, rules)
 
 
-def inspected(file: FileReport, form: str = "table", *, depth: int = 6, width: int = 80, color: bool = False) -> str:
-    """What one file holds: `table`, `tree` (down to `depth`) or `json`."""
+def inspected(
+    file: FileReport,
+    form: str = "table",
+    *,
+    depth: int = 6,
+    measured: Sequence[Measured] | None = None,
+    width: int = 80,
+    color: bool = False,
+) -> str:
+    """What one file holds: `table`, `tree` (down to `depth`) or `json`; of `measured` tensors their statistics."""
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.inspected(file)
-    from ckpt_doctor.reports.inspect import overview, tree
+        return json_v1.inspected(file, measured)
+    from ckpt_doctor.reports.inspect import overview, statistics, tree
 
+    if measured is not None:
+        return statistics(file.checkpoint, measured, width=width, color=color)
     return tree(file.checkpoint, depth=depth) if form == "tree" else overview(file, width=width, color=color)
 
 
@@ -209,6 +222,17 @@ def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> 
     from ckpt_doctor.reports import salvaging
 
     return salvaging.salvaged(result, width=width)
+
+
+def exported(result: ExportResult, form: str = "table", *, width: int = 80) -> str:
+    """The weights that were written alone."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.exported(result)
+    from ckpt_doctor.reports import exporting
+
+    return exporting.exported(result, width=width)
 
 
 def latest(found: Latest) -> str:

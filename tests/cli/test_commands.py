@@ -225,6 +225,11 @@ def test_a_shuffling_loader_is_said_once_and_taken_along(sample, run) -> None:
         (["prune", "nope", "--keep", "1"], 2, "nope does not exist"),
         (["prune", "empty", "--keep", "0"], 2, "--keep"),
         (["salvage", "nope", "-o", "out"], 2, "nope"),
+        (["export", "nope", "-o", "out.safetensors"], 2, "nope does not exist"),
+        (["export", "empty", "-o", "out.pt"], 2, "give the file the suffix .safetensors"),
+        (["inspect"], 2, "Missing argument 'FILE'"),
+        (["inspect", "--stats"], 2, "Missing argument 'FILE'"),
+        (["inspect", "--stats", "nope"], 2, "nope does not exist"),
         (["diff", "nope", "nope"], 2, "nope does not exist"),
         (["lint", "nope"], 2, "nope"),
         (["rule", "Z999"], 2, "there is no rule 'Z999'"),
@@ -294,7 +299,18 @@ def oddities() -> list[Path]:
 
 @pytest.mark.parametrize(
     "command",
-    ["scan", "inspect", "check", "migrate --all", "undo", "salvage -o out", "latest", "prune --keep 1", "diff"],
+    [
+        "scan",
+        "inspect",
+        "check",
+        "migrate --all",
+        "undo",
+        "salvage -o out",
+        "export -o out.safetensors",
+        "latest",
+        "prune --keep 1",
+        "diff",
+    ],
 )
 def test_pipes_sockets_devices_and_loops_are_said_and_never_waited_for(run, oddities: list[Path], command: str) -> None:
     name, *options = command.split()
