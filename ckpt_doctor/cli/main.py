@@ -31,6 +31,7 @@ COMMANDS = {
     "diff": "Show what differs between two checkpoints.",
     "lint": "Find code that endangers checkpoints in training scripts.",
     "rule": "Explain one rule, or list all.",
+    "demo": "Make a sample run to try the tool on.",
 }
 """In the order of a checkpoint's life; each is a module of this package, imported when it is called."""
 

@@ -37,6 +37,7 @@ __all__ = [
     "check_fragment",
     "clean",
     "compared",
+    "demonstrated",
     "disk_needed",
     "exported",
     "flags",
@@ -272,6 +273,19 @@ def rules(rules: Sequence[Rule], form: str = "table", *, width: int = 80) -> str
     from ckpt_doctor.reports.manual import catalogue, manual
 
     return manual(rules[0]) if len(rules) == 1 else catalogue(rules, width=width)
+
+
+def demonstrated(folder: Path, files: Sequence[Path], command: str, form: str = "table") -> str:
+    """A sample run that was made in a folder, and the command to go on with."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.demonstrated(folder, files, command)
+    logs = sum(path.suffix == ".log" for path in files)
+    return (
+        f"{clean(folder)}: {plural(len(files) - logs, 'checkpoint')} and the log of a training run that died\n"
+        f"next: {clean(command)}\n"
+    )
 
 
 def nothing_found(report: Report) -> str:

@@ -233,6 +233,11 @@ def exported(result: types.ExportResult) -> str:
     )
 
 
+def demonstrated(folder: Path, files: Sequence[Path], command: str) -> str:
+    """A sample run that was made."""
+    return dumps({**HEAD, "path": str(folder), "files": list(map(str, files)), "next": command})
+
+
 def latest(found: types.Latest) -> str:
     """The checkpoint to resume from, what the command must carry, what stays wrong, and why newer ones are no use."""
     file = found.file

@@ -620,3 +620,36 @@ def test_rules_can_be_ignored_below_a_path_and_the_judgement_follows(sample, run
     files = json.loads(result.stdout)["files"]
     assert {file["verdict"] for file in files} == {"ok"}
     assert [file["resume"] for file in files] == [file["resume"] for file in everywhere]
+
+
+# --- demo ------------------------------------------------------------------------------------------------------------
+
+
+def test_demo_makes_a_run_and_its_next_command_finds_what_is_wrong(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run("demo")
+    assert made.exit_code == 0
+    next_one = made.stdout.splitlines()[-1].removeprefix("next: cd ")
+    folder, command = next_one.split(" && ckpt-doctor ")
+    monkeypatch.chdir(folder)
+    assert "E601" in run(*command.split()).stdout
+
+
+@pytest.mark.parametrize("there", ["a file", "a folder", "a link"])
+def test_demo_writes_nothing_over(run, there: str) -> None:
+    if there == "a file":
+        Path("mine").write_text("text")
+    elif there == "a folder":
+        Path("mine/checkpoints").mkdir(parents=True)
+    else:
+        Path("mine").symlink_to("nowhere")
+    before = contents(Path())
+    refused = run("demo", "mine")
+    assert (1, before) == (refused.exit_code, contents(Path()))
+    assert "mine exists already" in refused.stderr
+
+
+def test_demo_fills_an_empty_folder_and_says_what_it_made_in_json(run) -> None:
+    Path("with space").mkdir()
+    made = json.loads(run("demo", "with space", "--format", "json").stdout)
+    assert {Path(name) for name in made["files"]} == set(contents(Path("with space")))
+    assert ["cd", "with space", "&&", "ckpt-doctor", "scan"] == shlex.split(made["next"])
