@@ -22,8 +22,7 @@ from ckpt_doctor.types import Report, without_flagged
 @options.selection
 @options.trust
 @options.fail_on
-@options.formats(*reports.FORMATS)
-@options.output_file
+@options.report_formats(*reports.FORMATS)
 @click.option(
     "--flags",
     is_flag=True,

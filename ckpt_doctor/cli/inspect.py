@@ -11,7 +11,7 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, width
 
 
-@click.command("inspect")
+@click.command("inspect", cls=options.Command)
 @click.argument("file", type=options.NAMED, required=False, metavar="FILE")
 @click.option(
     "--stats",
@@ -23,9 +23,8 @@ from ckpt_doctor.cli.output import Progress, color, emit, width
     "glob fits (`*.bias`) or contain PATTERN. Reads their bytes, in little memory.",
 )
 @click.option("--depth", type=click.IntRange(min=1), default=6, show_default=True, help="How deep the tree goes.")
-@options.formats("table", "tree", "json")
+@options.report_formats("table", "tree", "json")
 @options.trainer
-@options.output_file
 @click.pass_context
 def command(
     ctx: click.Context,

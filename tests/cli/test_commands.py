@@ -134,6 +134,37 @@ def test_scan_writes_every_format_to_a_file_and_then_prints_nothing(sample, run,
     assert bool(Path("report").read_text(encoding="utf-8")) == bool(printed.stdout)
 
 
+@pytest.mark.parametrize(
+    ("options", "begins"),
+    [
+        (["-o", "out.html"], "<!doctype html>"),
+        (["-o", "out.HTM"], "<!doctype html>"),
+        (["-o", "out.json"], '{\n  "version": 1'),
+        (["-o", "out.sarif"], '{\n  "$schema"'),
+        (["-o", "out.md"], "|"),
+        (["-o", "out.txt"], "checkpoints/"),
+        (["-o", "out.html", "--format", "table"], "checkpoints/"),
+        (["--format", "json", "-o", "out.html"], '{\n  "version": 1'),
+    ],
+)
+def test_the_suffix_of_the_output_file_is_its_format_where_none_is_given(sample, run, options, begins) -> None:
+    """An option wins, wherever it stands; a setting and a variable do not."""
+    sample("complete-TST")
+    Path("pyproject.toml").write_text('[tool.ckpt-doctor]\nformat = "markdown"\n' if "out.txt" not in options else "")
+    run("scan", *options)
+    [name] = [option for option in options if option.startswith("out.")]
+    text = Path(name).read_text().lstrip()
+    assert text.startswith(begins) or (begins == "|" and "|---|" in text.replace(" ", ""))
+
+
+def test_a_suffix_that_a_command_has_no_format_for_changes_nothing(sample, run) -> None:
+    folder = sample("complete-TST")
+    assert run("inspect", folder / "checkpoint", "-o", "out.html").exit_code == 0
+    assert "model" in Path("out.html").read_text()
+    assert "html" not in Path("out.html").read_text()
+    assert json.loads(run("inspect", folder / "checkpoint", "-o", "-", "--format", "json").stdout)
+
+
 def test_a_dash_as_output_file_is_stdout(sample, run) -> None:
     sample("complete-TST")
     printed, dashed = (run("scan", "--format", "markdown", *more).stdout for more in ([], ["-o", "-"]))
@@ -217,7 +248,7 @@ def test_a_shuffling_loader_is_said_once_and_taken_along(sample, run) -> None:
         (["scan"], 2, "there is no folder checkpoints/"),
         (["migrate", "--all"], 2, "as in `ckpt-doctor migrate path/to/checkpoints`"),
         (["check", "nope"], 2, "nope does not exist"),
-        (["check", "empty"], 2, "holds nothing to resume from"),
+        (["check", "empty"], 1, "empty holds nothing to resume from"),
         (["inspect", "nope"], 2, "nope does not exist"),
         (["undo", "nope"], 2, "nope does not exist"),
         (["latest", "nope"], 2, "nope does not exist"),
@@ -271,6 +302,38 @@ def test_what_cannot_be_is_said_in_one_sentence(run, arguments: list[str], code:
     assert "Traceback" not in result.output
     assert [path.name for path in Path().iterdir()] == ["empty"]
     assert list(Path("empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/run", "gs://b/x", "hf://org/model", "https://example.org/a.pt"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "scan",
+        "check",
+        "inspect",
+        "migrate --all",
+        "undo",
+        "latest",
+        "prune --keep 1",
+        "diff",
+        "salvage -o out",
+        "export -o out.safetensors",
+        "lint",
+    ],
+)
+def test_a_url_is_refused_in_one_sentence(run, command: str, url: str) -> None:
+    """Until they are read; and nothing of it is made on the disk."""
+    name, *options = command.split()
+    result = run(name, url, *([url] if name == "diff" else []), *options)
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert f"{url} is a URL, and URLs are not read: download it, and give the path of the copy" in result.stderr
+    assert not list(Path().iterdir())
+
+
+def test_a_folder_that_looks_like_a_url_is_a_folder(sample, run) -> None:
+    folder = sample("complete-TST")
+    shutil.copytree(folder, "s3:/run")
+    assert "3 checkpoints" in run("scan", "s3://run").stdout
 
 
 @pytest.mark.parametrize("form", ["table", "json"])

@@ -18,6 +18,7 @@ import pytest
 
 from ckpt_doctor.cli import main as program
 from ckpt_doctor.lint import SCRIPT_RULES
+from ckpt_doctor.trainers import all_rules
 
 REPO = Path(__file__).parents[2]
 SAMPLE = REPO / "fixtures" / "sample-runs" / "complete-TST"
@@ -166,6 +167,12 @@ def test_the_shell_can_ask_for_completions() -> None:
     [
         ("ckpt-doctor mi", "migrate"),
         ("ckpt-doctor scan --lradj t", "type1 type2 type3"),
+        ("ckpt-doctor scan --ignore missing-bes", "missing-best-score"),
+        (
+            "ckpt-doctor prune --ignore E602,e60",
+            " ".join(f"E602,{r.code}" for r in all_rules() if r.code.startswith("E60")),
+        ),
+        ("ckpt-doctor migrate --add", "--add-best-score --add-trainer-state"),
         ("ckpt-doctor rule x90", " ".join(rule.code for rule in SCRIPT_RULES if rule.code.startswith("X90"))),
     ],
 )
