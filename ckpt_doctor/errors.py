@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ class UsageError(CkptDoctorError):
 
 class NothingToResume(UsageError):
     """A folder in which a resume would find no checkpoint."""
+
+
+class Unsupported(CkptDoctorError):
+    """This system lacks what reading a checkpoint needs."""
 
 
 class WriteRefused(CkptDoctorError):
@@ -60,3 +65,9 @@ def absent(path: Path) -> UsageError:
         whole = f"{url[1]}://{url[2]}"
         return UsageError(f"{whole} is a URL, and URLs are not read: download it, and give the path of the copy")
     return UsageError(f"{path} does not exist")
+
+
+def ensure_supported() -> None:
+    """Raise `Unsupported` where the system has no positioned reads (Windows)."""
+    if not hasattr(os, "pread"):
+        raise Unsupported("checkpoints are read on Linux and macOS; on Windows, run ckpt-doctor in WSL")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.errors import UsageError, absent
+from ckpt_doctor.errors import UsageError, absent, ensure_supported
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import is_unpacked, sniff
 from ckpt_doctor.trainers import is_unit
@@ -28,6 +28,7 @@ SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 def existing(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     """The paths (or the one path), each once; UsageError names the first that does not exist, or is a URL."""
+    ensure_supported()
     found = []
     given = [paths] if isinstance(paths, (str, Path)) else paths
     for path in dict.fromkeys(Path(path) for path in given):
