@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from hatchling.builders.wheel import WheelBuilder
 
 import hatch_build
@@ -88,3 +89,39 @@ def test_links_lead_into_the_repository_where_it_has_an_address() -> None:
     assert "![picture](https://example.org/repo/blob/main/docs/a.png)" in page
     assert "[there](https://example.org/x) [below](#install)" in page
     assert "rules [there](https://example.org/x)" in hatch_build.page(text, None)
+
+
+def hooks() -> dict[str, dict[str, str]]:
+    """The hooks for pre-commit by id."""
+    return {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+
+
+@pytest.mark.parametrize(
+    ("hook", "name", "content", "code"),
+    [
+        ("ckpt-doctor-lint", "train.py", b"import shutil\nshutil.rmtree('./checkpoints')\n", 1),
+        ("ckpt-doctor-lint", "train.py", b"pass\n", 0),
+        ("ckpt-doctor-scan", "model.safetensors", b"<!doctype html><html></html>", 1),
+        ("ckpt-doctor-scan", "run/checkpoint", next(SAMPLE.rglob("checkpoint")).read_bytes(), 0),
+    ],
+)
+def test_a_hook_fails_where_something_is_wrong(tmp_path: Path, hook: str, name: str, content: bytes, code: int) -> None:
+    """Called as pre-commit calls it: with the names of files, from the top of the repository."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    program, *arguments = hooks()[hook]["entry"].split()
+    assert "ckpt-doctor" == program
+    command = [sys.executable, "-m", "ckpt_doctor", *arguments, name]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert code == done.returncode
+
+
+def test_the_hook_for_checkpoints_is_called_for_checkpoints_alone() -> None:
+    meant = re.compile(hooks()["ckpt-doctor-scan"]["files"])
+    names = [
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "fixtures" / "sample-runs").rglob("*") if path.is_file()
+    ]
+    assert {name for name in names if not meant.search(name)} == {
+        name for name in names if name.endswith((".log", ".md"))
+    }
+    assert not meant.search("model.py")
