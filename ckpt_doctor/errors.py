@@ -16,10 +16,6 @@ class UsageError(CkptDoctorError):
     """The call asks for something that cannot be (a PATH that does not exist, options that exclude each other)."""
 
 
-class NothingToResume(UsageError):
-    """A folder in which a resume would find no checkpoint."""
-
-
 class Unsupported(CkptDoctorError):
     """This system lacks what reading a checkpoint needs."""
 

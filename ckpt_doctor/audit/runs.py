@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckpt_doctor.audit.discovery import checkpoint_files, existing
 from ckpt_doctor.audit.opening import open_file
-from ckpt_doctor.errors import NothingToResume, UsageError
+from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.trainers import UNKNOWN, Trainer, every, is_unit, known, trainer_named
@@ -113,8 +113,7 @@ def resume_file(path: Path) -> Path:
     if list(runs) == [path]:
         found = f"{path} holds {len(below)} checkpoints"
         raise UsageError(f"{found}; `ckpt-doctor latest {path}` finds the one to resume from")
-    kind = UsageError if runs else NothingToResume
-    raise kind(f"{path} holds nothing to resume from{_named([str(run) for run in runs])}")
+    raise UsageError(f"{path} holds nothing to resume from{_named([str(run) for run in runs])}")
 
 
 def _named(runs: Sequence[str]) -> str:

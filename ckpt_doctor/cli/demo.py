@@ -16,7 +16,7 @@ from ckpt_doctor.cli.output import emit
 from ckpt_doctor.errors import WriteRefused
 
 PACKAGE = Path(__file__).parents[1]
-SAMPLES = (PACKAGE / "sample_run", PACKAGE.parent / "fixtures" / "sample-runs" / "first-patch-type1")
+SAMPLES = (PACKAGE / "sample_run", *(PACKAGE.parent / "fixtures" / "sample-runs").glob("first-patch-*"))
 """Where the sample run is: in an installed package (see `force-include` in pyproject.toml), in a checkout."""
 AGE = 24 * 3600
 """Seconds since the files were last written: a file of this minute might still be growing."""

@@ -80,8 +80,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except errors.CkptDoctorError as error:
-            refused = isinstance(error, (errors.WriteRefused, errors.NothingToResume))
-            raise (Refused if refused else Wrong)(clean(error)) from error
+            raise (Refused if isinstance(error, errors.WriteRefused) else Wrong)(clean(error)) from error
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -96,7 +95,7 @@ class Wrong(click.ClickException):
 
 
 class Refused(click.ClickException):
-    """A write that was not made, or a folder with nothing to resume from, said in one line."""
+    """A write that was not made, said in one line."""
 
     exit_code = 1
 

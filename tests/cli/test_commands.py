@@ -248,7 +248,7 @@ def test_a_shuffling_loader_is_said_once_and_taken_along(sample, run) -> None:
         (["scan"], 2, "there is no folder checkpoints/"),
         (["migrate", "--all"], 2, "as in `ckpt-doctor migrate path/to/checkpoints`"),
         (["check", "nope"], 2, "nope does not exist"),
-        (["check", "empty"], 1, "empty holds nothing to resume from"),
+        (["check", "empty"], 2, "holds nothing to resume from"),
         (["inspect", "nope"], 2, "nope does not exist"),
         (["undo", "nope"], 2, "nope does not exist"),
         (["latest", "nope"], 2, "nope does not exist"),
