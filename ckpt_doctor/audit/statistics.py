@@ -19,7 +19,7 @@ def measured(checkpoint: Checkpoint, pattern: str = "*", progress: Progress | No
     A stretch of a file that several tensors view in the same way is read once. Where the views of a file ask for more
     than `limits.MAX_RECORD_RATIO` times its bytes, the rest is not read.
     """
-    found = []
+    found: list[Measured] = []
     for prefix, file in parts_of(checkpoint):
         named = [(replace(tensor, path=(*prefix, *tensor.path)), tensor.path) for tensor in file.tensors]
         chosen = [(tensor, path) for tensor, path in named if fits(tensor.name, pattern)]

@@ -255,8 +255,9 @@ def _content(one: _Held, files: _Files) -> Iterator[bytes]:
     checks = expected is not None and whole and one.file.metadata.get("checksums") != "none"
     crc = 0
     for piece in reader.dense(tensor):
-        crc = zlib.crc32(piece, crc) if checks else 0
-        yield piece.tobytes()
+        raw = piece.tobytes()
+        crc = zlib.crc32(raw, crc) if checks else 0
+        yield raw
     if checks and crc != expected:
         why = "its bytes do not match the stored checksum; `ckpt-doctor salvage` writes what is whole"
         raise WriteRefused(f"{tensor.name} cannot be written: {why}")

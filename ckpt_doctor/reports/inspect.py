@@ -164,7 +164,8 @@ def statistics(
 ) -> str:
     """A line for each tensor with its statistics, and one with the reason for each that has none."""
     lines = [text.styled(text.shorten(text.clean(checkpoint.path), width), "bold", color)]
-    names, rows = ["tensor"], [("min", "max", "mean", "std", "zeros", "non-finite")]
+    names = ["tensor"]
+    rows: list[tuple[str, ...]] = [("min", "max", "mean", "std", "zeros", "non-finite")]
     for one in measured:
         if found := one.statistics:
             names.append(text.clean(one.tensor.name))

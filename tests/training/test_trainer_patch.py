@@ -34,7 +34,9 @@ TRAINING = (
 
 def block(language: str) -> str:
     """The block with this info string."""
-    (found,) = re.findall(rf"^```{re.escape(language)}\n(.*?)^```$", (ROOT / "docs" / "resuming.md").read_text(), re.M | re.S)
+    (found,) = re.findall(
+        rf"^```{re.escape(language)}\n(.*?)^```$", (ROOT / "docs" / "resuming.md").read_text(), re.M | re.S
+    )
     return found
 
 
