@@ -132,18 +132,21 @@ def _weights(checkpoint: Checkpoint, key: str) -> tuple[list[_Held], list[str]]:
 
 
 def _tensors(value: object) -> Iterator[tuple[KeyPath, object]]:
-    """Paths and tensors below a value, of a dict also its other plain values. In a dict each name counts, even where
-    two are one object; deeper each object comes once."""
+    """Paths and tensors below a value; of a dict also its values that hold none.
+
+    In the dict itself each name counts, even where two are one object; deeper each object comes once.
+    """
     mapping = mapping_of(value)
     if mapping is None:
         yield from walk_tensors(value)
         return
-    for key, item in mapping.items():
-        name = key if isinstance(key, int) else str(key)
-        below = [] if isinstance(item, TensorRef) else [(path, ref) for path, ref in walk_tensors(item) if ref]
-        yield from (((name, *path), ref) for path, ref in below)
-        if not below:
-            yield (name,), item
+    named = {key if isinstance(key, int) else str(key): item for key, item in mapping.items()}
+    others = {name: item for name, item in named.items() if not isinstance(item, TensorRef)}
+    below = [(path, tensor) for path, tensor in walk_tensors(others) if tensor is not None]
+    yield from (((name,), item) for name, item in named.items() if name not in others)
+    yield from below
+    holding = {path[0] for path, _ in below}
+    yield from (((name,), item) for name, item in others.items() if name not in holding)
 
 
 def _model(checkpoint: Checkpoint) -> Iterator[tuple[object, Checkpoint]]:

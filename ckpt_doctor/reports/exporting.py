@@ -15,7 +15,7 @@ def exported(result: ExportResult, *, width: int = 80) -> str:
     shared = [f"{text.clean(name)} = {text.clean(kept)}" for name, kept in result.shared.items()]
     listed = (
         ("written once under the second name", shared),
-        ("left out (no tensors)", [text.clean(name) for name in result.left_out]),
+        ("left out", [text.clean(name) for name in result.left_out]),
     )
     for title, names in listed:
         lines += [f"  {title}:"] if names else []

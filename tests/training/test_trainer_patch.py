@@ -1,4 +1,4 @@
-"""The patches of docs/resuming.md, as they stand there, run against the reference trainer: the shell script and the functions."""
+"""The script and the functions of docs/resuming.md, as they stand there, run against the reference trainer."""
 
 from __future__ import annotations
 
