@@ -126,8 +126,7 @@ def _weights(checkpoint: Checkpoint, key: str) -> tuple[list[_Held], list[str]]:
                 raise UsageError(f"two tensors are called {name}; choose one part with --key")
             held[name] = _Held(describe(part, path), part, file)
     if not held:
-        why = checkpoint.damage[0].message if checkpoint.damage else f"{key or 'it'} holds no tensors"
-        raise UsageError(f"nothing to export from {checkpoint.path}: {why}")
+        raise UsageError(f"nothing to export from {checkpoint.path}: {key or 'it'} holds no tensors")
     return list(held.values()), left_out
 
 
@@ -163,7 +162,7 @@ def _model(checkpoint: Checkpoint) -> Iterator[tuple[object, Checkpoint]]:
         models = ", ".join(dotted(path) or "the file" for path in list(found)[:_MOST_NAMES])
         raise UsageError(f"{checkpoint.path} holds {len(found)} models ({models}); choose one with --key")
     if not found:
-        if checkpoint.damage:
+        if checkpoint.root is None and checkpoint.damage:
             raise UsageError(f"nothing to export from {checkpoint.path}: {checkpoint.damage[0].message}")
         keys = ", ".join(checkpoint.keys[:_MOST_NAMES]) or "none"
         raise UsageError(f"{checkpoint.path} holds no weights of a model; --key names another part (its keys: {keys})")
