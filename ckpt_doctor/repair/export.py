@@ -127,6 +127,9 @@ def _weights(checkpoint: Checkpoint, key: str) -> tuple[list[_Held], list[str]]:
             held[name] = _Held(describe(part, path), part, file)
     if not held:
         raise UsageError(f"nothing to export from {checkpoint.path}: {key or 'it'} holds no tensors")
+    if not any(one.tensor.nbytes for one in held.values()):
+        why = "its tensors have no elements, as in DeepSpeed's ZeRO-3, whose zero_to_fp32.py gathers the weights"
+        raise UsageError(f"nothing to export from {checkpoint.path}: {why}")
     return list(held.values()), left_out
 
 

@@ -170,6 +170,7 @@ MODELS = {"generator": {"w": torch.ones(1)}, "critic": {"w": torch.zeros(1)}, "e
         (MODELS, "discriminator", "has no part 'discriminator'"),
         (MODELS, "epoch", "holds no tensors"),
         ({"epoch": 1}, "", "holds no weights of a model"),
+        ({"module": {"w": torch.ones(0)}, "epoch": 1, "step": 1}, "", "its tensors have no elements"),
         ({"a": {"b.c": torch.ones(1)}, "a.b": {"c": torch.ones(1)}}, "", "choose one"),
     ],
 )
@@ -229,7 +230,7 @@ def test_a_distributed_checkpoint_is_said_to_lie_in_pieces(tmp_path) -> None:
 
 def test_what_many_keys_share_is_walked_once(tmp_path) -> None:
     """Linear in the size of the file: these are 4,000 keys of one dict with 4,000 tensors."""
-    inner = {f"w{n}": torch.zeros(0) for n in range(4000)}
+    inner = {f"w{n}": torch.zeros(1) for n in range(4000)}
     path = save(tmp_path / "a", {"nets": {f"n{n}": inner for n in range(4000)}})
     began = time.process_time()
     assert len(inner) == len(export(path, tmp_path / "w.safetensors", key="nets").written)
