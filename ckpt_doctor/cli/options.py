@@ -6,12 +6,10 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from ckpt_doctor import trainers
 from ckpt_doctor.cli.output import FAIL_ON, note
@@ -206,6 +204,8 @@ class Command(click.Command):
                     f"{', '.join(known)}: each may stand in [tool.ckpt-doctor] of the nearest pyproject.toml, and in "
                     f"the environment as in {variable('--fail-on')}=error. The command line wins, then the environment."
                 )
+                from textwrap import wrap  # for a help only
+
                 for line in wrap(text, formatter.width - 2, break_on_hyphens=False):
                     formatter.write(f"  {line}\n")
 
@@ -330,13 +330,13 @@ def _codes(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
     return tuple(dict.fromkeys(codes))
 
 
-def _complete_codes(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+def _complete_codes(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """The codes and names that go on as the last of a list does."""
     from ckpt_doctor.cli.rules import all_rules
 
     before, comma, last = begun.rpartition(",")
     words = [word for rule in all_rules() for word in (rule.code, rule.name)]
-    return [CompletionItem(f"{before}{comma}{word}") for word in words if word.lower().startswith(last.lower())]
+    return [f"{before}{comma}{word}" for word in words if word.lower().startswith(last.lower())]
 
 
 def _codes_option(name: str, help_text: str) -> Callable[[F], F]:
