@@ -86,9 +86,11 @@ def _numbers(dtype: str) -> Callable[[Bytes], Numbers]:
 
 @dataclass
 class _Sums:
-    """Running sums over pieces (Chan, Golub, LeVeque 1979: exact however many pieces there are)."""
+    """Sums over pieces, merged as by Chan, Golub and LeVeque (1979)."""
 
     count: int = 0
+    shift: float = 0.0
+    """The first mean, from which all else is counted: so far from zero no digits are lost."""
     mean: float = 0.0
     squares: float = 0.0
     """Of the distances from the mean."""
@@ -114,6 +116,9 @@ class _Sums:
             self._add_moments(found.astype(np.float64))
 
     def _add_moments(self, exact: Numbers) -> None:
+        if not self.count:
+            self.shift = float(exact.mean())
+        exact -= self.shift
         n, mean = exact.size, float(exact.mean())
         exact -= mean  # then squared in place: `numpy.dot` would wait for the other threads of BLAS
         total, step = self.count + n, mean - self.mean
@@ -123,5 +128,6 @@ class _Sums:
 
     def result(self) -> Statistics:
         """The statistics of all that was added."""
-        mean, std = (self.mean, math.sqrt(self.squares / self.count)) if self.count else (None, None)
+        mean = self.shift + self.mean if self.count else None
+        std = math.sqrt(self.squares / self.count) if self.count else None
         return Statistics(self.minimum, self.maximum, mean, std, self.zeros, self.non_finite)
