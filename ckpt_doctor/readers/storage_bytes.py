@@ -18,6 +18,8 @@ from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.types import Checkpoint, StorageInfo, TensorInfo
 
+_MOST_DIMENSIONS = 31
+"""Of a view in numpy before version 2, less the one for the bytes of an element."""
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -50,6 +52,8 @@ class StorageReader:
             return "its bytes are not in the file"
         if bytes_needed(tensor) > storage.nbytes:
             return "its storage is too short"
+        if len(_folded(tensor)) > _MOST_DIMENSIONS:
+            return "it has too many dimensions"
         if region is not None and (not region.deflated and region.offset + region.size > self.view.size):
             return "its bytes are not all in the file"
         if region is not None and region.size > limits.MAX_RECORD_RATIO * self.view.size:
@@ -143,10 +147,22 @@ def _fills_its_span(tensor: TensorInfo) -> bool:
     return True
 
 
+def _folded(tensor: TensorInfo) -> list[tuple[int, int]]:
+    """Sizes and strides of the same elements in the same order with as few dimensions as can be."""
+    dims: list[tuple[int, int]] = []
+    for n, stride in zip(tensor.shape, tensor.stride, strict=True):
+        if dims and dims[-1][1] == n * stride:
+            dims[-1] = (dims[-1][0] * n, stride)
+        elif n != 1:
+            dims.append((n, stride))
+    return dims
+
+
 def _gathered(flat: Bytes, tensor: TensorInfo, size: int) -> Iterator[Bytes]:
     """The elements of a strided view in their order, some at a time."""
-    steps = (*(step * size for step in tensor.stride), 1)
-    view: Any = np.lib.stride_tricks.as_strided(flat, (*tensor.shape, size), steps, writeable=False)
+    dims = _folded(tensor)
+    steps = (*(step * size for _, step in dims), 1)
+    view: Any = np.lib.stride_tricks.as_strided(flat, (*(n for n, _ in dims), size), steps, writeable=False)
     rest = [view]
     while rest:
         part = rest.pop()

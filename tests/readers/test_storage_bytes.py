@@ -22,6 +22,8 @@ def test_views_in_any_layout(tmp_path) -> None:
         "repeated": base[:1].expand(6, 50),
         "one": base[2, 3],
         "none": base[:0],
+        "many dimensions": base[::3, ::7][(None,) * 50],
+        "repeated often": base[0, :2].as_strided((2,) * 18, (0,) * 17 + (1,)),
     }
     found = of(save(tmp_path / "a", tensors))
     for name, tensor in tensors.items():
@@ -50,3 +52,10 @@ def test_numbers_of_another_byte_order(tmp_path) -> None:
         return tensor.numpy().astype(">f4").tobytes() if name == "data/0" else data
 
     agree(of(rezip(save(tmp_path / "a", {"w": tensor}), tmp_path / "b", change=swapped))["w"], tensor)
+
+
+def test_a_view_of_more_dimensions_than_numpy_has_is_said(tmp_path) -> None:
+    """Every other one repeats, so that no two are one: 4 billion elements of a file that may be large but empty."""
+    shape, stride = (2,) * 32, tuple(i % 2 for i in range(32))
+    path = save(tmp_path / "a", {"w": torch.ones(40).as_strided(shape, stride)})
+    assert "too many dimensions" in of(path)["w"]
