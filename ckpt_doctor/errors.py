@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
 from typing import Any
 
 
@@ -11,6 +14,10 @@ class CkptDoctorError(Exception):
 
 class UsageError(CkptDoctorError):
     """The call asks for something that cannot be (a PATH that does not exist, options that exclude each other)."""
+
+
+class Unsupported(CkptDoctorError):
+    """This system lacks what reading a checkpoint needs."""
 
 
 class WriteRefused(CkptDoctorError):
@@ -42,3 +49,21 @@ class ResumeError(CkptDoctorError):
     def __init__(self, message: str, plan: Any = None) -> None:
         super().__init__(message)
         self.plan = plan
+
+
+_URL = re.compile(r"([a-z][a-z0-9+]+):/+([^/].*)", re.IGNORECASE)
+"""Of a `Path`, which makes one slash of two."""
+
+
+def absent(path: Path) -> UsageError:
+    """What to raise where nothing is at a path."""
+    if url := _URL.match(str(path)):
+        whole = f"{url[1]}://{url[2]}"
+        return UsageError(f"{whole} is a URL, and URLs are not read: download it, and give the path of the copy")
+    return UsageError(f"{path} does not exist")
+
+
+def ensure_supported() -> None:
+    """Raise `Unsupported` where the system has no positioned reads (Windows)."""
+    if not hasattr(os, "pread"):
+        raise Unsupported("checkpoints are read on Linux and macOS; on Windows, run ckpt-doctor in WSL")

@@ -70,8 +70,9 @@ def may_import(importer: str, other: str) -> bool:
 OPEN = {
     "audit": "compare",
     "cli": "main",
-    "readers": "deep detect file_view folders part_names safetensors sets tensor_bytes torch_zip",
-    "repair": "salvage",
+    "readers": "deep detect file_view folders part_names safetensors sets statistics storage_bytes "
+    "tensor_bytes torch_zip",
+    "repair": "export salvage",
     "reports": "cures text",
     "trainers": "facts",
     "training": "pruning resume saving",

@@ -19,6 +19,7 @@ from ckpt_doctor.audit.newest import departs, is_resumable, preferred, progress,
 from ckpt_doctor.audit.opening import Progress, open_file
 from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, several_runs, understand, with_siblings
 from ckpt_doctor.audit.scanning import DEFAULT_PATH, check, check_all, curves, read_through, scan
+from ckpt_doctor.audit.statistics import measured
 
 __all__ = [
     "DEFAULT_PATH",
@@ -40,6 +41,7 @@ __all__ = [
     "is_ours",
     "is_resumable",
     "judge",
+    "measured",
     "one_run",
     "open_file",
     "packages",

@@ -16,7 +16,7 @@ from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.inert.numpy_values import array_bytes, array_shown
-from ckpt_doctor.inert.tensor_list import bytes_needed, is_plain
+from ckpt_doctor.inert.tensor_list import bytes_needed, is_plain, left_to_do
 from ckpt_doctor.inert.units import Held, content_of, inner_of, tensors_of
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.tensor_bytes import byte_order
@@ -168,7 +168,7 @@ def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:
     while rest:
         value, path, around = rest.pop()
         if isinstance(value, TensorRef) and is_plain(value):
-            if lazy := _lazy(value):
+            if lazy := left_to_do(value):
                 yield path, f"{lazy} view"
         elif isinstance(value, NumpyScalar):
             yield path, value.value
@@ -195,13 +195,6 @@ def _flat(root: object) -> Iterator[tuple[KeyPath, object]]:
             seen.add(id(value))
             chain = (*around, id(value))
             rest.extend((part, (*path, *at), chain) for at, part in reversed(inside))
-
-
-def _lazy(tensor: TensorRef) -> str:
-    """What torch.load marks as still to be done to a tensor's bytes: torch/_utils.py, `set_tensor_metadata`."""
-    args = tensor.source.args
-    said = args[-1] if isinstance(args, tuple) and len(args) > 6 else None
-    return " and ".join(name for name in ("conj", "neg") if isinstance(said, dict) and said.get(name))
 
 
 def _set(value: Set[object]) -> str:

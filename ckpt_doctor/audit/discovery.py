@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.errors import UsageError
+from ckpt_doctor.errors import UsageError, absent, ensure_supported
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked, sniff
 from ckpt_doctor.readers.part_names import OTHER_BINARY, PART_SUFFIXES
@@ -23,12 +23,13 @@ SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 def existing(paths: Path | str | Iterable[Path | str]) -> list[Path]:
-    """The paths (or the one path), each once; UsageError names the first that does not exist."""
+    """The paths (or the one path), each once; UsageError names the first that does not exist, or is a URL."""
+    ensure_supported()
     found = []
     given = [paths] if isinstance(paths, (str, Path)) else paths
     for path in dict.fromkeys(Path(path) for path in given):
         if not os.path.lexists(path):
-            raise UsageError(f"{path} does not exist")
+            raise absent(path)
         found.append(path)
     return found
 

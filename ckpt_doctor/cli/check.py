@@ -23,8 +23,7 @@ from ckpt_doctor.types import Report, without_flagged
 @options.selection
 @options.trust
 @options.fail_on
-@options.formats(*reports.FORMATS)
-@options.output_file
+@options.report_formats(*reports.FORMATS)
 @options.verbosity
 @click.option(
     "--flags",

@@ -8,16 +8,33 @@ import click
 
 from ckpt_doctor import audit, reports
 from ckpt_doctor.cli import options
-from ckpt_doctor.cli.output import color, emit, width
+from ckpt_doctor.cli.output import Progress, color, emit, width
 
 
-@click.command("inspect")
-@click.argument("file", type=options.NAMED)
+@click.command("inspect", cls=options.Command)
+@click.argument("file", type=options.NAMED, required=False, metavar="FILE")
+@click.option(
+    "--stats",
+    "pattern",
+    is_flag=False,
+    flag_value="*",
+    metavar="[PATTERN]",
+    help="Minimum, maximum, mean, deviation, zeros and non-finite numbers of each tensor, or of those whose names a "
+    "glob fits (`*.bias`) or contain PATTERN. Reads their bytes, in little memory.",
+)
 @click.option("--depth", type=click.IntRange(min=1), default=6, show_default=True, help="How deep the tree goes.")
-@options.formats("table", "tree", "json")
+@options.report_formats("table", "tree", "json")
 @options.trainer
-@options.output_file
-def command(file: Path, depth: int, form: str, trainer: str, output: Path | None) -> int:
+@click.pass_context
+def command(
+    ctx: click.Context,
+    file: Path | None,
+    pattern: str | None,
+    depth: int,
+    form: str,
+    trainer: str,
+    output: Path | None,
+) -> int:
     """Show what one file holds: keys, training state, tensors with dtype, shape and device.
 
     Nothing in the file is run, imported or loaded: objects that are no plain values or tensors are shown by the name
@@ -28,8 +45,18 @@ def command(file: Path, depth: int, form: str, trainer: str, output: Path | None
     Examples:
       ckpt-doctor inspect checkpoints/my_run/checkpoint
       ckpt-doctor inspect model.safetensors --format tree
+      ckpt-doctor inspect my_run/checkpoint --stats "model.*bias"
       ckpt-doctor inspect my_run/checkpoint --format json -o content.json
     """
+    if file is None and pattern not in (None, "*"):  # `inspect --stats FILE`: what follows the option is its value
+        file, pattern = Path(str(pattern)), "*"
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE'.", ctx)
     judged = audit.check(file, trainer=trainer, gate=False).files[0]
-    emit(reports.inspected(judged, form, depth=depth, width=width(), color=color(output)), output)
+    measured = None
+    if pattern is not None:
+        with Progress() as progress:
+            measured = audit.measured(judged.checkpoint, pattern, progress)
+    shown = reports.inspected(judged, form, depth=depth, measured=measured, width=width(), color=color(output))
+    emit(shown, output)
     return int(audit.is_damaged(judged))

@@ -12,12 +12,11 @@ from ckpt_doctor.cli.output import color, emit, exit_code, width
 from ckpt_doctor.lint import SCRIPT_RULES, check_scripts
 
 
-@click.command("lint")
+@click.command("lint", cls=options.Command)
 @click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=options.NAMED)
 @options.selection
 @options.fail_on
-@options.formats(*reports.FORMATS)
-@options.output_file
+@options.report_formats(*reports.FORMATS)
 def command(
     scripts: tuple[Path, ...],
     select: tuple[str, ...],

@@ -25,11 +25,13 @@ COMMANDS = {
     "migrate": "Repair checkpoints: one option per fix, or --all.",
     "undo": "Take the last migration of a file back, byte for byte.",
     "salvage": "Rebuild a readable checkpoint from a truncated archive.",
+    "export": "Write the weights alone, as a safetensors file.",
     "latest": "Print the newest checkpoint that is safe to resume from.",
     "prune": "Remove old step checkpoints safely.",
     "diff": "Show what differs between two checkpoints.",
     "lint": "Find code that endangers checkpoints in training scripts.",
     "rule": "Explain one rule, or list all.",
+    "demo": "Make a sample run to try the tool on.",
 }
 """In the order of a checkpoint's life; each is a module of this package, imported when it is called."""
 

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from ckpt_doctor import trainers
 from ckpt_doctor.cli.output import FAIL_ON, note
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.reports import clean, shorten
+from ckpt_doctor.reports import FORMATS, clean, shorten
 from ckpt_doctor.trainers.facts import every_fact, facts, knowing
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, ScriptFacts, option_of, selects
 
@@ -92,8 +92,31 @@ def _path_or_default(ctx: click.Context, parameter: click.Parameter, given: Path
 
 
 NAMED = Named(path_type=Path)
+VARIABLES = "CKPT_DOCTOR_"
+"""How the environment variables begin that give options."""
+
+
+def variable(option: str) -> str:
+    """The environment variable of an option: `CKPT_DOCTOR_FAIL_ON` of `--fail-on`."""
+    return VARIABLES + option.removeprefix("--").upper().replace("-", "_")
+
+
+class Setting(click.Option):
+    """An option that may also stand in pyproject.toml (see `settings.keys`) and in the environment."""
+
+    def __init__(self, names: Sequence[str], *args: Any, **attributes: Any) -> None:
+        option = next(name for name in names if name.startswith("--"))
+        super().__init__(names, *args, envvar=variable(option.split("/")[0]), **attributes)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What a message calls it: the variable where that gave the value."""
+        by_variable = ctx is not None and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT
+        return str(self.envvar) if by_variable else super().get_error_hint(ctx)
+
+
 trainer = click.option(
     "--trainer",
+    cls=Setting,
     type=click.Choice([one.name for one in trainers.known()]),
     callback=lambda _ctx, _parameter, name: name or "",
     help="The trainer that wrote the files, where they do not show it themselves.",
@@ -109,21 +132,27 @@ one_path = click.argument(
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED, callback=_or_default)
 fail_on = click.option(
     "--fail-on",
+    cls=Setting,
     type=click.Choice(list(FAIL_ON)),
     default="warning",
     show_default=True,
     help="Exit with 1 for findings of this severity or worse. A warning is anything that makes the resumed run differ.",
 )
 deep = click.option(
-    "--deep", is_flag=True, help="Read every byte: compare stored checksums, look for NaN and infinity in tensors."
+    "--deep",
+    cls=Setting,
+    is_flag=True,
+    help="Read every byte: compare stored checksums, look for NaN and infinity in tensors.",
 )
 output_file = click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
+    is_eager=True,  # before --format, which its suffix may decide
     callback=lambda _ctx, _parameter, path: None if path == Path("-") else path,
     help="Write to this file instead of stdout (-).",
 )
+_BY_SUFFIX = {".json": "json", ".sarif": "sarif", ".md": "markdown", ".html": "html", ".htm": "html"}
 
 
 def formats(*names: str) -> Callable[[F], F]:
@@ -152,7 +181,29 @@ def verbosity(command: F) -> F:
     return less(more(with_detail))  # type: ignore[return-value]
 
 
-class FactOption(click.Option):
+def report_formats(*names: str) -> Callable[[F], F]:
+    """`--format` and `-o`, whose suffix decides the format where none is given on the command line."""
+
+    def chosen(ctx: click.Context, _parameter: click.Parameter, form: str) -> str:
+        output = ctx.params.get("output")
+        meant = _BY_SUFFIX.get(output.suffix.lower()) if output is not None else None
+        given = ctx.get_parameter_source("form") is ParameterSource.COMMANDLINE
+        return meant if meant in names and not given else form
+
+    form = click.option(
+        "--format",
+        "form",
+        cls=Setting if names == FORMATS else click.Option,
+        type=click.Choice(names),
+        default=names[0],
+        show_default=True,
+        callback=chosen,
+        help="How to print the result; the suffix of -o says it too: .html, .json, .md, .sarif.",
+    )
+    return lambda command: form(output_file(command))
+
+
+class FactOption(Setting):
     """An option that gives a fact of the training command."""
 
     def __init__(self, *args: Any, fact: str, **attributes: Any) -> None:
@@ -173,6 +224,22 @@ class Command(click.Command):
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
+        known = [key for parameter in self.get_params(ctx) if (key := _key(parameter))]
+        if known:
+            with formatter.section("Settings"):
+                text = (
+                    f"{', '.join(known)}: each may stand in [tool.ckpt-doctor] of the nearest pyproject.toml, and in "
+                    f"the environment as in {variable('--fail-on')}=error. The command line wins, then the environment."
+                )
+                from textwrap import wrap  # for a help only
+
+                for line in wrap(text, formatter.width - 2, break_on_hyphens=False):
+                    formatter.write(f"  {line}\n")
+
+
+def _key(parameter: click.Parameter) -> str:
+    """As what an option may stand in pyproject.toml; empty where it may not."""
+    return parameter.opts[-1].removeprefix("--") if isinstance(parameter, Setting) else ""
 
 
 def _section(parameter: click.Parameter) -> str:
@@ -183,6 +250,7 @@ def _section(parameter: click.Parameter) -> str:
 
 _log = click.option(
     "--log",
+    cls=Setting,
     type=Log(path_type=Path),
     multiple=True,
     help="The run's log; may be given more than once. Logs nearby are found without it.",
@@ -191,6 +259,7 @@ _log = click.option(
 
 _script = click.option(
     "--script",
+    cls=Setting,
     type=Log(path_type=Path),
     help="The training script: read, never run, for where its resume starts and what it saves as `epoch`.",
 )
@@ -262,43 +331,10 @@ def given_facts(values: dict[str, Any]) -> Given:
 
 def _source(name: str) -> str:
     ctx = click.get_current_context(silent=True)
-    if ctx is not None and ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+    source = ctx.get_parameter_source(name) if ctx is not None else None
+    if source is ParameterSource.DEFAULT_MAP:
         return "pyproject.toml"
-    return option_of(name)
-
-
-def selection(command: F) -> F:
-    """Add `--select` and `--ignore`; the command receives full rule codes."""
-    select = click.option(
-        "--select",
-        multiple=True,
-        metavar="CODES",
-        callback=_codes,
-        help="Only these rules: E601, a family (E), a name.",
-    )
-    ignore = click.option(
-        "--ignore",
-        multiple=True,
-        metavar="CODES",
-        callback=_codes,
-        help="Leave these rules out; what they find is accepted.",
-    )
-    return select(ignore(command))
-
-
-def ignored(command: F) -> F:
-    """Add `--ignore`; the command receives full rule codes."""
-    return click.option(
-        "--ignore", multiple=True, metavar="CODES", callback=_codes, help="Accept what these rules find: E601, E."
-    )(command)
-
-
-trust = click.option(
-    "--trust",
-    multiple=True,
-    metavar="PACKAGE",
-    help="Accept that loading calls into this package or below it (S204); may be given repeatedly.",
-)
+    return variable(option_of(name)) if source is ParameterSource.ENVIRONMENT else option_of(name)
 
 
 def _codes(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
@@ -314,8 +350,46 @@ def _codes(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
             raise click.BadParameter(f"no rule has the code or name {part!r}; `ckpt-doctor rule` lists them")
         codes += matching
     judges_scripts = ctx.command.name == "lint"
-    chosen_here = parameter.name == "select" and ctx.get_parameter_source("select") is not ParameterSource.DEFAULT_MAP
-    if chosen_here and not any(code.startswith("X") == judges_scripts for code in codes):
+    chosen_here = ctx.get_parameter_source("select") is ParameterSource.COMMANDLINE
+    if parameter.name == "select" and chosen_here and not any(code.startswith("X") == judges_scripts for code in codes):
         other = "scan and check judge checkpoints" if judges_scripts else "lint judges scripts"
         raise click.BadParameter(f"none of these is a rule of this command; {other}")
     return tuple(dict.fromkeys(codes))
+
+
+def _complete_codes(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The codes and names that go on as the last of a list does."""
+    from ckpt_doctor.cli.rules import all_rules
+
+    before, comma, last = begun.rpartition(",")
+    words = [word for rule in all_rules() for word in (rule.code, rule.name)]
+    return [f"{before}{comma}{word}" for word in words if word.lower().startswith(last.lower())]
+
+
+def _codes_option(name: str, help_text: str) -> Callable[[F], F]:
+    return click.option(
+        name,
+        cls=Setting,
+        multiple=True,
+        metavar="CODES",
+        callback=_codes,
+        shell_complete=_complete_codes,
+        help=help_text,
+    )
+
+
+def selection(command: F) -> F:
+    """Add `--select` and `--ignore`; the command receives full rule codes."""
+    select = _codes_option("--select", "Only these rules: E601, a family (E), a name.")
+    ignore = _codes_option("--ignore", "Leave these rules out; what they find is accepted.")
+    return select(ignore(command))
+
+
+ignored = _codes_option("--ignore", "Accept what these rules find: E601, E.")
+trust = click.option(
+    "--trust",
+    cls=Setting,
+    multiple=True,
+    metavar="PACKAGE",
+    help="Accept that loading calls into this package or below it (S204); may be given repeatedly.",
+)

@@ -22,8 +22,7 @@ from ckpt_doctor.trainers import all_rules
 @options.selection
 @options.trust
 @options.fail_on
-@options.formats(*reports.FORMATS)
-@options.output_file
+@options.report_formats(*reports.FORMATS)
 @options.verbosity
 def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | None, detail: Detail, **given: Any) -> int:
     """Audit checkpoints, read-only: is each file whole, and would a resume from it continue the run?

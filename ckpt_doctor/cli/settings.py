@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import reports
+from ckpt_doctor import reports, trainers
 from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers.facts import every_fact
@@ -24,10 +24,13 @@ def _strings(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
+TRAINERS = tuple(trainer.name for trainer in trainers.known())
 Check = tuple[Callable[[Any], bool], str]
 """What a value must be, as a test and in words."""
 _OTHERS: Mapping[str, Check] = {
+    "script": (lambda v: isinstance(v, str), "a path"),
     "log": (_strings, "a path or a list of paths"),
+    "trainer": (lambda v: v in TRAINERS, f"one of {', '.join(TRAINERS)}"),
     "deep": (lambda v: isinstance(v, bool), "true or false"),
     "format": (lambda v: v in reports.FORMATS, f"one of {', '.join(reports.FORMATS)}"),
     "select": (_strings, "a list of rule codes"),
@@ -36,6 +39,8 @@ _OTHERS: Mapping[str, Check] = {
     "fail-on": (lambda v: v in FAIL_ON, f"one of {', '.join(FAIL_ON)}"),
 }
 """What the keys that are no facts of the training command may be."""
+_PATHS = ("script", "log")
+"""Keys whose values are relative to the folder of the file."""
 PER_PATH_IGNORES = "per-path-ignores"
 LONGEST = 16 << 20
 """Bytes of a pyproject.toml that is still read."""
@@ -67,7 +72,7 @@ def use_settings(ctx: click.Context) -> None:
     ctx.obj = settings
     others = {name: value for name, value in settings.options.items() if name != "format"}
     judging = {**others, "form": settings.options["format"]} if "format" in settings.options else others
-    ctx.default_map = dict.fromkeys(("migrate", "latest", "prune"), others)
+    ctx.default_map = dict.fromkeys(("inspect", "migrate", "latest", "prune"), others)
     ctx.default_map |= dict.fromkeys(("scan", "check", "lint"), judging)
 
 
@@ -109,7 +114,9 @@ def parse(text: str, path: Path) -> Settings:
         if not fits(value):
             raise UsageError(f"{path}: {key} must be {what}, not {value!r}")
         listed = [value] if isinstance(value, str) and fits is _strings else value
-        options[key.replace("-", "_")] = [str(path.parent / log) for log in listed] if key == "log" else listed
+        if key in _PATHS:
+            listed = [str(path.parent / one) for one in listed] if key == "log" else str(path.parent / value)
+        options[key.replace("-", "_")] = listed
     return Settings(path, options, _ignores(table.get(PER_PATH_IGNORES, {}), path))
 
 

@@ -123,6 +123,13 @@ def is_plain(tensor: TensorRef) -> bool:
     return strided and not others and not tensor.dtype.startswith(("qint", "quint"))
 
 
+def left_to_do(tensor: TensorRef) -> str:
+    """What torch.load marks as still to be done to a tensor's bytes: torch/_utils.py, `set_tensor_metadata`."""
+    args = tensor.source.args
+    said = args[-1] if isinstance(args, tuple) and len(args) > 6 else None
+    return " and ".join(name for name in ("conj", "neg") if isinstance(said, dict) and said.get(name))
+
+
 def describe(tensor: TensorRef, path: KeyPath) -> TensorInfo:
     """The public description of a tensor at a path."""
     size = item_size(tensor.dtype)

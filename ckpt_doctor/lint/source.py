@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ckpt_doctor.errors import UsageError
+from ckpt_doctor.errors import absent
 from ckpt_doctor.types import NotChecked
 
 # A syntax tree takes some hundred bytes per character of dense code; training scripts are far below this.
@@ -86,7 +86,7 @@ def find_scripts(paths: Sequence[Path]) -> Iterator[Path]:
     seen: set[Path] = set()
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
+            raise absent(path)
         for script in _below(path) if path.is_dir() else (path,):
             if script.absolute() not in seen:
                 seen.add(script.absolute())

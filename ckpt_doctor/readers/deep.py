@@ -20,14 +20,10 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.inert.quantized_weights import quantized_values
 from ckpt_doctor.inert.units import parts_of
-from ckpt_doctor.inert.zip_structures import DirectoryError
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
+from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
 from ckpt_doctor.readers.tensor_bytes import byte_order
-from ckpt_doctor.readers.torch_row import archives
-from ckpt_doctor.readers.torch_zip import CONSTANTS
-from ckpt_doctor.readers.zip_directory import archive_prefix, read_directory
-from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
 from ckpt_doctor.types.record import record
 
@@ -35,10 +31,6 @@ try:  # seven times as fast, where it comes built
     from isal.isal_zlib import crc32
 except ImportError:
     from zlib import crc32
-
-_CHUNK = 1 << 21
-"""Bytes that fit the caches: reading, checksum and scan pass over memory once. Measured with two threads: 512 KiB costs
-a twelfth more; from here to 4 MiB all are alike."""
 
 _WORTH_THREADS = 1 << 24
 """Bytes of a file from which on more than one thread reads it."""
@@ -49,22 +41,6 @@ _MOST_THREADS = 8
 
 Progress = Callable[[int], None]
 """Called with the number of bytes read since the last call; from several threads, never at the same time."""
-
-
-@record(frozen=True)
-class Region:
-    """A stretch of the file to be read: a zip record, or a storage in a container without records."""
-
-    name: str
-    offset: int
-    length: int
-    """Bytes in the file."""
-    size: int
-    """Bytes once inflated."""
-    deflated: bool
-    crc: int | None
-    key: str | None
-    """Of the storage that it holds."""
 
 
 def deep_check(checkpoint: Checkpoint, progress: Progress | None = None) -> Checkpoint:
@@ -126,7 +102,7 @@ class _Seen:
 
 
 def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) -> DeepResult:
-    regions = _regions(view, checkpoint)
+    regions = regions_of(view, checkpoint)
     by_key: dict[str, list[TensorInfo]] = defaultdict(list)
     for tensor in (*checkpoint.tensors, *checkpoint.inner):
         if tensor.storage.key:  # others have no bytes in the file
@@ -175,7 +151,7 @@ def _in_parallel(examine: Callable[[Region, memoryview], _Seen], regions: Sequen
     rest = iter(regions)  # shared: each thread takes the next region
 
     def work() -> list[_Seen]:
-        buffer = memoryview(bytearray(_CHUNK))
+        buffer = memoryview(bytearray(CHUNK))
         return [examine(region, buffer) for region in rest]
 
     many = sum(region.length for region in regions) >= _WORTH_THREADS
@@ -203,7 +179,7 @@ def _examine(
     scan = StorageScan(numbers.get(region.key or "", []), big_endian)
     crc = length = read = 0
     try:
-        for chunk, consumed in _chunks(view, region, buffer):
+        for chunk, consumed in chunks(view, region, buffer):
             crc = crc32(chunk, crc) if region.crc is not None else 0
             scan.feed(chunk)
             length += len(chunk)
@@ -219,77 +195,6 @@ def _examine(
     scan.finish()
     corrupt = region.crc is not None and (crc != region.crc or length != region.size)
     return _Seen(region, read, scan.counts, scan.nan, corrupt)
-
-
-def _chunks(view: FileView, region: Region, buffer: memoryview) -> Iterator[tuple[memoryview, int]]:
-    """Pieces of a region's content, each with the bytes of the file that it took. A piece is valid until the next."""
-    at, end = region.offset, min(region.offset + region.length, view.size)
-    inflater = zlib.decompressobj(-15) if region.deflated else None
-    while at < end:
-        count = os.preadv(view.descriptor, [buffer[: min(_CHUNK, end - at)]], at)
-        if count == 0:
-            return
-        at += count
-        if inflater is None:
-            yield buffer[:count], count
-            continue
-        packed, full = bytes(buffer[:count]), True
-        while packed or full:  # after the last byte of input there may be more than one piece of output
-            piece = inflater.decompress(packed, _CHUNK)
-            yield memoryview(piece), count
-            packed, count, full = inflater.unconsumed_tail, 0, len(piece) == _CHUNK
-
-
-def _regions(view: FileView, checkpoint: Checkpoint) -> list[Region]:
-    """The regions to read, in file order."""
-    if checkpoint.container in ("torch-zip", "torchscript"):
-        try:
-            directory = read_directory(view.read_at, view.size)
-        except DirectoryError:
-            return _regions_of_truncated(view, checkpoint)
-        prefix = archive_prefix(directory) or ""
-        without = checkpoint.metadata.get("checksums") == "none"
-        regions = []
-        for entry in directory.entries:
-            if entry.data < 0 or entry.method not in (0, 8):
-                continue
-            key = entry.name[len(prefix) + 5 :] if entry.name.startswith(prefix + "data/") else None
-            key = entry.name[len(prefix) :] if entry.name.startswith(prefix + CONSTANTS) else key
-            crc = None if without else entry.crc
-            regions.append(Region(entry.name, entry.data, entry.compressed, entry.size, entry.method == 8, crc, key))
-        return sorted(regions, key=lambda region: region.offset)
-    return _regions_of_row(view, checkpoint) if checkpoint.container == "distcp" else _storages(checkpoint)
-
-
-def _regions_of_row(view: FileView, checkpoint: Checkpoint) -> list[Region]:
-    without = checkpoint.metadata.get("checksums") == "none"
-    regions = []
-    for archive in archives(view)[0]:
-        keys = {entry.name: key for key, entry in archive.storages.items()}
-        for entry in archive.directory.entries:
-            if entry.data >= 0 and entry.method in (0, 8):
-                at, crc = archive.begin + entry.data, None if without else entry.crc
-                name, key = f"{entry.name} at byte {archive.begin:,}", keys.get(entry.name)
-                regions.append(Region(name, at, entry.compressed, entry.size, entry.method == 8, crc, key))
-    return regions
-
-
-def _regions_of_truncated(view: FileView, checkpoint: Checkpoint) -> list[Region]:
-    start = walk(view)
-    checksums = start.checksums if start is not None else {}
-    if not any(checksums.values()):  # the file was written without them
-        checksums = {}
-    return [replace(region, crc=checksums.get(region.key or "")) for region in _storages(checkpoint)]
-
-
-def _storages(checkpoint: Checkpoint) -> list[Region]:
-    found: dict[tuple[str, int], Region] = {}
-    for tensor in (*checkpoint.tensors, *checkpoint.inner):
-        storage = tensor.storage
-        if storage.offset is not None and storage.nbytes:
-            region = Region(storage.key, storage.offset, storage.nbytes, storage.nbytes, False, None, storage.key)
-            found.setdefault((storage.key, storage.offset), region)
-    return sorted(found.values(), key=lambda region: region.offset)
 
 
 def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Sequence[Region]) -> tuple[NotChecked, ...]:

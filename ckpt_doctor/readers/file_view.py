@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from ckpt_doctor.errors import ensure_supported
 from ckpt_doctor.types import FileStamp
 
 
@@ -13,6 +14,7 @@ class FileView:
     """An open file. `read_at` is short at the end of the file and counts what it reads."""
 
     def __init__(self, path: Path) -> None:
+        ensure_supported()
         # Not blocking: a FIFO in a checkpoint folder must not hang the scan
         self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
         status = os.fstat(self.descriptor)

@@ -23,31 +23,33 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, StorageInfo, TensorInfo, TensorRef
 
 _DTYPES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
     "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn",
     "F8_E8M0": "float8_e8m0fnu",
     "F8_E4M3FNUZ": "float8_e4m3fnuz",
     "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "C64": "complex64",
-    "I64": "int64",
-    "I32": "int32",
     "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
     "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "U32": "uint32",
+    "F32": "float32",
+    "C64": "complex64",
+    "F64": "float64",
+    "I64": "int64",
+    "U64": "uint64",
 }
+"""In the order of the library's `Dtype`: its writer puts the last first."""
 _FIELDS = frozenset({"dtype", "shape", "data_offsets"})
 _NO_64 = 1 << 64
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 """Of the types whose elements are no whole bytes."""
 _CODES = {name: code for code, name in _DTYPES.items()}
+_PLACES = ("bool", "float4_e2m1fn_x2", *tuple(_CODES)[1:])
 
 
 class _Refused(ValueError):
@@ -154,6 +156,16 @@ def _tensors(view: FileView, content: Content, header: _Object, start: int) -> N
     content.root = root
     content.tensors, content.inner, damage = find_tensors(root)
     content.damage += damage
+
+
+def has_type(dtype: str) -> bool:
+    """Whether the format has an element type."""
+    return dtype in _PLACES
+
+
+def place_of(tensor: TensorInfo) -> tuple[int, str]:
+    """Sort key: where the library's writer puts a tensor (`prepare` in safetensors/src/tensor.rs)."""
+    return -_PLACES.index(tensor.dtype), tensor.name
 
 
 def as_spelled(tensor: TensorInfo) -> tuple[str, tuple[int, ...]]:

@@ -7,7 +7,6 @@ and storages are tagged `cpu`, so that it opens anywhere.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import IO, Literal
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.inert import names
 from ckpt_doctor.inert.dtypes import STORAGE_DTYPES, item_size
 from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.inert.pickle_writer import dump
@@ -38,7 +36,7 @@ from ckpt_doctor.types import (
     TensorInfo,
     TensorRef,
 )
-from ckpt_doctor.writer.files import place, sync_folder, temporary_file
+from ckpt_doctor.writer.files import write_new
 from ckpt_doctor.writer.safetensors_file import Part, verify_safetensors, write_safetensors
 from ckpt_doctor.writer.torch_archive import write_archive
 
@@ -83,7 +81,7 @@ def salvage(path: Path | str, output: Path | str) -> SalvageResult:
         write = (
             partial(_safetensors, view, kept, checkpoint.metadata) if plain else partial(_archive, view, tree, order)
         )
-        nbytes = _write(output, write)
+        nbytes = write_new(output, write)
     gone = [tensor.name for tensor in every if _key(tensor.storage) in lost]
     undescribed = _undescribed(checkpoint)
     return SalvageResult(
@@ -306,30 +304,6 @@ def _tensor(tensor: TensorRef, storages: dict[_Key, tuple[str, StorageInfo]]) ->
     outer = InertDict(Opaque(Global("collections", "OrderedDict"), ()))
     call = Opaque(Global("torch._utils", "_rebuild_parameter"), (plain, trained is not False, outer))
     return replace(plain, source=call, is_parameter=True)
-
-
-def _write(output: Path, write: Callable[[IO[bytes]], Callable[[Path], None] | None]) -> int:
-    """The new file, under a temporary name beside its place until it is whole, verified and on the disk.
-
-    `write` writes its content and returns what verifies it. Returns its size.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = names.temporary(output)
-    try:
-        with temporary_file(temporary, 0o666) as fd:
-            with os.fdopen(os.dup(fd), "w+b") as file:
-                verify = write(file)
-                size = file.tell()
-            os.fsync(fd)
-            if verify is not None:
-                verify(temporary)
-            place(temporary, output)
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(output)) from error  # a full disk does not name the file
-    sync_folder(output.parent)
-    return size
 
 
 def _archive(view: FileView, tree: _Kept, byteorder: str, file: IO[bytes]) -> None:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
         Comparison,
         Cost,
         Curve,
+        ExportResult,
         FileReport,
         Latest,
         Linted,
         Located,
+        Measured,
         MigrationResult,
         PruneResult,
         Report,
@@ -37,7 +39,9 @@ __all__ = [
     "Rule",
     "clean",
     "compared",
+    "demonstrated",
     "disk_needed",
+    "exported",
     "flags",
     "fragment",
     "given_words",
@@ -161,14 +165,24 @@ def _annotated(items: Sequence[Located], form: str, rules: Sequence[Rule]) -> st
     return sarif(items, rules)
 
 
-def inspected(file: FileReport, form: str = "table", *, depth: int = 6, width: int = 80, color: bool = False) -> str:
-    """What one file holds: `table`, `tree` (down to `depth`) or `json`."""
+def inspected(
+    file: FileReport,
+    form: str = "table",
+    *,
+    depth: int = 6,
+    measured: Sequence[Measured] | None = None,
+    width: int = 80,
+    color: bool = False,
+) -> str:
+    """What one file holds: `table`, `tree` (down to `depth`) or `json`; of `measured` tensors their statistics."""
     if form == "json":
         from ckpt_doctor.reports import json_v1
 
-        return json_v1.inspected(file)
-    from ckpt_doctor.reports.inspect import overview, tree
+        return json_v1.inspected(file, measured)
+    from ckpt_doctor.reports.inspect import overview, statistics, tree
 
+    if measured is not None:
+        return statistics(file.checkpoint, measured, width=width, color=color)
     return tree(file.checkpoint, depth=depth) if form == "tree" else overview(file, width=width, color=color)
 
 
@@ -253,6 +267,17 @@ def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> 
     return salvaging.salvaged(result, width=width)
 
 
+def exported(result: ExportResult, form: str = "table", *, width: int = 80) -> str:
+    """The weights that were written alone."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.exported(result)
+    from ckpt_doctor.reports import exporting
+
+    return exporting.exported(result, width=width)
+
+
 def latest(found: Latest) -> str:
     """The newest checkpoint that will do and what is left to say of it, as JSON."""
     from ckpt_doctor.reports import json_v1
@@ -297,6 +322,19 @@ def rules(rules: Sequence[Rule], form: str = "table", *, width: int = 80) -> str
     from ckpt_doctor.reports.manual import catalogue, manual
 
     return manual(rules[0]) if len(rules) == 1 else catalogue(rules, width=width)
+
+
+def demonstrated(folder: Path, files: Sequence[Path], command: str, form: str = "table") -> str:
+    """A sample run that was made in a folder, and the command to go on with."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.demonstrated(folder, files, command)
+    logs = sum(path.suffix == ".log" for path in files)
+    return (
+        f"{clean(folder)}: {plural(len(files) - logs, 'checkpoint')} and the log of a training run that died\n"
+        f"next: {clean(command)}\n"
+    )
 
 
 def nothing_found(report: Report) -> str:

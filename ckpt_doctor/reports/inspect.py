@@ -177,6 +177,39 @@ def tensor_row(tensor: types.TensorInfo) -> tuple[str, ...]:
     return text.clean(tensor.name), tensor.dtype, shape, text.clean(tensor.device), text.size(tensor.nbytes)
 
 
+def statistics(
+    checkpoint: types.Checkpoint, measured: Sequence[types.Measured], *, width: int = 80, color: bool = False
+) -> str:
+    """A line for each tensor with its statistics, and one with the reason for each that has none."""
+    lines = [text.styled(text.shorten(text.clean(checkpoint.path), width), "bold", color)]
+    names = ["tensor"]
+    rows: list[tuple[str, ...]] = [("min", "max", "mean", "std", "zeros", "non-finite")]
+    for one in measured:
+        if found := one.statistics:
+            names.append(text.clean(one.tensor.name))
+            numbers = [_short(n) for n in (found.minimum, found.maximum, found.mean, found.std)]
+            rows.append((*numbers, f"{found.zeros:,}", f"{found.non_finite:,}"))
+    if len(rows) > 1:
+        room = width - 2 - sum(2 + max(map(text.display_width, column)) for column in zip(*rows, strict=True))
+        fits = [text.display_width(name) <= room for name in names]
+        beside = [name if fit else "" for name, fit in zip(names, fits, strict=True)]
+        table = text.grid([(name, *row) for name, row in zip(beside, rows, strict=True)], "<>>>>>>")
+        lines.append("")
+        for name, fit, line in zip(names, fits, table, strict=True):
+            lines += [line] if fit else [text.shorten(f"  {name}", width), line]
+    unread = [one for one in measured if one.statistics is None]
+    lines += ["", "  not measured:"] if unread else []
+    for one in unread:
+        lines += text.wrap(f"{text.clean(one.tensor.name)}: {one.why_not}", width, "    ", "      ")
+    if not measured:
+        lines.append("  no tensor has such a name")
+    return "\n".join(lines) + "\n"
+
+
+def _short(number: float | None) -> str:
+    return "-" if number is None else f"{number:.4g}" if isinstance(number, float) else f"{number:,}"
+
+
 def tree(checkpoint: types.Checkpoint, *, depth: int = 6) -> str:
     """The structure of the file, one value per line, down to `depth`."""
     lines = [text.clean(checkpoint.path), *branches(checkpoint.root, "", depth)]

@@ -133,9 +133,20 @@ def unit(unit: types.FileReport) -> dict[str, Any]:
     }
 
 
-def inspected(judged: types.FileReport) -> str:
-    """The entry of a scan, with every tensor, the container's facts and the names that the pickle refers to."""
+STATISTICS = ("minimum", "maximum", "mean", "std", "zeros", "non_finite")
+
+
+def inspected(judged: types.FileReport, measured: Sequence[types.Measured] | None = None) -> str:
+    """The entry of a scan, with every tensor, the container's facts and the names that the pickle refers to.
+
+    With `measured`, those tensors alone, with their statistics.
+    """
     checkpoint = judged.checkpoint
+    tensors = [tensor for tensor, _ in tensors_of(checkpoint)] if measured is None else [m.tensor for m in measured]
+    statistics = [
+        {"statistics": _fields(m.statistics, *STATISTICS) if m.statistics else None, "why_not": m.why_not or None}
+        for m in measured or ()
+    ] or [{}] * len(tensors)
     return dumps(
         {
             **HEAD,
@@ -148,8 +159,9 @@ def inspected(judged: types.FileReport) -> str:
                     "bytes": tensor.nbytes,
                     "storage": tensor.storage.key,
                     "storage_offset": tensor.storage_offset,
+                    **more,
                 }
-                for tensor, _ in tensors_of(checkpoint)
+                for tensor, more in zip(tensors, statistics, strict=True)
             ],
             "migrations": [
                 {**_fields(m, "when", "tool_version"), "edits": [plain(edit) for edit in m.edits]}
@@ -222,6 +234,25 @@ def salvaged(result: types.SalvageResult) -> str:
             **_fields(result, "recovered", "lost", "taken_apart", "left_out", "good_for"),
         }
     )
+
+
+def exported(result: types.ExportResult) -> str:
+    """The tensors that were written, and other names of the same bytes."""
+    return dumps(
+        {
+            **HEAD,
+            **_fields(result, "source", "output"),
+            "size": result.nbytes,
+            "tensors": list(result.written),
+            "shared": dict(result.shared),
+            "left_out": list(result.left_out),
+        }
+    )
+
+
+def demonstrated(folder: Path, files: Sequence[Path], command: str) -> str:
+    """A sample run that was made."""
+    return dumps({**HEAD, "path": str(folder), "files": list(map(str, files)), "next": command})
 
 
 def latest(found: types.Latest) -> str:

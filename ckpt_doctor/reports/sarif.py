@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from ckpt_doctor.reports.json_v1 import dumps
 from ckpt_doctor.reports.manual import Rule, summary
-from ckpt_doctor.reports.text import clean
+from ckpt_doctor.reports.text import clean, quoted
 from ckpt_doctor.types import Located
-from ckpt_doctor.version import __version__
+from ckpt_doctor.version import HOME, __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVEL = {"error": "error", "warning": "warning", "info": "note"}
@@ -26,6 +26,7 @@ def sarif(items: Sequence[Located], rules: Sequence[Rule] = ()) -> str:
     driver = {
         "name": "ckpt-doctor",
         "version": __version__,
+        "informationUri": HOME,
         "rules": [descriptor(code, known.get(code)) for code in codes],
     }
     run = {
@@ -43,9 +44,10 @@ def descriptor(code: str, rule: Rule | None) -> dict[str, Any]:
     return {
         "id": code,
         "name": rule.name,
-        "shortDescription": {"text": summary(rule)},
-        "fullDescription": {"text": cleandoc(rule.manual)},
-        "help": {"text": cleandoc(rule.manual)},
+        "shortDescription": {"text": sentence(summary(rule))},
+        "fullDescription": {"text": sentence(summary(rule))},
+        "help": {"text": cleandoc(rule.manual), "markdown": cleandoc(rule.manual)},
+        "helpUri": f"{HOME}#{code.lower()}",
         "defaultConfiguration": {"level": LEVEL[rule.severity]},
     }
 
@@ -53,18 +55,26 @@ def descriptor(code: str, rule: Rule | None) -> dict[str, Any]:
 def result(item: Located, index: int) -> dict[str, Any]:
     """A result (section 3.27)."""
     finding = item.finding
-    message = clean(finding.message)
+    sentences = [sentence(clean(finding.message))]
     if finding.where and item.line is None:
-        message = f"{clean(finding.where)}: {message}"
+        sentences.append(f"Where: {clean(finding.where)}.")
     if finding.fix:
-        message += f" Cure: {clean(finding.fix)}"
+        path = f" {quoted(item.path)}" if finding.fix.startswith("ckpt-doctor migrate") else ""
+        sentences.append(f"Cure: {clean(finding.fix)}{path}.")
     return {
         "ruleId": clean(finding.code),
         "ruleIndex": index,
         "level": LEVEL[finding.severity],
-        "message": {"text": message},
+        "message": {"text": " ".join(sentences)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(item.path)}, "region": region(item)}}],
     }
+
+
+def sentence(text: str) -> str:
+    """A text with a capital and a full stop; what is no plain word (`torch.load`, `no_grad`) keeps its small letter."""
+    first = text.partition(" ")[0].rstrip(",:;")
+    begun = text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
 
 
 def region(item: Located) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from ckpt_doctor.types.checkpoint import NotChecked
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.judgement import FileReport, Finding, Located, Refusal
 from ckpt_doctor.types.record import briefly, record
-from ckpt_doctor.types.values import KeyPath, path_name
+from ckpt_doctor.types.values import KeyPath, TensorInfo, path_name
 
 DifferenceKind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
 Mode = Literal["replace", "in-place", "output"]
@@ -208,6 +208,45 @@ class SalvageResult:
     """Size of the output."""
 
     __repr__ = briefly
+
+
+@record(frozen=True)
+class ExportResult:
+    """The weights that were written alone."""
+
+    source: Path
+    output: Path
+    written: tuple[str, ...]
+    """Names of the tensors in the output."""
+    shared: Mapping[str, str]
+    """Other names of the same bytes -> the name under which they are written."""
+    left_out: tuple[str, ...]
+    """Values among the weights that are no tensors."""
+    nbytes: int
+    """Size of the output."""
+
+
+@record(frozen=True)
+class Statistics:
+    """What the numbers of one tensor are, NaN and infinite ones left aside."""
+
+    minimum: int | float | None
+    """None, like the other three, where no number is finite."""
+    maximum: int | float | None
+    mean: float | None
+    std: float | None
+    """Of all elements, not of a sample of them: the sum of squares is divided by their number."""
+    zeros: int
+    non_finite: int
+
+
+@record(frozen=True)
+class Measured:
+    """One tensor and its statistics, or why there are none."""
+
+    tensor: TensorInfo
+    statistics: Statistics | None
+    why_not: str = ""
 
 
 @record(frozen=True)

@@ -6,11 +6,13 @@ import errno
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert import names
 from ckpt_doctor.types import FileStamp
 
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -150,6 +152,31 @@ def place(temporary: Path, output: Path) -> None:
         if os.path.lexists(output):
             raise WriteRefused(f"{output} exists already and is not written over") from None
         temporary.rename(output)
+
+
+def write_new(output: Path, write: Callable[[IO[bytes]], Callable[[Path], None] | None]) -> int:
+    """Make a new file, under a temporary name beside its place until it is whole, verified and on the disk.
+
+    `write` writes its content and returns what verifies it. Returns its size; raises `WriteRefused` where something has
+    the name already.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = names.temporary(output)
+    try:
+        with temporary_file(temporary, 0o666) as fd:
+            with os.fdopen(os.dup(fd), "w+b") as file:
+                verify = write(file)
+                size = file.tell()
+            os.fsync(fd)
+            if verify is not None:
+                verify(temporary)
+            place(temporary, output)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(output)) from error  # a full disk does not name the file
+    sync_folder(output.parent)
+    return size
 
 
 def sync_folder(folder: Path) -> list[str]:

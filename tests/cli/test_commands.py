@@ -134,6 +134,43 @@ def test_scan_writes_every_format_to_a_file_and_then_prints_nothing(sample, run,
     assert bool(Path("report").read_text(encoding="utf-8")) == bool(printed.stdout)
 
 
+def format_of(text: str) -> str:
+    """Which format a report is in, by its look."""
+    looks = {"html": "<!doctype html>", "sarif": '{\n  "$schema"', "json": '{\n  "version": 1'}
+    found = next((form for form, begins in looks.items() if text.lstrip().startswith(begins)), "table")
+    return "markdown" if "|---|" in text.replace(" ", "") else found
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["-o", "out.html"], "html"),
+        (["-o", "out.HTM"], "html"),
+        (["-o", "out.json"], "json"),
+        (["-o", "out.sarif"], "sarif"),
+        (["-o", "out.md"], "markdown"),
+        (["-o", "out.txt"], "table"),
+        (["-o", "out.html", "--format", "table"], "table"),
+        (["--format", "json", "-o", "out.html"], "json"),
+    ],
+)
+def test_the_suffix_of_the_output_file_is_its_format_where_none_is_given(sample, run, options, expected) -> None:
+    """An option wins, wherever it stands; a setting does not."""
+    sample("complete-TST")
+    Path("pyproject.toml").write_text('[tool.ckpt-doctor]\nformat = "github"\n' if "out.txt" not in options else "")
+    run("scan", *options)
+    [name] = [option for option in options if option.startswith("out.")]
+    assert expected == format_of(Path(name).read_text())
+
+
+def test_a_suffix_that_a_command_has_no_format_for_changes_nothing(sample, run) -> None:
+    folder = sample("complete-TST")
+    assert run("inspect", folder / "checkpoint", "-o", "out.html").exit_code == 0
+    assert "model" in Path("out.html").read_text()
+    assert "html" not in Path("out.html").read_text()
+    assert json.loads(run("inspect", folder / "checkpoint", "-o", "-", "--format", "json").stdout)
+
+
 def test_a_dash_as_output_file_is_stdout(sample, run) -> None:
     sample("complete-TST")
     printed, dashed = (run("scan", "--format", "markdown", *more).stdout for more in ([], ["-o", "-"]))
@@ -227,6 +264,11 @@ def test_a_shuffling_loader_is_said_once_and_taken_along(sample, run) -> None:
         (["prune", "nope", "--keep", "1"], 2, "nope does not exist"),
         (["prune", "empty", "--keep", "0"], 2, "--keep"),
         (["salvage", "nope", "-o", "out"], 2, "nope"),
+        (["export", "nope", "-o", "out.safetensors"], 2, "nope does not exist"),
+        (["export", "empty", "-o", "out.pt"], 2, "give the file the suffix .safetensors"),
+        (["inspect"], 2, "Missing argument 'FILE'"),
+        (["inspect", "--stats"], 2, "Missing argument 'FILE'"),
+        (["inspect", "--stats", "nope"], 2, "nope does not exist"),
         (["diff", "nope", "nope"], 2, "nope does not exist"),
         (["lint", "nope"], 2, "nope"),
         (["rule", "Z999"], 2, "there is no rule 'Z999'"),
@@ -270,6 +312,38 @@ def test_what_cannot_be_is_said_in_one_sentence(run, arguments: list[str], code:
     assert list(Path("empty").iterdir()) == []
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/run", "gs://b/x", "hf://org/model", "https://example.org/a.pt"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "scan",
+        "check",
+        "inspect",
+        "migrate --all",
+        "undo",
+        "latest",
+        "prune --keep 1",
+        "diff",
+        "salvage -o out",
+        "export -o out.safetensors",
+        "lint",
+    ],
+)
+def test_a_url_is_refused_in_one_sentence(run, command: str, url: str) -> None:
+    """Until they are read; and nothing of it is made on the disk."""
+    name, *options = command.split()
+    result = run(name, url, *([url] if name == "diff" else []), *options)
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert f"{url} is a URL, and URLs are not read: download it, and give the path of the copy" in result.stderr
+    assert not list(Path().iterdir())
+
+
+def test_a_folder_that_looks_like_a_url_is_a_folder(sample, run) -> None:
+    folder = sample("complete-TST")
+    shutil.copytree(folder, "s3:/run")
+    assert "3 checkpoints" in run("scan", "s3://run").stdout
+
+
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_a_folder_without_checkpoints_is_no_failure_and_is_said(run, form: str) -> None:
     Path("papers").mkdir()
@@ -296,7 +370,18 @@ def oddities() -> list[Path]:
 
 @pytest.mark.parametrize(
     "command",
-    ["scan", "inspect", "check", "migrate --all", "undo", "salvage -o out", "latest", "prune --keep 1", "diff"],
+    [
+        "scan",
+        "inspect",
+        "check",
+        "migrate --all",
+        "undo",
+        "salvage -o out",
+        "export -o out.safetensors",
+        "latest",
+        "prune --keep 1",
+        "diff",
+    ],
 )
 def test_pipes_sockets_devices_and_loops_are_said_and_never_waited_for(run, oddities: list[Path], command: str) -> None:
     name, *options = command.split()
@@ -606,3 +691,36 @@ def test_rules_can_be_ignored_below_a_path_and_the_judgement_follows(sample, run
     files = json.loads(result.stdout)["files"]
     assert {file["verdict"] for file in files} == {"ok"}
     assert [file["resume"] for file in files] == [file["resume"] for file in everywhere]
+
+
+# --- demo ------------------------------------------------------------------------------------------------------------
+
+
+def test_demo_makes_a_run_and_its_next_command_finds_what_is_wrong(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run("demo")
+    assert made.exit_code == 0
+    next_one = made.stdout.splitlines()[-1].removeprefix("next: cd ")
+    folder, command = next_one.split(" && ckpt-doctor ")
+    monkeypatch.chdir(folder)
+    assert "E601" in run(*command.split()).stdout
+
+
+@pytest.mark.parametrize("there", ["a file", "a folder", "a link"])
+def test_demo_writes_nothing_over(run, there: str) -> None:
+    if there == "a file":
+        Path("mine").write_text("text")
+    elif there == "a folder":
+        Path("mine/checkpoints").mkdir(parents=True)
+    else:
+        Path("mine").symlink_to("nowhere")
+    before = contents(Path())
+    refused = run("demo", "mine")
+    assert (1, before) == (refused.exit_code, contents(Path()))
+    assert "mine exists already" in refused.stderr
+
+
+def test_demo_fills_an_empty_folder_and_says_what_it_made_in_json(run) -> None:
+    Path("with space").mkdir()
+    made = json.loads(run("demo", "with space", "--format", "json").stdout)
+    assert {Path(name) for name in made["files"]} == set(contents(Path("with space")))
+    assert ["cd", "with space", "&&", "ckpt-doctor", "scan"] == shlex.split(made["next"])

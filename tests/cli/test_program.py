@@ -18,6 +18,7 @@ import pytest
 
 from ckpt_doctor.cli import main as program
 from ckpt_doctor.lint import SCRIPT_RULES
+from ckpt_doctor.trainers import all_rules
 
 REPO = Path(__file__).parents[2]
 SAMPLE = REPO / "fixtures" / "sample-runs" / "complete-TST"
@@ -166,6 +167,12 @@ def test_the_shell_can_ask_for_completions() -> None:
     [
         ("ckpt-doctor mi", "migrate"),
         ("ckpt-doctor scan --lradj t", "type1 type2 type3"),
+        ("ckpt-doctor scan --ignore missing-bes", "missing-best-score"),
+        (
+            "ckpt-doctor prune --ignore E602,e60",
+            " ".join(f"E602,{r.code}" for r in all_rules() if r.code.startswith("E60")),
+        ),
+        ("ckpt-doctor migrate --add", "--add-best-score --add-trainer-state"),
         ("ckpt-doctor rule x90", " ".join(rule.code for rule in SCRIPT_RULES if rule.code.startswith("X90"))),
     ],
 )
@@ -211,3 +218,41 @@ def test_closed_streams_change_no_exit_code(closed, arguments, code, tmp_path):
     )
     assert code == result.returncode
     assert "Traceback" not in result.stderr
+
+
+WITHOUT_POSIX = """
+import os, signal, sys
+for module, names in ((os, "pread preadv fchmod fchown statvfs O_NONBLOCK O_CLOEXEC O_DIRECTORY listxattr geteuid"),
+                      (signal, "SIGURG SIGHUP pthread_sigmask")):
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+for name in ("fcntl", "termios", "resource", "pwd", "grp"):
+    sys.modules[name] = None
+from ckpt_doctor.cli.main import main
+for line in sys.stdin:
+    print(main(line.split()), file=sys.stderr)
+"""
+"""What Windows lacks, gone before the package is imported."""
+
+
+def test_windows_gets_a_sentence_and_what_needs_no_checkpoint_works_there(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLE / "checkpoints", tmp_path / "checkpoints")
+    run = next((tmp_path / "checkpoints").iterdir()).relative_to(tmp_path)
+    (tmp_path / "train.py").write_text("pass\n")
+    reading = [
+        *("scan", f"check {run}", f"latest {run}", f"inspect {run}/checkpoint", "migrate --all", f"undo {run}"),
+        *(f"prune {run} --keep 1", f"salvage {run}/checkpoint -o o.pt", f"export {run}/checkpoint -o o.safetensors"),
+        f"diff {run}/checkpoint {run}/checkpoint",
+    ]
+    others = ["--help", "rule E601", "lint train.py", "demo"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_POSIX],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        input="\n".join([*reading, *others]),
+        capture_output=True,
+        text=True,
+    )
+    sentence = "Error: checkpoints are read on Linux and macOS; on Windows, run ckpt-doctor in WSL"
+    assert [sentence, "2"] * len(reading) + ["0"] * len(others) == done.stderr.splitlines()

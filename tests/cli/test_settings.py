@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import click
 import pytest
 
+from ckpt_doctor.cli.main import COMMANDS, app
 from ckpt_doctor.cli.settings import is_ignored, keys, parse, read_settings
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Finding
@@ -118,8 +121,74 @@ def test_without_a_file_nothing_is_silenced() -> None:
     assert not is_ignored(FINDING, Path("run"), read_settings(Path("/")))
 
 
-def test_every_key_is_an_option_of_scan_or_check() -> None:
-    from ckpt_doctor.cli import scan
+def variables(command: click.Command) -> dict[str, str]:
+    """Option -> environment variable, of those that have one."""
+    return {option.opts[-1]: str(option.envvar) for option in command.params if option.envvar}
 
-    options = {option for parameter in scan.command.params for option in parameter.opts}
-    assert {f"--{key}" for key in keys()} <= options
+
+def test_every_key_is_an_option_that_has_a_variable_and_no_other_has_one() -> None:
+    commands = [app.get_command(click.Context(app), name) for name in COMMANDS]
+    found = {option: variable for command in commands if command for option, variable in variables(command).items()}
+    assert {f"--{key}": f"CKPT_DOCTOR_{key.upper().replace('-', '_')}" for key in keys()} == found
+
+
+def test_a_variable_is_named_as_the_source_of_its_fact(sample, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample("first-patch-type1")
+    Path("pyproject.toml").write_text("[tool.ckpt-doctor]\npatience = 3\n")
+    monkeypatch.setenv("CKPT_DOCTOR_PATIENCE", "7")
+    monkeypatch.setenv("CKPT_DOCTOR_SHUFFLE", "0")
+
+    def evidence(*options: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(run("scan", "--format", "json", *options).stdout)["runs"][0]["evidence"]
+        return found
+
+    assert ("CKPT_DOCTOR_PATIENCE", "CKPT_DOCTOR_SHUFFLE") == (evidence()["patience"], evidence()["shuffle"])
+    assert "--patience" == evidence("--patience", "8")["patience"]
+    monkeypatch.setenv("CKPT_DOCTOR_PATIENCE", "")
+    assert "pyproject.toml" == evidence()["patience"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("FAIL_ON", "error", 0),
+        ("IGNORE", "E601,R", 0),
+        ("IGNORE", "E601 R504", 1),
+        ("SELECT", "F", 0),
+        ("FAIL_ON", "", 1),
+    ],
+)
+def test_a_variable_counts_as_its_option(sample, run, monkeypatch, variable: str, value: str, expected: int) -> None:
+    sample("first-patch-type1")
+    monkeypatch.setenv(f"CKPT_DOCTOR_{variable}", value)
+    assert expected == run("scan").exit_code
+
+
+def test_a_variable_with_a_wrong_value_is_named(sample, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample("first-patch-type1")
+    assert "'--fail-on'" in run("scan", "--fail-on", "bad").stderr
+    monkeypatch.setenv("CKPT_DOCTOR_FAIL_ON", "bad")
+    assert "CKPT_DOCTOR_FAIL_ON" in run("scan").stderr
+
+
+def test_what_only_some_commands_know_does_not_stop_the_others(sample, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format that scripts would not read, rules of scripts, a fact of a training command."""
+    run_folder = sample("complete-TST")
+    monkeypatch.setenv("CKPT_DOCTOR_FORMAT", "html")
+    monkeypatch.setenv("CKPT_DOCTOR_SELECT", "E601")
+    monkeypatch.setenv("CKPT_DOCTOR_LRADJ", "TST")
+    assert run("latest", run_folder, "--repairable").stdout.startswith(str(run_folder))
+    assert 0 == run("rule", "E601").exit_code
+    Path("train.py").write_text("pass\n")
+    linted = run("lint", "train.py")
+    assert (0, True) == (linted.exit_code, linted.stdout.lstrip().startswith("<!doctype html>"))
+    assert 0 == run("inspect", run_folder / "checkpoint").exit_code
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_help_names_the_settings_of_a_command_and_no_others(run, name: str) -> None:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    shown = " ".join(run(name, "--help").output.split())
+    named = shown.partition("Settings: ")[2].partition(": each may stand")[0]
+    assert [option.removeprefix("--") for option in variables(command)] == (named.split(", ") if named else [])

@@ -261,10 +261,10 @@ def test_a_script_of_this_style(tmp_path: Path, text: str) -> None:
     assert expected == actual
 
 
-def test_the_readmes_own_functions_are_in_order(tmp_path: Path) -> None:
+def test_the_functions_of_the_documents_are_in_order(tmp_path: Path) -> None:
     """What a user is told to paste is what no rule finds fault with."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (pasted,) = re.findall(r"^```python run_main.py\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    page = (Path(__file__).parents[2] / "docs" / "resuming.md").read_text(encoding="utf-8")
+    (pasted,) = re.findall(r"^```python run_main.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     text = "from resume_utils import resume\n### resume_utils.py\n" + pasted
     assert ([], []) == expected_and_actual(tmp_path, text)
 

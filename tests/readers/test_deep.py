@@ -112,7 +112,7 @@ def test_chunks_of_any_size(tmp_path, monkeypatch):
     path = save(tmp_path / "a", {"pad": torch.zeros(1, dtype=torch.uint8), "w": tensor})
     packed = rezip(path, tmp_path / "b", compression=8)
     for chunk in (1 << 18, 4096, 1000, 7):
-        monkeypatch.setattr("ckpt_doctor.readers.deep._CHUNK", chunk)
+        monkeypatch.setattr("ckpt_doctor.readers.regions.CHUNK", chunk)
         assert {"w": 4} == deep(path).non_finite
         assert {"w": 4} == deep(packed).non_finite
         assert () == deep(packed).damage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from ckpt_doctor.cli.rules import all_rules
 from ckpt_doctor.reports.github import annotation, escape_data, escape_property, github
 from ckpt_doctor.reports.groups import located
 from ckpt_doctor.reports.markdown import code, markdown, markdown_list, prose
-from ckpt_doctor.reports.sarif import sarif, uri
+from ckpt_doctor.reports.sarif import descriptor, sarif, sentence, uri
 from ckpt_doctor.types import Finding, Located, Report
+from ckpt_doctor.version import HOME
 from tests.reports.report_samples import NO_BEST_SCORE, RATE_JUMP, RUN, example, file, hostile, report
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 IN_SCRIPT = Located(NO_BEST_SCORE, Path("run_main.py"), line=3, column=5, end_line=4, suggestion="pass")
 RULE = SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="What.\n\nWhy.")
@@ -67,6 +75,44 @@ def test_each_sarif_result_points_at_the_rule_of_its_code() -> None:
 def test_a_known_rule_brings_its_manual() -> None:
     [rule] = sarif_log([IN_SCRIPT])["runs"][0]["tool"]["driver"]["rules"]
     assert (rule["shortDescription"]["text"], rule["help"]["text"]) == ("What.", "What.\n\nWhy.")
+
+
+def test_rules_and_tool_lead_to_the_project_s_page() -> None:
+    driver = sarif_log([IN_SCRIPT])["runs"][0]["tool"]["driver"]
+    assert driver["informationUri"] == HOME
+    assert driver["rules"][0]["helpUri"] == f"{HOME}#e601"
+    assert driver["rules"][0]["help"]["markdown"] == "What.\n\nWhy."
+
+
+def test_the_page_is_the_one_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert HOME == project["urls"]["Homepage"]
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.code)
+def test_what_a_rule_is_about_is_a_whole_sentence(rule) -> None:
+    text = descriptor(rule.code, rule)["shortDescription"]["text"]
+    assert re.fullmatch(r"[^a-z].*[.!?]|[\w`]*[^\w ,:;]\S* .*[.!?]", text), text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the file is empty", "The file is empty."),
+        ("no `best_score`: it starts blind.", "No `best_score`: it starts blind."),
+        ("torch.load raises", "torch.load raises."),
+        ("global_step says 5", "global_step says 5."),
+        ("R506 remains", "R506 remains."),
+    ],
+)
+def test_a_sentence_begins_and_ends_as_one(text: str, expected: str) -> None:
+    assert sentence(text) == expected
+
+
+def test_a_result_says_what_where_and_how_it_is_cured_with_the_path() -> None:
+    [result] = sarif_log([Located(NO_BEST_SCORE, Path("a run/checkpoint"))])["runs"][0]["results"]
+    text = result["message"]["text"]
+    assert text.endswith("Where: best_score. Cure: ckpt-doctor migrate --add-best-score 'a run/checkpoint'.")
 
 
 def test_a_finding_in_a_script_has_its_lines() -> None:

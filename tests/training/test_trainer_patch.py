@@ -1,4 +1,4 @@
-"""The README's patches, as they stand there, run against the reference trainer: the shell script and the functions."""
+"""The script and the functions of docs/resuming.md, as they stand there, run against the reference trainer."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ TRAINING = (
 
 
 def block(language: str) -> str:
-    """The README's block with this info string."""
-    (found,) = re.findall(rf"^```{re.escape(language)}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    """The block with this info string."""
+    (found,) = re.findall(
+        rf"^```{re.escape(language)}\n(.*?)^```$", (ROOT / "docs" / "resuming.md").read_text(), re.M | re.S
+    )
     return found
 
 
@@ -93,9 +95,9 @@ def test_the_script_stops_when_nothing_can_be_resumed_from(tmp_path: Path) -> No
 
 @pytest.fixture
 def patched(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The README's functions, in the places of the trainer's own."""
+    """The functions, in the places of the trainer's own."""
     functions: dict = {}
-    exec(compile(block("python run_main.py"), "README.md", "exec"), functions)
+    exec(compile(block("python run_main.py"), "resuming.md", "exec"), functions)
     ours = SimpleNamespace(**{name: functions[name] for name in ("save_checkpoint", "limit_checkpoints", "resume")})
 
     began: dict = {}
