@@ -39,11 +39,11 @@ TESTED_ELSEWHERE = {
     "trainers/lightning": (
         "callbacks command gathering history judging layout loops memory plateau resume_point schedule terms"
     ),
-    "trainers/plain": "command judging layout position resume_point rules schedule terms",
+    "trainers/plain": "agreement command judging layout position resume_point rules schedule terms",
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
     "trainers/time_llm": (
-        "attempts divergence doubts events expectation facts judging launches layout legacy open_facts random_state "
-        "rates terms"
+        "attempts divergence doubts events expectation facts judging launches layout legacy open_facts "
+        "random_state rates terms"
     ),
     "training": "remembered",
     "writer": (
