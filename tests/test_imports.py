@@ -23,7 +23,7 @@ LAYERS = (
     ("trainers",),
     ("audit",),
     ("repair",),
-    ("training",),
+    ("training", "rehearsal"),
     ("cli",),
 )
 """From the lowest to the highest: a part imports lower layers only, and none of its own layer but itself."""
@@ -70,6 +70,7 @@ OPEN = {
     "audit": "compare",
     "cli": "main",
     "readers": "deep detect file_view folders part_names safetensors sets tensor_bytes torch_zip",
+    "rehearsal": "recording",
     "repair": "salvage",
     "reports": "cures text",
     "trainers": "facts",

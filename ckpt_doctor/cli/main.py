@@ -28,6 +28,9 @@ COMMANDS = {
     "latest": "Print the newest checkpoint that is safe to resume from.",
     "prune": "Remove old step checkpoints safely.",
     "diff": "Show what differs between two checkpoints.",
+    "record": "Run a training command and record each of its steps.",
+    "trace": "Show what a recorded training does, or where two part.",
+    "rehearse": "Prove that a training command resumes: run, kill, resume, compare.",
     "lint": "Find code that endangers checkpoints in training scripts.",
     "rule": "Explain one rule, or list all.",
 }

@@ -1,0 +1,261 @@
+"""Two traces -> where the resumed run leaves the uninterrupted one, quantity by quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.rehearsal.traces import Load, Save, State, Step, Trace
+
+RESTORED = ("weights", "optimizer", "rate", "beta", "schedule", "scaler")
+"""What a checkpoint can restore, in the order in which a difference is told."""
+APART = ("batch", "random state", "loss", "update")
+"""What no file brings back in every case, and the weights after a step, which follow from all else: told apart."""
+UNCOUNTED = ("_step_count", "_get_lr_called_within_step", "_is_initial", "_init_step", "verbose")
+"""Numbers of a scheduler's state that no rate depends on."""
+SHIFTS = 64
+"""How many steps late or early a schedule is looked for."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One quantity that differs, where it does first."""
+
+    quantity: str
+    """One of `RESTORED` or `APART`."""
+    optimizer: int
+    step: int
+    """The step of the uninterrupted run, from 1. State is that before this step."""
+    expected: object
+    found: object
+    says: str = ""
+    """What the difference is, where it can be told: `the schedule is 1 step late`."""
+    code: str = ""
+    """The rule that speaks of it."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A resumed run beside the uninterrupted one."""
+
+    resumed_at: Mapping[int, int]
+    """Optimizer -> steps of the uninterrupted run that the resumed one has behind it as it begins."""
+    checkpoint: str
+    """The file that was loaded."""
+    compared: int
+    """Steps of the first optimizer that both made."""
+    differences: tuple[Difference, ...]
+    repeats: frozenset[str] = frozenset((*RESTORED, *APART))
+    """Quantities that the command repeats from run to run; the others were not compared."""
+
+    @property
+    def restored(self) -> list[Difference]:
+        """The differences in what a checkpoint can restore."""
+        return [one for one in self.differences if one.quantity in RESTORED]
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+    def only(self, repeats: frozenset[str]) -> Comparison:
+        """The same comparison without what the command does not repeat."""
+        kept = tuple(one for one in self.differences if one.quantity in repeats)
+        return Comparison(self.resumed_at, self.checkpoint, self.compared, kept, repeats)
+
+
+def compare(reference: Trace, resumed: Trace) -> Comparison:
+    """Compare a resumed run with the uninterrupted one, step by step.
+
+    The steps are matched by what was loaded: a save of the reference that has the weights, else the numbers, else the
+    path of what the resumed run loaded.
+
+    Raises:
+        UsageError: the resumed run loaded nothing that the other one saved, or they have no step in common.
+    """
+    save, at = _resume_point(reference, resumed)
+    differences: list[Difference] = []
+    for optimizer, steps in resumed.steps.items():
+        uninterrupted = reference.steps.get(optimizer, [])[at.get(optimizer, 0) :]
+        differences += _state_differences(reference, resumed, optimizer, at.get(optimizer, 0))
+        differences += _step_differences(reference, resumed, uninterrupted, steps, at.get(optimizer, 0))
+    compared = min(len(reference.steps.get(0, [])) - at.get(0, 0), len(resumed.steps.get(0, [])))
+    if compared < 1:
+        raise UsageError("the two runs have no step in common after the checkpoint")
+    first: dict[tuple[str, int], Difference] = {}
+    for one in differences:
+        known = first.setdefault((one.quantity, one.optimizer), one)
+        if one.step < known.step:
+            first[one.quantity, one.optimizer] = one
+    ranked = sorted(first.values(), key=lambda one: ((*RESTORED, *APART).index(one.quantity), one.optimizer))
+    return Comparison(at, save.path, compared, tuple(ranked))
+
+
+def from_the_start(first: Trace, second: Trace) -> Comparison:
+    """Two runs of one command from their beginnings: what differs is what the command does not repeat."""
+    differences: list[Difference] = []
+    for optimizer, steps in second.steps.items():
+        differences += _state_differences(first, second, optimizer, 0)
+        differences += _step_differences(first, second, first.steps.get(optimizer, []), steps, 0)
+    return Comparison({}, "", len(second.steps.get(0, [])), tuple(differences))
+
+
+# --- where the resumed run begins -------------------------------------------------------------------------------------
+
+
+def _resume_point(reference: Trace, resumed: Trace) -> tuple[Save, Mapping[int, int]]:
+    """The save that was resumed from, and the steps of each optimizer that the reference had made by then."""
+    saves = list(_saves(reference))
+    if not saves:
+        raise UsageError(f"{reference.path} saved no checkpoint: nothing to resume from")
+    loads = _loads(resumed)
+    if not loads:
+        raise UsageError(f"{resumed.path} loaded no checkpoint: it is not a resumed run")
+    started = {state.optimizer: state.weights for state in resumed.all(State) if state.done == 0}
+    held = {(state.optimizer, state.done): state.weights for state in reference.all(State)}
+
+    def likeness(save: Save, at: Mapping[int, int]) -> tuple[bool, bool, int, int]:
+        weights = bool(started) and all(held.get((o, at.get(o, 0))) == w for o, w in started.items())
+        numbers = any(save.counters and load.counters == save.counters for load in loads)
+        path = max(_common_end(save.path, load.path) for load in loads)
+        return weights, numbers, path, max(at.values(), default=0)
+
+    save, at = max(saves, key=lambda pair: likeness(*pair))
+    weights, numbers, path, _ = likeness(save, at)
+    if not (weights or numbers or path):
+        raise UsageError(f"{resumed.path} loaded no checkpoint that {reference.path} saved")
+    return save, at
+
+
+def _saves(trace: Trace) -> Iterator[tuple[Save, Mapping[int, int]]]:
+    made: dict[int, int] = {}
+    for event in trace.events:
+        if isinstance(event, Step):
+            made[event.optimizer] = made.get(event.optimizer, 0) + 1
+        elif type(event) is Save and made:
+            yield event, dict(made)
+
+
+def _loads(trace: Trace) -> list[Load]:
+    """What was loaded before the first step; with the restores after it."""
+    loads: list[Load] = []
+    for event in trace.events:
+        if isinstance(event, Step):
+            break
+        if isinstance(event, Load):
+            loads.append(event)
+    return loads
+
+
+def _common_end(one: str, other: str) -> int:
+    """How many last components two paths share."""
+    pairs = zip(reversed(Path(one).parts), reversed(Path(other).parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+# --- what differs -----------------------------------------------------------------------------------------------------
+
+
+def _state_differences(reference: Trace, resumed: Trace, optimizer: int, at: int) -> Iterator[Difference]:
+    """The state before the first step after the load."""
+    expected = next((s for s in reference.all(State) if (s.optimizer, s.done) == (optimizer, at)), None)
+    found = next((s for s in resumed.all(State) if (s.optimizer, s.done) == (optimizer, 0)), None)
+    if expected is None or found is None:
+        return
+    step = at + 1
+    if expected.weights != found.weights:
+        yield Difference("weights", optimizer, step, expected.weights, found.weights, "the weights differ", "")
+    if expected.moments != found.moments:
+        says, code = "the optimizer's state differs", "O702"
+        if not found.moments:
+            says, code = "the optimizer has no state: it starts anew", "O705"
+        yield Difference("optimizer", optimizer, step, expected.moments, found.moments, says, code)
+    for (_, name, old), (_, _, new) in zip(expected.schedules, found.schedules, strict=False):
+        key = next((k for k in old if k not in UNCOUNTED and not _same(old[k], new.get(k))), None)
+        if key is not None:
+            yield Difference("schedule", optimizer, step, old[key], new.get(key), *_schedule_words(name, key, old, new))
+    if expected.scaler != found.scaler and expected.scaler is not None:
+        says = "the gradient scaler starts anew" if found.scaler is None else "the gradient scaler's state differs"
+        yield Difference("scaler", optimizer, step, expected.scaler, found.scaler, says, "O706")
+
+
+def _schedule_words(name: str, key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, str]:
+    """What differs in a scheduler's state, and the rule that says so."""
+    before, now = old.get("last_epoch"), new.get("last_epoch")
+    if isinstance(before, int) and isinstance(now, int) and before != now:
+        return _late(before - now, name), "R501" if now < before else "R502"
+    return f"{name}'s {key} differs", "R504" if key == "_last_lr" else "R505"
+
+
+def _late(steps: int, name: str) -> str:
+    plural = "s" * (abs(steps) != 1)
+    return f"{name} is {abs(steps)} step{plural} {'late' if steps > 0 else 'early'}"
+
+
+def _step_differences(
+    reference: Trace, resumed: Trace, expected: Sequence[Step], found: Sequence[Step], at: int
+) -> Iterator[Difference]:
+    """Each quantity of a step that differs, at its first step."""
+    drawn = _drawn(reference)
+    seen: set[str] = set()
+    every = reference.steps.get(found[0].optimizer, []) if found else []
+    for n, (old, new) in enumerate(zip(expected, found, strict=False)):
+        for quantity, before, now in _quantities(reference, resumed, drawn, old, new):
+            if quantity in seen or _same(before, now):
+                continue
+            seen.add(quantity)
+            says, code = ("", "")
+            if quantity in ("rate", "beta"):
+                says, code = _rate_words(quantity, every, found[n:], at + n)
+            yield Difference(quantity, old.optimizer, at + n + 1, before, now, says, code)
+
+
+def _quantities(
+    reference: Trace, resumed: Trace, drawn: Sequence[int], old: Step, new: Step
+) -> Iterator[tuple[str, object, object]]:
+    yield "rate", old.rates, new.rates
+    yield "beta", old.betas, new.betas
+    yield "batch", _batch(reference, old), _batch(resumed, new)
+    yield "random state", _states(old, drawn), _states(new, drawn)
+    yield "loss", old.losses, new.losses
+    yield "update", old.sample, new.sample
+
+
+def _drawn(trace: Trace) -> list[int]:
+    """The generators that the run draws from: the state of another may differ, and nothing follows."""
+    states = [step.random for steps in trace.steps.values() for step in steps[:SHIFTS]]
+    return [n for n in range(len(states[0])) if len({state[n] for state in states}) > 1] if states else []
+
+
+def _states(step: Step, drawn: Sequence[int]) -> list[int | None]:
+    return [step.random[n] for n in drawn if n < len(step.random)]
+
+
+def _batch(trace: Trace, step: Step) -> int | None:
+    batch = step.batches.get(trace.training_loader) if trace.training_loader is not None else None
+    return batch.content if batch is not None else None
+
+
+def _rate_words(quantity: str, expected: Sequence[Step], found: Sequence[Step], at: int) -> tuple[str, str]:
+    """Whether the rates are those of a few steps before or after, or a fixed multiple."""
+    if quantity == "beta":
+        return "", ""
+    new = [step.rates for step in found]
+    old = [step.rates for step in expected]
+    for shift in sorted(range(-SHIFTS, SHIFTS + 1), key=abs):
+        there = old[at + shift :] if at + shift >= 0 else []
+        pairs = list(zip(there, new, strict=False))
+        if shift and len(pairs) > 1 and len(set(new[: len(pairs)])) > 1 and all(_same(a, b) for a, b in pairs):
+            return _late(-shift, "the schedule"), "R501" if shift < 0 else "R502"
+    return "", "R506"
+
+
+def _same(one: object, other: object) -> bool:
+    """Equal, where NaN equals itself."""
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other or (one != one and other != other)
