@@ -79,10 +79,8 @@ def compare(reference: Trace, resumed: Trace) -> Comparison:
     """
     save, at = _resume_point(reference, resumed)
     differences: list[Difference] = []
-    for optimizer, steps in resumed.steps.items():
-        uninterrupted = reference.steps.get(optimizer, [])[at.get(optimizer, 0) :]
-        differences += _state_differences(reference, resumed, optimizer, at.get(optimizer, 0))
-        differences += _step_differences(reference, resumed, uninterrupted, steps, at.get(optimizer, 0))
+    for optimizer in resumed.steps:
+        differences += _differences(reference, resumed, optimizer, at.get(optimizer, 0))
     compared = min(len(reference.steps.get(0, [])) - at.get(0, 0), len(resumed.steps.get(0, [])))
     if compared < 1:
         raise UsageError("the two runs have no step in common after the checkpoint")
@@ -91,16 +89,15 @@ def compare(reference: Trace, resumed: Trace) -> Comparison:
         known = first.setdefault((one.quantity, one.optimizer), one)
         if one.step < known.step:
             first[one.quantity, one.optimizer] = one
-    ranked = sorted(first.values(), key=lambda one: ((*RESTORED, *APART).index(one.quantity), one.optimizer))
+    ranked = sorted(first.values(), key=lambda one: (one.step, (*RESTORED, *APART).index(one.quantity), one.optimizer))
     return Comparison(at, save.path, compared, tuple(ranked))
 
 
 def from_the_start(first: Trace, second: Trace) -> Comparison:
     """Two runs of one command from their beginnings: what differs is what the command does not repeat."""
     differences: list[Difference] = []
-    for optimizer, steps in second.steps.items():
-        differences += _state_differences(first, second, optimizer, 0)
-        differences += _step_differences(first, second, first.steps.get(optimizer, []), steps, 0)
+    for optimizer in second.steps:
+        differences += _differences(first, second, optimizer, 0)
     return Comparison({}, "", len(second.steps.get(0, [])), tuple(differences))
 
 
@@ -160,6 +157,13 @@ def _common_end(one: str, other: str) -> int:
 # --- what differs -----------------------------------------------------------------------------------------------------
 
 
+def _differences(reference: Trace, resumed: Trace, optimizer: int, at: int) -> list[Difference]:
+    """Of one optimizer, which had made `at` steps in the uninterrupted run before the resumed one begins."""
+    state = list(_state_differences(reference, resumed, optimizer, at))
+    shifted = any(one.quantity == "schedule" for one in state)
+    return [*state, *_step_differences(reference, resumed, optimizer, at, shifted)]
+
+
 def _state_differences(reference: Trace, resumed: Trace, optimizer: int, at: int) -> Iterator[Difference]:
     """The state before the first step after the load."""
     expected = next((s for s in reference.all(State) if (s.optimizer, s.done) == (optimizer, at)), None)
@@ -196,22 +200,22 @@ def _late(steps: int, name: str) -> str:
     return f"{name} is {abs(steps)} step{plural} {'late' if steps > 0 else 'early'}"
 
 
-def _step_differences(
-    reference: Trace, resumed: Trace, expected: Sequence[Step], found: Sequence[Step], at: int
-) -> Iterator[Difference]:
-    """Each quantity of a step that differs, at its first step."""
+def _step_differences(reference: Trace, resumed: Trace, optimizer: int, at: int, shifted: bool) -> Iterator[Difference]:
+    """Each quantity of a step that differs, at its first step; `shifted` where the schedule's own state differs."""
+    expected, found = reference.steps.get(optimizer, []), resumed.steps[optimizer]
     drawn = _drawn(reference)
     seen: set[str] = set()
-    every = reference.steps.get(found[0].optimizer, []) if found else []
-    for n, (old, new) in enumerate(zip(expected, found, strict=False)):
+    for n, (old, new) in enumerate(zip(expected[at:], found, strict=False)):
         for quantity, before, now in _quantities(reference, resumed, drawn, old, new):
             if quantity in seen or _same(before, now):
                 continue
             seen.add(quantity)
-            says, code = ("", "")
-            if quantity in ("rate", "beta"):
-                says, code = _rate_words(quantity, every, found[n:], at + n)
-            yield Difference(quantity, old.optimizer, at + n + 1, before, now, says, code)
+            says, code = "", ""
+            if quantity == "rate":
+                late = _lateness(expected, found[n:], at + n)
+                says = _late(late, "the schedule") if late else ""
+                code = ("R501" if late > 0 else "R502") if late and shifted else "R506"
+            yield Difference(quantity, optimizer, at + n + 1, before, now, says, code)
 
 
 def _quantities(
@@ -240,18 +244,14 @@ def _batch(trace: Trace, step: Step) -> int | None:
     return batch.content if batch is not None else None
 
 
-def _rate_words(quantity: str, expected: Sequence[Step], found: Sequence[Step], at: int) -> tuple[str, str]:
-    """Whether the rates are those of a few steps before or after, or a fixed multiple."""
-    if quantity == "beta":
-        return "", ""
+def _lateness(expected: Sequence[Step], found: Sequence[Step], at: int) -> int:
+    """By how many steps the rates come late; 0 where they are not those of steps before or after."""
     new = [step.rates for step in found]
-    old = [step.rates for step in expected]
-    for shift in sorted(range(-SHIFTS, SHIFTS + 1), key=abs):
-        there = old[at + shift :] if at + shift >= 0 else []
-        pairs = list(zip(there, new, strict=False))
-        if shift and len(pairs) > 1 and len(set(new[: len(pairs)])) > 1 and all(_same(a, b) for a, b in pairs):
-            return _late(-shift, "the schedule"), "R501" if shift < 0 else "R502"
-    return "", "R506"
+    for shift in sorted(range(-min(SHIFTS, at), SHIFTS + 1), key=abs):
+        pairs = list(zip((step.rates for step in expected[at + shift :]), new, strict=False))
+        if shift and len({rates for _, rates in pairs}) > 1 and all(_same(old, now) for old, now in pairs):
+            return -shift
+    return 0
 
 
 def _same(one: object, other: object) -> bool:

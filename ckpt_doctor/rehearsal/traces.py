@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,6 +127,7 @@ class Optimizer:
 
 Event = Step | State | Schedule | Save | Restore | Iteration | Optimizer
 T = TypeVar("T")
+S = TypeVar("S", bound="Save")
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,6 @@ class Trace:
     events: tuple[Event, ...]
     ended: str = ""
     """How the recording ended; empty for a process that was killed."""
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def all(self, kind: type[T]) -> list[T]:
         """The events of one kind, in order."""
@@ -185,7 +185,7 @@ def read_traces(path: Path) -> list[Trace]:
 def _read(path: Path) -> Trace:
     head: list[Any] | None = None
     events: list[Event] = []
-    late: dict[tuple[int, int], list[Any]] = {}
+    late: dict[tuple[int, int], tuple[bool, Numbers, float | None, int | None]] = {}
     ended = ""
     for number, row in _rows(path):
         try:
@@ -196,7 +196,7 @@ def _read(path: Path) -> Trace:
                     raise UsageError(f"{path} was recorded by another version of ckpt-doctor (format {row[2]})")
                 head = row
             elif row[0] == "late":
-                late[row[1], row[2]] = row[3:]
+                late[_int(row[1]), _int(row[2])] = _late(*row[3:])
             elif row[0] == "end":
                 ended = str(row[1])
             else:
@@ -232,53 +232,92 @@ def _rows(path: Path) -> Iterator[tuple[int, list[Any]]]:
             yield number, row
 
 
-def _completed(step: Step, late: Mapping[tuple[int, int], list[Any]]) -> Step:
+def _completed(step: Step, late: Mapping[tuple[int, int], tuple[bool, Numbers, float | None, int | None]]) -> Step:
     """The step with what was read from the accelerator later."""
     if (step.optimizer, step.number) not in late:
         return step
     skipped, losses, scale, sample = late[step.optimizer, step.number]
+    return replace(step, skipped=skipped, losses=losses, scale=scale, sample=sample)
+
+
+def _int(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(value)
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is not None and not isinstance(value, (int, float)):
+        raise ValueError(value)
+    return value
+
+
+def _numbers(values: Any) -> Numbers:
+    return tuple(map(_number, values))
+
+
+def _counters(values: Any) -> dict[str, Any]:
+    """Dotted key -> number, or a short list of numbers."""
+    return {_text(key): list(_numbers(v)) if isinstance(v, list) else _number(v) for key, v in values.items()}
+
+
+def _step(*row: Any) -> Step:
+    optimizer, number, skipped, rates, betas, losses, scale, sample, random, batches = row
     return Step(
-        step.optimizer, step.number, skipped, step.rates, step.betas, tuple(losses), scale, sample,
-        step.random, step.batches,
+        _int(optimizer), _int(number), bool(skipped), _numbers(rates), _numbers(betas), _numbers(losses),
+        _number(scale), sample and _int(sample), tuple(state and _int(state) for state in random),
+        {int(loader): Batch(*map(_int, batch)) for loader, batch in batches.items()},
     )  # fmt: skip
 
 
-def _step(
-    optimizer: int, number: int, skipped: bool, rates: list[float], betas: list[float], losses: list[float],
-    scale: float | None, sample: int | None, random: list[int], batches: dict[str, list[int]],
-) -> Step:  # fmt: skip
-    given = {int(loader): Batch(*batch) for loader, batch in batches.items()}
-    return Step(
-        optimizer, number, skipped, tuple(rates), tuple(betas), tuple(losses), scale, sample, tuple(random), given
-    )
+def _late(skipped: Any, losses: Any, scale: Any, sample: Any) -> tuple[bool, Numbers, float | None, int | None]:
+    return bool(skipped), _numbers(losses), _number(scale), sample and _int(sample)
 
 
-def _state(optimizer: int, done: int, weights: int, moments: int, *rest: Any) -> State:
-    rates, betas, schedules, scaler = rest
-    held = tuple((int(index), str(name), dict(counters)) for index, name, counters in schedules)
-    return State(optimizer, done, weights, moments, tuple(rates), tuple(betas), held, scaler)
+def _state(*row: Any) -> State:
+    optimizer, done, weights, moments, rates, betas, schedules, scaler = row
+    held = tuple((_int(index), _text(name), _counters(counters)) for index, name, counters in schedules)
+    prints = _int(optimizer), _int(done), _int(weights), _int(moments)
+    return State(*prints, _numbers(rates), _numbers(betas), held, None if scaler is None else _counters(scaler))
 
 
-def _schedule(scheduler: int, name: str, last_epoch: float | None, rates: list[float]) -> Schedule:
-    return Schedule(scheduler, name, last_epoch, tuple(rates))
+def _schedule(scheduler: Any, name: Any, last_epoch: Any, rates: Any) -> Schedule:
+    return Schedule(_int(scheduler), _text(name), _number(last_epoch), _numbers(rates))
 
 
-def _save(path: str | None, keys: list[str], counters: dict[str, Any]) -> Save:
-    return Save(path or "", tuple(keys), dict(counters))
+def _file(kind: type[S]) -> Callable[..., S]:
+    def made(path: Any, keys: Any, counters: Any) -> S:
+        return kind("" if path is None else _text(path), tuple(map(_text, keys)), _counters(counters))
+
+    return made
 
 
-def _load(path: str | None, keys: list[str], counters: dict[str, Any]) -> Load:
-    return Load(path or "", tuple(keys), dict(counters))
+def _restore(what: Any, name: Any) -> Restore:
+    return Restore(_text(what), _text(name))
+
+
+def _iteration(loader: Any, number: Any) -> Iteration:
+    return Iteration(_int(loader), _int(number))
+
+
+def _optimizer(number: Any, name: Any, groups: Any, parameters: Any) -> Optimizer:
+    return Optimizer(_int(number), _text(name), _int(groups), _int(parameters))
 
 
 _KINDS: Mapping[str, Callable[..., Event]] = {
     "step": _step,
     "full": _state,
     "schedule": _schedule,
-    "save": _save,
-    "load": _load,
-    "restore": Restore,
-    "iterate": Iteration,
-    "optimizer": Optimizer,
+    "save": _file(Save),
+    "load": _file(Load),
+    "restore": _restore,
+    "iterate": _iteration,
+    "optimizer": _optimizer,
 }
 """First item of a row -> what makes an event of the others."""

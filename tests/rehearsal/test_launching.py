@@ -1,0 +1,101 @@
+"""Commands that are recorded: the recorder reaches their Pythons, and nothing else changes for them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.rehearsal import new_folder, read_traces
+from ckpt_doctor.rehearsal.launching import environment, found
+
+TRAIN = """
+import torch
+p = torch.nn.Parameter(torch.ones(2))
+o = torch.optim.SGD([p], lr=0.1)
+for _ in range(3):
+    p.sum().backward(); o.step()
+"""
+
+
+def _recorded(command: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    variables = environment({"folder": str(folder / "run.trace")}) | more
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "a script.py"
+    path.write_text(TRAIN)
+    return path
+
+
+def test_a_script_is_recorded(script: Path, tmp_path: Path) -> None:
+    assert _recorded([sys.executable, str(script)], tmp_path).stderr == ""
+    (trace,) = read_traces(tmp_path / "run.trace")
+    assert len(trace.steps[0]) == 3
+    assert trace.ended == "the process ended"
+    assert trace.command == (str(script),)
+
+
+def test_a_program_without_torch_is_left_alone(tmp_path: Path) -> None:
+    done = _recorded(
+        [sys.executable, "-c", "import sys; print(len([m for m in sys.modules if 'torch' in m]))"], tmp_path
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert not (tmp_path / "run.trace").exists()
+
+
+def test_a_sitecustomize_that_is_shadowed_runs_too(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text("import builtins; builtins.seen = 'own'")
+    path = environment({})["PYTHONPATH"] + os.pathsep + str(own)
+    done = _recorded([sys.executable, "-c", "print(seen)"], tmp_path, PYTHONPATH=path)
+    assert (done.stdout, done.stderr) == ("own\n", "")
+
+
+def test_an_isolated_python_is_not_reached_and_runs(script: Path, tmp_path: Path) -> None:
+    done = _recorded([sys.executable, "-I", str(script)], tmp_path)
+    assert done.returncode == 0
+    assert not (tmp_path / "run.trace").exists()
+
+
+def test_settings_that_are_broken_do_not_stop_the_command(tmp_path: Path) -> None:
+    variables = environment({}) | {"CKPT_DOCTOR_RECORDING": "{"}
+    done = subprocess.run([sys.executable, "-c", "print(1)"], env=variables, capture_output=True, text=True)
+    assert done.stdout == "1\n"
+    assert done.stderr.startswith("ckpt-doctor: not recording: JSONDecodeError")
+
+
+def test_a_trace_is_never_written_over(tmp_path: Path) -> None:
+    new_folder(tmp_path / "run.trace")
+    with pytest.raises(UsageError, match="never written over"):
+        new_folder(tmp_path / "run.trace")
+
+
+@pytest.mark.parametrize(("command", "says"), [((), "no command"), (("no-such-program-here",), "no program")])
+def test_a_command_that_is_none_is_a_sentence(command: tuple[str, ...], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        found(command)
+
+
+@pytest.mark.long
+def test_two_ranks_under_torchrun_have_a_trace_each(tmp_path: Path) -> None:
+    (tmp_path / "ranks.py").write_text(
+        "import torch, torch.distributed as d\nd.init_process_group('gloo')\n"
+        "m = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 1))\n"
+        "o = torch.optim.SGD(m.parameters(), lr=0.1)\n"
+        "for _ in range(4): m(torch.ones(1, 2)).sum().backward(); o.step()\n"
+        "d.destroy_process_group()\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    done = _recorded([*launcher, "ranks.py"], tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    traces = read_traces(tmp_path / "run.trace")
+    assert [(trace.rank, trace.world, len(trace.steps[0])) for trace in traces] == [(0, 2, 4), (1, 2, 4)]
+    assert traces[0].steps[0][3].sample == traces[1].steps[0][3].sample

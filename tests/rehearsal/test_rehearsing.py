@@ -1,0 +1,140 @@
+"""Run, kill, resume, compare: real commands, in real processes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.rehearsal import Rehearsal, RehearsalFailed, assert_resumes, rehearse
+
+EXAMPLE = Path(__file__).parents[2] / "fixtures" / "rehearsal-example"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example, under a path with a space; scratch folders lie beside it."""
+    folder = tmp_path / "my project"
+    shutil.copytree(EXAMPLE, folder)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    yield
+    if "project" in request.fixturenames:
+        assert list((tmp_path / "scratch").iterdir()) == []
+        assert sorted(p.name for p in (tmp_path / "my project").iterdir() if not p.name.startswith("__")) == [
+            "test_resume.py",
+            "train.py",
+        ]
+
+
+def _rehearse(project: Path, *more: str, resume: str = "--resume {checkpoint}", **options: Any) -> Rehearsal:
+    return rehearse([sys.executable, "train.py", *more], resume, folder=project, timeout=300, **options)
+
+
+def test_a_healthy_training_resumes_identically(project: Path, tmp_path: Path) -> None:
+    result = _rehearse(project, traces=tmp_path / "traces")
+    assert result.as_saved.outcome == "identical"
+    assert result.repaired is None
+    assert result.holds(strict=True)
+    assert result.checkpoint == "checkpoints/epoch_1.pt"
+    assert result.as_saved.comparison.resumed_at == {0: 6}
+    assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == ["as-saved", "reference"]
+
+
+@pytest.mark.long
+def test_a_schedule_that_is_not_loaded_is_found_in_its_step(project: Path) -> None:
+    result = _rehearse(project, "--forget-schedule", kill_after=14, steps=20)
+    assert result.final.outcome == "differs"
+    first = result.as_saved.comparison.restored[0]
+    assert (first.quantity, first.step) == ("schedule", 13)
+    assert not result.holds()
+
+
+@pytest.mark.long
+def test_a_real_kill_finds_the_same(project: Path) -> None:
+    result = _rehearse(project, kill_after=14, steps=20, kill=True)
+    assert result.as_saved.outcome == "identical"
+    assert result.checkpoint == "checkpoints/epoch_2.pt"
+
+
+@pytest.mark.long
+def test_outputs_go_where_workdir_stands(project: Path) -> None:
+    assert _rehearse(project, "--save-dir", "{workdir}/out").checkpoint == "out/epoch_1.pt"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["outside", "within"])
+def test_a_save_outside_stops_the_command_before_it_is_written(where: str, project: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere" if where == "outside" else project / "elsewhere"
+    with pytest.raises(RehearsalFailed, match=r"outside the rehearsal's folder.*\{workdir\}"):
+        _rehearse(project, "--save-dir", str(target))
+    assert not list(target.glob("*")) if target.exists() else True
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("command", "resume", "says"),
+    [
+        ("import sys; sys.exit('no data here')", "", "failed with exit code 1: no data here"),
+        ("import torch", "", "no optimizer of torch made a step"),
+        ("import time; time.sleep(60)", "", "was not done in 8 s; give --timeout"),
+    ],
+    ids=["fails", "no-steps", "hangs"],
+)
+def test_a_command_that_cannot_be_rehearsed_is_a_sentence(command: str, resume: str, says: str, project: Path) -> None:
+    with pytest.raises(RehearsalFailed, match=says):
+        rehearse([sys.executable, "-c", command], resume, folder=project, timeout=8)
+
+
+@pytest.mark.long
+def test_a_command_that_ends_before_the_kill_is_a_sentence(project: Path) -> None:
+    with pytest.raises(RehearsalFailed, match="ended after 24 steps"):
+        _rehearse(project, kill_after=100)
+
+
+@pytest.mark.long
+def test_a_command_that_ignores_what_makes_it_resume_is_a_sentence(project: Path) -> None:
+    with pytest.raises(RehearsalFailed, match="the resume is no resume"):
+        _rehearse(project, resume="--epochs 4")
+
+
+@pytest.mark.long
+def test_children_do_not_outlive_a_rehearsal(project: Path) -> None:
+    script = project / "train.py"
+    script.write_text(
+        "import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(child.pid, flush=True)\nimport time; time.sleep(600)\n"
+    )
+    with pytest.raises(RehearsalFailed, match="not done"):
+        rehearse([sys.executable, "train.py"], "", folder=project, timeout=3)
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "time.sleep(600)" not in left
+
+
+def test_numbers_that_do_not_fit_are_refused_at_once(project: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to compare"):
+        _rehearse(project, kill_after=10, steps=10)
+    with pytest.raises(UsageError, match="needs --kill-after"):
+        _rehearse(project, kill=True)
+
+
+@pytest.mark.long
+def test_a_projects_own_test_keeps_its_resume_honest(project: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_resume.py"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    with pytest.raises(AssertionError, match="leaves the run"):
+        assert_resumes(
+            [sys.executable, "train.py", "--forget-schedule"], resume="--resume {checkpoint}", folder=project
+        )
