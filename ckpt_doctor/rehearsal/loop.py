@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ckpt_doctor.rehearsal.traces import Iteration, Load, Optimizer, Restore, Save, Schedule, Step, Trace
+from ckpt_doctor.rehearsal.traces import Iteration, Load, Optimizer, Restore, Save, Scheduler, ScheduleStep, Step, Trace
 
 LABELS = ("epoch", "current_epoch", "last_epoch", "start_epoch")
 """Keys under which loops write the epoch, the most common first."""
@@ -31,7 +31,6 @@ class Moment:
 class ScheduleHabit:
     """How often one scheduler steps."""
 
-    scheduler: int
     name: str
     every: str
     """`step`, `epoch`, `steps` (a fixed number of them), or empty where neither fits."""
@@ -139,11 +138,13 @@ def _moment_name(moment: Moment, steps_per_epoch: int | None) -> str:
 def _habits(
     trace: Trace, moments: dict[int, Moment], made: Sequence[Step], steps_per_epoch: int | None
 ) -> Iterator[ScheduleHabit]:
-    taken = {n: event for n, event in enumerate(trace.events) if isinstance(event, Schedule)}
-    for scheduler in sorted({event.scheduler for event in taken.values()}):
-        at = [moments[n] for n, event in taken.items() if event.scheduler == scheduler]
-        name = next(event.name for event in taken.values() if event.scheduler == scheduler)
-        yield ScheduleHabit(scheduler, name, *_rhythm(at, made, steps_per_epoch))
+    at: dict[int, list[Moment]] = {}
+    for n, event in enumerate(trace.events):
+        if isinstance(event, ScheduleStep):
+            at.setdefault(event.scheduler, []).append(moments[n])
+    for scheduler in trace.all(Scheduler):
+        if scheduler.number in at:
+            yield ScheduleHabit(scheduler.name, *_rhythm(at[scheduler.number], made, steps_per_epoch))
 
 
 def _rhythm(at: Sequence[Moment], made: Sequence[Step], steps_per_epoch: int | None) -> tuple[str, int]:
@@ -162,10 +163,10 @@ def _rhythm(at: Sequence[Moment], made: Sequence[Step], steps_per_epoch: int | N
 
 def _order(trace: Trace, moments: dict[int, Moment], saves: Sequence[Moment]) -> Iterator[str]:
     """Of each save whether a schedule stepped between the last optimizer step and it, or after it."""
-    scheduled = Counter(moments[n].steps for n, event in enumerate(trace.events) if isinstance(event, Schedule))
+    scheduled = Counter(moments[n].steps for n, event in enumerate(trace.events) if isinstance(event, ScheduleStep))
     first: dict[int, int] = {}
     for n, event in enumerate(trace.events):
-        if isinstance(event, Schedule):
+        if isinstance(event, ScheduleStep):
             first.setdefault(moments[n].steps, n)
     for save in saves:
         if save.steps and scheduled[save.steps]:

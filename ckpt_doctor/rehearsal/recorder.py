@@ -8,11 +8,12 @@ The rows, each a list whose first item names its kind (`traces.py` reads them):
 
     trace    format, version, rank, world size, pid, torch's version, command, working folder
     optimizer index, class, groups, parameters
+    scheduler index, class
     full     optimizer, steps done, and fingerprints of all weights, the optimizer's state, the schedules, the scaler
     step     optimizer, attempt, skipped, rates, betas, losses, scale, sampled weights, random states, last batches
     late     the losses, scale, samples and skip of an earlier step, which lay on an accelerator
     iterate  loader, iteration: a loader begins anew
-    schedule scheduler, class, last_epoch, rates after it
+    schedule scheduler: it has stepped
     save, load   path, keys, counters
     restore  what `load_state_dict` was called for, class
     end      how the recording ended
@@ -23,6 +24,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
+import itertools
 import json
 import os
 import random
@@ -57,7 +59,11 @@ def start(settings: dict[str, Any]) -> None:
     if _recorder is not None:
         raise RuntimeError("a recording is running in this process")
     _recorder = Recorder(**settings)
-    _recorder.install()
+    try:
+        _recorder.install()
+    except Exception:  # another torch: what is in place already must not stay
+        stop()
+        raise
 
 
 def stop(reason: str = "stopped") -> str | None:
@@ -142,7 +148,8 @@ class Recorder:
         self.rows: list[tuple[Any, ...]] = []  # until the file is open
         self.closed = False
         self.undo: list[Callable[[], Any]] = []
-        self.optimizers: dict[int, _Optimizer] = {}
+        self.numbers = {kind: itertools.count() for kind in ("optimizer", "scheduler", "loader")}
+        self.optimizers: dict[int, _Optimizer] = {}  # by id
         self.schedulers: dict[int, tuple[int, Any]] = {}  # id -> number and weak reference
         self.scheduler_depth = self.restore_depth = self.io_depth = 0
         self.scaler: Any = None
@@ -152,7 +159,6 @@ class Recorder:
         self.scale: Any = None
         self.late: list[tuple[int, int, int, list[Any]]] = []
         self.loaders: Any = weakref.WeakKeyDictionary()
-        self.loader_count = 0
         self.batches: dict[int, list[int]] = {}
         self.unnamed: list[Any] | None = None  # a save into a buffer, whose path the next file that is opened tells
 
@@ -299,7 +305,7 @@ class Recorder:
     def entry(self, optimizer: Any) -> _Optimizer:
         known = self.optimizers.get(id(optimizer))
         if known is None or known.optimizer() is not optimizer:
-            known = self.optimizers[id(optimizer)] = _Optimizer(optimizer, len(self.optimizers))
+            known = self.optimizers[id(optimizer)] = _Optimizer(optimizer, next(self.numbers["optimizer"]))
             groups = optimizer.param_groups
             count = sum(len(group["params"]) for group in groups)
             self.write("optimizer", known.index, type(optimizer).__name__, len(groups), count)
@@ -386,7 +392,8 @@ class Recorder:
     def random_states(self) -> list[int | None]:
         """Fingerprints of the generators of Python, NumPy, torch's CPU and its accelerators."""
         torch = self.torch
-        states: list[int | None] = [zlib.crc32(repr(hash(random.getstate())).encode())]
+        _, numbers, gauss = random.getstate()
+        states: list[int | None] = [zlib.crc32(f"{hash(numbers)} {gauss}".encode())]
         numpy = sys.modules.get("numpy")
         if numpy is not None and hasattr(numpy, "random"):
             state = numpy.random.get_state(legacy=False)
@@ -408,7 +415,7 @@ class Recorder:
         rates = [_number(group.get("lr")) for group in optimizer.param_groups]
         betas = [_number((group.get("betas") or (group.get("momentum"),))[0]) for group in optimizer.param_groups]
         schedules = []
-        for index, (_, reference) in sorted(enumerate(self.schedulers.values())):
+        for index, reference in sorted(self.schedulers.values(), key=lambda held: held[0]):
             scheduler = reference()
             if scheduler is not None:
                 schedules.append([index, type(scheduler).__name__, _counters(scheduler.state_dict(), {})])
@@ -526,21 +533,19 @@ class Recorder:
         index = self.known(scheduler)
         if initial:
             return
-        optimizer = getattr(scheduler, "optimizer", None)
-        rates = [_number(group.get("lr")) for group in optimizer.param_groups] if optimizer is not None else []
-        self.write("schedule", index, type(scheduler).__name__, _number(getattr(scheduler, "last_epoch", None)), rates)
+        self.write("schedule", index)
 
     def known(self, scheduler: Any) -> int:
         held = self.schedulers.get(id(scheduler))
         if held is None or held[1]() is not scheduler:
-            held = self.schedulers[id(scheduler)] = (len(self.schedulers), weakref.ref(scheduler))
+            held = self.schedulers[id(scheduler)] = (next(self.numbers["scheduler"]), weakref.ref(scheduler))
+            self.write("scheduler", held[0], type(scheduler).__name__)
         return held[0]
 
     @_observes
     def on_iterate(self, loader: Any, iterator: Any) -> None:
         if loader not in self.loaders:
-            self.loaders[loader] = [self.loader_count, -1]
-            self.loader_count += 1
+            self.loaders[loader] = [next(self.numbers["loader"]), -1]
         place = self.loaders[loader]
         place[1] += 1
         iterator._ckpt_doctor_place = [*place, -1]
@@ -813,8 +818,8 @@ def _digest(tensor: Any) -> int | None:
     return None if tensor is None else zlib.crc32(_bytes(tensor.cpu()))
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist()
+def _plain(array: Any) -> int:
+    return zlib.crc32(array.tobytes())
 
 
 def _batch(torch: Any, value: Any, budget: int = 64) -> int:

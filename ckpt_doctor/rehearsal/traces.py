@@ -72,14 +72,19 @@ class State:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """One step of a scheduler."""
+class Scheduler:
+    """A scheduler that has come into use."""
+
+    number: int
+    name: str
+    """The class."""
+
+
+@dataclass(frozen=True)
+class ScheduleStep:
+    """A scheduler has stepped."""
 
     scheduler: int
-    name: str
-    last_epoch: float | None
-    rates: Numbers
-    """Of each group, from here on."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class Optimizer:
     parameters: int
 
 
-Event = Step | State | Schedule | Save | Restore | Iteration | Optimizer
+Event = Step | State | Scheduler | ScheduleStep | Save | Restore | Iteration | Optimizer
 T = TypeVar("T")
 S = TypeVar("S", bound="Save")
 
@@ -287,8 +292,12 @@ def _state(*row: Any) -> State:
     return State(*prints, _numbers(rates), _numbers(betas), held, None if scaler is None else _counters(scaler))
 
 
-def _schedule(scheduler: Any, name: Any, last_epoch: Any, rates: Any) -> Schedule:
-    return Schedule(_int(scheduler), _text(name), _number(last_epoch), _numbers(rates))
+def _scheduler(number: Any, name: Any) -> Scheduler:
+    return Scheduler(_int(number), _text(name))
+
+
+def _schedule_step(scheduler: Any) -> ScheduleStep:
+    return ScheduleStep(_int(scheduler))
 
 
 def _file(kind: type[S]) -> Callable[..., S]:
@@ -313,7 +322,8 @@ def _optimizer(number: Any, name: Any, groups: Any, parameters: Any) -> Optimize
 _KINDS: Mapping[str, Callable[..., Event]] = {
     "step": _step,
     "full": _state,
-    "schedule": _schedule,
+    "scheduler": _scheduler,
+    "schedule": _schedule_step,
     "save": _file(Save),
     "load": _file(Load),
     "restore": _restore,

@@ -24,7 +24,7 @@ for _ in range(3):
 
 def _recorded(command: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     variables = environment({"folder": str(folder / "run.trace")}) | more
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_isolated_python_is_not_reached_and_runs(script: Path, tmp_path: Path
 
 def test_settings_that_are_broken_do_not_stop_the_command(tmp_path: Path) -> None:
     variables = environment({}) | {"CKPT_DOCTOR_RECORDING": "{"}
-    done = subprocess.run([sys.executable, "-c", "print(1)"], env=variables, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", "print(1)"], env=variables, capture_output=True, text=True, timeout=120)
     assert done.stdout == "1\n"
     assert done.stderr.startswith("ckpt-doctor: not recording: JSONDecodeError")
 
@@ -93,7 +93,7 @@ def test_two_ranks_under_torchrun_have_a_trace_each(tmp_path: Path) -> None:
         "for _ in range(4): m(torch.ones(1, 2)).sum().backward(); o.step()\n"
         "d.destroy_process_group()\n"
     )
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = _recorded([*launcher, "ranks.py"], tmp_path, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     traces = read_traces(tmp_path / "run.trace")

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.rehearsal import Trace, read_traces, record, recorder
-from ckpt_doctor.rehearsal.traces import Load, Restore, Save, Schedule, State, Step
+from ckpt_doctor.rehearsal.traces import Load, Restore, Save, Scheduler, ScheduleStep, State, Step
 from tests.rehearsal.loops import STEPS, Habits, recorded, train
 
 
@@ -134,8 +134,9 @@ def test_a_schedule_of_schedules_steps_once(tmp_path: Path) -> None:
             optimizer.step()
             chain.step()
 
-    found = _trained(tmp_path, run).all(Schedule)
-    assert [one.name for one in found] == ["SequentialLR"] * 7
+    trace = _trained(tmp_path, run)
+    names = {one.number: one.name for one in trace.all(Scheduler)}
+    assert [names[step.scheduler] for step in trace.all(ScheduleStep)] == ["SequentialLR"] * 7
 
 
 def test_a_scheduler_class_that_comes_later_is_seen(tmp_path: Path) -> None:
@@ -150,7 +151,9 @@ def test_a_scheduler_class_that_comes_later_is_seen(tmp_path: Path) -> None:
         optimizer.step()
         schedule.step()
 
-    assert [one.name for one in _trained(tmp_path, run).all(Schedule)] == ["Late"]
+    trace = _trained(tmp_path, run)
+    assert [one.name for one in trace.all(Scheduler)] == ["Late"]
+    assert len(trace.all(ScheduleStep)) == 1
 
 
 def test_a_save_into_a_buffer_gets_the_path_of_the_file_that_is_written_next(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ JSON = st.recursive(
 
 
 @given(
-    kind=st.sampled_from(["step", "full", "schedule", "save", "load", "restore", "late", "end", "x"]),
+    kind=st.sampled_from(["step", "full", "scheduler", "schedule", "save", "load", "restore", "late", "end", "x"]),
     row=st.lists(JSON, max_size=10),
 )
 def test_any_row_is_an_event_or_a_sentence(kind: str, row: list[object], rows: list[bytes], tmp_path: Path) -> None:
