@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.rehearsal.recorder import PROCESS_ENDED, STOPPED
 from ckpt_doctor.rehearsal.traces import Load, Save, State, Step, Trace
 
 RESTORED = ("weights", "optimizer", "rate", "beta", "schedule", "scaler")
 """What a checkpoint can restore, in the order in which a difference is told."""
-APART = ("batch", "random state", "loss", "update")
-"""What no file brings back in every case, and the weights after a step, which follow from all else: told apart."""
+APART = ("batch", "random state", "loss", "update", "length")
+"""What no file brings back in every case, the weights after a step, which follow from all else, and the last step."""
 UNCOUNTED = ("_step_count", "_get_lr_called_within_step", "_is_initial", "_init_step", "verbose")
 """Numbers of a scheduler's state that no rate depends on."""
 SHIFTS = 64
@@ -161,7 +162,8 @@ def _differences(reference: Trace, resumed: Trace, optimizer: int, at: int) -> l
     """Of one optimizer, which had made `at` steps in the uninterrupted run before the resumed one begins."""
     state = list(_state_differences(reference, resumed, optimizer, at))
     shifted = any(one.quantity == "schedule" for one in state)
-    return [*state, *_step_differences(reference, resumed, optimizer, at, shifted)]
+    steps = _step_differences(reference, resumed, optimizer, at, shifted)
+    return [*state, *steps, *_length_difference(reference, resumed, optimizer, at)]
 
 
 def _state_differences(reference: Trace, resumed: Trace, optimizer: int, at: int) -> Iterator[Difference]:
@@ -216,6 +218,14 @@ def _step_differences(reference: Trace, resumed: Trace, optimizer: int, at: int,
                 says = _late(late, "the schedule") if late else ""
                 code = ("R501" if late > 0 else "R502") if late and shifted else "R506"
             yield Difference(quantity, optimizer, at + n + 1, before, now, says, code)
+
+
+def _length_difference(reference: Trace, resumed: Trace, optimizer: int, at: int) -> Iterator[Difference]:
+    """Where both ended by themselves, the last steps of both."""
+    last, now = len(reference.steps.get(optimizer, ())), at + len(resumed.steps[optimizer])
+    if last != now and {reference.ended, resumed.ended} <= {STOPPED, PROCESS_ENDED}:
+        says = f"the run ends after this step; the uninterrupted run ends after step {last}"
+        yield Difference("length", optimizer, now, last, now, says)
 
 
 def _quantities(

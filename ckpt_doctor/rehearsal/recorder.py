@@ -31,6 +31,7 @@ import random
 import signal
 import struct
 import sys
+import tempfile
 import time
 import weakref
 import zlib
@@ -46,8 +47,10 @@ LATE = 50
 """Steps between two reads of the values that lie on an accelerator."""
 SCALARS = 64
 """Counters of a checkpoint that a row holds at most."""
-STOPPED, OUTSIDE = 0, 97
-"""Exit codes of a process that has made its steps, and of one that was about to write outside its folder."""
+STOPPED, PROCESS_ENDED, STEPS_MADE = "stopped", "the process ended", "made its steps"
+"""How a recording ends: taken back, with the process, or by the rehearsal."""
+OUTSIDE = 97
+"""Exit code of a process that was about to write outside its folder."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 _recorder: Recorder | None = None
@@ -66,7 +69,7 @@ def start(settings: dict[str, Any]) -> None:
         raise
 
 
-def stop(reason: str = "stopped") -> str | None:
+def stop(reason: str = STOPPED) -> str | None:
     """Remove the hooks and close the trace; the path of its file, None where no optimizer has made a step."""
     global _recorder
     recorder, _recorder = _recorder, None
@@ -160,12 +163,14 @@ class Recorder:
         self.late: list[tuple[int, int, int, list[Any]]] = []
         self.loaders: Any = weakref.WeakKeyDictionary()
         self.batches: dict[int, list[int]] = {}
-        self.unnamed: list[Any] | None = None  # a save into a buffer, whose path the next file that is opened tells
+        self.unnamed: list[Any] | None = None  # the row of a save into a buffer, until its file is known
 
     # --- the file ----------------------------------------------------------------------------------------------------
 
     def write(self, *row: Any) -> None:
         """Append one row, by a single system call, so that a kill leaves whole rows."""
+        if self.unnamed is not None:
+            self.flush()
         if self.fd is None:
             self.rows.append(row)
         else:
@@ -173,6 +178,7 @@ class Recorder:
 
     def open(self) -> None:
         """Open the file at the first optimizer step: until then nobody knows which processes train, and their ranks."""
+        self.flush()  # or this file would name the save
         distributed = self.torch.distributed
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
@@ -252,7 +258,7 @@ class Recorder:
             self.install_safetensors(sys.modules["safetensors.torch"])
         sys.addaudithook(self.on_event)
         os.register_at_fork(after_in_child=self.switch_off)
-        atexit.register(self.close, "the process ended")
+        atexit.register(self.close, PROCESS_ENDED)
         self.undo.append(lambda: atexit.unregister(self.close))
 
     def install_safetensors(self, module: Any) -> None:
@@ -656,18 +662,31 @@ class Recorder:
 
     @_observes
     def on_write(self, event: str, args: Any) -> None:
-        paths = [p for p in args[: _WRITES[event]] if isinstance(p, (str, bytes, os.PathLike))]
         if event == "open" and not _writes(args[1], args[2]):
             return
-        for path in paths:
-            path = os.fsdecode(path)
-            if self.spare:
+        paths = [os.fsdecode(p) for p in args[: _WRITES[event]] if isinstance(p, (str, bytes, os.PathLike))]
+        if self.spare:
+            for path in paths:
                 self.must_be_spared(path)
-            if self.unnamed is not None and event in ("open", "os.rename"):
-                self.must_be_inside(path)
         if self.unnamed is not None and paths and event in ("open", "os.rename"):
-            row, self.unnamed = self.unnamed, None
-            row[1] = os.fsdecode(paths[-1])
+            self.name_save(event, *map(os.path.abspath, paths))
+
+    def name_save(self, event: str, path: str, to: str = "") -> None:
+        """A save into a buffer: the next file that is opened has it, under the name that it is then given."""
+        assert self.unnamed is not None
+        if event == "open" and self.unnamed[1] is None:
+            if not _below(path, os.path.abspath(tempfile.gettempdir())):
+                self.must_be_inside(path)
+            self.unnamed[1] = path
+        elif event == "os.rename" and self.unnamed[1] in (None, path):
+            self.must_be_inside(to)
+            self.unnamed[1] = to
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the row of a save whose file nobody will rename any more."""
+        row, self.unnamed = self.unnamed, None
+        if row is not None:
             self.write(*row)
 
     # --- a rehearsal -------------------------------------------------------------------------------------------------
@@ -709,10 +728,10 @@ class Recorder:
             while not os.path.exists(os.path.join(self.control, "go")):
                 time.sleep(0.02)
         if step == self.stop_at:
-            self.close("made its steps")
+            self.close(STEPS_MADE)
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(STOPPED)
+            os._exit(0)
 
     def appointed(self, step: int) -> int | None:
         """The step at which all ranks freeze: two after the first save. The rank that saves tells the others."""

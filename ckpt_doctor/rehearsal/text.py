@@ -23,6 +23,7 @@ NOUNS = {
     "random state": "another random state",
     "loss": "loss",
     "update": "other weights after the step",
+    "length": "the last step",
 }
 """Quantity -> how a line begins."""
 WITH_VALUES = ("rate", "beta", "loss")

@@ -99,3 +99,19 @@ def test_two_ranks_under_torchrun_have_a_trace_each(tmp_path: Path) -> None:
     traces = read_traces(tmp_path / "run.trace")
     assert [(trace.rank, trace.world, len(trace.steps[0])) for trace in traces] == [(0, 2, 4), (1, 2, 4)]
     assert traces[0].steps[0][3].sample == traces[1].steps[0][3].sample
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_leaves_every_step_that_it_made(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(TRAIN.replace("range(3)", "iter(int, 1)") + "    print(flush=True)\n")
+    variables = environment({"folder": str(tmp_path / "run.trace")})
+    command = [sys.executable, "endless.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(200):
+            process.stdout.readline()
+        process.kill()
+        printed = 200 + len(process.stdout.readlines())
+    (trace,) = read_traces(tmp_path / "run.trace")
+    assert trace.ended == ""
+    assert [step.number for step in trace.steps[0]] in [list(range(1, printed + n)) for n in (1, 2)]
