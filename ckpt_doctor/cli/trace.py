@@ -30,12 +30,6 @@ def command(trace: Path, resumed: Path | None) -> int:
     if resumed is None:
         emit("\n".join(rehearsal.loop_text(one, rehearsal.describe(one)) for one in traces))
         return 0
-    others = {other.rank: other for other in rehearsal.read_traces(resumed)}
-    pairs = [(one, others[one.rank]) for one in traces if one.rank in others]
-    compared = [(one, other, rehearsal.compare(one, other)) for one, other in pairs]
-    emit("".join(rehearsal.comparison_text(c, _name(one), _name(other)) for one, other, c in compared))
-    return int(any(comparison.restored for _, _, comparison in compared))
-
-
-def _name(trace: rehearsal.Trace) -> str:
-    return f"{trace.path.parent.name}/{trace.path.name}" if trace.world > 1 else trace.path.parent.name
+    comparison = rehearsal.compare(traces, rehearsal.read_traces(resumed))
+    emit(rehearsal.comparison_text(comparison, trace.name, resumed.name))
+    return int(bool(comparison.restored))

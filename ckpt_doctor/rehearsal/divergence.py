@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,10 @@ class Comparison:
     compared: int
     """Steps of the first optimizer that both made."""
     differences: tuple[Difference, ...]
-    repeats: frozenset[str] = frozenset((*RESTORED, *APART))
-    """Quantities that the command repeats from run to run; the others were not compared."""
+    rank: int = 0
+    """The process whose traces these are: of several the one that differs most."""
+    unrepeated: frozenset[str] = frozenset()
+    """Quantities that the command does not repeat from run to run: they are not compared."""
 
     @property
     def restored(self) -> list[Difference]:
@@ -63,56 +65,81 @@ class Comparison:
         """Whether nothing differs."""
         return not self.differences
 
-    def only(self, repeats: frozenset[str]) -> Comparison:
+    def without(self, unrepeated: frozenset[str]) -> Comparison:
         """The same comparison without what the command does not repeat."""
-        kept = tuple(one for one in self.differences if one.quantity in repeats)
-        return Comparison(self.resumed_at, self.checkpoint, self.compared, kept, repeats)
+        kept = tuple(one for one in self.differences if one.quantity not in unrepeated)
+        return replace(self, differences=kept, unrepeated=unrepeated)
 
 
-def compare(reference: Trace, resumed: Trace) -> Comparison:
-    """Compare a resumed run with the uninterrupted one, step by step.
+def compare(reference: Sequence[Trace], resumed: Sequence[Trace]) -> Comparison:
+    """Compare a resumed run with the uninterrupted one, step by step, each rank with its own.
 
     The steps are matched by what was loaded: a save of the reference that has the weights, else the numbers, else the
     path of what the resumed run loaded.
 
+    Args:
+        reference: the traces of the uninterrupted run, as `read_traces` returns them.
+        resumed: those of the resumed run.
+
+    Returns:
+        The comparison of the rank that differs most.
+
     Raises:
         UsageError: the resumed run loaded nothing that the other one saved, or they have no step in common.
+
+    Example:
+        >>> compare(read_traces(Path("run.trace")), read_traces(Path("resumed.trace"))).differences
     """
     save, at = _resume_point(reference, resumed)
-    differences: list[Difference] = []
-    for optimizer in resumed.steps:
-        differences += _differences(reference, resumed, optimizer, at.get(optimizer, 0))
-    compared = min(len(reference.steps.get(0, [])) - at.get(0, 0), len(resumed.steps.get(0, [])))
-    if compared < 1:
+    comparisons = [_compared(one, other, save.path, at) for one, other in _pairs(reference, resumed)]
+    if not comparisons or comparisons[0].compared < 1:
         raise UsageError("the two runs have no step in common after the checkpoint")
+    return max(comparisons, key=lambda one: (len(one.restored), len(one.differences), -one.rank))
+
+
+def varying(first: Sequence[Trace], second: Sequence[Trace]) -> frozenset[str]:
+    """The quantities that a command does not repeat: those that differ in two runs of it from their beginnings."""
+    pairs = _pairs(first, second)
+    return frozenset(one.quantity for pair in pairs for one in _compared(*pair, "", {}).differences)
+
+
+def _pairs(reference: Sequence[Trace], resumed: Sequence[Trace]) -> list[tuple[Trace, Trace]]:
+    """The traces of each rank; of several processes with one rank those that made the most steps."""
+    ours, theirs = (
+        {trace.rank: trace for trace in sorted(traces, key=lambda trace: len(trace.all(Step)))}
+        for traces in (reference, resumed)
+    )
+    return [(ours[rank], theirs[rank]) for rank in sorted(ours) if rank in theirs]
+
+
+def _compared(reference: Trace, resumed: Trace, checkpoint: str, at: Mapping[int, int]) -> Comparison:
+    """One rank, whose optimizers had made `at` steps in the uninterrupted run before the resumed one begins."""
     first: dict[tuple[str, int], Difference] = {}
-    for one in differences:
-        known = first.setdefault((one.quantity, one.optimizer), one)
-        if one.step < known.step:
-            first[one.quantity, one.optimizer] = one
+    for optimizer in resumed.steps:
+        for one in _differences(reference, resumed, optimizer, at.get(optimizer, 0)):
+            known = first.setdefault((one.quantity, optimizer), one)
+            if one.step < known.step:
+                first[one.quantity, optimizer] = one
     ranked = sorted(first.values(), key=lambda one: (one.step, (*RESTORED, *APART).index(one.quantity), one.optimizer))
-    return Comparison(at, save.path, compared, tuple(ranked))
-
-
-def from_the_start(first: Trace, second: Trace) -> Comparison:
-    """Two runs of one command from their beginnings: what differs is what the command does not repeat."""
-    differences: list[Difference] = []
-    for optimizer in second.steps:
-        differences += _differences(first, second, optimizer, 0)
-    return Comparison({}, "", len(second.steps.get(0, [])), tuple(differences))
+    compared = min(len(reference.steps.get(0, [])) - at.get(0, 0), len(resumed.steps.get(0, [])))
+    return Comparison(at, checkpoint, compared, tuple(ranked), reference.rank)
 
 
 # --- where the resumed run begins -------------------------------------------------------------------------------------
 
 
-def _resume_point(reference: Trace, resumed: Trace) -> tuple[Save, Mapping[int, int]]:
-    """The save that was resumed from, and the steps of each optimizer that the reference had made by then."""
-    saves = list(_saves(reference))
-    if not saves:
-        raise UsageError(f"{reference.path} saved no checkpoint: nothing to resume from")
-    loads = _loads(resumed)
-    if not loads:
-        raise UsageError(f"{resumed.path} loaded no checkpoint: it is not a resumed run")
+def _resume_point(traces: Sequence[Trace], others: Sequence[Trace]) -> tuple[Save, Mapping[int, int]]:
+    """The save that was resumed from, and the steps of each optimizer that the reference had made by then.
+
+    Often one rank alone saves; what it saves is loaded by all.
+    """
+    reference = next((trace for trace in traces if any(_saves(trace))), None)
+    if reference is None:
+        raise UsageError(f"{traces[0].path} saved no checkpoint: nothing to resume from")
+    resumed = next((other for other in others if _loads(other)), None)
+    if resumed is None:
+        raise UsageError(f"{others[0].path} loaded no checkpoint: it is not a resumed run")
+    saves, loads = list(_saves(reference)), _loads(resumed)
     started = {state.optimizer: state.weights for state in resumed.all(State) if state.done == 0}
     held = {(state.optimizer, state.done): state.weights for state in reference.all(State)}
 
@@ -139,7 +166,7 @@ def _saves(trace: Trace) -> Iterator[tuple[Save, Mapping[int, int]]]:
 
 
 def _loads(trace: Trace) -> list[Load]:
-    """What was loaded before the first step; with the restores after it."""
+    """What was loaded before the first step."""
     loads: list[Load] = []
     for event in trace.events:
         if isinstance(event, Step):

@@ -94,7 +94,8 @@ def comparison_text(comparison: Comparison, reference: str, resumed: str) -> str
     """Where one trace leaves another."""
     begins = comparison.resumed_at.get(0, 0) + 1
     checkpoint = clean(Path(comparison.checkpoint).name)
-    head = f"{clean(resumed)} goes on from {checkpoint} at step {begins} of {clean(reference)}"
+    rank = f" (rank {comparison.rank})" if comparison.rank else ""
+    head = f"{clean(resumed)}{rank} goes on from {checkpoint} at step {begins} of {clean(reference)}"
     if comparison.identical:
         return f"{head}: identical in {plural(comparison.compared, 'step')}\n"
     return "\n".join([f"{head}, and differs:", *_lines(comparison)]) + "\n"
@@ -109,13 +110,12 @@ def _lines(comparison: Comparison, indent: str = "  ") -> Iterator[str]:
 
 def difference_text(one: Difference) -> str:
     """One difference in a clause: `rate 0.0045642 where the uninterrupted run has 0.0044774: ...`."""
-    said = f"{one.says}" if one.says else ""
     code = f" ({one.code})" if one.code else ""
     if one.quantity in WITH_VALUES:
         found, expected = _numbers(one.found), _numbers(one.expected)
-        tail = f": {said}" if said else ""
+        tail = f": {one.says}" if one.says else ""
         return f"{NOUNS[one.quantity]} {found} where the uninterrupted run has {expected}{tail}{code}"
-    return (said or NOUNS[one.quantity]) + code
+    return (one.says or NOUNS[one.quantity]) + code
 
 
 def _numbers(value: object) -> str:
@@ -138,9 +138,8 @@ def rehearsal_text(result: Rehearsal, *, strict: bool = False) -> str:
     if result.repaired is not None:
         flags = f", with {shlex.join(result.repaired.flags)}" if result.repaired.flags else ""
         lines += [f"  repaired  {_outcome(result.repaired)}{flags}", *_lines(result.repaired.comparison, "    ")]
-    varies = sorted({*NOUNS} - result.final.comparison.repeats)
-    if varies:
-        lines.append(f"  not compared, since the command does not repeat it: {', '.join(varies)}")
+    if unrepeated := sorted(result.final.comparison.unrepeated):
+        lines.append(f"  not compared, since the command does not repeat it: {', '.join(unrepeated)}")
     lines.append(f"  predicted {_prediction(result)}")
     if result.loop.options:
         lines.append(f"  check then knows: ckpt-doctor check CHECKPOINT {shlex.join(result.loop.options)}")

@@ -11,6 +11,7 @@ import torch
 from ckpt_doctor import audit
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.rehearsal import Comparison, Trace, compare, read_traces, record
+from ckpt_doctor.rehearsal.traces import Save
 from ckpt_doctor.repair import migrate
 from tests.equivalence import harness
 from tests.equivalence.harness import MATRIX, Cells, Spec, copy, resume
@@ -47,7 +48,7 @@ def _reference(spec: Spec, references: dict[str, Trace], root: Path) -> Trace:
 def _resumed(reference: Trace, cell: harness.Cell, root: Path, flags: tuple[str, ...] = ()) -> Comparison:
     with record(root / f"{cell.root.name}.trace") as trace:
         resume(cell, flags)
-    return compare(reference, read_traces(trace)[0])
+    return compare([reference], read_traces(trace))
 
 
 @pytest.mark.parametrize(
@@ -81,14 +82,14 @@ def test_a_trace_shows_what_check_predicts_and_nothing_after_the_repair(
     assert not _resumed(reference, cell, tmp_path, plan.flags).restored
 
 
-def _pair(tmp_path: Path, habits: Habits, edit=lambda file: None) -> tuple[Trace, Trace]:
+def _pair(tmp_path: Path, habits: Habits, edit=lambda file: None) -> tuple[list[Trace], list[Trace]]:
     """A run and its resume from the second epoch's end, the file edited before."""
     first = recorded(habits, tmp_path, "a.trace")
     path = tmp_path / "epoch1.pt"
     file = torch.load(path, weights_only=False)
     edit(file)
     torch.save(file, path)
-    return first, recorded(habits, tmp_path, "b.trace", resume=path)
+    return [first], [recorded(habits, tmp_path, "b.trace", resume=path)]
 
 
 def test_a_healthy_resume_restores_everything(tmp_path: Path) -> None:
@@ -144,6 +145,27 @@ def test_a_resume_of_another_run_is_refused(tmp_path: Path) -> None:
     torch.save(file, path)
     resumed = recorded(Habits(epochs=2), tmp_path / "other", "y.trace", resume=path, until=3)
     with pytest.raises(UsageError, match="no checkpoint that"):
-        compare(first, resumed)
+        compare([first], [resumed])
     with pytest.raises(UsageError, match="loaded no checkpoint"):
-        compare(first, first)
+        compare([first], [first])
+
+
+def test_each_rank_is_compared_and_the_one_that_differs_is_named(tmp_path: Path) -> None:
+    (first,), (resumed,) = _pair(tmp_path, Habits())
+    (tmp_path / "x").mkdir()
+    (_,), (broken,) = _pair(tmp_path / "x", Habits(), _rate)
+    silent = tuple(event for event in first.events if type(event) is not Save)  # rank 0 alone saves
+    ranks = [first, replace(first, rank=1, events=silent)]
+    comparison = compare(ranks, [resumed, replace(broken, rank=1)])
+    assert comparison.rank == 1
+    assert {one.quantity for one in comparison.restored} >= {"rate"}
+    assert compare(ranks, [resumed, replace(resumed, rank=1)]).rank == 0
+
+
+def test_a_resumed_run_that_makes_more_steps_says_where_it_ends(tmp_path: Path) -> None:
+    def an_epoch_back(file: dict) -> None:
+        file["epoch"] -= 1
+
+    comparison = compare(*_pair(tmp_path, Habits(schedule="epoch"), an_epoch_back))
+    (length,) = [one for one in comparison.differences if one.quantity == "length"]
+    assert (length.step, length.expected) == (5 * STEPS, 4 * STEPS)

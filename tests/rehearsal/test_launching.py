@@ -67,7 +67,9 @@ def test_an_isolated_python_is_not_reached_and_runs(script: Path, tmp_path: Path
 
 def test_settings_that_are_broken_do_not_stop_the_command(tmp_path: Path) -> None:
     variables = environment({}) | {"CKPT_DOCTOR_RECORDING": "{"}
-    done = subprocess.run([sys.executable, "-c", "print(1)"], env=variables, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", "print(1)"], env=variables, capture_output=True, text=True, timeout=120
+    )
     assert done.stdout == "1\n"
     assert done.stderr.startswith("ckpt-doctor: not recording: JSONDecodeError")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _nothing_is_left(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     yield
     if "project" in request.fixturenames:
-        assert list((tmp_path / "scratch").iterdir()) == []
+        assert list((tmp_path / "scratch").glob("ckpt-doctor*")) == []
         assert sorted(p.name for p in (tmp_path / "my project").iterdir() if not p.name.startswith("__")) == [
             "test_resume.py",
             "train.py",
@@ -138,3 +141,37 @@ def test_a_projects_own_test_keeps_its_resume_honest(project: Path) -> None:
         assert_resumes(
             [sys.executable, "train.py", "--forget-schedule"], resume="--resume {checkpoint}", folder=project
         )
+
+
+ENDLESS = (
+    "import subprocess, sys, time, torch\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(613)'])\n"
+    "p = torch.nn.Parameter(torch.ones(2)); o = torch.optim.SGD([p], lr=0.1)\n"
+    "while True: p.sum().backward(); o.step(); time.sleep(0.01)\n"
+)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_rehearsal_leaves_no_process_and_no_folder(number: int, project: Path, tmp_path: Path) -> None:
+    (project / "train.py").write_text(ENDLESS)
+    arguments = ["rehearse", "--resume", "x", "--", sys.executable, "train.py"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ckpt_doctor", *arguments],
+        cwd=project,
+        env=os.environ | {"TMPDIR": str(tmp_path / "scratch")},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        until = time.monotonic() + 60
+        while not list((tmp_path / "scratch").glob("*/traces/*/*.jsonl")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        process.send_signal(number)
+        said = process.communicate(timeout=30)[1]
+    assert "Traceback" not in said
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "time.sleep(613)" not in left
+    assert not [line for line in left.splitlines() if "train.py" in line and str(tmp_path) in line]

@@ -26,9 +26,7 @@ def _rehearse(tmp_path: Path, script: str, *more: str, launcher: tuple[str, ...]
 
 
 def test_the_trainer_of_transformers_resumes_identically_in_mid_epoch(tmp_path: Path) -> None:
-    result = _rehearse(
-        tmp_path, "with_hf.py", resume="--resume_from_checkpoint {checkpoint}", kill_after=33, steps=50
-    )
+    result = _rehearse(tmp_path, "with_hf.py", resume="--resume_from_checkpoint {checkpoint}", kill_after=33, steps=50)
     assert result.checkpoint == "out/checkpoint-30"
     assert result.predicted.trainer == "hf"
     assert result.holds()
@@ -39,9 +37,7 @@ def test_the_trainer_of_transformers_resumes_identically_in_mid_epoch(tmp_path: 
 @pytest.mark.parametrize("every", [0, 7], ids=["epoch end", "mid-epoch"])
 def test_lightning_restores_what_a_checkpoint_can(every: int, tmp_path: Path) -> None:
     more = ("--every", str(every)) if every else ()
-    result = _rehearse(
-        tmp_path, "with_lightning.py", *more, resume="--ckpt_path {checkpoint}", kill_after=43, steps=55
-    )
+    result = _rehearse(tmp_path, "with_lightning.py", *more, resume="--ckpt_path {checkpoint}", kill_after=43, steps=55)
     assert result.predicted.trainer == "lightning"
     assert result.holds()
     assert not result.final.comparison.restored
@@ -68,11 +64,11 @@ def test_two_ranks_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["TST", "COS", "type1"])
 def test_the_reference_trainer_resumes_as_predicted_and_identically_after_the_repair(mode: str, tmp_path: Path) -> None:
     command = (str(TRAINER), "--lradj", mode, "--save_steps", "10", "--dropout", "0.2", "--use_amp")
-    result = _rehearse(
-        tmp_path, *command, resume="--resume_from_checkpoint {checkpoint}", kill_after=43, steps=58
-    )
+    result = _rehearse(tmp_path, *command, resume="--resume_from_checkpoint {checkpoint}", kill_after=43, steps=58)
     assert result.predicted.trainer == "time-llm"
     assert result.was_right is True
     assert result.holds()
     assert result.repaired is None or not result.repaired.comparison.restored
-    assert (result.as_saved.outcome == "differs") == bool({"R501", "R504", "R506"} & {f.code for f in result.predicted.findings})
+    assert (result.as_saved.outcome == "differs") == bool(
+        {"R501", "R504", "R506"} & {f.code for f in result.predicted.findings}
+    )

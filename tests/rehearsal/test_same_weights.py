@@ -18,7 +18,18 @@ TRAINER = Path(__file__).parents[2] / "fixtures" / "reference_trainer.py"
 TIMEOUT = 300
 RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
-TIME_LLM = [str(TRAINER), "--dropout", "0.2", "--shuffle", "--train_epochs", "17", "--patience", "99", "--save_steps", "30"]
+TIME_LLM = [
+    str(TRAINER),
+    "--dropout",
+    "0.2",
+    "--shuffle",
+    "--train_epochs",
+    "17",
+    "--patience",
+    "99",
+    "--save_steps",
+    "30",
+]
 
 TRAININGS = {
     "foreach": ["plain.py"],

@@ -1,4 +1,4 @@
-"""A plain loop with dropout and shuffling: optimizers of each kind, compiled, with a gradient scaler, on several ranks."""
+"""A plain loop with dropout and shuffling: with each optimizer, compiled, with a gradient scaler, on several ranks."""
 
 import argparse
 import os
