@@ -65,11 +65,25 @@ class Loop:
     open: tuple[str, ...]
 
     @property
+    def facts(self) -> dict[str, str | int | bool]:
+        """The facts of the training command that this loop settles for `check`."""
+        found: dict[str, str | int | bool] = {}
+        if self.label:
+            found["resume_epoch"] = self.label
+        if self.steps_per_epoch:
+            found["steps_per_epoch"] = self.steps_per_epoch
+        if self.own_order is False:
+            found["shuffle"] = False
+        return found
+
+    @property
     def options(self) -> tuple[str, ...]:
-        """The options of `check` that this loop settles."""
-        label = ("--resume-epoch", self.label) if self.label else ()
-        steps = ("--steps-per-epoch", str(self.steps_per_epoch)) if self.steps_per_epoch else ()
-        return (*label, *steps)
+        """The same as options: `--resume-epoch label+1 --steps-per-epoch 45`."""
+        words: list[str] = []
+        for name, value in self.facts.items():
+            option = name.replace("_", "-")
+            words += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
+        return tuple(words)
 
 
 def describe(trace: Trace) -> Loop:
@@ -87,6 +101,8 @@ def describe(trace: Trace) -> Loop:
         missing.append("how many steps an epoch has: no epoch was seen from its beginning to its end")
     if order is None:
         missing.append("whether each epoch has its own order: no two epochs were seen")
+    elif order:
+        missing.append("what an epoch's order follows from, the random state or the epoch's number")
     return Loop(
         tuple(trace.all(Optimizer)),
         len(made),

@@ -290,10 +290,8 @@ def _saves_with_steps(trace: Trace) -> Iterator[tuple[Save, int]]:
 
 def _facts_of(loop: Loop) -> dict[str, Any]:
     """What the recorded loop settles, for trainers whose commands have such facts."""
-    words = dict(zip(loop.options[::2], loop.options[1::2], strict=False))
-    named = {option.removeprefix("--").replace("-", "_"): value for option, value in words.items()}
-    table = every_fact()
-    usable = {n: int(v) if v.isdigit() else v for n, v in named.items() if n in table}
+    known = every_fact()
+    usable = {name: value for name, value in loop.facts.items() if name in known}
     return dict(facts(source="the recorded run", **usable))
 
 

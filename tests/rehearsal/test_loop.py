@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from ckpt_doctor.cli.main import app
 from ckpt_doctor.rehearsal import describe
 from tests.rehearsal.loops import STEPS, Habits, recorded
 
@@ -43,8 +47,30 @@ def test_a_loop_that_saves_at_epoch_ends_is_described(habits: Habits, tmp_path: 
     assert loop.label == ("label" if habits.label else "label+1")
     assert loop.steps_per_epoch == STEPS
     assert loop.own_order is habits.shuffle
-    assert loop.options == ("--resume-epoch", loop.label, "--steps-per-epoch", str(STEPS))
-    assert not loop.open
+    unshuffled = () if habits.shuffle else ("--no-shuffle",)
+    assert loop.options == ("--resume-epoch", loop.label, "--steps-per-epoch", str(STEPS), *unshuffled)
+    assert len(loop.open) == habits.shuffle, "whether the order is seeded by the epoch one run cannot show"
+
+
+@pytest.mark.parametrize("habits", [*EPOCH_LOOPS, Habits(shuffle=False), *OTHERS[:1], *OTHERS[2:]], ids=_name)
+def test_what_is_printed_makes_check_right(habits: Habits, tmp_path: Path) -> None:
+    """`check` says where a resume begins, and the resume begins there."""
+    loop = describe(recorded(habits, tmp_path))
+    path = tmp_path / "epoch1.pt"
+    command = ["check", str(path), "--format", "json"]
+    codes, _ = _checked(command)
+    assert "P412" in codes
+    codes, plan = _checked([*command, *loop.options])
+    assert "P412" not in codes
+    resumed = recorded(habits, tmp_path, "resumed.trace", resume=path)
+    assert len(resumed.steps[0]) == (habits.epochs - plan["start_epoch"]) * STEPS
+    assert ("R501" in codes) == (habits.schedule == "epoch" and habits.save == "before")
+
+
+def _checked(command: list[str]) -> tuple[set[str], dict[str, Any]]:
+    answer = json.loads(CliRunner().invoke(app, command).stdout)
+    (file,) = answer["files"]
+    return {finding["code"] for finding in file["findings"]}, answer["plan"]
 
 
 @pytest.mark.parametrize("habits", STEP_LOOPS, ids=_name)
