@@ -117,3 +117,15 @@ def test_a_process_that_is_killed_leaves_every_step_that_it_made(tmp_path: Path)
     (trace,) = read_traces(tmp_path / "run.trace")
     assert trace.ended == ""
     assert [step.number for step in trace.steps[0]] in [list(range(1, printed + n)) for n in (1, 2)]
+
+
+def test_the_state_of_python_has_one_fingerprint_in_every_process(tmp_path: Path) -> None:
+    """Hashes of strings and of None differ from process to process."""
+    prints = []
+    for seed in ("1", "2"):
+        script = "import random; random.seed(3)\n" + TRAIN
+        folder = tmp_path / seed
+        folder.mkdir()
+        _recorded([sys.executable, "-c", script], folder, PYTHONHASHSEED=seed)
+        prints.append([step.random[0] for step in read_traces(folder / "run.trace")[0].steps[0]])
+    assert prints[0] == prints[1]

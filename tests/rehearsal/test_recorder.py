@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -241,3 +243,85 @@ def test_a_block_without_steps_has_no_trace(tmp_path: Path) -> None:
         torch.ones(1)
     with pytest.raises(UsageError, match="no trace"):
         read_traces(folder)
+
+
+def test_values_that_are_read_late_are_those_that_would_be_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an accelerator, whose values lie there until the next read."""
+    at_once = recorded(Habits(), tmp_path / "near")
+    monkeypatch.setattr(recorder.Recorder, "is_far", lambda self, value: isinstance(value, torch.Tensor))
+    late = recorded(Habits(), tmp_path / "far")
+    assert '["late",' in late.path.read_text()
+    assert late.all(Step) == at_once.all(Step)
+
+
+LACKING = {
+    "hash_tensor": (torch, "hash_tensor"),
+    "dynamo": (torch, "_disable_dynamo"),
+    "scaler": (torch.amp, "GradScaler"),
+}
+
+
+@pytest.mark.parametrize("piece", LACKING)
+def test_an_older_torch_that_lacks_a_piece_is_recorded_too(
+    piece: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(*LACKING[piece])
+    first = recorded(Habits(epochs=2), tmp_path, "a")
+    second = recorded(Habits(epochs=2), tmp_path, "b", resume=tmp_path / "epoch0.pt")
+    assert len(first.steps[0]) == 2 * STEPS
+    assert first.all(State)[1].weights == second.all(State)[0].weights
+
+
+def test_a_torch_without_the_hooks_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.save
+    monkeypatch.delattr(torch.nn.Module, "load_state_dict")
+    monkeypatch.delattr(torch.utils.data.dataloader, "_BaseDataLoaderIter")
+    with pytest.raises(AttributeError), record(tmp_path / "run.trace"):
+        pass
+    assert torch.save is before
+    assert "__init_subclass__" not in vars(lr_scheduler.LRScheduler)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence_and_the_script_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    recorder.start({"folder": str(tmp_path / "file" / "trace")})
+    try:
+        train(Habits(epochs=1), tmp_path)
+    finally:
+        assert recorder.stop() is None
+    said = capsys.readouterr().err
+    assert said.startswith("ckpt-doctor: recording stopped: ")
+    assert said.count("\n") == 1
+
+
+def test_a_file_that_is_given_its_name_last_names_the_save(tmp_path: Path) -> None:
+    """Lightning writes what it saved into a buffer to a temporary file, which it then renames."""
+    optimizer = torch.optim.SGD([_parameter()], lr=0.1)
+
+    def run() -> None:
+        optimizer.step()
+        buffer = io.BytesIO()
+        torch.save({"epoch": 1}, buffer)
+        (tmp_path / "temporary").write_bytes(buffer.getvalue())
+        (tmp_path / "other").write_text("not the save")
+        (tmp_path / "temporary").rename(tmp_path / "last.ckpt")
+
+    assert [Path(save.path).name for save in _trained(tmp_path, run).all(Save)] == ["last.ckpt"]
+
+
+def test_a_schedule_that_comes_after_another_has_gone_has_a_number_of_its_own(tmp_path: Path) -> None:
+    optimizer = torch.optim.SGD([_parameter()], lr=0.1)
+
+    def run() -> None:
+        optimizer.step()
+        for _ in range(5):
+            lr_scheduler.StepLR(optimizer, 2).step()
+            gc.collect()
+
+    trace = _trained(tmp_path, run)
+    assert sorted(one.number for one in trace.all(Scheduler)) == list(range(5))
+    assert [step.scheduler for step in trace.all(ScheduleStep)] == list(range(5))
