@@ -3,8 +3,9 @@
     python benchmarks/record.py [--steps 400] [--repeat 5]
 
 Models of 4, 60 and 150 parameters (linear layers with dropout, AdamW, OneCycleLR, shuffled batches from a DataLoader)
-train on one CPU thread in this process, recorded and not in turn. Printed is the median over all steps of the best
-run; the difference is what recording costs a step, whatever else a step does. `--profile` prints where it goes.
+train on one CPU thread in this process, recorded and not in turn. Printed is the mean over all steps of the best run,
+fingerprints of all weights included; the difference is what recording costs a step, whatever else a step does.
+`--profile` prints where it goes.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ def main() -> int:
         bare, watched, size = [], [], 0.0
         train(parameters, 20)
         for _ in range(args.repeat):
-            bare.append(statistics.median(train(parameters, args.steps)))
+            bare.append(statistics.fmean(train(parameters, args.steps)))
             times, size = recorded(parameters, args.steps)
-            watched.append(statistics.median(times))
+            watched.append(statistics.fmean(times))
         without, under = min(bare), min(watched)
         cost = under - without
         print(

@@ -243,7 +243,9 @@ def _step_differences(reference: Trace, resumed: Trace, optimizer: int, at: int,
             if quantity == "rate":
                 late = _lateness(expected, found[n:], at + n)
                 says = _late(late, "the schedule") if late else ""
-                code = ("R501" if late > 0 else "R502") if late and shifted else "R506"
+                code = "" if shifted else "R506"  # else it follows from the schedule's own state
+                if late and shifted:
+                    code = "R501" if late > 0 else "R502"
             yield Difference(quantity, optimizer, at + n + 1, before, now, says, code)
 
 

@@ -20,7 +20,7 @@ from ckpt_doctor.rehearsal.launching import found
 from ckpt_doctor.rehearsal.loop import Loop, describe
 from ckpt_doctor.rehearsal.scratch import copied, mirror
 from ckpt_doctor.rehearsal.stage import RehearsalFailed, Stage
-from ckpt_doctor.rehearsal.traces import Save, Step, Trace
+from ckpt_doctor.rehearsal.traces import Restore, Save, Step, Trace
 from ckpt_doctor.repair import migrate
 from ckpt_doctor.trainers.facts import every_fact, facts
 from ckpt_doctor.types import FileReport, Given, MigrationResult
@@ -28,6 +28,8 @@ from ckpt_doctor.writer.signals import orderly_exit
 
 AFTER = 20
 """Steps that are compared after the kill, unless `steps` says otherwise."""
+HELD_BY = {"weights": "model", "optimizer": "optimizer", "schedule": "scheduler", "scaler": "scaler"}
+"""Quantity -> whose `load_state_dict` restores it."""
 Outcome = Literal["identical", "restored", "differs"]
 """`restored`: what a checkpoint can restore is equal; batches, random state or loss are not."""
 
@@ -39,10 +41,18 @@ class Resumed:
     flags: tuple[str, ...]
     """What the resume command carried beside its own arguments."""
     comparison: Comparison
+    loaded: frozenset[str]
+    """What `load_state_dict` was called for: `model`, `optimizer`, `scheduler`, `scaler`."""
 
     def without(self, unrepeated: frozenset[str]) -> Resumed:
         """The same resume, compared without what the command does not repeat."""
         return replace(self, comparison=self.comparison.without(unrepeated))
+
+    @property
+    def forgotten(self) -> tuple[str, ...]:
+        """What differs because the script never loads its state, whatever the file has."""
+        differ = {HELD_BY[one.quantity] for one in self.comparison.restored if one.quantity in HELD_BY}
+        return tuple(sorted(differ - self.loaded))
 
     @property
     def outcome(self) -> Outcome:
@@ -82,8 +92,8 @@ class Rehearsal:
 
     @property
     def was_right(self) -> bool | None:
-        """Whether the prediction holds; None where there was none."""
-        if self.predicted.resume in ("not judged", "open"):
+        """Whether the prediction holds; None where there was none, or the script forgets to load what the file has."""
+        if self.predicted.resume in ("not judged", "open") or self.as_saved.forgotten:
             return None
         restored = self.as_saved.outcome != "differs"
         return restored if self.predicted.resume == "identical" else not self.as_saved.comparison.identical
@@ -329,7 +339,8 @@ def _resumed(
     traces = stage.run(name, [*extra, *flags], stop_at=reference.steps - done)
     shutil.rmtree(stage.work)
     try:
-        return Resumed(tuple(flags), compare(reference.traces, traces))
+        loaded = frozenset(restore.what for trace in traces for restore in trace.all(Restore))
+        return Resumed(tuple(flags), compare(reference.traces, traces), loaded)
     except UsageError as error:
         resume = shlex.join(asked.resume)
         raise RehearsalFailed(f"the resume is no resume: {error}; is --resume {resume!r} right?") from error

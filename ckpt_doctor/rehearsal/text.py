@@ -164,9 +164,11 @@ def _outcome(resumed: Resumed) -> str:
 def _prediction(result: Rehearsal) -> str:
     codes = _codes(result)
     told = f"{result.predicted.resume}{f' ({codes})' if codes else ''}"
+    if result.as_saved.forgotten:
+        return f"{told} for a script that loads the {' and the '.join(result.as_saved.forgotten)}; this script does not"
     if result.was_right is None:
         return f"{told}: check could not say"
-    return f"{told}: {'right' if result.was_right else 'wrong, and ckpt-doctor mistaken: please report this'}"
+    return f"{told}: {'right' if result.was_right else 'wrong; please report this to ckpt-doctor'}"
 
 
 def _codes(result: Rehearsal) -> str:

@@ -317,9 +317,11 @@ def test_a_schedule_that_comes_after_another_has_gone_has_a_number_of_its_own(tm
     optimizer = torch.optim.SGD([_parameter()], lr=0.1)
 
     def run() -> None:
-        optimizer.step()
         for _ in range(5):
-            lr_scheduler.StepLR(optimizer, 2).step()
+            schedule = lr_scheduler.StepLR(optimizer, 2)
+            optimizer.step()
+            schedule.step()
+            del schedule
             gc.collect()
 
     trace = _trained(tmp_path, run)

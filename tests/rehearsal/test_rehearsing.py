@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.rehearsal import Rehearsal, RehearsalFailed, assert_resumes, rehearse
+from ckpt_doctor.rehearsal import Rehearsal, RehearsalFailed, assert_resumes, rehearsal_text, rehearse
 
 EXAMPLE = Path(__file__).parents[2] / "fixtures" / "rehearsal-example"
 
@@ -62,6 +62,8 @@ def test_a_schedule_that_is_not_loaded_is_found_in_its_step(project: Path) -> No
     first = result.as_saved.comparison.restored[0]
     assert (first.quantity, first.step) == ("schedule", 13)
     assert not result.holds()
+    assert result.as_saved.forgotten == ("scheduler",)
+    assert "this script does not" in rehearsal_text(result)
 
 
 @pytest.mark.long
