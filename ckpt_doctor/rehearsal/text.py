@@ -36,7 +36,7 @@ def loop_text(trace: Trace, loop: Loop) -> str:
     epochs = f" in {plural(loop.epochs, 'epoch')}" if loop.epochs else ""
     length = f" of {loop.steps_per_epoch} steps" if loop.steps_per_epoch else ""
     lines = [
-        f"{clean(trace.path)}: {clean(shlex.join(trace.command))}",
+        f"{clean(trace.path.parent)}: {clean(shlex.join(trace.command))}",
         f"  steps     {loop.steps} of {names}{epochs}{length}{_ranks(trace)}; {clean(trace.ended) or 'killed'}",
         *(f"  schedule  {clean(line)}" for line in map(_habit, loop.schedules)),
         *([] if loop.schedules else ["  schedule  none stepped"]),
