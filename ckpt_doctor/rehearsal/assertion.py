@@ -18,6 +18,9 @@ def assert_resumes(command: Sequence[str] | str, *, resume: str, strict: bool = 
         resume: the arguments that make it resume: `--resume {checkpoint}`.
         strict: ask for equal batches, random state and losses as well.
 
+    Returns:
+        The rehearsal.
+
     Raises:
         AssertionError: the resume leaves the uninterrupted run's path; the message is the report.
         RehearsalFailed: the rehearsal came to no result.

@@ -178,8 +178,15 @@ def read_traces(path: Path) -> list[Trace]:
     Args:
         path: the folder that `record` wrote, or one file in it.
 
+    Returns:
+        One trace per process. Of a killed one the last row may be cut off; it is left out.
+
     Raises:
         UsageError: there is none, or a file in it is not a trace.
+
+    Example:
+        >>> len(read_traces(Path("run.trace"))[0].steps[0])
+        24
     """
     files = sorted(path.glob("rank*-*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
