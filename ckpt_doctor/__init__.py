@@ -13,6 +13,7 @@ from ckpt_doctor.version import __version__
 if TYPE_CHECKING:
     from ckpt_doctor.advice import latest, scan
     from ckpt_doctor.audit import open_file as open_checkpoint
+    from ckpt_doctor.rehearsal.recording import record
     from ckpt_doctor.repair import migrate, undo
     from ckpt_doctor.trainers.facts import facts
     from ckpt_doctor.training.pruning import prune
@@ -27,6 +28,7 @@ _HOMES = {
     "migrate": "repair",
     "open_checkpoint": "audit",
     "prune": "training.pruning",
+    "record": "rehearsal.recording",
     "scan": "advice",
     "undo": "repair",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "migrate",
     "open_checkpoint",
     "prune",
+    "record",
     "scan",
     "undo",
 ]

@@ -24,7 +24,7 @@ LAYERS = (
     ("audit",),
     ("repair",),
     ("advice",),
-    ("training",),
+    ("training", "rehearsal"),
     ("cli",),
 )
 """From the lowest to the highest: a part imports lower layers only, and none of its own layer but itself."""
@@ -72,6 +72,7 @@ OPEN = {
     "cli": "main",
     "readers": "deep detect file_view folders part_names safetensors sets statistics storage_bytes "
     "tensor_bytes torch_zip",
+    "rehearsal": "recording",
     "repair": "export salvage",
     "reports": "cures text",
     "trainers": "facts",

@@ -271,13 +271,13 @@ class Cells:
         key = replace(spec, generation="complete", kind="uninterrupted")
         if key not in self._references:
             root = self._folder(str(key))
-            self._references[key] = execute(_argv(key), root, root / "logs" / "train.log", spec.world_size)
+            self._references[key] = execute(command(key), root, root / "logs" / "train.log", spec.world_size)
         return self._references[key]
 
     def _first(self, spec: Spec) -> Cell:
         root = self._folder(str(spec))
         log = root / "logs" / LOG.format(spec.lradj)
-        argv, reference = _argv(spec), self._reference(spec)
+        argv, reference = command(spec), self._reference(spec)
         position = POSITIONS[spec.kind] // spec.world_size
         if spec.kind == "in-validation":
             trace = execute(argv, root, log, spec.world_size, stop_in_validation=POSITIONS[spec.kind] // TRAIN_STEPS)
@@ -296,7 +296,7 @@ class Cells:
         else:
             place = FIRST_INTERRUPTION // spec.world_size
             root = self._folder(f"{spec}-first")
-            log, argv, reference = root / "logs" / LOG.format(spec.lradj), _argv(spec), self._reference(spec)
+            log, argv, reference = root / "logs" / LOG.format(spec.lradj), command(spec), self._reference(spec)
             earlier = [execute(argv, root, log, spec.world_size, stop_after_step=place + 2)]
             first = _cell(replace(spec, kind="mid-epoch"), root, log, argv, reference, earlier, place)
         again = copy(first, self._folder(str(spec)))
@@ -305,7 +305,7 @@ class Cells:
         return replace(cell, inherited=frozenset(divergences(trace, first)) if earlier else frozenset())
 
 
-def _argv(spec: Spec) -> tuple[str, ...]:
+def command(spec: Spec) -> tuple[str, ...]:
     argv = ["--generation", spec.generation.removesuffix("-old"), "--lradj", spec.lradj, "--model_comment", spec.lradj]
     argv += ["--best-epoch", "epoch"] if spec.generation.endswith("-old") else []
     argv += ["--train_epochs", str(EPOCHS), "--train_steps", str(TRAIN_STEPS), "--patience", str(PATIENCE)]

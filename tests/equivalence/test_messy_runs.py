@@ -51,7 +51,7 @@ def rerun(root: Path) -> tuple[Path, dict[str, float | None]]:
 
     Returns its folder and the best_score that each file was saved with.
     """
-    argv = (*harness._argv(Spec("complete", "TST", "mid-epoch")), "--save_total_limit", "100")
+    argv = (*harness.command(Spec("complete", "TST", "mid-epoch")), "--save_total_limit", "100")
     log = root / "logs" / LOG.format("TST")
     execute((*argv, "--vali-offsets", "0", "-0.2", "0", "0", "0", "0"), root, log, stop_after_step=46)
     run = next((root / "checkpoints").iterdir())
@@ -134,7 +134,7 @@ def test_the_base_rate_is_told_where_only_the_mode_is_open(cells: Cells, tmp_pat
     """In the second epoch all of these have one rate, and all need the same flag; the log is lost."""
     spec = Spec("complete", lradj, "mid-epoch")
     root = tmp_path / "a"
-    execute((*harness._argv(spec), "--save_total_limit", "100"), root, root / "lost" / "x", stop_after_step=20)
+    execute((*harness.command(spec), "--save_total_limit", "100"), root, root / "lost" / "x", stop_after_step=20)
     path = next((root / "checkpoints").rglob("checkpoint_step_18/checkpoint.pt"))
     report = audit.scan(path, facts=facts(steps_per_epoch=harness.TRAIN_STEPS, train_epochs=harness.EPOCHS))
     assert report.runs[0].run.facts.lradj is None
@@ -148,7 +148,7 @@ def test_the_base_rate_is_told_where_only_the_mode_is_open(cells: Cells, tmp_pat
 
 def test_without_any_validation_no_score_is_missing(tmp_path: Path) -> None:
     """Killed in the first one, resumed from the step file before it, which never makes up for it."""
-    argv = (*harness._argv(Spec("complete", "TST", "mid-epoch")), "--save_total_limit", "100")
+    argv = (*harness.command(Spec("complete", "TST", "mid-epoch")), "--save_total_limit", "100")
     log = tmp_path / "logs" / LOG.format("TST")
     execute(argv, tmp_path, log, stop_in_validation=1)
     run = next((tmp_path / "checkpoints").iterdir())
@@ -160,7 +160,7 @@ def test_without_any_validation_no_score_is_missing(tmp_path: Path) -> None:
 
 def test_a_validation_that_nobody_made_is_not_counted(tmp_path: Path) -> None:
     """Resumed from a step file of an epoch's last step; the lines of the launch before it are lost."""
-    argv = (*harness._argv(Spec("complete", "TST", "mid-epoch")), "--save_total_limit", "100")
+    argv = (*harness.command(Spec("complete", "TST", "mid-epoch")), "--save_total_limit", "100")
     first, second = (tmp_path / "logs" / f"train_TST_2026012{day}_120000.log" for day in (6, 7))
     execute((*argv, "--vali-offsets", "0", "0.5", "0.4"), tmp_path, first, stop_in_validation=3)
     run = next((tmp_path / "checkpoints").iterdir())

@@ -48,7 +48,7 @@ def copy(cells: Cells, tmp_path: Path, *spec: str, shuffle: bool = True, log: bo
 @pytest.mark.parametrize("lradj", ["type1", "constant"])
 def test_an_open_mode_that_matters_is_a_finding_also_after_every_repair(tmp_path: Path, lradj: str) -> None:
     """The log is lost. In one mode the best file's rate is right, in another it must change: neither is claimed."""
-    argv = (*harness._argv(Spec("complete", lradj, "best", shuffle=True)), "--vali-offsets", "0", "0")
+    argv = (*harness.command(Spec("complete", lradj, "best", shuffle=True)), "--vali-offsets", "0", "0")
     whole = harness.execute(argv, tmp_path / "whole", tmp_path / "whole" / "log")
     harness.execute(argv, tmp_path / "run", tmp_path / "lost" / "log", stop_after_step=26)
     path = next((tmp_path / "run").rglob("checkpoint"))
@@ -87,7 +87,7 @@ def test_in_the_first_epoch_the_modes_agree(cells: Cells, tmp_path: Path) -> Non
 
 def test_a_later_file_of_the_same_epoch_shows_that_an_older_one_does_not_end_it(tmp_path: Path) -> None:
     """Alone it may; the schedule of COS has no length that would tell."""
-    argv = harness._argv(Spec("complete", "COS", "first-epoch", shuffle=True))
+    argv = harness.command(Spec("complete", "COS", "first-epoch", shuffle=True))
     harness.execute((*argv, "--save_steps", "4"), tmp_path, tmp_path / "lost" / "log", stop_after_step=10)
     older = next(tmp_path.rglob("checkpoint_step_4/checkpoint.pt"))
     assert "P413" not in codes(judged(older))
@@ -199,7 +199,7 @@ def test_a_mode_that_steps_is_contradicted_whether_or_not_the_idle_mode_is_settl
 
 def test_a_random_state_of_the_first_epoch_is_repaired_by_total_steps_alone(tmp_path: Path) -> None:
     """Step 7 of 72 ends no epoch, however many there are."""
-    argv = [*harness._argv(Spec("complete", "type1", "first-epoch", shuffle=True)), "--save_steps", "7"]
+    argv = [*harness.command(Spec("complete", "type1", "first-epoch", shuffle=True)), "--save_steps", "7"]
     root = tmp_path / "other"
     harness.execute(tuple(argv), root, root / "lost" / "log", stop_after_step=9)
     path = next(root.rglob("checkpoint_step_7/checkpoint.pt"))

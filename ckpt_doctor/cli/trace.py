@@ -1,0 +1,35 @@
+"""`ckpt-doctor trace`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ckpt_doctor import rehearsal
+from ckpt_doctor.cli import options
+from ckpt_doctor.cli.output import emit
+
+
+@click.command("trace")
+@click.argument("trace", type=options.NAMED)
+@click.argument("resumed", type=options.NAMED, required=False)
+def command(trace: Path, resumed: Path | None) -> int:
+    """Show what a recorded TRACE is of, or where a RESUMED run leaves it.
+
+    Of one trace: what steps the schedule and how often, when checkpoints are saved, what their epoch counts, what a
+    resume restores, and the options that tell `check` so. Of two: for each quantity the first step at which the resumed
+    run differs; the exit code is then 1 where what a checkpoint restores differs.
+
+    \b
+    Examples:
+      ckpt-doctor trace run.trace
+      ckpt-doctor trace run.trace resumed.trace
+    """
+    traces = rehearsal.read_traces(trace)
+    if resumed is None:
+        emit("\n".join(rehearsal.loop_text(one, rehearsal.describe(one)) for one in traces))
+        return 0
+    comparison = rehearsal.compare(traces, rehearsal.read_traces(resumed))
+    emit(rehearsal.comparison_text(comparison, trace.name, resumed.name))
+    return int(bool(comparison.restored))

@@ -1,0 +1,31 @@
+"""Proof instead of prediction: record what a training does, and rehearse whether it resumes."""
+
+from ckpt_doctor.rehearsal.assertion import assert_resumes
+from ckpt_doctor.rehearsal.divergence import Comparison, Difference, compare
+from ckpt_doctor.rehearsal.launching import new_folder, run_recorded
+from ckpt_doctor.rehearsal.loop import Loop, describe
+from ckpt_doctor.rehearsal.recording import record
+from ckpt_doctor.rehearsal.rehearsing import Rehearsal, rehearse
+from ckpt_doctor.rehearsal.stage import RehearsalFailed
+from ckpt_doctor.rehearsal.text import comparison_text, loop_text, rehearsal_text
+from ckpt_doctor.rehearsal.traces import Trace, read_traces
+
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Loop",
+    "Rehearsal",
+    "RehearsalFailed",
+    "Trace",
+    "assert_resumes",
+    "compare",
+    "comparison_text",
+    "describe",
+    "loop_text",
+    "new_folder",
+    "read_traces",
+    "record",
+    "rehearsal_text",
+    "rehearse",
+    "run_recorded",
+]

@@ -1,0 +1,55 @@
+"""One run in the scratch folder: what may go wrong with a command is a sentence."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.rehearsal import RehearsalFailed
+from ckpt_doctor.rehearsal.stage import Stage
+
+
+def _stage(tmp_path: Path, program: str, timeout: float = 60.0) -> Stage:
+    root = tmp_path / "scratch"
+    (root / "work").mkdir(parents=True)
+    return Stage(root, tmp_path / "project", (sys.executable, "-c", program), timeout, root / "traces")
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("import sys; sys.exit('no data here')", "the first run failed with exit code 1: no data here"),
+        ("import sys; sys.exit(3)", "exit code 3: it printed nothing"),
+        ("pass", "no optimizer of torch made a step"),
+    ],
+    ids=["fails", "silent", "no-steps"],
+)
+def test_a_command_that_cannot_be_rehearsed_is_a_sentence(program: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(RehearsalFailed, match=says):
+        _stage(tmp_path, program).run("first")
+
+
+def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(RehearsalFailed, match="was not done in 0 s; give --timeout"):
+        _stage(tmp_path, "import time; time.sleep(60)", timeout=0.3).run("first")
+    assert time.monotonic() - begun < 30
+
+
+def test_workdir_stands_for_the_scratch_folder(tmp_path: Path) -> None:
+    stage = _stage(tmp_path, "import sys, pathlib; sys.exit(pathlib.Path.cwd().samefile(sys.argv[1]) * 7)")
+    with pytest.raises(RehearsalFailed, match="exit code 7"):
+        stage.run("first", ["{workdir}"])
+
+
+def test_a_file_of_the_users_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    target = tmp_path / "project" / "own.txt"
+    target.write_text("mine")
+    program = f"import torch; open({str(target)!r}, 'w')"
+    with pytest.raises(RehearsalFailed, match=r"about to write to .*own.txt"):
+        _stage(tmp_path, program).run("first")
+    assert target.read_text() == "mine"
