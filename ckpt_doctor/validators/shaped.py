@@ -27,14 +27,10 @@ def shapes_of(case: Case) -> Shapes:
 
 
 def shapes_of_siblings(case: Case) -> Iterator[tuple[Path, Shapes]]:
-    """The parts of the run's other checkpoints, each looked for once a run."""
-    memo = vars(case.run).setdefault("shapes", {})
+    """The parts of the run's other checkpoints."""
     for member in case.run.members:
-        path = member.checkpoint.path
-        if path not in memo:
-            memo[path] = find(member.checkpoint)
-        if path != case.checkpoint.path:
-            yield path, memo[path]
+        if (path := member.checkpoint.path) != case.checkpoint.path:
+            yield path, find(member.checkpoint)
 
 
 def begun(shapes: Shapes) -> str:
