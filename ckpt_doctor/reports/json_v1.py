@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path, PurePath
 from typing import Any
 
 from ckpt_doctor import types
-from ckpt_doctor.inert.quantized_weights import quantized_values
-from ckpt_doctor.inert.units import count_tensors, parts_of, tensors_of
+from ckpt_doctor.inert.counting import count_tensors, parameters
+from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING, own_names
 from ckpt_doctor.reports.text import brief, integer
@@ -56,21 +56,25 @@ def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
         "warnings": severities.count("warning"),
         "seconds": round(report.seconds, 6),
     }
-    entries = [f'"{name}": {_line(value)}' for name, value in HEAD.items()]
-    entries += [
-        f'"runs": {_lines(map(run, report.runs))}',
-        f'"files": {_lines(map(file, files))}',
-        f'"units": {_lines(map(unit, report.files))}',
-        f'"summary": {_line(summary)}',
-    ]
+    pieces = ["{" + "".join(f'"{name}": {_line(value)},\n ' for name, value in HEAD.items())]
+    for name, items in (
+        ("runs", map(run, report.runs)),
+        ("files", map(file, files)),
+        ("units", map(unit, report.files)),
+    ):
+        pieces.append(f'"{name}": [')
+        pieces += _separated(map(_line, items))
+        pieces.append("],\n ")
+    pieces.append(f'"summary": {_line(summary)}')
     if plan is not None:
-        entries.append(f'"plan": {_line({**_fields(plan, *PLAN), "resume": report.files[0].resume})}')
-    return "{" + ",\n ".join(entries) + "}\n"
+        pieces.append(f',\n "plan": {_line({**_fields(plan, *PLAN), "resume": report.files[0].resume})}')
+    return "".join([*pieces, "}\n"])
 
 
-def _lines(items: Iterable[object]) -> str:
-    """A list with a line for each item."""
-    return "[" + ",\n  ".join(map(_line, items)) + "]"
+def _separated(lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield ",\n  " if number else ""
+        yield line
 
 
 def _line(value: object) -> str:
@@ -282,41 +286,6 @@ def linted(linted: types.Linted) -> str:
 def rules(rules: Sequence[Rule]) -> str:
     """All rules with their manuals."""
     return dumps([{**_fields(rule, "code", "name", "severity"), "manual": cleandoc(rule.manual)} for rule in rules])
-
-
-def parameters(checkpoint: types.Checkpoint) -> int:
-    """Elements of the model's tensors (of the whole file where it is a state_dict), shared storage regions once.
-
-    Tied weights are two names for one region (trainer-contract: `word_embeddings` and `llm_model.wte.weight`).
-    A quantized weight counts as what it decodes to, and the tables to decode it as nothing, so that a model has as many
-    parameters in 4 bits as in 16. Layouts that `quantized_values` does not know count as they are stored. Of a
-    checkpoint of several files it is the sum of those that hold a model.
-    """
-    if checkpoint.parts:
-        return sum(
-            parameters(part) for part in checkpoint.parts if part.layout != "other" or part.container == "distcp"
-        )
-    model = list(checkpoint.tensors)
-    if checkpoint.container == "distcp":  # whose names are flat: `optimizer.state.0.exp_avg`
-        model = [t for t in model if not str(t.path[0]).startswith("optim")]
-    if checkpoint.layout == "training":
-        under = {tensor.path[0] for tensor in model}
-        key = next((key for key in types.MODEL_KEYS if key in under), None)
-        # Several models under other names: their tensors stand directly below, an optimizer's deeper
-        model = [t for t in model if (t.path[0] == key if key is not None else len(t.path) == 2)]
-    quantized = quantized_values((*checkpoint.tensors, *checkpoint.inner))
-    return sum({_region(t): quantized.get(t.path, math.prod(t.shape)) for t in model}.values())
-
-
-def _region(tensor: types.TensorInfo) -> object:
-    """The elements that a tensor views: the same for a transposed or flattened view of one."""
-    if not tensor.storage.key:
-        return tensor.path
-    place = (tensor.storage.key, tensor.storage_offset)
-    span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=False))
-    count = math.prod(tensor.shape)
-    dense = span == count and len(tensor.shape) == len(tensor.stride)
-    return (place, count) if dense else (place, tensor.shape, tensor.stride)
 
 
 def plain(value: object, depth: int = 8) -> Any:
