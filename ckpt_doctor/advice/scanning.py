@@ -10,7 +10,8 @@ from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
 from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.audit import Counts, Progress
-from ckpt_doctor.types import Advice, Given, Report, RunReport
+from ckpt_doctor.inert.counting import outline
+from ckpt_doctor.types import Advice, FileReport, Given, Report, RunReport
 
 
 def scan(
@@ -25,6 +26,7 @@ def scan(
     progress: Progress | None = None,
     trainer: str = "",
     silenced: Counts | None = None,
+    outlines: bool = False,
 ) -> Report:
     """Audit files, units and run folders, read-only: is each whole, and would a resume from it continue the run?
 
@@ -40,6 +42,8 @@ def scan(
         trainer: name of the trainer for which a person claims the files, `hf` for example; empty: each run's is
             recognised.
         silenced: says of a finding and the path of its file whether it is accepted.
+        outlines: keep of each checkpoint what reports show (keys, counts, training state, findings), not its content:
+            for trees of thousands of files.
 
     Returns:
         A report: runs in the order of their paths, each with its files and its advice.
@@ -52,6 +56,14 @@ def scan(
         >>> [(file.verdict, file.resume) for file in report.files]
         [('repairable', 'differs')]
     """
+    given, named = tuple(audit.existing(paths)), audit.existing_logs(logs)
+    counts = audit.counting(ignore, trust, silenced)
+
+    def finish(run: RunReport, alone: bool) -> RunReport:
+        asked = Asked(facts or {}, named, ignore, trust, trainer, given, alone)
+        judged = audit.selected(_with_better(advised(run, asked), run, asked, counts), select)
+        return _outlined(judged) if outlines else judged
+
     report = audit.scan(
         paths,
         facts=facts,
@@ -62,12 +74,21 @@ def scan(
         progress=progress,
         trainer=trainer,
         silenced=silenced,
+        finish=finish,
     )
-    asked = Asked(facts or {}, audit.existing_logs(logs), ignore, trust, trainer, report.paths, len(report.runs) == 1)
-    counts = audit.counting(ignore, trust, silenced)
-    runs = [audit.selected(_with_better(advised(run, asked), run, asked, counts), select) for run in report.runs]
-    taken = {log.value.absolute() for run in runs if (log := run.run.facts.log) is not None}
-    return replace(report, runs=tuple(_without_logs(run, taken) for run in runs))
+    taken = {log.value.absolute() for run in report.runs if (log := run.run.facts.log) is not None}
+    return replace(report, runs=tuple(_without_logs(run, taken) for run in report.runs))
+
+
+def _outlined(run: RunReport) -> RunReport:
+    """The run with outlines of its checkpoints, and without what only its judgement needs."""
+    files = tuple(map(_outlined_file, run.files))
+    return replace(run, run=replace(run.run, members=(), history=None, placed={}), files=files)
+
+
+def _outlined_file(file: FileReport) -> FileReport:
+    member = replace(file.member, checkpoint=outline(file.checkpoint))
+    return replace(file, member=member, parts=tuple(map(_outlined_file, file.parts)))
 
 
 def _without_logs(run: RunReport, taken: Collection[Path]) -> RunReport:

@@ -72,7 +72,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     own = trainer_named(run.trainer).judging().rules if case.judged else ()
     for rule in file_rules(run.trainer):
         everyones = not ours or (case.by_shape and rule.others is not None)
-        applicable = rule.for_others() if everyones else rule
+        applicable = rule.for_others if everyones else rule
         if applicable is None or (rule.code in case.judged and rule not in own):
             continue
         for result in _applied(applicable, case):

@@ -53,7 +53,8 @@ def read_file(path: Path) -> Checkpoint:
         if unit.container == "folder":
             kept = path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
             return _half_exchanged(_with_undo_file(unit)) if kept else unit
-    checkpoint, target = open_checkpoint(path), Path(os.path.realpath(path))
+    checkpoint = open_checkpoint(path)
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
     if os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)
     if os.path.lexists(names.journal(target)):

@@ -42,11 +42,13 @@ def with_siblings(folder: Path, files: Sequence[Path]) -> list[Checkpoint]:
 
     Those that a trainer itself would have put there, and those that belong to one of the files by their look.
     """
-    seen = {os.path.realpath(file) for file in files}
     opened = [read_file(path) for path in files]
+    seen: set[str] = set()
 
     def more(paths: Iterable[Path]) -> None:
         for path in paths:
+            if not seen:
+                seen.update(os.path.realpath(file) for file in files)
             if (real := os.path.realpath(path)) not in seen:
                 seen.add(real)
                 opened.append(read_file(path))

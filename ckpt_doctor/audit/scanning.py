@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -54,13 +54,19 @@ def scan(
     progress: Progress | None = None,
     trainer: str = "",
     silenced: Counts | None = None,
+    finish: Callable[[RunReport, bool], RunReport] = lambda run, _alone: run,
 ) -> Report:
-    """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do."""
+    """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do.
+
+    `finish` makes of each judged run, before the next one is read, what the report holds; it is told whether that run
+    is alone.
+    """
     began = time.monotonic()
     given = existing(paths)
     ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress)
     wanted = {file for path in given for file in checkpoint_files(path)}
-    runs = [_audit_run(folder, files, ask) for folder, files in find_runs(wanted).items()]
+    found = find_runs(wanted)
+    runs = [finish(_audit_run(folder, files, ask), len(found) == 1) for folder, files in found.items()]
     return Report(tuple(runs), time.monotonic() - began, tuple(given), shown_scan)
 
 

@@ -41,7 +41,7 @@ def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | Non
       ckpt-doctor scan old_checkpoints --deep --format json -o audit.json
     """
     with Progress() as progress:
-        report = advice.scan(paths, silenced=settings.silenced, progress=progress, **given)
+        report = advice.scan(paths, silenced=settings.silenced, progress=progress, outlines=form != "html", **given)
     if not report.files and form != "table":
         note(reports.nothing_found(report))
     shown = reports.judged(

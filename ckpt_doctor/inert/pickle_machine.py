@@ -64,7 +64,7 @@ def shown(text: object) -> str:
     """A name or number from a file, safe to print: one line, no control characters, at most 200 characters."""
     name = str(text) if isinstance(text, (str, int, float, bytes, Global)) else f"<{type(text).__name__}>"
     name = name if len(name) <= 200 else name[:197] + "..."
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+    return name if name.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
 Persistent = Callable[[Reading, object], object]

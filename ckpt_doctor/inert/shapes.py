@@ -138,7 +138,18 @@ class Shapes:
 
 
 def find(checkpoint: Checkpoint) -> Shapes:
-    """Recognise the parts of a checkpoint, in the order in which they are in it. Linear in what is passed."""
+    """Recognise the parts of a checkpoint, in the order in which they are in it. Linear in what is passed.
+
+    Looked for once a checkpoint: trainers, rules and reports ask.
+    """
+    memo = vars(checkpoint)
+    if "shapes" not in memo:
+        memo["shapes"] = _found(checkpoint)
+    shapes: Shapes = memo["shapes"]
+    return shapes
+
+
+def _found(checkpoint: Checkpoint) -> Shapes:
     found = Shapes()
     seen: set[int] = set()
     if checkpoint.parts:

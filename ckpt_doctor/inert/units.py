@@ -31,11 +31,6 @@ def tensors_of(checkpoint: Checkpoint) -> list[Held]:
     return [(_at(path, tensor), part) for path, part in parts_of(checkpoint) for tensor in part.tensors]
 
 
-def count_tensors(checkpoint: Checkpoint) -> int:
-    """How many tensors all parts hold."""
-    return sum(len(part.tensors) for _, part in parts_of(checkpoint))
-
-
 def inner_of(checkpoint: Checkpoint) -> list[Held]:
     """The tensors of all parts that others are made of."""
     return [(_at(path, tensor), part) for path, part in parts_of(checkpoint) for tensor in part.inner]

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.inert.quantized_weights import quantized_values
 from ckpt_doctor.inert.units import parts_of
+from ckpt_doctor.readers.checksums import combined
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
@@ -90,10 +91,13 @@ def _merged(unit: Checkpoint) -> DeepResult:
 
 @record(frozen=True)
 class _Seen:
-    """What reading one region showed."""
+    """What reading one region, or a piece of one, showed."""
 
     region: Region
     read: int
+    length: int = 0
+    """Bytes of content."""
+    crc: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     """Tensor name -> non-finite numbers."""
     nan: Mapping[str, int] = field(default_factory=dict)
@@ -114,7 +118,10 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     codes = {path for path, values in quantized_values(chain.from_iterable(by_key.values())).items() if values}
     numbers = {key: [tensor for tensor in held if tensor.path not in codes] for key, held in by_key.items()}
     examine = partial(_examine, view, numbers, byte_order(checkpoint) == ">", _one_by_one(progress))
-    seen = sorted(_in_parallel(examine, regions), key=lambda one: (one.region.offset, one.region.name))
+    cut = [list(region.pieces()) for region in regions]
+    pieces = iter(_in_parallel(examine, list(chain.from_iterable(cut))))
+    whole = [_joined(region, list(islice(pieces, len(cuts)))) for region, cuts in zip(regions, cut, strict=True)]
+    seen = sorted(whole, key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()
     nan: Counter[str] = Counter()
     for one in seen:
@@ -127,6 +134,24 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     view.bytes_read += read
     notes = _not_checked(checkpoint, regions, large)
     return DeepResult(tuple(damage), dict(non_finite), dict(nan), lost, notes, read)
+
+
+def _joined(region: Region, pieces: Sequence[_Seen]) -> _Seen:
+    """What a region's pieces showed together."""
+    counts: Counter[str] = Counter()
+    nan: Counter[str] = Counter()
+    read = length = crc = 0
+    for piece in pieces:
+        read += piece.read
+        if piece.failed is not None:
+            return _Seen(region, read, failed=piece.failed)
+        counts.update(piece.counts)
+        nan.update(piece.nan)
+        crc = combined(crc, piece.crc, piece.length) if length else piece.crc
+        length += piece.length
+    broken = any(piece.corrupt for piece in pieces)
+    corrupt = broken or (region.crc is not None and (crc != region.crc or length != region.size))
+    return _Seen(region, read, length, crc, counts, nan, corrupt)
 
 
 def _is_lost(seen: _Seen, by_key: Mapping[str, Sequence[TensorInfo]]) -> bool:
@@ -148,24 +173,26 @@ def _one_by_one(progress: Progress | None) -> Progress | None:
 
 def _in_parallel(examine: Callable[[Region, memoryview], _Seen], regions: Sequence[Region]) -> list[_Seen]:
     """Every region examined, by several threads where that pays: reading, checksum and scan release the interpreter."""
-    rest = iter(regions)  # shared: each thread takes the next region
+    rest = enumerate(regions)  # shared: each thread takes the next region
+    seen: dict[int, _Seen] = {}
 
-    def work() -> list[_Seen]:
+    def work() -> None:
         buffer = memoryview(bytearray(CHUNK))
-        return [examine(region, buffer) for region in rest]
+        for number, region in rest:
+            seen[number] = examine(region, buffer)
 
     many = sum(region.length for region in regions) >= _WORTH_THREADS
     others = min(os.cpu_count() or 1, _MOST_THREADS) - 1 if many else 0
-    if not others:
-        return work()
-    with ThreadPoolExecutor(others) as pool:
-        futures = [pool.submit(work) for _ in range(others)]
+    with ThreadPoolExecutor(max(others, 1)) as pool:
+        futures = [pool.submit(work) for _ in range(others)]  # none: no thread is started
         try:
-            seen = work()
+            work()
         finally:
             for _ in rest:  # after Ctrl-C the others stop at their next region
                 pass
-        return seen + [one for future in futures for one in future.result()]
+        for future in futures:
+            future.result()
+    return [seen[number] for number in range(len(regions))]
 
 
 def _examine(
@@ -176,7 +203,7 @@ def _examine(
     region: Region,
     buffer: memoryview,
 ) -> _Seen:
-    scan = StorageScan(numbers.get(region.key or "", []), big_endian)
+    scan = StorageScan(numbers.get(region.key or "", []), big_endian, region.begin)
     crc = length = read = 0
     try:
         for chunk, consumed in chunks(view, region, buffer):
@@ -193,8 +220,7 @@ def _examine(
     except zlib.error:
         return _Seen(region, read, corrupt=True)
     scan.finish()
-    corrupt = region.crc is not None and (crc != region.crc or length != region.size)
-    return _Seen(region, read, scan.counts, scan.nan, corrupt)
+    return _Seen(region, read, length, crc, scan.counts, scan.nan)
 
 
 def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Sequence[Region]) -> tuple[NotChecked, ...]:

@@ -9,6 +9,9 @@ from types import TracebackType
 from ckpt_doctor.errors import ensure_supported
 from ckpt_doctor.types import FileStamp
 
+_SMALL = 1 << 14
+"""Bytes of a file that is read whole at the first look: its directory and pickle are most of it."""
+
 
 class FileView:
     """An open file. `read_at` is short at the end of the file and counts what it reads."""
@@ -23,12 +26,20 @@ class FileView:
         self.size = status.st_size
         self.stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         self.bytes_read = 0
+        self._whole: bytes | None = None
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset`."""
         count = min(count, self.size - offset)
         if offset < 0 or count <= 0:
             return b""
+        if self.size > _SMALL:
+            return self._read(offset, count)
+        if self._whole is None:
+            self._whole = self._read(0, self.size)
+        return self._whole[offset : offset + count]
+
+    def _read(self, offset: int, count: int) -> bytes:
         parts = []
         while count > 0:
             part = os.pread(self.descriptor, count, offset)

@@ -87,15 +87,18 @@ def counter(tensor: TensorInfo) -> Callable[[Array], int]:
 
 
 class StorageScan:
-    """Counts the non-finite numbers of one storage, chunk by chunk, for each tensor that views it."""
+    """Counts the non-finite numbers of one storage, chunk by chunk, for each tensor that views it.
 
-    def __init__(self, tensors: Sequence[TensorInfo], big_endian: bool) -> None:
+    `position`: the first byte of the storage that comes, a multiple of 16.
+    """
+
+    def __init__(self, tensors: Sequence[TensorInfo], big_endian: bool, position: int = 0) -> None:
         self.big_endian = big_endian
         self.tensors = [tensor for tensor in tensors if tensor.dtype in SCANNED]
         self.dtypes = sorted({tensor.dtype for tensor in self.tensors})
         self.counters: dict[str, list[tuple[str, Callable[[Array], int]]]] = {}
         """By type: tensor names, each with what counts its elements. Made when there is something to count."""
-        self.position = 0
+        self.position = position
         self.counts: dict[str, int] = {}
         """Tensor name -> elements that are NaN or infinite."""
         self.nan: dict[str, int] = {}

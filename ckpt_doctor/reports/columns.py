@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor.inert.units import count_tensors
+from ckpt_doctor.inert.counting import count_tensors
 from ckpt_doctor.reports import text
 from ckpt_doctor.types import Column, FileReport, RunReport
 

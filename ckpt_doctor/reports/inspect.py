@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ckpt_doctor import types
+from ckpt_doctor.inert.counting import count_tensors, parameters
 from ckpt_doctor.inert.numpy_values import array_shown
-from ckpt_doctor.inert.units import count_tensors, tensors_of
+from ckpt_doctor.inert.units import tensors_of
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.json_v1 import parameters
 from ckpt_doctor.reports.promised import TRAINING, own_names
 
 MOST_TENSORS = 40

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path, PurePath
 from typing import Any
 
 from ckpt_doctor import types
-from ckpt_doctor.inert.quantized_weights import quantized_values
-from ckpt_doctor.inert.units import count_tensors, parts_of, tensors_of
+from ckpt_doctor.inert.counting import count_tensors, parameters
+from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING, own_names
 from ckpt_doctor.reports.text import brief, integer
@@ -37,30 +37,48 @@ def _fields(value: object, *names: str) -> dict[str, Any]:
 
 
 def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
-    """Of a scan; of a check with the plan of its only file, where it has one."""
+    """Of a scan; of a check with the plan of its only file, where it has one.
+
+    Each run, file and unit is one line: a scan of ten thousand files is written by the C encoder, which does not
+    indent, and never stands in memory as one document.
+    """
     files = [one for unit in report.files for one in (unit.parts or (unit,))]
     verdicts = [file.verdict for file in report.files]
     severities = [finding.severity for finding in report.findings]
-    document = {
-        **HEAD,
-        "runs": [run(judged) for judged in report.runs],
-        "files": [file(judged) for judged in files],
-        "units": [unit(judged) for judged in report.files],
-        "summary": {
-            "files": len(files),
-            "units": len(verdicts),
-            "bytes": sum(file.checkpoint.size for file in report.files),
-            "ok": verdicts.count("ok"),
-            "repairable": verdicts.count("repairable"),
-            "broken": verdicts.count("broken"),
-            "errors": severities.count("error"),
-            "warnings": severities.count("warning"),
-            "seconds": round(report.seconds, 6),
-        },
+    summary = {
+        "files": len(files),
+        "units": len(verdicts),
+        "bytes": sum(file.checkpoint.size for file in report.files),
+        "ok": verdicts.count("ok"),
+        "repairable": verdicts.count("repairable"),
+        "broken": verdicts.count("broken"),
+        "errors": severities.count("error"),
+        "warnings": severities.count("warning"),
+        "seconds": round(report.seconds, 6),
     }
-    return dumps(
-        document if plan is None else {**document, "plan": {**_fields(plan, *PLAN), "resume": report.files[0].resume}}
-    )
+    pieces = ["{" + "".join(f'"{name}": {_line(value)},\n ' for name, value in HEAD.items())]
+    for name, items in (
+        ("runs", map(run, report.runs)),
+        ("files", map(file, files)),
+        ("units", map(unit, report.files)),
+    ):
+        pieces.append(f'"{name}": [')
+        pieces += _separated(map(_line, items))
+        pieces.append("],\n ")
+    pieces.append(f'"summary": {_line(summary)}')
+    if plan is not None:
+        pieces.append(f',\n "plan": {_line({**_fields(plan, *PLAN), "resume": report.files[0].resume})}')
+    return "".join([*pieces, "}\n"])
+
+
+def _separated(lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield ",\n  " if number else ""
+        yield line
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def run(run: types.RunReport) -> dict[str, Any]:
@@ -299,41 +317,6 @@ def linted(linted: types.Linted) -> str:
 def rules(rules: Sequence[Rule]) -> str:
     """All rules with their manuals."""
     return dumps([{**_fields(rule, "code", "name", "severity"), "manual": cleandoc(rule.manual)} for rule in rules])
-
-
-def parameters(checkpoint: types.Checkpoint) -> int:
-    """Elements of the model's tensors (of the whole file where it is a state_dict), shared storage regions once.
-
-    Tied weights are two names for one region (trainer-contract: `word_embeddings` and `llm_model.wte.weight`).
-    A quantized weight counts as what it decodes to, and the tables to decode it as nothing, so that a model has as many
-    parameters in 4 bits as in 16. Layouts that `quantized_values` does not know count as they are stored. Of a
-    checkpoint of several files it is the sum of those that hold a model.
-    """
-    if checkpoint.parts:
-        return sum(
-            parameters(part) for part in checkpoint.parts if part.layout != "other" or part.container == "distcp"
-        )
-    model = list(checkpoint.tensors)
-    if checkpoint.container == "distcp":  # whose names are flat: `optimizer.state.0.exp_avg`
-        model = [t for t in model if not str(t.path[0]).startswith("optim")]
-    if checkpoint.layout == "training":
-        under = {tensor.path[0] for tensor in model}
-        key = next((key for key in types.MODEL_KEYS if key in under), None)
-        # Several models under other names: their tensors stand directly below, an optimizer's deeper
-        model = [t for t in model if (t.path[0] == key if key is not None else len(t.path) == 2)]
-    quantized = quantized_values((*checkpoint.tensors, *checkpoint.inner))
-    return sum({_region(t): quantized.get(t.path, math.prod(t.shape)) for t in model}.values())
-
-
-def _region(tensor: types.TensorInfo) -> object:
-    """The elements that a tensor views: the same for a transposed or flattened view of one."""
-    if not tensor.storage.key:
-        return tensor.path
-    place = (tensor.storage.key, tensor.storage_offset)
-    span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=False))
-    count = math.prod(tensor.shape)
-    dense = span == count and len(tensor.shape) == len(tensor.stride)
-    return (place, count) if dense else (place, tensor.shape, tensor.stride)
 
 
 def plain(value: object, depth: int = 8) -> Any:

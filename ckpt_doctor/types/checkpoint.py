@@ -115,6 +115,14 @@ class DeepResult:
     bytes_read: int = 0
 
 
+@record(frozen=True, slots=True)
+class Counted:
+    """What a checkpoint held whose content was dropped."""
+
+    tensors: int
+    parameters: int
+
+
 @record(frozen=True)
 class Checkpoint:
     """One file, read inertly. What could not be read is in `damage`; the rest is as the file says."""
@@ -150,6 +158,8 @@ class Checkpoint:
     """The files of a unit that is a folder or a set, each read on its own; empty for a single file. The unit's own
     `root` maps each part's name (relative to `path`, with `/`) to that part's root, so a key path begins with a name;
     `tensors`, `program` and `checksums` are only the parts', `size` is their sum."""
+    counted: Counted | None = None
+    """Of an outline (`inert.units.outline`); `root` has the top-level keys then, and nothing below them."""
     display: Callable[[Checkpoint, str], str] | None = field(default=None, compare=False, repr=False)
     """As of a report."""
 

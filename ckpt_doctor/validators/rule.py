@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from ckpt_doctor.types import Case, Finding, NotChecked, Severity
@@ -59,6 +60,7 @@ class Rule:
         """The text that `ckpt-doctor rule CODE` prints."""
         return inspect.cleandoc(self.check.__doc__ or "")
 
+    @cached_property
     def for_others(self) -> Rule | None:
         """The rule as it is for a file that no trainer owns; None where it does not speak of such a file."""
         if self.scope == "file":

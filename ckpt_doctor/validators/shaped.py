@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from ckpt_doctor.inert.shapes import Shapes, find
@@ -26,15 +27,13 @@ def shapes_of(case: Case) -> Shapes:
     return shapes
 
 
-def shapes_of_siblings(case: Case) -> Iterator[tuple[Path, Shapes]]:
-    """The parts of the run's other checkpoints, each looked for once a run."""
-    memo = vars(case.run).setdefault("shapes", {})
-    for member in case.run.members:
-        path = member.checkpoint.path
-        if path not in memo:
-            memo[path] = find(member.checkpoint)
-        if path != case.checkpoint.path:
-            yield path, memo[path]
+def sibling_with(case: Case, has: Callable[[Shapes], bool]) -> Path | None:
+    """The first other checkpoint of the run with such parts. Looked for once a run: every file of it asks."""
+    memo = vars(case.run).setdefault("siblings", {})
+    if has not in memo:
+        having = (member.checkpoint.path for member in case.run.members if has(find(member.checkpoint)))
+        memo[has] = tuple(islice(having, 2))
+    return next((path for path in memo[has] if path != case.checkpoint.path), None)
 
 
 def begun(shapes: Shapes) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, settings
 from ckpt_doctor.types import Case, Global, TensorRef, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import begun, shapes_of, shapes_of_siblings
+from ckpt_doctor.validators.shaped import begun, shapes_of, sibling_with
 from ckpt_doctor.validators.slots import MOMENTS
 
 _MOMENTS = frozenset({*MOMENTS, "momentum_buffer"})
@@ -191,8 +191,12 @@ def _half_by_settings(case: Case) -> str:
 
 
 def _half_by_siblings(case: Case) -> str:
-    having = (path for path, others in shapes_of_siblings(case) if others.scalers)
-    return next((f"{path.name} has one" for path in having), "")
+    sibling = sibling_with(case, _has_scaler)
+    return f"{sibling.name} has one" if sibling is not None else ""
+
+
+def _has_scaler(shapes: Shapes) -> bool:
+    return bool(shapes.scalers)
 
 
 RULES = (optimizer_reset, scaler_missing)

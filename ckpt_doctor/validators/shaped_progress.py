@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ckpt_doctor.inert.shapes import Part, Shapes
 from ckpt_doctor.types import Case, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import begun, shapes_of, shapes_of_siblings
+from ckpt_doctor.validators.shaped import begun, shapes_of, sibling_with
 
 _FLAT_STEP = re.compile(r"(?P<optimizer>.*?)\bstate\..+\.step")
 """A parameter's step in a distributed checkpoint (torch/distributed/checkpoint/state_dict.py, `get_state_dict`)."""
@@ -119,7 +119,7 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
     if _has_best(shapes) or not any(part.value >= 1 for part in shapes.epochs):
         return
     empty = next(iter(shapes.best), None) if not case.checkpoint.parts else None
-    sibling = next((path for path, others in shapes_of_siblings(case) if _has_best(others)), None)
+    sibling = sibling_with(case, _has_best)
     if empty is not None:
         why = f"{dotted(empty.path)} is None after {begun(shapes)}"
     elif sibling is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 from ckpt_doctor.inert.shapes import Mapped, Optimizer, Shapes
 from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, dotted, real
@@ -63,12 +64,13 @@ def _groups(optimizer: Optimizer) -> dict[int, Mapped]:
     return {i: {**group, "betas": None} if i in long else group for i, group in groups.items()}
 
 
-def _of(part: str, *conditions: str) -> list[Slot]:
-    return [
+@cache
+def _of(part: str, *conditions: str) -> tuple[Slot, ...]:
+    return tuple(
         slot
         for slot in _SLOTS
         if slot.parts[0] == part and isinstance(slot.must, (Number, Eps)) and slot.when in ("", *conditions)
-    ]
+    )
 
 
 def _is_rounded(value: object) -> bool:

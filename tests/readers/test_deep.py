@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing._internal.two_tensor import TwoTensor
 
+from ckpt_doctor.readers import deep as deep_module
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from tests.readers.test_open import rezip, save, training
@@ -266,3 +267,51 @@ def test_the_weights_of_a_frozen_script_are_read(tmp_path):
                 new.writestr(name, old.read(name))
     (missing,) = (d for d in open_checkpoint(tmp_path / "b").damage if d.kind == "missing-record")
     assert missing.where.endswith("constants/1")
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Records are cut every 4 KiB, and several threads read whatever the size."""
+    monkeypatch.setattr(deep_module, "_PIECE", 1 << 12)
+    monkeypatch.setattr(deep_module, "_WORTH_THREADS", 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128, torch.bfloat16])
+def test_a_tensor_read_in_pieces_shows_what_it_shows_as_a_whole(tmp_path, small_pieces, dtype):
+    """Non-finite numbers at the cuts and between them are counted once; the stored checksum fits."""
+    tensor = torch.zeros(5000, dtype=dtype)
+    tensor[[0, 255, 256, 1023, 1024, 4999]] = float("nan")
+    tensor[2048] = float("inf")
+    found = deep(save(tmp_path / "a", {"w": tensor}))
+    assert (found.damage, found.non_finite, found.nan) == ((), {"w": 7}, {"w": 6})
+
+
+def test_a_flipped_bit_in_any_piece_is_found(tmp_path, small_pieces):
+    """The record is named once, whichever piece the bit is in."""
+    path = save(tmp_path / "a", {"w": torch.ones(5000)})
+    (storage,) = (tensor.storage for tensor in open_checkpoint(path).tensors)
+    raw = path.read_bytes()
+    for at in (0, 4095, 4096, 19999):
+        changed = bytearray(raw)
+        changed[storage.offset + at] ^= 1
+        path.write_bytes(changed)
+        found = deep(path)
+        assert [damage.kind for damage in found.damage] == ["corrupt-record"]
+        assert found.lost == {storage.key}
+        assert found.bytes_read == sum(entry.compress_size for entry in zipfile.ZipFile(path).infolist())
+
+
+def test_a_record_that_the_system_cannot_read_is_reported_once(tmp_path, small_pieces, monkeypatch):
+    """A read that fails is reported once, at its place, though several pieces fail."""
+    path = save(tmp_path / "a", {"w": torch.ones(5000)})
+    (storage,) = (tensor.storage for tensor in open_checkpoint(path).tensors)
+    real = os.preadv
+
+    def failing(descriptor, buffers, at):
+        if storage.offset + 8192 <= at < storage.offset + 20000:
+            raise OSError(5, "Input/output error")
+        return real(descriptor, buffers, at)
+
+    monkeypatch.setattr(os, "preadv", failing)
+    (damage,) = deep(path).damage
+    assert (damage.kind, damage.where) == ("unreadable-file", f"a/data/{storage.key}, byte {storage.offset + 8192}")

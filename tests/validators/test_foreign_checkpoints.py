@@ -14,7 +14,7 @@ from tests.validators.foreign_files import FILES
 
 PASSED_OVER = {"stable-baselines"}
 """A zip file that holds checkpoints among other files is none itself."""
-OF_ANY_FILE = {rule.code for rule in FILE_RULES if rule.for_others()}
+OF_ANY_FILE = {rule.code for rule in FILE_RULES if rule.for_others}
 
 
 @pytest.fixture(scope="module", params=FILES)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ckpt_doctor.audit import scan
+from ckpt_doctor.inert.counting import parameters
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.repair import migrate, undo
-from ckpt_doctor.reports.json_v1 import parameters
 from tests.validators.foreign_files import like, save
 from tests.validators.healthy_runs import healthy, place, write
 from tests.validators.quantized_layouts import LAYOUTS, adam_8bit, bitsandbytes_4bit, codes, fp8

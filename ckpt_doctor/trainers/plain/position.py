@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from ckpt_doctor.trainers.plain.agreement import (
     saved_position,
 )
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
+from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Evidence, Member, Run
 
 _FAMILIES: Mapping[str, tuple[str, str, str]] = {
@@ -51,6 +53,12 @@ class Kin:
     """How often the scheduler steps in an epoch: L is this times F; None where no such number fits the files."""
     behind: int = 0
     """What L is short of that where it should be."""
+
+    @cached_property
+    def rates(self) -> tuple[float, ...] | None:
+        """The rates of the param groups that all files have; None where they differ."""
+        first, *others = (own_rates(member) for member in self.members)
+        return first if all(rates == first for rates in others) else None
 
     @property
     def unit(self) -> Literal["step", "epoch"]:

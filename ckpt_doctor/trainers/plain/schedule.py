@@ -143,7 +143,6 @@ def is_nested(member: Member) -> bool:
 
 def steady_rates(member: Member, run: Run) -> tuple[float, ...] | None:
     """The rates of a run without a scheduler, where no file of it has others and no scheduler ever set one."""
-    mine = own_rates(member)
-    others = [own_rates(other) for other in kin_of(member, run).members]
+    mine, kin = own_rates(member), kin_of(member, run)
     moved = any("initial_lr" in group for group in param_groups(member))
-    return mine if mine and not moved and len(others) > 1 and all(rates == mine for rates in others) else None
+    return mine if mine and not moved and len(kin.members) > 1 and kin.rates == mine else None
