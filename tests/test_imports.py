@@ -74,7 +74,7 @@ OPEN = {
     "tensor_bytes torch_zip",
     "rehearsal": "recording",
     "repair": "export salvage",
-    "reports": "cures text",
+    "reports": "cures json_v1 text",
     "trainers": "facts",
     "training": "pruning resume saving",
     "types": "record",

@@ -25,8 +25,8 @@ TESTED_ELSEWHERE = {
     ),
     "migrators": "migration",
     "readers": (
-        "assemble deepspeed detect distributed file_view listing neighbours non_finite part_names parts "
-        "payloads programs raw_pickle regions sharded source symptoms tensor_bytes torch_legacy torch_row torch_tar "
+        "assemble deepspeed detect distributed listing neighbours non_finite part_names parts payloads "
+        "programs raw_pickle regions sharded source symptoms tensor_bytes torch_legacy torch_row torch_tar "
         "torch_zip zip_directory zip_records zip_truncated zip_unlisted"
     ),
     "repair": "plans torch_check",

@@ -33,11 +33,19 @@ from ckpt_doctor.cli.output import emit, note
 @click.option("--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds for each run.")
 @click.option("--strict", is_flag=True, help="Ask for equal batches, random state and losses, too.")
 @click.option("-o", "--output", type=options.NAMED, help="Keep the recorded traces in this folder; it must not exist.")
+@options.formats("table", "json")
 @options.training_facts
 @options.trainer
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def command(
-    resume: str, strict: bool, output: Path | None, command: tuple[str, ...], facts: Any, logs: Any, **given: Any
+    resume: str,
+    strict: bool,
+    output: Path | None,
+    form: str,
+    command: tuple[str, ...],
+    facts: Any,
+    logs: Any,
+    **given: Any,
 ) -> int:
     """Prove that a training COMMAND resumes: run it, kill it, resume it, compare it step by step with the whole run.
 
@@ -48,12 +56,13 @@ def command(
 
     \b
     Examples:
-      ckpt-doctor rehearse --resume '--resume {checkpoint}' -- python train.py --save-steps 10
-      ckpt-doctor rehearse --steps 40 --kill-after 23 --resume --auto-resume -- torchrun --nproc-per-node 2 train.py
+      ckpt-doctor rehearse --resume '--resume {checkpoint}' -- python train.py
+      ckpt-doctor rehearse --kill-after 23 --resume --auto -- torchrun train.py
     """
     if logs:
         note("--log has no use here: what the command prints is the log")
     traces = rehearsal.new_folder(output) if output is not None else None
     result = rehearsal.rehearse(command, resume, given=facts, traces=traces, say=note, **given)
-    emit(rehearsal.rehearsal_text(result, strict=strict))
+    shown = rehearsal.rehearsal_json if form == "json" else rehearsal.rehearsal_text
+    emit(shown(result, strict=strict))
     return int(not result.holds(strict=strict))

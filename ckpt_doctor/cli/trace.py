@@ -14,7 +14,8 @@ from ckpt_doctor.cli.output import emit
 @click.command("trace")
 @click.argument("trace", type=options.NAMED)
 @click.argument("resumed", type=options.NAMED, required=False)
-def command(trace: Path, resumed: Path | None) -> int:
+@options.formats("table", "json")
+def command(trace: Path, resumed: Path | None, form: str) -> int:
     """Show what a recorded TRACE is of, or where a RESUMED run leaves it.
 
     Of one trace: what steps the schedule and how often, when checkpoints are saved, what their epoch counts, what a
@@ -28,8 +29,11 @@ def command(trace: Path, resumed: Path | None) -> int:
     """
     traces = rehearsal.read_traces(trace)
     if resumed is None:
-        emit("\n".join(rehearsal.loop_text(one, rehearsal.describe(one)) for one in traces))
+        loops = [rehearsal.describe(one) for one in traces]
+        texts = map(rehearsal.loop_text, traces, loops)
+        emit(rehearsal.loops_json(traces, loops) if form == "json" else "\n".join(texts))
         return 0
     comparison = rehearsal.compare(traces, rehearsal.read_traces(resumed))
-    emit(rehearsal.comparison_text(comparison, trace.name, resumed.name))
+    text = rehearsal.comparison_text(comparison, trace.name, resumed.name)
+    emit(rehearsal.comparison_json(comparison) if form == "json" else text)
     return int(bool(comparison.restored))

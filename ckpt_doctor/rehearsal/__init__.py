@@ -2,6 +2,7 @@
 
 from ckpt_doctor.rehearsal.assertion import assert_resumes
 from ckpt_doctor.rehearsal.divergence import Comparison, Difference, compare
+from ckpt_doctor.rehearsal.json_form import comparison_json, loops_json, rehearsal_json
 from ckpt_doctor.rehearsal.launching import new_folder, run_recorded
 from ckpt_doctor.rehearsal.loop import Loop, describe
 from ckpt_doctor.rehearsal.recording import record
@@ -19,12 +20,15 @@ __all__ = [
     "Trace",
     "assert_resumes",
     "compare",
+    "comparison_json",
     "comparison_text",
     "describe",
     "loop_text",
+    "loops_json",
     "new_folder",
     "read_traces",
     "record",
+    "rehearsal_json",
     "rehearsal_text",
     "rehearse",
     "run_recorded",
