@@ -19,7 +19,7 @@ from ckpt_doctor.types.record import record
 CHUNK = 1 << 21
 """Fits the caches, so that reading, checksum and scan pass over memory once. Measured with two threads: 512 KiB costs a
 twelfth more, from here to 4 MiB all are alike."""
-_PIECE = 1 << 26
+PIECE = 1 << 26
 """Bytes of a record that one thread reads: so a file of a single tensor is read by several, too."""
 
 
@@ -42,11 +42,11 @@ class Region:
 
     def pieces(self) -> Iterator[Region]:
         """The region in pieces that can be read at the same time; whole where it is small, or deflated."""
-        if self.deflated or self.length <= _PIECE:
+        if self.deflated or self.length <= PIECE:
             yield self
             return
-        for at in range(0, self.length, _PIECE):
-            count = min(_PIECE, self.length - at)
+        for at in range(0, self.length, PIECE):
+            count = min(PIECE, self.length - at)
             yield replace(self, offset=self.offset + at, length=count, size=count, begin=at)
 
 

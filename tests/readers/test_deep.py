@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.testing._internal.two_tensor import TwoTensor
 
 from ckpt_doctor.readers import deep as deep_module
-from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers import open_checkpoint, regions
 from ckpt_doctor.readers.deep import deep_check
 from tests.readers.test_open import rezip, save, training
 
@@ -272,7 +272,7 @@ def test_the_weights_of_a_frozen_script_are_read(tmp_path):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Records are cut every 4 KiB, and several threads read whatever the size."""
-    monkeypatch.setattr(deep_module, "_PIECE", 1 << 12)
+    monkeypatch.setattr(regions, "PIECE", 1 << 12)
     monkeypatch.setattr(deep_module, "_WORTH_THREADS", 0)
 
 
