@@ -173,7 +173,12 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
 def _with_amsgrad(case: Case) -> set[object]:
     """The indices of the param groups in which Adam also reads the highest second moment."""
     groups: Any = case.at("optimizer", "param_groups")  # dicts with params: _indices() has looked
-    return {parameter for group in groups if group.get("amsgrad") for parameter in group["params"]}
+    return {parameter for group in groups if _is_on(group.get("amsgrad")) for parameter in group["params"]}
+
+
+def _is_on(value: object) -> bool:
+    """Whether a flag is true for Python; the stand-in of a numpy scalar always is."""
+    return bool(value.value if isinstance(value, NumpyScalar) else value)
 
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
