@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_doctor.reports import text
@@ -144,8 +144,7 @@ def finding_lines(run: RunView, width: int, color: bool, room: int | None = None
 
 def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[str]:
     """The same in few lines: each command once, notes by name, and findings too where they are many."""
-    notes = [paragraph.title for paragraph in run.notes]
-    end = text.wrap(f"{', '.join(notes)} (-v)", width, "  worth knowing: ", "    ") if notes else []
+    end = text.wrap(f"{_titles(run.notes)} (-v)", width, "  worth knowing: ", "    ") if run.notes else []
     if len(run.open_points) == 1:
         end += text.wrap(str(run.open_points[0]), width, "  ", "    ")
     elif run.open_points:
@@ -158,11 +157,18 @@ def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[st
         sentences = () if any(map(is_command, paragraph.cures)) else paragraph.cures
         told = paragraph_lines(replace(paragraph, cures=sentences), width, color)
         if lines and len(lines) + len(told) > room - len(end) - 2:
-            left = ", ".join(one.title for one in run.serious[number:])
-            lines += text.wrap(f"{left} (-v)", width, "  and ", "    ")
+            lines += text.wrap(f"{_titles(run.serious[number:])} (-v)", width, "  and ", "    ")
             break
         lines += told
     return [*lines, *cure_lines(run), *end]
+
+
+def _titles(paragraphs: Iterable[Paragraph]) -> str:
+    """Each rule once, with the files of all its paragraphs."""
+    files: dict[str, list[str]] = {}
+    for paragraph in paragraphs:
+        files.setdefault(paragraph.rule, []).extend([paragraph.files] if paragraph.files else [])
+    return ", ".join(f"{rule} ({', '.join(names)})" if names else rule for rule, names in files.items())
 
 
 def cure_lines(run: RunView) -> list[str]:
@@ -171,7 +177,7 @@ def cure_lines(run: RunView) -> list[str]:
     for paragraph in run.serious:
         for cure in filter(is_command, paragraph.cures):
             if cure == run.all_repairs or not cure.startswith(MIGRATE):
-                cures.setdefault(cure, []).append(paragraph.rule.partition(" ")[0])
+                cures.setdefault(cure, []).append(paragraph.code)
     answered = {line.command for line in run.answer.lines} | {run.answer.command} if run.answer else set()
     return [f"  cure of {', '.join(codes)}: {cure}" for cure, codes in cures.items() if cure not in answered]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import io
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,7 +217,6 @@ def test_a_hook_that_fails_ends_the_recording_and_not_the_script(
     assert read_traces(folder)[0].ended == "failed: RuntimeError: no state"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 def test_a_forked_child_writes_nothing(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD([_parameter()], lr=0.1)
     with record(tmp_path / "run.trace") as folder:

@@ -128,7 +128,6 @@ ENDLESS = (
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_rehearsal_leaves_no_process_and_no_folder(number: int, project: Path, tmp_path: Path) -> None:
     (project / "train.py").write_text(ENDLESS)

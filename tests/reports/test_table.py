@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.reports.table import table
+from ckpt_doctor.reports.table import folded_findings, table
 from ckpt_doctor.reports.text import quoted, shorten_all
+from ckpt_doctor.reports.view import view
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, Report
 from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
@@ -109,6 +110,14 @@ def test_findings_without_effect_come_last_and_apart() -> None:
     printed = table(report(file(RUN / "checkpoint", info, NO_BEST_SCORE)))
     assert printed.index("E601") < printed.index("worth knowing:") < printed.index("L305")
     assert "worth knowing" not in table(example())
+
+
+def test_a_rule_that_is_only_named_is_named_once_with_all_its_files() -> None:
+    sentences = {"first": "the rate lags", "a": "batches come twice", "b": "batches come twice or never"}
+    files = [file(RUN / name, Finding("R510", "late-rng-state", "warning", told)) for name, told in sentences.items()]
+    run = view(report(*files).runs[0], [RUN])
+    printed = flat("\n".join(folded_findings(run, 80, False, room=1)))
+    assert "and R510 late-rng-state (a, b) (-v)" in printed
 
 
 @given(st.lists(st.text("ab", min_size=30, max_size=40), min_size=2, max_size=5, unique=True), st.integers(12, 29))
