@@ -54,6 +54,8 @@ OUTSIDE = 97
 
 F = TypeVar("F", bound=Callable[..., Any])
 _recorder: Recorder | None = None
+_hears_events = False
+"""Whether this process has the audit hook, which nothing can take back: it is added once, for all recordings."""
 
 
 def start(settings: dict[str, Any]) -> None:
@@ -83,6 +85,19 @@ def safetensors_imported(module: Any) -> None:
     """Hook `safetensors.torch`, which scripts import later than torch."""
     if _recorder is not None and not _recorder.closed:
         _recorder.install_safetensors(module)
+
+
+def _hear_events() -> None:
+    """Have the running recorder told of each change of a folder."""
+    global _hears_events
+    if not _hears_events:
+        _hears_events = True
+        sys.addaudithook(_on_event)
+
+
+def _on_event(event: str, args: Any) -> None:
+    if event in _WRITES and _recorder is not None:
+        _recorder.on_write(event, args)
 
 
 def _observes(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -256,8 +271,7 @@ class Recorder:
         self.replace(scaler, "load_state_dict", self.restoring("scaler"))
         if "safetensors.torch" in sys.modules:
             self.install_safetensors(sys.modules["safetensors.torch"])
-        sys.addaudithook(self.on_event)
-        os.register_at_fork(after_in_child=self.switch_off)
+        _hear_events()
         atexit.register(self.close, PROCESS_ENDED)
         self.undo.append(lambda: atexit.unregister(self.close))
 
@@ -266,10 +280,6 @@ class Recorder:
         self.replace(module, "save_file", self.saving(1))
         self.replace(module, "save_model", self.saving(1))
         self.replace(module, "load_file", self.loading)
-
-    def switch_off(self) -> None:
-        """A forked child writes nothing to its parent's file."""
-        self.closed = True
 
     def quiet(self, observe: Callable[..., Any]) -> Callable[..., Any]:
         """A function that torch.compile does not look into: a compiled step would record nothing."""
@@ -654,11 +664,6 @@ class Recorder:
         self.full = True
         if self.loaded:  # accelerate calls it in a fresh run as well
             self.write("restore", what, type(instance).__name__)
-
-    def on_event(self, event: str, args: Any) -> None:
-        """Audit hook: the path of a save into a buffer, and writes where none may be."""
-        if event in _WRITES and not self.closed:
-            self.on_write(event, args)
 
     @_observes
     def on_write(self, event: str, args: Any) -> None:
