@@ -117,19 +117,20 @@ def read_disguised(programs: Programs, head: Callable[[int], bytes], where: str 
     for data in growing(head, _FIRST_READ):
         if len(data) < _FIRST_READ and not _NAMING.search(data):  # `version`, the serialization id
             return len(data)
-        found = Programs(programs.payload)
+        found, behind = Programs(programs.payload), Programs(programs.payload)
         reading = _added(found, data, 0, None, where)
         if reading.finished:
-            _read_behind(found, data, reading.end, where)
+            _read_behind(behind, data, reading.end, where)
         if not reading.ran_out:
             break
-    marked = data.startswith(b"\x80")
-    for key, name in found.globals.items():
-        dangerous = judge(name) == "dangerous" and (marked or all(part.isidentifier() for part in str(name).split(".")))
-        if dangerous or (marked and reading.finished):
-            programs.globals.setdefault(key, name)
-    if marked and reading.finished:
-        programs.damage += [damage for damage in found.damage if damage.kind == "dangerous-global"]
+    for part, start in ((found, 0), (behind, reading.end)):  # behind the STOP there may be a checksum
+        marked = data.startswith(b"\x80", start)
+        for key, name in part.globals.items():
+            is_a_name = marked or all(word.isidentifier() for word in str(name).split("."))
+            if (judge(name) == "dangerous" and is_a_name) or (marked and reading.finished):
+                programs.globals.setdefault(key, name)
+        if marked and reading.finished:
+            programs.damage += [damage for damage in part.damage if damage.kind == "dangerous-global"]
     return len(data)
 
 
