@@ -37,7 +37,7 @@ def ids(document: Path) -> str:
     return document.name
 
 
-MANY_COMMANDS = ("problems.md", "output.md", "repair.md", "rehearsal.md")
+MANY_COMMANDS = ("problems.md", "output.md", "repair.md", "rehearsal.md", "automation.md")
 """A process for each command takes seconds. The README's and the other pages' are run by default."""
 
 

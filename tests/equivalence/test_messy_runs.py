@@ -16,6 +16,8 @@ from ckpt_doctor import audit, facts, latest, migrate
 from tests.equivalence import harness
 from tests.equivalence.harness import LOG, Cells, Spec, copy, edit, execute
 
+pytestmark = pytest.mark.long  # each trains, and the tests beside it show the same of shorter cases
+
 
 def codes(file: audit.FileReport) -> set[str]:
     return {finding.code for finding in file.findings if finding.severity != "info"}

@@ -18,6 +18,8 @@ from tests.equivalence.harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells
 from tests.equivalence.test_plan import given
 from tests.equivalence.test_repair import check, repair
 
+pytestmark = pytest.mark.long  # each trains, and the tests beside it show the same of shorter cases
+
 
 @pytest.fixture
 def cell(cells: Cells, tmp_path: Path) -> Callable[..., Cell]:

@@ -235,6 +235,7 @@ def test_two_doctors_on_one_tree_share_the_work(mode, run):
     assert {"unchanged"} == {result.status for result in migrate([run], facts=facts(shuffle=False))}
 
 
+@pytest.mark.long
 def test_a_doctor_waits_for_a_trainer_that_saves_and_then_repairs_what_it_saved(run, step):
     """The plan is made under the lock: it never rests on the file of before."""
     code = f"""

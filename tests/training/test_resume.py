@@ -304,6 +304,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.long
 def test_one_process_reads_and_all_get_its_verdict():
     """Under Accelerate, where the second cannot read: the same plan and findings, the same mistake, and no hanging.
 
