@@ -165,9 +165,9 @@ def test_the_shell_can_ask_for_completions() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("ckpt-doctor mi", "migrate"),
-        ("ckpt-doctor scan --lradj t", "type1 type2 type3"),
-        ("ckpt-doctor scan --ignore missing-bes", "missing-best-score"),
+        pytest.param("ckpt-doctor mi", "migrate", marks=pytest.mark.long),
+        pytest.param("ckpt-doctor scan --lradj t", "type1 type2 type3", marks=pytest.mark.long),
+        pytest.param("ckpt-doctor scan --ignore missing-bes", "missing-best-score", marks=pytest.mark.long),
         (
             "ckpt-doctor prune --ignore E602,e60",
             " ".join(f"E602,{r.code}" for r in all_rules() if r.code.startswith("E60")),

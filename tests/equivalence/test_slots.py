@@ -259,7 +259,13 @@ EXAMPLES: tuple[tuple[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize(("name", "value"), [pytest.param(*e, id=f"{e[0]}-{e[1]!r:.30}") for e in EXAMPLES])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(*e, id=f"{e[0]}-{e[1]!r:.30}", marks=[] if n % 3 == 0 else [pytest.mark.long])
+        for n, e in enumerate(EXAMPLES)
+    ],
+)
 def test_the_gate_stops_what_the_trainer_does_not_survive(bases, name, value):
     """One example of each kind, in the mode that steps its schedule every batch."""
     assert "" == disagreement(bases("TST"), name, value)

@@ -98,6 +98,7 @@ def steps(script: Path) -> int:
     return count
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("text", "size"), SHAPES.values(), ids=SHAPES)
 def test_three_times_the_lines_take_three_times_the_steps(text, size, tmp_path):
     per_letter = []

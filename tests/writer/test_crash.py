@@ -64,10 +64,8 @@ def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, tmp_path):
     assert outcome["points"] >= 4
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [pytest.param(s, marks=[] if s == "save" else [pytest.mark.long]) for s in save_faults.SCENARIOS],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", save_faults.SCENARIOS)
 def test_a_save_or_a_prune_may_fail_at_each_call_too(scenario, tmp_path):
     """The old checkpoint or the new one; whole folders or none; the next save or prune leaves nothing else."""
     result = script("sweep", tmp_path, scenario)
