@@ -154,6 +154,13 @@ def _run(machine: Machine, pos: int) -> None:
                 elif op == 0x4D:  # BININT2
                     push(_u2(data, pos)[0])
                     pos += 2
+                elif op == 0x8A and data[pos] <= 8:  # LONG1, as half of a Mersenne Twister's state is
+                    end = pos + 1 + data[pos]
+                    if end > size:
+                        pos = size
+                        raise IndexError
+                    push(int.from_bytes(data[pos + 1 : end], "little", signed=True))
+                    pos = end
                 elif op == 0x4A:  # BININT
                     push(_i4(data, pos)[0])
                     pos += 4
