@@ -61,7 +61,15 @@ def test_every_block_says_what_it_is(document: Path) -> None:
     assert {""} >= set(fences[1::2])
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "python") and d != refresh.CATALOGUE], ids=ids)
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(d, marks=[] if d.name == "README.md" else [pytest.mark.long])
+        for d in DOCUMENTS
+        if blocks(d, "python") and d != refresh.CATALOGUE
+    ],
+    ids=ids,
+)
 def test_python_blocks_run_in_order(document: Path, tmp_path: Path) -> None:
     """As one program, in the folder that the console blocks have, with nothing on stderr."""
     program = "\n".join(blocks(document, "python"))
