@@ -125,9 +125,7 @@ one_path = click.argument(
     "path",
     required=False,
     type=NAMED,
-    callback=lambda ctx, parameter, path: next(
-        iter(_or_default(ctx, parameter, () if path is None else (path,))), None
-    ),
+    callback=_path_or_default,
 )
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...", type=NAMED, callback=_or_default)
 fail_on = click.option(

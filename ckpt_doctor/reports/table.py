@@ -41,8 +41,12 @@ def table(report: Report, *, width: int = 80, color: bool = False, detail: text.
 def wrong_lines(run: RunView, name: str, width: int, color: bool) -> list[str]:
     """Of a run only what is wrong; no line where nothing is."""
     lines = [text.styled(name, "bold", color)] if name and run.serious else []
+    told: dict[Paragraph, list[str]] = {}  # findings that differ in their cures alone say the same here
     for paragraph in run.serious:
-        lines += paragraph_lines(replace(paragraph, cures=()), min(width, text.MAX_TEXT), color)
+        told.setdefault(replace(paragraph, files="", cures=()), []).append(paragraph.files)
+    for paragraph, files in told.items():
+        named = replace(paragraph, files=", ".join(filter(None, files)))
+        lines += paragraph_lines(named, min(width, text.MAX_TEXT), color)
     return lines
 
 

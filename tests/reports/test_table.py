@@ -120,6 +120,15 @@ def test_a_rule_that_is_only_named_is_named_once_with_all_its_files() -> None:
     assert "and R510 late-rng-state (a, b) (-v)" in printed
 
 
+def test_findings_that_differ_in_their_cures_alone_are_one_where_no_cure_is_shown() -> None:
+    late = Finding("R510", "late-rng-state", "warning", "batches come twice")
+    files = [file(RUN / "a", late), file(RUN / "b", replace(late, fix="keep the state of the epoch's beginning"))]
+    assert table(report(*files), detail="all").count("batches come twice") == 2
+    quiet = table(report(*files), detail="quiet")
+    assert quiet.count("batches come twice") == 1
+    assert "R510 late-rng-state (a, b)" in quiet
+
+
 @given(st.lists(st.text("ab", min_size=30, max_size=40), min_size=2, max_size=5, unique=True), st.integers(12, 29))
 def test_shortened_names_of_runs_stay_different(names: list[str], width: int) -> None:
     shown = shorten_all(names, width)
