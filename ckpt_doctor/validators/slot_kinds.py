@@ -43,8 +43,8 @@ class Number:
     says: str
     low: float = -sys.float_info.max
     high: float = sys.float_info.max
-    below: float = float("inf")
-    """The first that is too large."""
+    below: float | None = None
+    """The first that is too large, where the range does not end with `high`."""
     whole: bool = False
     """A float must stand for an integer."""
     integer: bool = False
@@ -80,7 +80,7 @@ class Number:
         if self.integer and abs(value) >= LARGEST_COUNT:
             return "type"
         number = real(value)
-        if number is None or not (self.low <= number <= self.high and number < self.below):
+        if number is None or not self.low <= number <= self.high or (self.below is not None and number >= self.below):
             return "value"
         return "value" if self.whole and not number.is_integer() else None
 

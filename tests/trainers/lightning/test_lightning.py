@@ -428,6 +428,16 @@ def test_a_value_with_which_lightning_stops_is_told(tmp_path, what):
     assert {"O707", "L303", "L302"} & said(file).keys()
 
 
+@pytest.mark.parametrize("worst", [float("inf"), -float("inf")])
+def test_a_file_from_before_the_first_validation_has_the_worst_score_and_no_fault(tmp_path, worst):
+    """EarlyStopping.__init__: `torch.inf`, or minus that with mode max."""
+    path = write(tmp_path)[1]
+    put(path, ("callbacks", STOPPER, "best_score"), torch.tensor(worst))
+    assert {} == said(judged(path, shuffle=False))
+    put(path, ("callbacks", STOPPER, "best_score"), torch.tensor(float("nan")))
+    assert {"O707"} == said(judged(path, shuffle=False)).keys()
+
+
 def test_counts_of_older_releases_are_no_fault(tmp_path):
     path = write(tmp_path)[1]
     for span in ("total", "current"):
