@@ -156,7 +156,7 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
         return  # O707 speaks of it; several processes: the label is shifted on purpose
     proven = case.resume.global_step is not None
     yield Problem(
-        f"global_step is {step:,}, but Adam has made {adam:,} steps: optimizer and counter come from different steps",
+        f"the run is at step {step:,}, but Adam has made {adam:,}: optimizer and counter come from different steps",
         where=case.where("step"),
         found=step,
         expected=adam,

@@ -66,7 +66,8 @@ def wrong_type(case: Case) -> Iterator[Problem]:
     model = case.at("model")
     refused = "load_state_dict refuses it"
     if not isinstance(model, dict) or case.checkpoint.layout == "other":
-        if case.has("model"):
+        is_unread = model is None and bool(case.checkpoint.parts)  # what is wrong with that file is said of it
+        if case.has("model") and not is_unread:
             yield unusable(case.path("model"), model, "a state_dict", "load_state_dict cannot take it")
         return
     plain = (type(None), str, bytes, int, float, NumpyScalar, list, tuple) if is_ours(case) else (type(None),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,14 @@ def test_a_missing_file_stops_load_state(tmp_path: Path, name: str) -> None:
     assert ("repairable" if cured else "broken", "impossible") == (file.verdict, file.resume)
     assert [name] == [finding.where for finding in file.findings if finding.code == "F114"]
     assert not codes(judged(folder.parent / "epoch_1"))
+
+
+def test_weights_that_cannot_be_read_are_a_damaged_file_and_nothing_else(tmp_path: Path) -> None:
+    folder = run_of(tmp_path) / "epoch_1"
+    weights = folder / "model.safetensors"
+    os.truncate(weights, 100)
+    os.utime(weights, (0, 0))  # else it may still be being written
+    assert ["F101"] == codes(judged(folder, **SETTLED))
 
 
 def test_a_save_that_was_cut_off_after_the_weights(tmp_path: Path) -> None:
