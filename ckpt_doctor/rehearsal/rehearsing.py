@@ -257,7 +257,7 @@ def _interrupted(asked: _Asked) -> _Reference:
     shutil.rmtree(stage.work)
     if not after:
         made = len(traces[0].steps.get(0, ()))
-        raise RehearsalFailed(f"the command saved nothing that it went on from: it ended after {made} steps")
+        raise RehearsalFailed(f"the command saved no checkpoint two steps or more before its end, after {made} steps")
     reference = _Reference(traces, frozen, after[0])
     if reference.steps <= reference.killed_after:
         raise RehearsalFailed(
@@ -291,7 +291,7 @@ def _predicted(asked: _Asked, reference: _Reference, known: Mapping[str, Any], l
         saved = [Path(save.path) for save, _ in reversed(reference.saves)]
         chosen = next((file for path in saved for file in files if _holds(file, path)), None)
         if chosen is None:
-            raise RehearsalFailed(f"the last saved checkpoint, {saved[0]}, is gone at the kill")
+            raise RehearsalFailed(f"the checkpoint saved last, {saved[0]}, was removed before the kill")
         return audit.check(chosen.checkpoint.path, facts=known, logs=logs, trainer=asked.trainer).files[0]
     finally:
         shutil.rmtree(work)
@@ -320,4 +320,4 @@ def _resumed(
         return Resumed(tuple(flags), compare(reference.traces, traces), loaded)
     except UsageError as error:
         resume = shlex.join(asked.resume)
-        raise RehearsalFailed(f"the resume is no resume: {error}; is --resume {resume!r} right?") from error
+        raise RehearsalFailed(f"the command did not resume: {error}; is --resume {resume!r} right?") from error

@@ -95,7 +95,7 @@ def test_a_command_that_ends_before_the_kill_is_a_sentence(project: Path) -> Non
 
 @pytest.mark.long
 def test_a_command_that_ignores_what_makes_it_resume_is_a_sentence(project: Path) -> None:
-    with pytest.raises(RehearsalFailed, match="the resume is no resume"):
+    with pytest.raises(RehearsalFailed, match="the command did not resume"):
         _rehearse(project, resume="--epochs 4")
 
 
