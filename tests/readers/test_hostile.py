@@ -221,6 +221,7 @@ def test_healthy_keys_are_all_taken():
     assert value == reading.root
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_cheap(name):
     """What asks for more than the file holds costs no more than the file."""

@@ -225,6 +225,7 @@ FILLINGS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("filling", FILLINGS)
 def test_long_lines_of_anything_are_read(filling):
     for beginning in BEGINNINGS:
