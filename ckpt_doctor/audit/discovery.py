@@ -47,7 +47,7 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
     """The checkpoints at a path: the file itself, or all below a folder, in no particular order.
 
     A folder that is one checkpoint is named as a whole, a set of files by its index. Of the other files, one that is no
-    checkpoint by content is named only where a checkpoint belongs: `checkpoint`, `checkpoint.pt`, or with a suffix that
+    checkpoint by content is named only where a checkpoint belongs: `checkpoint`, or with a suffix that
     checkpoints have. Hidden files and folders, and what a migration keeps beside a checkpoint, are passed over. Links
     to folders are followed, each folder once, but for those that lead to a folder around this one. A folder that cannot
     be read is named itself.
@@ -122,7 +122,7 @@ def _belongs(file: Path, sharded: bool) -> bool:
 
 
 def _is_temporary(file: Path) -> bool:
-    """A temporary file of a checkpoint's writer: `checkpoint.pt.tmp`, `checkpoint.tmp`."""
+    """A temporary file of a checkpoint's writer: `last.pt.tmp`, `checkpoint.tmp`."""
     return file.suffix.lower() in TEMPORARY_SUFFIXES and (
         file.stem.startswith("checkpoint") or Path(file.stem).suffix.lower() in CHECKPOINT_SUFFIXES
     )

@@ -42,8 +42,8 @@ def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool
 
     \b
     Examples:
-      ckpt-doctor check "$RESUME_FROM" --lradj "$LRADJ" || exit 1
-      ckpt-doctor check my_run/checkpoint_step_18000 --learning-rate 4e-06
+      ckpt-doctor check "$RESUME_FROM" --steps-per-epoch 500 || exit 1
+      ckpt-doctor check my_run/epoch_18.pt --learning-rate 4e-06
       ckpt-doctor check checkpoints/my_run --fail-on error --format json
       FLAGS=$(ckpt-doctor check "$RESUME_FROM" --flags) || exit 1
     """

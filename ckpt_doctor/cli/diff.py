@@ -26,7 +26,7 @@ def command(left: Path, right: Path, deep: bool, form: str) -> int:
 
     \b
     Examples:
-      ckpt-doctor diff my_run/checkpoint_step_17000 my_run/checkpoint_step_18000
+      ckpt-doctor diff my_run/epoch_17.pt my_run/epoch_18.pt
       ckpt-doctor diff before.pt after.pt --deep
     """
     ours, theirs = comparable(left), comparable(right)

@@ -19,7 +19,7 @@ FIXES = {
     "add-best-score": "EarlyStopping's state, from --best-score/--val-loss, a sibling checkpoint, or the log.",
     "fix-best-path": "The folder in which the files lie into the memory of the best model.",
     "add-trainer-state": "trainer_state.json of a run of the Hugging Face Trainer, from a sibling checkpoint.",
-    "sync-scheduler": "Scheduler state, lr and betas in step with global_step (in COS mode with the epoch).",
+    "sync-scheduler": "Scheduler state, lr and betas where the step, or the epoch, calls for them.",
     "sync-rng": "The random state from which a shuffling loader dealt the interrupted epoch's batches.",
     "upgrade": "A bare state_dict becomes a training dict.",
     "fix-epoch": "epoch consistent with global_step.",
@@ -88,7 +88,7 @@ def command(paths: tuple[Path, ...], dry_run: bool, verify: str | None, form: st
       ckpt-doctor migrate --all --dry-run
       ckpt-doctor migrate --add-best-score
       ckpt-doctor migrate my_run/checkpoint --add-best-score --val-loss 0.4123456
-      ckpt-doctor migrate my_run --sync-scheduler --lradj TST --in-place
+      ckpt-doctor migrate my_run --sync-scheduler --steps-per-epoch 500 --in-place
     """
     planned = repair.plan(paths, **given)
     if not given["fixes"]:

@@ -43,7 +43,7 @@ class Log(Named):
 
 
 class AnyCase(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
-    """A choice that takes `tst` for `TST`; click's own way with case shows and completes all in small letters."""
+    """A choice that takes `fp16` for `FP16`; click's own way with case shows and completes all in small letters."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The choice as it is spelled."""

@@ -120,7 +120,7 @@ class Progress:
             sys.stderr.flush()
 
     def line(self, now: float, columns: int) -> str:
-        """`checkpoint_step_18000/checkpoint.pt  [#####.....]  1.6 GiB of 3.1 GiB, 2.4 GiB/s`."""
+        """`my_run/epoch_18.pt  [#####.....]  1.6 GiB of 3.1 GiB, 2.4 GiB/s`."""
         path = self.path or Path()
         part = min(1.0, self.done / self.of) if self.of else 0.0
         bar = f"{'#' * round(10 * part):.<10}"

@@ -37,6 +37,6 @@ def command(run_dir: Path, form: str, **given: Any) -> None:
     \b
     Examples:
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
-      ckpt-doctor prune my_run --keep 2 --protect my_run/checkpoint_step_18000
+      ckpt-doctor prune my_run --keep 2 --protect my_run/epoch_18.pt
     """
     emit(reports.pruned(prune(run_dir, **given), form, width=width()))

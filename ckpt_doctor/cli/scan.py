@@ -31,13 +31,13 @@ def command(paths: tuple[Path, ...], fail_on: str, form: str, output: Path | Non
     whatever their names. Only metadata is read, so the size of a file does not matter; --deep reads every byte.
 
     What to do comes first: which checkpoint to resume from, after which command, or what is missing. What the rules
-    need to know of the training command (steps per epoch, --lradj, ...) is inferred from the files and from logs
+    need to know of the training command (steps per epoch, epochs, ...) is inferred from the files and from logs
     nearby (-v prints each with its source). An option that gives it wins.
 
     \b
     Examples:
       ckpt-doctor scan
-      ckpt-doctor scan checkpoints/my_run --lradj TST --steps-per-epoch 8640
+      ckpt-doctor scan checkpoints/my_run --steps-per-epoch 8640 --train-epochs 10
       ckpt-doctor scan old_checkpoints --deep --format json -o audit.json
     """
     with Progress() as progress:

@@ -23,7 +23,7 @@ def command(paths: tuple[Path, ...], in_place: bool, form: str) -> int:
 
     \b
     Example:
-      ckpt-doctor undo checkpoints/my_run/checkpoint_step_18000/checkpoint.pt
+      ckpt-doctor undo checkpoints/my_run/epoch_18.pt
     """
     results = repair.undo(paths, in_place=in_place)
     emit(reports.undone(results, form, width=width()))

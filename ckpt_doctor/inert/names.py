@@ -1,6 +1,6 @@
 """Names of the files that stand beside a checkpoint while, or because, it was migrated.
 
-Each is built from the checkpoint's whole name, so `checkpoint` and `checkpoint.pt` never share one.
+Each is built from the checkpoint's whole name, so `last` and `last.pt` never share one.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ def _plan(case: Case) -> Plan:
     """Bring the scheduler's state and the optimizer's rate and betas in step with the resume point.
 
     All of it moves together: `last_epoch`, `_step_count` and `_last_lr` of the scheduler, `lr` and `betas` of every
-    param group; leaving out one of them diverges. In TST the position is `global_step` (times the number of
-    processes), in COS the finished epochs; in the other modes the scheduler is idle and only the optimizer's rate is
+    param group; leaving out one of them diverges. The position is counted in what the schedule is stepped with: steps
+    (times the number of processes) or finished epochs; where nothing steps the scheduler, only the optimizer's rate is
     set. Rates are computed from the file's own phases and base rates, equal to PyTorch's to the last bit.
 
     Where the rate is a tensor the repair is refused: its value is among the bytes, which no repair writes, and a number

@@ -85,7 +85,7 @@ def concerned(group: Group, names: Mapping[Path, str]) -> str:
 def likewise(group: Group, names: Mapping[Path, str]) -> str:
     """What the other findings of a group are about, where that differs from the first.
 
-    Other files with their values, `checkpoint_step_140 (found 139, expected 140)`; in the same file the place, or the
+    Other files with their values, `epoch_3.pt (found 139, expected 140)`; in the same file the place, or the
     damaged tensors by name.
     """
     first, others = group.findings[0], group.findings[1:]

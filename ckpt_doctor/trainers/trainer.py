@@ -84,7 +84,7 @@ class Trainer:
     """All that the stages know of one trainer."""
 
     name: str
-    """`time-llm`: in JSON, and what `--trainer` takes."""
+    """`plain`, for example: in JSON, and what `--trainer` takes."""
     recognises: Callable[[Path, Sequence[Checkpoint], Sequence[Path]], Collection[Path]]
     """Run folder, its checkpoints and the logs named by hand -> paths of the checkpoints that this trainer wrote.
 

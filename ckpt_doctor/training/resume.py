@@ -97,23 +97,13 @@ class ResumeCheck:
 def check_resume(
     path: Path | str | None,
     *,
-    steps_per_epoch: int | None = None,
-    train_epochs: int | None = None,
-    lradj: str | None = None,
-    learning_rate: float | None = None,
-    pct_start: float | None = None,
-    patience: int | None = None,
-    shuffle: bool | None = None,
-    world_size: int | None = None,
-    resume_epoch: str | None = None,
-    epoch_label: str | None = None,
-    saved_after_step: bool | None = None,
     log: Path | str | None = None,
     trainer: str = "",
     trust: Sequence[str] = (),
     model: Any = None,
     optimizer: Any = None,
     scheduler: Any = None,
+    **command: object,
 ) -> ResumeCheck:
     """Judge the checkpoint that a script is about to resume from, reading metadata only and executing nothing of it.
 
@@ -122,38 +112,25 @@ def check_resume(
 
     Args:
         path: a file, a unit or a folder; empty or None is a first start, and fine.
-        steps_per_epoch, and all to saved_after_step: facts of the training command, as for `ckpt_doctor.facts`.
         log: the run's log, instead of the one that is found.
         trainer: as for `scan`.
         trust: packages that loading the file may call into (S204).
         model, optimizer, scheduler: the script's own objects, compared with the file key by key and shape by shape, as
             their `load_state_dict` will.
+        **command: facts of the training command, by the names of `ckpt_doctor.facts`: `steps_per_epoch`, `world_size`.
 
     Returns:
         The result; `raise_for_errors()` on it stops a script that must not go on.
 
     Raises:
-        UsageError: the path does not exist.
+        UsageError: the path does not exist; a fact that no training command has.
 
     Example:
         >>> check_resume("checkpoints/run/checkpoint", steps_per_epoch=45, model=model).raise_for_errors()
     """
+    stated = facts(source="the script", **command)
     if path is None or not str(path):
         return ResumeCheck(None)
-    given = {
-        "steps_per_epoch": steps_per_epoch,
-        "train_epochs": train_epochs,
-        "lradj": lradj,
-        "learning_rate": learning_rate,
-        "pct_start": pct_start,
-        "patience": patience,
-        "shuffle": shuffle,
-        "world_size": world_size,
-        "resume_epoch": resume_epoch,
-        "epoch_label": epoch_label,
-        "saved_after_step": saved_after_step,
-    }
-    stated = facts(source="the script", **given)
     logs = [Path(log)] if log else []
 
     # By every process, for the state_dict of a sharded model is put together by all of them.

@@ -65,7 +65,7 @@ class NotChecked:
     what: str
     why: str
     settle: str
-    """The option or file that would settle it: `--deep`, `--lradj`."""
+    """The option or file that would settle it: `--deep`, `--steps-per-epoch`."""
 
 
 @record(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class OpenFact:
     """A fact of the training command that is not settled, and on which the resume depends."""
 
     name: str
-    """`the mode (--lradj)`."""
+    """`the steps per epoch (--steps-per-epoch)`."""
     candidates: tuple[tuple[str, str], ...]
     """What it can be, and what follows for the resume then."""
     settle: str
@@ -180,7 +180,7 @@ class Member:
 
     @property
     def label(self) -> str:
-        """The checkpoint's name within its run: `checkpoint_step_1000`."""
+        """The checkpoint's name within its run: `epoch_3.pt`."""
         return self.own_label or self.checkpoint.path.name
 
     def path(self, slot: str, *path: str | int) -> KeyPath:
@@ -208,13 +208,13 @@ class Run:
 
     path: Path
     trainer: str
-    """Name of the trainer whose format this is: `time-llm`; empty when none recognises it."""
+    """Name of the trainer whose format this is; empty when none recognises it."""
     members: tuple[Member, ...]
     facts: Facts = field(default_factory=Facts)
     unjudged: tuple[Path, ...] = ()
     """Files in the same place that are none of the trainer's or could not be read to the end."""
     history: object = None
-    """The run's part of its log, in the trainer's own terms (`trainers.time_llm.log.History`)."""
+    """The run's part of its log, in the trainer's own terms."""
     not_checked: tuple[NotChecked, ...] = ()
     """What near the run was not looked at."""
     claimed: str = ""

@@ -169,7 +169,7 @@ A zip file's table of contents stands at its end, so a file whose end is missing
 ended in the middle of `torch.save`, or a download or a Drive upload was cut. Of JSON that ends early the same is
 said.
 
-Example: a 13 GiB `checkpoint.pt` of which Drive had synchronised 9 GiB when the session died.
+Example: a 13 GiB `last.pt` of which Drive had synchronised 9 GiB when the session died.
 
 Cure: resume from another checkpoint (`ckpt-doctor latest RUN_DIR` finds the newest whole one). Tensors whose
 bytes are all there can be saved: `ckpt-doctor salvage FILE -o OUT`.
@@ -246,7 +246,7 @@ A temporary file, or one that is still growing.
 Its writer is still at work, or died before it could give the file its name. It is neither read for a resume nor
 migrated.
 
-Example: `checkpoint.pt.tmp` beside the checkpoints of a run that is training.
+Example: `last.pt.tmp` beside the checkpoints of a run that is training.
 
 Cure: wait until it is written; if no process writes it any more, delete it.
 

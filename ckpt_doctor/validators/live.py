@@ -166,9 +166,9 @@ def scheduler_class_mismatch(case: LiveCase) -> Iterator[Problem]:
     A scheduler takes any dict for its state without a word: its first step then fails, or computes from the leftovers
     of another schedule.
 
-    Example: a run trained with `--lradj TST` (OneCycleLR), resumed with `--lradj COS` (CosineAnnealingLR).
+    Example: a run trained with OneCycleLR, resumed by a command that builds CosineAnnealingLR.
 
-    Cure: resume with the `--lradj` that the run was trained with.
+    Cure: resume with the options that the run was trained with.
 
     Source: torch/optim/lr_scheduler.py, `LRScheduler.load_state_dict`.
     """

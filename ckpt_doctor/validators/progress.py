@@ -19,7 +19,7 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
     whoever chose the folder by its number gets another checkpoint, and `save_total_limit` keeps and deletes by the
     folder's number.
 
-    Example: `checkpoint_step_2000/checkpoint.pt` with `global_step` 1000.
+    Example: a folder named for step 2000 whose file counts 1000.
 
     Cure: rename the folder to the file's step.
 
@@ -210,7 +210,7 @@ def diverged_before(case: Case) -> Iterator[Problem]:
     right; weights and moments stay those of another run, so the finding stays as well (a migrated file's record keeps
     the values from before).
 
-    Example: `last_epoch` 98 in a TST step checkpoint with `global_step` 100, where 99 is what the trainer writes.
+    Example: `last_epoch` 98 at step 100, where the trainer itself, which saves before the scheduler's step, writes 99.
 
     Cure: none in the file. A checkpoint from before that resume, repaired, continues as the uninterrupted run would.
 
@@ -227,13 +227,13 @@ def diverged_before(case: Case) -> Iterator[Problem]:
 def fact_open(case: Case) -> Iterator[Problem]:
     """A fact of the training command is open, and what the resume does depends on it.
 
-    The mode (`--lradj`), the number of processes and the steps per epoch are in no file; they are inferred from the
+    The kind of schedule, the number of processes and the steps per epoch may be in no file; they are inferred from the
     run's checkpoints and its log, and sometimes several values fit. Where all of them come to the same resume, nothing
     is said. Where they differ in the next rate, in the place in the epoch or in the batches to skip, the file may be
     right or wrong, and the resumed run may differ without a word from any file.
 
-    Example: EarlyStopping's `checkpoint` of the complete trainer without a log: after two epochs the next rate is half
-    of the file's in type1, and the file's own in type3.
+    Example: a best checkpoint without a log: after two epochs the next rate is half of the file's in one mode of the
+    trainer, and the file's own in another.
 
     Cure: give the option that the finding names, with the training command's value.
 
@@ -257,7 +257,7 @@ def steps_out_of_order(run: Run) -> Iterator[Problem]:
     Folders of two runs were mixed, or one was overwritten by a run that started again. The newest number is then not
     the newest training.
 
-    Example: `checkpoint_step_200` of epoch 1 beside `checkpoint_step_100` of epoch 2.
+    Example: step 200 in epoch 1 beside step 100 in epoch 2.
 
     Cure: move the folders of the other run away.
 
@@ -292,7 +292,7 @@ def facts_disagree(run: Run) -> Iterator[Problem]:
     Everything that is computed from it would be wrong. `scan` and `check` use the given value all the same; `migrate`
     writes nothing that depends on a fact of the training command then.
 
-    Example: `--lradj TST` for a run whose scheduler is CosineAnnealingLR.
+    Example: an option that stands for OneCycleLR, for a run whose scheduler is CosineAnnealingLR.
 
     Cure: correct the option, or leave it out: what can be inferred is.
 

@@ -41,14 +41,14 @@ def late_rng_state(case: Case) -> Iterator[Problem]:
 
     A shuffling loader draws the order when the epoch begins. A step file is saved after that: restored from it, the
     trainer draws another order, skips as many batches of that one, and so sees some data twice and some not at all in
-    this epoch. At an epoch's last step it is the validation that has not drawn yet. Time-LLM's train loader shuffles;
-    for one that does not, which deals the same batches whatever the state, give `--no-shuffle`. A trainer that keeps
+    this epoch. At an epoch's last step it is the validation that has not drawn yet. For a loader that does not
+    shuffle, which deals the same batches whatever the state, give `--no-shuffle`. A trainer that keeps
     the state of the epoch's beginning for its step files says so with `rng_state_at: "epoch-begin"`, and is right.
 
     Of Accelerate it is a folder `step_N`. On several processes its loader draws from a generator that no file holds,
     and begins with the order of epoch 0.
 
-    Example: any `checkpoint_step_N` of the complete trainer whose N is no epoch's end.
+    Example: any file of a step in the middle of an epoch, from a trainer that saves the generators' present state.
 
     Cure: `ckpt-doctor migrate --sync-rng` puts in the state of the epoch's beginning: that of EarlyStopping's
     `checkpoint`, where it was saved right before this epoch; none in the first epoch, which the script's own seed

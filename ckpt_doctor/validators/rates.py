@@ -20,11 +20,11 @@ def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
 def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
     """The schedule lags what `global_step` or `epoch` call for.
 
-    In TST the trainer saves a step checkpoint before it steps the scheduler, so every rate after the resume comes one
-    step late, and one more with every further resume. In COS the best checkpoint is saved before the epoch's step:
-    the resumed epochs run one epoch late. In the default modes the scheduler is never stepped and 0 is right.
+    A trainer that saves before it steps the scheduler makes every rate after the resume come one step late, and one
+    more with every further resume; one that saves its best checkpoint before the epoch's step runs the resumed epochs
+    one epoch late. A scheduler that the loop never steps is right at 0.
 
-    Example: `last_epoch` 99 in a TST checkpoint with `global_step` 100.
+    Example: `last_epoch` 99 at step 100 of a schedule that is stepped with every batch.
 
     Cure: `ckpt-doctor migrate --sync-scheduler` (scheduler, rate and momentum together).
 
@@ -53,7 +53,7 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
 
     Rates come too early after the resume; OneCycleLR reaches its end before training does and raises there.
 
-    Example: `last_epoch` 120 in a TST checkpoint with `global_step` 100; a scheduler that was stepped by hand.
+    Example: `last_epoch` 120 at step 100; a scheduler that was stepped by hand.
 
     Cure: `ckpt-doctor migrate --sync-scheduler`.
 
@@ -127,11 +127,11 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """The optimizer's rate or betas are not the schedule's.
 
     The first batch after the resume uses the rates in the optimizer's param groups; the scheduler computes later
-    rates from its own state. In the default modes a best checkpoint is saved before the epoch's new rate is set, so
-    the first resumed epoch keeps the old one. Of a file that no known trainer wrote, the scheduler's own `_last_lr` is
+    rates from its own state. Where the checkpoint is saved before the epoch's new rate is set, the first resumed epoch
+    keeps the old one. Of a file that no known trainer wrote, the scheduler's own `_last_lr` is
     compared, and only where no scheduler of the file has the optimizer's rates and none waits for a plateau.
 
-    Example: a type1 best checkpoint of epoch 3 with rate 2e-4, where the next epoch runs at 1e-4.
+    Example: a best checkpoint of epoch 3 with rate 2e-4, where the next epoch runs at 1e-4.
 
     Cure: `ckpt-doctor migrate --sync-scheduler`.
 
@@ -240,15 +240,14 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
 def scheduler_absent(case: Case) -> Iterator[Problem]:
     """There is no scheduler state, or one without its position, and the schedule is one that moves.
 
-    The trainer goes on with a fresh position: in TST and COS the rate starts at its beginning again. In the default
-    modes a fresh scheduler is as good. Of a file that no known trainer wrote, this is said where the optimizer's rate
+    The trainer goes on with a fresh position: the rate starts at its beginning again. Where nothing steps the
+    scheduler, a fresh one is as good. Of a file that no known trainer wrote, this is said where the optimizer's rate
     has moved from the `initial_lr` that a scheduler left in it, and nothing in the file is a scheduler's position;
     trainers that compute the rate from the epoch or step (timm, ultralytics, nanoGPT, mmcv, VITS) are left alone.
 
     Example: a bare state_dict upgraded without the facts that its schedule is computed from.
 
-    Cure: `ckpt-doctor undo FILE`, then `migrate --upgrade` with `--lradj`, `--train-epochs`, `--learning-rate` and
-    `--pct-start`.
+    Cure: `ckpt-doctor undo FILE`, then `migrate --upgrade` with the options that it asks for.
 
     Source: trainer contract, sections 4 and 5.
     """
@@ -274,10 +273,10 @@ def foreign_schedule(case: Case) -> Iterator[Problem]:
     does not get beyond its first step. Said of this trainer's files; of any other
     only when the question is whether to resume from that very file.
 
-    Example: a checkpoint with the state of a CosineAnnealingLR in a run of `--lradj TST`, which builds OneCycleLR; a
-    checkpoint of another project.
+    Example: a checkpoint with the state of a CosineAnnealingLR in a run whose command builds OneCycleLR; a checkpoint
+    of another project.
 
-    Cure: none in the file; resume with the `--lradj`, or the script, that it was written with.
+    Cure: none in the file; resume with the command, or the script, that it was written with.
 
     Source: trainer contract, section 4; torch/optim/lr_scheduler.py, `LRScheduler.load_state_dict`.
     """

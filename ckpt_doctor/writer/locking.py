@@ -38,7 +38,7 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 _SAVE_FOLDER = re.compile(
     r"\.?(checkpoint|ckpt|global_step|step|epoch|iter)[a-z_-]*\d+(\.ckpt-doctor-(leaving|removing))?", re.I
 )
-"""Folders that hold one save of a series (`checkpoint_step_1000`, `epoch-3`): the run is the folder above."""
+"""Folders that hold one save of a series (`step_1000`, `epoch-3`): the run is the folder above."""
 
 
 @dataclass(frozen=True, slots=True)
