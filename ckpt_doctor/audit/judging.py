@@ -197,11 +197,11 @@ def _but_for_findings(case: Case) -> Resume:
         return "not judged"
     if plan is None:
         return "impossible"
-    if facts.contradictions or resume.start_epoch is None or resume.unsettled.keys() & {"lr", "data"}:
+    if facts.contradictions or resume.begins is None or resume.unsettled.keys() & {"lr", "data"}:
         return "open"
     if plan.why_not_exact:
         return "differs"
-    return "open" if resume.lr is None or plan.start_epoch is None or plan.open else "identical"
+    return "open" if resume.lr is None or plan.begins is None or plan.open else "identical"
 
 
 def counting(ignore: Sequence[str], trust: Sequence[str], silenced: Counts | None = None) -> Counts:

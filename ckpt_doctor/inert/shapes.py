@@ -25,10 +25,10 @@ MOST_ITEMS = 64
 
 Mapped = Mapping[Any, object]
 
-_EPOCH = re.compile(r"(cur_|current_)?epoch")
-_STEP = re.compile(r"(global_|cur_|current_)?(step|iter|iteration)|global_steps|iter_num|num_updates")
+_EPOCH = re.compile(r"(cur_|current_)?epoch|epochs_run")
+_STEP = re.compile(r"(global_|cur_|current_|train_)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?")
 _BEST = re.compile(r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*")
-_PROGRESS = ("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state")
+_PROGRESS = ("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state", "trainer", "state")
 """Under which keys counts lie that are not at the top. Elsewhere `epoch` and `step` are settings."""
 _SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters", "train_args", "training_args.bin")
 _COPY = re.compile(r"ema|swa|averag|shadow|teacher|target", re.IGNORECASE)

@@ -61,7 +61,11 @@ def landing(file: FileReport, plan: ResumePlan, run: RunReport) -> tuple[tuple[s
     resume = file.resume_point
     rate = resume.lr[0] if resume.lr else None
     return (
-        ("starts in epoch", text.integer(plan.start_epoch), text.integer(resume.start_epoch)),
+        (
+            "starts at step" if plan.begins_at_step else "starts in epoch",
+            text.integer(plan.begins),
+            text.integer(resume.begins),
+        ),
         ("skips batches", text.integer(plan.skip_batches), text.integer(resume.skip_batches)),
         ("first learning rate", text.rate(plan.next_lr), text.rate(rate)),
         *run.terms.landing(file, plan),

@@ -247,10 +247,10 @@ class Curve:
         right, plan, due = self.places.get(file.checkpoint.path), file.plan, file.resume_point
         if plan is None or right is None:
             return None, None
-        if plan.start_epoch is None or due.start_epoch is None:
+        if plan.begins is None or due.begins is None:
             return right, right
-        epochs = plan.start_epoch - due.start_epoch
-        length = 1 if self.unit == "epoch" else self.steps_per_epoch
+        epochs = plan.begins - due.begins
+        length = 1 if self.unit == "epoch" or due.begins_at_step else self.steps_per_epoch
         if epochs and length is None:
             return None, right
         skipped = (plan.skip_batches or 0) - (due.skip_batches or 0) if self.unit == "step" else 0

@@ -66,6 +66,8 @@ class ResumePoint:
     A field is None when the facts do not settle it; `unsettled` then says what would.
     """
 
+    begins_at_step: bool = False
+    """Whether the trainer counts no epochs: it starts at `global_step`."""
     start_epoch: int | None = None
     """0-based epoch in which the trainer starts."""
     skip_batches: int | None = None
@@ -93,6 +95,11 @@ class ResumePoint:
     unsettled: Mapping[str, str] = field(default_factory=dict)
     """Field -> the option or file that would settle it; `data`: in which order the data come."""
 
+    @property
+    def begins(self) -> int | None:
+        """The epoch, or the step where the trainer counts these, that the resume begins with."""
+        return self.global_step if self.begins_at_step else self.start_epoch
+
 
 @record(frozen=True)
 class ResumePlan:
@@ -114,6 +121,13 @@ class ResumePlan:
     start_elsewhere: tuple[int, int] | None = None
     """Epoch and batches to skip with a trainer that reads `best_score`, where the run's own trainer does not read it
     and starts elsewhere."""
+    begins_at_step: bool = False
+    """As of the resume point."""
+
+    @property
+    def begins(self) -> int | None:
+        """The epoch, or the step where the trainer counts these, that the resume begins with."""
+        return self.global_step if self.begins_at_step else self.start_epoch
 
 
 @record(frozen=True)

@@ -61,8 +61,8 @@ def examples(name: str) -> list[list[str]]:
 def test_every_example_of_the_help_works(sample, run, name: str) -> None:
     """In a folder that has the files of which the examples speak."""
     folder = sample("first-patch-type1")
-    for step in (17000, 18000):
-        shutil.copytree(folder / "checkpoint_step_140", folder / f"checkpoint_step_{step}")
+    for epoch in (17, 18):
+        shutil.copy(folder / "checkpoint", folder / f"epoch_{epoch}.pt")
     for name_of_run in ("my_run", "checkpoints/my_run"):
         shutil.copytree(folder, name_of_run)
     shutil.copytree("checkpoints", "old_checkpoints")

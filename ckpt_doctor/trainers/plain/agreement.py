@@ -1,7 +1,7 @@
 """What the files of one run agree on, and what departs from it in a single file.
 
-A loop counts in several places: the label `epoch`, Adam's steps, the scheduler's position, the number in the file's
-name. All of them grow evenly from file to file, so a part that is of another moment shows, and which part it is.
+A loop counts in several places: its label (`epoch`, mostly), Adam's steps, the scheduler's position, the number in the
+file's name. All of them grow evenly from file to file, so a part that is of another moment shows, and which part it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 
 from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers.lines import Line, line_through
+from ckpt_doctor.trainers.plain.layout import key_of, label_slot, noun_of
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Evidence, Member, dotted, mapping_of
 
@@ -55,8 +56,8 @@ def as_saved(member: Member, slot: str, *path: str | int) -> object:
 
 
 def saved_label(member: Member) -> int | None:
-    """The label `epoch`."""
-    return integer(as_saved(member, "epoch"))
+    """The label."""
+    return integer(as_saved(member, label_slot(member)))
 
 
 def saved_position(member: Member) -> int | None:
@@ -101,7 +102,8 @@ def _length(steps: Line | None, labelled: Sequence[tuple[Member, int]]) -> Evide
     told = ((label, member.state.optimizer_step) for member, label in labelled)
     points = sorted({(label, made) for label, made in told if made == steps.at(label)})
     (e0, s0), (e1, s1) = points[:2]
-    return Evidence(steps.each, f"Adam's steps in {len(points)} files: {s0:,} at epoch {e0}, {s1:,} at epoch {e1}")
+    noun = noun_of(labelled[0][0])
+    return Evidence(steps.each, f"Adam's steps in {len(points)} files: {s0:,} at {noun} {e0}, {s1:,} at {noun} {e1}")
 
 
 def _position(member: Member) -> int | None:
@@ -173,7 +175,7 @@ def _told(
 def _says(what: What, member: Member, label: float) -> str:
     """`Adam's 16 steps are those of epoch 3`."""
     if what == "epoch":
-        return f"epoch is {label:g}"
+        return f"{key_of(member)} is {label:g}"
     steps = f"Adam's {member.state.optimizer_step:,} steps are those" if what == "optimizer" else ""
     position = f"the scheduler's position {saved_position(member)} is that" if what == "schedule" else ""
-    return f"{steps or position or 'the name is that'} of epoch {label:g}"
+    return f"{steps or position or 'the name is that'} of {noun_of(member)} {label:g}"

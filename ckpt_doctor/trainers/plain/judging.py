@@ -24,7 +24,7 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     values: dict[str, Any] = dict(given)
     facts = PlainFacts(**values)
     kin = families_of(run.members, facts)
-    lengths = {one.steps_per_epoch for one in kin.values()}
+    lengths = {one.steps_per_epoch for one in kin.values() if not one.by_steps}
     if len(lengths) == 1:
         facts = replace(facts, steps_per_epoch=lengths.pop())
     run = replace(run, facts=facts, history=kin)

@@ -1,4 +1,4 @@
-"""What a hand-written loop saves: one dict with a model, an optimizer and an epoch, in the families that are known."""
+"""What a hand-written loop saves: one dict with a model, an optimizer and a count of epochs or steps."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.trainers.state import first_of, training_state
 from ckpt_doctor.types import (
-    MODEL_KEYS,
     Checkpoint,
     Member,
     Opaque,
     Places,
     ReadScalars,
     TensorRef,
+    dotted,
     mapping_of,
     real,
 )
@@ -27,7 +28,7 @@ _OTHERS = frozenset(
         *("ds_config", "ds_version", "dp_world_size", "mp_world_size", "global_steps"),  # DeepSpeed
         *("meta", "message_hub", "extra_state", "last_optimizer_state", "optimizer_history"),  # mmengine, fairseq
         *("best_fitness", "train_args", "updates"),  # Ultralytics
-        *("iter_num", "model_args", "iteration", "trainer", "trainer_state", "train_state"),
+        *("iter_num", "model_args", "trainer_state"),
     }
 )
 """Keys of projects whose resume is their own; Hugging Face's and Accelerate's checkpoints are folders."""
@@ -35,13 +36,14 @@ _FIVE = frozenset({"model", "optimizer", "scheduler", "epoch", "global_step"})
 _MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_state_at", "sampler_state", "scaler"}
 """All of a file that may as well be of a trainer whose signs it lacks: no narrow recognition."""
 _RNG = re.compile(r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict")
+_DETECTRON2 = re.compile(r"model_(\d{7}|final)\.pth")
 _TSL_RUN = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
 MOST_SIBLINGS = 8
 """Files that are read beside those that were asked for."""
 
 
 def fits(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint has what the loop of a known family saves, and no mark of another project."""
+    """Whether a checkpoint has what a loop saves, and no mark of a project that resumes in its own way."""
     keys = set(checkpoint.keys)
     if keys & _OTHERS or (keys >= _FIVE and keys <= _MORE):
         return False
@@ -49,7 +51,7 @@ def fits(checkpoint: Checkpoint) -> bool:
 
 
 def reads(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint is one dict with one model under a usual key, one optimizer and a whole `epoch`."""
+    """Whether a checkpoint is a dict with one model, one optimizer and a label, whatever their keys."""
     root = mapping_of(checkpoint.root)
     if root is None or checkpoint.parts or checkpoint.layout != "training":
         return False
@@ -57,16 +59,22 @@ def reads(checkpoint: Checkpoint) -> bool:
     models, optimizers, schedulers = shapes.trained, shapes.optimizers, shapes.schedulers
     if len(models) != 1 or len(optimizers) != 1 or len(schedulers) > 1:
         return False
-    if any(len(path) != 1 for path in (models[0].path, optimizers[0].path, *(part.path for part in schedulers))):
-        return False
-    named = models[0].path[0] in MODEL_KEYS and "optim" in str(optimizers[0].path[0]).lower()
-    return named and _epoch(root) is not None and not any(_is_strange(root, key, shapes) for key in root)
+    return bool(_label(checkpoint)) and not any(_is_strange(root, key, shapes) for key in root)
 
 
-def _epoch(root: dict[object, object]) -> int | None:
-    epoch = real(root.get("epoch"))
-    whole = epoch is not None and epoch.is_integer() and 0 <= epoch < 1 << 40
-    return int(epoch) if whole and epoch is not None and not isinstance(root["epoch"], bool) else None
+def _label(checkpoint: Checkpoint) -> Places:
+    """The slot and place of the count that a loop goes on from.
+
+    That is `epoch` at the top, else the only count of epochs, else the only one of steps. The slot is that of its name;
+    how many steps of the optimizer it stands for, siblings show."""
+    shapes = find(checkpoint)
+    if "epoch" in (mapping_of(checkpoint.root) or {}):
+        candidates = {"epoch": [part for part in shapes.epochs if part.path == ("epoch",)]}
+    else:
+        candidates = {"epoch": shapes.epochs} if shapes.epochs else {"step": shapes.steps}
+    ((slot, found),) = candidates.items()
+    whole = len(found) == 1 and 0 <= found[0].value < 1 << 40 and not isinstance(checkpoint.get(*found[0].path), bool)
+    return {slot: found[0].path} if whole else {}
 
 
 def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool:
@@ -110,7 +118,7 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
 
 
 def family(checkpoint: Checkpoint) -> str:
-    """The project whose loop wrote the file, where its keys prove it: `imagenet`, `torchvision`, `timm`; else empty."""
+    """The project whose loop wrote the file, where its keys, and its name, prove it; else empty."""
     keys = set(checkpoint.keys)
     if {"arch", "version", "state_dict", "optimizer", "epoch"} <= keys:
         return "timm" if checkpoint.get("version") == 2 else ""
@@ -118,6 +126,12 @@ def family(checkpoint: Checkpoint) -> str:
         return "imagenet"
     if {"args", "lr_scheduler", "model", "optimizer", "epoch"} <= keys:
         return "torchvision" if isinstance(checkpoint.root, dict) and _is_namespace(checkpoint.root["args"]) else ""
+    if {"model", "optimizer", "scheduler", "iteration"} <= keys and _DETECTRON2.fullmatch(checkpoint.path.name):
+        return "detectron2"
+    if checkpoint.get("trainer", "epoch_length") is not None and checkpoint.get("trainer", "iteration") is not None:
+        return "ignite"
+    if {"step", "model", "opt", "ema", "scaler", "version"} <= keys:
+        return "denoising-diffusion-pytorch"
     return ""
 
 
@@ -163,7 +177,28 @@ def places(checkpoint: Checkpoint) -> Places:
         }
     )
     random = [key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str) and _RNG.fullmatch(key.lower())]
-    return {**slots, "epoch": ("epoch",), **({"rng": (random[0],)} if random else {})}
+    return {**slots, **_label(checkpoint), **({"rng": (random[0],)} if random else {})}
+
+
+def label_slot(member: Member) -> Literal["epoch", "step"]:
+    """The slot of the label."""
+    return "epoch" if "epoch" in member.places else "step"
+
+
+def label_of(member: Member) -> int | None:
+    """The label, as it is in the file now."""
+    return member.state.epoch if "epoch" in member.places else member.state.global_step
+
+
+def key_of(member: Member) -> str:
+    """The label's key, as messages name it: `epoch`, `trainer.iteration`."""
+    return dotted(member.path(label_slot(member)))
+
+
+def noun_of(member: Member) -> str:
+    """What the label counts, by its key: `epoch`, `step`, `iteration`."""
+    slot = label_slot(member)
+    return "iteration" if slot == "step" and "it" in str(member.path(slot)[-1]) else slot
 
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:

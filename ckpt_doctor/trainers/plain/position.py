@@ -1,7 +1,7 @@
 """The place of a hand-written loop's file in its run: from its siblings, Adam's steps, and what a person gives.
 
-S: Adam's steps. E: the file's `epoch`. F: finished epochs. L: the scheduler's `last_epoch`. Each is taken as the loop
-wrote it; what a repair has changed since is in the file's record.
+S: Adam's steps. E: the file's label, `epoch` mostly. F: finished epochs, or what else the label counts. L: the
+scheduler's `last_epoch`. Each is taken as the loop wrote it; what a repair has changed since is in the file's record.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ _FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
     "torchvision": ("label+1", "finished", "torchvision's references: args and lr_scheduler in the file"),
     "timm": ("label+1", "finished", "timm's CheckpointSaver: version 2 in the file"),
+    "detectron2": ("label+1", "finished", "detectron2's PeriodicCheckpointer: `iteration`, and the file's name"),
+    "ignite": ("label", "next", "ignite's Engine.state_dict: iteration and epoch_length in the file"),
+    "denoising-diffusion-pytorch": ("label", "next", "its Trainer.save: step, opt, ema and version in the file"),
 }
-"""Family -> where its script starts, what its `epoch` says, and what shows it."""
+"""Family -> where its script starts, what its label says, and what shows it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Kin:
     """How often the scheduler steps in an epoch: L is this times F; None where no such number fits the files."""
     behind: int = 0
     """What L is short of that where it should be."""
+
+    @property
+    def by_steps(self) -> bool:
+        """Whether the label counts steps, by its name."""
+        return layout.label_slot(self.members[0]) == "step"
 
     @cached_property
     def rates(self) -> tuple[float, ...] | None:
@@ -85,7 +93,10 @@ def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Path, Kin]
 
 def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
     agreed = agreement(members)
-    length = facts.steps_per_epoch or agreed.length
+    if layout.label_slot(members[0]) == "step":
+        length = agreed.length or _one_by_one(members)
+    else:
+        length = facts.steps_per_epoch or agreed.length
     labels = {m.checkpoint.path: label for m in members if (label := saved_label(m)) is not None}
     for path, departed in agreed.departures.items():
         if "epoch" in departed.parts and departed.label is not None:
@@ -101,6 +112,16 @@ def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
     return Kin(members, length, agreed, labels, counted, uneven, pace, behind)
 
 
+def _one_by_one(members: Sequence[Member]) -> Evidence[int] | None:
+    """Where the label counts what Adam counts. Mixed precision leaves a step out now and then, so it shows nothing."""
+    for member in members:
+        label, steps = saved_label(member), member.state.optimizer_step
+        if label is None or steps is None or steps - label not in (0, 1) or member.at("scaler"):
+            return None
+    noun, told = layout.noun_of(members[0]), f"{members[0].state.optimizer_step:,}"
+    return Evidence(1, f"Adam's {told} steps in the file of {noun} {saved_label(members[0]):,}")
+
+
 def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement) -> dict[Path, Evidence[int]]:
     """F, where Adam's steps are whole epochs, or the rest of the file shows that they are another moment's."""
     found = {}
@@ -113,7 +134,8 @@ def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement
             continue
         epochs, inside = divmod(steps or 0, length.value)
         if epochs and not inside and (departed is None or departed.parts):
-            found[path] = Evidence(epochs, f"Adam's {steps:,} steps, {length.value:,} an epoch ({length.source})")
+            told = f"{length.value:,} an {noun}" if (noun := layout.noun_of(member)) != "step" else "one by one"
+            found[path] = Evidence(epochs, f"Adam's {steps:,} steps, {told} ({length.source})")
     return found
 
 
@@ -132,7 +154,7 @@ def _told(members: Sequence[Member], labels: Mapping[Path, int], facts: PlainFac
             continue
         epochs = label + (meaning.value == "finished")
         if epochs > 0 and (facts.epoch_label is not None or at is None or at >= epochs):
-            source = f"epoch {label} is the {meaning.value} one: {meaning.source}"
+            source = f"{layout.noun_of(member)} {label} is the {meaning.value} one: {meaning.source}"
             found[member.checkpoint.path] = Evidence(epochs, source)
     return found
 
@@ -230,13 +252,15 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
     for member in run.members:
         done = finished(member, run)
         if told is not None and done is not None and first_epoch(member, run, told.value) is None:
+            noun = layout.noun_of(member)
             yield (
                 "epoch_label",
-                f"epoch {saved_epoch(member, run)} in {member.label} cannot be the {told.value} one ({told.source}): "
-                f"{done.value} epochs are finished ({done.source})",
+                f"{noun} {saved_epoch(member, run)} in {member.label} cannot be the {told.value} one ({told.source}): "
+                f"{done.value} {noun}s are finished ({done.source})",
             )
             return
-    shown = next((kin.agreed.length for kin in run.history.values() if kin.agreed.length), None)  # type: ignore[attr-defined]
+    kin: Iterable[Kin] = run.history.values()  # type: ignore[attr-defined]
+    shown = next((one.agreed.length for one in kin if one.agreed.length and not one.by_steps), None)
     if length is not None and shown is not None and shown.value != length.value:
         given = f"{length.value:,} steps per epoch ({length.source})"
         yield "steps_per_epoch", f"{given} against {shown.value:,}: {shown.source}"

@@ -16,19 +16,19 @@ from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, 
 
 @dataclass(frozen=True)
 class Start:
-    """Epochs in the script's own numbers; None where its way of counting is open."""
+    """Epochs, or what else the label counts, in the script's own numbers; None where its way of counting is open."""
 
     due: int | None
     """Where an uninterrupted run goes on."""
     actual: int | None
     """Where the script goes on with the file."""
     label: int | None
-    """The `epoch` with which it would go on where it is due."""
+    """The label with which it would go on where it is due."""
 
 
 def start(member: Member, run: Run) -> Start:
     """Where a resume begins, and where it should."""
-    known, label, written = reading(member, run), member.state.epoch, saved_epoch(member, run)
+    known, label, written = reading(member, run), layout.label_of(member), saved_epoch(member, run)
     if label is None or written is None or known.resume is None or known.label is None:
         return Start(_due_from_zero(member, run), None, None)
     first, done = first_epoch(member, run, known.label.value), finished(member, run)
@@ -49,13 +49,16 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
     begins, done, expected = start(member, run), finished(member, run), expected_position(member, run)
     reached = target(member, run)
     rates = reached.rates if reached is not None else _rates_without_position(member, run)
+    by_steps = layout.label_slot(member) == "step"
     return ResumePoint(
-        start_epoch=begins.due,
+        begins_at_step=by_steps,
+        start_epoch=None if by_steps else begins.due,
         skip_batches=0 if begins.due is not None else None,
+        global_step=begins.due if by_steps else None,
         last_epoch=expected,
         lr=rates or None,
-        finished_epochs=done.value if done is not None else None,
-        epoch=begins.label,
+        finished_epochs=done.value if done is not None and not by_steps else None,
+        epoch=None if by_steps else begins.label,
     )
 
 
@@ -80,10 +83,12 @@ def _plateau_is_behind(member: Member, run: Run) -> bool | None:
 def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
     """What the script will do with the file."""
     begins = start(member, run)
+    by_steps = layout.label_slot(member) == "step"
     return ResumePlan(
-        start_epoch=begins.actual,
+        begins_at_step=by_steps,
+        start_epoch=None if by_steps else begins.actual,
         skip_batches=0,
-        global_step=None,
+        global_step=begins.actual if by_steps else None,
         next_lr=None if layout.family(member.checkpoint) == "timm" else member.state.lr,
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=None,
@@ -97,10 +102,10 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
 def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
     begins, expected, at = start(member, run), expected_position(member, run), member.state.last_epoch
     if begins.actual is not None and begins.actual != begins.due:
-        yield "the script starts at another epoch than the uninterrupted run"
+        yield f"the script starts at another {layout.noun_of(member)} than the uninterrupted run"
     departed = departure(member, run)
-    if begins.actual is None and departed is not None and member.state.epoch != saved_epoch(member, run):
-        yield "epoch is of another moment than the rest of the file"
+    if begins.actual is None and departed is not None and layout.label_of(member) != saved_epoch(member, run):
+        yield f"{layout.key_of(member)} is of another moment than the rest of the file"
     if departed is not None and (not departed.parts or "optimizer" in departed.parts):
         yield "the parts of the file are of different moments"
     if None not in (expected, at) and at != expected:
@@ -110,11 +115,11 @@ def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
 
 
 def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]:
-    """What the resume depends on and no file shows, beside the meaning of `epoch`, of which P412 speaks."""
+    """What the resume depends on and no file shows, beside the meaning of the label, of which P412 speaks."""
     if not member.has("rng") and facts_of(run).shuffle is None:
         why = "the file has no random state, and whether the loader shuffles is not known"
         yield NotChecked("the order of the batches", why, "--shuffle or --no-shuffle")
-    if resume.finished_epochs is None:
+    if finished(member, run) is None:
         yield NotChecked("the position in the run", *_no_position(member, run))
     elif resume.lr is None:
         yield NotChecked("the rate of the first batch", _no_rate(member, run), "")
@@ -124,20 +129,24 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
 
 
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
-    steps, length = member.state.optimizer_step, kin_of(member, run).steps_per_epoch
+    kin, key, noun = kin_of(member, run), layout.key_of(member), layout.noun_of(member)
+    steps, length = member.state.optimizer_step, kin.steps_per_epoch
+    asked = "" if kin.by_steps else "--steps-per-epoch"
     if steps is None:
-        line = kin_of(member, run).agreed.schedule
+        line = kin.agreed.schedule
         as_many = line is not None and (line.each, line.first) == (1, 0)
-        late = "; the schedule has made as many steps as `epoch` says, one too few if that is the finished epoch"
-        told = "the optimizer does not count its steps, so what `epoch` means is open"
+        late = f"; the schedule has made as many steps as `{key}` says, one too few if that is the finished {noun}"
+        told = f"the optimizer does not count its steps, so what `{key}` means is open"
         return told + (late if as_many else ""), "--epoch-label finished or next"
-    if kin_of(member, run).uneven:
-        return "Adam's steps do not grow evenly with the epochs that the labels tell", "--steps-per-epoch"
+    if kin.uneven:
+        return f"Adam's steps do not grow evenly with the {noun}s that the labels tell", asked
     if length is not None and not steps % length.value:
-        return "no epoch is finished", ""
+        return f"no {noun} is finished", ""
     if length is not None:
-        return f"Adam's {steps:,} steps are not whole epochs of {length.value:,} ({length.source})", ""
-    return f"Adam has made {steps:,} steps, and the number of steps per epoch is not known", "--steps-per-epoch"
+        return f"Adam's {steps:,} steps are not whole {noun}s of {length.value:,} ({length.source})", ""
+    if kin.by_steps:
+        return f"Adam has made {steps:,} steps, and how `{key}` follows from them is not clear", ""
+    return f"Adam has made {steps:,} steps, and the number of steps per epoch is not known", asked
 
 
 def _no_rate(member: Member, run: Run) -> str:

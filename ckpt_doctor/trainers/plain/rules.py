@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
+from ckpt_doctor.trainers.plain.resume_point import start
 from ckpt_doctor.trainers.plain.schedule import donors, rebuilt
-from ckpt_doctor.types import Case, Evidence, dotted
+from ckpt_doctor.types import Case, Evidence, Member, dotted
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -27,35 +29,37 @@ def epoch_label_open(case: Case) -> Iterator[Problem]:
     Source: pytorch/vision#1628 and #2116; pytorch/examples imagenet/main.py (`epoch + 1`, starts at `epoch`);
     the saving tutorial of pytorch.org (`epoch`).
     """
-    known, label = reading(case.member, case.run), case.state.epoch
-    if case.plan is None or case.plan.start_epoch is not None or label is None:
+    known, label = reading(case.member, case.run), label_of(case.member)
+    if case.plan is None or case.plan.begins is not None or label is None:
         return
     settle = "give --script train.py, " + (
         "or --resume-epoch label or label+1" if known.resume is None else "or --epoch-label finished or next"
     )
     yield Problem(
-        _choices(label, finished(case.member, case.run), known.resume),
-        where=case.where("epoch"),
+        _choices(case.member, label, finished(case.member, case.run), known.resume),
+        where=case.where(label_slot(case.member)),
         found=label,
         fix=settle,
     )
 
 
-def _choices(label: int, done: Evidence[int] | None, resume: Evidence[str] | None) -> str:
+def _choices(member: Member, label: int, done: Evidence[int] | None, resume: Evidence[str] | None) -> str:
+    key, noun = key_of(member), noun_of(member)
+    one = f"a {noun}" if noun == "step" else f"an {noun}"
     if done is None:
         return (
-            f"epoch is {label}, which can be the finished epoch or the next one: a script that starts at the wrong one "
-            "of epoch and epoch + 1 trains an epoch twice or leaves one out"
+            f"{key} is {label}, which can be the finished {noun} or the next one: a script that starts at the wrong "
+            f"one of {key} and {key} + 1 trains {one} twice or leaves one out"
         )
-    told = f"epoch is {label}, and {done.value} {'epoch is' if done.value == 1 else 'epochs are'} finished"
+    told = f"{key} is {label}, and {done.value} {f'{noun} is' if done.value == 1 else f'{noun}s are'} finished"
     if done.value == label + 1:
-        return f"{told}: a script that starts at epoch repeats an epoch, and one that starts at epoch + 1 does not"
+        return f"{told}: a script that starts at {key} repeats {one}, and one that starts at {key} + 1 does not"
     if resume is not None:  # label + 1
-        return f"{told}: a script that starts at epoch + 1 leaves an epoch out if it counts from 0, and none if from 1"
+        return f"{told}: a script that starts at {key} + 1 leaves {one} out if it counts from 0, and none if from 1"
     if done.value == label:
         return (
-            f"{told}: a script that counts from 0 must start at epoch, and one that counts from 1 at epoch + 1, or an "
-            "epoch is left out or repeated"
+            f"{told}: a script that counts from 0 must start at {key}, and one that counts from 1 at {key} + 1, or "
+            f"{one} is left out or repeated"
         )
     return f"{told}: which of the two is right is not known"
 
@@ -74,7 +78,7 @@ def name_of_another_epoch(case: Case) -> Iterator[Problem]:
     """
     departed = departure(case.member, case.run)
     if departed is not None and departed.parts == {"name"}:
-        yield Problem(f"{departed.told}, by the names of its siblings", where=case.where("epoch"), fix="")
+        yield Problem(f"{departed.told}, by the names of its siblings", where=key_of(case.member), fix="")
 
 
 @rule("P402", "epoch-step-mismatch", "warning", migration="fix-epoch")
@@ -89,15 +93,23 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
 
     Source: the file's siblings.
     """
-    departed, label = departure(case.member, case.run), saved_epoch(case.member, case.run)
-    if departed is None or "epoch" not in departed.parts or label in (None, case.state.epoch):
-        return
-    if case.plan is not None and case.plan.start_epoch is None:  # else the shared rule says where it starts
+    member, departed = case.member, departure(case.member, case.run)
+    now, label, begins = label_of(member), saved_epoch(member, case.run), start(member, case.run)
+    if begins.actual is not None:  # where a script counts epochs, the shared rule says where it starts
+        if label_slot(member) == "step" and begins.due not in (None, begins.actual):
+            yield Problem(
+                f"{key_of(member)} is {now:,}: the script starts at {noun_of(member)} {begins.actual:,}, and the run "
+                f"was at {begins.due:,}",
+                where=key_of(member),
+                found=now,
+                expected=begins.label,
+            )
+    elif departed is not None and "epoch" in departed.parts and label not in (None, now):
         yield Problem(
             f"{departed.told}: the label is of another moment, and a resume would start "
-            + ("too late" if (case.state.epoch or 0) > (label or 0) else "too early"),
-            where=case.where("epoch"),
-            found=case.state.epoch,
+            + ("too late" if (now or 0) > (label or 0) else "too early"),
+            where=key_of(member),
+            found=now,
             expected=label,
         )
 

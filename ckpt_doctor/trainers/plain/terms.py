@@ -8,10 +8,11 @@ from ckpt_doctor.types import Facts, ResumePlan, Terms
 
 def start(plan: ResumePlan, facts: Facts) -> str:
     """Where it begins, in the script's own numbers."""
-    if plan.start_epoch is None:
-        return "starts at epoch or at epoch + 1: only the script shows which (P412)"
+    noun = "step" if plan.begins_at_step else "epoch"
+    if plan.begins is None:
+        return f"starts at {noun} or at {noun} + 1: only the script shows which (P412)"
     source = facts.get("resume_epoch")
-    return f"starts at epoch {text.integer(plan.start_epoch)}" + (f" ({source.source})" if source is not None else "")
+    return f"starts at {noun} {text.integer(plan.begins)}" + (f" ({source.source})" if source is not None else "")
 
 
 TERMS = Terms(start=start)

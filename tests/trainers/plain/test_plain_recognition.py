@@ -81,7 +81,6 @@ FOREIGN: dict[str, Callable[[], Saved]] = {
     "two models": pair,
     "two optimizers": lambda: saved(optimizer_d=saved()["optimizer_state_dict"]),
     "two schedulers": lambda: saved(scheduler_d=saved()["scheduler_state_dict"]),
-    "optimizers in a list": lambda: {**saved(), "optimizer_state_dict": [saved()["optimizer_state_dict"]]},
     "no epoch": lambda: {key: value for key, value in saved().items() if key != "epoch"},
     "half an epoch": lambda: saved() | {"epoch": 0.5},
     "a schedule of its own": lambda: saved() | {"scheduler_state_dict": {"x": 1}},
