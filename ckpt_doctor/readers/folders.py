@@ -9,7 +9,7 @@ from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import distributed, sharded
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
-from ckpt_doctor.readers.part_names import INDEX, MARKERS
+from ckpt_doctor.readers.part_names import INDEX, MARKERS, SPEECHBRAIN, SPEECHBRAIN_TEXT
 from ckpt_doctor.readers.parts import TRAINER_STATE, Findings, Parts, is_part_name, open_part
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
 from ckpt_doctor.readers.torch_row import named
@@ -53,7 +53,7 @@ def _open_listed(
     for name in found.files:
         if name.endswith(".json") and is_read(name):
             parts.open(name)
-        else:
+        elif SPEECHBRAIN not in found.files or not SPEECHBRAIN_TEXT.fullmatch(name):
             _open_if_part(parts, name, found)
     sets = [one for prefix, names in found.entries.items() for one in set_of(parts.folder / prefix, names)]
     findings = Findings()

@@ -20,3 +20,9 @@ def is_part_of_several(path: Path) -> bool:
     """Whether a path may name several files: a folder, an index or a marker, a numbered shard."""
     name = path.name
     return bool(INDEX.fullmatch(name) or SHARD.fullmatch(name)) or name in MARKERS or path.is_dir()
+
+
+SPEECHBRAIN = "CKPT.yaml"
+"""In each folder that SpeechBrain's Checkpointer saves."""
+SPEECHBRAIN_TEXT = re.compile(r"(brain|counter|dataloader-.*)\.ckpt")
+"""Its counts, which it writes as text under a checkpoint's suffix."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.inert.shapes import Shapes, find
+from ckpt_doctor.readers.part_names import SPEECHBRAIN
 from ckpt_doctor.trainers.state import first_of, training_state
 from ckpt_doctor.types import (
     Checkpoint,
@@ -38,6 +39,7 @@ _MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_stat
 _RNG = re.compile(r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict")
 _DETECTRON2 = re.compile(r"model_(\d{7}|final)\.pth")
 _TSL_RUN = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
+_NUMBER = re.compile(r"\d{1,18}")
 MOST_SIBLINGS = 8
 """Files that are read beside those that were asked for."""
 
@@ -53,7 +55,8 @@ def fits(checkpoint: Checkpoint) -> bool:
 def reads(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint is a dict with one model, one optimizer and a label, whatever their keys."""
     root = mapping_of(checkpoint.root)
-    if root is None or checkpoint.parts or checkpoint.layout != "training":
+    is_set = checkpoint.parts and not is_unit(checkpoint.path, checkpoint.metadata.get("files", ()))
+    if root is None or is_set or checkpoint.layout != "training":
         return False
     shapes = find(checkpoint)
     models, optimizers, schedulers = shapes.trained, shapes.optimizers, shapes.schedulers
@@ -102,7 +105,9 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
     """Whether a folder is one moment of a loop that saves each part to a file: `epoch_3/{model,optimizer}.pt`.
 
     Its name says a moment, and every checkpoint in it is a part by its name: of others nobody knows whether they go
-    together."""
+    together. SpeechBrain's has an index."""
+    if SPEECHBRAIN in names:
+        return True
     if not _MOMENT.search(folder.name):
         return False
     stems = [Path(name).stem.lower() for name in names if Path(name).suffix in _SUFFIXES]
@@ -216,7 +221,7 @@ def form(member: Member) -> frozenset[object]:
 
 
 def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:
-    """Files beside one of a loop that may be of the same run: of its suffix and nearly its size, the nearest by number.
+    """Files, or folders, beside one of a loop that may be of the same run: the nearest by number.
 
     Of a scan that has read more of them already, none are needed."""
     ours = [checkpoint for checkpoint in checkpoints if fits(checkpoint)]
@@ -229,7 +234,7 @@ def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:
 
 def _number(name: str) -> int:
     """The last number in a name."""
-    found = re.findall(r"\d{1,18}", name)
+    found = _NUMBER.findall(name)
     return int(found[-1]) if found else 0
 
 
@@ -237,11 +242,18 @@ def _alike(checkpoint: Checkpoint) -> Iterator[Path]:
     try:
         with os.scandir(checkpoint.path.parent) as entries:
             for entry in entries:
-                alike = entry.name.endswith(checkpoint.path.suffix) and not entry.name.startswith(".")
-                if alike and entry.is_file() and abs(entry.stat().st_size - checkpoint.size) <= _slack(checkpoint):
+                if not entry.name.startswith(".") and _is_alike(entry, checkpoint):
                     yield Path(checkpoint.path.parent, entry.name)
     except OSError:  # the folder may not be listed: no evidence
         return
+
+
+def _is_alike(entry: os.DirEntry[str], checkpoint: Checkpoint) -> bool:
+    """Of folders the name but for its number; of files suffix and size."""
+    if checkpoint.parts:
+        return entry.is_dir() and _NUMBER.sub("", entry.name) == _NUMBER.sub("", checkpoint.path.name)
+    named = entry.name.endswith(checkpoint.path.suffix) and entry.is_file()
+    return named and abs(entry.stat().st_size - checkpoint.size) <= _slack(checkpoint)
 
 
 def _slack(checkpoint: Checkpoint) -> int:
