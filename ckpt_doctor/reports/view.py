@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,15 @@ from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unch
 from ckpt_doctor.types import Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
 from ckpt_doctor.types.record import record
 
-OUTLOOKS = ("ok", "open", "needs facts", "not judged", "impossible", "repairable", "broken")
+OUTLOOKS = ("ok", "differs", "open", "needs facts", "not judged", "impossible", "repairable", "broken")
 """What a file's outlook can be, in the order in which they are counted."""
+
+_COLOURS: Mapping[str, Verdict] = {
+    "differs": "repairable",
+    "open": "repairable",
+    "needs facts": "repairable",
+    "impossible": "broken",
+}
 
 
 @record(frozen=True)
@@ -28,7 +35,8 @@ class Row:
     """One for each of the run's columns."""
     outcomes: tuple[str, ...]
     """What comes of it, in words; the last is the verdict, as what it means for a resume."""
-    verdict: Verdict
+    colour: Verdict
+    """The verdict whose colour its outlook has."""
     is_troubled: bool = True
     """Whether a finding calls for something."""
 
@@ -106,7 +114,7 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
             _with_copies(names[file.checkpoint.path], file, run),
             tuple(column.cell(file) for column in shown),
             tuple(column.cell(file) for column in last),
-            file.verdict,
+            colour_of(file),
             bool(file.serious) or file.verdict != "ok",
         )
         for file in run.files
@@ -139,6 +147,11 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
         tuple(open_point(point, n, len(rows)) for point, n in unchecked(run.files) if point.settle != "--deep"),
         None if run.advice is None else answer(run.advice),
     )
+
+
+def colour_of(file: FileReport) -> Verdict:
+    """The verdict whose colour a file's outlook has: nothing but what is ok is green."""
+    return _COLOURS.get(file.outlook, file.verdict)
 
 
 def without_copies(run: RunReport) -> RunReport:
@@ -188,7 +201,7 @@ def summary(report: Report) -> str:
 
 
 def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word.replace('needs', 'need')}"
+    return f"{n} {word}" if n == 1 else f"{n} {word.replace('needs', 'need').replace('differs', 'differ')}"
 
 
 def bytes_read(file: FileReport) -> int:

@@ -43,7 +43,7 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
                 where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,
-                fix=_sync(case),
+                fix=_placed(case, _caught_up(case, expected - last)),
             )
 
 
@@ -67,7 +67,7 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
                 where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,
-                fix=_sync(case),
+                fix=_placed(case),
             )
 
 
@@ -76,9 +76,11 @@ def _positions(case: Case, last: int, expected: int) -> str:
     return f"the schedule is at {unit} {last:,}, but should be at {unit} {expected:,}"
 
 
-def _sync(case: Case) -> str | None:
-    """No cure where the file lacks what the rates at the resume point are computed from."""
-    return None if case.resume.lr is not None else ""
+def _caught_up(case: Case, n: int) -> str:
+    """How a script catches up with a schedule that no edit can compute: the scheduler computes it by itself."""
+    if case.state.total_steps is not None and (case.resume.last_epoch or 0) > case.state.total_steps:
+        return ""  # it raises there
+    return f"after loading the file, call the scheduler's step() {'once' if n == 1 else f'{n:,} times'} before training"
 
 
 def _count(case: Case, n: int) -> str:
@@ -173,12 +175,13 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         )
 
 
-def _placed(case: Case) -> str | None:
-    """No cure where the position or the rates of the resume point are not known, and no option would tell them."""
+def _placed(case: Case, otherwise: str = "") -> str | None:
+    """No cure but what else can be done, where the position or the rates of the resume point are not known, and no
+    option would tell them."""
     resume = case.resume
     known = resume.last_epoch is not None and resume.lr is not None
     options = (resume.unsettled.get(name, "") for name in ("last_epoch", "lr"))
-    return None if known or any(option.startswith("--") for option in options) else ""
+    return None if known or any(option.startswith("--") for option in options) else otherwise
 
 
 def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:
