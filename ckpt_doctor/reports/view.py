@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from ckpt_doctor.reports import text
@@ -54,6 +54,8 @@ class Paragraph:
     """The other files, where their values differ; empty where they don't."""
     cures: tuple[str, ...]
     severity: Severity
+    names: tuple[str, ...] = ()
+    """All files concerned."""
 
     @property
     def title(self) -> str:
@@ -102,6 +104,10 @@ class RunView:
     """What stays unchecked, but for what `--deep` would check."""
     answer: Answer | None = None
     """What to do; None where nobody asked."""
+    advised: str = ""
+    """The name of the file that the answer is about."""
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    """Name of a file -> its epoch, where it tells one."""
 
 
 def view(run: RunReport, paths: Sequence[Path]) -> RunView:
@@ -132,8 +138,10 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
             likewise(group, names),
             tuple(cures(group, run, paths)),
             first.severity,
+            tuple(names[path] for path in group.paths if path in names),
         )
 
+    states = ((names[file.checkpoint.path], file.member.state.epoch) for file in run.files)
     return RunView(
         run.run.path,
         f"{text.plural(len(rows), 'checkpoint')}, {text.size(sum(f.checkpoint.size for f in run.files))}",
@@ -146,6 +154,8 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
         all_repairs(run, groups, paths),
         tuple(open_point(point, n, len(rows)) for point, n in unchecked(run.files) if point.settle != "--deep"),
         None if run.advice is None else answer(run.advice),
+        "" if run.advice is None else run.advice.label,
+        {name: epoch for name, epoch in states if epoch is not None},
     )
 
 

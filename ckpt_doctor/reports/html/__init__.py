@@ -32,7 +32,16 @@ from ckpt_doctor.reports.html.lenses import lenses
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.repairs import change, counted
 from ckpt_doctor.reports.resuming import clauses, landing
-from ckpt_doctor.reports.view import OUTLOOKS, colour_of, is_empty, nothing_found, open_point, summary, view, without_copies
+from ckpt_doctor.reports.view import (
+    OUTLOOKS,
+    colour_of,
+    is_empty,
+    nothing_found,
+    open_point,
+    summary,
+    view,
+    without_copies,
+)
 from ckpt_doctor.types import Advice, AdviceKind, Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
 from ckpt_doctor.version import __version__
 
