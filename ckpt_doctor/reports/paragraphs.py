@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ckpt_doctor.reports import text
@@ -21,17 +21,17 @@ def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[st
     end = [*cures, *_note_lines(run, width)]
     if len(topics) + len(end) > room:
         end = [*cures, *_terse_notes(run, width)]
-    whole = [_whole(topic, run, width, color) for topic in topics]
     shown, named = len(topics), list[str]()
     while shown > 1 and shown + len(named) + len(end) > room:
         shown -= 1
         named = _named(topics[shown:], run, width)
     spare = room - shown - len(named) - len(end)
     lines: list[str] = []
-    for number in range(shown):
-        more = len(whole[number]) - 1
-        lines += whole[number] if more <= spare else _brief(topics[number], run, width, color)
-        spare -= more if more <= spare else 0
+    for topic in topics[:shown]:
+        forms = _forms(topic, run, width, color)
+        told = next((told for told in forms if len(told) <= spare + 1), None) or _cut(topic, run, width, color, spare)
+        lines += told
+        spare -= len(told) - 1
     return [*lines, *named, *end]
 
 
@@ -52,24 +52,30 @@ def _by_rule(paragraphs: Iterable[Paragraph]) -> list[list[Paragraph]]:
     return list(topics.values())
 
 
-def _whole(topic: Sequence[Paragraph], run: RunView, width: int, color: bool) -> list[str]:
-    """Every sentence once; of files whose numbers differ, those of one, which is named."""
-    lines: list[str] = []
-    for paragraph in topic:
-        many = len(paragraph.names) > 1
-        here = f"; here {paragraph.names[0]}" if many and paragraph.also else ""
-        files = f"{files_in_short(paragraph.names, run)}{here}"
-        sentences = () if any(map(is_command, paragraph.cures)) else paragraph.cures
-        told = replace(paragraph, files=files, also="" if many else paragraph.also, cures=sentences)
-        lines += paragraph_lines(told, width, color)
-    return lines
+def _forms(topic: Sequence[Paragraph], run: RunView, width: int, color: bool) -> Iterator[list[str]]:
+    """A rule's findings in whole sentences, the longest form first: each sentence, or the first one for all files."""
+    yield [line for paragraph in topic for line in _whole(paragraph, paragraph.names, run, width, color)]
+    if len(topic) > 1:
+        yield _whole(replace(topic[0], also=_title(topic, run)), _names(topic), run, width, color)
 
 
-def _brief(topic: Sequence[Paragraph], run: RunView, width: int, color: bool) -> list[str]:
-    """The beginning of the first sentence, in one line."""
-    told = replace(topic[0], files=files_in_short(_names(topic), run), also="", cures=())
-    whole = paragraph_lines(told, width - len(text.ELLIPSIS), color)
-    return [whole[0] + (text.ELLIPSIS if len(whole) > 1 else "")]
+def _whole(paragraph: Paragraph, names: Sequence[str], run: RunView, width: int, color: bool) -> list[str]:
+    """A sentence once; of files whose numbers differ, that of one, which is named."""
+    many = len(names) > 1
+    here = f"; here {paragraph.names[0]}" if many and paragraph.also and paragraph.names else ""
+    sentences = () if any(map(is_command, paragraph.cures)) else paragraph.cures
+    files, also = f"{files_in_short(names, run)}{here}", "" if many else paragraph.also
+    return paragraph_lines(replace(paragraph, files=files, also=also, cures=sentences), width, color)
+
+
+def _cut(topic: Sequence[Paragraph], run: RunView, width: int, color: bool, more: int) -> list[str]:
+    """The beginning of the first sentence, in a line and so many more."""
+    room = width - len(text.ELLIPSIS)
+    if not more:
+        topic = [replace(topic[0], also="", names=_names(topic))]
+    *_, told = _forms(topic, run, room, color)
+    lines = told[: more + 1]
+    return [*lines[:-1], lines[-1] + text.ELLIPSIS]
 
 
 def _named(topics: Sequence[Sequence[Paragraph]], run: RunView, width: int) -> list[str]:

@@ -28,8 +28,16 @@ def test_a_rule_that_speaks_of_many_files_has_a_line_with_their_number_and_epoch
 def test_a_rule_is_told_once_whatever_it_says_of_its_files() -> None:
     sentences = {"first": "the rate lags", "a": "batches come twice", "b": "batches come twice or never"}
     files = [file(RUN / name, Finding("R510", "late-rng-state", "warning", told)) for name, told in sentences.items()]
-    assert ["  R510 late-rng-state (3 files): the rate lags"] == folded(*files, room=1)
+    assert ["  R510 late-rng-state (3 files; here first): the rate lags"] == folded(*files, room=1)
     assert 3 == len(folded(*files, room=3))
+
+
+def test_a_sentence_that_is_too_long_fills_the_lines_that_are_left() -> None:
+    long = Finding("R501", "scheduler-behind", "warning", "late " * 60)
+    for room in (1, 2, 3):
+        lines = folded(file(RUN / "a", long), room=room)
+        assert (room, True) == (len(lines), lines[-1].endswith("late..."))
+        assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("room", range(3, 12))
