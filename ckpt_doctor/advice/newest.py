@@ -9,7 +9,9 @@ from pathlib import Path
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
 from ckpt_doctor.advice.asked import Asked
-from ckpt_doctor.types import FileReport, Given, Latest, Run, RunReport
+from ckpt_doctor.audit import remembered
+from ckpt_doctor.trainers import all_rules
+from ckpt_doctor.types import FileReport, Finding, Given, Latest, Run, RunReport
 
 
 def latest(
@@ -32,7 +34,8 @@ def latest(
         run_dir: the folder of one run.
         facts, logs, ignore, trust, trainer: as for `scan`.
         repairable: also accept a checkpoint that `migrate` cures with the evidence at hand.
-        deep: read the candidate to its last byte, and pass over it when that shows damage or NaN.
+        deep: read the candidate to its last byte, and pass over it when that shows damage or NaN. What was seen is
+            remembered in the run folder, as by `prune`, so that each file is read once.
 
     Returns:
         Its path, or None where none is safe; and each newer one that was passed over, with the reason.
@@ -73,12 +76,13 @@ def find_latest(
     report = audit.scan(run_dir, **given)  # type: ignore[arg-type]
     asked = Asked(facts or {}, audit.existing_logs(logs), ignore, trust, trainer, (run_dir,), len(report.runs) == 1)
     runs = [(run, advised(run, asked)) for run in report.runs]
+    memory = _Memory(run_dir, report.files, asked) if deep else None
     while True:
         files = [(file, run.run) for _, run in runs for file in run.files]
         chosen, safe = _chosen(files, repairable)
-        if not deep or chosen is None or chosen.checkpoint.deep is not None:
+        if memory is None or chosen is None or memory.is_sound(chosen):
             break
-        runs = [_read_through(judged, run, chosen, asked) for judged, run in runs]
+        runs = [_read_through(judged, run, chosen, asked, memory) for judged, run in runs]
     passed_over = _passed_over(files, chosen, safe)
     advice = next((run.advice for _, run in runs if run.advice is not None), None)
     if chosen is None:
@@ -87,14 +91,46 @@ def find_latest(
     return Latest(run_dir, gate, tuple(passed_over), advice)
 
 
-def _read_through(judged: RunReport, run: RunReport, chosen: FileReport, asked: Asked) -> tuple[RunReport, RunReport]:
+class _Memory:
+    """Which files of a run were read to the last byte, and which errors that showed: each is read once."""
+
+    def __init__(self, run_dir: Path, files: Sequence[FileReport], asked: Asked) -> None:
+        self._run_dir, self._asked = run_dir, asked
+        self._names = {file.checkpoint.path: remembered.identity(file.checkpoint) for file in files}
+        self._seen = remembered.load(run_dir)
+
+    def is_sound(self, file: FileReport) -> bool:
+        """Whether the file was read, and nothing that counts was found on the way."""
+        shown = self._seen.get(self._names[file.checkpoint.path])
+        return file.checkpoint.deep is not None or (
+            shown is not None and audit.codes(self._asked.ignore).issuperset(shown)
+        )
+
+    def read_through(self, file: FileReport, run: Run) -> FileReport:
+        """The file, judged by what reading it shows or has shown."""
+        name, asked = self._names[file.checkpoint.path], self._asked
+        if (shown := self._seen.get(name)) is not None:
+            return audit.with_findings(file, map(_known, shown), asked.ignore)
+        whole = audit.read_through(file, run, trust=asked.trust)
+        self._seen[name] = remembered.shown_by_reading(file, whole)
+        remembered.store(self._run_dir, self._seen, list(self._names.values()))
+        return audit.read_through(whole, run, asked.ignore, asked.trust)
+
+
+def _known(code: str) -> Finding:
+    name = next((rule.name for rule in all_rules() if rule.code == code), "")
+    return Finding(code, name, "error", "seen when this very file was read to its last byte before")
+
+
+def _read_through(
+    judged: RunReport, run: RunReport, chosen: FileReport, asked: Asked, memory: _Memory
+) -> tuple[RunReport, RunReport]:
     """The run, judged with every byte of the chosen file read, and advised anew."""
     path = chosen.checkpoint.path
     if all(file.checkpoint.path != path for file in judged.files):
         return judged, run
     files = tuple(
-        audit.read_through(file, judged.run, asked.ignore, asked.trust) if file.checkpoint.path == path else file
-        for file in judged.files
+        memory.read_through(file, judged.run) if file.checkpoint.path == path else file for file in judged.files
     )
     deeper = replace(judged, files=files)
     return deeper, advised(deeper, asked)

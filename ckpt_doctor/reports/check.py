@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.answer import answer_lines
 from ckpt_doctor.reports.columns import about
@@ -83,10 +85,23 @@ def verdict_words(file: FileReport) -> str:
         else:
             words = "whole and safe to load as far as was checked" + (f", but for {codes}" if codes else "")
         return f"{words}; whether a resume continues the run is not judged"
-    otherwise = [finding for finding in serious(file) if finding.migration is None and finding.fix]
-    how = " with the flags above" if flags(file) else " as told above" if otherwise else ""
+    uncured = [finding for finding in serious(file) if finding.migration is None]
+    left = dict.fromkeys(finding.code for finding in uncured if not finding.fix)
+    if file.outlook == "differs":
+        return _differing(dict.fromkeys(finding.code for finding in uncured), bool(left))
+    how = " with the flags above" if flags(file) else " as told above" if any(f.fix for f in uncured) else ""
     words = f"migrate, then resume{how}" if file.verdict == "repairable" else f"resume from it{how}"
     if file.resume == "open":
         words += ", once what is open above is settled"
-    left = dict.fromkeys(finding.code for finding in serious(file) if finding.migration is None and not finding.fix)
-    return f"{words}; {', '.join(left)} will stay: no edit of the file cures that" if left else words
+    if not left:
+        return words
+    return f"{words}; the run differs all the same, for no edit of the file cures {', '.join(left)}"
+
+
+def _differing(codes: Iterable[str], is_lost: bool) -> str:
+    """What a resume means that leaves the run's path whatever is done to the file."""
+    told, accepted = ", ".join(codes), ",".join(codes)
+    if not is_lost:
+        return f"resume from it as told above, or the run differs ({told})"
+    way_out = f"resume from another checkpoint, or accept it: --ignore {accepted}"
+    return f"a resume leaves the uninterrupted run's path, and no edit of the file cures that ({told}); {way_out}"

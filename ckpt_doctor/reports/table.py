@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.answer import answer_lines, is_idle
-from ckpt_doctor.reports.cures import is_command
+from ckpt_doctor.reports.paragraphs import folded_findings, least_lines, paragraph_lines
 from ckpt_doctor.reports.view import Paragraph, Row, RunView, is_empty, nothing_found, summary, view
 from ckpt_doctor.types import Report
 
-MIGRATE = "ckpt-doctor migrate"
 SCREEN = 24
 """Lines of a terminal."""
-LEAST = 8
-"""Lines that the findings get in any case."""
-MOST_ROWS = 8
+LEAST = 12
+"""Lines that a run with findings gets in any case."""
+MOST_ROWS, LEAST_ROWS = 8, 3
 """Files with findings that a table shows where it is folded."""
 
 
@@ -27,12 +26,14 @@ def table(report: Report, *, width: int = 80, color: bool = False, detail: text.
     runs = [(run, view(run, report.paths)) for run in report.runs]
     names = text.shorten_all([text.clean(shown.path) for _, shown in runs], width)
     blocks = ["\n".join(answer_lines(report, width, color))]
+    end = text.wrap(summary(report), width) if detail != "quiet" else []
+    around = len(blocks[0].splitlines()) + 1 + len(end) + 1 if len(runs) == 1 else 0
     for (run, shown), name in zip(runs, names, strict=True):
         if detail == "quiet":
             blocks.append("\n".join(wrong_lines(shown, name if len(runs) > 1 else "", width, color)))
         elif detail == "all" or not is_idle(run) or len(runs) == 1:
-            blocks.append(run_block(shown, name, width, color, detail))
-    blocks.append("\n".join(text.wrap(summary(report), width)) if detail != "quiet" else "")
+            blocks.append(run_block(shown, name, width, color, detail, max(LEAST, SCREEN - around)))
+    blocks.append("\n".join(end))
     told = [block for block in blocks if block]
     is_short = detail != "all" and all("\n" not in block for block in told[1:-1])
     return ("\n" if is_short else "\n\n").join(told) + "\n"
@@ -43,28 +44,29 @@ def wrong_lines(run: RunView, name: str, width: int, color: bool) -> list[str]:
     lines = [text.styled(name, "bold", color)] if name and run.serious else []
     told: dict[Paragraph, list[str]] = {}  # findings that differ in their cures alone say the same here
     for paragraph in run.serious:
-        told.setdefault(replace(paragraph, files="", cures=()), []).append(paragraph.files)
+        told.setdefault(replace(paragraph, files="", cures=(), names=()), []).append(paragraph.files)
     for paragraph, files in told.items():
         named = replace(paragraph, files=", ".join(filter(None, files)))
         lines += paragraph_lines(named, min(width, text.MAX_TEXT), color)
     return lines
 
 
-def run_block(run: RunView, name: str, width: int, color: bool, detail: text.Detail) -> str:
-    """One run: its path, what is known of it, its table, its findings."""
+def run_block(run: RunView, name: str, width: int, color: bool, detail: text.Detail, room: int | None = None) -> str:
+    """One run: its path, what is known of it, its table, its findings; in `room` lines where it is folded."""
     columns = min(width, text.MAX_TEXT)
     folded = run.answer is not None and detail != "all"
     if folded and not run.serious and not any(row.is_troubled for row in run.rows):
         return healthy_line(run, name, width, color)
     lines = [text.styled(name, "bold", color), f"  {run.contents}"]
-    if folded:
-        lines[1:] = text.wrap("; ".join([run.contents, *facts_in_short(run)]), columns, "  ", "  ")
-    else:
+    if not folded:
         lines += fact_lines(run, columns)
-    if run.rows:
-        lines += ["", *(folded_table(run, width, color) if folded else file_table(run.rows, run, width, color))]
-    room = max(LEAST, SCREEN - len(lines) - 1) if folded else None
-    return "\n".join([*lines, *finding_lines(run, columns, color, room)])
+        lines += ["", *file_table(run.rows, run, width, color)] if run.rows else []
+        return "\n".join([*lines, *finding_lines(run, columns, color)])
+    lines[1:] = text.wrap("; ".join([run.contents, *facts_in_short(run)]), columns, "  ", "  ")
+    room = (room or SCREEN) - len(lines)
+    table = folded_table(run, width, color, room - least_lines(run, columns) - 2) if run.rows else []
+    lines += ["", *table] if table else []
+    return "\n".join([*lines, *finding_lines(run, columns, color, room - len(table) - 2)])
 
 
 def healthy_line(run: RunView, name: str, width: int, color: bool) -> str:
@@ -92,13 +94,17 @@ def fact_lines(run: RunView, width: int) -> list[str]:
     return text.grid([(name, "\n".join(text.wrap(source, max(20, room)))) for name, source in run.facts], "<<")
 
 
-def folded_table(run: RunView, width: int, color: bool) -> list[str]:
-    """The files of which something is to be said, the last ones of many; the others are counted."""
+def folded_table(run: RunView, width: int, color: bool, room: int) -> list[str]:
+    """The files of which something is to be said, the last ones of many and the advised one; the others are counted."""
     troubled = [row for row in run.rows if row.is_troubled]
-    shown, healthy = troubled[-MOST_ROWS:], len(run.rows) - len(troubled)
+    healthy = len(run.rows) - len(troubled)
+    most = min(MOST_ROWS, max(LEAST_ROWS, room - 2 - bool(healthy)))
+    shown = troubled[-most:] if len(troubled) > most + 1 else troubled
+    advised = [row for row in troubled if row.name == run.advised and row not in shown]
+    shown = [*advised, *shown[len(advised) :]]
     lines = file_table(shown, run, width, color)
     if left := len(troubled) - len(shown):
-        lines.append(f"  and {text.plural(left, 'file')} before these (-v)")
+        lines.append(f"  and {text.plural(left, 'file')} {'more' if advised else 'before these'} (-v)")
     if healthy:
         lines.append(f"  and {text.plural(healthy, 'file')} without a finding (-v)")
     return lines
@@ -143,57 +149,4 @@ def finding_lines(run: RunView, width: int, color: bool, room: int | None = None
         lines += paragraph_lines(paragraph, width, color)
     for point in run.open_points:
         lines += text.wrap(str(point), width, "  ", "    ")
-    return lines
-
-
-def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[str]:
-    """The same in few lines: each command once, notes by name, and findings too where they are many."""
-    end = text.wrap(f"{_titles(run.notes)} (-v)", width, "  worth knowing: ", "    ") if run.notes else []
-    if len(run.open_points) == 1:
-        end += text.wrap(str(run.open_points[0]), width, "  ", "    ")
-    elif run.open_points:
-        settles = dict.fromkeys(point.settle for point in run.open_points if point.settle)
-        questions = f"{len(run.open_points)} questions"
-        questions += f", which {', '.join(settles)} would settle" if settles else ""
-        end += text.wrap(f"{questions} (-v)", width, "  not checked: ", "    ")
-    lines: list[str] = []
-    for number, paragraph in enumerate(run.serious):
-        sentences = () if any(map(is_command, paragraph.cures)) else paragraph.cures
-        told = paragraph_lines(replace(paragraph, cures=sentences), width, color)
-        if lines and len(lines) + len(told) > room - len(end) - 2:
-            lines += text.wrap(f"{_titles(run.serious[number:])} (-v)", width, "  and ", "    ")
-            break
-        lines += told
-    return [*lines, *cure_lines(run), *end]
-
-
-def _titles(paragraphs: Iterable[Paragraph]) -> str:
-    """Each rule once, with the files of all its paragraphs."""
-    files: dict[str, list[str]] = {}
-    for paragraph in paragraphs:
-        files.setdefault(paragraph.rule, []).extend([paragraph.files] if paragraph.files else [])
-    return ", ".join(f"{rule} ({', '.join(names)})" if names else rule for rule, names in files.items())
-
-
-def cure_lines(run: RunView) -> list[str]:
-    """Each command that cures something once, with what it cures; what the answer says of the run is not said again."""
-    cures: dict[str, list[str]] = {}
-    for paragraph in run.serious:
-        for cure in filter(is_command, paragraph.cures):
-            if cure == run.all_repairs or not cure.startswith(MIGRATE):
-                cures.setdefault(cure, []).append(paragraph.code)
-    answered = {line.command for line in run.answer.lines} | {run.answer.command} if run.answer else set()
-    return [f"  cure of {', '.join(codes)}: {cure}" for cure, codes in cures.items() if cure not in answered]
-
-
-def paragraph_lines(paragraph: Paragraph, width: int, color: bool) -> list[str]:
-    """A group of findings: what, in how many files, the consequence; then the cure on its own line."""
-    indent = " " * 7
-    lines = text.wrap(f"{paragraph.title}: {paragraph.message}", width, "  ", indent)
-    lines[0] = lines[0].replace(paragraph.rule, text.styled(paragraph.rule, paragraph.severity, color), 1)
-    if paragraph.also:
-        lines += text.wrap(paragraph.also, width, f"{indent}also ", indent + "     ")
-    for cure in paragraph.cures:
-        head = f"{indent}cure: "
-        lines += [head + cure] if is_command(cure) else text.wrap(cure, width, head, indent + "      ")
     return lines

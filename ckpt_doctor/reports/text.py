@@ -18,7 +18,7 @@ _SGR = {
     2: ("dim", "unchanged", "not judged"),
     31: ("broken", "impossible", "error", "failed", "-"),
     32: ("ok", "migrated", "undone", "+"),
-    33: ("repairable", "needs facts", "open", "warning", "refused", "~"),
+    33: ("repairable", "needs facts", "differs", "open", "warning", "refused", "~"),
     36: ("info", "planned"),
 }
 STYLES = {style: f"\x1b[{number}m" for number, styles in _SGR.items() for style in styles}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 from pathlib import Path
 
 from ckpt_doctor.reports import text
@@ -15,8 +15,15 @@ from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unch
 from ckpt_doctor.types import Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
 from ckpt_doctor.types.record import record
 
-OUTLOOKS = ("ok", "open", "needs facts", "not judged", "impossible", "repairable", "broken")
+OUTLOOKS = ("ok", "differs", "open", "needs facts", "not judged", "impossible", "repairable", "broken")
 """What a file's outlook can be, in the order in which they are counted."""
+
+_COLOURS: Mapping[str, Verdict] = {
+    "differs": "repairable",
+    "open": "repairable",
+    "needs facts": "repairable",
+    "impossible": "broken",
+}
 
 
 @record(frozen=True)
@@ -28,7 +35,8 @@ class Row:
     """One for each of the run's columns."""
     outcomes: tuple[str, ...]
     """What comes of it, in words; the last is the verdict, as what it means for a resume."""
-    verdict: Verdict
+    colour: Verdict
+    """The verdict whose colour its outlook has."""
     is_troubled: bool = True
     """Whether a finding calls for something."""
 
@@ -46,6 +54,8 @@ class Paragraph:
     """The other files, where their values differ; empty where they don't."""
     cures: tuple[str, ...]
     severity: Severity
+    names: tuple[str, ...] = ()
+    """All files concerned."""
 
     @property
     def title(self) -> str:
@@ -94,6 +104,10 @@ class RunView:
     """What stays unchecked, but for what `--deep` would check."""
     answer: Answer | None = None
     """What to do; None where nobody asked."""
+    advised: str = ""
+    """The name of the file that the answer is about."""
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    """Name of a file -> its epoch, where it tells one."""
 
 
 def view(run: RunReport, paths: Sequence[Path]) -> RunView:
@@ -106,7 +120,7 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
             _with_copies(names[file.checkpoint.path], file, run),
             tuple(column.cell(file) for column in shown),
             tuple(column.cell(file) for column in last),
-            file.verdict,
+            colour_of(file),
             bool(file.serious) or file.verdict != "ok",
         )
         for file in run.files
@@ -124,8 +138,10 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
             likewise(group, names),
             tuple(cures(group, run, paths)),
             first.severity,
+            tuple(names[path] for path in group.paths if path in names),
         )
 
+    states = ((names[file.checkpoint.path], file.member.state.epoch) for file in run.files)
     return RunView(
         run.run.path,
         f"{text.plural(len(rows), 'checkpoint')}, {text.size(sum(f.checkpoint.size for f in run.files))}",
@@ -138,7 +154,14 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
         all_repairs(run, groups, paths),
         tuple(open_point(point, n, len(rows)) for point, n in unchecked(run.files) if point.settle != "--deep"),
         None if run.advice is None else answer(run.advice),
+        "" if run.advice is None else run.advice.label,
+        {name: epoch for name, epoch in states if epoch is not None},
     )
+
+
+def colour_of(file: FileReport) -> Verdict:
+    """The verdict whose colour a file's outlook has: nothing but what is ok is green."""
+    return _COLOURS.get(file.outlook, file.verdict)
 
 
 def without_copies(run: RunReport) -> RunReport:
@@ -188,7 +211,7 @@ def summary(report: Report) -> str:
 
 
 def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word.replace('needs', 'need')}"
+    return f"{n} {word}" if n == 1 else f"{n} {word.replace('needs', 'need').replace('differs', 'differ')}"
 
 
 def bytes_read(file: FileReport) -> int:

@@ -140,6 +140,8 @@ class FileReport:
         """The verdict in words; for a file that needs no repair and may all the same differ, what the resume is."""
         if self.asks:
             return "needs facts"
+        if self.verdict == "ok" and self.resume == "differs" and self.serious and not self.keeps_its_path:
+            return "differs"  # whatever is done to the file
         told = self.verdict != "ok" or self.resume in ("identical", "differs")
         return self.verdict if told else self.resume
 

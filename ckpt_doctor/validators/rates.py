@@ -38,12 +38,12 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
         if last < expected:
             yield Problem(
                 f"{_positions(case, last, expected)}: "
-                + _rates(case, f"rates come {_count(case, expected - last)} late")
+                + _rates(case, expected - last, "late")
                 + (f"; {case.schedule.why_behind}" if case.schedule.why_behind else ""),
                 where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,
-                fix=_sync(case),
+                fix=_placed(case, _caught_up(case, expected - last)),
             )
 
 
@@ -51,7 +51,8 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
 def scheduler_ahead(case: Case) -> Iterator[Problem]:
     """The schedule is ahead of what `global_step` or `epoch` call for.
 
-    Rates come too early after the resume; OneCycleLR reaches its end before training does and raises there.
+    Rates come too early after the resume; OneCycleLR reaches its end before training does and raises there. A note
+    where the trainer never steps its scheduler: somebody did, and the resume is the same.
 
     Example: `last_epoch` 120 at step 100; a scheduler that was stepped by hand.
 
@@ -62,12 +63,12 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
     for last, expected in _behind_or_ahead(case):
         if last > expected:
             yield Problem(
-                f"{_positions(case, last, expected)}: "
-                + _rates(case, f"rates come {_count(case, last - expected)} early"),
+                f"{_positions(case, last, expected)}: {_rates(case, last - expected, 'early')}",
                 where=case.where("scheduler", "last_epoch"),
                 found=last,
                 expected=expected,
-                fix=_sync(case),
+                severity="info" if _is_idle(case) else None,
+                fix=_placed(case),
             )
 
 
@@ -76,20 +77,28 @@ def _positions(case: Case, last: int, expected: int) -> str:
     return f"the schedule is at {unit} {last:,}, but should be at {unit} {expected:,}"
 
 
-def _sync(case: Case) -> str | None:
-    """No cure where the file lacks what the rates at the resume point are computed from."""
-    return None if case.resume.lr is not None else ""
+def _caught_up(case: Case, n: int) -> str:
+    """How a script catches up with a schedule that no edit can compute: the scheduler computes it by itself."""
+    if case.state.total_steps is not None and (case.resume.last_epoch or 0) > case.state.total_steps:
+        return ""  # it raises there
+    return f"after loading the file, call the scheduler's step() {'once' if n == 1 else f'{n:,} times'} before training"
 
 
-def _count(case: Case, n: int) -> str:
-    return f"{n:,} {case.schedule.unit}{'' if n == 1 else 's'}"
+def _rates(case: Case, n: int, when: str) -> str:
+    """What follows from a position that is `n` off for the rates after the resume."""
+    if _is_idle(case):
+        return "the trainer never steps this schedule and takes no rate from it, so the resume is the same"
+    count, found, expected = f"{n:,} {case.schedule.unit}{'' if n == 1 else 's'}", case.state.lr, case.resume.lr
+    if found is None or not expected:
+        return f"rates come {count} {when}"
+    if same_rate(found, expected[0]):
+        return f"the next rate is the right one, but each later change of it comes {count} {when}"
+    return f"rates come {count} {when} (next {found:.6g}, uninterrupted {expected[0]:.6g})"
 
 
-def _rates(case: Case, lateness: str) -> str:
-    found, expected = case.state.lr, case.resume.lr
-    if found is None or not expected or same_rate(found, expected[0]):
-        return lateness
-    return f"{lateness} (next {found:.6g}, uninterrupted {expected[0]:.6g})"
+def _is_idle(case: Case) -> bool:
+    """Whether the trainer builds a scheduler and never steps it."""
+    return case.schedule.moves is False and case.resume.last_epoch == 0
 
 
 def _why(case: Case, option: str) -> str:
@@ -173,12 +182,13 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
         )
 
 
-def _placed(case: Case) -> str | None:
-    """No cure where the position or the rates of the resume point are not known, and no option would tell them."""
+def _placed(case: Case, otherwise: str = "") -> str | None:
+    """No cure but what else can be done, where the position or the rates of the resume point are not known, and no
+    option would tell them."""
     resume = case.resume
     known = resume.last_epoch is not None and resume.lr is not None
     options = (resume.unsettled.get(name, "") for name in ("last_epoch", "lr"))
-    return None if known or any(option.startswith("--") for option in options) else ""
+    return None if known or any(option.startswith("--") for option in options) else otherwise
 
 
 def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:
@@ -189,7 +199,7 @@ def _differ(stored: Sequence[object], expected: Sequence[float]) -> bool:
 
 
 def _owner(case: Case) -> str:
-    if case.schedule.moves is False and case.resume.last_epoch == 0:
+    if _is_idle(case):
         return "the uninterrupted run"
     return f"the schedule at {case.schedule.unit} {case.state.last_epoch:,}"
 

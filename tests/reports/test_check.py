@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,30 @@ def test_a_file_that_is_not_judged_is_safe_only_but_for_what_was_found() -> None
     assert "safe to load as far as was checked, but for S204;" in foreign(calls, verdict="ok")
     assert "repairable: migrate it; whether a resume continues the run is not judged" in foreign(NO_BEST_SCORE)
     assert "repairable: migrate it (S204 will stay); whether a resume" in foreign(NO_BEST_SCORE, calls)
+
+
+LATE = Finding("R501", "scheduler-behind", "warning", "the schedule is behind")
+
+
+@pytest.mark.parametrize(
+    ("finding", "expected"),
+    [
+        (LATE, "verdict: differs: a resume leaves the uninterrupted run's path, and no edit of the file cures that"),
+        (LATE, "(R501); resume from another checkpoint, or accept it: --ignore R501."),
+        (replace(LATE, fix="call step() once"), "differs: resume from it as told above, or the run differs (R501)."),
+        (RATE_JUMP, "verdict: ok: resume from it with the flags above."),
+    ],
+)
+def test_what_a_resume_does_not_get_over_is_not_ok(finding: Finding, expected: str) -> None:
+    flagged = replace(MID, flags=("--learning_rate", "4e-06") if finding is RATE_JUMP else ())
+    judged = file(RUN / "checkpoint", finding, verdict="ok", resume="differs", plan=flagged)
+    assert expected in " ".join(check(report(judged)).split())
+
+
+def test_what_a_repair_leaves_is_said_with_it() -> None:
+    judged = file(RUN / "checkpoint", NO_BEST_SCORE, LATE, resume="differs", plan=MID)
+    told = " ".join(check(report(judged)).split())
+    assert "migrate, then resume; the run differs all the same, for no edit of the file cures R501." in told
 
 
 def test_a_missing_best_score_is_told_apart_from_none_yet() -> None:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.reports.table import folded_findings, table
+from ckpt_doctor.reports.table import SCREEN, table
 from ckpt_doctor.reports.text import quoted, shorten_all
-from ckpt_doctor.reports.view import view
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, Report
-from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, file, hostile, report
+from tests.reports.many_findings import faults
+from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, advised, example, file, hostile, report
 
 ANSI = re.compile(r"\x1b\[\d*m")
 
@@ -112,12 +112,13 @@ def test_findings_without_effect_come_last_and_apart() -> None:
     assert "worth knowing" not in table(example())
 
 
-def test_a_rule_that_is_only_named_is_named_once_with_all_its_files() -> None:
-    sentences = {"first": "the rate lags", "a": "batches come twice", "b": "batches come twice or never"}
-    files = [file(RUN / name, Finding("R510", "late-rng-state", "warning", told)) for name, told in sentences.items()]
-    run = view(report(*files).runs[0], [RUN])
-    printed = flat("\n".join(folded_findings(run, 80, False, room=1)))
-    assert "and R510 late-rng-state (a, b) (-v)" in printed
+@pytest.mark.parametrize("count", [1, 4, 10, 40])
+def test_a_run_with_findings_takes_a_screen_with_its_answer(tmp_path: Path, count: int) -> None:
+    """Nine rules find something in each file of the report, and its facts, notes and questions are told."""
+    told = replace(advised(), runs=tuple(replace(run, files=tuple(faults(count, of=9))) for run in advised().runs))
+    for width in (80, 120):
+        assert len(table(told, width=width).splitlines()) <= SCREEN
+    assert len(table(told, detail="all").splitlines()) > SCREEN - 5
 
 
 def test_findings_that_differ_in_their_cures_alone_are_one_where_no_cure_is_shown() -> None:

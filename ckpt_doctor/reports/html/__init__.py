@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -31,8 +32,17 @@ from ckpt_doctor.reports.html.lenses import lenses
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.repairs import change, counted
 from ckpt_doctor.reports.resuming import clauses, landing
-from ckpt_doctor.reports.view import OUTLOOKS, is_empty, nothing_found, open_point, summary, view, without_copies
-from ckpt_doctor.types import AdviceKind, Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
+from ckpt_doctor.reports.view import (
+    OUTLOOKS,
+    colour_of,
+    is_empty,
+    nothing_found,
+    open_point,
+    summary,
+    view,
+    without_copies,
+)
+from ckpt_doctor.types import Advice, AdviceKind, Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
 from ckpt_doctor.version import __version__
 
 MOST_ROWS = 12
@@ -149,9 +159,16 @@ COLOURS: Mapping[AdviceKind, str] = {"resume": "ok", "complete": "ok", "repair":
 """Kind of an advice -> the class of its colour; where it is to do nothing, `broken` and `open`."""
 
 
+def _colour(advice: Advice) -> str:
+    """The class of an answer's colour: green only where nothing is left to say against the resume."""
+    if advice.kind == "resume" and (advice.stays or advice.reason):
+        return "repairable"
+    return COLOURS.get(advice.kind, "broken" if advice.kind == "none" else "open")
+
+
 def _run(run: RunReport, report: Report, curve: Curve | None) -> dict[str, Any]:
     """One run, ready to be laid out."""
-    outlooks, shown = [file.outlook for file in run.files], view(run, report.paths)
+    outlooks, shown = Counter((file.outlook, colour_of(file)) for file in run.files), view(run, report.paths)
     run = without_copies(run)
     names = [label(file, run.run.path) for file in run.files]
     advice = run.advice
@@ -164,9 +181,11 @@ def _run(run: RunReport, report: Report, curve: Curve | None) -> dict[str, Any]:
         "rows": [row for row, folds in zip(numbered, is_folded, strict=True) if not folds],
         "folded": [row for row, folds in zip(numbered, is_folded, strict=True) if folds],
         "name": name,
-        "colour": COLOURS.get(advice.kind, "broken" if advice.kind == "none" else "open") if advice is not None else "",
+        "colour": _colour(advice) if advice is not None else "",
         "codes": dict.fromkeys(g.first.code for g in grouped(run) if g.first.severity != "info"),
-        "outlooks": [(word, outlooks.count(word)) for word in OUTLOOKS if word in outlooks],
+        "outlooks": [
+            (*told, count) for told, count in sorted(outlooks.items(), key=lambda item: OUTLOOKS.index(item[0][0]))
+        ],
         "pictures": pictures(run, names, curve) if curve is not None else None,
         "landings": [
             (number, name, landing(file, file.plan, run))
@@ -183,7 +202,7 @@ def _plan(run: RunReport) -> dict[str, object]:
         "resume": resume_words(file),
         "clauses": clauses(file, run),
         "flags": flags(file) if run.advice is None else "",
-        "verdict": file.verdict,
+        "colour": colour_of(file),
         "outlook": file.outlook,
         "words": verdict_words(file),
     }

@@ -139,10 +139,16 @@ def straight(schedule: str, optimizer: str = "AdamW", epochs: int = EPOCHS) -> l
     return loop.state
 
 
-def resumed(path: Path, schedule: str, optimizer: str = "AdamW", *, plus: int = 1) -> list[torch.Tensor]:
-    """The state at the end after a resume from a file; the script starts at its epoch and `plus`."""
+def resumed(
+    path: Path, schedule: str, optimizer: str = "AdamW", *, plus: int = 1, caught_up: int = 0
+) -> list[torch.Tensor]:
+    """The state at the end after a resume from a file; the script starts at its epoch and `plus`, and steps the
+    scheduler so often after loading."""
     loop = Loop(schedule, optimizer)
-    for _ in range(loop.load(path) + plus, EPOCHS):
+    first = loop.load(path) + plus
+    for _ in range(caught_up):
+        loop.step()
+    for _ in range(first, EPOCHS):
         loop.train()
         loop.step()
     return loop.state

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ckpt_doctor import facts, migrate, scan, undo
+from ckpt_doctor.audit import check
 from ckpt_doctor.types import FileReport
 from tests.trainers.plain.plain_runs import BY_EPOCH, EPOCHS, STEPS, Loop, resumed, run, same, straight
 
@@ -55,6 +56,20 @@ def test_a_schedule_that_lacks_a_step_is_cured(tmp_path, schedule):
         if path.read_bytes() != content:
             undo([path])
         assert content == path.read_bytes()
+
+
+def test_a_schedule_that_no_edit_cures_is_not_called_ok_and_a_call_of_step_catches_up(tmp_path):
+    """The last file of a schedule whose formula is a function of the script: what to do stands in its finding."""
+    folder, whole = run(tmp_path, "LambdaLR", before_step=True), straight("LambdaLR")
+    last = folder / f"checkpoint_{EPOCHS - 2}.pt"
+    file = check(last, facts=facts(**TOLD)).files[0]
+    assert ("ok", "differs") == (file.verdict, file.outlook)
+    [late] = [finding for finding in file.findings if finding.code == "R501"]
+    assert (None, "after loading the file, call the scheduler's step() once before training") == (
+        late.migration,
+        late.fix,
+    )
+    assert same(whole, resumed(last, "LambdaLR", caught_up=1))
 
 
 def test_what_is_certain_differs_whatever_is_open(tmp_path):

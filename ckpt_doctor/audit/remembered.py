@@ -11,7 +11,8 @@ from pathlib import Path
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.inert.hashing import sha256
-from ckpt_doctor.types import Checkpoint
+from ckpt_doctor.types import Checkpoint, FileReport
+from ckpt_doctor.version import __version__
 from ckpt_doctor.writer.files import publish, temporary_file
 from ckpt_doctor.writer.recover import remove_leftovers
 from ckpt_doctor.writer.splice import to_json
@@ -23,11 +24,11 @@ Remembered = dict[str, list[str]]
 """Identity of a file -> the codes of the errors that reading it showed."""
 
 
-def identity(checkpoint: Checkpoint, version: str) -> str:
+def identity(checkpoint: Checkpoint) -> str:
     """Names a file's content without reading it: size, mtime, inode and stored checksums, and who judged them."""
     files = checkpoint.parts or (checkpoint,)
     seen = [(astuple(f.stamp)[1:] if f.stamp else None, sorted(f.checksums.items())) for f in files]
-    return sha256([repr((*seen, version)).encode()])
+    return sha256([repr((*seen, __version__)).encode()])
 
 
 def load(run: Path) -> Remembered:
@@ -40,6 +41,12 @@ def load(run: Path) -> Remembered:
     if not isinstance(found, dict):
         return {}
     return {name: codes for name, codes in found.items() if _are_codes(codes)}
+
+
+def shown_by_reading(before: FileReport, whole: FileReport) -> list[str]:
+    """The codes of the errors without a cure that a file read to its last byte has beside those that it had before."""
+    errors = {found.code for found in whole.findings if found.severity == "error" and found.migration is None}
+    return sorted(errors - {found.code for found in before.findings})
 
 
 def _are_codes(codes: object) -> bool:
