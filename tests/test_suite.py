@@ -13,7 +13,7 @@ BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
     ".": "errors version",
-    "audit": "scanning",
+    "audit": "remembered scanning",
     "inert": (
         "attributes callables calls dtypes edits hashing known_globals limits names numpy_values "
         "pickle_machine pickle_reader pickle_writer quantized_weights rare_opcodes rebuild storages "
@@ -45,7 +45,6 @@ TESTED_ELSEWHERE = {
         "attempts divergence doubts events expectation facts judging launches layout legacy open_facts "
         "random_state rates terms"
     ),
-    "training": "remembered",
     "writer": (
         "commit copying cost files folder_state handles in_place part_changes previous safetensors_file "
         "sidecar signals splice staging torch_archive"

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
 from ckpt_doctor.advice.asked import Asked
-from ckpt_doctor.types import FileReport, Given, Latest, Run, RunReport
+from ckpt_doctor.types import FileReport, Given, Latest, Report, Run, RunReport
+
+if TYPE_CHECKING:
+    from ckpt_doctor.audit.remembered import Memory
 
 
 def latest(
@@ -32,7 +36,8 @@ def latest(
         run_dir: the folder of one run.
         facts, logs, ignore, trust, trainer: as for `scan`.
         repairable: also accept a checkpoint that `migrate` cures with the evidence at hand.
-        deep: read the candidate to its last byte, and pass over it when that shows damage or NaN.
+        deep: read the candidate to its last byte, and pass over it when that shows damage or NaN. What was seen is
+            remembered in the run folder, as by `prune`, so that each file is read once.
 
     Returns:
         Its path, or None where none is safe; and each newer one that was passed over, with the reason.
@@ -73,12 +78,13 @@ def find_latest(
     report = audit.scan(run_dir, **given)  # type: ignore[arg-type]
     asked = Asked(facts or {}, audit.existing_logs(logs), ignore, trust, trainer, (run_dir,), len(report.runs) == 1)
     runs = [(run, advised(run, asked)) for run in report.runs]
+    memory = _memory(run_dir, report, ignore, trust) if deep else None
     while True:
         files = [(file, run.run) for _, run in runs for file in run.files]
         chosen, safe = _chosen(files, repairable)
-        if not deep or chosen is None or chosen.checkpoint.deep is not None:
+        if memory is None or chosen is None or memory.is_sound(chosen):
             break
-        runs = [_read_through(judged, run, chosen, asked) for judged, run in runs]
+        runs = [_read_through(judged, run, chosen, asked, memory) for judged, run in runs]
     passed_over = _passed_over(files, chosen, safe)
     advice = next((run.advice for _, run in runs if run.advice is not None), None)
     if chosen is None:
@@ -87,14 +93,21 @@ def find_latest(
     return Latest(run_dir, gate, tuple(passed_over), advice)
 
 
-def _read_through(judged: RunReport, run: RunReport, chosen: FileReport, asked: Asked) -> tuple[RunReport, RunReport]:
+def _memory(run_dir: Path, report: Report, ignore: Sequence[str], trust: Sequence[str]) -> Memory:
+    from ckpt_doctor.audit.remembered import Memory  # which writes, as no scan does
+
+    return Memory(run_dir, report.files, ignore, trust)
+
+
+def _read_through(
+    judged: RunReport, run: RunReport, chosen: FileReport, asked: Asked, memory: Memory
+) -> tuple[RunReport, RunReport]:
     """The run, judged with every byte of the chosen file read, and advised anew."""
     path = chosen.checkpoint.path
     if all(file.checkpoint.path != path for file in judged.files):
         return judged, run
     files = tuple(
-        audit.read_through(file, judged.run, asked.ignore, asked.trust) if file.checkpoint.path == path else file
-        for file in judged.files
+        memory.read_through(file, judged.run) if file.checkpoint.path == path else file for file in judged.files
     )
     deeper = replace(judged, files=files)
     return deeper, advised(deeper, asked)

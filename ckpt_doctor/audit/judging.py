@@ -215,6 +215,14 @@ def counting(ignore: Sequence[str], trust: Sequence[str], silenced: Counts | Non
     return counts
 
 
+def with_findings(file: FileReport, found: Iterable[Finding], ignore: Sequence[str] = ()) -> FileReport:
+    """A file with findings beside its own, unless they are ignored: verdict and resume by all of them."""
+    ignored = codes(ignore)
+    findings = (*file.findings, *(finding for finding in found if finding.code not in ignored))
+    resume = resume_of(findings, file.resume)
+    return replace(file, findings=findings, verdict=verdict_of(findings), resume=resume)
+
+
 def selected(run: RunReport, select: Sequence[str]) -> RunReport:
     """The report with the selected codes only; verdicts and advice stay those of all that was found."""
     wanted = codes(select)

@@ -126,8 +126,9 @@ def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
 def read_through(
     file: FileReport, run: Run, ignore: Sequence[str] = (), trust: Sequence[str] = (), *, gate: bool = False
 ) -> FileReport:
-    """The same file, judged with every byte of it read."""
-    member, counts = replace(file.member, checkpoint=deepened(file.checkpoint, None)), counting(ignore, trust)
+    """The same file, judged with every byte of it read: once, if it is passed on to be judged again."""
+    whole = file.checkpoint if file.checkpoint.deep is not None else deepened(file.checkpoint, None)
+    member, counts = replace(file.member, checkpoint=whole), counting(ignore, trust)
     report = RunReport(run, (), (judge(case_of(member, run, gate=gate), counts),))
     return chosen(report, counts).files[0]
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor import audit, reports
+from ckpt_doctor.audit import remembered
 from ckpt_doctor.trainers import known
-from ckpt_doctor.training import remembered, retention
+from ckpt_doctor.training import retention
 from ckpt_doctor.types import FileReport, Given, PruneResult, Run, Uncounted
-from ckpt_doctor.version import __version__
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT
 
 
@@ -89,14 +89,14 @@ def prune(
 
     def is_sound(step: retention.Step) -> bool:
         file, within = judged[step.folder]
-        name = remembered.identity(file.checkpoint, __version__)
+        name = remembered.identity(file.checkpoint)
         if name not in seen:
-            findings = audit.read_through(file, within, trust=trust, gate=True).findings
+            whole = audit.read_through(file, within, trust=trust, gate=True)
             if retention.contents(step.folder) != step.contents:
                 return False  # its trainer is at work on it
-            seen[name] = sorted({f.code for f in findings if f.severity == "error" and f.migration is None})
+            seen[name] = remembered.shown_by_reading(file, whole)
             if not dry_run:
-                there = [remembered.identity(file.checkpoint, __version__) for file, _ in judged.values()]
+                there = [remembered.identity(file.checkpoint) for file, _ in judged.values()]
                 remembered.store(run, seen, there)
         return ignored.issuperset(seen[name])
 
@@ -104,7 +104,7 @@ def prune(
         if folder not in judged:
             return Uncounted(folder, ())
         file, _ = judged[folder]
-        read = seen.get(remembered.identity(file.checkpoint, __version__), ())
+        read = seen.get(remembered.identity(file.checkpoint), ())
         errors = {f.code for f in file.findings if f.severity == "error" and f.migration is None}
         return Uncounted(folder, tuple(sorted(errors.union(read, audit.departs(file)) - set(ignored))))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from ckpt_doctor import latest
 from ckpt_doctor.advice import find_latest
-from ckpt_doctor.audit import scan
+from ckpt_doctor.audit import remembered, scan, scanning
 from ckpt_doctor.audit.judging import is_damaged
-from ckpt_doctor.audit.opening import open_file
+from ckpt_doctor.audit.opening import deepened, open_file
 from ckpt_doctor.errors import UsageError
 
 
@@ -27,20 +29,55 @@ def test_a_damaged_one_is_passed_over_with_its_reason(sample) -> None:
     assert all(why for _, why in passed_over)
 
 
-def test_with_deep_bytes_that_changed_are_seen(sample) -> None:
-    """A flipped byte of a tensor changes no metadata: only reading it to its end shows it."""
-    run = sample("complete-TST")
-    chosen, _ = latest(run, repairable=True)
-    assert chosen is not None
-    storage = open_file(chosen).tensors[0].storage
+def flip(path: Path) -> None:
+    """Change a byte of a tensor, which changes no metadata."""
+    storage = open_file(path).tensors[0].storage
     assert storage is not None
-    with chosen.open("r+b") as stream:
+    with path.open("r+b") as stream:
         stream.seek(storage.offset)
         byte = stream.read(1)[0]
         stream.seek(storage.offset)
         stream.write(bytes([byte ^ 0xFF]))
+
+
+def test_with_deep_bytes_that_changed_are_seen(sample) -> None:
+    """Only reading it to its end shows it."""
+    run = sample("complete-TST")
+    chosen, _ = latest(run, repairable=True)
+    assert chosen is not None
+    flip(chosen)
     assert latest(run, repairable=True)[0] == chosen
     assert latest(run, repairable=True, deep=True)[0] not in (chosen, None)
+
+
+def test_with_deep_each_file_is_read_once(sample, monkeypatch) -> None:
+    """What reading showed is remembered, damage as well, until the file changes; what is ignored then, too."""
+    run = sample("complete-TST")
+    read: list[Path] = []
+
+    def counted(checkpoint, progress):
+        read.append(checkpoint.path)
+        return deepened(checkpoint, progress)
+
+    monkeypatch.setattr(scanning, "deepened", counted)
+    newest, _ = latest(run, repairable=True)
+    assert newest is not None
+    flip(newest)
+    first = latest(run, repairable=True, deep=True)
+    assert [newest, first[0]] == read
+    again = latest(run, repairable=True, deep=True)
+    assert ([newest, first[0]], first[0]) == (read, again[0])
+    assert dict(first[1]).keys() == dict(again[1]).keys()
+    assert newest == latest(run, repairable=True, deep=True, ignore=["F102"])[0]
+    newest.touch()
+    latest(run, repairable=True, deep=True)
+    assert [newest, first[0], newest] == read
+
+
+def test_a_run_that_cannot_be_written_is_read_again(sample, monkeypatch) -> None:
+    run = sample("complete-TST")
+    monkeypatch.setattr(remembered, "publish", mock.Mock(side_effect=PermissionError))
+    assert latest(run, repairable=True, deep=True)[0] == latest(run, repairable=True, deep=True)[0] is not None
 
 
 def test_latest_wants_one_run(sample, tmp_path) -> None:
