@@ -68,7 +68,7 @@ def may_import(importer: str, other: str) -> bool:
 
 
 OPEN = {
-    "audit": "compare",
+    "audit": "compare remembered",
     "cli": "main",
     "readers": "deep detect file_view folders part_names safetensors sets statistics storage_bytes "
     "tensor_bytes torch_zip",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
 from ckpt_doctor.advice.asked import Asked
-from ckpt_doctor.audit import remembered
-from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import FileReport, Finding, Given, Latest, Run, RunReport
+from ckpt_doctor.types import FileReport, Given, Latest, Report, Run, RunReport
+
+if TYPE_CHECKING:
+    from ckpt_doctor.audit.remembered import Memory
 
 
 def latest(
@@ -76,7 +78,7 @@ def find_latest(
     report = audit.scan(run_dir, **given)  # type: ignore[arg-type]
     asked = Asked(facts or {}, audit.existing_logs(logs), ignore, trust, trainer, (run_dir,), len(report.runs) == 1)
     runs = [(run, advised(run, asked)) for run in report.runs]
-    memory = _Memory(run_dir, report.files, asked) if deep else None
+    memory = _memory(run_dir, report, ignore, trust) if deep else None
     while True:
         files = [(file, run.run) for _, run in runs for file in run.files]
         chosen, safe = _chosen(files, repairable)
@@ -91,39 +93,14 @@ def find_latest(
     return Latest(run_dir, gate, tuple(passed_over), advice)
 
 
-class _Memory:
-    """Which files of a run were read to the last byte, and which errors that showed: each is read once."""
+def _memory(run_dir: Path, report: Report, ignore: Sequence[str], trust: Sequence[str]) -> Memory:
+    from ckpt_doctor.audit.remembered import Memory  # which writes, as no scan does
 
-    def __init__(self, run_dir: Path, files: Sequence[FileReport], asked: Asked) -> None:
-        self._run_dir, self._asked = run_dir, asked
-        self._names = {file.checkpoint.path: remembered.identity(file.checkpoint) for file in files}
-        self._seen = remembered.load(run_dir)
-
-    def is_sound(self, file: FileReport) -> bool:
-        """Whether the file was read, and nothing that counts was found on the way."""
-        shown = self._seen.get(self._names[file.checkpoint.path])
-        return file.checkpoint.deep is not None or (
-            shown is not None and audit.codes(self._asked.ignore).issuperset(shown)
-        )
-
-    def read_through(self, file: FileReport, run: Run) -> FileReport:
-        """The file, judged by what reading it shows or has shown."""
-        name, asked = self._names[file.checkpoint.path], self._asked
-        if (shown := self._seen.get(name)) is not None:
-            return audit.with_findings(file, map(_known, shown), asked.ignore)
-        whole = audit.read_through(file, run, trust=asked.trust)
-        self._seen[name] = remembered.shown_by_reading(file, whole)
-        remembered.store(self._run_dir, self._seen, list(self._names.values()))
-        return audit.read_through(whole, run, asked.ignore, asked.trust)
-
-
-def _known(code: str) -> Finding:
-    name = next((rule.name for rule in all_rules() if rule.code == code), "")
-    return Finding(code, name, "error", "seen when this very file was read to its last byte before")
+    return Memory(run_dir, report.files, ignore, trust)
 
 
 def _read_through(
-    judged: RunReport, run: RunReport, chosen: FileReport, asked: Asked, memory: _Memory
+    judged: RunReport, run: RunReport, chosen: FileReport, asked: Asked, memory: Memory
 ) -> tuple[RunReport, RunReport]:
     """The run, judged with every byte of the chosen file read, and advised anew."""
     path = chosen.checkpoint.path

@@ -8,10 +8,13 @@ from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
+from ckpt_doctor.audit.judging import codes, with_findings
+from ckpt_doctor.audit.scanning import read_through
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.inert.hashing import sha256
-from ckpt_doctor.types import Checkpoint, FileReport
+from ckpt_doctor.trainers import all_rules
+from ckpt_doctor.types import Checkpoint, FileReport, Finding, Run
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer.files import publish, temporary_file
 from ckpt_doctor.writer.recover import remove_leftovers
@@ -63,3 +66,32 @@ def store(run: Path, seen: Remembered, still: Sequence[str]) -> None:
             file.write(to_json({"read": {name: seen[name] for name in still if name in seen}}))
         if path.is_file() or not path.exists():
             publish(temporary, path)
+
+
+class Memory:
+    """Which files of a run were read to the last byte, and which errors that showed: each is read once."""
+
+    def __init__(self, run_dir: Path, files: Sequence[FileReport], ignore: Sequence[str], trust: Sequence[str]) -> None:
+        self._run_dir, self._ignore, self._trust = run_dir, ignore, trust
+        self._names = {file.checkpoint.path: identity(file.checkpoint) for file in files}
+        self._seen = load(run_dir)
+
+    def is_sound(self, file: FileReport) -> bool:
+        """Whether the file was read, and nothing that counts was found on the way."""
+        shown = self._seen.get(self._names[file.checkpoint.path])
+        return file.checkpoint.deep is not None or (shown is not None and codes(self._ignore).issuperset(shown))
+
+    def read_through(self, file: FileReport, run: Run) -> FileReport:
+        """The file, judged by what reading it shows or has shown."""
+        name = self._names[file.checkpoint.path]
+        if (shown := self._seen.get(name)) is not None:
+            return with_findings(file, map(_known, shown), self._ignore)
+        whole = read_through(file, run, trust=self._trust)
+        self._seen[name] = shown_by_reading(file, whole)
+        store(self._run_dir, self._seen, list(self._names.values()))
+        return read_through(whole, run, self._ignore, self._trust)
+
+
+def _known(code: str) -> Finding:
+    name = next((rule.name for rule in all_rules() if rule.code == code), "")
+    return Finding(code, name, "error", "seen when this very file was read to its last byte before")

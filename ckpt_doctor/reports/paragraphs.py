@@ -25,7 +25,7 @@ def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[st
     while shown > 1 and shown + len(named) + len(end) > room:
         shown -= 1
         named = _named(topics[shown:], run, width)
-    spare = room - shown - len(named) - len(end)
+    spare = max(0, room - shown - len(named) - len(end))
     lines: list[str] = []
     for topic in topics[:shown]:
         forms = _forms(topic, run, width, color)
