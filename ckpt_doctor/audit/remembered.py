@@ -16,9 +16,6 @@ from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Checkpoint, FileReport, Finding, Run
 from ckpt_doctor.version import __version__
-from ckpt_doctor.writer.files import publish, temporary_file
-from ckpt_doctor.writer.recover import remove_leftovers
-from ckpt_doctor.writer.splice import to_json
 
 _LONGEST = 1 << 20
 """Bytes of the file; a checkpoint takes about 100."""
@@ -58,6 +55,10 @@ def _are_codes(codes: object) -> bool:
 
 def store(run: Path, seen: Remembered, still: Sequence[str]) -> None:
     """Remember what was seen of the files that are `still` there. Where that cannot be, they are read again."""
+    from ckpt_doctor.writer.files import publish, temporary_file  # here: a scan remembers nothing
+    from ckpt_doctor.writer.recover import remove_leftovers
+    from ckpt_doctor.writer.splice import to_json
+
     path = names.remembered(run)
     temporary = names.temporary(path)
     remove_leftovers(path, certain=False)
