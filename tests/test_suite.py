@@ -46,10 +46,6 @@ TESTED_ELSEWHERE = {
         "random_state rates terms"
     ),
     "training": "remembered",
-    "writer": (
-        "commit copying cost files folder_state handles in_place part_changes previous safetensors_file "
-        "sidecar signals splice staging torch_archive"
-    ),
 }
 """Modules without a test file of their own name, by folder: what they do shows in the tests of those that use them.
 The list only shrinks: a module that gets its test file must leave it."""
