@@ -41,10 +41,6 @@ TESTED_ELSEWHERE = {
     ),
     "trainers/plain": "agreement command judging layout position resume_point rules schedule terms",
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
-    "trainers/time_llm": (
-        "attempts divergence doubts events expectation facts judging launches layout legacy open_facts "
-        "random_state rates terms"
-    ),
     "training": "remembered",
 }
 """Modules without a test file of their own name, by folder: what they do shows in the tests of those that use them.
