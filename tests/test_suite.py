@@ -39,7 +39,6 @@ TESTED_ELSEWHERE = {
     "trainers/lightning": (
         "callbacks command gathering history judging layout loops memory plateau resume_point schedule terms"
     ),
-    "trainers/plain": "agreement command judging layout position resume_point rules schedule terms",
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
     "training": "remembered",
 }
