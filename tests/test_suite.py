@@ -33,9 +33,6 @@ TESTED_ELSEWHERE = {
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
-    "trainers/hf_trainer": (
-        "best best_path command facts judging known layout parts progress rates rebuilt resume_point terms"
-    ),
     "trainers/lightning": (
         "callbacks command gathering history judging layout loops memory plateau resume_point schedule terms"
     ),
