@@ -33,14 +33,11 @@ TESTED_ELSEWHERE = {
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
-    "trainers/hf_trainer": (
-        "best best_path command facts judging known layout parts progress rates rebuilt resume_point terms"
-    ),
     "trainers/lightning": (
         "callbacks command gathering history judging layout loops memory plateau resume_point schedule terms"
     ),
-    "trainers/plain": "agreement command judging layout position resume_point rules schedule terms",
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
+<<<<<<< HEAD
     "trainers/time_llm": (
         "attempts divergence doubts events expectation facts judging launches layout legacy open_facts "
         "random_state rates terms"
@@ -49,6 +46,9 @@ TESTED_ELSEWHERE = {
         "commit copying cost files folder_state handles in_place part_changes previous safetensors_file "
         "sidecar signals splice staging torch_archive"
     ),
+=======
+    "training": "remembered",
+>>>>>>> names2
 }
 """Modules without a test file of their own name, by folder: what they do shows in the tests of those that use them.
 The list only shrinks: a module that gets its test file must leave it."""

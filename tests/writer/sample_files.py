@@ -12,9 +12,19 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from ckpt_doctor import writer
+from ckpt_doctor.inert import names
 from ckpt_doctor.types import Checkpoint, FileStamp, Program
+from ckpt_doctor.writer import in_place
 
 CONTAINERS = ("torch-zip", "torch-legacy", "torch-tar", "pickle")
+RECORD = {"tool_version": "0", "edits": [{"key": "best_score", "before": None, "after": -0.5, "evidence": "by hand"}]}
+SOME, ALL = 41, 1
+"""Steps at which the bytes of a file are flipped in turn: some by default, each in the long tests."""
+
+
+def accept(_path: Path) -> None:
+    """A verification that has nothing to say."""
 
 
 def training_state() -> dict:
@@ -56,6 +66,17 @@ def load(path: Path, container: str) -> dict:
     return torch.load(path, weights_only=container != "torch-tar")
 
 
+def same(a: object, b: object) -> bool:
+    """Deep equality, tensors bit for bit."""
+    import torch
+
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    return a == b
+
+
 def checkpoint_of(path: Path, container: str) -> Checkpoint:
     """What the reader says of the file, as far as the writer asks."""
     stat = os.stat(path)  # before the rest: what is read of a newer file does not count
@@ -82,6 +103,52 @@ def edited(path: Path, container: str, key: str = "best_score", value: float = -
     """The file as read, and its program with one more key."""
     checkpoint = checkpoint_of(path, container)
     return checkpoint, with_key(program_of(checkpoint), key, value)
+
+
+def cut_off(path: Path, *, keep: float = 0.5) -> bytes:
+    """Leave `path` as a kill in the middle of an edit in place does, with a part of the new bytes; returns the old."""
+    before = path.read_bytes()
+    edit = edited(path, "torch-zip")
+
+    def stop(_result: Path) -> None:
+        raise SystemExit
+
+    # Keep the journal and the appended bytes where a failed verification would take them back.
+    roll_back, remove = in_place.roll_back, in_place.remove_journal
+    in_place.roll_back = in_place.remove_journal = lambda *_: None
+    try:
+        writer.write(*edit, {"edits": []}, mode="in-place", verify=stop)
+    except SystemExit:
+        size = path.stat().st_size
+    finally:
+        in_place.roll_back, in_place.remove_journal = roll_back, remove
+    assert names.journal(path).exists()
+    os.truncate(path, len(before) + int((size - len(before)) * keep))
+    return before
+
+
+def migrated(path: Path, container: str = "torch-zip", times: int = 1) -> bytes:
+    """Make a sample at `path`, migrate it, and give back its bytes before."""
+    before = make(path, container).read_bytes()
+    for number in range(times):
+        writer.write(*edited(path, container, f"key{number}"), RECORD, verify=accept)
+    return before
+
+
+def flipped(path: Path, data: bytes, at: int) -> bytes:
+    """Write `data` with one bit of byte `at` flipped."""
+    changed = bytearray(data)
+    changed[at] ^= 1 << at % 8
+    path.write_bytes(changed)
+    return bytes(changed)
+
+
+def codes(path: Path) -> dict[str, str]:
+    """What a deep scan says: code -> severity."""
+    from ckpt_doctor import scan  # of the scripts that are killed none needs it
+
+    (file,) = scan(path, deep=True).files
+    return {finding.code: finding.severity for finding in file.findings}
 
 
 def litter(folder: Path, *expected: str) -> set[str]:

@@ -102,7 +102,7 @@ def test_a_reader_sees_the_old_or_the_new_file_at_every_instant(tmp_path):
     code = """
 import sys; from pathlib import Path; from tests.writer.sample_files import edited; from ckpt_doctor import writer
 print("ready", flush=True); input(); path = Path(sys.argv[1])
-for _ in range(25):
+for _ in range(10):
     writer.write(*edited(path, "torch-zip"), {"edits": []}, verify=lambda p: None)
     writer.undo(path)
 """

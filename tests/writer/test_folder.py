@@ -186,21 +186,6 @@ def test_a_link_to_the_unit_stays_a_link(tmp_path):
     assert unit == writer.undo(tmp_path / "best").path
 
 
-def test_edits_of_every_kind_are_split_by_part(tmp_path):
-    unit = make_unit(tmp_path)
-    (unit / "bare.pt").write_bytes(archive({"module.w": 1}))
-    (unit / "model.pt").write_bytes(archive({"model": {"module.w": 2}}))
-    edits = [
-        Edit(("bare.pt", "model"), None, None, "a test", "wrap"),
-        Edit(("bare.pt", "step"), None, 5, "a test"),
-        Edit(("model.pt", "model"), "module.", None, "a test", "strip"),
-        Edit(("model.pt",), "cuda:0", "cpu", "a test", "relocate"),
-    ]
-    migrate(unit, edits)
-    assert {"model": {"module.w": 1}, "step": 5} == content(unit / "bare.pt")
-    assert {"model": {"w": 2}} == content(unit / "model.pt")
-
-
 @pytest.mark.parametrize("mode", [0o700, 0o755])
 def test_what_is_set_aside_is_not_more_widely_readable(mode, tmp_path):
     unit = make_unit(tmp_path)
@@ -271,37 +256,6 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path):
     assert {NAME} == set(os.listdir(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "name", ["../x.pt", "/x.pt", "a/../x.pt", "./x.pt", "", "a//b.pt", "x\0.pt", ".ckpt-doctor/x.pt"]
-)
-def test_a_new_part_lies_in_the_unit(name, tmp_path):
-    with pytest.raises(EditRefused):
-        writer.part_changes(opened(make_unit(tmp_path)), [Edit((name,), None, {}, "a test")])
-
-
-def test_a_new_part_does_not_lie_behind_a_link(tmp_path):
-    unit = make_unit(tmp_path)
-    (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(EditRefused, match="behind a link"):
-        writer.part_changes(opened(unit), [Edit(("link/x.pt",), None, {}, "a test")])
-
-
-@pytest.mark.parametrize(
-    "edit",
-    [
-        Edit(("gone.pt", "lr"), None, 1, "a test"),
-        Edit(("optimizer.pt", "no", "such"), None, 1, "a test"),
-        Edit(("model.bin", "x"), None, 1, "a test"),
-        Edit(("model.safetensors",), None, {}, "a test"),
-        Edit((), None, {}, "a test"),
-        Edit(("trainer_state.json", "x"), None, {1: 2}, "a test"),
-    ],
-)
-def test_an_edit_that_no_part_can_take_is_refused(edit, tmp_path):
-    with pytest.raises(EditRefused):
-        writer.part_changes(opened(make_unit(tmp_path)), [edit])
-
-
 def test_a_part_that_changed_since_it_was_read_is_left_alone(tmp_path):
     """Also one that is not edited; and a JSON part that says what this reader did not say."""
     unit = make_unit(tmp_path)
@@ -370,15 +324,6 @@ def test_undo_refuses_what_is_not_as_the_migration_left_it(kind, tmp_path):
     assert contents(tmp_path) == {name: held for name, (_, _, held) in before.items()}
     assert before[NAME] == snapshot(tmp_path)[NAME]
     assert bool(writer.undo_damage(unit)[0]) is ("set aside" in kind)
-
-
-def test_a_touched_file_gets_its_time_back(tmp_path):
-    unit = make_unit(tmp_path)
-    before = snapshot(unit)
-    migrate(unit)
-    os.utime(unit / "model.bin")
-    writer.undo(unit)
-    assert before == snapshot(unit)
 
 
 def test_a_new_unit_of_the_same_name_has_no_migration_and_frees_the_old_ones(tmp_path):

@@ -145,17 +145,17 @@ def test_a_file_system_without_flock_gets_a_lock_file_and_a_note(tmp_path, monke
         raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    for _ in range(2):
+    for held_before in (False, True):
         with run_lock(tmp_path) as held:
             assert not held.exclusive
             assert LOCK_NAME in held.note
             assert (tmp_path / LOCK_NAME).stat().st_size
             with run_lock(tmp_path / "checkpoint"):
                 pass
-            told = subprocess.run(
-                [sys.executable, "-c", SOFTLY, code, tmp_path], cwd=ROOT, capture_output=True, text=True
-            )
-            assert "in use" in told.stdout, told.stderr
+            if held_before:
+                line = [sys.executable, "-c", SOFTLY, code, tmp_path]
+                told = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+                assert "in use" in told.stdout, told.stderr
         assert [] == list(tmp_path.iterdir())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.writer import commit, files
+from ckpt_doctor.writer import commit
 from tests.writer import faults
 from tests.writer.sample_files import litter, make
 
@@ -118,54 +118,6 @@ def sweeps() -> list:
 def test_a_save_before_any_call_is_kept(scenario, step, save, tmp_path):
     """Whichever call it comes before, the path holds that save at the end, and nothing lies beside it."""
     assert sweep(tmp_path, scenario, save, step) > 20
-
-
-@pytest.mark.parametrize("scenario", REPLACED)
-def test_where_names_cannot_be_exchanged_only_the_rename_itself_is_left(scenario, tmp_path, monkeypatch):
-    """The last look comes after the slow search for open handles, right before the rename."""
-    monkeypatch.setattr(commit, "exchange", lambda *_: False)
-    order: list[str] = []
-    for module, name in ((commit, "holders"), (commit, "ensure_unchanged")):
-        real = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, real=real, name=name, **k: (order.append(name), real(*a, **k))[1])
-    replace = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append(f"replace {to.name}"), replace(self, to))[1])
-    sample = make(tmp_path / "sample", faults.SCENARIOS[scenario][1])
-    (tmp_path / "run").mkdir()
-    _, after = faults.prepare(sample, tmp_path / "run", scenario)
-    order.clear()
-    faults.perform(tmp_path / "run", scenario)
-    assert after == (tmp_path / "run" / "checkpoint").read_bytes()
-    last = order.index("replace checkpoint")
-    assert ["holders", "ensure_unchanged"] == order[last - 2 : last]
-
-
-def test_a_system_without_exchange_is_told_by_the_call(tmp_path):
-    """On this one both files keep their bytes and swap their names, or neither does."""
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.write_text("1")
-    other.write_text("2")
-    swapped = files.exchange(one, other)
-    assert ("2", "1") == (one.read_text(), other.read_text()) if swapped else ("1", "2")
-    with pytest.raises(FileNotFoundError):
-        if not files.exchange(one, tmp_path / "gone"):
-            raise FileNotFoundError
-
-
-def test_the_newest_of_several_saves_keeps_the_name(tmp_path):
-    """One came out of the exchange, and while it is put back the trainer saves once more."""
-    path, copy = tmp_path / "checkpoint", tmp_path / "copy"
-    copy.write_text("the save that came out")
-    path.write_text("ours")
-    ours = path.stat()
-    renamed(path, b"the next save")
-    commit.put_back(copy, path, ours)
-    assert "the next save" == path.read_text()
-    assert ["checkpoint"] == os.listdir(tmp_path)
-    copy.write_text("the save that came out")
-    path.unlink()
-    commit.put_back(copy, path, ours)
-    assert "the save that came out" == path.read_text()
 
 
 TRAIN = """

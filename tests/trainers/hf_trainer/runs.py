@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,9 @@ from unittest import mock
 import numpy as np
 import torch
 from safetensors.torch import save_file
+
+from ckpt_doctor import audit, facts
+from ckpt_doctor.types import FileReport
 
 RATE, TOTAL, LENGTH = 0.01, 40, 10
 """Linear from the rate to 0 in 40 steps: 4 epochs of 10."""
@@ -37,6 +42,11 @@ ARGUMENTS: dict[str, Any] = {
     "save_strategy": "steps",
     "hub_token": "hf_secret",
 }
+
+BEST = {"metric_for_best_model": "loss", "eval_strategy": "steps"}
+RESTORED = "restore_callback_states_from_checkpoint"
+LOSSES = {5: 3.0, 10: 1.0, 15: 1.5, 20: 1.2}
+"""Step -> eval_loss; the best is that of step 10."""
 
 
 def linear(step: int) -> float:
@@ -146,3 +156,37 @@ def change_state(folder: Path, **values: Any) -> None:
     """Other values in `trainer_state.json`."""
     path = folder / "trainer_state.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2))
+
+
+def two_processes(folder: Path) -> None:
+    """The random states of two processes in the place of one."""
+    (folder / "rng_state.pth").unlink()
+    for rank in range(2):
+        torch.save(
+            {**random_states(), "cuda": [torch.zeros(16, dtype=torch.uint8)] * 2}, folder / f"rng_state_{rank}.pth"
+        )
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    """What takes these parts from a checkpoint."""
+
+    def spoil(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return spoil
+
+
+def told(file: FileReport, least: str = "warning") -> set[str]:
+    """Codes of the findings, notes left out unless asked for."""
+    return {f.code for f in file.findings if f.severity != "info" or least == "info"}
+
+
+def judged(folder: Path, **given: Any) -> FileReport:
+    """What `check` says of a checkpoint."""
+    return audit.check(folder, facts=facts(**given)).files[0]
+
+
+def adam_from_before(folder: Path) -> None:
+    """The optimizer of checkpoint-14 in the place of this one's."""
+    shutil.copy(folder.parent / "checkpoint-14/optimizer.pt", folder / "optimizer.pt")

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch.distributed import checkpoint as dcp
 
 from ckpt_doctor import scan
-from tests.trainers.hf_trainer.runs import Writer, change_state
-from tests.trainers.hf_trainer.test_hf_runs import deepspeed, judged, rate_of_its_own, remove, told
+from tests.trainers.hf_trainer.runs import Writer, change_state, judged, remove, told
+from tests.trainers.hf_trainer.test_judging import rate_of_its_own
+from tests.trainers.hf_trainer.test_parts import deepspeed
 
 
 @pytest.fixture

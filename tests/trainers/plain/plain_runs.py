@@ -14,6 +14,9 @@ import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler as sched
 
+from ckpt_doctor import facts, scan
+from ckpt_doctor.types import FileReport
+
 STEPS = 4
 EPOCHS = 6
 Make = Callable[[optim.Optimizer], Any]
@@ -152,3 +155,42 @@ def resumed(
         loop.train()
         loop.step()
     return loop.state
+
+
+def judged(path: Path, **given: Any) -> FileReport:
+    """The only file, or the second of a run."""
+    files = scan([path], facts=facts(**given)).files
+    return files[min(1, len(files) - 1)]
+
+
+def codes(file: FileReport) -> set[str]:
+    """Of all findings but notes."""
+    return {finding.code for finding in file.findings if finding.severity != "info"}
+
+
+TOLD: Mapping[str, Any] = {"resume_epoch": "label+1", "epoch_label": "finished", "shuffle": False}
+"""What a script of `run` would show."""
+Change = Callable[[dict[str, Any], dict[str, Any]], object]
+"""What is done to a file's dict, and that of another file."""
+
+
+def changed(path: Path, change: Change, donor: Path | None = None) -> Path:
+    """Rewrite a file with a part of another one."""
+    value = torch.load(path, weights_only=False)
+    change(value, torch.load(donor, weights_only=False) if donor else {})
+    torch.save(value, path)
+    return path
+
+
+def judged_among_siblings(path: Path, **told: Any) -> FileReport:
+    """One file of its folder."""
+    (found,) = [file for file in scan([path.parent], facts=facts(**told)).files if file.checkpoint.path == path]
+    return found
+
+
+def serious(file: FileReport) -> list[tuple[str, str | None]]:
+    """Code and migration of all findings but notes."""
+    return [(found.code, found.migration) for found in file.findings if found.severity != "info"]
+
+
+LABEL: Change = lambda value, _: value.update(epoch=9)  # noqa: E731

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after, improves
+from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.log import events
 
 RUN = "long_term_forecast_ETTh1_0-Test"
@@ -102,3 +103,19 @@ class Trainer:
 
     def attempts(self, log=None):
         return attempts_of(events([self.text]), log)
+
+
+def history(attempts, run=RUN):
+    return History(run, tuple(attempts), True, "test")
+
+
+def result(epoch, loss):
+    return f"Epoch: {epoch} | Train Loss: 0.5000000 Vali Loss: {loss:.7f} Test Loss: 0.4000000 MAE Loss: 0.4000000"
+
+
+def read(*lines):
+    return attempts_of(events(["".join(line + "\n" for line in lines).encode()]))
+
+
+def saved(step, run=RUN):
+    return f"Saved step checkpoint: /c/{run}/checkpoint_step_{step}"

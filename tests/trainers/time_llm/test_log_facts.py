@@ -6,12 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt_doctor.trainers.schedules import (
-    cosine_annealing,
-    one_cycle,
-    one_cycle_group,
-    one_cycle_state,
-)
+from ckpt_doctor.trainers.schedules import cosine_annealing, one_cycle, one_cycle_group, one_cycle_state
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.trainers.time_llm.log_facts import log_facts, lradj_candidates

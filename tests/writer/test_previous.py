@@ -1,7 +1,5 @@
-"""What undo restores is checked before the present file is touched, whatever has happened to it in the meantime."""
+"""The states that undo can go back to are dead bytes of the archive: compared before one is restored."""
 
-import os
-import socket
 import zipfile
 from pathlib import Path
 
@@ -10,21 +8,23 @@ import torch
 
 from ckpt_doctor import repair, scan, writer
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.inert import names
 from ckpt_doctor.writer import splice
 from ckpt_doctor.writer.previous import previous_states
-from tests.writer.sample_files import checkpoint_of, edited, litter, make
-from tests.writer.test_recover import cut_off
-
-RECORD = {"tool_version": "0", "edits": []}
+from tests.writer.sample_files import ALL, SOME, checkpoint_of, codes, edited, flipped, make, migrated
 
 
-def migrated(path: Path, container: str = "torch-zip", times: int = 1) -> bytes:
-    """Make a sample at `path`, migrate it, and give back its bytes before."""
-    before = make(path, container).read_bytes()
-    for number in range(times):
-        writer.write(*edited(path, container, f"key{number}"), RECORD, verify=lambda _: None)
-    return before
+def test_a_zip_of_which_the_old_end_changed_is_not_cut(tmp_path):
+    """As when a zip tool packed the records anew, the migration's own record included."""
+    path = make(tmp_path / "checkpoint", "torch-zip")
+    size = path.stat().st_size
+    writer.write(*edited(path, "torch-zip"), {"edits": []}, verify=lambda _: None)
+    data = bytearray(path.read_bytes())
+    data[size - 150] ^= 1
+    path.write_bytes(data)
+    for in_place_too in (False, True):
+        with pytest.raises(WriteRefused):
+            writer.undo(path, in_place=in_place_too)
+        assert data == path.read_bytes()
 
 
 def live(path: Path, size: int) -> set[int]:
@@ -38,23 +38,6 @@ def live(path: Path, size: int) -> set[int]:
             begin = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
             offsets |= set(range(begin, begin + info.compress_size)) if begin < size else set()
     return offsets
-
-
-def flipped(path: Path, data: bytes, at: int) -> bytes:
-    """Write `data` with one bit of byte `at` flipped."""
-    changed = bytearray(data)
-    changed[at] ^= 1 << at % 8
-    path.write_bytes(changed)
-    return bytes(changed)
-
-
-def codes(path: Path) -> dict[str, str]:
-    """What a deep scan says: code -> severity."""
-    (file,) = scan(path, deep=True).files
-    return {finding.code: finding.severity for finding in file.findings}
-
-
-SOME, ALL = 41, 1
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -111,46 +94,6 @@ def test_a_file_migrated_before_small_records_were_hashed_is_undone(tmp_path, mo
         before = migrated(path)
     writer.undo(path)
     assert before == path.read_bytes()
-
-
-@pytest.mark.parametrize("step", [SOME, pytest.param(ALL, marks=pytest.mark.long)])
-def test_a_flipped_bit_in_the_undo_file_is_never_restored(step, tmp_path):
-    """Refused, or, where the bit means nothing, the very bytes from before."""
-    path = tmp_path / "checkpoint"
-    before = migrated(path, "torch-legacy")
-    after, beside = path.read_bytes(), names.undo_file(path)
-    data = beside.read_bytes()
-    for at in range(0, len(data), step):
-        changed = flipped(beside, data, at)
-        try:
-            writer.undo(path)
-        except WriteRefused:
-            assert (after, changed) == (path.read_bytes(), beside.read_bytes()), at
-        else:
-            assert before == path.read_bytes(), at
-            path.write_bytes(after)
-    flipped(beside, data, len(data) // 2)
-    assert "info" == codes(path)["F102"]
-    beside.write_bytes(data)
-    assert "F102" not in codes(path)
-    assert "file" == writer.undo(path).proof
-
-
-def test_a_flipped_bit_in_a_journal_never_leaves_a_file_without_its_end(tmp_path):
-    """Rolled back, or left alone together with its journal, or called whole and whole it is."""
-    path = make(tmp_path / "checkpoint", "torch-zip")
-    before = cut_off(path)
-    cut, journal = path.read_bytes(), names.journal(path)
-    data = journal.read_bytes()
-    for at in range(len(data)):
-        path.write_bytes(cut)
-        changed = flipped(journal, data, at)
-        try:
-            writer.recover(path)
-        except WriteRefused:
-            assert (cut, changed) == (path.read_bytes(), journal.read_bytes()), at
-        else:
-            assert before == path.read_bytes(), at
 
 
 def test_what_an_older_version_migrated_is_undone_and_not_called_compared(tmp_path, monkeypatch):
@@ -216,45 +159,3 @@ def test_the_states_of_a_file_are_read_once_each(tmp_path, monkeypatch):
     monkeypatch.setattr(copying, "pieces", counting)
     assert ("", True) == writer.undo_damage(path)
     assert 0 < hashed <= path.stat().st_size
-
-
-NO_FILES = {
-    "pipe": os.mkfifo,
-    "device": lambda path: path.symlink_to("/dev/zero"),
-    "dangling link": lambda path: path.symlink_to("nowhere"),
-    "folder": lambda path: path.mkdir(),
-    "socket": lambda path: bind(path),
-    "6 GB of nothing": lambda path: (path.touch(), os.truncate(path, 6 << 30)),
-}
-
-
-def bind(path: Path) -> None:
-    here = os.getcwd()
-    os.chdir(path.parent)  # the path of a socket has at most 107 bytes
-    try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(path.name)
-    finally:
-        os.chdir(here)
-
-
-@pytest.mark.parametrize("name", ["undo_file", "journal"])
-@pytest.mark.parametrize("kind", NO_FILES)
-@pytest.mark.parametrize("container", ["torch-zip", "torch-legacy"])
-def test_what_has_the_name_of_undo_data_and_is_none_is_neither_read_nor_removed(kind, name, container, tmp_path):
-    """A scan says so and is done; what would write is refused and names it."""
-    path = make(tmp_path / "checkpoint", container)
-    before, beside = path.read_bytes(), getattr(names, name)(path)
-    NO_FILES[kind](beside)
-    (file,) = scan(path).files
-    (finding,) = [finding for finding in file.findings if finding.code == "F102"]
-    assert ("info", True) == (finding.severity, beside.name in finding.message)
-    for act in (
-        lambda: writer.write(*edited(path, container), RECORD, verify=lambda _: None),
-        lambda: writer.undo(path),
-    ):
-        with pytest.raises(WriteRefused, match=beside.name):
-            act()
-    assert before == path.read_bytes()
-    assert os.path.lexists(beside)
-    assert {"checkpoint", beside.name} == litter(tmp_path) | {beside.name}

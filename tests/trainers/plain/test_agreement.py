@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
 from ckpt_doctor import facts, migrate, scan
-from ckpt_doctor.types import FileReport
-from tests.trainers.plain.plain_runs import resumed, run, same, straight
-
-TOLD = {"resume_epoch": "label+1", "epoch_label": "finished", "shuffle": False}
-Change = Callable[[dict[str, Any], dict[str, Any]], object]
-
-
-def changed(path: Path, change: Change, donor: Path | None = None) -> Path:
-    """Rewrite a file with a part of another one."""
-    value = torch.load(path, weights_only=False)
-    change(value, torch.load(donor, weights_only=False) if donor else {})
-    torch.save(value, path)
-    return path
-
-
-def judged(path: Path, **told: Any) -> FileReport:
-    (found,) = [file for file in scan([path.parent], facts=facts(**told)).files if file.checkpoint.path == path]
-    return found
-
-
-def serious(file: FileReport) -> list[tuple[str, str | None]]:
-    return [(found.code, found.migration) for found in file.findings if found.severity != "info"]
+from tests.trainers.plain.plain_runs import (
+    LABEL,
+    TOLD,
+    Change,
+    changed,
+    judged_among_siblings,
+    resumed,
+    run,
+    same,
+    serious,
+    straight,
+)
 
 
 def take(key: str) -> Change:
     return lambda value, other: value.update({key: other[key]})
 
 
-LABEL: Change = lambda value, _: value.update(epoch=9)  # noqa: E731
 OPTIMIZER, SCHEDULE = take("optimizer_state_dict"), take("scheduler_state_dict")
 
 
@@ -61,10 +46,16 @@ def test_the_part_that_departs_from_the_rest_is_named(tmp_path, schedule, optimi
     """And its siblings stay without a word. The rate of another epoch's optimizer is a consequence."""
     folder = run(tmp_path, schedule, optimizer)
     path = changed(folder / "checkpoint_3.pt", change, folder / "checkpoint_1.pt")
-    found = serious(judged(path, **told))
+    found = serious(judged_among_siblings(path, **told))
     assert expected == [one for one in found if one[0] != "R504"]
-    assert judged(path, **told).resume == ("differs" if told else judged(path).resume) != "identical"
-    assert [] == [f for file in sorted(folder.glob("*_[0124].pt")) for f in serious(judged(file, **told))]
+    assert (
+        judged_among_siblings(path, **told).resume
+        == ("differs" if told else judged_among_siblings(path).resume)
+        != "identical"
+    )
+    assert [] == [
+        f for file in sorted(folder.glob("*_[0124].pt")) for f in serious(judged_among_siblings(file, **told))
+    ]
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD"])
@@ -77,26 +68,7 @@ def test_cured_by_its_siblings_it_resumes_identically(tmp_path, optimizer, chang
     (result,) = [result for result in migrate([folder]) if result.path == path]
     assert result.status == "migrated"
     assert same(resumed(path, "CosineAnnealingLR", optimizer), straight("CosineAnnealingLR", optimizer))
-    assert serious(judged(path)) == []
-
-
-def test_without_a_majority_both_are_named(tmp_path):
-    """A label and Adam's steps alone: either may be wrong, or an earlier resume has trained an epoch twice."""
-    folder = run(tmp_path, "none")
-    for path in folder.glob("*.pt"):
-        path.rename(folder / f"{'abcde'[int(path.stem[-1])]}.pt")
-    file = judged(changed(folder / "d.pt", LABEL), **TOLD)
-    assert [("P409", None)] == serious(file)
-    assert file.resume == "differs"
-
-
-def test_a_name_alone_changes_no_resume(tmp_path):
-    folder = run(tmp_path, "StepLR")
-    copy = folder / "checkpoint_9.pt"
-    copy.write_bytes((folder / "checkpoint_1.pt").read_bytes())
-    file = judged(copy, **TOLD)
-    assert {"P401"} == {found.code for found in file.findings}
-    assert file.resume == "identical"
+    assert serious(judged_among_siblings(path)) == []
 
 
 def test_a_file_from_within_an_epoch_is_of_no_other_moment(tmp_path):
@@ -106,7 +78,7 @@ def test_a_file_from_within_an_epoch_is_of_no_other_moment(tmp_path):
     for entry in last["optimizer_state_dict"]["state"].values():
         entry["step"] -= 2
     torch.save(last, folder / "interrupted.pt")
-    assert serious(judged(folder / "interrupted.pt")) == []
+    assert serious(judged_among_siblings(folder / "interrupted.pt")) == []
 
 
 def test_two_files_that_disagree_leave_the_position_open(tmp_path):

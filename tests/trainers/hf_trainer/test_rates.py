@@ -1,0 +1,109 @@
+"""The rates of a run: by the saved command's formula, or by what the parts say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckpt_doctor import scan
+from ckpt_doctor.trainers.hf_trainer import rates
+from ckpt_doctor.types import Member
+from tests.trainers.hf_trainer.runs import (
+    ARGUMENTS,
+    BEST,
+    LOSSES,
+    RATE,
+    RESTORED,
+    TOTAL,
+    change_state,
+    judged,
+    linear,
+    save_arguments,
+    told,
+)
+from tests.trainers.hf_trainer.values import adam, command, lambda_lr, member
+
+
+@pytest.mark.parametrize("steps, resume", [(4, "identical"), (2, "open")])
+def test_a_plateau_makes_a_step_at_each_evaluation(best_run: Path, steps: int, resume: str) -> None:
+    folder = best_run / "checkpoint-20"
+    saved = torch.load(folder / "optimizer.pt")
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(3))])
+    optimizer.param_groups[0]["lr"] = saved["param_groups"][0]["lr"]
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    for loss in list(LOSSES.values())[:steps]:
+        scheduler.step(loss)
+    torch.save(
+        {**scheduler.state_dict(), "_last_lr": [g["lr"] for g in saved["param_groups"]]}, folder / "scheduler.pt"
+    )
+    command = {**ARGUMENTS, **BEST, "lr_scheduler_type": "reduce_lr_on_plateau", RESTORED: True}
+    save_arguments(folder, command)
+    assert (resume, set()) == (judged(folder).resume, told(judged(folder)))
+    # Resumed at step 13, which is no evaluation's: the one on start is not a step of the plateau
+    log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    change_state(folder, log_history=[{"epoch": 1.3, "eval_loss": 9.0, "step": 13}, *log])
+    assert "open" == judged(folder).resume
+    by_epochs = "identical" if steps == 2 else "open"  # of which there are two
+    for strategy, expected in (("steps", resume), ("epoch", by_epochs)):
+        save_arguments(folder, {**command, "eval_on_start": True, "eval_strategy": strategy})
+        assert expected == judged(folder).resume
+
+
+def test_the_formula_of_the_saved_command_gives_every_rate_of_a_run(run: Path) -> None:
+    """From whichever checkpoint it is asked for; with another number of steps it is another one."""
+    for file in scan([run]).files:
+        assert rates.fits_formula(file.member)
+        for step in (0, 1, 14, 39, TOTAL):
+            assert (RATE * linear(step),) * 2 == rates.computed(file.member, step)
+        longer = rates.computed(file.member, 14, total=2 * TOTAL)
+        assert longer is not None and longer[0] > RATE * linear(14)
+        assert RATE == rates.first_rate(file.member)
+
+
+def resumed(**changes: Any) -> Member:
+    """A checkpoint of a linear schedule of 40 steps at step 14."""
+    arguments = {"lr_scheduler_type": "linear", "warmup_steps": 0, "learning_rate": 0.01, "max_steps": 40}
+    rate = 0.01 * 26 / 40
+    found = {"optimizer": adam(14, rate, 0.01), "scheduler": lambda_lr(14, rate), "state": {"global_step": 14}}
+    return member(**(found | {"arguments": command(**arguments)} | changes))
+
+
+def test_a_checkpoint_that_is_of_one_step_goes_on_with_its_own_rate() -> None:
+    told = rates.rates_at(resumed(), 14, True)
+    assert told is not None
+    assert ((0.01 * 26 / 40,), "own rate" in told.source) == (told.value.lr, True)
+
+
+def test_the_rate_of_another_step_is_the_formulas_or_that_of_the_part_that_is_right() -> None:
+    late = resumed(scheduler=lambda_lr(7, 0.01 * 33 / 40))
+    by_formula, by_parts = rates.rates_at(late, 14, True), rates.rates_at(late, 14, False)
+    assert by_formula is not None and by_parts is not None
+    assert ((0.01 * 26 / 40,), "linear" in by_formula.source) == (by_formula.value.lr, True)
+    assert "optimizer's own" in by_parts.source
+    foreign = rates.rates_at(resumed(optimizer=adam(14, 0.5, 0.01)), 14, False)
+    assert foreign is not None and "_last_lr" in foreign.source
+    both = resumed(scheduler=lambda_lr(7, 0.0082), optimizer=adam(7, 0.0082, 0.01))
+    assert rates.rates_at(both, 14, False) is None
+
+
+def test_base_rates_of_another_command_are_told_from_those_of_the_optimizer() -> None:
+    assert (0.01,) == rates.base_rates_instead(resumed(scheduler=lambda_lr(14, 0.01 * 26 / 40, base=0.02)))
+    assert rates.base_rates_instead(resumed()) is None
+
+
+def test_the_schedules_position_is_the_step_unless_a_metric_or_a_scaler_decides() -> None:
+    assert 14 == rates.position_at(resumed(), 14)
+    assert 12 == rates.position_at(resumed(**{"scaler.pt": {}, "optimizer": adam(12)}), 14)
+    assert rates.position_at(resumed(arguments=command(lr_scheduler_type="greedy")), 14) is None
+    assert rates.position_at(resumed(scheduler={"custom": 1}), 14) is None
+
+
+@pytest.mark.parametrize("name", ["no such schedule", "", None])
+def test_a_schedule_that_is_not_known_has_no_formula(name: str | None) -> None:
+    held = resumed(arguments=command(lr_scheduler_type=name, warmup_steps=0, max_steps=40))
+    assert rates.computed(held, 14) is None
+    assert rates.fits_formula(held) is None
