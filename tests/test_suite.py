@@ -37,18 +37,6 @@ TESTED_ELSEWHERE = {
         "callbacks command gathering history judging layout loops memory plateau resume_point schedule terms"
     ),
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
-<<<<<<< HEAD
-    "trainers/time_llm": (
-        "attempts divergence doubts events expectation facts judging launches layout legacy open_facts "
-        "random_state rates terms"
-    ),
-    "writer": (
-        "commit copying cost files folder_state handles in_place part_changes previous safetensors_file "
-        "sidecar signals splice staging torch_archive"
-    ),
-=======
-    "training": "remembered",
->>>>>>> names2
 }
 """Modules without a test file of their own name, by folder: what they do shows in the tests of those that use them.
 The list only shrinks: a module that gets its test file must leave it."""
