@@ -35,7 +35,7 @@ def _indices(case: Case) -> list[int | str | float] | None:
     return indices if all(isinstance(index, (int, str, float)) for index in indices) else None
 
 
-@rule("O701", "optimizer-model-mismatch", "error", others=shaped_optimizers.foreign_moments)
+@rule("O701", "optimizer-model-mismatch", "error", others=shaped_optimizers.foreign_moments, each=True)
 def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     """The optimizer is not one of this model: more parameters than the model has tensors, or moments of foreign shapes.
 
@@ -107,7 +107,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("O702", "missing-optimizer-state", "warning", others=shaped_optimizers.missing_state)
+@rule("O702", "missing-optimizer-state", "warning", others=shaped_optimizers.missing_state, each=True)
 def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     """Some or all trained parameters have no moments, or not all of them.
 

@@ -16,7 +16,7 @@ def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
         yield last, expected
 
 
-@rule("R501", "scheduler-behind", "warning", migration="sync-scheduler")
+@rule("R501", "scheduler-behind", "warning", migration="sync-scheduler", each=True)
 def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
     """The schedule lags what `global_step` or `epoch` call for.
 
@@ -47,7 +47,7 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
             )
 
 
-@rule("R502", "scheduler-ahead", "warning", migration="sync-scheduler")
+@rule("R502", "scheduler-ahead", "warning", migration="sync-scheduler", each=True)
 def scheduler_ahead(case: Case) -> Iterator[Problem]:
     """The schedule is ahead of what `global_step` or `epoch` call for.
 
@@ -98,7 +98,9 @@ def _why(case: Case, option: str) -> str:
     return case.why_open.get(option, f"{option.removeprefix('--')} is not known")
 
 
-@rule("R503", "step-count-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.step_count)
+@rule(
+    "R503", "step-count-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.step_count, each=True
+)
 def step_count_mismatch(case: Case) -> Iterator[Problem]:
     """The scheduler's `_step_count` is not `last_epoch + 1`.
 
@@ -122,7 +124,7 @@ def step_count_mismatch(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("R504", "rate-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.rates)
+@rule("R504", "rate-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.rates, each=True)
 def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """The optimizer's rate or betas are not the schedule's.
 
@@ -201,7 +203,7 @@ def _first(group: object, key: str) -> object:
     return value
 
 
-@rule("R505", "total-steps-mismatch", "warning")
+@rule("R505", "total-steps-mismatch", "warning", each=True)
 def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     """The schedule's length is not epochs x steps_per_epoch.
 
@@ -236,7 +238,7 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     )
 
 
-@rule("R508", "scheduler-absent", "warning", others=shaped_schedules.absent)
+@rule("R508", "scheduler-absent", "warning", others=shaped_schedules.absent, each=True)
 def scheduler_absent(case: Case) -> Iterator[Problem]:
     """There is no scheduler state, or one without its position, and the schedule is one that moves.
 
@@ -264,7 +266,7 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("R509", "foreign-schedule", "warning", "file")
+@rule("R509", "foreign-schedule", "warning", "file", each=True)
 def foreign_schedule(case: Case) -> Iterator[Problem]:
     """The scheduler state is not of the class that the trainer builds.
 

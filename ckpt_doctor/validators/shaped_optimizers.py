@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, settings
 from ckpt_doctor.types import Case, Global, TensorRef, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import begun, shapes_of, sibling_with
+from ckpt_doctor.validators.shaped import begun, own_shapes, shapes_of, sibling_with
 from ckpt_doctor.validators.slots import MOMENTS
 
 _MOMENTS = frozenset({*MOMENTS, "momentum_buffer"})
@@ -23,7 +23,7 @@ def foreign_moments(case: Case) -> Iterator[Problem]:
 
     A few such may be of a head or a loss with parameters of its own, which the script saves elsewhere or not at all.
     """
-    shapes = shapes_of(case)
+    shapes = own_shapes(case)
     models = {_form(model): model for model in shapes.trained}
     if len(models) != 1 or len(shapes.optimizers) != 1:
         return
@@ -69,7 +69,7 @@ def _shapes_of_moments(optimizer: Optimizer) -> dict[str | int, tuple[int, ...]]
 
 def missing_state(case: Case) -> Iterator[Problem]:
     """O702: parameters without moments beside others that have them. Frozen and unused ones never get any."""
-    for optimizer in shapes_of(case).optimizers:
+    for optimizer in own_shapes(case).optimizers:
         known = optimizer.stateful()
         missing = [index for index in known if not optimizer.state.get(index)]
         if 0 < len(missing) < len(known):
