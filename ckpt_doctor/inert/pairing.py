@@ -100,25 +100,6 @@ def agree(optimizer: Optimizer, scheduler: Scheduler) -> bool:
     return True
 
 
-def all_agree(shapes: Shapes) -> bool:
-    """Whether there is a way to give each scheduler an optimizer of its own that has the scheduler's rates."""
-    if not shapes.schedulers or max(len(shapes.optimizers), len(shapes.schedulers)) > MOST:
-        return True
-    right = [[o for o, one in enumerate(shapes.optimizers) if agree(one, plan)] for plan in shapes.schedulers]
-    given: dict[int, int] = {}
-
-    def found(scheduler: int, seen: set[int]) -> bool:
-        for optimizer in right[scheduler]:
-            if optimizer not in seen:
-                seen.add(optimizer)
-                if optimizer not in given or found(given[optimizer], seen):
-                    given[optimizer] = scheduler
-                    return True
-        return False
-
-    return all(found(scheduler, set()) for scheduler in range(len(right)))
-
-
 def _base(scheduler: Scheduler) -> Sequence[object] | None:
     """The rates that a schedule began with; of one that holds others those of the first."""
     state: Mapping[object, object] | None = scheduler.state

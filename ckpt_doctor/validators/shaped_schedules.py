@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.pairing import agree, all_agree, last_rates, pairing_of
+from ckpt_doctor.inert.pairing import agree, last_rates, pairing_of
 from ckpt_doctor.inert.shapes import Optimizer, Shapes, settings
 from ckpt_doctor.types import Case, KeyPath, dotted, holds_rate, real
 from ckpt_doctor.validators.contents import shown_rates
@@ -38,19 +38,14 @@ def step_count(case: Case) -> Iterator[Problem]:
 
 
 def rates(case: Case) -> Iterator[Problem]:
-    """R504: an optimizer has other rates than its scheduler set.
-
-    With several, only where no way to pair them gives each scheduler an optimizer that has its rates; of a file that no
-    known trainer wrote, only where no scheduler has any optimizer's."""
+    """R504: no scheduler of the checkpoint has the rates that an optimizer has."""
     shapes, own = shapes_of(case), own_shapes(case)
-    if any(plan.is_plateau or not last_rates(plan) for plan in shapes.schedulers) or all_agree(shapes):
+    if any(plan.is_plateau or not last_rates(plan) for plan in shapes.schedulers):
         return  # a plateau lowers the rate beside any other schedule
-    pairs = [(shapes.optimizers[o], shapes.schedulers[s]) for o, s in pairing_of(shapes).schedulers.items()]
-    pairs = [(optimizer, plan) for optimizer, plan in pairs if len(last_rates(plan)) == len(optimizer.rates)]
-    if case.several:
-        pairs = [(o, plan) for o, plan in pairs if o is own.optimizers[0] and not agree(o, plan)]
-    elif any(agree(optimizer, plan) for optimizer in shapes.optimizers for plan in shapes.schedulers):
+    if any(agree(optimizer, plan) for optimizer in shapes.optimizers for plan in shapes.schedulers):
         return
+    pairs = [(shapes.optimizers[o], shapes.schedulers[s]) for o, s in pairing_of(shapes).schedulers.items()]
+    pairs = [(o, plan) for o, plan in pairs if len(last_rates(plan)) == len(o.rates) and o is own.optimizers[0]]
     for optimizer, plan in pairs[:1]:
         has, last = shown_rates(optimizer.rates), shown_rates(last_rates(plan))
         which = f" ({dotted(plan.path)})" if case.several else ""

@@ -228,7 +228,8 @@ def form(member: Member) -> frozenset[object]:
     shapes = find(member.checkpoint)
     tensors = ((model.path, key, value) for model in shapes.trained for key, value in model.value.items())
     sizes = ((*path, key, value.shape) for path, key, value in tensors if isinstance(value, TensorRef))
-    return frozenset((*sizes, *((part.path, len(part.path)) for part in (*shapes.trained, *shapes.optimizers))))
+    places = [*(model.path for model in shapes.trained), *(optimizer.path for optimizer in shapes.optimizers)]
+    return frozenset((*sizes, *((path, len(path)) for path in places)))
 
 
 def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:

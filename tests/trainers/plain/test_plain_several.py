@@ -175,12 +175,12 @@ def test_an_optimizer_under_the_name_of_another(tmp_path):
         resumed(path, GAN, None, None)
 
 
-def test_a_rate_that_is_not_its_schedulers(tmp_path):
-    """Said of its own optimizer, where no other way to pair them fits."""
-    folder = run(tmp_path, GAN, STEP, COSINE)
-    key = DCGAN[1][1]
-    changed(folder / "checkpoint_2.pt", lambda v, _: v[key]["param_groups"][0].update(lr=0.5))
-    assert [("R504", f"{key}.param_groups[0].lr", None)] == serious(judged(folder)[2])
+def test_rates_that_are_no_schedulers(tmp_path):
+    """Said of each optimizer, where none has the rates of any schedule."""
+    folder, keys = run(tmp_path, GAN, STEP, COSINE), [key for _, key, _ in DCGAN]
+    by_hand = lambda v, _: [v[key]["param_groups"][0].update(lr=0.5) for key in keys]  # noqa: E731
+    changed(folder / "checkpoint_2.pt", by_hand)
+    assert [("R504", f"{key}.param_groups[0].lr", None) for key in keys] == serious(judged(folder)[2])
 
 
 def test_whose_schedule_it_is_may_stay_open(tmp_path):
