@@ -184,7 +184,8 @@ def _is_on(value: object) -> bool:
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
     others = [m for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
-    states = [other.at("optimizer", "state") for other in others if other.checkpoint.layout == "training"]
+    same = (one for other in others if other.checkpoint.layout == "training" for one in other.optimizers)
+    states = [one.at("optimizer", "state") for one in same if one.path("optimizer") == case.path("optimizer")]
     states = [state for state in states if isinstance(state, dict) and state]
     return bool(states) and all(not state.get(index) for state in states for index in missing)  # type: ignore[attr-defined]
 
