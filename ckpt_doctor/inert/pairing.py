@@ -7,6 +7,7 @@ place in two lists of one length), then the rates that were set last. What stays
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -185,8 +186,10 @@ def _tensors(shapes: Shapes) -> list[Counter[tuple[int, ...]]]:
 
 
 def covers(shapes: Shapes, optimizer: Optimizer) -> bool:
-    """Whether the moments of an optimizer are those of parameters that the checkpoint has, but for less than half."""
-    moments = Counter(shapes_of_moments(optimizer))
+    """Whether the moments of an optimizer are those of parameters that the checkpoint has, but for less than half.
+
+    A parameter of one element (a temperature, a loss weight) is often saved beside the models."""
+    moments = Counter(shape for shape in shapes_of_moments(optimizer) if math.prod(shape) > 1)
     foreign = (moments - sum(_tensors(shapes), Counter())).total()
     return 2 * foreign < max(1, moments.total())
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.types import Case, NotChecked, holds_rate, real, same_rate
 from ckpt_doctor.validators import shaped_schedules
-from ckpt_doctor.validators.contents import is_resumed, shown_rates
+from ckpt_doctor.validators.contents import is_resumed, shown_rates, which
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -73,7 +73,7 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
 
 def _positions(case: Case, last: int, expected: int) -> str:
     unit = case.schedule.unit
-    return f"the schedule is at {unit} {last:,}, but should be at {unit} {expected:,}"
+    return f"the schedule{which(case, 'scheduler')} is at {unit} {last:,}, but should be at {unit} {expected:,}"
 
 
 def _sync(case: Case) -> str | None:
@@ -117,7 +117,8 @@ def step_count_mismatch(case: Case) -> Iterator[Problem]:
     last, count = case.state.last_epoch, case.state.step_count
     if last is not None and count is not None and count != last + 1:
         yield Problem(
-            f"_step_count is {count:,} with last_epoch {last:,}: they come from different steps",
+            f"_step_count is {count:,} with last_epoch {last:,}{which(case, 'scheduler', 'in')}: they come from "
+            "different steps",
             where=case.where("scheduler", "_step_count"),
             found=count,
             expected=last + 1,
@@ -152,8 +153,8 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     last_lr = case.at("scheduler", "_last_lr")
     if _differ(rates, schedule.lr):
         yield Problem(
-            f"the optimizer's rate is {shown_rates(rates)}, but {_owner(case)} has {shown_rates(schedule.lr)}"
-            + (f"; {case.schedule.doubt}" if case.schedule.doubt else ""),
+            f"the optimizer's rate{which(case, 'optimizer', 'in')} is {shown_rates(rates)}, but {_owner(case)} has "
+            f"{shown_rates(schedule.lr)}" + (f"; {case.schedule.doubt}" if case.schedule.doubt else ""),
             where=case.where("optimizer", "param_groups", 0, "lr"),
             found=real(rates[0]),
             expected=schedule.lr[0],

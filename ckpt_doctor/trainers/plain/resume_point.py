@@ -11,7 +11,7 @@ from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.position import departure, finished, first_epoch, kin_of, reading, saved_epoch
-from ckpt_doctor.trainers.plain.schedule import expected_position, steady_rates, target
+from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of
 
@@ -173,6 +173,8 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
 
 
 def _no_rate(member: Member, run: Run) -> str:
+    if donors(member, run):
+        return "the file has lost its schedule (R508)"
     if not member.has("scheduler"):
         return "the file has no scheduler, and the script sets the rate itself"
     if expected_position(member, run) is None:

@@ -244,3 +244,33 @@ def test_it_stays_silent_where_one_model_has_two_optimizers_of_the_same_weights(
         states = {f"optimizer_{name}": one.state_dict() for name, one in zip("ab", optimizers, strict=True)}
         torch.save({"epoch": epoch, "model": model.state_dict(), **states}, folder / f"{epoch}.pt")
     assert {("identical", ())} == {(file.resume, tuple(serious(file))) for file in judged(folder)}
+
+
+def test_an_optimizer_that_lost_its_state(tmp_path):
+    """An earlier file has it; where none has, it may not have been stepped yet."""
+    key = DCGAN[0][1]
+    folder = run(tmp_path / "lost", GAN, STEP, None)
+    changed(folder / "checkpoint_2.pt", lambda v, _: v[key].update(state={}))
+    assert [("O705", f"{key}.state", None)] == [one for one in serious(judged(folder)[2]) if one[0] != "P409"]
+    assert [[]] * 4 == [serious(file) for file in judged(folder) if file.checkpoint.path.stem[-1] != "2"]
+    assert judged(folder)[2].resume == "differs"
+    folder = run(tmp_path / "new", GAN, STEP, None)
+    for path in folder.glob("*_[01].pt"):
+        changed(path, lambda v, _: v[key].update(state={}))
+    assert [[]] * 5 == [serious(file) for file in judged(folder)]
+
+
+def test_a_temperature_beside_the_models_is_no_foreign_parameter(tmp_path):
+    """Soft actor-critic: an optimizer of one number that no model has; target networks are copies."""
+    loop, alpha = Loop(GAN, None, None), torch.nn.Parameter(torch.zeros(1))
+    third = torch.optim.Adam([alpha], lr=0.003)
+    for epoch in range(4):
+        loop.train()
+        for _ in range(3):
+            third.zero_grad()
+            alpha.exp().sum().backward()
+            third.step()
+        more = {"log_alpha": alpha.detach().clone(), "alpha_optimizer": third.state_dict()}
+        more["target_critic"] = loop.models[1].state_dict()
+        torch.save({**loop.saved(epoch), **more}, tmp_path / f"sac_{epoch}.pt")
+    assert {("plain", "identical", ())} == {(f.trainer, f.resume, tuple(serious(f))) for f in judged(tmp_path)}
