@@ -66,8 +66,6 @@ class ResumePoint:
     A field is None when the facts do not settle it; `unsettled` then says what would.
     """
 
-    begins_at_step: bool = False
-    """Whether the trainer counts no epochs: it starts at `global_step`."""
     start_epoch: int | None = None
     """0-based epoch in which the trainer starts."""
     skip_batches: int | None = None
@@ -94,6 +92,8 @@ class ResumePoint:
     """Idle modes: the base rate of the uninterrupted run (OneCycleLR's initial rate)."""
     unsettled: Mapping[str, str] = field(default_factory=dict)
     """Field -> the option or file that would settle it; `data`: in which order the data come."""
+    begins_at_step: bool = False
+    """Whether the trainer counts no epochs: it starts at `global_step`."""
 
     @property
     def begins(self) -> int | None:
