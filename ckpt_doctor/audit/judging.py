@@ -50,7 +50,9 @@ def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = N
         return Case(
             member.checkpoint, member, run, ResumePoint(), schedule=expected.schedule, reads=expected.reads, gate=gate
         )
-    return replace(trainer.judging().case(member, run, by_hand), gate=gate, by_shape=trainer.by_shape)
+    case = trainer.judging().case(member, run, by_hand)
+    further = tuple(replace(one, gate=gate, by_shape=trainer.by_shape) for one in case.further)
+    return replace(case, gate=gate, by_shape=trainer.by_shape, further=further)
 
 
 def run_findings(run: Run) -> tuple[Finding, ...]:
@@ -69,13 +71,15 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
-    own = trainer_named(run.trainer).judging().rules if case.judged else ()
+    own = trainer_named(run.trainer).judging().rules
     for rule in file_rules(run.trainer):
         everyones = not ours or (case.by_shape and rule.others is not None)
         applicable = rule.for_others if everyones else rule
-        if applicable is None or (rule.code in case.judged and rule not in own):
+        if applicable is None:
             continue
-        for result in _applied(applicable, case):
+        subjects = case.optimizers if applicable.each else (case,)
+        asked = [one for one in subjects if rule.code not in one.judged or rule in own]
+        for result in _distinct(found for one in asked for found in _applied(applicable, one)):
             if isinstance(result, Finding):
                 findings.append(result)
             else:
@@ -139,6 +143,11 @@ def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
         fix = f"ckpt-doctor migrate --{anew}" if anew else fix
         message = f"{name}: {found.message}"
         yield replace(found, message=message, where=where, severity=severity, fix=fix, migration=anew)
+
+
+def _distinct(results: Iterable[Finding | NotChecked]) -> Iterable[Finding | NotChecked]:
+    """Each once: what the optimizers of a file share is said of each of them."""
+    return {(r.where, r.message) if isinstance(r, Finding) else r: r for r in results}.values()
 
 
 def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:

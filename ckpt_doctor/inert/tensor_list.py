@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ckpt_doctor.inert import limits
@@ -244,7 +245,7 @@ _TRAINING_WORDS = (
 
 
 def layout(root: object) -> Layout:
-    """`state-dict`: names to tensors; `training`: a state dict under a key beside training keys; else `other`."""
+    """`state-dict`: names to tensors; `training`: state dicts under a key beside training keys; else `other`."""
     top = mapping_of(root)
     if not top:
         return "other"
@@ -254,9 +255,18 @@ def layout(root: object) -> Layout:
     training = [key for key in names if any(word in key.lower() for word in _TRAINING_WORDS)]
     for key, value in top.items():
         others = [name for name in training if name != key]
-        if others and (is_state_dict(value) or (key in MODEL_KEYS and isinstance(value, dict) and not value)):
+        if others and (
+            is_state_dict(value) or _are_several(value) or (key in MODEL_KEYS and isinstance(value, dict) and not value)
+        ):
             return "training"
     return "other"
+
+
+def _are_several(value: object) -> bool:
+    """Whether a value is a list or a dict of several models: the first two items show it."""
+    held = mapping_of(value)
+    items = held.values() if held is not None else value if isinstance(value, (list, tuple)) else ()
+    return len(items) > 1 and all(map(is_state_dict, islice(items, 2)))
 
 
 def is_state_dict(value: object) -> bool:

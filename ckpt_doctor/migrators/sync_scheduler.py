@@ -45,6 +45,16 @@ def planned(edits: Iterable[Edit]) -> Plan:
     return refused(NAME, f"{tensor} is a tensor, and no repair writes the bytes of one", "torch.load and torch.save")
 
 
+def joined(plans: Iterable[Plan]) -> Plan:
+    """The plans of a file's optimizers as one."""
+    plans = list(plans)
+    return Plan(
+        tuple(edit for plan in plans for edit in plan.edits),
+        tuple(dict.fromkeys(refusal for plan in plans for refusal in plan.refusals)),
+        tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
+    )
+
+
 def _why_nowhere(case: Case) -> tuple[str, str]:
     """Why the position of the file in its run is not known, and what would show it."""
     state = case.state

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ckpt_doctor.inert.pairing import model_of, pairing_of
 from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
-from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler
+from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes
 from ckpt_doctor.inert.tree import items, walk
 from ckpt_doctor.types import (
     CPU_GENERATOR,
@@ -37,6 +39,11 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
         scalars = list(_scalars(part.root, () if checkpoint.parts else model[:1]))
         for tensor, value in zip(scalars, read_scalars(part, scalars), strict=True):
             tensor.value = value
+    return state_at(checkpoint, places)
+
+
+def state_at(checkpoint: Checkpoint, places: Places) -> TrainingState:
+    """The training state at some places of a checkpoint whose scalars have been read."""
 
     def at(slot: str, *path: str | int) -> object:
         return checkpoint.get(*places[slot], *path) if slot in places else None
@@ -61,6 +68,27 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
 def first_of(found: Mapping[str, Sequence[Optimizer | Part | Scheduler]]) -> dict[str, KeyPath]:
     """Slot -> where the first is of what was found for it; a slot for which nothing was found is absent."""
     return {slot: parts[0].path for slot, parts in found.items() if parts}
+
+
+def of_each_optimizer(shapes: Shapes) -> list[dict[str, KeyPath]]:
+    """For each optimizer of a checkpoint where it is, with its schedule and its model as far as these show."""
+    pairing = pairing_of(shapes)
+    found = []
+    for at, optimizer in enumerate(shapes.optimizers):
+        own = {"optimizer": optimizer.path}
+        if at in pairing.schedulers:
+            own["scheduler"] = shapes.schedulers[pairing.schedulers[at]].path
+        if (model := model_of(optimizer, shapes)) is not None:
+            own["model"] = model.path
+        found.append(own)
+    return found
+
+
+def with_further(member: Member, own: Sequence[Places]) -> Member:
+    """A member of a checkpoint with several optimizers, of which each after the first has slots of its own."""
+    shared = {slot: path for slot, path in member.places.items() if slot not in ("optimizer", "scheduler", "model")}
+    places = [{**shared, **slots} for slots in own[1:]]
+    return replace(member, further=tuple((state_at(member.checkpoint, at), at) for at in places))
 
 
 def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -189,8 +189,15 @@ class Member:
     """Where the trainer keeps each slot; a slot that it does not have is absent."""
     own_label: str = ""
     """The checkpoint's name within its run, where that is not the path's last part."""
+    further: tuple[tuple[TrainingState, Places], ...] = ()
+    """Of a checkpoint with several optimizers, the state and the slots of each after the first, with its schedule."""
 
     __repr__ = briefly
+
+    @cached_property
+    def optimizers(self) -> tuple[Member, ...]:
+        """The checkpoint once for each optimizer, with the slots of that one and of its schedule; itself first."""
+        return (self, *(replace(self, state=state, places=places, further=()) for state, places in self.further))
 
     @property
     def label(self) -> str:
@@ -311,8 +318,17 @@ class Case:
     """Of a unit, parts that cannot be read -> the fix that writes the part anew from other evidence."""
     by_shape: bool = False
     """Whether the rules for everyone's files hold for this one, although a trainer owns it."""
+    further: tuple[Case, ...] = ()
+    """Of a checkpoint with several optimizers, the case of each after the first: its slots are of that optimizer."""
+    several: bool = False
+    """Whether the checkpoint has several optimizers, of which the slots name one."""
     gate: bool = False
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
+
+    @property
+    def optimizers(self) -> tuple[Case, ...]:
+        """The case of each optimizer, its own first."""
+        return (self, *self.further)
 
     @property
     def state(self) -> TrainingState:

@@ -104,6 +104,11 @@ def is_ours(case: Case) -> bool:
     return not case.by_shape and case.run.owns(case.checkpoint.path)
 
 
+def which(case: Case, slot: str, of: str = "") -> str:
+    """` schedulerG`, with `of` a word before it, in a message about one of several; empty where there is one."""
+    return f" {of} {case.where(slot)}".replace("  ", " ") if case.several else ""
+
+
 def whole_number(value: object) -> int | None:
     """The integer that a wrongly typed count stands for: `"3"`, `120.0`."""
     if isinstance(value, NumpyScalar):

@@ -35,7 +35,7 @@ def _indices(case: Case) -> list[int | str | float] | None:
     return indices if all(isinstance(index, (int, str, float)) for index in indices) else None
 
 
-@rule("O701", "optimizer-model-mismatch", "error", others=shaped_optimizers.foreign_moments)
+@rule("O701", "optimizer-model-mismatch", "error", others=shaped_optimizers.foreign_moments, each=True)
 def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
     """The optimizer is not one of this model: more parameters than the model has tensors, or moments of foreign shapes.
 
@@ -107,7 +107,7 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("O702", "missing-optimizer-state", "warning", others=shaped_optimizers.missing_state)
+@rule("O702", "missing-optimizer-state", "warning", others=shaped_optimizers.missing_state, each=True)
 def missing_optimizer_state(case: Case) -> Iterator[Problem]:
     """Some or all trained parameters have no moments, or not all of them.
 
@@ -184,7 +184,8 @@ def _is_on(value: object) -> bool:
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
     others = [m for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
-    states = [other.at("optimizer", "state") for other in others if other.checkpoint.layout == "training"]
+    same = (one for other in others if other.checkpoint.layout == "training" for one in other.optimizers)
+    states = [one.at("optimizer", "state") for one in same if one.path("optimizer") == case.path("optimizer")]
     states = [state for state in states if isinstance(state, dict) and state]
     return bool(states) and all(not state.get(index) for state in states for index in missing)  # type: ignore[attr-defined]
 

@@ -119,7 +119,7 @@ def _consequence(found: tuple[int | None, int | None], expected: tuple[int | Non
 _STEP = ("state", "*", "step")
 
 
-@rule("P403", "optimizer-step-mismatch", "warning")
+@rule("P403", "optimizer-step-mismatch", "warning", each=True)
 def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     """Adam's step counter disagrees with `global_step`.
 

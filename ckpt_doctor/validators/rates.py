@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ckpt_doctor.types import Case, NotChecked, holds_rate, real, same_rate
 from ckpt_doctor.validators import shaped_schedules
-from ckpt_doctor.validators.contents import is_resumed, shown_rates
+from ckpt_doctor.validators.contents import is_resumed, shown_rates, which
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -16,7 +16,7 @@ def _behind_or_ahead(case: Case) -> Iterator[tuple[int, int]]:
         yield last, expected
 
 
-@rule("R501", "scheduler-behind", "warning", migration="sync-scheduler")
+@rule("R501", "scheduler-behind", "warning", migration="sync-scheduler", each=True)
 def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
     """The schedule lags what `global_step` or `epoch` call for.
 
@@ -47,7 +47,7 @@ def scheduler_behind(case: Case) -> Iterator[Problem | NotChecked]:
             )
 
 
-@rule("R502", "scheduler-ahead", "warning", migration="sync-scheduler")
+@rule("R502", "scheduler-ahead", "warning", migration="sync-scheduler", each=True)
 def scheduler_ahead(case: Case) -> Iterator[Problem]:
     """The schedule is ahead of what `global_step` or `epoch` call for.
 
@@ -74,7 +74,7 @@ def scheduler_ahead(case: Case) -> Iterator[Problem]:
 
 def _positions(case: Case, last: int, expected: int) -> str:
     unit = case.schedule.unit
-    return f"the schedule is at {unit} {last:,}, but should be at {unit} {expected:,}"
+    return f"the schedule{which(case, 'scheduler')} is at {unit} {last:,}, but should be at {unit} {expected:,}"
 
 
 def _caught_up(case: Case, n: int) -> str:
@@ -107,7 +107,9 @@ def _why(case: Case, option: str) -> str:
     return case.why_open.get(option, f"{option.removeprefix('--')} is not known")
 
 
-@rule("R503", "step-count-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.step_count)
+@rule(
+    "R503", "step-count-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.step_count, each=True
+)
 def step_count_mismatch(case: Case) -> Iterator[Problem]:
     """The scheduler's `_step_count` is not `last_epoch + 1`.
 
@@ -124,14 +126,15 @@ def step_count_mismatch(case: Case) -> Iterator[Problem]:
     last, count = case.state.last_epoch, case.state.step_count
     if last is not None and count is not None and count != last + 1:
         yield Problem(
-            f"_step_count is {count:,} with last_epoch {last:,}: they come from different steps",
+            f"_step_count is {count:,} with last_epoch {last:,}{which(case, 'scheduler', 'in')}: they come from "
+            "different steps",
             where=case.where("scheduler", "_step_count"),
             found=count,
             expected=last + 1,
         )
 
 
-@rule("R504", "rate-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.rates)
+@rule("R504", "rate-mismatch", "warning", migration="sync-scheduler", others=shaped_schedules.rates, each=True)
 def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """The optimizer's rate or betas are not the schedule's.
 
@@ -159,8 +162,8 @@ def rate_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     last_lr = case.at("scheduler", "_last_lr")
     if _differ(rates, schedule.lr):
         yield Problem(
-            f"the optimizer's rate is {shown_rates(rates)}, but {_owner(case)} has {shown_rates(schedule.lr)}"
-            + (f"; {case.schedule.doubt}" if case.schedule.doubt else ""),
+            f"the optimizer's rate{which(case, 'optimizer', 'in')} is {shown_rates(rates)}, but {_owner(case)} has "
+            f"{shown_rates(schedule.lr)}" + (f"; {case.schedule.doubt}" if case.schedule.doubt else ""),
             where=case.where("optimizer", "param_groups", 0, "lr"),
             found=real(rates[0]),
             expected=schedule.lr[0],
@@ -211,7 +214,7 @@ def _first(group: object, key: str) -> object:
     return value
 
 
-@rule("R505", "total-steps-mismatch", "warning")
+@rule("R505", "total-steps-mismatch", "warning", each=True)
 def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     """The schedule's length is not epochs x steps_per_epoch.
 
@@ -246,7 +249,7 @@ def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     )
 
 
-@rule("R508", "scheduler-absent", "warning", others=shaped_schedules.absent)
+@rule("R508", "scheduler-absent", "warning", others=shaped_schedules.absent, each=True)
 def scheduler_absent(case: Case) -> Iterator[Problem]:
     """There is no scheduler state, or one without its position, and the schedule is one that moves.
 
@@ -274,7 +277,7 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("R509", "foreign-schedule", "warning", "file")
+@rule("R509", "foreign-schedule", "warning", "file", each=True)
 def foreign_schedule(case: Case) -> Iterator[Problem]:
     """The scheduler state is not of the class that the trainer builds.
 

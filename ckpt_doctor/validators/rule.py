@@ -54,6 +54,8 @@ class Rule:
     check: Callable[..., Iterable[Problem | NotChecked]]
     others: Callable[..., Iterable[Problem | NotChecked]] | None = None
     """What a `trainer` rule asks of a file that no trainer owns; None: nothing."""
+    each: bool = False
+    """Whether it speaks of one optimizer and its schedule: then it is asked of each in the file."""
 
     @property
     def manual(self) -> str:
@@ -95,10 +97,11 @@ def rule(
     scope: Scope = "trainer",
     migration: str | None = None,
     others: Callable[[Case], Iterable[Problem | NotChecked]] | None = None,
+    each: bool = False,
 ) -> Callable[[Callable[[S], Iterable[Problem | NotChecked]]], Rule]:
     """Make a `Rule` of the decorated function."""
 
     def stamp(check: Callable[[S], Iterable[Problem | NotChecked]]) -> Rule:
-        return Rule(code, name, severity, scope, migration, check, others)
+        return Rule(code, name, severity, scope, migration, check, others, each)
 
     return stamp

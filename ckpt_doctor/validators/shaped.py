@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.contents import is_ours
@@ -25,6 +27,32 @@ def shapes_of(case: Case) -> Shapes:
         memo["shapes"] = Shapes() if misplaced or cut else find(checkpoint)
     shapes: Shapes = memo["shapes"]
     return shapes
+
+
+def own_shapes(case: Case) -> Shapes:
+    """Of a checkpoint with several optimizers that of the case, its schedule and its model; else all parts.
+
+    With the first go the parts that belong to none, and schedules of which it is open whose they are."""
+    whole = shapes_of(case)
+    if not case.several:
+        return whole
+    pairing = pairing_of(whole)
+    at = next((n for n, one in enumerate(whole.optimizers) if one.path == case.path("optimizer")), None)
+    if at is None:
+        return Shapes()
+    first = bool(case.further)
+    mine = [pairing.schedulers[at]] if at in pairing.schedulers else []
+    mine += pairing.open if first else []
+    model = case.path("model") if "model" in case.member.places else None
+    own = Shapes(
+        optimizers=[whole.optimizers[at]],
+        schedulers=[whole.schedulers[number] for number in mine],
+        models=[one for one in whole.models if one.path == model],
+        names={"last_epoch"} if pairing.open else set(),
+    )
+    return (
+        replace(own, scalers=whole.scalers, epochs=whole.epochs, steps=whole.steps, best=whole.best) if first else own
+    )
 
 
 def sibling_with(case: Case, has: Callable[[Shapes], bool]) -> Path | None:

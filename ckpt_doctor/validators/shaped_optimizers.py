@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, settings
-from ckpt_doctor.types import Case, Global, TensorRef, dotted, real
+from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
+from ckpt_doctor.types import Case, Global, KeyPath, Member, TensorRef, dotted, real
+from ckpt_doctor.validators.contents import which
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import begun, shapes_of, sibling_with
+from ckpt_doctor.validators.shaped import begun, own_shapes, shapes_of, sibling_with
 from ckpt_doctor.validators.slots import MOMENTS
 
 _MOMENTS = frozenset({*MOMENTS, "momentum_buffer"})
@@ -23,7 +24,7 @@ def foreign_moments(case: Case) -> Iterator[Problem]:
 
     A few such may be of a head or a loss with parameters of its own, which the script saves elsewhere or not at all.
     """
-    shapes = shapes_of(case)
+    shapes = own_shapes(case)
     models = {_form(model): model for model in shapes.trained}
     if len(models) != 1 or len(shapes.optimizers) != 1:
         return
@@ -40,9 +41,9 @@ def foreign_moments(case: Case) -> Iterator[Problem]:
     if 2 * len(foreign) > len(moments):
         first = foreign[0]
         yield Problem(
-            f"{len(foreign)} of {len(moments)} parameters of the optimizer have moments of shapes that no (further) "
-            f"tensor of {dotted(model.path) or 'the model'} has, the first of them {list(moments[first])}: an "
-            "optimizer of another model, whose first step fails",
+            f"{len(foreign)} of {len(moments)} parameters of the optimizer{which(case, 'optimizer')} have moments of "
+            f"shapes that no (further) tensor of {dotted(model.path) or 'the model'} has, the first of them "
+            f"{list(moments[first])}: an optimizer of another model, whose first step fails",
             where=dotted((*optimizer.path, "state", first)),
             found=list(moments[first]),
             severity="warning",
@@ -69,13 +70,13 @@ def _shapes_of_moments(optimizer: Optimizer) -> dict[str | int, tuple[int, ...]]
 
 def missing_state(case: Case) -> Iterator[Problem]:
     """O702: parameters without moments beside others that have them. Frozen and unused ones never get any."""
-    for optimizer in shapes_of(case).optimizers:
+    for optimizer in own_shapes(case).optimizers:
         known = optimizer.stateful()
         missing = [index for index in known if not optimizer.state.get(index)]
         if 0 < len(missing) < len(known):
             yield Problem(
-                f"{len(missing)} of {len(known)} parameters have no optimizer state: right for frozen and unused ones; "
-                "for any other the optimizer starts anew",
+                f"{len(missing)} of {len(known)} parameters{which(case, 'optimizer', 'of')}"
+                " have no optimizer state: right for frozen and unused ones; for any other the optimizer starts anew",
                 where=dotted((*optimizer.path, "state")),
                 found=len(known) - len(missing),
                 expected=len(known),
@@ -90,7 +91,8 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
     Adam and its kin keep averages of every parameter, SGD with momentum a buffer. Without them the optimizer starts
     anew: its first updates are larger, and losses leave the uninterrupted run's path from the second step on. An
     optimizer is saved like that when it was made anew before the save, or is another object than the one that trains.
-    A note where another optimizer of the file has state: this one may not have been stepped yet. Nothing is said while
+    A note where another optimizer of the file has state, and no file of the run that is no later has this one's: it may
+    not have been stepped yet. Nothing is said while
     a scaler may have skipped every step so far. A wrapper around an optimizer (SAM) saves a state of its own, in which
     the averages of the optimizer inside are missing.
 
@@ -117,14 +119,34 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
     for optimizer in shapes.optimizers:
         needing = optimizer.stateful()
         if needing and not optimizer.state:
+            name = f" {dotted(optimizer.path)}" if len(shapes.optimizers) > 1 else ""
             yield Problem(
-                f"the optimizer has {len(needing):,} parameters and no state at {evidence}: it starts anew, and losses "
-                "leave the uninterrupted run's path from the second step on",
+                f"the optimizer{name} has {len(needing):,} parameters and no state at {evidence}: it starts anew, and "
+                "losses leave the uninterrupted run's path from the second step on",
                 where=dotted((*optimizer.path, "state")) or "state",
                 found=0,
                 expected=len(needing),
-                severity="info" if beside else None,
+                severity="info" if beside and not _was_stepped(case, optimizer) else None,
             )
+
+
+def _was_stepped(case: Case, optimizer: Optimizer) -> bool:
+    """Whether a file of the run that is no later has state of the same optimizer. Looked for once a run."""
+    memo = vars(case.run)
+    if "stepped" not in memo:
+        first: dict[KeyPath, int] = {}
+        for member in case.run.members:
+            at = _moment(member)
+            for one in find(member.checkpoint).optimizers if at is not None else ():
+                if one.state and at is not None:
+                    first[one.path] = min(at, first.get(one.path, at))
+        memo["stepped"] = first
+    now, begun_at = _moment(case.member), memo["stepped"].get(optimizer.path)
+    return now is not None and begun_at is not None and begun_at <= now
+
+
+def _moment(member: Member) -> int | None:
+    return member.state.global_step if member.state.epoch is None else member.state.epoch
 
 
 def _lost_averages(optimizer: Optimizer) -> str:

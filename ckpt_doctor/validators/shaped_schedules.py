@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from ckpt_doctor.inert.shapes import Optimizer, Scheduler, Shapes, settings
+from ckpt_doctor.inert.pairing import agree, last_rates, pairing_of
+from ckpt_doctor.inert.shapes import Optimizer, Shapes, settings
 from ckpt_doctor.types import Case, KeyPath, dotted, holds_rate, real
 from ckpt_doctor.validators.contents import shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
-from ckpt_doctor.validators.shaped import shapes_of
+from ckpt_doctor.validators.shaped import own_shapes, shapes_of
 
 _CLOSED_FORM = (
     {"arch", "version", "state_dict"},  # timm/utils/checkpoint_saver.py
@@ -23,7 +24,7 @@ _CLOSED_FORM = (
 
 def step_count(case: Case) -> Iterator[Problem]:
     """R503: a scheduler that counted fewer steps than its position. A count that is ahead has healthy causes."""
-    for scheduler in shapes_of(case).schedulers:
+    for scheduler in own_shapes(case).schedulers:
         last, count = scheduler.last_epoch, real(scheduler.state.get("_step_count"))
         if scheduler.counts and last is not None and count is not None and 0 <= count <= last:
             yield Problem(
@@ -37,44 +38,30 @@ def step_count(case: Case) -> Iterator[Problem]:
 
 
 def rates(case: Case) -> Iterator[Problem]:
-    """R504: no scheduler of the checkpoint has the rates that the optimizer has."""
-    shapes = shapes_of(case)
-    plans = [plan for plan in shapes.schedulers if _last_rates(plan)]
-    if len(plans) < len(shapes.schedulers) or any(plan.is_plateau for plan in plans):
+    """R504: no scheduler of the checkpoint has the rates that an optimizer has."""
+    shapes, own = shapes_of(case), own_shapes(case)
+    if any(plan.is_plateau or not last_rates(plan) for plan in shapes.schedulers):
         return  # a plateau lowers the rate beside any other schedule
-    pairs = [(o, p) for o in shapes.optimizers for p in plans if len(_last_rates(p)) == len(o.rates)]
-    if not pairs or any(_agree(optimizer, plan) for optimizer, plan in pairs):
+    if any(agree(optimizer, plan) for optimizer in shapes.optimizers for plan in shapes.schedulers):
         return
-    optimizer, plan = pairs[0]
-    has, last = shown_rates(optimizer.rates), shown_rates(_last_rates(plan))
-    yield Problem(
-        f"the optimizer's rate is {has} where the scheduler set {last} in its last step: the first batches after a "
-        f"resume run at {has}. That is right if your script sets the rate by hand after the scheduler's step",
-        where=dotted((*optimizer.path, "param_groups", 0, "lr")),
-        found=real(optimizer.rates[0]),
-        expected=real(_last_rates(plan)[0]),
-    )
-
-
-def _last_rates(plan: Scheduler) -> Sequence[object]:
-    rates = plan.state.get("_last_lr")
-    return rates if isinstance(rates, (list, tuple)) else ()
-
-
-def _agree(optimizer: Optimizer, plan: Scheduler) -> bool:
-    """Whether all rates are the same; what cannot be read says nothing against it."""
-    for has, last in zip(optimizer.rates, _last_rates(plan), strict=True):
-        expected = real(last)
-        if real(has) is None or expected is None:
-            return True
-        if not (holds_rate(has, expected) or holds_rate(last, real(has) or 0.0)):
-            return False
-    return True
+    pairs = [(shapes.optimizers[o], shapes.schedulers[s]) for o, s in pairing_of(shapes).schedulers.items()]
+    pairs = [(o, plan) for o, plan in pairs if len(last_rates(plan)) == len(o.rates) and o is own.optimizers[0]]
+    for optimizer, plan in pairs[:1]:
+        has, last = shown_rates(optimizer.rates), shown_rates(last_rates(plan))
+        which = f" ({dotted(plan.path)})" if case.several else ""
+        yield Problem(
+            f"the optimizer's rate is {has} where the scheduler{which} set {last} in its last step: the first batches "
+            f"after a resume run at {has}. That is right if your script sets the rate by hand after the scheduler's "
+            "step",
+            where=dotted((*optimizer.path, "param_groups", 0, "lr")),
+            found=real(optimizer.rates[0]),
+            expected=real(last_rates(plan)[0]),
+        )
 
 
 def absent(case: Case) -> Iterator[Problem]:
     """R508: the rate has moved from where a scheduler began, and no scheduler is saved."""
-    shapes = shapes_of(case)
+    shapes = own_shapes(case)
     keys = set(case.checkpoint.keys)
     if any(family <= keys for family in _CLOSED_FORM) or _has_schedule(shapes):
         return

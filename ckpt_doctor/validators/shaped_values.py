@@ -10,7 +10,7 @@ from ckpt_doctor.inert.shapes import Mapped, Optimizer, Shapes
 from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, dotted, real
 from ckpt_doctor.validators.contents import and_more, unusable
 from ckpt_doctor.validators.rule import Problem
-from ckpt_doctor.validators.shaped import shapes_of
+from ckpt_doctor.validators.shaped import own_shapes
 from ckpt_doctor.validators.slot_kinds import Eps, Fault, Number
 from ckpt_doctor.validators.slots import SLOTS, Slot, places
 
@@ -31,7 +31,7 @@ def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
     Types are not judged here, nor what only one of torch's classes asks of a name that others use as well.
     """
     unread: list[KeyPath] = []
-    for slot, root, path in _slots(shapes_of(case)):
+    for slot, root, path in _slots(own_shapes(case)):
         wrong: dict[Fault, list[tuple[KeyPath, object]]] = {}
         for below, value in places(root, slot.parts[1:]):
             if fault := slot.must.fault(value):

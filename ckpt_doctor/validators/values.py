@@ -36,7 +36,7 @@ _Known = dict[tuple[str, ...], list[tuple[KeyPath, object]]]
 LIKE_ONE = "it counts like one, but the trainer never writes it"
 
 
-@rule("L303", "wrong-type", "error", "file")
+@rule("L303", "wrong-type", "error", "file", each=True)
 def wrong_type(case: Case) -> Iterator[Problem]:
     """A value is of a type that the trainer cannot compute with.
 
@@ -76,7 +76,7 @@ def wrong_type(case: Case) -> Iterator[Problem]:
             yield unusable(case.path("model", str(name)), value, "a tensor", refused)
 
 
-@rule("O707", "invalid-value", "error", "file")
+@rule("O707", "invalid-value", "error", "file", each=True)
 def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
     """A value in optimizer, schedule, counters or random state with which the trainer raises, trains to NaN or jumps.
 

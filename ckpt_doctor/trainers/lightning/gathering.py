@@ -7,6 +7,7 @@ from collections import Counter
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.history import History, adam_lag, kept
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
+from ckpt_doctor.trainers.lightning.pace import paces
 from ckpt_doctor.trainers.lightning.schedule import has_other_rates, lag
 from ckpt_doctor.trainers.lightning.several import lines_of, shortfall
 from ckpt_doctor.types import KeyPath, Member, Run, real
@@ -41,5 +42,6 @@ def gather(run: Run) -> History:
         off_rates=sum(map(has_other_rates, whole)),
         lags=Counter(map(lag, whole)),
         lines=lines_of(whole),
+        paces=paces(whole),
         shortfalls=Counter(shortfall(member.checkpoint) for member in whole),
     )

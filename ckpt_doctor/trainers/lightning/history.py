@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ckpt_doctor.trainers.lightning.callbacks import Saver
 from ckpt_doctor.trainers.lines import Line
@@ -20,6 +21,19 @@ def name_of(path: str) -> str:
 def kept(saver: Saver) -> set[str]:
     """Names of the files that a ModelCheckpoint keeps."""
     return {name_of(path) for path in (*saver.best_k, saver.text("last_model_path")) if path}
+
+
+By = Literal["epoch", "step", "batch", "epoch before"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """By what a schedule that a script steps goes in a run."""
+
+    by: By | None
+    """None where the files do not show it."""
+    whole: Member | None = None
+    """A file in which it is where it should be, as its optimizer sees it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,8 @@ class History:
     """Of several optimizers and schedules, how the count of each grows with the epochs."""
     shortfalls: Mapping[int | None, int] = field(default_factory=dict)
     """Steps that the loops count and none of several schedules has -> files in which that is so."""
+    paces: Mapping[KeyPath, Pace] = field(default_factory=dict)
+    """Where an optimizer is -> by what its schedule goes, where a script steps it or there are several."""
     lags: Mapping[int | None, int] = field(default_factory=dict)
     """Steps by which the schedule lags the loops' count of its steps -> files in which it does."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.trainers.lightning import layout, schedule
+from ckpt_doctor.trainers.lightning import layout, pace, schedule
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.command import infer
 from ckpt_doctor.trainers.lightning.curve import curve
@@ -45,31 +45,52 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     if layout.is_weights_only(member.checkpoint):
         return Case(member.checkpoint, member, run, ResumePoint(), judged=_JUDGED)
     others = has_other_loops(member)
-    target = schedule.Target(rates=schedule.stored(member)) if others else schedule.target(member, run)
-    resume = resume_point(member, run, target)
-    planned = plan(member, run, resume)
-    member = _without_step(member) if others else _without_shift(member, run)
-    moves = bool(layout.schedulers(member.checkpoint))
-    return Case(
-        member.checkpoint,
-        member,
-        run,
-        resume,
-        planned,
-        Schedule(
-            moves=moves,
-            unit="epoch" if target.unit == "epoch" else "step",
-            evidence=target.evidence,
-            why_behind=target.why_behind,
-            doubt="a script that sets the rate by hand looks the same",
-        ),
-        schedule.scheduled(member, run),
-        tuple(_reads(member)),
-        judged=_JUDGED,
-        changes=target.changes,
-        why_open={"": target.open} if target.open else {},
-        trains_all=False,
-        maps_to_cpu=True,
+    targets = [
+        schedule.Target(rates=schedule.stored(one)) if others else _target(one, run) for one in member.optimizers
+    ]
+    resume = resume_point(member, run, targets[0])
+    planned = plan(member, run, resume, [target.open for target in targets])
+    seen = _without_step(member) if others else _without_shift(member, run)
+    reads = tuple(dict.fromkeys(path for one in member.optimizers for path in _reads(one)))
+    first, *further = (
+        Case(
+            one.checkpoint,
+            one,
+            run,
+            resume_point(one, run, target),
+            planned,
+            _schedule(one, target),
+            schedule.scheduled(one, run),
+            reads,
+            judged=_JUDGED,
+            changes=target.changes,
+            why_open={"": target.open} if target.open else {},
+            trains_all=False,
+            maps_to_cpu=True,
+            several=bool(member.further),
+        )
+        for one, target in zip(seen.optimizers, targets, strict=True)
+    )
+    return replace(first, further=tuple(further))
+
+
+def _target(member: Member, run: Run) -> schedule.Target:
+    return pace.target(member, run) if pace.is_measured_here(member) else schedule.target(member, run)
+
+
+def _stored(member: Member, _run: Run) -> schedule.Target:
+    """Of loops of another moment nothing follows."""
+    return schedule.Target(rates=schedule.stored(member))
+
+
+def _schedule(member: Member, target: schedule.Target) -> Schedule:
+    """What is known of the schedule of one optimizer."""
+    return Schedule(
+        moves=bool(layout.schedulers(member.checkpoint)),
+        unit="epoch" if target.unit == "epoch" else "step",
+        evidence=target.evidence,
+        why_behind=target.why_behind,
+        doubt="a script that sets the rate by hand looks the same",
     )
 
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.inert.scheduler_kinds import counts
+from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.trainers.lightning import callbacks
 from ckpt_doctor.trainers.lightning.loops import OPTIMIZER_STEPS, loops_of, step_path
-from ckpt_doctor.trainers.state import training_state
-from ckpt_doctor.types import Checkpoint, KeyPath, Member, Places, ReadScalars, mapping_of
+from ckpt_doctor.trainers.state import of_each_optimizer, training_state, with_further
+from ckpt_doctor.types import Checkpoint, KeyPath, Member, Places, ReadScalars, TrainingState, mapping_of
 
 VERSION = "pytorch-lightning_version"
 SUFFIX = ".ckpt"
@@ -61,10 +62,11 @@ def siblings(folder: Path) -> list[Path]:
 def places_of(checkpoint: Checkpoint) -> Places:
     """Slot -> key path. Of several optimizers or schedulers the first."""
     found: dict[str, KeyPath] = {"model": ("state_dict",)}
-    for slot, key in (("optimizer", "optimizer_states"), ("scheduler", "lr_schedulers")):
-        held = checkpoint.get(key)
-        if isinstance(held, list) and held:
-            found[slot] = (key, 0)
+    if optimizers(checkpoint):
+        found["optimizer"] = ("optimizer_states", 0)
+    if schedulers(checkpoint) and optimizers(checkpoint) < 2:
+        found["scheduler"] = ("lr_schedulers", 0)
+    found.update(next(iter(of_each(checkpoint)), {}))
     if loops_of(checkpoint) is not None:
         found["step"] = step_path(checkpoint)
         found["epoch"] = ("loops", "fit_loop", "epoch_progress", "current", "completed")
@@ -90,13 +92,42 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     right = name
     if match and state.global_step is not None:
         right = f"{name[: match.start(1)]}{state.global_step}{name[match.end(1) :]}"
+    member = Member(checkpoint, state, None, named if is_measured(checkpoint) else None, right, places)
+    member = with_further(member, of_each(checkpoint))
+    further = tuple((_as_compared(checkpoint, state, at), at) for state, at in member.further)
+    return replace(member, state=_as_compared(checkpoint, state, places), further=further)
+
+
+def _as_compared(checkpoint: Checkpoint, state: TrainingState, places: Places) -> TrainingState:
+    """The state without counts that say nothing beside the others."""
     scheduler = checkpoint.get(*places["scheduler"]) if "scheduler" in places else None
     if not counts(scheduler):
         state = replace(state, step_count=None)
-    several = len(_list(checkpoint, "optimizer_states")) > 1 or step_path(checkpoint)[2] not in OPTIMIZER_STEPS
-    if several or not is_measured(checkpoint):  # the loops count the steps of all optimizers together
-        state = replace(state, optimizer_step=None)
-    return Member(checkpoint, state, None, named if is_measured(checkpoint) else None, right, places)
+    if optimizers(checkpoint) > 1 or is_by_hand(checkpoint) or not is_measured(checkpoint):
+        return replace(state, optimizer_step=None)  # the loops count the steps of all optimizers together
+    return state
+
+
+def of_each(checkpoint: Checkpoint) -> list[dict[str, KeyPath]]:
+    """For each of several optimizers its place and that of its schedule; nothing where one of them cannot be read."""
+    found = parts_of(checkpoint)
+    whole = len(found.optimizers) == optimizers(checkpoint) > 1 and len(found.schedulers) == schedulers(checkpoint)
+    return of_each_optimizer(found) if whole else []
+
+
+def parts_of(checkpoint: Checkpoint) -> Shapes:
+    """The model, the optimizers and the schedules that a resume takes, as far as they can be read."""
+    shapes = find(checkpoint)
+    return Shapes(
+        optimizers=[one for one in shapes.optimizers if one.path[:1] == ("optimizer_states",)],
+        schedulers=[one for one in shapes.schedulers if one.path[:1] == ("lr_schedulers",)],
+        models=[one for one in shapes.models if one.path == ("state_dict",)],
+    )
+
+
+def is_by_hand(checkpoint: Checkpoint) -> bool:
+    """Whether the script makes the optimizers' steps itself."""
+    return step_path(checkpoint)[2] not in OPTIMIZER_STEPS
 
 
 def _list(checkpoint: Checkpoint, key: str) -> list[object]:

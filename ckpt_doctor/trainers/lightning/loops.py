@@ -43,6 +43,8 @@ class Loops:
     """Optimizer steps within the epoch; None where they are made by hand."""
     schedule: int | None
     """Steps that the loops made with schedulers."""
+    is_before_end: bool
+    """Whether the file was saved at an epoch's last batch, before what a script does at the end of the epoch."""
     has_loader_state: bool
     """Whether the state of a loader is saved, which then goes on where it was."""
 
@@ -85,6 +87,7 @@ def loops_of(checkpoint: Checkpoint) -> Loops | None:
         last,
         None if by_hand else integer(at(automatic, "optimizer", "step", "current", "completed")),
         None if by_hand else integer(at("epoch_loop.scheduler_progress", "total", "completed")),
+        last and integer(at("epoch_progress", "current", "processed")) == entered - 1,
         bool(state and state.get("combined_loader")),
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged, may_be_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
-from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only, optimizers
+from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, is_weights_only, optimizers, parts_of
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import Target
 from ckpt_doctor.trainers.state import integer
-from ckpt_doctor.types import Checkpoint, Member, NotChecked, ResumePlan, ResumePoint, Run
+from ckpt_doctor.types import Checkpoint, Member, NotChecked, ResumePlan, ResumePoint, Run, dotted
 
 OTHER_LOOPS = "the loops' counters are of another moment than optimizer, schedule and labels"
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
@@ -69,8 +70,10 @@ def has_other_loops(member: Member) -> bool:
     return state.last_epoch not in (None, loops.schedule) and state.last_epoch in (step, epoch + 1)
 
 
-def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
-    """What the trainer will do with this file; None for a file that it cannot resume from."""
+def plan(member: Member, run: Run, resume: ResumePoint, why_open: Sequence[str]) -> ResumePlan | None:
+    """What the trainer will do with this file; None for a file that it cannot resume from.
+
+    `why_open`: of each optimizer why its rate after the resume is not known, empty where it is."""
     checkpoint, state = member.checkpoint, member.state
     if is_weights_only(checkpoint):
         return None
@@ -86,7 +89,7 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         counter=state.counter,
         steps_left=_steps_left(run, loops) if known else None,
         why_not_exact=tuple(_why_not_exact(member, run, loops)),
-        open=_open(checkpoint),
+        open=(*_open(checkpoint), *_open_schedules(member, why_open)),
     )
 
 
@@ -95,6 +98,19 @@ def _open(checkpoint: Checkpoint) -> tuple[NotChecked, ...]:
         return ()
     why = "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"
     return (NotChecked("whether the weights are the trained ones", why, "a file that was saved during training"),)
+
+
+def _open_schedules(member: Member, why_open: Sequence[str]) -> Iterator[NotChecked]:
+    """Of several optimizers, or of steps that the script makes, the schedules that are open."""
+    if not member.further and not is_by_hand(member.checkpoint):
+        return
+    parts = parts_of(member.checkpoint)
+    for number in pairing_of(parts).open if member.further else ():
+        why = "the rates and the number of groups of several optimizers go with it"
+        yield NotChecked(f"whose schedule {dotted(parts.schedulers[number].path)} is", why, "")
+    for one, why in zip(member.optimizers, why_open, strict=True):
+        if why:
+            yield NotChecked(f"the schedule {dotted(one.path('scheduler'))}", why, "")
 
 
 def _steps_left(run: Run, loops: Loops | None) -> int | None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ckpt_doctor.inert.pairing import agree
 from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
+from ckpt_doctor.inert.shapes import Shapes
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning import plateau
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
-from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, schedulers
+from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, parts_of, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups
 from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
@@ -37,10 +39,10 @@ class Target:
 
 
 def state_of(member: Member) -> Mapping[Any, Any] | None:
-    """The state of the only scheduler of the only optimizer."""
+    """The state of the only scheduler of an optimizer."""
     state = member.at("scheduler")
-    alone = optimizers(member.checkpoint) == 1 and schedulers(member.checkpoint) == 1
-    return state if alone and isinstance(state, dict) and state else None
+    one = optimizers(member.checkpoint) > 1 or optimizers(member.checkpoint) == schedulers(member.checkpoint) == 1
+    return state if one and isinstance(state, dict) and state else None
 
 
 def stored(member: Member) -> Rates | None:
@@ -71,7 +73,7 @@ def target(member: Member, run: Run) -> Target:
     moved = schedules.reached(state, param_groups(member), expected)
     if moved is None:
         return Target(expected, evidence=evidence, unit=unit)
-    changes = _changes(member, state, moved)
+    changes = changes_of(member, state, moved)
     return Target(expected, moved.as_rates(), changes, evidence, unit=unit)
 
 
@@ -120,7 +122,7 @@ def rebuilt(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:
     return Evidence(moved.state, f"the schedule of {donor.checkpoint.path.name} at {loops.schedule:,} steps")
 
 
-def _changes(member: Member, state: Mapping[Any, Any], moved: schedules.Stepped) -> tuple[Change, ...]:
+def changes_of(member: Member, state: Mapping[Any, Any], moved: schedules.Stepped) -> tuple[Change, ...]:
     """What the move changes; rates that are equal but for rounding keep the file's own digits."""
     return tuple(
         (slot, path, after)
@@ -151,7 +153,7 @@ def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, A
     return replace(
         behind,
         rates=after.as_rates(),
-        changes=_changes(member, state, after),
+        changes=changes_of(member, state, after),
         evidence=value.source,
     )
 
@@ -159,11 +161,13 @@ def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, A
 def scheduled(member: Member, run: Run) -> Rates | None:
     """The rates that the file's own schedule position calls for: what it set in its last step.
 
-    None where several schedulers or a plateau move the rate, and where every file of the run has another rate than its
-    schedule: a script that sets the rate by hand.
+    None where several schedulers or a plateau move the rate, where one of several optimizers has the rates of a
+    schedule, and where every file of the run has another rate than its schedule: a script that sets the rate by hand.
     """
     by_hand = len(run.members) > 1 and history_of(run).off_rates == len(run.members)
-    return None if by_hand else _set_last(member)
+    parts = parts_of(member.checkpoint) if optimizers(member.checkpoint) > 1 else Shapes()
+    one_fits = any(agree(optimizer, plan) for optimizer in parts.optimizers for plan in parts.schedulers)
+    return None if by_hand or one_fits else _set_last(member)
 
 
 def _set_last(member: Member) -> Rates | None:

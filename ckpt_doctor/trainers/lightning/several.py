@@ -5,7 +5,7 @@ The loops count the steps of all of them together, and a file does not say which
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ckpt_doctor.inert.scheduler_kinds import counts as counted
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers
@@ -70,7 +70,9 @@ def _is_counted(state: object) -> bool:
     return counted(held) and integer(held.get("_step_count")) == (integer(held.get("last_epoch")) or 0) + 1
 
 
-def departures(checkpoint: Checkpoint, lines: Lines, shortfalls: Mapping[int | None, int]) -> Iterator[tuple[str, str]]:
+def departures(
+    checkpoint: Checkpoint, lines: Lines, shortfalls: Mapping[int | None, int], paired: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """Each count that is of another moment than the file: its place, and what it is against what it should be.
 
     What two files of the run are short of is a new start of training, not a fault of one of them."""
@@ -81,6 +83,8 @@ def departures(checkpoint: Checkpoint, lines: Lines, shortfalls: Mapping[int | N
     due = {name: lines[name].at(loops.start) for name in told if name in lines and loops.at_end}
     departed = [name for name, count in due.items() if told[name] != count]
     for name in departed:
+        if name in paired:
+            continue  # said of its optimizer's schedule
         yield name, f"{name} has made {told[name]:,} steps where the run's other files call for {due[name]:,}"
     short = shortfall(checkpoint)
     if not departed and short and shortfalls.get(short, 0) < 2:

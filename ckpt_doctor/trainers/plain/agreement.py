@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -78,22 +78,36 @@ def is_stepped_singly(member: Member) -> bool:
 
 # --- the lines -------------------------------------------------------------------------------------------------------
 
+Told = tuple[What, int]
+"""What counts, and of which optimizer it is; 0 for what the file has once."""
 
-def agreement(members: Sequence[Member]) -> Agreement:
-    """What the files of one run agree on. Adam's steps are trusted where they begin with the first epoch."""
-    labelled = [(member, label) for member in members if (label := saved_label(member)) is not None]
-    steps = line_through((label, member.state.optimizer_step) for member, label in labelled)
-    ahead = None if steps is None or steps.first % steps.each else steps.first // steps.each
-    if ahead not in (0, 1):
-        steps = ahead = None
-    lines = {"optimizer": steps, "schedule": line_through((label, _position(member)) for member, label in labelled)}
-    names = _name_lines(labelled)
-    departures = {
-        member.checkpoint.path: departure
-        for member, label in labelled
-        if (departure := _departure(member, label, lines, names.get(_form(member)))) is not None
+
+def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
+    """What the files of one run agree on, for each of their optimizers; a row is a file as each optimizer sees it.
+
+    Adam's steps are trusted where they begin with the first epoch."""
+    labelled = [(row, label) for row in rows if (label := saved_label(row[0])) is not None]
+    lines: dict[Told, Line | None] = {}
+    found: list[Agreement] = []
+    for at in range(len(rows[0])):
+        one = [(row[at], label) for row, label in labelled]
+        steps = line_through((label, member.state.optimizer_step) for member, label in one)
+        ahead = None if steps is None or steps.first % steps.each else steps.first // steps.each
+        if ahead not in (0, 1):
+            steps = ahead = None
+        lines["optimizer", at] = steps
+        lines["schedule", at] = line_through((label, _position(member)) for member, label in one)
+        found.append(Agreement(_length(steps, one), ahead, lines["schedule", at]))
+    names = _name_lines([(row[0], label) for row, label in labelled])
+    departed = {
+        row[0].checkpoint.path: departures
+        for row, label in labelled
+        if (departures := _departures(row, label, lines, names.get(_form(row[0]))))
     }
-    return Agreement(_length(steps, labelled), ahead, lines["schedule"], departures)
+    return [
+        replace(one, departures={path: by[at] for path, by in departed.items() if at in by})
+        for at, one in enumerate(found)
+    ]
 
 
 def _length(steps: Line | None, labelled: Sequence[tuple[Member, int]]) -> Evidence[int] | None:
@@ -139,43 +153,55 @@ def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, 
 # --- one file --------------------------------------------------------------------------------------------------------
 
 
-def _departure(
-    member: Member, label: int, lines: Mapping[str, Line | None], name: tuple[int, Line] | None
-) -> Departure | None:
-    """What of a file is not of the moment that the rest of it is; None where all is, or it lies within an epoch."""
-    told = dict(_told(member, label, lines, name))
-    steps = told.get("optimizer")
-    if steps is not None and not steps.is_integer() and abs(steps - label) < 1:
-        return None
+def _departures(
+    row: tuple[Member, ...], label: int, lines: Mapping[Told, Line | None], name: tuple[int, Line] | None
+) -> dict[int, Departure]:
+    """For each optimizer that it concerns, what of a file is not of the moment that the rest of it is.
+
+    None where all is, or it lies within an epoch."""
+    told = dict(_told(row, label, lines, name))
+    steps = [of for (what, _), of in told.items() if what == "optimizer"]
+    if any(not of.is_integer() and abs(of - label) < 1 for of in steps):
+        return {}
     votes = Counter(told.values())
-    if len(votes) < 2 or (len(told) == 2 and steps is None):
-        return None
+    if len(votes) < 2 or (len(told) == 2 and not steps):
+        return {}
     (most, count), (_, other) = votes.most_common(2)
-    clause = ", ".join(_says(what, member, of) for what, of in told.items())
+    clause = ", ".join(_says(key, row, of) for key, of in told.items())
     if count == other or not most.is_integer():
-        return Departure(frozenset(), None, clause)
-    return Departure(frozenset(what for what, of in told.items() if of != most), int(most), clause)
+        return dict.fromkeys(range(len(row)), Departure(frozenset(), None, clause))
+    odd = [key for key, of in told.items() if of != most]
+    whole = frozenset(what for what, _ in odd if what in ("epoch", "name"))
+    parts = {at: whole | {what for what, of in odd if of == at} for at in range(len(row))}
+    return {at: Departure(held, int(most), clause) for at, held in parts.items() if held}
 
 
 def _told(
-    member: Member, label: int, lines: Mapping[str, Line | None], name: tuple[int, Line] | None
-) -> Iterator[tuple[What, float]]:
+    row: tuple[Member, ...], label: int, lines: Mapping[Told, Line | None], name: tuple[int, Line] | None
+) -> Iterator[tuple[Told, float]]:
     """Part -> the label that it goes with."""
-    yield "epoch", float(label)
-    counted: dict[What, int | None] = {"optimizer": member.state.optimizer_step, "schedule": _position(member)}
-    for what, count in counted.items():
-        line = lines[what]
-        if line is not None and count is not None:
-            yield what, line.epoch(count)
+    yield ("epoch", 0), float(label)
+    for at, member in enumerate(row):
+        counted: dict[What, int | None] = {"optimizer": member.state.optimizer_step, "schedule": _position(member)}
+        for what, count in counted.items():
+            line = lines[what, at]
+            if line is not None and count is not None:
+                yield (what, at), line.epoch(count)
     if name is not None:
         at, line = name
-        yield "name", line.epoch(_numbers(member)[at])
+        yield ("name", 0), line.epoch(_numbers(row[0])[at])
 
 
-def _says(what: What, member: Member, label: float) -> str:
+def _says(key: Told, row: tuple[Member, ...], label: float) -> str:
     """`Adam's 16 steps are those of epoch 3`."""
+    what, at = key
+    member, several, noun = row[at], len(row) > 1, noun_of(row[0])
     if what == "epoch":
         return f"{key_of(member)} is {label:g}"
-    steps = f"Adam's {member.state.optimizer_step:,} steps are those" if what == "optimizer" else ""
-    position = f"the scheduler's position {saved_position(member)} is that" if what == "schedule" else ""
-    return f"{steps or position or 'the name is that'} of {noun_of(member)} {label:g}"
+    if what == "name":
+        return f"the name is that of {noun} {label:g}"
+    if what == "optimizer":
+        which = f" in {dotted(member.path('optimizer'))}" if several else ""
+        return f"Adam's {member.state.optimizer_step:,} steps{which} are those of {noun} {label:g}"
+    which = f" in {dotted(member.path('scheduler'))}" if several else ""
+    return f"the scheduler's position {saved_position(member)}{which} is that of {noun} {label:g}"

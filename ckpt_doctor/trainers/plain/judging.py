@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import PlainFacts
 from ckpt_doctor.trainers.plain.position import contradictions, departure, families_of, kin_of
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
@@ -33,19 +34,27 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
 
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
-    resume, departed = resume_point(member, run), departure(member, run)
+    first, *further = (_of_one(one, run) for one in member.optimizers)
+    planned = plan(member, run, first.resume)
+    further = [replace(one, plan=planned) for one in further]
+    return replace(first, plan=planned, further=tuple(further))
+
+
+def _of_one(member: Member, run: Run) -> Case:
+    """The case of one optimizer, without the plan, which is of the file."""
+    departed = departure(member, run)
     is_late = departed is not None and "schedule" in departed.parts
     return Case(
         member.checkpoint,
         member,
         run,
-        resume,
-        plan(member, run, resume),
-        Schedule(unit=kin_of(member, run).unit, why_behind="" if is_late else _WHY_BEHIND),
+        resume_point(member, run),
+        schedule=Schedule(unit=kin_of(member, run).unit, why_behind="" if is_late else _WHY_BEHIND),
         judged=_OTHERWISE
         | ({"P409"} if departed is not None else set())
         | ({"R504"} if is_late else set())
         | ({"R508"} if donors(member, run) else set()),
+        several=layout.has_several(member.checkpoint),
     )
 
 

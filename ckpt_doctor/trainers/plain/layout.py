@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.pairing import MOST, covers, model_of
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.readers.part_names import SPEECHBRAIN
-from ckpt_doctor.trainers.state import first_of, training_state
+from ckpt_doctor.trainers.state import first_of, of_each_optimizer, training_state, with_further
 from ckpt_doctor.types import (
     Checkpoint,
     Member,
@@ -53,16 +54,37 @@ def fits(checkpoint: Checkpoint) -> bool:
 
 
 def reads(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint is a dict with one model, one optimizer and a label, whatever their keys."""
+    """Whether a checkpoint is a dict with models, their optimizers and a label, whatever their keys.
+
+    One optimizer goes with one model; of several the moments show that they are these models'."""
     root = mapping_of(checkpoint.root)
     is_set = checkpoint.parts and not is_unit(checkpoint.path, checkpoint.metadata.get("files", ()))
     if root is None or is_set or checkpoint.layout != "training":
         return False
     shapes = find(checkpoint)
-    models, optimizers, schedulers = shapes.trained, shapes.optimizers, shapes.schedulers
-    if len(models) != 1 or len(optimizers) != 1 or len(schedulers) > 1:
+    is_whole = _is_one(shapes) if len(shapes.optimizers) == 1 else _are_several(shapes)
+    return is_whole and bool(_label(checkpoint)) and not any(_is_strange(root, key, shapes) for key in root)
+
+
+def has_several(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint has more than one optimizer."""
+    return len(find(checkpoint).optimizers) > 1
+
+
+def _is_one(shapes: Shapes) -> bool:
+    """Whether there is one model, one optimizer and at most one scheduler."""
+    return len(shapes.trained) == len(shapes.optimizers) == 1 and len(shapes.schedulers) <= 1
+
+
+def _are_several(shapes: Shapes) -> bool:
+    """Whether there are several optimizers, of parameters that are in the file, and no more schedulers than these.
+
+    What trains a model that is saved elsewhere is resumed from there as well."""
+    optimizers = shapes.optimizers
+    if not shapes.trained or not len(shapes.schedulers) <= len(optimizers) <= MOST or len(optimizers) < 2:
         return False
-    return bool(_label(checkpoint)) and not any(_is_strange(root, key, shapes) for key in root)
+    by_name = len(shapes.trained) > 1
+    return all(covers(shapes, one) or (by_name and model_of(one, shapes)) for one in optimizers)
 
 
 def _label(checkpoint: Checkpoint) -> Places:
@@ -170,17 +192,9 @@ def named(checkpoint: Checkpoint) -> str:
 # --- a file as a member of its run -----------------------------------------------------------------------------------
 
 
-def places(checkpoint: Checkpoint) -> Places:
-    """Where the file keeps each slot."""
-    shapes = find(checkpoint)
-    slots = first_of(
-        {
-            "model": shapes.trained,
-            "optimizer": shapes.optimizers,
-            "scheduler": shapes.schedulers,
-            "scaler": shapes.scalers,
-        }
-    )
+def places(checkpoint: Checkpoint, own: Places) -> Places:
+    """Where the file keeps each slot, with those of one optimizer."""
+    slots = {**own, **first_of({"scaler": find(checkpoint).scalers})}
     random = [key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str) and _RNG.fullmatch(key.lower())]
     return {**slots, **_label(checkpoint), **({"rng": (random[0],)} if random else {})}
 
@@ -208,16 +222,19 @@ def noun_of(member: Member) -> str:
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its training state."""
-    found = places(checkpoint)
-    return Member(checkpoint, training_state(checkpoint, found, read_scalars), None, places=found)
+    own = of_each_optimizer(find(checkpoint)) or [{}]
+    found = places(checkpoint, own[0])
+    member = Member(checkpoint, training_state(checkpoint, found, read_scalars), None, places=found)
+    return with_further(member, own)
 
 
 def form(member: Member) -> frozenset[object]:
-    """What the files of one run have in common: where model and optimizer are, and the model's shapes."""
-    model = mapping_of(member.at("model")) or {}
-    parts = (member.places.get(slot) for slot in ("model", "optimizer"))
-    shapes = ((key, value.shape) for key, value in model.items() if isinstance(value, TensorRef))
-    return frozenset((*shapes, *((path, len(path)) for path in parts if path)))
+    """What the files of one run have in common: where models and optimizers are, and the models' shapes."""
+    shapes = find(member.checkpoint)
+    tensors = ((model.path, key, value) for model in shapes.trained for key, value in model.value.items())
+    sizes = ((*path, key, value.shape) for path, key, value in tensors if isinstance(value, TensorRef))
+    places = [*(model.path for model in shapes.trained), *(optimizer.path for optimizer in shapes.optimizers)]
+    return frozenset((*sizes, *((path, len(path)) for path in places)))
 
 
 def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:

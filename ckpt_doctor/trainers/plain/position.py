@@ -6,7 +6,7 @@ scheduler's `last_epoch`. Each is taken as the loop wrote it; what a repair has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from ckpt_doctor.trainers.plain.agreement import (
 )
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.state import own_rates
-from ckpt_doctor.types import Evidence, Member, Run
+from ckpt_doctor.types import Evidence, KeyPath, Member, Run
 
 _FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
@@ -82,34 +82,69 @@ class Reading:
     label: Evidence[str] | None = None
 
 
-def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Path, Kin]:
-    """For each file, it and its siblings: files with equal parts and equal shapes of the model."""
+Key = tuple[Path, KeyPath]
+"""A file and where in it an optimizer is."""
+
+
+def place_of(member: Member) -> Key:
+    """The file and the optimizer that a member's slots are of."""
+    return member.checkpoint.path, member.path("optimizer")
+
+
+def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Key, Kin]:
+    """For each file and optimizer, it and its siblings: files with equal parts and equal shapes of the models."""
     forms: dict[frozenset[object], list[Member]] = {}
     for member in members:
         forms.setdefault(layout.form(member), []).append(member)
-    kin = [_kin(tuple(siblings), given) for siblings in forms.values()]
-    return {member.checkpoint.path: one for one in kin for member in one.members}
+    kin = [one for siblings in forms.values() for one in _kin([member.optimizers for member in siblings], given)]
+    return {place_of(member): one for one in kin for member in one.members}
 
 
-def _kin(members: tuple[Member, ...], facts: PlainFacts) -> Kin:
-    agreed = agreement(members)
-    if layout.label_slot(members[0]) == "step":
-        length = agreed.length or _one_by_one(members)
-    else:
-        length = facts.steps_per_epoch or agreed.length
-    labels = {m.checkpoint.path: label for m in members if (label := saved_label(m)) is not None}
-    for path, departed in agreed.departures.items():
-        if "epoch" in departed.parts and departed.label is not None:
-            labels[path] = departed.label
-    counted = _counted(members, length, agreed) if length is not None else _told(members, labels, facts)
-    uneven = length is None and _is_uneven(members, counted)
-    if uneven:
-        counted = {}
-    known = [(m, counted[m.checkpoint.path].value) for m in members if m.checkpoint.path in counted]
-    pace, lag = _pace(known, length.value if length is not None else None)
+def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]:
+    """The kin of each optimizer of these files. How many epochs are finished holds for the file, whatever shows it."""
+    tracks, agreed = [tuple(track) for track in zip(*rows, strict=True)], agreement(rows)
+    lengths = [_length(track, one, facts, len(agreed) > 1) for track, one in zip(tracks, agreed, strict=True)]
+    labels = {row[0].checkpoint.path: label for row in rows if (label := saved_label(row[0])) is not None}
+    for one in agreed:
+        for path, departed in one.departures.items():
+            if "epoch" in departed.parts and departed.label is not None:
+                labels[path] = departed.label
+    told = _told(tracks[0], labels, facts)
+    counts = [
+        _counted(track, length, one) if length is not None else told
+        for track, length, one in zip(tracks, lengths, agreed, strict=True)
+    ]
+    uneven = [
+        length is None and _is_uneven(track, counted)
+        for track, length, counted in zip(tracks, lengths, counts, strict=True)
+    ]
+    if any(uneven):
+        counts = [{} if length is None else counted for length, counted in zip(lengths, counts, strict=True)]
+    counted = counts[0] if len(counts) == 1 else _merged(counts, labels)
     after = facts.saved_after_step
-    behind = lag if after is not None and after.value else 0
-    return Kin(members, length, agreed, labels, counted, uneven, pace, behind)
+    for track, length, one, is_uneven in zip(tracks, lengths, agreed, uneven, strict=True):
+        known = [(m, counted[m.checkpoint.path].value) for m in track if m.checkpoint.path in counted]
+        pace, lag = _pace(known, {other.value for other in lengths if other is not None})
+        behind = lag if after is not None and after.value else 0
+        yield Kin(track, length, one, labels, counted, is_uneven, pace, behind)
+
+
+def _length(track: Sequence[Member], agreed: Agreement, facts: PlainFacts, several: bool) -> Evidence[int] | None:
+    """Steps of an optimizer for one more of the label. What is given is of one of several optimizers, whichever."""
+    if layout.label_slot(track[0]) == "step":
+        return agreed.length or _one_by_one(track)
+    known = (agreed.length, facts.steps_per_epoch)
+    return next(filter(None, known if several else known[::-1]), None)
+
+
+def _merged(counts: Sequence[Mapping[Path, Evidence[int]]], labels: Mapping[Path, int]) -> dict[Path, Evidence[int]]:
+    """F by all optimizers of a file, where those whose steps go with its label agree."""
+    found: dict[Path, dict[int, Evidence[int]]] = {}
+    for counted in counts:
+        for path, done in counted.items():
+            if done.value - labels.get(path, done.value) in (0, 1):
+                found.setdefault(path, {}).setdefault(done.value, done)
+    return {path: next(iter(told.values())) for path, told in found.items() if len(told) == 1}
 
 
 def _one_by_one(members: Sequence[Member]) -> Evidence[int] | None:
@@ -172,7 +207,7 @@ def _is_uneven(members: Sequence[Member], counted: Mapping[Path, Evidence[int]])
     return bool(made) and min(made) < least * max(made)
 
 
-def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[int | None, int]:
+def _pace(counted: Sequence[tuple[Member, int]], lengths: Collection[int]) -> tuple[int | None, int]:
     """The pace and the lag that fit the files of a run, but for one that may be at fault.
 
     Once an epoch or with each of Adam's steps, all of them also one short, where each file was saved before the
@@ -181,7 +216,7 @@ def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[in
     known = [(f, at) for m, f in counted if (at := saved_position(m)) is not None and is_stepped_singly(m)]
     if not known or len(known) < sum(saved_position(m) is not None for m, _ in counted):
         return None, 0
-    paces = (1, length) if length is not None else (1,)
+    paces = (1, *sorted(lengths))
 
     def agreeing(pace: int, lag: int) -> int:
         return sum(at == pace * f - lag for f, at in known)
@@ -201,7 +236,7 @@ def _pace(counted: Sequence[tuple[Member, int]], length: int | None) -> tuple[in
 def kin_of(member: Member, run: Run) -> Kin:
     """The file's siblings, itself among them."""
     assert isinstance(run.history, dict), "understand() made it"
-    kin: Kin = run.history[member.checkpoint.path]
+    kin: Kin = run.history[place_of(member)]
     return kin
 
 
@@ -260,7 +295,9 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
             )
             return
     kin: Iterable[Kin] = run.history.values()  # type: ignore[attr-defined]
-    shown = next((one.agreed.length for one in kin if one.agreed.length and not one.by_steps), None)
-    if length is not None and shown is not None and shown.value != length.value:
+    kin = [one for one in kin if one.agreed.length and not one.by_steps]
+    shown = {one.agreed.length.value: one.agreed.length for one in kin if one.agreed.length}
+    if length is not None and shown and length.value not in shown:
         given = f"{length.value:,} steps per epoch ({length.source})"
-        yield "steps_per_epoch", f"{given} against {shown.value:,}: {shown.source}"
+        value, other = next(iter(shown.items()))
+        yield "steps_per_epoch", f"{given} against {value:,}: {other.source}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.position import departure, finished, first_epoch, kin_of, reading, saved_epoch
-from ckpt_doctor.trainers.plain.schedule import expected_position, steady_rates, target
+from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
 from ckpt_doctor.trainers.state import own_rates
-from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, mapping_of
+from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,6 @@ def _due_from_zero(member: Member, run: Run) -> int | None:
 def resume_point(member: Member, run: Run) -> ResumePoint:
     """The state of an uninterrupted run that begins its next epoch."""
     begins, done, expected = start(member, run), finished(member, run), expected_position(member, run)
-    reached = target(member, run)
-    rates = reached.rates if reached is not None else _rates_without_position(member, run)
     by_steps = layout.label_slot(member) == "step"
     return ResumePoint(
         begins_at_step=by_steps,
@@ -56,10 +56,16 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         skip_batches=0 if begins.due is not None else None,
         global_step=begins.due if by_steps else None,
         last_epoch=expected,
-        lr=rates or None,
+        lr=rates_after(member, run),
         finished_epochs=done.value if done is not None and not by_steps else None,
         epoch=None if by_steps else begins.label,
     )
+
+
+def rates_after(member: Member, run: Run) -> tuple[float, ...] | None:
+    """The rates of the first batch after the resume point; None where they are not known."""
+    reached = target(member, run)
+    return (reached.rates if reached is not None else _rates_without_position(member, run)) or None
 
 
 def _rates_without_position(member: Member, run: Run) -> tuple[float, ...] | None:
@@ -100,18 +106,24 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
 
 
 def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
-    begins, expected, at = start(member, run), expected_position(member, run), member.state.last_epoch
+    begins = start(member, run)
     if begins.actual is not None and begins.actual != begins.due:
         yield f"the script starts at another {layout.noun_of(member)} than the uninterrupted run"
     departed = departure(member, run)
     if begins.actual is None and departed is not None and layout.label_of(member) != saved_epoch(member, run):
         yield f"{layout.key_of(member)} is of another moment than the rest of the file"
+    yield from dict.fromkeys(why for one in member.optimizers for why in _of_one(one, run))
+    if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
+        yield "the file has no random state, so a shuffling loader deals other batches"
+
+
+def _of_one(member: Member, run: Run) -> Iterator[str]:
+    """Why one optimizer and its schedule do not continue."""
+    departed, expected, at = departure(member, run), expected_position(member, run), member.state.last_epoch
     if departed is not None and (not departed.parts or "optimizer" in departed.parts):
         yield "the parts of the file are of different moments"
     if None not in (expected, at) and at != expected:
         yield "the schedule is at another position than the run"
-    if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
-        yield "the file has no random state, so a shuffling loader deals other batches"
 
 
 def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]:
@@ -121,11 +133,22 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
         yield NotChecked("the order of the batches", why, "--shuffle or --no-shuffle")
     if finished(member, run) is None:
         yield NotChecked("the position in the run", *_no_position(member, run))
-    elif resume.lr is None:
-        yield NotChecked("the rate of the first batch", _no_rate(member, run), "")
+    shapes = find(member.checkpoint)
+    for number in pairing_of(shapes).open:
+        why = "the rates and the number of groups of several optimizers go with it"
+        yield NotChecked(f"whose schedule {dotted(shapes.schedulers[number].path)} is", why, "")
+    for one in member.optimizers:
+        yield from _open_of_one(one, run, finished(member, run) is not None)
+
+
+def _open_of_one(member: Member, run: Run, is_placed: bool) -> Iterator[NotChecked]:
+    """The same of one optimizer and its schedule."""
+    which = f" of {dotted(member.path('optimizer'))}" if layout.has_several(member.checkpoint) else ""
+    if is_placed and not rates_after(member, run):
+        yield NotChecked(f"the rate of the first batch{which}", _no_rate(member, run), "")
     if kind_of(member.at("scheduler")) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
         why = "the file was saved before the scheduler saw the last epoch's metric, which may have lowered the rate"
-        yield NotChecked("ReduceLROnPlateau", why, "")
+        yield NotChecked(f"ReduceLROnPlateau{which}", why, "")
 
 
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
@@ -150,6 +173,8 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
 
 
 def _no_rate(member: Member, run: Run) -> str:
+    if donors(member, run):
+        return "the file has lost its schedule (R508)"
     if not member.has("scheduler"):
         return "the file has no scheduler, and the script sets the rate itself"
     if expected_position(member, run) is None:

@@ -114,7 +114,7 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("P409", "parts-disagree", "warning")
+@rule("P409", "parts-disagree", "warning", each=True)
 def parts_of_two_moments(case: Case) -> Iterator[Problem]:
     """Parts of one file come from different moments: the optimizer's state, or which part is not known.
 
@@ -130,6 +130,8 @@ def parts_of_two_moments(case: Case) -> Iterator[Problem]:
     departed = departure(case.member, case.run)
     if departed is None or (departed.parts and "optimizer" not in departed.parts):
         return
+    if not departed.parts and case.several and not case.further:
+        return  # said of the first optimizer
     which = (
         "the optimizer's state is of another moment"
         if departed.parts
@@ -138,7 +140,7 @@ def parts_of_two_moments(case: Case) -> Iterator[Problem]:
     yield Problem(f"{departed.told}, by its siblings: {which}", where=case.where("optimizer", "state"), fix="")
 
 
-@rule("R508", "scheduler-absent", "warning", migration="sync-scheduler")
+@rule("R508", "scheduler-absent", "warning", migration="sync-scheduler", each=True)
 def schedule_lost(case: Case) -> Iterator[Problem]:
     """The file has no scheduler, and its siblings have one.
 
@@ -152,8 +154,9 @@ def schedule_lost(case: Case) -> Iterator[Problem]:
     """
     siblings = donors(case.member, case.run)
     if siblings:
+        which = f" of {case.where('optimizer')}" if case.several else ""
         yield Problem(
-            f"no scheduler state, and {siblings[0].label} has one: a fresh scheduler starts its schedule anew",
+            f"no scheduler state{which}, and {siblings[0].label} has one: a fresh scheduler starts its schedule anew",
             where=dotted(siblings[0].path("scheduler")),
             fix=None if rebuilt(case.member, case.run) is not None else "",
         )

@@ -79,7 +79,14 @@ FOREIGN: dict[str, Callable[[], Saved]] = {
         "meta": {},
     },
     "two models": pair,
-    "two optimizers": lambda: saved(optimizer_d=saved()["optimizer_state_dict"]),
+    "more schedulers than optimizers": lambda: {
+        **saved(optimizer_d=saved()["optimizer_state_dict"]),
+        **{f"scheduler_{name}": saved()["scheduler_state_dict"] for name in "abc"},
+    },
+    "an optimizer of a model that is saved elsewhere": lambda: saved(
+        optimizer_d=torch.optim.Adam([torch.nn.Parameter(torch.ones(9, 9))]).state_dict()
+        | {"state": {0: {"step": torch.tensor(4.0), "exp_avg": torch.ones(9, 9), "exp_avg_sq": torch.ones(9, 9)}}}
+    ),
     "two schedulers": lambda: saved(scheduler_d=saved()["scheduler_state_dict"]),
     "no epoch": lambda: {key: value for key, value in saved().items() if key != "epoch"},
     "half an epoch": lambda: saved() | {"epoch": 0.5},

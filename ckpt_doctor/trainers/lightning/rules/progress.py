@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.trainers.lightning import pace
 from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
@@ -120,7 +121,8 @@ def label(case: Case) -> Iterator[Problem]:
         )
         return
     history = history_of(case.run)
-    for place, why in departures(case.checkpoint, history.lines, history.shortfalls):
+    known = {one.where("scheduler") for one in case.optimizers if one.resume.last_epoch is not None}
+    for place, why in departures(case.checkpoint, history.lines, history.shortfalls, known):
         yield Problem(f"{why}: they are of different moments", where=place, fix="")
     for key, counted in (("epoch", case.state.epoch), ("global_step", case.state.global_step)):
         told = integer(case.checkpoint.get(key))
@@ -262,7 +264,17 @@ def no_schedule(case: Case) -> Iterator[Problem]:
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_lr_schedulers`.
     """
     loops = loops_of(case.checkpoint)
-    if case.plan is None or loops is None or not loops.schedule or not is_without_schedule(case.checkpoint):
+    if case.plan is None or loops is None:
+        return
+    for one in case.optimizers:
+        if (other := pace.donor(one.member, case.run)) is not None:
+            yield Problem(
+                f"lr_schedulers has no schedule of {one.where('optimizer')}, and that of {other.label} has one: it "
+                "starts anew, and those behind it are loaded into the schedulers before them",
+                where="lr_schedulers",
+                fix=None if pace.rebuilt(case.member, case.run) is not None else "",
+            )
+    if not loops.schedule or case.several or not is_without_schedule(case.checkpoint):
         return
     if not any("initial_lr" in group for group in param_groups(case.member)):
         return  # its optimizer is a new one, of a later `fit` without a schedule
@@ -273,7 +285,7 @@ def no_schedule(case: Case) -> Iterator[Problem]:
     )
 
 
-@rule("R511", "schedule-finished", "warning")
+@rule("R511", "schedule-finished", "warning", each=True)
 def schedule_finished(case: Case) -> Iterator[Problem]:
     """The schedule ends before the training does: OneCycleLR's step after its last raises.
 
