@@ -19,8 +19,8 @@ from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair import salvage as module
 from ckpt_doctor.repair.salvage import salvage
 from ckpt_doctor.writer.safetensors_file import Part, verify_safetensors, write_safetensors
-from tests.readers.test_open import save, training
 from tests.readers.torch_equal import bits
+from tests.readers.torch_files import save, training
 
 TENSORS = {
     "b": torch.randn(5).bfloat16(),
