@@ -13,10 +13,6 @@ BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
     ".": "errors version",
-    "lint": (
-        "bindings counting effects guards library module order origin program rates reading report rule rules "
-        "run schedule state values"
-    ),
     "migrators": "migration",
     "repair": "plans torch_check",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
