@@ -12,9 +12,6 @@ PACKAGE = TESTS.parent / "ckpt_doctor"
 BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
-    ".": "errors version",
-    "migrators": "migration",
-    "repair": "plans torch_check",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
