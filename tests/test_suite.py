@@ -12,24 +12,7 @@ PACKAGE = TESTS.parent / "ckpt_doctor"
 BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
-    ".": "errors version",
-    "audit": "remembered scanning",
-    "inert": (
-        "attributes callables calls dtypes edits hashing known_globals limits names numpy_values "
-        "pickle_machine pickle_reader pickle_writer quantized_weights rare_opcodes rebuild storages "
-        "tensor_list tree units zip_structures"
-    ),
-    "lint": (
-        "bindings counting effects guards library module order origin program rates reading report rule rules "
-        "run schedule state values"
-    ),
-    "migrators": "migration",
-    "readers": (
-        "assemble deepspeed detect distributed listing neighbours non_finite part_names parts payloads "
-        "programs raw_pickle regions sharded source symptoms tensor_bytes torch_legacy torch_row torch_tar "
-        "torch_zip zip_directory zip_records zip_truncated zip_unlisted"
-    ),
-    "repair": "plans torch_check",
+    "audit": "remembered",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",

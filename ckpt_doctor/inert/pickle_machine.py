@@ -303,12 +303,12 @@ class Machine:
         self.pos = end
         return raw
 
-    def line(self) -> bytes:
+    def line(self, most: int = limits.MAX_LINE) -> bytes:
         """Up to the next newline, which is passed over."""
-        end = self.data.find(b"\n", self.pos, self.pos + limits.MAX_LINE)
+        end = self.data.find(b"\n", self.pos, self.pos + most)
         if end < 0:
-            if len(self.data) - self.pos >= limits.MAX_LINE:
-                raise Stop(f"a line of more than {limits.MAX_LINE} bytes", "limit-exceeded")
+            if len(self.data) - self.pos >= most:
+                raise Stop(f"a line of more than {most} bytes", "limit-exceeded")
             self.pos = len(self.data)
             raise IndexError
         raw = self.data[self.pos : end]

@@ -118,8 +118,12 @@ def _eight_bit(machine: Machine, raw: bytes) -> None:
     machine.stack.append(machine.once(text) if len(text) >= limits.LONG_STRING else text)
 
 
+def _text_line(machine: Machine) -> bytes:
+    return machine.line(len(machine.data))  # as long as the text is, unlike a name or a number
+
+
 def _string_line(machine: Machine) -> None:
-    line = machine.line().strip()
+    line = _text_line(machine).strip()
     if len(line) < 2 or line[0] != line[-1] or line[:1] not in (b"'", b'"'):
         raise Stop("a string has no quotes")
     try:
@@ -141,7 +145,8 @@ def _short_binstring(machine: Machine) -> None:
 
 
 def _unicode_line(machine: Machine) -> None:
-    machine.stack.append(decode(machine.line(), "raw_unicode_escape"))
+    text = decode(_text_line(machine), "raw_unicode_escape")
+    machine.stack.append(machine.once(text) if len(text) >= limits.LONG_STRING else text)
 
 
 def _binunicode8(machine: Machine) -> None:

@@ -90,5 +90,7 @@ def _targets(
                 yield from _targets(element, node, value.elts[i], kind)
             elif kind == "item":
                 yield from _targets(element, node, value, kind)
-            elif isinstance(element, ast.Name):
-                yield element.id, Binding("other", node, value)
+            else:
+                for name in ast.walk(element):  # `first, *rest = f()`, `a, (b, c) = f()`
+                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
+                        yield name.id, Binding("other", node, value)

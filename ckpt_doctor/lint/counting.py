@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from ckpt_doctor.lint.bindings import FUNCTIONS, LOOPS, Binding
 from ckpt_doctor.lint.guards import comes_first, innermost_loop, is_option
 from ckpt_doctor.lint.module import Call, Module, Site, dotted
-from ckpt_doctor.lint.origin import UNKNOWN, Origin
 from ckpt_doctor.lint.program import Program
 
 _DEPTH = 12
@@ -17,11 +17,29 @@ _MAX_VALUES = 8
 _SAME = frozenset({"int", "item", "abs"})
 
 
+@dataclass(frozen=True)
+class Origin:
+    """One thing that a number may be."""
+
+    kind: Literal["label", "round", "constant", "unknown"]
+    offset: int = 0
+    """What is added to it."""
+    key: str = ""
+    """Of a label: the key under which a checkpoint holds it."""
+    loop: ast.AST | None = None
+    """Of a round: the loop whose passes it counts."""
+    at: Site | None = None
+    """Of a round: where it is read; of a label: where it is taken out of the checkpoint."""
+
+
+UNKNOWN = Origin("unknown")
+
+
 def origins(program: Program, module: Module, node: ast.expr, depth: int = _DEPTH) -> list[Origin]:
-    """What the value of an expression may be counted from; at least one, unknown ones included."""
+    """What the value of an expression may be counted from, unknown ones included; none of a mere circle."""
     if depth <= 0:
         return [UNKNOWN]
-    known = program.origins
+    known: dict[ast.expr, list[Origin]] = program.answers.setdefault(origins, {})
     if node not in known:
         known[node] = []  # what a definition in terms of itself gets to see
         known[node] = list(dict.fromkeys(_origins(program, module, node, depth - 1)))[: 2 * _MAX_VALUES]

@@ -11,7 +11,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ckpt_doctor.lint.bindings import Binding, Function
 from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted, method
-from ckpt_doctor.lint.origin import Origin
 from ckpt_doctor.lint.reading import Items, Reading
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
@@ -41,12 +40,10 @@ class Program:
         """What `values.readings` has found so far."""
         self.items: dict[ast.expr, Items] = {}
         """What `values.items` has found so far."""
-        self.origins: dict[ast.expr, list[Origin]] = {}
-        """What `counting.origins` has found so far."""
         self.says_rank: dict[ast.AST, bool] = {}
         """What `ranks` has found so far: whether an expression depends on the process's rank."""
         self.answers: dict[object, Any] = {}
-        """What the `remembered` functions have found so far."""
+        """What the `remembered` functions, and `counting.origins`, have found so far."""
         self.is_cut_off = False
         """Whether the script uses more of its repository than was followed."""
 

@@ -65,8 +65,10 @@ class Reading:
 def parent(reading: Reading) -> Reading:
     """The folder of a path."""
     parts = list(reading.parts)
+    if parts and isinstance(parts[-1], str):
+        parts[-1] = parts[-1].rstrip("/")
     while parts:
         last = parts.pop()
-        if isinstance(last, str) and "/" in last.rstrip("/"):
-            return replace(reading, parts=(*parts, last.rstrip("/").rsplit("/", 1)[0]))
+        if isinstance(last, str) and "/" in last:
+            return replace(reading, parts=(*parts, last.rsplit("/", 1)[0]))
     return Reading(tuple(p for p in reading.parts if isinstance(p, Hole)) or (".",), reading.via)

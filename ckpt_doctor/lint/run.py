@@ -1,22 +1,21 @@
-"""Lint scripts: read, apply every rule, place the findings."""
+"""Lint scripts: read, apply every rule, place the findings. One report per script."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ckpt_doctor.lint.library import Library
 from ckpt_doctor.lint.module import Call, Site
 from ckpt_doctor.lint.program import Program
-from ckpt_doctor.lint.report import ScriptFinding, ScriptReport
 from ckpt_doctor.lint.rule import Hit, ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.source import NotPython, find_scripts
-from ckpt_doctor.types import Finding, Linted, NotChecked
+from ckpt_doctor.types import Finding, Linted, Located, NotChecked
 
 # A file is followed into the modules it uses when it runs something or says that it handles checkpoints. All others
 # (models, layers, data sets) only define what such files use.
@@ -29,6 +28,28 @@ _STARTS_SOMETHING = re.compile(
     r"|[A-Z]\w*\(.*\)\.\w+\()",
     re.MULTILINE,
 )
+
+
+@dataclass(frozen=True)
+class ScriptFinding(Located):
+    """A finding in source code: `where` is `file:line`, in a notebook `file:cell N:line`, `fix` is the suggestion as
+    one line of text."""
+
+    open_to: tuple[Path, int] | None = None
+    """File and first line of the function, where a script that calls it decides whether this is a defect."""
+
+
+@dataclass(frozen=True)
+class ScriptReport:
+    """One linted file."""
+
+    path: Path
+    findings: tuple[ScriptFinding, ...]
+    """In line order."""
+    not_checked: tuple[NotChecked, ...] = ()
+    """Files or cells that are not readable Python, and questions that the code leaves open."""
+    suppressed: tuple[ScriptFinding, ...] = ()
+    """Findings that a `# ckpt-doctor: ignore[CODE]` comment silences."""
 
 
 def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> list[ScriptReport]:

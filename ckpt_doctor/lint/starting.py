@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from ckpt_doctor.lint.bindings import LOOPS
-from ckpt_doctor.lint.counting import origins
+from ckpt_doctor.lint.counting import UNKNOWN, Origin, origins
 from ckpt_doctor.lint.effects import saves
 from ckpt_doctor.lint.guards import innermost_loop, loop_of, words
 from ckpt_doctor.lint.library import Library
 from ckpt_doctor.lint.module import Call, Module, Site, dotted, leaves
 from ckpt_doctor.lint.order import Calls, leading_to
-from ckpt_doctor.lint.origin import UNKNOWN, Origin
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import is_absolute, is_scheduler_step, only_steps

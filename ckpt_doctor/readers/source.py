@@ -11,7 +11,7 @@ class Source(Protocol):
     size: int
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes at `offset`."""
+        """Up to `count` bytes at `offset`; none before the first byte and behind the last."""
 
 
 class BytesSource:
@@ -23,7 +23,7 @@ class BytesSource:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset`."""
-        return self.data[offset : offset + count]
+        return self.data[offset : offset + count] if offset >= 0 else b""
 
 
 class Slice:
@@ -36,4 +36,6 @@ class Slice:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset` of the stretch."""
-        return self.source.read_at(self.begin + offset, min(count, self.size - offset)) if offset < self.size else b""
+        if not 0 <= offset < self.size:
+            return b""
+        return self.source.read_at(self.begin + offset, min(count, self.size - offset))

@@ -159,7 +159,7 @@ class Checkpoint:
     `root` maps each part's name (relative to `path`, with `/`) to that part's root, so a key path begins with a name;
     `tensors`, `program` and `checksums` are only the parts', `size` is their sum."""
     counted: Counted | None = None
-    """Of an outline (`inert.units.outline`); `root` has the top-level keys then, and nothing below them."""
+    """Of an outline (`inert.counting.outline`); `root` has the top-level keys then, and nothing below them."""
     display: Callable[[Checkpoint, str], str] | None = field(default=None, compare=False, repr=False)
     """As of a report."""
 

@@ -12,7 +12,7 @@ from ckpt_doctor import scan
 from ckpt_doctor.reports import Detail, judged
 from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Report
-from tests.audit.test_scan_work import loop_run
+from tests.audit.test_scanning_work import loop_run
 from tests.trainers.hf_trainer import runs as hf
 from tests.trainers.lightning import runs as lightning
 

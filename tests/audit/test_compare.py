@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from ckpt_doctor.audit.compare import compare
 from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.readers import open_checkpoint
-from tests.readers.test_open import rezip, save, training
+from tests.readers.torch_files import rezip, save, training
 
 
 def compared(tmp_path, left, right, deep=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from ckpt_doctor.inert import limits
-from tests.readers.test_open import save
-from tests.readers.test_sets import write_sharded
+from tests.readers.set_files import write_sharded
 from tests.readers.test_statistics import of
+from tests.readers.torch_files import save
 
 
 def test_a_cut_file_measures_what_is_whole(tmp_path) -> None:

@@ -7,7 +7,10 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ckpt_doctor.lint import lint
+from ckpt_doctor.lint import ScriptReport, lint
+from ckpt_doctor.lint.library import Library
+from ckpt_doctor.lint.module import Module
+from ckpt_doctor.lint.program import Program
 from ckpt_doctor.types import Located
 
 _FILE = re.compile(r"^ *### (\S+)\n", re.MULTILINE)
@@ -55,3 +58,20 @@ def expected_and_actual(folder: Path, text: str) -> tuple[list[str], list[str]]:
 def cases(texts: Mapping[str, str]) -> dict[str, object]:
     """Arguments of `pytest.mark.parametrize` for named texts."""
     return {"argnames": "text", "argvalues": texts.values(), "ids": texts.keys()}
+
+
+def report_of(path: Path, data: bytes) -> ScriptReport:
+    path.write_bytes(data)
+    (report,) = lint([path])
+    return report
+
+
+DELETES = 'import shutil\nshutil.rmtree("./checkpoints")\n'
+
+
+def program_of(folder: Path, text: str) -> Program:
+    """What runs when the `run.py` of a text is started."""
+    first, *_ = paths = write(folder, text)
+    module = Library({path: path for path in paths}).open(first)
+    assert isinstance(module, Module), module
+    return Program(module)

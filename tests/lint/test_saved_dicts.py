@@ -5,22 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ckpt_doctor.lint.effects import saves
-from ckpt_doctor.lint.library import Library
-from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.saved_dicts import contents
-from ckpt_doctor.lint.source import NotPython
-from tests.lint.sources import write
-
-
-def saved(folder, text: str) -> list[str]:
-    """`a b` for a dict of these keys; `...` behind them where it may have others. Of the script's only save."""
-    (path,) = write(folder, text)
-    module = Library({path: path}, False).open(path)
-    assert not isinstance(module, NotPython)
-    program = Program(module)
-    (save,) = saves(program)
-    return sorted(" ".join([*found.values, *["..."] * found.is_open]) for found in contents(program, save))
-
+from tests.lint.sources import program_of
 
 WRITTEN = {
     "a literal": ("torch.save({'a': 1, 'b': 2}, p)", ["a b"]),
@@ -54,3 +40,10 @@ def test_the_ways_to_combine_dicts_are_bounded(tmp_path):
     """Seven dicts of two forms each have 128 combinations."""
     parts = " | ".join(f"({{'a{i}': 1}} if x{i} else {{'b{i}': 1}})" for i in range(7))
     assert 1 < len(saved(tmp_path, f"import torch\ntorch.save({parts}, p)\n")) < 64
+
+
+def saved(folder, text: str) -> list[str]:
+    """`a b` for a dict of these keys; `...` behind them where it may have others. Of the script's only save."""
+    program = program_of(folder, text)
+    (save,) = saves(program)
+    return sorted(" ".join([*found.values, *["..."] * found.is_open]) for found in contents(program, save))

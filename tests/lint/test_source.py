@@ -11,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.lint import ScriptReport, library, lint, starts
-from tests.lint.sources import found
-
-DELETES = 'import shutil\nshutil.rmtree("./checkpoints")\n'
+from ckpt_doctor.lint import lint, starts
+from tests.lint.sources import DELETES, report_of
 
 UNREADABLE = {
     "syntax error": (b"def train(:\n", "line 1 is not Python 3."),
@@ -36,12 +34,6 @@ READABLE = {
     "thousands of functions": b"".join(b"def f%d(x): return x\n" % i for i in range(3000)) + DELETES.encode(),
     "a long sum": b"x = " + b" + ".join([b"1"] * 2000) + b"\n" + DELETES.encode(),
 }
-
-
-def report_of(path: Path, data: bytes) -> ScriptReport:
-    path.write_bytes(data)
-    (report,) = lint([path])
-    return report
 
 
 @pytest.mark.parametrize(("data", "reason"), UNREADABLE.values(), ids=UNREADABLE.keys())
@@ -81,14 +73,6 @@ def test_no_shuffling_of_a_script_makes_it_fail(tmp_path: Path, text: str) -> No
     assert all(1 <= f.line <= text.count("\n") + 1 for f in report.findings)
     facts = starts(tmp_path / "a.py")
     assert facts is None or facts.path == tmp_path / "a.py"
-
-
-def test_modules_that_import_each_other_and_names_that_are_defined_by_themselves_end(tmp_path: Path) -> None:
-    (tmp_path / "b.py").write_text("from a import *\nfrom a import clean as clean\npath = path\n")
-    text = "import shutil\nfrom b import *\nfrom b import clean\nroot = root + root\nclean(root)\nclean = clean\n"
-    text += "def f(p): f(p)\ndef g(p): shutil.rmtree(g(p))\nf(f)\ng(g(root))\nclass A(A): pass\nA().x()\n"
-    report = report_of(tmp_path / "a.py", text.encode())
-    assert report.path == tmp_path / "a.py"
 
 
 def notebook(*cells: str, language: str = "python") -> bytes:
@@ -154,64 +138,3 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.py")
     (report,) = lint([tmp_path / "a.py"])
     assert "not a regular file" in report.not_checked[0].why
-
-
-def test_nothing_of_a_script_runs(tmp_path: Path) -> None:
-    text = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nimport helper\n" + DELETES
-    (tmp_path / "helper.py").write_text(text)
-    report_of(tmp_path / "a.py", text.encode())
-    assert not (tmp_path / "ran").exists()
-
-
-IGNORED = {
-    "on its line": 'shutil.rmtree("checkpoints")  # ckpt-doctor: ignore[X901]\n',
-    "by its name": 'shutil.rmtree("checkpoints")  # ckpt-doctor: ignore[deletes-checkpoints]\n',
-    "with others": 'shutil.rmtree("checkpoints")  # ckpt-doctor: ignore[X902, X901]\n',
-    "whatever it is": 'shutil.rmtree("checkpoints")  # ckpt-doctor: ignore\n',
-    "above": '# ckpt-doctor: ignore[X901]\nshutil.rmtree("checkpoints")\n',
-    "within": 'shutil.rmtree(\n    "checkpoints",  # ckpt-doctor: ignore[X901]\n)\n',
-}
-
-
-@pytest.mark.parametrize("line", IGNORED.values(), ids=IGNORED.keys())
-def test_a_comment_silences_a_finding(tmp_path: Path, line: str) -> None:
-    report = report_of(tmp_path / "a.py", b"import shutil\n" + line.encode())
-    assert report.findings == ()
-    assert ["X901"] == [f.finding.code for f in report.suppressed]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        'shutil.rmtree("checkpoints")  # ckpt-doctor: ignore[X902]\n',
-        'shutil.rmtree("checkpoints")\n# ckpt-doctor: ignore[X901]\n',
-        'x = 1  # ckpt-doctor: ignore[X901]\nshutil.rmtree("checkpoints")\n',
-        'note = "# ckpt-doctor: ignore[X901]"; shutil.rmtree("checkpoints")\n',
-    ],
-    ids=["another code", "below", "at the end of the line above", "in a string"],
-)
-def test_a_comment_that_means_something_else_silences_nothing(tmp_path: Path, line: str) -> None:
-    report = report_of(tmp_path / "a.py", b"import shutil\n" + line.encode())
-    assert ["X901"] == [f.finding.code for f in report.findings]
-
-
-def test_a_defect_in_a_helper_is_reported_once_however_many_scripts_use_it(tmp_path: Path) -> None:
-    (tmp_path / "tools.py").write_text(DELETES.replace("shutil.rmtree", "def f():\n    shutil.rmtree"))
-    for name in ("a.py", "b.py"):
-        (tmp_path / name).write_text("from tools import f\nf()\n")
-    assert ["tools.py:3 X901"] == [
-        line for r in lint([tmp_path / "a.py", tmp_path / "b.py"]) for line in found(r.findings)
-    ]
-
-
-def test_a_large_repository_is_followed_in_part_and_that_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(library, "_FOLLOWED_TEXT", 1000)
-    (tmp_path / "near.py").write_text("import shutil\ndef clean(path): shutil.rmtree(path)\n")
-    (tmp_path / "big.py").write_text("def f(x): return x\n" * 100)
-    (tmp_path / "far.py").write_text("import shutil\ndef wipe(path): shutil.rmtree(path)\n")
-    text = "from near import clean\nfrom big import f\nclean('checkpoints')\nf(1)\nfrom far import wipe\nf(wipe)\n"
-    report = report_of(tmp_path / "run.py", text.encode())
-    assert ["run.py:3 X901"] == found(report.findings)
-    assert ["the repository is large"] == [point.why for point in report.not_checked]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import random
-import zipfile
 from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
@@ -17,20 +15,8 @@ from ckpt_doctor import scan
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.repair.salvage import salvage
-from tests.readers.test_open import LEGACY, ZIP, load, rezip, save, tar_checkpoint, training
 from tests.readers.torch_equal import bits, equal, says
-
-
-def small(path: Path, zipped=ZIP) -> bytes:
-    """A file of a few kilobytes with a training state, a view and a Parameter."""
-    base = torch.arange(5.0)
-    value = {
-        "model": {"w": torch.randn(4, 3), "b": torch.nn.Parameter(base[:2])},
-        "optimizer": {"m": base[2:]},
-        "epoch": 3,
-        "plain": [1.5, "text", (True, None)],
-    }
-    return save(path, value, zipped).read_bytes()
+from tests.readers.torch_files import LEGACY, load, small, tar_checkpoint
 
 
 def silent_flips(path: Path, raw: bytes, flips) -> list:
@@ -148,19 +134,6 @@ def test_every_flip_in_every_container_is_noticed(tmp_path, name):
     assert [] == unnoticed(tmp_path, name, lambda size: product(range(0, size, 1 + size // 4000), range(8)))
 
 
-def test_an_archive_without_its_end_record(tmp_path):
-    """A bit in the end record makes torch.load refuse the whole archive; salvage gives every tensor back."""
-    raw = bytearray(small(tmp_path / "a"))
-    original = load(tmp_path / "a")
-    raw[raw.rindex(b"PK\x06\x06") + 16] ^= 1
-    (tmp_path / "b").write_bytes(raw)
-    with pytest.raises(RuntimeError):
-        load(tmp_path / "b")
-    assert open_checkpoint(tmp_path / "b").is_damaged("truncated-archive")
-    assert () == salvage(tmp_path / "b", tmp_path / "out").lost
-    assert equal(original["model"]["w"], torch.load(tmp_path / "out", weights_only=True)["model"]["w"])
-
-
 def cut_files(folder: Path, step: int):
     """A small file of each container, cut at each length or at every so many."""
     from safetensors.torch import save as save_safetensors
@@ -211,108 +184,3 @@ def test_cut_files_are_never_ok(tmp_path):
 def test_cut_files_are_never_ok_at_any_length(tmp_path):
     """At every single length."""
     never_ok(tmp_path, 1)
-
-
-@pytest.mark.parametrize(("dtype", "shape", "nbytes"), [("F4", [4, 16], 32), ("F6_E2M3", [8], 6), ("F6_E3M2", [8], 6)])
-def test_safetensors_of_less_than_a_byte(dtype, shape, nbytes, tmp_path):
-    """Elements of 4 and 6 bits are healthy; a type that there is not is refused, as by every reader."""
-    for name, expected in ((dtype, []), ("G" + dtype[1:], ["missing-record"])):
-        header = json.dumps({"w": {"dtype": name, "shape": shape, "data_offsets": [0, nbytes]}}).encode()
-        (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + bytes(nbytes))
-        checkpoint = open_checkpoint(tmp_path / "w")
-        assert expected == [damage.kind for damage in checkpoint.damage]
-        assert ([nbytes] if not expected else []) == [tensor.nbytes for tensor in checkpoint.tensors]
-
-
-def test_packed_quantized_elements(tmp_path):
-    """Two to a byte, while the shape counts each."""
-    value = torch.quantize_per_channel(torch.randn(4, 8), torch.rand(4) + 0.1, torch.zeros(4), 0, torch.quint4x2)
-    checkpoint = open_checkpoint(save(tmp_path / "a", {"w": value}))
-    assert () == checkpoint.damage
-    assert 16 == next(tensor.nbytes for tensor in checkpoint.tensors)
-
-
-def test_folder_entries_are_no_records(tmp_path):
-    """`zip -r` writes one for every folder."""
-    source = save(tmp_path / "a", training())
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "b", "w") as new:
-        for folder in ("a/", "a/data/"):
-            new.writestr(folder, "")
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    assert not [d for d in open_checkpoint(tmp_path / "b").damage if d.kind != "not-weights-only"]
-
-
-@pytest.mark.parametrize(("method", "first"), [(zipfile.ZIP_DEFLATED, "data.pkl"), (zipfile.ZIP_STORED, "data/0")])
-def test_a_cut_archive_that_a_zip_program_packed_is_not_given_up(method, first, tmp_path):
-    """Its records are all there, only not where torch puts them: another program may mend it, and is named."""
-    source = save(tmp_path / "a", training())
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "b", "w", method) as new:
-        for name in sorted(old.namelist(), key=lambda name: not name.endswith(first)):
-            new.writestr(name, old.read(name))
-    (tmp_path / "b").write_bytes((tmp_path / "b").read_bytes()[:-60])
-    (damage,) = (d for d in open_checkpoint(tmp_path / "b").damage if d.kind == "truncated-archive")
-    assert "zip -FF" in damage.message
-    assert "nothing can be recovered" not in damage.message
-
-
-def test_every_header_of_a_tar_has_its_checksum_verified(tmp_path):
-    """A flipped bit in a later one makes the members from there on invisible to Python's tarfile, and to torch."""
-    raw = tar_checkpoint(tmp_path / "a").read_bytes()
-    headers = [at for at in range(0, len(raw), 512) if raw[at + 257 : at + 262] == b"ustar"]
-    assert len(headers) > 3
-    for at in headers[1:]:
-        for byte in (0, 124, 148, 300, 511):
-            changed = bytearray(raw)
-            changed[at + byte] ^= 1
-            (tmp_path / "b").write_bytes(changed)
-            assert open_checkpoint(tmp_path / "b").is_damaged("truncated-archive"), (at, byte)
-
-
-@pytest.mark.parametrize("flip", range(3, 13))
-def test_a_stream_whose_magic_number_is_another_is_not_ok(tmp_path, flip):
-    """Nor is it another format: its tensors are still listed, and none of its pickles goes unexamined."""
-    raw = bytearray(small(tmp_path / "a", LEGACY))
-    raw[flip] ^= 1
-    (tmp_path / "b").write_bytes(raw)
-    with pytest.raises((RuntimeError, EOFError, pickle.UnpicklingError)):
-        load(tmp_path / "b")
-    (file,) = scan([tmp_path / "b"]).files
-    assert ("torch-legacy", "broken") == (file.checkpoint.container, file.verdict)
-
-
-def test_damage_in_the_streams_inside_a_pickle(tmp_path):
-    """A bare pickle holds each tensor as a stream of its own; what would raise in there is told."""
-    raw = pickle.dumps({"w": torch.arange(6.0)}, 4)
-    (tmp_path / "whole.pkl").write_bytes(raw)
-    assert () == open_checkpoint(tmp_path / "whole.pkl").damage
-    place = raw.index(bytes.fromhex("6cfc9c46f9206aa85019"))
-    keys = raw.rindex(b"]q\x00")
-    for at in (place, place + 15, keys, keys + 10):
-        changed = bytearray(raw)
-        changed[at] ^= 1
-        (tmp_path / "b.pkl").write_bytes(changed)
-        with pytest.raises(Exception):  # noqa: B017 (torch raises many)
-            pickle.loads(changed)
-        assert open_checkpoint(tmp_path / "b.pkl").damage, at
-
-
-@pytest.mark.parametrize("byte", [22, 23, 27])
-def test_sizes_of_a_deflated_record_that_cannot_be(tmp_path, byte):
-    """Compressed it reaches beyond the file, or so few bytes never become so many. torch goes by the directory."""
-    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "a")
-    raw = bytearray((tmp_path / "a").read_bytes())
-    entry = next(at for at in range(len(raw)) if raw[at : at + 4] == b"PK\x01\x02" and raw[at + 10] == 8)
-    raw[entry + byte] ^= 1
-    (tmp_path / "a").write_bytes(raw)
-    with pytest.raises(RuntimeError):
-        torch.jit.load(tmp_path / "a")
-    assert open_checkpoint(tmp_path / "a").is_damaged("missing-record", "name-conflict")
-
-
-def test_a_record_too_large_to_be_inflated_is_not_called_checked(tmp_path):
-    """Zeros shrink to a thousandth; what the deep check leaves out it says."""
-    path = rezip(save(tmp_path / "a", {"w": torch.zeros(10_000_000)}), tmp_path / "b", compression=zipfile.ZIP_DEFLATED)
-    result = deep_check(open_checkpoint(path)).deep
-    assert () == result.damage
-    assert ["what compressed records hold"] == [note.what for note in result.not_checked]

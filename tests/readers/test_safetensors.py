@@ -9,9 +9,12 @@ from math import prod
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError, safe_open
 
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.tensor_bytes import read_tensor
+from tests.readers.torch_equal import bits
 
 BITS = {
     "F32": 32,
@@ -128,3 +131,51 @@ def test_it_reads_what_the_library_reads(tmp_path):
 @pytest.mark.long
 def test_it_reads_what_the_library_reads_at_length(tmp_path):
     compare(tmp_path, 50_000)
+
+
+def test_safetensors(tmp_path):
+    """Names, types, shapes, metadata and bytes; the reference library wrote the file."""
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    given_ = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
+    save_file(given_, path, metadata={"format": "pt"})
+    checkpoint = open_checkpoint(path)
+    assert ("safetensors", "state-dict", {"format": "pt"}) == (
+        checkpoint.container,
+        checkpoint.layout,
+        checkpoint.metadata,
+    )
+    for tensor in checkpoint.tensors:
+        assert bits(given_[tensor.name]) == read_tensor(checkpoint, tensor)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert ["truncated-archive"] == [damage.kind for damage in open_checkpoint(path).damage]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":' * 20_000,
+        b'{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,4]}}',
+        b'{"a":1,"a":2}',
+        b"{}" + b" " * 99,
+    ],
+)
+def test_hostile_safetensors(tmp_path, header):
+    """Deep JSON, impossible shapes, repeated keys."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert "safetensors" == open_checkpoint(path).container
+    path.write_bytes(struct.pack("<Q", (1 << 32) - 1) + header)
+    assert open_checkpoint(path).is_damaged()
+
+
+@pytest.mark.parametrize(("dtype", "shape", "nbytes"), [("F4", [4, 16], 32), ("F6_E2M3", [8], 6), ("F6_E3M2", [8], 6)])
+def test_safetensors_of_less_than_a_byte(dtype, shape, nbytes, tmp_path):
+    """Elements of 4 and 6 bits are healthy; a type that there is not is refused, as by every reader."""
+    for name, expected in ((dtype, []), ("G" + dtype[1:], ["missing-record"])):
+        header = json.dumps({"w": {"dtype": name, "shape": shape, "data_offsets": [0, nbytes]}}).encode()
+        (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + bytes(nbytes))
+        checkpoint = open_checkpoint(tmp_path / "w")
+        assert expected == [damage.kind for damage in checkpoint.damage]
+        assert ([nbytes] if not expected else []) == [tensor.nbytes for tensor in checkpoint.tensors]

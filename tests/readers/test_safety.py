@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import pickle
-import sys
-import types
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 
-from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.safety import judge
 from ckpt_doctor.types import Global
 from tests.readers.strategies import values
-from tests.readers.test_open import save
-
-
-def test_the_allow_list_is_torchs():
-    """Exactly the names that this torch accepts."""
-    assert set(torch._weights_only_unpickler._get_allowed_globals()) == set(WEIGHTS_ONLY)
+from tests.readers.torch_files import save
 
 
 @settings(max_examples=120)
@@ -126,41 +115,6 @@ def test_unknown_packages_are_named(tmp_path):
     assert "'deepspeed'" in found[0].message
 
 
-class ArrayPickler(pickle._Pickler):  # type: ignore[name-defined]
-    """Writes arrays as joblib's NumpyPickler does: a wrapper, and the elements raw in the middle of the pickle."""
-
-    def save(self, obj, *rest):
-        if not isinstance(obj, np.ndarray):
-            super().save(obj, *rest)
-            return
-        wrapper = sys.modules["joblib.numpy_pickle"].NumpyArrayWrapper()
-        wrapper.shape, wrapper.dtype, wrapper.numpy_array_alignment_bytes = obj.shape, obj.dtype, 16
-        super().save(wrapper)
-        self.write(b"\x03...")
-        self.write(obj.tobytes())
-
-
-def test_arrays_in_the_middle_of_a_pickle_are_passed_over(tmp_path, monkeypatch):
-    """Whatever their bytes say; what stands behind them is judged."""
-    module = types.ModuleType("joblib.numpy_pickle")
-    wrapper = type("NumpyArrayWrapper", (), {"__module__": module.__name__, "__qualname__": "NumpyArrayWrapper"})
-    module.NumpyArrayWrapper = wrapper  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "joblib", types.ModuleType("joblib"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    raw = np.frombuffer(b"cos\nsystem\n(S'x'\ntR." * 2, "u1")  # a payload, if it were read as opcodes
-
-    def written(value):
-        with (tmp_path / "scaler.pkl").open("wb") as file:
-            ArrayPickler(file, 3).dump(value)
-        return open_checkpoint(tmp_path / "scaler.pkl")
-
-    healthy = written({"mean": np.arange(10.0), "raw": raw, "n": 3})
-    assert ["unknown-global"] == [damage.kind for damage in healthy.damage]
-    assert 3 == healthy.get("n")
-    attacked = written({"mean": np.arange(10.0), "x": os.system})
-    assert "dangerous-global" in [damage.kind for damage in attacked.damage]
-
-
 def test_the_call_of_a_packages_instance_is_a_call_of_the_package(tmp_path):
     """PyTorch Geometric's Batch is made so. What was made of anything that the file says may be anything."""
     start = b"\x80\x02ctorch_geometric.data.batch\nDynamicInheritanceGetter\n"
@@ -170,10 +124,25 @@ def test_the_call_of_a_packages_instance_is_a_call_of_the_package(tmp_path):
         assert [expected] == [kind for kind in kinds if kind != "unknown-global"]
 
 
-def test_pickles_in_a_row_are_no_damage(tmp_path):
-    """`pickle.dump` twice into one file; a dangerous one among them is."""
-    many = pickle.dumps({"a": 1}) + pickle.dumps(argparse.Namespace(b=2))
-    (tmp_path / "many.pkl").write_bytes(many)
-    assert () == open_checkpoint(tmp_path / "many.pkl").damage
-    (tmp_path / "many.pkl").write_bytes(many + b"\x80\x02cos\nsystem\n.")
-    assert ["dangerous-global"] == [damage.kind for damage in open_checkpoint(tmp_path / "many.pkl").damage]
+def test_healthy_pickles_keep_their_peace(tmp_path):
+    """Names that exploits use too, in the way in which real files have them."""
+    import functools
+    import io
+    import zoneinfo
+    from collections import defaultdict, deque
+
+    value = {
+        "layer": functools.partial(torch.nn.LayerNorm, eps=1e-6),
+        "queue": defaultdict(functools.partial(deque, maxlen=20)),
+        "zone": zoneinfo.ZoneInfo("UTC"),
+        "buffer": io.BytesIO(b"x"),
+        "activation": torch.tanh,
+        "function": torch.nn.functional.unfold,
+        "error": ValueError("x"),
+    }
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(value, 4))
+    assert not open_checkpoint(path).is_damaged("dangerous-global")
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten()).eval()
+    torch.jit.trace(model, torch.randn(1, 3, 8, 8)).save(tmp_path / "traced.pt")
+    assert not open_checkpoint(tmp_path / "traced.pt").is_damaged("dangerous-global")

@@ -9,7 +9,7 @@ import torch
 
 from ckpt_doctor.audit import measured
 from ckpt_doctor.readers import open_checkpoint
-from tests.readers.test_open import save
+from tests.readers.torch_files import save
 
 REAL = (
     "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz int64 int32 int16 int8 "

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ckpt_doctor.readers import statistics
-from tests.readers.test_open import rezip, save
 from tests.readers.test_statistics import agree, of
+from tests.readers.torch_files import rezip, save
 
 
 def test_views_in_any_layout(tmp_path) -> None:

@@ -14,8 +14,8 @@ import torch
 from ckpt_doctor import scan
 from ckpt_doctor.audit import check
 from ckpt_doctor.readers import open_checkpoint
-from tests.readers.test_open import load, save, training
 from tests.readers.torch_equal import equal
+from tests.readers.torch_files import load, save, training
 
 
 def unpack(folder: Path, value: object) -> Path:

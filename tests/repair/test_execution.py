@@ -13,7 +13,7 @@ import torch
 from ckpt_doctor import audit, facts, migrate, open_checkpoint, undo
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.inert import names
-from tests.readers.test_open import tar_checkpoint
+from tests.readers.torch_files import tar_checkpoint
 from tests.repair.repairs import ROOT, contents
 
 

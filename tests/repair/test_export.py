@@ -14,9 +14,9 @@ from torch import nn
 
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.repair.export import export
-from tests.readers.test_open import rezip, save, training
-from tests.readers.test_sets import INDEX, WEIGHTS, write_sharded
+from tests.readers.set_files import INDEX, WEIGHTS, write_sharded
 from tests.readers.torch_equal import bits
+from tests.readers.torch_files import rezip, save, training
 
 TYPES = (
     "bool uint8 int8 float8_e5m2 float8_e4m3fn float8_e8m0fnu float8_e4m3fnuz float8_e5m2fnuz int16 uint16 float16 "

@@ -152,15 +152,3 @@ def test_a_file_that_was_saved_since_is_planned_anew(step):
     (result,) = repair.apply(planned)
     assert ("unchanged", True) == (result.status, "made again" in result.notes[0])
     assert right == step.read_bytes()
-
-
-def test_what_the_writes_will_cost_is_part_of_the_plan(run, tmp_path):
-    """Elsewhere each result takes its file's size as well; where nothing is written there is nothing to tell."""
-    here, there = (repair.plan([run], **mode).costs for mode in ({"in_place": True}, {"output": tmp_path / "there"}))
-    files = [path for path in run.rglob("checkpoint*") if path.is_file()]
-    assert len(files) == len(here) == len(there)
-    assert all(
-        near.after + min(path.stat().st_size for path in files) <= far.after
-        for near, far in zip(here, there, strict=True)
-    )
-    assert [] == repair.plan([run], fixes=["upgrade"]).costs

@@ -10,8 +10,8 @@ from torch.testing._internal.two_tensor import TwoTensor
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair.salvage import salvage
-from tests.readers.test_open import load, rezip, save, tensors_of, training
 from tests.readers.torch_equal import bits
+from tests.readers.torch_files import load, rezip, save, tensors_of, training
 
 
 def at(value, path):

@@ -18,8 +18,8 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.repair import salvage as module
 from ckpt_doctor.repair.salvage import salvage
-from tests.readers.test_open import save, training
 from tests.readers.torch_equal import bits
+from tests.readers.torch_files import save, training
 
 TENSORS = {
     "b": torch.randn(5).bfloat16(),

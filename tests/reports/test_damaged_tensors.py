@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ckpt_doctor.cli.main import app
 from ckpt_doctor.readers import open_checkpoint
-from tests.readers.test_open import rezip
+from tests.readers.torch_files import rezip
 
 FORMATS = ("table", "markdown", "html", "github", "sarif", "json")
 

@@ -1,4 +1,4 @@
-"""Deep checks, comparison and inspection of a checkpoint of several files, as of one file."""
+"""A checkpoint of several files is one: its tensors and values, and what is checked, compared and shown of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.distributed import checkpoint as dcp
 
 from ckpt_doctor.audit import check, scan
 from ckpt_doctor.audit.compare import comparable, compare, incomplete
+from ckpt_doctor.inert.units import content_of, parts_of, tensors_of
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.folders import open_unit
@@ -60,6 +61,29 @@ def part_of(unit: Checkpoint, name: str) -> Checkpoint:
     """A part by its name."""
     (part,) = (part for part in unit.parts if part.path.name == name)
     return part
+
+
+def test_shards_stand_at_one_path_and_other_parts_at_their_own(tmp_path):
+    """So the paths of a whole do not depend on how it is cut; the index describes files and is no content."""
+    folder = sharded(tmp_path / "a", 2).parent
+    torch.save({"lr": 0.1, "moment": torch.ones(2)}, folder / "optimizer.pt")
+    unit = open_unit(folder)
+    held = {tensor.path: part.path.name for tensor, part in tensors_of(unit)}
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    places = {("model.safetensors", name): (first, second)[i % 2] for i, name in enumerate(WEIGHTS)}
+    assert {**places, ("optimizer.pt", "moment"): "optimizer.pt"} == held
+    content = content_of(unit)
+    assert {"model.safetensors": set(WEIGHTS), "optimizer.pt": {"lr", "moment"}} == {
+        k: set(v) for k, v in content.items()
+    }
+
+
+def test_a_single_file_is_its_own_part(tmp_path):
+    save_file(WEIGHTS, tmp_path / "model.safetensors")
+    alone = open_checkpoint(tmp_path / "model.safetensors")
+    assert [((), alone)] == list(parts_of(alone))
+    assert [(tensor, alone) for tensor in alone.tensors] == tensors_of(alone)
+    assert content_of(alone) is alone.root
 
 
 def test_in_how_many_files_a_model_lies_makes_no_difference(tmp_path):

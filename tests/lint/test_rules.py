@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
-
 import pytest
 
 from ckpt_doctor.lint import SCRIPT_RULES, ScriptRule
@@ -12,7 +9,8 @@ from tests.lint.test_contents import STATES, WHOLE, WITH_SCHEDULE, WITHOUT_SCHED
 from tests.lint.test_deleting import DELETED, KEPT, PRUNED_SAFELY, PRUNED_WITHOUT_LOCK
 from tests.lint.test_early_stopping import FORGOTTEN, REMEMBERED
 from tests.lint.test_ranks import BY_EVERY_RANK, BY_ONE_RANK
-from tests.lint.test_saving import IN_EVERY_RUN, IN_STEP, KEEPING, LAGGING, ONLY_IN_EPOCH_0, OVERWRITING
+from tests.lint.test_rates import IN_EVERY_RUN, ONLY_IN_EPOCH_0
+from tests.lint.test_saving import IN_STEP, KEEPING, LAGGING, OVERWRITING
 
 PAIRS = {
     "X901": (DELETED, KEPT),
@@ -33,14 +31,3 @@ def test_a_rule_has_scripts_that_break_it_and_more_that_do_not(rule: ScriptRule)
     assert all(f"# <- {rule.code}" in text for text in breaking.values())
     assert not any("# <-" in text for text in healthy.values())
     assert len(healthy) >= 3
-
-
-@pytest.mark.parametrize("rule", SCRIPT_RULES, ids=lambda rule: rule.code)
-def test_a_rule_explains_itself_with_code_that_is_python(rule: ScriptRule) -> None:
-    headings = ["What it does", "Why it matters", "Example", "How to cure", "Source"]
-    assert headings == re.findall(r"^## (.*)$", rule.manual, re.MULTILINE)
-    assert f"Severity {rule.severity}" in rule.manual
-    blocks = re.findall(r"```python\n(.*?)```", rule.manual, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        ast.parse(block)

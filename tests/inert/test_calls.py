@@ -9,17 +9,14 @@ import decimal
 import enum
 import fractions
 import functools
-import importlib
 import inspect
 import ipaddress
 import itertools
 import logging
 import pathlib
 import pickle
-import pkgutil
 import random
 import re
-import sys
 import types
 import typing
 import uuid
@@ -33,14 +30,10 @@ import pytest
 import torch
 from torch import nn
 
-from ckpt_doctor.inert.callables import CALLS, STANDARD, is_listed
 from ckpt_doctor.inert.pickle_reader import read
-from ckpt_doctor.inert.rebuild import HANDLERS
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.safety import foreign_calls, judge
-from ckpt_doctor.types import Global
-from tests.readers.test_exploits import call, name, text
-from tests.readers.test_open import rezip, save
+from tests.readers.attacks import COMMAND, INNER, alarms, call, dangerous, name, text, with_program
+from tests.readers.torch_files import rezip, save
 
 
 def instance(module: str, inner: str, state: bytes = b"") -> bytes:
@@ -51,86 +44,6 @@ def instance(module: str, inner: str, state: bytes = b"") -> bytes:
 def attributes(**values: bytes) -> bytes:
     """EMPTY_DICT and SETITEMS."""
     return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
-
-
-# --- every path of two names ------------------------------------------------------------------------------------------
-
-QUICK = ("torch.storage", "torch.distributed.checkpoint.planner", "dataclasses")
-OUTSIDE = re.compile(r"torch\.(testing|_inductor|utils\.(benchmark|tensorboard|hipify)|onnx|distributed\.(run|launch))")
-
-
-def importable(package: types.ModuleType) -> Iterator[str]:
-    """The modules of a package that can be imported here."""
-    yield package.__name__
-    for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda _: None):
-        if not OUTSIDE.match(found.name) and not found.name.endswith("__main__"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    importlib.import_module(found.name)
-                except BaseException:
-                    continue
-            yield found.name
-
-
-def paths(module: str) -> Iterator[str]:
-    """Every attribute of a module, and every attribute of those."""
-    for outer, value in list(vars(sys.modules[module]).items()):
-        yield outer
-        yield from (f"{outer}.{inner}" for inner in dir(value))
-
-
-def passing(module: str) -> list[str]:
-    """The paths of a module whose call nothing stops, as one pickle calls them all."""
-    names = [path for path in paths(module) if "\n" not in path and path.isascii()]
-    reading = read(b"\x80\x02" + b"".join(f"c{module}\n{path}\n)R0".encode() for path in names) + b"N.")
-    assert reading.finished
-    stopped = {(g.module, g.name) for g in reading.globals.values() if judge(g) == "dangerous"}
-    for group in foreign_calls(reading.globals.values(), reading.calls.values()).values():
-        stopped |= {(g.module, g.name) for g in group}
-    return [path for path in names if (module, path) not in stopped]
-
-
-def test_a_path_through_a_module_is_listed_or_stops():
-    """A few modules of which attackers have borrowed names."""
-    for module in QUICK:
-        importlib.import_module(module)
-        assert all((module, path) in STANDARD for path in passing(module)), module
-
-
-@pytest.mark.long
-def test_every_path_through_a_module_is_listed_or_stops():
-    """All modules of torch and numpy that can be imported here."""
-    for package in (torch, np):
-        for module in list(importable(package)):
-            assert [path for path in passing(module) if (module, path) not in STANDARD] == [], module
-
-
-def test_every_entry_of_the_lists_is_what_it_says():
-    """Where it exists here, an entry is a class or function that its own module defines, and no alias of another's."""
-    aliases = []
-    for module, path in sorted(STANDARD):
-        try:
-            value = importlib.import_module(module)
-            for part in path.split("."):
-                value = getattr(value, part)
-        except (ImportError, AttributeError):
-            continue  # of another version
-        assert callable(value) or isinstance(value, (torch.dtype, torch.qscheme)) or module == "typing", path
-        home = getattr(value, "__module__", None) or module
-        if home.partition(".")[0].lstrip("_") != module.partition(".")[0].lstrip("_"):
-            aliases.append(f"{module}.{path} of {home}")
-    assert {line.rpartition(" ")[2] for line in aliases} <= {"builtins", "abc", "collections", "collections.abc"}
-
-
-def test_what_readers_follow_is_listed():
-    """A function whose result is understood is never a foreign call; what calls its argument is listed as well."""
-    for full in [*HANDLERS, *CALLS]:
-        module, _, inner = full.rpartition(".")
-        assert is_listed(Global(module, inner)), full
-
-
-# --- healthy files ---------------------------------------------------------------------------------------------------
 
 
 class Level(enum.Enum):
@@ -158,12 +71,6 @@ PLAIN = [
     [decimal.Decimal("1e9999"), fractions.Fraction(10**40, 3), functools.partial(len, range(9))],
     [R.RandomState(1), R.default_rng(1), R.SFC64(1), R.Philox(1), R.PCG64DXSM(1), R.SeedSequence(1), R.get_state()],
 ]
-
-
-def alarms(path: Path) -> list[str]:
-    """What the reader says beyond notes on other packages and on weights_only."""
-    spared = {"not-weights-only", "unknown-global"}
-    return [damage.message for damage in open_checkpoint(path).damage if damage.kind not in spared]
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -240,22 +147,6 @@ def test_other_objects_of_torch_are_no_foreign_calls(tmp_path):
         assert [] == alarms(save(tmp_path / "a", value))
         torch.distributed.checkpoint.save({"w": torch.ones(3)}, checkpoint_id=tmp_path / "d", no_dist=True)
     assert [] == alarms(tmp_path / "d" / ".metadata")
-
-
-@pytest.mark.parametrize(
-    "enumeration",
-    [
-        ("transformers.trainer_utils", "IntervalStrategy"),
-        ("transformers.training_args", "OptimizerNames"),
-        ("accelerate.utils.dataclasses", "DistributedType"),
-    ],
-)
-def test_enums_of_transformers_and_accelerate_are_listed(tmp_path, enumeration):
-    """And none of their other functions."""
-    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + call(*enumeration, text("no")) + b".")
-    assert [] == alarms(tmp_path / "a.pkl")
-    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + call(enumeration[0], "get_everything") + b".")
-    assert ["foreign-call"] == [d.kind for d in open_checkpoint(tmp_path / "a.pkl").damage if d.where]
 
 
 def test_a_class_that_is_made_without_a_call_stays_a_note(tmp_path):
@@ -341,3 +232,64 @@ def test_calls_are_judged_once_each(tmp_path):
     reading = read(b"\x80\x04" + function + arguments + b"R.")
     assert reading.finished
     assert ["dangerous-global"] == [damage.kind for damage in reading.damage]
+
+
+def test_the_result_of_a_call_is_called(tmp_path):
+    """No healthy file calls what a call returned: through it plain dictionaries hand out `eval`."""
+    program = (
+        b"\x80\x02ccollections\nOrderedDict\n)R"  # stands for whatever gives the attacker an object
+        b"cpackage\nfind\n)R(X\x01\x00\x00\x00xtR\x86."
+    )
+    assert open_checkpoint(with_program(tmp_path / "a", program)).is_damaged("dangerous-global")
+    globals_of = b"\x80\x04\x8c\x17torch.nn.modules.module\x8c\x1aModule.forward.__globals__\x93."
+    assert dangerous(with_program(tmp_path / "b", globals_of))
+
+
+SYSTEM = call("torch", "_import_dotted_name", text("os.system"))
+
+
+REBUILD = ("torch._tensor", "_rebuild_from_type_v2")
+
+
+TENSOR = name("torch", "Tensor")
+
+
+ARGUMENTS = b"(" + COMMAND + b"t"
+
+
+RAW = b"C" + bytes([len(INNER)]) + INNER
+
+
+NAMESPACE = name("types", "SimpleNamespace") + b")\x81"
+
+
+THROUGH_NAMES = {
+    "a method put into an instance": NAMESPACE + b"}" + text("__setstate__") + SYSTEM + b"sb" + COMMAND + b"b",
+    "the same as slots": NAMESPACE + b"N}" + text("__setstate__") + SYSTEM + b"s\x86b",
+    "a function that a rebuild calls": call(*REBUILD, SYSTEM, TENSOR, ARGUMENTS, b"}"),
+    "a name that a rebuild calls": call(
+        *REBUILD, name("torch.storage", "_load_from_bytes"), TENSOR, RAW + b"\x85", b"}"
+    ),
+    "a module by its dotted name": call("torch", "ops.import_module", text("this")),
+    "a module by a borrowed function": call("torch.distributed._tensor", "import_module", text("this")),
+    "a pipe's wrapper": name("torch.utils.data.datapipes.datapipe", "_IterDataPipeSerializationWrapper")
+    + b")\x81"
+    + RAW
+    + b"\x89\x86b",
+    "a loader by its dotted name": call("torch", "storage._load_from_bytes", RAW),
+    "a loader of bytes that are computed": call(
+        "torch.storage", "_load_from_bytes", call("builtins", "bytes", b"](K.K.e")
+    ),
+    "an object out of a tensor": call("torch.distributed.distributed_c10d", "_tensor_to_object", b"K\x00", b"K\x01"),
+    "a class made of methods": call("builtins", "type", text("X"), b")", b"}"),
+    "an expression": call("sympy", "sympify", text("1")),
+    "a file": call("torch", "PyTorchFileWriter", text("canary")),
+}
+
+
+@pytest.mark.parametrize("attack", THROUGH_NAMES)
+def test_names_that_lead_to_any_code(tmp_path, attack):
+    """torch.load(weights_only=False)."""
+    path = tmp_path / "a"
+    path.write_bytes(b"\x80\x04" + THROUGH_NAMES[attack] + b".")
+    assert open_checkpoint(path).is_damaged("dangerous-global")

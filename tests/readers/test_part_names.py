@@ -1,0 +1,62 @@
+"""The names of parts, as the libraries give them: what they tell, and what other files are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.readers.part_names import INDEX, OTHER_BINARY, SHARD, is_part_of_several
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("model.safetensors.index.json", ("model", "safetensors", None)),
+        ("pytorch_model.bin.index.json", ("pytorch_model", "bin", None)),
+        ("diffusion_pytorch_model.safetensors.index.fp16.json", ("diffusion_pytorch_model", "safetensors", "fp16")),
+        ("index.json", None),
+        ("model.index.json.tmp", None),
+    ],
+)
+def test_an_index_names_its_model_and_its_container(name: str, groups: tuple[str | None, ...] | None) -> None:
+    found = INDEX.fullmatch(name)
+    assert groups == (found and found.groups())
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "count"),
+    [
+        ("model-00002-of-00003.safetensors", "00002", "00003"),
+        ("pytorch_model-00001-of-00002.fp16.bin", "00001", "00002"),
+        ("model-00002-of-3.safetensors", "00002", "3"),
+        ("layer-1-of-the-model.pt", None, None),
+        ("model-000001-of-000003.pt", None, None),
+    ],
+)
+def test_a_shard_names_its_number_and_how_many_there_are(name: str, number: str | None, count: str | None) -> None:
+    found = SHARD.fullmatch(name)
+    assert (number, count) == ((found["number"], found["count"]) if found else (None, None))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("tokenizer.model", True),
+        ("tokenizer.model.v3", True),
+        ("openvino_model.bin", True),
+        ("sentencepiece.bpe.model", True),
+        ("pytorch_model.bin", False),
+        ("my_tokenizer.bin", False),
+        ("vocab.txt", False),
+    ],
+)
+def test_binary_files_beside_weights_are_known_by_how_their_names_begin(name: str, other: bool) -> None:
+    assert other == bool(OTHER_BINARY.fullmatch(name))
+
+
+def test_what_may_name_several_files(tmp_path: Path) -> None:
+    """A folder, an index, a marker, a shard; whether they are there or not."""
+    several = [tmp_path, *map(Path, ("a/latest", "last_checkpoint", "model.bin.index.json", "m-1-of-2.pt"))]
+    assert all(map(is_part_of_several, several))
+    assert not any(map(is_part_of_several, map(Path, ("model.pt", "latest.pt", "checkpoint", "index.json"))))
