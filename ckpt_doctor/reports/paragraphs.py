@@ -29,8 +29,8 @@ def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[st
     forms = [list(_forms(topic, run, width, color)) for topic in topics[:shown]]
     told: dict[int, list[str]] = {}
     for number in sorted(range(shown), key=lambda number: len(forms[number][-1])):  # whole ones as many as can be
-        fitting = (form for form in forms[number] if len(form) <= spare + 1)
-        told[number] = next(fitting, None) or _cut(topics[number], run, width, color, spare)
+        fitting = [form for form in forms[number] if len(form) <= spare + 1]
+        told[number] = fitting[0] if fitting else _cut(topics[number], run, width, color, spare)
         spare -= len(told[number]) - 1
     return [*(line for number in range(shown) for line in told[number]), *named, *end]
 
