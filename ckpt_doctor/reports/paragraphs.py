@@ -19,20 +19,20 @@ def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[st
     """What is wrong, with the advised checkpoint's first; each command once; notes and questions by name."""
     topics, cures = _topics(run), _cure_lines(run)
     end = [*cures, *_note_lines(run, width)]
-    if len(topics) + len(end) > room:
+    if sum(len(next(_forms(topic, run, width, color))) for topic in topics) + len(end) > room:
         end = [*cures, *_terse_notes(run, width)]
     shown, named = len(topics), list[str]()
     while shown > 1 and shown + len(named) + len(end) > room:
         shown -= 1
         named = _named(topics[shown:], run, width)
     spare = max(0, room - shown - len(named) - len(end))
-    lines: list[str] = []
-    for topic in topics[:shown]:
-        forms = _forms(topic, run, width, color)
-        told = next((told for told in forms if len(told) <= spare + 1), None) or _cut(topic, run, width, color, spare)
-        lines += told
-        spare -= len(told) - 1
-    return [*lines, *named, *end]
+    forms = [list(_forms(topic, run, width, color)) for topic in topics[:shown]]
+    told: dict[int, list[str]] = {}
+    for number in sorted(range(shown), key=lambda number: len(forms[number][-1])):  # whole ones as many as can be
+        fitting = [form for form in forms[number] if len(form) <= spare + 1]
+        told[number] = fitting[0] if fitting else _cut(topics[number], run, width, color, spare)
+        spare -= len(told[number]) - 1
+    return [*(line for number in range(shown) for line in told[number]), *named, *end]
 
 
 def least_lines(run: RunView, width: int) -> int:

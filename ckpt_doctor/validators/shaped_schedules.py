@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.pairing import agree, last_rates, pairing_of
-from ckpt_doctor.inert.shapes import Optimizer, Shapes, settings
+from ckpt_doctor.inert.schedule_ends import stepped_next
+from ckpt_doctor.inert.shapes import Optimizer, Scheduler, Shapes, settings
 from ckpt_doctor.types import Case, KeyPath, dotted, holds_rate, real
 from ckpt_doctor.validators.contents import shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
@@ -113,7 +114,8 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
 
     OneCycleLR knows how many steps it has. One more raises ValueError, in the middle of the resumed training. A
     CosineAnnealingLR beyond `T_max` does not raise: its rate rises again. The second is a note, and so is the first
-    where the saved command shows that the run has reached its last epoch.
+    where the saved command shows that the run has reached its last epoch. Of schedulers inside of a SequentialLR or
+    ChainedScheduler, those that its next step moves are judged so.
 
     Example: `last_epoch` 30 with `total_steps` 30: "Tried to step 31 times. The specified number of total steps is 30".
 
@@ -124,27 +126,33 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     `AcceleratedScheduler.step`.
     """
     shapes = shapes_of(case)
-    for scheduler in shapes.schedulers:
-        last, total = scheduler.last_epoch, real(scheduler.state.get("total_steps"))
-        if scheduler.kind == "OneCycleLR" and last is not None and total is not None and last >= total > 0:
-            over = _is_over(case, shapes)
-            yield Problem(
-                f"OneCycleLR is at step {last:,.0f} of {total:,.0f}: the next scheduler.step() raises ValueError"
-                + (". The run is at its last epoch and may not need one" if over else ""),
-                where=dotted((*scheduler.path, "last_epoch")),
-                found=last,
-                expected=f"below {total:,.0f}",
-                severity="info" if over else None,
-            )
-        top = real(scheduler.state.get("T_max"))
-        if scheduler.kind == "CosineAnnealingLR" and last is not None and top is not None and last > top > 0:
-            yield Problem(
-                f"CosineAnnealingLR is at {last:,.0f}, beyond its minimum at T_max {top:,.0f}: the rate rises again",
-                where=dotted((*scheduler.path, "last_epoch")),
-                found=last,
-                expected=f"at most {top:,.0f}",
-                severity="info",
-            )
+    for whole in shapes.schedulers:
+        for inside, state in stepped_next(whole.state):
+            yield from _finished(case, shapes, Scheduler((*whole.path, *inside), state))
+
+
+def _finished(case: Case, shapes: Shapes, scheduler: Scheduler) -> Iterator[Problem]:
+    """A scheduler that the next step moves, itself or inside of another one."""
+    last, total = scheduler.last_epoch, real(scheduler.state.get("total_steps"))
+    if scheduler.kind == "OneCycleLR" and last is not None and total is not None and last >= total > 0:
+        over = _is_over(case, shapes)
+        yield Problem(
+            f"OneCycleLR is at step {last:,.0f} of {total:,.0f}: the next scheduler.step() raises ValueError"
+            + (". The run is at its last epoch and may not need one" if over else ""),
+            where=dotted((*scheduler.path, "last_epoch")),
+            found=last,
+            expected=f"below {total:,.0f}",
+            severity="info" if over else None,
+        )
+    top = real(scheduler.state.get("T_max"))
+    if scheduler.kind == "CosineAnnealingLR" and last is not None and top is not None and last > top > 0:
+        yield Problem(
+            f"CosineAnnealingLR is at {last:,.0f}, beyond its minimum at T_max {top:,.0f}: the rate rises again",
+            where=dotted((*scheduler.path, "last_epoch")),
+            found=last,
+            expected=f"at most {top:,.0f}",
+            severity="info",
+        )
 
 
 _EPOCHS = ("epochs", "num_epochs", "max_epochs", "n_epochs", "num_train_epochs")

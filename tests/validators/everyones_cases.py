@@ -5,6 +5,7 @@ CASES["R504"] = Pair(breaks=(Told(...), ...), spares=(File(...), ...))
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,23 @@ def low_rank() -> dict[str, Any]:
 def at_its_end(**settings: Any) -> Payload:
     """A OneCycleLR that has made its last step."""
     return plain("Adam", "OneCycleLR", EPOCHS) | settings
+
+
+def warmed_up(steps: int = 13, *, cycles_first: bool = False) -> Payload:
+    """OneCycleLR of 9 steps after, or before, a LinearLR, where so many steps have been made."""
+    held, loop = plain("Adam"), Loop("Adam")
+    line = torch.optim.lr_scheduler.LinearLR(loop.optimizer, 0.1, total_iters=3)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(loop.optimizer, 0.1, total_steps=9)
+    order, milestone = ([cycle, line], 6) if cycles_first else ([line, cycle], 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scheduler = torch.optim.lr_scheduler.SequentialLR(loop.optimizer, order, [milestone])
+        for _ in range(steps):
+            loop.optimizer.step()
+            scheduler.step()
+    for group, other in zip(held["optimizer"]["param_groups"], loop.optimizer.param_groups, strict=True):
+        group.update({key: value for key, value in other.items() if key != "params"})
+    return held | {"scheduler": scheduler.state_dict()}
 
 
 def lagging(position: int) -> Payload:
@@ -263,6 +281,7 @@ CASES: dict[str, Pair] = {
                 EPOCHS * STEPS,
                 "info",
             ),
+            Told("OneCycleLR after a warm-up", warmed_up, "scheduler._schedulers[1].last_epoch", 9),
             Told(
                 "beyond the minimum",
                 lambda: plain("Adam", "CosineAnnealingLR", EPOCHS + 1),
@@ -274,6 +293,8 @@ CASES: dict[str, Pair] = {
         (
             File("one step is left", lambda: plain("Adam", "OneCycleLR", EPOCHS, before_the_schedule=True)),
             File("at the minimum", lambda: plain("Adam", "CosineAnnealingLR", EPOCHS)),
+            File("a step is left after the warm-up", lambda: warmed_up(12)),
+            File("the warm-up's own end", lambda: warmed_up(6, cycles_first=True)),
         ),
     ),
     "E611": Pair(

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ckpt_doctor.trainers.accelerate.layout import customs, files, name_of, ranks
+from ckpt_doctor.trainers.accelerate.layout import RANK, customs, files, name_of, ranks
+from ckpt_doctor.trainers.random_twins import Twin, twins
 from ckpt_doctor.types import Evidence, Member, Run
 
 
@@ -31,6 +32,8 @@ class Habits:
     """A folder of so many optimizer steps with its schedule at that position."""
     each_epoch: int
     """Steps that the schedule makes at an epoch's end; 0 where it does not go by epochs, or that is not clear."""
+    twins: Mapping[str, Twin]
+    """Label of a folder -> its random state that another folder has."""
     steps_early: bool
     """Whether no folder of such a run has the step of an epoch that had just ended."""
 
@@ -56,6 +59,7 @@ def learned(members: Sequence[Member], world: int, updates: Evidence[int] | None
         by_epoch=named,
         at={(member.state.optimizer_step, member.state.last_epoch): member for member in members},
         each_epoch=each,
+        twins=twins(members, updates.value if updates else None, RANK.fullmatch),
         steps_early=not by_epochs.get(each),
     )
 

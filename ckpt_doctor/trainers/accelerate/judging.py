@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ckpt_doctor.trainers.accelerate import resume_point
 from ckpt_doctor.trainers.accelerate.command import understand
+from ckpt_doctor.trainers.accelerate.habits import habits_of
 from ckpt_doctor.trainers.accelerate.rules import RULES
+from ckpt_doctor.trainers.random_twins import with_open_twin
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Member, Run
 from ckpt_doctor.validators.contents import read_by_torch
@@ -24,7 +26,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         member,
         run,
         point,
-        resume_point.plan(member, run, point, late),
+        with_open_twin(resume_point.plan(member, run, point, late), habits_of(run).twins.get(member.label)),
         resume_point.schedule(member, run, point),
         resume_point.agreed(member),
         tuple(read_by_torch(member, None)),

@@ -153,4 +153,12 @@ def random_states(case: Case) -> Iterator[Problem]:
             yield Problem(f"{name} has no {lost[0]}: {_UNREAD}", where=f"{name}.{lost[0]}", fix="")
 
 
-RULES = (half_saved, mid_epoch_data, random_states)
+@rule("P409", "parts-disagree", "warning")
+def copied_random_state(case: Case) -> Iterator[Problem]:
+    """A random state that another folder of the run has, byte for byte, where the loop must have drawn in between."""
+    twin = habits_of(case.run).twins.get(case.member.label)
+    if twin is not None and twin.is_proven:
+        yield twin.problem
+
+
+RULES = (half_saved, mid_epoch_data, random_states, copied_random_state)

@@ -19,7 +19,11 @@ def understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     newest = max(run.members, key=_progress, default=None)
     values: dict[str, Any] = {**(_saved(newest) if newest else {}), **given}
     length = steps_per_epoch(m.checkpoint for m in run.members)
-    return replace(run, facts=HFFacts(**values, steps_per_epoch=length), history=known(run.members))
+    return replace(
+        run,
+        facts=HFFacts(**values, steps_per_epoch=length),
+        history=known(run.members, length.value if length else None),
+    )
 
 
 def _progress(member: Member) -> tuple[bool, int]:

@@ -12,6 +12,7 @@ from ckpt_doctor.trainers.hf_trainer.layout import read_parts
 from ckpt_doctor.trainers.hf_trainer.rebuilt import fixes_of_lost_parts
 from ckpt_doctor.trainers.hf_trainer.resume_point import WHY_OPEN, judged, plan, resume_point, schedule_of
 from ckpt_doctor.trainers.hf_trainer.rules import RULES
+from ckpt_doctor.trainers.random_twins import with_open_twin
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Member, Rates, Run
 from ckpt_doctor.validators.contents import read_by_torch
@@ -29,7 +30,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         member,
         run,
         resume,
-        plan(member, run, resume),
+        with_open_twin(plan(member, run, resume), known_of(run).twins.get(member.label)),
         schedule,
         rates.scheduled(member, expected, follows_formula(run, member)) if is_known else None,
         (*(read_by_torch(member, schedule.moves) if member.has("optimizer") else ()), *read_parts(member)),

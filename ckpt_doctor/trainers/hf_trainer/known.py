@@ -8,8 +8,9 @@ from dataclasses import field
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.best_path import named_best
-from ckpt_doctor.trainers.hf_trainer.layout import ranks
+from ckpt_doctor.trainers.hf_trainer.layout import RANDOM, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import total_steps
+from ckpt_doctor.trainers.random_twins import Twin, twins
 from ckpt_doctor.types import Member, Run
 from ckpt_doctor.types.record import record
 
@@ -24,11 +25,13 @@ class Known:
     """Steps of the whole training -> whether the saved command's formula gives the rates that are stored."""
     ranks: frozenset[int] = frozenset()
     """Processes whose random state some checkpoint has."""
+    twins: Mapping[str, Twin] = field(default_factory=dict)
+    """Label of a checkpoint -> its random state that another one has."""
     stopping: tuple[Member, ...] = ()
     """Two of the checkpoints that have EarlyStopping's state."""
 
 
-def known(members: tuple[Member, ...]) -> Known:
+def known(members: tuple[Member, ...], steps_per_epoch: int | None = None) -> Known:
     """What the checkpoints of a run show."""
     formula: dict[int | None, bool] = {}
     for member in members:
@@ -37,7 +40,8 @@ def known(members: tuple[Member, ...]) -> Known:
             formula[total] = fits and formula.get(total, True)
     found = frozenset(rank for member in members for rank in ranks(member.checkpoint) if rank is not None)
     stopping = [member for member in members if early_stopping(member)]
-    return Known(named_best(members), formula, found, tuple(stopping[:2]))
+    same = twins(members, steps_per_epoch, RANDOM.match)
+    return Known(named_best(members), formula, found, same, tuple(stopping[:2]))
 
 
 def known_of(run: Run) -> Known:

@@ -19,8 +19,8 @@ Value = dict[str, Any]
 Schedule = Callable[[torch.optim.Optimizer], Any]
 
 
-def one_cycle(optimizer: torch.optim.Optimizer) -> Any:
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=60)
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int = 60) -> Any:
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
 
 
 def plateau(optimizer: torch.optim.Optimizer) -> Any:
@@ -45,7 +45,7 @@ class Run:
         self.model(torch.ones(1, 3)).sum().backward()
         self.optimizer.step()
         self.steps += 1
-        if isinstance(self.scheduler, torch.optim.lr_scheduler.OneCycleLR):
+        if not isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.scheduler.step()
             self.schedule_steps += 1
 

@@ -285,6 +285,18 @@ def test_a_finished_one_cycle_is_a_note_until_more_is_asked_of_it(tmp_path):
     assert {"P404"} == said(judged(path, train_epochs=6)).keys()
 
 
+def test_a_one_cycle_inside_of_another_scheduler_ends_as_well(tmp_path):
+    """After a warm-up of 10 steps it has 50: the 61st raises."""
+
+    def warmed_up(optimizer):
+        line = torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=9)
+        return torch.optim.lr_scheduler.SequentialLR(optimizer, [line, one_cycle(optimizer, 50)], [10])
+
+    path = write(tmp_path, 5, schedule=warmed_up)[-1]
+    assert "R511" not in said(judged(path, train_epochs=6))
+    assert "R511" in said(judged(path, train_epochs=7))
+
+
 @pytest.mark.parametrize("version", ["1.5.10", "1.7.7", "1.9.5"])
 def test_files_of_lightning_1_are_read_without_an_alarm(tmp_path, version):
     path = write(tmp_path)[-1]

@@ -159,4 +159,12 @@ def optimizer_of_another_step(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (missing_part, optimizer_of_another_step, not_a_state, no_step, no_random_state)
+@rule("P409", "parts-disagree", "warning")
+def copied_random_state(case: Case) -> Iterator[Problem]:
+    """A random state that another checkpoint of the run has, byte for byte, where the loop must have drawn."""
+    twin = known_of(case.run).twins.get(case.member.label)
+    if twin is not None and twin.is_proven:
+        yield twin.problem
+
+
+RULES = (missing_part, copied_random_state, optimizer_of_another_step, not_a_state, no_step, no_random_state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.inert.schedule_ends import end_of
 from ckpt_doctor.trainers.lightning import pace
 from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
@@ -298,26 +298,27 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     Source: torch/optim/lr_scheduler.py, `OneCycleLR.get_lr`.
     """
     state, plan, loops = state_of(case.member), case.plan, loops_of(case.checkpoint)
-    if state is None or plan is None or kind_of(state) != "OneCycleLR" or loops is None:
+    end = end_of(state) if state is not None else None
+    if state is None or end is None or plan is None or loops is None:
         return
-    last, total = integer(state.get("last_epoch")), integer(state.get("total_steps"))
-    if last is None or total is None or case.resume.last_epoch is None:
+    last, total, at = end.last_epoch, end.total_steps, integer(state.get("last_epoch"))
+    if at is None or case.resume.last_epoch is None:
         return
-    left, goes_on = total - case.resume.last_epoch, plan.steps_left
+    left, goes_on = end.steps_left - (case.resume.last_epoch - at), plan.steps_left
     if case.schedule.unit == "epoch" and goes_on is not None:
         goes_on = goes_on // (facts_of(case.run).steps or 1)
     raises = f"the step after the last one raises an error (Tried to step {total + 1:,} times)"
     if goes_on is not None and goes_on > left:
         yield Problem(
             f"OneCycleLR is at step {last:,} of {total:,} and {goes_on:,} more are to be trained: {raises}",
-            where=case.where("scheduler", "total_steps"),
+            where=case.where("scheduler", *end.path, "total_steps"),
             found=total,
-            expected=last + goes_on,
+            expected=total + goes_on - left,
         )
     elif left <= 0 and goes_on is None:
         yield Problem(
             f"OneCycleLR is at its end, step {last:,} of {total:,}: with a larger max_epochs {raises}",
-            where=case.where("scheduler", "total_steps"),
+            where=case.where("scheduler", *end.path, "total_steps"),
             found=last,
             severity="info",
         )
