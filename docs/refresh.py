@@ -5,12 +5,14 @@
 
 In a `console` block each line that begins with `$ ` is a command; what follows it is its output, both streams as a
 terminal shows them. The commands of one document run in order, in a folder of their own that holds a copy of the
-sample runs as `demo/`, and of the rest of `fixtures/`. `docs/rules.md` is made from the rules' docstrings.
+sample runs as `demo/`, and of the rest of `fixtures/`. `docs/rules.md` is made from the rules' docstrings,
+`docs/speed.md` from what `python -m benchmarks --json benchmarks/results.json` measured last.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -23,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 CATALOGUE = ROOT / "docs" / "rules.md"
+SPEED = ROOT / "docs" / "speed.md"
 COLUMNS = "100"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = re.compile(r"\d+(\.\d+)? m?s\b|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|\+00:00)?|\S+ \w+ free\b")
@@ -136,10 +139,20 @@ def catalogue() -> str:
     return "\n".join(lines) + "\n"
 
 
+def speed() -> str:
+    """`docs/speed.md`, from the benchmark's results."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.page import page
+
+    return page(json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8")))
+
+
 def refreshed(document: Path, folder: Path) -> str:
     """The text that the document should have; its commands run in `folder`, which must be empty."""
     if document == CATALOGUE:
         return catalogue()
+    if document == SPEED:
+        return speed()
     shell = Shell(sandbox(folder))
     try:
         return rerun(document.read_text(encoding="utf-8"), shell)
