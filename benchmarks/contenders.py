@@ -9,7 +9,7 @@ from pathlib import Path
 from .bench import Command
 
 PYTHON = (sys.executable, "-c")
-MAIN = "from ckpt_doctor.cli.main import main; main()"
+MAIN = "import sys; from ckpt_doctor.cli.main import main; sys.exit(main())"
 LOAD = "import sys, torch\nfor p in sys.argv[1:]: torch.load(p, weights_only=False)"
 MMAP = "import sys, torch\nfor p in sys.argv[1:]: torch.load(p, weights_only=False, mmap=True)"
 LOAD_SAFETENSORS = "import sys\nfrom safetensors.torch import load_file\nfor p in sys.argv[1:]: load_file(p)"

@@ -16,7 +16,7 @@ from .files import GIB, filled, hf_run, sized, small_files, weights
 
 def record(bench: Bench) -> Iterator[Row]:
     """Models of more and more parameters."""
-    steps, rounds = (5, 1) if bench.quick else (200, bench.rounds or 5)
+    steps, rounds = (5, 1) if bench.quick else (200, bench.rounds or 3)
     for parameters in (4, 60) if bench.quick else (4, 60, 150):
         found = printed("training", parameters, steps, rounds)
         costs = {name: Cost(*taken) for name, taken in found["costs"].items()}
@@ -40,7 +40,7 @@ def profile(bench: Bench) -> Iterator[Row]:
 def shares(label: str, bench: Bench, *words: object) -> Row:
     """Per cent of the samples by module, the largest first, and imports."""
     found: Counter[str] = Counter()
-    for _ in range(1 if bench.quick else 4):
+    for _ in range(1 if bench.quick else 3):
         found.update(printed("sampling", "scan", "--fail-on", "never", *words))
     return Row(label, {}, {name: 100 * number / found.total() for name, number in found.most_common()})
 

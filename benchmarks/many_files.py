@@ -42,10 +42,10 @@ def jobs(bench: Bench) -> Iterator[Row]:
     """One tree with one process and with two."""
     if not serial():
         raise Skipped("This version of ckpt-doctor has no `--jobs`.")
-    count = 30 if bench.quick else 5_000
+    count = 30 if bench.quick else 4_000
     bench.make(small_files, bench.folder / "tree", count)
     contenders = {f"--jobs {number}": scan(bench.folder / "tree", "--jobs", str(number)) for number in (1, 2)}
-    yield Row(f"{count:,} files", bench.measure(contenders, 5))
+    yield Row(f"{count:,} files", bench.measure(contenders, 3))
 
 
 def serial() -> tuple[str, ...]:

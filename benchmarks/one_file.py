@@ -40,7 +40,7 @@ def size(bench: Bench) -> Iterator[Row]:
                 contenders |= {"load": python(load, path), "cat": program("cat", path)}
                 if form == "zip":
                     contenders["mmap=True"] = python(MMAP, path)
-            costs = bench.measure(contenders, 5 if number < GIB else 3)
+            costs = bench.measure(contenders, 3)
             yield Row(f"{form}, {sized(number)}", costs, series=form, amount=number / GIB)
             path.unlink()
 
@@ -53,7 +53,7 @@ def tensors(bench: Bench) -> Iterator[Row]:
             bench.make(weights, path, form, 4 * count, count)
             load = LOAD_SAFETENSORS if form == "safetensors" else LOAD
             contenders = {"scan": scan(path), **picklescan(path), "load": python(load, path)}
-            yield Row(f"{form}, {count:,}", bench.measure(contenders, 5), series=form, amount=count)
+            yield Row(f"{form}, {count:,}", bench.measure(contenders, 3), series=form, amount=count)
 
 
 def deep(bench: Bench) -> Iterator[Row]:

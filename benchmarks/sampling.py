@@ -38,10 +38,11 @@ def main() -> None:
     package = str(Path(__file__).resolve().parents[1] / "ckpt_doctor") + os.sep
     signal.signal(signal.SIGPROF, lambda _, frame: found.update([module(frame, package)]))
     signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.suppress(SystemExit):
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         from ckpt_doctor.cli.main import main as start
 
-        start()
+        if code := start():
+            raise SystemExit(code)
     signal.setitimer(signal.ITIMER_PROF, 0)
     json.dump(found, sys.stdout)
 

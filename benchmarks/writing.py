@@ -16,7 +16,8 @@ def migrate(bench: Bench) -> Iterator[Row]:
     """Each contender finds the file in its first state."""
     path, copy = bench.folder / "run" / "checkpoint", bench.folder / "copy"
     saved = path.with_name("checkpoint.new")
-    add, undo = doctor("migrate", "--add-best-score", "--best-score", "-0.4", path), doctor("undo", path)
+    facts = ("--trainer", "time-llm", "--add-best-score", "--best-score", "-0.4")
+    add, undo = doctor("migrate", *facts, path), doctor("undo", path)
     synced = f"cp '{path}' '{copy}' && sync '{copy}'"
 
     def clear() -> None:

@@ -14,6 +14,7 @@ from benchmarks.__main__ import main
 from benchmarks.bench import Bench, Command, Cost, Row, run
 from benchmarks.case import Case
 from benchmarks.cases import CASES
+from benchmarks.contenders import doctor
 from benchmarks.files import hf_run, small_files, weights
 from benchmarks.page import cost, memory, seconds
 from benchmarks.results import growth
@@ -54,6 +55,13 @@ def test_the_cost_of_a_process_is_its_own() -> None:
 def test_a_process_that_fails_is_no_measurement() -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         run((sys.executable, "-c", "1 / 0"))
+
+
+def test_a_command_that_refuses_is_no_measurement(tmp_path: Path) -> None:
+    """Nothing was migrated here: what is measured must have done its work."""
+    weights(tmp_path / "weights.pt", "safetensors", 100, 1)
+    with pytest.raises(RuntimeError, match="undo"):
+        run(doctor("undo", tmp_path / "weights.pt").words)
 
 
 def test_all_contenders_run_in_each_round(tmp_path: Path) -> None:
