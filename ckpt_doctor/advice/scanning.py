@@ -87,8 +87,9 @@ def _outlined(run: RunReport) -> RunReport:
 
 
 def _outlined_file(file: FileReport) -> FileReport:
-    member = replace(file.member, checkpoint=outline(file.checkpoint))
-    return replace(file, member=member, parts=tuple(map(_outlined_file, file.parts)))
+    parts = tuple(map(_outlined_file, file.parts))
+    outlined = outline(file.checkpoint, tuple(part.checkpoint for part in parts))
+    return replace(file, member=replace(file.member, checkpoint=outlined), parts=parts)
 
 
 def _without_logs(run: RunReport, taken: Collection[Path]) -> RunReport:

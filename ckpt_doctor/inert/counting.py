@@ -6,15 +6,18 @@ import math
 from dataclasses import replace
 
 from ckpt_doctor.inert.quantized_weights import quantized_values
-from ckpt_doctor.inert.units import parts_of
+from ckpt_doctor.inert.tensor_list import span
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Counted, TensorInfo
 
 
-def outline(checkpoint: Checkpoint) -> Checkpoint:
+def outline(checkpoint: Checkpoint, parts: tuple[Checkpoint, ...] | None = None) -> Checkpoint:
     """The checkpoint without its content: its keys, its counts and what is wrong with it stay.
 
-    Ten thousand small files are judged in 200 MB otherwise, most of which nobody looks at again.
+    Ten thousand small files are judged in 200 MB otherwise, most of which nobody looks at again. `parts` are the
+    outlines of its parts where they are made already, so that nothing is counted twice.
     """
+    parts = tuple(map(outline, checkpoint.parts)) if parts is None else parts
+    whole = replace(checkpoint, parts=parts)
     return replace(
         checkpoint,
         root=dict.fromkeys(checkpoint.keys),
@@ -25,8 +28,8 @@ def outline(checkpoint: Checkpoint) -> Checkpoint:
         migrations=(),
         checksums={},
         metadata={},
-        parts=tuple(map(outline, checkpoint.parts)),
-        counted=Counted(count_tensors(checkpoint), parameters(checkpoint)),
+        parts=parts,
+        counted=Counted(count_tensors(whole), parameters(whole)),
     )
 
 
@@ -34,7 +37,7 @@ def count_tensors(checkpoint: Checkpoint) -> int:
     """How many tensors all parts hold."""
     if checkpoint.counted is not None:
         return checkpoint.counted.tensors
-    return sum(len(part.tensors) for _, part in parts_of(checkpoint))
+    return sum(map(count_tensors, checkpoint.parts)) if checkpoint.parts else len(checkpoint.tensors)
 
 
 def parameters(checkpoint: Checkpoint) -> int:
@@ -68,7 +71,6 @@ def _region(tensor: TensorInfo) -> object:
     if not tensor.storage.key:
         return tensor.path
     place = (tensor.storage.key, tensor.storage_offset)
-    span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=False))
     count = math.prod(tensor.shape)
-    dense = span == count and len(tensor.shape) == len(tensor.stride)
+    dense = span(tensor.shape, tensor.stride) == count and len(tensor.shape) == len(tensor.stride)
     return (place, count) if dense else (place, tensor.shape, tensor.stride)

@@ -33,6 +33,9 @@ _TABLES = (
     "scales",
     "g_idx",
 )
+_MARKS = ("quant_map", "code", "SCB", "qweight")
+"""How the name of a tensor ends by which quantized weights are found."""
+_PAIRS = "float4_e2m1fn_x2"
 _MOST_IN_A_BLOCK = 1 << 16
 """Values with one `absmax`; bitsandbytes has blocks of 32 to 4,096."""
 
@@ -42,11 +45,14 @@ def quantized_values(tensors: Iterable[TensorInfo]) -> dict[KeyPath, int]:
 
     A byte of 4-bit codes counts as two. Where the last one is not full, that is up to 7 too many (one in a uint8).
     """
+    tensors = list(tensors)
+    if not any(map(_is_mark, tensors)):  # as in nearly every file
+        return {}
     by_name = {tensor.name: tensor for tensor in tensors}
     values: dict[str, int] = {}
     for name, tensor in by_name.items():
         head, _, last = name.rpartition(".")
-        if tensor.dtype == "float4_e2m1fn_x2":
+        if tensor.dtype == _PAIRS:
             values[name] = 2 * _count(tensor)
         elif last == "quant_map" or name.endswith(".quant_state.code"):
             values |= _four_bits(by_name, head.removesuffix(".quant_state"), name, f"{head}.absmax")
@@ -62,6 +68,10 @@ def quantized_values(tensors: Iterable[TensorInfo]) -> dict[KeyPath, int]:
         if state and any(values.get(place) for place in (owner, f"{owner}.weight", f"{owner}.qweight")):
             values[name] = 0
     return {by_name[name].path: count for name, count in values.items()}
+
+
+def _is_mark(tensor: TensorInfo) -> bool:
+    return tensor.dtype == _PAIRS or (bool(tensor.path) and str(tensor.path[-1]).endswith(_MARKS))
 
 
 def _four_bits(by_name: Mapping[str, TensorInfo], weight: str, codebook: str, absmax: str) -> dict[str, int]:

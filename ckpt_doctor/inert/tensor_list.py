@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ckpt_doctor.inert import limits
@@ -12,6 +13,7 @@ from ckpt_doctor.types import (
     MODEL_KEYS,
     Damage,
     Global,
+    InertDict,
     KeyPath,
     Layout,
     NumpyScalar,
@@ -21,6 +23,8 @@ from ckpt_doctor.types import (
     mapping_of,
 )
 
+_NAMES = frozenset({str, int})
+"""Types of keys that a path has as they are."""
 _MOST_INNER = 16
 """Levels below a tensor in which others are looked for."""
 _PLAIN = ("_rebuild_tensor_v2", "_rebuild_tensor")
@@ -53,9 +57,10 @@ def find_tensors(root: object) -> Tensors:
             damage.append(Damage("limit-exceeded", message))
             continue
         found.append(describe(tensor, path))
-        for name, part in inner_tensors(tensor, seen):
-            if part.storage.key not in ("", tensor.storage.key):
-                inner.append(describe(part, (*path, *name)))
+        if _is_of_others(tensor):
+            for name, part in inner_tensors(tensor, seen):
+                if part.storage.key not in ("", tensor.storage.key):
+                    inner.append(describe(part, (*path, *name)))
     damage += out_of_bounds([*found, *inner])
     return Tensors(tuple(found), tuple(inner), damage)
 
@@ -80,11 +85,7 @@ def inner_tensors(tensor: TensorRef, seen: set[int] | None = None) -> Iterator[t
 
     `seen`: ids of what other tensors have shown already and is passed over, so that what a thousand share costs once.
     """
-    source = tensor.source
-    if type(source.callee) is Global and source.callee.name == "_rebuild_parameter" and type(source.args) is tuple:
-        data = source.args[0] if source.args else None
-        source = data.source if type(data) is TensorRef and data.storage is tensor.storage else source
-    if type(source.callee) is Global and source.callee.name in _PLAIN and not tensor.source.states:
+    if not _is_of_others(tensor):
         return
     seen = set() if seen is None else seen
     seen.add(id(tensor))
@@ -113,6 +114,16 @@ def inner_tensors(tensor: TensorRef, seen: set[int] | None = None) -> Iterator[t
             rest.append((child, (*path, key) if named else path))
 
 
+def _is_of_others(tensor: TensorRef) -> bool:
+    """Whether others may be found below a tensor: it is more than a view of a storage, or a parameter that is one."""
+    source = tensor.source
+    if type(source.callee) is Global and source.callee.name == "_rebuild_parameter" and type(source.args) is tuple:
+        data = source.args[0] if source.args else None
+        source = data.source if type(data) is TensorRef and data.storage is tensor.storage else source
+    is_view = type(source.callee) is Global and source.callee.name in _PLAIN
+    return not is_view or bool(tensor.source.states)
+
+
 def is_plain(tensor: TensorRef) -> bool:
     """Whether a tensor is a view of one storage and nothing more, so that it can be written with torch's own calls."""
     called = [str(tensor.source.callee)]
@@ -132,20 +143,11 @@ def left_to_do(tensor: TensorRef) -> str:
 
 def describe(tensor: TensorRef, path: KeyPath) -> TensorInfo:
     """The public description of a tensor at a path."""
-    size = item_size(tensor.dtype)
-    nbytes = -(-tensor.numel * size // PER_BYTE.get(tensor.dtype, 1))
-    if not tensor.stride and tensor.shape:  # sparse or nested: what its values take, not what they would if dense
-        nbytes = tensor.storage.nbytes
-    return TensorInfo(
-        path=path,
-        dtype=tensor.dtype,
-        shape=tensor.shape,
-        stride=tensor.stride,
-        device=tensor.storage.location,
-        nbytes=nbytes,
-        storage=tensor.storage,
-        storage_offset=tensor.storage_offset,
-    )
+    dtype, shape, stride, storage = tensor.dtype, tensor.shape, tensor.stride, tensor.storage
+    nbytes = -(-math.prod(shape) * item_size(dtype) // PER_BYTE.get(dtype, 1))
+    if not stride and shape:  # sparse or nested: what its values take, not what they would if dense
+        nbytes = storage.nbytes
+    return TensorInfo(path, dtype, shape, stride, storage.location, nbytes, storage, tensor.storage_offset)
 
 
 def out_of_bounds(tensors: list[TensorInfo]) -> list[Damage]:
@@ -163,20 +165,31 @@ def bytes_needed(tensor: TensorInfo) -> int:
     """How long a storage must be to hold the tensor; 0 where that is not laid down by its strides."""
     if not tensor.storage.key or len(tensor.stride) != len(tensor.shape) or 0 in tensor.shape:
         return 0
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True))
-    return -(-(tensor.storage_offset + last + 1) * item_size(tensor.dtype) // PER_BYTE.get(tensor.dtype, 1))
+    last = tensor.storage_offset + span(tensor.shape, tensor.stride)
+    return -(-last * item_size(tensor.dtype) // PER_BYTE.get(tensor.dtype, 1))
 
 
-def _children(value: object) -> Iterator[tuple[Any, object]]:
+def span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """How many elements of a storage lie from the first to the last that a view has."""
+    elements = 1
+    for size, step in zip(shape, stride, strict=False):
+        elements += (size - 1) * step
+    return elements
+
+
+def _children(value: object) -> Iterable[tuple[Any, object]]:
+    if type(value) is dict and _NAMES.issuperset(map(type, value)):  # as nearly all are
+        return value.items()
+    return () if type(value) is TensorRef else _odd_children(value)
+
+
+def _odd_children(value: object) -> Iterator[tuple[Any, object]]:
     if isinstance(value, dict):
         for key, child in value.items():
-            if type(key) is str:  # which nearly all are
-                yield key, child
-                continue
             if type(key) is TensorRef:
                 yield _key(key), key
             yield _key(key), child
-        if hasattr(value, "source"):  # a state_dict's `_metadata`, a defaultdict's factory
+        if type(value) is InertDict:  # a state_dict's `_metadata`, a defaultdict's factory
             yield UNNAMED, value.source.args
             for state in value.source.states:
                 yield UNNAMED, state
@@ -193,8 +206,6 @@ def _children(value: object) -> Iterator[tuple[Any, object]]:
         yield from enumerate(value.items)
         for key, child in value.pairs:
             yield _key(key), child
-    elif type(value) is NumpyScalar:
-        return
 
 
 def _attributes(state: object) -> Iterator[tuple[Any, object]]:
