@@ -156,17 +156,9 @@ def central_entries(
         name = raw[name_at:extra_at]
         if MOST_32 in (entry.compressed, entry.size, entry.header):
             entry = _widened(entry, raw[extra_at : extra_at + entry.extra_length])
-        yield Entry(
-            name=decoded(name, entry.flags, errors),
-            flags=entry.flags,
-            method=entry.method,
-            crc=entry.crc,
-            compressed=entry.compressed,
-            size=entry.size,
-            header=entry.header,
-            refused=refused(entry, name),
-            raw=raw[at:end],
-        )
+        what = decoded(name, entry.flags, errors), entry.flags, entry.method, entry.crc
+        place = entry.compressed, entry.size, entry.header
+        yield Entry(*what, *place, -1, refused(entry, name), raw[at:end])  # by position: a third of the time
         at = end
 
 

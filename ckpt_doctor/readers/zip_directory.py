@@ -52,6 +52,8 @@ from ckpt_doctor.types import Damage
 PACKAGED = ".data/extern_modules"
 """The record by which torch/package/package_importer.py goes; nothing else has it."""
 _DOS_FOLDER = 0x10
+_CLOSE, _MOST_AT_ONCE = 1 << 12, 1 << 14
+"""Bytes from one local header to the next up to which both are read at once, and of such a read."""
 _MOST_INFLATED = 1032
 """Bytes that DEFLATE makes of one, at most (zlib's technical details)."""
 
@@ -159,17 +161,16 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: E
     others: list[Entry] = []
     window, window_at = b"", 0
     placed: list[Entry] = [*entries]
-    for index in sorted(range(len(entries)), key=lambda i: entries[i].header):
-        entry = entries[index]
-        header, need = entry.header, LOCAL.size + len(entry.name) + 64
+    order = sorted(range(len(entries)), key=lambda i: entries[i].header)
+    by_place = [entries[i] for i in order]
+    for rank, (index, entry) in enumerate(zip(order, by_place, strict=True)):
+        header = entry.header
         at = header - window_at
-        if at < 0 or at + need > len(window):
+        if at < 0 or at + _length(entry) > len(window):
             if header >= size:
                 damage.append(_lost(entry))
                 continue
-            # Small archives come in one piece; between large records only the headers are read
-            following = 1 << 14 if entry.size < 4096 else need
-            window_at, window, at = header, read_at(header, min(following, size - header)), 0
+            window_at, window, at = header, read_at(header, min(_stretch(by_place, rank), size - header)), 0
         if len(window) - at < LOCAL.size or window[at : at + 4] != LOCAL_MAGIC:
             damage.append(_lost(entry))
             continue
@@ -199,6 +200,24 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: E
     return Directory(tuple(placed), end.offset, end.at, size, damage=tuple(damage), others=tuple(others))
 
 
+def _length(entry: Entry) -> int:
+    """Bytes of a local header, and more: what its extra field has is not in the directory."""
+    return LOCAL.size + len(entry.name) + 64
+
+
+def _stretch(entries: list[Entry], first: int) -> int:
+    """Bytes to read from a header on: small records come in one piece, of large ones only the headers."""
+    begin = last = entries[first].header
+    end = begin + _length(entries[first])
+    for following in range(first + 1, min(first + _MOST_AT_ONCE // LOCAL.size, len(entries))):
+        entry = entries[following]
+        if entry.header - last > _CLOSE or entry.header - begin > _MOST_AT_ONCE:
+            break
+        last = entry.header
+        end = max(end, last + _length(entry))
+    return end - begin
+
+
 def _lost(entry: Entry) -> Damage:
     message = "the directory lists the record, but there is no local header where it points"
     return Damage("missing-record", message, where=shown(entry.name), found=entry.header)
@@ -206,6 +225,8 @@ def _lost(entry: Entry) -> Damage:
 
 def _differences(entry: Entry, name: str, local: LocalHeader) -> str:
     differs = []
+    if (name, local.method, local.flags) == (entry.name, entry.method, entry.flags) and local.flags & DESCRIPTOR:
+        return ""  # as torch writes it
     if name != entry.name:
         differs.append(f"name {shown(name)!r}")
     if local.method != entry.method:
