@@ -13,11 +13,12 @@ BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
     "audit": "remembered",
+    "inert": "pairing",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
     "trainers/lightning": (
-        "callbacks command gathering history judging layout loops memory plateau resume_point schedule terms"
+        "callbacks command gathering history judging layout loops memory pace plateau resume_point schedule terms"
     ),
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
 }

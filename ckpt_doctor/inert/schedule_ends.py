@@ -105,7 +105,7 @@ def _members(state: Mapped) -> list[Mapped] | None:
     held: Any = state.get("_schedulers")
     if not isinstance(held, (list, tuple)):
         return None
-    members = [member for one in held[:MOST_MEMBERS] if (member := mapping_of(one)) is not None]
+    members: list[Mapped] = [member for one in held[:MOST_MEMBERS] if (member := mapping_of(one)) is not None]
     return members if len(members) == len(held) else []
 
 

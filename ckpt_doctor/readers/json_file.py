@@ -95,10 +95,9 @@ def _parsed(view: FileView, content: _Content) -> None:
         content.damage.append(Damage("limit-exceeded", message))
         return
     repeated: dict[str, None] = {}
+    numbers = {"parse_int": _integer, "parse_float": _float} if _may_have_long_numbers(raw) else {}
     try:
-        root = json.loads(
-            raw.decode(), object_pairs_hook=partial(_object, repeated), parse_int=_integer, parse_float=_float
-        )
+        root = json.loads(raw.decode(), object_pairs_hook=partial(_object, repeated), **numbers)
     except ValueError as error:
         content.damage.append(_broken(view, raw, error))
     except RecursionError:
@@ -120,6 +119,12 @@ def _object(repeated: dict[str, None], pairs: list[tuple[str, Any]]) -> dict[str
     if len(made) < len(pairs):
         repeated.update((key, None) for key, count in Counter(key for key, _ in pairs).items() if count > 1)
     return made
+
+
+def _may_have_long_numbers(raw: bytes) -> bool:
+    """Whether a number may have more digits than are converted: a third of them, at the least, stand in a row."""
+    step = limits.MAX_DECIMAL_DIGITS // 7
+    return any(raw[at : at + step].isdigit() for at in range(0, len(raw), step))
 
 
 def _integer(text: str) -> int | str:

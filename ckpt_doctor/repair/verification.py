@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -51,9 +52,17 @@ def _replaced(planned: FilePlan) -> set[KeyPath]:
 
 
 def _ensure_planned(written: Checkpoint, root: object) -> None:
-    difference = same(written.root, root)
+    difference = None if _is_same_json(written, root) else same(written.root, root)
     if difference is not None:
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
+
+
+def _is_same_json(written: Checkpoint, root: object) -> bool:
+    """Whether a JSON file says what was planned, to the last bit. Its values share nothing, as those of pickles do."""
+    try:
+        return written.container == "json" and marshal.dumps(written.root, 2) == marshal.dumps(root, 2)
+    except ValueError:  # nested too deep, or planned with more than JSON has
+        return False
 
 
 def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]:

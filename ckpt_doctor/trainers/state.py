@@ -34,7 +34,11 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
         return TrainingState()
     model = places.get("model", ())
     for part in checkpoint.parts or (checkpoint,):
-        if part.is_damaged("byte-order-suspect") or (checkpoint.parts and (checkpoint.name_of(part),) == model[:1]):
+        if (
+            part.container == "json"
+            or part.is_damaged("byte-order-suspect")
+            or (checkpoint.parts and (checkpoint.name_of(part),) == model[:1])
+        ):
             continue
         scalars = list(_scalars(part.root, () if checkpoint.parts else model[:1]))
         for tensor, value in zip(scalars, read_scalars(part, scalars), strict=True):

@@ -74,3 +74,13 @@ def test_what_json_has_no_form_for_is_refused(value):
 def test_a_file_that_is_not_json_is_no_model(like):
     with pytest.raises(EditRefused):
         loads(like)
+
+
+@pytest.mark.parametrize(
+    "entries", [[{"a": 1, "b": "},\n  {"}, {"a": math.nan}], [{"a": []}, {"a": 1}], [{}, {"a": 1}], [{"a": 1}, 2]]
+)
+@pytest.mark.parametrize("indent", [1, 2, "\t"])
+def test_a_history_is_laid_out_as_json_does(entries, indent):
+    """Objects of plain values are written at once, others one by one."""
+    data = json.dumps({"log_history": entries, "step": 1}, indent=indent).encode()
+    assert data == dumps(*loads(data))

@@ -77,7 +77,9 @@ def is_evaluation(entry: Mapping[str, object]) -> bool:
 def evaluations(entries: list[Mapping[str, object]], metric: str) -> Iterator[tuple[int, float]]:
     """Step and value of each evaluation by which the best is chosen; not the one on start, which does not count."""
     for entry in entries:
-        value = real(entry.get(metric))
+        if metric not in entry:  # as most
+            continue
+        value = real(entry[metric])
         if value is not None and step_of(entry) > 0:
             yield step_of(entry), value
 
