@@ -95,7 +95,7 @@ def _parsed(view: FileView, content: _Content) -> None:
         content.damage.append(Damage("limit-exceeded", message))
         return
     repeated: dict[str, None] = {}
-    numbers = {"parse_int": _integer, "parse_float": _float} if _may_have_long_numbers(raw) else {}
+    numbers: dict[str, Any] = {"parse_int": _integer, "parse_float": _float} if _may_have_long_numbers(raw) else {}
     try:
         root = json.loads(raw.decode(), object_pairs_hook=partial(_object, repeated), **numbers)
     except ValueError as error:

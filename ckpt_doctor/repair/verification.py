@@ -5,6 +5,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ckpt_doctor import audit
 from ckpt_doctor.errors import VerificationFailed
@@ -57,7 +58,7 @@ def _ensure_planned(written: Checkpoint, root: object) -> None:
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
 
 
-def _is_same_json(written: Checkpoint, root: object) -> bool:
+def _is_same_json(written: Checkpoint, root: Any) -> bool:
     """Whether a JSON file says what was planned, to the last bit. Its values share nothing, as those of pickles do."""
     try:
         return written.container == "json" and marshal.dumps(written.root, 2) == marshal.dumps(root, 2)

@@ -10,10 +10,11 @@ import pytest
 
 from ckpt_doctor import latest
 from ckpt_doctor.advice import find_latest
-from ckpt_doctor.audit import remembered, scan, scanning
+from ckpt_doctor.audit import scan, scanning
 from ckpt_doctor.audit.judging import is_damaged
 from ckpt_doctor.audit.opening import deepened, open_file
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.writer import files
 
 
 def test_a_damaged_one_is_passed_over_with_its_reason(sample) -> None:
@@ -76,7 +77,7 @@ def test_with_deep_each_file_is_read_once(sample, monkeypatch) -> None:
 
 def test_a_run_that_cannot_be_written_is_read_again(sample, monkeypatch) -> None:
     run = sample("complete-TST")
-    monkeypatch.setattr(remembered, "publish", mock.Mock(side_effect=PermissionError))
+    monkeypatch.setattr(files, "publish", mock.Mock(side_effect=PermissionError))
     assert latest(run, repairable=True, deep=True)[0] == latest(run, repairable=True, deep=True)[0] is not None
 
 
