@@ -58,10 +58,12 @@ def _ensure_planned(written: Checkpoint, root: object) -> None:
         raise VerificationFailed(f"what was written does not read back as planned ({difference}); nothing was changed")
 
 
-def _is_same_json(written: Checkpoint, root: Any) -> bool:
+def _is_same_json(written: Checkpoint, planned: object) -> bool:
     """Whether a JSON file says what was planned, to the last bit. Its values share nothing, as those of pickles do."""
+    one: Any = written.root
+    other: Any = planned
     try:
-        return written.container == "json" and marshal.dumps(written.root, 2) == marshal.dumps(root, 2)
+        return written.container == "json" and marshal.dumps(one, 2) == marshal.dumps(other, 2)
     except ValueError:  # nested too deep, or planned with more than JSON has
         return False
 
