@@ -19,11 +19,13 @@ from ckpt_doctor.types.record import record
 
 MOST = 64
 """Optimizers, or schedulers, of a checkpoint in which pairs are looked for."""
-MOST_GROUPS = 10_000
+MOST_COMPARED = 200_000
+"""Rates that are compared for them."""
 _KINDS = re.compile(
     r"optimi[sz]ers?|optims?|opts?|(lr_?)?sched(uler)?s?|(state|model|network|net|module)s?(_?dicts?)?|lr(?![a-z])",
     re.IGNORECASE,
 )
+Tensors = Counter[tuple[int, ...]]
 Step = Callable[[int, list[int]], list[int]]
 """Scheduler and the optimizers that it may be of -> those of them that it is of by one kind of evidence."""
 
@@ -50,8 +52,8 @@ def pairing_of(shapes: Shapes) -> Pairing:
 def _paired(optimizers: Sequence[Optimizer], schedulers: Sequence[Scheduler]) -> Pairing:
     if len(optimizers) == len(schedulers) == 1:
         return Pairing({0: 0})
-    long = any(len(optimizer.groups) > MOST_GROUPS for optimizer in optimizers)
-    if long or max(len(optimizers), len(schedulers)) > MOST:
+    compared = len(schedulers) * sum(len(optimizer.groups) for optimizer in optimizers)
+    if max(len(optimizers), len(schedulers)) > MOST or compared > MOST_COMPARED:
         return Pairing(open=tuple(range(len(schedulers))))
     counted = [[o for o, other in enumerate(optimizers) if _as_many(other, one)] for one in schedulers]
     begun = [[o for o in held if _began(optimizers[o], one)] for one, held in zip(schedulers, counted, strict=True)]
@@ -138,8 +140,10 @@ def _lists(*paths: Sequence[KeyPath]) -> frozenset[KeyPath]:
 
 def _name(path: KeyPath, lists: Iterable[KeyPath] = ()) -> str:
     """What is left of a key when its kind is taken off: `g` of `optimizer_G_state_dict`; empty where nothing is."""
-    parts = path if path[:-1] in lists else [part for part in path if isinstance(part, str)]
-    return "".join(re.findall(r"[a-z0-9]+", "_".join(_KINDS.sub("_", str(part)) for part in parts).lower()))
+    if path[:-1] in lists:
+        return str(path[-1])
+    parts = [part for part in path if isinstance(part, str)]
+    return "".join(re.findall(r"[a-z0-9]+", "_".join(_KINDS.sub("_", part) for part in parts).lower()))
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
@@ -156,10 +160,10 @@ def model_of(optimizer: Optimizer, shapes: Shapes) -> Part | None:
     name = _name(optimizer.path, lists)
     names = [_name(model.path, lists) for model in models]
     moments = Counter(shapes_of_moments(optimizer))
-    held = _tensors(shapes)
+    held, everything = _tensors(shapes)
     fitting = [at for at, tensors in enumerate(held) if moments and moments <= tensors]
     named = [at for at, other in enumerate(names) if name and other == name]
-    if len(named) == 1 and (fitting or not moments or not moments <= sum(held, Counter())):
+    if len(named) == 1 and (fitting or not moments or not moments <= everything):
         return models[named[0]]
     if len(fitting) > 1:
         fitting = [at for at in fitting if name and names[at] and _is_short(name, names[at])]
@@ -173,15 +177,16 @@ def shapes_of_moments(optimizer: Optimizer) -> list[tuple[int, ...]]:
     return [tensor.shape for tensor in largest if tensor.shape]
 
 
-def _tensors(shapes: Shapes) -> list[Counter[tuple[int, ...]]]:
-    """The shapes of each model's tensors, counted once."""
+def _tensors(shapes: Shapes) -> tuple[list[Tensors], Tensors]:
+    """The shapes of each model's tensors, and those of all models. Counted once."""
     memo = vars(shapes)
     if "tensors" not in memo:
-        held = (
-            [value.shape for value in model.value.values() if isinstance(value, TensorRef)] for model in shapes.trained
-        )
-        memo["tensors"] = list(map(Counter, held))
-    found: list[Counter[tuple[int, ...]]] = memo["tensors"]
+        held = [
+            Counter(value.shape for value in model.value.values() if isinstance(value, TensorRef))
+            for model in shapes.trained
+        ]
+        memo["tensors"] = (held, Counter(shape for tensors in held for shape in tensors.elements()))
+    found: tuple[list[Tensors], Tensors] = memo["tensors"]
     return found
 
 
@@ -190,7 +195,8 @@ def covers(shapes: Shapes, optimizer: Optimizer) -> bool:
 
     A parameter of one element (a temperature, a loss weight) is often saved beside the models."""
     moments = Counter(shape for shape in shapes_of_moments(optimizer) if math.prod(shape) > 1)
-    foreign = (moments - sum(_tensors(shapes), Counter())).total()
+    _, everything = _tensors(shapes)
+    foreign = (moments - everything).total()
     return 2 * foreign < max(1, moments.total())
 
 

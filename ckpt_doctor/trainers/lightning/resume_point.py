@@ -106,7 +106,7 @@ def _open_schedules(member: Member, why_open: Sequence[str]) -> Iterator[NotChec
         return
     parts = parts_of(member.checkpoint)
     for number in pairing_of(parts).open if member.further else ():
-        why = "the rates and the number of groups of several optimizers go with it"
+        why = "its rates and its number of groups fit several optimizers, and no name decides"
         yield NotChecked(f"whose schedule {dotted(parts.schedulers[number].path)} is", why, "")
     for one, why in zip(member.optimizers, why_open, strict=True):
         if why:

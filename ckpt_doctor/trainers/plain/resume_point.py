@@ -135,7 +135,7 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
         yield NotChecked("the position in the run", *_no_position(member, run))
     shapes = find(member.checkpoint)
     for number in pairing_of(shapes).open:
-        why = "the rates and the number of groups of several optimizers go with it"
+        why = "its rates and its number of groups fit several optimizers, and no name decides"
         yield NotChecked(f"whose schedule {dotted(shapes.schedulers[number].path)} is", why, "")
     for one in member.optimizers:
         yield from _open_of_one(one, run, finished(member, run) is not None)
