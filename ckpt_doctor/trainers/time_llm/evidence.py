@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.history import History
@@ -162,10 +163,9 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
     """States that other checkpoints of the run prove; only those whose own values the trainer wrote."""
     skipped = _skipped_a_validation(member, run, finished)
     validated = _was_validated(member, run, finished) and not skipped
-    for other in run.members:
-        if other.checkpoint.path == member.checkpoint.path or not _speaks(other):
+    for other, score, known in _together(run).speakers:
+        if other.checkpoint.path == member.checkpoint.path:
             continue
-        score, known = plausible_score(other), finished_epochs_of(other, run)
         if (
             score is None
             or known is None
@@ -208,7 +208,7 @@ def _is_of_another_branch(member: Member, other: Member, run: Run, finished: int
 
 def _is_outdone(best_score: float, run: Run) -> bool:
     """Whether a step file of the run remembers a better score than its best file has."""
-    return any(m.role == "step" and (plausible_score(m) or -math.inf) > best_score + LOG_PRECISION for m in run.members)
+    return _together(run).highest_score > best_score + LOG_PRECISION
 
 
 def _was_validated(member: Member, run: Run, finished: int) -> bool:
@@ -217,7 +217,7 @@ def _was_validated(member: Member, run: Run, finished: int) -> bool:
     A step file exactly at an epoch's end was saved before the epoch's validation, which a kill may have cut off.
     """
     step = counted_step(member)
-    return finished_epochs_of(member, run) == finished or any(counted_step(other) > step for other in run.members)
+    return finished_epochs_of(member, run) == finished or _together(run).furthest > step
 
 
 def _skipped_a_validation(member: Member, run: Run, finished: int) -> bool:
@@ -234,14 +234,39 @@ def _skipped_a_validation(member: Member, run: Run, finished: int) -> bool:
             return True
         if not isinstance(way, Unsettled):
             return bool(way.missing)
-    best = next((finished_epochs_of(m, run) for m in run.members if m.role == "best" and _speaks(m)), None)
-    if best is None:
-        return False
-    for other in run.members:
-        known = finished_epochs_of(other, run) if other.role == "step" and _speaks(other) else None
-        if known is not None and known > best and (other.state.counter or 0) < known - best:
-            return True
-    return False
+    return _together(run).lacks_a_count
+
+
+class _Together(NamedTuple):
+    """What all checkpoints of a run show, found once: each of them asks for it."""
+
+    speakers: list[tuple[Member, float | None, int | None]]
+    """Those whose values the trainer wrote, with their score and the epochs that they know of."""
+    highest_score: float
+    """Of the step files."""
+    furthest: float
+    lacks_a_count: bool
+    """Whether a step file's counter is less than the epochs since the best file."""
+
+
+def _together(run: Run) -> _Together:
+    memo = vars(run)
+    if "time_llm_together" not in memo:
+        memo["time_llm_together"] = _looked_at(run)
+    found: _Together = memo["time_llm_together"]
+    return found
+
+
+def _looked_at(run: Run) -> _Together:
+    speakers = [(m, plausible_score(m), finished_epochs_of(m, run)) for m in run.members if _speaks(m)]
+    best = next((known for m, _, known in speakers if m.role == "best"), None)
+    counts = [(known, m.state.counter or 0) for m, _, known in speakers if m.role == "step" and known is not None]
+    return _Together(
+        speakers,
+        max((plausible_score(m) or -math.inf for m in run.members if m.role == "step"), default=-math.inf),
+        max(map(counted_step, run.members), default=-math.inf),
+        best is not None and any(known > best and counter < known - best for known, counter in counts),
+    )
 
 
 def _resumed_at_an_end(history: History, run: Run, finished: int) -> bool:
