@@ -221,8 +221,8 @@ def test_a_program_that_takes_all_time_or_memory_stops_the_gate(tmp_path, progra
 
 
 def test_calls_are_judged_once_each(tmp_path):
-    """A hundred thousand calls of one function are one entry, and rebuilding functions are followed to a depth."""
-    many = b"\x80\x02cmy_models\nmake\nq\x00" + b"h\x00)R0" * 100_000 + b"."
+    """Twenty thousand calls of one function are one entry, and rebuilding functions are followed to a depth."""
+    many = b"\x80\x02cmy_models\nmake\nq\x00" + b"h\x00)R0" * 20_000 + b"."
     reading = read(many)
     assert [("my_models", "make")] == list(reading.calls)
     arguments = b")"

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers import open_checkpoint
 
@@ -29,7 +30,7 @@ BOMBS = {
     + b"q\x000c_codecs\nencode\nq\x01X\x06\x00\x00\x00latin1q\x020("
     + b"h\x01h\x00h\x02\x86R" * 20_000
     + b"l.",
-    "many containers": b"}" * 2_500_000 + b".",
+    "many containers": b"}" * (limits.MIN_CONTAINERS + 100_000) + b".",
     "impossible shape": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
     b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQK\x00("
     + b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f" * 60

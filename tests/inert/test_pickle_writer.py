@@ -60,7 +60,7 @@ def weights_only_accepts(file) -> bool:
     return True
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(values)
 def test_written_again_loads_equal(value):
     """A checkpoint whose pickle was read inertly and written again loads bit for bit as before, as safely."""

@@ -87,7 +87,7 @@ def survive(tmp_path: Path, canary: Path, count: int) -> None:
 
 def test_mutated_files(tmp_path, canary):
     """A few hundred mutated files of every container."""
-    survive(tmp_path, canary, 400)
+    survive(tmp_path, canary, 250)
 
 
 @pytest.mark.long
