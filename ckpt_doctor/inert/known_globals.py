@@ -121,7 +121,10 @@ KNOWN_TORCH = (
     "torch.random",
     "torchvision",
 )
-TORCH_CLASSES = r"(Tensor|Size|Generator|ScriptObject|Stream|Event|Sym(Int|Float|Bool)|[A-Z][A-Za-z0-9]*(Tensor|Storage(Base)?))(\.\w+)?"
+TORCH_CLASSES = (
+    r"(Tensor|Size|Generator|ScriptObject|Stream|Event|Sym(Int|Float|Bool)|[A-Z][A-Za-z0-9]*(Tensor|Storage(Base)?))"
+    r"(\.\w+)?"
+)
 """Classes that `torch` itself has and that healthy pickles name, and their methods."""
 POWERFUL = (
     r"(?i)load|save|compile|import|eval|exec|getattr|fqn|dotted|pickl|object|file|reader|writer|open|baton|script|library"

@@ -117,7 +117,10 @@ def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool
 _SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".tar"})
 _MODEL = re.compile(r"(model|net|network|weights)(_state)?(_dict)?")
 _OPTIMIZER = re.compile(r"optim(izer)?(_state)?(_dict)?")
-_BESIDE = r"((lr_?)?sched(uler)?|scaler|ema|rng|random)(_states?)?(_dict)?|(train(ing|er)?_)?(state|meta|args|config|info)|epoch"
+_BESIDE = (
+    r"((lr_?)?sched(uler)?|scaler|ema|rng|random)(_states?)?(_dict)?"
+    r"|(train(ing|er)?_)?(state|meta|args|config|info)|epoch"
+)
 _MOMENT = re.compile(r"\d|last|latest|best|final|current")
 
 
