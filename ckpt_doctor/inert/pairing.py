@@ -190,6 +190,12 @@ def _tensors(shapes: Shapes) -> tuple[list[Tensors], Tensors]:
     return found
 
 
+def elements(shapes: Shapes) -> int:
+    """Of all trained models."""
+    values = (value for model in shapes.trained for value in model.value.values())
+    return sum(value.numel for value in values if isinstance(value, TensorRef))
+
+
 def covers(shapes: Shapes, optimizer: Optimizer) -> bool:
     """Whether the moments of an optimizer are those of parameters that the checkpoint has, but for less than half.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor.inert.pairing import MOST, covers, model_of
+from ckpt_doctor.inert.pairing import MOST, covers, elements, model_of, shapes_of_moments
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.readers.part_names import SPEECHBRAIN
 from ckpt_doctor.trainers.state import first_of, of_each_optimizer, training_state, with_further
@@ -72,8 +73,14 @@ def has_several(checkpoint: Checkpoint) -> bool:
 
 
 def _is_one(shapes: Shapes) -> bool:
-    """Whether there is one model, one optimizer and at most one scheduler."""
-    return len(shapes.trained) == len(shapes.optimizers) == 1 and len(shapes.schedulers) <= 1
+    """Whether there is one optimizer, at most one scheduler, and one model, or several that it trains nearly whole.
+
+    Of a model that it does not train the optimizer is elsewhere; a buffer of a loss needs none."""
+    if len(shapes.optimizers) != 1 or len(shapes.schedulers) > 1 or not shapes.trained:
+        return False
+    return len(shapes.trained) == 1 or 4 * sum(map(math.prod, shapes_of_moments(shapes.optimizers[0]))) >= 3 * elements(
+        shapes
+    )
 
 
 def _are_several(shapes: Shapes) -> bool:

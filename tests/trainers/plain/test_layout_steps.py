@@ -195,3 +195,28 @@ def test_detectron2_starts_one_after_the_iteration_in_the_file(tmp_path: Path) -
     file = judged(tmp_path, "model_0000009.pth", shuffle=False)
     assert (set(), 10) == (codes(file), file.plan.global_step)
     assert "identical" == file.resume
+
+
+def test_a_teacher_and_a_loss_beside_the_trained_model_are_no_second_one(tmp_path: Path) -> None:
+    """DINO's files: what has no moments is either an average or a buffer."""
+    loop = Loop("OneCycleLR")
+    for index in range(15):
+        batch(loop, index)
+        if index % EVERY == EVERY - 1:
+            state = {
+                "student": loop.model.state_dict(),
+                "teacher": loop.model.state_dict(),
+                "epoch": (index + 1) // EVERY,
+            }
+            parts = {"optimizer": loop.optimizer.state_dict(), "lr": loop.scheduler.state_dict()}
+            torch.save({**state, **parts, "dino_loss": {"center": torch.zeros(1, 2)}}, tmp_path / f"c{index:04d}.pth")
+    file = judged(tmp_path, "c0009.pth", **AS_IT_IS)
+    assert ("plain", "identical") == (file.trainer, file.resume)
+
+
+def test_a_model_whose_optimizer_is_elsewhere_is_not_judged_by_another_s(tmp_path: Path) -> None:
+    loop, other = Loop(), Loop()
+    loop.train()
+    state = {"G": loop.model.state_dict(), "D": other.model.state_dict(), "optim": loop.optimizer.state_dict()}
+    torch.save({**state, "epoch": 1}, tmp_path / "gan.pt")
+    assert "not judged" == scan([tmp_path]).files[0].resume
