@@ -51,13 +51,13 @@ class ResumeError(CkptDoctorError):
         self.plan = plan
 
 
-_URL = re.compile(r"([a-z][a-z0-9+]+):/+([^/].*)", re.IGNORECASE)
+_URL = r"(?i)([a-z][a-z0-9+]+):/+([^/].*)"
 """Of a `Path`, which makes one slash of two."""
 
 
 def absent(path: Path) -> UsageError:
     """What to raise where nothing is at a path."""
-    if url := _URL.match(str(path)):
+    if url := re.match(_URL, str(path)):
         whole = f"{url[1]}://{url[2]}"
         return UsageError(f"{whole} is a URL, and URLs are not read: download it, and give the path of the copy")
     return UsageError(f"{path} does not exist")

@@ -40,7 +40,7 @@ for the answer, and what it is."""
 MOST_ROUNDS = 4
 MOST_LOGS = 8
 """Logs near a run that are tried."""
-_OPTION = re.compile(r"--[a-z][a-z-]*")
+_OPTION = r"--[a-z][a-z-]*"
 
 
 @record(frozen=True)
@@ -88,7 +88,7 @@ def _asked_for_next(planned: FilePlan, run: RunReport, request: Request) -> list
 
 def _preferred(settle: str, facts: Collection[str]) -> str:
     """The one of several options that is most likely to be known; empty where no option settles it."""
-    named = [] if settle.startswith("leave out") else _OPTION.findall(settle)
+    named = [] if settle.startswith("leave out") else re.findall(_OPTION, settle)
     order = [*PLACEHOLDERS, *(option for option in named if option in facts)]
     return next((option for option in order if option in named), "")
 
@@ -145,7 +145,7 @@ class NearLogs:
 
 def near_logs(run: RunReport, planned: FilePlan, request: Request) -> NearLogs:
     """Which of the logs near a run would give what a repair needs; several that would are as good as none."""
-    settles = [word for refusal in planned.refusals for word in _OPTION.findall(refusal.settle)]
+    settles = [word for refusal in planned.refusals for word in re.findall(_OPTION, refusal.settle)]
     if LOG not in settles or request.logs:
         return NearLogs()
     fitting, left = _tried(run, planned.checkpoint.path, request)

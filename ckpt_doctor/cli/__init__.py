@@ -1,1 +1,6 @@
 """The command line: parse, call, print."""
+
+import gc
+
+# Most of what a command makes, imports first, stays to its end: little is there for a search to find
+gc.set_threshold(100_000, 20, 100)

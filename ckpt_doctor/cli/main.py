@@ -136,9 +136,7 @@ def end(code: int | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0, 1 or 2; 130 after Ctrl-C, 141 after a closed pipe."""
-    # Most of what a command makes stays to its end, when it goes without a search for cycles
-    gc.set_threshold(100_000, 20, 100)
-    atexit.register(gc.freeze)
+    atexit.register(gc.freeze)  # what a command has made goes without a search for cycles
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller (`>&-`); no file that we open may take its number
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 # torch 2.13, torch/_weights_only_unpickler.py, `_get_allowed_globals` and `_tensor_rebuild_functions`
 _TENSOR_KINDS = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
 _SPARSE_KINDS = ("BFloat16", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
@@ -123,14 +121,14 @@ KNOWN_TORCH = (
     "torch.random",
     "torchvision",
 )
-TORCH_CLASSES = re.compile(
-    r"(Tensor|Size|Generator|ScriptObject|Stream|Event|Sym(Int|Float|Bool)|[A-Z][A-Za-z0-9]*(Tensor|Storage(Base)?))(\.\w+)?"
+TORCH_CLASSES = (
+    r"(Tensor|Size|Generator|ScriptObject|Stream|Event|Sym(Int|Float|Bool)"
+    r"|[A-Z][A-Za-z0-9]*(Tensor|Storage(Base)?))(\.\w+)?"
 )
 """Classes that `torch` itself has and that healthy pickles name, and their methods."""
-POWERFUL = re.compile(
-    r"load|save|compile|import|eval|exec|getattr|fqn|dotted|pickl|object|file|reader|writer|open|baton|script|library"
-    r"|subprocess|spawn|module_from|hub|parse|shell|command|testing|jit|runstring",
-    re.IGNORECASE,
+POWERFUL = (
+    r"(?i)load|save|compile|import|eval|exec|getattr|fqn|dotted|pickl|object|file|reader|writer|open|baton|script|library"
+    r"|subprocess|spawn|module_from|hub|parse|shell|command|testing|jit|runstring"
 )
 """What functions of torch are called that run code, read or write files, or hand out other objects by their names."""
 PURE_TORCH = ("torch.nn.functional", "torch.nn.init", "torch._C._nn", "torch.distributions", "torch.special")

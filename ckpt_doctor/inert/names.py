@@ -20,7 +20,7 @@ NAME_MAX = 255
 LOCK = ".ckpt-doctor.lock"
 STORE = ".ckpt-doctor"
 _READ = ".ckpt-doctor-read.json"
-_OURS = re.compile(r"\.ckpt-doctor(-journal|-new|-undo|-undo-\d+\.tmp|-\d+\.tmp|-leaving|-removing)$")
+_OURS = r"\.ckpt-doctor(-journal|-new|-undo|-undo-\d+\.tmp|-\d+\.tmp|-leaving|-removing)$"
 
 
 def temporary(path: Path) -> Path:
@@ -70,7 +70,7 @@ def removing(folder: Path) -> Path:
 
 def is_ours(name: str) -> bool:
     """Whether a file or folder name is one of the above: never a checkpoint of the run."""
-    return name in (LOCK, STORE, _READ) or _OURS.search(name) is not None
+    return name in (LOCK, STORE, _READ) or re.search(_OURS, name) is not None
 
 
 def is_plain(name: str) -> bool:

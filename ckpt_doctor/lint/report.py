@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.types import Located, NotChecked
+from ckpt_doctor.types.record import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ScriptFinding(Located):
     """A finding in source code: `where` is `file:line`, in a notebook `file:cell N:line`, `fix` is the suggestion as
     one line of text."""
@@ -17,7 +17,7 @@ class ScriptFinding(Located):
     """File and first line of the function, where a script that calls it decides whether this is a defect."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ScriptReport:
     """One linted file."""
 

@@ -8,20 +8,22 @@ each key an int64 number of elements and the raw elements. Source: torch/seriali
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Payload, Reading, shown
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.inert.zip_structures import LOCAL_MAGIC, Directory, DirectoryError, Entry
+from ckpt_doctor.readers import zip_records
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.programs import Programs, growing, read_program
 from ckpt_doctor.readers.source import BytesSource, Source
 from ckpt_doctor.readers.zip_directory import archive_prefix, read_appended, read_directory
-from ckpt_doctor.readers.zip_records import other_pickles, record
+from ckpt_doctor.readers.zip_records import other_pickles
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import Damage, StorageInfo
+from ckpt_doctor.types.record import record
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -29,7 +31,7 @@ PROTOCOL_VERSION = 1001
 _FIRST_READ = 1 << 20
 
 
-@dataclass
+@record
 class Stream:
     """What a legacy stream holds."""
 
@@ -187,7 +189,7 @@ def _read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:
     prefix = archive_prefix(directory)
     main = None if prefix is None else next(e for e in directory.entries if e.name == prefix + "data.pkl")
     if main is not None:
-        root = read_program(programs, record(source, main, programs.damage), 0, None, shown(main.name)).root
+        root = read_program(programs, zip_records.record(source, main, programs.damage), 0, None, shown(main.name)).root
     other_pickles(programs, source, beside(directory, main))
     read_unlisted(programs, source, listed(directory), source.size, file_programs)
     return programs, root

@@ -7,6 +7,7 @@ the network, or is a step on the way there; *unknown* is everything else, which 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -90,18 +91,18 @@ def _leads_elsewhere(inner: str) -> bool:
 
 
 def _is_class_of_c(module: str, inner: str) -> bool:
-    if module != "torch._C" or POWERFUL.search(inner):
+    if module != "torch._C" or re.search(POWERFUL, inner):
         return False
     return inner[:1].isupper() or inner.startswith("_VariableFunctions")  # `torch.tanh`, as pickle finds it
 
 
 def _judge_torch(module: str, inner: str) -> Judgement:
     if module == "torch":
-        if TORCH_CLASSES.fullmatch(inner):
-            return "dangerous" if POWERFUL.search(inner.partition(".")[2]) else "known"
+        if re.fullmatch(TORCH_CLASSES, inner):
+            return "dangerous" if re.search(POWERFUL, inner.partition(".")[2]) else "known"
         # Functions go by this module (`torch.tanh`); what begins otherwise, or is dotted, leads on into all of torch.
         plain = inner.isidentifier() and inner[0].islower() and inner not in sys.stdlib_module_names
-        return "known" if plain and not POWERFUL.search(inner) else "dangerous"
+        return "known" if plain and not re.search(POWERFUL, inner) else "dangerous"
     if (module, inner[:9]) == ("torch._utils", "_rebuild_") or _is_class_of_c(module, inner):
         return "known"
     if any(_lies_in(module, pure) for pure in PURE_TORCH) and inner.isidentifier():
@@ -109,9 +110,9 @@ def _judge_torch(module: str, inner: str) -> Judgement:
     if "." in inner and not inner.lstrip("_")[:1].isupper():
         return "unknown"  # by way of what a module has imported; S204 where it is called
     is_class = inner.lstrip("_")[:1].isupper()
-    if not is_class and POWERFUL.search(inner):
+    if not is_class and re.search(POWERFUL, inner):
         return "dangerous"
-    if POWERFUL.search(f"{module}.{inner}") and not any(_lies_in(module, known) for known in KNOWN_TORCH):
+    if re.search(POWERFUL, f"{module}.{inner}") and not any(_lies_in(module, known) for known in KNOWN_TORCH):
         return "dangerous"
     return "known" if any(_lies_in(module, known) for known in KNOWN_TORCH) else "unknown"
 

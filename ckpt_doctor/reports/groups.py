@@ -10,7 +10,7 @@ from ckpt_doctor.reports import text
 from ckpt_doctor.types import RANKS, FileReport, Finding, Located, NotChecked, RunReport
 from ckpt_doctor.types.record import record
 
-NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:, \d+)*")
+NUMBER = r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:, \d+)*"
 """A number, or several in a list."""
 MOST_TENSORS = 12
 """Damaged tensors of one file that are named beside the first."""
@@ -54,7 +54,7 @@ def cause(item: Located) -> tuple[object, ...]:
     sentence = finding.message
     for name in finding.tensors:
         sentence = sentence.replace(name, "N")
-    sentence = re.sub(r"\blines? N", "line N", NUMBER.sub("N", sentence))
+    sentence = re.sub(r"\blines? N", "line N", re.sub(NUMBER, "N", sentence))
     return (finding.code, finding.severity, finding.fix or "", sentence, item.path if finding.tensors else None)
 
 

@@ -3,6 +3,7 @@
 `dataclasses.dataclass` compiles up to seven methods for each class. Here comparison, hash and text are functions that
 all classes share, and `__init__` is compiled for the first object of a class: a command makes objects of few. That
 nothing sets a field of a frozen class is left to the type checker, which sees the standard decorator.
+A class that inherits from a record is one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ else:
             return partial(record, frozen=frozen, eq=eq, slots=slots)
         made = dataclass(cls, init=False, eq=False, repr=False, slots=slots)
         made.__init__ = _first_init(made)
-        made.__dataclass_params__.frozen = frozen  # for dataclasses that inherit from it
         if "__repr__" not in vars(cls):
             made.__repr__ = _repr
         if eq:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from ckpt_doctor.types import MODEL_KEYS, Case, Checkpoint, Layout, TensorInfo
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
-_MEANT = re.compile(
-    r"mask|min_val|max_val|causal|tril|triu|alibi|(^|[._])inf|bound|limit|range|best|score|metric|lowest|highest",
-    re.IGNORECASE,
+_MEANT = (
+    r"(?i)mask|min_val|max_val|causal|tril|triu|alibi|(^|[._])inf|bound|limit|range|best|score|metric|lowest|highest"
 )
 """Names of buffers that hold infinities by design."""
 
@@ -61,7 +60,7 @@ def _is_trained(tensor: TensorInfo, layout: Layout) -> bool:
         return False
     # A bias of two equal dimensions is an attention mask (minGPT's and GPT-2's `attn.bias`)
     is_mask = str(path[-1]).endswith("bias") and len(shape) > 1 and shape[-1] == shape[-2]
-    return not is_mask and not _MEANT.search(str(path[-1]))
+    return not is_mask and not re.search(_MEANT, str(path[-1]))
 
 
 RULES = (non_finite,)

@@ -61,10 +61,10 @@ def test_replace_makes_an_object_with_the_other_fields_as_they_were():
     assert made(2, "a", ["t"]) == dataclasses.replace(made(1, "a", ["t"]), x=2)
 
 
-def test_a_dataclass_that_inherits_has_all_fields():
+def test_a_record_that_inherits_has_all_fields():
     base: Any = point(record(frozen=True))
 
-    @dataclasses.dataclass(frozen=True)
+    @record(frozen=True)
     class Longer(base):
         z: int = 5
 

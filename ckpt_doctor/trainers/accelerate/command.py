@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from ckpt_doctor.trainers.accelerate.layout import name_of, ranks, within_epoch
 from ckpt_doctor.trainers.lines import line_through
 from ckpt_doctor.trainers.shared_facts import SHUFFLE, STEPS_PER_EPOCH
 from ckpt_doctor.types import Evidence, Fact, Facts, Flag, Given, Member, Run
+from ckpt_doctor.types.record import record
 
 SEEDABLE = Fact(
     "seedable_sampler",
@@ -26,7 +27,7 @@ TABLE = (STEPS_PER_EPOCH, SHUFFLE, SEEDABLE)
 """In the order in which reports show them. `steps_per_epoch` is `len(train_loader)` after `accelerator.prepare`."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class AccelerateFacts(Facts):
     """The facts of one run."""
 

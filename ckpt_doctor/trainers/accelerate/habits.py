@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ckpt_doctor.trainers.accelerate.layout import customs, files, name_of, ranks
 from ckpt_doctor.types import Evidence, Member, Run
+from ckpt_doctor.types.record import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Habits:
     """What holds for the folders of a run."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 from ckpt_doctor.reports.text import integer
@@ -140,7 +140,7 @@ TABLE = (NUM_TRAIN_EPOCHS, MAX_STEPS, BATCH_SIZE, ACCUMULATION, LEARNING_RATE)
 """In the order in which reports show them."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class HFFacts(Facts):
     """The facts of one run of the Trainer."""
 

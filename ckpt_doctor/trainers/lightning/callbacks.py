@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.types import Checkpoint, KeyPath, mapping_of
+from ckpt_doctor.types.record import record
 
 LONGEST_KEY = 2_000
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Callback:
     """A callback's state, and by what it tells the best model."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.shared_facts import SHUFFLE, TRAIN_EPOCHS
 from ckpt_doctor.types import Evidence, Fact, Facts, Given, Member, Run
+from ckpt_doctor.types.record import record
 
 TABLE = (TRAIN_EPOCHS, SHUFFLE)
 """In the order in which reports show them."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LightningFacts(Facts):
     """The facts of one run."""
 

@@ -7,10 +7,9 @@ on_train_epoch_end, the plateau schedulers, `completed`. ModelCheckpoint saves i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import Checkpoint, KeyPath, mapping_of
+from ckpt_doctor.types.record import record
 
 FIT: KeyPath = ("loops", "fit_loop")
 OPTIMIZER_STEPS = (
@@ -25,7 +24,7 @@ MANUAL_STEPS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Loops:
     """What the loops have counted."""
 

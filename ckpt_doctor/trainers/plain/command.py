@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ckpt_doctor.trainers.shared_facts import SHUFFLE, STEPS_PER_EPOCH
 from ckpt_doctor.types import Choice, Evidence, Fact, Facts, Flag, Run
+from ckpt_doctor.types.record import record
 
 RESUME_EPOCH = Fact(
     "resume_epoch",
@@ -30,7 +30,7 @@ TABLE = (RESUME_EPOCH, EPOCH_LABEL, STEPS_PER_EPOCH, SAVED_AFTER_STEP, SHUFFLE)
 """In the order in which reports show them."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PlainFacts(Facts):
     """The facts of one run of a hand-written loop. `steps_per_epoch` counts the optimizer's steps."""
 

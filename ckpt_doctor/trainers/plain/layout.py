@@ -35,7 +35,7 @@ _OTHERS = frozenset(
 _FIVE = frozenset({"model", "optimizer", "scheduler", "epoch", "global_step"})
 _MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_state_at", "sampler_state", "scaler"}
 """All of a file that may as well be of a trainer whose signs it lacks: no narrow recognition."""
-_RNG = re.compile(r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict")
+_RNG = r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict"
 _DETECTRON2 = re.compile(r"model_(\d{7}|final)\.pth")
 _TSL_RUN = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
 MOST_SIBLINGS = 8
@@ -92,8 +92,9 @@ def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool
 _SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".tar"})
 _MODEL = re.compile(r"(model|net|network|weights)(_state)?(_dict)?")
 _OPTIMIZER = re.compile(r"optim(izer)?(_state)?(_dict)?")
-_BESIDE = re.compile(
-    r"((lr_?)?sched(uler)?|scaler|ema|rng|random)(_states?)?(_dict)?|(train(ing|er)?_)?(state|meta|args|config|info)|epoch"
+_BESIDE = (
+    r"((lr_?)?sched(uler)?|scaler|ema|rng|random)(_states?)?(_dict)?"
+    r"|(train(ing|er)?_)?(state|meta|args|config|info)|epoch"
 )
 _MOMENT = re.compile(r"\d|last|latest|best|final|current")
 
@@ -110,7 +111,7 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
     parts = [next(models, None), next(optimizers, None)]
     rest = [stem for stem in stems if stem not in parts]
     folders = (name for name in names if not name.startswith(".") and not Path(name).suffix)
-    whole = None not in parts and all(_BESIDE.fullmatch(stem) for stem in rest)
+    whole = None not in parts and all(re.fullmatch(_BESIDE, stem) for stem in rest)
     return whole and not any((folder / name).is_dir() for name in folders)  # which may hold others
 
 
@@ -176,7 +177,9 @@ def places(checkpoint: Checkpoint) -> Places:
             "scaler": shapes.scalers,
         }
     )
-    random = [key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str) and _RNG.fullmatch(key.lower())]
+    random = [
+        key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str) and re.fullmatch(_RNG, key.lower())
+    ]
     return {**slots, **_label(checkpoint), **({"rng": (random[0],)} if random else {})}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ckpt_doctor.reports.text import integer, rate
 from ckpt_doctor.trainers.shared_facts import LEARNING_RATE, SHUFFLE, STEPS_PER_EPOCH, TRAIN_EPOCHS
 from ckpt_doctor.trainers.time_llm.modes import MODES
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Facts, Number, Run
+from ckpt_doctor.types.record import record
 
 LRADJ = Fact(
     "lradj",
@@ -44,7 +44,7 @@ def real_steps(steps_per_epoch: int, world_size: int) -> int:
     return max(1, steps_per_epoch // world_size)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TimeLLMFacts(Facts):
     """The facts of one run of Time-LLM's trainer."""
 
