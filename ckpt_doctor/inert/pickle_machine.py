@@ -9,13 +9,14 @@ from typing import Literal
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.calls import name_of, replaces_a_method, runs
-from ckpt_doctor.inert.rebuild import COPYING, HANDLERS, does_not_take, set_state
+from ckpt_doctor.inert.rebuild import COPYING, HANDLERS, VIEW, does_not_take, set_state
 from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 from ckpt_doctor.types.record import record
 
 COMPUTED = "<computed>"
 """Stands for a module or name that is only known once the pickle runs."""
 
+_DEFAULTDICT = HANDLERS["collections.defaultdict"]
 _METHOD_PUT = "the pickle puts a method of its choice in the place of an object's own"
 _PLAIN_KEYS = frozenset({str, bytes, bool, type(None), Global, StorageInfo, TensorRef, Opaque, NumpyScalar})
 """Types whose hashes nobody can choose: by a secret of the process, or by identity."""
@@ -157,10 +158,12 @@ class Machine:
         value = handler(made)
         if type(callee) is Global and type(args) is tuple and does_not_take(callee.name, args, value):
             self.soft("malformed-pickle", f"{shown(callee)} is called with arguments that it does not take")
-        if value is made or handler is HANDLERS["collections.defaultdict"]:
+        if type(value) is TensorRef:
+            if handler is not VIEW and type(args) is tuple and len(args) > 3 and replaces_a_method(args[3]):
+                self.soft("dangerous-global", _METHOD_PUT)
+            return value
+        if value is made or handler is _DEFAULTDICT:
             self.judge(made)
-        elif type(value) is TensorRef and type(args) is tuple and len(args) > 3 and replaces_a_method(args[3]):
-            self.soft("dangerous-global", _METHOD_PUT)
         if type(value) is NumpyScalar and type(args) is tuple and type(args[1]) is str and not args[1].isascii():
             self.reading.latin1 = True  # `array_scalar` raises for text that UTF-8 made of the bytes
         return value

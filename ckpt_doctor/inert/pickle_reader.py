@@ -99,21 +99,14 @@ def _run(machine: Machine, pos: int) -> None:
                 elif op == 0x4B:  # BININT1
                     push(data[pos])
                     pos += 1
-                elif op == 0x94:  # MEMOIZE
-                    memo[len(memo)] = stack[-1]
                 elif op == 0x28:  # MARK
                     marks.append(stack)
                     stack = []
                     push = stack.append
                     made += 1
-                elif op == 0x58:  # BINUNICODE
-                    end = pos + 4 + _u4(data, pos)[0]
-                    if end > size:
-                        pos = size
-                        raise IndexError
-                    text = str(data[pos + 4 : end], "utf-8", "surrogatepass")
-                    push(text if end - pos < limits.LONG_STRING else machine.once(text))
-                    pos = end
+                elif op == 0x4D:  # BININT2
+                    push(_u2(data, pos)[0])
+                    pos += 2
                 elif op == 0x74:  # TUPLE
                     made += 1
                     items = tuple(stack)
@@ -125,22 +118,35 @@ def _run(machine: Machine, pos: int) -> None:
                     callee = stack[-1]
                     made += 4  # the most costly of all values
                     stack[-1] = machine.call(callee, args)
-                elif op == 0x51:  # BINPERSID
-                    stack[-1] = machine.persistent(machine.reading, stack[-1])
-                elif op == 0x71:  # BINPUT
-                    memo[data[pos]] = stack[-1]
-                    pos += 1
                 elif op == 0x29:  # EMPTY_TUPLE
                     push(())
-                elif op == 0x89:  # NEWFALSE
-                    push(False)
-                elif op == 0x6A:  # LONG_BINGET
-                    push(memo[_u4(data, pos)[0]])
-                    pos += 4
                 elif op == 0x86:  # TUPLE2
                     made += 1
                     last = stack.pop()
                     stack[-1] = (stack[-1], last)
+                elif op == 0x58:  # BINUNICODE
+                    end = pos + 4 + _u4(data, pos)[0]
+                    if end > size:
+                        pos = size
+                        raise IndexError
+                    text = str(data[pos + 4 : end], "utf-8", "surrogatepass")
+                    push(text if end - pos < limits.LONG_STRING else machine.once(text))
+                    pos = end
+                elif op == 0x89:  # NEWFALSE
+                    push(False)
+                elif op == 0x51:  # BINPERSID
+                    stack[-1] = machine.persistent(machine.reading, stack[-1])
+                elif op == 0x4A:  # BININT
+                    push(_i4(data, pos)[0])
+                    pos += 4
+                elif op == 0x94:  # MEMOIZE
+                    memo[len(memo)] = stack[-1]
+                elif op == 0x71:  # BINPUT
+                    memo[data[pos]] = stack[-1]
+                    pos += 1
+                elif op == 0x6A:  # LONG_BINGET
+                    push(memo[_u4(data, pos)[0]])
+                    pos += 4
                 elif op == 0x85:  # TUPLE1
                     made += 1
                     stack[-1] = (stack[-1],)
@@ -151,9 +157,6 @@ def _run(machine: Machine, pos: int) -> None:
                         raise IndexError
                     push(str(data[pos + 1 : end], "utf-8", "surrogatepass"))
                     pos = end
-                elif op == 0x4D:  # BININT2
-                    push(_u2(data, pos)[0])
-                    pos += 2
                 elif op == 0x8A and data[pos] <= 8:  # LONG1, as half of a Mersenne Twister's state is
                     end = pos + 1 + data[pos]
                     if end > size:
@@ -161,9 +164,6 @@ def _run(machine: Machine, pos: int) -> None:
                         raise IndexError
                     push(int.from_bytes(data[pos + 1 : end], "little", signed=True))
                     pos = end
-                elif op == 0x4A:  # BININT
-                    push(_i4(data, pos)[0])
-                    pos += 4
                 elif op == 0x7D:  # EMPTY_DICT
                     made += 1
                     push({})

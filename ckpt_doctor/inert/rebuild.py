@@ -23,9 +23,12 @@ _PARAMETER = {"Parameter", "Buffer", "UninitializedParameter"}
 
 def dims(value: object) -> tuple[int, ...] | None:
     """A shape or stride: a tuple of sizes, also as `torch.Size`. None when it is anything else."""
-    if type(value) is Opaque and str(value.callee) == "torch.Size" and type(value.args) is tuple and value.args:
-        value = value.args[0]
-    if not isinstance(value, (tuple, list)) or len(value) > limits.MAX_DIMENSIONS:
+    if type(value) is not tuple:
+        if type(value) is Opaque and str(value.callee) == "torch.Size" and type(value.args) is tuple and value.args:
+            value = value.args[0]
+        if not isinstance(value, (tuple, list)):
+            return None
+    if len(value) > limits.MAX_DIMENSIONS:
         return None
     for size in value:
         if type(size) is not int or not 0 <= size < _MAX_SIZE:
@@ -79,8 +82,10 @@ def does_not_take(name: str, args: tuple[object, ...], made: object) -> bool:
     returns may be anything.
     """
     takes = _TAKES.get(name)
-    if takes is None or len(args) not in takes:
-        return takes is not None
+    if takes is None:
+        return False
+    if len(args) not in takes:
+        return True
     if type(made) is TensorRef or not name.startswith(("_rebuild_tensor", "_rebuild_qtensor")):
         return False
     storage, offset, *sizes = args[:4]
@@ -321,5 +326,7 @@ _FOLLOWED: Mapping[Handler, str] = {
 }
 HANDLERS: Mapping[str, Handler] = {name: handler for handler, names in _FOLLOWED.items() for name in names.split()}
 
+VIEW = _tensor
+"""The handler that makes nearly all tensors: of its arguments, which are numbers, none has attributes."""
 COPYING = frozenset({_mapping, _set, _frozenset, _encode})
 """Handlers whose cost is the size of their argument, which a memo can hand to them again and again."""

@@ -21,10 +21,11 @@ def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "", *,
 
     def load(reading: Reading, pid: object) -> object:
         value = named(reading, pid)
-        module = type(pid) is tuple and pid[:1] == ("module",)  # with its source code, in streams before 1.0
-        if only and type(value) is Opaque and not module and len(reading.damage) < limits.MAX_DAMAGE:
-            message = "the pickle describes a storage in a way that torch does not know; loading raises"
-            reading.damage.append(Damage("malformed-pickle", message))
+        if only and type(value) is Opaque:
+            module = type(pid) is tuple and pid[:1] == ("module",)  # with its source code, in streams before 1.0
+            if not module and len(reading.damage) < limits.MAX_DAMAGE:
+                message = "the pickle describes a storage in a way that torch does not know; loading raises"
+                reading.damage.append(Damage("malformed-pickle", message))
         return value
 
     def named(reading: Reading, pid: object) -> object:
@@ -50,7 +51,7 @@ def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "", *,
         if kind.name not in STORAGE_DTYPES and known is None and len(reading.damage) < limits.MAX_DAMAGE:
             message = f"a tensor's storage is said to be a {shown(kind)}, which torch does not have; loading raises"
             reading.damage.append(Damage("malformed-pickle", message, where=f"storage {shown(key)}"))
-        if known is not None and known.dtype == dtype and known.numel == numel and known.location == location:
+        if known is not None and (known.dtype, known.numel, known.location) == (dtype, numel, location):
             return known
         storage = StorageInfo(key, dtype, location, numel, numel * item_size(dtype), offsets.get(key))
         if known is None or known.nbytes < storage.nbytes:

@@ -121,8 +121,10 @@ def _is_of_others(tensor: TensorRef) -> bool:
     if type(source.callee) is Global and source.callee.name == "_rebuild_parameter" and type(source.args) is tuple:
         data = source.args[0] if source.args else None
         source = data.source if type(data) is TensorRef and data.storage is tensor.storage else source
-    is_view = type(source.callee) is Global and source.callee.name in _PLAIN
-    return not is_view or bool(tensor.source.states)
+    if type(source.callee) is Global and source.callee.name in _PLAIN:
+        return bool(tensor.source.states)
+    of_values = type(source.args) is tuple and PLAIN.issuperset(map(type, source.args))  # as of a safetensors file
+    return not of_values or bool(source.kwargs or source.items or source.pairs or source.states)
 
 
 def is_plain(tensor: TensorRef) -> bool:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate
 from operator import mul
-from typing import Any
+from typing import Any, NoReturn
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import item_size
@@ -46,6 +46,7 @@ _DTYPES = {
 """In the order of the library's `Dtype`: its writer puts the last first."""
 _FIELDS = frozenset({"dtype", "shape", "data_offsets"})
 _NO_64 = 1 << 64
+_TENSOR = Global("safetensors", "tensor")
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 """Of the types whose elements are no whole bytes."""
 _CODES = {name: code for code, name in _DTYPES.items()}
@@ -76,7 +77,8 @@ def open_safetensors(view: FileView) -> Checkpoint:
         content.damage.append(Damage("truncated-archive", message, found=view.size, expected=8 + length))
         return checkpoint(view, content)
     try:
-        header = json.loads(raw.decode(), object_pairs_hook=_object, parse_int=_integer, parse_constant=_integer)
+        whole = {"parse_int": _integer} if b"-0" in raw else {}
+        header = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_number, **whole)
         if not isinstance(header, _Object):
             raise _Refused("it is not a JSON object")
         content.metadata = _metadata(header)
@@ -101,9 +103,11 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
 
 
 def _integer(text: str) -> int:
-    if text == "-0" or not text.lstrip("-").isdigit():
-        raise _Refused(f"it contains {text}")
-    return int(text)
+    return _no_number(text) if text == "-0" else int(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise _Refused(f"it contains {text}")
 
 
 def _metadata(header: _Object) -> dict[str, str]:
@@ -119,8 +123,11 @@ def _metadata(header: _Object) -> dict[str, str]:
 
 
 def _sizes(value: object) -> tuple[int, ...] | None:
-    if not isinstance(value, list) or not all(type(size) is int and 0 <= size < _NO_64 for size in value):
+    if not isinstance(value, list):
         return None
+    for size in value:
+        if type(size) is not int or not 0 <= size < _NO_64:
+            return None
     return tuple(value)
 
 
@@ -177,15 +184,12 @@ def as_spelled(tensor: TensorInfo) -> tuple[str, tuple[int, ...]]:
 
 def _fields(about: Any) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
     """Type, shape and place of a tensor, where each is spelled as the library spells it."""
-    if (
-        not isinstance(about, _Object)
-        or not isinstance(about.get("dtype"), str)
-        or _FIELDS & dict(about.earlier).keys()
-    ):
+    if not isinstance(about, _Object) or (about.earlier and _FIELDS & dict(about.earlier).keys()):
         return None
-    shape, place = _sizes(about.get("shape")), _sizes(about.get("data_offsets"))
-    known = about["dtype"] in _BITS or about["dtype"] in _DTYPES
-    return (about["dtype"], shape, place) if known and shape is not None and place and len(place) == 2 else None
+    dtype, shape, place = about.get("dtype"), _sizes(about.get("shape")), _sizes(about.get("data_offsets"))
+    if not isinstance(dtype, str) or (dtype not in _DTYPES and dtype not in _BITS):
+        return None
+    return (dtype, shape, place) if shape is not None and place and len(place) == 2 else None
 
 
 def _tensor(name: str, about: Any, start: int) -> TensorRef | None:
@@ -195,14 +199,16 @@ def _tensor(name: str, about: Any, start: int) -> TensorRef | None:
     said, shape, place = fields
     nbytes = place[1] - place[0]
     bits = _BITS.get(said) or 8 * item_size(_DTYPES[said])
-    if not all(step < _NO_64 for step in accumulate(shape, mul, initial=bits)):
-        return None  # the library multiplies from left to right, and raises although a 0 may follow
-    if math.prod(shape) * bits != 8 * nbytes:
+    count = math.prod(shape)
+    if count * bits != 8 * nbytes or count * bits >= _NO_64:
         return None
+    if not count and not all(step < _NO_64 for step in accumulate(shape, mul, initial=bits)):
+        return None  # the library multiplies from left to right, and raises although a 0 may follow
     dtype = _DTYPES.get(said, said.lower())
     if said == "F4" and shape and shape[-1] % 2 == 0:  # torch counts pairs
         dtype, shape = "float4_e2m1fn_x2", (*shape[:-1], shape[-1] // 2)
-    storage = StorageInfo(name, dtype, "cpu", math.prod(shape), nbytes, start + place[0])
-    source = Opaque(Global("safetensors", "tensor"), (name,))
+        count //= 2
+    storage = StorageInfo(name, dtype, "cpu", count, nbytes, start + place[0])
+    source = Opaque(_TENSOR, (name,))
     strides = () if dtype == said.lower() and said in _BITS else contiguous(shape)
     return TensorRef(storage, dtype, shape, strides, 0, False, source)

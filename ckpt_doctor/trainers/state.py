@@ -108,10 +108,10 @@ def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
     others = {key: value for key, value in (mapping_of(root) or {}).items() if (key,) != model}
     for value, _ in walk(others, items):
-        if isinstance(value, TensorRef) and (
-            value.numel == 1 or (value.dtype, value.numel) == ("uint8", CPU_GENERATOR)
-        ):
-            yield value
+        if type(value) is TensorRef:
+            count = value.numel
+            if count == 1 or (count == CPU_GENERATOR and value.dtype == "uint8"):
+                yield value
 
 
 def param_groups(member: Member) -> list[Mapping[Any, Any]]:

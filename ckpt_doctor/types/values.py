@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import field
 from typing import Any, Literal
@@ -127,10 +128,7 @@ class TensorRef:
     @property
     def numel(self) -> int:
         """Number of elements."""
-        n = 1
-        for size in self.shape:
-            n *= size
-        return n
+        return math.prod(self.shape)
 
 
 @record(eq=False, slots=True)

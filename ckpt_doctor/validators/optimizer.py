@@ -81,16 +81,13 @@ def optimizer_model_mismatch(case: Case) -> Iterator[Problem]:
         return
     available = Counter(weight.shape for weight in weights)
     for index, entry in state.items():
-        shapes = {
-            name: entry[name].shape
-            for name in _MOMENTS
-            if isinstance(entry, dict) and isinstance(entry.get(name), TensorRef)
-        }
+        moments = [entry.get(name) for name in _MOMENTS] if isinstance(entry, dict) else []
+        shapes = [moment.shape for moment in moments if isinstance(moment, TensorRef)]
         if not shapes:
             continue
-        shape = next(iter(shapes.values()))
+        shape = shapes[0]
         available[shape] -= 1
-        if available[shape] < 0 or len(set(shapes.values())) > 1:
+        if available[shape] < 0 or any(other != shape for other in shapes):
             yield Problem(
                 f"parameter {index} of the optimizer has moments of shape {list(shape)}, which no (further) tensor of "
                 "the model has: the first step after the resume fails",

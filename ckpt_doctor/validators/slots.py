@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Literal
 
 from ckpt_doctor.types import CPU_GENERATOR, KeyPath, Severity, mapping_of
@@ -52,7 +53,7 @@ class Slot:
     severity: Severity | None = None
     """Overrides the rules' severity."""
 
-    @property
+    @cached_property
     def parts(self) -> tuple[str, ...]:
         """`optimizer.state[*].step` -> `("optimizer", "state", "*", "step")`."""
         return tuple(re.findall(r"[^.\[\]]+", self.name))
@@ -202,15 +203,21 @@ def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator
     """Where a slot is in a file, or below a part of one, and what is there; nothing where it is absent."""
     found: list[tuple[KeyPath, object]] = [(path, root)]
     for key in parts:  # level by level: an optimizer has a state for each of many parameters
-        found = [deeper for place in found for deeper in below(*place, key)]
+        found = below(found, key)
     return iter(found)
 
 
-def below(path: KeyPath, value: object, key: str) -> Iterable[tuple[KeyPath, object]]:
-    """What is one step further down than a place: at a key of a dict, or with `*` at all of its keys or indices."""
-    mapping = mapping_of(value)
+def below(found: Iterable[tuple[KeyPath, object]], key: str) -> list[tuple[KeyPath, object]]:
+    """What is one step further down than places: at a key of a dict, or with `*` at all of its keys or indices."""
+    mappings = ((path, value, mapping_of(value)) for path, value in found)
     if key != "*":
-        return [((*path, key), mapping[key])] if mapping is not None and key in mapping else ()
-    sequence = value if isinstance(value, (list, tuple)) else ()
-    items = mapping.items() if mapping is not None else enumerate(sequence)
-    return [((*path, each), item) for each, item in items]
+        return [((*path, key), held[key]) for path, _, held in mappings if held is not None and key in held]
+    return [
+        ((*path, each), item)
+        for path, value, held in mappings
+        for each, item in (_indexed(value) if held is None else held.items())
+    ]
+
+
+def _indexed(value: object) -> Iterable[tuple[int, object]]:
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()

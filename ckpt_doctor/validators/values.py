@@ -188,7 +188,7 @@ def _places(case: Case, parts: tuple[str, ...], known: _Known) -> list[tuple[Key
     if parts not in known:
         *above, last = parts
         if above:
-            known[parts] = [p for place in _places(case, tuple(above), known) for p in below(*place, last)]
+            known[parts] = below(_places(case, tuple(above), known), last)
         else:
             is_read = case.has(last) and not _is_unread(case, last)
             known[parts] = [(case.path(last), case.at(last))] if is_read else []
