@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ from ckpt_doctor.lint.rule import Hit, ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.source import NotPython, find_scripts
 from ckpt_doctor.types import Finding, Linted, Located, NotChecked
+from ckpt_doctor.types.record import record
 
 # A file is followed into the modules it uses when it runs something or says that it handles checkpoints. All others
 # (models, layers, data sets) only define what such files use.
@@ -30,7 +31,7 @@ _STARTS_SOMETHING = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ScriptFinding(Located):
     """A finding in source code: `where` is `file:line`, in a notebook `file:cell N:line`, `fix` is the suggestion as
     one line of text."""
@@ -39,7 +40,7 @@ class ScriptFinding(Located):
     """File and first line of the function, where a script that calls it decides whether this is a defect."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ScriptReport:
     """One linted file."""
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lint.sources import cases, expected_and_actual
+from ckpt_doctor.lint.state import early_stopping, reads
+from tests.lint.sources import cases, expected_and_actual, program_of
 
 STOPPER = """
 ### es.py
@@ -132,3 +133,51 @@ STATES = {
 def test_a_script_of_this_style(tmp_path: Path, text: str) -> None:
     expected, actual = expected_and_actual(tmp_path, text)
     assert expected == actual
+
+
+VARIABLES = """
+best_loss, bad_epochs = 1e9, 0
+for epoch in range(9):
+    if val_loss < best_loss:
+        best_loss, bad_epochs = val_loss, 0
+    else:
+        bad_epochs += 1
+    if bad_epochs >= patience:
+        break
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "fields"),
+    [
+        ("from es import EarlyStopping\nstopper = EarlyStopping(5)\n" + STOPPER, "stopper", {"best_score", "counter"}),
+        ("import es\nstop = es.EarlyStopping(5)\n", "stop", {"best_score", "counter", "val_loss_min"}),
+        (VARIABLES, "", {"best_loss", "bad_epochs"}),
+    ],
+    ids=["a class", "an import that cannot be followed", "plain variables"],
+)
+def test_what_a_script_stops_by(tmp_path: Path, text: str, variable: str, fields: set[str]) -> None:
+    found = early_stopping(program_of(tmp_path, text))
+    assert found is not None and (variable, fields) == (found.variable, set(found.fields))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from transformers import EarlyStoppingCallback\nEarlyStoppingCallback(3)\n",
+        "from lightning.pytorch.callbacks import EarlyStopping\nEarlyStopping('val_loss')\n",
+        "best_loss = 1e9\nfor e in range(9):\n    if val_loss < best_loss:\n        best_loss = val_loss\n",
+    ],
+    ids=["transformers", "lightning", "a best value alone"],
+)
+def test_what_stops_no_run_or_is_saved_by_its_framework(tmp_path: Path, text: str) -> None:
+    assert early_stopping(program_of(tmp_path, text)) is None
+
+
+def test_the_keys_that_a_script_reads_back(tmp_path: Path) -> None:
+    text = "from es import EarlyStopping\nstopper = EarlyStopping(5)\nc = torch.load(p)\n"
+    text += "a = c['one']\nb = c.get('two')\nd = c.pop('three', 0)\nif 'four' in c: pass\nc['written'] = 1\n"
+    program = program_of(tmp_path, text)
+    stopping = early_stopping(program)
+    assert stopping is not None
+    assert {"one", "two", "three", "four"} == reads(program, stopping).keys & {"one", "two", "three", "four", "written"}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_tensor
+from ckpt_doctor.readers.tensor_bytes import read_scalar, read_scalars, read_tensor
 from tests.readers.strategies import tensors
 from tests.readers.torch_equal import bits
-from tests.readers.torch_files import save
+from tests.readers.torch_files import rezip, save
 
 
 @settings(max_examples=80)
@@ -26,3 +30,44 @@ def test_tensor_bytes_are_found(tmp_path_factory, given_tensors, zipped):
         raw = read_tensor(checkpoint, checkpoint.root[index])
         if tensor.is_contiguous() and tensor.numel():
             assert bits(tensor) == raw
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "bfloat16", "int64", "int8", "uint8", "bool"])
+def test_one_number_is_read_as_torch_reads_it(tmp_path, kind):
+    number = torch.tensor([-1.5]).to(getattr(torch, kind))
+    checkpoint = open_checkpoint(save(tmp_path / "a", {"step": number, "more": torch.ones(2)}))
+    assert number.item() == read_scalar(checkpoint, checkpoint.tensors[0])
+    assert [number.item(), None] == read_scalars(checkpoint, list(checkpoint.tensors))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.int32])
+def test_a_number_of_a_big_endian_file_is_read_in_its_order(tmp_path, kind):
+    number = torch.tensor([2.5]).to(kind)
+
+    def change(name, data):
+        return b"big" if name == "byteorder" else data[::-1] if name == "data/0" else data
+
+    checkpoint = open_checkpoint(rezip(save(tmp_path / "a", {"x": number}), tmp_path / "b", change))
+    assert number.item() == read_scalar(checkpoint, checkpoint.tensors[0])
+
+
+def test_a_random_state_is_its_bytes(tmp_path):
+    state = torch.get_rng_state()
+    checkpoint = open_checkpoint(save(tmp_path / "a", {"rng": state}))
+    assert bytes(state.numpy()) == read_scalar(checkpoint, checkpoint.tensors[0])
+
+
+def test_what_cannot_be_had_is_none_and_never_other_bytes(tmp_path):
+    """Too many, not one behind the other, beyond the record; of a file that changed or went meanwhile none at all."""
+    base = torch.arange(6.0).reshape(2, 3)
+    path = save(tmp_path / "a", {"whole": base, "turned": base.t(), "row": base[1]})
+    checkpoint = open_checkpoint(path)
+    whole, turned, row = checkpoint.tensors
+    assert base.numpy().tobytes() == read_tensor(checkpoint, whole, limit=24)
+    assert base[1].numpy().tobytes() == read_tensor(checkpoint, row)
+    assert read_tensor(checkpoint, whole, limit=23) is None
+    assert read_tensor(checkpoint, turned) is None
+    os.utime(path, (1, 1))
+    assert read_tensor(checkpoint, whole) is None
+    path.unlink()
+    assert read_tensor(checkpoint, whole) is None
