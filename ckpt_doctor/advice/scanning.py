@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ckpt_doctor.advice.advising import advised
 from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.audit import Counts, Progress
 from ckpt_doctor.inert.counting import outline
-from ckpt_doctor.types import Advice, FileReport, Given, Report, RunReport
+from ckpt_doctor.types import Advice, Checkpoint, FileReport, Given, Report, RunReport
 
 
 def scan(
@@ -27,6 +27,7 @@ def scan(
     trainer: str = "",
     silenced: Counts | None = None,
     outlines: bool = False,
+    read: Mapping[Path, Checkpoint] | None = None,
 ) -> Report:
     """Audit files, units and run folders, read-only: is each whole, and would a resume from it continue the run?
 
@@ -44,6 +45,7 @@ def scan(
         silenced: says of a finding and the path of its file whether it is accepted.
         outlines: keep of each checkpoint what reports show (keys, counts, training state, findings), not its content:
             for trees of thousands of files.
+        read: checkpoints that were read before, by their paths: they are not read again where they are unchanged.
 
     Returns:
         A report: runs in the order of their paths, each with its files and its advice.
@@ -74,6 +76,7 @@ def scan(
         progress=progress,
         trainer=trainer,
         silenced=silenced,
+        read=read,
         finish=finish,
     )
     taken = {log.value.absolute() for run in report.runs if (log := run.run.facts.log) is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.part_names import is_part_of_several
 from ckpt_doctor.trainers import Trainer, unit_trainer
-from ckpt_doctor.types import Checkpoint, Damage, NotChecked
+from ckpt_doctor.types import Checkpoint, Damage, FileStamp, NotChecked
 from ckpt_doctor.validators.files import BLOCKED
 
 Progress = Callable[[Path, int], None]
 """Called with a file and the number of its bytes read since the last call."""
+_NOTHING: Mapping[Path, Checkpoint] = {}
 
 
 def open_file(path: Path | str) -> Checkpoint:
@@ -43,8 +44,8 @@ def open_file(path: Path | str) -> Checkpoint:
     return replace(read_file(Path(path)), display=reports.opened)
 
 
-def read_file(path: Path) -> Checkpoint:
-    """The same, for the stages, which show it otherwise."""
+def read_file(path: Path, read: Mapping[Path, Checkpoint] = _NOTHING) -> Checkpoint:
+    """The same, for the stages, which show it otherwise. What was `read` before is read again where it has changed."""
     if is_part_of_several(path):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 
@@ -53,7 +54,7 @@ def read_file(path: Path) -> Checkpoint:
         if unit.container == "folder":
             kept = path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
             return _half_exchanged(_with_undo_file(unit)) if kept else unit
-    checkpoint = open_checkpoint(path)
+    checkpoint = _as_read(path, read) or open_checkpoint(path)
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     if os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)
@@ -62,6 +63,20 @@ def read_file(path: Path) -> Checkpoint:
     if os.path.lexists(names.new(target)):
         checkpoint = _half_exchanged(checkpoint)
     return checkpoint
+
+
+def _as_read(path: Path, read: Mapping[Path, Checkpoint]) -> Checkpoint | None:
+    """A file as it was read before; without the damage that lies beside it, of which its file tells nothing."""
+    checkpoint = read.get(path)
+    if checkpoint is None or checkpoint.stamp is None or checkpoint.parts or checkpoint.deep is not None:
+        return None
+    try:
+        now = path.stat()
+    except OSError:
+        return None
+    stamp = FileStamp(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
+    beside = any(damage.kind in ("interrupted-migration", BLOCKED) for damage in checkpoint.damage)
+    return None if beside or stamp != checkpoint.stamp else checkpoint
 
 
 def _owner_of(folder: Path) -> Trainer | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,12 +37,14 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() and part.isascii() else (1, part) for part in parts]
 
 
-def with_siblings(folder: Path, files: Sequence[Path]) -> list[Checkpoint]:
-    """Checkpoints and, after them, others of the run that are read as evidence.
+def with_siblings(
+    folder: Path, files: Sequence[Path], read: Mapping[Path, Checkpoint] | None = None
+) -> list[Checkpoint]:
+    """Checkpoints and, after them, others of the run that are read as evidence, unless they are `read` already.
 
     Those that a trainer itself would have put there, and those that belong to one of the files by their look.
     """
-    opened = [read_file(path) for path in files]
+    opened = [read_file(path, read or {}) for path in files]
     seen: set[str] = set()
 
     def more(paths: Iterable[Path]) -> None:
@@ -51,7 +53,7 @@ def with_siblings(folder: Path, files: Sequence[Path]) -> list[Checkpoint]:
                 seen.update(os.path.realpath(file) for file in files)
             if (real := os.path.realpath(path)) not in seen:
                 seen.add(real)
-                opened.append(read_file(path))
+                opened.append(read_file(path, read or {}))
 
     more(path for trainer in known() for path in trainer.siblings(folder))
     more(path for trainer in known() for path in trainer.relatives(opened))

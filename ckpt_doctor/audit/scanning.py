@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ckpt_doctor.audit.judging import (
 from ckpt_doctor.audit.opening import Progress, deepened
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, understand, with_siblings
 from ckpt_doctor.trainers import trainer_named
-from ckpt_doctor.types import Curve, FileReport, Given, Report, Run, RunReport
+from ckpt_doctor.types import Checkpoint, Curve, FileReport, Given, Report, Run, RunReport
 from ckpt_doctor.types.record import record
 
 DEFAULT_PATH = "checkpoints"
@@ -41,6 +41,8 @@ class _Ask:
     trust: Sequence[str] = ()
     silenced: Counts | None = None
     progress: Progress | None = None
+    read: Mapping[Path, Checkpoint] = field(default_factory=dict)
+    """What was read before, and is not read again where it is unchanged."""
 
 
 def scan(
@@ -54,6 +56,7 @@ def scan(
     progress: Progress | None = None,
     trainer: str = "",
     silenced: Counts | None = None,
+    read: Mapping[Path, Checkpoint] | None = None,
     finish: Callable[[RunReport, bool], RunReport] = lambda run, _alone: run,
 ) -> Report:
     """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do.
@@ -63,7 +66,7 @@ def scan(
     """
     began = time.monotonic()
     given = existing(paths)
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress)
+    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress, read or {})
     wanted = {file for path in given for file in checkpoint_files(path)}
     found = find_runs(wanted)
     runs = [finish(_audit_run(folder, files, ask), len(found) == 1) for folder, files in found.items()]
@@ -110,7 +113,7 @@ def check_all(
 
 
 def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
-    run, members = understand(folder, with_siblings(folder, files), ask.facts, ask.logs, ask.trainer)
+    run, members = understand(folder, with_siblings(folder, files, ask.read), ask.facts, ask.logs, ask.trainer)
     counts = counting(ask.ignore, ask.trust, ask.silenced)
     judged = []
     for member in members[: len(files)]:

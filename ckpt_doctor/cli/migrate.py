@@ -101,7 +101,8 @@ def command(paths: tuple[Path, ...], dry_run: bool, verify: str | None, form: st
             results = repair.apply(planned, verify_torch=verify == "torch", progress=progress)
     elsewhere = given["output"] is not None
     known = {name: given[name] for name in ("facts", "logs", "ignore", "trust", "trainer")}
-    after = None if elsewhere else advice.scan(paths, **known)
+    read = planned.read | {result.path: result.written for result in results if result.written is not None}
+    after = None if elsewhere else advice.scan(paths, **known, read=read)
     named = () if elsewhere else paths
     emit(reports.migrated(results, form, paths=named, after=after, width=width(), color=color(), detail=detail))
     return unfinished(results)

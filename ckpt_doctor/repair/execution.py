@@ -17,7 +17,7 @@ from ckpt_doctor.readers.folders import open_unit
 from ckpt_doctor.repair.planning import NAMES, plan, plan_run
 from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
 from ckpt_doctor.repair.verification import verified, verified_unit
-from ckpt_doctor.types import Finding, Given, MigrationResult, Migrations, NumpyScalar, Proof, Receipt
+from ckpt_doctor.types import Checkpoint, FileReport, Given, MigrationResult, Migrations, NumpyScalar, Proof, Receipt
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import came_out, interrupted, part_changes, recover, write, write_unit
 from ckpt_doctor.writer import undo as take_back
@@ -159,7 +159,7 @@ def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationR
 def _carry_out(file: FilePlan, *, request: Request, verify_torch: bool, progress: Progress | None) -> MigrationResult:
     if not file.edits:
         return file.result
-    found: list[tuple[Finding, ...]] = []
+    found: list[FileReport] = []
     try:
         receipt = _write(file, found.append, request, verify_torch, progress)
     except WriteRefused as error:
@@ -168,12 +168,25 @@ def _carry_out(file: FilePlan, *, request: Request, verify_torch: bool, progress
     if request.mode == "output":
         message += f", written to {receipt.path}"
     notes = (*file.notes, *receipt.notes)
-    return replace(file.result, status="migrated", message=message, receipt=receipt, after=found[-1], notes=notes)
+    after = found[-1]
+    done = replace(file.result, status="migrated", message=message, receipt=receipt, after=after.findings, notes=notes)
+    return done if request.mode == "output" else replace(done, written=_as_it_lies(after.checkpoint))
+
+
+def _as_it_lies(written: Checkpoint) -> Checkpoint | None:
+    """What was read back, with the time that the writer gave the file; None where another one lies there now."""
+    try:
+        now = stamp_of(written.path.stat())
+    except OSError:
+        return None
+    was = written.stamp
+    is_it = was is not None and (now.device, now.inode, now.size) == (was.device, was.inode, was.size)
+    return replace(written, stamp=now) if is_it else None
 
 
 def _write(
     file: FilePlan,
-    judged: Callable[[tuple[Finding, ...]], None],
+    judged: Callable[[FileReport], None],
     request: Request,
     verify_torch: bool,
     progress: Progress | None,

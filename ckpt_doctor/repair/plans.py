@@ -117,6 +117,11 @@ class RepairPlan:
         return [file for run in self.runs for file in run.files]
 
     @property
+    def read(self) -> dict[Path, Checkpoint]:
+        """All that was read for the plan."""
+        return {checkpoint.path: checkpoint for run in self.runs for checkpoint in run.read}
+
+    @property
     def called_for(self) -> list[str]:
         """Names of the migrations that the findings call for, whichever were asked for."""
         named = {f.migration for file in self.files for f in self.request.counting(file.before)}

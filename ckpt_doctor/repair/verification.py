@@ -14,12 +14,12 @@ from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.repair.planning import is_under
 from ckpt_doctor.repair.plans import FilePlan
 from ckpt_doctor.trainers import UNKNOWN, ByHand, trainer_named
-from ckpt_doctor.types import Adopted, Checkpoint, Finding, KeyPath, Run, TensorInfo
+from ckpt_doctor.types import Adopted, Checkpoint, FileReport, KeyPath, Run, TensorInfo
 from ckpt_doctor.writer import PartChange
 
 
-def verified(written: Checkpoint, root: object, planned: FilePlan, adopted: Sequence[Adopted]) -> tuple[Finding, ...]:
-    """Findings of the written file; VerificationFailed unless it is what was planned, and better.
+def verified(written: Checkpoint, root: object, planned: FilePlan, adopted: Sequence[Adopted]) -> FileReport:
+    """The written file, judged; VerificationFailed unless it is what was planned, and better.
 
     It must read back as the planned tree, with every tensor on the bytes that it had; the findings that the migrations
     cure must be gone and none may be new.
@@ -29,7 +29,7 @@ def verified(written: Checkpoint, root: object, planned: FilePlan, adopted: Sequ
     return _judged_again(written, planned)
 
 
-def verified_unit(written: Checkpoint, changes: Sequence[PartChange], planned: FilePlan) -> tuple[Finding, ...]:
+def verified_unit(written: Checkpoint, changes: Sequence[PartChange], planned: FilePlan) -> FileReport:
     """As `verified`, of a unit of several files: the changed parts as planned, all others as they were."""
     unit = planned.checkpoint
     before = {unit.name_of(part): part for part in unit.parts}
@@ -68,8 +68,8 @@ def _is_same_json(written: Checkpoint, planned: object) -> bool:
         return False
 
 
-def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]:
-    """Findings of the result; VerificationFailed where one is left that a fix cures, or one is new."""
+def _judged_again(written: Checkpoint, planned: FilePlan) -> FileReport:
+    """The result, judged; VerificationFailed where one is left that a fix cures, or one is new."""
     case = planned.case
     ours = audit.is_ours(case.member, case.run)
     member = (trainer_named(case.run.trainer) if ours else UNKNOWN).member_of(written, read_scalars)
@@ -85,12 +85,12 @@ def _judged_again(written: Checkpoint, planned: FilePlan) -> tuple[Finding, ...]
     given = case.resume.early_stopping
     stopping = given if given is not None and given.given else None
     case_after = audit.case_of(member, run, gate=True, by_hand=ByHand(stopping))
-    after = audit.judge(case_after, lambda finding, _path: finding.code[0] != "S").findings  # the plan let those pass
+    after = audit.judge(case_after, lambda finding, _path: finding.code[0] != "S")  # the plan let those pass
     cured = {code for migration in planned.applied for code in migration.cures}
     allowed = {code for migration in planned.applied for code in migration.reveals}
     names = {migration.name for migration in planned.applied}
     refused = {refusal.migration for refusal in planned.refusals}
-    for finding in after:
+    for finding in after.findings:
         left = finding.code in cured and finding.migration not in refused and finding.migration in names
         new = finding.severity != "info" and finding.code not in {f.code for f in planned.before.findings} | allowed
         if left or new:

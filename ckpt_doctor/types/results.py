@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.types.advice import Advice
-from ckpt_doctor.types.checkpoint import NotChecked
+from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.judgement import FileReport, Finding, Located, Refusal
 from ckpt_doctor.types.record import briefly, record
@@ -139,6 +139,8 @@ class MigrationResult:
     notes: tuple[str, ...] = ()
     earlier: int = 0
     """How many migrations the file had before this one."""
+    written: Checkpoint | None = field(default=None, compare=False)
+    """The file as it was read back; None where nothing was written."""
 
     __repr__ = briefly
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor import facts, migrate, repair, undo
+from ckpt_doctor import advice, facts, migrate, repair, undo
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers import open_checkpoint
@@ -126,7 +126,27 @@ def test_a_file_is_opened_once_to_plan_and_once_to_judge_what_was_written(in_pla
 
 def test_the_command_opens_no_file_more_often(run, opened):
     assert 0 == main(["migrate", "--all", "--in-place", "--no-shuffle", str(run)])
-    assert {3} == set(Counter(opened).values()), "to plan, to verify, and for the answer"
+    assert {2} == set(Counter(opened).values()), "to plan, and to verify"
+
+
+def test_nothing_is_opened_again_for_the_answer(run, opened):
+    """But for what another process wrote since."""
+    assert 0 == main(["migrate", "--all", "--no-shuffle", str(run)])
+    written = [path for path in opened if path.name.startswith(".")]
+    assert {1} == set(Counter(opened).values())
+    assert len(opened) == 2 * len(written) > 0, "each file to plan, and its new copy to verify"
+    del opened[:]
+    assert 0 == main(["migrate", "--all", "--no-shuffle", "--dry-run", str(run)])
+    assert {1} == set(Counter(opened).values())
+
+
+def test_what_was_saved_since_it_was_read_is_read_again(run, opened):
+    planned = repair.plan([run])
+    path = planned.files[0].checkpoint.path
+    del opened[:]
+    path.touch()
+    advice.scan([run], read=planned.read)
+    assert [path] == opened
 
 
 def test_the_plan_that_was_made_is_applied(run, monkeypatch):

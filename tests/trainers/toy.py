@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +27,7 @@ from ckpt_doctor.types import (
     Run,
     Schedule,
 )
+from ckpt_doctor.types.record import record
 from ckpt_doctor.validators.rule import Problem, rule
 
 PARTS = ("state.json", "opt.pt", "sched.pt", "weights.safetensors")
@@ -35,7 +36,7 @@ PLACES |= {"model": ("weights.safetensors",), "optimizer": ("opt.pt",), "schedul
 ROUND = Fact("steps_per_round", Count(), "Batches that the toy trains in a round.", lambda n: f"{n} steps per round")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ToyFacts(Facts):
     """One fact of its own, which is what others call the steps of an epoch."""
 
