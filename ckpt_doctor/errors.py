@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,13 @@ class CkptDoctorError(Exception):
 
 class UsageError(CkptDoctorError):
     """The call asks for something that cannot be (a PATH that does not exist, options that exclude each other)."""
+
+
+class NotWritten(UsageError):
+    """Something is asked for that writes where the checkpoint is, which is behind a URL."""
+
+    def __init__(self, path: Path, what: str, instead: str) -> None:
+        super().__init__(f"{path} is a URL, where nothing is ever written, and {what} writes there: {instead}")
 
 
 class Unsupported(CkptDoctorError):
@@ -51,15 +57,8 @@ class ResumeError(CkptDoctorError):
         self.plan = plan
 
 
-_URL = r"(?i)([a-z][a-z0-9+]+):/+([^/].*)"
-"""Of a `Path`, which makes one slash of two."""
-
-
-def absent(path: Path) -> UsageError:
+def absent(path: object) -> UsageError:
     """What to raise where nothing is at a path."""
-    if url := re.match(_URL, str(path)):
-        whole = f"{url[1]}://{url[2]}"
-        return UsageError(f"{whole} is a URL, and URLs are not read: download it, and give the path of the copy")
     return UsageError(f"{path} does not exist")
 
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
 
 LAYERS = (
     ("version", "errors", "types"),
-    ("inert",),
+    ("inert", "remote"),
     ("readers", "writer"),
     ("validators", "migrators", "reports"),
     ("trainers",),
@@ -71,8 +71,9 @@ OPEN = {
     "audit": "compare remembered",
     "cli": "main",
     "readers": "deep detect file_view folders part_names safetensors sets statistics storage_bytes "
-    "tensor_bytes torch_zip",
+    "tensor_bytes torch_zip views",
     "rehearsal": "recording",
+    "remote": "store",
     "repair": "export salvage",
     "reports": "cures json_v1 text",
     "trainers": "facts",

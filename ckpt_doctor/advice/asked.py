@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor import audit
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.reports import given_words
 from ckpt_doctor.types import Facts, Given, Words
 from ckpt_doctor.types.record import record
@@ -59,5 +60,6 @@ class Asked:
             *(("--ignore", accepted) if accepted else ()),
             *(word for package in self.trust for word in ("--trust", package)),
             *more,
+            *(("--output", "DIR") if name.startswith("migrate") and any(map(is_url, paths)) else ()),
             *map(str, paths),
         )

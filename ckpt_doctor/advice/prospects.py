@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor import audit
 from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.advice.missing import OPEN, Missing, blank, missing, words_of
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.types import Checkpoint, FileReport, RunReport
 from ckpt_doctor.types.record import record
 
@@ -123,7 +124,8 @@ def _filled_in(prospect: Prospect, run: RunReport) -> str | None:
         return None
     words = words_of(blank(option, run) for option in prospect.asks)
     accepted = ("--ignore", ",".join(prospect.missing.accepted)) if prospect.missing.accepted else ()
-    return " ".join(["ckpt-doctor migrate --all", *words, *accepted, "FILE"])
+    elsewhere = ("--output", "DIR") if is_url(prospect.file.checkpoint.path) else ()
+    return " ".join(["ckpt-doctor migrate --all", *words, *accepted, *elsewhere, "FILE"])
 
 
 def copies_of(files: Sequence[FileReport]) -> dict[Path, Path]:

@@ -11,6 +11,7 @@ from ckpt_doctor.advice.advising import advised
 from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.audit import Counts, Progress
 from ckpt_doctor.inert.counting import outline
+from ckpt_doctor.remote import as_path
 from ckpt_doctor.types import Advice, Checkpoint, FileReport, Given, Report, RunReport
 
 
@@ -67,7 +68,7 @@ def scan(
         return _outlined(judged) if outlines else judged
 
     report = audit.scan(
-        paths,
+        given,
         facts=facts,
         deep=deep,
         ignore=ignore,
@@ -121,7 +122,7 @@ def check(
     Arguments as of `scan`; a folder stands for the file that the trainer takes from it.
     """
     report = audit.check(
-        path,
+        as_path(path),
         facts=facts,
         logs=logs,
         deep=deep,

@@ -20,6 +20,7 @@ from ckpt_doctor.inert.tensor_list import bytes_needed, is_plain, left_to_do
 from ckpt_doctor.inert.units import Held, content_of, inner_of, tensors_of
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.tensor_bytes import byte_order
+from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import (
     Checkpoint,
     Comparison,
@@ -262,7 +263,7 @@ class _OneAtATime:
         """The file, opened anew where it is another one than before."""
         if self.path != file.path:
             self.stack.close()
-            self.opened, self.path = self.stack.enter_context(FileView(file.path)), file.path
+            self.opened, self.path = self.stack.enter_context(open_view(file.path)), file.path
         return self.opened
 
     def __enter__(self) -> _OneAtATime:

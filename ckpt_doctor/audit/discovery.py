@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.errors import UsageError, absent, ensure_supported
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked, sniff
-from ckpt_doctor.readers.part_names import OTHER_BINARY, PART_SUFFIXES
+from ckpt_doctor.readers.part_names import OTHER_BINARY, OTHER_SUFFIXES, PART_SUFFIXES
+from ckpt_doctor.remote import RemotePath, as_path, walk
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
 
@@ -27,16 +28,26 @@ def existing(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     ensure_supported()
     found = []
     given = [paths] if isinstance(paths, (str, Path)) else paths
-    for path in dict.fromkeys(Path(path) for path in given):
-        if not os.path.lexists(path):
+    for path in dict.fromkeys(map(as_path, given)):
+        if not isinstance(path, RemotePath) and not os.path.lexists(path):
             raise absent(path)
         found.append(path)
+    _ask(found)
     return found
+
+
+def _ask(paths: Iterable[Path]) -> None:
+    """Ask for the URLs among paths; UsageError names the first at which nothing is."""
+    if urls := [path for path in paths if isinstance(path, RemotePath)]:
+        from ckpt_doctor.remote.store import named  # fsspec is needed from here on
+
+        named(urls)
 
 
 def existing_logs(logs: Iterable[Path | str]) -> list[Path]:
     """The logs; UsageError names the first that is no plain file."""
-    found = [Path(log) for log in logs]
+    found = [as_path(log) for log in logs]
+    _ask(found)
     for log in found:
         if not log.is_file():
             raise UsageError(f"the log {log} {'is not a plain file' if log.exists() else 'does not exist'}")
@@ -55,36 +66,37 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
+    kind = type(path)
     unreadable: list[OSError] = []
     seen: set[str] = set()
     top = Path(os.path.realpath(path))
     rest = [path]
     while rest:  # links come last, so that what they lead to goes by its own name where it has one here
-        for folder, folders, files in os.walk(rest.pop(0), onerror=unreadable.append):
+        for folder, folders, files in walk(rest.pop(0), unreadable.append):
             real = os.path.realpath(folder)
             folders[:] = [] if real in seen else [n for n in folders if n[:1] != "." and n not in SKIPPED_FOLDERS]
-            links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
+            links = [link for name in folders if (link := kind(folder, name)).is_symlink()]
             rest += [link for link in links if not top.is_relative_to(os.path.realpath(link))]
-            sets = [] if real in seen else _sets(Path(folder), (*files, *folders))
+            sets = [] if real in seen else _sets(kind(folder), (*files, *folders))
             yield from (one.path for one in sets)
             taken = {name for one in sets for name in one.files}
             files[:] = [name for name in files if name not in taken]
-            if any(one.path == Path(folder) for one in sets):
+            if any(one.path == kind(folder) for one in sets):
                 seen.add(real)
                 folders[:] = []
                 continue
-            if "version" in files and is_unpacked(Path(folder)):  # whose records are one checkpoint
+            if "version" in files and is_unpacked(kind(folder)):  # whose records are one checkpoint
                 files[:] = ["data.pkl"]
                 folders[:] = [name for name in folders if name not in RECORD_FOLDERS]
             sharded = any(name.endswith(".distcp") for name in files)
             for name in files if real not in seen else ():
-                file = Path(folder, name)
+                file = kind(folder, name)
                 # A distributed checkpoint's description is hidden, and unpickled before anything else of it.
                 hidden = name.startswith(".") and not (sharded and name == ".metadata")
                 if not hidden and not names.is_ours(name) and _belongs(file, sharded):
                     yield file
             seen.add(real)
-    yield from (Path(error.filename) for error in unreadable if isinstance(error, PermissionError))
+    yield from (kind(error.filename) for error in unreadable if isinstance(error, PermissionError))
 
 
 def _sets(folder: Path, names: Sequence[str]) -> list[FileSet]:
@@ -111,6 +123,8 @@ def _belongs(file: Path, sharded: bool) -> bool:
         return True
     if sharded and file.name == ".metadata":
         return True
+    if file.suffix.lower() in OTHER_SUFFIXES and isinstance(file, RemotePath):  # each look is a request
+        return False
     try:
         kind = sniff(file)
     except OSError:

@@ -12,6 +12,7 @@ from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.part_names import is_part_of_several
+from ckpt_doctor.remote import RemotePath, as_path
 from ckpt_doctor.trainers import Trainer, unit_trainer
 from ckpt_doctor.types import Checkpoint, Damage, FileStamp, NotChecked
 from ckpt_doctor.validators.files import BLOCKED
@@ -41,20 +42,23 @@ def open_file(path: Path | str) -> Checkpoint:
         torch/serialization.py and caffe2/serialize/inline_container.h for archives; CPython's Lib/pickletools.py for
         pickles; the safetensors format description for its headers.
     """
-    return replace(read_file(Path(path)), display=reports.opened)
+    return replace(read_file(as_path(path)), display=reports.opened)
 
 
 def read_file(path: Path, read: Mapping[Path, Checkpoint] = _NOTHING) -> Checkpoint:
     """The same, for the stages, which show it otherwise. What was `read` before is read again where it has changed."""
+    far = isinstance(path, RemotePath)  # nothing is migrated where nothing can be written
     if is_part_of_several(path):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 
         owner = _owner_of(path)
         unit = open_unit(path, owner.reads_part) if owner else open_unit(path)
         if unit.container == "folder":
-            kept = path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
+            kept = not far and path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
             return _half_exchanged(_with_undo_file(unit)) if kept else unit
     checkpoint = _as_read(path, read) or open_checkpoint(path)
+    if far:
+        return checkpoint
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     if os.path.lexists(names.undo_file(target)):
         checkpoint = _with_undo_file(checkpoint)

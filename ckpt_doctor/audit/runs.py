@@ -12,9 +12,12 @@ from ckpt_doctor.audit.discovery import checkpoint_files, existing
 from ckpt_doctor.audit.opening import read_file
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
+from ckpt_doctor.readers.file_view import WHOLE
 from ckpt_doctor.readers.tensor_bytes import read_scalars
+from ckpt_doctor.readers.views import in_reach
+from ckpt_doctor.remote import RemotePath
 from ckpt_doctor.trainers import UNKNOWN, Trainer, every, is_unit, known, trainer_named
-from ckpt_doctor.types import Checkpoint, Given, Member, NotChecked, Run, option_of
+from ckpt_doctor.types import A_COPY, Checkpoint, Given, Member, NotChecked, Run, TensorRef, option_of
 from ckpt_doctor.validators.files import UNTRUSTED
 
 
@@ -44,7 +47,7 @@ def with_siblings(
 
     Those that a trainer itself would have put there, and those that belong to one of the files by their look.
     """
-    opened = [read_file(path, read or {}) for path in files]
+    opened = [read_file(path, read or {}) for path in in_reach(files)]
     seen: set[str] = set()
 
     def more(paths: Iterable[Path]) -> None:
@@ -70,7 +73,10 @@ def understand(
     """
     checkpoints = list(checkpoints)
     owner, owned = _owner(folder, checkpoints, logs, trainer)
-    members = [owner.member_of(checkpoint, read_scalars) for checkpoint in checkpoints]
+    if any(isinstance(checkpoint.path, RemotePath) for checkpoint in checkpoints):
+        members = [_sampled(owner, checkpoint) for checkpoint in checkpoints]
+    else:
+        members = [owner.member_of(checkpoint, read_scalars) for checkpoint in checkpoints]
     ours = [m for m in members if m.checkpoint.path in owned and not m.checkpoint.is_damaged(*UNTRUSTED)]
     judged = {member.checkpoint.path for member in ours}
     others = tuple(checkpoint.path for checkpoint in checkpoints if checkpoint.path not in judged)
@@ -80,6 +86,23 @@ def understand(
     its = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
     run = owner.judging().understand(run, its, logs)
     return replace(run, not_checked=(*run.not_checked, *_not_of(owner, given.keys() - its.keys()))), members
+
+
+def _sampled(owner: Trainer, checkpoint: Checkpoint) -> Member:
+    """The member for a checkpoint behind a URL, with a note where not all of its small values were read."""
+    asked: list[object] = []
+
+    def read(part: Checkpoint, scalars: list[TensorRef]) -> list[int | float | bool | bytes | None]:
+        values = read_scalars(part, scalars)
+        asked.extend(values if part.size > WHOLE else ())
+        return values
+
+    member = owner.member_of(checkpoint, read)
+    if None not in asked:
+        return member
+    why = f"the file is remote, and {asked.count(None):,} of {len(asked):,} were not read"
+    note = NotChecked("single numbers, such as Adam's steps", why, A_COPY)
+    return replace(member, checkpoint=replace(member.checkpoint, not_checked=(*checkpoint.not_checked, note)))
 
 
 def _not_of(owner: Trainer, names: Iterable[str]) -> Iterator[NotChecked]:

@@ -20,6 +20,7 @@ from ckpt_doctor.audit.judging import (
 )
 from ckpt_doctor.audit.opening import Progress, deepened
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, understand, with_siblings
+from ckpt_doctor.remote import as_path, take_traffic
 from ckpt_doctor.trainers import trainer_named
 from ckpt_doctor.types import Checkpoint, Curve, FileReport, Given, Report, Run, RunReport
 from ckpt_doctor.types.record import record
@@ -92,10 +93,11 @@ def check(
     the file is judged as a scan does, which does not ask what only a resume from this very file needs to know.
     """
     began = time.monotonic()
-    file = resume_file(Path(path))
+    path = as_path(path)
+    file = resume_file(path)
     ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
     run = _audit_run(run_folder(file), [file], ask)
-    return Report((run,), time.monotonic() - began, (Path(path),), shown_check)
+    return Report((run,), time.monotonic() - began, (path,), shown_check)
 
 
 def check_all(
@@ -123,7 +125,9 @@ def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
     found = run_findings(run)
     if any(finding.code == "O703" and counts(finding, run.path) for finding in found):
         judged = [unsure_of_the_model(file) for file in judged]
-    return chosen(RunReport(run, found, tuple(judged), trainer_named(run.trainer).terms), counts)
+    report = RunReport(run, found, tuple(judged), trainer_named(run.trainer).terms)
+    requests, received = take_traffic()
+    return chosen(replace(report, requests=requests, received=received), counts)
 
 
 def read_through(

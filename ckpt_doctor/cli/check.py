@@ -50,12 +50,12 @@ def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool
     if not path:
         note("no checkpoint to resume from (PATH is empty): a first start, nothing to check")
         return 0
-    folder = Path(path)
+    [folder] = audit.existing(path)
     if folder.is_dir() and next(iter(audit.checkpoint_files(folder)), None) is None:
         note(reports.nothing_found(Report((), 0.0, (folder,))))
         return 1
     with Progress() as progress:
-        report = advice.check(path, silenced=settings.silenced, progress=progress, **given)
+        report = advice.check(folder, silenced=settings.silenced, progress=progress, **given)
     colored = color(None if flags else output)
     shown = reports.judged(
         report, form, plan=True, rules=all_rules, curves=audit.curves, width=width(), color=colored, detail=detail

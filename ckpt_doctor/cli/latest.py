@@ -36,6 +36,7 @@ def command(path: Path, form: str, **given: Any) -> int:
       RESUME_FROM=$(ckpt-doctor latest checkpoints/my_run --repairable)
       ckpt-doctor migrate "$RESUME_FROM" --all
     """
+    [path] = audit.existing(path)
     if runs := audit.several_runs(path):
         for line in reports.latest_choices(path, runs):
             note(line)

@@ -113,9 +113,10 @@ class Refused(click.ClickException):
 def app(ctx: click.Context) -> None:
     """Tell whether a training run will resume correctly from a checkpoint, and repair the file when it won't.
 
-    PATH is a checkpoint file, a step folder, a run folder or any tree; scan and migrate take checkpoints/ where
-    none is given. Reading never runs code from a file and loads no tensors. Exit codes: 0 nothing found at or above
-    --fail-on, 1 findings or a refused repair, 2 wrong usage or a PATH that does not exist.
+    PATH is a checkpoint file, a step folder, a run folder, any tree, or the URL of one (s3://, gs://, hf://,
+    https://); scan and migrate take checkpoints/ where none is given. Reading never runs code from a file and loads no
+    tensors. Exit codes: 0 nothing found at or above --fail-on, 1 findings or a refused repair, 2 wrong usage or a PATH
+    that does not exist.
 
     \b
     Example:

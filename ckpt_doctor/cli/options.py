@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from ckpt_doctor import trainers
 from ckpt_doctor.cli.output import FAIL_ON, note
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote import as_path, is_url
 from ckpt_doctor.reports import FORMATS, clean, shorten
 from ckpt_doctor.trainers.facts import every_fact, facts, knowing
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, ScriptFacts, option_of, selects
@@ -28,6 +29,8 @@ class Named(click.Path):
         """The path; a usage error for an empty one."""
         if value == "":
             self.fail("an empty path; is a variable of the script not set?", param, ctx)
+        if is_url(value):
+            return as_path(value)
         return super().convert(value, param, ctx)
 
 
@@ -37,7 +40,7 @@ class Log(Named):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; a usage error where no file is there."""
         path = super().convert(value, param, ctx)
-        if not Path(path).is_file():
+        if not is_url(path) and not Path(path).is_file():
             self.fail(f"{clean(path)} {'is not a plain file' if Path(path).exists() else 'does not exist'}", param, ctx)
         return path
 

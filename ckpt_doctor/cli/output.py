@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote import local
 from ckpt_doctor.reports import clean, shorten, size
 from ckpt_doctor.types import Finding, MigrationResult, Severity, reaches
 
@@ -45,7 +46,7 @@ def emit(text: str, output: Path | None = None) -> None:
     if output is None:
         click.echo(text, nl=False, color=True)
         return
-    target = Path(os.path.realpath(output))  # a link stays a link
+    target = Path(os.path.realpath(local(output)))  # a link stays a link
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         if target.exists() and not target.is_file():  # /dev/null, a pipe: nothing that could be replaced

@@ -15,6 +15,7 @@ import click
 from ckpt_doctor import reports, trainers
 from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.facts import every_fact
 from ckpt_doctor.types import Finding, selects
 from ckpt_doctor.types.record import record
@@ -115,9 +116,14 @@ def parse(text: str, path: Path) -> Settings:
             raise UsageError(f"{path}: {key} must be {what}, not {value!r}")
         listed = [value] if isinstance(value, str) and fits is _strings else value
         if key in _PATHS:
-            listed = [str(path.parent / one) for one in listed] if key == "log" else str(path.parent / value)
+            listed = [_placed(one, path) for one in listed] if key == "log" else _placed(value, path)
         options[key.replace("-", "_")] = listed
     return Settings(path, options, _ignores(table.get(PER_PATH_IGNORES, {}), path))
+
+
+def _placed(value: str, settings: Path) -> str:
+    """A path that is relative to the folder of the settings; a URL is not."""
+    return value if is_url(value) else str(settings.parent / value)
 
 
 def _ignores(table: object, path: Path) -> dict[str, tuple[str, ...]]:

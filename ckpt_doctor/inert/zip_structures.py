@@ -79,6 +79,8 @@ class Directory:
     """Of the archive: its end record, and a comment, end here."""
     comment: bytes = b""
     damage: tuple[Damage, ...] = ()
+    unread: int = 0
+    """Local headers that were not read, since each would have been a request to a server."""
     others: tuple[Entry, ...] = ()
     """What other readers than torch's take for records: by local headers, or by another place of the directory."""
 

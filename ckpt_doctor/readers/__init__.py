@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ckpt_doctor.readers.detect import sniff_view
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.types import Checkpoint, Damage
+from ckpt_doctor.readers.views import open_view, unreadable
+from ckpt_doctor.remote import as_path
+from ckpt_doctor.types import Checkpoint
 
 
 def open_checkpoint(path: Path | str) -> Checkpoint:
@@ -17,13 +19,12 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
 
     Never raises for what is in the file, nor when the system refuses to read it (damage `unreadable-file`).
     """
-    path = Path(path)
+    path = as_path(path)
     try:
-        with FileView(path) as view, _without_cycle_collection():
+        with open_view(path) as view, _without_cycle_collection():
             return _open(view)
     except OSError as error:
-        damage = Damage("unreadable-file", f"the system refuses to read the file: {error.strerror or error}")
-        return Checkpoint(path, 0, "unknown", "other", None, damage=(damage,))
+        return Checkpoint(path, 0, "unknown", "other", None, damage=(unreadable(error),))
 
 
 @contextmanager

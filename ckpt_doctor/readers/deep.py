@@ -25,6 +25,7 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
 from ckpt_doctor.readers.tensor_bytes import byte_order
+from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
 from ckpt_doctor.types.record import record
 
@@ -56,7 +57,7 @@ def deep_check(checkpoint: Checkpoint, progress: Progress | None = None) -> Chec
         whole = replace(checkpoint, parts=parts)
         return replace(whole, deep=_merged(whole))
     try:
-        with FileView(checkpoint.path) as view:
+        with open_view(checkpoint.path) as view:
             if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
                 return replace(checkpoint, deep=_nothing("the file changed since its metadata was read"))
             return replace(checkpoint, deep=_check(view, checkpoint, progress))
@@ -119,7 +120,8 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     numbers = {key: [tensor for tensor in held if tensor.path not in codes] for key, held in by_key.items()}
     examine = partial(_examine, view, numbers, byte_order(checkpoint) == ">", _one_by_one(progress))
     cut = [list(region.pieces()) for region in regions]
-    pieces = iter(_in_parallel(examine, list(chain.from_iterable(cut))))
+    parts = list(chain.from_iterable(cut))
+    pieces = iter(_one_after_another(examine, parts) if view.far else _in_parallel(examine, parts))
     whole = [_joined(region, list(islice(pieces, len(cuts)))) for region, cuts in zip(regions, cut, strict=True)]
     seen = sorted(whole, key=lambda one: (one.region.offset, one.region.name))
     non_finite: Counter[str] = Counter()
@@ -169,6 +171,12 @@ def _one_by_one(progress: Progress | None) -> Progress | None:
             progress(count)
 
     return report
+
+
+def _one_after_another(examine: Callable[[Region, memoryview], _Seen], regions: Sequence[Region]) -> list[_Seen]:
+    """Every region examined in the order of the file: one request reads several small ones that follow each other."""
+    buffer = memoryview(bytearray(CHUNK))
+    return [examine(region, buffer) for region in regions]
 
 
 def _in_parallel(examine: Callable[[Region, memoryview], _Seen], regions: Sequence[Region]) -> list[_Seen]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import neighbour, not_a_checkpoint
+from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import Damage
 
 Format = Literal["zip", "torch-legacy", "tar", "safetensors", "pickle"]
@@ -31,7 +31,7 @@ def sniff(path: Path) -> Format | Damage:
 
     Reads its first 4 KiB. Raises OSError when the file cannot be opened.
     """
-    with FileView(path) as view:
+    with open_view(path) as view:
         return sniff_view(view)
 
 
@@ -44,7 +44,8 @@ def sniff_view(view: FileView) -> Format | Damage:
     if not any(head):
         zeros = _only_zeros(view)
         if zeros:
-            message = "the file holds nothing but zero bytes: space was reserved for it and never written"
+            where = "begins and ends with" if view.far else "holds nothing but"
+            message = f"the file {where} zero bytes: space was reserved for it and never written"
             return Damage("empty-file", message, found=view.size)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip"
@@ -76,7 +77,7 @@ def is_unpacked(folder: Path) -> bool:
         beside = (folder / "data").is_dir() or (folder / "byteorder").is_file()
         if not (beside and (folder / "data.pkl").is_file() and (folder / "version").is_file()):
             return False
-        with FileView(folder / "version") as view:
+        with open_view(folder / "version") as view:
             return view.read_at(0, 16).strip().isdigit()
     except OSError:
         return False
@@ -84,17 +85,13 @@ def is_unpacked(folder: Path) -> bool:
 
 def _only_zeros(view: FileView) -> bool:
     """Whether the file holds no other byte. What the file system never stored is zeros, and is not read."""
-    at = 0
-    while at < view.size:
-        try:
-            at = os.lseek(view.descriptor, at, os.SEEK_DATA)
-        except AttributeError:
-            pass  # no such system call here: every byte is read
-        except OSError:
-            return True  # nothing but a hole from here on
-        if any(view.read_at(at, 1 << 20)):
-            return False
-        at += 1 << 20
+    at: int | None = 0
+    while at is not None and at < view.size:
+        at = view.stored_from(at)
+        if at is not None:
+            if any(view.read_at(at, 1 << 20)):
+                return False
+            at += 1 << 20
     return True
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from ckpt_doctor.errors import ensure_supported
 from ckpt_doctor.types import FileStamp
 
+Range = tuple[int, int]
+"""Offset and number of bytes."""
+
+WHOLE = 130 << 10
+"""Bytes of an object behind a URL that is read whole: then nothing of it is far."""
 _SMALL = 1 << 14
 """Bytes of a file that is read whole at the first look: its directory and pickle are most of it."""
 
 
 class FileView:
     """An open file. `read_at` is short at the end of the file and counts what it reads."""
+
+    far = False
+    """Whether each read is a request to a server: then only what was planned is read (`remote_view`)."""
 
     def __init__(self, path: Path) -> None:
         ensure_supported()
@@ -51,6 +60,37 @@ class FileView:
         raw = parts[0] if len(parts) == 1 else b"".join(parts)
         self.bytes_read += len(raw)
         return raw
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill a buffer as far as one read goes; 0 at the end of the file. Not counted."""
+        return os.preadv(self.descriptor, [buffer], offset)
+
+    def has(self, offset: int, count: int) -> bool:
+        """Whether reading bytes costs next to nothing."""
+        return True
+
+    def plan(self, ranges: Iterable[Range]) -> None:
+        """Say what will be read, so that it can be read at one go."""
+
+    def size_now(self) -> int:
+        """The size, if the file grew since it was opened."""
+        return os.fstat(self.descriptor).st_size
+
+    def stored_from(self, offset: int) -> int | None:
+        """Where the next bytes are that the file system stored; None where only a hole is left."""
+        try:
+            return os.lseek(self.descriptor, offset, os.SEEK_DATA)
+        except AttributeError:
+            return offset  # no such system call here
+        except OSError:
+            return None
+
+    def stored_until(self) -> int:
+        """Where the first hole is, or the end."""
+        try:
+            return os.lseek(self.descriptor, 0, os.SEEK_HOLE)
+        except (AttributeError, OSError):
+            return self.size
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import distributed, sharded
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
-from ckpt_doctor.readers.part_names import INDEX, MARKERS, SPEECHBRAIN, SPEECHBRAIN_TEXT
+from ckpt_doctor.readers.part_names import INDEX, MARKERS, OTHER_SUFFIXES, SPEECHBRAIN, SPEECHBRAIN_TEXT
 from ckpt_doctor.readers.parts import TRAINER_STATE, Findings, Parts, is_part_name, open_part
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
 from ckpt_doctor.readers.torch_row import named
-from ckpt_doctor.types import Checkpoint, Damage, Layout, NotChecked, mapping_of
+from ckpt_doctor.readers.views import in_reach, unreadable
+from ckpt_doctor.remote import RemotePath, as_path
+from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Layout, NotChecked, mapping_of
 
 _TRAINING_KEYS = frozenset({"param_groups", "last_epoch"})
 
@@ -33,12 +36,11 @@ def open_unit(path: Path | str, is_read: Callable[[str], bool] = lambda _: False
 
     Never raises for what is in the files, nor when the system refuses to read them.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         return _open_folder(path, is_read) if path.is_dir() else _open_set(path)
     except OSError as error:
-        damage = Damage("unreadable-file", f"the system refuses to read it: {error.strerror or error}")
-        return Checkpoint(path, 0, "folder", "other", None, damage=(damage,))
+        return Checkpoint(path, 0, "folder", "other", None, damage=(unreadable(error, "it"),))
 
 
 def _open_folder(folder: Path, is_read: Callable[[str], bool]) -> Checkpoint:
@@ -50,7 +52,8 @@ def _open_folder(folder: Path, is_read: Callable[[str], bool]) -> Checkpoint:
 def _open_listed(
     path: Path, parts: Parts, found: Listing, is_read: Callable[[str], bool] = lambda _: False
 ) -> Checkpoint:
-    for name in found.files:
+    names = [name for name in found.files if is_read(name) or not _is_left_alone(path, name)]
+    for name, _ in zip(names, in_reach([parts.folder / name for name in names]), strict=True):
         if name.endswith(".json") and is_read(name):
             parts.open(name)
         elif SPEECHBRAIN not in found.files or not SPEECHBRAIN_TEXT.fullmatch(name):
@@ -73,6 +76,14 @@ def _open_listed(
     opened = {name: part for name in found.files if (part := parts.opened.get(name)) is not None}
     facts = {"files": found.files, "links": tuple(found.links), "shards": _shards(sets, parts)}
     return _unit(path, opened, facts, findings)
+
+
+def _is_left_alone(path: Path, name: str) -> bool:
+    """Whether a file is not looked at because each look is a request, and its suffix says what it is."""
+    if not isinstance(path, RemotePath):
+        return False
+    file = PurePosixPath(name)
+    return file.suffix.lower() in OTHER_SUFFIXES and not is_part_name(file.name)
 
 
 def _open_if_part(parts: Parts, name: str, found: Listing) -> None:
@@ -168,11 +179,18 @@ def _unit(path: Path, parts: Mapping[str, Checkpoint], facts: Mapping[str, objec
         layout=_layout(parts),
         root={name: part.root for name, part in parts.items()},
         damage=tuple(findings.damage),
-        not_checked=tuple(findings.not_checked),
+        not_checked=(*findings.not_checked, *_far(parts.values())),
         metadata=facts,
         bytes_read=sum(part.bytes_read for part in parts.values()),
         parts=tuple(parts.values()),
     )
+
+
+def _far(parts: Iterable[Checkpoint]) -> Iterator[NotChecked]:
+    """What was not looked at in the files behind a URL, each once."""
+    left = Counter(item.what for part in parts for item in part.not_checked if item.settle == A_COPY)
+    for what, count in left.items():
+        yield NotChecked(what, f"{count:,} of its files are remote and large", A_COPY)
 
 
 def _layout(parts: Mapping[str, Checkpoint]) -> Layout:

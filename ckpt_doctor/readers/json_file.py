@@ -17,6 +17,7 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.detect import sniff_view, without_content
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.views import open_view, unreadable
 from ckpt_doctor.types import Checkpoint, Container, Damage, NotChecked
 from ckpt_doctor.types.record import record
 
@@ -52,7 +53,7 @@ class _Content:
 
 def _read(path: Path, container: Container, parse: Callable[[FileView, _Content], None]) -> Checkpoint:
     try:
-        with FileView(path) as view:
+        with open_view(path) as view:
             content = _Content()
             wrong = without_content(view)
             if wrong is None:
@@ -71,8 +72,7 @@ def _read(path: Path, container: Container, parse: Callable[[FileView, _Content]
                 bytes_read=view.bytes_read,
             )
     except OSError as error:
-        damage = Damage("unreadable-file", f"the system refuses to read the file: {error.strerror or error}")
-        return Checkpoint(path, 0, container, "other", None, damage=(damage,))
+        return Checkpoint(path, 0, container, "other", None, damage=(unreadable(error),))
 
 
 def _line(view: FileView, content: _Content) -> None:

@@ -12,6 +12,7 @@ from ckpt_doctor.inert import limits, names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked
 from ckpt_doctor.readers.part_names import INDEX
 from ckpt_doctor.readers.parts import FOLDER, TRAINER_STATE, Parts, is_part_name
+from ckpt_doctor.remote import entries_of
 from ckpt_doctor.types.record import record
 
 _OTHER_UNIT = re.compile(r"(.*[-_])?(checkpoint|step|epoch|iter(ation)?)[-_=]?\d+.*|.+\.ckpt", re.IGNORECASE)
@@ -47,7 +48,8 @@ def listing(folder: Path, start: str = "", tag: str | None = None) -> Listing:
     while rest:
         prefix = rest.pop()
         try:
-            entries = sorted(os.scandir(folder / prefix), key=lambda entry: entry.name)
+            with entries_of(folder / prefix) as found_there:
+                entries = sorted(found_there, key=lambda entry: entry.name)
         except OSError as error:
             if prefix == start:
                 raise

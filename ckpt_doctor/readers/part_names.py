@@ -11,6 +11,14 @@ MARKERS = ("latest", "last_checkpoint")
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
 PART_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
 """Suffixes that only checkpoints and their parts have."""
+OTHER_SUFFIXES = frozenset(
+    {
+        *(".json", ".jsonl", ".txt", ".md", ".log", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".xml"),
+        *(".py", ".sh", ".ipynb", ".html", ".css", ".js", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".pdf"),
+        *(".wav", ".mp3", ".flac", ".mp4", ".npy", ".npz", ".parquet", ".arrow", ".gz", ".zst", ".tfrecord", ".lock"),
+    }
+)
+"""Of files that a bucket may hold by the million, and that are not opened there."""
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
 OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?")
 """Files among a model's weights that have a checkpoint's suffix and are none: of OpenVINO, SentencePiece and kin."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import field
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,6 +14,7 @@ from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.json_file import open_json, open_marker
 from ckpt_doctor.readers.part_names import INDEX, MARKERS, OTHER_BINARY, PART_SUFFIXES
+from ckpt_doctor.readers.views import in_reach
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.types.record import record
 
@@ -97,6 +98,13 @@ class Parts:
         if name not in self.opened and self.has(name):
             self.opened[name] = open_part(self.folder / name)
         return self.opened.get(name)
+
+    def open_all(self, names: Iterable[str]) -> Iterator[tuple[str, Checkpoint]]:
+        """Those of the files that are there, each opened; some of them are looked at together behind a URL."""
+        there = [name for name in names if name in self.opened or self.has(name)]
+        for name, _ in zip(there, in_reach([self.folder / name for name in there]), strict=True):
+            if (part := self.open(name)) is not None:
+                yield name, part
 
 
 def open_part(path: Path) -> Checkpoint:

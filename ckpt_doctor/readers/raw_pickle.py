@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +20,11 @@ from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.payloads import MAGIC_NUMBER, file_programs
 from ckpt_doctor.readers.programs import BEHIND, read_program
 from ckpt_doctor.readers.torch_legacy import open_legacy
+from ckpt_doctor.remote import RemoteError
 from ckpt_doctor.types import Checkpoint, Damage, Program
+
+_MOST_FAR = 64 << 20
+"""Bytes of a remote pickle that is read."""
 
 
 def open_pickle(view: FileView) -> Checkpoint:
@@ -30,6 +33,8 @@ def open_pickle(view: FileView) -> Checkpoint:
     if view.size > limits.MAX_PROGRAM_BYTES:
         message = f"a pickle of {view.size:,} bytes; only the first {limits.MAX_PROGRAM_BYTES:,} are read"
         content.damage.append(Damage("limit-exceeded", message, found=view.size))
+    if view.far and view.size > _MOST_FAR:
+        raise RemoteError("a plain pickle can only be read whole: download a copy", view.path)
     data = view.read_at(0, _as_far_as_it_goes(view))
     programs = file_programs()
     reading = read_program(programs, data, 0, None, "")
@@ -85,12 +90,7 @@ def _size(folder: Path, key: str) -> int | None:
 
 def _as_far_as_it_goes(view: FileView) -> int:
     """How many bytes to read: the file may be a terabyte of zeros behind a short pickle, none of it on the disk."""
-    if not hasattr(os, "SEEK_HOLE"):
-        return limits.MAX_PROGRAM_BYTES
-    with suppress(OSError):
-        hole = os.lseek(view.descriptor, 0, os.SEEK_HOLE)
-        return min(max(hole, 1 << 20), limits.MAX_PROGRAM_BYTES)
-    return limits.MAX_PROGRAM_BYTES
+    return min(max(view.stored_until(), 1 << 20), limits.MAX_PROGRAM_BYTES)
 
 
 def open_neighbour(view: FileView, what: Damage) -> Checkpoint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.torch_row import archives
 from ckpt_doctor.readers.torch_zip import CONSTANTS
 from ckpt_doctor.readers.zip_directory import archive_prefix, read_directory
+from ckpt_doctor.readers.zip_far import far_of
 from ckpt_doctor.readers.zip_truncated import walk
 from ckpt_doctor.types import Checkpoint
 from ckpt_doctor.types.record import record
@@ -54,7 +54,7 @@ def regions_of(view: FileView, checkpoint: Checkpoint) -> list[Region]:
     """What is to be read, in file order."""
     if checkpoint.container in ("torch-zip", "torchscript"):
         try:
-            directory = read_directory(view.read_at, view.size)
+            directory = read_directory(view.read_at, view.size, far_of(view))
         except DirectoryError:
             return _regions_of_truncated(view, checkpoint)
         prefix = archive_prefix(directory) or ""
@@ -107,7 +107,7 @@ def chunks(view: FileView, region: Region, buffer: memoryview) -> Iterator[tuple
     at, end = region.offset, min(region.offset + region.length, view.size)
     inflater = zlib.decompressobj(-15) if region.deflated else None
     while at < end:
-        count = os.preadv(view.descriptor, [buffer[: min(CHUNK, end - at)]], at)
+        count = view.read_into(buffer[: min(CHUNK, end - at)], at)
         if count == 0:
             return
         at += count

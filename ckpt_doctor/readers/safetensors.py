@@ -77,7 +77,7 @@ def open_safetensors(view: FileView) -> Checkpoint:
         content.damage.append(Damage("truncated-archive", message, found=view.size, expected=8 + length))
         return checkpoint(view, content)
     try:
-        whole = {"parse_int": _integer} if b"-0" in raw else {}
+        whole: dict[str, Any] = {"parse_int": _integer} if b"-0" in raw else {}
         header = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_number, **whole)
         if not isinstance(header, _Object):
             raise _Refused("it is not a JSON object")

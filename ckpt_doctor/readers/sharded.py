@@ -51,7 +51,7 @@ def examine(parts: Parts, index: str, has_other_weights: Callable[[Collection[st
         found.damage.append(Damage("stale-index", f"{message}: what reads this index raises", shown(index)))
         return found
     found.lacks(missing_part(name, f"{why} ({_told(placed[name])})", index) for name, why in absent.items())
-    shards = {name: shard for name in placed if name not in absent and (shard := parts.open(name)) is not None}
+    shards = dict(parts.open_all(name for name in placed if name not in absent))
     _contents(found, index, placed, shards)
     if not found.damage:
         _total(found, index, opened, list(shards.values()), sum(map(len, placed.values())))

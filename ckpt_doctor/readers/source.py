@@ -9,6 +9,8 @@ class Source(Protocol):
     """Bytes with positions: an open file, or bytes inside one."""
 
     size: int
+    far: bool
+    """Whether each read is a request to a server."""
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset`; none before the first byte and behind the last."""
@@ -16,6 +18,8 @@ class Source(Protocol):
 
 class BytesSource:
     """Bytes in memory as a `Source`."""
+
+    far = False
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -33,6 +37,7 @@ class Slice:
         self.source = source
         self.begin = begin
         self.size = size
+        self.far = source.far
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset` of the stretch."""

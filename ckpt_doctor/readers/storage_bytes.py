@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.inert.tensor_list import bytes_needed
-from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
 from ckpt_doctor.readers.tensor_bytes import byte_order
+from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import Checkpoint, StorageInfo, TensorInfo
 
 _MOST_DIMENSIONS = 31
@@ -33,7 +33,7 @@ class StorageReader:
         self.buffer = memoryview(bytearray(CHUNK))
 
     def __enter__(self) -> StorageReader:
-        self.view = FileView(self.checkpoint.path)
+        self.view = open_view(self.checkpoint.path)
         if self.checkpoint.stamp is not None and self.view.stamp != self.checkpoint.stamp:
             self.view.close()
             raise OSError(0, "the file changed since it was read", str(self.checkpoint.path))

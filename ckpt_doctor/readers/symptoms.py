@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import time
@@ -25,10 +24,10 @@ def unfinished_write(view: FileView) -> list[Damage]:
     if _TEMPORARY.search(view.path.name):
         message = "by its name this is a temporary file: its writer is still at work, or died before it could rename it"
         return [Damage("unfinished-write", message, found=view.path.name)]
-    now = os.fstat(view.descriptor)
-    if now.st_size > view.size:
+    now = view.size_now()
+    if now > view.size:
         message = "the file grew while it was read: it is being written"
-        return [Damage("unfinished-write", message, found=now.st_size, expected=view.size)]
+        return [Damage("unfinished-write", message, found=now, expected=view.size)]
     return []
 
 

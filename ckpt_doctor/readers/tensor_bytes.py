@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from ckpt_doctor.inert.dtypes import STRUCT_CODES, item_size
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, TensorInfo, TensorRef
 
 
@@ -33,13 +35,25 @@ def read_tensors(
 ) -> list[bytes | None]:
     """As `read_tensor` for several tensors, opening the file once."""
     try:
-        view = FileView(checkpoint.path)
+        with open_view(checkpoint.path) as view:
+            if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
+                return [None] * len(tensors)
+            if view.far:
+                return _read_far(view, tensors, limit)
+            return [_read(view, tensor, limit) for tensor in tensors]
     except OSError:
         return [None] * len(tensors)
-    with view:
-        if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
-            return [None] * len(tensors)
-        return [_read(view, tensor, limit) for tensor in tensors]
+
+
+def _read_far(view: FileView, tensors: Sequence[TensorInfo | TensorRef], limit: int) -> list[bytes | None]:
+    """The same through few requests: of many tensors only some are read, the first, the last and others between."""
+    from ckpt_doctor.readers.remote_view import sampled  # most files are here
+
+    places = [(tensor.storage.offset, tensor.storage.nbytes) for tensor in tensors]
+    known = [(at, count) for at, count in places if at is not None and count <= limit]
+    view.plan(sampled([place for place in known if not view.has(*place)], view.size))
+    here = [at is not None and view.has(at, count) for at, count in places]
+    return [_read(view, tensor, limit) if ready else None for tensor, ready in zip(tensors, here, strict=True)]
 
 
 def _read(view: FileView, tensor: TensorInfo | TensorRef, limit: int) -> bytes | None:

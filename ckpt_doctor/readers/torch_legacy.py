@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.payloads import read_stream
-from ckpt_doctor.types import Checkpoint, Program
+from ckpt_doctor.types import A_COPY, Checkpoint, NotChecked, Program
 
 
 def open_legacy(view: FileView) -> Checkpoint:
@@ -24,6 +24,11 @@ def open_legacy(view: FileView) -> Checkpoint:
         content.metadata["lost_records"] = len(stream.lost)
     elif stream.end < view.size:
         content.metadata["trailing_bytes"] = view.size - stream.end
+    if stream.unread:
+        why = (
+            f"the file is remote, and the lengths of {stream.unread:,} storages were not read; their sum fits its size"
+        )
+        content.not_checked.append(NotChecked("whether each storage has its length", why, A_COPY))
     if stream.little_endian is False:
         content.metadata["written_on"] = "a big-endian machine"
     return checkpoint(view, content)

@@ -18,7 +18,7 @@ from ckpt_doctor.readers.source import Slice
 from ckpt_doctor.readers.zip_directory import begin_of_last, read_directory
 from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import Checkpoint, NotChecked
+from ckpt_doctor.types import A_COPY, Checkpoint, NotChecked
 
 UNNAMED = NotChecked(
     "the names of the values",
@@ -26,6 +26,8 @@ UNNAMED = NotChecked(
     "the folder",
 )
 _PROGRAM = "/data.pkl"
+_MOST_READ = 4 << 20
+"""Bytes of a remote file that is read whole: each of its archives would take requests of its own."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ def archives(view: FileView) -> tuple[list[Archive], int]:
 def open_row(view: FileView) -> Checkpoint:
     """Read such a file: its root maps the byte at which each value begins to the value."""
     content = Content("distcp", not_checked=[UNNAMED])
+    if view.far and view.size > _MOST_READ:
+        content.root = {}
+        content.not_checked.append(
+            NotChecked("what its values hold", "the file is remote, and has one archive for each", A_COPY)
+        )
+        return checkpoint(view, content)
+    view.plan([(0, view.size)])
     programs = file_programs()
     root: dict[object, object] = {}
     row, first = archives(view)

@@ -30,10 +30,11 @@ from ckpt_doctor.readers.zip_directory import (
     read_appended,
     read_directory,
 )
+from ckpt_doctor.readers.zip_far import far_of, plan_pickles, searched, unread, within_reach
 from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import Checkpoint, Damage, Global, Migration, Program
+from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Global, Migration, NotChecked, Program
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive that contains the storages of `constants.pkl`."""
@@ -49,7 +50,7 @@ _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment
 def open_zip(view: FileView) -> Checkpoint:
     """Read an archive that begins with a local header; never raises for its content."""
     try:
-        directory = read_directory(view.read_at, view.size)
+        directory = read_directory(view.read_at, view.size, far_of(view))
     except DirectoryError as error:
         return _without_directory(view, str(error))
     prefix = archive_prefix(directory)
@@ -89,6 +90,8 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     script = prefix + "constants.pkl" in records
     content = Content("torchscript" if script else "torch-zip")
     content.damage += directory.damage
+    main = records[prefix + "data.pkl"]
+    plan_pickles(view, directory, main, prefix + "data/")
     content.metadata = _facts(view, records, prefix)
     content.damage += _refused(directory, content.metadata, prefix)
     data = {e.name[len(prefix) + 5 :]: e for e in directory.entries if e.name.startswith(prefix + "data/")}
@@ -102,21 +105,28 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
         content.damage.append(Damage("byte-order-suspect", message, where=prefix + "byteorder", found=shown(byteorder)))
 
     programs = file_programs()
-    main = records[prefix + "data.pkl"]
     offsets = {key: entry.data for key, entry in data.items() if entry.method == STORED and entry.data >= 0}
     raw = record(view, main, content.damage)
     reading = read_program(programs, raw, 0, torch_storage(offsets, only=not script), main.name)
     tensors = {f"{prefix}data/{key}" for key in reading.storages}  # whatever they look like, nothing unpickles them
-    other_pickles(programs, view, (e for e in beside(directory, main) if e.name not in tensors))
-    read_unlisted(programs, view, listed(directory), view.size, file_programs)
+    others, unseen = within_reach(view, (e for e in beside(directory, main) if e.name not in tensors))
+    other_pickles(programs, view, others)
+    known, unsearched = searched(view, directory)
+    read_unlisted(programs, view, known, view.size, file_programs)
+    content.not_checked += [*unread(directory), *unseen, *unsearched]
     if main.method == STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
     content.damage += _missing(reading, records, prefix + "data/")
     if script:
         _add_constants(view, content, records, prefix)
-    suspect = wrong_byte_order(view, content.tensors, content.metadata.get("byteorder"))
-    content.damage += [suspect] if suspect else []
+    if view.far and content.tensors:
+        content.not_checked.append(
+            NotChecked("whether the byteorder record fits the numbers", "the file is remote", A_COPY)
+        )
+    else:
+        suspect = wrong_byte_order(view, content.tensors, content.metadata.get("byteorder"))
+        content.damage += [suspect] if suspect else []
     content.migrations = _migrations(view, records, prefix)
     return checkpoint(view, content)
 
@@ -252,7 +262,9 @@ def _without_directory(view: FileView, why: str) -> Checkpoint:
     content.add(reading, programs)
     lost = [key for key in reading.storages if key not in start.offsets]
     content.metadata = {"prefix": start.name[: -len("data.pkl")], "lost_records": len(lost)}
-    if reading.finished:
+    if reading.finished and view.far:
+        content.not_checked.append(NotChecked("how many tensors are complete", "the file is remote", A_COPY))
+    elif reading.finished:
         content.program = Program(start.data, reading.end, start.name)
         kept = len(reading.storages) - len(lost)
         what += f". {kept or 'None'} of {len(reading.storages):,} tensor records " + (

@@ -15,6 +15,7 @@ caffe2/serialize/inline_container.cc (`PyTorchStreamReader`). What follows from 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -47,6 +48,7 @@ from ckpt_doctor.inert.zip_structures import (
     decoded,
     find_end,
 )
+from ckpt_doctor.readers.zip_far import Far, places
 from ckpt_doctor.types import Damage
 
 PACKAGED = ".data/extern_modules"
@@ -58,8 +60,8 @@ _MOST_INFLATED = 1032
 """Bytes that DEFLATE makes of one, at most (zlib's technical details)."""
 
 
-def read_directory(read_at: ReadAt, size: int) -> Directory:
-    """Parse end record, central directory and local headers.
+def read_directory(read_at: ReadAt, size: int, far: Far | None = None) -> Directory:
+    """Parse end record, central directory and local headers; of a file that is `far`, only the headers that are needed.
 
     Raises:
         DirectoryError: no end record, or it points to something that is no directory.
@@ -68,7 +70,7 @@ def read_directory(read_at: ReadAt, size: int) -> Directory:
     if not end.sound:
         raise DirectoryError("its end record is damaged")
     entries = _central(read_at, end, 0)
-    directory = _with_local_headers(entries, read_at, size, end)
+    directory = _with_local_headers(entries, read_at, size, end, far)
     if end.shift == 0:
         return directory
     message = f"the directory is {abs(end.shift):,} bytes away from its end record: readers see different contents"
@@ -155,8 +157,11 @@ def _refused(entry: CentralEntry, name: bytes) -> str:
     return ""
 
 
-def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: End) -> Directory:
+def _with_local_headers(
+    entries: list[Entry], read_at: ReadAt, size: int, end: End, far: Far | None = None
+) -> Directory:
     """Read each local header for the place of the data, and compare what it says with the directory."""
+    unread = places(entries, end.offset, far) if far is not None else {}
     damage: list[Damage] = []
     others: list[Entry] = []
     window, window_at = b"", 0
@@ -165,12 +170,17 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: E
     by_place = [entries[i] for i in order]
     for rank, (index, entry) in enumerate(zip(order, by_place, strict=True)):
         header = entry.header
+        if index in unread:
+            placed[index] = entry._replace(data=unread[index])
+            damage += _refusals(entry, size)
+            continue
         at = header - window_at
         if at < 0 or at + _length(entry) > len(window):
             if header >= size:
                 damage.append(_lost(entry))
                 continue
-            window_at, window, at = header, read_at(header, min(_stretch(by_place, rank), size - header)), 0
+            stretch = _stretch(by_place, rank) if far is None else _length(entry)
+            window_at, window, at = header, read_at(header, min(stretch, size - header)), 0
         if len(window) - at < LOCAL.size or window[at : at + 4] != LOCAL_MAGIC:
             damage.append(_lost(entry))
             continue
@@ -188,16 +198,23 @@ def _with_local_headers(entries: list[Entry], read_at: ReadAt, size: int, end: E
             damage.append(
                 Damage("name-conflict", f"local header and directory differ ({differs})", where=shown(entry.name))
             )
-        if header + LOCAL.size + entry.compressed > size:  # `mz_zip_reader_read_central_dir`
-            message = f"its {entry.compressed:,} bytes reach beyond the end of the file: torch.load refuses the archive"
-            damage.append(Damage("missing-record", message, where=shown(entry.name)))
-        if entry.refused:
-            damage.append(Damage("name-conflict", entry.refused, where=shown(entry.name)))
+        damage += _refusals(entry, size)
     damage += _duplicates(entries)
     if len(damage) > limits.MAX_DAMAGE:
         rest = len(damage) - limits.MAX_DAMAGE
         damage = [*damage[: limits.MAX_DAMAGE], Damage(damage[0].kind, f"{rest:,} more records are damaged")]
-    return Directory(tuple(placed), end.offset, end.at, size, damage=tuple(damage), others=tuple(others))
+    return Directory(
+        tuple(placed), end.offset, end.at, size, damage=tuple(damage), unread=len(unread), others=tuple(others)
+    )
+
+
+def _refusals(entry: Entry, size: int) -> Iterator[Damage]:
+    """Why torch refuses an archive for what its directory says of a record."""
+    if entry.header + LOCAL.size + entry.compressed > size:  # `mz_zip_reader_read_central_dir`
+        message = f"its {entry.compressed:,} bytes reach beyond the end of the file: torch.load refuses the archive"
+        yield Damage("missing-record", message, where=shown(entry.name))
+    if entry.refused:
+        yield Damage("name-conflict", entry.refused, where=shown(entry.name))
 
 
 def _length(entry: Entry) -> int:

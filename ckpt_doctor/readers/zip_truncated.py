@@ -57,6 +57,8 @@ def walk(view: FileView) -> Walk | None:
     if not reading.finished:
         return Walk(name, data, raw, reading, offsets, checksums, known, at)
     prefix = name[: -len("data.pkl")]
+    if view.far:  # each header would be a request
+        return Walk(name, data, raw[: reading.end], reading, offsets, checksums, known, at)
     at = _behind_descriptor(view, at, reading.end)[0]
     while (header := _local(view, at)) is not None:
         record, start, declared, _ = header

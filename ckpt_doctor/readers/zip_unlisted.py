@@ -55,7 +55,7 @@ def read_unlisted(
     leave no more than a data descriptor between them. `new_programs` makes what each is read into.
     """
     left = limits.MAX_UNLISTED_BYTES
-    for first, last in _between(known, end):
+    for first, last in between(known, end):
         left -= last - first
         if left < 0:
             message = f"{last - first:,} bytes that belong to no record are not searched for hidden ones"
@@ -70,7 +70,8 @@ def read_unlisted(
                 return
 
 
-def _between(known: Iterable[Stretch], end: int) -> Iterator[Stretch]:
+def between(known: Iterable[Stretch], end: int) -> Iterator[Stretch]:
+    """What lies between known stretches and is longer than a descriptor."""
     at = 0
     for first, last in (*sorted(known), (end, end)):
         if min(first, end) - at > _DESCRIPTOR:

@@ -10,14 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor import audit, reports
-from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.errors import NotWritten, WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.folders import open_unit
+from ckpt_doctor.remote import RemotePath, as_path, is_url
+from ckpt_doctor.repair.fetching import on_this_machine
 from ckpt_doctor.repair.planning import NAMES, plan, plan_run
 from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
 from ckpt_doctor.repair.verification import verified, verified_unit
-from ckpt_doctor.types import Checkpoint, FileReport, Given, MigrationResult, Migrations, NumpyScalar, Proof, Receipt
+from ckpt_doctor.types import (
+    Checkpoint,
+    Edit,
+    FileReport,
+    Given,
+    MigrationResult,
+    Migrations,
+    NumpyScalar,
+    Proof,
+    Receipt,
+)
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import came_out, interrupted, part_changes, recover, write, write_unit
 from ckpt_doctor.writer import undo as take_back
@@ -109,6 +121,9 @@ def apply(
     Where a checkpoint of a run was saved anew or rolled back since it was planned, the plan of that run is made again,
     from what is there now, and a note says so. `verify_torch` has torch load each result as well before it counts.
     """
+    for run in planned.runs:
+        if isinstance(run.folder, RemotePath) and planned.request.mode != "output":
+            raise NotWritten(run.folder, "migrate", "give --output DIR, where the repaired checkpoints go")
     carry_out = partial(_carry_out, request=planned.request, verify_torch=verify_torch, progress=progress)
     return [result for run in planned.runs for result in _apply_to_run(run, planned.request, carry_out)]
 
@@ -191,21 +206,29 @@ def _write(
     verify_torch: bool,
     progress: Progress | None,
 ) -> Receipt:
-    checkpoint = file.checkpoint
-    how: dict[str, Any] = {
-        "mode": request.mode,
-        "output": request.output,
-        "progress": partial(progress, checkpoint.path) if progress else None,
-    }
+    done = partial(progress, file.checkpoint.path) if progress else None
+    how: dict[str, Any] = {"mode": request.mode, "output": request.output, "progress": done}
+    with on_this_machine(file, request.output, done) as (checkpoint, planned):
+        return _written(file, checkpoint, planned, judged, verify_torch, how)
+
+
+def _written(
+    file: FilePlan,
+    checkpoint: Checkpoint,
+    planned: Sequence[Edit],
+    judged: Callable[[FileReport], None],
+    verify_torch: bool,
+    how: dict[str, Any],
+) -> Receipt:
     if checkpoint.parts:
-        changes = file.changes or part_changes(checkpoint, file.edits)
+        changes = (checkpoint is file.checkpoint and file.changes) or part_changes(checkpoint, planned)
         parts = {checkpoint.name_of(part) for part in checkpoint.parts} | {change.name for change in changes}
 
         def verify_unit(path: Path) -> None:
             judged(verified_unit(open_unit(path, parts.__contains__), changes, file))
 
         return write_unit(checkpoint, changes, _record(file), verify=verify_unit, **how)
-    named, adopted = edits.adopt(file.edits, checkpoint)
+    named, adopted = edits.adopt(planned, checkpoint)
     root = edits.apply(checkpoint.root, named)
 
     def verify(path: Path) -> None:
@@ -265,6 +288,9 @@ def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) ->
         ['undone']
     """
     results = []
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        if is_url(path):
+            raise NotWritten(as_path(path), "undo", "the original is as it was")
     for path in audit.existing(paths):
         for file in sorted(audit.checkpoint_files(path)):
             try:

@@ -23,6 +23,7 @@ from ckpt_doctor.inert.tensor_list import describe, is_plain, left_to_do, walk_t
 from ckpt_doctor.inert.units import parts_of
 from ckpt_doctor.readers.safetensors import as_spelled, has_type, place_of
 from ckpt_doctor.readers.storage_bytes import StorageReader, is_contiguous
+from ckpt_doctor.remote import as_path, local
 from ckpt_doctor.types import (
     Checkpoint,
     ExportResult,
@@ -84,7 +85,7 @@ def export(path: Path | str, output: Path | str, *, key: str = "") -> ExportResu
         safetensors/src/tensor.rs, `prepare`, for the order of the tensors; bindings/python/py_src/safetensors/torch.py,
         `save_model`, for shared ones.
     """
-    path, output = Path(path), Path(output)
+    path, output = as_path(path), local(output)
     if output.suffix != SUFFIX:
         raise UsageError(f"{output.name}: the weights are written as safetensors; give the file the suffix {SUFFIX}")
     if output.exists():

@@ -11,6 +11,7 @@ from ckpt_doctor import audit, trainers
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
 from ckpt_doctor.inert import edits
 from ckpt_doctor.migrators import Migration
+from ckpt_doctor.remote import local
 from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
 from ckpt_doctor.trainers import ByHand, fix_names
 from ckpt_doctor.types import (
@@ -72,7 +73,7 @@ def plan(
         score=_score(best_score, val_loss),
         epoch=epoch,
         mode="in-place" if in_place else "replace" if output is None else "output",
-        output=None if output is None else Path(output),
+        output=None if output is None else local(output),
         trainer=trainer,
     )
     wanted = {file for path in audit.existing(paths) for file in audit.checkpoint_files(path)}

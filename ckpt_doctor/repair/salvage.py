@@ -23,6 +23,8 @@ from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.safetensors import as_spelled
 from ckpt_doctor.readers.tensor_bytes import byte_order
+from ckpt_doctor.remote import RemotePath, as_path, local
+from ckpt_doctor.repair.fetching import fetch, room_beside
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Checkpoint,
@@ -51,9 +53,12 @@ def salvage(path: Path | str, output: Path | str) -> SalvageResult:
             nothing can be recovered.
         OSError: the system refuses to read or write.
     """
-    path, output = Path(path), Path(output)
+    path, output = as_path(path), local(output)
     if output.exists():
         raise WriteRefused(f"{output} exists already: salvage writes new files only")
+    if isinstance(path, RemotePath):
+        with room_beside(output.parent) as room:
+            return salvage(fetch(path, room / path.name), output)
     checkpoint = open_checkpoint(path)
     if not checkpoint.tensors:
         reason = checkpoint.damage[0].message if checkpoint.damage else "it holds no tensors"

@@ -148,7 +148,8 @@ def _idle_lines(runs: Sequence[RunReport], after_others: bool, width: int) -> li
 def _names(paths: Sequence[Path], width: int) -> list[str]:
     """The runs' names below the folder that holds them all."""
     parents = {path.parent for path in paths}
-    top = Path(os.path.commonpath(parents)) if len({path.is_absolute() for path in paths}) == 1 else Path()
+    kinds = {(type(path), path.is_absolute()) for path in paths}
+    top = type(paths[0])(os.path.commonpath(parents)) if len(kinds) == 1 else Path()
     short = [text.clean(path.relative_to(top) if path.is_relative_to(top) and path != top else path) for path in paths]
     return [f"{name}: " for name in text.shorten_all(short, width)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ckpt_doctor.reports.columns import label
 from ckpt_doctor.reports.facts import given_options
 from ckpt_doctor.reports.groups import Group
-from ckpt_doctor.reports.text import clean, command_line, quoted
+from ckpt_doctor.reports.text import clean, command_line, quoted, repaired
 from ckpt_doctor.types import FileReport, RunReport
 
 DEFAULT_PATHS = (Path("checkpoints"),)
@@ -83,7 +83,7 @@ def repair(command: str, run: RunReport, paths: Sequence[Path]) -> str:
     """A migrate command with the facts that a person gave and, unless they are the default, the paths of the scan."""
     if not command.startswith(f"{PROGRAM}migrate"):
         return command
-    named = [] if tuple(paths) == DEFAULT_PATHS else [quoted(path) for path in paths]
+    named = [] if tuple(paths) == DEFAULT_PATHS else [repaired(*paths)]
     return " ".join([command, *_options(command, run), *named])
 
 

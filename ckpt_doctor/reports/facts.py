@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.reports import text
 from ckpt_doctor.types import Facts, Given
 
@@ -28,7 +29,7 @@ def known_facts(facts: Facts) -> tuple[tuple[str, str], ...]:
 
 def nearest(path: Path) -> str:
     """A path as seen from the working folder, where that is shorter."""
-    return min(os.fspath(path), os.path.relpath(path), key=len)
+    return str(path) if is_url(path) else min(os.fspath(path), os.path.relpath(path), key=len)
 
 
 def given_words(facts: Facts, given: Given) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt_doctor.reports.text import clean, quoted
+from ckpt_doctor.reports.text import clean, repaired
 from ckpt_doctor.types import Located
 
 LEVEL = {"error": "error", "warning": "warning", "info": "notice"}
@@ -28,7 +28,7 @@ def annotation(item: Located) -> str:
     listed = ",".join(f"{name}={escape_property(str(v))}" for name, v in properties.items() if v is not None)
     message = clean(finding.message)
     if finding.fix:
-        path = f" {quoted(item.path)}" if finding.fix.startswith("ckpt-doctor migrate") else ""
+        path = f" {repaired(item.path)}" if finding.fix.startswith("ckpt-doctor migrate") else ""
         message = f"{message.rstrip('.')}. Cure: {clean(finding.fix)}{path}"
     return f"::{LEVEL[finding.severity]} {listed}::{escape_data(message)}"
 

@@ -21,6 +21,7 @@ from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING, own_names
 from ckpt_doctor.reports.text import brief, integer
+from ckpt_doctor.reports.view import read_of
 from ckpt_doctor.version import __version__
 
 HEAD = {"version": 1, "tool": {"name": "ckpt-doctor", "version": __version__}}
@@ -55,6 +56,8 @@ def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
         "errors": severities.count("error"),
         "warnings": severities.count("warning"),
         "seconds": round(report.seconds, 6),
+        "requests": sum(run.requests for run in report.runs),
+        "bytes_read": sum(map(read_of, report.runs)),
     }
     pieces = ["{" + "".join(f'"{name}": {_line(value)},\n ' for name, value in HEAD.items())]
     for name, items in (

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.reports.json_v1 import dumps
 from ckpt_doctor.reports.manual import Rule, summary
-from ckpt_doctor.reports.text import clean, quoted
+from ckpt_doctor.reports.text import clean, repaired
 from ckpt_doctor.types import Located
 from ckpt_doctor.version import HOME, __version__
 
@@ -59,7 +60,7 @@ def result(item: Located, index: int) -> dict[str, Any]:
     if finding.where and item.line is None:
         sentences.append(f"Where: {clean(finding.where)}.")
     if finding.fix:
-        path = f" {quoted(item.path)}" if finding.fix.startswith("ckpt-doctor migrate") else ""
+        path = f" {repaired(item.path)}" if finding.fix.startswith("ckpt-doctor migrate") else ""
         sentences.append(f"Cure: {clean(finding.fix)}{path}.")
     return {
         "ruleId": clean(finding.code),
@@ -89,6 +90,8 @@ def region(item: Located) -> dict[str, int]:
 
 def uri(path: Path) -> str:
     """A URI reference (RFC 3986): relative paths stay relative, so that a service can resolve them in a checkout."""
+    if is_url(path):
+        return quote(str(path), safe=":/%@")
     quoted = quote(os.fsencode(path.as_posix()))
     if path.is_absolute():
         return f"file://{quoted}"

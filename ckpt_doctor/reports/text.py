@@ -6,7 +6,10 @@ import os
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Literal
+
+from ckpt_doctor.remote import is_url
 
 Detail = Literal["quiet", "normal", "all"]
 """How much a report tells. `quiet`: the answer and what is wrong. `all`: healthy files, notes and the sources of facts
@@ -118,6 +121,12 @@ def grid(rows: Sequence[Sequence[str]], align: str, indent: str = "  ") -> list[
     sides = ["right" if side == ">" else "left" for side in align]
     laid_out = tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)
     return [indent + line.rstrip() for line in laid_out.split("\n")]
+
+
+def repaired(*paths: Path) -> str:
+    """The paths of a `migrate` command, with where the results go, where one is a URL: nothing is written there."""
+    words = ["--output DIR"] if any(map(is_url, paths)) else []
+    return " ".join([*words, *map(quoted, paths)])
 
 
 def quoted(value: object) -> str:

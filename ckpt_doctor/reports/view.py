@@ -12,7 +12,7 @@ from ckpt_doctor.reports.columns import columns, label, outcomes
 from ckpt_doctor.reports.cures import all_repairs, cures
 from ckpt_doctor.reports.facts import known_facts
 from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unchecked
-from ckpt_doctor.types import Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
+from ckpt_doctor.types import A_COPY, Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
 from ckpt_doctor.types.record import record
 
 OUTLOOKS = ("ok", "differs", "open", "needs facts", "not judged", "impossible", "repairable", "broken")
@@ -204,14 +204,21 @@ def summary(report: Report) -> str:
     sentences = [f"{text.plural(len(files), 'checkpoint')}: {', '.join(counts)}."]
     if left := not_deep(files):
         sentences.append(f"Not checked: {left}.")
-    read = sum(map(bytes_read, files))
     total = sum(f.checkpoint.size for f in files)
-    sentences.append(f"{text.seconds(report.seconds)}, {text.size(read)} read of {text.size(total)}.")
+    requests = sum(run.requests for run in report.runs)
+    asked = f"{text.plural(requests, 'request')}, " if requests else ""
+    read = sum(map(read_of, report.runs))
+    sentences.append(f"{text.seconds(report.seconds)}, {asked}{text.size(read)} read of {text.size(total)}.")
     return " ".join(sentences)
 
 
 def _count(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word.replace('needs', 'need').replace('differs', 'differ')}"
+
+
+def read_of(run: RunReport) -> int:
+    """How much was read of a run: what came from servers, where it lies behind a URL."""
+    return run.received or sum(map(bytes_read, run.files))
 
 
 def bytes_read(file: FileReport) -> int:
@@ -221,6 +228,9 @@ def bytes_read(file: FileReport) -> int:
 
 
 def not_deep(files: Sequence[FileReport]) -> str:
-    """What only `--deep` looks at, as `stored checksums and NaN (--deep)`; empty when nothing is left."""
-    whats = list(dict.fromkeys(text.clean(item.what) for item, _ in unchecked(files) if item.settle == "--deep"))
-    return f"{' and '.join(whats)} (--deep)" if whats else ""
+    """What only `--deep` looks at, or a local copy shows: `stored checksums and NaN (--deep)`; empty for nothing."""
+    items = [item for item, _ in unchecked(files)]
+    whats = list(dict.fromkeys(text.clean(item.what) for item in items if item.settle == "--deep"))
+    told = [f"{' and '.join(whats)} (--deep)"] if whats else []
+    told += ["what only a local copy shows (-v)"] if any(item.settle == A_COPY for item in items) else []
+    return "; ".join(told)

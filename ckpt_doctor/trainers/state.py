@@ -161,4 +161,5 @@ def _optimizer_step(state: object) -> int | None:
     if not isinstance(state, dict):
         return None
     steps = {real(entry["step"]) for entry in state.values() if isinstance(entry, dict) and "step" in entry}
+    steps.discard(None)  # not read: behind a URL some are taken for all
     return integer(steps.pop()) if len(steps) == 1 else None

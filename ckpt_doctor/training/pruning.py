@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ckpt_doctor import audit, reports
 from ckpt_doctor.audit import remembered
+from ckpt_doctor.errors import NotWritten
+from ckpt_doctor.remote import as_path, is_url
 from ckpt_doctor.trainers import known
 from ckpt_doctor.training import retention
 from ckpt_doctor.types import FileReport, Given, PruneResult, Run, Uncounted
@@ -55,6 +57,8 @@ def prune(
         >>> prune("checkpoints/run", keep=3, dry_run=True).removed
         ()
     """
+    if is_url(run_dir):
+        raise NotWritten(as_path(run_dir), "prune", "`latest` shows which checkpoint to keep")
     run = audit.one_run(run_dir)
     ignored = audit.codes(ignore)
     judged: dict[Path, tuple[FileReport, Run]] = {}

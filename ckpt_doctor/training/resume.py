@@ -15,6 +15,7 @@ from typing import Any
 
 from ckpt_doctor import advice, audit, reports
 from ckpt_doctor.errors import CkptDoctorError, ResumeError, UsageError
+from ckpt_doctor.remote import as_path
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import (
     RANKS,
@@ -131,7 +132,7 @@ def check_resume(
     stated = facts(source="the script", **command)
     if path is None or not str(path):
         return ResumeCheck(None)
-    logs = [Path(log)] if log else []
+    logs = [as_path(log)] if log else []
 
     # By every process, for the state_dict of a sharded model is put together by all of them.
     shapes = None if model is None else _shapes(model)

@@ -6,6 +6,7 @@ rules turn a `Case` into `Finding`s; migrations turn it into `Edit`s.
 
 from ckpt_doctor.types.advice import Advice, AdviceKind, Blank, LeftLog, PassedOver, WayOut, Words
 from ckpt_doctor.types.checkpoint import (
+    A_COPY,
     MODEL_KEYS,
     WRAPPERS,
     Checkpoint,
@@ -109,6 +110,7 @@ from ckpt_doctor.types.values import (
 )
 
 __all__ = [
+    "A_COPY",
     "CPU_GENERATOR",
     "LOG_PRECISION",
     "MODEL_KEYS",

@@ -68,6 +68,10 @@ class NotChecked:
     """The option or file that would settle it: `--deep`, `--steps-per-epoch`."""
 
 
+A_COPY = "a local copy"
+"""What settles all that is not looked at behind a URL, where each look is a request."""
+
+
 @record(frozen=True, slots=True)
 class FileStamp:
     """Identity of a file's content at the time it was read, to notice that it changed since."""

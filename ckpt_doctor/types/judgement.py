@@ -201,6 +201,10 @@ class RunReport:
     """Copy -> original, of files that hold the same."""
     all_repairs: Words = ()
     """The command that repairs every file here that needs it; empty where a dry run would refuse it for one."""
+    requests: int = field(default=0, repr=False)
+    """To servers, where URLs were given; those for listings belong to the first run."""
+    received: int = field(default=0, repr=False)
+    """Bytes that came for them."""
 
     __repr__ = briefly
 

@@ -36,7 +36,8 @@ PROMISED: dict[str, Any] = {
     "files.findings": FINDING,
     "units": {"path", "trainer", "parts", "training", "verdict", "resume", "plan", "not_checked", "findings"},
     "units.training": TRAINING | {"own"},
-    "summary": {"files", "units", "bytes", "ok", "repairable", "broken", "errors", "warnings", "seconds"},
+    "summary": {"files", "units", "bytes", "ok", "repairable", "broken", "errors", "warnings", "seconds"}
+    | {"requests", "bytes_read"},
     "plan": {"start_epoch", "skip_batches", "global_step", "next_lr", "next_lr_uninterrupted", "best_score", "counter"}
     | {"steps_left", "flags", "resume"},
 }

@@ -149,7 +149,7 @@ def _frame(report: Report, curves: Sequence[Curve], *, plan: bool) -> dict[str, 
 def _below_all(paths: Sequence[Path]) -> list[Path]:
     """Paths as seen from the folder that holds them all."""
     try:
-        top = Path(os.path.commonpath([path.parent for path in paths]))
+        top = type(paths[0])(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     except ValueError:  # none, or absolute and relative ones
         return [*paths]
     return [path.relative_to(top) for path in paths]

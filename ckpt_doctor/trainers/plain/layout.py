@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ckpt_doctor.inert.pairing import MOST, covers, elements, model_of, shapes_of_moments
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.readers.part_names import SPEECHBRAIN
+from ckpt_doctor.remote import entries_of
 from ckpt_doctor.trainers.state import first_of, of_each_optimizer, training_state, with_further
 from ckpt_doctor.types import (
     Checkpoint,
@@ -266,20 +266,20 @@ def _number(name: str) -> int:
 
 def _alike(checkpoint: Checkpoint) -> Iterator[Path]:
     try:
-        with os.scandir(checkpoint.path.parent) as entries:
+        with entries_of(checkpoint.path.parent) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and _is_alike(entry, checkpoint):
-                    yield Path(checkpoint.path.parent, entry.name)
+                    yield checkpoint.path.with_name(entry.name)
     except OSError:  # the folder may not be listed: no evidence
         return
 
 
-def _is_alike(entry: os.DirEntry[str], checkpoint: Checkpoint) -> bool:
+def _is_alike(entry: Any, checkpoint: Checkpoint) -> bool:
     """Of folders the name but for its number; of files suffix and size."""
     if checkpoint.parts:
-        return entry.is_dir() and _NUMBER.sub("", entry.name) == _NUMBER.sub("", checkpoint.path.name)
+        return bool(entry.is_dir()) and _NUMBER.sub("", entry.name) == _NUMBER.sub("", checkpoint.path.name)
     named = entry.name.endswith(checkpoint.path.suffix) and entry.is_file()
-    return named and abs(entry.stat().st_size - checkpoint.size) <= _slack(checkpoint)
+    return bool(named) and abs(entry.stat().st_size - checkpoint.size) <= _slack(checkpoint)
 
 
 def _slack(checkpoint: Checkpoint) -> int:

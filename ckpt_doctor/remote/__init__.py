@@ -1,0 +1,8 @@
+"""Places that are reached through fsspec: URLs as paths, their listings, and ranges of bytes. Nothing of fsspec is
+imported before a URL is looked at."""
+
+from ckpt_doctor.remote.faults import RemoteError
+from ckpt_doctor.remote.path import RemotePath, as_path, entries_of, is_url, local, walk
+from ckpt_doctor.remote.traffic import Traffic, take_traffic
+
+__all__ = ["RemoteError", "RemotePath", "Traffic", "as_path", "entries_of", "is_url", "local", "take_traffic", "walk"]

@@ -1,0 +1,91 @@
+"""What goes wrong between here and a server, as an `OSError` whose sentence has no credentials in it.
+
+The one place that knows other libraries' exceptions: those of aiohttp and botocore are no `OSError`s.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ATTEMPTS = 4
+"""Times that a request is made whose connection breaks."""
+PAUSE = 0.2
+"""Seconds before the second attempt; doubled before each further one."""
+_ANY_URL = re.compile(r"\b[a-z][a-z0-9+.-]+://[^\s'\"<>)]+", re.IGNORECASE)
+_LONGEST = 200
+_SILENT = "the server is silent or too slow, or there is no way to it"
+_UNREACHABLE = frozenset({"ClientConnectorError", "EndpointConnectionError", "ConnectError", "ConnectionRefusedError"})
+_BROKEN = frozenset(
+    {
+        *("ClientPayloadError", "ClientConnectionError", "ServerDisconnectedError", "ClientOSError"),
+        *("TimeoutError", "ServerTimeoutError", "ReadTimeoutError", "ConnectionClosedError"),
+        *("HTTPClientError", "IncompleteReadError", "IncompleteRead", "ResponseStreamingError", "ConnectionError"),
+        *("ConnectionResetError", "ChunkedEncodingError", "TransportError", "BrokenPipeError"),
+    }
+)
+_WITHOUT_CREDENTIALS = frozenset(
+    {
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),
+        *("DefaultCredentialsError", "RefreshError", "GatedRepoError", "LocalTokenNotFoundError"),
+    }
+)
+_ABSENT = frozenset({"RepositoryNotFoundError", "EntryNotFoundError", "RevisionNotFoundError", "NoSuchBucket"})
+CREDENTIALS = "access is refused: the credentials are those that fsspec finds (environment, configuration files)"
+REPLACED = "the object was replaced while it was read: run it again"
+
+
+class RemoteError(OSError):
+    """A server cannot give what was asked for. `again`: another attempt may help."""
+
+    def __init__(self, sentence: str, path: object = None, *, again: bool = False) -> None:
+        super().__init__(errno.EIO, sentence, None if path is None else str(path))
+        self.again = again
+
+
+def trying(path: object, request: Callable[[], T]) -> T:
+    """The answer to a request, which is made again where the connection breaks. Raises `OSError`."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
+            return request()
+        except Exception as error:  # of whichever library: what it means is decided in one place
+            fault = translated(error, path)
+            if attempt == ATTEMPTS - 1 or not getattr(fault, "again", False):
+                raise fault from None  # its own text may have a signed URL
+    raise AssertionError("unreachable")
+
+
+def translated(error: Exception, path: object) -> OSError:
+    """The same fault in a sentence of ours."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, RemoteError):
+        return RemoteError(error.strerror or "", path, again=error.again)
+    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, FileNotFoundError) or names & _ABSENT or status in (404, 410):
+        return FileNotFoundError(errno.ENOENT, "nothing is there", str(path))
+    if isinstance(error, PermissionError) or names & _WITHOUT_CREDENTIALS or status in (401, 403):
+        return PermissionError(errno.EACCES, CREDENTIALS, str(path))
+    if "FileExpired" in names:
+        return RemoteError(REPLACED, path)
+    if "FSTimeoutError" in names:
+        return RemoteError(_SILENT, path)
+    if names & _UNREACHABLE:
+        return RemoteError("the server cannot be reached", path, again=True)
+    if names & _BROKEN:
+        return RemoteError(f"the connection broke off, {ATTEMPTS} times", path, again=True)
+    if isinstance(status, int) and (status == 429 or status >= 500):
+        return RemoteError(f"the server answers with status {status}", path, again=True)
+    return RemoteError(f"the server gives no answer that can be used ({type(error).__name__}: {_brief(error)})", path)
+
+
+def _brief(error: Exception) -> str:
+    """What an exception says, without URLs."""
+    told = " ".join(_ANY_URL.sub("...", str(error)).split())
+    return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."

@@ -1,0 +1,189 @@
+"""A URL as a `Path`: joined, compared and asked for its files as any other, from listings that are made once."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from fnmatch import fnmatchcase
+from io import BufferedReader, TextIOWrapper
+from pathlib import Path, PosixPath
+from typing import TYPE_CHECKING, Any
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote.traffic import METER
+
+if TYPE_CHECKING:
+    from ckpt_doctor.remote.entries import Entry
+    from ckpt_doctor.remote.store import Store
+
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_ONE_SLASH = re.compile(r"\A([a-z][a-z0-9+.-]+:)/(?!/)", re.IGNORECASE)
+_TWO = r"\1//"
+_WITH_QUERY = frozenset({"http", "https"})
+_LOCAL = frozenset({"file", "local"})
+_GIVEN: dict[str, str] = {}
+"""URL as it is shown -> as it was given: with a name and password, or a signature, which nobody may read."""
+
+
+def is_url(text: object) -> bool:
+    """Whether a text, or a path, is a URL."""
+    return isinstance(text, RemotePath) or (isinstance(text, str) and _URL.match(text) is not None)
+
+
+def as_path(given: Path | str) -> Path:
+    """A path, or a text, as a path: a URL as a `RemotePath`, of which nothing is remembered from earlier calls."""
+    path = _path(given)
+    if path is not given and isinstance(path, RemotePath):
+        METER.take()
+        if stores := sys.modules.get(f"{__package__}.store"):
+            stores.forget(path.scheme)
+    return path
+
+
+def _path(given: Path | str) -> Path:
+    found = _URL.match(given) if isinstance(given, str) else None
+    if found is None:
+        return given if isinstance(given, Path) else Path(given)
+    scheme, rest = found["scheme"].lower(), found["rest"]
+    if scheme in _LOCAL:
+        return Path("/" + rest.lstrip("/"))
+    shown = rest.partition("#")[0]
+    if scheme in _WITH_QUERY:
+        shown = shown.partition("?")[0]
+    host, slash, inside = shown.partition("/")
+    path = RemotePath(f"{scheme}://{host.rpartition('@')[2] if scheme != 'hf' else host}{slash}{inside}")
+    if str(path) != f"{scheme}://{rest}":
+        _GIVEN[str(path)] = f"{scheme}://{rest}"
+    return path
+
+
+def local(output: Path | str) -> Path:
+    """A path to write to; UsageError for a URL, also one that was made a `Path` and lost a slash."""
+    text = str(output)
+    if is_url(text) or (isinstance(output, Path) and _ONE_SLASH.match(text)):
+        raise UsageError(f"{as_path(_ONE_SLASH.sub(_TWO, text))} is a URL, where nothing is ever written: give a path")
+    return Path(output)
+
+
+class RemotePath(PosixPath):
+    """A URL. Text and parts never have the credentials that were given with it.
+
+    Asks the store, which answers from its listings; `OSError` where that cannot be reached.
+    """
+
+    def __str__(self) -> str:
+        return _ONE_SLASH.sub(_TWO, super().__str__())
+
+    def __reduce__(self) -> tuple[Callable[..., Path], tuple[str]]:
+        return _path, (self.given,)
+
+    @property
+    def given(self) -> str:
+        """The URL with whatever a server asks for; not to be shown."""
+        return _GIVEN.get(text := str(self), text)
+
+    @property
+    def scheme(self) -> str:
+        """`s3`; empty for a relative path and for what lies above the root of a store."""
+        first = self.parts[:1]
+        return first[0][:-1] if len(self.parts) > 1 and first[0].endswith(":") else ""
+
+    @property
+    def store(self) -> Store:
+        """The store that the URL leads to."""
+        from ckpt_doctor.remote.store import store_of  # fsspec is needed from here on
+
+        return store_of(self)
+
+    def entry(self) -> Entry | None:
+        """What is known to be here: from what was named or listed; None where nothing is."""
+        return self.store.known(self) if self.scheme else None
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Size, kind and time. Asks the server where no listing shows them."""
+        if not self.scheme:
+            raise FileNotFoundError(2, "not in a store", str(self))
+        return self.store.look(self).status
+
+    def lstat(self) -> os.stat_result:
+        """As `stat`: a store has no links."""
+        return self.stat()
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether something is here."""
+        return self.entry() is not None
+
+    def is_file(self, **_: bool) -> bool:
+        """Whether an object is here."""
+        entry = self.entry()
+        return entry is not None and stat.S_ISREG(entry.status.st_mode)
+
+    def is_dir(self, **_: bool) -> bool:
+        """Whether objects have names below this one."""
+        entry = self.entry()
+        return entry is not None and stat.S_ISDIR(entry.status.st_mode)
+
+    def is_symlink(self) -> bool:
+        """Never."""
+        return False
+
+    def is_absolute(self) -> bool:
+        """Whether it is a whole URL, not what is left of one below another."""
+        return bool(self.scheme)
+
+    def absolute(self) -> RemotePath:
+        """Itself."""
+        return self
+
+    def resolve(self, strict: bool = False) -> RemotePath:
+        """Itself."""
+        return self
+
+    def entries(self) -> list[Entry]:
+        """What lies in a folder, in order."""
+        return self.store.listed(self) if self.scheme else []
+
+    def iterdir(self) -> Generator[RemotePath, None, None]:
+        """The paths in a folder."""
+        return (self / entry.name for entry in self.entries())
+
+    def glob(self, pattern: str, **_: Any) -> Iterator[RemotePath]:  # type: ignore[override]
+        """The paths in a folder whose names fit; none where there is no folder."""
+        if not self.is_dir():
+            return iter(())
+        return (self / entry.name for entry in self.entries() if fnmatchcase(entry.name, pattern))
+
+    def open(self, mode: str = "r", buffering: int = -1, encoding: str | None = None, *_: Any, **__: Any) -> Any:
+        """The object as a stream, read in pieces."""
+        from ckpt_doctor.remote.store import ObjectStream
+
+        stream = BufferedReader(ObjectStream(self), 1 << 20)
+        return stream if "b" in mode else TextIOWrapper(stream, encoding or "utf-8")
+
+
+def entries_of(folder: Path) -> AbstractContextManager[Iterable[Any]]:
+    """As `os.scandir`: what lies in a folder, each with `name`, `is_dir`, `is_file`, `is_symlink` and `stat`."""
+    return nullcontext(folder.entries()) if isinstance(folder, RemotePath) else os.scandir(folder)
+
+
+def walk(top: Path, onerror: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, top down."""
+    return _walk(top, onerror) if isinstance(top, RemotePath) else os.walk(top, onerror=onerror)
+
+
+def _walk(top: RemotePath, onerror: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+    rest = [top]
+    while rest:
+        folder = rest.pop()
+        try:
+            found = folder.entries()
+        except OSError as error:
+            onerror(error)
+            continue
+        folders = [entry.name for entry in found if entry.is_dir()]
+        yield str(folder), folders, [entry.name for entry in found if not entry.is_dir()]
+        rest += [folder / name for name in reversed(folders)]

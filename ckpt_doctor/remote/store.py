@@ -1,0 +1,328 @@
+"""A store that fsspec reaches: what is known to lie in it, each folder listed once, and ranges of its objects."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import RawIOBase
+from threading import Lock
+from typing import Any, Protocol
+
+from ckpt_doctor.errors import UsageError, absent
+from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
+from ckpt_doctor.remote.faults import REPLACED, RemoteError, trying
+from ckpt_doctor.remote.http import Answer, get_range
+from ckpt_doctor.remote.traffic import METER
+
+FIRST = 1 << 16
+"""Bytes of an object that the first look at a web server brings."""
+LONGEST_LOOK = 60.0
+"""Seconds within which a store says what is at a URL."""
+_MOST_AT_ONCE = 8
+_LEFT, _MOST_LEFT = 1 << 18, 64
+"""Bytes of an object that are kept for the next look at it, and of how many objects."""
+_PAGE = 1_000
+"""Objects that a listing gives for one request (ListObjectsV2 of S3, objects.list of Google)."""
+_WEB = frozenset({"http", "https"})
+Range = tuple[int, int]
+"""First byte, and the one behind the last."""
+
+
+class Place(Protocol):
+    """A URL, as `path.RemotePath` is one."""
+
+    @property
+    def name(self) -> str:
+        """Its last part."""
+
+    @property
+    def parent(self) -> Place:
+        """The folder around it."""
+
+    @property
+    def scheme(self) -> str:
+        """Empty above the root of a store."""
+
+    @property
+    def given(self) -> str:
+        """The text that a server is asked with."""
+
+
+class Store:
+    """Everything that URLs of one scheme lead to."""
+
+    def __init__(self, scheme: str, fs: Any) -> None:
+        self.scheme = scheme
+        self.fs = fs
+        self.is_web = scheme in _WEB
+        """Whether there are no listings: a web server shows what it is asked for by name."""
+        self.entries: dict[str, Entry] = {}
+        self.folders: dict[str, dict[str, Entry]] = {}
+        self.blocks: OrderedDict[str, Blocks] = OrderedDict()
+        """Of the objects that were read last."""
+        self._has_ranges = _has_ranges(fs)
+        self._lock = Lock()
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def name(self, path: Place) -> str:
+        """The path as fsspec names it."""
+        return str(self.fs._strip_protocol(path.given))
+
+    def look(self, path: Place) -> Entry:
+        """What is at a path. Raises `OSError`: nothing is there, it may not be read, the server is gone."""
+        known = self.known(path)
+        if known is not None:
+            return known
+        if not self.is_web and str(path.parent) in self.folders:
+            raise FileNotFoundError(2, "nothing is there", str(path))
+        return self.ask(path)
+
+    def ask(self, path: Place) -> Entry:
+        """What is at a path now, by a request of its own."""
+        found = self._of_web(path) if self.is_web else self._of_info(path)
+        self.entries[str(path)] = found
+        return found
+
+    def known(self, path: Place) -> Entry | None:
+        """What is at a path, by what was asked for or listed, or by a listing of its folder; None for nothing."""
+        found = self.entries.get(str(path))
+        if found is not None or self.is_web:
+            return found
+        parent = path.parent
+        if self.folders.get(str(path)) or not parent.scheme:
+            return Entry(path.name, is_folder=True) if str(path) in self.folders else None
+        try:
+            return self._listing(parent).get(path.name)
+        except OSError:  # which may be read without being listed
+            return None
+
+    def listed(self, path: Place) -> list[Entry]:
+        """What lies in a folder, by name. Raises `OSError`."""
+        return [found for _, found in sorted(self._listing(path).items())]
+
+    def _listing(self, path: Place) -> dict[str, Entry]:
+        key = str(path)
+        if key not in self.folders:
+            if self.is_web:
+                return {other.name: other for at, other in self.entries.items() if at.rpartition("/")[0] == key}
+            above = self.folders.get(str(path.parent))
+            if above is not None and not (path.name in above and above[path.name].is_folder):
+                raise FileNotFoundError(2, "nothing is there", key)
+            self.folders[key] = {}  # asked once, whatever comes of it
+            self.folders[key] = self._ls(path)
+        return self.folders[key]
+
+    def _ls(self, path: Place) -> dict[str, Entry]:
+        found = trying(path, lambda: self.fs.ls(self.name(path), detail=True))
+        METER.add(1 + len(found) // _PAGE)
+        entries = (described(info) for info in found if str(info["name"]).strip("/") != self.name(path).strip("/"))
+        return {entry.name: entry for entry in entries if entry.name}
+
+    def take_in(self, path: Place) -> None:
+        """List all that lies below a folder at once."""
+        if self.is_web or str(path) in self.folders:
+            return
+        name = self.name(path)
+        found: dict[str, Any] = trying(path, lambda: self.fs.find(name, detail=True))
+        METER.add(1 + len(found) // _PAGE)
+        self.folders[str(path)] = {}
+        for at, info in found.items():
+            inside = at.strip("/")[len(name.strip("/")) :].strip("/")
+            if inside and not at.endswith("/"):
+                self._place(path, inside, info)
+
+    def _place(self, top: Place, inside: str, info: Mapping[str, Any]) -> None:
+        folder, *more = (str(top), *inside.split("/"))
+        for name in more[:-1]:
+            self.folders[folder].setdefault(name, Entry(name, is_folder=True))
+            folder = f"{folder}/{name}"
+            self.folders.setdefault(folder, {})
+        self.folders[folder][more[-1]] = described(info)
+
+    def _of_info(self, path: Place) -> Entry:
+        METER.add(1)
+        name = self.name(path)
+
+        def info() -> Mapping[str, Any]:
+            self.fs.invalidate_cache(name)
+            return self._info(name)
+
+        entry = described(trying(path, info), path.name)
+        METER.add(entry.is_folder)  # a store has no folders: a listing shows that there is something below
+        return entry
+
+    def _info(self, name: str) -> Mapping[str, Any]:
+        """What the file system says of a name, within a time: without a network some wait for minutes."""
+        found: Mapping[str, Any]
+        if not getattr(self.fs, "async_impl", False):
+            found = self.fs.info(name)
+        else:
+            from fsspec.asyn import sync
+
+            found = sync(self.fs.loop, self.fs._info, name, timeout=LONGEST_LOOK)
+        return found
+
+    def _of_web(self, path: Place) -> Entry:
+        answer = self._web_range(path, 0, FIRST)
+        entry = Entry(path.name, size=answer.size, tag=answer.tag, mtime=seconds(answer.changed))
+        self.leave(path, Blocks(entry.identity, False, 1, 0, [0], [answer.body]))
+        return entry
+
+    # --- ranges ------------------------------------------------------------------------------------------------------
+
+    def read(self, path: Place, entry: Entry, ranges: Sequence[Range]) -> list[bytes]:
+        """The bytes of ranges of one object, several at a time. Raises `OSError` where any is not whole."""
+
+        def one(wanted: Range) -> bytes:
+            return self._range(path, entry, *wanted)
+
+        if len(ranges) < 2:
+            return [one(wanted) for wanted in ranges]
+        with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(ranges))) as pool:
+            return list(pool.map(one, ranges))
+
+    def take(self, path: Place, entry: Entry) -> Blocks:
+        """What an earlier look at the same object left."""
+        left = self.blocks.get(str(path))
+        return left if left is not None and left.identity == entry.identity else Blocks(entry.identity)
+
+    def leave(self, path: Place, blocks: Blocks) -> None:
+        """Keep what was read of an object for the next look at it, where that is little."""
+        if sum(map(len, blocks.raw)) <= _LEFT:
+            with self._lock:
+                self.blocks[str(path)] = blocks
+                while len(self.blocks) > _MOST_LEFT:
+                    self.blocks.popitem(last=False)
+
+    def confirm(self, path: Place, entry: Entry) -> None:
+        """Raise `RemoteError` where another object has come in the place of one whose ranges were read.
+
+        Web servers and S3 say so with each range.
+        """
+        if self.is_web or "ETag" in entry.info:
+            return
+        now = self._of_info(path)
+        if (now.size, now.tag, now.mtime) != (entry.size, entry.tag, entry.mtime):
+            raise RemoteError(REPLACED, path)
+
+    def _range(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
+        if self.is_web:
+            answer = self._web_range(path, start, end - start)
+            if (answer.size, answer.tag) != (entry.size, entry.tag):
+                raise RemoteError(REPLACED, path)
+            return answer.body
+
+        def fetch() -> bytes:
+            METER.add(1)
+            raw = self._fetch(path, entry, start, end)
+            METER.add(0, len(raw))
+            if len(raw) != end - start:
+                raise RemoteError(f"the store gives {len(raw):,} bytes instead of {end - start:,}", again=True)
+            return raw
+
+        return trying(path, fetch)
+
+    def _fetch(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
+        name = self.name(path)
+        if "ETag" in entry.info:  # of S3: `cat_file` would give bytes of whatever is there now
+            file = self.fs.open(name, "rb", cache_type="none", size=entry.size)
+            if hasattr(file, "read_kw") and hasattr(file, "_fetch_range"):
+                file.details = dict(entry.info)
+                file.read_kw = {**file.read_kw, "IfMatch": entry.info["ETag"]}
+                return bytes(file._fetch_range(start, end))
+        if self._has_ranges:
+            return bytes(self.fs.cat_file(name, start=start, end=end))
+        with self.fs.open(name, "rb", cache_type="none", size=entry.size) as file:  # `cat_file` would read whole blocks
+            file.seek(start)
+            return bytes(file.read(end - start))
+
+    def _web_range(self, path: Place, start: int, count: int) -> Answer:
+        def fetch() -> Answer:
+            METER.add(1)
+            answer = get_range(self.fs, path.given, start, count)
+            METER.add(0, len(answer.body))
+            return answer
+
+        return trying(path, fetch)
+
+
+class ObjectStream(RawIOBase):
+    """An object from its beginning to its end."""
+
+    def __init__(self, path: Place) -> None:
+        self.path, self.store, self.at = path, store_of(path), 0
+        self.found = self.store.look(path)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes; 0 at the end."""
+        count = min(len(buffer), self.found.size - self.at)
+        if count <= 0:
+            return 0
+        here = self.store.take(self.path, self.found).around(self.at)
+        if here is not None:
+            raw = here[1][self.at - here[0] :][:count]
+        else:
+            [raw] = self.store.read(self.path, self.found, [(self.at, self.at + count)])
+        buffer[: len(raw)] = raw
+        self.at += len(raw)
+        return len(raw)
+
+
+_STORES: dict[str, Store] = {}
+
+
+def store_of(path: Place) -> Store:
+    """The store of a URL, made when it is first asked for. Raises `UsageError` where its library is not installed."""
+    scheme = path.scheme
+    if scheme not in _STORES:
+        _STORES[scheme] = Store(scheme, _file_system(scheme, path))
+    return _STORES[scheme]
+
+
+def _has_ranges(fs: Any) -> bool:
+    """Whether a file system has its own way to read a range; fsspec's opens the file and reads whole blocks of it."""
+    from fsspec import AbstractFileSystem
+
+    return getattr(fs, "async_impl", False) or type(fs).cat_file is not AbstractFileSystem.cat_file
+
+
+def forget(scheme: str) -> None:
+    """Drop what is known of a store: the next look asks the server, with the credentials of then."""
+    _STORES.pop(scheme, None)
+
+
+def _file_system(scheme: str, path: Place) -> Any:
+    install = "pip install 'ckpt-doctor[remote]'"
+    try:
+        import fsspec
+    except ImportError:
+        raise UsageError(f"{path} is a URL, and reading it needs fsspec: {install}") from None
+    try:
+        return fsspec.filesystem(scheme, skip_instance_cache=True)
+    except ImportError as error:
+        raise UsageError(f"{scheme}:// needs a library that is not installed ({error}): {install}") from None
+    except ValueError:
+        raise UsageError(f"{path}: fsspec knows no {scheme}:// URLs") from None
+
+
+def named(paths: Iterable[Place]) -> None:
+    """Ask for URLs that a person named, and for all below those that are folders.
+
+    Raises:
+        UsageError: nothing is there, it may not be read, or the server cannot give parts of it.
+    """
+    for path in paths:
+        store = store_of(path)
+        try:
+            if (store.entries.get(str(path)) or store.ask(path)).is_folder:
+                store.take_in(path)
+        except FileNotFoundError:
+            raise absent(path) from None
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,28 @@
+"""Which view stands for a path, and how it is said that none can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.views import open_view, unreadable
+from ckpt_doctor.remote import RemoteError
+
+
+def test_a_file_of_this_machine_has_a_plain_view(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    with open_view(tmp_path / "file") as view:
+        assert (FileView, False, True) == (type(view), view.far, view.has(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), "the system refuses to read the file: Permission denied"),
+        (RemoteError("it was replaced", "s3://bucket/x"), "cannot read the file: it was replaced"),
+    ],
+)
+def test_a_system_refuses_and_a_server_fails(error: OSError, sentence: str) -> None:
+    assert sentence == unreadable(error).message

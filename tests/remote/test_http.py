@@ -1,0 +1,207 @@
+"""What web servers do: ranges, none, lies, cut connections, other objects in the same place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt_doctor.cli.main import main
+from ckpt_doctor.remote import http
+from tests.remote.samples import safetensors, sparse_safetensors
+from tests.remote.web import Handler, Web
+
+SECRET = "hunter2"
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code, and what a command prints, on one line."""
+    code = main(arguments)
+    captured = capsys.readouterr()
+    assert SECRET not in captured.out + captured.err
+    return code, " ".join((captured.out + captured.err).split())
+
+
+def test_of_a_large_file_its_beginning_and_its_end_are_read(
+    web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = web.put("big.safetensors", sparse_safetensors(tmp_path / "big", 30 << 30))
+    code, told = said(capsys, "scan", url)
+    assert (0, 2) == (code, len(web.asked))
+    assert web.sent <= (131 << 10)
+    assert f"2 requests, {web.sent // 1000} KB read of 30.0 GiB" in told
+
+
+def test_a_small_file_is_read_whole(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    content = safetensors(100)
+    assert 0 == said(capsys, "check", web.put("model.safetensors", content), "--ignore", "F,L")[0]
+    assert ([("model.safetensors", "bytes=0-65535")], len(content)) == (web.asked, web.sent)
+
+
+def whole(handler: Handler, *_: int) -> bool:
+    """A server that knows no ranges."""
+    name = handler.path.partition("?")[0].strip("/")
+    handler.answer(200, (content := handler.server.web.objects[name]).read(0, content.size))
+    return True
+
+
+def test_a_server_without_ranges_is_refused_before_the_file_comes(
+    web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = web.put("big.safetensors", sparse_safetensors(tmp_path / "big", 256 << 20))
+    web.faults["big.safetensors"] = whole
+    code, told = said(capsys, "scan", url)
+    assert (2, 1) == (code, len(web.asked))
+    assert "no parts of them: download a copy" in told
+    assert web.sent < 64 << 20  # what the sockets took before it was hung up
+
+
+def test_of_a_server_without_ranges_a_small_file_is_read(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    url = web.put("model.safetensors", safetensors(100))
+    web.faults["model.safetensors"] = whole
+    assert 0 == said(capsys, "scan", url)[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"), [(404, "does not exist"), (403, "access is refused"), (401, "access is refused")]
+)
+def test_what_cannot_be_read_is_wrong_usage(
+    web: Web, capsys: pytest.CaptureFixture[str], status: int, sentence: str
+) -> None:
+    web.faults["model.pt"] = lambda handler, *_: handler.answer(status, b"<xml>") or True
+    url = f"{web.url}/model.pt?X-Amz-Signature={SECRET}".replace("://", f"://me:{SECRET}@")
+    code, told = said(capsys, "scan", url)
+    assert (2, f"Error: {web.url}/model.pt") == (code, told.partition(" X")[0][: len(f"Error: {web.url}/model.pt")])
+    assert sentence in told
+
+
+def test_credentials_of_a_url_reach_the_server_and_nobody_else(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    heard: list[tuple[str, str]] = []
+    web.faults["model.safetensors"] = lambda handler, *_: heard.append(
+        (handler.path, handler.headers.get("Authorization", ""))
+    )
+    url = f"{web.put('model.safetensors', safetensors())}?sig={SECRET}".replace("://", f"://me:{SECRET}@")
+    for form in ("table", "json", "sarif", "html"):
+        said(capsys, "scan", url, "--format", form, "-v")
+    assert heard
+    assert all(path.endswith(SECRET) and key.startswith("Basic ") for path, key in heard)
+
+
+def cut(handler: Handler, start: int, end: int) -> bool:
+    """Half of the range."""
+    body, size = handler.server.web.objects["model.safetensors"].read(start, end), 4 << 20
+    handler.answer(206, body[: len(body) // 2], len(body), **{"Content-Range": f"bytes {start}-{end - 1}/{size}"})
+    return True
+
+
+def behind_the_first(fault: Any) -> Any:
+    """The fault from the second look at the file on."""
+    return lambda handler, start, end: start > 0 and fault(handler, start, end)
+
+
+def other_part(handler: Handler, start: int, end: int) -> bool:
+    size = handler.server.web.objects["model.safetensors"].size
+    handler.part(b"x" * (end - start), start - 5, end - 5, size)
+    return True
+
+
+def longer(handler: Handler, start: int, end: int) -> bool:
+    size = handler.server.web.objects["model.safetensors"].size
+    handler.answer(206, b"x" * (end - start + 9), **{"Content-Range": f"bytes {start}-{end - 1}/{size}"})
+    return True
+
+
+def without_length(handler: Handler, start: int, end: int) -> bool:
+    """A body of another length than its range, which only the end of the connection shows."""
+    size = handler.server.web.objects["model.safetensors"].size
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+    handler.end_headers()
+    handler.wfile.write(b"x" * (end - start - 7))
+    handler.close_connection = True
+    return True
+
+
+def ended(handler: Handler, *_: int) -> bool:
+    size = handler.server.web.objects["model.safetensors"].size
+    handler.answer(416, b"", **{"Content-Range": f"bytes */{size}"})
+    return True
+
+
+def endless(handler: Handler, start: int, end: int) -> bool:
+    size = handler.server.web.objects["model.safetensors"].size
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+    handler.send_header("Content-Length", str(end - start))
+    handler.end_headers()
+    handler.drip()
+    return True
+
+
+def replaced(handler: Handler, *_: int) -> bool:
+    handler.server.web.tags["model.safetensors"] = '"two"'
+    return False
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (cut, "the connection broke off"),
+        (other_part, "another part of the file than it was asked for"),
+        (longer, "another part of the file than it was asked for"),
+        (without_length, "fewer bytes than it announces"),
+        (ended, "the file ends before its own end"),
+        (endless, "the server is silent or too slow"),
+        (replaced, "was replaced while it was read"),
+        (lambda handler, *_: handler.answer(503, b"") or True, "status 503"),
+        (lambda handler, *_: handler.answer(403, b"") or True, "access is refused"),
+        (lambda handler, *_: handler.answer(404, b"") or True, "nothing is there"),
+    ],
+)
+def test_what_goes_wrong_behind_the_first_look_is_a_finding(
+    web: Web, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: Any, sentence: str
+) -> None:
+    """Never half a verdict: of such a file nothing else is said."""
+    monkeypatch.setattr(http, "LONGEST", 0.1)
+    web.faults["model.safetensors"] = behind_the_first(fault)
+    code, told = said(capsys, "scan", web.put("model.safetensors", safetensors()))
+    assert 1 == code
+    assert "F106 unreadable-file" in told
+    assert sentence in told
+    assert "1 checkpoint: 1 broken" in told
+
+
+def test_a_connection_that_breaks_once_is_made_again(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    broken: list[int] = []
+
+    def once(handler: Handler, start: int, end: int) -> bool:
+        return start > 0 and not broken and (broken.append(start) or cut(handler, start, end))
+
+    web.faults["model.safetensors"] = once
+    code, told = said(capsys, "scan", web.put("model.safetensors", safetensors()))
+    assert (0, 1) == (code, len(broken))
+    assert "3 requests" in told
+
+
+def test_redirects_are_followed(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    web.put("far/model.safetensors", safetensors())
+    web.faults["model.safetensors"] = lambda handler, *_: (
+        handler.answer(302, b"", Location=f"{web.url}/far/model.safetensors") or True
+    )
+    assert 0 == said(capsys, "scan", f"{web.url}/model.safetensors")[0]
+
+
+def test_deep_reads_the_whole_file_in_pieces(
+    web: Web, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = safetensors()
+    monkeypatch.setattr("ckpt_doctor.readers.remote_view._PIECE", 100_000)
+    code, told = said(capsys, "scan", web.put("model.safetensors", content), "--deep")
+    assert (0, True) == (code, len(content) <= web.sent < 2 * len(content))
+    assert "1 checkpoint" in told
+
+
+def test_a_server_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str], web: Web) -> None:
+    code, told = said(capsys, "scan", "http://127.0.0.1:9/model.pt")
+    assert (2, True) == (code, "the server cannot be reached" in told)

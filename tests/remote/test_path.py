@@ -1,0 +1,114 @@
+"""URLs as paths: their text, their parts, what is hidden of them, and what they find below them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote import RemotePath, as_path, is_url, local
+
+
+def test_a_url_keeps_both_its_slashes_and_its_kind_when_it_is_joined() -> None:
+    path = as_path("s3://bucket/run/checkpoint.pt")
+    assert isinstance(path, RemotePath)
+    assert ["s3://bucket/run/checkpoint.pt", "s3://bucket/run", "s3://bucket", "s3://bucket/run/x/y"] == [
+        str(path),
+        str(path.parent),
+        str(path.parents[1]),
+        str(path.parent / "x" / "y"),
+    ]
+    assert ("checkpoint.pt", ".pt", "checkpoint") == (path.name, path.suffix, path.stem)
+    assert {type(path.parent), type(path.with_name("z")), type(path.absolute())} == {RemotePath}
+    assert "run/checkpoint.pt" == str(path.relative_to(as_path("s3://bucket")))
+
+
+def test_what_is_above_a_store_holds_nothing() -> None:
+    above = as_path("s3://bucket").parent
+    assert (False, False, []) == (above.is_dir(), above.exists(), list(above.glob("*")))
+
+
+def test_a_path_of_this_machine_stays_what_it_is() -> None:
+    assert [False, False, True] == [is_url("checkpoints/a:b"), is_url(Path("s3://bucket")), is_url("hf://org/model")]
+    assert {type(as_path("checkpoints")), type(as_path("file:///tmp/x"))} == {type(Path())}
+    assert Path("/tmp/x") == as_path("file:///tmp/x")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://me:hunter2@host/a/model.pt",
+        "https://host/a/model.pt?X-Amz-Signature=hunter2",
+        "https://host/a/model.pt#hunter2",
+        "s3://me:hunter2@bucket/a/model.pt",
+    ],
+)
+def test_credentials_are_kept_and_never_shown(given: str) -> None:
+    path = as_path(given)
+    assert isinstance(path, RemotePath)
+    assert given == path.given
+    assert "hunter2" not in f"{path} {path!r} {path.parts} {path.parent} {path.as_posix()}"
+    assert "model.pt" == path.name
+
+
+def test_a_path_that_goes_to_another_process_finds_the_same() -> None:
+    path = as_path("https://host/model.pt?sig=hunter2")
+    assert isinstance(path, RemotePath)
+    again = pickle.loads(pickle.dumps(path))
+    assert (path, path.given) == (again, again.given)
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/out", Path("s3://bucket/out")])
+def test_nothing_is_written_to_a_url(output: Path | str) -> None:
+    with pytest.raises(UsageError, match=re.escape("s3://bucket/out is a URL, where nothing is ever written")):
+        local(output)
+
+
+def test_a_folder_is_listed_once(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("run/checkpoint", "run/step_1/checkpoint.pt", "logs/train.log"):
+        memory.pipe(f"/bucket/{name}", b"x" * 5)
+    folder = as_path("memory://bucket/run")
+    assert isinstance(folder, RemotePath)
+    store, calls = folder.store, []
+    ls = store.fs.ls
+    monkeypatch.setattr(store.fs, "ls", lambda *args, **named: calls.append(args) or ls(*args, **named))
+    for _ in range(3):
+        assert ["checkpoint", "step_1"] == [path.name for path in folder.iterdir()]
+        assert (True, False, True) == tuple(
+            (folder / name).is_file() for name in ("checkpoint", "step_1", "checkpoint")
+        )
+        assert (5, False) == ((folder / "checkpoint").stat().st_size, (folder / "nothing").exists())
+        assert [folder / "checkpoint"] == list(folder.glob("check*"))
+        assert [] == list((folder / "nothing").glob("*"))
+    assert 1 == len(calls)
+
+
+def test_an_object_is_read_as_a_stream(memory: Any) -> None:
+    memory.pipe("/bucket/train.log", b"one\ntwo\n" * 100_000)
+    path = as_path("memory://bucket/train.log")
+    assert b"one\ntwo\n" * 100_000 == path.read_bytes()
+    with path.open(encoding="utf-8") as stream:
+        assert "one\n" == stream.readline()
+
+
+def test_without_the_extra_a_url_says_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['fsspec'] = None; from ckpt_doctor.cli.main import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit(main(sys.argv[1:]))", "scan", "s3://bucket/run"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
+    assert "pip install 'ckpt-doctor[remote]'" in done.stderr
+
+
+def test_an_unknown_kind_of_url_is_wrong_usage(memory: Any) -> None:
+    with pytest.raises(UsageError, match="fsspec knows no nothing:// URLs"):
+        _ = as_path("nothing://bucket").store  # type: ignore[attr-defined]

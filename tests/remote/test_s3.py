@@ -1,0 +1,140 @@
+"""Buckets of an S3 API on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt_doctor import scan
+from ckpt_doctor.cli.main import main
+from ckpt_doctor.remote import faults
+from tests.remote.samples import SAMPLES, asked_of, safetensors, told
+
+pytestmark = pytest.mark.long
+
+
+class Bucket:
+    """A bucket, and what its server was asked for."""
+
+    def __init__(self, client: Any, asked: list[tuple[str, str, str]]) -> None:
+        self.client, self.asked = client, asked
+
+    def put(self, key: str, body: bytes) -> None:
+        """Store an object."""
+        self.client.put_object(Bucket="bucket", Key=key, Body=body)
+
+    def upload(self, folder: Path, name: str) -> str:
+        """Store all files of a folder; its URL."""
+        for file in folder.rglob("*"):
+            if file.is_file():
+                self.put(f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+        self.asked.clear()
+        return f"s3://bucket/{name}"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """An S3 API, and the requests that it sees: method, path, range."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("boto3")
+    serving = pytest.importorskip("moto.server")
+    from werkzeug.serving import WSGIRequestHandler
+
+    asked: list[tuple[str, str, str]] = []
+
+    def seen(handler: Any, *_: object) -> None:
+        asked.append((handler.command, handler.path, handler.headers.get("Range", "")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WSGIRequestHandler, "log_request", seen)
+        server = serving.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        yield f"http://127.0.0.1:{server.get_host_and_port()[1]}", asked
+        server.stop()
+
+
+@pytest.fixture
+def bucket(server: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket called `bucket`."""
+    import boto3
+
+    address, asked = server
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "me",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": address,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(faults, "PAUSE", 0.0)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield Bucket(client, asked)
+    for found in client.list_objects_v2(Bucket="bucket").get("Contents", ()):
+        client.delete_object(Bucket="bucket", Key=found["Key"])
+    client.delete_bucket(Bucket="bucket")
+
+
+@pytest.mark.parametrize("sample", ["complete-COS", "damaged"])
+def test_a_run_in_a_bucket_is_judged_as_on_disk(bucket: Bucket, sample: str) -> None:
+    url = bucket.upload(SAMPLES / sample, sample)
+    report = scan([url])
+    assert told(scan([SAMPLES / sample]), str(SAMPLES / sample)) == told(report, url)
+
+
+def test_the_summary_counts_what_the_server_was_asked_for(bucket: Bucket) -> None:
+    """One listing for all, then one request for each small file, whose size and ETag the listing gave."""
+    url = bucket.upload(SAMPLES / "complete-COS", "run")
+    report = scan([url])
+    assert len(bucket.asked) == asked_of(report)[0]
+    assert 4 == sum(bool(wanted) for _, _, wanted in bucket.asked)
+    assert asked_of(report)[1] == sum(
+        file.stat().st_size for file in (SAMPLES / "complete-COS").rglob("*") if file.is_file()
+    )
+
+
+def test_a_large_object_costs_both_its_ends(bucket: Bucket) -> None:
+    bucket.put("run/model.safetensors", safetensors(1 << 21))
+    bucket.asked.clear()
+    report = scan(["s3://bucket/run/model.safetensors"])
+    assert ["ok"] == [file.verdict for file in report.files]
+    assert 2 == sum(bool(wanted) for _, _, wanted in bucket.asked)
+    assert asked_of(report)[1] <= 131 << 10
+
+
+def test_all_bytes_of_an_object_are_compared_with_its_checksums(bucket: Bucket) -> None:
+    url = bucket.upload(SAMPLES / "complete-COS", "run")
+    report = scan([url], deep=True)
+    assert told(scan([SAMPLES / "complete-COS"], deep=True), str(SAMPLES / "complete-COS")) == told(report, url)
+
+
+def test_an_object_that_is_replaced_meanwhile_is_a_finding(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store refuses the second request itself."""
+    from ckpt_doctor.remote.store import Store
+
+    bucket.put("run/model.safetensors", safetensors())
+    fetch: Callable[..., bytes] = Store._fetch
+
+    def replaced(*given: Any) -> bytes:
+        bucket.put("run/model.safetensors", safetensors(1 << 17))
+        return fetch(*given)
+
+    monkeypatch.setattr(Store, "_fetch", replaced)
+    report = scan(["s3://bucket/run/model.safetensors"])
+    assert [("F106", True)] == [(f.code, faults.REPLACED in f.message) for f in report.findings]
+
+
+@pytest.mark.parametrize("url", ["s3://no-bucket/run", "s3://bucket/nothing", "s3://bucket/nothing.pt"])
+def test_what_is_not_there_is_wrong_usage(bucket: Bucket, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    assert 2 == main(["scan", url])
+    assert f"Error: {url} does not exist\n" == capsys.readouterr().err
+
+
+def test_a_repaired_copy_is_written_here_and_nothing_there(bucket: Bucket, tmp_path: Path) -> None:
+    url = bucket.upload(SAMPLES / "complete-COS", "run")
+    assert 1 == main(["migrate", "--all", "--output", str(tmp_path / "out"), url])
+    assert 3 == len([path for path in (tmp_path / "out").rglob("*") if path.is_file()])
+    assert {"GET", "HEAD"} == {method for method, _, _ in bucket.asked}
