@@ -1,8 +1,9 @@
 """Which schedule and which model go with which optimizer, where a checkpoint has several of them.
 
-A scheduler leaves `initial_lr` in the groups of its optimizer, and has the same numbers in `base_lrs`; it has as many
-rates as the optimizer has groups. Where that leaves several, the names decide (`optimizerG`, `schedulerG`; the same
-place in two lists of one length), then the rates that were set last. What stays open is named, not guessed.
+Names decide first (`optimizerG`, `schedulerG`): a script loads by them. Else a scheduler leaves `initial_lr` in the
+groups of its optimizer, and has the same numbers in `base_lrs`; it has as many rates as the optimizer has groups. Where
+that leaves several, the same place in two lists of one length decides, then the rates that were set last. What stays
+open is named, not guessed.
 """
 
 from __future__ import annotations
@@ -59,12 +60,16 @@ def _paired(optimizers: Sequence[Optimizer], schedulers: Sequence[Scheduler]) ->
     begun = [[o for o in held if _began(optimizers[o], one)] for one, held in zip(schedulers, counted, strict=True)]
     lists = _lists([one.path for one in optimizers], [one.path for one in schedulers])
     names, own = ([_name(part.path, lists) for part in parts] for parts in (optimizers, schedulers))
+
+    def named(scheduler: int) -> bool:
+        return bool(own[scheduler]) and schedulers[scheduler].path[:-1] not in lists
+
     steps: tuple[Step, ...] = (
         lambda _, left: left,
         lambda s, left: [o for o in left if own[s] and names[o] == own[s]],
         lambda s, left: [o for o in left if agree(optimizers[o], schedulers[s])],
     )
-    found: dict[int, int] = {}
+    found = _decided(dict(enumerate(counted)), [lambda s, left: [o for o in left if named(s) and names[o] == own[s]]])
     while True:
         free = {s: [o for o in begun[s] if o not in found] for s in range(len(schedulers)) if s not in found.values()}
         free = {s: left or [o for o in counted[s] if o not in found] for s, left in free.items()}

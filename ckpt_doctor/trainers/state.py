@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.inert.pairing import model_of, pairing_of
-from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
+from ckpt_doctor.inert.scheduler_kinds import MOST_KEYS, kind_of, scheduler_kind
 from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes
 from ckpt_doctor.inert.tree import items, walk
 from ckpt_doctor.types import (
@@ -19,9 +19,18 @@ from ckpt_doctor.types import (
     ReadScalars,
     TensorRef,
     TrainingState,
+    holds_rate,
     mapping_of,
     real,
 )
+
+PROGRESS = frozenset(
+    {"last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step", "verbose", "T_cur", "T_i"}
+    | {"num_bad_epochs", "best", "cooldown_counter"}
+)
+"""Keys of schedulers that move with training."""
+LONGEST_BASE = 1_000
+"""Characters of a schedule's base rates that are compared."""
 
 
 def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadScalars) -> TrainingState:
@@ -130,6 +139,25 @@ def last_rates(member: Member) -> tuple[float, ...] | None:
     """The rates that the scheduler set last (`_last_lr`); None where it has none."""
     last = member.at("scheduler", "_last_lr")
     return numbers(last) if isinstance(last, (list, tuple)) else None
+
+
+def has_other_rates(member: Member) -> bool:
+    """Whether the optimizer has other rates than its scheduler set last."""
+    last, groups = last_rates(member), param_groups(member)
+    if last is None or len(last) != len(groups):
+        return False
+    return any(not holds_rate(group.get("lr"), rate) for group, rate in zip(groups, last, strict=True))
+
+
+def formula_of(member: Member) -> str:
+    """What a schedule is computed from, in words that are the same in all files of a run; empty without one."""
+    state = mapping_of(member.at("scheduler"))
+    if not state or len(state) > MOST_KEYS:
+        return ""
+    kept = {key: state[key] for key in state if key not in PROGRESS}
+    plain = {key: value for key, value in kept.items() if isinstance(value, (str, int, float, bool, type(None)))}
+    base = member.at("scheduler", "base_lrs")
+    return f"{kind_of(state)} {sorted(map(str, kept))} {sorted(plain.items(), key=str)} {str(base)[:LONGEST_BASE]}"
 
 
 def base_rates(member: Member) -> tuple[float, ...] | None:

@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.plain.command import PlainFacts
 from ckpt_doctor.trainers.plain.position import contradictions, departure, families_of, kin_of
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
 from ckpt_doctor.trainers.plain.rules import RULES
-from ckpt_doctor.trainers.plain.schedule import donors
+from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Given, Member, Run, Schedule
 
@@ -52,7 +52,7 @@ def _of_one(member: Member, run: Run) -> Case:
         schedule=Schedule(unit=kin_of(member, run).unit, why_behind="" if is_late else _WHY_BEHIND),
         judged=_OTHERWISE
         | ({"P409"} if departed is not None else set())
-        | ({"R504"} if is_late else set())
+        | ({"R504"} if is_late or is_alone_off(member, run) else set())
         | ({"R508"} if donors(member, run) else set()),
         several=layout.has_several(member.checkpoint),
     )

@@ -6,6 +6,7 @@ scheduler's `last_epoch`. Each is taken as the loop wrote it; what a repair has 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +24,7 @@ from ckpt_doctor.trainers.plain.agreement import (
     saved_position,
 )
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
-from ckpt_doctor.trainers.state import own_rates
+from ckpt_doctor.trainers.state import formula_of, has_other_rates, own_rates
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run
 
 _FAMILIES: Mapping[str, tuple[str, str, str]] = {
@@ -67,6 +68,17 @@ class Kin:
         """The rates of the param groups that all files have; None where they differ."""
         first, *others = (own_rates(member) for member in self.members)
         return first if all(rates == first for rates in others) else None
+
+    @cached_property
+    def off_rates(self) -> frozenset[Path]:
+        """The files whose optimizer has other rates than its scheduler set last."""
+        return frozenset(member.checkpoint.path for member in self.members if has_other_rates(member))
+
+    @cached_property
+    def formula(self) -> str:
+        """What the schedules of most files are computed from; empty where fewer than three are alike."""
+        found = Counter(filter(None, map(formula_of, self.members))).most_common(1)
+        return found[0][0] if found and found[0][1] >= ENOUGH else ""
 
     @property
     def unit(self) -> Literal["step", "epoch"]:

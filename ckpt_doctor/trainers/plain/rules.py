@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
 from ckpt_doctor.trainers.plain.resume_point import start
-from ckpt_doctor.trainers.plain.schedule import donors, rebuilt
+from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off, owner_of, rebuilt
+from ckpt_doctor.trainers.state import last_rates, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, dotted
+from ckpt_doctor.validators.contents import shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
 
 
@@ -162,4 +164,59 @@ def schedule_lost(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (schedule_lost, epoch_label_open, name_of_another_epoch, label_of_another_moment, parts_of_two_moments)
+@rule("R504", "rate-mismatch", "warning", each=True)
+def rate_of_another_moment(case: Case) -> Iterator[Problem]:
+    """One of several optimizers has other rates than its scheduler set, in this file alone.
+
+    In every other file the two agree, so no script sets the rate by hand: the optimizer's state is of another moment.
+    SGD counts no steps that would show it.
+
+    Example: the optimizer of another epoch's file beside this one's schedule.
+
+    Cure: none in the file; take all parts from one checkpoint.
+
+    Source: the file's siblings.
+    """
+    if is_alone_off(case.member, case.run):
+        has, last = own_rates(case.member) or (), last_rates(case.member) or ()
+        yield Problem(
+            f"the rate of {case.where('optimizer')} is {shown_rates(has)} where {case.where('scheduler')} set "
+            f"{shown_rates(last)}, and in the run's other files they agree: they are of different moments",
+            where=case.where("optimizer", "param_groups", 0, "lr"),
+            found=has[0],
+            expected=last[0],
+            fix="",
+        )
+
+
+@rule("R509", "foreign-schedule", "warning", each=True)
+def schedule_of_another(case: Case) -> Iterator[Problem]:
+    """The place of one optimizer's schedule has that of another one, by the run's other files.
+
+    A scheduler takes any dict for its state without a word, and goes on with the other's rates.
+
+    Example: `"schedulerD": schedulerG.state_dict()`.
+
+    Cure: none in the file; save each scheduler's own state.
+
+    Source: the file's siblings.
+    """
+    other = owner_of(case.member, case.run) if case.several else None
+    if other is not None:
+        yield Problem(
+            f"{case.where('scheduler')} has the schedule of {dotted(other.path('optimizer'))}, and in the run's other "
+            f"files that of {case.where('optimizer')}: the rates after a resume are those of another optimizer",
+            where=case.where("scheduler"),
+            fix="",
+        )
+
+
+RULES = (
+    rate_of_another_moment,
+    schedule_of_another,
+    schedule_lost,
+    epoch_label_open,
+    name_of_another_epoch,
+    label_of_another_moment,
+    parts_of_two_moments,
+)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.trainers.lines import ENOUGH
+from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import saved_position
 from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
-from ckpt_doctor.trainers.state import own_rates, param_groups
+from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups
 from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real, same_rate
 
 MOST_DONORS = 3
@@ -59,6 +61,9 @@ def _computed(
     member: Member, state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], expected: int, source: str
 ) -> Target | None:
     ahead = expected - (member.state.last_epoch or 0)
+    jumped, own = reached(state, groups, expected), own_rates(member)
+    if jumped is not None and own is not None and all(map(same_rate, jumped.rates, own)):
+        return Target(jumped, f"torch's own steps to {expected:,}, which has the file's rates; {source}")
     try:
         steps = ahead > 0 and rates_agree(member)
         moved = advanced(state, groups, ahead) if steps else moved_to(state, groups, expected)
@@ -120,6 +125,25 @@ def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:
                 f"{other.label}, which was saved before its scheduler's step",
             )
     return None
+
+
+def owner_of(member: Member, run: Run) -> Member | None:
+    """The other optimizer of the run whose schedule this member has in the place of its own, by the run's files."""
+    own, mine = formula_of(member), kin_of(member, run).formula
+    if not own or not mine or own == mine:
+        return None
+    whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path)
+    return next((one for one in whole.optimizers if kin_of(one, run).formula == own), None)
+
+
+def is_alone_off(member: Member, run: Run) -> bool:
+    """Whether one of several optimizers has other rates than its scheduler set, in this file alone of three or more.
+
+    Not where the schedule is of another moment, or of another optimizer, which is said of it."""
+    kin, departed = kin_of(member, run), departure(member, run)
+    is_late = departed is not None and "schedule" in departed.parts
+    alone = len(kin.members) >= ENOUGH and kin.off_rates == {member.checkpoint.path}
+    return alone and not is_late and layout.has_several(member.checkpoint) and owner_of(member, run) is None
 
 
 def rates_agree(member: Member) -> bool:

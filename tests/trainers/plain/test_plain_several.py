@@ -274,3 +274,36 @@ def test_a_temperature_beside_the_models_is_no_foreign_parameter(tmp_path):
         more["target_critic"] = loop.models[1].state_dict()
         torch.save({**loop.saved(epoch), **more}, tmp_path / f"sac_{epoch}.pt")
     assert {("plain", "identical", ())} == {(f.trainer, f.resume, tuple(serious(f))) for f in judged(tmp_path)}
+
+
+@pytest.mark.parametrize("schedules", [(STEP, COSINE), (POLYNOMIAL, "LinearLR")])
+@pytest.mark.parametrize("kind", [GAN, ALIKE])
+def test_a_schedule_under_the_name_of_another(tmp_path, kind, schedules):
+    """Copied over it, or the two exchanged; the siblings show whose each is."""
+    (_, _, one), (_, _, other) = kind.keys
+    for name, change in (
+        ("copied", lambda v, _: v.update({other: dict(v[one])})),
+        ("exchanged", lambda v, _: v.update({one: v[other], other: v[one]})),
+    ):
+        folder = run(tmp_path / name, kind, *schedules)
+        changed(folder / "checkpoint_2.pt", change)
+        file = judged(folder)[2]
+        assert [("R509", key) for key in (one, other)][name == "copied" :] == [(c, w) for c, w, _ in serious(file)]
+        assert file.resume == "differs"
+        assert [[]] * 4 == [serious(file) for file in judged(folder) if file.checkpoint.path.stem[-1] != "2"]
+
+
+def test_an_optimizer_that_counts_no_steps_shows_by_its_rate(tmp_path):
+    """SGD from another epoch's file, where the two agree in all others."""
+    folder, key = run(tmp_path, SGD, STEP, COSINE), DCGAN[1][1]
+    changed(folder / "checkpoint_3.pt", lambda v, o: v.update({key: o[key]}), folder / "checkpoint_1.pt")
+    assert [("R504", f"{key}.param_groups[0].lr", None)] == serious(judged(folder)[3])
+    assert judged(folder)[3].resume == "differs"
+
+
+def test_a_count_alone_that_was_changed_moves_no_rate(tmp_path):
+    """The rates are those of the right position already."""
+    folder, key = run(tmp_path, GAN, COSINE, POLYNOMIAL), DCGAN[1][2]
+    path = changed(folder / "checkpoint_2.pt", lambda v, _: v[key].update(last_epoch=2, _step_count=3))
+    migrated(path)
+    assert same(straight(GAN, COSINE, POLYNOMIAL), resumed(path, GAN, COSINE, POLYNOMIAL))
