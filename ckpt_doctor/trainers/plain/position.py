@@ -75,6 +75,12 @@ class Kin:
         return frozenset(member.checkpoint.path for member in self.members if has_other_rates(member))
 
     @cached_property
+    def place(self) -> KeyPath | None:
+        """Where most files have the schedule; None where fewer than three have it at one place."""
+        found = Counter(member.path("scheduler") for member in self.members if member.has("scheduler")).most_common(1)
+        return found[0][0] if found and found[0][1] >= ENOUGH else None
+
+    @cached_property
     def formula(self) -> str:
         """What the schedules of most files are computed from; empty where fewer than three are alike."""
         found = Counter(filter(None, map(formula_of, self.members))).most_common(1)

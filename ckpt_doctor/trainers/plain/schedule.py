@@ -128,12 +128,18 @@ def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:
 
 
 def owner_of(member: Member, run: Run) -> Member | None:
-    """The other optimizer of the run whose schedule this member has in the place of its own, by the run's files."""
-    own, mine = formula_of(member), kin_of(member, run).formula
-    if not own or not mine or own == mine:
+    """The other optimizer of the run whose schedule this member has in the place of its own, by the run's files.
+
+    Of lists in which each optimizer's schedule was found, the one in whose place this member's is."""
+    whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path).optimizers
+    kin, own = kin_of(member, run), formula_of(member)
+    if own and kin.formula not in ("", own):
+        return next((one for one in whole if kin_of(one, run).formula == own), None)
+    places = [kin_of(one, run).place for one in whole]
+    all_are_here = all(one.has("scheduler") == (place is not None) for one, place in zip(whole, places, strict=True))
+    if not own or not all_are_here or member.path("scheduler") == kin.place:
         return None
-    whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path)
-    return next((one for one in whole.optimizers if kin_of(one, run).formula == own), None)
+    return next((one for one in whole if kin_of(one, run).place == member.path("scheduler")), None)
 
 
 def is_alone_off(member: Member, run: Run) -> bool:

@@ -293,6 +293,13 @@ def test_a_schedule_under_the_name_of_another(tmp_path, kind, schedules):
         assert [[]] * 4 == [serious(file) for file in judged(folder) if file.checkpoint.path.stem[-1] != "2"]
 
 
+def test_schedules_that_changed_places_in_a_list(tmp_path):
+    folder = run(tmp_path, LISTS, STEP, COSINE, POLYNOMIAL)
+    changed(folder / "checkpoint_2.pt", lambda v, _: v["schedulers"].reverse())
+    assert [("R509", "schedulers[2]"), ("R509", "schedulers[0]")] == [(c, w) for c, w, _ in serious(judged(folder)[2])]
+    assert judged(folder)[2].resume == "differs"
+
+
 def test_an_optimizer_that_counts_no_steps_shows_by_its_rate(tmp_path):
     """SGD from another epoch's file, where the two agree in all others."""
     folder, key = run(tmp_path, SGD, STEP, COSINE), DCGAN[1][1]
