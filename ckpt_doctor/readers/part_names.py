@@ -20,6 +20,8 @@ OTHER_SUFFIXES = frozenset(
 )
 """Of files that a bucket may hold by the million, and that are not opened there."""
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
+PIECES = re.compile(r"shard-(?P<rank>\d{5})-(?P<name>model-\d{5}-of-\d{5}\.safetensors)")
+"""A process's pieces of a model's tensors: torch/distributed/checkpoint/_hf_utils.py, `_gen_file_name`."""
 OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?")
 """Files among a model's weights that have a checkpoint's suffix and are none: of OpenVINO, SentencePiece and kin."""
 

@@ -11,7 +11,7 @@ from typing import Literal
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import deepspeed, distributed, sharded
 from ckpt_doctor.readers.json_file import open_json
-from ckpt_doctor.readers.part_names import INDEX, MARKERS, SHARD
+from ckpt_doctor.readers.part_names import INDEX, MARKERS, PIECES, SHARD
 from ckpt_doctor.readers.parts import Findings, Parts, is_inside, missing_part
 from ckpt_doctor.types import Damage, NotChecked
 from ckpt_doctor.types.record import record
@@ -80,7 +80,9 @@ def _is_metadata(folder: Path) -> bool:
 
 def _sharded(folder: Path, names: frozenset[str]) -> Iterator[FileSet]:
     groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for name in names:
+    if pieces := tuple(sorted(name for name in names if PIECES.fullmatch(name))):
+        yield FileSet("sharded", folder, "", pieces)
+    for name in names.difference(pieces):
         match = SHARD.fullmatch(name)
         if match and match["suffix"] in _SHARD_SUFFIXES:
             groups[match["stem"], match["variant"] or "", match["suffix"]].append(name)
@@ -129,6 +131,8 @@ def examine(found: FileSet, parts: Parts) -> Findings:
         return _examine_marker(found, prefix)
     if found.marker:
         return sharded.examine(parts, prefix + found.marker, lambda own: _has_weights(found, parts, prefix, own))
+    if PIECES.fullmatch(found.files[0]):
+        return sharded.examine_pieces(parts, [prefix + name for name in found.files])
     return _numbered(found, prefix)
 
 

@@ -6,8 +6,10 @@ alone (`get_checkpoint_shard_files`), and takes `metadata.total_size` for nothin
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import prod
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.parts import Findings, Parts, missing_part
@@ -111,3 +113,54 @@ def _total(found: Findings, index: str, opened: Checkpoint, shards: Sequence[Che
     if said is not None and nbytes < said and len(tensors) == count and not any(shard.inner for shard in shards):
         message = f"the tensors have {nbytes:,} bytes, and {shown(index)} says {said:,.0f}: it belongs to other files"
         found.damage.append(Damage("stale-index", message, shown(index), nbytes, said))
+
+
+def examine_pieces(parts: Parts, names: Sequence[str]) -> Findings:
+    """Whether the files of several processes, each with pieces of the tensors, have all pieces.
+
+    Each file says where its pieces begin; how large a tensor is, and how many processes there were, none says. So a
+    hole between pieces is seen, and that nothing follows the last one is not.
+
+    Source: torch/distributed/checkpoint/hf_storage.py, `HuggingFaceStorageWriter`, and filesystem.py,
+    `_write_item_to_safetensors` (DCP_SHARDING_INFO).
+    """
+    found, pieces = Findings(), defaultdict[str, set[tuple[tuple[int, ...], tuple[int, ...]]]](set)
+    for name in names:
+        opened = parts.open(name)
+        said = _places(opened)
+        for tensor in opened.tensors if opened is not None else ():
+            held = str(tensor.path[0]) if tensor.path else ""
+            pieces[held].add((_begins(said.get(held), len(tensor.shape)), tensor.shape))
+    holed = sorted(name for name, held in pieces.items() if _has_hole(held))
+    if holed:
+        message = f"pieces of {_told(holed)} are in none of the {len(names):,} files: a process's file is missing"
+        found.damage.append(Damage("missing-part", f"{message}; loading leaves them at random", shown(names[0])))
+    else:
+        what, why = "whether the last processes' files are there", "no file says how many processes there were"
+        found.not_checked.append(NotChecked(what, why, ""))
+    return found
+
+
+def _places(opened: Checkpoint | None) -> Mapping[str, object]:
+    """Where a file says that its pieces begin."""
+    try:
+        said = json.loads(str(opened.metadata["DCP_SHARDING_INFO"])) if opened is not None else {}
+    except (KeyError, TypeError, ValueError, RecursionError):
+        said = {}
+    return said if isinstance(said, dict) else {}
+
+
+def _begins(place: object, dimensions: int) -> tuple[int, ...]:
+    """Where a piece of a tensor begins; at 0 where that is not said."""
+    said = place.get("saved_offsets") if isinstance(place, dict) else None
+    is_told = isinstance(said, list) and len(said) == dimensions and all(type(n) is int and n >= 0 for n in said)
+    return tuple(said) if is_told and isinstance(said, list) else (0,) * dimensions
+
+
+def _has_hole(pieces: Collection[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
+    """Whether pieces do not fill the box around them and the origin; those of DCP do not overlap."""
+    ends = [tuple(b + n for b, n in zip(begins, shape, strict=True)) for begins, shape in pieces]
+    if len(set(map(len, ends))) != 1:
+        return False
+    box = prod(max(end) for end in zip(*ends, strict=True))
+    return sum(prod(shape) for _, shape in pieces) < box
