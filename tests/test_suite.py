@@ -12,7 +12,6 @@ PACKAGE = TESTS.parent / "ckpt_doctor"
 BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
-    "audit": "remembered",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
