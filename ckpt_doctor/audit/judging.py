@@ -156,7 +156,7 @@ def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
     The file is not ok then: an error of that rule, for nothing is known of what it looks for.
     """
     try:
-        return list(rule(subject))
+        return rule(subject)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         why = (
             f"the file has a value that this rule cannot judge ({type(error).__name__}: {str(error)[:80]}); "
@@ -244,7 +244,11 @@ def chosen(run: RunReport, counts: Counts) -> RunReport:
     def kept(findings: Sequence[Finding], path: Path) -> tuple[Finding, ...]:
         return tuple(finding for finding in findings if counts(finding, path))
 
-    files = [replace(file, findings=kept(file.findings, file.checkpoint.path)) for file in run.files]
+    files = [
+        file if len(counted) == len(file.findings) else replace(file, findings=counted)
+        for file in run.files
+        for counted in [kept(file.findings, file.checkpoint.path)]
+    ]
     return replace(run, findings=kept(run.findings, run.run.path), files=tuple(files))
 
 

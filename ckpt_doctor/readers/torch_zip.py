@@ -201,9 +201,10 @@ def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> lis
 def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tuple[Migration, ...]:
     """Records of earlier migrations, oldest first; anything that is not one is passed over."""
     numbered = []
+    ours = f"{prefix}.ckpt_doctor/"
     for name, entry in records.items():
-        match = re.fullmatch(r"\.ckpt_doctor/migration-(\d{1,6})\.json", name[len(prefix) :])
-        if match and name.startswith(prefix) and entry.method == STORED and entry.size <= limits.MAX_MIGRATION_BYTES:
+        match = re.fullmatch(r"migration-(\d{1,6})\.json", name[len(ours) :]) if name.startswith(ours) else None
+        if match and entry.method == STORED and entry.size <= limits.MAX_MIGRATION_BYTES:
             numbered.append((int(match[1]), entry))
     if not numbered:
         return ()

@@ -31,6 +31,8 @@ BLOCKED = "blocked-migration"
 def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
     """The damage of one kind that reading, or the deep check, has seen."""
     found = [damage for damage in _all(case.checkpoint) if damage.kind == kind]
+    if not found:
+        return
     names = _tensors_by_place(case.checkpoint) if any(damage.where for damage in found) else {}
     for damage in found:
         tensors = tuple(names.get(damage.where, ()))
@@ -41,8 +43,9 @@ def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
 
 
 def _all(checkpoint: Checkpoint) -> tuple[Damage, ...]:
-    deep = checkpoint.deep if not checkpoint.parts else None  # what is in the parts is found in each of them
-    return (*checkpoint.damage, *(deep.damage if deep else ()))
+    if checkpoint.deep is None or checkpoint.parts:  # what is in the parts is found in each of them
+        return checkpoint.damage
+    return (*checkpoint.damage, *checkpoint.deep.damage)
 
 
 def _tensors_by_place(checkpoint: Checkpoint) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -69,25 +69,26 @@ class Rule:
             return self
         return replace(self, check=self.others, migration=None) if self.others else None
 
-    def __call__(self, subject: object) -> Iterator[Finding | NotChecked]:
+    def __call__(self, subject: object) -> list[Finding | NotChecked]:
         """Judge a `Case` (a `Run`, a `LiveCase`, as the scope says): findings, and what could not be decided."""
-        for problem in self.check(subject):
-            if isinstance(problem, NotChecked):
-                yield problem
-                continue
-            migration = problem.migration or (self.migration if problem.fix is None else None)
-            yield Finding(
-                code=self.code,
-                name=self.name,
-                severity=problem.severity or self.severity,
-                message=problem.message,
-                where=problem.where,
-                found=problem.found,
-                expected=problem.expected,
-                fix=problem.fix or (f"ckpt-doctor migrate --{migration}" if migration else None),
-                migration=migration,
-                tensors=problem.tensors,
-            )
+        return [
+            problem if isinstance(problem, NotChecked) else self._finding(problem) for problem in self.check(subject)
+        ]
+
+    def _finding(self, problem: Problem) -> Finding:
+        migration = problem.migration or (self.migration if problem.fix is None else None)
+        return Finding(
+            code=self.code,
+            name=self.name,
+            severity=problem.severity or self.severity,
+            message=problem.message,
+            where=problem.where,
+            found=problem.found,
+            expected=problem.expected,
+            fix=problem.fix or (f"ckpt-doctor migrate --{migration}" if migration else None),
+            migration=migration,
+            tensors=problem.tensors,
+        )
 
 
 def rule(

@@ -209,15 +209,13 @@ def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator
 
 def below(found: Iterable[tuple[KeyPath, object]], key: str) -> list[tuple[KeyPath, object]]:
     """What is one step further down than places: at a key of a dict, or with `*` at all of its keys or indices."""
-    mappings = ((path, value, mapping_of(value)) for path, value in found)
-    if key != "*":
-        return [((*path, key), held[key]) for path, _, held in mappings if held is not None and key in held]
-    return [
-        ((*path, each), item)
-        for path, value, held in mappings
-        for each, item in (_indexed(value) if held is None else held.items())
-    ]
-
-
-def _indexed(value: object) -> Iterable[tuple[int, object]]:
-    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+    deeper: list[tuple[KeyPath, object]] = []
+    for path, value in found:
+        held = mapping_of(value)
+        if key == "*":
+            sequence = value if isinstance(value, (list, tuple)) else ()
+            items = enumerate(sequence) if held is None else held.items()
+            deeper += [((*path, each), item) for each, item in items]
+        elif held is not None and key in held:
+            deeper.append(((*path, key), held[key]))
+    return deeper

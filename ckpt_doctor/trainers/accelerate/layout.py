@@ -42,8 +42,14 @@ _OF_TRANSFORMERS = frozenset({"trainer_state.json", "training_args.bin", "optimi
 
 def name_of(path: Path) -> tuple[Naming, int] | None:
     """What a folder's name counts, and its number; None for a name that a script chose itself."""
-    found = ((pattern.fullmatch(path.name), naming) for pattern, naming in NAMES)
-    return next(((naming, int(match[1])) for match, naming in found if match), None)
+    return _named(path.name)
+
+
+def _named(name: str) -> tuple[Naming, int] | None:
+    for pattern, naming in NAMES:
+        if match := pattern.fullmatch(name):
+            return naming, int(match[1])
+    return None
 
 
 def is_unit(folder: Path, names: Collection[str]) -> bool:
@@ -98,8 +104,8 @@ def run_of(path: Path) -> Path | None:
 
 def folders(run: Path) -> list[tuple[Path, int]]:
     """The checkpoints of a run by their names, each with its number."""
-    found = ((run / name, name_of(run / name)) for name in names_in(run))
-    return [(path, named[1]) for path, named in found if named is not None and _is_unit(path)]
+    found = ((name, _named(name)) for name in names_in(run))
+    return [(run / name, named[1]) for name, named in found if named is not None and _is_unit(run / name)]
 
 
 def _is_unit(path: Path) -> bool:

@@ -93,8 +93,8 @@ def _is_beside_ours(folder: Path) -> bool:
 
 def numbered(folder: Path) -> list[tuple[Path, int]]:
     """The folders `checkpoint-N` of a run, each with its N."""
-    found = [(folder / name, FOLDER.match(name)) for name in names_in(folder)]
-    return [(path, int(match[1])) for path, match in found if match and path.is_dir()]
+    found = ((name, FOLDER.match(name)) for name in names_in(folder))
+    return [(folder / name, int(match[1])) for name, match in found if match and (folder / name).is_dir()]
 
 
 def prunable(folder: Path) -> list[tuple[Path, int]]:
