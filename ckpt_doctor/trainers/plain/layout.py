@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
+from os import DirEntry
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ckpt_doctor.inert.pairing import MOST, covers, elements, model_of, shapes_of_moments
 from ckpt_doctor.inert.shapes import Shapes, find
@@ -274,7 +275,7 @@ def _alike(checkpoint: Checkpoint) -> Iterator[Path]:
         return
 
 
-def _is_alike(entry: Any, checkpoint: Checkpoint) -> bool:
+def _is_alike(entry: DirEntry[str], checkpoint: Checkpoint) -> bool:
     """Of folders the name but for its number; of files suffix and size."""
     if checkpoint.parts:
         return bool(entry.is_dir()) and _NUMBER.sub("", entry.name) == _NUMBER.sub("", checkpoint.path.name)
