@@ -163,4 +163,4 @@ def _has_hole(pieces: Collection[tuple[tuple[int, ...], tuple[int, ...]]]) -> bo
     if len(set(map(len, ends))) != 1:
         return False
     box = prod(max(end) for end in zip(*ends, strict=True))
-    return sum(prod(shape) for _, shape in pieces) < box
+    return bool(sum(prod(shape) for _, shape in pieces) < box)
