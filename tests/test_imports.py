@@ -75,7 +75,7 @@ OPEN = {
     "rehearsal": "recording",
     "remote": "store",
     "repair": "export salvage",
-    "reports": "cures json_v1 text",
+    "reports": "cures documents json_v1 text",
     "trainers": "facts",
     "training": "pruning resume saving",
     "types": "record",

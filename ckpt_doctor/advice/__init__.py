@@ -1,6 +1,7 @@
 """Reports -> what to do: per run the checkpoint to resume from, the one command before it, or what is missing."""
 
 from ckpt_doctor.advice.newest import find_latest, latest
+from ckpt_doctor.advice.reporting import report
 from ckpt_doctor.advice.scanning import check, scan
 
-__all__ = ["check", "find_latest", "latest", "scan"]
+__all__ = ["check", "find_latest", "latest", "report", "scan"]

@@ -19,20 +19,34 @@ from ckpt_doctor.audit.judging import (
 from ckpt_doctor.audit.newest import departs, is_resumable, preferred, progress, steps_done
 from ckpt_doctor.audit.opening import Progress, open_file
 from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, several_runs, understand, with_siblings
-from ckpt_doctor.audit.scanning import DEFAULT_PATH, check, check_all, curves, read_through, scan
+from ckpt_doctor.audit.scanning import (
+    DEFAULT_PATH,
+    Ask,
+    audit_run,
+    check,
+    check_all,
+    curve_of,
+    lost_run,
+    read_through,
+    runs_below,
+    scan,
+    shown_scan,
+)
 from ckpt_doctor.audit.statistics import measured
 
 __all__ = [
     "DEFAULT_PATH",
+    "Ask",
     "Counts",
     "Progress",
+    "audit_run",
     "case_of",
     "check",
     "check_all",
     "checkpoint_files",
     "codes",
     "counting",
-    "curves",
+    "curve_of",
     "departs",
     "existing",
     "existing_logs",
@@ -42,6 +56,7 @@ __all__ = [
     "is_ours",
     "is_resumable",
     "judge",
+    "lost_run",
     "measured",
     "one_run",
     "open_file",
@@ -51,9 +66,11 @@ __all__ = [
     "read_through",
     "resume_file",
     "resume_of",
+    "runs_below",
     "scan",
     "selected",
     "several_runs",
+    "shown_scan",
     "steps_done",
     "understand",
     "verdict_of",

@@ -83,6 +83,12 @@ def _as_read(path: Path, read: Mapping[Path, Checkpoint]) -> Checkpoint | None:
     return None if beside or stamp != checkpoint.stamp else checkpoint
 
 
+def unreadable(path: Path, why: str) -> Checkpoint:
+    """A checkpoint of which nothing is known but why it could not be read."""
+    size = path.stat().st_size if path.is_file() else 0
+    return Checkpoint(path, size, "unknown", "other", None, damage=(Damage("unreadable-file", why),))
+
+
 def _owner_of(folder: Path) -> Trainer | None:
     try:
         return unit_trainer(folder, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else None

@@ -24,8 +24,10 @@ from ckpt_doctor.validators.files import UNTRUSTED
 def find_runs(paths: Iterable[Path]) -> dict[Path, list[Path]]:
     """Checkpoint files grouped by run folder, both in path order."""
     runs: dict[Path, list[Path]] = {}
-    for path in sorted(paths, key=_natural):
+    for path in paths:
         runs.setdefault(run_folder(path), []).append(path)
+    for files in runs.values():  # one by one, for the keys of ten thousand files take more room than a scan
+        files.sort(key=_natural)
     return dict(sorted(runs.items(), key=lambda item: _natural(item[0])))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from ckpt_doctor.audit.judging import (
     run_findings,
     unsure_of_the_model,
 )
-from ckpt_doctor.audit.opening import Progress, deepened
+from ckpt_doctor.audit.opening import Progress, deepened, unreadable
 from ckpt_doctor.audit.runs import find_runs, resume_file, run_folder, understand, with_siblings
 from ckpt_doctor.remote import as_path, take_traffic
 from ckpt_doctor.trainers import trainer_named
-from ckpt_doctor.types import Checkpoint, Curve, FileReport, Given, Report, Run, RunReport
+from ckpt_doctor.types import Checkpoint, Curve, FileReport, Given, Member, Report, Run, RunReport, TrainingState
 from ckpt_doctor.types.record import record
 
 DEFAULT_PATH = "checkpoints"
@@ -30,7 +30,7 @@ DEFAULT_PATH = "checkpoints"
 
 
 @record(frozen=True)
-class _Ask:
+class Ask:
     """What a call wants to know of every run."""
 
     facts: Given = field(default_factory=dict)
@@ -58,20 +58,19 @@ def scan(
     trainer: str = "",
     silenced: Counts | None = None,
     read: Mapping[Path, Checkpoint] | None = None,
-    finish: Callable[[RunReport, bool], RunReport] = lambda run, _alone: run,
 ) -> Report:
-    """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do.
-
-    `finish` makes of each judged run, before the next one is read, what the report holds; it is told whether that run
-    is alone.
-    """
+    """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do."""
     began = time.monotonic()
+    given, found = runs_below(paths)
+    ask = Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress, read or {})
+    runs = [audit_run(folder, files, ask) for folder, files in found.items()]
+    return Report(tuple(runs), time.monotonic() - began, given, shown_scan)
+
+
+def runs_below(paths: Path | str | Sequence[Path | str]) -> tuple[tuple[Path, ...], dict[Path, list[Path]]]:
+    """The paths, and the checkpoints that lie there by the folders of their runs, both in path order."""
     given = existing(paths)
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress, read or {})
-    wanted = {file for path in given for file in checkpoint_files(path)}
-    found = find_runs(wanted)
-    runs = [finish(_audit_run(folder, files, ask), len(found) == 1) for folder, files in found.items()]
-    return Report(tuple(runs), time.monotonic() - began, tuple(given), shown_scan)
+    return tuple(given), find_runs({file for path in given for file in checkpoint_files(path)})
 
 
 def check(
@@ -95,8 +94,8 @@ def check(
     began = time.monotonic()
     path = as_path(path)
     file = resume_file(path)
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
-    run = _audit_run(run_folder(file), [file], ask)
+    ask = Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
+    run = audit_run(run_folder(file), [file], ask)
     return Report((run,), time.monotonic() - began, (path,), shown_check)
 
 
@@ -110,11 +109,12 @@ def check_all(
     trainer: str = "",
 ) -> list[RunReport]:
     """As `check`, of several files, each read once."""
-    ask = _Ask(facts or {}, existing_logs(logs), trainer, gate=True, ignore=ignore, trust=trust)
-    return [_audit_run(folder, inside, ask) for folder, inside in find_runs(files).items()]
+    ask = Ask(facts or {}, existing_logs(logs), trainer, gate=True, ignore=ignore, trust=trust)
+    return [audit_run(folder, inside, ask) for folder, inside in find_runs(files).items()]
 
 
-def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
+def audit_run(folder: Path, files: Sequence[Path], ask: Ask) -> RunReport:
+    """One run, judged; its siblings are read as evidence."""
     run, members = understand(folder, with_siblings(folder, files, ask.read), ask.facts, ask.logs, ask.trainer)
     counts = counting(ask.ignore, ask.trust, ask.silenced)
     judged = []
@@ -130,6 +130,14 @@ def _audit_run(folder: Path, files: Sequence[Path], ask: _Ask) -> RunReport:
     return chosen(replace(report, requests=requests, received=received), counts)
 
 
+def lost_run(folder: Path, files: Sequence[Path], ask: Ask, why: str) -> RunReport:
+    """A run that could not be judged: nothing is known of its files but why."""
+    run, counts = Run(folder, "", (), unjudged=tuple(files)), counting(ask.ignore, ask.trust, ask.silenced)
+    unread = (unreadable(path, why) for path in files)
+    members = (Member(checkpoint, TrainingState(), None) for checkpoint in unread)
+    return chosen(RunReport(run, (), tuple(judge(case_of(member, run), counts) for member in members)), counts)
+
+
 def read_through(
     file: FileReport, run: Run, ignore: Sequence[str] = (), trust: Sequence[str] = (), *, gate: bool = False
 ) -> FileReport:
@@ -140,9 +148,9 @@ def read_through(
     return chosen(report, counts).files[0]
 
 
-def curves(report: Report) -> list[Curve]:
-    """What there is to draw of each run."""
-    return [trainer_named(run.run.trainer).judging().curve(run) for run in report.runs]
+def curve_of(run: RunReport) -> Curve:
+    """What there is to draw of a run."""
+    return trainer_named(run.run.trainer).judging().curve(run)
 
 
 def shown_scan(report: Report, form: str) -> str:
@@ -157,5 +165,5 @@ def shown_check(report: Report, form: str) -> str:
 
 def _shown(report: Report, form: str, *, plan: bool) -> str:
     if form == "html":
-        return reports.fragment(report, curves(report), plan=plan)
+        return reports.fragment(report, list(map(curve_of, report.runs)), plan=plan)
     return reports.judged(report, form, plan=plan)

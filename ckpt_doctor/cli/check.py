@@ -12,7 +12,7 @@ from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import Progress, color, emit, exit_code, note, width
 from ckpt_doctor.reports import Detail
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Report, without_flagged
+from ckpt_doctor.types import without_flagged
 
 
 @click.command("check", cls=options.Command)
@@ -52,17 +52,17 @@ def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool
         return 0
     [folder] = audit.existing(path)
     if folder.is_dir() and next(iter(audit.checkpoint_files(folder)), None) is None:
-        note(reports.nothing_found(Report((), 0.0, (folder,))))
+        note(reports.nothing_found([folder]))
         return 1
     with Progress() as progress:
-        report = advice.check(folder, silenced=settings.silenced, progress=progress, **given)
+        report = advice.check(folder, silenced=settings.silenced(), progress=progress, **given)
     colored = color(None if flags else output)
     shown = reports.judged(
-        report, form, plan=True, rules=all_rules, curves=audit.curves, width=width(), color=colored, detail=detail
+        report, form, plan=True, rules=all_rules, curve=audit.curve_of, width=width(), color=colored, detail=detail
     )
     if not flags:
         emit(shown, output)
-        return exit_code(report.findings, fail_on)
+        return exit_code((found.severity for found in report.findings), fail_on)
     click.echo(shown, nl=False, err=True)
     emit(reports.flags(report), output)
-    return exit_code(without_flagged(report.findings), fail_on)
+    return exit_code((found.severity for found in without_flagged(report.findings)), fail_on)

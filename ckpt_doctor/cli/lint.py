@@ -35,6 +35,6 @@ def command(
       ckpt-doctor lint run_main.py run_pretrain.py
       ckpt-doctor lint . --format github
     """
-    linted = check_scripts(scripts, select, ignore, settings.silenced)
+    linted = check_scripts(scripts, select, ignore, settings.silenced())
     emit(reports.linted(linted, form, rules=SCRIPT_RULES, width=width(), color=color(output)), output)
-    return exit_code((item.finding for item in linted.findings), fail_on)
+    return exit_code((item.finding.severity for item in linted.findings), fail_on)

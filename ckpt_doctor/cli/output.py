@@ -14,7 +14,7 @@ import click
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import local
 from ckpt_doctor.reports import clean, shorten, size
-from ckpt_doctor.types import Finding, MigrationResult, Severity, reaches
+from ckpt_doctor.types import RANKS, MigrationResult, Severity
 
 EVERY = 0.1
 """Seconds between two states of the progress line."""
@@ -41,19 +41,22 @@ def color(output: Path | None = None) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def emit(text: str, output: Path | None = None) -> None:
-    """Print text, or write it to a file that appears whole or not at all."""
+def emit(text: str | Iterable[str], output: Path | None = None) -> None:
+    """Print text, which may come in pieces, or write it to a file that appears whole or not at all."""
+    pieces = [text] if isinstance(text, str) else text
     if output is None:
-        click.echo(text, nl=False, color=True)
+        for piece in pieces:
+            click.echo(piece, nl=False, color=True)
         return
     target = Path(os.path.realpath(local(output)))  # a link stays a link
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         if target.exists() and not target.is_file():  # /dev/null, a pipe: nothing that could be replaced
-            target.write_text(text, encoding="utf-8")
+            with target.open("w", encoding="utf-8") as stream:
+                stream.writelines(pieces)
             return
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+            stream.writelines(pieces)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)
@@ -74,10 +77,10 @@ def note(sentence: str) -> None:
     click.echo(clean(sentence), err=True)
 
 
-def exit_code(findings: Iterable[Finding], fail_on: str) -> int:
+def exit_code(severities: Iterable[Severity], fail_on: str) -> int:
     """1 when any finding is as severe as `--fail-on` asks for."""
     level = FAIL_ON[fail_on]
-    return int(level is not None and reaches(findings, level))
+    return int(level is not None and any(RANKS[severity] <= RANKS[level] for severity in severities))
 
 
 def unfinished(results: Iterable[MigrationResult]) -> int:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from fnmatch import fnmatch
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ckpt_doctor.cli.output import FAIL_ON
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.facts import every_fact
-from ckpt_doctor.types import Finding, selects
+from ckpt_doctor.types import Count, Finding, selects
 from ckpt_doctor.types.record import record
 
 
@@ -33,6 +34,8 @@ _OTHERS: Mapping[str, Check] = {
     "log": (_strings, "a path or a list of paths"),
     "trainer": (lambda v: v in TRAINERS, f"one of {', '.join(TRAINERS)}"),
     "deep": (lambda v: isinstance(v, bool), "true or false"),
+    "jobs": (Count().fits, Count.what),
+    "dask": (lambda v: isinstance(v, str), "the address of a scheduler"),
     "format": (lambda v: v in reports.FORMATS, f"one of {', '.join(reports.FORMATS)}"),
     "select": (_strings, "a list of rule codes"),
     "ignore": (_strings, "a list of rule codes"),
@@ -139,9 +142,11 @@ def _ignores(table: object, path: Path) -> dict[str, tuple[str, ...]]:
     return ignores
 
 
-def silenced(finding: Finding, path: Path) -> bool:
-    """Whether `per-path-ignores` of the settings in force accepts a finding about a file or a run folder."""
-    return is_ignored(finding, path, click.get_current_context().find_object(Settings) or Settings())
+def silenced() -> Callable[[Finding, Path], bool]:
+    """Whether `per-path-ignores` of the settings in force accepts a finding about a file or a run folder.
+
+    Another process can be told it."""
+    return partial(is_ignored, settings=click.get_current_context().find_object(Settings) or Settings())
 
 
 def is_ignored(finding: Finding, path: Path, settings: Settings) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field, replace
+from functools import partial
 
 from ckpt_doctor.inert import limits
-from ckpt_doctor.inert.pickle_machine import Payload, Reading, shown
+from ckpt_doctor.inert.pickle_machine import Reading, shown
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.inert.zip_structures import LOCAL_MAGIC, Directory, DirectoryError, Entry
@@ -152,38 +153,32 @@ def _storages(source: Source, stream: Stream, keys: Reading) -> dict[str, int]:
 
 def file_programs(depth: int = 0) -> Programs:
     """A file's programs, none read yet. `depth` counts checkpoints inside pickles inside checkpoints."""
-    programs = Programs()
-    programs.payload = _payload_hook(programs, depth)
-    return programs
+    return Programs(partial(_storage_inside, depth))
 
 
-def _payload_hook(programs: Programs, depth: int) -> Payload:
+def _storage_inside(depth: int, programs: Programs, data: bytes, offset: int | None) -> StorageInfo | None:
     """What `torch.storage._load_from_bytes` would give: the storage of a whole stream inside a pickle.
 
     Everything that the inner pickles name is added to `programs`.
     """
-
-    def load(data: bytes, offset: int | None) -> StorageInfo | None:
-        if depth >= limits.MAX_STREAM_DEPTH:
-            message = f"checkpoints inside checkpoints, more than {limits.MAX_STREAM_DEPTH} deep"
-            programs.damage.append(Damage("limit-exceeded", message))
-            return None
-        inner: Programs
-        if data[:4] == LOCAL_MAGIC:
-            inner, root = _read_inner_zip(BytesSource(data), depth + 1)
-        else:
-            stream = read_stream(BytesSource(data), depth + 1)
-            inner, root = stream.programs, stream.main.root if stream.main is not None else None
-            programs.damage += stream.damage
-        programs.take_names(inner)
-        programs.damage += inner.damage
-        if not isinstance(root, StorageInfo):
-            return None
-        programs.payloads += 1
-        place = None if offset is None or root.offset is None else offset + root.offset
-        return replace(root, key=f"{programs.payloads}/{root.key}", offset=place)
-
-    return load
+    if depth >= limits.MAX_STREAM_DEPTH:
+        message = f"checkpoints inside checkpoints, more than {limits.MAX_STREAM_DEPTH} deep"
+        programs.damage.append(Damage("limit-exceeded", message))
+        return None
+    inner: Programs
+    if data[:4] == LOCAL_MAGIC:
+        inner, root = _read_inner_zip(BytesSource(data), depth + 1)
+    else:
+        stream = read_stream(BytesSource(data), depth + 1)
+        inner, root = stream.programs, stream.main.root if stream.main is not None else None
+        programs.damage += stream.damage
+    programs.take_names(inner)
+    programs.damage += inner.damage
+    if not isinstance(root, StorageInfo):
+        return None
+    programs.payloads += 1
+    place = None if offset is None or root.offset is None else offset + root.offset
+    return replace(root, key=f"{programs.payloads}/{root.key}", offset=place)
 
 
 def _read_inner_zip(source: Source, depth: int) -> tuple[Programs, object]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import field
+from functools import partial
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.attributes import GETATTR, resolve
 from ckpt_doctor.inert.pickle_machine import Payload, Persistent, Reading
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers.safety import judge
-from ckpt_doctor.types import Damage, Global
+from ckpt_doctor.types import Damage, Global, StorageInfo
 from ckpt_doctor.types.record import record
 
 BEHIND = "a second pickle follows the first"
@@ -25,8 +26,10 @@ _NAMING = re.compile(rb"[ci\x82-\x84\x93]")
 class Programs:
     """What all pickles of a file name, and what is wrong with any of them."""
 
-    payload: Payload | None = None
+    reads_inside: Callable[[Programs, bytes, int | None], StorageInfo | None] | None = None
     """Reads checkpoints whose bytes are inside a pickle (`payloads.file_programs`)."""
+    outer: Programs | None = None
+    """Those that take up what these checkpoints name; None: these."""
     globals: dict[tuple[str, str], Global] = field(default_factory=dict)
     calls: dict[tuple[str, str], Global] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
@@ -35,6 +38,11 @@ class Programs:
 
     payloads: int = 0
     """Storages that came as streams inside a pickle (`torch.storage._load_from_bytes`)."""
+
+    @property
+    def payload(self) -> Payload | None:
+        """The same for these programs; not kept, for a cycle of references lives on until somebody looks for it."""
+        return None if self.reads_inside is None else partial(self.reads_inside, self.outer or self)
 
     def add(self, reading: Reading, where: str) -> None:
         """Take up a pickle's names, calls and damage; `where` names the record that contains it."""
@@ -117,7 +125,7 @@ def read_disguised(programs: Programs, head: Callable[[int], bytes], where: str 
     for data in growing(head, _FIRST_READ):
         if len(data) < _FIRST_READ and not _NAMING.search(data):  # `version`, the serialization id
             return len(data)
-        found, behind = Programs(programs.payload), Programs(programs.payload)
+        found, behind = (Programs(programs.reads_inside, programs.outer or programs) for _ in range(2))
         reading = _added(found, data, 0, None, where)
         if reading.finished:
             _read_behind(behind, data, reading.end, where)

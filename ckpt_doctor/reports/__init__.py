@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         MigrationResult,
         PruneResult,
         Report,
+        RunReport,
         SalvageResult,
     )
 
@@ -78,38 +79,22 @@ def judged(
     *,
     plan: bool = False,
     rules: Callable[[], Sequence[Rule]] = tuple,
-    curves: Callable[[Report], Sequence[Curve]] = lambda _: (),
+    curve: Callable[[RunReport], Curve] | None = None,
     width: int = 80,
     color: bool = False,
     detail: Detail = "normal",
 ) -> str:
     """A scan; of a check, with `plan`, what the trainer will do as well, where a format has a place for it.
 
-    SARIF and HTML describe those of `rules()` that found something; `curves` finds what HTML draws.
+    SARIF and HTML describe those of `rules()` that found something; `curve` finds what HTML draws of a run.
     """
     if form == "table" and plan:
         from ckpt_doctor.reports.check import check
 
         return check(report, width=width, color=color, detail=detail)
-    if form == "table":
-        from ckpt_doctor.reports.table import table
+    from ckpt_doctor.reports.documents import Style, whole
 
-        return table(report, width=width, color=color, detail=detail)
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return json_v1.judged(report, report.files[0].plan if plan else None)
-    if form == "markdown":
-        from ckpt_doctor.reports.markdown import markdown
-
-        return markdown(report, plan=plan)
-    if form == "html":
-        from ckpt_doctor.reports.html import page
-
-        return page(report, curves(report), rules=rules, plan=plan)
-    from ckpt_doctor.reports.groups import located
-
-    return _annotated([item for run in report.runs for item in located(run)], form, rules() if form == "sarif" else ())
+    return whole(report.runs, report.seconds, Style(form, width, color, detail, plan, rules, curve, report.paths))
 
 
 def label(file: FileReport, run: Path) -> str:
@@ -337,11 +322,11 @@ def demonstrated(folder: Path, files: Sequence[Path], command: str, form: str = 
     )
 
 
-def nothing_found(report: Report) -> str:
+def nothing_found(paths: Sequence[Path]) -> str:
     """What a report without a checkpoint says: where a scan looked, and for what."""
     from ckpt_doctor.reports import view
 
-    return view.nothing_found(report)
+    return view.nothing_found(paths)
 
 
 def fragment(report: Report, curves: Sequence[Curve] = (), *, plan: bool = False) -> str:

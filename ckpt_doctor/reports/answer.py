@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.facts import nearest
@@ -115,34 +116,73 @@ def _better(advice: Advice) -> Iterator[Line]:
         yield Line("  after", "", text.command_line(better.command))
 
 
-def answer_lines(report: Report, width: int, color: bool = False) -> list[str]:
-    """The answers of all runs that have one, those of nobody's files told together at the end."""
-    told = [run for run in report.runs if run.advice is not None]
-    known = [run for run in told if not is_idle(run)]
-    heads = [answer(run.advice).head for run in known if run.advice is not None]
-    room = max(20, width - max(map(text.display_width, heads), default=0) - 2)
-    names = _names([run.run.path for run in known], room) if len(told) > 1 else [""] * len(known)
-    lines: list[str] = []
-    for run, name in zip(known, names, strict=True):
-        assert run.advice is not None, "these have one"
-        lines += laid_out(answer(run.advice), width, name, color)
-    return [*lines, *_idle_lines([run for run in told if is_idle(run)], bool(known), width)]
+@record(frozen=True)
+class Spoken:
+    """The answer of one run, with what it takes to say it beside those of others."""
+
+    path: str
+    files: int
+    is_idle: bool
+    answer: Answer
+
+
+def spoken(run: RunReport) -> Spoken | None:
+    """A run's answer; None where nobody asked."""
+    told = None if run.advice is None else answer(run.advice)
+    return None if told is None else Spoken(str(run.run.path), len(run.files), is_idle(run), told)
+
+
+def packed(told: Spoken) -> tuple[Any, ...]:
+    """The same as tuples of text."""
+    said = told.answer
+    lines = tuple((line.label, line.text, line.command) for line in said.lines)
+    return told.path, told.files, told.is_idle, said.head, said.command, lines
+
+
+def unpacked(told: tuple[Any, ...]) -> Spoken:
+    """An answer from these."""
+    path, files, is_idle, head, command, lines = told
+    return Spoken(path, files, is_idle, Answer(head, command, tuple(Line(*one) for one in lines)))
+
+
+def answers_of(report: Report) -> list[Spoken]:
+    """The answers of all runs that have one."""
+    return [told for run in report.runs if (told := spoken(run)) is not None]
+
+
+def answer_lines(told: Iterable[Spoken], width: int, color: bool = False) -> Iterator[str]:
+    """The answers, those of nobody's files together at the end. Goes through what it is given twice."""
+    paths, head, idle, files, first = list[str](), 0, 0, 0, None
+    for one in told:
+        first = first or one
+        if one.is_idle:
+            idle, files = idle + 1, files + one.files
+        else:
+            paths.append(one.path)
+            head = max(head, text.display_width(one.answer.head))
+    if first is None:
+        return
+    if first.is_idle and idle == 1 and not paths:
+        yield from laid_out(first.answer, width)
+        return
+    several = len(paths) + idle > 1
+    names = iter(_names(list(map(Path, paths)), max(20, width - head - 2)) if several else [""])
+    folder = ""
+    for one in told:
+        if one.is_idle:
+            folder = one.path
+        else:
+            yield from laid_out(one.answer, width, next(names), color)
+    if idle:
+        where = text.plural(idle, "folder") if idle > 1 else text.clean(folder)
+        sentence = f"resume not judged: {text.plural(files, 'checkpoint')} of no known trainer in {where}"
+        yield from text.wrap(sentence, width)
 
 
 def is_idle(run: RunReport) -> bool:
     """Whether a run is nobody's and nothing calls for a look at it."""
     quiet = not any(file.serious for file in run.files)
     return run.advice is not None and run.advice.kind == "not judged" and quiet
-
-
-def _idle_lines(runs: Sequence[RunReport], after_others: bool, width: int) -> list[str]:
-    if len(runs) == 1 and not after_others and runs[0].advice is not None:
-        return laid_out(answer(runs[0].advice), width)
-    if not runs:
-        return []
-    files = sum(len(run.files) for run in runs)
-    where = f" in {text.plural(len(runs), 'folder')}" if len(runs) > 1 else f" in {text.clean(runs[0].run.path)}"
-    return text.wrap(f"resume not judged: {text.plural(files, 'checkpoint')} of no known trainer{where}", width)
 
 
 def _names(paths: Sequence[Path], width: int) -> list[str]:

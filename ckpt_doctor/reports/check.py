@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.answer import answer_lines
+from ckpt_doctor.reports.answer import answer_lines, answers_of
 from ckpt_doctor.reports.columns import about
 from ckpt_doctor.reports.resuming import clauses
 from ckpt_doctor.reports.table import SCREEN, fact_lines, facts_in_short, finding_lines, wrong_lines
-from ckpt_doctor.reports.view import not_deep, nothing_found, view
+from ckpt_doctor.reports.tally import deep_only, not_deep
+from ckpt_doctor.reports.view import nothing_found, view
 from ckpt_doctor.types import FileReport, Finding, Report
 
 
 def check(report: Report, *, width: int = 80, color: bool = False, detail: text.Detail = "normal") -> str:
     """The text of a check: report with one file."""
     if not report.files:
-        return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
+        return "\n".join(text.wrap(nothing_found(report.paths), width)) + "\n"
     run, file, columns = report.runs[0], report.files[0], min(width, text.MAX_TEXT)
     shown, folded = view(run, report.paths), run.advice is not None and detail != "all"
-    lines = answer_lines(report, width, color)
+    lines = [*answer_lines(answers_of(report), width, color)]
     if detail == "quiet":
         return "\n".join([*lines, *wrong_lines(shown, "", width, color)]) + "\n"
     lines += [""] if lines else []
@@ -41,7 +42,7 @@ def check(report: Report, *, width: int = 80, color: bool = False, detail: text.
     lines += ["", *verdict]
     if not folded and (file.verdict == "broken" or file.plan is None) and file.member.role is not None:
         lines.append(f"Another checkpoint of the run: ckpt-doctor latest {text.quoted(run.run.path)}")
-    if left := not_deep([file]):
+    if left := not_deep(deep_only([file])):
         lines += text.wrap(f"Not checked: {left}.", columns)
     return "\n".join(lines) + "\n"
 

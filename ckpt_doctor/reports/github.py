@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from ckpt_doctor.reports.groups import located
+from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.text import clean, repaired
-from ckpt_doctor.types import Located
+from ckpt_doctor.types import Located, RunReport
 
 LEVEL = {"error": "error", "warning": "warning", "info": "notice"}
 
@@ -13,6 +15,16 @@ LEVEL = {"error": "error", "warning": "warning", "info": "notice"}
 def github(items: Sequence[Located]) -> str:
     """One command per line: `::warning file=...,title=E601 missing-best-score::message`."""
     return "".join(annotation(item) + "\n" for item in items)
+
+
+def parts(run: RunReport, _place: Place, _style: Style) -> tuple[str, ...]:
+    """The commands of a run's findings."""
+    return (github(located(run)),)
+
+
+def document(runs: Iterable[Told], _ending: Ending, _style: Style) -> Iterator[str]:
+    """The commands of all findings."""
+    return (run.parts[0] for run in runs)
 
 
 def annotation(item: Located) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ckpt_doctor.reports import text
@@ -104,7 +104,7 @@ def likewise(group: Group, names: Mapping[Path, str]) -> str:
     return text.listing(told)
 
 
-def unchecked(files: Sequence[FileReport]) -> list[tuple[NotChecked, int]]:
+def unchecked(files: Iterable[FileReport]) -> list[tuple[NotChecked, int]]:
     """What was not checked, each once, with the number of files for which it was not."""
     counts: dict[NotChecked, int] = {}
     for file in files:

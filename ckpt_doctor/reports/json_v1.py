@@ -13,15 +13,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, get_args
 
 from ckpt_doctor import types
 from ckpt_doctor.inert.counting import count_tensors, parameters
 from ckpt_doctor.inert.units import parts_of, tensors_of
 from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.promised import PLAN, RUN_FACTS, TRAINING, own_names
+from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.text import brief, integer
-from ckpt_doctor.reports.view import read_of
 from ckpt_doctor.version import __version__
 
 HEAD = {"version": 1, "tool": {"name": "ckpt-doctor", "version": __version__}}
@@ -37,54 +37,59 @@ def _fields(value: object, *names: str) -> dict[str, Any]:
     return {name: plain(getattr(value, name)) for name in names}
 
 
-def judged(report: types.Report, plan: types.ResumePlan | None = None) -> str:
-    """Of a scan; of a check with the plan of its only file, where it has one.
+def parts(run: types.RunReport, _place: Place, style: Style) -> tuple[str, ...]:
+    """Of a run the lines of its own entry, of its files, of its units; of a check also that of the plan.
 
-    Each run, file and unit is one line: a scan of ten thousand files is written by the C encoder, which does not
-    indent, and never stands in memory as one document.
+    Each entry is one line, written by the C encoder, which does not indent.
     """
-    files = [one for unit in report.files for one in (unit.parts or (unit,))]
-    verdicts = [file.verdict for file in report.files]
-    severities = [finding.severity for finding in report.findings]
+    files = [one for unit in run.files for one in (unit.parts or (unit,))]
+    planned = run.files[0] if style.plan else None
+    plan = None if planned is None else planned.plan
+    return (
+        _line(judged_run(run)),
+        BETWEEN.join(_line(file(one)) for one in files),
+        BETWEEN.join(_line(unit(one)) for one in run.files),
+        "" if planned is None or plan is None else _line({**_fields(plan, *PLAN), "resume": planned.resume}),
+    )
+
+
+BETWEEN = ",\n  "
+
+
+def document(runs: Iterable[Told], ending: Ending, _style: Style) -> Iterator[str]:
+    """The document of a scan, or of a check."""
+    counts = ending.tally
     summary = {
-        "files": len(files),
-        "units": len(verdicts),
-        "bytes": sum(file.checkpoint.size for file in report.files),
-        "ok": verdicts.count("ok"),
-        "repairable": verdicts.count("repairable"),
-        "broken": verdicts.count("broken"),
-        "errors": severities.count("error"),
-        "warnings": severities.count("warning"),
-        "seconds": round(report.seconds, 6),
-        "requests": sum(run.requests for run in report.runs),
-        "bytes_read": sum(map(read_of, report.runs)),
+        "files": counts.files,
+        "units": counts.units,
+        "bytes": counts.file_bytes,
+        **{verdict: counts.verdicts.get(verdict, 0) for verdict in get_args(types.Verdict)},
+        "errors": counts.severities.get("error", 0),
+        "warnings": counts.severities.get("warning", 0),
+        "seconds": round(ending.seconds, 6),
+        "requests": counts.requests,
+        "bytes_read": counts.read,
+        **({"runs_not_judged": ending.missed} if ending.missed else {}),
     }
-    pieces = ["{" + "".join(f'"{name}": {_line(value)},\n ' for name, value in HEAD.items())]
-    for name, items in (
-        ("runs", map(run, report.runs)),
-        ("files", map(file, files)),
-        ("units", map(unit, report.files)),
-    ):
-        pieces.append(f'"{name}": [')
-        pieces += _separated(map(_line, items))
-        pieces.append("],\n ")
-    pieces.append(f'"summary": {_line(summary)}')
-    if plan is not None:
-        pieces.append(f',\n "plan": {_line({**_fields(plan, *PLAN), "resume": report.files[0].resume})}')
-    return "".join([*pieces, "}\n"])
-
-
-def _separated(lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        yield ",\n  " if number else ""
-        yield line
+    yield "{" + "".join(f'"{name}": {_line(value)},\n ' for name, value in HEAD.items())
+    for part, name in enumerate(("runs", "files", "units")):
+        yield f'"{name}": ['
+        before = ""
+        for run in runs:
+            if entries := run.parts[part]:
+                yield f"{before}{entries}"
+                before = BETWEEN
+        yield "],\n "
+    yield f'"summary": {_line(summary)}'
+    yield from (f',\n "plan": {run.parts[3]}' for run in runs if run.parts[3])
+    yield "}\n"
 
 
 def _line(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def run(run: types.RunReport) -> dict[str, Any]:
+def judged_run(run: types.RunReport) -> dict[str, Any]:
     """One run folder."""
     facts = run.run.facts
     known = {fact.name: facts.get(fact.name) for fact in facts.table}

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.check import flags, resume_words, verdict_words
 from ckpt_doctor.reports.cures import is_command
+from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.resuming import clauses
-from ckpt_doctor.reports.view import Paragraph, RunView, is_empty, nothing_found, summary, view
-from ckpt_doctor.types import Located, Report, RunReport
+from ckpt_doctor.reports.tally import summary
+from ckpt_doctor.reports.view import Paragraph, RunView, nothing_found, view
+from ckpt_doctor.types import Located, RunReport
 
 ACTIVE = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would read as markup inside a sentence; underscores only at the edge of a word."""
 MARK = {"error": "❌", "warning": "⚠️", "info": "ℹ️"}
 
 
-def markdown(report: Report, *, plan: bool = False) -> str:
-    """A scan's report; of a check, with `plan`, the verdict, what the trainer will do, and the flags."""
-    if is_empty(report):
-        return prose(nothing_found(report)) + "\n"
-    is_check = plan and bool(report.files)
-    parts = plan_parts(report.runs[0]) if is_check else []
-    parts += [part for run in report.runs for part in run_parts(view(run, report.paths))]
-    return "\n\n".join([*parts, prose(summary(report))]) + "\n"
+def parts(run: RunReport, _place: Place, style: Style) -> tuple[str, ...]:
+    """A run; of a check, with the verdict, what the trainer will do, and the flags."""
+    parts = plan_parts(run) if style.plan and run.files else []
+    return ("\n\n".join([*parts, *run_parts(view(run, style.paths))]),)
+
+
+def document(runs: Iterable[Told], ending: Ending, style: Style) -> Iterator[str]:
+    """The runs, and a closing count."""
+    if ending.tally.is_empty:
+        yield prose(nothing_found(style.paths)) + "\n"
+        return
+    yield from (f"{run.parts[0]}\n\n" for run in runs)
+    yield prose(summary(ending.tally, ending.seconds, ending.interruption)) + "\n"
 
 
 def plan_parts(run: RunReport) -> list[str]:

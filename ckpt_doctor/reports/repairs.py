@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.answer import answer_lines
+from ckpt_doctor.reports.answer import answer_lines, answers_of
 from ckpt_doctor.reports.table import SCREEN
 from ckpt_doctor.types import Cost, Edit, MigrationResult, Report, Status
 
@@ -36,7 +36,7 @@ def migrations(
     end = counted(results)
     if paths and any(result.status == "migrated" for result in results):
         end += f"\nto take this back: ckpt-doctor undo {' '.join(map(text.quoted, undo_paths(results, paths)))}"
-    answer = "\n".join(answer_lines(after, width, color)) if after is not None else ""
+    answer = "\n".join(answer_lines(answers_of(after), width, color)) if after is not None else ""
     whole = "\n\n".join(part for part in (answer, *blocks, end) if part)
     again = f"\n\n{answer}" if answer and whole.count("\n") > SCREEN else ""
     return f"{whole}{again}\n"

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ckpt_doctor.remote import is_url
-from ckpt_doctor.reports.json_v1 import dumps
+from ckpt_doctor.reports.groups import located
 from ckpt_doctor.reports.manual import Rule, summary
+from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.text import clean, repaired
-from ckpt_doctor.types import Located
+from ckpt_doctor.types import Located, RunReport
 from ckpt_doctor.version import HOME, __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVEL = {"error": "error", "warning": "warning", "info": "note"}
 
 
+def parts(run: RunReport, _place: Place, _style: Style) -> tuple[Any, ...]:
+    """The results of a run."""
+    return ([result(item) for item in located(run)],)
+
+
+def document(runs: Iterable[Told], ending: Ending, style: Style) -> Iterator[str]:
+    """One SARIF run."""
+    results = (result for run in runs for result in run.parts[0])
+    return _run(results, ending.tally.codes, style.rules())
+
+
 def sarif(items: Sequence[Located], rules: Sequence[Rule] = ()) -> str:
     """Findings as one SARIF run. Of `rules`, those that found something are described in it."""
     codes = list(dict.fromkeys(item.finding.code for item in items))
+    return "".join(_run(map(result, items), codes, rules))
+
+
+def _run(results: Iterable[dict[str, Any]], codes: Sequence[str], rules: Sequence[Rule]) -> Iterator[str]:
+    """The document, a line for each result."""
     known = {rule.code: rule for rule in rules}
     driver = {
         "name": "ckpt-doctor",
@@ -30,12 +48,15 @@ def sarif(items: Sequence[Located], rules: Sequence[Rule] = ()) -> str:
         "informationUri": HOME,
         "rules": [descriptor(code, known.get(code)) for code in codes],
     }
-    run = {
-        "tool": {"driver": driver},
-        "columnKind": "unicodeCodePoints",
-        "results": [result(item, codes.index(item.finding.code)) for item in items],
-    }
-    return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+    places = {clean(code): number for number, code in enumerate(codes)}
+    head = {"$schema": SCHEMA, "version": "2.1.0"}
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints"}
+    yield f'{json.dumps(head)[:-1]}, "runs": [{json.dumps(run)[:-1]}, "results": ['
+    before = "\n"
+    for one in results:
+        yield before + json.dumps({"ruleId": one["ruleId"], "ruleIndex": places[one["ruleId"]], **one})
+        before = ",\n"
+    yield "]}]}\n"
 
 
 def descriptor(code: str, rule: Rule | None) -> dict[str, Any]:
@@ -53,8 +74,8 @@ def descriptor(code: str, rule: Rule | None) -> dict[str, Any]:
     }
 
 
-def result(item: Located, index: int) -> dict[str, Any]:
-    """A result (section 3.27)."""
+def result(item: Located) -> dict[str, Any]:
+    """A result (section 3.27), but for the place of its rule among the driver's."""
     finding = item.finding
     sentences = [sentence(clean(finding.message))]
     if finding.where and item.line is None:
@@ -64,7 +85,6 @@ def result(item: Located, index: int) -> dict[str, Any]:
         sentences.append(f"Cure: {clean(finding.fix)}{path}.")
     return {
         "ruleId": clean(finding.code),
-        "ruleIndex": index,
         "level": LEVEL[finding.severity],
         "message": {"text": " ".join(sentences)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(item.path)}, "region": region(item)}}],

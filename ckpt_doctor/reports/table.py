@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.answer import answer_lines, is_idle
+from ckpt_doctor.reports.answer import Spoken, answer_lines, is_idle, packed, spoken, unpacked
 from ckpt_doctor.reports.paragraphs import folded_findings, least_lines, paragraph_lines
-from ckpt_doctor.reports.view import Paragraph, Row, RunView, is_empty, nothing_found, summary, view
-from ckpt_doctor.types import Report
+from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
+from ckpt_doctor.reports.tally import summary, tally
+from ckpt_doctor.reports.view import Paragraph, Row, RunView, nothing_found, view
+from ckpt_doctor.types import RunReport
+from ckpt_doctor.types.record import record
 
 SCREEN = 24
 """Lines of a terminal."""
@@ -19,24 +23,64 @@ MOST_ROWS, LEAST_ROWS = 8, 3
 """Files with findings that a table shows where it is folded."""
 
 
-def table(report: Report, *, width: int = 80, color: bool = False, detail: text.Detail = "normal") -> str:
-    """A whole report as text, in lines of at most `width` columns (but for what one copies, which is never broken)."""
-    if is_empty(report):
-        return "\n".join(text.wrap(nothing_found(report), width)) + "\n"
-    runs = [(run, view(run, report.paths)) for run in report.runs]
-    names = text.shorten_all([text.clean(shown.path) for _, shown in runs], width)
-    blocks = ["\n".join(answer_lines(report, width, color))]
-    end = text.wrap(summary(report), width) if detail != "quiet" else []
-    around = len(blocks[0].splitlines()) + 1 + len(end) + 1 if len(runs) == 1 else 0
-    for (run, shown), name in zip(runs, names, strict=True):
-        if detail == "quiet":
-            blocks.append("\n".join(wrong_lines(shown, name if len(runs) > 1 else "", width, color)))
-        elif detail == "all" or not is_idle(run) or len(runs) == 1:
-            blocks.append(run_block(shown, name, width, color, detail, max(LEAST, SCREEN - around)))
-    blocks.append("\n".join(end))
-    told = [block for block in blocks if block]
-    is_short = detail != "all" and all("\n" not in block for block in told[1:-1])
-    return ("\n" if is_short else "\n\n").join(told) + "\n"
+def parts(run: RunReport, place: Place, style: Style) -> tuple[Any, ...]:
+    """Of a run its answer, for `document` to lay out beside the others, and what follows below all answers."""
+    told = spoken(run)
+    return (None if told is None else packed(told)), _block(run, place, style)
+
+
+def _block(run: RunReport, place: Place, style: Style) -> str:
+    if style.detail == "quiet":
+        shown = view(run, style.paths)
+        return "\n".join(wrong_lines(shown, place.name if place.of > 1 else "", style.width, style.color))
+    if style.detail == "all" or not is_idle(run) or place.of == 1:
+        around = _lines_around(run, style) if place.of == 1 else 0
+        shown, room = view(run, style.paths), max(LEAST, SCREEN - around)
+        return run_block(shown, place.name, style.width, style.color, style.detail, room)
+    return ""
+
+
+def _lines_around(run: RunReport, style: Style) -> int:
+    """Lines that the only run of a report leaves to its answer and to the end."""
+    told = spoken(run)
+    answer = [] if told is None else [*answer_lines([told], style.width)]
+    return len(answer) + 1 + len(text.wrap(summary(tally(run), 0.0), style.width)) + 1
+
+
+@record(frozen=True)
+class _Answers:
+    """The answers among rendered runs; never all of them at once."""
+
+    runs: Iterable[Told]
+
+    def __iter__(self) -> Iterator[Spoken]:
+        return (unpacked(run.parts[0]) for run in self.runs if run.parts[0])
+
+
+def document(runs: Iterable[Told], ending: Ending, style: Style) -> Iterator[str]:
+    """A whole report, in lines of at most the style's width (but for what one copies, which is never broken)."""
+    if ending.tally.is_empty:
+        yield "\n".join(text.wrap(nothing_found(style.paths), style.width)) + "\n"
+        return
+    blocks = [("\n" in run.parts[1]) for run in runs if run.parts[1]]
+    is_answered = any(run.parts[0] for run in runs)
+    between = blocks[not is_answered : len(blocks) - (style.detail == "quiet")]
+    gap = "\n" if style.detail != "all" and not any(between) else "\n\n"
+    before = ""
+    for line in answer_lines(_Answers(runs), style.width, style.color):
+        yield f"{before}{line}"
+        before = "\n"
+    before = gap if before else ""
+    for run in runs:
+        if run.parts[1]:
+            yield f"{before}{run.parts[1]}"
+            before = gap
+    if style.detail != "quiet":
+        end = summary(ending.tally, ending.seconds, ending.interruption)
+        yield before + "\n".join(text.wrap(end, style.width))
+    elif ending.interruption:
+        yield f"{before}{ending.interruption}."
+    yield "\n"
 
 
 def wrong_lines(run: RunView, name: str, width: int, color: bool) -> list[str]:

@@ -12,11 +12,8 @@ from ckpt_doctor.reports.columns import columns, label, outcomes
 from ckpt_doctor.reports.cures import all_repairs, cures
 from ckpt_doctor.reports.facts import known_facts
 from ckpt_doctor.reports.groups import Group, concerned, grouped, likewise, unchecked
-from ckpt_doctor.types import A_COPY, Column, FileReport, NotChecked, Report, RunReport, Severity, Verdict
+from ckpt_doctor.types import Column, FileReport, NotChecked, RunReport, Severity, Verdict
 from ckpt_doctor.types.record import record
-
-OUTLOOKS = ("ok", "differs", "open", "needs facts", "not judged", "impossible", "repairable", "broken")
-"""What a file's outlook can be, in the order in which they are counted."""
 
 _COLOURS: Mapping[str, Verdict] = {
     "differs": "repairable",
@@ -182,55 +179,10 @@ def open_point(point: NotChecked, n: int = 1, of: int = 1) -> OpenPoint:
     return OpenPoint(sentence, text.clean(point.settle))
 
 
-def is_empty(report: Report) -> bool:
-    """Whether there is nothing to show but that nothing was found."""
-    return not report.files and not report.findings
-
-
-def nothing_found(report: Report) -> str:
+def nothing_found(paths: Sequence[Path]) -> str:
     """What a scan that met no checkpoint says: where it looked, and for what."""
-    where = ", ".join(text.clean(path) for path in report.paths) or "no path"
+    where = ", ".join(map(text.clean, paths)) or "no path"
     return (
         f"No checkpoints in {where}: no file there is what torch.save or safetensors writes, "
         "and none is named like a checkpoint."
     )
-
-
-def summary(report: Report) -> str:
-    """`3 checkpoints: 2 ok, 1 repairable. Not checked: ... 0.09 s, 210 KB read of 9.3 GiB.`."""
-    files = report.files
-    found = [file.outlook for file in files]
-    counts = [_count(found.count(word), word) for word in OUTLOOKS if word in found]
-    sentences = [f"{text.plural(len(files), 'checkpoint')}: {', '.join(counts)}."]
-    if left := not_deep(files):
-        sentences.append(f"Not checked: {left}.")
-    total = sum(f.checkpoint.size for f in files)
-    requests = sum(run.requests for run in report.runs)
-    asked = f"{text.plural(requests, 'request')}, " if requests else ""
-    read = sum(map(read_of, report.runs))
-    sentences.append(f"{text.seconds(report.seconds)}, {asked}{text.size(read)} read of {text.size(total)}.")
-    return " ".join(sentences)
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word.replace('needs', 'need').replace('differs', 'differ')}"
-
-
-def read_of(run: RunReport) -> int:
-    """How much was read of a run: what came from servers, where it lies behind a URL."""
-    return run.received or sum(map(bytes_read, run.files))
-
-
-def bytes_read(file: FileReport) -> int:
-    """How much of a file was read; parts that were read twice count once."""
-    checkpoint = file.checkpoint
-    return min(checkpoint.size, checkpoint.bytes_read + (checkpoint.deep.bytes_read if checkpoint.deep else 0))
-
-
-def not_deep(files: Sequence[FileReport]) -> str:
-    """What only `--deep` looks at, or a local copy shows: `stored checksums and NaN (--deep)`; empty for nothing."""
-    items = [item for item, _ in unchecked(files)]
-    whats = list(dict.fromkeys(text.clean(item.what) for item in items if item.settle == "--deep"))
-    told = [f"{' and '.join(whats)} (--deep)"] if whats else []
-    told += ["what only a local copy shows (-v)"] if any(item.settle == A_COPY for item in items) else []
-    return "; ".join(told)

@@ -194,10 +194,14 @@ class Member:
 
     __repr__ = briefly
 
-    @cached_property
+    @property
     def optimizers(self) -> tuple[Member, ...]:
         """The checkpoint once for each optimizer, with the slots of that one and of its schedule; itself first."""
-        return (self, *(replace(self, state=state, places=places, further=()) for state, places in self.further))
+        return (self, *self._others)  # kept with itself it would live on, and all that was read, until a collection
+
+    @cached_property
+    def _others(self) -> tuple[Member, ...]:
+        return tuple(replace(self, state=state, places=places, further=()) for state, places in self.further)
 
     @property
     def label(self) -> str:

@@ -219,15 +219,18 @@ Source: the first bytes of the file; torch.load raises UnpicklingError on them.
 
 F106 unreadable-file error
 
-The operating system refuses to let the file be read.
+The operating system refuses to let the file be read, or the process that read it died.
 
-The trainer, started by the same user, is refused as well; nothing is known of what the file holds.
+Nothing is known of what the file holds. The trainer, started by the same user, is refused as well. Of a run whose
+worker process died twice (`--jobs`, `--dask`) every file has this finding, for any of them can be the cause.
 
-Example: a checkpoint written by another user with mode 0600, or an I/O error of the disk.
+Example: a checkpoint written by another user with mode 0600; an I/O error of the disk; a run that needs more memory
+than the job was given.
 
-Cure: change its permissions or owner; on an I/O error copy the file from another place.
+Cure: change its permissions or owner; on an I/O error copy the file from another place; scan a run whose process died
+by itself where there is more memory.
 
-Source: the error of `open` or `read` that the message repeats.
+Source: the error of `open` or `read` that the message repeats; the worker process, which sent no result.
 
 F107 interrupted-migration error
 

@@ -61,14 +61,6 @@ def test_latest_takes_the_default_folder_and_lists_a_command_for_each_of_several
     assert all(call(*words).exit_code in (0, 1) for words in listed)
 
 
-def test_check_names_a_better_one_that_lies_beside(drive: Path, call: Call) -> None:
-    [run] = (drive / "checkpoints").glob("*COS")
-    checked = call("check", run / "checkpoint_step_90").stdout
-    assert checked.startswith("checkpoint_step_90 is not safe to resume from: F101")
-    assert "better: checkpoint_step_75 (step 75) lies beside it" in checked
-    assert "better:" not in call("check", run / "checkpoint_step_75").stdout
-
-
 def blocks(printed: str) -> list[list[str]]:
     return [block.splitlines() for block in re.split(r"\n\n(?=checkpoints/|\d+ checkpoints?:)", printed)]
 

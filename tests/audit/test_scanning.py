@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ import torch
 from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.audit.scanning import check, check_all, read_through, scan
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.types import RunReport
 from tests.readers.attacks import CALL
 from tests.readers.torch_files import save
 
@@ -65,21 +62,6 @@ def test_several_checks_are_those_of_each_file(sample) -> None:
     assert [(f.checkpoint.path, f.verdict, f.findings) for f in apart] == [
         (f.checkpoint.path, f.verdict, f.findings) for f in together.files
     ]
-
-
-def test_what_is_made_of_a_run_is_made_before_the_next_is_read(sample, tmp_path: Path) -> None:
-    """And it is told whether the run is alone."""
-    run = sample("complete-TST")
-    told: list[tuple[str, bool]] = []
-
-    def finish(report: RunReport, alone: bool) -> RunReport:
-        told.append((report.run.path.name, alone))
-        return replace(report, files=())
-
-    assert () == scan(run, finish=finish).runs[0].files
-    shutil.copytree(run, run.with_name("second"))
-    scan(run.parent, finish=finish)
-    assert [(run.name, True), *sorted([(run.name, False), ("second", False)])] == [told[0], *sorted(told[1:])]
 
 
 def test_a_path_that_is_not_there_is_an_error_of_the_user_before_anything_is_read(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_scan_writes_every_format_to_a_file_and_then_prints_nothing(sample, run,
 
 def format_of(text: str) -> str:
     """Which format a report is in, by its look."""
-    looks = {"html": "<!doctype html>", "sarif": '{\n  "$schema"', "json": '{"version": 1'}
+    looks = {"html": "<!doctype html>", "sarif": '{"$schema"', "json": '{"version": 1'}
     found = next((form for form, begins in looks.items() if text.lstrip().startswith(begins)), "table")
     return "markdown" if "|---|" in text.replace(" ", "") else found
 

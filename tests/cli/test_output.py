@@ -5,21 +5,18 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ckpt_doctor.cli import output
-from ckpt_doctor.types import Finding, MigrationResult, Refusal
+from ckpt_doctor.types import MigrationResult, Refusal
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-def finding(severity: str) -> Finding:
-    return Finding("E1", "some-name", severity, "What is.")  # type: ignore[arg-type]
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -64,6 +61,21 @@ def test_colour_is_for_terminals_that_want_it(
     assert output.color() is (expected and "FORCE_COLOR" in variables)
 
 
+def test_a_report_in_pieces_is_written_whole(tmp_path: Path) -> None:
+    output.emit(iter(["te", "xt\n"]), tmp_path / "report.md")
+    assert (tmp_path / "report.md").read_text() == "text\n"
+
+
+def test_a_report_that_fails_on_the_way_leaves_no_file(tmp_path: Path) -> None:
+    def pieces() -> Iterator[str]:
+        yield "te"
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        output.emit(pieces(), tmp_path / "report.md")
+    assert [] == [*tmp_path.iterdir()]
+
+
 def test_a_link_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "report.md")
     output.emit("text\n", tmp_path / "link")
@@ -102,7 +114,7 @@ def test_the_width_follows_the_terminal_and_is_80_without_one(monkeypatch: pytes
     ],
 )
 def test_the_exit_code_is_1_from_the_asked_severity_on(severities: list[str], fail_on: str, expected: int) -> None:
-    assert output.exit_code([finding(s) for s in severities], fail_on) == expected
+    assert output.exit_code(severities, fail_on) == expected
 
 
 @pytest.mark.parametrize(

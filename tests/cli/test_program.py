@@ -81,7 +81,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ckpt_doctor.audit.scan", interrupt)
+    monkeypatch.setattr("ckpt_doctor.advice.report", interrupt)
     monkeypatch.chdir(SAMPLE)
     assert program.main(["scan"]) == 130
     assert "Traceback" not in capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_bash_completes_commands_values_and_codes(tmp_path: Path, words: str, ex
 
 
 def test_every_module_of_a_command_is_listed() -> None:
-    helpers = {"__init__", "main", "options", "output", "render", "rules", "settings"}
+    helpers = {"__init__", "cluster", "main", "options", "output", "rules", "settings"}
     modules = {path.stem for path in Path(program.__file__).parent.glob("*.py")}
     assert modules - helpers == set(program.COMMANDS)
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ckpt_doctor.cli.rules import all_rules
+from ckpt_doctor.reports import judged
 from ckpt_doctor.reports.github import annotation, escape_data, escape_property, github
 from ckpt_doctor.reports.groups import located
-from ckpt_doctor.reports.markdown import code, markdown, markdown_list, prose
+from ckpt_doctor.reports.markdown import code, markdown_list, prose
 from ckpt_doctor.reports.sarif import descriptor, sarif, sentence, uri
 from ckpt_doctor.types import Finding, Located, Report
 from ckpt_doctor.version import HOME
@@ -40,6 +41,10 @@ SCHEMA = Draft202012Validator(
 
 def placed(judged: Report) -> list[Located]:
     return [item for run in judged.runs for item in located(run)]
+
+
+def markdown(report: Report, *, plan: bool = False) -> str:
+    return judged(report, "markdown", plan=plan)
 
 
 def sarif_log(items: list[Located]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ckpt_doctor.reports.answer import answer, answer_lines, laid_out
+from ckpt_doctor.reports.answer import answer, answer_lines, answers_of, laid_out
 from ckpt_doctor.types import Advice, Blank, LeftLog, PassedOver, Report, WayOut
 from tests.reports.report_samples import HOSTILE, RUN, example, file, report
 
@@ -77,12 +77,12 @@ def test_runs_are_named_where_there_are_several_and_nobodys_are_told_together() 
     one = replace(example().runs[0], advice=ADVICE)
     other = replace(one, run=replace(one.run, path=RUN.with_name("other")))
     foreign = replace(report(file("x/a", resume="not judged")).runs[0], advice=replace(ADVICE, kind="not judged"))
-    told = answer_lines(Report((one, other, foreign, foreign), 0.1), 100)
+    told = [*answer_lines(answers_of(Report((one, other, foreign, foreign), 0.1)), 100)]
     assert [True, True] == ["...Drive: " in told[0] or "Drive: " in told[0], told[2].startswith("other: ")]
     assert told[-1] == "resume not judged: 2 checkpoints of no known trainer in 2 folders"
-    assert ["resume from a (step 5 of 9) after: ckpt-doctor migrate --all 'my run/a'"] == answer_lines(
-        Report((one,), 0.1), 100
-    )
+    assert ["resume from a (step 5 of 9) after: ckpt-doctor migrate --all 'my run/a'"] == [
+        *answer_lines(answers_of(Report((one,), 0.1)), 100)
+    ]
 
 
 def test_nothing_from_a_file_acts_on_the_terminal() -> None:

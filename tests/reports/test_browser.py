@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from ckpt_doctor.audit import check, curves, scan
-from ckpt_doctor.reports.html import page, scripts_page
+from ckpt_doctor.audit import check, curve_of, scan
+from ckpt_doctor.reports import judged as shown
+from ckpt_doctor.reports.html import scripts_page
 from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Curve, Departure, Linted, Located, Report
+from tests.reports.html.markup import page
 from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, example, hostile, hostile_curve, report
 
 pytestmark = pytest.mark.long
@@ -54,10 +56,10 @@ def pages() -> dict[str, str]:
     found: dict[str, str] = {}
     for sample in sorted(path for path in SAMPLES.iterdir() if path.is_dir()):
         judged = scan([sample / "checkpoints"])
-        found[sample.name] = page(judged, curves(judged), rules=all_rules)
+        found[sample.name] = shown(judged, "html", curve=curve_of, rules=all_rules)
     everything = scan([SAMPLES])
     many = Report(everything.runs * 12, 1.0, (SAMPLES,))
-    found["60 runs"] = page(many, curves(everything))
+    found["60 runs"] = shown(many, "html", curve=curve_of)
     found["a long run"] = page(example(), [LONG])
     found["hostile"] = page(hostile(), [hostile_curve()])
     found["hostile folder"] = page(report(path=Path(HOSTILE * 5)))
@@ -66,7 +68,7 @@ def pages() -> dict[str, str]:
         Linted((Path("a.py"),), (Located(NO_BEST_SCORE, Path(HOSTILE), 3, suggestion=HOSTILE * 9),), (DEEP,))
     )
     run = next((SAMPLES / "first-patch-type1" / "checkpoints").iterdir())
-    found["check"] = page(check(run), curves(check(run)), rules=all_rules, plan=True)
+    found["check"] = shown(check(run), "html", curve=curve_of, rules=all_rules, plan=True)
     fragments = {"report": everything._repr_html_(), "plan": check(run)._repr_html_()}
     for name, fragment in fragments.items():
         found[f"notebook {name}, light"] = in_theme(fragment, "#000", "#fff")

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.reports.table import SCREEN, table
+from ckpt_doctor.reports import judged as table
+from ckpt_doctor.reports.table import SCREEN
 from ckpt_doctor.reports.text import quoted, shorten_all
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, Report

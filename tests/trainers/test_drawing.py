@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ckpt_doctor import scan
-from ckpt_doctor.audit import curves
+from ckpt_doctor.audit import curve_of
 from ckpt_doctor.trainers.drawing import MOST_DEPARTURES, MOST_POINTS
 from ckpt_doctor.types import Curve, Report
 from tests.trainers.accelerate import runs as accelerate
@@ -34,7 +34,7 @@ UNKNOWN = {
 
 def drawn(folder: Path) -> tuple[Report, Curve]:
     report = scan([folder])
-    [curve] = curves(report)
+    [curve] = map(curve_of, report.runs)
     return report, curve
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from inspect import cleandoc
@@ -29,19 +28,11 @@ from ckpt_doctor.reports.cures import is_command
 from ckpt_doctor.reports.groups import grouped
 from ckpt_doctor.reports.html.charts import loss_chart, marks, rate_chart
 from ckpt_doctor.reports.html.lenses import lenses
-from ckpt_doctor.reports.manual import Rule
+from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.repairs import change, counted
 from ckpt_doctor.reports.resuming import clauses, landing
-from ckpt_doctor.reports.view import (
-    OUTLOOKS,
-    colour_of,
-    is_empty,
-    nothing_found,
-    open_point,
-    summary,
-    view,
-    without_copies,
-)
+from ckpt_doctor.reports.tally import OUTLOOKS, summary, tally, total
+from ckpt_doctor.reports.view import colour_of, nothing_found, open_point, view, without_copies
 from ckpt_doctor.types import Advice, AdviceKind, Checkpoint, Curve, Linted, MigrationResult, Report, RunReport
 from ckpt_doctor.version import __version__
 
@@ -51,25 +42,32 @@ MOST_TENSORS = 200
 """Tensors of a checkpoint that a notebook lists."""
 
 
-def page(
-    report: Report,
-    curves: Sequence[Curve] = (),
-    *,
-    rules: Callable[[], Sequence[Rule]] = tuple,
-    plan: bool = False,
-) -> str:
+def parts(run: RunReport, place: Place, style: Style) -> tuple[str, ...]:
+    """Of a run its row in the list of all, and its section."""
+    known = [rule.code for rule in style.rules()]
+    told = _run(run, style.paths, style.curve(run) if style.curve is not None else None)
+    plan = _plan(run) if style.plan and run.files else None
+    return (
+        _template("row.html.j2").render(run=told, name=place.name, number=place.number),
+        _template("section.html.j2").render(run=told, number=place.number, plan=plan, explained=known),
+    )
+
+
+def document(runs: Iterable[Told], ending: Ending, style: Style) -> Iterator[str]:
     """A report as a page: of each run the answer, the pictures, the table, the findings; of a check also the plan."""
-    codes = {finding.code for finding in report.findings}
     manuals = [
         {"code": rule.code, "name": rule.name, "paragraphs": cleandoc(rule.manual).split("\n\n")}
-        for rule in rules()
-        if rule.code in codes
+        for rule in style.rules()
+        if rule.code in ending.tally.codes
     ]
-    return _template("page.html.j2").render(
-        **_page("Checkpoint check" if plan else "Checkpoint report"),
-        **_frame(report, curves, plan=plan),
+    return _template("page.html.j2").generate(
+        **_page("Checkpoint check" if style.plan else "Checkpoint report"),
+        nothing=nothing_found(style.paths) if ending.tally.is_empty else "",
+        summary=summary(ending.tally, ending.seconds, ending.interruption),
+        rows=(Markup(run.parts[0]) for run in runs),  # noqa: S704  # our own, escaped when they were made
+        sections=(Markup(run.parts[1]) for run in runs),  # noqa: S704
+        is_list=ending.of > 1,
         manuals=manuals,
-        explained={rule["code"] for rule in manuals},
     )
 
 
@@ -85,8 +83,15 @@ def scripts_page(linted: Linted) -> str:
 def fragment(report: Report, curves: Sequence[Curve] = (), *, plan: bool = False) -> str:
     """A report for a notebook; of a check with what the trainer will do."""
     is_check = plan and bool(report.files)
-    path = report.files[0].checkpoint.path if is_check else None
-    return _template("fragment.html.j2").render(path=path, **_frame(report, curves, plan=is_check))
+    by_run = {curve.run: curve for curve in curves}
+    counts = total(map(tally, report.runs))
+    return _template("fragment.html.j2").render(
+        path=report.files[0].checkpoint.path if is_check else None,
+        nothing=nothing_found(report.paths) if counts.is_empty else "",
+        summary=summary(counts, report.seconds),
+        runs=[_run(run, report.paths, by_run.get(run.run.path)) for run in report.runs],
+        plan=_plan(report.runs[0]) if is_check else None,
+    )
 
 
 def checkpoint_fragment(checkpoint: Checkpoint) -> str:
@@ -131,30 +136,6 @@ def _page(title: str) -> dict[str, object]:
     }
 
 
-def _frame(report: Report, curves: Sequence[Curve], *, plan: bool) -> dict[str, object]:
-    """What a report says."""
-    by_run = {curve.run: curve for curve in curves}
-    nothing = nothing_found(report) if is_empty(report) else ""
-    runs = [_run(run, report, by_run.get(run.run.path)) for run in report.runs]
-    for told, short in zip(runs, _below_all([run.run.path for run in report.runs]), strict=True):
-        told["short"] = short
-    return {
-        "nothing": nothing,
-        "summary": summary(report),
-        "runs": runs,
-        "plan": _plan(report.runs[0]) if plan and report.files else None,
-    }
-
-
-def _below_all(paths: Sequence[Path]) -> list[Path]:
-    """Paths as seen from the folder that holds them all."""
-    try:
-        top = type(paths[0])(os.path.commonpath([path.parent for path in paths])) if paths else Path()
-    except ValueError:  # none, or absolute and relative ones
-        return [*paths]
-    return [path.relative_to(top) for path in paths]
-
-
 COLOURS: Mapping[AdviceKind, str] = {"resume": "ok", "complete": "ok", "repair": "repairable", "facts": "repairable"}
 """Kind of an advice -> the class of its colour; where it is to do nothing, `broken` and `open`."""
 
@@ -166,9 +147,9 @@ def _colour(advice: Advice) -> str:
     return COLOURS.get(advice.kind, "broken" if advice.kind == "none" else "open")
 
 
-def _run(run: RunReport, report: Report, curve: Curve | None) -> dict[str, Any]:
+def _run(run: RunReport, paths: Sequence[Path], curve: Curve | None) -> dict[str, Any]:
     """One run, ready to be laid out."""
-    outlooks, shown = Counter((file.outlook, colour_of(file)) for file in run.files), view(run, report.paths)
+    outlooks, shown = Counter((file.outlook, colour_of(file)) for file in run.files), view(run, paths)
     run = without_copies(run)
     names = [label(file, run.run.path) for file in run.files]
     advice = run.advice

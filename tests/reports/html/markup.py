@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html.parser import HTMLParser
+from typing import Any
+
+from ckpt_doctor.reports import judged
+from ckpt_doctor.types import Curve, Report
 
 VOID = {"meta"}
 
@@ -33,3 +38,9 @@ def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
     parser.close()
     assert not parser.open
     return parser.seen
+
+
+def page(report: Report, curves: Sequence[Curve] = (), **style: Any) -> str:
+    """The page of a report, with the curves of its runs."""
+    by_run = {curve.run: curve for curve in curves}
+    return judged(report, "html", curve=lambda run: by_run.get(run.run.path), **style)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.reports.html import MOST_ROWS, checkpoint_fragment, fragment, migrations_fragment, page, scripts_page
+from ckpt_doctor.reports.html import MOST_ROWS, checkpoint_fragment, fragment, migrations_fragment, scripts_page
 from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Edit, Linted, Located, MigrationResult, NotChecked, Report
 from ckpt_doctor.types.record import record
 from ckpt_doctor.version import __version__
-from tests.reports.html.markup import tags
+from tests.reports.html.markup import page, tags
 from tests.reports.report_samples import (
     CURVE,
     DEEP,

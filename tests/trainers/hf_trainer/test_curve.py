@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ckpt_doctor import scan
-from ckpt_doctor.audit import curves
+from ckpt_doctor.audit import curve_of
 from ckpt_doctor.types import Curve
 from tests.trainers.hf_trainer.runs import LENGTH, TOTAL, Writer, linear
 
@@ -16,7 +16,7 @@ LOSSES = {5: 0.9, 10: 0.5, 15: 0.7}
 
 
 def drawn(folder: Path) -> Curve:
-    [curve] = curves(scan([folder]))
+    [curve] = map(curve_of, scan([folder]).runs)
     return curve
 
 

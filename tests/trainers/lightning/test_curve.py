@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckpt_doctor import scan
-from ckpt_doctor.audit import curves
+from ckpt_doctor.audit import curve_of
 from ckpt_doctor.types import Curve
 from tests.trainers.lightning import runs as lightning
 
 
 def drawn(folder: Path) -> Curve:
-    [curve] = curves(scan([folder]))
+    [curve] = map(curve_of, scan([folder]).runs)
     return curve
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.audit import curves, scan
+from ckpt_doctor.audit import curve_of, scan
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.curve import curve
 from ckpt_doctor.types import Curve, Evidence, Report
@@ -19,7 +19,7 @@ TRAINED = ("complete-COS", "complete-TST", "first-patch-type1")
 
 def drawn(sample: str) -> tuple[Report, Curve]:
     report = scan([SAMPLES / sample / "checkpoints"])
-    [only] = curves(report)
+    [only] = map(curve_of, report.runs)
     return report, only
 
 

@@ -1,0 +1,167 @@
+"""Paths -> a report in some format, in the memory of one run: each is judged, rendered, put on disk and dropped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from ckpt_doctor.advice.jobs import Unit, number_of_jobs, outcomes, plan
+from ckpt_doctor.advice.scanning import own_log, without_logs
+from ckpt_doctor.audit import Progress
+from ckpt_doctor.reports.documents import (
+    Ending,
+    Place,
+    Style,
+    Told,
+    document,
+    ending,
+    names_of,
+    packed,
+    told,
+    unpacked,
+)
+from ckpt_doctor.types import RunReport
+from ckpt_doctor.types.record import record
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+IN_MEMORY = 1 << 20
+"""Bytes of rendered runs that are kept in memory before a file is made."""
+
+
+class Shelf:
+    """Rendered runs, put away in any order and taken in theirs, as often as one likes."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, Told] = {}
+        self._file: IO[bytes] | None = None
+        self._places: dict[int, tuple[int, int]] = {}
+        self._room = IN_MEMORY
+
+    def put(self, number: int, run: Told) -> None:
+        """Put a run away, in the place of an earlier one of that number."""
+        if self._file is not None:
+            self._write(number, run)
+            return
+        self._held[number] = run
+        self._room -= len(packed(run))
+        if self._room < 0:
+            from tempfile import TemporaryFile  # most scans end before
+
+            self._file = TemporaryFile()  # noqa: SIM115  # it goes when the shelf does
+            for one, held in self._held.items():
+                self._write(one, held)
+            self._held.clear()
+
+    def _write(self, number: int, run: Told) -> None:
+        assert self._file is not None
+        data = packed(run)
+        self._places[number] = (self._file.seek(0, os.SEEK_END), len(data))
+        self._file.write(data)
+
+    def __len__(self) -> int:
+        return len(self._held) + len(self._places)
+
+    def __iter__(self) -> Iterator[Told]:
+        for number in sorted(self._held):
+            yield self._held[number]
+        for number in sorted(self._places):
+            start, length = self._places[number]
+            assert self._file is not None
+            self._file.seek(start)
+            yield unpacked(self._file.read(length))
+
+
+@record(frozen=True)
+class Reported:
+    """A scan's report, ready to be printed."""
+
+    runs: Shelf
+    ending: Ending
+    style: Style
+
+    def text(self) -> Iterator[str]:
+        """The report, in pieces."""
+        return document(self.runs, self.ending, self.style)
+
+
+class Rendered(NamedTuple):
+    """A run as text, and its part in what concerns other runs: logs."""
+
+    told: Told
+    own: Path | None
+    left: tuple[Path, ...]
+    """Logs near it that are not its own, and are named where no other run has taken them."""
+
+
+Found = Generator[tuple[Unit, Rendered], None, None]
+Spread = Callable[[Sequence[Unit]], Found]
+
+
+def report(
+    paths: Sequence[Path],
+    style: Style,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **given: Any,
+) -> Reported:
+    """Scan and render; arguments as of `scan`, whose report this is.
+
+    After Ctrl-C it is that of the runs that were judged until then; `KeyboardInterrupt` where there are none.
+    """
+    began = time.monotonic()
+    job, found = plan(paths, **given)
+    style = replace(style, paths=job.asked.paths)
+    names = names_of([unit.folder for unit in found], style)
+    units = [unit._replace(name=name) for unit, name in zip(found, names, strict=True)]
+    shelf = Shelf()
+
+    def spread(some: Sequence[Unit]) -> Found:
+        many = number_of_jobs(units) if jobs is None else jobs
+        makes = partial(_rendered, style, len(units))
+        return outcomes(job, some, makes, jobs=many, executor=executor, progress=progress)
+
+    try:
+        _fill(shelf, units, spread)
+    except KeyboardInterrupt:
+        if not len(shelf):
+            raise
+    missed = len(units) - len(shelf)
+    return Reported(shelf, ending(shelf, time.monotonic() - began, len(units), missed), style)
+
+
+def _fill(shelf: Shelf, units: Sequence[Unit], spread: Spread) -> None:
+    taken: set[Path] = set()
+    near: dict[int, tuple[Path, ...]] = {}
+    with closing(spread(units)) as found:
+        for unit, run in found:
+            shelf.put(unit.number, run.told)
+            if run.own is not None:
+                taken.add(run.own)
+            if run.left:
+                near[unit.number] = run.left
+    # What is said of a log depends on runs that are judged later. Few runs are near logs that are not theirs.
+    again = [
+        unit._replace(others_logs=frozenset(taken.intersection(near[unit.number])))
+        for unit in units
+        if not taken.isdisjoint(near.get(unit.number, ()))
+    ]
+    with closing(spread(again)) as found:
+        for unit, run in found:
+            shelf.put(unit.number, run.told)
+
+
+def _rendered(style: Style, of: int, run: RunReport, unit: Unit) -> Rendered:
+    left = run.advice.left_logs if run.advice is not None else ()
+    shown = without_logs(run, unit.others_logs)
+    place = Place(unit.name, unit.number + 1, of)
+    return Rendered(told(shown, place, style), own_log(run), tuple(log.path.absolute() for log in left))

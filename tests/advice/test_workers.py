@@ -1,0 +1,83 @@
+"""Worker processes: every unit has a result, and one that kills its worker costs itself and nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.advice.workers import Lost, results
+
+BATCHES = [["a", "b"], ["c", "deadly"], ["d", "e"], ["f"]]
+
+
+def upper(units: Sequence[str]) -> list[str]:
+    return [unit.upper() for unit in units]
+
+
+def killed(marks: Path | None, units: Sequence[str]) -> list[str]:
+    """As `upper`, but for one unit that kills its process; with `marks`, a folder, once only."""
+    if "deadly" in units and (marks is None or not (marks / "killed").exists()):
+        if marks is not None:
+            (marks / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return upper(units)
+
+
+def exhausted(units: Sequence[str]) -> list[str]:
+    if "deadly" in units:
+        raise MemoryError
+    return upper(units)
+
+
+def failing(units: Sequence[str]) -> list[str]:
+    if "deadly" in units:
+        raise ValueError("not a matter of the worker")
+    return upper(units)
+
+
+def folders(units: Sequence[str]) -> list[str]:
+    return [str(Path.cwd()) for _ in units]
+
+
+EACH = {unit: unit.upper() for batch in BATCHES for unit in batch}
+BUT_ONE = {unit: made for unit, made in EACH.items() if unit != "deadly"}
+
+
+def test_each_unit_has_its_result() -> None:
+    assert EACH == dict(results(upper, BATCHES, 2))
+
+
+def test_a_unit_that_kills_its_workers_is_lost_and_no_other_is() -> None:
+    found = dict(results(partial(killed, None), BATCHES, 2))
+    assert isinstance(found.pop("deadly"), Lost)
+    assert BUT_ONE == found
+
+
+def test_a_unit_whose_worker_is_killed_once_is_tried_again(tmp_path: Path) -> None:
+    assert EACH == dict(results(partial(killed, tmp_path), BATCHES, 2))
+    assert (tmp_path / "killed").exists()
+
+
+def test_a_unit_that_exhausts_the_memory_is_lost() -> None:
+    with ThreadPoolExecutor(2) as executor:
+        found = dict(results(exhausted, BATCHES, 1, executor))
+    assert isinstance(found.pop("deadly"), Lost)
+    assert BUT_ONE == found
+
+
+def test_any_other_exception_is_the_callers_and_the_workers_end() -> None:
+    with pytest.raises(ValueError, match="not a matter of the worker"):
+        dict(results(failing, BATCHES, 2))
+    assert [] == multiprocessing.active_children()
+
+
+def test_workers_are_in_the_folder_of_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert {str(tmp_path)} == set(dict(results(folders, BATCHES, 1)).values())
