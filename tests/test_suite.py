@@ -16,9 +16,7 @@ TESTED_ELSEWHERE = {
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
     "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
-    "trainers/lightning": (
-        "callbacks command gathering history judging layout loops memory pace plateau resume_point schedule terms"
-    ),
+    "trainers/lightning": "pace",
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
 }
 """Modules without a test file of their own name, by folder: what they do shows in the tests of those that use them.

@@ -9,12 +9,17 @@ from typing import Any
 
 import torch
 
+from ckpt_doctor import audit, repair
+from ckpt_doctor.trainers.facts import facts
+from ckpt_doctor.types import FileReport, Finding
+
 BATCHES = 10
 MONITOR = "ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1}"
 STOPPER = "EarlyStopping{'monitor': 'val_loss', 'mode': 'min'}"
 LOSSES = (4.0, 2.0, 3.0, 1.0, 2.5, 0.5)
 AUTOMATIC = "epoch_loop.automatic_optimization.optim_progress"
 FIT = ("loops", "fit_loop")
+BATCH = (*FIT, "epoch_loop.batch_progress")
 Value = dict[str, Any]
 Schedule = Callable[[torch.optim.Optimizer], Any]
 
@@ -167,3 +172,32 @@ def put(path: Path, keys: Sequence[Any], new: Any) -> None:
         held = held[key]
     held[keys[-1]] = new
     torch.save(value, path)
+
+
+def late(path: Path, by: int = 1) -> None:
+    """Set the schedule back, as if its last steps were missing."""
+    run = Run(path.parent)
+    for _ in range(int(path.stem.split("=")[-1]) - by):
+        run.batch()
+    value = torch.load(path, weights_only=False)
+    value["lr_schedulers"] = [run.scheduler.state_dict()]
+    for key in ("lr", "betas"):
+        value["optimizer_states"][0]["param_groups"][0][key] = run.optimizer.param_groups[0][key]
+    torch.save(value, path)
+
+
+def judged(path: Path, **given: object) -> FileReport:
+    """What `check` says of a file."""
+    return audit.check(path, facts=facts(**given)).files[0]
+
+
+def said(report: FileReport) -> dict[str, Finding]:
+    """Findings above info, by code."""
+    return {finding.code: finding for finding in report.findings if finding.severity != "info"}
+
+
+def cured(path: Path) -> FileReport:
+    """The file after all repairs that its findings call for."""
+    (result,) = repair.migrate([path])
+    assert result.status == "migrated", (result.message, result.refusals)
+    return judged(path, shuffle=False)
