@@ -15,7 +15,6 @@ TESTED_ELSEWHERE = {
     "audit": "remembered",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers": "shared_facts state trainer",
-    "trainers/accelerate": "command fixes habits judging layout resume_point rules terms",
     "trainers/lightning": "pace",
     "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
 }

@@ -49,7 +49,7 @@ def schedulers():
     yield {"patience": 0, "factor": 0.999, "eps": 0.1}
 
 
-@pytest.mark.parametrize("options", schedulers())
+@pytest.mark.parametrize("options", list(schedulers()))
 def test_the_next_step_is_torchs(options):
     """The whole state and the rates, for values that improve, hardly improve, and do not."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
