@@ -14,9 +14,7 @@ BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 TESTED_ELSEWHERE = {
     "audit": "remembered",
     "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
-    "trainers": "shared_facts state trainer",
     "trainers/lightning": "pace",
-    "trainers/schedules": "cosine_lr one_cycle_lr recursions schedulers values",
 }
 """Modules without a test file of their own name, by folder: what they do shows in the tests of those that use them.
 The list only shrinks: a module that gets its test file must leave it."""

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import torch
 
-from ckpt_doctor import migrate
+from ckpt_doctor import migrate, scan
+from ckpt_doctor.trainers.accelerate.fixes import FIXES
+from ckpt_doctor.trainers.accelerate.judging import JUDGING
 from ckpt_doctor.trainers.facts import facts
+from ckpt_doctor.trainers.trainer import ByHand
 from tests.trainers.accelerate.runs import SCHEDULES, SETTLED, Trainer, change, judged, run_of
 
 
@@ -18,6 +21,10 @@ def test_a_schedule_is_not_written_from_another_rate(tmp_path: Path) -> None:
     groups = torch.load(folder / "optimizer.bin")["param_groups"]
     change(folder / "optimizer.bin", param_groups=[{**groups[0], "lr": 0.7}])
     assert "broken" == judged(folder).verdict
+    run = scan(folder.parent).runs[0].run
+    (member,) = [member for member in run.members if member.checkpoint.path == folder]
+    (refusal,) = FIXES[0].plan(JUDGING.case(member, run, ByHand())).refusals
+    assert "fits the optimizer's rates" in refusal.reason
 
 
 def test_the_momentum_that_a_one_cycle_moves_is_synced_with_its_rate(tmp_path: Path) -> None:

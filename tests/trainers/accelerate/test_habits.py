@@ -26,6 +26,7 @@ def test_a_schedule_moves_once_a_step_or_once_for_each_process(
 def test_a_folder_without_steps_or_schedule_shows_nothing() -> None:
     for held in (member("step_6"), member("step_6", 6), member("step_1", 1, 1), member("step_6", None, 6)):
         assert 0 == times(held, 1)
+    assert not is_behind(member("step_1", 1, 0), 1), "it may be one that goes by epochs"
 
 
 def test_files_objects_and_processes_are_the_most_that_a_folder_has() -> None:
@@ -60,6 +61,7 @@ def test_a_schedule_goes_by_epochs_where_every_folder_says_so(
     """With its step after the save, or before; one that never moves shows nothing."""
     found = learned(epochs(*schedules), 1, UPDATES, 1)
     assert (each, early) == (found.each_epoch, found.steps_early)
+    assert 0 == learned(epochs(*schedules)[:1], 1, UPDATES, 1).each_epoch, "one folder shows nothing"
 
 
 def test_a_folder_of_an_epochs_end_that_lacks_the_last_step_shows_a_save_before_it() -> None:

@@ -118,6 +118,12 @@ def test_the_place_follows_from_steps_counters_or_the_name(
     assert place == resume_point.place(folder, facts_of(run))
 
 
+def test_the_batches_of_an_accumulation_are_counted_where_the_steps_do_not_tell_them() -> None:
+    folder = member("step_6", 3, 3, 2)
+    run = understood(member("epoch_0", 2, 2), member("epoch_1", 4, 4), member("epoch_2", 6, 6), folder)
+    assert (1, 2) == resume_point.place(folder, facts_of(run))
+
+
 def test_without_a_length_the_place_is_open() -> None:
     folder = member("step_6", 6, 6)
     point = resume_point.at(folder, understood(folder))
