@@ -13,7 +13,6 @@ BY_CASES = ("cli", "types", "validators", "rules", "fixes")
 """Folders whose modules are tested in rows: a command, a rule or a fix each, and the values that all others pass on."""
 TESTED_ELSEWHERE = {
     "audit": "remembered",
-    "reports": "columns cures facts github groups manual markdown promised pruning resuming salvaging sarif",
     "trainers/lightning": "pace",
 }
 """Modules without a test file of their own name, by folder: what they do shows in the tests of those that use them.
