@@ -94,8 +94,10 @@ def test_a_repair_that_asks_for_no_fact_is_told_none() -> None:
     facts = TimeLLMFacts(lradj=Evidence("TST", "--lradj", given=True))
     run = report(file(RUN / "checkpoint"), facts=facts).runs[0]
     claimed = replace(run, run=replace(run.run, claimed="time-llm", logs=(Path("a b.log"),)))
-    assert cures.repair("ckpt-doctor migrate --to-cpu", claimed, ()).endswith("--to-cpu --trainer time-llm")
-    told = cures.repair("ckpt-doctor migrate --all", claimed, ())
+    assert cures.repair("ckpt-doctor migrate --to-cpu", claimed, cures.DEFAULT_PATHS).endswith(
+        "--to-cpu --trainer time-llm"
+    )
+    told = cures.repair("ckpt-doctor migrate --all", claimed, cures.DEFAULT_PATHS)
     assert told.endswith("--trainer time-llm --lradj TST --log 'a b.log'")
     assert "salvage a -o b" == cures.repair("salvage a -o b", claimed, ()), "no other command takes them"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,13 +22,14 @@ from ckpt_doctor.trainers.facts import every_fact, knowing
 from ckpt_doctor.trainers.shared_facts import SHUFFLE, STEPS_PER_EPOCH
 from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Facts, Given, Number, Report, Run
+from ckpt_doctor.types.record import record
 
 SAMPLE = Path(__file__).parents[2] / "fixtures/sample-runs/legacy/checkpoints"
 WARMUP = Fact("warmup_steps", Count(), "Steps in which the rate rises.", lambda n: f"{n} warmup steps")
 PRECISION = Fact("precision", Choice(("fp16", "bf16")), "What it computes in.", lambda word: f"precision {word}")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ToyFacts(Facts):
     table: ClassVar[tuple[Fact, ...]] = (STEPS_PER_EPOCH, WARMUP, PRECISION, SHUFFLE)
     warmup_steps: Evidence[int] | None = None

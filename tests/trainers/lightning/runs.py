@@ -201,3 +201,26 @@ def cured(path: Path) -> FileReport:
     (result,) = repair.migrate([path])
     assert result.status == "migrated", (result.message, result.refusals)
     return judged(path, shuffle=False)
+
+
+def two(folder: Path, epochs: int = 5, schedules: bool = True) -> list[Path]:
+    """A run whose files have a second optimizer and a second schedule, which goes by epochs."""
+    paths = write(folder, epochs)
+    for epoch, path in enumerate(paths, 1):
+        value = torch.load(path, weights_only=False)
+        optimizer = {"state": {0: {"step": torch.tensor(5.0 * epoch)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+        put(path, ["optimizer_states"], [*value["optimizer_states"], optimizer])
+        if schedules:
+            second = {"gamma": 0.9, "base_lrs": [0.1], "last_epoch": epoch, "_step_count": epoch + 1, "_last_lr": [0.1]}
+            put(path, ["lr_schedulers"], [*value["lr_schedulers"], second])
+            counted = value["loops"]["fit_loop"]["epoch_loop.scheduler_progress"]["total"]["completed"] + epoch
+            put(path, [*FIT, "epoch_loop.scheduler_progress", "total", "completed"], counted)
+    return paths
+
+
+def serious_in(folder: Path) -> dict[str, list[Any]]:
+    """Of each file with findings above info their codes and places."""
+    report = audit.scan(folder, facts=facts(shuffle=False))
+    return {
+        file.checkpoint.path.name: [(f.code, f.where) for f in file.serious] for file in report.files if file.serious
+    }

@@ -62,7 +62,7 @@ def told(member: Member, **facts: object):
     """The point and the plan of a file of a run with these facts."""
     run = Run(Path("/run"), "lightning", (member,), LightningFacts(**facts))
     point = resume_point(member, run, Target())
-    return point, plan(member, run, point)
+    return point, plan(member, run, point, ())
 
 
 def test_a_file_goes_on_with_the_next_epoch_or_within_its_own():
