@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from ckpt_doctor.audit.scanning import shown_scan
+from ckpt_doctor.reports.check import check
+from ckpt_doctor.reports.groups import located
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.types import (
@@ -18,6 +21,7 @@ from ckpt_doctor.types import (
     Evidence,
     FileReport,
     Finding,
+    Located,
     Member,
     MigrationResult,
     NotChecked,
@@ -58,6 +62,7 @@ RATE_JUMP = Finding(
     expected=4e-06,
     fix="add --learning_rate 4e-06 to the resume command",
 )
+IN_SCRIPT = Located(NO_BEST_SCORE, Path("run_main.py"), line=3, column=5, end_line=4, suggestion="pass")
 STEP = RUN / "checkpoint_step_17000/checkpoint.pt"
 CURVE = Curve(
     RUN,
@@ -73,6 +78,24 @@ FACTS = TimeLLMFacts(
     steps_per_epoch=Evidence(8640, "checkpoint: 17,280 steps at epoch 2"),
     train_epochs=Evidence(10, "OneCycleLR: 86,400 steps in all"),
 )
+
+MID = ResumePlan(
+    start_epoch=3,
+    skip_batches=512,
+    global_step=26432,
+    next_lr=3.2e-4,
+    next_lr_uninterrupted=3.2e-4,
+    best_score=-0.3812,
+    counter=2,
+    steps_left=59968,
+)
+PATIENT = TimeLLMFacts(
+    steps_per_epoch=Evidence(8640, "log"), train_epochs=Evidence(10, "--train-epochs"), patience=Evidence(10, "log")
+)
+RULES = [
+    SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="Is missing.\n\nWhy: it is."),
+    SimpleNamespace(code="F101", name="truncated", severity="error", manual=" ".join(["word"] * 60)),
+]
 
 
 def tensor(*path: str, shape: tuple[int, ...] = (3, 4), storage: str = "0", offset: int = 0) -> TensorInfo:
@@ -212,3 +235,26 @@ def hostile_curve() -> Curve:
         loss=HOSTILE,
         best=2.0,
     )
+
+
+def placed(judged: Report) -> list[Located]:
+    """All findings of a report, each with its place."""
+    return [item for run in judged.runs for item in located(run)]
+
+
+NOTE = Finding("L305", "device-bound", "info", "tensors are tagged cuda:0", "")
+[WEIGHTS] = report(
+    file(RUN / "weights.pt", NOTE, role=None, container="safetensors", layout="state-dict", resume="not judged")
+).runs
+FOREIGN = replace(WEIGHTS, run=replace(WEIGHTS.run, trainer=""))
+"""The run of a file that no known trainer wrote."""
+
+
+def flat(printed: str) -> str:
+    """Text without its line breaks."""
+    return " ".join(printed.split())
+
+
+def shown(planned: ResumePlan, facts: TimeLLMFacts = PATIENT, **changes: object) -> str:
+    """What a check of a file with this plan prints."""
+    return " ".join(check(report(file(RUN / "checkpoint", plan=planned, **changes), facts=facts)).split())

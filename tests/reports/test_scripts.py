@@ -5,22 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
-
-import pytest
 
 from ckpt_doctor.reports import linted, rules
-from ckpt_doctor.reports.manual import catalogue, manual
 from ckpt_doctor.reports.scripts import script_table
 from ckpt_doctor.types import Linted, Located
-from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE
+from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RULES
 
 ITEM = Located(NO_BEST_SCORE, Path("run.py"), 12, 5, 13, suggestion="if keep:\n    save()", excerpt="save()")
 LINTED = Linted((Path("run.py"), Path("b.py")), (ITEM, Located(NO_BEST_SCORE, Path("b.ipynb"), 2, cell=3)), (DEEP,))
-RULES = [
-    SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="Is missing.\n\nWhy: it is."),
-    SimpleNamespace(code="F101", name="truncated", severity="error", manual=" ".join(["word"] * 60)),
-]
 
 
 def test_a_finding_names_its_line_and_its_replacement_as_code() -> None:
@@ -47,19 +39,6 @@ def test_json_gives_lines_and_suggestions() -> None:
 def test_nothing_from_a_script_acts_on_the_terminal() -> None:
     printed = script_table(Linted((), (Located(NO_BEST_SCORE, Path(HOSTILE), 1, suggestion=HOSTILE),)))
     assert not re.search(r"[^\n -\x7e]", printed)
-
-
-@pytest.mark.parametrize("width", [40, 70, 200])
-def test_the_list_of_rules_says_all_at_any_width(width: int) -> None:
-    lines = catalogue(RULES, width=width).splitlines()
-    assert max(map(len, lines)) <= width
-    (first,) = (n for n, line in enumerate(lines) if re.match(r"E601\s+missing-best-score\s+warning", line))
-    assert "Is missing." in lines[first] + lines[first + 1]
-    assert "\n".join(lines).count("word") == RULES[1].manual.split("\n\n")[0].count("word")
-
-
-def test_a_manual_is_printed_in_full() -> None:
-    assert manual(RULES[0]) == "E601 missing-best-score (warning)\n\nIs missing.\n\nWhy: it is.\n"
 
 
 def test_the_rules_as_json_bring_their_manuals() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from unicodedata import combining, east_asian_width
@@ -15,22 +13,27 @@ from hypothesis import strategies as st
 
 from ckpt_doctor.reports import judged as table
 from ckpt_doctor.reports.table import SCREEN
-from ckpt_doctor.reports.text import quoted, shorten_all
-from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
-from ckpt_doctor.types import EarlyStoppingState, Evidence, Finding, NotChecked, Report
+from ckpt_doctor.reports.text import shorten_all
+from ckpt_doctor.types import Finding, NotChecked, Report
 from tests.reports.many_findings import faults
-from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RUN, advised, example, file, hostile, report
+from tests.reports.report_samples import (
+    DEEP,
+    HOSTILE,
+    NO_BEST_SCORE,
+    RUN,
+    advised,
+    example,
+    file,
+    flat,
+    hostile,
+    report,
+)
 
 ANSI = re.compile(r"\x1b\[\d*m")
 
 
 def columns(line: str) -> int:
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in line)
-
-
-def flat(printed: str) -> str:
-    """Text without its line breaks."""
-    return " ".join(printed.split())
 
 
 @pytest.mark.parametrize("width", [60, 80, 97, 200])
@@ -41,69 +44,6 @@ def test_every_line_fits_the_width(width: int) -> None:
 def test_colour_changes_no_character() -> None:
     assert table(example()) == ANSI.sub("", table(example(), color=True))
     assert table(example()) != table(example(), color=True)
-
-
-def test_the_same_finding_of_several_files_is_told_once() -> None:
-    printed = table(example())
-    assert printed.count("E601") == 1
-    assert "E601 missing-best-score (3 files): EarlyStopping would start blind" in flat(printed)
-
-
-def test_a_finding_of_some_files_names_them() -> None:
-    assert "R506 rate-jump (checkpoint_step_17000, checkpoint_step_18000):" in flat(table(example()))
-
-
-def test_the_only_file_of_a_run_is_not_named_again() -> None:
-    assert "E601 missing-best-score: EarlyStopping" in flat(table(report(file(RUN / "checkpoint", NO_BEST_SCORE))))
-
-
-def test_each_cure_stands_on_its_own_line() -> None:
-    lines = [line.strip() for line in table(example()).splitlines()]
-    assert "cure: ckpt-doctor migrate --add-best-score" in lines
-    assert "cure: add --learning_rate 4e-06 to the resume command" in lines
-
-
-def test_a_migration_is_told_the_path_that_the_scan_was_given() -> None:
-    elsewhere = replace(example(), paths=(Path("/my drive/checkpoints"),))
-    assert "cure: ckpt-doctor migrate --add-best-score '/my drive/checkpoints'" in table(elsewhere)
-
-
-def test_a_cure_of_one_file_names_it() -> None:
-    cut = Finding("F101", "truncated-archive", "error", "the end is missing.", fix="ckpt-doctor salvage FILE -o OUT")
-    printed = table(report(file(Path("a b/checkpoint.pt"), cut), path=Path("a b")))
-    assert "cure: ckpt-doctor salvage 'a b/checkpoint.pt' -o OUT" in printed
-
-
-def test_a_cure_of_several_files_is_written_out_for_the_first_and_counts_the_rest() -> None:
-    cut = Finding("F101", "truncated-archive", "error", "the end is missing.", fix="ckpt-doctor salvage FILE -o OUT")
-    printed = table(report(*[file(RUN / f"c{i}", cut) for i in range(5)]))
-    assert f"cure: ckpt-doctor salvage {RUN}/c2 -o OUT\n" in printed
-    assert "cure: and so on for 2 more" in printed
-
-
-def test_a_migration_is_told_the_facts_that_the_scan_was_given_but_not_those_of_the_settings() -> None:
-    facts = TimeLLMFacts(
-        lradj=Evidence("TST", "--lradj", given=True),
-        learning_rate=Evidence(4e-6, "learning_rate of the script", given=True),
-        patience=Evidence(5, "pyproject.toml", given=True),
-        steps_per_epoch=Evidence(45, "the log"),
-    )
-    printed = table(report(file(RUN / "checkpoint", NO_BEST_SCORE), facts=facts))
-    assert "cure: ckpt-doctor migrate --add-best-score --lradj TST --learning-rate 4e-06\n" in printed
-
-
-FILE_NAMES = st.one_of(st.binary(min_size=1), st.text(min_size=1).map(str.encode))
-
-
-@given(FILE_NAMES.map(lambda name: os.fsdecode(name.replace(b"\0", b"x"))))
-def test_a_path_in_a_cure_is_one_word_for_the_shell(name: str) -> None:
-    word = quoted(name)
-    if word.startswith("$'"):
-        assert re.fullmatch(r"\$'(?:[^'\\]|\\x[0-9a-f]{2})*'", word)
-        back = re.sub(rb"\\x(..)", lambda m: bytes.fromhex(m[1].decode()), word[2:-1].encode())
-        assert os.fsencode(name) == back
-    else:
-        assert [name] == shlex.split(word)
 
 
 def test_findings_without_effect_come_last_and_apart() -> None:
@@ -145,63 +85,6 @@ def test_runs_that_differ_in_the_middle_only_are_told_apart_within_the_width() -
     assert max(map(len, shown)) <= 80
 
 
-def test_errors_come_before_warnings_and_these_before_info() -> None:
-    findings = [
-        Finding(code, "n", severity, "m") for code, severity in [("A1", "info"), ("B1", "warning"), ("C1", "error")]
-    ]
-    printed = table(report(file(RUN / "checkpoint", *findings)))
-    assert re.findall(r"^  ([ABC]1) ", printed, re.M) == ["C1", "B1", "A1"]
-
-
-def test_findings_that_differ_in_numbers_share_a_paragraph_that_says_of_the_others_in_what() -> None:
-    files = [
-        file(
-            RUN / f"checkpoint_step_{n}/checkpoint.pt",
-            Finding("R501", "scheduler-behind", "warning", f"it is at {n - 1}, not {n}.", found=n - 1, expected=n),
-        )
-        for n in (80, 100)
-    ]
-    printed = table(report(*files))
-    assert printed.count("R501") == 1
-    assert "R501 scheduler-behind (checkpoint_step_80): it is at 79, not 80." in printed
-    assert "also checkpoint_step_100 (found 99, expected 100)" in printed
-
-
-def test_of_many_files_that_differ_the_first_are_told_and_the_rest_counted() -> None:
-    files = [file(RUN / f"checkpoint_step_{n}", Finding("R501", "n", "warning", f"at {n}", found=n)) for n in range(60)]
-    printed = flat(table(report(*files)))
-    assert "also checkpoint_step_1 (found 1), checkpoint_step_2 (found 2), checkpoint_step_3 (found 3) and 56 more" in (
-        printed
-    )
-
-
-def test_findings_that_differ_in_a_list_of_lines_share_a_paragraph_too() -> None:
-    messages = ["loss 0.62; line 7.", "loss 0.62; lines 7, 16.", "loss 0.62; lines 7, 16, 24."]
-    files = [file(RUN / m, replace(NO_BEST_SCORE, message=m)) for m in messages]
-    assert table(report(*files)).count("E601") == 1
-
-
-def test_findings_with_different_causes_are_told_apart() -> None:
-    other = replace(NO_BEST_SCORE, message="no log and no sibling knows the value.")
-    assert table(report(file(RUN / "a", NO_BEST_SCORE), file(RUN / "b", other))).count("E601") == 2
-
-
-def test_facts_are_printed_with_their_sources() -> None:
-    printed = flat(table(example()))
-    assert "lradj type1 scheduler never stepped" in printed
-    assert "8,640 steps per epoch checkpoint: 17,280 steps at epoch 2" in printed
-
-
-def test_an_open_schedule_mode_is_said_to_be_open() -> None:
-    facts = TimeLLMFacts(candidates={"lradj": ("TST", "type1")})
-    assert "lradj not settled  TST or type1" in table(report(file(RUN / "checkpoint"), facts=facts))
-
-
-def test_a_fact_given_on_the_command_line_names_the_option() -> None:
-    facts = TimeLLMFacts(patience=Evidence(10, "--patience", given=True))
-    assert "patience 10  --patience" in table(report(file(RUN / "checkpoint"), facts=facts))
-
-
 def test_what_only_a_deep_scan_reads_is_named_in_the_last_line() -> None:
     assert "Not checked: stored checksums and NaN (--deep)." in flat(table(example()))
 
@@ -237,16 +120,6 @@ def test_a_scan_that_finds_nothing_says_where_it_looked_and_for_what() -> None:
     assert printed.startswith("No checkpoints in empty/folder: ")
 
 
-def test_best_scores_are_missing_or_not_there_yet_or_shown() -> None:
-    before_any = file(RUN / "checkpoint_step_10/checkpoint.pt", early_stopping=Evidence(EarlyStoppingState(), "log"))
-    known = file(RUN / "checkpoint_step_20/checkpoint.pt", best_score=-0.2919713)
-    missing = file(RUN / "checkpoint_step_30/checkpoint.pt", NO_BEST_SCORE)
-    printed = table(report(before_any, known, missing))
-    assert "none yet" in printed
-    assert "-0.2919713" in printed
-    assert "missing " in printed
-
-
 def test_no_control_character_of_a_name_reaches_the_terminal() -> None:
     printed = table(hostile())
     assert not re.search(r"[^\n -\x7e]", printed)
@@ -264,12 +137,3 @@ def test_columns_stay_aligned_whatever_the_script_of_the_names(names: list[str])
     rows = [line for line in printed.splitlines() if line.endswith(("  ok", "  verdict"))]
     assert len(names) + 1 == len(rows)
     assert len({columns(row[: row.rindex("  ") + 2]) for row in rows}) == 1
-
-
-def test_files_of_no_known_trainer_get_columns_that_fit_them() -> None:
-    foreign = file("models/a.safetensors", container="safetensors", layout="state-dict", role=None, not_checked=())
-    foreign_report = report(foreign, path=Path("models"), facts=TimeLLMFacts())
-    run = replace(foreign_report.runs[0], run=replace(foreign_report.runs[0].run, trainer=""))
-    printed = table(replace(foreign_report, runs=(run,)))
-    assert "safetensors" in printed
-    assert "best score" not in printed

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from html import unescape
 
 import pytest
 
 from ckpt_doctor.reports import judged
 from ckpt_doctor.reports.view import view
-from ckpt_doctor.types import Finding, Report
-from tests.reports.report_samples import RUN, example, file, report
+from ckpt_doctor.types import Report
+from tests.reports.report_samples import FOREIGN, NOTE, RUN, example, file, report
 
-NOTE = Finding("L305", "device-bound", "info", "tensors are tagged cuda:0", "")
-[WEIGHTS] = report(
-    file(RUN / "weights.pt", NOTE, role=None, container="safetensors", layout="state-dict", resume="not judged")
-).runs
-FOREIGN = replace(WEIGHTS, run=replace(WEIGHTS.run, trainer=""))
 REPORTS = {"of a trainer": example(), "of nobody": Report((FOREIGN,), 0.1)}
 
 
@@ -38,12 +32,6 @@ def test_every_format_shows_the_same_columns_and_cells(name: str, form: str) -> 
     for row in shown.rows:
         assert " ".join(row.cells) in printed
         assert " ".join(row.outcomes) in printed
-
-
-def test_a_file_that_no_known_trainer_wrote_has_its_format_and_no_step() -> None:
-    titles = [column.title for column in view(FOREIGN, ()).columns]
-    assert "format" in titles
-    assert "step" not in titles
 
 
 @pytest.mark.parametrize("form", ["table", "html"])

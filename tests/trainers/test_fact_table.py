@@ -24,7 +24,6 @@ from ckpt_doctor.trainers.time_llm.command import TABLE, TimeLLMFacts
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Facts, Given, Number, Report, Run
 from ckpt_doctor.types.record import record
 
-ALL = trainers.KNOWN
 SAMPLE = Path(__file__).parents[2] / "fixtures/sample-runs/legacy/checkpoints"
 WARMUP = Fact("warmup_steps", Count(), "Steps in which the rate rises.", lambda n: f"{n} warmup steps")
 PRECISION = Fact("precision", Choice(("fp16", "bf16")), "What it computes in.", lambda word: f"precision {word}")
@@ -131,12 +130,6 @@ def test_a_fact_that_the_runs_trainer_does_not_have_is_a_note(report: Report) ->
         (point.what, point.why) for point in file.not_checked if point.settle == ""
     ]
     assert 4 == report.runs[0].run.facts.warmup_steps.value  # type: ignore[attr-defined]
-
-
-def test_rows_of_one_name_are_of_one_kind() -> None:
-    """So that one option can stand for all of them."""
-    rows = [fact for trainer in ALL for fact in trainer.facts]
-    assert {fact.name: fact.kind for fact in rows} == {fact.name: fact.kind for fact in reversed(rows)}
 
 
 def test_every_row_is_an_attribute_of_its_trainers_facts() -> None:

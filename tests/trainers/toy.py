@@ -67,7 +67,16 @@ def case(member: Member, run: Run, by_hand: ByHand) -> Case:
     here = divmod(done, length.value) if length else (None, None)
     at = moved_to(member.at("scheduler"), member.at("optimizer", "param_groups"), done)  # type: ignore[arg-type]
     lr = tuple(at.rates) if at else None
-    point = ResumePoint(*here, done, done, lr, None, lr, finished_epochs=here[0], epoch=here[0])
+    point = ResumePoint(
+        start_epoch=here[0],
+        skip_batches=here[1],
+        global_step=done,
+        last_epoch=done,
+        lr=lr,
+        last_lr=lr,
+        finished_epochs=here[0],
+        epoch=here[0],
+    )
     skips = state.global_step % length.value if length else None
     plan = ResumePlan(state.epoch, skips, state.global_step, state.lr, lr and lr[0], None, None, None)
     schedule = Schedule(moves=True, evidence=f"{done} steps of Adam")

@@ -13,6 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim import lr_scheduler as schedules
 
+from ckpt_doctor import scan
+from ckpt_doctor.trainers.facts import facts
+from ckpt_doctor.types import FileReport
+
 SCHEDULES = {
     "step": lambda o: schedules.StepLR(o, 4, 0.5),
     "onecycle": lambda o: schedules.OneCycleLR(o, 0.1, total_steps=24),
@@ -23,6 +27,9 @@ SCHEDULES = {
         o, [schedules.ConstantLR(o, 0.1, 2), schedules.ExponentialLR(o, 0.9)], [2]
     ),
 }
+
+SETTLED = {"shuffle": False}
+SHUFFLED = {"shuffle": True, "seedable_sampler": False}
 
 
 class Trainer:
@@ -92,3 +99,14 @@ def run_of(path: Path, *, ends: tuple[int, ...] = (4, 8, 12), inside: tuple[int,
 def change(part: Path, **values: Any) -> None:
     """Set values of a part."""
     torch.save({**torch.load(part, weights_only=False), **values}, part)
+
+
+def judged(folder: Path, **given: Any) -> FileReport:
+    """What a scan of its run says of a folder."""
+    (file,) = [f for f in scan(folder.parent, facts=facts(**given)).files if f.checkpoint.path == folder]
+    return file
+
+
+def codes(file: FileReport) -> list[str]:
+    """Of all findings but notes."""
+    return [finding.code for finding in file.findings if finding.severity != "info"]

@@ -9,12 +9,17 @@ from typing import Any
 
 import torch
 
+from ckpt_doctor import audit, repair
+from ckpt_doctor.trainers.facts import facts
+from ckpt_doctor.types import FileReport, Finding
+
 BATCHES = 10
 MONITOR = "ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1}"
 STOPPER = "EarlyStopping{'monitor': 'val_loss', 'mode': 'min'}"
 LOSSES = (4.0, 2.0, 3.0, 1.0, 2.5, 0.5)
 AUTOMATIC = "epoch_loop.automatic_optimization.optim_progress"
 FIT = ("loops", "fit_loop")
+BATCH = (*FIT, "epoch_loop.batch_progress")
 Value = dict[str, Any]
 Schedule = Callable[[torch.optim.Optimizer], Any]
 
@@ -167,3 +172,55 @@ def put(path: Path, keys: Sequence[Any], new: Any) -> None:
         held = held[key]
     held[keys[-1]] = new
     torch.save(value, path)
+
+
+def late(path: Path, by: int = 1) -> None:
+    """Set the schedule back, as if its last steps were missing."""
+    run = Run(path.parent)
+    for _ in range(int(path.stem.split("=")[-1]) - by):
+        run.batch()
+    value = torch.load(path, weights_only=False)
+    value["lr_schedulers"] = [run.scheduler.state_dict()]
+    for key in ("lr", "betas"):
+        value["optimizer_states"][0]["param_groups"][0][key] = run.optimizer.param_groups[0][key]
+    torch.save(value, path)
+
+
+def judged(path: Path, **given: object) -> FileReport:
+    """What `check` says of a file."""
+    return audit.check(path, facts=facts(**given)).files[0]
+
+
+def said(report: FileReport) -> dict[str, Finding]:
+    """Findings above info, by code."""
+    return {finding.code: finding for finding in report.findings if finding.severity != "info"}
+
+
+def cured(path: Path) -> FileReport:
+    """The file after all repairs that its findings call for."""
+    (result,) = repair.migrate([path])
+    assert result.status == "migrated", (result.message, result.refusals)
+    return judged(path, shuffle=False)
+
+
+def two(folder: Path, epochs: int = 5, schedules: bool = True) -> list[Path]:
+    """A run whose files have a second optimizer and a second schedule, which goes by epochs."""
+    paths = write(folder, epochs)
+    for epoch, path in enumerate(paths, 1):
+        value = torch.load(path, weights_only=False)
+        optimizer = {"state": {0: {"step": torch.tensor(5.0 * epoch)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+        put(path, ["optimizer_states"], [*value["optimizer_states"], optimizer])
+        if schedules:
+            second = {"gamma": 0.9, "base_lrs": [0.1], "last_epoch": epoch, "_step_count": epoch + 1, "_last_lr": [0.1]}
+            put(path, ["lr_schedulers"], [*value["lr_schedulers"], second])
+            counted = value["loops"]["fit_loop"]["epoch_loop.scheduler_progress"]["total"]["completed"] + epoch
+            put(path, [*FIT, "epoch_loop.scheduler_progress", "total", "completed"], counted)
+    return paths
+
+
+def serious_in(folder: Path) -> dict[str, list[Any]]:
+    """Of each file with findings above info their codes and places."""
+    report = audit.scan(folder, facts=facts(shuffle=False))
+    return {
+        file.checkpoint.path.name: [(f.code, f.where) for f in file.serious] for file in report.files if file.serious
+    }

@@ -85,20 +85,3 @@ def test_an_empty_list_of_optimizers_is_a_reset(tmp_path):
     path = write(tmp_path)[1]
     change(path, optimizer_states=[])
     assert ("O705", None) in said(path) and judged(path).resume == "differs"
-
-
-@pytest.mark.parametrize("alone", [False, True])
-def test_a_lost_schedule_is_another_files_at_this_files_place(tmp_path, alone):
-    """It comes out as it was."""
-    path, *others = write(tmp_path)
-    lost = torch.load(path, weights_only=False)["lr_schedulers"]
-    change(path, lr_schedulers=[])
-    for other in others if alone else ():
-        other.unlink()
-    assert [("R508", None if alone else "sync-scheduler")] == said(path)
-    (result,) = repair.migrate([path])
-    assert result.status == ("unchanged" if alone else "migrated")
-    if not alone:
-        (found,) = torch.load(path, weights_only=False)["lr_schedulers"]
-        assert {key: value for key, value in found.items() if key in lost[0]} == lost[0]
-        assert judged(path).resume == "identical"

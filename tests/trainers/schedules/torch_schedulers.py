@@ -116,3 +116,25 @@ def moments(build: Build, optimizer: Optimizer, steps: int) -> list[Moment]:
             scheduler.step()
         taken.append(Moment(copy.deepcopy(scheduler.state_dict()), copy.deepcopy(optimizer.param_groups)))
     return taken
+
+
+def adam(lr=0.01, groups=1):
+    """An Adam of so many groups."""
+    return torch.optim.Adam(
+        [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for _ in range(groups)], lr=lr, betas=(0.9, 0.999)
+    )
+
+
+def steps_of(scheduler, optimizer, count):
+    """State and group after 0, 1, ... `count` steps, as torch has them."""
+    yield scheduler.state_dict(), dict(optimizer.param_groups[0])
+    optimizer.step()
+    for _ in range(count):
+        scheduler.step()
+        yield scheduler.state_dict(), dict(optimizer.param_groups[0])
+
+
+def same(moment, stepped):
+    """Equal in all that a checkpoint holds, the order of the keys and the types of the numbers included."""
+    assert repr(moment.state) == repr(stepped.state)
+    assert repr(moment.cycled) == repr(list(stepped.groups))

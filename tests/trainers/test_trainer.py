@@ -16,7 +16,8 @@ from ckpt_doctor import facts, latest, migrate, prune, repair, scan
 from ckpt_doctor.audit import check
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.trainers import Trainer, all_rules
-from ckpt_doctor.types import FileReport
+from ckpt_doctor.trainers.trainer import one_by_one
+from ckpt_doctor.types import Checkpoint, FileReport
 from tests.trainers.toy import TOY
 
 LENGTH = 4
@@ -142,3 +143,10 @@ def test_it_is_migrated_and_undone_byte_for_byte(run: Path) -> None:
     assert {name for name, raw in before.items() if (snap / name).read_bytes() != raw} == {"state.json", "sched.pt"}
     assert ["undone"] == [result.status for result in repair.undo([snap])]
     assert before == {path.name: path.read_bytes() for path in snap.iterdir()}
+
+
+def test_a_trainer_that_looks_at_each_file_alone_names_those_that_are_its_own() -> None:
+    paths = [Path(name) for name in ("a.pt", "b.ckpt", "c.pt")]
+    checkpoints = [Checkpoint(path, 0, "torch-zip", "training", {}) for path in paths]
+    recognises = one_by_one(lambda checkpoint: checkpoint.path.suffix == ".pt")
+    assert {paths[0], paths[2]} == recognises(Path("run"), checkpoints, ())

@@ -1,0 +1,29 @@
+"""The rules as text: a list of all, and the manual of one."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from ckpt_doctor.reports.manual import catalogue, manual, summary
+from tests.reports.report_samples import RULES
+
+
+@pytest.mark.parametrize("width", [40, 70, 200])
+def test_the_list_of_rules_says_all_at_any_width(width: int) -> None:
+    lines = catalogue(RULES, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    (first,) = (n for n, line in enumerate(lines) if re.match(r"E601\s+missing-best-score\s+warning", line))
+    assert "Is missing." in lines[first] + lines[first + 1]
+    assert "\n".join(lines).count("word") == RULES[1].manual.split("\n\n")[0].count("word")
+
+
+def test_a_manual_is_printed_in_full() -> None:
+    assert manual(RULES[0]) == "E601 missing-best-score (warning)\n\nIs missing.\n\nWhy: it is.\n"
+
+
+def test_a_summary_is_the_first_paragraph_on_one_line() -> None:
+    rule = SimpleNamespace(manual="One\n    sentence of\n    three lines.\n\n    Why.\n    ")
+    assert "One sentence of three lines." == summary(rule)

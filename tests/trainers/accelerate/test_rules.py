@@ -1,0 +1,122 @@
+"""The rules that are Accelerate's alone: folders saved in half, data trained twice, random states."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ckpt_doctor import latest, scan
+from tests.trainers.accelerate.runs import SETTLED, Trainer, codes, judged, run_of
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "scheduler.bin"])
+def test_a_missing_file_stops_load_state(tmp_path: Path, name: str) -> None:
+    folder = run_of(tmp_path) / "step_6"
+    (folder / name).unlink()
+    file = judged(folder)
+    cured = name == "scheduler.bin"  # another folder's is moved there
+    assert ("repairable" if cured else "broken", "impossible") == (file.verdict, file.resume)
+    assert [name] == [finding.where for finding in file.findings if finding.code == "F114"]
+    assert not codes(judged(folder.parent / "epoch_1"))
+
+
+def test_a_save_that_was_cut_off_after_the_weights(tmp_path: Path) -> None:
+    folder = run_of(tmp_path) / "step_6"
+    for name in ("optimizer.bin", "scheduler.bin", "random_states_0.pkl"):
+        (folder / name).unlink()
+    assert ("accelerate", "broken") == (judged(folder).trainer, judged(folder).verdict)
+
+
+def test_missing_random_states_are_a_warning(tmp_path: Path) -> None:
+    folder = run_of(tmp_path) / "epoch_1"
+    (folder / "random_states_0.pkl").unlink()
+    file = judged(folder, **SETTLED)
+    assert ("differs", ["F114"]) == (file.resume, codes(file))
+
+
+def test_a_rank_that_did_not_save(tmp_path: Path) -> None:
+    folder = run_of(tmp_path, world=2) / "epoch_1"
+    (folder / "random_states_1.pkl").unlink()
+    assert [("F114", "random_states_1.pkl")] == [
+        (f.code, f.where) for f in judged(folder, **SETTLED).findings if f.severity == "warning"
+    ]
+
+
+def test_registered_objects_that_were_not_saved(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    for name, customs in (("step_2", 2), ("step_4", 1)):
+        trainer.train(2)
+        trainer.save(name, customs=customs)
+    assert ["F114"] == codes(judged(tmp_path / "step_4"))
+    assert [] == codes(judged(tmp_path / "step_2"))
+
+
+@pytest.mark.parametrize("name", ["optimizer_1.bin", "scheduler_1.bin"])
+def test_a_file_of_the_second_optimizer_that_was_not_saved(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path)
+    for folder in run.iterdir():
+        shutil.copy(folder / name.replace("_1", ""), folder / name)
+    assert [] == codes(judged(run / "epoch_1"))
+    (run / "epoch_1" / name).unlink()
+    assert [("F114", name)] == [(f.code, f.where) for f in judged(run / "epoch_1").findings if f.severity == "error"]
+
+
+# FSDP and DeepSpeed keep model and optimizer in folders of their own
+SHARDED = {
+    "fsdp": ["pytorch_model_fsdp_0/__0_0.distcp", "pytorch_model_fsdp_0/.metadata", "optimizer_0/__0_0.distcp"],
+    "deepspeed": [
+        "pytorch_model/mp_rank_00_model_states.pt",
+        "pytorch_model/zero_pp_rank_0_mp_rank_00_optim_states.pt",
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", SHARDED)
+def test_parts_of_a_sharded_model_are_not_missing(tmp_path: Path, kind: str) -> None:
+    for folder in run_of(tmp_path).iterdir():
+        for name in ("model.safetensors", "optimizer.bin"):
+            (folder / name).unlink()
+        for name in SHARDED[kind]:
+            (folder / name).parent.mkdir(exist_ok=True)
+            with (folder / name).open("wb") as file:
+                torch.save({"w": torch.ones(2)}, file)
+    files = scan(tmp_path).files
+    assert {"accelerate"} == {file.trainer for file in files}
+    told = {f.where for file in files for f in file.findings if f.code == "F114"}
+    assert not told & {"model.safetensors", "optimizer.bin", "scheduler.bin"}
+    assert "identical" not in {file.resume for file in files}
+
+
+def test_scripts_that_begin_the_epoch_again(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    for stop in (4, 6):
+        trainer.train(stop - trainer.batches)
+        trainer.save(f"checkpoint-{stop}")
+    assert ("differs", ["P410"]) == (judged(tmp_path / "checkpoint-6").resume, codes(judged(tmp_path / "checkpoint-6")))
+    assert [] == codes(judged(tmp_path / "checkpoint-4", steps_per_epoch=4))
+    assert tmp_path / "checkpoint-4" == latest(tmp_path)[0]
+
+
+def test_a_save_within_an_accumulation(tmp_path: Path) -> None:
+    run = run_of(tmp_path, each=3, inside=(6,))
+    (found,) = [f for f in judged(run / "step_6", **SETTLED).findings if f.severity == "warning"]
+    assert "the gradients of 2 batches" in found.message
+
+
+RANDOM = {"random_state": "x", "numpy_random_seed": ("MT19937", None, 0), "torch_manual_seed": 3}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("key", RANDOM)
+def test_a_random_state_that_load_state_passes_over_is_told(tmp_path: Path, key: str, is_there: bool) -> None:
+    folder = run_of(tmp_path, world=2) / "epoch_1"
+    path = folder / "random_states_1.pkl"
+    states = torch.load(path, weights_only=False)
+    del states[key]
+    torch.save({**states, **({key: RANDOM[key]} if is_there else {})}, path)
+    file = judged(folder, **SETTLED)
+    assert (["O707"], "differs") == (codes(file), file.resume)
+    assert f"random_states_1.pkl.{key}" in {finding.where for finding in file.findings}
