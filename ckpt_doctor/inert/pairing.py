@@ -22,9 +22,8 @@ MOST = 64
 """Optimizers, or schedulers, of a checkpoint in which pairs are looked for."""
 MOST_COMPARED = 200_000
 """Rates that are compared for them."""
-_KINDS = re.compile(
-    r"optimi[sz]ers?|optims?|opts?|(lr_?)?sched(uler)?s?|(state|model|network|net|module)s?(_?dicts?)?|lr(?![a-z])",
-    re.IGNORECASE,
+_KINDS = (
+    r"(?i)optimi[sz]ers?|optims?|opts?|(lr_?)?sched(uler)?s?|(state|model|network|net|module)s?(_?dicts?)?|lr(?![a-z])"
 )
 Tensors = Counter[tuple[int, ...]]
 Step = Callable[[int, list[int]], list[int]]
@@ -148,7 +147,7 @@ def _name(path: KeyPath, lists: Iterable[KeyPath] = ()) -> str:
     if path[:-1] in lists:
         return str(path[-1])
     parts = [part for part in path if isinstance(part, str)]
-    return "".join(re.findall(r"[a-z0-9]+", "_".join(_KINDS.sub("_", part) for part in parts).lower()))
+    return "".join(re.findall(r"[a-z0-9]+", "_".join(re.sub(_KINDS, "_", part) for part in parts).lower()))
 
 
 # --- models ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ ATTEMPTS = 4
 """Times that a request is made whose connection breaks."""
 PAUSE = 0.2
 """Seconds before the second attempt; doubled before each further one."""
-_ANY_URL = re.compile(r"\b[a-z][a-z0-9+.-]+://[^\s'\"<>)]+", re.IGNORECASE)
+_ANY_URL = r"(?i)\b[a-z][a-z0-9+.-]+://[^\s'\"<>)]+"
 _LONGEST = 200
 _SILENT = "the server is silent or too slow, or there is no way to it"
 _UNREACHABLE = frozenset({"ClientConnectorError", "EndpointConnectionError", "ConnectError", "ConnectionRefusedError"})
@@ -87,5 +87,5 @@ def translated(error: Exception, path: object) -> OSError:
 
 def _brief(error: Exception) -> str:
     """What an exception says, without URLs."""
-    told = " ".join(_ANY_URL.sub("...", str(error)).split())
+    told = " ".join(re.sub(_ANY_URL, "...", str(error)).split())
     return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."

@@ -22,6 +22,7 @@ else:
         """As `dataclasses.dataclass` with these arguments; `frozen` makes hashable and protects nothing at run time."""
         if cls is None:
             return partial(record, frozen=frozen, eq=eq, slots=slots)
+        cls.__doc__ = cls.__doc__ or cls.__name__  # dataclass would make one of the signature, at two milliseconds
         made = dataclass(cls, init=False, eq=False, repr=False, slots=slots)
         made.__init__ = _first_init(made)
         if "__repr__" not in vars(cls):

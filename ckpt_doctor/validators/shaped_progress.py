@@ -11,7 +11,7 @@ from ckpt_doctor.types import Case, dotted, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of, sibling_with
 
-_FLAT_STEP = re.compile(r"(?P<optimizer>.*?)\bstate\..+\.step")
+_FLAT_STEP = r"(?P<optimizer>.*?)\bstate\..+\.step"
 """A parameter's step in a distributed checkpoint (torch/distributed/checkpoint/state_dict.py, `get_state_dict`)."""
 
 
@@ -61,7 +61,7 @@ def _files_disagree(case: Case) -> Iterator[Problem]:
     for part in case.checkpoint.parts:
         flat = part.root.items() if part.container == "distcp" and isinstance(part.root, dict) else ()
         for key, value in flat:
-            match = _FLAT_STEP.fullmatch(key) if isinstance(key, str) else None
+            match = re.fullmatch(_FLAT_STEP, key) if isinstance(key, str) else None
             if match and (step := real(value)) is not None:
                 held[match["optimizer"]][case.checkpoint.name_of(part)].add(step)
     for files in held.values():

@@ -30,7 +30,7 @@ RANK = re.compile(r"random_states_(\d{1,6})\.pkl")
 OPTIMIZER, SCHEDULER, SCALER = "optimizer.bin", "scheduler.bin", "scaler.pt"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _CUSTOM = re.compile(r"custom_checkpoint_\d+\.pkl")
-_READ = re.compile(
+_READ = (
     r"(model|pytorch_model|optimizer|scheduler|sampler|dl_state_dict)(_\d+)?\.(safetensors|bin)"
     r"|random_states_\d+\.pkl|custom_checkpoint_\d+\.pkl|scaler\.pt"
 )
@@ -62,7 +62,7 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
         return False
     if any(RANK.fullmatch(name) for name in names):
         return True
-    if name_of(folder) is None or not any(_READ.fullmatch(name) for name in names):
+    if name_of(folder) is None or not any(re.fullmatch(_READ, name) for name in names):
         return False
     return {OPTIMIZER, SCHEDULER} <= set(names) or _has_sibling(folder)
 
@@ -77,7 +77,7 @@ def _has_sibling(folder: Path) -> bool:
 
 def reads_part(name: str) -> bool:
     """Whether `load_state` reads a file of the folder."""
-    return _READ.fullmatch(name) is not None or _SHARDED.fullmatch(name) is not None
+    return re.fullmatch(_READ, name) is not None or _SHARDED.fullmatch(name) is not None
 
 
 def loads_part(name: str) -> bool:

@@ -34,7 +34,7 @@ _ACCELERATE = re.compile(r"random_states_\d+\.pkl|optimizer(_\d+)?\.bin|schedule
 DEEPSPEED = re.compile(r"(global_step\d+)/")
 MARKER = "latest"
 """DeepSpeed reads in it which folder to load (deepspeed/runtime/engine.py, `load_checkpoint`)."""
-_TRAINING_FILE = re.compile(
+_TRAINING_FILE = (
     r"optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*\.pth|training_args\.bin|.*-optimizer\.pt|tokenizer.*"
 )
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".distcp", ".h5", ".msgpack", ".index.json")
@@ -183,7 +183,7 @@ def has_scheduler(checkpoint: Checkpoint) -> bool:
 def has_weights(checkpoint: Checkpoint) -> bool:
     """Whether anything there may be the model's weights: a file that training does not write, or a folder of shards."""
     return is_deepspeed(checkpoint) or any(
-        name.endswith(_WEIGHT_SUFFIXES) and not _TRAINING_FILE.fullmatch(name) for name in file_names(checkpoint)
+        name.endswith(_WEIGHT_SUFFIXES) and not re.fullmatch(_TRAINING_FILE, name) for name in file_names(checkpoint)
     )
 
 

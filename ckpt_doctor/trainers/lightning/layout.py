@@ -18,7 +18,7 @@ from ckpt_doctor.types import Checkpoint, KeyPath, Member, Places, ReadScalars, 
 
 VERSION = "pytorch-lightning_version"
 SUFFIX = ".ckpt"
-_STEP = re.compile(r"(?:^|[-_.])step=(\d{1,18})(?=\D|\Z)")
+_STEP = r"(?:^|[-_.])step=(\d{1,18})(?=\D|\Z)"
 """Of the default name `{epoch}-{step}.ckpt`: `epoch=1-step=20.ckpt`, with `-v1` where that name was taken."""
 _SCALERS = ("MixedPrecision", "MixedPrecisionPlugin", "NativeMixedPrecisionPlugin", "native_amp_scaling_state")
 """Where the precision plugin of one version or another keeps its GradScaler."""
@@ -87,7 +87,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state and the step that its name says."""
     places = places_of(checkpoint)
     state, name = training_state(checkpoint, places, read_scalars), checkpoint.path.name
-    match = _STEP.search(name)
+    match = re.search(_STEP, name)
     named = int(match[1]) if match else None
     right = name
     if match and state.global_step is not None:
