@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.reports import columns
-from ckpt_doctor.reports.table import table
+from ckpt_doctor.reports import judged as table
 from ckpt_doctor.reports.view import view
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import EarlyStoppingState, Evidence

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_doctor.reports import cures
+from ckpt_doctor.reports import judged as table
 from ckpt_doctor.reports.groups import grouped
-from ckpt_doctor.reports.table import table
 from ckpt_doctor.reports.text import quoted
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import Evidence, Finding

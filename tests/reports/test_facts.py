@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ckpt_doctor.reports import judged as table
 from ckpt_doctor.reports.facts import given_options, given_words, known_facts, nearest
-from ckpt_doctor.reports.table import table
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.types import Evidence
 from tests.reports.report_samples import RUN, example, file, flat, report

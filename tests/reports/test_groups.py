@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from ckpt_doctor.reports import judged as table
 from ckpt_doctor.reports.groups import cause, unchecked
-from ckpt_doctor.reports.table import table
 from ckpt_doctor.types import Finding, Located, NotChecked
 from tests.reports.report_samples import DEEP, NO_BEST_SCORE, RUN, example, file, flat, report
 
