@@ -21,8 +21,8 @@ with urllib.request.urlopen(sys.argv[1]) as body:
 
 def remote(bench: Bench) -> Iterator[Row]:
     """One file each, from a server on the loopback."""
-    if not all(map(importlib.util.find_spec, ("ckpt_doctor.remote", "fsspec", "aiohttp"))):
-        raise Skipped("URLs are read by a version of ckpt-doctor with its extra `remote`, which is not installed here.")
+    if not all(map(importlib.util.find_spec, ("fsspec", "aiohttp"))):
+        raise Skipped("URLs are read with the extra `remote`, which is not installed here.")
     from tests.remote.web import serving
 
     large = 1 << 20 if bench.quick else GIB

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
-from .bench import ENVIRONMENT, Bench, Row, Skipped
+from .bench import Bench, Row
 from .case import Case
-from .contenders import HEADERS, doctor, find, picklescan, python, scan
+from .contenders import HEADERS, find, picklescan, python, scan
 from .files import GIB, hf_run, shards, small_files
 
 
@@ -16,7 +15,7 @@ def files(bench: Bench) -> Iterator[Row]:
     for count, rounds in ((10, 1), (30, 1)) if bench.quick else ((1_000, 5), (10_000, 3)):
         tree = bench.folder / str(count)
         bench.make(small_files, tree, count)
-        contenders = {"scan": scan(tree, *serial()), **picklescan(tree), "find": find(tree)}
+        contenders = {"scan": scan(tree, "--jobs", "1"), **picklescan(tree), "find": find(tree)}
         yield Row(f"{count:,} files", bench.measure(contenders, rounds), amount=count)
 
 
@@ -40,18 +39,10 @@ def run_of_checkpoints(bench: Bench) -> Iterator[Row]:
 
 def jobs(bench: Bench) -> Iterator[Row]:
     """One tree with one process and with two."""
-    if not serial():
-        raise Skipped("This version of ckpt-doctor has no `--jobs`.")
     count = 30 if bench.quick else 4_000
     bench.make(small_files, bench.folder / "tree", count)
     contenders = {f"--jobs {number}": scan(bench.folder / "tree", "--jobs", str(number)) for number in (1, 2)}
     yield Row(f"{count:,} files", bench.measure(contenders, 3))
-
-
-def serial() -> tuple[str, ...]:
-    """The options by which a scan keeps to one process."""
-    help_text = subprocess.run(doctor("scan", "--help").words, env=ENVIRONMENT, capture_output=True, text=True).stdout
-    return ("--jobs", "1") if "--jobs" in help_text else ()
 
 
 FILES = Case(
