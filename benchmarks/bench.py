@@ -25,11 +25,21 @@ import os, sys, time
 nowhere = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 start = time.perf_counter()
 child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=nowhere)
+import ctypes
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(36, 1)
 _, status, usage = os.wait4(child, 0)
-print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+wall, seconds, peak = time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+try:
+    while True:
+        _, _, usage = os.wait4(-1, 0)
+        seconds, peak = seconds + usage.ru_utime + usage.ru_stime, max(peak, usage.ru_maxrss)
+except ChildProcessError:
+    print(wall, seconds, peak)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-"""Starts what is measured from a small process: a child's peak memory begins with its parent's."""
+"""Starts what is measured from a small process: a child's peak memory begins with its parent's. As a subreaper
+(PR_SET_CHILD_SUBREAPER, 36) it also waits for workers that are no children of the process that it started."""
 
 
 class Skipped(Exception):
