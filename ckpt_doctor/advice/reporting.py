@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from ckpt_doctor.advice.jobs import Unit, number_of_jobs, outcomes, plan
 from ckpt_doctor.advice.scanning import own_log, without_logs
 from ckpt_doctor.audit import Progress
+from ckpt_doctor.remote import take_traffic
 from ckpt_doctor.reports.documents import (
     Ending,
     Place,
@@ -135,8 +136,10 @@ def report(
     except KeyboardInterrupt:
         if not len(shelf):
             raise
-    missed = len(units) - len(shelf)
-    return Reported(shelf, ending(shelf, time.monotonic() - began, len(units), missed), style)
+    end = ending(shelf, time.monotonic() - began, len(units), len(units) - len(shelf))
+    listed = take_traffic()  # the listings, where other processes judged: each counts its own
+    counts = replace(end.tally, requests=end.tally.requests + listed.requests, read=end.tally.read + listed.received)
+    return Reported(shelf, replace(end, tally=counts), style)
 
 
 def _fill(shelf: Shelf, units: Sequence[Unit], spread: Spread) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,9 @@ from ckpt_doctor.remote import faults
 from tests.remote.samples import SAMPLES, asked_of, safetensors, told
 
 pytestmark = pytest.mark.long
+
+
+REPO = Path(__file__).parents[2]
 
 
 class Bucket:
@@ -94,6 +101,23 @@ def test_the_summary_counts_what_the_server_was_asked_for(bucket: Bucket) -> Non
     assert asked_of(report)[1] == sum(
         file.stat().st_size for file in (SAMPLES / "complete-COS").rglob("*") if file.is_file()
     )
+
+
+@pytest.mark.long
+def test_worker_processes_read_a_bucket_as_one_does(bucket: Bucket) -> None:
+    """Each has connections of its own: it is no copy of a process whose threads hold some."""
+    for sample in ("complete-COS", "damaged", "first-patch-type1"):
+        url = bucket.upload(SAMPLES / sample, f"all/{sample}").rpartition("/")[0]
+    reports = []
+    for jobs in ("1", "2"):
+        command = [sys.executable, "-m", "ckpt_doctor", "scan", "--format", "json", "--jobs", jobs, url]
+        done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+        assert (1, "") == (done.returncode, done.stderr)
+        reports.append(json.loads(re.sub(r"changed \d+ s ago", "", done.stdout)))
+    one, two = reports
+    assert [one[part] for part in ("runs", "files", "units")] == [two[part] for part in ("runs", "files", "units")]
+    assert 3 == len(two["runs"])
+    assert one["summary"]["bytes_read"] == two["summary"]["bytes_read"]
 
 
 def test_a_large_object_costs_both_its_ends(bucket: Bucket) -> None:
