@@ -99,6 +99,11 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
             found.left_out.append(f"{name} is a link to a folder, which is not followed")
 
 
+_STATE = re.compile(r"(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|random_states_\d+\.pkl")
+"""Parts as transformers and accelerate name them, which open them as files."""
+
+
 def _is_marked(name: str) -> bool:
     """Whether a name is never that of a folder: Lightning's checkpoints named `.ckpt` can be folders."""
-    return name == TRAINER_STATE or INDEX.fullmatch(name) is not None or name.endswith((".safetensors", ".bin"))
+    is_state = name == TRAINER_STATE or _STATE.fullmatch(name) is not None
+    return is_state or INDEX.fullmatch(name) is not None or name.endswith((".safetensors", ".bin"))
