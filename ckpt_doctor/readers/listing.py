@@ -80,7 +80,7 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
         if names.is_ours(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if _is_marked(entry.name):
+            if _is_in_the_way(folder / name):
                 found.wrong[name] = FOLDER
             elif _TAGGED.fullmatch(entry.name):
                 if (tag in (None, entry.name) and len(tags) == 1) or entry.name == tag:
@@ -99,11 +99,11 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
             found.left_out.append(f"{name} is a link to a folder, which is not followed")
 
 
-_STATE = re.compile(r"(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|random_states_\d+\.pkl")
-"""Parts as transformers and accelerate name them, which open them as files."""
-
-
 def _is_marked(name: str) -> bool:
     """Whether a name is never that of a folder: Lightning's checkpoints named `.ckpt` can be folders."""
-    is_state = name == TRAINER_STATE or _STATE.fullmatch(name) is not None
-    return is_state or INDEX.fullmatch(name) is not None or name.endswith((".safetensors", ".bin"))
+    return name == TRAINER_STATE or INDEX.fullmatch(name) is not None or name.endswith((".safetensors", ".bin"))
+
+
+def _is_in_the_way(path: Path) -> bool:
+    """Whether a folder has a name that is a file's, and is none that an archive was unpacked to."""
+    return _is_marked(path.name) or (path.suffix in (".pt", ".pth", ".pkl") and not is_unpacked(path))
