@@ -84,7 +84,7 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
                 findings.append(result)
             else:
                 not_checked.append(result)
-    findings = unless_blocked(findings, member.checkpoint)
+    findings = [_as_needed(finding, run) for finding in unless_blocked(findings, member.checkpoint)]
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, run, known()))
     not_checked.extend(case.plan.open if case.plan is not None else ())
@@ -148,6 +148,15 @@ def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
 def _distinct(results: Iterable[Finding | NotChecked]) -> Iterable[Finding | NotChecked]:
     """Each once: what the optimizers of a file share is said of each of them."""
     return {(r.where, r.message) if isinstance(r, Finding) else r: r for r in results}.values()
+
+
+def _as_needed(finding: Finding, run: Run) -> Finding:
+    """A note of a part that is no file, where the resume does not open it, or goes on without it."""
+    trainer = trainer_named(run.trainer)
+    unopened = trainer.name and (not trainer.reads_part(finding.where) or trainer.does_without(finding.where))
+    if finding.code != "F114" or finding.severity != "error" or not finding.where or not unopened:
+        return finding
+    return replace(finding, severity="info", message=f"{finding.message}; no resume needs it")
 
 
 def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:

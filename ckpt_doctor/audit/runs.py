@@ -142,14 +142,12 @@ def resume_file(path: Path) -> Path:
     if list(runs) == [path]:
         found = f"{path} holds {len(below)} checkpoints"
         raise UsageError(f"{found}; `ckpt-doctor latest {path}` finds the one to resume from")
-    raise UsageError(f"{path} holds nothing to resume from{_named([str(run) for run in runs])}")
-
-
-def _named(runs: Sequence[str]) -> str:
-    """For a message: the runs below a folder that is not a run."""
     if not runs:
-        return ""
-    return f"; below it are {', '.join(runs[:2])}" + (f" and {len(runs) - 2} more" if len(runs) > 2 else "")
+        raise UsageError(f"{path} holds nothing to resume from")
+    names = [str(run) for run in runs]
+    told = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    which = f"{len(names)} runs ({told}); name one of them" if len(names) > 1 else f"one run: check {names[0]}"
+    raise UsageError(f"{path} is not a run itself, and holds {which}")
 
 
 def several_runs(folder: Path) -> list[Path]:

@@ -66,7 +66,7 @@ def _open_listed(
     told = {damage.where for damage in findings.damage}
     for name, why in found.wrong.items():
         if shown(name) not in told:
-            message = f"{shown(name)} {why}, where a part of the checkpoint belongs; loading raises"
+            message = f"{shown(name)} {why}, where a part of the checkpoint belongs; what loads it raises"
             findings.damage.append(Damage("missing-part", message, shown(name)))
     has_weights = any(part.layout == "state-dict" for part in parts.opened.values())
     for prefix, names in found.entries.items():

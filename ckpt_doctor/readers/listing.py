@@ -80,7 +80,7 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
         if names.is_ours(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if _is_marked(entry.name):
+            if _is_in_the_way(folder / name):
                 found.wrong[name] = FOLDER
             elif _TAGGED.fullmatch(entry.name):
                 if (tag in (None, entry.name) and len(tags) == 1) or entry.name == tag:
@@ -102,3 +102,8 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
 def _is_marked(name: str) -> bool:
     """Whether a name is never that of a folder: Lightning's checkpoints named `.ckpt` can be folders."""
     return name == TRAINER_STATE or INDEX.fullmatch(name) is not None or name.endswith((".safetensors", ".bin"))
+
+
+def _is_in_the_way(path: Path) -> bool:
+    """Whether a folder has a name that is a file's, and is none that an archive was unpacked to."""
+    return _is_marked(path.name) or (path.suffix in (".pt", ".pth", ".pkl") and not is_unpacked(path))

@@ -64,6 +64,8 @@ def label(file: FileReport, run: Path) -> str:
 def about(file: FileReport, run: RunReport) -> str:
     """`saved by save_steps at step 18,000, 3.1 GiB`."""
     step = file.member.state.global_step
-    saved = run.terms.saved_by.get(file.member.role or "", f"{file.checkpoint.container}, {file.checkpoint.layout}")
+    checkpoint = file.checkpoint
+    form = f"{checkpoint.container}, {checkpoint.layout}" if checkpoint.container != "unknown" else "of no known format"
+    saved = run.terms.saved_by.get(file.member.role or "", form)
     where = f" at step {text.integer(step)}" if step is not None else ""
     return f"{saved}{where}, {text.size(file.checkpoint.size)}"

@@ -16,6 +16,9 @@ def notes(found: Latest, width: int) -> Iterator[str]:
         yield from laid_out(answer(found.advice), width)
     for path, reason in found.passed_over:
         yield f"passed over {_within(found.run_dir, path)}: {reason}"
+    if found.advice is None and not found.passed_over:
+        yield f"no checkpoint in {text.clean(found.run_dir)} is safe to resume from: none lies there"
+        return
     if found.file is None:
         yield f"no checkpoint in {found.run_dir} is safe to resume from as it is"
         return

@@ -28,7 +28,8 @@ def folded_findings(run: RunView, width: int, color: bool, room: int) -> list[st
     spare = max(0, room - shown - len(named) - len(end))
     forms = [list(_forms(topic, run, width, color)) for topic in topics[:shown]]
     told: dict[int, list[str]] = {}
-    for number in sorted(range(shown), key=lambda number: len(forms[number][-1])):  # whole ones as many as can be
+    order = sorted(range(shown), key=lambda number: (number > 0, len(forms[number][-1])))
+    for number in order:  # the first is whole, and of the others as many as can be
         fitting = [form for form in forms[number] if len(form) <= spare + 1]
         told[number] = fitting[0] if fitting else _cut(topics[number], run, width, color, spare)
         spare -= len(told[number]) - 1

@@ -108,6 +108,9 @@ class Trainer:
     """Folder that is not a checkpoint itself -> the one that the trainer loads when it resumes from that folder."""
     prunable: Callable[[Path], Iterable[tuple[Path, int]]] = lambda _folder: ()
     """Run folder -> the folders that `prune` may remove, each with the step that its name says."""
+    does_without: Callable[[str], bool] = lambda _name: False
+    """Whether a resume goes on where a file of that name, which it reads, cannot be opened; its own rules tell of it.
+    """
     loads_part: Callable[[str], bool] = lambda _name: False
     """Name of a file that a resume reads -> whether the trainer loads it although `weights_only` alone refuses it."""
     fixes: Callable[[], Sequence[Migration]] = tuple

@@ -71,7 +71,7 @@ def test_the_file_that_a_resume_loads(sample, tmp_path) -> None:
 def test_a_folder_of_runs_names_them(sample, tmp_path) -> None:
     run = sample("complete-TST")
     shutil.copytree(run, run.with_name("second"))
-    with pytest.raises(UsageError, match="second"):
+    with pytest.raises(UsageError, match=r"holds 2 runs .*second.*; name one of them"):
         resume_file(run.parent)
     with pytest.raises(UsageError, match="holds 2 runs"):
         one_run(run.parent)

@@ -263,7 +263,7 @@ def test_a_shuffling_loader_is_said_once_and_taken_along(sample, run) -> None:
         (["inspect", "nope"], 2, "nope does not exist"),
         (["undo", "nope"], 2, "nope does not exist"),
         (["latest", "nope"], 2, "nope does not exist"),
-        (["latest", "empty"], 1, "no checkpoint in empty is safe to resume from"),
+        (["latest", "empty"], 1, "no checkpoint in empty is safe to resume from: none lies there"),
         (["prune", "nope", "--keep", "1"], 2, "nope does not exist"),
         (["prune", "empty", "--keep", "0"], 2, "--keep"),
         (["salvage", "nope", "-o", "out"], 2, "nope"),

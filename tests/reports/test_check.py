@@ -33,6 +33,12 @@ def test_a_resume_that_is_not_judged_is_not_advised() -> None:
     assert "resume from it" not in told
 
 
+def test_a_file_that_is_none_of_a_checkpoint_has_no_format() -> None:
+    told = check(report(file("notes.txt", role=None, container="unknown", layout="other")))
+    assert "of no known format" in told
+    assert "unknown" not in told
+
+
 def test_a_file_that_is_not_judged_is_safe_only_but_for_what_was_found() -> None:
     calls = Finding("S204", "foreign-call", "warning", "loading calls into a package", "package.module")
     assert "safe to load as far as was checked, but for S204;" in foreign(calls, verdict="ok")

@@ -31,6 +31,7 @@ ACCELERATE = Trainer(
     run_of=layout.run_of,
     is_unit=layout.is_unit,
     reads_part=layout.reads_part,
+    does_without=layout.loads_part,
     loads_part=layout.loads_part,
     siblings=lambda run: [path for path, _ in layout.folders(run)],
     resume_target=layout.resume_target,

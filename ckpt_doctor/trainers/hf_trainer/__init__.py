@@ -31,6 +31,7 @@ HF = Trainer(
     run_of=layout.run_of,
     is_unit=layout.is_unit,
     reads_part=layout.reads_part,
+    does_without=lambda name: layout.RANDOM.match(name) is not None,
     loads_part=lambda name: layout.RANDOM.match(name) is not None,
     siblings=layout.siblings,
     resume_target=layout.resume_target,
