@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.zip_directory import read_directory
 from tests.readers.attacks import CALL, dangerous
 from tests.readers.torch_files import save, training
 from tests.readers.zip_files import archive, entry_at
@@ -131,3 +133,14 @@ def test_sizes_of_a_deflated_record_that_cannot_be(tmp_path, byte):
     with pytest.raises(RuntimeError):
         torch.jit.load(tmp_path / "a")
     assert open_checkpoint(tmp_path / "a").is_damaged("missing-record", "name-conflict")
+
+
+def test_between_large_records_only_the_headers_are_read(tmp_path):
+    """As in an optimizer's file, where a step of a few bytes stands before each pair of moments."""
+    pairs = 100
+    records = {f"x/data/{i}": bytes(1 << 17 if i % 2 else 4) for i in range(2 * pairs)}
+    path = archive(tmp_path / "a", {"x/data.pkl": b"}.", **records, "x/version": b"3\n"})
+    with FileView(path) as view:
+        directory = read_directory(view.read_at, view.size)
+        assert all(entry.data > entry.header for entry in directory.entries)
+        assert view.bytes_read < 500 * pairs
