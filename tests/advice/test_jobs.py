@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,17 @@ def test_relative_paths_lead_nowhere_in_another_folder(drive: Path, monkeypatch:
     monkeypatch.chdir("/")
     with ThreadPoolExecutor(1) as executor, pytest.raises(UsageError, match="absolute paths"):
         list(jobs.outcomes(job, found, kept, executor=executor))
+
+
+def test_progress_tells_the_bytes_of_each_file_wherever_it_is_read(drive: Path) -> None:
+    def read(**spread: Any) -> Counter[Path]:
+        found: Counter[Path] = Counter()
+        job, units = jobs.plan(["checkpoints"], deep=True)
+        list(jobs.outcomes(job, units, kept, progress=lambda path, count: found.update({path: count}), **spread))
+        return +found
+
+    with ThreadPoolExecutor(2) as executor:
+        assert read() == read(executor=executor)
 
 
 def fatal(parent: int, finding: Finding, path: Path) -> bool:
