@@ -298,7 +298,7 @@ def _differing_bytes(
     different = 0
     for at in range(0, a.nbytes, _CHUNK):
         count = min(_CHUNK, a.nbytes - at)
-        left, right = ours.read_at(starts[0] + at, count), theirs.read_at(starts[1] + at, count)
+        left, right = ours.read_through(starts[0] + at, count), theirs.read_through(starts[1] + at, count)
         if len(left) < count or len(right) < count:
             return None
         if left != right or units[0] != units[1]:
@@ -324,7 +324,7 @@ def _gathered(view: FileView, tensor: TensorInfo) -> npt.NDArray[np.uint8] | Non
     length = bytes_needed(tensor) - first if strided else storage.nbytes - first
     if storage.offset is None or max(length, math.prod(shape) * size) > _MOST_GATHERED:
         return None
-    raw = view.read_at(storage.offset + first, length)
+    raw = view.read_through(storage.offset + first, length)
     if len(raw) < length:
         return None
     flat = np.frombuffer(raw, "u1")

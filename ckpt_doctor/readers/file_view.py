@@ -61,6 +61,10 @@ class FileView:
         self.bytes_read += len(raw)
         return raw
 
+    def read_through(self, offset: int, count: int) -> bytes:
+        """As `read_at`, of one who reads the file from its beginning to its end."""
+        return self.read_at(offset, count)
+
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill a buffer as far as one read goes; 0 at the end of the file. Not counted."""
         return os.preadv(self.descriptor, [buffer], offset)

@@ -75,6 +75,14 @@ class RemoteView(FileView):
         for start, raw in self._fetch(merged(wanted, self.size)):
             self._blocks.add(start, raw)
 
+    def read_through(self, offset: int, count: int) -> bytes:
+        """As `read_at`, from the pieces of `read_into`, of which none is kept."""
+        found = bytearray(max(0, min(count, self.size - offset)))
+        at = 0
+        while at < len(found) and (more := self.read_into(memoryview(found)[at:], offset + at)):
+            at += more
+        return bytes(found[:at])
+
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill a buffer from pieces that are read one behind the other."""
         start, piece = self._blocks.around(offset) or self._piece

@@ -42,7 +42,7 @@ def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
         unread += [where for where, value in wrong.get("unread", ()) if isinstance(value, TensorRef)]
     if unread:
         what = dotted(unread[0]) + and_more(len(unread))
-        yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
+        yield NotChecked(what, "the bytes of the tensor were not read", "another copy of the file")
 
 
 def _slots(shapes: Shapes) -> Iterator[tuple[Slot, Mapped, KeyPath]]:

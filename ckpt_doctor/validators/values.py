@@ -103,7 +103,7 @@ def invalid_value(case: Case) -> Iterator[Problem | NotChecked]:
     for slot, path, value, count in _faults(case, "unread"):
         what = f"{dotted(path)}{and_more(count)}"
         if isinstance(value, TensorRef):
-            yield NotChecked(what, "the bytes of the tensor cannot be read", "another copy of the file")
+            yield NotChecked(what, "the bytes of the tensor were not read", "another copy of the file")
         else:
             why = f"it is {describe(value)}, which ckpt-doctor does not load: it may or may not be {slot.must.says}"
             yield NotChecked(what, why, "load the file with torch and look at it")

@@ -121,6 +121,17 @@ def test_an_object_is_read_through_in_large_pieces(
     assert -(-(len(content) - 70_000) // 300_000) == len(asked)
 
 
+def test_reading_through_costs_a_piece_at_a_time_and_keeps_none(
+    view: Callable[..., RemoteView], content: bytes, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a comparison of very many tensors, byte by byte."""
+    monkeypatch.setattr("ckpt_doctor.readers.remote_view._PIECE", 300_000)
+    here = view()
+    assert content == b"".join(here.read_through(at, 4096) for at in range(0, len(content) + 4096, 4096))
+    assert (-(-len(content) // 300_000), []) == (len(asked), here._blocks.raw)
+    assert b"" == here.read_through(len(content), 5)
+
+
 @pytest.mark.parametrize("count", [1, 2, 8, 9, 1000])
 def test_of_very_many_small_values_the_first_the_last_and_some_between_are_read(count: int) -> None:
     places = [(number << 20, 4) for number in range(count)]
