@@ -91,6 +91,16 @@ def test_several_objects_are_asked_for_at_a_time(
     assert len(asked) == len(set(asked))
 
 
+def test_a_copy_in_a_bucket_has_not_moved(memory: Any, tmp_path: Path) -> None:
+    """Its state names the folder in which it was trained; where it is resumed from nobody knows."""
+    state = {"global_step": 10, "best_metric": 0.5, "best_model_checkpoint": "/data/run/checkpoint-10"}
+    (unit(tmp_path / "checkpoint-10") / "trainer_state.json").write_text(json.dumps(state))
+    url = upload(memory, tmp_path, "bucket/other")
+    near, far = ({found.code for found in scan([path]).findings} for path in (tmp_path, url))
+    assert near - far == {"E610"}
+    assert far <= near
+
+
 def unit(folder: Path) -> Path:
     """A checkpoint folder as the Trainer of transformers lays it out."""
     folder.mkdir()

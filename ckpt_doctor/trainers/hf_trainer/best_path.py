@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.hf_trainer.layout import FOLDER, STATE, run_of
 from ckpt_doctor.types import Member
 from ckpt_doctor.types.record import record
@@ -39,6 +40,8 @@ def of(member: Member) -> Place | None:
     if ".." in around:
         around = around[len(around) - around[::-1].index("..") :]
     fits = not Path(told).is_absolute() and (not around or here[-len(around) :] == around)
+    if is_url(run):  # where a copy in a bucket is resumed nobody knows: the name is all that can be compared
+        return Place(told, name, beside is not None, beside)
     return Place(told, name, (fits and beside is not None) or _is_folder(told), beside)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, stoppers
 from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
@@ -41,6 +42,8 @@ def is_within(folder: str, dirpath: str) -> bool:
 def moved_savers(case: Case) -> list[Saver]:
     """The ModelCheckpoints that remember something under another folder, where none of them saves to this one."""
     checkpoint = case.checkpoint
+    if is_url(checkpoint.path):
+        return []  # where a copy in a bucket is resumed nobody knows
     held = [saver for saver in savers(checkpoint) if saver.text("dirpath")]
     places = {folder_of(checkpoint), str(checkpoint.path.absolute().parent)}
     if not held or any(is_within(place, saver.text("dirpath")) for saver in held for place in places):

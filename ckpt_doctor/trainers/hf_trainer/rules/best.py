@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.hf_trainer import best, best_path
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.known import sibling_with_callback
@@ -128,7 +129,7 @@ def best_path_missing(case: Case) -> Iterator[Problem]:
     if place is None or place.is_there:
         return
     beside = place.beside is not None
-    alone = not beside and len(case.run.members) < 2
+    alone = not beside and (len(case.run.members) < 2 or is_url(case.checkpoint.path))
     yield Problem(
         f"trainer_state.json names {place.told} as the best checkpoint, and that folder is missing"
         + (f" ({place.name} is beside this one)" if beside else "")
