@@ -8,6 +8,8 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ckpt_doctor import scan
 from ckpt_doctor.reports import Detail, judged
 from ckpt_doctor.trainers import all_rules
@@ -50,6 +52,7 @@ def kept(folder: Path, files: int) -> int:
     return held
 
 
+@pytest.mark.long
 def test_a_report_keeps_a_few_kilobytes_of_each_file(tmp_path: Path) -> None:
     kept(tmp_path / "first", 2)  # imports and caches
     assert kept(tmp_path / "many", 60) - kept(tmp_path / "few", 20) < 40 * 6_000

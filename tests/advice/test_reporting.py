@@ -82,6 +82,7 @@ def test_two_processes_make_the_report_of_one(form: str, detail: Detail) -> None
     assert shown(style, jobs=1) == shown(style, jobs=2)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("tree", "timeless")
 def test_a_report_that_is_rendered_run_by_run_is_that_of_the_whole() -> None:
     whole = replace(scan(), seconds=0.0)
@@ -195,6 +196,7 @@ def test_what_was_read_of_a_file_is_gone_with_its_run() -> None:
         gc.enable()
 
 
+@pytest.mark.long
 def test_the_memory_of_a_report_is_that_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By tracing, what is held at most while few runs are judged, and ten times as many."""
     monkeypatch.setattr(reporting, "IN_MEMORY", 0)

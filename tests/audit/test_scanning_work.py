@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from ckpt_doctor.audit import scan
@@ -42,6 +43,7 @@ def calls(folder: Path) -> int:
     return seen
 
 
+@pytest.mark.long
 def test_the_work_of_a_scan_grows_with_the_files_of_a_run_and_not_with_their_square(tmp_path: Path) -> None:
     scan(loop_run(tmp_path / "first", 2))  # imports and caches
     few, many = calls(loop_run(tmp_path / "few", 80)), calls(loop_run(tmp_path / "many", 160))

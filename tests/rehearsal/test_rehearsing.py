@@ -45,6 +45,7 @@ def _rehearse(project: Path, *more: str, resume: str = "--resume {checkpoint}", 
     return rehearse([sys.executable, "train.py", *more], resume, folder=project, timeout=300, **options)
 
 
+@pytest.mark.long
 def test_a_healthy_training_resumes_identically(project: Path, tmp_path: Path) -> None:
     result = _rehearse(project, traces=tmp_path / "traces")
     assert result.as_saved.outcome == "identical"

@@ -44,7 +44,7 @@ def script(command: str, folder: Path, scenario: str, *rest: str, prefix: tuple[
 
 def sweeps() -> list:
     """Every scenario with every kind of fault; by default the one that happens most, written and undone in archives."""
-    default = ("replace-zip", "in-place-zip", "undo-zip-in-place")
+    default = ("replace-zip", "undo-zip-in-place")
     return [
         pytest.param(scenario, kind, marks=[] if kind == "kill" and scenario in default else [pytest.mark.long])
         for scenario in faults.SCENARIOS

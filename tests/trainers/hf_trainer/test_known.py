@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from ckpt_doctor import scan
@@ -29,6 +30,7 @@ def calls_of(run: Path) -> int:
     return count
 
 
+@pytest.mark.long
 def test_what_a_checkpoint_costs_does_not_grow_with_the_run(run: Path) -> None:
     """Not even where none has an optimizer, for whose state each would be asked."""
     each = {}
