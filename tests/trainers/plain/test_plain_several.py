@@ -354,3 +354,17 @@ def test_optimizers_of_several_models_each_that_changed_places(tmp_path):
     assert {one, other} == {where.split(".")[0] for code, where, _ in serious(file) if code == "O701"}
     assert file.resume != "identical"
     assert [[]] * 4 == [serious(file) for file in judged(folder) if file.checkpoint.path.stem[-1] != "2"]
+
+
+def test_label_and_name_against_all_optimizers_stay_two_against_two(tmp_path):
+    """Optimizers and schedules of another file: a new label would make it whole only if the model is theirs."""
+    folder = run(tmp_path, GAN, STEP, COSINE)
+    keys = [key for _, *both in DCGAN for key in both]
+    path = changed(
+        folder / "checkpoint_3.pt", lambda v, o: v.update({k: o[k] for k in keys}), folder / "checkpoint_1.pt"
+    )
+    assert {"P409"} == {code for code, _, _ in serious(judged(folder)[3])}
+    before = path.read_bytes()
+    migrate([folder], facts=facts(**TOLD))
+    assert before == path.read_bytes()
+    assert judged(folder)[3].resume != "identical"
