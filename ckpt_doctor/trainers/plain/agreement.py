@@ -125,7 +125,7 @@ def _drifts(
     by_epochs = any(line.each == 1 for _, line in names.values()) or any(
         line is not None and line.each == 1 for (what, _), line in lines.items() if what == "schedule"
     )
-    row, label = max(labelled, key=lambda one: one[0][0].state.optimizer_step or 0, default=((), 0))
+    row, label = max(labelled, key=lambda one: (one[1], one[0][0].state.optimizer_step or 0), default=((), 0))
     if by_epochs or not row or label_slot(row[0]) == "step" or not find(row[0].checkpoint).steps:
         return False
     counted = [(lines["optimizer", at], member.state.optimizer_step) for at, member in enumerate(row)]
@@ -190,8 +190,8 @@ def _departures(
         return {}
     (most, count), (_, other) = votes.most_common(2)
     clause = ", ".join(_says(key, row, of) for key, of in told.items())
-    named_so = label != most and told.get(("name", 0)) == label
-    if count == other or not most.is_integer() or named_so:  # however many optimizers there are
+    is_elsewhere = most not in (label, told.get(("name", 0), most))  # by label and name, however many optimizers
+    if count == other or not most.is_integer() or is_elsewhere:
         return dict.fromkeys(range(len(row)), Departure(frozenset(), None, clause))
     odd = [key for key, of in told.items() if of != most]
     whole = frozenset(what for what, _ in odd if what in ("epoch", "name"))

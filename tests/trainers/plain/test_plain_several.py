@@ -368,3 +368,22 @@ def test_label_and_name_against_all_optimizers_stay_two_against_two(tmp_path):
     migrate([folder], facts=facts(**TOLD))
     assert before == path.read_bytes()
     assert judged(folder)[3].resume != "identical"
+
+
+def test_saves_by_steps_show_no_epochs_whichever_optimizer_counts(tmp_path):
+    """HiFi-GAN's files: `epoch` 1, 2, 3 and 5 at steps 5 to 20; one optimizer is of another file."""
+    loop = Loop(GAN, None, None)
+    for number in range(20):
+        for optimizer in loop.optimizers:
+            for one in loop.optimizers:
+                one.zero_grad()
+            loop.loss(loop.batches[number % STEPS]).backward()
+            optimizer.step()
+        if number % 5 == 4:
+            value = {**loop.saved((number + 1) // STEPS), "steps": number + 1}
+            torch.save(value, tmp_path / f"model-{number + 1:02}.pt")
+    assert [[]] * 4 == [serious(file) for file in judged(tmp_path)]
+    key = DCGAN[0][1]
+    changed(tmp_path / "model-15.pt", lambda v, o: v.update({key: o[key]}), tmp_path / "model-20.pt")
+    assert ("model-20.pt", []) == ((last := judged(tmp_path)[3]).checkpoint.path.name, serious(last))
+    assert judged(tmp_path)[2].resume != "identical"
