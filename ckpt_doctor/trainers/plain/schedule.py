@@ -36,6 +36,8 @@ class Target:
 def expected_position(member: Member, run: Run) -> int | None:
     """The `last_epoch` of an uninterrupted run that begins its next epoch; None where nothing proves it."""
     kin, done = kin_of(member, run), finished(member, run)
+    if layout.has_several(member.checkpoint) and not (member.at("optimizer", "state") or saved_position(member)):
+        return None  # its schedule may begin with its training
     if done is not None and kin.pace is not None:
         return done.value * kin.pace - kin.behind
     label, line = saved_epoch(member, run), kin.agreed.schedule

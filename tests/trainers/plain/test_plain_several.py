@@ -387,3 +387,14 @@ def test_saves_by_steps_show_no_epochs_whichever_optimizer_counts(tmp_path):
     changed(tmp_path / "model-15.pt", lambda v, o: v.update({key: o[key]}), tmp_path / "model-20.pt")
     assert ("model-20.pt", []) == ((last := judged(tmp_path)[3]).checkpoint.path.name, serious(last))
     assert judged(tmp_path)[2].resume != "identical"
+
+
+def test_a_schedule_that_waits_for_its_optimizer_does_not_lag(tmp_path):
+    """One file, of a discriminator whose training has not begun."""
+    loop = Loop(GAN, STEP, STEP)
+    loop.optimizers[1].step = lambda: None  # type: ignore[method-assign]
+    loop.train()
+    loop.schedulers[0].step()
+    torch.save(loop.saved(0), tmp_path / "checkpoint_0.pt")
+    (file,) = judged(tmp_path, epoch_label="finished")
+    assert ("open", []) == (file.resume, serious(file))
