@@ -25,7 +25,7 @@ MOST_ITEMS = 64
 
 Mapped = Mapping[Any, object]
 
-_EPOCH = re.compile(r"(cur_|current_)?epoch|epochs_run")
+_EPOCH = re.compile(r"(cur_|current_|start_)?epoch|epochs_run")
 _STEP = re.compile(r"(global_|cur_|current_|train_)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?")
 _BEST = re.compile(r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*")
 _PROGRESS = ("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state", "trainer", "state")

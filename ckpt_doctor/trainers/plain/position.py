@@ -10,10 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor.trainers.lines import ENOUGH
+from ckpt_doctor.inert.pairing import shapes_of_moments
+from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.trainers.lines import ENOUGH, Line
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import (
     Agreement,
@@ -86,6 +89,27 @@ class Kin:
         found = Counter(filter(None, map(formula_of, self.members))).most_common(1)
         return found[0][0] if found and found[0][1] >= ENOUGH else ""
 
+    @cached_property
+    def stalled(self) -> frozenset[Path]:
+        """The files between which an optimizer makes no steps, or fewer than none, where it makes no even number.
+
+        One that has not begun does not count."""
+        made = sorted(
+            (self.labels[path], steps, path)
+            for member in self.members
+            if (steps := member.state.optimizer_step) and (path := member.checkpoint.path) in self.labels
+        )
+        pairs = [] if self.agreed.length is not None else pairwise(made)
+        return frozenset(
+            file[2] for one, other in pairs if one[0] < other[0] and one[1] >= other[1] for file in (one, other)
+        )
+
+    @cached_property
+    def moments(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the moments in most files; empty where fewer than three are alike."""
+        found = Counter(filter(None, map(shapes_of, self.members))).most_common(1)
+        return found[0][0] if found and found[0][1] >= ENOUGH else ()
+
     @property
     def unit(self) -> Literal["step", "epoch"]:
         """What one step of the scheduler belongs to."""
@@ -127,7 +151,7 @@ def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]
         for path, departed in one.departures.items():
             if "epoch" in departed.parts and departed.label is not None:
                 labels[path] = departed.label
-    told = _told(tracks[0], labels, facts)
+    told = _told(tracks[0], labels, facts, {one.schedule for one in agreed})
     counts = [
         _counted(track, length, one) if length is not None else told
         for track, length, one in zip(tracks, lengths, agreed, strict=True)
@@ -192,15 +216,20 @@ def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement
     return found
 
 
-def _told(members: Sequence[Member], labels: Mapping[Path, int], facts: PlainFacts) -> dict[Path, Evidence[int]]:
-    """F from the label, where its meaning is given and the loop counts from 0. SGD, for one, counts no steps."""
+def _told(
+    members: Sequence[Member], labels: Mapping[Path, int], facts: PlainFacts, schedules: Collection[Line | None]
+) -> dict[Path, Evidence[int]]:
+    """F from the label, where its meaning is given and the loop counts from 0. SGD, for one, counts no steps.
+
+    A schedule that has made as many steps as are then finished shows the same."""
     found: dict[Path, Evidence[int]] = {}
     values = set(labels.values())
     for member in members:
         label, at, meaning = labels.get(member.checkpoint.path), saved_position(member), facts.epoch_label
         known = _FAMILIES.get(layout.family(member.checkpoint))
         if meaning is not None:
-            from_zero = (0 if meaning.value == "finished" else 1) in values  # a loop that counts from 1 has no such
+            first = 0 if meaning.value == "finished" else 1
+            from_zero = first in values or Line(1, 1 - first) in schedules  # a loop that counts from 1 has no such
         else:
             meaning, from_zero = (Evidence(*known[1:]), True) if known is not None else (None, False)
         if meaning is None or label is None or not from_zero:
@@ -246,6 +275,12 @@ def _pace(counted: Sequence[tuple[Member, int]], lengths: Collection[int]) -> tu
     own, rest = divmod(known[0][1], known[0][0])
     several = len({f for f, _ in known}) >= ENOUGH
     return (own, 0) if several and own > 0 and not rest and agreeing(own, 0) == len(known) else (None, 0)
+
+
+def shapes_of(member: Member) -> tuple[tuple[int, ...], ...]:
+    """The shapes of the moments of a member's optimizer."""
+    at = member.path("optimizer")
+    return next((tuple(shapes_of_moments(one)) for one in find(member.checkpoint).optimizers if one.path == at), ())
 
 
 # --- one file --------------------------------------------------------------------------------------------------------

@@ -144,6 +144,10 @@ def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]
 def _open_of_one(member: Member, run: Run, is_placed: bool) -> Iterator[NotChecked]:
     """The same of one optimizer and its schedule."""
     which = f" of {dotted(member.path('optimizer'))}" if layout.has_several(member.checkpoint) else ""
+    if is_placed and member.checkpoint.path in kin_of(member, run).stalled:
+        made, noun = f"{member.state.optimizer_step:,}", layout.noun_of(member)
+        why = f"Adam's {made} steps are not more than in an earlier {noun}'s file, or not fewer than in a later one's"
+        yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
     if is_placed and not rates_after(member, run):
         yield NotChecked(f"the rate of the first batch{which}", _no_rate(member, run), "")
     if kind_of(member.at("scheduler")) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
 from ckpt_doctor.trainers.plain.resume_point import start
-from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off, owner_of, rebuilt
+from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off, moments_owner, owner_of, rebuilt
 from ckpt_doctor.trainers.state import last_rates, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, dotted
 from ckpt_doctor.validators.contents import shown_rates
@@ -211,7 +211,30 @@ def schedule_of_another(case: Case) -> Iterator[Problem]:
         )
 
 
+@rule("O701", "optimizer-model-mismatch", "warning", each=True)
+def optimizer_of_another(case: Case) -> Iterator[Problem]:
+    """The place of one optimizer has that of another one of the file, by the run's other files.
+
+    `load_state_dict` takes moments of any shape; the first step with them fails, or goes wrong where they broadcast.
+
+    Example: `"optimizer_D": optimizer_G.state_dict()`, each of which trains two models.
+
+    Cure: none in the file; save each optimizer's own state.
+
+    Source: the file's siblings.
+    """
+    other = moments_owner(case.member, case.run) if case.several else None
+    if other is not None:
+        yield Problem(
+            f"{case.where('optimizer')} has moments of the shapes that {dotted(other.path('optimizer'))} has in the "
+            "run's other files: it is the optimizer of other parameters",
+            where=case.where("optimizer", "state"),
+            fix="",
+        )
+
+
 RULES = (
+    optimizer_of_another,
     rate_of_another_moment,
     schedule_of_another,
     schedule_lost,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,10 @@ from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import saved_position
-from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch
+from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch, shapes_of
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups
-from ckpt_doctor.types import Member, Run, holds_rate, mapping_of, real, same_rate
+from ckpt_doctor.types import Member, Run, TensorRef, holds_rate, mapping_of, real, same_rate
 
 MOST_DONORS = 3
 """Siblings whose schedule is tried in the place of a missing one."""
@@ -35,6 +36,8 @@ class Target:
 def expected_position(member: Member, run: Run) -> int | None:
     """The `last_epoch` of an uninterrupted run that begins its next epoch; None where nothing proves it."""
     kin, done = kin_of(member, run), finished(member, run)
+    if layout.has_several(member.checkpoint) and not (member.at("optimizer", "state") or saved_position(member)):
+        return None  # its schedule may begin with its training
     if done is not None and kin.pace is not None:
         return done.value * kin.pace - kin.behind
     label, line = saved_epoch(member, run), kin.agreed.schedule
@@ -140,6 +143,22 @@ def owner_of(member: Member, run: Run) -> Member | None:
     if not own or not all_are_here or member.path("scheduler") == kin.place:
         return None
     return next((one for one in whole if kin_of(one, run).place == member.path("scheduler")), None)
+
+
+def moments_owner(member: Member, run: Run) -> Member | None:
+    """The other optimizer of the run whose moments this member has, by their shapes in the run's files.
+
+    Not where they do not fit the model of its name, which is said without siblings."""
+    own, usual = shapes_of(member), kin_of(member, run).moments
+    if not own or own == usual or not usual or (member.has("model") and not _fits_model(member, own)):
+        return None
+    whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path).optimizers
+    return next((one for one in whole if kin_of(one, run).moments == own), None)
+
+
+def _fits_model(member: Member, moments: Sequence[tuple[int, ...]]) -> bool:
+    tensors = (mapping_of(member.at("model")) or {}).values()
+    return Counter(moments) <= Counter(value.shape for value in tensors if isinstance(value, TensorRef))
 
 
 def is_alone_off(member: Member, run: Run) -> bool:

@@ -220,3 +220,72 @@ def test_a_model_whose_optimizer_is_elsewhere_is_not_judged_by_another_s(tmp_pat
     state = {"G": loop.model.state_dict(), "D": other.model.state_dict(), "optim": loop.optimizer.state_dict()}
     torch.save({**state, "epoch": 1}, tmp_path / "gan.pt")
     assert "not judged" == scan([tmp_path]).files[0].resume
+
+
+@pytest.mark.parametrize("given", [{}, AS_IT_IS])
+def test_a_schedule_that_waits_with_adam_is_in_step(tmp_path: Path, given: dict[str, Any]) -> None:
+    """Loops of mixed precision step the scheduler only where the scaler did not skip the optimizer's step."""
+    loop, scaler = Loop("OneCycleLR"), torch.amp.GradScaler("cpu", enabled=True).state_dict()
+    for index in range(4 * EVERY):
+        if index not in (2, 9):
+            batch(loop, index)
+        if index % EVERY == EVERY - 1:
+            state = {**FORMS["denoising diffusion"][1](loop, index + 1), "scheduler": loop.scheduler.state_dict()}
+            torch.save({**state, "scaler": scaler}, tmp_path / f"model-{index + 1}.pt")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    report = scan([tmp_path], facts=facts(**given))
+    assert set[str]().union(*map(codes, report.files)) == set()
+    assert not any(file.resume == "identical" for file in report.files)
+    migrate([tmp_path], facts=facts(**given))
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.parametrize("given", [{}, AS_IT_IS])
+def test_saves_by_steps_that_also_count_epochs_prove_no_length_of_an_epoch(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    """Saved every 5 steps of epochs of 4, `epoch` is 1, 2, 3 and 5: nothing is wrong with the last."""
+    state = FORMS["denoising diffusion"][1]
+    run = trained(tmp_path, lambda loop, done: {**state(loop, done), "epoch": done // STEPS}, "OneCycleLR")
+    for file in scan([run], facts=facts(**given)).files:
+        assert (set(), "open") == (codes(file), file.resume)
+
+
+@pytest.mark.parametrize("odd", ["model-20.pt", "epoch_{}.pt"])
+def test_where_names_count_epochs_the_last_label_is_wrong(tmp_path: Path, odd: str) -> None:
+    """As it is where the files have nothing but epochs."""
+    state = FORMS["denoising diffusion"][1]
+    run = trained(tmp_path, lambda loop, done: {**state(loop, done), "epoch": done // EVERY}, "OneCycleLR")
+    if "{}" in odd:
+        for number in range(1, 5):
+            (run / f"model-{number * EVERY}.pt").rename(run / odd.format(number))
+    path = run / odd.format(4)
+    value = torch.load(path, weights_only=False)
+    torch.save({**value, "epoch": 5}, path)
+    assert ({"P402"} if "{}" in odd else set()) == codes(judged(run, path.name, **AS_IT_IS))
+
+
+def test_a_schedule_shows_the_steps_that_the_optimizer_does_not_count(tmp_path: Path) -> None:
+    loop = Loop("CyclicLR", "SGD")
+    for index in range(ALL):
+        batch(loop, index)
+        if index % EVERY == EVERY - 1:
+            state = {**FORMS["denoising diffusion"][1](loop, index + 1), "lr_sched": loop.scheduler.state_dict()}
+            torch.save(state, tmp_path / f"model-{index + 1}.pt")
+    end, resumed = loop.state, Loop("CyclicLR", "SGD")
+    value = torch.load(tmp_path / "model-10.pt", weights_only=False)
+    for part, key in ((resumed.model, "model"), (resumed.optimizer, "opt"), (resumed.scheduler, "lr_sched")):
+        part.load_state_dict(value[key])
+    for index in range(value["step"], ALL):
+        batch(resumed, index)
+    assert same(end, resumed.state)
+    told = {**AS_IT_IS, "epoch_label": "next"}
+    assert "identical" == judged(tmp_path, **told).resume
+    assert "identical" != judged(tmp_path, **{**told, "epoch_label": "finished"}).resume
+
+
+def test_start_epoch_is_a_label(tmp_path: Path) -> None:
+    """YOLOX's name for it."""
+    state = FORMS["denoising diffusion"][1]
+    run = trained(tmp_path, lambda loop, done: {**state(loop, done), "step": None, "start_epoch": done // EVERY})
+    assert ("plain", "identical") == ((file := judged(run, **AS_IT_IS)).trainer, file.resume)

@@ -11,7 +11,7 @@ import torch
 
 from ckpt_doctor import facts, migrate, scan, undo
 from ckpt_doctor.types import FileReport
-from tests.trainers.plain.plain_runs import EPOCHS, same
+from tests.trainers.plain.plain_runs import EPOCHS, STEPS, same
 from tests.trainers.plain.several_runs import (
     ALIKE,
     DCGAN,
@@ -314,3 +314,87 @@ def test_a_count_alone_that_was_changed_moves_no_rate(tmp_path):
     path = changed(folder / "checkpoint_2.pt", lambda v, _: v[key].update(last_epoch=2, _step_count=3))
     migrated(path)
     assert same(straight(GAN, COSINE, POLYNOMIAL), resumed(path, GAN, COSINE, POLYNOMIAL))
+
+
+def test_an_optimizer_with_another_file_s_count_is_not_identical(tmp_path):
+    """An actor that is trained with every second batch, saved at odd steps: no length shows, the order does."""
+    loop = Loop(GAN, None, None)
+    for number in range(20):
+        for at, optimizer in enumerate(loop.optimizers):
+            if at or number % 2:
+                for one in loop.optimizers:
+                    one.zero_grad()
+                loop.loss(loop.batches[number % STEPS]).backward()
+                optimizer.step()
+        if number % 5 == 4:
+            value = {key: part for key, part in loop.saved(0).items() if key != "epoch"}
+            torch.save({**value, "step": number + 1}, tmp_path / f"model-{number + 1:02}.pt")
+    told = {"resume_epoch": "label"}
+    assert ["identical"] * 4 == [file.resume for file in judged(tmp_path, **told)]
+    key = DCGAN[0][1]
+    changed(tmp_path / "model-15.pt", lambda v, o: v.update({key: o[key]}), tmp_path / "model-05.pt")
+    assert "open" == judged(tmp_path, **told)[2].resume
+    assert "identical" == judged(tmp_path, **told)[3].resume
+
+
+def test_optimizers_of_several_models_each_that_changed_places(tmp_path):
+    """No name and no model shows whose moments these are: the siblings do."""
+    folder, (one, other) = run(tmp_path, GAN, STEP, STEP), [key for _, key, _ in DCGAN]
+
+    def split(value: Saved, _: Saved) -> None:
+        for name, key in (("G", DCGAN[0][0]), ("D", DCGAN[1][0])):
+            weights = list(value.pop(key).items())
+            value[f"{name}_AB"], value[f"{name}_BA"] = dict(weights[:2]), dict(weights[2:])
+
+    for path in folder.iterdir():
+        changed(path, split)
+    assert {("identical", ())} == {(file.resume, tuple(serious(file))) for file in judged(folder)}
+    changed(folder / "checkpoint_2.pt", lambda v, _: v.update({one: v[other], other: v[one]}))
+    file = judged(folder)[2]
+    assert {one, other} == {where.split(".")[0] for code, where, _ in serious(file) if code == "O701"}
+    assert file.resume != "identical"
+    assert [[]] * 4 == [serious(file) for file in judged(folder) if file.checkpoint.path.stem[-1] != "2"]
+
+
+def test_label_and_name_against_all_optimizers_stay_two_against_two(tmp_path):
+    """Optimizers and schedules of another file: a new label would make it whole only if the model is theirs."""
+    folder = run(tmp_path, GAN, STEP, COSINE)
+    keys = [key for _, *both in DCGAN for key in both]
+    path = changed(
+        folder / "checkpoint_3.pt", lambda v, o: v.update({k: o[k] for k in keys}), folder / "checkpoint_1.pt"
+    )
+    assert {"P409"} == {code for code, _, _ in serious(judged(folder)[3])}
+    before = path.read_bytes()
+    migrate([folder], facts=facts(**TOLD))
+    assert before == path.read_bytes()
+    assert judged(folder)[3].resume != "identical"
+
+
+def test_saves_by_steps_show_no_epochs_whichever_optimizer_counts(tmp_path):
+    """HiFi-GAN's files: `epoch` 1, 2, 3 and 5 at steps 5 to 20; one optimizer is of another file."""
+    loop = Loop(GAN, None, None)
+    for number in range(20):
+        for optimizer in loop.optimizers:
+            for one in loop.optimizers:
+                one.zero_grad()
+            loop.loss(loop.batches[number % STEPS]).backward()
+            optimizer.step()
+        if number % 5 == 4:
+            value = {**loop.saved((number + 1) // STEPS), "steps": number + 1}
+            torch.save(value, tmp_path / f"model-{number + 1:02}.pt")
+    assert [[]] * 4 == [serious(file) for file in judged(tmp_path)]
+    key = DCGAN[0][1]
+    changed(tmp_path / "model-15.pt", lambda v, o: v.update({key: o[key]}), tmp_path / "model-20.pt")
+    assert ("model-20.pt", []) == ((last := judged(tmp_path)[3]).checkpoint.path.name, serious(last))
+    assert judged(tmp_path)[2].resume != "identical"
+
+
+def test_a_schedule_that_waits_for_its_optimizer_does_not_lag(tmp_path):
+    """One file, of a discriminator whose training has not begun."""
+    loop = Loop(GAN, STEP, STEP)
+    loop.optimizers[1].step = lambda: None  # type: ignore[method-assign]
+    loop.train()
+    loop.schedulers[0].step()
+    torch.save(loop.saved(0), tmp_path / "checkpoint_0.pt")
+    (file,) = judged(tmp_path, epoch_label="finished")
+    assert ("open", []) == (file.resume, serious(file))
