@@ -184,6 +184,11 @@ def test_a_connection_that_breaks_once_is_made_again(web: Web, capsys: pytest.Ca
     assert "3 requests" in told
 
 
+def test_a_sign_of_the_content_may_have_any_bytes(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    web.tags["model.safetensors"] = '"\u00e9"'  # in Latin-1, as HTTP once had it
+    assert 0 == said(capsys, "scan", web.put("model.safetensors", safetensors()))[0]
+
+
 def test_redirects_are_followed(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
     web.put("far/model.safetensors", safetensors())
     web.faults["model.safetensors"] = lambda handler, *_: (
