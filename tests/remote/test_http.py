@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
+from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import http
 from tests.remote.samples import safetensors, sparse_safetensors
 from tests.remote.web import Handler, Web
@@ -187,6 +189,18 @@ def test_a_connection_that_breaks_once_is_made_again(web: Web, capsys: pytest.Ca
 def test_a_sign_of_the_content_may_have_any_bytes(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
     web.tags["model.safetensors"] = '"\u00e9"'  # in Latin-1, as HTTP once had it
     assert 0 == said(capsys, "scan", web.put("model.safetensors", safetensors()))[0]
+
+
+def test_urls_that_are_shown_alike_are_never_taken_for_each_other(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    url = web.put("download", safetensors())
+    one, two = f"{url}?id=1{SECRET}", f"{url}?id=2{SECRET}"
+    for command in ("scan", "diff"):
+        code, told = said(capsys, command, one, two)
+        assert (2, True) == (code, "give one at a time" in told)
+    with pytest.raises(UsageError, match="one at a time"):
+        scan([one, url])
+    assert [url] == [file.checkpoint.path.given for file in scan(url).files]
+    assert [one] == [file.checkpoint.path.given for file in scan([one, one]).files]
 
 
 def test_redirects_are_followed(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
