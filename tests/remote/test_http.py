@@ -10,7 +10,7 @@ import pytest
 from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.remote import http
+from ckpt_doctor.remote import RemotePath, http
 from tests.remote.samples import safetensors, sparse_safetensors
 from tests.remote.web import Handler, Web
 
@@ -199,8 +199,10 @@ def test_urls_that_are_shown_alike_are_never_taken_for_each_other(web: Web, caps
         assert (2, True) == (code, "give one at a time" in told)
     with pytest.raises(UsageError, match="one at a time"):
         scan([one, url])
-    assert [url] == [file.checkpoint.path.given for file in scan(url).files]
-    assert [one] == [file.checkpoint.path.given for file in scan([one, one]).files]
+    for asked, given in ((url, url), ([one, one], one)):
+        [file] = scan(asked).files
+        assert isinstance(path := file.checkpoint.path, RemotePath)
+        assert given == path.given
 
 
 def test_redirects_are_followed(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
