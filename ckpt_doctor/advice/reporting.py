@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from ckpt_doctor.advice.jobs import Unit, number_of_jobs, outcomes, plan
 from ckpt_doctor.advice.scanning import own_log, without_logs
 from ckpt_doctor.audit import Progress
+from ckpt_doctor.errors import CkptDoctorError
 from ckpt_doctor.remote import take_traffic
 from ckpt_doctor.reports.documents import (
     Ending,
@@ -48,6 +49,15 @@ class Shelf:
 
     def put(self, number: int, run: Told) -> None:
         """Put a run away, in the place of an earlier one of that number."""
+        try:
+            self._put(number, run)
+        except OSError as error:
+            why = error.strerror or error
+            raise CkptDoctorError(
+                f"no temporary file for the report ({why}): set TMPDIR to a folder with room"
+            ) from error
+
+    def _put(self, number: int, run: Told) -> None:
         if self._file is not None:
             self._write(number, run)
             return
@@ -66,6 +76,7 @@ class Shelf:
         data = packed(run)
         self._places[number] = (self._file.seek(0, os.SEEK_END), len(data))
         self._file.write(data)
+        self._file.flush()
 
     def __len__(self) -> int:
         return len(self._held) + len(self._places)

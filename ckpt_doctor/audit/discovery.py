@@ -11,7 +11,7 @@ from ckpt_doctor.errors import UsageError, absent, ensure_supported
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked, sniff
 from ckpt_doctor.readers.part_names import OTHER_BINARY, OTHER_SUFFIXES, PART_SUFFIXES
-from ckpt_doctor.remote import RemotePath, as_path, walk
+from ckpt_doctor.remote import RemotePath, as_path, told_apart, walk
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
 
@@ -28,7 +28,8 @@ def existing(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     ensure_supported()
     found = []
     given = [paths] if isinstance(paths, (str, Path)) else paths
-    for path in dict.fromkeys(map(as_path, given)):
+    urls: dict[str, str] = {}
+    for path in dict.fromkeys(told_apart(as_path(one), urls) for one in given):
         if not isinstance(path, RemotePath) and not os.path.lexists(path):
             raise absent(path)
         found.append(path)

@@ -14,6 +14,7 @@ from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.remote import local
 
 PACKAGE = Path(__file__).parents[1]
 SAMPLES = (PACKAGE / "sample_run", *(PACKAGE.parent / "fixtures" / "sample-runs").glob("first-patch-*"))
@@ -34,6 +35,7 @@ def command(folder: Path, form: str) -> None:
     Example:
       ckpt-doctor demo
     """
+    folder = local(folder)
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise WriteRefused(f"{folder} exists already: demo writes into a new folder only")
     shutil.copytree(next(sample for sample in SAMPLES if sample.is_dir()), folder, dirs_exist_ok=True)

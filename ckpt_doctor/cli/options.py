@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from ckpt_doctor import trainers
 from ckpt_doctor.cli.output import FAIL_ON, note
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.remote import as_path, is_url
+from ckpt_doctor.remote import as_path, is_url, told_apart
 from ckpt_doctor.reports import FORMATS, clean, shorten
 from ckpt_doctor.trainers.facts import every_fact, facts, knowing
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, ScriptFacts, option_of, selects
@@ -30,7 +30,7 @@ class Named(click.Path):
         if value == "":
             self.fail("an empty path; is a variable of the script not set?", param, ctx)
         if is_url(value):
-            return as_path(value)
+            return told_apart(as_path(value), {} if ctx is None else ctx.meta.setdefault(__name__, {}))
         return super().convert(value, param, ctx)
 
 

@@ -11,6 +11,7 @@ from ckpt_doctor import rehearsal
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import note
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote import local
 from ckpt_doctor.reports import clean, plural
 
 
@@ -36,7 +37,7 @@ def command(output: Path, command: tuple[str, ...]) -> int:
       ckpt-doctor record -o two.trace -- torchrun --nproc-per-node 2 train.py
       ckpt-doctor trace run.trace
     """
-    code = rehearsal.run_recorded(command, rehearsal.new_folder(output))
+    code = rehearsal.run_recorded(command, rehearsal.new_folder(local(output)))
     try:
         traces = rehearsal.read_traces(output)
     except UsageError:

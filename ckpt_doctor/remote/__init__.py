@@ -2,7 +2,18 @@
 imported before a URL is looked at."""
 
 from ckpt_doctor.remote.faults import RemoteError
-from ckpt_doctor.remote.path import RemotePath, as_path, entries_of, is_url, local, walk
+from ckpt_doctor.remote.path import RemotePath, as_path, entries_of, is_url, local, told_apart, walk
 from ckpt_doctor.remote.traffic import Traffic, take_traffic
 
-__all__ = ["RemoteError", "RemotePath", "Traffic", "as_path", "entries_of", "is_url", "local", "take_traffic", "walk"]
+__all__ = [
+    "RemoteError",
+    "RemotePath",
+    "Traffic",
+    "as_path",
+    "entries_of",
+    "is_url",
+    "local",
+    "take_traffic",
+    "told_apart",
+    "walk",
+]

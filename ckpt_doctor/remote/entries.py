@@ -33,7 +33,7 @@ class Entry:
     @property
     def identity(self) -> int:
         """A number that another content of the same size does not have."""
-        return int.from_bytes(sha256(f"{self.tag} {self.mtime}".encode()).digest()[:7], "big")
+        return int.from_bytes(sha256(f"{self.tag} {self.mtime}".encode("utf-8", "surrogateescape")).digest()[:7], "big")
 
     @property
     def status(self) -> stat_result:

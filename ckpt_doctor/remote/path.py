@@ -58,6 +58,15 @@ def _path(given: Path | str) -> Path:
     path = RemotePath(f"{scheme}://{host.rpartition('@')[2] if scheme != 'hf' else host}{slash}{inside}")
     if str(path) != f"{scheme}://{rest}":
         _GIVEN[str(path)] = f"{scheme}://{rest}"
+    else:
+        _GIVEN.pop(str(path), None)  # an earlier call gave more
+    return path
+
+
+def told_apart(path: Path, earlier: dict[str, str]) -> Path:
+    """The path; UsageError where an earlier one of the same call is shown alike and leads elsewhere."""
+    if isinstance(path, RemotePath) and earlier.setdefault(str(path), path.given) != path.given:
+        raise UsageError(f"two URLs differ only in what is not shown of {path} (query, name): give one at a time")
     return path
 
 

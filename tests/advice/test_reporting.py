@@ -24,6 +24,7 @@ from ckpt_doctor import advice, scan
 from ckpt_doctor.advice import reporting
 from ckpt_doctor.advice.reporting import Shelf
 from ckpt_doctor.audit import curve_of
+from ckpt_doctor.errors import CkptDoctorError
 from ckpt_doctor.reports import Detail, judged
 from ckpt_doctor.reports.documents import Place, Style, told
 from ckpt_doctor.trainers import all_rules
@@ -131,6 +132,13 @@ def test_rendered_runs_are_taken_in_their_order_from_memory_and_from_disk(monkey
             shelf.put(number, rendered[number])
         assert len(shelf) == len(rendered)
         assert list(rendered.values()) == list(shelf) == list(shelf)
+
+
+def test_where_no_temporary_file_can_be_the_way_out_is_named(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "IN_MEMORY", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(drive / "absent"))
+    with pytest.raises(CkptDoctorError, match="set TMPDIR"):
+        advice.report([drive], styled("json"))
 
 
 def test_an_interrupted_scan_reports_the_runs_that_were_judged(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
-from ckpt_doctor.remote import http
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote import RemotePath, http
 from tests.remote.samples import safetensors, sparse_safetensors
 from tests.remote.web import Handler, Web
 
@@ -182,6 +184,25 @@ def test_a_connection_that_breaks_once_is_made_again(web: Web, capsys: pytest.Ca
     code, told = said(capsys, "scan", web.put("model.safetensors", safetensors()))
     assert (0, 1) == (code, len(broken))
     assert "3 requests" in told
+
+
+def test_a_sign_of_the_content_may_have_any_bytes(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    web.tags["model.safetensors"] = '"\u00e9"'  # in Latin-1, as HTTP once had it
+    assert 0 == said(capsys, "scan", web.put("model.safetensors", safetensors()))[0]
+
+
+def test_urls_that_are_shown_alike_are_never_taken_for_each_other(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    url = web.put("download", safetensors())
+    one, two = f"{url}?id=1{SECRET}", f"{url}?id=2{SECRET}"
+    for command in ("scan", "diff"):
+        code, told = said(capsys, command, one, two)
+        assert (2, True) == (code, "give one at a time" in told)
+    with pytest.raises(UsageError, match="one at a time"):
+        scan([one, url])
+    for asked, given in ((url, url), ([one, one], one)):
+        [file] = scan(asked).files
+        assert isinstance(path := file.checkpoint.path, RemotePath)
+        assert given == path.given
 
 
 def test_redirects_are_followed(web: Web, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import RemotePath, as_path, is_url, local
 
@@ -112,3 +113,12 @@ def test_without_the_extra_a_url_says_what_to_install(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_url_is_wrong_usage(memory: Any) -> None:
     with pytest.raises(UsageError, match="fsspec knows no nothing:// URLs"):
         _ = as_path("nothing://bucket").store  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", [["demo", "s3://bucket/new"], ["record", "-o", "s3://bucket/new", "--", "true"]])
+def test_no_folder_is_named_like_a_url(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (2, []) == (main(command), list(tmp_path.iterdir()))
+    assert "is a URL, where nothing is ever written" in capsys.readouterr().err

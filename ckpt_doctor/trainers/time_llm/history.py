@@ -278,9 +278,8 @@ def read_history(
     scores = [m.state.best_score for m in members if m.state.best_score is not None and not m.checkpoint.migrations]
     name = folder.absolute().name
     kept = without_copies(read)
-    found = match(
-        [a for log in kept for a in log.attempts], name, steps, scores, given=bool(logs), neighbours=neighbours(folder)
-    )
+    beside = neighbours(folder) if kept else ()  # of thousands of runs, each would look at all others
+    found = match([a for log in kept for a in log.attempts], name, steps, scores, given=bool(logs), neighbours=beside)
     if not found.attempts:
         if logs and not doubts:
             doubts.append(f"{', '.join(log.name for log in logs)}: {found.reason}")

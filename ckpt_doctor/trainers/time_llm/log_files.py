@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
+from ckpt_doctor.remote import entries_of
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, attempts_of
 from ckpt_doctor.trainers.time_llm.events import EpochResult, StepSaved
 from ckpt_doctor.trainers.time_llm.log import read_events
@@ -69,8 +70,9 @@ def logs_near(folder: Path) -> list[Path]:
 
 def unclaimed_logs(folder: Path) -> list[Path]:
     """Logs near a run folder that name no other folder beside it: one of them can be of a run that was renamed."""
-    others = set(neighbours(folder))
-    return [log for log in logs_near(folder) if not is_too_large(log) and not _names_one_of(log, others)]
+    logs = [log for log in logs_near(folder) if not is_too_large(log)]
+    others = set(neighbours(folder)) if logs else set()
+    return [log for log in logs if not _names_one_of(log, others)]
 
 
 def _names_one_of(log: Path, runs: Collection[str]) -> bool:
@@ -117,6 +119,7 @@ def neighbours(folder: Path) -> list[str]:
     """The other folders beside a run's: with `--itr`, or after a sweep, runs of one model comment."""
     own = folder.absolute()
     try:
-        return [path.name for path in own.parent.iterdir() if path.is_dir() and path.name != own.name]
+        with entries_of(own.parent) as entries:
+            return [entry.name for entry in entries if entry.name != own.name and entry.is_dir()]
     except OSError:
         return []

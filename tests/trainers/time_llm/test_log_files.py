@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from ckpt_doctor.trainers.time_llm.history import read_history
 from ckpt_doctor.trainers.time_llm.log_files import (
     ReadLog,
     in_order_of_time,
@@ -64,3 +67,11 @@ def test_a_log_that_names_a_folder_beside_the_run_is_that_ones(tmp_path):
     assert [log] == unclaimed_logs(renamed)
     (tmp_path / "checkpoints" / RUN).mkdir()
     assert [] == unclaimed_logs(renamed)
+
+
+def test_without_logs_the_folders_beside_a_run_are_not_listed(tmp_path, monkeypatch):
+    """Of thousands of runs in one folder each would look at all others."""
+    monkeypatch.setattr("ckpt_doctor.trainers.time_llm.log_files.entries_of", lambda folder: pytest.fail(str(folder)))
+    run = tmp_path / RUN
+    run.mkdir()
+    assert ((None, None, ()), []) == (read_history(run, ()), unclaimed_logs(run))
