@@ -23,7 +23,7 @@ def kept(saver: Saver) -> set[str]:
     return {name_of(path) for path in (*saver.best_k, saver.text("last_model_path")) if path}
 
 
-By = Literal["epoch", "step", "batch", "epoch before"]
+By = Literal["epoch", "step", "batch", "epoch before", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)

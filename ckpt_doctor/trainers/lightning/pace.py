@@ -1,7 +1,7 @@
 """Schedules that a script steps by hand, and those of several optimizers: how each goes with what the loops count.
 
-The loops count no steps of theirs. In a run, each goes by the epochs, by the steps of its own optimizer or by the
-batches, and a file in which one does not is of another moment.
+The loops count no steps of theirs. In a run, each goes by the epochs, by the steps of its own optimizer, by the
+batches or by nothing, where the script steps it never; a file in which one does not is of another moment.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def steps_of(member: Member) -> int | None:
 
 def _counts(loops: Loops, member: Member) -> dict[By, int | None]:
     """What a schedule can go by, in the order in which one is preferred."""
-    return {"epoch": loops.start, "step": steps_of(member), "batch": loops.batches, "epoch before": loops.start - 1}
+    begun: dict[By, int | None] = {"epoch": loops.start, "step": steps_of(member), "batch": loops.batches}
+    return {**begun, "epoch before": loops.start - 1, "nothing": 0}
 
 
 def paces(members: Iterable[Member]) -> dict[KeyPath, Pace]:
@@ -65,10 +66,10 @@ def paces(members: Iterable[Member]) -> dict[KeyPath, Pace]:
 
 
 def _pace(place: KeyPath, files: int, seen: Counter[By], whole: Mapping[tuple[KeyPath, By], Member]) -> Pace:
-    order: tuple[By, ...] = ("epoch", "step", "batch", "epoch before")
+    order: tuple[By, ...] = ("epoch", "step", "batch", "epoch before", "nothing")
     by = max(order, key=lambda one: seen[one])
     missed = files - seen[by]
-    enough = ENOUGH if by == "epoch before" else 0
+    enough = ENOUGH if by in ("epoch before", "nothing") else 0
     known = files >= enough and (not missed or (missed == 1 and files > ENOUGH))
     return Pace(by if known else None, whole.get((place, by)) if known else None)
 
