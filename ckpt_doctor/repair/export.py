@@ -21,6 +21,7 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.inert.tensor_list import describe, is_plain, left_to_do, walk_tensors
 from ckpt_doctor.inert.units import parts_of
+from ckpt_doctor.readers.part_names import SHARD
 from ckpt_doctor.readers.safetensors import as_spelled, has_type, place_of
 from ckpt_doctor.readers.storage_bytes import StorageReader, is_contiguous
 from ckpt_doctor.remote import as_path, local
@@ -75,7 +76,7 @@ def export(path: Path | str, output: Path | str, *, key: str = "") -> ExportResu
 
     Raises:
         UsageError: there are several models and no `key`, or nothing of that name.
-        WriteRefused: `output` exists, a tensor is not whole, or the format has no place for one.
+        WriteRefused: `output` exists, a tensor is not whole, a shard is not there, or the format has no place for one.
 
     Example:
         >>> export("checkpoints/run/checkpoint", "weights.safetensors").written[0]
@@ -91,6 +92,9 @@ def export(path: Path | str, output: Path | str, *, key: str = "") -> ExportResu
     if output.exists():
         raise WriteRefused(f"{output} exists already: export writes new files only")
     checkpoint = audit.open_file(audit.resume_file(path))
+    absent = [one for one in checkpoint.damage if one.kind == "missing-part" and SHARD.fullmatch(one.where)]
+    if absent:
+        raise WriteRefused(f"the weights are not whole: {absent[0].message}")
     held, left_out = _weights(checkpoint, key)
     kept: dict[object, _Held] = {}
     shared = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file
 from torch import nn
@@ -122,6 +123,14 @@ def test_a_sharded_model_becomes_one_file(tmp_path, name) -> None:
         export(path, tmp_path / f"{number}.safetensors")
         loaded = load_file(tmp_path / f"{number}.safetensors")
         assert {key: bits(value) for key, value in WEIGHTS.items()} == {key: bits(v) for key, v in loaded.items()}
+
+
+def test_a_model_of_which_a_shard_is_not_there_is_refused(tmp_path) -> None:
+    write_sharded(tmp_path / "set")
+    next(path for path in (tmp_path / "set").iterdir() if "-00002-of-" in path.name).unlink()
+    with pytest.raises(WriteRefused, match=r"not whole.*00002-of"):
+        export(tmp_path / "set", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_the_model_of_a_checkpoint_folder(tmp_path) -> None:

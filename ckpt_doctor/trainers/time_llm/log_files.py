@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from ckpt_doctor.remote import entries_of
+from ckpt_doctor.remote import RemotePath, entries_of
 from ckpt_doctor.trainers.time_llm.attempts import Attempt, attempts_of
 from ckpt_doctor.trainers.time_llm.events import EpochResult, StepSaved
 from ckpt_doctor.trainers.time_llm.log import read_events
@@ -50,6 +51,10 @@ def _read_log(path: Path, mtime_ns: int, size: int) -> ReadLog:
     return ReadLog.of(attempts_of(read_events(path), path))
 
 
+_COARSEST = 3_000_000_000
+"""Nanoseconds by which a file system's times may be too coarse to show a second change."""
+
+
 def logs_near(folder: Path) -> list[Path]:
     """Logs in the places where the trainer's scripts put them: `logs/` beside `checkpoints/`, and the run's folders.
 
@@ -62,10 +67,24 @@ def logs_near(folder: Path) -> list[Path]:
     found: list[Path] = []
     for place in places:
         try:
-            found += sorted(p for p in place.glob("*.log") if p.is_file())
+            found += _logs_in(place)
         except OSError:
             continue  # a folder that may not be listed holds no evidence
     return list(dict.fromkeys(found))
+
+
+def _logs_in(place: Path) -> list[Path]:
+    """The logs of a folder, which is listed once for all runs beside it as long as nothing is added or removed."""
+    if isinstance(place, RemotePath):
+        return _listed.__wrapped__(place, 0)
+    changed = place.stat().st_mtime_ns
+    is_settled = time.time_ns() - changed > _COARSEST
+    return _listed(place, changed) if is_settled else _listed.__wrapped__(place, changed)
+
+
+@lru_cache(maxsize=64)
+def _listed(place: Path, _changed: int) -> list[Path]:
+    return sorted(path for path in place.glob("*.log") if path.is_file())
 
 
 def unclaimed_logs(folder: Path) -> list[Path]:

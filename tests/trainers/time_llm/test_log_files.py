@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,20 @@ def test_logs_are_looked_for_where_scripts_put_them(tmp_path):
     for path in [*places, root / "logs" / "e.txt", root.parent / "far.log"]:
         path.touch()
     assert set(places) == set(logs_near(project))
+
+
+def test_the_folder_beside_many_runs_is_listed_once_until_it_changes(tmp_path, monkeypatch):
+    listed = []
+    monkeypatch.setattr(Path, "glob", lambda self, pattern, glob=Path.glob: listed.append(self) or glob(self, pattern))
+    first = tmp_path / "checkpoints" / "first.log"
+    first.parent.mkdir()
+    first.touch()
+    os.utime(first.parent, (1e9, 1e9))
+    for name in "abc":
+        assert [first] == logs_near(first.parent / name)
+    assert 1 == listed.count(first.parent)
+    (first.parent / "second.log").touch()
+    assert [first, first.with_name("second.log")] == logs_near(first.parent / "a")
 
 
 def test_logs_are_ordered_by_the_time_in_their_names_else_by_their_age(tmp_path):
