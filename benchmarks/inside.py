@@ -32,7 +32,7 @@ def profile(bench: Bench) -> Iterator[Row]:
     bench.make(hf_run, run, steps, GIB)
     bench.make(filled, every, size)
     yield shares(f"one zip, {count:,} tensors", bench, one)
-    yield shares(f"{many:,} small files", bench, tree)
+    yield shares(f"{many:,} small files", bench, "--jobs", "1", tree)
     yield shares(f"a run of {steps} checkpoints", bench, run)
     yield shares(f"--deep, {sized(size)}", bench, "--deep", every)
 
