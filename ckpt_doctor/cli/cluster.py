@@ -34,7 +34,7 @@ def executor_at(address: str) -> Iterator[Executor]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
     try:
-        client: Any = Client(address, timeout=TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(address, timeout=TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
     except (OSError, ValueError) as error:
         raise UsageError(f"no Dask scheduler answers at {address} ({_first_line(error)})") from error
     with client:

@@ -18,6 +18,7 @@ def printed_commands(call: Call) -> Iterator[list[str]]:
     yield from commands("\n".join(texts))
 
 
+@pytest.mark.long
 def test_no_command_is_printed_that_its_dry_run_refuses(drive: Path, call: Call) -> None:
     migrations = [words for words in printed_commands(call) if words[0] == "migrate"]
     assert len(migrations) > 5
@@ -27,7 +28,10 @@ def test_no_command_is_printed_that_its_dry_run_refuses(drive: Path, call: Call)
         assert " planned" in done.stdout, words
 
 
-@pytest.mark.parametrize("name", ["COS", "TST", "old run (backup)"])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("COS", "old run (backup)")]
+
+
+@pytest.mark.parametrize("name", ["TST", *LONG])
 def test_the_command_makes_the_checkpoint_one_to_resume_from(drive: Path, call: Call, name: str) -> None:
     before = advice(name)
     done = call(*(FILLED_IN.get(word, word) for word in before.command[1:]))

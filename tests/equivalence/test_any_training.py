@@ -171,7 +171,7 @@ def _property(examples: int):
 
 def test_what_is_said_is_true_and_what_is_repaired_is_right() -> None:
     """A few commands and fates."""
-    _property(5)()
+    _property(3)()
 
 
 @pytest.mark.long

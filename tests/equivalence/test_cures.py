@@ -125,7 +125,7 @@ def test_the_first_patch_never_reads_best_score(scratch, spec: Spec) -> None:
         pytest.param(Spec("complete", mode, kind), id=f"{mode}-{kind}", marks=[] if default else [pytest.mark.long])
         for mode in ("TST", "type1")
         for kind in ("second", "second-best")
-        for default in [(mode == "TST") == (kind == "second-best")]
+        for default in [mode == "TST" and kind == "second-best"]
     ],
 )
 def test_after_a_second_interruption_the_rates_heal_and_the_weights_do_not(scratch, spec: Spec) -> None:
@@ -225,6 +225,7 @@ def test_shuffled_data_comes_back_from_a_best_file(scratch) -> None:
     assert set() == divergences(harness.resume(cell), cell)
 
 
+@pytest.mark.long
 def test_shuffled_data_in_mid_epoch_needs_the_rng_state_of_the_epochs_beginning(scratch) -> None:
     """A step file's own rng_state is from after the permutation; the one of the best file before it is identical."""
     cell, healed = (scratch(Spec("complete", "COS", "after-best", shuffle=True)) for _ in range(2))
@@ -248,6 +249,7 @@ def test_the_first_patch_sees_other_data_after_a_resume(scratch) -> None:
     assert {"data"} == divergences(harness.resume(cell, generation="complete"), cell) - CONSEQUENCES
 
 
+@pytest.mark.long
 def test_dropout_noise_comes_back_from_a_best_file_only(scratch) -> None:
     """Starting an epoch's loader draws from the generator, so in mid-epoch the saved state no longer fits the noise."""
     best, middle = (scratch(Spec("complete", "COS", kind, dropout=0.1)) for kind in ("best", "mid-epoch"))

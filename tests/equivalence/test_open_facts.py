@@ -45,7 +45,7 @@ def copy(cells: Cells, tmp_path: Path, *spec: str, shuffle: bool = True, log: bo
 # --- what is open ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lradj", ["type1", "constant"])
+@pytest.mark.parametrize("lradj", ["type1", pytest.param("constant", marks=pytest.mark.long)])
 def test_an_open_mode_that_matters_is_a_finding_also_after_every_repair(tmp_path: Path, lradj: str) -> None:
     """The log is lost. In one mode the best file's rate is right, in another it must change: neither is claimed."""
     argv = (*harness.command(Spec("complete", lradj, "best", shuffle=True)), "--vali-offsets", "0", "0")

@@ -245,7 +245,9 @@ def test_cos_lags_one_epoch_from_a_best_file(cells: Cells) -> None:
     assert cell.reference.steps[cell.position - 1].lr == trace.steps[0].lr
 
 
-@pytest.mark.parametrize("lradj", ["type1", "type3", "PEMS", "constant"])
+@pytest.mark.parametrize(
+    "lradj", ["type1", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("type3", "PEMS", "constant"))]
+)
 def test_idle_modes_jump_to_25_times_the_rate_at_the_next_epoch(cells: Cells, lradj: str) -> None:
     """A process that did not see the end of epoch 0 computes its rates from `--learning_rate`."""
     cell, trace = cells.resumed(Spec("complete", lradj, "mid-epoch"))

@@ -78,7 +78,8 @@ def test_two_doctors_that_lock_from_reading_to_writing_share_the_work(mode, run)
     check(run)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("replace", marks=pytest.mark.long), "in-place"])
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["replace", "in-place"])
 def test_two_doctors_that_do_not_know_of_each_other_are_safe_too(mode, run):
     """Who read the file before the other's change is refused; a file is never migrated twice or damaged."""
     lines = finish([start(MIGRATE, run, mode, "unlocked") for _ in range(3)])
