@@ -68,6 +68,7 @@ def fatal(parent: int, finding: Finding, path: Path) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_a_lost_run_is_a_finding_on_each_of_its_files(drive: Path) -> None:
     job, found = jobs.plan(["checkpoints"], silenced=partial(fatal, os.getpid()))
     runs = {unit.folder: run for unit, run in jobs.outcomes(job, found, kept, jobs=2)}

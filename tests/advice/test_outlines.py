@@ -27,6 +27,7 @@ FORMS: list[tuple[str, Detail]] = [(form, "normal") for form in ("json", "sarif"
 FORMS += [("table", "normal"), ("table", "quiet"), ("table", "all")]
 
 
+@pytest.mark.long
 def test_reports_of_outlines_are_those_of_whole_checkpoints(drive: Path) -> None:
     loop_run(drive / "checkpoints" / "loop", 4)
     lightning.write(drive / "checkpoints" / "lightning")

@@ -110,6 +110,7 @@ def test_an_executor_makes_the_same_report(opens: Any) -> None:
         assert str(scan()) == str(scan(executor=executor)) == str(scan(executor=executor, outlines=True))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("old_drive", "timeless")
 def test_a_log_that_another_run_has_taken_is_not_named_whoever_comes_first(drive: Path) -> None:
     """The run in TST mode has lost its log; the one in COS mode, which comes before it, has one."""

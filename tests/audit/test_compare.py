@@ -93,6 +93,7 @@ def test_objects_and_sets_are_looked_into(tmp_path):
     assert expected == names_of(compared(tmp_path, left, right))
 
 
+@pytest.mark.long
 def test_sharing_is_no_difference(tmp_path):
     """Two param groups with one `betas` object say the same as two with a copy each."""
     betas = (0.9, 0.95)

@@ -243,6 +243,7 @@ def test_a_file_without_adam_s_moments_differs_and_is_not_called_open(
 # --- which one to resume from ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_latest_prefers_one_that_continues_identically_and_says_so(cells: Cells, tmp_path: Path) -> None:
     """The newest ends an epoch whose validation is lost; an older one of the same epoch goes on bit for bit."""
     cell = copy(cells, tmp_path, "complete", "TST", "beside-best")

@@ -68,6 +68,7 @@ JSON = st.recursive(
     kind=st.sampled_from(["step", "full", "scheduler", "schedule", "save", "load", "restore", "late", "end", "x"]),
     row=st.lists(JSON, max_size=10),
 )
+@pytest.mark.long
 def test_any_row_is_an_event_or_a_sentence(kind: str, row: list[object], rows: list[bytes], tmp_path: Path) -> None:
     (tmp_path / "rank0-1.jsonl").write_bytes(rows[0] + json.dumps([kind, *row]).encode() + b"\n")
     try:

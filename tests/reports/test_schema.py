@@ -74,6 +74,7 @@ def test_names_and_values_of_any_kind(report) -> None:
     assert [] == problems("scan", json.loads(reports.judged(report, "json")))
 
 
+@pytest.mark.long
 def test_every_other_command(sample) -> None:  # noqa: F811
     folder = sample("complete-TST")
     whole, step = folder / "checkpoint", folder / "checkpoint_step_140"

@@ -42,6 +42,7 @@ def test_torch_loads_an_appended_zip_in_every_way(mode, tmp_path):
     st.sampled_from(CONTAINERS),
     st.lists(st.sampled_from(["replace", "in-place", "undo", "undo in place"]), min_size=1, max_size=9),
 )
+@pytest.mark.long
 def test_any_sequence_of_migrations_and_undos_is_a_stack(tmp_path_factory, container, actions):
     """Each undo gives back, byte for byte, the file before the migration; past the first it is refused."""
     path = make(tmp_path_factory.mktemp("stack") / "checkpoint", container)
