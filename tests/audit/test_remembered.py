@@ -72,17 +72,10 @@ def test_a_file_that_was_touched_or_saved_anew_is_another(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def spoiled(sample) -> tuple[Run, FileReport]:
-    """A file in which a bit of a tensor is another, as a scan that reads no tensors sees it; and its run."""
-    run = sample("complete-TST")
-    path = run / "checkpoint"
-    raw = bytearray(path.read_bytes())
-    offset = open_file(path).tensors[0].storage.offset
-    assert offset is not None
-    raw[offset] ^= 0x40
-    path.write_bytes(raw)
-    report = scan(run).runs[0]
-    return report.run, next(file for file in report.files if file.checkpoint.path == path)
+def spoiled(flipped: Path) -> tuple[Run, FileReport]:
+    """That file as a scan that reads no tensors sees it; and its run."""
+    report = scan(flipped.parent).runs[0]
+    return report.run, next(file for file in report.files if file.checkpoint.path == flipped)
 
 
 def test_a_damaged_file_is_read_once_and_stays_damaged(spoiled, monkeypatch: pytest.MonkeyPatch) -> None:

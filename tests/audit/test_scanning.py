@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.audit.scanning import check, check_all, read_through, scan
 from ckpt_doctor.errors import UsageError
 from tests.readers.attacks import CALL
@@ -72,15 +71,8 @@ def test_a_path_that_is_not_there_is_an_error_of_the_user_before_anything_is_rea
         scan(tmp_path, logs=[tmp_path / "nope.log"])
 
 
-def test_a_file_that_is_read_through_is_judged_as_a_deep_scan_judges_it(sample) -> None:
-    """A flipped bit in a tensor, which only reading every byte shows."""
-    run = sample("complete-TST")
-    path = run / "checkpoint"
-    raw = bytearray(path.read_bytes())
-    offset = open_file(path).tensors[0].storage.offset
-    assert offset is not None
-    raw[offset] ^= 0x40
-    path.write_bytes(raw)
+def test_a_file_that_is_read_through_is_judged_as_a_deep_scan_judges_it(flipped: Path) -> None:
+    run, path = flipped.parent, flipped
     (shallow,) = (f for f in scan(run).files if f.checkpoint.path == path)
     deep = read_through(shallow, scan(run).runs[0].run)
     assert "F102" not in {finding.code for finding in shallow.findings}
