@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -131,7 +131,7 @@ def _processes(jobs: int) -> Iterator[Executor]:
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     others = set(active_children())
-    pool = ProcessPoolExecutor(jobs, context, _begin, (str(Path.cwd()), gc.get_threshold()))
+    pool = ProcessPoolExecutor(jobs, context, _begin, (str(Path.cwd()), dict(os.environ), gc.get_threshold()))
     try:
         _start(pool)
         yield pool
@@ -166,12 +166,17 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(folder: str, thresholds: tuple[int, int, int]) -> None:
-    """Make a worker process as its parent is, and end it with its parent, even if that is killed."""
+def _begin(folder: str, environment: Mapping[str, str], thresholds: tuple[int, int, int]) -> None:
+    """Make a worker process as its parent is, and end it with its parent, even if that is killed.
+
+    The server forks what it was when it started: a notebook may have changed folder and credentials since.
+    """
     from multiprocessing import parent_process
     from threading import Thread
 
     os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
     gc.set_threshold(*thresholds)
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
 

@@ -46,6 +46,10 @@ def folders(units: Sequence[str]) -> list[str]:
     return [str(Path.cwd()) for _ in units]
 
 
+def variables(units: Sequence[str]) -> list[str | None]:
+    return [os.environ.get(unit) for unit in units]
+
+
 EACH = {unit: unit.upper() for batch in BATCHES for unit in batch}
 BUT_ONE = {unit: made for unit, made in EACH.items() if unit != "deadly"}
 
@@ -81,3 +85,10 @@ def test_any_other_exception_is_the_callers_and_the_workers_end() -> None:
 def test_workers_are_in_the_folder_of_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert {str(tmp_path)} == set(dict(results(folders, BATCHES, 1)).values())
+
+
+def test_workers_have_the_environment_of_their_parent_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that forks them keeps the one that it was started with."""
+    for now in ("first", "second"):
+        monkeypatch.setenv("AWS_PROFILE", now)
+        assert {"AWS_PROFILE": now} == dict(results(variables, [["AWS_PROFILE"]], 1))
