@@ -4,6 +4,7 @@
     python -m benchmarks size deep                these
     python -m benchmarks --json benchmarks/results.json && python docs/refresh.py      as docs/speed.md has them
 
+picklescan is measured beside where it is installed: pip install -e '.[torch,bench]'.
 Files are made in a folder of their own, up to 5 GB at a time (7 GB with --large), and removed afterwards.
 """
 
