@@ -83,6 +83,7 @@ def test_python_blocks_run_in_order(document: Path, tmp_path: Path) -> None:
     assert ("", 0) == (done.stderr, done.returncode)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "bash")], ids=ids)
 @pytest.mark.parametrize("resume_from", ["", "demo/complete-COS/checkpoints/{run}/checkpoint_step_75"])
 def test_shell_blocks_run_under_strict_bash(document: Path, tmp_path: Path, resume_from: str) -> None:

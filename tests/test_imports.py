@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,18 +38,22 @@ MODULES = {
 }
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The modules of the package that a module names in any import: for types only and inside functions as well."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ckpt_doctor":
+@cache
+def statements(module: str) -> list[ast.Import | ast.ImportFrom]:
+    """All imports of a module: for types only and inside functions as well."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules of the package that a module imports."""
+    for node in statements(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "ckpt_doctor")
+        elif (node.module or "").partition(".")[0] == "ckpt_doctor":
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 yield whole if whole in MODULES else str(node.module)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "ckpt_doctor")
-
-
-IMPORTS = {module: sorted(set(imported(path))) for module, path in MODULES.items()}
 
 
 def part(module: str) -> str:
@@ -88,7 +93,7 @@ OPEN = {
 
 def past_faces(module: str) -> Iterator[tuple[str, str]]:
     """Part and the rest of the name of each module of another part that a module names in `from ... import`."""
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in statements(module):
         named = (node.module or "").split(".", 2) if isinstance(node, ast.ImportFrom) else []
         if len(named) == 3 and named[0] == "ckpt_doctor" and named[1] != part(module):
             yield named[1], named[2]
@@ -103,7 +108,7 @@ def test_nobody_reaches_past_a_face() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_lower_layers_only(module: str) -> None:
-    assert [] == [other for other in IMPORTS[module] if not may_import(part(module), part(other))]
+    assert [] == [other for other in sorted(set(imported(module))) if not may_import(part(module), part(other))]
 
 
 def test_every_part_has_a_layer() -> None:
@@ -112,7 +117,7 @@ def test_every_part_has_a_layer() -> None:
 
 def test_no_two_modules_import_each_other() -> None:
     """Not by way of others either: a module is never among those that it imports, however far one follows them."""
-    reached = {module: set(others) for module, others in IMPORTS.items()}
+    reached = {module: set(imported(module)) for module in MODULES}
     for middle in reached:
         for others in reached.values():
             if middle in others:

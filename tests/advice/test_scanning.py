@@ -38,6 +38,7 @@ def test_print_of_a_report_begins_with_it_and_is_short(drive: Path) -> None:
     assert len(printed) < 20_000
 
 
+@pytest.mark.long
 def test_all_of_them_agree(drive: Path, call: Call) -> None:
     told = {run["path"]: run["advice"] for run in json.loads(call("scan", "--format", "json").stdout)["runs"]}
     migrated = json.loads(call("migrate", "--all", "--dry-run", "--format", "json").stdout)["runs"]

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pytest
 import reference_trainer as trainer
 import torch
 from reference_trace import Start, Trace
 
 from tests.equivalence.comparison import divergences, label, replay
+from tests.sampled import sampled
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -95,7 +95,7 @@ MATRIX = tuple(_matrix())
 
 def parameters(specs: tuple[Spec, ...] = MATRIX) -> list:
     """The specs as pytest parameters with readable ids; all but the most telling are marked `long`."""
-    return [pytest.param(s, id=str(s), marks=[] if _telling(s) else [pytest.mark.long]) for s in specs]
+    return sampled(specs, *filter(_telling, specs), ids=True)
 
 
 _MOST_TELLING = {

@@ -19,8 +19,10 @@ from reference_tools import TYPE2
 from tests.equivalence import harness
 from tests.equivalence.comparison import CONSEQUENCES, divergences, replay
 from tests.equivalence.harness import TRAIN_STEPS, Cell, Cells, Spec
+from tests.sampled import sampled
 
 KINDS = ("first-epoch", "mid-epoch", "epoch-end", "best")
+FIRST_PATCH = [Spec("first-patch", "COS", kind) for kind in KINDS]
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_a_healed_file_resumes_as_if_nothing_had_happened(scratch, spec: Spec) -
     assert set() == divergences(harness.resume(cell, tuple(flags), generation="complete"), cell)
 
 
-@pytest.mark.parametrize("spec", [Spec("first-patch", "COS", kind) for kind in KINDS], ids=str)
+@pytest.mark.parametrize("spec", sampled(FIRST_PATCH, FIRST_PATCH[0], ids=True))
 def test_the_first_patch_never_reads_best_score(scratch, spec: Spec) -> None:
     """Its own resume from a healed file is right in all but EarlyStopping."""
     cell = scratch(spec)
@@ -119,14 +121,9 @@ def test_the_first_patch_never_reads_best_score(scratch, spec: Spec) -> None:
     assert expected == divergences(harness.resume(cell, tuple(flags)), cell) - CONSEQUENCES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "spec",
-    [
-        pytest.param(Spec("complete", mode, kind), id=f"{mode}-{kind}", marks=[] if default else [pytest.mark.long])
-        for mode in ("TST", "type1")
-        for kind in ("second", "second-best")
-        for default in [mode == "TST" and kind == "second-best"]
-    ],
+    "spec", [Spec("complete", mode, kind) for mode in ("TST", "type1") for kind in ("second", "second-best")], ids=str
 )
 def test_after_a_second_interruption_the_rates_heal_and_the_weights_do_not(scratch, spec: Spec) -> None:
     """What an earlier resume did to the weights stays; nothing new is added to it."""
@@ -169,6 +166,7 @@ def test_a_schedule_heals_only_as_a_whole(scratch, left_out: str) -> None:
     assert expected == divergences(harness.resume(cell), cell) - CONSEQUENCES
 
 
+@pytest.mark.long
 def test_the_rate_flag_must_be_exact(scratch) -> None:
     """max_lr / 25 as OneCycleLR has computed it gives identity, the rounded number another 16th digit."""
     spec = Spec("complete", "type1", "mid-epoch")
@@ -218,6 +216,7 @@ def test_without_an_optimizer_the_first_step_uses_the_initial_rate(scratch) -> N
 # --- data order and noise --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_shuffled_data_comes_back_from_a_best_file(scratch) -> None:
     """Its rng_state was taken before the next epoch's permutation was drawn."""
     cell = scratch(Spec("complete", "TST", "best", shuffle=True))
@@ -235,6 +234,7 @@ def test_shuffled_data_in_mid_epoch_needs_the_rng_state_of_the_epochs_beginning(
     assert set() == divergences(harness.resume(healed), healed)
 
 
+@pytest.mark.long
 def test_shuffled_data_in_the_first_epoch_needs_no_rng_state(scratch) -> None:
     """A new process seeds itself as the first one did."""
     cell = scratch(Spec("complete", "COS", "first-epoch", shuffle=True))
@@ -242,6 +242,7 @@ def test_shuffled_data_in_the_first_epoch_needs_no_rng_state(scratch) -> None:
     assert set() == divergences(harness.resume(cell), cell)
 
 
+@pytest.mark.long
 def test_the_first_patch_sees_other_data_after_a_resume(scratch) -> None:
     """It saves no rng_state, so every epoch is shuffled otherwise."""
     cell = scratch(Spec("first-patch", "COS", "best", shuffle=True))

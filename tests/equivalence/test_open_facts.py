@@ -17,6 +17,7 @@ from ckpt_doctor.types import FileReport
 from tests.equivalence import harness
 from tests.equivalence.comparison import divergences
 from tests.equivalence.harness import Cell, Cells, Spec
+from tests.sampled import sampled
 
 
 def judged(path: Path, **given: object) -> FileReport:
@@ -45,7 +46,7 @@ def copy(cells: Cells, tmp_path: Path, *spec: str, shuffle: bool = True, log: bo
 # --- what is open ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lradj", ["type1", pytest.param("constant", marks=pytest.mark.long)])
+@pytest.mark.parametrize("lradj", sampled(["type1", "constant"], "type1"))
 def test_an_open_mode_that_matters_is_a_finding_also_after_every_repair(tmp_path: Path, lradj: str) -> None:
     """The log is lost. In one mode the best file's rate is right, in another it must change: neither is claimed."""
     argv = (*harness.command(Spec("complete", lradj, "best", shuffle=True)), "--vali-offsets", "0", "0")
@@ -75,6 +76,7 @@ def test_an_open_mode_that_matters_is_a_finding_also_after_every_repair(tmp_path
     assert whole.steps[24:] == rest.steps
 
 
+@pytest.mark.long
 def test_in_the_first_epoch_the_modes_agree(cells: Cells, tmp_path: Path) -> None:
     """Every idle mode begins with the same rate and comes to the same place: nothing is open that matters."""
     cell = copy(cells, tmp_path, "complete", "type1", "first-epoch", log=False)
@@ -141,7 +143,7 @@ def test_what_files_or_log_contradict_is_refused_as_it_is_found(cells: Cells, tm
 
 
 @pytest.mark.parametrize("lradj", ["type1", "TST"])
-@pytest.mark.parametrize("epochs", [harness.EPOCHS - 1, harness.EPOCHS + 1])
+@pytest.mark.parametrize("epochs", sampled([harness.EPOCHS - 1, harness.EPOCHS + 1], harness.EPOCHS - 1))
 def test_another_number_of_epochs_than_the_schedule_s_is_found_and_repaired_nonetheless(
     cells: Cells, tmp_path: Path, lradj: str, epochs: int
 ) -> None:

@@ -19,6 +19,7 @@ import torch
 from tests.equivalence import harness
 from tests.equivalence.comparison import CONSEQUENCES, compare, divergences, replay
 from tests.equivalence.harness import TRAIN_STEPS, Cells, Spec
+from tests.sampled import sampled
 
 ONE_PROCESS = tuple(s for s in harness.MATRIX if s.world_size == 1)
 TWO_PROCESSES = tuple(s for s in harness.MATRIX if s.world_size == 2 and s.kind != "second")
@@ -40,7 +41,7 @@ def run(tmp_path: Path, *flags: str) -> tuple[trainer.Trace, str]:
 @pytest.mark.parametrize(
     "lradj",
     # type1 speaks for the idle modes
-    [m if m in ("TST", "COS", "type1") else pytest.param(m, marks=pytest.mark.long) for m in trainer.LRADJ],
+    sampled(trainer.LRADJ, "TST", "COS", "type1"),
 )
 @pytest.mark.parametrize("kind", ["mid-epoch", "epoch-end", "best"])
 def test_last_epoch_means_what_the_mode_makes_it(cells: Cells, lradj: str, kind: str) -> None:
@@ -245,9 +246,7 @@ def test_cos_lags_one_epoch_from_a_best_file(cells: Cells) -> None:
     assert cell.reference.steps[cell.position - 1].lr == trace.steps[0].lr
 
 
-@pytest.mark.parametrize(
-    "lradj", ["type1", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("type3", "PEMS", "constant"))]
-)
+@pytest.mark.parametrize("lradj", sampled(["type1", "type3", "PEMS", "constant"], "type1"))
 def test_idle_modes_jump_to_25_times_the_rate_at_the_next_epoch(cells: Cells, lradj: str) -> None:
     """A process that did not see the end of epoch 0 computes its rates from `--learning_rate`."""
     cell, trace = cells.resumed(Spec("complete", lradj, "mid-epoch"))

@@ -16,6 +16,7 @@ from ckpt_doctor.repair import migrate
 from tests.equivalence import harness
 from tests.equivalence.harness import MATRIX, Cells, Spec, copy, resume
 from tests.rehearsal.loops import STEPS, Habits, recorded
+from tests.sampled import sampled
 
 WAYS = [spec for spec in MATRIX if spec.world_size == 1 and spec.kind in ("mid-epoch", "epoch-end", "best")]
 TELLING = {Spec("complete", "TST", "mid-epoch")}
@@ -51,10 +52,7 @@ def _resumed(reference: Trace, cell: harness.Cell, root: Path, flags: tuple[str,
     return compare([reference], read_traces(trace))
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [pytest.param(s, id=str(s), marks=[] if s in TELLING else [pytest.mark.long]) for s in WAYS],
-)
+@pytest.mark.parametrize("spec", sampled(WAYS, *TELLING, ids=True))
 def test_a_trace_shows_what_check_predicts_and_nothing_after_the_repair(
     spec: Spec, cells: Cells, references: dict[str, Trace], tmp_path: Path
 ) -> None:

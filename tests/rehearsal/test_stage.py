@@ -45,6 +45,7 @@ def test_workdir_stands_for_the_scratch_folder(tmp_path: Path) -> None:
         stage.run("first", ["{workdir}"])
 
 
+@pytest.mark.long
 def test_a_file_of_the_users_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     target = tmp_path / "project" / "own.txt"

@@ -93,7 +93,7 @@ def test_so_many_resumable_ones_stay_as_asked_for_or_all(tmp_path_factory, whole
     assert sorted(step for step in damaged if step > oldest) == [step for step in steps_in(run) if step in damaged]
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.dictionaries(st.integers(0, 99), st.booleans(), min_size=1, max_size=9), st.integers(1, 4))
 def test_who_departs_counts_only_where_all_do(tmp_path_factory, departs_by_step, keep):
     """So many stay of those that keep the run's path as asked for, or all; the newest of all stays."""

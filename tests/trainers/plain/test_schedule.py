@@ -13,6 +13,7 @@ import torch
 from ckpt_doctor import facts, migrate, scan, undo
 from ckpt_doctor.audit import check
 from ckpt_doctor.types import FileReport
+from tests.sampled import sampled
 from tests.trainers.plain.plain_runs import BY_EPOCH, EPOCHS, STEPS, Loop, resumed, run, same, straight
 
 TOLD: dict[str, Any] = {"resume_epoch": "label+1", "shuffle": False}
@@ -32,12 +33,7 @@ def changed(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     torch.save(state, path)
 
 
-SLOW = [name for name in BY_EPOCH if name not in ("CosineAnnealingLR", "warm-up, then cosine")]
-
-
-@pytest.mark.parametrize(
-    "schedule", [pytest.param(name, marks=pytest.mark.long if name in SLOW else ()) for name in BY_EPOCH]
-)
+@pytest.mark.parametrize("schedule", sampled(BY_EPOCH, "CosineAnnealingLR", "warm-up, then cosine"))
 def test_a_schedule_that_lacks_a_step_is_cured(tmp_path, schedule):
     """Each file but the last of a schedule whose formula is in no file continues bit for bit; undo takes it back."""
     folder, whole = run(tmp_path, schedule, before_step=True), straight(schedule)
