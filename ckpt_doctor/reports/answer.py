@@ -76,7 +76,9 @@ def _more(advice: Advice) -> Iterator[Line]:
         yield Line("not taken", f"{text.clean(nearest(log.path))}: {text.clean(log.reason)}")
     yield from _passed(advice)
     if advice.stays:
-        yield Line("differs all the same", ", ".join(map(text.clean, advice.stays)))
+        is_open = advice.kind == "resume" and advice.reason
+        differs = "may differ all the same" if is_open else "differs all the same"
+        yield Line(differs, ", ".join(map(text.clean, advice.stays)))
     yield from _better(advice)
 
 

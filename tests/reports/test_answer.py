@@ -73,6 +73,12 @@ def test_flags_logs_and_those_passed_over_have_lines_of_their_own() -> None:
     ]
 
 
+def test_where_the_resume_is_open_nothing_is_said_to_differ_for_certain() -> None:
+    """R508 in particular holds only where the script does not build its scheduler at its position."""
+    told = lines(kind="resume", command=(), reason="the order of the batches", stays=("R508 scheduler-absent",))
+    assert "  may differ all the same: R508 scheduler-absent" == told[-1]
+
+
 def test_runs_are_named_where_there_are_several_and_nobodys_are_told_together() -> None:
     one = replace(example().runs[0], advice=ADVICE)
     other = replace(one, run=replace(one.run, path=RUN.with_name("other")))
