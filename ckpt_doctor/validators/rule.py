@@ -41,7 +41,7 @@ def listing(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
-@record(frozen=True)
+@record(frozen=True, eq=False)
 class Rule:
     """One rule. Its manual is its function's docstring: what it says, why it matters, example, cure, source."""
 
