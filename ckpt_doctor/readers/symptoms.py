@@ -89,9 +89,9 @@ def wrong_byte_order(view: FileView, tensors: Sequence[TensorInfo], declared: st
         count = len(raw) // struct.calcsize("<" + code)
         raw = raw[: count * struct.calcsize("<" + code)]
         samples.append((f"{count}{code}", raw))
-        there = [abs(value) for value in struct.unpack(f"{order}{count}{code}", raw) if value != 0]
-        total += len(there)
-        sensible += sum(1e-12 < size < 1e6 for size in there)
+        numbers = struct.unpack(f"{order}{count}{code}", raw)
+        total += count - numbers.count(0)
+        sensible += sum(1e-12 < abs(number) < 1e6 for number in numbers)
         looked += 1
         if looked == 8 or total >= 256:
             break
