@@ -65,6 +65,11 @@ class Entry(NamedTuple):
     raw: bytes = b""
     """Its entry in the directory, as it stands in the file."""
 
+    @property
+    def listed(self) -> bytes:
+        """Its name in the directory."""
+        return self.raw[CENTRAL.size : CENTRAL.size + int.from_bytes(self.raw[28:30], "little")]
+
 
 @record(frozen=True, slots=True)
 class Directory:

@@ -190,9 +190,8 @@ def _with_local_headers(
         name = window[at + LOCAL.size : at + LOCAL.size + local.name_length]
         if len(name) < local.name_length:
             name = read_at(header + LOCAL.size, local.name_length)
-        other = decoded(name, local.flags)
-        differs = _differences(entry, other, local)
-        if differs:
+        other = entry.name if (name, local.flags) == (entry.listed, entry.flags) else decoded(name, local.flags)
+        if differs := _differences(entry, other, local):
             sizes = local.compressed or entry.compressed, local.size or entry.size
             others.append(Entry(other, local.flags, local.method, local.crc, *sizes, header, data))
             damage.append(
