@@ -14,7 +14,7 @@ from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
 from ckpt_doctor.trainers.plain.rules import RULES
 from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off
 from ckpt_doctor.trainers.trainer import ByHand, Judging
-from ckpt_doctor.types import Case, Given, Member, Run, Schedule
+from ckpt_doctor.types import Case, Given, Member, ResumePlan, ResumePoint, Run, Schedule
 
 _WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
 _OTHERWISE = frozenset({"P403", "P404", "R505"})
@@ -34,14 +34,14 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
 
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
-    first, *further = (_of_one(one, run) for one in member.optimizers)
-    planned = plan(member, run, [one.resume for one in (first, *further)])
-    further = [replace(one, plan=planned) for one in further]
-    return replace(first, plan=planned, further=tuple(further))
+    each = [(one, resume_point(one, run)) for one in member.optimizers]
+    planned = plan(member, run, each)
+    first, *further = (_of_one(one, run, resume, planned) for one, resume in each)
+    return replace(first, further=tuple(further)) if further else first
 
 
-def _of_one(member: Member, run: Run) -> Case:
-    """The case of one optimizer, without the plan, which is of the file."""
+def _of_one(member: Member, run: Run, resume: ResumePoint, planned: ResumePlan) -> Case:
+    """The case of one optimizer, with the plan of the file."""
     here = standing(member, run)
     departed = here.departure
     is_late = departed is not None and "schedule" in departed.parts
@@ -49,7 +49,8 @@ def _of_one(member: Member, run: Run) -> Case:
         member.checkpoint,
         member,
         run,
-        resume_point(member, run),
+        resume,
+        planned,
         schedule=Schedule(unit=here.kin.unit, why_behind="" if is_late else _WHY_BEHIND),
         judged=_OTHERWISE
         | ({"P409"} if departed is not None else set())

@@ -85,10 +85,9 @@ def _plateau_is_behind(member: Member, run: Run) -> bool | None:
     return at < done.value
 
 
-def plan(member: Member, run: Run, resumes: Sequence[ResumePoint]) -> ResumePlan:
-    """What the script will do with the file. `resumes`: of each of its optimizers."""
-    begins, resume = start(member, run), resumes[0]
-    each = [*zip(member.optimizers, resumes, strict=True)]
+def plan(member: Member, run: Run, each: Sequence[Placed]) -> ResumePlan:
+    """What the script will do with the file."""
+    begins, (_, resume) = start(member, run), each[0]
     by_steps = layout.label_slot(member) == "step"
     return ResumePlan(
         begins_at_step=by_steps,
