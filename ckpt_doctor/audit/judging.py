@@ -29,7 +29,7 @@ from ckpt_doctor.types import (
     trusts,
 )
 from ckpt_doctor.validators import OF_THE_WHOLE
-from ckpt_doctor.validators.files import UNREADABLE, unless_blocked
+from ckpt_doctor.validators.files import UNREADABLE, all_damage, unless_blocked
 from ckpt_doctor.validators.rule import Rule
 
 NOTHING = ByHand()
@@ -141,9 +141,11 @@ def _said(case: Case, ours: bool) -> Iterable[Finding | NotChecked]:
     """What the rules say that may speak about a checkpoint; what its optimizers share, of which each of them says it,
     once."""
     own = trainer_named(case.run.trainer).judging().rules
+    seen = {"", *(damage.kind for damage in all_damage(case.checkpoint))}
     said = [
         result
         for rule in file_rules(case.run.trainer, ours)
+        if rule.damage in seen
         for one in (case.optimizers if rule.each else (case,))
         if rule.code not in one.judged or rule in own
         for result in _applied(rule, one)

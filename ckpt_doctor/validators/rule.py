@@ -56,6 +56,8 @@ class Rule:
     """What a `trainer` rule asks of a file that no trainer owns; None: nothing."""
     each: bool = False
     """Whether it speaks of one optimizer and its schedule: then it is asked of each in the file."""
+    damage: str = ""
+    """The kind of damage without which it finds nothing; empty where it looks at more."""
 
     @property
     def manual(self) -> str:

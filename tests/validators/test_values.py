@@ -168,7 +168,7 @@ def test_a_rule_that_fails_passes_no_file(tmp_path, error):
     run = healthy()
     put("counter", 2, file="checkpoint")(run)
     folder = write(run, tmp_path)
-    broken = mock.Mock(side_effect=error("x"), code="R501", scope="trainer")
+    broken = mock.Mock(side_effect=error("x"), code="R501", damage="")
     broken.name = "scheduler-behind"
     with mock.patch.object(judging, "file_rules", lambda *asked: (broken, *file_rules(*asked))):
         report = audit.scan([folder])
