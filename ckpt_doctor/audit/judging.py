@@ -29,7 +29,7 @@ from ckpt_doctor.types import (
     trusts,
 )
 from ckpt_doctor.validators import OF_THE_WHOLE
-from ckpt_doctor.validators.files import UNREADABLE, unless_blocked
+from ckpt_doctor.validators.files import UNREADABLE, all_damage, unless_blocked
 from ckpt_doctor.validators.rule import Rule
 
 NOTHING = ByHand()
@@ -71,19 +71,11 @@ def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileRepo
     parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
-    own = trainer_named(run.trainer).judging().rules
-    for rule in file_rules(run.trainer):
-        everyones = not ours or (case.by_shape and rule.others is not None)
-        applicable = rule.for_others if everyones else rule
-        if applicable is None:
-            continue
-        subjects = case.optimizers if applicable.each else (case,)
-        asked = [one for one in subjects if rule.code not in one.judged or rule in own]
-        for result in _distinct(found for one in asked for found in _applied(applicable, one)):
-            if isinstance(result, Finding):
-                findings.append(result)
-            else:
-                not_checked.append(result)
+    for result in _said(case, ours):
+        if isinstance(result, Finding):
+            findings.append(result)
+        else:
+            not_checked.append(result)
     findings = [_as_needed(finding, run) for finding in unless_blocked(findings, member.checkpoint)]
     if not ours and member.role is None:  # a trainer's own that is damaged has worse troubles
         not_checked.extend(not_judged(member.checkpoint, run, known()))
@@ -145,9 +137,20 @@ def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
         yield replace(found, message=message, where=where, severity=severity, fix=fix, migration=anew)
 
 
-def _distinct(results: Iterable[Finding | NotChecked]) -> Iterable[Finding | NotChecked]:
-    """Each once: what the optimizers of a file share is said of each of them."""
-    return {(r.where, r.message) if isinstance(r, Finding) else r: r for r in results}.values()
+def _said(case: Case, ours: bool) -> Iterable[Finding | NotChecked]:
+    """What the rules say that may speak about a checkpoint; what its optimizers share, of which each of them says it,
+    once."""
+    own = trainer_named(case.run.trainer).judging().rules
+    seen = {"", *(damage.kind for damage in all_damage(case.checkpoint))}
+    said = [
+        result
+        for rule in file_rules(case.run.trainer, ours)
+        if rule.damage in seen
+        for one in (case.optimizers if rule.each else (case,))
+        if rule.code not in one.judged or rule in own
+        for result in _applied(rule, one)
+    ]
+    return {(r.code, r.where, r.message) if isinstance(r, Finding) else r: r for r in said}.values()
 
 
 def _as_needed(finding: Finding, run: Run) -> Finding:

@@ -50,6 +50,8 @@ def pairing_of(shapes: Shapes) -> Pairing:
 
 
 def _paired(optimizers: Sequence[Optimizer], schedulers: Sequence[Scheduler]) -> Pairing:
+    if not schedulers:
+        return Pairing()
     if len(optimizers) == len(schedulers) == 1:
         return Pairing({0: 0})
     compared = len(schedulers) * sum(len(optimizer.groups) for optimizer in optimizers)

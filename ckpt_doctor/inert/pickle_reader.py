@@ -99,6 +99,9 @@ def _run(machine: Machine, pos: int) -> None:
                 elif op == 0x4B:  # BININT1
                     push(data[pos])
                     pos += 1
+                elif op == 0x71:  # BINPUT: most of a small pickle's, the first 256 of any
+                    memo[data[pos]] = stack[-1]
+                    pos += 1
                 elif op == 0x28:  # MARK
                     marks.append(stack)
                     stack = []
@@ -141,9 +144,6 @@ def _run(machine: Machine, pos: int) -> None:
                     pos += 4
                 elif op == 0x94:  # MEMOIZE
                     memo[len(memo)] = stack[-1]
-                elif op == 0x71:  # BINPUT
-                    memo[data[pos]] = stack[-1]
-                    pos += 1
                 elif op == 0x6A:  # LONG_BINGET
                     push(memo[_u4(data, pos)[0]])
                     pos += 4

@@ -18,8 +18,8 @@ from ckpt_doctor.types.record import record
 BEHIND = "a second pickle follows the first"
 _FIRST_READ = 1 << 9
 """Bytes read of what is probably not a pickle: most stop being one after a few."""
-_NAMING = re.compile(rb"[ci\x82-\x84\x93]")
-"""The opcodes by which a pickle names something (GLOBAL, INST, EXT1 to EXT4, STACK_GLOBAL)."""
+_NAMING = re.compile(rb"[ci].*\n.*\n|[\x82-\x84\x93]")
+"""The opcodes by which a pickle names something (GLOBAL and INST, in two lines, EXT1 to EXT4, STACK_GLOBAL)."""
 
 
 @record
@@ -123,7 +123,7 @@ def read_disguised(programs: Programs, head: Callable[[int], bytes], where: str 
     next two lines), so without the opcode PROTO a name must look like one.
     """
     for data in growing(head, _FIRST_READ):
-        if len(data) < _FIRST_READ and not _NAMING.search(data):  # `version`, the serialization id
+        if len(data) < _FIRST_READ and not _NAMING.search(data):  # `byteorder`, the serialization id
             return len(data)
         found, behind = (Programs(programs.reads_inside, programs.outer or programs) for _ in range(2))
         reading = _added(found, data, 0, None, where)

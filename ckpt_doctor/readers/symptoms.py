@@ -15,6 +15,8 @@ _TEMPORARY = re.compile(
     r"""(\.(tmp|temp|part|partial|incomplete|crdownload|download|opdownload|aria2|swp)(\.?\d+)?|~)$|^\.~|^~\$""", re.I
 )
 _SAMPLE = 1 << 18
+_CODES = {"float32": ("f", 4), "float64": ("d", 8)}
+"""Of `struct`, with the bytes of a number."""
 _RECENT = 60.0
 """Seconds."""
 
@@ -81,17 +83,16 @@ def wrong_byte_order(view: FileView, tensors: Sequence[TensorInfo], declared: st
     sensible = total = looked = 0
     samples: list[tuple[str, bytes]] = []
     for tensor in tensors:
-        code = {"float32": "f", "float64": "d"}.get(tensor.dtype)
-        offset, count = tensor.storage.offset, min(tensor.nbytes // (8 if code == "d" else 4), 64)
-        if code is None or offset is None or count == 0 or tensor.storage_offset:
+        code, size = _CODES.get(tensor.dtype, ("", 1))
+        offset, count = tensor.storage.offset, min(tensor.nbytes // size, 64)
+        if not code or offset is None or count == 0 or tensor.storage_offset:
             continue
-        raw = view.read_at(offset, min(count * struct.calcsize(code), tensor.storage.nbytes))
-        count = len(raw) // struct.calcsize("<" + code)
-        raw = raw[: count * struct.calcsize("<" + code)]
-        samples.append((f"{count}{code}", raw))
-        there = [abs(value) for value in struct.unpack(f"{order}{count}{code}", raw) if value != 0]
-        total += len(there)
-        sensible += sum(1e-12 < size < 1e6 for size in there)
+        raw = view.read_at(offset, min(count * size, tensor.storage.nbytes))
+        count = len(raw) // size
+        samples.append((f"{count}{code}", raw[: count * size]))
+        numbers = struct.unpack(f"{order}{count}{code}", raw[: count * size])
+        total += count - numbers.count(0)
+        sensible += sum(1e-12 < abs(number) < 1e6 for number in numbers)
         looked += 1
         if looked == 8 or total >= 256:
             break

@@ -186,13 +186,13 @@ def _with_local_headers(
             continue
         local = LocalHeader._make(LOCAL.unpack_from(window, at))
         data = header + LOCAL.size + local.name_length + local.extra_length
-        placed[index] = Entry(*entry[:7], data, *entry[8:])  # many times as fast as `_replace`
+        placed[index] = Entry._make((*entry[:7], data, *entry[8:]))  # many times as fast as `_replace`
         name = window[at + LOCAL.size : at + LOCAL.size + local.name_length]
         if len(name) < local.name_length:
             name = read_at(header + LOCAL.size, local.name_length)
-        other = decoded(name, local.flags)
-        differs = _differences(entry, other, local)
-        if differs:
+        alike = (name, local.flags, local.method) == (entry.listed, entry.flags, entry.method)
+        as_torch_does = alike and local.flags & DESCRIPTOR
+        if not as_torch_does and (differs := _differences(entry, other := decoded(name, local.flags), local)):
             sizes = local.compressed or entry.compressed, local.size or entry.size
             others.append(Entry(other, local.flags, local.method, local.crc, *sizes, header, data))
             damage.append(
@@ -242,8 +242,6 @@ def _lost(entry: Entry) -> Damage:
 
 def _differences(entry: Entry, name: str, local: LocalHeader) -> str:
     differs = []
-    if (name, local.method, local.flags) == (entry.name, entry.method, entry.flags) and local.flags & DESCRIPTOR:
-        return ""  # as torch writes it
     if name != entry.name:
         differs.append(f"name {shown(name)!r}")
     if local.method != entry.method:

@@ -72,8 +72,7 @@ def _data(entry: Entry, following: int) -> int | None:
     wide = entry.size >= _WIDE or entry.header >= _WIDE
     descriptor = (24 if wide else 16) if entry.flags & DESCRIPTOR else 0
     data = following - descriptor - entry.compressed
-    name_length = int.from_bytes(entry.raw[28:30], "little")
-    padding = data - entry.header - LOCAL.size - name_length
+    padding = data - entry.header - LOCAL.size - len(entry.listed)
     fits = entry.method == STORED and data % ALIGNMENT == 0 and 0 <= padding <= _MOST_PADDING
     return data if fits else None
 

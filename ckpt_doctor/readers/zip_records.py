@@ -51,6 +51,8 @@ def _by_content(programs: Programs, source: Source, entry: Entry) -> int:
 
 def _head(source: Source, entry: Entry, count: int) -> bytes:
     """The first bytes of a record."""
+    if entry.method == STORED:
+        return source.read_at(entry.data, min(entry.size, count))
     packed = entry.compressed
     if entry.method == DEFLATED:  # which takes little more room than what it becomes
         packed = min(packed, count + (count >> 8) + 64)

@@ -8,10 +8,12 @@ from typing import Any
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.answer import Spoken, answer_lines, is_idle, packed, spoken, unpacked
+from ckpt_doctor.reports.columns import outcomes
+from ckpt_doctor.reports.groups import grouped, located
 from ckpt_doctor.reports.paragraphs import folded_findings, least_lines, paragraph_lines
 from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.tally import summary, tally
-from ckpt_doctor.reports.view import Paragraph, Row, RunView, nothing_found, view
+from ckpt_doctor.reports.view import Paragraph, Row, RunView, contents, nothing_found, view, without_copies
 from ckpt_doctor.types import RunReport
 from ckpt_doctor.types.record import record
 
@@ -34,6 +36,8 @@ def _block(run: RunReport, place: Place, style: Style) -> str:
         shown = view(run, style.paths)
         return "\n".join(wrong_lines(shown, place.name if place.of > 1 else "", style.width, style.color))
     if style.detail == "all" or not is_idle(run) or place.of == 1:
+        if style.detail != "all" and run.advice is not None and is_healthy(distinct := without_copies(run)):
+            return healthy_line(distinct, place.name, style.width, style.color)
         around = _lines_around(run, style) if place.of == 1 else 0
         shown, room = view(run, style.paths), max(LEAST, SCREEN - around)
         return run_block(shown, place.name, style.width, style.color, style.detail, room)
@@ -99,8 +103,6 @@ def run_block(run: RunView, name: str, width: int, color: bool, detail: text.Det
     """One run: its path, what is known of it, its table, its findings; in `room` lines where it is folded."""
     columns = min(width, text.MAX_TEXT)
     folded = run.answer is not None and detail != "all"
-    if folded and not run.serious and not any(row.is_troubled for row in run.rows):
-        return healthy_line(run, name, width, color)
     lines = [text.styled(name, "bold", color), f"  {run.contents}"]
     if not folded:
         lines += fact_lines(run, columns)
@@ -113,11 +115,17 @@ def run_block(run: RunView, name: str, width: int, color: bool, detail: text.Det
     return "\n".join([*lines, *finding_lines(run, columns, color, room - len(table) - 2)])
 
 
-def healthy_line(run: RunView, name: str, width: int, color: bool) -> str:
+def is_healthy(run: RunReport) -> bool:
+    """Whether nothing is wrong in a run."""
+    notes = all(item.finding.severity == "info" for item in located(run))
+    return notes and all(file.verdict == "ok" for file in run.files)
+
+
+def healthy_line(run: RunReport, name: str, width: int, color: bool) -> str:
     """A run in which nothing is wrong."""
-    outcomes = dict.fromkeys(row.outcomes[0] for row in run.rows)
-    told = [run.contents, f"resume: {', '.join(outcomes)}" if outcomes else ""]
-    told += [f"{text.plural(len(run.notes), 'note')} (-v)" if run.notes else ""]
+    found, notes = dict.fromkeys(map(outcomes(run)[0].cell, run.files)), grouped(run)
+    told = [contents(run), f"resume: {', '.join(found)}" if found else ""]
+    told += [f"{text.plural(len(notes), 'note')} (-v)" if notes else ""]
     end = "; ".join(part for part in told if part)
     short = text.shorten(name, max(20, width - text.display_width(end) - 2))
     return f"{text.styled(short, 'bold', color)}: {end}"

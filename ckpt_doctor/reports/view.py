@@ -141,7 +141,7 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
     states = ((names[file.checkpoint.path], file.member.state.epoch) for file in run.files)
     return RunView(
         run.run.path,
-        f"{text.plural(len(rows), 'checkpoint')}, {text.size(sum(f.checkpoint.size for f in run.files))}",
+        contents(run),
         known_facts(run.run.facts),
         shown,
         last,
@@ -154,6 +154,11 @@ def view(run: RunReport, paths: Sequence[Path]) -> RunView:
         "" if run.advice is None else run.advice.label,
         {name: epoch for name, epoch in states if epoch is not None},
     )
+
+
+def contents(run: RunReport) -> str:
+    """`3 checkpoints, 9.3 GiB`."""
+    return f"{text.plural(len(run.files), 'checkpoint')}, {text.size(sum(f.checkpoint.size for f in run.files))}"
 
 
 def colour_of(file: FileReport) -> Verdict:

@@ -54,9 +54,15 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
 
 
 @cache
-def file_rules(name: str) -> tuple[Rule, ...]:
-    """The rules about one checkpoint of a trainer, in the order in which a report lists what they find."""
-    return tuple(sorted((*validators.FILE_RULES, *trainer_named(name).judging().rules), key=_order))
+def file_rules(name: str, ours: bool) -> tuple[Rule, ...]:
+    """The rules about a checkpoint in a run of a trainer, `ours` where that owns it, in the order of a report."""
+    trainer = trainer_named(name)
+    rules = sorted((*validators.FILE_RULES, *trainer.judging().rules), key=_order)
+    return tuple(
+        asked
+        for rule in rules
+        if (asked := rule if ours and not (trainer.by_shape and rule.others) else rule.for_others) is not None
+    )
 
 
 def run_rules(name: str) -> tuple[Rule, ...]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ckpt_doctor.remote import entries_of
+
 
 def names_in(folder: Path) -> list[str]:
     """The names in a folder; none of what is not a folder, or may not be listed."""
     try:
-        return [entry.name for entry in folder.iterdir()]
+        with entries_of(folder) as entries:
+            return [entry.name for entry in entries]
     except OSError:
         return []

@@ -99,6 +99,8 @@ def of_each_optimizer(shapes: Shapes) -> list[dict[str, KeyPath]]:
 
 def with_further(member: Member, own: Sequence[Places]) -> Member:
     """A member of a checkpoint with several optimizers, of which each after the first has slots of its own."""
+    if len(own) < 2:
+        return member
     shared = {slot: path for slot, path in member.places.items() if slot not in ("optimizer", "scheduler", "model")}
     places = [{**shared, **slots} for slots in own[1:]]
     return replace(member, further=tuple((state_at(member.checkpoint, at), at) for at in places))

@@ -30,7 +30,7 @@ BLOCKED = "blocked-migration"
 
 def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
     """The damage of one kind that reading, or the deep check, has seen."""
-    found = [damage for damage in _all(case.checkpoint) if damage.kind == kind]
+    found = [damage for damage in all_damage(case.checkpoint) if damage.kind == kind]
     if not found:
         return
     names = _tensors_by_place(case.checkpoint) if any(damage.where for damage in found) else {}
@@ -42,7 +42,8 @@ def damage_of(case: Case, kind: str, fix: str | None = "") -> Iterator[Problem]:
         yield Problem(message, damage.where, damage.found, damage.expected, fix, tensors=tensors)
 
 
-def _all(checkpoint: Checkpoint) -> tuple[Damage, ...]:
+def all_damage(checkpoint: Checkpoint) -> tuple[Damage, ...]:
+    """What reading, and the deep check, have seen."""
     if checkpoint.deep is None or checkpoint.parts:  # what is in the parts is found in each of them
         return checkpoint.damage
     return (*checkpoint.damage, *checkpoint.deep.damage)
@@ -62,7 +63,7 @@ def _salvage(checkpoint: Checkpoint) -> str:
     """The command that saves the tensors that are whole; empty where none is, or where nobody knows which is which."""
     lost = checkpoint.deep.lost if checkpoint.deep else frozenset()
     whole = any(t.storage.offset is not None and t.storage.key not in lost for t in checkpoint.tensors)
-    described = not any(d.kind == "corrupt-record" and d.where.endswith(".pkl") for d in _all(checkpoint))
+    described = not any(d.kind == "corrupt-record" and d.where.endswith(".pkl") for d in all_damage(checkpoint))
     suffix = ".safetensors" if checkpoint.container == "safetensors" else ""  # which salvage asks for
     return f"ckpt-doctor salvage FILE -o OUT{suffix}" if whole and described else ""
 
@@ -359,7 +360,7 @@ def _passed_on(code: str, name: str, severity: Severity, manual: str) -> Rule:
         yield from damage_of(case, name, _salvage(case.checkpoint) if salvageable else fix)
 
     check.__doc__ = manual
-    return Rule(code, name, severity, "file", None, check)
+    return Rule(code, name, severity, "file", None, check, damage=name)
 
 
 def _table() -> Iterator[Rule]:

@@ -41,7 +41,7 @@ def listing(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
-@record(frozen=True)
+@record(frozen=True, eq=False)
 class Rule:
     """One rule. Its manual is its function's docstring: what it says, why it matters, example, cure, source."""
 
@@ -56,6 +56,8 @@ class Rule:
     """What a `trainer` rule asks of a file that no trainer owns; None: nothing."""
     each: bool = False
     """Whether it speaks of one optimizer and its schedule: then it is asked of each in the file."""
+    damage: str = ""
+    """The kind of damage without which it finds nothing; empty where it looks at more."""
 
     @property
     def manual(self) -> str:

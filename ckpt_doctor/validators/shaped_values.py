@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -12,7 +12,7 @@ from ckpt_doctor.validators.contents import and_more, unusable
 from ckpt_doctor.validators.rule import Problem
 from ckpt_doctor.validators.shaped import own_shapes
 from ckpt_doctor.validators.slot_kinds import Eps, Fault, Number
-from ckpt_doctor.validators.slots import SLOTS, Slot, places
+from ckpt_doctor.validators.slots import SLOTS, Held, Known, Slot, looked_up
 
 _POSITION = "scheduler.last_epoch"
 _SLOTS = (
@@ -31,11 +31,11 @@ def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
     Types are not judged here, nor what only one of torch's classes asks of a name that others use as well.
     """
     unread: list[KeyPath] = []
-    for slot, root, path in _slots(own_shapes(case)):
+    for slot, held in _slots(own_shapes(case)):
         wrong: dict[Fault, list[tuple[KeyPath, object]]] = {}
-        for below, value in places(root, slot.parts[1:]):
+        for where, value in held:
             if fault := slot.must.fault(value):
-                wrong.setdefault(fault, []).append(((*path, *below), value))
+                wrong.setdefault(fault, []).append((where, value))
         found = [(where, value) for where, value in wrong.get("value", ()) if not _is_rounded(value)]
         if found:
             yield unusable(*found[0], slot.must.says, slot.otherwise, len(found), slot.severity)
@@ -45,16 +45,22 @@ def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
         yield NotChecked(what, "the bytes of the tensor were not read", "another copy of the file")
 
 
-def _slots(shapes: Shapes) -> Iterator[tuple[Slot, Mapped, KeyPath]]:
+def _slots(shapes: Shapes) -> Iterator[tuple[Slot, Held]]:
+    """Slots, and where they are with what is there."""
     for optimizer in shapes.optimizers:
         state = {index: entry for index, entry in optimizer.state.items() if isinstance(entry, dict)}
         root = {"param_groups": _groups(optimizer), "state": state}
-        yield from ((slot, root, optimizer.path) for slot in _of("optimizer", "foreign", "other"))
+        yield from _held(root, optimizer.path, _of("optimizer", "foreign", "other"))
     for scheduler in shapes.schedulers:
         if not scheduler.is_plateau and "_schedulers" not in scheduler.state:
-            yield from ((slot, scheduler.state, scheduler.path) for slot in _of("scheduler", "moving", scheduler.kind))
+            yield from _held(scheduler.state, scheduler.path, _of("scheduler", "moving", scheduler.kind))
     for scaler in shapes.scalers:
-        yield from ((slot, scaler.value, scaler.path) for slot in _of("scaler"))
+        yield from _held(scaler.value, scaler.path, _of("scaler"))
+
+
+def _held(root: Mapped, path: KeyPath, slots: Iterable[Slot]) -> Iterator[tuple[Slot, Held]]:
+    known: Known = {(): [(path, root)]}
+    return ((slot, looked_up(slot.parts[1:], known)) for slot in slots)
 
 
 def _groups(optimizer: Optimizer) -> dict[int, Mapped]:

@@ -12,7 +12,7 @@ torch/optim/lr_scheduler.py, torch/amp/grad_scaler.py; for the random generators
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
@@ -199,17 +199,27 @@ SLOTS: tuple[Slot, ...] = (
 )
 
 
+Held = list[tuple[KeyPath, object]]
+"""Places and what is there."""
+Known = dict[tuple[str, ...], Held]
+"""The same by the names of slots in parts."""
+
+
+def looked_up(parts: tuple[str, ...], known: Known) -> Held:
+    """Where a slot is, below what is `known` already; what leads there is looked up once."""
+    if parts not in known:
+        known[parts] = below(looked_up(parts[:-1], known), parts[-1])
+    return known[parts]
+
+
 def places(root: object, parts: tuple[str, ...], path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Where a slot is in a file, or below a part of one, and what is there; nothing where it is absent."""
-    found: list[tuple[KeyPath, object]] = [(path, root)]
-    for key in parts:  # level by level: an optimizer has a state for each of many parameters
-        found = below(found, key)
-    return iter(found)
+    return iter(looked_up(parts, {(): [(path, root)]}))
 
 
-def below(found: Iterable[tuple[KeyPath, object]], key: str) -> list[tuple[KeyPath, object]]:
+def below(found: Held, key: str) -> Held:
     """What is one step further down than places: at a key of a dict, or with `*` at all of its keys or indices."""
-    deeper: list[tuple[KeyPath, object]] = []
+    deeper: Held = []
     for path, value in found:
         held = mapping_of(value)
         if key == "*":

@@ -26,13 +26,13 @@ from ckpt_doctor.validators.slots import (
     SHARE,
     SLOTS,
     Condition,
+    Held,
+    Known,
     Slot,
-    below,
+    looked_up,
     places,
 )
 
-_Known = dict[tuple[str, ...], list[tuple[KeyPath, object]]]
-"""Parts of a slot's name -> the places that they lead to."""
 LIKE_ONE = "it counts like one, but the trainer never writes it"
 
 
@@ -157,7 +157,7 @@ def _all_faults(case: Case) -> list[tuple[Slot, list[tuple[KeyPath, object, Faul
 
 def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
     held, state = _conditions(case), case.path("optimizer", "state")
-    known: _Known = {}
+    known: Known = {}
     indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*"), known))
     plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
     tied = {index for index in plain if isinstance(index, (int, str, float))}
@@ -183,16 +183,13 @@ def problems_of(slots: Iterable[Slot], root: object, path: KeyPath = ()) -> Iter
             yield unusable(*found[0], slot.must.says, slot.otherwise, len(found), slot.severity)
 
 
-def _places(case: Case, parts: tuple[str, ...], known: _Known) -> list[tuple[KeyPath, object]]:
+def _places(case: Case, parts: tuple[str, ...], known: Known) -> Held:
     """Where a slot of the table is in the file, wherever the trainer keeps it; what leads there is looked up once."""
-    if parts not in known:
-        *above, last = parts
-        if above:
-            known[parts] = below(_places(case, tuple(above), known), last)
-        else:
-            is_read = case.has(last) and not _is_unread(case, last)
-            known[parts] = [(case.path(last), case.at(last))] if is_read else []
-    return known[parts]
+    first = parts[0]
+    if parts[:1] not in known:
+        is_read = case.has(first) and not _is_unread(case, first)
+        known[parts[:1]] = [(case.path(first), case.at(first))] if is_read else []
+    return looked_up(parts, known)
 
 
 def _is_unread(case: Case, slot: str) -> bool:

@@ -168,9 +168,9 @@ def test_a_rule_that_fails_passes_no_file(tmp_path, error):
     run = healthy()
     put("counter", 2, file="checkpoint")(run)
     folder = write(run, tmp_path)
-    broken = mock.Mock(side_effect=error("x"), code="R501", scope="trainer")
+    broken = mock.Mock(side_effect=error("x"), code="R501", damage="")
     broken.name = "scheduler-behind"
-    with mock.patch.object(judging, "file_rules", lambda name: (broken, *file_rules(name))):
+    with mock.patch.object(judging, "file_rules", lambda *asked: (broken, *file_rules(*asked))):
         report = audit.scan([folder])
     assert {"broken"} == {file.verdict for file in report.files}
     assert {"R501", "E606"} <= {f.code for f in report.findings}

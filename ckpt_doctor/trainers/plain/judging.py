@@ -9,12 +9,12 @@ from typing import Any
 
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import PlainFacts
-from ckpt_doctor.trainers.plain.position import contradictions, departure, families_of, kin_of
+from ckpt_doctor.trainers.plain.position import contradictions, standing, standings
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
 from ckpt_doctor.trainers.plain.rules import RULES
 from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off
 from ckpt_doctor.trainers.trainer import ByHand, Judging
-from ckpt_doctor.types import Case, Given, Member, Run, Schedule
+from ckpt_doctor.types import Case, Given, Member, ResumePlan, ResumePoint, Run, Schedule
 
 _WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
 _OTHERWISE = frozenset({"P403", "P404", "R505"})
@@ -24,32 +24,34 @@ _OTHERWISE = frozenset({"P403", "P404", "R505"})
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     values: dict[str, Any] = dict(given)
     facts = PlainFacts(**values)
-    kin = families_of(run.members, facts)
-    lengths = {one.steps_per_epoch for one in kin.values() if not one.by_steps}
+    found = standings(run.members, facts)
+    lengths = {one.kin.steps_per_epoch for one in found.values() if not one.kin.by_steps}
     if len(lengths) == 1:
         facts = replace(facts, steps_per_epoch=lengths.pop())
-    run = replace(run, facts=facts, history=kin)
+    run = replace(run, facts=facts, history=found)
     told = dict(contradictions(run))
     return replace(run, facts=replace(facts, contradictions=tuple(told.values()), disproved=told))
 
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
-    first, *further = (_of_one(one, run) for one in member.optimizers)
-    planned = plan(member, run, first.resume)
-    further = [replace(one, plan=planned) for one in further]
-    return replace(first, plan=planned, further=tuple(further))
+    each = [(one, resume_point(one, run)) for one in member.optimizers]
+    planned = plan(member, run, each)
+    first, *further = (_of_one(one, run, resume, planned) for one, resume in each)
+    return replace(first, further=tuple(further)) if further else first
 
 
-def _of_one(member: Member, run: Run) -> Case:
-    """The case of one optimizer, without the plan, which is of the file."""
-    departed = departure(member, run)
+def _of_one(member: Member, run: Run, resume: ResumePoint, planned: ResumePlan) -> Case:
+    """The case of one optimizer, with the plan of the file."""
+    here = standing(member, run)
+    departed = here.departure
     is_late = departed is not None and "schedule" in departed.parts
     return Case(
         member.checkpoint,
         member,
         run,
-        resume_point(member, run),
-        schedule=Schedule(unit=kin_of(member, run).unit, why_behind="" if is_late else _WHY_BEHIND),
+        resume,
+        planned,
+        schedule=Schedule(unit=here.kin.unit, why_behind="" if is_late else _WHY_BEHIND),
         judged=_OTHERWISE
         | ({"P409"} if departed is not None else set())
         | ({"R504"} if is_late or is_alone_off(member, run) else set())

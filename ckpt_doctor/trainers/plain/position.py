@@ -124,6 +124,28 @@ class Reading:
     label: Evidence[str] | None = None
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What its siblings and a person tell of a file, as one of its optimizers sees it."""
+
+    kin: Kin
+    """The file's siblings, itself among them."""
+    label: int | None
+    """E."""
+    finished: Evidence[int] | None
+    """F, where Adam's steps and the length of an epoch prove it, or the label does."""
+    departure: Departure | None
+    """What of the file is of another moment than the rest, by its siblings."""
+    reading: Reading
+
+    def first_epoch(self, meaning: str) -> int | None:
+        """The number that the loop gives its first epoch, 0 or 1; 0 where no count of epochs shows it."""
+        if self.finished is None or self.label is None:
+            return 0
+        first = self.label - self.finished.value + (meaning == "finished")
+        return first if first in (0, 1) else None
+
+
 Key = tuple[Path, KeyPath]
 """A file and where in it an optimizer is."""
 
@@ -133,13 +155,13 @@ def place_of(member: Member) -> Key:
     return member.checkpoint.path, member.path("optimizer")
 
 
-def families_of(members: Sequence[Member], given: PlainFacts) -> dict[Key, Kin]:
-    """For each file and optimizer, it and its siblings: files with equal parts and equal shapes of the models."""
+def standings(members: Sequence[Member], given: PlainFacts) -> dict[Key, Standing]:
+    """For each file and optimizer where it stands among its siblings: files with equal parts and shapes of models."""
     forms: dict[frozenset[object], list[Member]] = {}
     for member in members:
         forms.setdefault(layout.form(member), []).append(member)
     kin = [one for siblings in forms.values() for one in _kin([member.optimizers for member in siblings], given)]
-    return {place_of(member): one for one in kin for member in one.members}
+    return {place_of(member): _standing(member, one, given) for one in kin for member in one.members}
 
 
 def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]:
@@ -286,34 +308,25 @@ def shapes_of(member: Member) -> tuple[tuple[int, ...], ...]:
 # --- one file --------------------------------------------------------------------------------------------------------
 
 
-def kin_of(member: Member, run: Run) -> Kin:
-    """The file's siblings, itself among them."""
+def standing(member: Member, run: Run) -> Standing:
+    """Where the file stood when the run was read."""
     assert isinstance(run.history, dict), "understand() made it"
-    kin: Kin = run.history[place_of(member)]
-    return kin
+    found: Standing = run.history[place_of(member)]
+    return found
 
 
-def saved_epoch(member: Member, run: Run) -> int | None:
-    """E."""
-    return kin_of(member, run).labels.get(member.checkpoint.path)
+def _standing(member: Member, kin: Kin, facts: PlainFacts) -> Standing:
+    path = member.checkpoint.path
+    label, done = kin.labels.get(path), kin.finished.get(path)
+    reading = _reading(layout.family(member.checkpoint), label, done, facts)
+    return Standing(kin, label, done, kin.agreed.departures.get(path), reading)
 
 
-def departure(member: Member, run: Run) -> Departure | None:
-    """What of the file is of another moment than the rest, by its siblings."""
-    return kin_of(member, run).agreed.departures.get(member.checkpoint.path)
-
-
-def finished(member: Member, run: Run) -> Evidence[int] | None:
-    """F, where Adam's steps and the length of an epoch prove it, or its label does."""
-    return kin_of(member, run).finished.get(member.checkpoint.path)
-
-
-def reading(member: Member, run: Run) -> Reading:
+def _reading(family: str, label: int | None, done: Evidence[int] | None, facts: PlainFacts) -> Reading:
     """What `epoch` means: as told, else as the file's family has it, else as the count of epochs shows."""
-    facts, done, label = facts_of(run), finished(member, run), saved_epoch(member, run)
     ahead = None if done is None or label is None else done.value - label
     resume, meaning = facts.resume_epoch, facts.epoch_label
-    known = _FAMILIES.get(layout.family(member.checkpoint))
+    known = _FAMILIES.get(family)
     if known is not None and ahead in (None, int(known[1] == "finished")):
         resume = resume or Evidence(known[0], known[2])
         meaning = meaning or Evidence(known[1], known[2])
@@ -324,32 +337,23 @@ def reading(member: Member, run: Run) -> Reading:
     return Reading(resume, meaning)
 
 
-def first_epoch(member: Member, run: Run, meaning: str) -> int | None:
-    """The number that the loop gives its first epoch, 0 or 1; 0 where no count of epochs shows it."""
-    done, label = finished(member, run), saved_epoch(member, run)
-    if done is None or label is None:
-        return 0
-    first = label - done.value + (meaning == "finished")
-    return first if first in (0, 1) else None
-
-
 def contradictions(run: Run) -> Iterator[tuple[str, str]]:
     """Given facts that the files rule out: name of the fact, and what speaks against it."""
     facts = facts_of(run)
     told, length = facts.epoch_label, facts.steps_per_epoch
     for member in run.members:
-        done = finished(member, run)
-        if told is not None and done is not None and first_epoch(member, run, told.value) is None:
+        here = standing(member, run)
+        done = here.finished
+        if told is not None and done is not None and here.first_epoch(told.value) is None:
             noun = layout.noun_of(member)
             yield (
                 "epoch_label",
-                f"{noun} {saved_epoch(member, run)} in {member.label} cannot be the {told.value} one ({told.source}): "
+                f"{noun} {here.label} in {member.label} cannot be the {told.value} one ({told.source}): "
                 f"{done.value} {noun}s are finished ({done.source})",
             )
             return
-    kin: Iterable[Kin] = run.history.values()  # type: ignore[attr-defined]
-    kin = [one for one in kin if one.agreed.length and not one.by_steps]
-    shown = {one.agreed.length.value: one.agreed.length for one in kin if one.agreed.length}
+    kin: Iterable[Kin] = (one.kin for one in run.history.values())  # type: ignore[attr-defined]
+    shown = {one.agreed.length.value: one.agreed.length for one in kin if one.agreed.length and not one.by_steps}
     if length is not None and shown and length.value not in shown:
         given = f"{length.value:,} steps per epoch ({length.source})"
         value, other = next(iter(shown.items()))

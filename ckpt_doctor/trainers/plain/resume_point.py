@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpt_doctor.inert.pairing import pairing_of
@@ -10,10 +10,13 @@ from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import facts_of
-from ckpt_doctor.trainers.plain.position import departure, finished, first_epoch, kin_of, reading, saved_epoch
+from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of
+
+Placed = tuple[Member, ResumePoint]
+"""A file as one of its optimizers sees it, and where that must go on."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,11 @@ class Start:
 
 def start(member: Member, run: Run) -> Start:
     """Where a resume begins, and where it should."""
-    known, label, written = reading(member, run), layout.label_of(member), saved_epoch(member, run)
+    here, label = standing(member, run), layout.label_of(member)
+    known, written, done = here.reading, here.label, here.finished
     if label is None or written is None or known.resume is None or known.label is None:
-        return Start(_due_from_zero(member, run), None, None)
-    first, done = first_epoch(member, run, known.label.value), finished(member, run)
+        return Start(None if done is None else done.value, None, None)
+    first = here.first_epoch(known.label.value)
     plus = int(known.resume.value == "label+1")
     if first is None:
         return Start(None, None, None)
@@ -41,28 +45,23 @@ def start(member: Member, run: Run) -> Start:
     return Start(due, label + plus, due - plus)
 
 
-def _due_from_zero(member: Member, run: Run) -> int | None:
-    done = finished(member, run)
-    return None if done is None else done.value
-
-
 def resume_point(member: Member, run: Run) -> ResumePoint:
     """The state of an uninterrupted run that begins its next epoch."""
-    begins, done, expected = start(member, run), finished(member, run), expected_position(member, run)
+    begins, done = start(member, run), standing(member, run).finished
     by_steps = layout.label_slot(member) == "step"
     return ResumePoint(
         begins_at_step=by_steps,
         start_epoch=None if by_steps else begins.due,
         skip_batches=0 if begins.due is not None else None,
         global_step=begins.due if by_steps else None,
-        last_epoch=expected,
-        lr=rates_after(member, run),
+        last_epoch=expected_position(member, run),
+        lr=_rates_after(member, run),
         finished_epochs=done.value if done is not None and not by_steps else None,
         epoch=None if by_steps else begins.label,
     )
 
 
-def rates_after(member: Member, run: Run) -> tuple[float, ...] | None:
+def _rates_after(member: Member, run: Run) -> tuple[float, ...] | None:
     """The rates of the first batch after the resume point; None where they are not known."""
     reached = target(member, run)
     return (reached.rates if reached is not None else _rates_without_position(member, run)) or None
@@ -80,15 +79,15 @@ def _rates_without_position(member: Member, run: Run) -> tuple[float, ...] | Non
 
 def _plateau_is_behind(member: Member, run: Run) -> bool | None:
     """Whether a plateau has not seen its last epoch's metric; None where that is not known."""
-    done, at = finished(member, run), member.state.last_epoch
+    done, at = standing(member, run).finished, member.state.last_epoch
     if done is None or at is None or done.value - at not in (0, 1):
         return None
     return at < done.value
 
 
-def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
+def plan(member: Member, run: Run, each: Sequence[Placed]) -> ResumePlan:
     """What the script will do with the file."""
-    begins = start(member, run)
+    begins, (_, resume) = start(member, run), each[0]
     by_steps = layout.label_slot(member) == "step"
     return ResumePlan(
         begins_at_step=by_steps,
@@ -100,63 +99,63 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan:
         best_score=None,
         counter=None,
         steps_left=None,
-        why_not_exact=tuple(_why_not_exact(member, run)),
-        open=tuple(_open(member, run, resume)),
+        why_not_exact=tuple(_why_not_exact(member, run, begins, each)),
+        open=tuple(_open(member, run, each)),
     )
 
 
-def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
-    begins = start(member, run)
+def _why_not_exact(member: Member, run: Run, begins: Start, each: Iterable[Placed]) -> Iterator[str]:
     if begins.actual is not None and begins.actual != begins.due:
         yield f"the script starts at another {layout.noun_of(member)} than the uninterrupted run"
-    departed = departure(member, run)
-    if begins.actual is None and departed is not None and layout.label_of(member) != saved_epoch(member, run):
+    here = standing(member, run)
+    if begins.actual is None and here.departure is not None and layout.label_of(member) != here.label:
         yield f"{layout.key_of(member)} is of another moment than the rest of the file"
-    yield from dict.fromkeys(why for one in member.optimizers for why in _of_one(one, run))
+    yield from dict.fromkeys(why for one, resume in each for why in _of_one(one, run, resume))
     if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
         yield "the file has no random state, so a shuffling loader deals other batches"
 
 
-def _of_one(member: Member, run: Run) -> Iterator[str]:
+def _of_one(member: Member, run: Run, resume: ResumePoint) -> Iterator[str]:
     """Why one optimizer and its schedule do not continue."""
-    departed, expected, at = departure(member, run), expected_position(member, run), member.state.last_epoch
+    departed, expected, at = standing(member, run).departure, resume.last_epoch, member.state.last_epoch
     if departed is not None and (not departed.parts or "optimizer" in departed.parts):
         yield "the parts of the file are of different moments"
     if None not in (expected, at) and at != expected:
         yield "the schedule is at another position than the run"
 
 
-def _open(member: Member, run: Run, resume: ResumePoint) -> Iterator[NotChecked]:
+def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotChecked]:
     """What the resume depends on and no file shows, beside the meaning of the label, of which P412 speaks."""
     if not member.has("rng") and facts_of(run).shuffle is None:
         why = "the file has no random state, and whether the loader shuffles is not known"
         yield NotChecked("the order of the batches", why, "--shuffle or --no-shuffle")
-    if finished(member, run) is None:
+    is_placed = standing(member, run).finished is not None
+    if not is_placed:
         yield NotChecked("the position in the run", *_no_position(member, run))
     shapes = find(member.checkpoint)
     for number in pairing_of(shapes).open:
         why = "its rates and its number of groups fit several optimizers, and no name decides"
         yield NotChecked(f"whose schedule {dotted(shapes.schedulers[number].path)} is", why, "")
-    for one in member.optimizers:
-        yield from _open_of_one(one, run, finished(member, run) is not None)
+    for one, resume in each:
+        yield from _open_of_one(one, run, resume, is_placed)
 
 
-def _open_of_one(member: Member, run: Run, is_placed: bool) -> Iterator[NotChecked]:
+def _open_of_one(member: Member, run: Run, resume: ResumePoint, is_placed: bool) -> Iterator[NotChecked]:
     """The same of one optimizer and its schedule."""
     which = f" of {dotted(member.path('optimizer'))}" if layout.has_several(member.checkpoint) else ""
-    if is_placed and member.checkpoint.path in kin_of(member, run).stalled:
+    if is_placed and member.checkpoint.path in standing(member, run).kin.stalled:
         made, noun = f"{member.state.optimizer_step:,}", layout.noun_of(member)
         why = f"Adam's {made} steps are not more than in an earlier {noun}'s file, or not fewer than in a later one's"
         yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
-    if is_placed and not rates_after(member, run):
-        yield NotChecked(f"the rate of the first batch{which}", _no_rate(member, run), "")
+    if is_placed and not resume.lr:
+        yield NotChecked(f"the rate of the first batch{which}", _no_rate(member, run, resume), "")
     if kind_of(member.at("scheduler")) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
         why = "the file was saved before the scheduler saw the last epoch's metric, which may have lowered the rate"
         yield NotChecked(f"ReduceLROnPlateau{which}", why, "")
 
 
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
-    kin, key, noun = kin_of(member, run), layout.key_of(member), layout.noun_of(member)
+    kin, key, noun = standing(member, run).kin, layout.key_of(member), layout.noun_of(member)
     steps, length = member.state.optimizer_step, kin.steps_per_epoch
     asked = "" if kin.by_steps else "--steps-per-epoch"
     if steps is None:
@@ -176,11 +175,11 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
     return f"Adam has made {steps:,} steps, and the number of steps per epoch is not known", asked
 
 
-def _no_rate(member: Member, run: Run) -> str:
+def _no_rate(member: Member, run: Run, resume: ResumePoint) -> str:
     if donors(member, run):
         return "the file has lost its schedule (R508)"
     if not member.has("scheduler"):
         return "the file has no scheduler, and the script sets the rate itself"
-    if expected_position(member, run) is None:
+    if resume.last_epoch is None:
         return "how the scheduler's position follows from epochs or steps is not clear"
     return "the schedule's formula is neither in the file nor in a later sibling"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot, noun_of
-from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
+from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
 from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off, moments_owner, owner_of, rebuilt
 from ckpt_doctor.trainers.state import last_rates, own_rates
@@ -31,14 +31,15 @@ def epoch_label_open(case: Case) -> Iterator[Problem]:
     Source: pytorch/vision#1628 and #2116; pytorch/examples imagenet/main.py (`epoch + 1`, starts at `epoch`);
     the saving tutorial of pytorch.org (`epoch`).
     """
-    known, label = reading(case.member, case.run), label_of(case.member)
+    here, label = standing(case.member, case.run), label_of(case.member)
+    known = here.reading
     if case.plan is None or case.plan.begins is not None or label is None:
         return
     settle = "give --script train.py, " + (
         "or --resume-epoch label or label+1" if known.resume is None else "or --epoch-label finished or next"
     )
     yield Problem(
-        _choices(case.member, label, finished(case.member, case.run), known.resume),
+        _choices(case.member, label, here.finished, known.resume),
         where=case.where(label_slot(case.member)),
         found=label,
         fix=settle,
@@ -78,7 +79,7 @@ def name_of_another_epoch(case: Case) -> Iterator[Problem]:
 
     Source: the file's siblings.
     """
-    departed = departure(case.member, case.run)
+    departed = standing(case.member, case.run).departure
     if departed is not None and departed.parts == {"name"}:
         yield Problem(f"{departed.told}, by the names of its siblings", where=key_of(case.member), fix="")
 
@@ -95,8 +96,8 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
 
     Source: the file's siblings.
     """
-    member, departed = case.member, departure(case.member, case.run)
-    now, label, begins = label_of(member), saved_epoch(member, case.run), start(member, case.run)
+    member, here = case.member, standing(case.member, case.run)
+    now, label, departed, begins = label_of(member), here.label, here.departure, start(member, case.run)
     if begins.actual is not None:  # where a script counts epochs, the shared rule says where it starts
         if label_slot(member) == "step" and begins.due not in (None, begins.actual):
             yield Problem(
@@ -129,7 +130,7 @@ def parts_of_two_moments(case: Case) -> Iterator[Problem]:
 
     Source: the file's siblings.
     """
-    departed = departure(case.member, case.run)
+    departed = standing(case.member, case.run).departure
     if departed is None or (departed.parts and "optimizer" not in departed.parts):
         return
     if not departed.parts and case.several and not case.further:

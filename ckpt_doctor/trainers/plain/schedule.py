@@ -11,7 +11,7 @@ from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import saved_position
-from ckpt_doctor.trainers.plain.position import departure, finished, kin_of, saved_epoch, shapes_of
+from ckpt_doctor.trainers.plain.position import shapes_of, standing
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, holds_rate, mapping_of, real, same_rate
@@ -35,13 +35,13 @@ class Target:
 
 def expected_position(member: Member, run: Run) -> int | None:
     """The `last_epoch` of an uninterrupted run that begins its next epoch; None where nothing proves it."""
-    kin, done = kin_of(member, run), finished(member, run)
+    here = standing(member, run)
+    kin, done, departed = here.kin, here.finished, here.departure
     if layout.has_several(member.checkpoint) and not (member.at("optimizer", "state") or saved_position(member)):
         return None  # its schedule may begin with its training
     if done is not None and kin.pace is not None:
         return done.value * kin.pace - kin.behind
-    label, line = saved_epoch(member, run), kin.agreed.schedule
-    departed = departure(member, run)
+    label, line = here.label, kin.agreed.schedule
     if departed is None or departed.label is None or "schedule" not in departed.parts or line is None or label is None:
         return None
     return line.at(label)
@@ -53,7 +53,8 @@ def target(member: Member, run: Run) -> Target | None:
     groups = param_groups(member)
     if expected is None or state is None or not groups:
         return None
-    done, departed = finished(member, run), departure(member, run)
+    here = standing(member, run)
+    done, departed = here.finished, here.departure
     source = done.source if done is not None else departed.told if departed is not None else ""
     if member.state.last_epoch == expected:
         return Target(Stepped(dict(state), tuple(map(dict, groups))), source)
@@ -79,7 +80,7 @@ def donors(member: Member, run: Run) -> list[Member]:
     """The siblings that have a schedule, where this file has none although a scheduler set its rates."""
     if member.has("scheduler") or not any("initial_lr" in group for group in param_groups(member)):
         return []
-    return [other for other in kin_of(member, run).members if mapping_of(other.at("scheduler")) is not None]
+    return [other for other in standing(member, run).kin.members if mapping_of(other.at("scheduler")) is not None]
 
 
 def rebuilt(member: Member, run: Run) -> Target | None:
@@ -115,11 +116,12 @@ def _of_sibling(member: Member, run: Run, expected: int) -> Target | None:
     """From the next epoch's file, if it was saved before its own scheduler's step: its rates are those of that epoch.
 
     Nothing in it was computed for another position, so this holds for any schedule."""
-    own = mapping_of(member.at("scheduler")) or {}
-    for other in kin_of(member, run).members:
+    own, here = mapping_of(member.at("scheduler")) or {}, standing(member, run)
+    done = here.finished
+    for other in here.kin.members:
         state, groups = mapping_of(other.at("scheduler")), param_groups(other)
         same = other.state.last_epoch == saved_position(other) == expected
-        done, theirs = finished(member, run), finished(other, run)
+        theirs = standing(other, run).finished
         later = done is not None and theirs is not None and theirs.value == done.value + 1
         alike = state is not None and state.keys() == own.keys() and len(groups) == len(param_groups(member))
         if same and later and alike and state is not None and rates_agree(other):
@@ -135,25 +137,25 @@ def owner_of(member: Member, run: Run) -> Member | None:
 
     Of lists in which each optimizer's schedule was found, the one in whose place this member's is."""
     whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path).optimizers
-    kin, own = kin_of(member, run), formula_of(member)
+    kin, own = standing(member, run).kin, formula_of(member)
     if own and kin.formula not in ("", own):
-        return next((one for one in whole if kin_of(one, run).formula == own), None)
-    places = [kin_of(one, run).place for one in whole]
+        return next((one for one in whole if standing(one, run).kin.formula == own), None)
+    places = [standing(one, run).kin.place for one in whole]
     all_are_here = all(one.has("scheduler") == (place is not None) for one, place in zip(whole, places, strict=True))
     if not own or not all_are_here or member.path("scheduler") == kin.place:
         return None
-    return next((one for one in whole if kin_of(one, run).place == member.path("scheduler")), None)
+    return next((one for one in whole if standing(one, run).kin.place == member.path("scheduler")), None)
 
 
 def moments_owner(member: Member, run: Run) -> Member | None:
     """The other optimizer of the run whose moments this member has, by their shapes in the run's files.
 
     Not where they do not fit the model of its name, which is said without siblings."""
-    own, usual = shapes_of(member), kin_of(member, run).moments
+    own, usual = shapes_of(member), standing(member, run).kin.moments
     if not own or own == usual or not usual or (member.has("model") and not _fits_model(member, own)):
         return None
     whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path).optimizers
-    return next((one for one in whole if kin_of(one, run).moments == own), None)
+    return next((one for one in whole if standing(one, run).kin.moments == own), None)
 
 
 def _fits_model(member: Member, moments: Sequence[tuple[int, ...]]) -> bool:
@@ -165,7 +167,8 @@ def is_alone_off(member: Member, run: Run) -> bool:
     """Whether one of several optimizers has other rates than its scheduler set, in this file alone of three or more.
 
     Not where the schedule is of another moment, or of another optimizer, which is said of it."""
-    kin, departed = kin_of(member, run), departure(member, run)
+    here = standing(member, run)
+    kin, departed = here.kin, here.departure
     is_late = departed is not None and "schedule" in departed.parts
     alone = len(kin.members) >= ENOUGH and kin.off_rates == {member.checkpoint.path}
     return alone and not is_late and layout.has_several(member.checkpoint) and owner_of(member, run) is None
@@ -192,6 +195,6 @@ def is_nested(member: Member) -> bool:
 
 def steady_rates(member: Member, run: Run) -> tuple[float, ...] | None:
     """The rates of a run without a scheduler, where no file of it has others and no scheduler ever set one."""
-    mine, kin = own_rates(member), kin_of(member, run)
+    mine, kin = own_rates(member), standing(member, run).kin
     moved = any("initial_lr" in group for group in param_groups(member))
     return mine if mine and not moved and len(kin.members) > 1 and kin.rates == mine else None

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
+from ckpt_doctor.trainers.shared_folders import names_in
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Places, ReadScalars, Role
 
@@ -59,8 +60,8 @@ def siblings(folder: Path) -> list[Path]:
 
 def prunable(folder: Path) -> list[tuple[Path, int]]:
     """The step folders of a run, each with the N of its name."""
-    found = [(path, STEP_FOLDER.match(path.name)) for path in folder.glob("checkpoint_step_*")]
-    return [(path, int(match[1])) for path, match in found if match and len(match[1]) < 19]
+    found = [(name, STEP_FOLDER.match(name)) for name in names_in(folder)]
+    return [(folder / name, int(match[1])) for name, match in found if match and len(match[1]) < 19]
 
 
 def resume_target(folder: Path) -> Path | None:

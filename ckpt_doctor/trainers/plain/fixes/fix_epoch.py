@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot
-from ckpt_doctor.trainers.plain.position import departure, finished, reading, saved_epoch
+from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
 from ckpt_doctor.types import Case
 
@@ -18,21 +18,19 @@ def _plan(case: Case) -> Plan:
     label then says what this script takes it for, whatever other files of the run say. Where the label alone is of
     another moment than the rest of the file, it becomes what the labels of its siblings call for.
     """
-    member, departed, begins = case.member, departure(case.member, case.run), start(case.member, case.run)
-    slot, now = label_slot(member), label_of(member)
+    member, here, begins = case.member, standing(case.member, case.run), start(case.member, case.run)
+    slot, now, known, departed = label_slot(member), label_of(member), here.reading, here.departure
     if begins.actual is None:
-        label = saved_epoch(member, case.run)
+        label = here.label
         if departed is not None and "epoch" in departed.parts and label is not None:
             return Plan((case.edit(slot, after=label, evidence=departed.told),) if label != now else ())
-        known = reading(case.member, case.run)
         settle = "--resume-epoch label|label+1" if known.resume is None else "--epoch-label finished|next"
         return refused(NAME, f"how the script reads {key_of(member)} is not known", settle)
     if begins.label is None or begins.due == begins.actual:
         return Plan()
     if begins.label < 0:
         return refused(NAME, f"no {key_of(member)} makes this script start with the first one", "")
-    done, known = finished(case.member, case.run), reading(case.member, case.run)
-    sources = [part.source for part in (done, known.resume, known.label) if part is not None]
+    sources = [part.source for part in (here.finished, known.resume, known.label) if part is not None]
     return Plan((case.edit(slot, after=begins.label, evidence="; ".join(dict.fromkeys(sources))),))
 
 

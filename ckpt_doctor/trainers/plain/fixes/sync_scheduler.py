@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ckpt_doctor.migrators import Migration, Plan, refused, sync_scheduler
-from ckpt_doctor.trainers.plain.position import finished, kin_of
+from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, rebuilt, target
 from ckpt_doctor.trainers.schedules import Stepped, moves
 from ckpt_doctor.trainers.state import param_groups
@@ -39,7 +39,7 @@ def _gathered(plan: Plan, case: Case, around: KeyPath) -> Plan:
     added = {edit.path: edit for edit in plan.edits if edit.path[:-1] == around and edit.before == "absent"}
     rest = tuple(edit for edit in plan.edits if edit.path not in added)
     moved = any(edit.path[: len(around)] == around for edit in rest)
-    for other in kin_of(case.member, case.run).members[:MOST_SIBLINGS]:
+    for other in standing(case.member, case.run).kin.members[:MOST_SIBLINGS]:
         places = [one.path("scheduler") for one in other.optimizers if one.has("scheduler")]
         places = [path for path in places if path[:-1] == around]
         kept = {
@@ -66,7 +66,7 @@ def _of_one(case: Case) -> Plan:
     if not isinstance(case.at("scheduler"), dict):
         return _anew(case)
     expected = expected_position(member, run)
-    if expected is None and finished(member, run) is None:
+    if expected is None and standing(member, run).finished is None:
         return refused(NAME, "how many epochs are finished is not known", "--steps-per-epoch N")
     if expected is None:
         return refused(NAME, "how the scheduler's position follows from epochs or steps is not clear", "")
