@@ -14,7 +14,7 @@ from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.inert.tree import transform
 from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo
 from ckpt_doctor.writer import copying, json_file
-from ckpt_doctor.writer.files import READ, copy_attributes, stamp_of
+from ckpt_doctor.writer.files import CREATE, copy_attributes, opened, stamp_of
 from ckpt_doctor.writer.splice import ZIPS, adopted_bytes, apply_to, ensure_applied, plan
 from ckpt_doctor.writer.torch_archive import write_archive
 
@@ -114,13 +114,10 @@ def _json_change(name: str, part: Checkpoint | None, own: list[Edit]) -> PartCha
 
 
 def _bytes_of(part: Checkpoint) -> bytes:
-    fd = os.open(part.path, READ)
-    try:
+    with opened(part.path) as fd:
         if stamp_of(os.fstat(fd)) != part.stamp:
             raise WriteRefused(f"{part.path} changed since it was read: left alone")
         return b"".join(copying.pieces(fd, 0, part.size))
-    finally:
-        os.close(fd)
 
 
 def _ensure_adopted(name: str, root: object, adopted: Sequence[Adopted]) -> None:
@@ -142,27 +139,26 @@ def write_part(
     Attributes are those of the old file; a part that was not there before gets `mtime_ns`, since a repair is not a new
     save.
     """
-    target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if old is not None else 0o666)
-    source = -1
-    try:
-        source = os.open(old, READ) if old is not None else -1
-        status = os.fstat(source) if old is not None else None
-        if status is not None and not stat.S_ISREG(status.st_mode):
+    with opened(new, CREATE, 0o600 if old is not None else 0o666) as target:
+        if old is None:
+            written = _anew(change, target, ensure_space)
+            os.utime(target, ns=(mtime_ns, mtime_ns))
+        else:
+            written = _in_place_of(old, change, target, ensure_space)
+        os.fsync(target)
+        return written
+
+
+def _in_place_of(old: Path, change: PartChange, target: int, ensure_space: Callable[[int], None]) -> Written:
+    with opened(old) as source:
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode):
             raise WriteRefused(f"{old} is not a regular file: nothing was written")
-        if change.part is not None and status is not None:
+        if change.part is not None:
             written = _spliced(change, change.part, source, status, target, ensure_space)
         else:
             written = _anew(change, target, ensure_space)
-        if status is not None:
-            written = replace(written, notes=tuple(copy_attributes(status, source, target)))
-        else:
-            os.utime(target, ns=(mtime_ns, mtime_ns))
-        os.fsync(target)
-        return written
-    finally:
-        os.close(target)
-        if source >= 0:
-            os.close(source)
+        return replace(written, notes=tuple(copy_attributes(status, source, target)))
 
 
 def _spliced(

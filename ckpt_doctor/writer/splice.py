@@ -17,8 +17,9 @@ from typing import Any
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.inert.zip_structures import Directory
-from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Program
+from ckpt_doctor.types import Adopted, Checkpoint, Program
 from ckpt_doctor.writer import copying, zip_append
+from ckpt_doctor.writer.files import stamp_of
 from ckpt_doctor.writer.previous import last_record, previous_size, records_digest, rest_digest
 
 _TAR_BLOCK = 512
@@ -137,9 +138,7 @@ def adopted_bytes(storage: Adopted) -> Iterator[bytes]:
     except OSError as error:
         raise _gone(storage) from error
     try:
-        status = os.fstat(fd)
-        stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if storage.crc is None and stamp != storage.stamp:
+        if storage.crc is None and stamp_of(os.fstat(fd)) != storage.stamp:
             raise _gone(storage)
         yield from copying.pieces(fd, storage.offset, storage.offset + storage.nbytes)
     finally:

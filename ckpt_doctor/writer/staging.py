@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import copying
-from ckpt_doctor.writer.files import READ, copy_attributes
+from ckpt_doctor.writer.files import CREATE, READ, copy_attributes, opened
 from ckpt_doctor.writer.folder_state import NOFOLLOW, FolderEntry, FolderState, entry_of
 
 _NO_LINKS = frozenset(
@@ -66,23 +66,16 @@ def _linked(source: Path, place: Path) -> bool:
 
 
 def _copy(source: Path, place: Path, entry: FolderEntry, ensure_space: Space) -> int:
-    old = os.open(source, READ | NOFOLLOW)
-    try:
-        new = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            status = os.fstat(old)
-            copied = 0
-            if not copying.clone(old, new):
-                ensure_space(copying.allocated(old))
-                copied = copying.copy_range(old, new, 0, status.st_size)
-            copy_attributes(status, old, new)
-            os.utime(new, ns=(status.st_atime_ns, entry.mtime_ns))
-            os.fsync(new)
-            return copied
-        finally:
-            os.close(new)
-    finally:
-        os.close(old)
+    with opened(source, READ | NOFOLLOW) as old, opened(place, CREATE) as new:
+        status = os.fstat(old)
+        copied = 0
+        if not copying.clone(old, new):
+            ensure_space(copying.allocated(old))
+            copied = copying.copy_range(old, new, 0, status.st_size)
+        copy_attributes(status, old, new)
+        os.utime(new, ns=(status.st_atime_ns, entry.mtime_ns))
+        os.fsync(new)
+        return copied
 
 
 def finish(staged: Path, entries: FolderState, like: Path) -> list[str]:
@@ -91,14 +84,11 @@ def finish(staged: Path, entries: FolderState, like: Path) -> list[str]:
     for name, entry in reversed(list(entries.items())):
         if entry.kind != "folder":
             continue
-        new = os.open(staged / name, READ | NOFOLLOW)
-        try:
+        with opened(staged / name, READ | NOFOLLOW) as new:
             notes += _attributes(like / name, new)
             os.fchmod(new, entry.mode)
             os.utime(new, ns=(entry.mtime_ns, entry.mtime_ns))
             os.fsync(new)
-        finally:
-            os.close(new)
     return list(dict.fromkeys(notes))
 
 

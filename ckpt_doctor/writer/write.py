@@ -15,7 +15,16 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt
 from ckpt_doctor.writer import in_place, sidecar
 from ckpt_doctor.writer.commit import ensure_quiet, folder_for, refusing, space_checker, take_place
-from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, stamp_of, sync_folder, temporary_file
+from ckpt_doctor.writer.files import (
+    READ,
+    copy_attributes,
+    is_named,
+    opened,
+    place,
+    stamp_of,
+    sync_folder,
+    temporary_file,
+)
 from ckpt_doctor.writer.locking import run_folder, run_lock
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
@@ -101,14 +110,11 @@ def _write(job: _Job, program: bytes) -> Receipt:
     edits_file = job.mode == "in-place" and job.checkpoint.container in ZIPS
     if edits_file and not job.source.stat().st_mode & stat.S_IWUSR:
         raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
-    fd = os.open(job.source, os.O_RDWR if edits_file else READ)
-    try:
+    with opened(job.source, os.O_RDWR if edits_file else READ) as fd:
         if stamp_of(os.fstat(fd)) != job.stamp:  # another file, since the look above
             raise WriteRefused(f"{job.source} changed since it was read: left alone")
         splice = plan(fd, job.checkpoint, program, job.record, job.adopted)
         return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
-    finally:
-        os.close(fd)
 
 
 def _edit(job: _Job, fd: int, splice: Splice) -> Receipt:
