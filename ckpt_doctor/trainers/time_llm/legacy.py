@@ -196,7 +196,7 @@ def _computed(run: Run, mode: str | None, last_epoch: int) -> Evidence[object] |
             return None
         total = facts.train_epochs.value * facts.steps_per_epoch.value
         group = schedules.one_cycle_group(rate)
-        state = schedules.one_cycle_state([group], total, last_epoch, pct_start=facts.pct_start.value)
+        state = schedules.one_cycle_state(group, total, last_epoch, facts.pct_start.value)
     except ValueError:
         return None
     return Evidence(state, f"OneCycleLR of {total:,} steps from learning rate {rate:g} ({facts.learning_rate.source})")
