@@ -16,6 +16,7 @@ from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, uses_amp
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
 from ckpt_doctor.trainers.time_llm.processes import counted_step
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, Run, real, same_score
+from ckpt_doctor.types.record import once
 
 
 def early_stopping_after(
@@ -130,8 +131,7 @@ def _was_migrated(member: Member, *keys: str) -> bool:
     """
     return any(
         edit.get("key") in keys and str(edit.get("before")).rpartition(" ")[2] != str(edit.get("after"))
-        for migration in member.checkpoint.migrations
-        for edit in migration.edits
+        for edit in member.checkpoint.earlier_edits
     )
 
 
@@ -250,11 +250,7 @@ class _Together(NamedTuple):
 
 
 def _together(run: Run) -> _Together:
-    memo = vars(run)
-    if "time_llm_together" not in memo:
-        memo["time_llm_together"] = _looked_at(run)
-    found: _Together = memo["time_llm_together"]
-    return found
+    return once(run, "time_llm_together", lambda: _looked_at(run))
 
 
 def _looked_at(run: Run) -> _Together:
