@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -107,7 +106,7 @@ def _write(job: _Job) -> Receipt:
     found = look(job.source)
     _ensure_as_read(job, found)
     before = noted(job.source, found, job.progress)
-    try:
+    with unit_commit.taken_back(store):
         _begin(store, before[""].mode)
         after, written = _stage(job, store, before)
         job.verify(store.staged)
@@ -122,10 +121,6 @@ def _write(job: _Job) -> Receipt:
         notes = _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
         place = store.next_number()
         notes += unit_commit.count(store, generation)
-    except BaseException:
-        with suppress(OSError, WriteRefused):  # where that fails, too, the next run does it
-            unit_commit.settle(store, failed=True)
-        raise
     notes = [*written.notes, *notes]
     return Receipt(job.target, job.mode, size, _size(after), written.copied, False, cost, place, tuple(notes))
 
@@ -235,7 +230,7 @@ def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoRec
     if changed:
         raise WriteRefused(f"{unit / changed[0]} was changed since the migration of {unit.name}: it cannot be undone")
     ensure_kept(place, last)
-    try:
+    with unit_commit.taken_back(store):
         _begin(store, present[""].mode)
         sources = {name: unit / name for name in last.before} | {n: place / kept for n, kept in last.kept.items()}
         build(store.staged, last.before, sources, True, space_checker(store.folder))
@@ -246,10 +241,6 @@ def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoRec
         place.rename(store.undone)
         notes += unit_commit.take_place(store, back, found)
         notes += unit_commit.count(store, back)
-    except BaseException:
-        with suppress(OSError, WriteRefused):  # where that fails, too, the next run does it
-            unit_commit.settle(store, failed=True)
-        raise
     return UndoReceipt(unit, _size(present), _size(last.before), left, "file", tuple(notes))
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
@@ -143,6 +144,17 @@ def settle(store: Store, *, failed: bool = False) -> bool:
     _tidy(store)
     remove_empty(store)
     return rolled_back
+
+
+@contextmanager
+def taken_back(store: Store) -> Iterator[None]:
+    """A context that takes back, on failure, what was begun; where that fails, too, the next run does it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, WriteRefused):
+            settle(store, failed=True)
+        raise
 
 
 def _finish_output(store: Store, generation: UnitGeneration, failed: bool) -> None:

@@ -32,9 +32,8 @@ from ckpt_doctor.trainers.time_llm.events import (
     Updating,
     WillSkip,
 )
+from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
 from ckpt_doctor.types.record import record
-
-_STEP_PART = re.compile(r"checkpoint_step_(\d{1,18})\Z")
 
 
 @record(frozen=True, slots=True)
@@ -115,14 +114,14 @@ def run_name(path: str) -> str:
     """The run folder's name in the path of a checkpoint or step folder, whatever machine it was printed on."""
     parts = [part for part in re.split(r"[/\\]+", path) if part not in ("", ".")]
     for i, part in enumerate(parts):
-        if _STEP_PART.match(part):
+        if STEP_FOLDER.match(part):
             return parts[i - 1] if i else ""
     return parts[-2] if len(parts) > 1 else ""
 
 
 def step_in(path: str) -> int | None:
     """N of the step folder in a path."""
-    found = [match for part in re.split(r"[/\\]+", path) if (match := _STEP_PART.match(part))]
+    found = [match for part in re.split(r"[/\\]+", path) if (match := STEP_FOLDER.match(part))]
     return int(found[-1][1]) if found else None
 
 

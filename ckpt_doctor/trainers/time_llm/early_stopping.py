@@ -24,7 +24,7 @@ def improves(state: EarlyStoppingState, val_loss: float) -> bool:
 
 
 def improved(val_loss: float) -> EarlyStoppingState:
-    """The state after a loss that improves."""
+    """The state after a loss that improves, which `checkpoint` must hold: the trainer saves before it resets."""
     return EarlyStoppingState(-val_loss, val_loss, 0)
 
 
