@@ -83,17 +83,6 @@ class Receipt:
 
     path: Path
     """The file that now holds the result (a symbolic link resolved)."""
-    mode: Mode
-    previous_size: int
-    new_size: int
-    bytes_copied: int
-    """Bytes that had to be copied; 0 after a clone and in place."""
-    cloned: bool
-    """The copy shares its blocks with the original (reflink)."""
-    disk_cost: int
-    """Extra bytes on disk from now on, the undo data included."""
-    undo_file: Path | None = None
-    """The sidecar that undo needs; None where the file itself holds all (torch zip)."""
     notes: tuple[str, ...] = ()
     """What the user should know, one sentence each (a hard link broken, an attribute not kept)."""
 

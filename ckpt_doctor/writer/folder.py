@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from ckpt_doctor.writer.folder_state import (
     noted,
     size_of,
 )
-from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, record_at, save
+from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, save
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.part_changes import PartChange, Written, write_part
+from ckpt_doctor.writer.part_changes import PartChange, write_part
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import ZIPS
 from ckpt_doctor.writer.staging import build, finish, set_aside
@@ -108,21 +108,16 @@ def _write(job: _Job) -> Receipt:
     before = noted(job.source, found, job.progress)
     with unit_commit.taken_back(store):
         _begin(store, before[""].mode)
-        after, written = _stage(job, store, before)
+        after, notes = _stage(job, store, before)
         job.verify(store.staged)
         kept = _keep(store, job.source, before, after, share=job.mode != "output")
-        size = _size(before)
-        generation = UnitGeneration(
-            {**job.record, "previous_size": size}, before, after, kept, store.staged.lstat().st_ino
-        )
+        record = {**job.record, "previous_size": _size(before)}
+        generation = UnitGeneration(record, before, after, kept, store.staged.lstat().st_ino)
         _note(store, generation)
-        cost = written.allocated + record_at(store.new).stat().st_size
         places = job.mode == "output"
-        notes = _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
-        place = store.next_number()
+        notes += _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
         notes += unit_commit.count(store, generation)
-    notes = [*written.notes, *notes]
-    return Receipt(job.target, job.mode, size, _size(after), written.copied, False, cost, place, tuple(notes))
+    return Receipt(job.target, tuple(notes))
 
 
 def _size(entries: FolderState) -> int:
@@ -153,29 +148,25 @@ def _begin(store: Store, mode: int) -> None:
         sync_folder(folder)
 
 
-def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], Written]:
-    """Build the folder with its changes; returns what it contains, and what was written."""
+def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], list[str]]:
+    """Build the folder with its changes; returns what it contains, and notes."""
     share = job.mode != "output"
     space = space_checker(store.folder)
     sources = {name: job.source / name for name in before}
     changed = {change.name for change in job.changes}
     stays = {name: entry for name, entry in before.items() if name not in changed}
-    copied = build(store.staged, stays, sources, share, space)
-    total = Written(copied, 0 if share else copied)
-    after = dict(before)
+    build(store.staged, stays, sources, share, space)
+    after, notes = dict(before), []
     for change in job.changes:
         old, new = before.get(change.name), store.staged / change.name
-        written = write_part(change, sources.get(change.name), new, before[""].mtime_ns, space)
+        notes += write_part(change, sources.get(change.name), new, before[""].mtime_ns, space)
         if old is not None and old.kind == "link":
-            written = replace(written, notes=(*written.notes, f"{change.name} was a link and is a plain file now"))
-        total = Written(
-            total.copied + written.copied, total.allocated + written.allocated, (*total.notes, *written.notes)
-        )
+            notes.append(f"{change.name} was a link and is a plain file now")
         now = entry_of(new)
         if now is None:
             raise WriteRefused(f"{new} is gone")
         after[change.name] = now
-    return after, replace(total, notes=(*total.notes, *finish(store.staged, after, job.source)))
+    return after, notes + finish(store.staged, after, job.source)
 
 
 def _keep(store: Store, source: Path, before: FolderState, after: FolderState, *, share: bool) -> dict[str, str]:

@@ -38,15 +38,6 @@ class PartChange:
     container: Container = "torch-zip"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A part that was written: the bytes that were copied, those it takes on disk, and notes."""
-
-    copied: int = 0
-    allocated: int = 0
-    notes: tuple[str, ...] = ()
-
-
 def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange, ...]:
     """What `write_unit` is to write: one change per part that an edit's key path begins with.
 
@@ -133,32 +124,33 @@ def _ensure_adopted(name: str, root: object, adopted: Sequence[Adopted]) -> None
 
 def write_part(
     change: PartChange, old: Path | None, new: Path, mtime_ns: int, ensure_space: Callable[[int], None]
-) -> Written:
-    """Write the changed part as the new file `new`, durably. `old` is the file it replaces; a link is followed.
+) -> list[str]:
+    """Write the changed part as the new file `new`, durably; returns notes.
 
-    Attributes are those of the old file; a part that was not there before gets `mtime_ns`, since a repair is not a new
-    save.
+    `old` is the file that it replaces; a link is followed. Attributes are those of the old file; a part that was not
+    there before gets `mtime_ns`, since a repair is not a new save.
     """
     with opened(new, CREATE, 0o600 if old is not None else 0o666) as target:
+        notes = []
         if old is None:
-            written = _anew(change, target, ensure_space)
+            _anew(change, target, ensure_space)
             os.utime(target, ns=(mtime_ns, mtime_ns))
         else:
-            written = _in_place_of(old, change, target, ensure_space)
+            notes = _in_place_of(old, change, target, ensure_space)
         os.fsync(target)
-        return written
+        return notes
 
 
-def _in_place_of(old: Path, change: PartChange, target: int, ensure_space: Callable[[int], None]) -> Written:
+def _in_place_of(old: Path, change: PartChange, target: int, ensure_space: Callable[[int], None]) -> list[str]:
     with opened(old) as source:
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode):
             raise WriteRefused(f"{old} is not a regular file: nothing was written")
         if change.part is not None:
-            written = _spliced(change, change.part, source, status, target, ensure_space)
+            _spliced(change, change.part, source, status, target, ensure_space)
         else:
-            written = _anew(change, target, ensure_space)
-        return replace(written, notes=tuple(copy_attributes(status, source, target)))
+            _anew(change, target, ensure_space)
+        return copy_attributes(status, source, target)
 
 
 def _spliced(
@@ -168,24 +160,21 @@ def _spliced(
     status: os.stat_result,
     target: int,
     ensure_space: Callable[[int], None],
-) -> Written:
+) -> None:
     if stamp_of(status) != part.stamp:
         raise WriteRefused(f"{part.path} changed since it was read: left alone")
     splice = plan(source, part, change.data, None, change.adopted)
-    copied, cloned = apply_to(source, target, status.st_size, splice, ensure_space)
+    apply_to(source, target, status.st_size, splice, ensure_space)
     ensure_applied(target, status.st_size, splice)
-    return Written(copied, splice.added if cloned else copying.allocated(target))
 
 
-def _anew(change: PartChange, target: int, ensure_space: Callable[[int], None]) -> Written:
-    size = len(change.data) + sum(storage.nbytes for storage in change.adopted)
-    ensure_space(size)
+def _anew(change: PartChange, target: int, ensure_space: Callable[[int], None]) -> None:
+    ensure_space(len(change.data) + sum(storage.nbytes for storage in change.adopted))
     if change.container == "json":
         copying.write_all(target, change.data, 0)
-        return Written(allocated=size)
+        return
     tensors = [(f"data/{storage.key}", storage.nbytes, adopted_bytes(storage)) for storage in change.adopted]
     described = [("data.pkl", len(change.data), [change.data]), ("byteorder", 6, [b"little"])]
     with os.fdopen(os.dup(target), "w+b") as file:
         # kProducedFileFormatVersion for tensors (caffe2/serialize/inline_container.h)
         write_archive(file, [*described, *tensors, ("version", 2, [b"3\n"])])
-    return Written(allocated=size)

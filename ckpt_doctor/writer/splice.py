@@ -202,28 +202,24 @@ def apply_to(
     splice: Splice,
     ensure_space: Callable[[int], None],
     progress: copying.Progress | None = None,
-) -> tuple[int, bool]:
+) -> None:
     """Make the empty file `target` the source (of `size` bytes) with the splice applied.
 
     `ensure_space` is called with the bytes that will have to be allocated before any is written, and may raise.
-    Returns the bytes copied and whether the blocks are shared instead.
     """
-    cloned = splice.appended and copying.clone(source, target)
     behind = splice.start + splice.length
-    if cloned:
+    if splice.appended and copying.clone(source, target):
         ensure_space(splice.added)
         # The clone has the whole source: in an undo, more than the prefix.
         os.ftruncate(target, splice.start)
-        copied = 0
     else:
         ensure_space(copying.allocated(source) + splice.added)
-        copied = copying.copy_range(source, target, 0, splice.start, progress=progress)
+        copying.copy_range(source, target, 0, splice.start, progress=progress)
     if os.fstat(target).st_size != splice.start:
         raise WriteRefused(f"the copy has {os.fstat(target).st_size} bytes where {splice.start} were expected")
     put(target, splice)
     if behind < size and not splice.appended:
-        copied += copying.copy_range(source, target, behind, size, splice.start + len(splice.data), progress)
-    return copied, cloned
+        copying.copy_range(source, target, behind, size, splice.start + len(splice.data), progress)
 
 
 def ensure_applied(fd: int, size: int, splice: Splice) -> None:

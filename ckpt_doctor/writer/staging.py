@@ -21,13 +21,12 @@ Space = Callable[[int], None]
 """Raises `WriteRefused` when there is no room for so many bytes."""
 
 
-def build(staged: Path, entries: FolderState, sources: Mapping[str, Path], share: bool, ensure_space: Space) -> int:
+def build(staged: Path, entries: FolderState, sources: Mapping[str, Path], share: bool, ensure_space: Space) -> None:
     """Make the folder `staged` with the folders and links of `entries`, and with those of its files that have a source.
 
     With `share` a file gets another name where that is possible; else its bytes are copied, with its attributes, and
-    compared by their hash. Returns the bytes copied. `finish` comes last.
+    compared by their hash. `finish` comes last.
     """
-    copied = 0
     for name, entry in entries.items():
         place = staged / name
         if entry.kind == "folder":
@@ -35,8 +34,7 @@ def build(staged: Path, entries: FolderState, sources: Mapping[str, Path], share
         elif entry.kind == "link":
             make_link(place, entry)
         elif name in sources:
-            copied += set_aside(sources[name], place, entry, share, ensure_space)
-    return copied
+            set_aside(sources[name], place, entry, share, ensure_space)
 
 
 def make_link(place: Path, entry: FolderEntry) -> None:
@@ -45,14 +43,13 @@ def make_link(place: Path, entry: FolderEntry) -> None:
     os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
 
-def set_aside(source: Path, place: Path, entry: FolderEntry, share: bool, ensure_space: Space) -> int:
-    """Give the file another name, or a copy, that holds what was noted; returns the bytes copied."""
+def set_aside(source: Path, place: Path, entry: FolderEntry, share: bool, ensure_space: Space) -> None:
+    """Give the file another name, or a copy, that holds what was noted."""
     if share and _linked(source, place):
-        return 0
-    copied = _copy(source, place, entry, ensure_space)
+        return
+    _copy(source, place, entry, ensure_space)
     if (now := entry_of(place)) is None or now.content != entry.content:
         raise WriteRefused(f"{source} changed while it was copied, or does not read back: left alone")
-    return copied
 
 
 def _linked(source: Path, place: Path) -> bool:
@@ -65,17 +62,15 @@ def _linked(source: Path, place: Path) -> bool:
     return True
 
 
-def _copy(source: Path, place: Path, entry: FolderEntry, ensure_space: Space) -> int:
+def _copy(source: Path, place: Path, entry: FolderEntry, ensure_space: Space) -> None:
     with opened(source, READ | NOFOLLOW) as old, opened(place, CREATE) as new:
         status = os.fstat(old)
-        copied = 0
         if not copying.clone(old, new):
             ensure_space(copying.allocated(old))
-            copied = copying.copy_range(old, new, 0, status.st_size)
+            copying.copy_range(old, new, 0, status.st_size)
         copy_attributes(status, old, new)
         os.utime(new, ns=(status.st_atime_ns, entry.mtime_ns))
         os.fsync(new)
-        return copied
 
 
 def finish(staged: Path, entries: FolderState, like: Path) -> list[str]:

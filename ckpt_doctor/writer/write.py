@@ -118,12 +118,11 @@ def _write(job: _Job, program: bytes) -> Receipt:
 
 
 def _edit(job: _Job, fd: int, splice: Splice) -> Receipt:
-    added = splice.added
-    space_checker(job.target.parent)(added)
+    space_checker(job.target.parent)(splice.added)
     links = os.fstat(fd).st_nlink - 1
     notes = (f"{links} other hard links to {job.target.name} show the change too",) if links else ()
     in_place.append(job.target, fd, job.stamp, splice, job.verify)
-    return Receipt(job.target, job.mode, job.stamp.size, job.stamp.size + added, 0, False, added, notes=notes)
+    return Receipt(job.target, notes)
 
 
 def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
@@ -136,16 +135,14 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
         notes.append(f"other hard links to {job.target.name} keep the old content")
     with temporary_file(temporary) as new:
         space = space_checker(job.target.parent)
-        copied, cloned = apply_to(fd, new, before.st_size, splice, space, job.progress)
+        apply_to(fd, new, before.st_size, splice, space, job.progress)
         ensure_applied(new, before.st_size, splice)
         job.verify(temporary)
         notes += copy_attributes(before, fd, new)
         os.fsync(new)
-        undo_file, undo_size = None, 0
         if splice.appended:
             notes += _commit(job, temporary, new)
         else:
-            undo_file = names.undo_file(job.target)
             earlier = sidecar.load(job.source, fd)
             generation = sidecar.Generation.of(fd, before.st_size, splice, job.record)
             try:
@@ -156,11 +153,7 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
                 if not is_named(job.target, new):
                     sidecar.store(job.target, earlier if job.mode != "output" else [])
                 raise
-            undo_size = undo_file.stat().st_size
-        new_size = os.fstat(new).st_size
-    old_stays = job.mode == "output" or before.st_nlink > 1
-    disk_cost = new_size - (before.st_size if cloned or not old_stays else 0) + undo_size
-    return Receipt(job.target, job.mode, before.st_size, new_size, copied, cloned, disk_cost, undo_file, tuple(notes))
+    return Receipt(job.target, tuple(notes))
 
 
 def _commit(job: _Job, temporary: Path, new: int) -> list[str]:
