@@ -17,6 +17,9 @@ from ckpt_doctor.types.values import KeyPath, TensorInfo, path_name
 DifferenceKind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
 Mode = Literal["replace", "in-place", "output"]
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
+Recovery = Literal["rolled-back", "cleaned"]
+"""What a run did about an earlier write that was cut off. `rolled-back`: bytes of an unfinished migration were cut off
+again. `cleaned`: the path was whole, and only what lay beside it (journal, pending undo data) was removed."""
 Proof = Literal["file", "rest", "checksums", "none"]
 """What showed that an undo gives back the old bytes: a hash of the whole file; one of everything but the tensors, which
 no migration touches; their stored checksums, where an older version kept no hash; nothing."""
@@ -91,25 +94,11 @@ class Receipt:
 class UndoReceipt:
     """A migration taken back."""
 
-    path: Path
     previous_size: int
     """Size before the undo."""
     new_size: int
-    left: int
-    """Migrations that can still be undone."""
     proof: Proof = "none"
     notes: tuple[str, ...] = ()
-
-
-@record(frozen=True)
-class Recovery:
-    """What the next run did about a write that was cut off."""
-
-    path: Path
-    action: Literal["rolled-back", "cleaned"]
-    """`rolled-back`: bytes of an unfinished migration were cut off again. `cleaned`: the path was whole, and only what
-    lay beside it (journal, pending undo data) was removed."""
-    size: int
 
 
 @record(frozen=True)

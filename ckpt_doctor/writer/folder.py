@@ -99,7 +99,7 @@ def _write(job: _Job) -> Receipt:
         raise WriteRefused(
             f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
         )
-    if recovery is not None and recovery.action == "rolled-back":
+    if recovery == "rolled-back":
         raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
     if job.mode != "output":
         ensure_folder_writable(job.source)
@@ -202,18 +202,17 @@ def undo_unit(unit: Path) -> UndoReceipt:
         ensure_folder_writable(unit.parent)
         ensure_folder_writable(unit)
         with run_lock(unit.parent):
-            recovery = unit_commit.recover_unit(unit)
+            if unit_commit.recover_unit(unit) == "rolled-back":
+                size = size_of(look(unit))
+                return UndoReceipt(size, size, notes=("the migration had been interrupted",))
             store = Store(unit)
-            if recovery is not None and recovery.action == "rolled-back":
-                interrupted = ("the migration had been interrupted",)
-                return UndoReceipt(unit, recovery.size, recovery.size, len(chain(store)), notes=interrupted)
             known = chain(store)
             if not known:
                 raise WriteRefused(f"{unit} has no migration to undo")
-            return _undo(store, *known[-1], left=len(known) - 1)
+            return _undo(store, *known[-1])
 
 
-def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoReceipt:
+def _undo(store: Store, place: Path, last: UnitGeneration) -> UndoReceipt:
     unit = store.unit
     found = look(unit)
     present = noted(unit, found)
@@ -232,7 +231,7 @@ def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoRec
         place.rename(store.undone)
         notes += unit_commit.take_place(store, back, found)
         notes += unit_commit.count(store, back)
-    return UndoReceipt(unit, _size(present), _size(last.before), left, "file", tuple(notes))
+    return UndoReceipt(_size(present), _size(last.before), "file", tuple(notes))
 
 
 def unit_cost(

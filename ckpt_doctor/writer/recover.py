@@ -41,8 +41,7 @@ def recover(path: Path) -> Recovery | None:
             cleaned |= _settle_sidecar(target)
         if not cleaned:
             return None
-        size = target.stat().st_size if target.exists() else 0
-        return Recovery(target, "rolled-back" if rolled_back else "cleaned", size)
+        return "rolled-back" if rolled_back else "cleaned"
 
 
 def came_out(path: Path) -> Path | None:

@@ -28,7 +28,6 @@ from ckpt_doctor.writer.folder_state import (
     entry_of,
     look,
     looks_as,
-    size_of,
 )
 from ckpt_doctor.writer.generations import (
     Store,
@@ -246,8 +245,7 @@ def recover_unit(unit: Path) -> Recovery | None:
         left = any(os.path.lexists(place) for place in (store.new, store.removing))
         left = left or any(os.path.lexists(place / "staged") for place in store.numbered())
         rolled_back = settle(store)
-        size = size_of(look(unit)) if unit.is_dir() else 0
-    return Recovery(unit, "rolled-back" if rolled_back else "cleaned", size) if left else None
+    return ("rolled-back" if rolled_back else "cleaned") if left else None
 
 
 def unit_that_came_out(unit: Path) -> Path | None:

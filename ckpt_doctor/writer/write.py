@@ -103,8 +103,7 @@ def _write(job: _Job, program: bytes) -> Receipt:
         raise WriteRefused(
             f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
         )
-    recovery = recover(job.target)
-    if recovery is not None and recovery.action == "rolled-back":
+    if recover(job.target) == "rolled-back":
         raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
     ensure_quiet(job.source, job.stamp)
     edits_file = job.mode == "in-place" and job.checkpoint.container in ZIPS
