@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
 from ckpt_doctor.errors import ensure_supported
 from ckpt_doctor.types import FileStamp
@@ -103,7 +102,5 @@ class FileView:
     def __enter__(self) -> FileView:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

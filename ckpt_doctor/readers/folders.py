@@ -59,10 +59,7 @@ def _open_listed(
         elif SPEECHBRAIN not in found.files or not SPEECHBRAIN_TEXT.fullmatch(name):
             _open_if_part(parts, name, found)
     sets = [one for prefix, names in found.entries.items() for one in set_of(parts.folder / prefix, names)]
-    findings = Findings()
-    for one in sets:
-        findings.add(examine(one, parts))
-    _name_values(sets, parts)
+    findings = _examined(sets, parts)
     told = {damage.where for damage in findings.damage}
     for name, why in found.wrong.items():
         if shown(name) not in told:
@@ -127,15 +124,21 @@ def _open_set(path: Path) -> Checkpoint:
 
 
 def _of_files(path: Path, parts: Parts, names: Iterable[str], sets: list[FileSet]) -> Checkpoint:
-    findings = Findings()
-    for one in sets:
-        findings.add(examine(one, parts))
-    _name_values(sets, parts)
+    findings = _examined(sets, parts)
     files = {name: size for name in names if isinstance(size := parts.size(name), int)}
     opened = {name: part for name in files if (part := parts.open(name)) is not None}
     links = tuple(name for name in files if (parts.folder / name).is_symlink())
     shards = dict.fromkeys(_shards(sets, parts), "")
     return _unit(path, opened, {"files": files, "links": links, "shards": shards}, findings)
+
+
+def _examined(sets: Iterable[FileSet], parts: Parts) -> Findings:
+    """What the sets lack; the values of distributed checkpoints have their names then."""
+    findings = Findings()
+    for one in sets:
+        findings.add(examine(one, parts))
+    _name_values(sets, parts)
+    return findings
 
 
 def _members(found: FileSet, parts: Parts) -> list[str]:

@@ -7,43 +7,36 @@ from collections.abc import Sequence
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.types import Damage
 
-_MAGIC: Sequence[tuple[int, bytes, str]] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras or h5py wrote it)"),
-    (0, b"\x93NUMPY", "a numpy array (.npy)"),
-    (0, b"\x1f\x8b", "gzip-compressed data; decompress it first"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
-    (0, b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
-    (0, b"\x78\x01", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
-    (0, b"\x78\x5e", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
-    (0, b"\x78\x9c", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
-    (0, b"\x78\xda", "zlib-compressed data (joblib.dump writes it, too); decompress it first"),
-    (0, b"\xfd7zXZ\x00", "xz-compressed data; decompress it first"),
-    (0, b"\x28\xb5\x2f\xfd", "zstd-compressed data; decompress it first"),
-    (0, b"BZh", "bzip2-compressed data; decompress it first"),
-    (0, b"\x04\x22\x4d\x18", "LZ4-compressed data; decompress it first"),
-    (0, b"%PDF-", "a PDF document"),
-    (0, b"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"GIF8", "a GIF image"),
-    (0, b"\x7fELF", "an ELF program or library"),
-    (0, b"MZ", "a Windows program or library"),
-    (0, b"SQLite format 3\x00", "an SQLite database"),
-    (0, b"GGUF", "a GGUF model (llama.cpp)"),
-    (0, b"PAR1", "a Parquet table"),
-    (0, b"ARROW1", "an Arrow table"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
-    (4, b"ftyp", "a media file (MP4)"),
-    (0, b"\x08\x03\x12", "an ONNX model, by its beginning"),
-    (0, b"\x08\x04\x12", "an ONNX model, by its beginning"),
-    (0, b"\x08\x05\x12", "an ONNX model, by its beginning"),
-    (0, b"\x08\x06\x12", "an ONNX model, by its beginning"),
-    (0, b"\x08\x07\x12", "an ONNX model, by its beginning"),
-    (0, b"\x08\x08\x12", "an ONNX model, by its beginning"),
-    (0, b"\x08\x09\x12", "an ONNX model, by its beginning"),
-    (0, b"\x08\x0a\x12", "an ONNX model, by its beginning"),
+_MAGIC: Sequence[tuple[str, int, tuple[bytes, ...]]] = (
+    ("an HDF5 file (Keras or h5py wrote it)", 0, (b"\x89HDF\r\n\x1a\n",)),
+    ("a numpy array (.npy)", 0, (b"\x93NUMPY",)),
+    ("gzip-compressed data; decompress it first", 0, (b"\x1f\x8b",)),
+    ("a 7-Zip archive; unpack it first", 0, (b"7z\xbc\xaf\x27\x1c",)),
+    ("a RAR archive; unpack it first", 0, (b"Rar!\x1a\x07",)),
+    (
+        "zlib-compressed data (joblib.dump writes it, too); decompress it first",
+        0,
+        (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
+    ),
+    ("xz-compressed data; decompress it first", 0, (b"\xfd7zXZ\x00",)),
+    ("zstd-compressed data; decompress it first", 0, (b"\x28\xb5\x2f\xfd",)),
+    ("bzip2-compressed data; decompress it first", 0, (b"BZh",)),
+    ("LZ4-compressed data; decompress it first", 0, (b"\x04\x22\x4d\x18",)),
+    ("a PDF document", 0, (b"%PDF-",)),
+    ("a PNG image", 0, (b"\x89PNG\r\n\x1a\n",)),
+    ("a JPEG image", 0, (b"\xff\xd8\xff",)),
+    ("a GIF image", 0, (b"GIF8",)),
+    ("an ELF program or library", 0, (b"\x7fELF",)),
+    ("a Windows program or library", 0, (b"MZ",)),
+    ("an SQLite database", 0, (b"SQLite format 3\x00",)),
+    ("a GGUF model (llama.cpp)", 0, (b"GGUF",)),
+    ("a Parquet table", 0, (b"PAR1",)),
+    ("an Arrow table", 0, (b"ARROW1",)),
+    ("a TensorFlow Lite model", 4, (b"TFL3",)),
+    ("a media file (MP4)", 4, (b"ftyp",)),
+    ("an ONNX model, by its beginning", 0, tuple(bytes([8, version, 18]) for version in range(3, 11))),
 )
-
-
+"""What a file is, and where it has which bytes then."""
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 """The last eight bytes of a table (tensorflow/core/lib/io/format.h, `kTableMagicNumber`)."""
 
@@ -57,8 +50,8 @@ def neighbour(head: bytes, end: bytes = b"") -> Damage | None:
     """What a file is, by its first and last bytes; None where these do not show it."""
     if end.endswith(_TABLE_MAGIC):
         return not_a_checkpoint("a TensorFlow checkpoint or another LevelDB table")
-    for offset, magic, what in _MAGIC:
-        if head.startswith(magic, offset):
+    for what, offset, magics in _MAGIC:
+        if head.startswith(magics, offset):
             return not_a_checkpoint(what)
     return _text(head)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,9 +61,7 @@ def mask(raw: memoryview, dtype: str, big_endian: bool) -> tuple[Array, Array] |
 def counter(tensor: TensorInfo) -> Callable[[Array], int]:
     """A function from element offsets in the tensor's storage to how many of them the tensor contains."""
     dims = sorted(((stride, size) for size, stride in zip(tensor.shape, tensor.stride, strict=False)), reverse=True)
-    count = 1
-    for size in tensor.shape:
-        count *= size
+    count = math.prod(tensor.shape)
     span = 1 + sum((size - 1) * stride for stride, size in dims)
     start = tensor.storage_offset
     if len(tensor.stride) != len(tensor.shape):  # sparse: all values of the storage are its

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from types import TracebackType
 
 from ckpt_doctor.errors import ensure_supported
 from ckpt_doctor.readers.file_view import WHOLE, FileView, Range
@@ -116,9 +115,7 @@ class RemoteView(FileView):
         if self.bytes_read:
             self.store.leave(self.url, self._blocks)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
         if kind is None:
             self.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import item_size
 from ckpt_doctor.inert.tensor_list import bytes_needed
 from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
-from ckpt_doctor.readers.tensor_bytes import byte_order
+from ckpt_doctor.readers.tensor_bytes import byte_order, is_contiguous
 from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import Checkpoint, StorageInfo, TensorInfo
 
@@ -39,9 +38,7 @@ class StorageReader:
             raise OSError(0, "the file changed since it was read", str(self.checkpoint.path))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.view.close()
 
     def lacks(self, tensor: TensorInfo) -> str:
@@ -125,16 +122,6 @@ class StorageReader:
         if not self.swaps or size == 1:
             return piece
         return piece.reshape(-1, size)[:, ::-1].reshape(-1)
-
-
-def is_contiguous(tensor: TensorInfo) -> bool:
-    """Whether the elements of a tensor lie one behind the other, in their order."""
-    step = 1
-    for n, stride in zip(reversed(tensor.shape), reversed(tensor.stride), strict=True):
-        if n != 1 and stride != step:
-            return False
-        step *= n
-    return True
 
 
 def _fills_its_span(tensor: TensorInfo) -> bool:

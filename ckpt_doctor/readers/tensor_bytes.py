@@ -1,7 +1,8 @@
-"""Reads the bytes of single tensors on demand: Adam's `step`, a buffer, a tensor to compare."""
+"""Reads the bytes of single tensors on demand: Adam's `step`, the state of a random generator."""
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 
@@ -18,22 +19,12 @@ def byte_order(checkpoint: Checkpoint) -> str:
     return ">" if checkpoint.metadata.get("byteorder") == "big" else "<"
 
 
-def read_tensor(checkpoint: Checkpoint, tensor: TensorInfo | TensorRef, limit: int = 1 << 24) -> bytes | None:
-    """The elements of a tensor in order, as stored in the file.
+def read_tensors(checkpoint: Checkpoint, tensors: Sequence[TensorInfo | TensorRef], limit: int) -> list[bytes | None]:
+    """The elements of tensors in order, as stored in the file, which is opened once.
 
-    None when they cannot be had: no such record, a file that has changed since it was read, a tensor that needs more
+    None where they cannot be had: no such record, a file that has changed since it was read, a tensor that needs more
     than `limit` bytes, or one whose elements do not lie one behind the other.
     """
-    found = read_tensors(checkpoint, [tensor], limit)
-    return found[0]
-
-
-def read_tensors(
-    checkpoint: Checkpoint,
-    tensors: list[TensorInfo] | list[TensorRef] | list[TensorInfo | TensorRef],
-    limit: int = 1 << 24,
-) -> list[bytes | None]:
-    """As `read_tensor` for several tensors, opening the file once."""
     try:
         with open_view(checkpoint.path) as view:
             if checkpoint.stamp is not None and view.stamp != checkpoint.stamp:
@@ -58,49 +49,41 @@ def _read_far(view: FileView, tensors: Sequence[TensorInfo | TensorRef], limit: 
 
 def _read(view: FileView, tensor: TensorInfo | TensorRef, limit: int) -> bytes | None:
     size = item_size(tensor.dtype)
-    count = 1
-    for n in tensor.shape:
-        count *= n
-    if tensor.storage.offset is None or count * size > limit or not _is_contiguous(tensor.shape, tensor.stride):
+    nbytes, start = math.prod(tensor.shape) * size, tensor.storage_offset * size
+    if tensor.storage.offset is None or nbytes > limit or not is_contiguous(tensor):
         return None
-    start = tensor.storage_offset * size
-    if start + count * size > tensor.storage.nbytes:
+    if start + nbytes > tensor.storage.nbytes:
         return None
     try:
-        raw = view.read_at(tensor.storage.offset + start, count * size)
+        raw = view.read_at(tensor.storage.offset + start, nbytes)
     except OSError:
         return None
-    return raw if len(raw) == count * size else None
+    return raw if len(raw) == nbytes else None
 
 
-def _is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+def is_contiguous(tensor: TensorInfo | TensorRef) -> bool:
+    """Whether the elements of a tensor lie one behind the other, in their order."""
     step = 1
-    if len(shape) != len(stride):
+    if len(tensor.shape) != len(tensor.stride):
         return False
-    for size, width in zip(reversed(shape), reversed(stride), strict=True):
-        if size != 1 and width != step:
+    for n, stride in zip(reversed(tensor.shape), reversed(tensor.stride), strict=True):
+        if n != 1 and stride != step:
             return False
-        step *= size
+        step *= n
     return True
 
 
-def read_scalar(checkpoint: Checkpoint, tensor: TensorInfo | TensorRef) -> int | float | bool | bytes | None:
-    """The value of a tensor of one element; None when it has more, or its bytes or its type cannot be read."""
-    return read_scalars(checkpoint, [tensor])[0]
+Value = int | float | bool | bytes | None
 
 
-def read_scalars(
-    checkpoint: Checkpoint, tensors: list[TensorInfo] | list[TensorRef] | list[TensorInfo | TensorRef]
-) -> list[int | float | bool | bytes | None]:
-    """As `read_scalar` for several tensors, opening the file once; of a random state its bytes."""
-    order = byte_order(checkpoint)
-    values: list[int | float | bool | bytes | None] = []
-    for tensor, raw in zip(tensors, read_tensors(checkpoint, tensors, limit=CPU_GENERATOR), strict=True):
-        values.append(_scalar(tensor.dtype, raw, order) if raw is not None else None)
-    return values
+def read_scalars(checkpoint: Checkpoint, tensors: Sequence[TensorInfo | TensorRef]) -> list[Value]:
+    """The values of tensors of one element, of a random state its bytes; None where bytes or type cannot be read."""
+    order, read = byte_order(checkpoint), read_tensors(checkpoint, tensors, CPU_GENERATOR)
+    pairs = zip(tensors, read, strict=True)
+    return [_scalar(tensor.dtype, raw, order) if raw is not None else None for tensor, raw in pairs]
 
 
-def _scalar(dtype: str, raw: bytes, order: str) -> int | float | bool | bytes | None:
+def _scalar(dtype: str, raw: bytes, order: str) -> Value:
     if (dtype, len(raw)) == ("uint8", CPU_GENERATOR):
         return raw
     if dtype == "bfloat16" and len(raw) == 2:  # the upper half of a float32

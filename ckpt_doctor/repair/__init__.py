@@ -4,13 +4,11 @@ from ckpt_doctor.repair.execution import apply, migrate, undo
 from ckpt_doctor.repair.foresight import every_repair, foresee, foresee_one, is_complete, repaired
 from ckpt_doctor.repair.planning import ASKED_BY, NAMES, plan
 from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request
-from ckpt_doctor.types import MigrationResult
 
 __all__ = [
     "ASKED_BY",
     "NAMES",
     "FilePlan",
-    "MigrationResult",
     "RepairPlan",
     "Request",
     "apply",

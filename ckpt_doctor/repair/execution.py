@@ -26,9 +26,9 @@ from ckpt_doctor.types import (
     Given,
     MigrationResult,
     Migrations,
-    NumpyScalar,
     Proof,
     Receipt,
+    python_value,
 )
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import came_out, interrupted, part_changes, recover, write, write_unit
@@ -257,8 +257,7 @@ def _record(file: FilePlan) -> dict[str, object]:
 
 def _json(value: object) -> object:
     """A value of an edit for the record: numbers and texts as they are, the rest as a short text."""
-    if isinstance(value, NumpyScalar):
-        value = value.value
+    value = python_value(value)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

@@ -23,7 +23,8 @@ from ckpt_doctor.inert.tensor_list import describe, is_plain, left_to_do, walk_t
 from ckpt_doctor.inert.units import parts_of
 from ckpt_doctor.readers.part_names import SHARD
 from ckpt_doctor.readers.safetensors import as_spelled, has_type, place_of
-from ckpt_doctor.readers.storage_bytes import StorageReader, is_contiguous
+from ckpt_doctor.readers.storage_bytes import StorageReader
+from ckpt_doctor.readers.tensor_bytes import is_contiguous
 from ckpt_doctor.remote import as_path, local
 from ckpt_doctor.types import (
     Checkpoint,

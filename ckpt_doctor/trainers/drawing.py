@@ -33,7 +33,7 @@ Factor = Callable[[int], "float | None"]
 
 
 @record(frozen=True)
-class Pace:
+class Stride:
     """How a schedule moves along the course of training."""
 
     every: int = 1
@@ -47,7 +47,7 @@ class Pace:
 
 
 @record(frozen=True)
-class Line:
+class RateLine:
     """How the rate of a run can be computed."""
 
     every: int
@@ -88,26 +88,26 @@ def curve(run: RunReport, *, total: int | None = None, factor: Factor | None = N
     known = run.run.facts.steps_per_epoch
     length = known.value if known is not None else None
     found = Curve(run.run.path, unit, (), recorded(files, places), places, steps_per_epoch=length)
-    pace = _pace(files, places, length)
+    stride = _stride(files, places, length)
     source = next((file for file in _furthest(files, places) if _schedule(file)), None)
-    if pace is None or source is None:
+    if stride is None or source is None:
         return found
     state, groups = _schedule(source), param_groups(source.member)
 
     def right(course: Course) -> Sequence[float | None] | None:
-        return along(state, groups, [pace.position(place) for place in course], factor)
+        return along(state, groups, [stride.position(place) for place in course], factor)
 
     def own(file: FileReport, course: Course) -> Sequence[float | None] | None:
         begun = file.member.state.last_epoch or 0
-        moved = [begun + pace.position(place) - pace.position(course[0]) for place in course]
+        moved = [begun + stride.position(place) - stride.position(course[0]) for place in course]
         return along(_schedule(file), param_groups(file.member), moved, factor, begun=begun)
 
-    end = total or _end(run, state, pace, unit, max(places.values(), default=0.0))
-    line = Line(pace.every, end, right, own)
+    end = total or _end(run, state, stride, unit, max(places.values(), default=0.0))
+    line = RateLine(stride.every, end, right, own)
     return with_departures(found, files, line) if fits(files, places, right) else found
 
 
-def with_departures(found: Curve, files: Sequence[FileReport], line: Line) -> Curve:
+def with_departures(found: Curve, files: Sequence[FileReport], line: RateLine) -> Curve:
     """A curve with the whole line, and the resumes that depart from it."""
     whole = line.course(0.0)
     starts = ((file, found.starts(file)[0]) for file in _furthest(files, found.places) if _may_depart(file))
@@ -170,19 +170,19 @@ def fits(files: Sequence[FileReport], places: Mapping[Path, float], right: Rates
     return bool(rates) and all(rate is not None and holds_rate(rate, expected) for (_, expected), rate in pairs)
 
 
-def _pace(files: Sequence[FileReport], places: Mapping[Path, float], length: int | None) -> Pace | None:
-    """The pace at which the schedule's positions of all resume points follow from their places; None without one."""
+def _stride(files: Sequence[FileReport], places: Mapping[Path, float], length: int | None) -> Stride | None:
+    """The stride at which the schedule's positions of all resume points follow from their places; None without one."""
     known = [(f.checkpoint.path, f.resume_point.last_epoch) for f in files]
     pairs = [(places[path], last) for path, last in known if last is not None and path in places]
     place, last = max(pairs, default=(0.0, 0))
     if not last or not place:
         return None
     apart = int(place) // last
-    paces = (Pace(1, last // int(place) or 1), *(Pace(every) for every in (length, apart) if every))
-    return next((pace for pace in paces if all(pace.position(place) == last for place, last in pairs)), None)
+    strides = (Stride(1, last // int(place) or 1), *(Stride(every) for every in (length, apart) if every))
+    return next((stride for stride in strides if all(stride.position(place) == last for place, last in pairs)), None)
 
 
-def _end(run: RunReport, state: Mapping[Any, Any], pace: Pace, unit: str, furthest: float) -> int:
+def _end(run: RunReport, state: Mapping[Any, Any], stride: Stride, unit: str, furthest: float) -> int:
     """Steps of the whole run: by its command, by its schedule, else a little more than are known."""
     facts = run.run.facts
     epochs, length = facts.train_epochs, facts.steps_per_epoch
@@ -191,9 +191,9 @@ def _end(run: RunReport, state: Mapping[Any, Any], pace: Pace, unit: str, furthe
     if epochs is not None and length is not None:
         return epochs.value * length.value
     total = real(state.get("total_steps", state.get("T_max")))
-    if total is not None and furthest * pace.times / pace.every < total < FURTHEST:
-        return max(1, int(total) * pace.every // pace.times)
-    return math.ceil(furthest * BEYOND / pace.every) * pace.every + pace.every
+    if total is not None and furthest * stride.times / stride.every < total < FURTHEST:
+        return max(1, int(total) * stride.every // stride.times)
+    return math.ceil(furthest * BEYOND / stride.every) * stride.every + stride.every
 
 
 def _furthest(files: Sequence[FileReport], places: Mapping[Path, float]) -> list[FileReport]:

@@ -108,11 +108,7 @@ def with_further(member: Member, own: Sequence[Places]) -> Member:
 
 def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:
     """The value that the trainer wrote at a key: before the first migration that changed it, else as it is now."""
-    for migration in checkpoint.migrations:
-        for edit in migration.edits:
-            if edit.get("key") == key:
-                return edit.get("before")
-    return now
+    return next((edit.get("before") for edit in checkpoint.earlier_edits if edit.get("key") == key), now)
 
 
 def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:

@@ -107,6 +107,7 @@ from ckpt_doctor.types.values import (
     dotted,
     mapping_of,
     path_name,
+    python_value,
 )
 
 __all__ = [
@@ -208,6 +209,7 @@ __all__ = [
     "model_path",
     "option_of",
     "path_name",
+    "python_value",
     "reaches",
     "real",
     "same_rate",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ckpt_doctor.types.record import briefly, record
-from ckpt_doctor.types.values import Global, KeyPath, NumpyScalar, TensorInfo, mapping_of
+from ckpt_doctor.types.values import Global, KeyPath, TensorInfo, mapping_of, python_value
 
 Container = Literal[
     "torch-zip",
@@ -187,7 +187,7 @@ class Checkpoint:
                 value = value[key]
             else:
                 return None
-        return value.value if isinstance(value, NumpyScalar) else value
+        return python_value(value)
 
     def name_of(self, part: Checkpoint) -> str:
         """With which name the key paths of a part begin: its path below the unit, or beside the index that names it."""
@@ -203,6 +203,11 @@ class Checkpoint:
     def has_editable_tags(self) -> bool:
         """Whether edits reach the device tags: in a tar file and a plain pickle they lie among the storages' bytes."""
         return self.program is not None and self.container not in ("torch-tar", "pickle")
+
+    @property
+    def earlier_edits(self) -> list[Mapping[str, Any]]:
+        """The edits of all migrations, as their records have them, oldest first."""
+        return [edit for migration in self.migrations for edit in migration.edits]
 
     def is_damaged(self, *kinds: str) -> bool:
         """Whether `damage` holds any of these kinds (any at all when none is named)."""

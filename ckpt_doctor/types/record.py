@@ -8,8 +8,9 @@ A class that inherits from a record is one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as record
@@ -69,6 +70,18 @@ else:
         return hash(type(self).compared(self))
 
 
+T = TypeVar("T")
+
+
+def once(holder: object, name: str, make: Callable[[], T]) -> T:
+    """What `make` gives, made at the first call and kept with an object under a name that is none of its fields."""
+    memo = vars(holder)
+    if name not in memo:
+        memo[name] = make()
+    kept: T = memo[name]
+    return kept
+
+
 def briefly(self: Any) -> str:
     """The `__repr__` of results, which hold whole trees: one short line, in which a container is its size."""
     told = ((field.name, getattr(self, field.name)) for field in fields(self) if field.repr)
@@ -93,4 +106,4 @@ def _brief(value: object) -> str:
 
 _LONGEST = 100
 _LARGE = 10**30
-__all__ = ["briefly", "record"]
+__all__ = ["briefly", "once", "record"]

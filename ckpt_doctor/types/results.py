@@ -17,6 +17,9 @@ from ckpt_doctor.types.values import KeyPath, TensorInfo, path_name
 DifferenceKind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
 Mode = Literal["replace", "in-place", "output"]
 Status = Literal["migrated", "planned", "unchanged", "refused", "failed", "undone"]
+Recovery = Literal["rolled-back", "cleaned"]
+"""What a run did about an earlier write that was cut off. `rolled-back`: bytes of an unfinished migration were cut off
+again. `cleaned`: the path was whole, and only what lay beside it (journal, pending undo data) was removed."""
 Proof = Literal["file", "rest", "checksums", "none"]
 """What showed that an undo gives back the old bytes: a hash of the whole file; one of everything but the tensors, which
 no migration touches; their stored checksums, where an older version kept no hash; nothing."""
@@ -83,17 +86,6 @@ class Receipt:
 
     path: Path
     """The file that now holds the result (a symbolic link resolved)."""
-    mode: Mode
-    previous_size: int
-    new_size: int
-    bytes_copied: int
-    """Bytes that had to be copied; 0 after a clone and in place."""
-    cloned: bool
-    """The copy shares its blocks with the original (reflink)."""
-    disk_cost: int
-    """Extra bytes on disk from now on, the undo data included."""
-    undo_file: Path | None = None
-    """The sidecar that undo needs; None where the file itself holds all (torch zip)."""
     notes: tuple[str, ...] = ()
     """What the user should know, one sentence each (a hard link broken, an attribute not kept)."""
 
@@ -102,25 +94,11 @@ class Receipt:
 class UndoReceipt:
     """A migration taken back."""
 
-    path: Path
     previous_size: int
     """Size before the undo."""
     new_size: int
-    left: int
-    """Migrations that can still be undone."""
     proof: Proof = "none"
     notes: tuple[str, ...] = ()
-
-
-@record(frozen=True)
-class Recovery:
-    """What the next run did about a write that was cut off."""
-
-    path: Path
-    action: Literal["rolled-back", "cleaned"]
-    """`rolled-back`: bytes of an unfinished migration were cut off again. `cleaned`: the path was whole, and only what
-    lay beside it (journal, pending undo data) was removed."""
-    size: int
 
 
 @record(frozen=True)

@@ -141,6 +141,11 @@ class NumpyScalar:
     source: Opaque
 
 
+def python_value(value: object) -> object:
+    """The Python number of a numpy scalar; all else as it is."""
+    return value.value if isinstance(value, NumpyScalar) else value
+
+
 @record(frozen=True, slots=True)
 class TensorInfo:
     """One tensor of a checkpoint, by the first path that reaches it."""

@@ -34,7 +34,6 @@ __all__ = [
     "SLOTS",
     "Kind",
     "Number",
-    "Rule",
     "Slot",
     "problems_of",
 ]

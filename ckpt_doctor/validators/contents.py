@@ -5,7 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.types import Case, Global, KeyPath, Member, NumpyScalar, Opaque, Severity, TensorRef, dotted, real
+from ckpt_doctor.types import (
+    Case,
+    Global,
+    KeyPath,
+    Member,
+    NumpyScalar,
+    Opaque,
+    Severity,
+    TensorRef,
+    dotted,
+    python_value,
+    real,
+)
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT
@@ -111,8 +123,7 @@ def which(case: Case, slot: str, of: str = "") -> str:
 
 def whole_number(value: object) -> int | None:
     """The integer that a wrongly typed count stands for: `"3"`, `120.0`."""
-    if isinstance(value, NumpyScalar):
-        value = value.value
+    value = python_value(value)
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 19:
         return int(value)
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53 else None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt_doctor.types import Case, NumpyScalar, Run, TensorRef, wrapper_of
+from ckpt_doctor.types import Case, Run, TensorRef, python_value, wrapper_of
 from ckpt_doctor.validators import shaped_optimizers
 from ckpt_doctor.validators.rule import Problem, listing, rule
 from ckpt_doctor.validators.slots import MOMENTS
@@ -31,8 +31,11 @@ def _indices(case: Case) -> list[int | str | float] | None:
         params = group.get("params") if isinstance(group, dict) else None
         if not isinstance(params, (list, tuple)):
             return None
-        indices.extend(index.value if isinstance(index, NumpyScalar) else index for index in params)
-    return indices if all(isinstance(index, (int, str, float)) for index in indices) else None
+        plain = [index for index in map(python_value, params) if isinstance(index, (int, str, float))]
+        if len(plain) < len(params):
+            return None
+        indices += plain
+    return indices
 
 
 @rule("O701", "optimizer-model-mismatch", "error", others=shaped_optimizers.foreign_moments, each=True)
@@ -170,12 +173,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
 def _with_amsgrad(case: Case) -> set[object]:
     """The indices of the param groups in which Adam also reads the highest second moment."""
     groups: Any = case.at("optimizer", "param_groups")  # dicts with params: _indices() has looked
-    return {parameter for group in groups if _is_on(group.get("amsgrad")) for parameter in group["params"]}
-
-
-def _is_on(value: object) -> bool:
-    """Whether a flag is true for Python; the stand-in of a numpy scalar always is."""
-    return bool(value.value if isinstance(value, NumpyScalar) else value)
+    return {parameter for group in groups if python_value(group.get("amsgrad")) for parameter in group["params"]}
 
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.types import Case
+from ckpt_doctor.types.record import once
 from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import UNTRUSTED
 
@@ -19,14 +20,14 @@ def shapes_of(case: Case) -> Shapes:
 
     Such a file has worse troubles, of which other rules speak. Looked for once a case: a dozen rules ask.
     """
-    memo = vars(case)
-    if "shapes" not in memo:
+
+    def look() -> Shapes:
         checkpoint = case.checkpoint
         misplaced = case.member.role is not None and not is_ours(case)
         cut = any(part.is_damaged(*UNTRUSTED) for part in (checkpoint, *checkpoint.parts))
-        memo["shapes"] = Shapes() if misplaced or cut else find(checkpoint)
-    shapes: Shapes = memo["shapes"]
-    return shapes
+        return Shapes() if misplaced or cut else find(checkpoint)
+
+    return once(case, "shapes", look)
 
 
 def own_shapes(case: Case) -> Shapes:

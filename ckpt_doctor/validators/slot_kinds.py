@@ -7,7 +7,7 @@ import sys
 from typing import Literal, Protocol
 
 from ckpt_doctor.inert.numpy_values import array_shown, uint32_array
-from ckpt_doctor.types import CPU_GENERATOR, NumpyScalar, Opaque, TensorRef, mapping_of, real
+from ckpt_doctor.types import CPU_GENERATOR, NumpyScalar, Opaque, TensorRef, mapping_of, python_value, real
 from ckpt_doctor.types.record import record
 
 LARGEST_COUNT = 1 << 62
@@ -102,8 +102,7 @@ class Kind:
         """An object that is filled like a dict counts as one."""
         if value is None:
             return None if self.none else "type"
-        if isinstance(value, NumpyScalar):
-            value = value.value
+        value = python_value(value)
         if isinstance(value, Opaque):
             return None if dict in self.types and mapping_of(value) is not None else _unmade(value)
         if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
@@ -121,8 +120,7 @@ class Flag:
         """Empty things are as good as False."""
         if isinstance(value, TensorRef):
             return None if value.numel == 1 else "type"
-        if isinstance(value, NumpyScalar):
-            value = value.value
+        value = python_value(value)
         if isinstance(value, Opaque):
             return _unmade(value)
         return "type" if value and not isinstance(value, (bool, int)) else None
@@ -137,7 +135,7 @@ class Choice:
 
     def fault(self, value: object) -> Fault | None:
         """True is 1 here, as it is to the code that asks."""
-        value = value.value if isinstance(value, NumpyScalar) else value
+        value = python_value(value)
         if isinstance(value, (dict, list, tuple, Opaque, TensorRef)):
             return "type"
         return None if value in self.values else "value"

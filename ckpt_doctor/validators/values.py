@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, mapping_of
+from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, mapping_of, python_value
+from ckpt_doctor.types.record import once
 from ckpt_doctor.validators.contents import (
     and_more,
     describe,
@@ -148,19 +149,14 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
 
 def _all_faults(case: Case) -> list[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
     """Slots, and where each has which fault. Looked for once a case: two rules ask for each kind."""
-    memo = vars(case)
-    if "faults" not in memo:
-        memo["faults"] = list(_slots_with_faults(case))
-    found: list[tuple[Slot, list[tuple[KeyPath, object, Fault]]]] = memo["faults"]
-    return found
+    return once(case, "faults", lambda: list(_slots_with_faults(case)))
 
 
 def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
     held, state = _conditions(case), case.path("optimizer", "state")
     known: Known = {}
     indices = (index for _, index in _places(case, ("optimizer", "param_groups", "*", "params", "*"), known))
-    plain = (index.value if isinstance(index, NumpyScalar) else index for index in indices)
-    tied = {index for index in plain if isinstance(index, (int, str, float))}
+    tied = {index for index in map(python_value, indices) if isinstance(index, (int, str, float))}
     for slot in (*SLOTS, *_cycled(case)):
         if slot.when and slot.when not in held:
             continue

@@ -3,10 +3,9 @@
 Knows containers, not trainers: what to write, and whether the result is right, comes from the caller.
 """
 
-from ckpt_doctor.inert.names import is_ours
 from ckpt_doctor.writer.cost import cost
 from ckpt_doctor.writer.folder import unit_cost, write_unit
-from ckpt_doctor.writer.in_place import Journal, interrupted
+from ckpt_doctor.writer.in_place import interrupted
 from ckpt_doctor.writer.part_changes import PartChange, part_changes
 from ckpt_doctor.writer.recover import came_out, recover
 from ckpt_doctor.writer.sidecar import history
@@ -14,13 +13,11 @@ from ckpt_doctor.writer.undo import undo, undo_damage
 from ckpt_doctor.writer.write import output_path, write
 
 __all__ = [
-    "Journal",
     "PartChange",
     "came_out",
     "cost",
     "history",
     "interrupted",
-    "is_ours",
     "output_path",
     "part_changes",
     "recover",

@@ -39,26 +39,23 @@ def clone(source: int, target: int) -> bool:
 
 def copy_range(
     source: int, target: int, start: int, end: int, to: int | None = None, progress: Progress | None = None
-) -> int:
+) -> None:
     """Copy the bytes `start` to `end` (exclusive) to the same place in `target`, or to `to`; holes stay holes.
 
-    Returns the bytes copied, holes not counted. `progress` is called with the bytes done since its last call, holes
+    `progress` is called with the bytes done since its last call, holes
     included. Raises `OSError` when the source ends early (`EIO`) or the disk does not take the bytes.
     """
     shift = 0 if to is None else to - start
-    copied = 0
     at = start
     while at < end:
         data, hole = _segment(source, at, end)
         if progress is not None and data > at:
             progress(data - at)
         _copy_data(source, target, data, hole, shift, progress)
-        copied += hole - data
         at = hole
     # A trailing hole, or one that fills the file, leaves the target too short.
     if os.fstat(target).st_size < end + shift:
         os.ftruncate(target, end + shift)
-    return copied
 
 
 def _segment(source: int, at: int, end: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from ckpt_doctor.types import FileStamp
 
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags to open a file that may have become a named pipe: opening does not wait for the pipe's other end."""
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -24,6 +25,16 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 def stamp_of(stat_result: os.stat_result) -> FileStamp:
     """The identity of a file's content, as `Checkpoint.stamp` has it."""
     return FileStamp(stat_result.st_dev, stat_result.st_ino, stat_result.st_size, stat_result.st_mtime_ns)
+
+
+@contextmanager
+def opened(path: Path, flags: int = READ, mode: int = 0o600) -> Iterator[int]:
+    """The descriptor of a file, closed at the end; `mode` is for one that is made. Raises OSError."""
+    fd = os.open(path, flags, mode)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def ensure_unchanged(path: Path, stamp: FileStamp, *, at: Path | None = None) -> None:
@@ -39,16 +50,15 @@ def ensure_unchanged(path: Path, stamp: FileStamp, *, at: Path | None = None) ->
 @contextmanager
 def temporary_file(path: Path, mode: int = 0o600) -> Iterator[int]:
     """A new file at `path`, open for reading and writing; removed at the end unless it was renamed."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        yield fd
-    finally:
-        # After the rename there is nothing to remove, or another file; and a faulty disk must not turn success into an
-        # error. Where it does not even let us remove the file, the next run will.
-        with suppress(OSError):
-            if is_named(path, fd):
-                path.unlink()
-        os.close(fd)
+    with opened(path, CREATE, mode) as fd:
+        try:
+            yield fd
+        finally:
+            # After the rename there is nothing to remove, or another file; and a faulty disk must not turn success into
+            # an error. Where it does not even let us remove the file, the next run will.
+            with suppress(OSError):
+                if is_named(path, fd):
+                    path.unlink()
 
 
 def is_named(path: Path, fd: int) -> bool:
@@ -182,13 +192,10 @@ def write_new(output: Path, write: Callable[[IO[bytes]], Callable[[Path], None] 
 def sync_folder(folder: Path) -> list[str]:
     """Make what was renamed, created or removed in `folder` durable; a note where the file system refuses."""
     try:
-        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        with opened(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)) as fd:
+            return sync_visible(fd, folder)
     except PermissionError:
         return []
-    try:
-        return sync_visible(fd, folder)
-    finally:
-        os.close(fd)
 
 
 def sync_visible(fd: int, path: Path) -> list[str]:

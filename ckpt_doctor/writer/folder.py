@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from ckpt_doctor.writer.folder_state import (
     noted,
     size_of,
 )
-from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, record_at, save
+from ckpt_doctor.writer.generations import Store, UnitGeneration, chain, ensure_kept, save
 from ckpt_doctor.writer.locking import run_lock
-from ckpt_doctor.writer.part_changes import PartChange, Written, write_part
+from ckpt_doctor.writer.part_changes import PartChange, write_part
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import ZIPS
 from ckpt_doctor.writer.staging import build, finish, set_aside
@@ -100,34 +99,25 @@ def _write(job: _Job) -> Receipt:
         raise WriteRefused(
             f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
         )
-    if recovery is not None and recovery.action == "rolled-back":
+    if recovery == "rolled-back":
         raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
     if job.mode != "output":
         ensure_folder_writable(job.source)
     found = look(job.source)
     _ensure_as_read(job, found)
     before = noted(job.source, found, job.progress)
-    try:
+    with unit_commit.taken_back(store):
         _begin(store, before[""].mode)
-        after, written = _stage(job, store, before)
+        after, notes = _stage(job, store, before)
         job.verify(store.staged)
         kept = _keep(store, job.source, before, after, share=job.mode != "output")
-        size = _size(before)
-        generation = UnitGeneration(
-            {**job.record, "previous_size": size}, before, after, kept, store.staged.lstat().st_ino
-        )
+        record = {**job.record, "previous_size": _size(before)}
+        generation = UnitGeneration(record, before, after, kept, store.staged.lstat().st_ino)
         _note(store, generation)
-        cost = written.allocated + record_at(store.new).stat().st_size
         places = job.mode == "output"
-        notes = _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
-        place = store.next_number()
+        notes += _place(job, store, found) if places else unit_commit.take_place(store, generation, found)
         notes += unit_commit.count(store, generation)
-    except BaseException:
-        with suppress(OSError, WriteRefused):  # where that fails, too, the next run does it
-            unit_commit.settle(store, failed=True)
-        raise
-    notes = [*written.notes, *notes]
-    return Receipt(job.target, job.mode, size, _size(after), written.copied, False, cost, place, tuple(notes))
+    return Receipt(job.target, tuple(notes))
 
 
 def _size(entries: FolderState) -> int:
@@ -158,29 +148,25 @@ def _begin(store: Store, mode: int) -> None:
         sync_folder(folder)
 
 
-def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], Written]:
-    """Build the folder with its changes; returns what it contains, and what was written."""
+def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], list[str]]:
+    """Build the folder with its changes; returns what it contains, and notes."""
     share = job.mode != "output"
     space = space_checker(store.folder)
     sources = {name: job.source / name for name in before}
     changed = {change.name for change in job.changes}
     stays = {name: entry for name, entry in before.items() if name not in changed}
-    copied = build(store.staged, stays, sources, share, space)
-    total = Written(copied, 0 if share else copied)
-    after = dict(before)
+    build(store.staged, stays, sources, share, space)
+    after, notes = dict(before), []
     for change in job.changes:
         old, new = before.get(change.name), store.staged / change.name
-        written = write_part(change, sources.get(change.name), new, before[""].mtime_ns, space)
+        notes += write_part(change, sources.get(change.name), new, before[""].mtime_ns, space)
         if old is not None and old.kind == "link":
-            written = replace(written, notes=(*written.notes, f"{change.name} was a link and is a plain file now"))
-        total = Written(
-            total.copied + written.copied, total.allocated + written.allocated, (*total.notes, *written.notes)
-        )
+            notes.append(f"{change.name} was a link and is a plain file now")
         now = entry_of(new)
         if now is None:
             raise WriteRefused(f"{new} is gone")
         after[change.name] = now
-    return after, replace(total, notes=(*total.notes, *finish(store.staged, after, job.source)))
+    return after, notes + finish(store.staged, after, job.source)
 
 
 def _keep(store: Store, source: Path, before: FolderState, after: FolderState, *, share: bool) -> dict[str, str]:
@@ -216,18 +202,17 @@ def undo_unit(unit: Path) -> UndoReceipt:
         ensure_folder_writable(unit.parent)
         ensure_folder_writable(unit)
         with run_lock(unit.parent):
-            recovery = unit_commit.recover_unit(unit)
+            if unit_commit.recover_unit(unit) == "rolled-back":
+                size = size_of(look(unit))
+                return UndoReceipt(size, size, notes=("the migration had been interrupted",))
             store = Store(unit)
-            if recovery is not None and recovery.action == "rolled-back":
-                interrupted = ("the migration had been interrupted",)
-                return UndoReceipt(unit, recovery.size, recovery.size, len(chain(store)), notes=interrupted)
             known = chain(store)
             if not known:
                 raise WriteRefused(f"{unit} has no migration to undo")
-            return _undo(store, *known[-1], left=len(known) - 1)
+            return _undo(store, *known[-1])
 
 
-def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoReceipt:
+def _undo(store: Store, place: Path, last: UnitGeneration) -> UndoReceipt:
     unit = store.unit
     found = look(unit)
     present = noted(unit, found)
@@ -235,7 +220,7 @@ def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoRec
     if changed:
         raise WriteRefused(f"{unit / changed[0]} was changed since the migration of {unit.name}: it cannot be undone")
     ensure_kept(place, last)
-    try:
+    with unit_commit.taken_back(store):
         _begin(store, present[""].mode)
         sources = {name: unit / name for name in last.before} | {n: place / kept for n, kept in last.kept.items()}
         build(store.staged, last.before, sources, True, space_checker(store.folder))
@@ -246,11 +231,7 @@ def _undo(store: Store, place: Path, last: UnitGeneration, left: int) -> UndoRec
         place.rename(store.undone)
         notes += unit_commit.take_place(store, back, found)
         notes += unit_commit.count(store, back)
-    except BaseException:
-        with suppress(OSError, WriteRefused):  # where that fails, too, the next run does it
-            unit_commit.settle(store, failed=True)
-        raise
-    return UndoReceipt(unit, _size(present), _size(last.before), left, "file", tuple(notes))
+    return UndoReceipt(_size(present), _size(last.before), "file", tuple(notes))
 
 
 def unit_cost(

@@ -13,7 +13,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.writer import copying
-from ckpt_doctor.writer.files import READ
+from ckpt_doctor.writer.files import READ, opened
 from ckpt_doctor.writer.handles import holders
 
 DEEPEST = 32
@@ -137,19 +137,15 @@ def _entry(path: Path, status: os.stat_result, progress: Callable[[int], None] |
 
 
 def _hash(path: Path, status: os.stat_result, progress: Callable[[int], None] | None) -> str:
-    fd = os.open(path, READ | NOFOLLOW)
-    try:
+    def told(piece: bytes) -> bytes:
+        if progress is not None:
+            progress(len(piece))
+        return piece
+
+    with opened(path, READ | NOFOLLOW) as fd:
         if not is_same(os.fstat(fd), status):
             raise WriteRefused(f"{path} changed since it was read: left alone")
-
-        def told(piece: bytes) -> bytes:
-            if progress is not None:
-                progress(len(piece))
-            return piece
-
         return sha256(map(told, copying.pieces(fd, 0, status.st_size)))
-    finally:
-        os.close(fd)
 
 
 def shows(found: Found, entries: FolderState) -> bool:

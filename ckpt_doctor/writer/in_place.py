@@ -23,7 +23,16 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.types import FileStamp
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer.commit import ensure_quiet
-from ckpt_doctor.writer.files import READ, alone, ensure_unchanged, is_named, restore_times, sync_folder
+from ckpt_doctor.writer.files import (
+    CREATE,
+    READ,
+    alone,
+    ensure_unchanged,
+    is_named,
+    opened,
+    restore_times,
+    sync_folder,
+)
 from ckpt_doctor.writer.splice import Splice, digest, ensure_applied, put
 
 _LONGEST = 1 << 16
@@ -162,10 +171,7 @@ def _write_journal(entry: Journal) -> None:
     path = names.journal(entry.path)
     fields = asdict(entry)
     del fields["path"]
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
+    with opened(path, CREATE) as fd:
         copying.write_all(fd, json.dumps(fields).encode(), 0)
         os.fsync(fd)
-    finally:
-        os.close(fd)
     sync_folder(path.parent)

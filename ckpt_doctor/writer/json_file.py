@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.errors import EditRefused
-from ckpt_doctor.types import NumpyScalar
+from ckpt_doctor.types import python_value
 
 _FLAT = frozenset({str, int, float, bool, type(None)})
 _TEXTS = frozenset({str})
@@ -117,8 +117,7 @@ def _is_flat(value: dict[Any, object]) -> bool:
 
 def _plain(value: object) -> object:
     """The value as `json` takes it; what JSON has no form for is refused, where `json` would turn it into a text."""
-    if isinstance(value, NumpyScalar):
-        value = value.value
+    value = python_value(value)
     if isinstance(value, dict):
         if _is_flat(value):
             return value

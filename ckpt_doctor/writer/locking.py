@@ -45,7 +45,6 @@ _SAVE_FOLDER = re.compile(
 class Held:
     """A lock while it is held."""
 
-    folder: Path
     exclusive: bool
     """Enforced by the kernel, and gone when its process is. False: a file system without `flock` (Google Drive on
     Colab), where the mere existence of the lock file is the lock."""
@@ -79,7 +78,7 @@ def run_lock(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Held]:
         if own is not None:
             _ensure_own(lock_file, os.fstat(own))
             _sign(own)
-        yield Held(folder, not soft, _SOFT_NOTE if soft else "")
+        yield Held(not soft, _SOFT_NOTE if soft else "")
     finally:
         try:
             if own is not None:

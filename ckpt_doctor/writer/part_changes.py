@@ -14,7 +14,7 @@ from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.inert.tree import transform
 from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo
 from ckpt_doctor.writer import copying, json_file
-from ckpt_doctor.writer.files import READ, copy_attributes, stamp_of
+from ckpt_doctor.writer.files import CREATE, copy_attributes, opened, stamp_of
 from ckpt_doctor.writer.splice import ZIPS, adopted_bytes, apply_to, ensure_applied, plan
 from ckpt_doctor.writer.torch_archive import write_archive
 
@@ -36,15 +36,6 @@ class PartChange:
     """The new program; of a JSON part the whole file."""
     adopted: tuple[Adopted, ...] = ()
     container: Container = "torch-zip"
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A part that was written: the bytes that were copied, those it takes on disk, and notes."""
-
-    copied: int = 0
-    allocated: int = 0
-    notes: tuple[str, ...] = ()
 
 
 def part_changes(unit: Checkpoint, planned: Sequence[Edit]) -> tuple[PartChange, ...]:
@@ -114,13 +105,10 @@ def _json_change(name: str, part: Checkpoint | None, own: list[Edit]) -> PartCha
 
 
 def _bytes_of(part: Checkpoint) -> bytes:
-    fd = os.open(part.path, READ)
-    try:
+    with opened(part.path) as fd:
         if stamp_of(os.fstat(fd)) != part.stamp:
             raise WriteRefused(f"{part.path} changed since it was read: left alone")
         return b"".join(copying.pieces(fd, 0, part.size))
-    finally:
-        os.close(fd)
 
 
 def _ensure_adopted(name: str, root: object, adopted: Sequence[Adopted]) -> None:
@@ -136,33 +124,33 @@ def _ensure_adopted(name: str, root: object, adopted: Sequence[Adopted]) -> None
 
 def write_part(
     change: PartChange, old: Path | None, new: Path, mtime_ns: int, ensure_space: Callable[[int], None]
-) -> Written:
-    """Write the changed part as the new file `new`, durably. `old` is the file it replaces; a link is followed.
+) -> list[str]:
+    """Write the changed part as the new file `new`, durably; returns notes.
 
-    Attributes are those of the old file; a part that was not there before gets `mtime_ns`, since a repair is not a new
-    save.
+    `old` is the file that it replaces; a link is followed. Attributes are those of the old file; a part that was not
+    there before gets `mtime_ns`, since a repair is not a new save.
     """
-    target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if old is not None else 0o666)
-    source = -1
-    try:
-        source = os.open(old, READ) if old is not None else -1
-        status = os.fstat(source) if old is not None else None
-        if status is not None and not stat.S_ISREG(status.st_mode):
-            raise WriteRefused(f"{old} is not a regular file: nothing was written")
-        if change.part is not None and status is not None:
-            written = _spliced(change, change.part, source, status, target, ensure_space)
-        else:
-            written = _anew(change, target, ensure_space)
-        if status is not None:
-            written = replace(written, notes=tuple(copy_attributes(status, source, target)))
-        else:
+    with opened(new, CREATE, 0o600 if old is not None else 0o666) as target:
+        notes = []
+        if old is None:
+            _anew(change, target, ensure_space)
             os.utime(target, ns=(mtime_ns, mtime_ns))
+        else:
+            notes = _in_place_of(old, change, target, ensure_space)
         os.fsync(target)
-        return written
-    finally:
-        os.close(target)
-        if source >= 0:
-            os.close(source)
+        return notes
+
+
+def _in_place_of(old: Path, change: PartChange, target: int, ensure_space: Callable[[int], None]) -> list[str]:
+    with opened(old) as source:
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode):
+            raise WriteRefused(f"{old} is not a regular file: nothing was written")
+        if change.part is not None:
+            _spliced(change, change.part, source, status, target, ensure_space)
+        else:
+            _anew(change, target, ensure_space)
+        return copy_attributes(status, source, target)
 
 
 def _spliced(
@@ -172,24 +160,21 @@ def _spliced(
     status: os.stat_result,
     target: int,
     ensure_space: Callable[[int], None],
-) -> Written:
+) -> None:
     if stamp_of(status) != part.stamp:
         raise WriteRefused(f"{part.path} changed since it was read: left alone")
     splice = plan(source, part, change.data, None, change.adopted)
-    copied, cloned = apply_to(source, target, status.st_size, splice, ensure_space)
+    apply_to(source, target, status.st_size, splice, ensure_space)
     ensure_applied(target, status.st_size, splice)
-    return Written(copied, splice.added if cloned else copying.allocated(target))
 
 
-def _anew(change: PartChange, target: int, ensure_space: Callable[[int], None]) -> Written:
-    size = len(change.data) + sum(storage.nbytes for storage in change.adopted)
-    ensure_space(size)
+def _anew(change: PartChange, target: int, ensure_space: Callable[[int], None]) -> None:
+    ensure_space(len(change.data) + sum(storage.nbytes for storage in change.adopted))
     if change.container == "json":
         copying.write_all(target, change.data, 0)
-        return Written(allocated=size)
+        return
     tensors = [(f"data/{storage.key}", storage.nbytes, adopted_bytes(storage)) for storage in change.adopted]
     described = [("data.pkl", len(change.data), [change.data]), ("byteorder", 6, [b"little"])]
     with os.fdopen(os.dup(target), "w+b") as file:
         # kProducedFileFormatVersion for tensors (caffe2/serialize/inline_container.h)
         write_archive(file, [*described, *tensors, ("version", 2, [b"3\n"])])
-    return Written(allocated=size)

@@ -12,7 +12,7 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.types import Recovery
 from ckpt_doctor.writer import in_place, sidecar, zip_append
 from ckpt_doctor.writer.commit import put_back, refusing
-from ckpt_doctor.writer.files import READ, sync_folder
+from ckpt_doctor.writer.files import opened, sync_folder
 from ckpt_doctor.writer.locking import run_lock
 from ckpt_doctor.writer.unit_commit import recover_unit, unit_that_came_out
 
@@ -41,8 +41,7 @@ def recover(path: Path) -> Recovery | None:
             cleaned |= _settle_sidecar(target)
         if not cleaned:
             return None
-        size = target.stat().st_size if target.exists() else 0
-        return Recovery(target, "rolled-back" if rolled_back else "cleaned", size)
+        return "rolled-back" if rolled_back else "cleaned"
 
 
 def came_out(path: Path) -> Path | None:
@@ -84,11 +83,8 @@ def _roll_back(target: Path) -> bool:
     found = in_place.read_journal(target)
     rolled_back = False
     if found is not None and target.exists():
-        fd = os.open(target, os.O_RDWR)
-        try:
+        with opened(target, os.O_RDWR) as fd:
             rolled_back = in_place.roll_back(found, fd)
-        finally:
-            os.close(fd)
     if not rolled_back and target.exists():
         _ensure_finished(target)
     in_place.remove_journal(target)
@@ -97,26 +93,21 @@ def _roll_back(target: Path) -> bool:
 
 def _ensure_finished(target: Path) -> None:
     """Raise `WriteRefused` for an archive without an end: its journal, which does not fit, may be damaged itself."""
-    fd = os.open(target, READ)
     try:
-        if os.pread(fd, 4, 0) == b"PK\x03\x04":
-            zip_append.read_directory(fd, os.fstat(fd).st_size)
+        with opened(target) as fd:
+            if os.pread(fd, 4, 0) == b"PK\x03\x04":
+                zip_append.read_directory(fd, os.fstat(fd).st_size)
     except WriteRefused as error:
         beside = names.journal(target).name
         raise WriteRefused(
             f"{target} has no end, and {beside} does not say where the end was: both are left alone"
         ) from error
-    finally:
-        os.close(fd)
 
 
 def _settle_sidecar(target: Path) -> bool:
     """Drop a last generation that the file does not show. A sidecar of another file is left for the next write."""
-    fd = os.open(target, READ)
-    try:
+    with opened(target) as fd:
         pending = sidecar.pending(target, fd)
         if pending:
             sidecar.store(target, sidecar.load(target, fd))
         return pending
-    finally:
-        os.close(fd)

@@ -24,7 +24,7 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.writer import copying
 from ckpt_doctor.writer import generations as generations_of
-from ckpt_doctor.writer.files import READ, publish, sync_folder, temporary_file
+from ckpt_doctor.writer.files import opened, publish, sync_folder, temporary_file
 from ckpt_doctor.writer.splice import Splice, digest, to_json
 
 FORMAT = 1
@@ -116,11 +116,8 @@ def history(path: Path) -> list[Mapping[str, Any]]:
         return generations_of.history(target)
     if not os.path.lexists(names.undo_file(target)):
         return []
-    fd = os.open(target, READ)
-    try:
+    with opened(target) as fd:
         return [generation.record for generation in load(target, fd)]
-    finally:
-        os.close(fd)
 
 
 def ensure_whole(target: Path, fd: int) -> None:

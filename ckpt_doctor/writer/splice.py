@@ -17,8 +17,9 @@ from typing import Any
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.inert.zip_structures import Directory
-from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Program
+from ckpt_doctor.types import Adopted, Checkpoint, Program
 from ckpt_doctor.writer import copying, zip_append
+from ckpt_doctor.writer.files import stamp_of
 from ckpt_doctor.writer.previous import last_record, previous_size, records_digest, rest_digest
 
 _TAR_BLOCK = 512
@@ -137,9 +138,7 @@ def adopted_bytes(storage: Adopted) -> Iterator[bytes]:
     except OSError as error:
         raise _gone(storage) from error
     try:
-        status = os.fstat(fd)
-        stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if storage.crc is None and stamp != storage.stamp:
+        if storage.crc is None and stamp_of(os.fstat(fd)) != storage.stamp:
             raise _gone(storage)
         yield from copying.pieces(fd, storage.offset, storage.offset + storage.nbytes)
     finally:
@@ -203,28 +202,24 @@ def apply_to(
     splice: Splice,
     ensure_space: Callable[[int], None],
     progress: copying.Progress | None = None,
-) -> tuple[int, bool]:
+) -> None:
     """Make the empty file `target` the source (of `size` bytes) with the splice applied.
 
     `ensure_space` is called with the bytes that will have to be allocated before any is written, and may raise.
-    Returns the bytes copied and whether the blocks are shared instead.
     """
-    cloned = splice.appended and copying.clone(source, target)
     behind = splice.start + splice.length
-    if cloned:
+    if splice.appended and copying.clone(source, target):
         ensure_space(splice.added)
         # The clone has the whole source: in an undo, more than the prefix.
         os.ftruncate(target, splice.start)
-        copied = 0
     else:
         ensure_space(copying.allocated(source) + splice.added)
-        copied = copying.copy_range(source, target, 0, splice.start, progress=progress)
+        copying.copy_range(source, target, 0, splice.start, progress=progress)
     if os.fstat(target).st_size != splice.start:
         raise WriteRefused(f"the copy has {os.fstat(target).st_size} bytes where {splice.start} were expected")
     put(target, splice)
     if behind < size and not splice.appended:
-        copied += copying.copy_range(source, target, behind, size, splice.start + len(splice.data), progress)
-    return copied, cloned
+        copying.copy_range(source, target, behind, size, splice.start + len(splice.data), progress)
 
 
 def ensure_applied(fd: int, size: int, splice: Splice) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import copying
-from ckpt_doctor.writer.files import READ, copy_attributes
+from ckpt_doctor.writer.files import CREATE, READ, copy_attributes, opened
 from ckpt_doctor.writer.folder_state import NOFOLLOW, FolderEntry, FolderState, entry_of
 
 _NO_LINKS = frozenset(
@@ -21,13 +21,12 @@ Space = Callable[[int], None]
 """Raises `WriteRefused` when there is no room for so many bytes."""
 
 
-def build(staged: Path, entries: FolderState, sources: Mapping[str, Path], share: bool, ensure_space: Space) -> int:
+def build(staged: Path, entries: FolderState, sources: Mapping[str, Path], share: bool, ensure_space: Space) -> None:
     """Make the folder `staged` with the folders and links of `entries`, and with those of its files that have a source.
 
     With `share` a file gets another name where that is possible; else its bytes are copied, with its attributes, and
-    compared by their hash. Returns the bytes copied. `finish` comes last.
+    compared by their hash. `finish` comes last.
     """
-    copied = 0
     for name, entry in entries.items():
         place = staged / name
         if entry.kind == "folder":
@@ -35,8 +34,7 @@ def build(staged: Path, entries: FolderState, sources: Mapping[str, Path], share
         elif entry.kind == "link":
             make_link(place, entry)
         elif name in sources:
-            copied += set_aside(sources[name], place, entry, share, ensure_space)
-    return copied
+            set_aside(sources[name], place, entry, share, ensure_space)
 
 
 def make_link(place: Path, entry: FolderEntry) -> None:
@@ -45,14 +43,13 @@ def make_link(place: Path, entry: FolderEntry) -> None:
     os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
 
-def set_aside(source: Path, place: Path, entry: FolderEntry, share: bool, ensure_space: Space) -> int:
-    """Give the file another name, or a copy, that holds what was noted; returns the bytes copied."""
+def set_aside(source: Path, place: Path, entry: FolderEntry, share: bool, ensure_space: Space) -> None:
+    """Give the file another name, or a copy, that holds what was noted."""
     if share and _linked(source, place):
-        return 0
-    copied = _copy(source, place, entry, ensure_space)
+        return
+    _copy(source, place, entry, ensure_space)
     if (now := entry_of(place)) is None or now.content != entry.content:
         raise WriteRefused(f"{source} changed while it was copied, or does not read back: left alone")
-    return copied
 
 
 def _linked(source: Path, place: Path) -> bool:
@@ -65,24 +62,15 @@ def _linked(source: Path, place: Path) -> bool:
     return True
 
 
-def _copy(source: Path, place: Path, entry: FolderEntry, ensure_space: Space) -> int:
-    old = os.open(source, READ | NOFOLLOW)
-    try:
-        new = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            status = os.fstat(old)
-            copied = 0
-            if not copying.clone(old, new):
-                ensure_space(copying.allocated(old))
-                copied = copying.copy_range(old, new, 0, status.st_size)
-            copy_attributes(status, old, new)
-            os.utime(new, ns=(status.st_atime_ns, entry.mtime_ns))
-            os.fsync(new)
-            return copied
-        finally:
-            os.close(new)
-    finally:
-        os.close(old)
+def _copy(source: Path, place: Path, entry: FolderEntry, ensure_space: Space) -> None:
+    with opened(source, READ | NOFOLLOW) as old, opened(place, CREATE) as new:
+        status = os.fstat(old)
+        if not copying.clone(old, new):
+            ensure_space(copying.allocated(old))
+            copying.copy_range(old, new, 0, status.st_size)
+        copy_attributes(status, old, new)
+        os.utime(new, ns=(status.st_atime_ns, entry.mtime_ns))
+        os.fsync(new)
 
 
 def finish(staged: Path, entries: FolderState, like: Path) -> list[str]:
@@ -91,14 +79,11 @@ def finish(staged: Path, entries: FolderState, like: Path) -> list[str]:
     for name, entry in reversed(list(entries.items())):
         if entry.kind != "folder":
             continue
-        new = os.open(staged / name, READ | NOFOLLOW)
-        try:
+        with opened(staged / name, READ | NOFOLLOW) as new:
             notes += _attributes(like / name, new)
             os.fchmod(new, entry.mode)
             os.utime(new, ns=(entry.mtime_ns, entry.mtime_ns))
             os.fsync(new)
-        finally:
-            os.close(new)
     return list(dict.fromkeys(notes))
 
 

@@ -17,6 +17,7 @@ from ckpt_doctor.writer.files import (
     alone,
     copy_attributes,
     ensure_unchanged,
+    opened,
     restore_times,
     stamp_of,
     sync_visible,
@@ -52,20 +53,15 @@ def undo(path: Path, *, in_place: bool = False) -> UndoReceipt:
         before = target.stat().st_size
         ensure_folder_writable(target.parent)
         with run_lock(target):
-            recovery = recover(target)
-            if recovery is not None and recovery.action == "rolled-back":
-                interrupted = ("the migration had been interrupted",)
-                return UndoReceipt(target, before, recovery.size, _left(target), notes=interrupted)
-            fd = os.open(target, os.O_RDWR if in_place and os.access(target, os.W_OK) else READ)
-            try:
+            if recover(target) == "rolled-back":
+                return UndoReceipt(before, target.stat().st_size, notes=("the migration had been interrupted",))
+            with opened(target, os.O_RDWR if in_place and os.access(target, os.W_OK) else READ) as fd:
                 generations = sidecar.load(target, fd)
                 if generations:
                     proof, notes = _rebuild(target, fd, generations)
                 else:
                     proof, notes = _cut(target, fd, in_place=in_place)
-            finally:
-                os.close(fd)
-        return UndoReceipt(target, before, target.stat().st_size, _left(target), proof, tuple(notes))
+        return UndoReceipt(before, target.stat().st_size, proof, tuple(notes))
 
 
 def undo_damage(path: Path) -> tuple[str, bool]:
@@ -74,27 +70,15 @@ def undo_damage(path: Path) -> tuple[str, bool]:
     if target.is_dir():
         return damage_of(target), True
     hashed = True
-    fd = os.open(target, READ)
     try:
-        sidecar.ensure_whole(target, fd)
-        for state in previous_states(fd):
-            state.ensure_in(fd)
-            hashed = hashed and state.rest_sha256 is not None
+        with opened(target) as fd:
+            sidecar.ensure_whole(target, fd)
+            for state in previous_states(fd):
+                state.ensure_in(fd)
+                hashed = hashed and state.rest_sha256 is not None
     except WriteRefused as refusal:
         return str(refusal), hashed
-    finally:
-        os.close(fd)
     return "", hashed
-
-
-def _left(target: Path) -> int:
-    """Migrations that can still be undone."""
-    with target.open("rb") as file:
-        generations = sidecar.load(target, file.fileno())
-        try:
-            return len(generations) or sum(1 for _ in previous_states(file.fileno()))
-        except WriteRefused:  # of those before the one that was just taken back
-            return 0
 
 
 def _cut(target: Path, fd: int, *, in_place: bool) -> tuple[Proof, list[str]]:

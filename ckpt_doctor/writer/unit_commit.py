@@ -11,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
@@ -27,7 +28,6 @@ from ckpt_doctor.writer.folder_state import (
     entry_of,
     look,
     looks_as,
-    size_of,
 )
 from ckpt_doctor.writer.generations import (
     Store,
@@ -145,6 +145,17 @@ def settle(store: Store, *, failed: bool = False) -> bool:
     return rolled_back
 
 
+@contextmanager
+def taken_back(store: Store) -> Iterator[None]:
+    """A context that takes back, on failure, what was begun; where that fails, too, the next run does it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, WriteRefused):
+            settle(store, failed=True)
+        raise
+
+
 def _finish_output(store: Store, generation: UnitGeneration, failed: bool) -> None:
     """A new folder that got its name: its migration is noted, or the name is taken from it again."""
     if not store.unit.is_dir() or store.unit.lstat().st_ino != generation.built:
@@ -234,8 +245,7 @@ def recover_unit(unit: Path) -> Recovery | None:
         left = any(os.path.lexists(place) for place in (store.new, store.removing))
         left = left or any(os.path.lexists(place / "staged") for place in store.numbered())
         rolled_back = settle(store)
-        size = size_of(look(unit)) if unit.is_dir() else 0
-    return Recovery(unit, "rolled-back" if rolled_back else "cleaned", size) if left else None
+    return ("rolled-back" if rolled_back else "cleaned") if left else None
 
 
 def unit_that_came_out(unit: Path) -> Path | None:

@@ -15,7 +15,16 @@ from ckpt_doctor.inert import names
 from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt
 from ckpt_doctor.writer import in_place, sidecar
 from ckpt_doctor.writer.commit import ensure_quiet, folder_for, refusing, space_checker, take_place
-from ckpt_doctor.writer.files import READ, copy_attributes, is_named, place, stamp_of, sync_folder, temporary_file
+from ckpt_doctor.writer.files import (
+    READ,
+    copy_attributes,
+    is_named,
+    opened,
+    place,
+    stamp_of,
+    sync_folder,
+    temporary_file,
+)
 from ckpt_doctor.writer.locking import run_folder, run_lock
 from ckpt_doctor.writer.recover import recover
 from ckpt_doctor.writer.signals import orderly_exit
@@ -94,30 +103,25 @@ def _write(job: _Job, program: bytes) -> Receipt:
         raise WriteRefused(
             f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
         )
-    recovery = recover(job.target)
-    if recovery is not None and recovery.action == "rolled-back":
+    if recover(job.target) == "rolled-back":
         raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
     ensure_quiet(job.source, job.stamp)
     edits_file = job.mode == "in-place" and job.checkpoint.container in ZIPS
     if edits_file and not job.source.stat().st_mode & stat.S_IWUSR:
         raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
-    fd = os.open(job.source, os.O_RDWR if edits_file else READ)
-    try:
+    with opened(job.source, os.O_RDWR if edits_file else READ) as fd:
         if stamp_of(os.fstat(fd)) != job.stamp:  # another file, since the look above
             raise WriteRefused(f"{job.source} changed since it was read: left alone")
         splice = plan(fd, job.checkpoint, program, job.record, job.adopted)
         return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
-    finally:
-        os.close(fd)
 
 
 def _edit(job: _Job, fd: int, splice: Splice) -> Receipt:
-    added = splice.added
-    space_checker(job.target.parent)(added)
+    space_checker(job.target.parent)(splice.added)
     links = os.fstat(fd).st_nlink - 1
     notes = (f"{links} other hard links to {job.target.name} show the change too",) if links else ()
     in_place.append(job.target, fd, job.stamp, splice, job.verify)
-    return Receipt(job.target, job.mode, job.stamp.size, job.stamp.size + added, 0, False, added, notes=notes)
+    return Receipt(job.target, notes)
 
 
 def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
@@ -130,16 +134,14 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
         notes.append(f"other hard links to {job.target.name} keep the old content")
     with temporary_file(temporary) as new:
         space = space_checker(job.target.parent)
-        copied, cloned = apply_to(fd, new, before.st_size, splice, space, job.progress)
+        apply_to(fd, new, before.st_size, splice, space, job.progress)
         ensure_applied(new, before.st_size, splice)
         job.verify(temporary)
         notes += copy_attributes(before, fd, new)
         os.fsync(new)
-        undo_file, undo_size = None, 0
         if splice.appended:
             notes += _commit(job, temporary, new)
         else:
-            undo_file = names.undo_file(job.target)
             earlier = sidecar.load(job.source, fd)
             generation = sidecar.Generation.of(fd, before.st_size, splice, job.record)
             try:
@@ -150,11 +152,7 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
                 if not is_named(job.target, new):
                     sidecar.store(job.target, earlier if job.mode != "output" else [])
                 raise
-            undo_size = undo_file.stat().st_size
-        new_size = os.fstat(new).st_size
-    old_stays = job.mode == "output" or before.st_nlink > 1
-    disk_cost = new_size - (before.st_size if cloned or not old_stays else 0) + undo_size
-    return Receipt(job.target, job.mode, before.st_size, new_size, copied, cloned, disk_cost, undo_file, tuple(notes))
+    return Receipt(job.target, tuple(notes))
 
 
 def _commit(job: _Job, temporary: Path, new: int) -> list[str]:

@@ -32,6 +32,7 @@ from ckpt_doctor.inert.zip_structures import (
     find_end,
     local_header,
 )
+from ckpt_doctor.writer.copying import pieces
 
 _FARTHEST = 1 << 62
 """An offset that no file reaches; larger ones are not offsets to the system."""
@@ -147,12 +148,4 @@ def _encoded(name: str) -> bytes:
 
 
 def _pread(fd: int, offset: int, length: int) -> bytes:
-    parts = []
-    while length > 0 and offset < _FARTHEST:
-        part = os.pread(fd, length, offset)
-        if not part:
-            break
-        parts.append(part)
-        offset += len(part)
-        length -= len(part)
-    return b"".join(parts)
+    return b"".join(pieces(fd, offset, offset + length)) if offset < _FARTHEST else b""

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor import audit, migrate, undo
-from ckpt_doctor.repair import MigrationResult
-from ckpt_doctor.types import Evidence, FileReport, Given
+from ckpt_doctor.types import Evidence, FileReport, Given, MigrationResult
 from tests.equivalence import harness
 from tests.equivalence.comparison import CONSEQUENCES, divergences
 from tests.equivalence.harness import Cell, Cells, Spec

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ckpt_doctor.repair import MigrationResult, migrate
-from ckpt_doctor.types import Evidence, Given
+from ckpt_doctor.repair import migrate
+from ckpt_doctor.types import Evidence, Given, MigrationResult
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "sample-runs"
 ABSENT = "absent"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_scalar
+from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.types import InertDict, NumpyScalar, TensorRef
 from tests.readers.strategies import State, values
 from tests.readers.torch_equal import says
@@ -52,7 +52,7 @@ def test_facts_of_a_training_checkpoint(tmp_path, zipped):
     assert (3, 4) == checkpoint.tensors[0].shape
     step = checkpoint.get("optimizer", "state", 0, "step")
     assert isinstance(step, TensorRef)
-    assert 1.0 == read_scalar(checkpoint, step)
+    assert [1.0] == read_scalars(checkpoint, [step])
 
 
 def test_no_numpy_no_torch(tmp_path):

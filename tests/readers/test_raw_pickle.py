@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_tensor
-from tests.readers.torch_equal import bits
+from tests.readers.torch_equal import bits, read_tensor
 
 
 @pytest.mark.parametrize("protocol", range(6))

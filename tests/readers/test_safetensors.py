@@ -13,8 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_tensor
-from tests.readers.torch_equal import bits
+from tests.readers.torch_equal import bits, read_tensor
 
 BITS = {
     "F32": 32,

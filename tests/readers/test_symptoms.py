@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_scalar
+from ckpt_doctor.readers.tensor_bytes import read_scalars
 from tests.readers.torch_files import LEGACY, ZIP, rezip, save, training
 
 
@@ -22,7 +22,7 @@ def test_big_endian(tmp_path):
 
     honest = open_checkpoint(rezip(source, tmp_path / "b", swapped))
     assert () == honest.damage
-    assert 12.0 == read_scalar(honest, honest.tensors[1])
+    assert [12.0] == read_scalars(honest, honest.tensors[1:2])
     lying = rezip(source, tmp_path / "c", lambda name, data: b"big" if name == "byteorder" else data)
     assert ["byte-order-suspect"] == [d.kind for d in open_checkpoint(lying).damage]
     silent = rezip(source, tmp_path / "d", lambda name, data: None if name == "byteorder" else swapped(name, data))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_scalar, read_scalars, read_tensor
+from ckpt_doctor.readers.tensor_bytes import read_scalars
 from tests.readers.strategies import tensors
-from tests.readers.torch_equal import bits
+from tests.readers.torch_equal import bits, read_tensor
 from tests.readers.torch_files import rezip, save
 
 
@@ -36,7 +36,7 @@ def test_tensor_bytes_are_found(tmp_path_factory, given_tensors, zipped):
 def test_one_number_is_read_as_torch_reads_it(tmp_path, kind):
     number = torch.tensor([-1.5]).to(getattr(torch, kind))
     checkpoint = open_checkpoint(save(tmp_path / "a", {"step": number, "more": torch.ones(2)}))
-    assert number.item() == read_scalar(checkpoint, checkpoint.tensors[0])
+    assert [number.item()] == read_scalars(checkpoint, checkpoint.tensors[:1])
     assert [number.item(), None] == read_scalars(checkpoint, list(checkpoint.tensors))
 
 
@@ -48,13 +48,13 @@ def test_a_number_of_a_big_endian_file_is_read_in_its_order(tmp_path, kind):
         return b"big" if name == "byteorder" else data[::-1] if name == "data/0" else data
 
     checkpoint = open_checkpoint(rezip(save(tmp_path / "a", {"x": number}), tmp_path / "b", change))
-    assert number.item() == read_scalar(checkpoint, checkpoint.tensors[0])
+    assert [number.item()] == read_scalars(checkpoint, checkpoint.tensors[:1])
 
 
 def test_a_random_state_is_its_bytes(tmp_path):
     state = torch.get_rng_state()
     checkpoint = open_checkpoint(save(tmp_path / "a", {"rng": state}))
-    assert bytes(state.numpy()) == read_scalar(checkpoint, checkpoint.tensors[0])
+    assert [bytes(state.numpy())] == read_scalars(checkpoint, checkpoint.tensors[:1])
 
 
 def test_what_cannot_be_had_is_none_and_never_other_bytes(tmp_path):

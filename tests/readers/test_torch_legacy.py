@@ -9,9 +9,8 @@ import torch
 
 from ckpt_doctor import scan
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_tensor
 from tests.readers.attacks import Payload, dangerous
-from tests.readers.torch_equal import bits
+from tests.readers.torch_equal import bits, read_tensor
 from tests.readers.torch_files import LEGACY, load, small
 
 

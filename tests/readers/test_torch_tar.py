@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.tensor_bytes import read_tensor
 from tests.readers.attacks import dangerous
-from tests.readers.torch_equal import bits
+from tests.readers.torch_equal import bits, read_tensor
 from tests.readers.torch_files import load, tar_checkpoint
 
 

@@ -14,10 +14,9 @@ from ckpt_doctor.inert.tree import same
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.programs import Programs, read_program
-from ckpt_doctor.readers.tensor_bytes import read_tensor
 from ckpt_doctor.repair.salvage import salvage
 from ckpt_doctor.types import Checkpoint, TensorInfo
-from tests.readers.torch_equal import bits
+from tests.readers.torch_equal import bits, read_tensor
 from tests.readers.torch_versions.make import ARCHIVE_ONLY
 
 FOLDER = Path(__file__).with_name("torch_versions")

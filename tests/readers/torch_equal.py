@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ckpt_doctor.readers.tensor_bytes import read_tensors
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, TensorRef
 
 
@@ -33,6 +34,11 @@ def bits(tensor):
     plain = tensor.detach()
     flat = (plain.int_repr() if plain.is_quantized else plain).clone(memory_format=torch.contiguous_format).reshape(-1)
     return bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+
+
+def read_tensor(checkpoint, tensor, limit=1 << 24):
+    """The elements of a tensor that was read inertly as bytes, in order."""
+    return read_tensors(checkpoint, [tensor], limit)[0]
 
 
 def says(inert, loaded):

@@ -16,12 +16,13 @@ import sys; from contextlib import nullcontext; from pathlib import Path
 from tests.writer.sample_files import checkpoint_of, program_of, with_key
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
+from ckpt_doctor.inert.names import is_ours
 from ckpt_doctor.writer.locking import run_lock
 
 run, mode, locked = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "locked"
 print("ready", flush=True); input()
 for path in sorted(run.rglob("checkpoint*")):
-    if path.is_dir() or writer.is_ours(path.name):
+    if path.is_dir() or is_ours(path.name):
         continue
     with run_lock(run) if locked else nullcontext():
         try:

@@ -73,7 +73,7 @@ def test_another_process_waits_and_is_told_for_whom(tmp_path):
             pass
         other.communicate("\n")
     with run_lock(tmp_path, timeout=0.1) as held:
-        assert (tmp_path, True, "") == (held.folder, held.exclusive, held.note)
+        assert (True, "") == (held.exclusive, held.note)
 
 
 def test_a_killed_holder_holds_nothing(tmp_path):

@@ -63,7 +63,7 @@ def test_temporary_files_of_killed_runs_go_and_those_of_other_files_stay(tmp_pat
     stay = [".checkpoint.pt.ckpt-doctor-77.tmp", ".checkpoint.ckpt-doctor-77.tmp.bak", "checkpoint.ckpt-doctor-77.tmp"]
     for name in gone + stay:
         (tmp_path / name).touch()
-    assert "cleaned" == writer.recover(path).action
+    assert "cleaned" == writer.recover(path)
     assert {"checkpoint", *stay} == litter(tmp_path)
     assert all(names.is_ours(name) for name in gone)
     assert not any(names.is_ours(name) for name in ("checkpoint", "checkpoint.pt", "my.ckpt-doctor", stay[1]))

@@ -32,7 +32,7 @@ def test_undo_data_of_a_migration_that_never_came_to_be_is_dropped(tmp_path):
     writer.write(*edited(path, "torch-legacy", "second"), {"edits": []}, verify=lambda _: None)
     path.write_bytes(once)
     assert 1 == len(writer.history(path))
-    assert "cleaned" == writer.recover(path).action
+    assert "cleaned" == writer.recover(path)
     writer.undo(path)
     assert original == path.read_bytes()
     assert {"checkpoint"} == litter(tmp_path)

@@ -24,10 +24,9 @@ def test_a_zip_keeps_all_its_bytes_and_grows_at_the_end(mode, tmp_path):
     path = make(tmp_path / "checkpoint", "torch-zip")
     before = path.read_bytes()
     checkpoint, program = edited(path, "torch-zip")
-    receipt = writer.write(checkpoint, program, RECORD, mode=mode, verify=accept)
+    writer.write(checkpoint, program, RECORD, mode=mode, verify=accept)
     after = path.read_bytes()
     assert before == after[: len(before)]
-    assert (len(before), len(after)) == (receipt.previous_size, receipt.new_size)
     now = checkpoint_of(path, "torch-zip")
     assert program == program_of(now)
     assert 0 == now.program.offset % ALIGNMENT
@@ -84,10 +83,10 @@ def test_a_splice_replaces_one_stretch_and_keeps_the_rest(start, length, data, t
     found = splice.Splice(start, length, data, appended=False)
     with (tmp_path / "old").open("rb") as source, (tmp_path / "new").open("w+b") as target:
         asked: list[int] = []
-        copied, cloned = splice.apply_to(source.fileno(), target.fileno(), len(old), found, asked.append)
+        splice.apply_to(source.fileno(), target.fileno(), len(old), found, asked.append)
         new = old[:start] + data + old[start + length :]
         assert new == (tmp_path / "new").read_bytes()
-        assert (len(old) - length, False, len(new)) == (copied, cloned, found.new_size(len(old)))
+        assert len(new) == found.new_size(len(old))
         assert asked[0] >= len(new) - length
         splice.ensure_applied(target.fileno(), len(old), found)
         os.truncate(target.fileno(), len(new) - 1)

@@ -30,18 +30,17 @@ def enough(_needed: int) -> None:
 
 @pytest.mark.parametrize("share", [True, False])
 def test_a_staged_folder_is_the_same_to_every_reader(share, tmp_path):
-    """Modes and times as noted; its files are the same files, or copies whose bytes are counted."""
+    """Modes and times as noted; its files are the same files, or copies."""
     unit = make_unit(tmp_path)
     before, entries = snapshot(unit), noted(unit, look(unit))
     (unit / "extra" / "empty").chmod(0o700)
     staged = tmp_path / "staged"
-    copied = staging.build(staged, entries, {name: unit / name for name in entries}, share, enough)
+    staging.build(staged, entries, {name: unit / name for name in entries}, share, enough)
     staging.finish(staged, entries, unit)
     assert before == snapshot(staged)
     for name, entry in entries.items():
         if entry.kind == "file":
             assert share is os.path.samefile(unit / name, staged / name), name
-    assert (0 if share else sum(entry.size for entry in entries.values())) == copied
 
 
 def test_the_place_of_a_file_without_a_source_stays_free(tmp_path):
@@ -61,7 +60,7 @@ def test_a_file_that_cannot_have_two_names_is_copied_and_a_full_disk_is_an_error
 
     monkeypatch.setattr(os, "link", refuse)
     if copies:
-        assert 7 == staging.set_aside(tmp_path / "a", tmp_path / "b", entry_of(tmp_path / "a"), True, enough)
+        staging.set_aside(tmp_path / "a", tmp_path / "b", entry_of(tmp_path / "a"), True, enough)
         assert "weights" == (tmp_path / "b").read_text()
     else:
         with pytest.raises(OSError, match="No space left"):

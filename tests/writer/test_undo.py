@@ -59,9 +59,8 @@ def test_the_undo_of_an_interrupted_migration_is_its_roll_back(tmp_path):
     path = make(tmp_path / "checkpoint", "torch-zip")
     writer.write(*edited(path, "torch-zip", "first"), {"edits": []}, verify=lambda _: None)
     before = cut_off(path)
-    receipt = writer.undo(path)
+    writer.undo(path)
     assert before == path.read_bytes()
-    assert 1 == receipt.left
     assert -0.5 == torch.load(path)["first"]
 
 

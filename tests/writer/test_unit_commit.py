@@ -200,7 +200,7 @@ def test_where_folders_cannot_be_exchanged_a_note_says_what_readers_may_see(tmp_
             migrate(unit)
     assert before != snapshot(unit) != after
     assert writer.came_out(unit) is not None
-    assert "rolled-back" == writer.recover(unit).action
+    assert "rolled-back" == writer.recover(unit)
     assert before == snapshot(unit)
     assert writer.came_out(unit) is None
     assert {NAME} == set(os.listdir(tmp_path))

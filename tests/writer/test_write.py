@@ -55,9 +55,8 @@ def test_any_sequence_of_migrations_and_undos_is_a_stack(tmp_path_factory, conta
             below.append(now)
             assert f"key{number}" in load(path, container)
         elif below:
-            receipt = writer.undo(path, in_place=action == "undo in place")
+            writer.undo(path, in_place=action == "undo in place")
             assert below.pop() == path.read_bytes()
-            assert len(below) == receipt.left
         else:
             with pytest.raises(WriteRefused, match="no migration to undo"):
                 writer.undo(path)

@@ -45,7 +45,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     if layout.is_weights_only(member.checkpoint):
         return Case(member.checkpoint, member, run, ResumePoint(), judged=_JUDGED)
     others = has_other_loops(member)
-    targets = [
+    targets = [  # of loops of another moment nothing follows
         schedule.Target(rates=schedule.stored(one)) if others else _target(one, run) for one in member.optimizers
     ]
     resume = resume_point(member, run, targets[0])
@@ -76,11 +76,6 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
 
 def _target(member: Member, run: Run) -> schedule.Target:
     return pace.target(member, run) if pace.is_measured_here(member) else schedule.target(member, run)
-
-
-def _stored(member: Member, _run: Run) -> schedule.Target:
-    """Of loops of another moment nothing follows."""
-    return schedule.Target(rates=schedule.stored(member))
 
 
 def _schedule(member: Member, target: schedule.Target) -> Schedule:

@@ -16,9 +16,10 @@ from ckpt_doctor.trainers.lightning.history import By, Pace, history_of
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import PLATEAU, Target, changes_of, state_of, stored
+from ckpt_doctor.trainers.lightning.several import adam_steps
 from ckpt_doctor.trainers.lines import ENOUGH
-from ckpt_doctor.trainers.state import integer, own_rates, param_groups
-from ckpt_doctor.types import Evidence, KeyPath, Member, Run, dotted, mapping_of, real, same_rate
+from ckpt_doctor.trainers.state import own_rates, param_groups
+from ckpt_doctor.types import Evidence, KeyPath, Member, Run, dotted, mapping_of, same_rate
 
 BEFORE_THE_END = (
     "the file was saved at an epoch's last batch, and no resume takes a step of the epoch's end; right only where the "
@@ -33,16 +34,10 @@ def is_measured_here(member: Member) -> bool:
     return several and is_measured(member.checkpoint) and loops_of(member.checkpoint) is not None
 
 
-def steps_of(member: Member) -> int | None:
-    """Adam's steps of the member's own optimizer."""
-    entries = (mapping_of(entry) or {} for entry in (mapping_of(member.at("optimizer", "state")) or {}).values())
-    return integer(max((step for entry in entries if (step := real(entry.get("step"))) is not None), default=None))
-
-
 def _counts(loops: Loops, member: Member) -> dict[By, int | None]:
     """What a schedule can go by, in the order in which one is preferred."""
-    begun: dict[By, int | None] = {"epoch": loops.start, "step": steps_of(member), "batch": loops.batches}
-    return {**begun, "epoch before": loops.start - 1, "nothing": 0}
+    steps = adam_steps(member.at("optimizer", "state"))
+    return {"epoch": loops.start, "step": steps, "batch": loops.batches, "epoch before": loops.start - 1, "nothing": 0}
 
 
 def paces(members: Iterable[Member]) -> dict[KeyPath, Pace]:

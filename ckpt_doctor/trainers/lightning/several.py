@@ -31,16 +31,16 @@ def counts(checkpoint: Checkpoint) -> dict[str, int]:
         held = checkpoint.get(key)
         for index, state in enumerate(held if isinstance(held, list) else ()):
             state = mapping_of(state) or {}
-            count = _steps(state) if key == "optimizer_states" else integer(state.get("last_epoch"))
+            count = adam_steps(state.get("state")) if key == "optimizer_states" else integer(state.get("last_epoch"))
             if count is not None:
                 found[f"{key}[{index}]"] = count
     return found
 
 
-def _steps(state: Mapping[object, object]) -> int | None:
-    entries = (mapping_of(entry) or {} for entry in (mapping_of(state.get("state")) or {}).values())
-    steps = [step for entry in entries if (step := real(entry.get("step"))) is not None]
-    return integer(max(steps, default=None))
+def adam_steps(state: object) -> int | None:
+    """The most steps that an optimizer's state counts for any parameter."""
+    entries = (mapping_of(entry) or {} for entry in (mapping_of(state) or {}).values())
+    return integer(max((step for entry in entries if (step := real(entry.get("step"))) is not None), default=None))
 
 
 def lines_of(members: Sequence[Member]) -> Lines:

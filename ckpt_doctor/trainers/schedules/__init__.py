@@ -18,7 +18,6 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     OneCyclePoint,
     one_cycle,
     one_cycle_group,
-    one_cycle_phases,
     one_cycle_state,
 )
 from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, along, moved_to, moves, reached
@@ -38,7 +37,6 @@ __all__ = [
     "next_cosine",
     "one_cycle",
     "one_cycle_group",
-    "one_cycle_phases",
     "one_cycle_state",
     "progress",
     "reached",

@@ -59,22 +59,6 @@ def one_cycle(state: Mapping[Any, Any], group: Mapping[Any, Any], step: int) -> 
     )
 
 
-def one_cycle_phases(total_steps: int, pct_start: float = 0.3, three_phase: bool = False) -> list[dict[str, Any]]:
-    """`_schedule_phases` of a OneCycleLR of `total_steps` steps that rises during the fraction `pct_start` of them.
-
-    Source: `OneCycleLR.__init__`.
-    """
-    rise_end = float(pct_start * total_steps) - 1
-    rise = _phase(rise_end, "initial_lr", "max_lr", "max_momentum", "base_momentum")
-    if not three_phase:
-        return [rise, _phase(total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")]
-    return [
-        rise,
-        _phase(float(2 * pct_start * total_steps) - 2, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
-        _phase(total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
-    ]
-
-
 def _phases_of(state: Mapping[Any, Any]) -> Sequence[Mapping[Any, Any]]:
     """The phases of a OneCycleLR state, also of files from torch < 1.7.
 
@@ -83,11 +67,7 @@ def _phases_of(state: Mapping[Any, Any]) -> Sequence[Mapping[Any, Any]]:
     """
     phases = state.get("_schedule_phases")
     if phases is None and "step_size_up" in state:
-        rise_end, end = number(state, "step_size_up"), number(state, "total_steps") - 1
-        return [
-            _phase(rise_end, "initial_lr", "max_lr", "max_momentum", "base_momentum"),
-            _phase(end, "max_lr", "min_lr", "base_momentum", "max_momentum"),
-        ]
+        return _two_phases(number(state, "step_size_up"), number(state, "total_steps") - 1)
     if not isinstance(phases, (list, tuple)) or not 1 <= len(phases) <= MOST_PHASES:
         raise ValueError("the OneCycleLR state has no usable _schedule_phases")
     if not all(isinstance(phase, Mapping) for phase in phases):
@@ -111,61 +91,38 @@ def _anneal_of(state: Mapping[Any, Any]) -> Anneal:
     raise ValueError(f"unknown anneal strategy {kind!r}")
 
 
-def one_cycle_group(
-    max_lr: float,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
-    base_momentum: float | None = 0.85,
-    max_momentum: float | None = 0.95,
-) -> dict[str, float]:
-    """The keys that building a OneCycleLR adds to a param group, with torch's arithmetic and order.
-
-    With `max_momentum=None` (`cycle_momentum=False`) the two momentum keys are left out.
-    Source: `OneCycleLR.__init__`.
-    """
-    initial_lr = max_lr / div_factor
-    group = {"initial_lr": initial_lr, "max_lr": max_lr, "min_lr": initial_lr / final_div_factor}
-    if max_momentum is not None and base_momentum is not None:
-        group |= {"max_momentum": max_momentum, "base_momentum": base_momentum}
-    return group
+def one_cycle_group(max_lr: float) -> dict[str, float]:
+    """The keys that building a OneCycleLR adds to a param group of Adam. Source: `OneCycleLR.__init__`."""
+    initial_lr = max_lr / 25.0
+    momenta = {"max_momentum": 0.95, "base_momentum": 0.85}
+    return {"initial_lr": initial_lr, "max_lr": max_lr, "min_lr": initial_lr / 1e4, **momenta}
 
 
-def one_cycle_state(
-    groups: Sequence[Mapping[Any, Any]],
-    total_steps: int,
-    step: int,
-    *,
-    pct_start: float = 0.3,
-    anneal: Anneal = "cos",
-    three_phase: bool = False,
-    cycle_momentum: bool = True,
-    use_beta1: bool = True,
-) -> dict[str, Any]:
-    """`state_dict()` of torch 2.13's OneCycleLR after `step` steps.
+def one_cycle_state(group: Mapping[Any, Any], total_steps: int, step: int, pct_start: float = 0.3) -> dict[str, Any]:
+    """`state_dict()` of torch 2.13's OneCycleLR, of Adam and all else by default, after `step` steps.
 
-    `groups` are the optimizer's param groups with the keys of `one_cycle_group`; what the schedule puts into them at
-    that step is `one_cycle(state, group, step)`.
+    `group` is the only param group, with the keys of `one_cycle_group`; what the schedule puts into it at that step is
+    `one_cycle(state, group, step)`.
     """
     state: dict[str, Any] = {
         "total_steps": total_steps,
-        "_schedule_phases": one_cycle_phases(total_steps, pct_start, three_phase),
-        "_anneal_func_type": anneal,
-        "cycle_momentum": cycle_momentum,
+        "_schedule_phases": _two_phases(float(pct_start * total_steps) - 1, total_steps - 1),
+        "_anneal_func_type": "cos",
+        "cycle_momentum": True,
+        "use_beta1": True,
+        "base_lrs": [number(group, "initial_lr")],
     }
-    if cycle_momentum:
-        state["use_beta1"] = use_beta1
-    state["base_lrs"] = [number(group, "initial_lr") for group in groups]
-    return state | progress(step, [one_cycle(state, group, step).lr for group in groups])
+    return state | progress(step, [one_cycle(state, group, step).lr])
 
 
-def _phase(end_step: float, start_lr: str, end_lr: str, start_momentum: str, end_momentum: str) -> dict[str, Any]:
-    return {
-        "end_step": end_step,
-        "start_lr": start_lr,
-        "end_lr": end_lr,
-        "start_momentum": start_momentum,
-        "end_momentum": end_momentum,
-    }
+def _two_phases(rise_end: float, end: float) -> list[dict[str, Any]]:
+    """`_schedule_phases` of a OneCycleLR without `three_phase`. Source: `OneCycleLR.__init__`."""
+    steps = (
+        (rise_end, "initial_lr", "max_lr", "max_momentum", "base_momentum"),
+        (end, "max_lr", "min_lr", "base_momentum", "max_momentum"),
+    )
+    keys = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
+    return [dict(zip(keys, step, strict=True)) for step in steps]
 
 
 def _anneal(kind: Anneal, start: float, end: float, pct: float) -> float:

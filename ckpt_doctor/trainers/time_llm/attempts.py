@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ckpt_doctor.trainers.time_llm.events import (
     Arguments,
@@ -32,9 +32,8 @@ from ckpt_doctor.trainers.time_llm.events import (
     Updating,
     WillSkip,
 )
+from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
 from ckpt_doctor.types.record import record
-
-_STEP_PART = re.compile(r"checkpoint_step_(\d{1,18})\Z")
 
 
 @record(frozen=True, slots=True)
@@ -115,14 +114,14 @@ def run_name(path: str) -> str:
     """The run folder's name in the path of a checkpoint or step folder, whatever machine it was printed on."""
     parts = [part for part in re.split(r"[/\\]+", path) if part not in ("", ".")]
     for i, part in enumerate(parts):
-        if _STEP_PART.match(part):
+        if STEP_FOLDER.match(part):
             return parts[i - 1] if i else ""
     return parts[-2] if len(parts) > 1 else ""
 
 
 def step_in(path: str) -> int | None:
     """N of the step folder in a path."""
-    found = [match for part in re.split(r"[/\\]+", path) if (match := _STEP_PART.match(part))]
+    found = [match for part in re.split(r"[/\\]+", path) if (match := STEP_FOLDER.match(part))]
     return int(found[-1][1]) if found else None
 
 
@@ -239,27 +238,27 @@ class _Draft:
             case WillSkip():
                 self.skip = event
             case Stopped():
-                self._about_last_epoch(settled=True)
+                self._about_last_epoch()
                 self.end = "stopped"
             case Finished():
-                self._about_last_epoch(settled=True, rates_complete=self.end == "open")
+                self._about_last_epoch(rates_complete=self.end == "open")
                 self.end = "finished" if self.end == "open" else self.end
             case Counter():
-                self._about_last_epoch(counter=event, settled=True)
+                self._about_last_epoch(counter=event)
             case Decreased():
-                self._about_last_epoch(decreased=event, settled=True)
+                self._about_last_epoch(decreased=event)
             case LearningRate():
-                self._about_last_epoch(lr=event, settled=True)
+                self._about_last_epoch(lr=event)
             case Updating():
-                self._about_last_epoch(updating=event, settled=True)
+                self._about_last_epoch(updating=event)
             case StepSaved():
-                self._about_last_epoch(settled=True, rates_complete=True)
+                self._about_last_epoch(rates_complete=True)
                 self.saves.append(event)
             case EpochCost() | EpochResult() | Iterations():
                 self._advance(event, before)
 
     def _advance(self, event: EpochCost | EpochResult | Iterations, before: Event | None) -> None:
-        self._about_last_epoch(settled=True, rates_complete=True)
+        self._about_last_epoch(rates_complete=True)
         self.position = _position(event)
         if self.first_epoch is None:
             self.first_epoch = event.epoch
@@ -271,29 +270,15 @@ class _Draft:
         elif isinstance(before, Bar):
             self.lengths.append((event.epoch, before))
 
-    def _about_last_epoch(
-        self,
-        *,
-        counter: Counter | None = None,
-        decreased: Decreased | None = None,
-        lr: LearningRate | None = None,
-        updating: Updating | None = None,
-        settled: bool = False,
-        rates_complete: bool = False,
-    ) -> None:
-        """Add what a line says about the last finished epoch, until the next one is under way."""
-        if not self.epochs or self.epochs[-1].rates_complete:
-            return
-        last = self.epochs[-1]
-        self.epochs[-1] = replace(
-            last,
-            counter=last.counter or counter,
-            decreased=last.decreased or decreased,
-            lr=last.lr or lr,
-            updating=last.updating or updating,
-            settled=last.settled or settled,
-            rates_complete=rates_complete,
-        )
+    def _about_last_epoch(self, *, rates_complete: bool = False, **said: Any) -> None:
+        """Add what a line says about the last finished epoch, until the next one is under way; of each kind the first.
+
+        `said`: the event under the name of its field.
+        """
+        if self.epochs and not self.epochs[-1].rates_complete:
+            last = self.epochs[-1]
+            first = {name: event for name, event in said.items() if getattr(last, name) is None}
+            self.epochs[-1] = replace(last, settled=True, rates_complete=rates_complete, **first)
 
     def attempt(self, log: Path | None) -> Attempt:
         """The attempt as it stands."""

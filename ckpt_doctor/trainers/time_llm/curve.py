@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ckpt_doctor.trainers import drawing, schedules
-from ckpt_doctor.trainers.drawing import Course, Line
+from ckpt_doctor.trainers.drawing import Course, RateLine
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
@@ -61,7 +61,7 @@ def _epochs(run: RunReport, losses: Points) -> int:
     return max(reached, default=0) + 2
 
 
-def _line(member: Member, run: RunReport, mode: str, losses: Points) -> Line | None:
+def _line(member: Member, run: RunReport, mode: str, losses: Points) -> RateLine | None:
     """The rate of a run by the schedule that a checkpoint holds; None where it holds none."""
     facts = facts_of(run.run)
     world, length = facts.processes, facts.real_steps
@@ -86,7 +86,7 @@ def _line(member: Member, run: RunReport, mode: str, losses: Points) -> Line | N
         moves = [begun + world * (int(at) // every - int(course[0]) // every) for at in course]
         return schedules.along(state, param_groups(file.member), moves, begun=begun)
 
-    return Line(every, end, right, own)
+    return RateLine(every, end, right, own)
 
 
 def _idle(run: RunReport, file: FileReport, mode: str, epochs: Sequence[int]) -> list[float | None]:

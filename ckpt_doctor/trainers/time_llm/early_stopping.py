@@ -6,7 +6,6 @@ a Python float does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from ckpt_doctor.types import EarlyStoppingState
@@ -15,17 +14,17 @@ BLIND = EarlyStoppingState()
 """Before the first validation, and after a resume that restores nothing."""
 
 
-def improves(state: EarlyStoppingState, val_loss: float, delta: float = 0.0) -> bool:
+def improves(state: EarlyStoppingState, val_loss: float) -> bool:
     """Whether the trainer saves `checkpoint` for this loss.
 
-    The trainer asks for the contrary, `score < best_score + delta`. So NaN improves on everything (`nan < x` is
-    false), and everything improves on NaN; an equal loss improves as well.
+    The trainer asks for the contrary, `score < best_score + delta`, with a `delta` of 0. So NaN improves on everything
+    (`nan < x` is false), and everything improves on NaN; an equal loss improves as well.
     """
-    return state.best_score is None or not -val_loss < state.best_score + delta
+    return state.best_score is None or not -val_loss < state.best_score
 
 
 def improved(val_loss: float) -> EarlyStoppingState:
-    """The state after a loss that improves."""
+    """The state after a loss that improves, which `checkpoint` must hold: the trainer saves before it resets."""
     return EarlyStoppingState(-val_loss, val_loss, 0)
 
 
@@ -34,29 +33,6 @@ def counted(state: EarlyStoppingState) -> EarlyStoppingState:
     return replace(state, counter=state.counter + 1)
 
 
-def after(state: EarlyStoppingState, val_loss: float, delta: float = 0.0) -> EarlyStoppingState:
+def after(state: EarlyStoppingState, val_loss: float) -> EarlyStoppingState:
     """The state after one validation."""
-    return improved(val_loss) if improves(state, val_loss, delta) else counted(state)
-
-
-def replay(
-    vali_losses: Iterable[float],
-    start: EarlyStoppingState = BLIND,
-    *,
-    delta: float = 0.0,
-    patience: int | None = None,
-) -> list[EarlyStoppingState]:
-    """The state after each validation, in order.
-
-    With `patience` the list ends where the trainer stops: at the first loss that does not improve and brings the
-    counter to it.
-    """
-    states = []
-    state = start
-    for val_loss in vali_losses:
-        saves = improves(state, val_loss, delta)
-        state = improved(val_loss) if saves else counted(state)
-        states.append(state)
-        if patience is not None and not saves and state.counter >= patience:
-            break
-    return states
+    return improved(val_loss) if improves(state, val_loss) else counted(state)

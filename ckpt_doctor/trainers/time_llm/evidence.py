@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ckpt_doctor.trainers.time_llm.command import facts_of
+from ckpt_doctor.trainers.time_llm.early_stopping import improved
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, uses_amp
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
 from ckpt_doctor.trainers.time_llm.processes import counted_step
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, Run, real, same_score
+from ckpt_doctor.types.record import once
 
 
 def early_stopping_after(
@@ -93,7 +95,7 @@ def _unclear_launch(member: Member, run: Run, finished_epochs: int, step: int | 
 def _files(member: Member, run: Run, finished_epochs: int) -> Iterator[Evidence[EarlyStoppingState]]:
     score = plausible_score(member)
     if member.role == "best" and score is not None and not _was_migrated(member, "best_score"):
-        yield Evidence(improved_to(score), "the file's own best_score: it was saved because the loss improved")
+        yield Evidence(improved(-score), "the file's own best_score: it was saved because the loss improved")
     yield from _siblings(member, run, finished_epochs)
 
 
@@ -112,11 +114,6 @@ def _shown(evidence: Evidence[EarlyStoppingState]) -> str:
     return "none yet" if score is None else f"{score:.7f}"
 
 
-def improved_to(best_score: float) -> EarlyStoppingState:
-    """The state right after an improvement: what `checkpoint` must hold (the trainer saves before it resets)."""
-    return EarlyStoppingState(best_score, -best_score, 0)
-
-
 def plausible_score(member: Member) -> float | None:
     """The file's best_score if it can be one: finite and, as minus a mean squared error, not above 0."""
     score = real(member.checkpoint.get("best_score"))
@@ -130,8 +127,7 @@ def _was_migrated(member: Member, *keys: str) -> bool:
     """
     return any(
         edit.get("key") in keys and str(edit.get("before")).rpartition(" ")[2] != str(edit.get("after"))
-        for migration in member.checkpoint.migrations
-        for edit in migration.edits
+        for edit in member.checkpoint.earlier_edits
     )
 
 
@@ -181,9 +177,7 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
                 state = EarlyStoppingState(score, -score, counter)
                 yield Evidence(state, f"sibling {other.label}, saved in the same EarlyStopping state")
             elif member.role == "best" and counter is not None and known - counter == finished:
-                yield Evidence(
-                    improved_to(score), f"sibling {other.label}: its best_score stands since epoch {finished}"
-                )
+                yield Evidence(improved(-score), f"sibling {other.label}: its best_score stands since epoch {finished}")
         elif other.role == "best" and member.role != "best" and (known == finished or (known < finished and validated)):
             # The best file is overwritten at every improvement, so the validations since its epoch only counted up:
             # unless a run begun again from an earlier checkpoint has put back an older best.
@@ -250,11 +244,7 @@ class _Together(NamedTuple):
 
 
 def _together(run: Run) -> _Together:
-    memo = vars(run)
-    if "time_llm_together" not in memo:
-        memo["time_llm_together"] = _looked_at(run)
-    found: _Together = memo["time_llm_together"]
-    return found
+    return once(run, "time_llm_together", lambda: _looked_at(run))
 
 
 def _looked_at(run: Run) -> _Together:

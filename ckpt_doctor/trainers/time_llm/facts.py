@@ -105,13 +105,8 @@ def _prefer(given: TimeLLMFacts, other: TimeLLMFacts) -> TimeLLMFacts:
 
 def written_keys(checkpoint: Checkpoint) -> set[str]:
     """Top-level keys that the trainer wrote: without those that a migration added."""
-    added = {
-        str(edit.get("key"))
-        for migration in checkpoint.migrations
-        for edit in migration.edits
-        if edit.get("before") in (None, "absent")
-    }
-    return set(checkpoint.keys) - added
+    added = (edit.get("key") for edit in checkpoint.earlier_edits if edit.get("before") in (None, "absent"))
+    return set(checkpoint.keys) - set(map(str, added))
 
 
 def _generation(trained: Sequence[Member], log: LogFacts | None) -> Evidence[str] | None:
@@ -217,9 +212,7 @@ def _finished_epochs(member: Member, given: TimeLLMFacts) -> tuple[int, ...]:
         return ()
     # A best file is saved before the update of the epoch that it ends, and names that epoch or the next; so does a step
     # file of an epoch's end whose `epoch` was put right.
-    as_saved = member.role == "step" and not any(
-        e.get("key") == "epoch" for m in member.checkpoint.migrations for e in m.edits
-    )
+    as_saved = member.role == "step" and all(edit.get("key") != "epoch" for edit in member.checkpoint.earlier_edits)
     near = (epoch, epoch + 1) if as_saved else (epoch, epoch + 1, max(epoch - 1, 0))
     if given.steps_per_epoch is None or not step:
         return near

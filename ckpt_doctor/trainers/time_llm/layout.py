@@ -18,7 +18,7 @@ COMPLETE_ONLY = (*EARLY_STOPPING, "rng_state", "rng_state_at", "sampler_state", 
 
 BEST_NAME = "checkpoint"
 """EarlyStopping's file: `os.path.join(path, 'checkpoint')`, no suffix."""
-STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)\Z")
+STEP_FOLDER = re.compile(r"checkpoint_step_(\d{1,18})\Z")
 _OF_A_STEP = re.compile(r"(\w+ \w+ )?checkpoint_step_\d+")
 """Also what a file manager or Drive makes of a second one: `checkpoint_step_24 (1)`, `Copy of checkpoint_step_24`."""
 RUN_NAME = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
@@ -39,7 +39,7 @@ def role_of(path: Path) -> Role | None:
 def named_step(path: Path) -> int | None:
     """N of the folder `checkpoint_step_N` around the file."""
     match = STEP_FOLDER.match(path.parent.name)
-    return int(match[1]) if match and len(match[1]) < 19 else None
+    return int(match[1]) if match else None
 
 
 def run_of(path: Path) -> Path | None:
@@ -61,7 +61,7 @@ def siblings(folder: Path) -> list[Path]:
 def prunable(folder: Path) -> list[tuple[Path, int]]:
     """The step folders of a run, each with the N of its name."""
     found = [(name, STEP_FOLDER.match(name)) for name in names_in(folder)]
-    return [(folder / name, int(match[1])) for name, match in found if match and len(match[1]) < 19]
+    return [(folder / name, int(match[1])) for name, match in found if match]
 
 
 def resume_target(folder: Path) -> Path | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.time_llm import rates
 from ckpt_doctor.trainers.time_llm.command import facts_of
-from ckpt_doctor.trainers.time_llm.evidence import improved_to
+from ckpt_doctor.trainers.time_llm.early_stopping import improved
 from ckpt_doctor.trainers.time_llm.history import History
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
@@ -60,7 +61,7 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
         if way.stretches[-1].attempt.end == "open":
             notes.append("the log was cut off: if a later epoch improved, these weights are that one's")
     if best_score is not None:
-        stopping = Evidence(improved_to(best_score), "given by hand", given=True)
+        stopping = Evidence(improved(-best_score), "given by hand", given=True)
     steps, length = run.facts.steps_per_epoch, facts_of(run).real_steps
     if steps is None or length is None:
         return Upgrade(refusal="the number of steps per epoch is not known", settle="--steps-per-epoch N")
@@ -73,10 +74,7 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
         "global_step": Evidence(finished * steps.value, f"{finished} epochs of {steps.value:,} steps ({steps.source})"),
     }
     if stopping is not None:
-        state = stopping.value
-        values["best_score"] = Evidence(state.best_score, stopping.source)
-        values["val_loss_min"] = Evidence(state.val_loss_min, stopping.source)
-        values["counter"] = Evidence(0, "0 in a best checkpoint: the loss improved")
+        values |= _remembered(stopping) | {"counter": Evidence(0, "0 in a best checkpoint: the loss improved")}
     return Upgrade(values, notes=(*notes, *more))
 
 
@@ -119,15 +117,19 @@ def _as(twin: _Twin, run: Run, best_score: float | None) -> Upgrade:
     }
     stopping = resume.early_stopping
     if best_score is not None:
-        stopping = Evidence(improved_to(best_score), "given by hand", given=True)
-    if stopping is not None:
-        values["best_score"] = Evidence(stopping.value.best_score, stopping.source)
-        values["val_loss_min"] = Evidence(stopping.value.val_loss_min, stopping.source)
-        values["counter"] = Evidence(stopping.value.counter, stopping.source)
+        stopping = Evidence(improved(-best_score), "given by hand", given=True)
+    values |= _remembered(stopping) if stopping is not None else {}
     late = late_random_state(twin.member, run, resume)
     if late is None and isinstance(checkpoint.get("rng_state"), Mapping):
         values["rng_state"] = Evidence(checkpoint.get("rng_state"), source)
     return Upgrade(values, donor=checkpoint)
+
+
+def _remembered(stopping: Evidence[EarlyStoppingState]) -> dict[str, Evidence[object]]:
+    """EarlyStopping's memory, key by key."""
+    return {
+        field.name: Evidence(getattr(stopping.value, field.name), stopping.source) for field in fields(stopping.value)
+    }
 
 
 def _optimizer_and_scheduler(
@@ -196,7 +198,7 @@ def _computed(run: Run, mode: str | None, last_epoch: int) -> Evidence[object] |
             return None
         total = facts.train_epochs.value * facts.steps_per_epoch.value
         group = schedules.one_cycle_group(rate)
-        state = schedules.one_cycle_state([group], total, last_epoch, pct_start=facts.pct_start.value)
+        state = schedules.one_cycle_state(group, total, last_epoch, facts.pct_start.value)
     except ValueError:
         return None
     return Evidence(state, f"OneCycleLR of {total:,} steps from learning rate {rate:g} ({facts.learning_rate.source})")

@@ -63,26 +63,6 @@ _BARS_BEFORE_A_BAR = re.compile(_BAR + rb"(?:" + _BAR + rb")*(?=" + _BAR + rb")"
 _ANSI = re.compile(rb"\x1b\[[0-9;?]*[ABDGHJKhlm]")  # not the letters that lines begin with: one may be cut here
 _BAR_COUNT = re.compile(rb"\r(?:.*?\| *)?(\d{1,18})(?:it|/\d+)? \[")
 
-_MARKS = (
-    b"Epoch: ",
-    b"iters: ",
-    b"Saved step checkpoint: ",
-    b"Loading checkpoint: ",
-    b"Resumed at epoch ",
-    b"Restored EarlyStopping: ",
-    b"Will skip first ",
-    b"EarlyStopping counter: ",
-    b"Validation loss decreased ",
-    b"lr = ",
-    b"Updating learning rate to ",
-    b"Early stopping",
-    b"Checkpoints saved at: ",
-    b"Namespace(",
-    b".py ",
-    b"\r",
-)
-"""A line without any of these is not looked at."""
-
 
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a log file, in order. Memory stays bounded whatever the file's size. Raises OSError."""
@@ -156,13 +136,6 @@ _INT = r"(\d{1,18})"
 _END = r"(?=\s|$)"
 _PATH = r"(\S+|\S.*[/\\]checkpoint(?:_step_\d+)?(?:\.pt)?)\s*$"  # blanks only in the usual names: no cut line looks so
 
-# Looked for anywhere in a line: a cut line has the next run's text right behind it.
-_START = re.compile(
-    r"Epoch: (?=\d)|Saved step checkpoint: |Loading checkpoint: |Resumed at epoch |Restored EarlyStopping: "
-    r"|Will skip first |EarlyStopping counter: |Validation loss decreased \(|Updating learning rate to "
-    r"|Early stopping(?=\s*$)|Checkpoints saved at: |Namespace\(|(?<![A-Za-z0-9_.])(?:iters: (?=\d)|lr = (?=\d))"
-)
-
 
 def _make(kind: Callable[..., Event], *convert: Callable[[str], Any]) -> Callable[[int, re.Match[str]], Event]:
     def make(line: int, match: re.Match[str]) -> Event:
@@ -176,39 +149,52 @@ def _optional_float(text: str) -> float | None:
     return None if text == "None" else float(text)
 
 
-_FORMS: tuple[tuple[re.Pattern[str], Callable[[int, re.Match[str]], Event], bool], ...] = tuple(
-    (re.compile(pattern), make, open_ended)
-    for pattern, make, open_ended in (
-        (
-            rf"Epoch: {_INT} \| Train Loss: ({_SEVEN})(?: \| Aux Loss: {_SEVEN})? (?:\| )?Vali Loss: ({_SEVEN})"
-            rf"(?: (?:\| )?Test Loss: ({_SEVEN})(?: (?:\| )?MAE Loss: ({_SEVEN}))?)?",
-            _make(EpochResult, int, float, float, float, float),
-            False,
-        ),
-        (rf"Epoch: {_INT} cost time: ", _make(EpochCost, int), False),
-        (rf"iters: {_INT}, epoch: {_INT} \| loss: ({_SEVEN})", _make(Iterations, int, int, float), False),
-        (
-            rf"Saved step checkpoint: (.*?checkpoint_step_{_INT})(?:[/\\](?:checkpoint\.pt)?)?{_END}",
-            _make(StepSaved, str.strip, int),
-            True,
-        ),
-        (rf"Loading checkpoint: {_PATH}", _make(Loading, str), True),
-        (rf"Resumed at epoch {_INT}, global_step {_INT}{_END}", _make(Resumed, int, int), True),
-        (
-            rf"Restored EarlyStopping: best_score={_VALUE}, val_loss_min={_VALUE}, counter=(-?\d{{1,18}}){_END}",
-            _make(Restored, _optional_float, _optional_float, int),
-            True,
-        ),
-        (rf"Will skip first {_INT} batches in epoch {_INT} to resume", _make(WillSkip, int, int), False),
-        (rf"EarlyStopping counter: {_INT} out of {_INT}{_END}", _make(Counter, int, int), True),
-        (rf"Validation loss decreased \(({_FLOAT}) --> ({_FLOAT})\)", _make(Decreased, float, float), False),
-        (r"lr = (\d+\.\d{10})(?!\d)", _make(LearningRate, float), False),
-        (rf"Updating learning rate to ({_FLOAT}){_END}", _make(Updating, float), True),
-        (r"Early stopping\s*$", _make(Stopped), True),
-        (rf"Checkpoints saved at: {_PATH}", _make(Finished, str), True),
-    )
+_FORMS: tuple[tuple[str, str, Callable[[int, re.Match[str]], Event], bool], ...] = (
+    (
+        "Epoch: ",
+        rf"{_INT} \| Train Loss: ({_SEVEN})(?: \| Aux Loss: {_SEVEN})? (?:\| )?Vali Loss: ({_SEVEN})"
+        rf"(?: (?:\| )?Test Loss: ({_SEVEN})(?: (?:\| )?MAE Loss: ({_SEVEN}))?)?",
+        _make(EpochResult, int, float, float, float, float),
+        False,
+    ),
+    ("Epoch: ", rf"{_INT} cost time: ", _make(EpochCost, int), False),
+    ("iters: ", rf"{_INT}, epoch: {_INT} \| loss: ({_SEVEN})", _make(Iterations, int, int, float), False),
+    (
+        "Saved step checkpoint: ",
+        rf"(.*?checkpoint_step_{_INT})(?:[/\\](?:checkpoint\.pt)?)?{_END}",
+        _make(StepSaved, str.strip, int),
+        True,
+    ),
+    ("Loading checkpoint: ", _PATH, _make(Loading, str), True),
+    ("Resumed at epoch ", rf"{_INT}, global_step {_INT}{_END}", _make(Resumed, int, int), True),
+    (
+        "Restored EarlyStopping: ",
+        rf"best_score={_VALUE}, val_loss_min={_VALUE}, counter=(-?\d{{1,18}}){_END}",
+        _make(Restored, _optional_float, _optional_float, int),
+        True,
+    ),
+    ("Will skip first ", rf"{_INT} batches in epoch {_INT} to resume", _make(WillSkip, int, int), False),
+    ("EarlyStopping counter: ", rf"{_INT} out of {_INT}{_END}", _make(Counter, int, int), True),
+    ("Validation loss decreased (", rf"({_FLOAT}) --> ({_FLOAT})\)", _make(Decreased, float, float), False),
+    ("lr = ", r"(\d+\.\d{10})(?!\d)", _make(LearningRate, float), False),
+    ("Updating learning rate to ", rf"({_FLOAT}){_END}", _make(Updating, float), True),
+    ("Early stopping", r"\s*$", _make(Stopped), True),
+    ("Checkpoints saved at: ", _PATH, _make(Finished, str), True),
 )
-"""Text, event, and whether cutting the text could leave another valid one."""
+"""With what a line begins and how it goes on, its event, and whether cutting the text could leave another valid one."""
+_PATTERNS = tuple((re.compile(re.escape(mark) + rest), make, is_open) for mark, rest, make, is_open in _FORMS)
+_BEGINNINGS = tuple(dict.fromkeys([*(mark for mark, *_ in _FORMS), "Namespace("]))
+_MARKS = (*(mark.encode() for mark in _BEGINNINGS), b".py ", b"\r")
+"""A line without any of these is not looked at."""
+_COMMON = {
+    "Epoch: ": r"Epoch: (?=\d)",
+    "iters: ": r"(?<![A-Za-z0-9_.])iters: (?=\d)",
+    "lr = ": r"(?<![A-Za-z0-9_.])lr = (?=\d)",
+    "Early stopping": r"Early stopping(?=\s*$)",
+}
+"""Beginnings that other texts have, too."""
+# Looked for anywhere in a line: a cut line has the next run's text right behind it.
+_START = re.compile("|".join(_COMMON.get(mark, re.escape(mark)) for mark in _BEGINNINGS))
 
 
 def _parse_line(line: _Line) -> Iterator[Event]:
@@ -244,7 +230,7 @@ def _parse_texts(number: int, text: str, ended: bool) -> Iterator[Event]:
 
 def _parse_text(number: int, text: str, whole: bool) -> Event | None:
     """The event that begins at the text's first character. `whole`: the text's end is the end of a printed line."""
-    for pattern, make, open_ended in _FORMS:
+    for pattern, make, open_ended in _PATTERNS:
         match = pattern.match(text)
         if match and (whole or not open_ended or text[match.end() :].strip()):
             return make(number, match)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts, facts_of
 from ckpt_doctor.trainers.time_llm.resume_point import (
@@ -87,16 +87,10 @@ def _processes(member: Member, facts: TimeLLMFacts, place: Position) -> list[Can
     for other, (length, world) in zip(on_more_processes(facts), facts.other_lengths, strict=True):
         name = f"{world} (with {length:,} steps per epoch)"
         found += [(name, _landing(member, other, stood)) for stood in positions(member, other)]
-    return list(_first_of_each(found))
-
-
-def _first_of_each(found: Sequence[Candidate]) -> Iterator[Candidate]:
-    """One candidate for each consequence: several lengths of a loader mostly come to the same."""
-    seen = set()
-    for candidate in found:
-        if candidate[1] not in seen:
-            seen.add(candidate[1])
-            yield candidate
+    first: dict[str, str] = {}  # several lengths of a loader mostly come to the same
+    for name, follows in found:
+        first.setdefault(follows, name)
+    return [(name, follows) for follows, name in first.items()]
 
 
 def _landing(member: Member, facts: TimeLLMFacts, stood: Position) -> str:

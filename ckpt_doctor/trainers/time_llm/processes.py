@@ -138,8 +138,8 @@ def shifted_lengths(member: Member) -> list[tuple[int, int]]:
     The shift is `epoch * (steps_per_epoch - real_steps)`.
     """
     adam, step, epoch = member.state.optimizer_step, member.state.global_step, member.state.epoch
-    edits = [edit for migration in member.checkpoint.migrations for edit in migration.edits]
-    recorded = any(e.get("key") == "global_step" and e.get("after") == step for e in edits)
+    edits = member.checkpoint.earlier_edits
+    recorded = any(edit.get("key") == "global_step" and edit.get("after") == step for edit in edits)
     if not recorded or adam is None or step is None or not epoch or step <= adam or (step - adam) % epoch:
         return []
     rest = (step - adam) // epoch

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.resume_point import positions
-from ckpt_doctor.types import Checkpoint, Evidence, LateRandomState, Member, ResumePoint, Run, same_score
+from ckpt_doctor.types import Evidence, LateRandomState, Member, ResumePoint, Run, same_score
 
 KEY = "rng_state"
 MARK, EPOCH_BEGIN = "rng_state_at", "epoch-begin"
@@ -27,7 +27,8 @@ def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRand
     finished, ends = resume.finished_epochs, resume.skip_batches == 0
     if finished is None or not isinstance(member.checkpoint.get(KEY), dict):
         return None
-    if _was_replaced(member.checkpoint) or (member.role == "best" and resume.skip_batches in (0, None)):
+    was_replaced = any(edit.get("key") == KEY for edit in member.checkpoint.earlier_edits)
+    if was_replaced or (member.role == "best" and resume.skip_batches in (0, None)):
         return None
     marked = member.checkpoint.get(MARK) == EPOCH_BEGIN
     if (marked and not ends) or (ends and member.role != "step"):
@@ -45,10 +46,6 @@ def late_random_state(member: Member, run: Run, resume: ResumePoint) -> LateRand
         return LateRandomState(why)
     cure = Evidence(donor.checkpoint.get(KEY), f"{donor.label}, saved when epoch {finished} was over")
     return LateRandomState(why, cure, donor.checkpoint)
-
-
-def _was_replaced(checkpoint: Checkpoint) -> bool:
-    return any(edit.get("key") == KEY for migration in checkpoint.migrations for edit in migration.edits)
 
 
 def _remembered(member: Member, resume: ResumePoint) -> float | None:

@@ -18,6 +18,12 @@ def sgd(lr=0.01):
     return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr, momentum=0.9)
 
 
+def phases(total_steps, pct_start=0.3, three_phase=False, **_):
+    """`_schedule_phases`, as `OneCycleLR.__init__` would make it if it did not raise."""
+    ends = [pct_start * total_steps - 1, *([2 * pct_start * total_steps - 2] if three_phase else []), total_steps - 1]
+    return [{"end_step": float(end), "start_lr": "initial_lr", "end_lr": "max_lr"} for end in ends]
+
+
 one_cycles = st.fixed_dictionaries(
     {
         "max_lr": rates,
@@ -45,9 +51,7 @@ def test_one_cycle_is_torchs_at_every_step_up_to_the_overshoot(arguments, beta1)
     except ZeroDivisionError:  # a phase without length, which torch does not survive either
         state = {
             "total_steps": arguments["total_steps"],
-            "_schedule_phases": schedules.one_cycle_phases(
-                arguments["total_steps"], arguments["pct_start"], arguments["three_phase"]
-            ),
+            "_schedule_phases": phases(**arguments),
         }
         with pytest.raises(ValueError, match="no length"):
             for step in range(arguments["total_steps"] + 1):
@@ -64,33 +68,18 @@ def test_one_cycle_is_torchs_at_every_step_up_to_the_overshoot(arguments, beta1)
 
 
 @settings(max_examples=60)
-@given(one_cycles, st.integers(1, 3), st.data())
-def test_one_cycle_state_is_the_state_dict_torch_would_save(arguments, groups, data):
+@given(rates, st.integers(3, 120), st.floats(0.0, 1.0), st.data())
+def test_one_cycle_state_is_the_state_dict_torch_would_save(max_lr, total_steps, pct_start, data):
     """A state built from the arguments alone equals torch's, key order included, and so do the group's keys."""
-    optimizer = adam(groups=groups)
-    step = data.draw(st.integers(0, arguments["total_steps"]))
+    optimizer = adam()
+    step = data.draw(st.integers(0, total_steps))
     try:
-        scheduler = lr_scheduler.OneCycleLR(optimizer, **arguments)
+        scheduler = lr_scheduler.OneCycleLR(optimizer, max_lr, total_steps, pct_start=pct_start)
         expected = list(steps_of(scheduler, optimizer, step))[-1][0]
     except ZeroDivisionError:
         return
-    cycled = arguments["cycle_momentum"]
-    group = schedules.one_cycle_group(
-        arguments["max_lr"],
-        arguments["div_factor"],
-        arguments["final_div_factor"],
-        arguments["base_momentum"] if cycled else None,
-        arguments["max_momentum"] if cycled else None,
-    )
-    built = schedules.one_cycle_state(
-        [group] * groups,
-        arguments["total_steps"],
-        step,
-        pct_start=arguments["pct_start"],
-        anneal=arguments["anneal_strategy"],
-        three_phase=arguments["three_phase"],
-        cycle_momentum=cycled,
-    )
+    group = schedules.one_cycle_group(max_lr)
+    built = schedules.one_cycle_state(group, total_steps, step, pct_start)
     assert expected == built
     assert list(expected) == list(built)
     saved = optimizer.param_groups[0]
@@ -101,7 +90,7 @@ def test_one_cycle_state_is_the_state_dict_torch_would_save(arguments, groups, d
 def test_the_largest_rate_is_reached_where_the_first_phase_ends():
     """With pct_start 0.2 of 225 steps the top is at step 44, and step 225 overshoots the minimum."""
     group = schedules.one_cycle_group(0.01)
-    state = schedules.one_cycle_state([group], 225, 0, pct_start=0.2)
+    state = schedules.one_cycle_state(group, 225, 0, 0.2)
     rate = [schedules.one_cycle(state, group, step).lr for step in range(226)]
     top = round(0.2 * 225) - 1
     assert top == rate.index(max(rate))
@@ -112,7 +101,7 @@ def test_the_largest_rate_is_reached_where_the_first_phase_ends():
 def test_states_from_before_schedule_phases_are_understood():
     """torch 1.4 stored step sizes and the anneal function itself; both say the same as today's keys."""
     group = schedules.one_cycle_group(0.1)
-    today = schedules.one_cycle_state([group], 90, 0, pct_start=0.3, anneal="linear")
+    today = {**schedules.one_cycle_state(group, 90, 0), "_anneal_func_type": "linear"}
     function = Opaque(
         Global("builtins", "getattr"), (Global("torch.optim.lr_scheduler", "OneCycleLR"), "_annealing_linear")
     )
@@ -138,9 +127,9 @@ def test_states_from_before_schedule_phases_are_understood():
         ({"total_steps": True}, {}, "total_steps is not a number"),
         ({"total_steps": 90}, {}, "no usable _schedule_phases"),
         ({"total_steps": 90, "_schedule_phases": [3]}, {}, "no usable _schedule_phases"),
-        ({"total_steps": 90, "_schedule_phases": schedules.one_cycle_phases(90)}, {}, "initial_lr is absent"),
+        ({"total_steps": 90, "_schedule_phases": phases(90)}, {}, "initial_lr is absent"),
         (
-            {"total_steps": 90, "_schedule_phases": schedules.one_cycle_phases(90), "_anneal_func_type": "sine"},
+            {"total_steps": 90, "_schedule_phases": phases(90), "_anneal_func_type": "sine"},
             {},
             "unknown anneal strategy",
         ),

@@ -60,7 +60,7 @@ def scheduled(member: Member, mode: str, at: int, rate: float | None = None) -> 
         group["lr"] = scheduler["_last_lr"][0]
     else:
         group |= schedules.one_cycle_group(MAX_LR)
-        scheduler = schedules.one_cycle_state([group], STEPS * EPOCHS, at)
+        scheduler = schedules.one_cycle_state(group, STEPS * EPOCHS, at)
         point = schedules.one_cycle(scheduler, group, at)
         group |= {"lr": point.lr, "betas": (point.momentum, 0.999)}
     if rate is not None:

@@ -1,20 +1,26 @@
 """EarlyStopping replayed equals the trainer's own, NaN included."""
 
 import math
+from itertools import accumulate
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_doctor.trainers.time_llm.early_stopping import after, replay
+from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after
 from ckpt_doctor.types import EarlyStoppingState
+
+
+def replay(losses, start=BLIND):
+    """The state after each validation."""
+    return [*accumulate(losses, after, initial=start)][1:]
 
 
 class TrainersEarlyStopping:
     """`EarlyStopping` as `utils/tools.py` of Time-LLM has it, saving and printing left out."""
 
-    def __init__(self, patience, delta):
-        self.patience, self.delta = patience, delta
-        self.counter, self.best_score, self.early_stop, self.val_loss_min = 0, None, False, None
+    def __init__(self, delta=0):
+        self.delta = delta
+        self.counter, self.best_score, self.val_loss_min = 0, None, None
 
     def __call__(self, val_loss):
         score = -val_loss
@@ -23,8 +29,6 @@ class TrainersEarlyStopping:
             self.val_loss_min = val_loss
         elif score < self.best_score + self.delta:
             self.counter += 1
-            if self.counter >= self.patience:
-                self.early_stop = True
         else:
             self.best_score = score
             self.val_loss_min = val_loss
@@ -36,17 +40,15 @@ losses = st.one_of(
 )
 
 
-@given(st.lists(losses, max_size=12), st.integers(1, 4), st.sampled_from([0.0, 0.05]))
-def test_every_state_is_the_trainers(vali_losses, patience, delta):
-    """Best score, smallest loss and counter after each epoch, up to the one in which the trainer stops."""
-    stopping = TrainersEarlyStopping(patience, delta)
+@given(st.lists(losses, max_size=12))
+def test_every_state_is_the_trainers(vali_losses):
+    """Best score, smallest loss and counter after each epoch."""
+    stopping = TrainersEarlyStopping()
     expected = []
     for loss in vali_losses:
         stopping(loss)
         expected.append(repr(EarlyStoppingState(stopping.best_score, stopping.val_loss_min, stopping.counter)))
-        if stopping.early_stop:
-            break
-    assert expected == [repr(state) for state in replay(vali_losses, delta=delta, patience=patience)]
+    assert expected == [repr(state) for state in replay(vali_losses)]
 
 
 def test_nan_is_saved_as_best_and_then_everything_is():

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
+from ckpt_doctor.trainers.time_llm.early_stopping import improved
 from ckpt_doctor.trainers.time_llm.evidence import (
     early_stopping_after,
     finished_epochs_of,
-    improved_to,
     plausible_score,
     sources,
 )
@@ -31,7 +31,7 @@ def test_a_best_file_proves_its_own_score() -> None:
     member = best(20, 2, **(SAVED | {"counter": 3}))
     told = early_stopping_after(member, run_of(member, steps_per_epoch=10), 2)
     assert told is not None
-    assert improved_to(-0.4) == told.value
+    assert improved(0.4) == told.value
 
 
 def test_a_score_that_a_migration_wrote_proves_nothing() -> None:
@@ -55,7 +55,7 @@ def test_every_source_is_named_the_most_trusted_first() -> None:
     member = best(20, 2, **SAVED)
     later = step_file(28, 2, **SAVED)
     told = list(sources(member, run_of(member, later, steps_per_epoch=10), 2))
-    assert [improved_to(-0.4)] * 2 == [evidence.value for evidence in told]
+    assert [improved(0.4)] * 2 == [evidence.value for evidence in told]
     assert "own" in told[0].source
     assert later.label in told[1].source
 

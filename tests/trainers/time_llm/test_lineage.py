@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import replace
+from itertools import accumulate
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
-from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, replay
+from ckpt_doctor.trainers.time_llm.early_stopping import BLIND, after
 from ckpt_doctor.trainers.time_llm.history import History, match
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled
 from ckpt_doctor.trainers.time_llm.log import events
@@ -39,7 +40,7 @@ def test_after_any_kills_and_resumes_each_file_finds_its_own_validations(trainer
     run = History(RUN, found.attempts, found.confirmed, found.reason)
     for name, file in trainer.files.items():
         how = {"global_step": file.global_step, "finished_epochs": file.epoch, "best": name == "checkpoint"}
-        uninterrupted = [BLIND, *replay(trainer.losses)][file.epoch]
+        uninterrupted = [*accumulate(trainer.losses, after, initial=BLIND)][file.epoch]
         way = run.lineage(**how)
         assert not isinstance(way, Unsettled), way.reason
         assert repr(file.memory) == repr(way.actual)

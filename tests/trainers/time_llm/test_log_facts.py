@@ -19,7 +19,7 @@ MODES = ("TST", "COS", "type1", "type2", "type3", "PEMS", "constant")
 def rate_lines(mode, learning_rate, steps=7, epochs=6):
     """What the trainer prints after each epoch (the end of the epoch loop in `run_main.py`)."""
     group = one_cycle_group(learning_rate)
-    state = one_cycle_state([group], steps * epochs, 0)
+    state = one_cycle_state(group, steps * epochs, 0)
     base = one_cycle(state, group, 0).lr  # building OneCycleLR has set it before the first batch
 
     def lines(epoch):

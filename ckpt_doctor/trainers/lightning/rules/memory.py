@@ -1,4 +1,7 @@
-"""Family E: what ModelCheckpoint and EarlyStopping remember, and whether a resume takes it up."""
+"""Family E: what ModelCheckpoint and EarlyStopping remember, and whether a resume takes it up.
+
+The manuals of these codes are elsewhere, as in `rules.progress`.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,6 @@ def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
     `ModelCheckpoint(dirpath=...)`, or the logger's `version=`. A note where no other file of that folder lies here, as
     after a download.
 
-    Example: a run trained under `/scratch/run7`, copied home and resumed there.
-
-    Cure: `ckpt-doctor migrate --fix-best-path` writes the folder in which the files lie into the state.
-
     Source: lightning/pytorch/callbacks/model_checkpoint.py, `load_state_dict`.
     """
     if case.plan is None:
@@ -75,11 +74,6 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
     In Lightning the states of ModelCheckpoint or EarlyStopping are absent from this file: after a resume the first
     epoch becomes the best, however bad it is, the files that are there are never pruned, and EarlyStopping waits anew.
     There it is a warning.
-
-    Example: a file without `callbacks` among files that have them.
-
-    Cure: `ckpt-doctor migrate --add-best-score`, where a later file of the run keeps the score of every epoch
-    (`save_top_k=-1`).
 
     Source: lightning/pytorch/trainer/call.py, `_call_callbacks_load_state_dict`.
     """

@@ -1,4 +1,8 @@
-"""Families L, P and R: what a file has for a resume, where in its epoch it was saved, the end of its schedule."""
+"""Families L, P and R: what a file has for a resume, where in its epoch it was saved, the end of its schedule.
+
+The manuals of these codes, with examples and cures, are those of the rules that have them for everyone; here stands
+what Lightning does, and where its source says so.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +32,6 @@ def weights_only(case: Case) -> Iterator[Problem]:
     for prediction and for `load_from_checkpoint`; `fit(ckpt_path=...)` stops with a KeyError. An error only where the
     question is whether to resume from that very file.
 
-    Example: `save_weights_only=True`, then `trainer.fit(model, ckpt_path=...)`.
-
-    Cure: none in the file; resume from a checkpoint that was saved whole.
-
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_optimizers_and_schedulers`.
     """
     if is_weights_only(case.checkpoint):
@@ -51,10 +51,6 @@ def unknown_global(case: Case) -> Iterator[Problem]:
     In a file of Lightning that is usual: `hyper_parameters` are saved as they were given, and a callback's or a data
     module's state may hold objects of the project. `fit(ckpt_path=...)` then needs `weights_only=False` (torch 2.6 on).
 
-    Example: `hyper_parameters` of OmegaConf.
-
-    Cure: none needed where the package is installed.
-
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
     """
     for found in damage_of(case, "unknown-global"):
@@ -66,10 +62,6 @@ def no_loops(case: Case) -> Iterator[Problem]:
     """The loops' counters are absent, so the trainer starts at epoch 0, while optimizer and schedule go on.
 
     `epoch` and `global_step` at the top are read by no resume.
-
-    Example: a dict put together by hand of `state_dict`, `optimizer_states` and `lr_schedulers`.
-
-    Cure: none in the file; another checkpoint of the run.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_loops`.
     """
@@ -93,10 +85,6 @@ def label(case: Case) -> Iterator[Problem]:
     No resume reads `epoch` and `global_step`; names of files and other tools do. Weights that WeightAveraging averaged
     when training ended are another matter: they are right for prediction, and a resume trains on from the average with
     the optimizer's state of the trained weights. Of several optimizers or schedules, one that is of another moment.
-
-    Example: `global_step` 17 where the loops have counted 20; `trainer.save_checkpoint(...)` after `fit`.
-
-    Cure: none needed; of averaged weights, resume from a file that was saved during training.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`;
     lightning/pytorch/callbacks/weight_averaging.py, `on_train_end`.
@@ -144,12 +132,6 @@ def mid_epoch(case: Case) -> Iterator[Problem]:
     The loops count on from the batch after the last one, but the loader has no state in the file and begins anew: the
     epoch's first batches are trained a second time, and as many at its end never. Counters and rates are right.
 
-    Example: saved after batch 7 of 10. The resume trains 3 more batches, the epoch's first 3, and then the next epoch;
-    batches 7 to 9 (counted from 0) are left out.
-
-    Cure: none in the file. Resume from the end of an epoch (`ckpt-doctor latest` prefers it), or use a loader with
-    `state_dict` and `load_state_dict`.
-
     Source: lightning/pytorch/loops/training_epoch_loop.py, `on_run_start` and `advance`; measured with 2.6.6.
     """
     loops = loops_of(case.checkpoint)
@@ -188,10 +170,6 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
     epoch is; dropout draws the numbers of the first epoch. Loaders that do not shuffle, and models without dropout,
     continue identically.
 
-    Example: any checkpoint of Lightning.
-
-    Cure: none in the file; `seed_everything(seed + epoch)` in the script gives each resumed epoch an order of its own.
-
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
     """
     shuffle = case.run.facts.shuffle
@@ -215,10 +193,6 @@ def scaler_missing(case: Case) -> Iterator[Problem]:
 
     A fresh GradScaler begins at 65,536 again and skips the first steps until the scale fits.
 
-    Example: a file of a run with `precision="16-mixed"` without `MixedPrecision`.
-
-    Cure: none in the file.
-
     Source: lightning/pytorch/plugins/precision/amp.py, `state_dict`.
     """
     sibling = history_of(case.run).with_scaler
@@ -233,10 +207,6 @@ def no_optimizer(case: Case) -> Iterator[Problem]:
     """An optimizer that needs a state has none at all, and training has begun: here, `optimizer_states` is empty.
 
     Lightning loads as many states as the file has, without a word: the optimizer starts anew, at the script's rate.
-
-    Example: `optimizer_states` is `[]` where the loops have counted 20 steps of the optimizer.
-
-    Cure: none in the file; resume from a file that has them.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_optimizers`.
     """
@@ -255,11 +225,6 @@ def no_schedule(case: Case) -> Iterator[Problem]:
     """The scheduler is not saved: here, `lr_schedulers` is empty where the loops have stepped one.
 
     Lightning loads as many states as the file has, without a word: the schedule starts anew.
-
-    Example: `lr_schedulers` is `[]` where the loops have counted 20 steps of it.
-
-    Cure: `ckpt-doctor migrate --sync-scheduler`, where another file of the run has a schedule with whose rates this
-    file agrees.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_lr_schedulers`.
     """
@@ -290,10 +255,6 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     """The schedule ends before the training does: OneCycleLR's step after its last raises.
 
     `total_steps` comes from the file, whatever `max_epochs` now is. A note where nothing says that training goes on.
-
-    Example: "Tried to step 41 times. The specified number of total steps is 40" after `max_epochs` was raised.
-
-    Cure: none in the file; start a new run from these weights.
 
     Source: torch/optim/lr_scheduler.py, `OneCycleLR.get_lr`.
     """

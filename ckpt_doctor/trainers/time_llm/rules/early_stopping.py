@@ -10,10 +10,10 @@ from ckpt_doctor.types import (
     Case,
     EarlyStoppingState,
     NotChecked,
-    NumpyScalar,
     Opaque,
     Run,
     TensorRef,
+    python_value,
     real,
     same_score,
 )
@@ -94,7 +94,7 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
     Source: trainer contract, section 6 (`score = -val_loss`, `score < best_score + delta`).
     """
     raw = _raw_score(case)
-    value = raw.value if isinstance(raw, NumpyScalar) else raw
+    value = python_value(raw)
     if case.checkpoint.layout != "training" or value is None:
         return
     if not isinstance(value, (int, float)) or real(value) is None:
