@@ -16,8 +16,8 @@ from typing import Any, Literal
 from ckpt_doctor import audit
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.rehearsal.divergence import Comparison, Difference, compare, varying
-from ckpt_doctor.rehearsal.launching import found
 from ckpt_doctor.rehearsal.loop import Loop, describe
+from ckpt_doctor.rehearsal.recording import found
 from ckpt_doctor.rehearsal.scratch import copied, mirror
 from ckpt_doctor.rehearsal.stage import RehearsalFailed, Stage
 from ckpt_doctor.rehearsal.traces import Restore, Save, Step, Trace

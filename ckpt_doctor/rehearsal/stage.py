@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import CkptDoctorError, UsageError
-from ckpt_doctor.rehearsal.launching import environment
+from ckpt_doctor.rehearsal.recording import environment
 from ckpt_doctor.rehearsal.traces import Trace, read_traces
 
 PATIENCE = 5.0
