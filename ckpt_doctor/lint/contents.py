@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.lint.bindings import FUNCTIONS
 from ckpt_doctor.lint.effects import saves
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Definition, External, Module, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.saved_dicts import Content, contents
@@ -166,7 +166,7 @@ def whole_model_saved(program: Program) -> Iterator[Hit]:
         if model is not None and _is_module(program, module, model, called):
             target = f", {ast.unparse(save.target).splitlines()[0]}" if save.target is not None else ""
             yield Hit(
-                Site(*save.call),
+                save.call,
                 f"{ast.unparse(save.call.node.func)} writes the whole object {dotted(model)}: the file loads only with "
                 "weights_only=False and where the same classes can be imported under the same names.",
                 f"{ast.unparse(save.call.node.func)}({dotted(model)}.state_dict(){target})",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import is_of_optimizer, loads, saves
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, Site, dotted
+from ckpt_doctor.lint.module import Call, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.saved_dicts import Content, contents
@@ -120,7 +120,7 @@ def _missing_in_restore(program: Program, stopping: EarlyStopping, saved: list[C
         prefix = f"{stopping.variable}." if stopping.variable else ""
         ckpt = _loaded_into(place) or ast.unparse(place.node)
         yield Hit(
-            Site(*place),
+            place,
             f"the resume does not read {_listed(missing)}, which the checkpoint holds: "
             f"{_consequence(stopping, missing)}.",
             "\n".join(

@@ -46,10 +46,9 @@ class Site(NamedTuple):
     node: ast.AST
 
 
-class Call(NamedTuple):
+class Call(Site):
     """A call in its module."""
 
-    module: Module
     node: ast.Call
 
 

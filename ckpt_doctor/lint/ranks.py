@@ -81,12 +81,12 @@ def every_rank_saves(program: Program) -> Iterator[Hit]:
     for save in saves(program):
         if save.target is None or _tests_the_rank_itself(program, save) or kind_of(program, save) is None:
             continue
-        if _is_of_one_rank(program, Site(*save.call), known):
+        if _is_of_one_rank(program, save.call, known):
             continue
         path = _shared_path(program, save)
         if path is not None:
             yield Hit(
-                Site(*save.call),
+                save.call,
                 f"the script runs as several processes ({sign}), and no test of the rank guards this save: "
                 f"every process writes {path} at the same time, which can leave a damaged file.",
                 _by_one_rank(save, accelerator),
@@ -192,7 +192,7 @@ def _is_run_by_one(
     callers = program.callers(function)
     if not callers:
         return not _is_entry(module, function)
-    return all(_is_of_one_rank(program, Site(*caller), known, depth - 1) for caller in callers)
+    return all(_is_of_one_rank(program, caller, known, depth - 1) for caller in callers)
 
 
 def _is_entry(module: Module, function: Function) -> bool:

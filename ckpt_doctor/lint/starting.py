@@ -216,7 +216,7 @@ def _orders(program: Program) -> Iterator[Evidence[bool] | None]:
             loop = innermost_loop(*place)
             if loop is not None and stepping.stand_in(place.module, loop):
                 before = stepping.come_before(place.module, loop, place.node)
-                yield Evidence(before, _line(Site(*place))) if before is not None else None
+                yield Evidence(before, _line(place)) if before is not None else None
 
 
 def _places(program: Program, call: Call) -> list[Call]:
