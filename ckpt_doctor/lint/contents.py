@@ -67,9 +67,7 @@ def scheduler_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
             continue
         seen.add(content.site.node)
         if content.is_open:
-            place = f"{content.site.module.path}:{getattr(content.site.node, 'lineno', 0)}"
-            why = "the saved dict is built in a way that reading the code cannot follow"
-            yield NotChecked(f"X908 at {place}", why, "write its keys as literals")
+            yield content.unread("X908")
             continue
         written = dotted(step.node.func) or "scheduler.step"
         name = written.removesuffix(".step")
@@ -120,16 +118,12 @@ def _is_rebuilt(program: Program) -> bool:
 def _starts_at_a_place(program: Program, call: Call) -> bool:
     """Whether a schedule is made for the rest of a run: `StepLR(..., last_epoch=start_epoch - 1)`."""
     given = {k.arg: k.value for k in call.node.keywords}
-    if "last_epoch" in given and not _is_minus_one(given["last_epoch"]):
+    if "last_epoch" in given and ast.unparse(given["last_epoch"]) != "-1":
         return True
     if not SCHEDULER_CLASS.search(program.name_of(call)):
         return False
     parts = (n for a in (*call.node.args, *given.values()) for n in ast.walk(a))
     return any(isinstance(n, (ast.Name, ast.Attribute)) and words(dotted(n)) & _START_WORDS for n in parts)
-
-
-def _is_minus_one(value: ast.expr) -> bool:
-    return isinstance(value, ast.UnaryOp) and ast.unparse(value) == "-1"
 
 
 def whole_model_saved(program: Program) -> Iterator[Hit]:

@@ -362,6 +362,16 @@ def dotted(node: ast.AST) -> str:
             return ""
 
 
+def holder(statement: ast.AST | None) -> str:
+    """The variable that an assignment gives a value; empty for any other statement."""
+    return dotted(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
+
+
+def texts(node: ast.AST) -> set[str]:
+    """The text that a node is, as a set; empty for anything else."""
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+
+
 def _positions(found: list[Binding]) -> tuple[dict[ast.AST, list[int]], list[int]]:
     """Indices of the bindings that loops, `with` and comprehensions make for what they enclose; those of all others."""
     enclosing: dict[ast.AST, list[int]] = {}

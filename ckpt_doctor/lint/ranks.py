@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ckpt_doctor.lint.bindings import FUNCTIONS, Function
 from ckpt_doctor.lint.effects import Save, saves
 from ckpt_doctor.lint.guards import Condition, conditions, words
-from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, method
+from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, holder, method
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
@@ -145,8 +145,7 @@ def _accelerator(program: Program) -> str:
     """The variable that holds Accelerate's object; empty where the script makes none."""
     for call in program.calls:
         if program.name_of(call).rsplit(".", 1)[-1] == "Accelerator":
-            holder = call.module.parents.get(call.node)
-            return (dotted(holder.targets[0]) if isinstance(holder, ast.Assign) else "") or "accelerator"
+            return holder(call.module.parents.get(call.node)) or "accelerator"
     return ""
 
 

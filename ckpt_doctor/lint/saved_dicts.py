@@ -12,6 +12,7 @@ from ckpt_doctor.lint.guards import words
 from ckpt_doctor.lint.module import Call, Module, Site, dotted
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.state import EARLY_STOPPING, EarlyStopping
+from ckpt_doctor.types import NotChecked
 
 _DEPTH = 10
 _MAX_CONTENTS = 32
@@ -26,6 +27,12 @@ class Content:
     values: dict[str, tuple[Module, ast.expr]] = field(default_factory=dict)
     is_open: bool = False
     """Whether it may have keys that reading does not show."""
+
+    def unread(self, code: str) -> NotChecked:
+        """That a rule cannot tell, because the dict may have other keys."""
+        place = f"{self.site.module.path}:{getattr(self.site.node, 'lineno', 0)}"
+        why = "the saved dict is built in a way that reading the code cannot follow"
+        return NotChecked(f"{code} at {place}", why, "write its keys as literals")
 
     def mentions(self, name: str) -> bool:
         """Whether a key is that name, or a value is the variable or attribute of that name."""

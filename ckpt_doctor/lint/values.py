@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice, product
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, Binding
-from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, texts
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Hole, Items, Part, Reading, parent
 
@@ -354,15 +354,11 @@ def strings_in(program: Program, module: Module, nodes: list[ast.expr]) -> froze
     found: set[str] = set()
     for node in nodes:
         for inner in ast.walk(node):
-            found |= _strings_of(inner)
+            found |= texts(inner)
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
                 for binding in module.lookup(inner.id, inner)[:2]:
                     if binding.kind == "assign" and binding.value is not None:
-                        found.update(s for n in ast.walk(binding.value) for s in _strings_of(n))
+                        found.update(s for n in ast.walk(binding.value) for s in texts(n))
             elif isinstance(inner, ast.Call) and (target := program.target(Call(module, inner))) is not None:
-                found.update(s for n in ast.walk(target.function) for s in _strings_of(n))
+                found.update(s for n in ast.walk(target.function) for s in texts(n))
     return frozenset(found)
-
-
-def _strings_of(node: ast.AST) -> set[str]:
-    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
