@@ -19,7 +19,6 @@ from ckpt_doctor.types import without_flagged
 @click.argument("path", type=click.Path())
 @options.deep
 @options.training_facts
-@options.trainer
 @options.selection
 @options.trust
 @options.fail_on

@@ -19,7 +19,6 @@ from ckpt_doctor.reports import newest
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
 @options.deep
 @options.training_facts
-@options.trainer
 @options.ignored
 @options.trust
 @options.formats("text", "json")

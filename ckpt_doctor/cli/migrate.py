@@ -68,7 +68,6 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
     "--verify", type=click.Choice(["torch"]), help="Load each result with torch.load as well before it counts."
 )
 @options.training_facts
-@options.trainer
 @options.ignored
 @options.trust
 @options.formats("table", "json")

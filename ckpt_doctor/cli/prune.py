@@ -22,7 +22,6 @@ from ckpt_doctor.training.pruning import prune
     "--deep/--no-deep", default=True, help="Read those that stay to the last byte, each once, before anything goes."
 )
 @options.training_facts
-@options.trainer
 @options.ignored
 @options.trust
 @options.formats("table", "json")
