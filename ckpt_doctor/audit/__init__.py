@@ -30,7 +30,7 @@ from ckpt_doctor.audit.scanning import (
     read_through,
     runs_below,
     scan,
-    shown_scan,
+    shown,
 )
 from ckpt_doctor.audit.statistics import measured
 
@@ -70,7 +70,7 @@ __all__ = [
     "scan",
     "selected",
     "several_runs",
-    "shown_scan",
+    "shown",
     "steps_done",
     "understand",
     "verdict_of",
