@@ -14,7 +14,6 @@ from ckpt_doctor.audit.judging import (
     resume_of,
     selected,
     verdict_of,
-    with_findings,
 )
 from ckpt_doctor.audit.newest import departs, is_resumable, preferred, progress, steps_done
 from ckpt_doctor.audit.opening import Progress, open_file
@@ -74,6 +73,5 @@ __all__ = [
     "steps_done",
     "understand",
     "verdict_of",
-    "with_findings",
     "with_siblings",
 ]

@@ -30,17 +30,8 @@ _T = TypeVar("_T")
 def starts(path: Path) -> ScriptFacts | None:
     """Read from a training script where its resume starts, and what it saves as the label, before or after which step.
 
-    Nothing is executed or imported. What the code leaves open, or answers in two ways, is None.
-
-    Args:
-        path: A script or notebook; modules of the same repository that it uses are read with it.
-
-    Returns:
-        The facts with the lines that show them; None where the file is not readable Python, or shows none of them.
-
-    Example:
-        >>> starts(Path("train.py")).resume
-        Evidence(value='label+1', source="train.py:12: start_epoch = ckpt['epoch'] + 1")
+    Nothing is executed or imported; modules of the same repository that it uses are read with it. What the code leaves
+    open, or answers in two ways, is None; None altogether where the file is not readable Python, or shows nothing.
     """
     library = Library({path.absolute(): path}, not path.is_absolute())
     module = library.open(path)
