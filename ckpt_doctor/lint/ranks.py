@@ -234,7 +234,7 @@ def _means_one_process(test: ast.expr, holds: bool) -> bool:
 
 def _says_the_rank(program: Program, module: Module, node: ast.AST, depth: int = _VALUE_DEPTH) -> bool:
     """Whether an expression depends on the rank: by its words, by its variables' values, or by what it calls."""
-    known = program.says_rank
+    known: dict[ast.AST, bool] = program.answers.setdefault(_says_the_rank, {})
     if node not in known:
         known[node] = False  # what a definition in terms of itself gets to see
         known[node] = depth > 0 and _reads_the_rank(program, module, node, depth)

@@ -41,7 +41,7 @@ def readings(program: Program, module: Module, node: ast.expr, depth: int = _DEP
     """The values that an expression may have; at least one, at most eight."""
     if depth <= 0:
         return [_hole(module, node)]
-    known = program.readings
+    known: dict[ast.expr, list[Reading]] = program.answers.setdefault(readings, {})
     if node not in known:
         known[node] = [_hole(module, node)]  # what a definition in terms of itself gets to see
         known[node] = list(_readings(program, module, node, depth - 1))[:_MAX_READINGS] or known[node]
@@ -272,13 +272,13 @@ def _element(program: Program, module: Module, node: ast.expr, owner: ast.expr, 
 
 def items(program: Program, module: Module, node: ast.expr, depth: int = _DEPTH) -> Items:
     """What is known of the elements of an iterable expression."""
-    cache = program.items
     if depth <= 0:
         return Items()
-    if node not in cache:
-        cache[node] = Items()
-        cache[node] = _items(program, module, node, depth)
-    return cache[node]
+    known: dict[ast.expr, Items] = program.answers.setdefault(items, {})
+    if node not in known:
+        known[node] = Items()
+        known[node] = _items(program, module, node, depth)
+    return known[node]
 
 
 def _items(program: Program, module: Module, node: ast.expr, depth: int) -> Items:
