@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import audit
 from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.advice.missing import LOG, OPEN, blank, codes_of, missing, near_logs, words_of
 from ckpt_doctor.advice.prospects import Prospect, borne_out, copies_of, prospects
+from ckpt_doctor.reports import columns, cures
 from ckpt_doctor.types import (
     Advice,
     FileReport,
@@ -66,7 +67,7 @@ def _advice(run: RunReport, ranked: Sequence[Prospect], together: Words, asked: 
         "resume",
         run.run.path,
         file.checkpoint.path,
-        reports.label(file, run.run.path),
+        columns.label(file, run.run.path),
         _position(file),
         flags=file.plan.flags if file.plan else (),
         passed_over=passed,
@@ -120,7 +121,7 @@ def _passed_over(one: Prospect, run: RunReport) -> PassedOver:
     reason = first.name.replace("-", " ") if first else "not a checkpoint that a trainer resumes from"
     if first is not None and first.code == OPEN:
         reason += f", give {first.where}"
-    return PassedOver(file.checkpoint.path, reports.label(file, run.run.path), first.code if first else "", reason)
+    return PassedOver(file.checkpoint.path, columns.label(file, run.run.path), first.code if first else "", reason)
 
 
 def _as_it_is(advice: Advice, file: FileReport) -> Advice:
@@ -230,7 +231,7 @@ def _nothing(run: RunReport, ranked: Sequence[Prospect]) -> Advice:
     command: Words = ()
     if saved is not None:
         file, finding = saved
-        output = reports.output_name(file, run.run.path)
+        output = cures.output_name(file, run.run.path)
         parts = {"FILE": str(file.checkpoint.path), "OUT": output}
         parts["OUT.safetensors"] = str(Path(output).with_suffix(".safetensors"))
         command = tuple(parts.get(word, word) for word in (finding.fix or "").split(" "))

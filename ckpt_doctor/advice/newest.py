@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
@@ -50,7 +50,7 @@ def latest(
     """
     found = find_latest(
         audit.one_run(run_dir),
-        facts=facts,
+        facts=facts or {},
         logs=logs,
         ignore=ignore,
         trust=trust,
@@ -61,24 +61,14 @@ def latest(
     return found.file.checkpoint.path if found.file else None, list(found.passed_over)
 
 
-def find_latest(
-    run_dir: Path,
-    *,
-    facts: Given | None = None,
-    logs: Sequence[Path | str] = (),
-    ignore: Sequence[str] = (),
-    trust: Sequence[str] = (),
-    repairable: bool = False,
-    deep: bool = False,
-    trainer: str = "",
-) -> Latest:
-    """As `latest`, with the advice on the run, and with what else is to be said of the chosen one as the gate judges
-    it."""
-    given = {"facts": facts, "logs": logs, "ignore": ignore, "trust": trust, "trainer": trainer}
-    report = audit.scan(run_dir, **given)  # type: ignore[arg-type]
-    asked = Asked(facts or {}, audit.existing_logs(logs), ignore, trust, trainer, (run_dir,), len(report.runs) == 1)
+def find_latest(run_dir: Path, *, repairable: bool = False, deep: bool = False, **given: Any) -> Latest:
+    """As `latest`, whose other arguments are `given`, with the advice on the run, and with what else is to be said of
+    the chosen one as the gate judges it."""
+    report = audit.scan(run_dir, **given)
+    known = {**given, "logs": audit.existing_logs(given.get("logs", ()))}
+    asked = Asked(**known, paths=(run_dir,), alone=len(report.runs) == 1)
     runs = [(run, advised(run, asked)) for run in report.runs]
-    memory = _memory(run_dir, report, ignore, trust) if deep else None
+    memory = _memory(report, asked) if deep else None
     while True:
         files = [(file, run.run) for _, run in runs for file in run.files]
         chosen, safe = _chosen(files, repairable)
@@ -89,14 +79,14 @@ def find_latest(
     advice = next((run.advice for _, run in runs if run.advice is not None), None)
     if chosen is None:
         return Latest(run_dir, None, tuple(passed_over), advice)
-    gate = audit.check(chosen.checkpoint.path, **given).files[0]  # type: ignore[arg-type]
+    gate = audit.check(chosen.checkpoint.path, **given).files[0]
     return Latest(run_dir, gate, tuple(passed_over), advice)
 
 
-def _memory(run_dir: Path, report: Report, ignore: Sequence[str], trust: Sequence[str]) -> Memory:
+def _memory(report: Report, asked: Asked) -> Memory:
     from ckpt_doctor.audit.remembered import Memory  # which writes, as no scan does
 
-    return Memory(run_dir, report.files, ignore, trust)
+    return Memory(asked.paths[0], report.files, asked.ignore, asked.trust)
 
 
 def _read_through(

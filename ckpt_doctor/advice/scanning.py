@@ -88,7 +88,7 @@ def scan(
     runs = [found[unit.number] for unit in units]
     taken = {log for run in runs if (log := own_log(run)) is not None}
     runs = [without_logs(run, taken) for run in runs]
-    return Report(tuple(runs), time.monotonic() - began, job.asked.paths, audit.shown_scan)
+    return Report(tuple(runs), time.monotonic() - began, job.asked.paths, audit.shown)
 
 
 def _kept(run: RunReport, _unit: Unit) -> RunReport:

@@ -14,7 +14,6 @@ from ckpt_doctor.audit.judging import (
     resume_of,
     selected,
     verdict_of,
-    with_findings,
 )
 from ckpt_doctor.audit.newest import departs, is_resumable, preferred, progress, steps_done
 from ckpt_doctor.audit.opening import Progress, open_file
@@ -30,7 +29,7 @@ from ckpt_doctor.audit.scanning import (
     read_through,
     runs_below,
     scan,
-    shown_scan,
+    shown,
 )
 from ckpt_doctor.audit.statistics import measured
 
@@ -70,10 +69,9 @@ __all__ = [
     "scan",
     "selected",
     "several_runs",
-    "shown_scan",
+    "shown",
     "steps_done",
     "understand",
     "verdict_of",
-    "with_findings",
     "with_siblings",
 ]

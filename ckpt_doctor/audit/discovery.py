@@ -109,14 +109,6 @@ def _sets(folder: Path, names: Sequence[str]) -> list[FileSet]:
     return set_of(folder, names)
 
 
-def is_file(path: Path) -> bool:
-    """As `Path.is_file`; False also where a folder on the way may not be entered."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 def _belongs(file: Path, sharded: bool) -> bool:
     suffixes = {suffix.lower() for suffix in file.suffixes[-2:]}
     named = suffixes & CHECKPOINT_SUFFIXES and not OTHER_BINARY.fullmatch(file.name)

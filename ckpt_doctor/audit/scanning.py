@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 
 from ckpt_doctor import reports
@@ -64,7 +65,7 @@ def scan(
     given, found = runs_below(paths)
     ask = Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress, read or {})
     runs = [audit_run(folder, files, ask) for folder, files in found.items()]
-    return Report(tuple(runs), time.monotonic() - began, given, shown_scan)
+    return Report(tuple(runs), time.monotonic() - began, given, shown)
 
 
 def runs_below(paths: Path | str | Sequence[Path | str]) -> tuple[tuple[Path, ...], dict[Path, list[Path]]]:
@@ -96,7 +97,7 @@ def check(
     file = resume_file(path)
     ask = Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
     run = audit_run(run_folder(file), [file], ask)
-    return Report((run,), time.monotonic() - began, (path,), shown_check)
+    return Report((run,), time.monotonic() - began, (path,), partial(shown, plan=True))
 
 
 def check_all(
@@ -153,17 +154,8 @@ def curve_of(run: RunReport) -> Curve:
     return trainer_named(run.run.trainer).judging().curve(run)
 
 
-def shown_scan(report: Report, form: str) -> str:
-    """What a person sees of a scan, in a notebook or printed."""
-    return _shown(report, form, plan=False)
-
-
-def shown_check(report: Report, form: str) -> str:
-    """The same of a check."""
-    return _shown(report, form, plan=bool(report.files))
-
-
-def _shown(report: Report, form: str, *, plan: bool) -> str:
+def shown(report: Report, form: str, *, plan: bool = False) -> str:
+    """What a person sees of a scan, or with its plan of a check, in a notebook or printed."""
     if form == "html":
         return reports.fragment(report, list(map(curve_of, report.runs)), plan=plan)
     return reports.judged(report, form, plan=plan)

@@ -19,7 +19,6 @@ from ckpt_doctor.types import without_flagged
 @click.argument("path", type=click.Path())
 @options.deep
 @options.training_facts
-@options.trainer
 @options.selection
 @options.trust
 @options.fail_on
@@ -64,5 +63,6 @@ def command(path: str, fail_on: str, form: str, output: Path | None, flags: bool
         emit(shown, output)
         return exit_code((found.severity for found in report.findings), fail_on)
     click.echo(shown, nl=False, err=True)
-    emit(reports.flags(report), output)
+    plan = report.files[0].plan
+    emit(" ".join(plan.flags if plan else ()) + "\n", output)
     return exit_code((found.severity for found in without_flagged(report.findings)), fail_on)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.remote import local
+from ckpt_doctor.reports import outcomes
 
 PACKAGE = Path(__file__).parents[1]
 SAMPLES = (PACKAGE / "sample_run", *(PACKAGE.parent / "fixtures" / "sample-runs").glob("first-patch-*"))
@@ -42,4 +42,4 @@ def command(folder: Path, form: str) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         os.utime(path, (time.time() - AGE,) * 2)
-    emit(reports.demonstrated(folder, files, f"cd {shlex.quote(str(folder))} && ckpt-doctor scan", form))
+    emit(outcomes.demonstrated(folder, files, f"cd {shlex.quote(str(folder))} && ckpt-doctor scan", form))

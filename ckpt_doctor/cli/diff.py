@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import reports
 from ckpt_doctor.audit.compare import comparable, compare, incomplete
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, note, width
+from ckpt_doctor.reports import diff
 
 
 @click.command("diff")
@@ -33,5 +33,5 @@ def command(left: Path, right: Path, deep: bool, form: str) -> int:
     for sentence in incomplete(ours, theirs):
         note(sentence)
     comparison = compare(ours, theirs, deep=deep)
-    emit(reports.compared(comparison, ours.path, theirs.path, form, width=width(), color=color()))
+    emit(diff.compared(comparison, ours.path, theirs.path, form, width=width(), color=color()))
     return 1 if comparison.differs else 2 if comparison.not_compared else 0

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.repair.export import export
+from ckpt_doctor.reports import outcomes
 
 
 @click.command("export")
@@ -36,4 +36,4 @@ def command(path: Path, output: Path, key: str, form: str) -> None:
       ckpt-doctor export my_run/checkpoint -o weights.safetensors
       ckpt-doctor export my_run/checkpoint --key optimizer -o adam.safetensors
     """
-    emit(reports.exported(export(path, output, key=key), form, width=width()))
+    emit(outcomes.exported(export(path, output, key=key), form, width=width()))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, width
+from ckpt_doctor.reports import inspect
 
 
 @click.command("inspect", cls=options.Command)
@@ -57,6 +58,6 @@ def command(
     if pattern is not None:
         with Progress() as progress:
             measured = audit.measured(judged.checkpoint, pattern, progress)
-    shown = reports.inspected(judged, form, depth=depth, measured=measured, width=width(), color=color(output))
+    shown = inspect.inspected(judged, form, depth=depth, measured=measured, width=width(), color=color(output))
     emit(shown, output)
     return int(audit.is_damaged(judged))

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import advice, audit, reports
+from ckpt_doctor import advice, audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note, width
+from ckpt_doctor.reports import newest
 
 
 @click.command("latest", cls=options.Command)
@@ -18,7 +19,6 @@ from ckpt_doctor.cli.output import emit, note, width
 @click.option("--repairable", is_flag=True, help="Also accept a checkpoint that `ckpt-doctor migrate` can put right.")
 @options.deep
 @options.training_facts
-@options.trainer
 @options.ignored
 @options.trust
 @options.formats("text", "json")
@@ -38,14 +38,14 @@ def command(path: Path, form: str, **given: Any) -> int:
     """
     [path] = audit.existing(path)
     if runs := audit.several_runs(path):
-        for line in reports.latest_choices(path, runs):
+        for line in newest.choices(path, runs):
             note(line)
         return 2
     found = advice.find_latest(audit.one_run(path), **given)
-    for line in reports.latest_notes(found, width=width()):
+    for line in newest.notes(found, width()):
         note(line)
     if form == "json":
-        emit(reports.latest(found))
+        emit(newest.document(found))
     elif found.file is not None:
         click.echo(os.fsencode(found.file.checkpoint.path))  # as it is on disk: for a program, which must find the file
     return int(found.file is None)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import reports
 from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import color, emit, exit_code, width
 from ckpt_doctor.lint import SCRIPT_RULES, check_scripts
+from ckpt_doctor.reports import FORMATS, linting
 
 
 @click.command("lint", cls=options.Command)
 @click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=options.NAMED)
 @options.selection
 @options.fail_on
-@options.report_formats(*reports.FORMATS)
+@options.report_formats(*FORMATS)
 def command(
     scripts: tuple[Path, ...],
     select: tuple[str, ...],
@@ -36,5 +36,5 @@ def command(
       ckpt-doctor lint . --format github
     """
     linted = check_scripts(scripts, select, ignore, settings.silenced())
-    emit(reports.linted(linted, form, rules=SCRIPT_RULES, width=width(), color=color(output)), output)
+    emit(linting.linted(linted, form, rules=SCRIPT_RULES, width=width(), color=color(output)), output)
     return exit_code((item.finding.severity for item in linted.findings), fail_on)

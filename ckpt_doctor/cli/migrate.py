@@ -12,7 +12,7 @@ import click
 from ckpt_doctor import advice, repair, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, note, unfinished, width
-from ckpt_doctor.reports import Detail
+from ckpt_doctor.reports import Detail, repairs
 from ckpt_doctor.types import Number
 
 FIXES = {
@@ -68,7 +68,6 @@ def fixes(command: Callable[..., Any]) -> Callable[..., Any]:
     "--verify", type=click.Choice(["torch"]), help="Load each result with torch.load as well before it counts."
 )
 @options.training_facts
-@options.trainer
 @options.ignored
 @options.trust
 @options.formats("table", "json")
@@ -92,9 +91,9 @@ def command(paths: tuple[Path, ...], dry_run: bool, verify: str | None, form: st
     """
     planned = repair.plan(paths, **given)
     if not given["fixes"]:
-        raise click.UsageError(reports.no_fix_chosen(planned.called_for))
+        raise click.UsageError(repairs.no_fix_chosen(planned.called_for))
     if planned.costs:
-        note(reports.disk_needed(planned.costs))
+        note(repairs.disk_needed(planned.costs))
     results = planned.results
     if not dry_run:
         with Progress() as progress:

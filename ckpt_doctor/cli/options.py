@@ -267,7 +267,7 @@ _script = click.option(
 
 
 def training_facts(command: F) -> F:
-    """Add the options that tell of the training command; the command receives `facts: Given` and `logs`."""
+    """Add the options that tell of the training command; the command receives `facts: Given`, `logs` and `trainer`."""
     known = every_fact()
 
     @functools.wraps(command)
@@ -276,7 +276,7 @@ def training_facts(command: F) -> F:
         told = _of_script(script) if script is not None else {}
         return command(*args, facts={**told, **given_facts(given)}, logs=log, **options)
 
-    with_facts = _script(_log(with_facts))
+    with_facts = _script(_log(trainer(with_facts)))
     for fact in reversed(known.values()):
         with_facts = _option(fact)(with_facts)
     return with_facts  # type: ignore[return-value]

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.reports import outcomes
 from ckpt_doctor.training.pruning import prune
 
 
@@ -22,7 +22,6 @@ from ckpt_doctor.training.pruning import prune
     "--deep/--no-deep", default=True, help="Read those that stay to the last byte, each once, before anything goes."
 )
 @options.training_facts
-@options.trainer
 @options.ignored
 @options.trust
 @options.formats("table", "json")
@@ -39,4 +38,4 @@ def command(run_dir: Path, form: str, **given: Any) -> None:
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/epoch_18.pt
     """
-    emit(reports.pruned(prune(run_dir, **given), form, width=width()))
+    emit(outcomes.pruned(prune(run_dir, **given), form, width=width()))

@@ -35,7 +35,6 @@ from ckpt_doctor.cli.output import emit, note
 @click.option("-o", "--output", type=options.NAMED, help="Keep the recorded traces in this folder; it must not exist.")
 @options.formats("table", "json")
 @options.training_facts
-@options.trainer
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def command(
     resume: str,

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.repair.salvage import salvage
+from ckpt_doctor.reports import outcomes
 
 
 @click.command("salvage")
@@ -31,5 +32,5 @@ def command(file: Path, output: Path, form: str) -> int:
       ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
     """
     result = salvage(audit.resume_file(file), output)
-    emit(reports.salvaged(result, form, width=width()))
+    emit(outcomes.salvaged(result, form, width=width()))
     return int(result.good_for != "resume")

@@ -45,7 +45,6 @@ def cluster(address: str | None) -> AbstractContextManager[Executor | None]:
     help="Judge on the workers of the Dask cluster whose scheduler is there; they need the same paths.",
 )
 @options.training_facts
-@options.trainer
 @options.selection
 @options.trust
 @options.fail_on

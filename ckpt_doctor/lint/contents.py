@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckpt_doctor.lint.bindings import FUNCTIONS
 from ckpt_doctor.lint.effects import saves
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Definition, External, Module, dotted
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.saved_dicts import Content, contents
@@ -67,9 +67,7 @@ def scheduler_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
             continue
         seen.add(content.site.node)
         if content.is_open:
-            place = f"{content.site.module.path}:{getattr(content.site.node, 'lineno', 0)}"
-            why = "the saved dict is built in a way that reading the code cannot follow"
-            yield NotChecked(f"X908 at {place}", why, "write its keys as literals")
+            yield content.unread("X908")
             continue
         written = dotted(step.node.func) or "scheduler.step"
         name = written.removesuffix(".step")
@@ -120,16 +118,12 @@ def _is_rebuilt(program: Program) -> bool:
 def _starts_at_a_place(program: Program, call: Call) -> bool:
     """Whether a schedule is made for the rest of a run: `StepLR(..., last_epoch=start_epoch - 1)`."""
     given = {k.arg: k.value for k in call.node.keywords}
-    if "last_epoch" in given and not _is_minus_one(given["last_epoch"]):
+    if "last_epoch" in given and ast.unparse(given["last_epoch"]) != "-1":
         return True
     if not SCHEDULER_CLASS.search(program.name_of(call)):
         return False
     parts = (n for a in (*call.node.args, *given.values()) for n in ast.walk(a))
     return any(isinstance(n, (ast.Name, ast.Attribute)) and words(dotted(n)) & _START_WORDS for n in parts)
-
-
-def _is_minus_one(value: ast.expr) -> bool:
-    return isinstance(value, ast.UnaryOp) and ast.unparse(value) == "-1"
 
 
 def whole_model_saved(program: Program) -> Iterator[Hit]:
@@ -166,7 +160,7 @@ def whole_model_saved(program: Program) -> Iterator[Hit]:
         if model is not None and _is_module(program, module, model, called):
             target = f", {ast.unparse(save.target).splitlines()[0]}" if save.target is not None else ""
             yield Hit(
-                Site(*save.call),
+                save.call,
                 f"{ast.unparse(save.call.node.func)} writes the whole object {dotted(model)}: the file loads only with "
                 "weights_only=False and where the same classes can be imported under the same names.",
                 f"{ast.unparse(save.call.node.func)}({dotted(model)}.state_dict(){target})",

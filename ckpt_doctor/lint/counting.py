@@ -139,15 +139,11 @@ def counted(module: Module, loop: ast.AST, name: str, at: ast.expr) -> Origin | 
     if not raised:
         return None
     (step, *more) = raised
-    if more or not _is_unconditional(module, step, loop):
+    if more or module.parents.get(step) is not loop:
         return UNKNOWN
     if comes_first(module, step, at):
         return Origin("round", 1, loop=loop, at=Site(module, at))
     return Origin("round", loop=loop, at=Site(module, at)) if comes_first(module, at, step) else UNKNOWN
-
-
-def _is_unconditional(module: Module, statement: ast.AST, loop: ast.AST) -> bool:
-    return module.parents.get(statement) is loop
 
 
 def _of_binding(

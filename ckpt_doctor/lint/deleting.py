@@ -65,7 +65,7 @@ def deletes_checkpoints(program: Program) -> Iterator[Hit]:
         elif place.node is not removal.call.node:
             how = f" ({function} removes it at {removal.call.module.path.name}:{removal.call.node.lineno})"
         yield Hit(
-            Site(*place),
+            place,
             f"{function} deletes {_quoted(removal)} and with it every checkpoint there{how}: "
             "afterwards there is nothing left to resume from.",
             f"if args.delete_checkpoints:  # an option that is off by default\n    {written}",
@@ -109,11 +109,11 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
         if removal.what != "steps" or not removal.recursive or removal.guess or place.node in seen:
             continue
         chain = (place, *removal.path.via)
-        if any(is_locked(program, Site(*call)) for call in chain) or _renamed_before(program, place):
+        if any(is_locked(program, call) for call in chain) or _renamed_before(program, place):
             continue
         seen.add(place.node)
         yield Hit(
-            Site(*place),
+            place,
             "old checkpoint folders are removed with no lock held: one that a resume is reading, or another process is "
             "writing, can vanish file by file.",
             "ckpt_doctor.prune(run_dir, keep=args.save_total_limit)  # in place of the whole loop",
@@ -125,12 +125,12 @@ def unlocked_prune(program: Program) -> Iterator[Hit]:
 def _is_wanted(program: Program, removal: Removal) -> bool:
     """Whether someone chose this removal, or the tree is safe elsewhere."""
     chain = (removal.call, *removal.path.via)
-    if any(is_guarded(program, Site(*call)) for call in chain):
+    if any(is_guarded(program, call) for call in chain):
         return True
     function = removal.place.module.function(removal.place.node)
     if function is not None and not program.callers(function) and _is_offered(program, function):
         return True
-    return any(_copied_before(program, Site(*call)) for call in chain)
+    return any(_copied_before(program, call) for call in chain)
 
 
 def _is_offered(program: Program, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -169,7 +169,7 @@ def _sent(program: Program, module: Module, scope: ast.AST) -> dict[str, int]:
 
 def _renamed_before(program: Program, removal: Call) -> bool:
     """Whether what is removed was given that name by a rename in the same function."""
-    module, node = removal
+    module, node = removal.module, removal.node
     renamed = _renamed(program, module, module.function(node) or module.tree)
     return any(renamed.get(ast.dump(gone), node.lineno) < node.lineno for gone in node.args[:1])
 

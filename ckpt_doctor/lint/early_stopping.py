@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import is_of_optimizer, loads, saves
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, Site, dotted
+from ckpt_doctor.lint.module import Call, dotted, holder
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.saved_dicts import Content, contents
@@ -65,12 +65,7 @@ def best_score_not_saved(program: Program) -> Iterator[Hit | NotChecked]:
         saved += found
         for content in found:
             if content.is_open and not _is_complete(stopping, content):
-                place = f"{content.site.module.path}:{getattr(content.site.node, 'lineno', 0)}"
-                yield NotChecked(
-                    f"X903 at {place}",
-                    "the saved dict is built in a way that reading the code cannot follow",
-                    "write its keys as literals",
-                )
+                yield content.unread("X903")
     seen: set[ast.AST] = set()
     for content in saved:
         if content.site.node not in seen and not content.is_open and content.holds_optimizer:
@@ -120,7 +115,7 @@ def _missing_in_restore(program: Program, stopping: EarlyStopping, saved: list[C
         prefix = f"{stopping.variable}." if stopping.variable else ""
         ckpt = _loaded_into(place) or ast.unparse(place.node)
         yield Hit(
-            Site(*place),
+            place,
             f"the resume does not read {_listed(missing)}, which the checkpoint holds: "
             f"{_consequence(stopping, missing)}.",
             "\n".join(
@@ -153,8 +148,7 @@ def _resuming_load(program: Program) -> Call | None:
 
 def _loaded_into(load: Call) -> str:
     """The variable that holds what was loaded; empty where it is used in place."""
-    statement = load.module.statement(load.node)
-    return dotted(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
+    return holder(load.module.statement(load.node))
 
 
 def _default(name: str) -> str:

@@ -89,7 +89,7 @@ def removals(program: Program) -> list[Removal]:
 
 
 def _removed_paths(program: Program, call: Call) -> Iterator[tuple[Reading, bool, bool]]:
-    module, node = call
+    module, node = call.module, call.node
     name = program.name_of(call)
     func, args = node.func, node.args
     attribute = func.attr if isinstance(func, ast.Attribute) else ""

@@ -151,7 +151,7 @@ def _of_all_callers(
 ) -> bool:
     """Whether `holds` is true of all calls of a function; False where no call is in sight."""
     callers = program.callers(function) if function is not None and depth > 0 else []
-    return bool(callers) and all(holds(program, Site(*call), depth - 1) for call in callers)
+    return bool(callers) and all(holds(program, call, depth - 1) for call in callers)
 
 
 def is_locked(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
@@ -222,7 +222,7 @@ def loop_of(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> Site | 
 
 @remembered
 def _loop_of_callers(program: Program, function: ast.AST, depth: int) -> Site | None:
-    loops = (loop_of(program, Site(*call), depth - 1) for call in program.callers(function))
+    loops = (loop_of(program, call, depth - 1) for call in program.callers(function))
     return next((found for found in loops if found is not None), None)
 
 

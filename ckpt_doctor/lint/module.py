@@ -46,10 +46,9 @@ class Site(NamedTuple):
     node: ast.AST
 
 
-class Call(NamedTuple):
+class Call(Site):
     """A call in its module."""
 
-    module: Module
     node: ast.Call
 
 
@@ -361,6 +360,16 @@ def dotted(node: ast.AST) -> str:
             return ".".join(reversed([*parts, node.id]))
         else:
             return ""
+
+
+def holder(statement: ast.AST | None) -> str:
+    """The variable that an assignment gives a value; empty for any other statement."""
+    return dotted(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
+
+
+def texts(node: ast.AST) -> set[str]:
+    """The text that a node is, as a set; empty for anything else."""
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
 
 
 def _positions(found: list[Binding]) -> tuple[dict[ast.AST, list[int]], list[int]]:

@@ -11,7 +11,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ckpt_doctor.lint.bindings import Binding, Function
 from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted, method
-from ckpt_doctor.lint.reading import Items, Reading
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400
@@ -36,14 +35,9 @@ class Program:
 
     def __init__(self, main: Module) -> None:
         self.main = main
-        self.readings: dict[ast.expr, list[Reading]] = {}
-        """What `values.readings` has found so far."""
-        self.items: dict[ast.expr, Items] = {}
-        """What `values.items` has found so far."""
-        self.says_rank: dict[ast.AST, bool] = {}
-        """What `ranks` has found so far: whether an expression depends on the process's rank."""
+        self._targets: dict[ast.Call, Target | None] = {}
         self.answers: dict[object, Any] = {}
-        """What the `remembered` functions, and `counting.origins`, have found so far."""
+        """What the `remembered` functions, and those that follow definitions in circles, have found so far."""
         self.is_cut_off = False
         """Whether the script uses more of its repository than was followed."""
 
@@ -96,14 +90,9 @@ class Program:
 
     def target(self, call: Call) -> Target | None:
         """The function that a call runs, where it is one of the repository."""
-        cache = self._targets
-        if call.node not in cache:
-            cache[call.node] = self._find_target(call.module, call.node.func)
-        return cache[call.node]
-
-    @cached_property
-    def _targets(self) -> dict[ast.Call, Target | None]:
-        return {}
+        if call.node not in self._targets:
+            self._targets[call.node] = self._find_target(call.module, call.node.func)
+        return self._targets[call.node]
 
     def _find_target(self, module: Module, func: ast.expr) -> Target | None:
         symbol = module.resolve(func)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ckpt_doctor.lint.bindings import FUNCTIONS, Function
 from ckpt_doctor.lint.effects import Save, saves
 from ckpt_doctor.lint.guards import Condition, conditions, words
-from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, method
+from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, holder, method
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
@@ -81,12 +81,12 @@ def every_rank_saves(program: Program) -> Iterator[Hit]:
     for save in saves(program):
         if save.target is None or _tests_the_rank_itself(program, save) or kind_of(program, save) is None:
             continue
-        if _is_of_one_rank(program, Site(*save.call), known):
+        if _is_of_one_rank(program, save.call, known):
             continue
         path = _shared_path(program, save)
         if path is not None:
             yield Hit(
-                Site(*save.call),
+                save.call,
                 f"the script runs as several processes ({sign}), and no test of the rank guards this save: "
                 f"every process writes {path} at the same time, which can leave a damaged file.",
                 _by_one_rank(save, accelerator),
@@ -145,8 +145,7 @@ def _accelerator(program: Program) -> str:
     """The variable that holds Accelerate's object; empty where the script makes none."""
     for call in program.calls:
         if program.name_of(call).rsplit(".", 1)[-1] == "Accelerator":
-            holder = call.module.parents.get(call.node)
-            return (dotted(holder.targets[0]) if isinstance(holder, ast.Assign) else "") or "accelerator"
+            return holder(call.module.parents.get(call.node)) or "accelerator"
     return ""
 
 
@@ -192,7 +191,7 @@ def _is_run_by_one(
     callers = program.callers(function)
     if not callers:
         return not _is_entry(module, function)
-    return all(_is_of_one_rank(program, Site(*caller), known, depth - 1) for caller in callers)
+    return all(_is_of_one_rank(program, caller, known, depth - 1) for caller in callers)
 
 
 def _is_entry(module: Module, function: Function) -> bool:
@@ -235,7 +234,7 @@ def _means_one_process(test: ast.expr, holds: bool) -> bool:
 
 def _says_the_rank(program: Program, module: Module, node: ast.AST, depth: int = _VALUE_DEPTH) -> bool:
     """Whether an expression depends on the rank: by its words, by its variables' values, or by what it calls."""
-    known = program.says_rank
+    known: dict[ast.AST, bool] = program.answers.setdefault(_says_the_rank, {})
     if node not in known:
         known[node] = False  # what a definition in terms of itself gets to see
         known[node] = depth > 0 and _reads_the_rank(program, module, node, depth)

@@ -49,8 +49,6 @@ class ScriptReport:
     """In line order."""
     not_checked: tuple[NotChecked, ...] = ()
     """Files or cells that are not readable Python, and questions that the code leaves open."""
-    suppressed: tuple[ScriptFinding, ...] = ()
-    """Findings that a `# ckpt-doctor: ignore[CODE]` comment silences."""
 
 
 def lint(paths: Sequence[Path], rules: Sequence[ScriptRule] = SCRIPT_RULES) -> list[ScriptReport]:
@@ -124,17 +122,15 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule], called:
         return ScriptReport(path, (), module.source.not_checked)
     program = Program(module)
     findings: list[ScriptFinding] = []
-    suppressed: list[ScriptFinding] = []
     not_checked = list(module.source.not_checked)
     try:
         for rule in rules:
             for result in rule.check(program):
                 if isinstance(result, NotChecked):
                     not_checked.append(result)
-                else:
-                    group = suppressed if _is_ignored(rule, result) else findings
+                elif not _is_ignored(rule, result):
                     own = result.callers_decide and result.site.module is module
-                    group.append(replace(_finding(rule, result), open_to=_place(result.site) if own else None))
+                    findings.append(replace(_finding(rule, result), open_to=_place(result.site) if own else None))
         called.update(_called_from_elsewhere(program))
     except RecursionError:
         # Expressions of thousands of levels, which the parser still takes.
@@ -144,7 +140,7 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule], called:
     if program.is_cut_off or library.is_cut_off:
         what = f"{path}: a part of the other modules that it uses"
         not_checked.append(NotChecked(what, "the repository is large", "lint the modules that save or delete as well"))
-    return ScriptReport(path, _in_order(findings), tuple(not_checked), _in_order(suppressed))
+    return ScriptReport(path, _in_order(findings), tuple(not_checked))
 
 
 def _is_followed(text: str) -> bool:

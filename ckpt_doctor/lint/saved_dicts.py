@@ -12,6 +12,7 @@ from ckpt_doctor.lint.guards import words
 from ckpt_doctor.lint.module import Call, Module, Site, dotted
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.state import EARLY_STOPPING, EarlyStopping
+from ckpt_doctor.types import NotChecked
 
 _DEPTH = 10
 _MAX_CONTENTS = 32
@@ -26,8 +27,12 @@ class Content:
     values: dict[str, tuple[Module, ast.expr]] = field(default_factory=dict)
     is_open: bool = False
     """Whether it may have keys that reading does not show."""
-    nested: set[str] = field(default_factory=set)
-    """Those of the keys that are in a dict within it."""
+
+    def unread(self, code: str) -> NotChecked:
+        """That a rule cannot tell, because the dict may have other keys."""
+        place = f"{self.site.module.path}:{getattr(self.site.node, 'lineno', 0)}"
+        why = "the saved dict is built in a way that reading the code cannot follow"
+        return NotChecked(f"{code} at {place}", why, "write its keys as literals")
 
     def mentions(self, name: str) -> bool:
         """Whether a key is that name, or a value is the variable or attribute of that name."""
@@ -91,7 +96,7 @@ def _contents(program: Program, module: Module, node: ast.expr, depth: int) -> l
     distinct: dict[object, Content] = {}
     for found in _read(program, module, node, depth) if depth > 0 else ():
         values = tuple((key, value) for key, (_, value) in found.values.items())
-        distinct.setdefault((found.site.node, values, found.is_open, frozenset(found.nested)), found)
+        distinct.setdefault((found.site.node, values, found.is_open), found)
         if len(distinct) == _MAX_CONTENTS:
             break
     return list(distinct.values())
@@ -133,9 +138,8 @@ def _of_literal(program: Program, module: Module, node: ast.Dict, depth: int) ->
             _unpack(program, module, value, content, depth)
         elif isinstance(key, ast.Constant):
             content.values[str(key.value)] = (module, value)
-            nested = isinstance(value, (ast.Dict, ast.Name))
-            for inner in _contents(program, module, value, depth - 1) if nested else ():
-                content.nested |= inner.values.keys() - content.values.keys()
+            may_nest = isinstance(value, (ast.Dict, ast.Name))
+            for inner in _contents(program, module, value, depth - 1) if may_nest else ():
                 content.values = {**inner.values, **content.values}
                 content.is_open = content.is_open or inner.is_open
         else:
@@ -148,7 +152,6 @@ def _unpack(program: Program, module: Module, value: ast.expr, content: Content,
     content.is_open = content.is_open or not inner
     for part in inner:
         content.values.update(part.values)
-        content.nested |= part.nested
         content.is_open = content.is_open or part.is_open
 
 
@@ -171,8 +174,7 @@ def _of_call(program: Program, module: Module, node: ast.Call, depth: int) -> It
 
 
 def _joined(content: Content, later: Content) -> Content:
-    values = {**content.values, **later.values}
-    return Content(content.site, values, content.is_open or later.is_open, content.nested | later.nested)
+    return Content(content.site, {**content.values, **later.values}, content.is_open or later.is_open)
 
 
 @remembered

@@ -56,11 +56,11 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
     if catches_up(program, steps):
         return
     stepped: dict[Site, list[tuple[str, ast.Call]]] = {}
-    for module, step in steps:
-        loop = innermost_loop(module, step)
-        if loop is not None and not is_absolute(step):
-            stepped.setdefault(Site(module, loop), []).append((_schedule(step), step))
-    schedules = {_schedule(step) for _, step in steps} - {""}
+    for step in steps:
+        loop = innermost_loop(*step)
+        if loop is not None and not is_absolute(step.node):
+            stepped.setdefault(Site(step.module, loop), []).append((_schedule(step.node), step.node))
+    schedules = {_schedule(step.node) for step in steps} - {""}
     for (module, loop), inside in stepped.items():
         trained = _first_training(program, module, loop)
         for call in module.calls(loop):
@@ -69,9 +69,9 @@ def saved_before_scheduler_step(program: Program) -> Iterator[Hit]:
             if not _saves_scheduler(program, Call(module, call)):
                 continue
             held = _held(program, Call(module, call)) & schedules if len(schedules) > 1 else set()
-            for name, step in inside:
-                if (not held or not name or name in held) and comes_first(module, call, step):
-                    yield _saved_early(module, call, step)
+            for name, moved_on in inside:
+                if (not held or not name or name in held) and comes_first(module, call, moved_on):
+                    yield _saved_early(module, call, moved_on)
                     break
 
 
@@ -198,7 +198,7 @@ def overwrites_only_copy(program: Program) -> Iterator[Hit]:
         if reading is not None:
             text = ast.unparse(save.target).split("\n")[0]
             yield Hit(
-                Site(*save.call),
+                save.call,
                 f"torch.save writes straight over the previous {'checkpoint' if kind == 'training' else 'weights'} "
                 f"({reading}): an interruption during the save leaves neither the old file nor the new one.",
                 f"ckpt_doctor.atomic_save({ast.unparse(save.content).splitlines()[0]}, {text})",
@@ -235,7 +235,7 @@ def _is_endangered(program: Program, save: Save, reading: Reading) -> bool:
         or not reading.parts
     ):
         return False
-    sites = [Site(*call) for call in (save.call, *reading.via)]
+    sites = (save.call, *reading.via)
     if any(_is_moved(program, site, reading) for site in sites):
         return False
     # By nature such a class saves again and again, even if its callers are not in sight.

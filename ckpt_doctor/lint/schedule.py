@@ -7,7 +7,7 @@ import re
 
 from ckpt_doctor.lint.effects import loads
 from ckpt_doctor.lint.guards import loop_of, words
-from ckpt_doctor.lint.module import Call, Site, dotted
+from ckpt_doctor.lint.module import Call, dotted
 from ckpt_doctor.lint.program import Program
 
 SCHEDULER_NAME = re.compile(r"sched|(^|_)lr_?(policy|decay)", re.IGNORECASE)
@@ -36,13 +36,13 @@ def is_absolute(call: ast.Call) -> bool:
 def catches_up(program: Program, steps: list[Call]) -> bool:
     """Whether the scheduler is stepped after loading, once or as often as before, ahead of the training loop."""
     loading = {(c.module, c.module.function(c.node)) for c in loads(program)}
-    outside = [c for c in steps if loop_of(program, Site(*c)) is None or only_steps(program, c)]
+    outside = [c for c in steps if loop_of(program, c) is None or only_steps(program, c)]
     return any((c.module, c.module.function(c.node)) in loading for c in outside)
 
 
 def only_steps(program: Program, step: Call) -> bool:
     """Whether the loop around a step does nothing but step the scheduler to where it was."""
-    loop = loop_of(program, Site(*step))
+    loop = loop_of(program, step)
     if loop is None or len(getattr(loop.node, "body", [])) != 1:
         return False
     calls = (Call(loop.module, node) for node in loop.module.calls(loop.node))

@@ -1,4 +1,4 @@
-"""What a script does on a resume: where it goes on, what it labels a save with, when its scheduler steps."""
+"""What a script does on a resume: where it goes on, what it labels a save with, what comes first when it saves."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Literal, TypeVar
 from ckpt_doctor.lint.bindings import LOOPS
 from ckpt_doctor.lint.counting import UNKNOWN, Origin, origins
 from ckpt_doctor.lint.effects import saves
-from ckpt_doctor.lint.guards import innermost_loop, loop_of, words
+from ckpt_doctor.lint.guards import innermost_loop, words
 from ckpt_doctor.lint.library import Library
 from ckpt_doctor.lint.module import Call, Module, Site, dotted, leaves
 from ckpt_doctor.lint.order import Calls, leading_to
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.saved_dicts import Content, contents
-from ckpt_doctor.lint.schedule import is_absolute, is_scheduler_step, only_steps
+from ckpt_doctor.lint.schedule import is_absolute, is_scheduler_step
 from ckpt_doctor.lint.source import NotPython
 from ckpt_doctor.types import Evidence, ScriptFacts
 
@@ -28,19 +28,10 @@ _T = TypeVar("_T")
 
 
 def starts(path: Path) -> ScriptFacts | None:
-    """Read from a training script where its resume starts, what it labels a save with, and when its scheduler steps.
+    """Read from a training script where its resume starts, and what it saves as the label, before or after which step.
 
-    Nothing is executed or imported. What the code leaves open, or answers in two ways, is None.
-
-    Args:
-        path: A script or notebook; modules of the same repository that it uses are read with it.
-
-    Returns:
-        The facts with the lines that show them; None where the file is not readable Python, or shows none of them.
-
-    Example:
-        >>> starts(Path("train.py")).resume
-        Evidence(value='label+1', source="train.py:12: start_epoch = ckpt['epoch'] + 1")
+    Nothing is executed or imported; modules of the same repository that it uses are read with it. What the code leaves
+    open, or answers in two ways, is None; None altogether where the file is not readable Python, or shows nothing.
     """
     library = Library({path.absolute(): path}, not path.is_absolute())
     module = library.open(path)
@@ -59,16 +50,12 @@ def _facts(program: Program, path: Path) -> ScriptFacts:
     training = leading_to(program, [c for c in program.calls if _is_training(program, c)])
     key, resume = _resume(program, {key for content in saved for key in content.values}, training)
     key = key or _label_key(program, saved)
-    steps = [c for c in program.calls if is_scheduler_step(program, c)]
-    whole = [content for content in saved if not content.is_open]
     return ScriptFacts(
         path,
         key,
         resume,
         _label(program, saved, key, training) if key is not None else None,
-        _agreed(_step_rates(program, steps)),
-        _agreed(_orders(program, steps)),
-        tuple(dict.fromkeys(Evidence(tuple(k for k in c.values if k not in c.nested), _line(c.site)) for c in whole)),
+        _agreed(_orders(program)),
     )
 
 
@@ -206,37 +193,13 @@ def _is_training(program: Program, call: Call) -> bool:
     return not switches and program.target(call) is None and bool(words(leaf) & {"train", "fit", "training"})
 
 
-# --- when the scheduler steps ----------------------------------------------------------------------------------------
+# --- what comes first ------------------------------------------------------------------------------------------------
 
 
-def _step_rates(program: Program, steps: list[Call]) -> Iterator[Evidence[Literal["batch", "epoch"]] | None]:
-    """How often each step of a scheduler in a training loop is made."""
-    batch = [c for c in program.calls if _is_training(program, c) and _leaf(c) in ("backward", "step")]
-    batches = {loop.node for call in batch if (loop := loop_of(program, Site(*call))) is not None}
-    leading = leading_to(program, batch)
-    for step in steps:
-        loop = loop_of(program, Site(*step))
-        if loop is None or only_steps(program, step):
-            continue
-        if loop.node in batches:
-            yield Evidence("batch", _line(Site(*step)))
-        elif leading.stand_in(*loop) or _counts_epochs(loop.node):
-            yield Evidence("epoch", _line(Site(*step)))
-        else:
-            yield None
-
-
-def _counts_epochs(loop: ast.AST) -> bool:
-    return isinstance(loop, ast.For) and bool(words(dotted(loop.target)) & {"epoch", "epochs"})
-
-
-def _leaf(call: Call) -> str:
-    return getattr(call.node.func, "attr", "")
-
-
-def _orders(program: Program, steps: list[Call]) -> Iterator[Evidence[bool] | None]:
+def _orders(program: Program) -> Iterator[Evidence[bool] | None]:
     """For each save in a loop that steps the scheduler, directly or within: whether the step comes first."""
-    stepping = leading_to(program, [step for step in steps if not is_absolute(step.node)])
+    steps = [call for call in program.calls if is_scheduler_step(program, call) and not is_absolute(call.node)]
+    stepping = leading_to(program, steps)
     for save in saves(program):
         if not any(content.holds_optimizer for content in contents(program, save)):
             continue
@@ -244,7 +207,7 @@ def _orders(program: Program, steps: list[Call]) -> Iterator[Evidence[bool] | No
             loop = innermost_loop(*place)
             if loop is not None and stepping.stand_in(place.module, loop):
                 before = stepping.come_before(place.module, loop, place.node)
-                yield Evidence(before, _line(Site(*place))) if before is not None else None
+                yield Evidence(before, _line(place)) if before is not None else None
 
 
 def _places(program: Program, call: Call) -> list[Call]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ckpt_doctor.lint.bindings import FUNCTIONS, walk_scope
 from ckpt_doctor.lint.effects import is_of_optimizer
-from ckpt_doctor.lint.module import Definition, External, Module, dotted
+from ckpt_doctor.lint.module import Definition, External, Module, dotted, holder, texts
 from ckpt_doctor.lint.program import Program, remembered
 
 _BEST = re.compile(r"^_*(best|min|lowest|highest)(_|$)|_(best|min)$|^_*best[A-Z]")
@@ -84,10 +84,8 @@ def early_stopping(program: Program) -> EarlyStopping | None:
         symbol = call.module.resolve(call.node.func)
         name = symbol.name if isinstance(symbol, External) else ""
         if name.rsplit(".", 1)[-1] == "EarlyStopping" and not name.startswith(_FRAMEWORKS):
-            holder = call.module.parents.get(call.node)
-            target = holder.targets[0] if isinstance(holder, ast.Assign) else None
-            variable = (dotted(target) if target is not None else "") or "early_stopping"
-            return EarlyStopping({"best_score": True, "val_loss_min": False, "counter": True}, variable)
+            fields = {"best_score": True, "val_loss_min": False, "counter": True}
+            return EarlyStopping(fields, holder(call.module.parents.get(call.node)) or "early_stopping")
     return _in_variables(program)
 
 
@@ -187,18 +185,18 @@ def reads(program: Program, stopping: EarlyStopping) -> Reads:
     whole = optimizer = False
     for module, node in program.nodes:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-            keys |= _texts(node.slice)
+            keys |= texts(node.slice)
         elif isinstance(node, ast.Compare) and any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
-            keys |= _texts(node.left)
+            keys |= texts(node.left)
         elif isinstance(node, ast.Call):
             name = dotted(node.func)
             calls.add(name.rsplit(".", 1)[-1] if name else getattr(node.func, "attr", ""))
             if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop") and node.args:
-                keys |= _texts(node.args[0])
+                keys |= texts(node.args[0])
             optimizer = optimizer or is_of_optimizer(node, "load_state_dict")
             whole = whole or _restores_whole(module, node, stopping)
         elif isinstance(node, (ast.Tuple, ast.List)) and len(node.elts) < 30:
-            keys |= {text for element in node.elts for text in _texts(element)}
+            keys |= {text for element in node.elts for text in texts(element)}
     optimizer = optimizer or ("load_state_dict" in calls and any("optim" in key.lower() for key in keys))
     return Reads(frozenset(keys), frozenset(calls), whole, optimizer)
 
@@ -216,7 +214,3 @@ def _restores_whole(module: Module, call: ast.Call, stopping: EarlyStopping) -> 
     made = module.resolve(func)
     ours = isinstance(made, Definition) and stopping.owner is not None and made.node is stopping.owner.node
     return ours and any(keyword.arg is None for keyword in call.keywords)
-
-
-def _texts(node: ast.AST) -> set[str]:
-    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice, product
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, Binding
-from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, texts
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Hole, Items, Part, Reading, parent
 
@@ -41,7 +41,7 @@ def readings(program: Program, module: Module, node: ast.expr, depth: int = _DEP
     """The values that an expression may have; at least one, at most eight."""
     if depth <= 0:
         return [_hole(module, node)]
-    known = program.readings
+    known: dict[ast.expr, list[Reading]] = program.answers.setdefault(readings, {})
     if node not in known:
         known[node] = [_hole(module, node)]  # what a definition in terms of itself gets to see
         known[node] = list(_readings(program, module, node, depth - 1))[:_MAX_READINGS] or known[node]
@@ -272,13 +272,13 @@ def _element(program: Program, module: Module, node: ast.expr, owner: ast.expr, 
 
 def items(program: Program, module: Module, node: ast.expr, depth: int = _DEPTH) -> Items:
     """What is known of the elements of an iterable expression."""
-    cache = program.items
     if depth <= 0:
         return Items()
-    if node not in cache:
-        cache[node] = Items()
-        cache[node] = _items(program, module, node, depth)
-    return cache[node]
+    known: dict[ast.expr, Items] = program.answers.setdefault(items, {})
+    if node not in known:
+        known[node] = Items()
+        known[node] = _items(program, module, node, depth)
+    return known[node]
 
 
 def _items(program: Program, module: Module, node: ast.expr, depth: int) -> Items:
@@ -354,15 +354,11 @@ def strings_in(program: Program, module: Module, nodes: list[ast.expr]) -> froze
     found: set[str] = set()
     for node in nodes:
         for inner in ast.walk(node):
-            found |= _strings_of(inner)
+            found |= texts(inner)
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
                 for binding in module.lookup(inner.id, inner)[:2]:
                     if binding.kind == "assign" and binding.value is not None:
-                        found.update(s for n in ast.walk(binding.value) for s in _strings_of(n))
+                        found.update(s for n in ast.walk(binding.value) for s in texts(n))
             elif isinstance(inner, ast.Call) and (target := program.target(Call(module, inner))) is not None:
-                found.update(s for n in ast.walk(target.function) for s in _strings_of(n))
+                found.update(s for n in ast.walk(target.function) for s in texts(n))
     return frozenset(found)
-
-
-def _strings_of(node: ast.AST) -> set[str]:
-    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()

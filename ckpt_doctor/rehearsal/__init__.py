@@ -3,9 +3,8 @@
 from ckpt_doctor.rehearsal.assertion import assert_resumes
 from ckpt_doctor.rehearsal.divergence import Comparison, Difference, compare
 from ckpt_doctor.rehearsal.json_form import comparison_json, loops_json, rehearsal_json
-from ckpt_doctor.rehearsal.launching import new_folder, run_recorded
-from ckpt_doctor.rehearsal.loop import Loop, describe
-from ckpt_doctor.rehearsal.recording import record
+from ckpt_doctor.rehearsal.loop import describe
+from ckpt_doctor.rehearsal.recording import new_folder, record, run_recorded
 from ckpt_doctor.rehearsal.rehearsing import Rehearsal, rehearse
 from ckpt_doctor.rehearsal.stage import RehearsalFailed
 from ckpt_doctor.rehearsal.text import comparison_text, loop_text, rehearsal_text
@@ -14,7 +13,6 @@ from ckpt_doctor.rehearsal.traces import Trace, read_traces
 __all__ = [
     "Comparison",
     "Difference",
-    "Loop",
     "Rehearsal",
     "RehearsalFailed",
     "Trace",

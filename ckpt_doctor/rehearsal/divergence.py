@@ -72,23 +72,10 @@ class Comparison:
 
 
 def compare(reference: Sequence[Trace], resumed: Sequence[Trace]) -> Comparison:
-    """Compare a resumed run with the uninterrupted one, step by step, each rank with its own.
+    """Compare a resumed run with the uninterrupted one, step by step; of all ranks the one that differs most.
 
     The steps are matched by what was loaded: a save of the reference that has the weights, else the numbers, else the
-    path of what the resumed run loaded.
-
-    Args:
-        reference: the traces of the uninterrupted run, as `read_traces` returns them.
-        resumed: those of the resumed run.
-
-    Returns:
-        The comparison of the rank that differs most.
-
-    Raises:
-        UsageError: the resumed run loaded nothing that the other one saved, or they have no step in common.
-
-    Example:
-        >>> compare(read_traces(Path("run.trace")), read_traces(Path("resumed.trace"))).differences
+    path of what the resumed run loaded. Raises `UsageError` where that is nothing, or no step is common to both.
     """
     save, at = _resume_point(reference, resumed)
     comparisons = [_compared(one, other, save.path, at) for one, other in _pairs(reference, resumed)]

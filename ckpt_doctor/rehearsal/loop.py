@@ -87,18 +87,7 @@ class Loop:
 
 
 def describe(trace: Trace) -> Loop:
-    """The loop that a trace shows.
-
-    Args:
-        trace: of one process, best of a run from its beginning with at least two epochs.
-
-    Returns:
-        What was seen; `open` names what this trace cannot show.
-
-    Example:
-        >>> describe(read_traces(Path("run.trace"))[0]).options
-        ('--resume-epoch', 'label+1', '--steps-per-epoch', '45')
-    """
+    """The loop that a trace shows, best of a run from its beginning with at least two epochs."""
     main = max(trace.steps, key=lambda optimizer: len(trace.steps[optimizer]), default=0)
     made = trace.steps.get(main, [])
     moments = dict(_moments(trace, main))

@@ -104,12 +104,13 @@ def _observes(method: Callable[..., Any]) -> Callable[..., Any]:
     """A hook: one that fails says so once and ends the recording; the script goes on."""
 
     @functools.wraps(method)
-    def guarded(self: Recorder, *args: Any) -> None:
+    def guarded(self: Recorder, *args: Any) -> Any:
         if not self.closed and self.pid == os.getpid():
             try:
-                method(self, *args)
+                return method(self, *args)
             except Exception as error:  # whatever it is, it must not reach the script
                 self.fail(error)
+        return None
 
     return guarded
 
@@ -169,7 +170,7 @@ class Recorder:
         self.numbers = {kind: itertools.count() for kind in ("optimizer", "scheduler", "loader")}
         self.optimizers: dict[int, _Optimizer] = {}  # by id
         self.schedulers: dict[int, tuple[int, Any]] = {}  # id -> number and weak reference
-        self.scheduler_depth = self.restore_depth = self.io_depth = 0
+        self.running: set[str] = set()  # what kinds of functions, as `around` names them
         self.scaler: Any = None
         self.loaded = self.saved = False
         self.full = True  # fingerprint everything before the next step
@@ -262,12 +263,12 @@ class Recorder:
         data = importlib.import_module("torch.utils.data.dataloader")
         self.replace(data.DataLoader, "__iter__", self.after(self.on_iterate))
         self.replace(data._BaseDataLoaderIter, "__next__", self.after(self.on_batch))
-        self.replace(torch, "save", self.saving(1))
-        self.replace(torch, "load", self.loading)
+        self.replace(torch, "save", self.around("io", self.on_save, self.before_save))
+        self.replace(torch, "load", self.around("io", self.on_load))
         self.replace(torch.optim.Optimizer, "load_state_dict", self.restoring("optimizer"))
         self.replace(torch.nn.Module, "load_state_dict", self.restoring("model"))
         scaler = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
-        self.replace(scaler, "step", self.scaling)
+        self.replace(scaler, "step", self.around("scaler", self.after_scaled, self.before_scaled))
         self.replace(scaler, "load_state_dict", self.restoring("scaler"))
         if "safetensors.torch" in sys.modules:
             self.install_safetensors(sys.modules["safetensors.torch"])
@@ -277,9 +278,9 @@ class Recorder:
 
     def install_safetensors(self, module: Any) -> None:
         """The same for a module that is imported later than torch."""
-        self.replace(module, "save_file", self.saving(1))
-        self.replace(module, "save_model", self.saving(1))
-        self.replace(module, "load_file", self.loading)
+        self.replace(module, "save_file", self.around("io", self.on_save, self.before_save))
+        self.replace(module, "save_model", self.around("io", self.on_save, self.before_save))
+        self.replace(module, "load_file", self.around("io", self.on_load))
 
     def quiet(self, observe: Callable[..., Any]) -> Callable[..., Any]:
         """A function that torch.compile does not look into: a compiled step would record nothing."""
@@ -316,6 +317,29 @@ class Recorder:
 
         return make
 
+    def around(
+        self, kind: str, after: Callable[..., Any], before: Callable[..., Any] = lambda *_: None
+    ) -> Callable[..., Callable[..., Any]]:
+        """A wrapper of functions of one kind that call each other, as a module's do those of its parts: the outermost
+        call counts. `before` gets its arguments; `after` gets what `before` said, the result and the arguments."""
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                if kind in self.running:
+                    return original(*args, **kwargs)
+                said = before(args, kwargs)
+                self.running.add(kind)
+                try:
+                    result = original(*args, **kwargs)
+                finally:
+                    self.running.discard(kind)
+                after(said, result, args, kwargs)
+                return result
+
+            return wrapper
+
+        return make
+
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def entry(self, optimizer: Any) -> _Optimizer:
@@ -346,12 +370,7 @@ class Recorder:
                 if alive is not None:
                     self.fingerprint(other, alive)
             self.full = False
-        groups = optimizer.param_groups
-        entry.before = (
-            [_number(group.get("lr")) for group in groups],
-            [_number((group.get("betas") or (group.get("momentum"),))[0]) for group in groups],
-            self.random_states(),
-        )
+        entry.before = (*_rates(optimizer), self.random_states())
 
     @_observes
     def after_step(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
@@ -428,8 +447,6 @@ class Recorder:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state = [optimizer.state.get(p) or {} for p in parameters]
         pieces = [(name, one[name]) for one in state for name in sorted(one, key=str)]
-        rates = [_number(group.get("lr")) for group in optimizer.param_groups]
-        betas = [_number((group.get("betas") or (group.get("momentum"),))[0]) for group in optimizer.param_groups]
         schedules = []
         for index, reference in sorted(self.schedulers.values(), key=lambda held: held[0]):
             scheduler = reference()
@@ -442,8 +459,7 @@ class Recorder:
             entry.attempts,
             self.hashed(parameters),
             self.hashed([value for _, value in pieces]),
-            rates,
-            betas,
+            *_rates(optimizer),
             schedules,
             _counters(scaler.state_dict(), {}) if scaler is not None else None,
         )
@@ -478,26 +494,18 @@ class Recorder:
             if isinstance(tensor, self.torch.Tensor) and tensor.numel() == 1:
                 self.losses.append(tensor.detach().clone() if self.is_far(tensor) else tensor.detach())
 
-    def scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """`GradScaler.step`: where it finds infinities the optimizer is never called; the step is one all the same."""
-
-        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            self.before_scaled(scaler, optimizer)
-            result = original(scaler, optimizer, *args, **kwargs)
-            self.after_scaled(optimizer)
-            return result
-
-        return step
-
     @_observes
-    def before_scaled(self, scaler: Any, optimizer: Any) -> None:
+    def before_scaled(self, args: Any, kwargs: Any) -> None:
+        """`GradScaler.step`: where it finds infinities the optimizer is never called; the step is one all the same."""
+        scaler, optimizer = args[0], _given(args, kwargs, 1, "optimizer")
         self.scaler = weakref.ref(scaler)
         scale = getattr(scaler, "_scale", None)
         self.scale = scale.detach().clone() if isinstance(scale, self.torch.Tensor) else scale
         self.entry(optimizer).asked = True
 
     @_observes
-    def after_scaled(self, optimizer: Any) -> None:
+    def after_scaled(self, _said: Any, _result: Any, args: Any, kwargs: Any) -> None:
+        optimizer = _given(args, kwargs, 1, "optimizer")
         entry = self.entry(optimizer)
         if entry.asked:
             entry.asked = False
@@ -507,10 +515,11 @@ class Recorder:
     def schedules(self, module: Any) -> None:
         """Wrap `step` of every class of schedulers, those that come later too."""
         base = getattr(module, "LRScheduler", None) or module._LRScheduler
+        stepping = self.around("schedule", self.on_schedule, self.before_schedule)
 
         def wrap(kind: Any) -> None:
             if "step" in vars(kind):
-                self.replace(kind, "step", self.scheduling)
+                self.replace(kind, "step", stepping)
             if "load_state_dict" in vars(kind):
                 self.replace(kind, "load_state_dict", self.restoring("scheduler"))
             for lower in kind.__subclasses__():
@@ -528,28 +537,16 @@ class Recorder:
         base.__init_subclass__ = classmethod(later)
         self.undo.append(lambda: delattr(base, "__init_subclass__"))
 
-    def scheduling(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """A scheduler's `step`; one that steps others is one step, and the step of its constructor is none."""
-
-        def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-            initial = getattr(scheduler, "_is_initial", False) or getattr(scheduler, "_step_count", 1) == 0
-            self.scheduler_depth += 1
-            try:
-                result = original(scheduler, *args, **kwargs)
-            finally:
-                self.scheduler_depth -= 1
-            if not self.scheduler_depth:
-                self.on_schedule(scheduler, initial)
-            return result
-
-        return step
+    @_observes
+    def before_schedule(self, args: Any, _kwargs: Any) -> bool:
+        """Whether it is the step of a scheduler's constructor, which is none; one that steps others is one step."""
+        return getattr(args[0], "_is_initial", False) or getattr(args[0], "_step_count", 1) == 0
 
     @_observes
-    def on_schedule(self, scheduler: Any, initial: bool) -> None:
-        index = self.known(scheduler)
-        if initial:
-            return
-        self.write("schedule", index)
+    def on_schedule(self, initial: bool, _result: Any, args: Any, _kwargs: Any) -> None:
+        index = self.known(args[0])
+        if not initial:
+            self.write("schedule", index)
 
     def known(self, scheduler: Any) -> int:
         held = self.schedulers.get(id(scheduler))
@@ -578,37 +575,16 @@ class Recorder:
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
-    def saving(self, position: int) -> Callable[..., Any]:
-        """`torch.save(obj, f)` and the like."""
-
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            def save(*args: Any, **kwargs: Any) -> Any:
-                target = args[position] if len(args) > position else kwargs.get("f", kwargs.get("filename"))
-                outermost = not self.io_depth
-                if outermost:
-                    self.before_save(target)
-                self.io_depth += 1
-                try:
-                    result = original(*args, **kwargs)
-                finally:
-                    self.io_depth -= 1
-                if outermost:
-                    self.on_save(args[0] if args else kwargs.get("obj", kwargs.get("tensors")), target)
-                return result
-
-            return save
-
-        return make
-
     @_observes
-    def before_save(self, target: Any) -> None:
-        path = _path(target)
+    def before_save(self, args: Any, kwargs: Any) -> None:
+        path = _path(_given(args, kwargs, 1, "f", "filename"))
         if path:
             self.must_be_inside(path)
 
     @_observes
-    def on_save(self, saved: Any, target: Any) -> None:
-        path = _path(target)
+    def on_save(self, _said: Any, _result: Any, args: Any, kwargs: Any) -> None:
+        """`torch.save(obj, f)` and the like."""
+        saved, path = _given(args, kwargs, 0, "obj", "tensors"), _path(_given(args, kwargs, 1, "f", "filename"))
         row = ["save", path, _keys(saved), _counters(saved, {})]
         if path:
             self.write(*row)
@@ -617,46 +593,19 @@ class Recorder:
         self.full = True
         self.saved = any(entry.attempts for entry in self.optimizers.values())
 
-    def loading(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    @_observes
+    def on_load(self, _said: Any, loaded: Any, args: Any, kwargs: Any) -> None:
         """`torch.load(f)` and the like."""
-
-        def load(*args: Any, **kwargs: Any) -> Any:
-            self.io_depth += 1
-            try:
-                result = original(*args, **kwargs)
-            finally:
-                self.io_depth -= 1
-            if not self.io_depth:
-                self.on_load(args[0] if args else kwargs.get("f", kwargs.get("filename")), result)
-            return result
-
-        return load
-
-    @_observes
-    def on_load(self, source: Any, loaded: Any) -> None:
         self.loaded = self.full = True
-        self.write("load", _path(source), _keys(loaded), _counters(loaded, {}))
+        self.write("load", _path(_given(args, kwargs, 0, "f", "filename")), _keys(loaded), _counters(loaded, {}))
 
-    def restoring(self, what: str) -> Callable[..., Any]:
-        """`load_state_dict`; of a module within a module only the outermost call."""
-
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            def load_state_dict(instance: Any, *args: Any, **kwargs: Any) -> Any:
-                self.restore_depth += 1
-                try:
-                    result = original(instance, *args, **kwargs)
-                finally:
-                    self.restore_depth -= 1
-                if not self.restore_depth:
-                    self.on_restore(what, instance)
-                return result
-
-            return load_state_dict
-
-        return make
+    def restoring(self, what: str) -> Callable[..., Callable[..., Any]]:
+        """`load_state_dict`."""
+        return self.around("restore", functools.partial(self.on_restore, what))
 
     @_observes
-    def on_restore(self, what: str, instance: Any) -> None:
+    def on_restore(self, what: str, _said: Any, _result: Any, args: Any, _kwargs: Any) -> None:
+        instance = args[0]
         if what == "scheduler":
             self.known(instance)
         elif what == "scaler":
@@ -772,6 +721,11 @@ def _below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
+def _given(args: Any, kwargs: Any, position: int, *names: str) -> Any:
+    """An argument, by its position or under one of its names."""
+    return args[position] if len(args) > position else next((kwargs[name] for name in names if name in kwargs), None)
+
+
 def _path(target: Any) -> str | None:
     """The path of a target of `torch.save` or `torch.load`; None for a buffer."""
     if isinstance(target, (str, bytes, os.PathLike)):
@@ -812,6 +766,13 @@ def _number(value: Any) -> Any:
         return value.item() if value.reshape(-1).shape == (1,) else None
     except (RuntimeError, ValueError):
         return None
+
+
+def _rates(optimizer: Any) -> tuple[list[Any], list[Any]]:
+    """The rates of the groups, and their first betas or momenta."""
+    groups = optimizer.param_groups
+    betas = (group.get("betas") or (group.get("momentum"),) for group in groups)
+    return [_number(group.get("lr")) for group in groups], [_number(pair[0]) for pair in betas]
 
 
 def _truth(value: Any) -> bool:

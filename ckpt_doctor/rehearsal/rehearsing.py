@@ -1,6 +1,6 @@
 """Run, kill, resume, compare: what a resume from a checkpoint really does, on this machine, with the user's own script.
 
-Everything happens in a scratch folder that mirrors the working folder (`scratch.mirror`).
+Everything happens in a scratch folder that mirrors the working folder (`stage.mirror`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Any, Literal
 from ckpt_doctor import audit
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.rehearsal.divergence import Comparison, Difference, compare, varying
-from ckpt_doctor.rehearsal.launching import found
 from ckpt_doctor.rehearsal.loop import Loop, describe
-from ckpt_doctor.rehearsal.scratch import copied, mirror
-from ckpt_doctor.rehearsal.stage import RehearsalFailed, Stage
+from ckpt_doctor.rehearsal.recording import found
+from ckpt_doctor.rehearsal.stage import RehearsalFailed, Stage, copied, mirror
 from ckpt_doctor.rehearsal.traces import Restore, Save, Step, Trace
 from ckpt_doctor.repair import migrate
 from ckpt_doctor.trainers.facts import every_fact, facts

@@ -1,10 +1,11 @@
-"""The scratch folder of a rehearsal, and the recorded runs of the command in it."""
+"""The scratch folder of a rehearsal, in which nothing of the user's is written, and the recorded runs in it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import CkptDoctorError, UsageError
-from ckpt_doctor.rehearsal.launching import environment
+from ckpt_doctor.rehearsal.recording import environment
 from ckpt_doctor.rehearsal.traces import Trace, read_traces
 
 PATIENCE = 5.0
 """Seconds that a command has to end by itself."""
 PAUSE = 0.02
 """Seconds between two looks at what a run has said."""
+LINKED_WHOLE = (".git", ".hg", ".svn", "node_modules", "__pycache__")
+"""Folders that no training writes to."""
+MOST = 20_000
+"""Entries that are linked one by one; a folder beyond is linked whole."""
 
 
 class RehearsalFailed(CkptDoctorError):
@@ -152,3 +157,47 @@ def _is_of(number: int, control: Path) -> bool:
         return not Path("/proc").exists()
     except OSError:
         return False
+
+
+def mirror(folder: Path, target: Path) -> None:
+    """Make `target` a folder of the same folders, with a link to each file: what is new in it is not in `folder`.
+
+    Virtual environments, version control and what is too much are linked whole.
+    """
+    target.mkdir(parents=True)
+    left = MOST
+    todo = [(folder, target)]
+    while todo:
+        source, copy = todo.pop()
+        for entry in os.scandir(source):
+            left -= 1
+            below = copy / entry.name
+            if entry.is_dir(follow_symlinks=False) and left > 0 and not _is_whole(Path(entry.path), target):
+                below.mkdir()
+                todo.append((Path(entry.path), below))
+            elif Path(entry.path) != target:
+                below.symlink_to(Path(entry.path).absolute())
+
+
+def _is_whole(folder: Path, target: Path) -> bool:
+    """Whether a folder is linked as one; the scratch folder itself is never gone into."""
+    return folder.name in LINKED_WHOLE or (folder / "pyvenv.cfg").exists() or target.is_relative_to(folder)
+
+
+def copied(source: Path, target: Path) -> None:
+    """Copy a mirrored folder as it is at this moment: files that the command wrote, and links as links.
+
+    A file that vanishes meanwhile was not there.
+    """
+    target.mkdir()
+    for folder, _, files in os.walk(source):
+        below = target / Path(folder).relative_to(source)
+        below.mkdir(exist_ok=True)
+        for entry in os.scandir(folder):
+            try:
+                if entry.is_symlink():
+                    (below / entry.name).symlink_to(Path(entry.path).readlink())
+                elif entry.name in files and entry.is_file():
+                    shutil.copy2(entry.path, below / entry.name)
+            except FileNotFoundError:
+                continue

@@ -173,20 +173,9 @@ class Trace:
 
 
 def read_traces(path: Path) -> list[Trace]:
-    """The traces of a recording, one per process, by rank.
+    """The traces of a recording (its folder, or one file of it), one per process, by rank.
 
-    Args:
-        path: the folder that `record` wrote, or one file in it.
-
-    Returns:
-        One trace per process. Of a killed one the last row may be cut off; it is left out.
-
-    Raises:
-        UsageError: there is none, or a file in it is not a trace.
-
-    Example:
-        >>> len(read_traces(Path("run.trace"))[0].steps[0])
-        24
+    Of a killed process the last row may be cut off; it is left out. Raises `UsageError` where there is no trace.
     """
     files = sorted(path.glob("rank*-*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
     if not files:

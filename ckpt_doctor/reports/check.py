@@ -11,7 +11,7 @@ from ckpt_doctor.reports.resuming import clauses
 from ckpt_doctor.reports.table import SCREEN, fact_lines, facts_in_short, finding_lines, wrong_lines
 from ckpt_doctor.reports.tally import deep_only, not_deep
 from ckpt_doctor.reports.view import nothing_found, view
-from ckpt_doctor.types import FileReport, Finding, Report
+from ckpt_doctor.types import FileReport, Report
 
 
 def check(report: Report, *, width: int = 80, color: bool = False, detail: text.Detail = "normal") -> str:
@@ -52,14 +52,9 @@ def flags(file: FileReport) -> str:
     return " ".join(map(text.clean, file.plan.flags)) if file.plan is not None else ""
 
 
-def serious(file: FileReport) -> list[Finding]:
-    """The findings above info."""
-    return [finding for finding in file.findings if finding.severity != "info"]
-
-
 def resume_words(file: FileReport) -> str:
     """What the resumed run will be beside the uninterrupted one, in a word, and for which findings."""
-    codes = ", ".join(dict.fromkeys(finding.code for finding in serious(file)))
+    codes = ", ".join(dict.fromkeys(finding.code for finding in file.serious))
     why = f" ({codes})" if codes else ""
     words = {
         "identical": "identical to the uninterrupted run",
@@ -80,13 +75,13 @@ def verdict_words(file: FileReport) -> str:
     if file.verdict == "broken" or (file.resume == "impossible" and file.verdict == "ok"):
         return "do not resume from it"
     if file.resume == "not judged":
-        codes = ", ".join(dict.fromkeys(finding.code for finding in serious(file) if finding.migration is None))
+        codes = ", ".join(dict.fromkeys(finding.code for finding in file.serious if finding.migration is None))
         if file.verdict == "repairable":
             words = f"migrate it ({codes} will stay)" if codes else "migrate it"
         else:
             words = "whole and safe to load as far as was checked" + (f", but for {codes}" if codes else "")
         return f"{words}; whether a resume continues the run is not judged"
-    uncured = [finding for finding in serious(file) if finding.migration is None]
+    uncured = [finding for finding in file.serious if finding.migration is None]
     left = dict.fromkeys(finding.code for finding in uncured if not finding.fix)
     if file.outlook == "differs":
         return _differing(dict.fromkeys(finding.code for finding in uncured), bool(left))

@@ -6,9 +6,10 @@ So a scan of any number of files need not hold more than one run, and other proc
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
 
 from ckpt_doctor.reports.rendered import Ending, Place, Style, Told, packed, unpacked
 from ckpt_doctor.reports.tally import tally, total
@@ -23,39 +24,21 @@ def ending(runs: Iterable[Told], seconds: float, of: int, missed: int = 0) -> En
     return Ending(total(run.tally for run in runs), seconds, missed, of)
 
 
-class Form(NamedTuple):
-    """A format."""
+FORMS = {
+    "table": "table",
+    "json": "json_v1",
+    "markdown": "markdown",
+    "html": "html",
+    "github": "github",
+    "sarif": "sarif",
+}
+"""Format -> its module in this folder, loaded when it is asked for. Each has `parts`, what a run is made into, and
+`document`, the pieces of the whole, which goes through the runs more than once."""
 
-    parts: Callable[[RunReport, Place, Style], tuple[Any, ...]]
-    document: Callable[[Iterable[Told], Ending, Style], Iterator[str]]
-    """Goes through the runs more than once."""
 
-
-def form_of(style: Style) -> Form:
-    """The format of a style, loaded when it is asked for."""
-    if style.form == "table":
-        from ckpt_doctor.reports import table
-
-        return Form(table.parts, table.document)
-    if style.form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return Form(json_v1.parts, json_v1.document)
-    if style.form == "markdown":
-        from ckpt_doctor.reports import markdown
-
-        return Form(markdown.parts, markdown.document)
-    if style.form == "html":
-        from ckpt_doctor.reports import html
-
-        return Form(html.parts, html.document)
-    if style.form == "github":
-        from ckpt_doctor.reports import github
-
-        return Form(github.parts, github.document)
-    from ckpt_doctor.reports import sarif
-
-    return Form(sarif.parts, sarif.document)
+def form_of(style: Style) -> ModuleType:
+    """The module of a style's format."""
+    return import_module(f"ckpt_doctor.reports.{FORMS[style.form]}")
 
 
 def names_of(runs: Sequence[Path], style: Style) -> list[str]:
@@ -76,7 +59,8 @@ def told(run: RunReport, place: Place, style: Style) -> Told:
 
 def document(runs: Iterable[Told], end: Ending, style: Style) -> Iterator[str]:
     """The document that rendered runs make, in pieces."""
-    return form_of(style).document(runs, end, style)
+    pieces: Iterator[str] = form_of(style).document(runs, end, style)
+    return pieces
 
 
 def whole(runs: Sequence[RunReport], seconds: float, style: Style) -> str:

@@ -20,6 +20,25 @@ MOST_CHILDREN = 500
 """Entries of one dict or list that the tree shows."""
 
 
+def inspected(
+    file: types.FileReport,
+    form: str = "table",
+    *,
+    depth: int = 6,
+    measured: Sequence[types.Measured] | None = None,
+    width: int = 80,
+    color: bool = False,
+) -> str:
+    """What one file holds: `table`, `tree` (down to `depth`) or `json`; of `measured` tensors their statistics."""
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.inspected(file, measured)
+    if measured is not None:
+        return statistics(file.checkpoint, measured, width=width, color=color)
+    return tree(file.checkpoint, depth=depth) if form == "tree" else overview(file, width=width, color=color)
+
+
 def overview(file: types.FileReport, *, width: int = 80, color: bool = False) -> str:
     """The file, its top-level keys, its training state, its tensors."""
     own, held = own_names(file.member), file.member.state

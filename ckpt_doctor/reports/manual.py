@@ -32,6 +32,11 @@ class Rule(Protocol):
         """Its docstring: what it finds, why that matters, how to cure it."""
 
 
+def rules(rules: Sequence[Rule], *, width: int = 80) -> str:
+    """The manual of one rule, or the list of several."""
+    return manual(rules[0]) if len(rules) == 1 else catalogue(rules, width=width)
+
+
 def summary(rule: Rule) -> str:
     """The first paragraph of a rule's manual on one line."""
     return " ".join(cleandoc(rule.manual).split("\n\n")[0].split())

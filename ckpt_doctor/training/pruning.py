@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor import audit, reports
+from ckpt_doctor import audit
 from ckpt_doctor.audit import remembered
 from ckpt_doctor.errors import NotWritten
 from ckpt_doctor.remote import as_path, is_url
+from ckpt_doctor.reports import outcomes
 from ckpt_doctor.trainers import known
 from ckpt_doctor.training import retention
 from ckpt_doctor.types import FileReport, Given, PruneResult, Run, Uncounted
@@ -122,4 +123,4 @@ def prune(
         timeout=timeout,
     )
     reasons = tuple(map(reason, (*result.departing, *result.uncounted)))
-    return replace(result, reasons=reasons, preferred=preferred_folder(), display=reports.pruned)
+    return replace(result, reasons=reasons, preferred=preferred_folder(), display=outcomes.pruned)

@@ -87,9 +87,7 @@ class ResumeCheck:
         return f"ResumeCheck({self.file!r})" if self.file else "ResumeCheck(first start)"
 
     def __str__(self) -> str:
-        return (
-            reports.judged(self.report, plan=True) if self.report else "First start: there is nothing to resume from.\n"
-        )
+        return reports.judged(self.report, plan=True) if self.report else f"{FIRST_START}\n"
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_() or "" if self.report else f"<p>{FIRST_START}</p>"

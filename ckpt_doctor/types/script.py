@@ -24,16 +24,5 @@ class ScriptFacts:
     """Index of the first round after a resume."""
     label: Evidence[Literal["finished", "next"]] | None = None
     """Whether a save is labelled with the index of the round that it has finished, or of the next one to train."""
-    scheduler: Evidence[Literal["batch", "epoch"]] | None = None
-    """How often the scheduler is stepped; None also where there is none."""
     saved_after_step: Evidence[bool] | None = None
     """Whether a save comes after the scheduler's step of the same round."""
-    saves: tuple[Evidence[tuple[str, ...]], ...] = ()
-    """The top-level keys of each dict with the optimizer's state, where all of them are known."""
-
-    @property
-    def shift(self) -> int | None:
-        """Rounds by which a resume misses the next one: -1 repeats a round, 1 leaves one out, 0 does neither."""
-        if self.resume is None or self.label is None:
-            return None
-        return (self.resume.value == "label+1") - (self.label.value == "finished")

@@ -18,7 +18,7 @@ from ckpt_doctor.inert.units import content_of, parts_of, tensors_of
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from ckpt_doctor.readers.folders import open_unit
-from ckpt_doctor.reports import inspect, inspected, json_v1
+from ckpt_doctor.reports import inspect, json_v1
 from ckpt_doctor.types import Checkpoint, TensorInfo
 
 INDEX = "model.safetensors.index.json"
@@ -168,10 +168,10 @@ def test_the_overview_lists_parts_and_all_tensors(tmp_path):
     index = sharded(tmp_path / "a", 2)
     torch.save({"w": torch.ones(2)}, tmp_path / "other.pt")
     judged = check(index).files[0]
-    text = inspected(judged, "table")
+    text = inspect.inspected(judged, "table")
     assert "3 parts" in text
     assert all(name in text for name in (*WEIGHTS, "model-00001-of-00002.safetensors", INDEX))
-    content = json.loads(inspected(judged, "json"))
+    content = json.loads(inspect.inspected(judged, "json"))
     assert (len(WEIGHTS), 48) == (content["file"]["tensors"], content["file"]["parameters"])
     assert list(WEIGHTS) == sorted(tensor["name"] for tensor in content["tensors"])
     assert "model-00002-of-00002.safetensors" in inspect.tree(judged.checkpoint)

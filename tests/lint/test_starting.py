@@ -1,4 +1,4 @@
-"""`starts`: where a script's resume goes on, what it labels a save with, when its scheduler steps."""
+"""`starts`: where a script's resume goes on, what it labels a save with, what comes first when it saves."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ for epoch in range(start_epoch, epochs):
 
 
 def facts_of(folder: Path, text: str) -> ScriptFacts:
-    facts = starts(write(folder, "import torch\n" + text)[0])
-    assert facts is not None
-    return facts
+    script = write(folder, "import torch\n" + text)[0]
+    return starts(script) or ScriptFacts(script)
+
+
+def shift(facts: ScriptFacts) -> int:
+    """Rounds by which a resume misses the next one: -1 repeats a round, 1 leaves one out, 0 does neither."""
+    assert facts.resume is not None
+    assert facts.label is not None
+    return (facts.resume.value == "label+1") - (facts.label.value == "finished")
 
 
 def value(evidence: Evidence[str] | None) -> str | None:
@@ -196,65 +202,41 @@ def test_what_a_label_counts_is_not_guessed(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "start", "shift"),
+    ("label", "start", "missed"),
     [("epoch", "", -1), ("epoch", " + 1", 0), ("epoch + 1", "", 0), ("epoch + 1", " + 1", 1)],
 )
 def test_label_and_start_together_say_whether_a_round_is_repeated_or_left_out(
-    tmp_path: Path, label: str, start: str, shift: int
+    tmp_path: Path, label: str, start: str, missed: int
 ) -> None:
     text = f"start_epoch = ckpt['epoch']{start}" + LOOP.replace(": epoch}", f": {label}}}")
-    assert shift == facts_of(tmp_path, text).shift
-
-
-def test_a_shift_needs_both(tmp_path: Path) -> None:
-    assert facts_of(tmp_path, LOOP).shift is None
+    assert missed == shift(facts_of(tmp_path, text))
 
 
 def test_a_save_before_the_step_that_it_is_labelled_with_repeats_nothing(tmp_path: Path) -> None:
     facts = facts_of(tmp_path, RESUMES["nanoGPT"][1])
-    assert ("iter_num", 0) == (facts.key, facts.shift)
+    assert ("iter_num", 0) == (facts.key, shift(facts))
 
 
 SCHEDULES = {
-    "per epoch, after": ("epoch", False, "    opt.step()\n", "  torch.save(state, p)\n  scheduler.step()\n"),
-    "per epoch, before": ("epoch", True, "    opt.step()\n", "  scheduler.step()\n  torch.save(state, p)\n"),
-    "per batch": ("batch", True, "    opt.step()\n    scheduler.step()\n", "  torch.save(state, p)\n"),
-    "per batch, before the save": (
-        "batch",
-        True,
-        "    opt.step()\n    scheduler.step()\n    torch.save(state, p)\n",
-        "",
-    ),
-    "in both": (None, True, "    opt.step()\n    scheduler.step()\n", "  scheduler.step()\n  torch.save(state, p)\n"),
-    "with the epoch given": ("epoch", None, "    opt.step()\n", "  torch.save(state, p)\n  scheduler.step(epoch)\n"),
-    "never": (None, None, "    opt.step()\n", "  torch.save(state, p)\n"),
+    "per epoch, after": (False, "    opt.step()\n", "  torch.save(state, p)\n  scheduler.step()\n"),
+    "per epoch, before": (True, "    opt.step()\n", "  scheduler.step()\n  torch.save(state, p)\n"),
+    "per batch": (True, "    opt.step()\n    scheduler.step()\n", "  torch.save(state, p)\n"),
+    "per batch, before the save": (True, "    opt.step()\n    scheduler.step()\n    torch.save(state, p)\n", ""),
+    "in both": (True, "    opt.step()\n    scheduler.step()\n", "  scheduler.step()\n  torch.save(state, p)\n"),
+    "with the epoch given": (None, "    opt.step()\n", "  torch.save(state, p)\n  scheduler.step(epoch)\n"),
+    "never": (None, "    opt.step()\n", "  torch.save(state, p)\n"),
 }
 
 
-@pytest.mark.parametrize(("rate", "after", "batch", "epoch"), SCHEDULES.values(), ids=SCHEDULES)
-def test_when_the_scheduler_steps_is_read(
-    tmp_path: Path, rate: str | None, after: bool | None, batch: str, epoch: str
+@pytest.mark.parametrize(("after", "batch", "epoch"), SCHEDULES.values(), ids=SCHEDULES)
+def test_whether_the_scheduler_steps_before_a_save_is_read(
+    tmp_path: Path, after: bool | None, batch: str, epoch: str
 ) -> None:
     loop = (
         f"state = {{'optimizer': o}}\nfor epoch in range(9):\n  for b in loader:\n    loss.backward()\n{batch}{epoch}"
     )
-    facts = facts_of(tmp_path, loop)
-    assert rate == value(facts.scheduler)
-    assert after == (None if facts.saved_after_step is None else facts.saved_after_step.value)
-
-
-def test_the_keys_of_each_save_are_read(tmp_path: Path) -> None:
-    text = """
-state = {"model": m, "optimizer": o, "extra": {"seed": 1}}
-if scheduler:
-    state["scheduler"] = scheduler.state_dict()
-torch.save(state, "a.pt")
-torch.save(state, "latest.pt")
-torch.save({"optimizer": o, **more()}, "b.pt")
-torch.save({"model": m}, "c.pt")
-"""
-    (only,) = facts_of(tmp_path, text).saves
-    assert ("model", "optimizer", "extra", "scheduler") == only.value
+    found = facts_of(tmp_path, loop).saved_after_step
+    assert after == (None if found is None else found.value)
 
 
 def test_a_fact_names_its_line(tmp_path: Path) -> None:

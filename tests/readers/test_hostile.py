@@ -15,7 +15,7 @@ import torch
 
 from ckpt_doctor import scan
 from ckpt_doctor.audit.compare import compare
-from ckpt_doctor.reports import inspected
+from ckpt_doctor.reports.inspect import inspected
 from tests.readers.attacks import CALLS, Payload
 from tests.readers.torch_files import save, tar_checkpoint, training
 

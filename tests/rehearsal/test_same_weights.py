@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.rehearsal import describe, read_traces
-from ckpt_doctor.rehearsal.launching import environment
+from ckpt_doctor.rehearsal.recording import environment
 
 SCRIPTS = Path(__file__).with_name("scripts")
 TRAINER = Path(__file__).parents[2] / "fixtures" / "reference_trainer.py"

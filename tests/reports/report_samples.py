@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from ckpt_doctor.audit.scanning import shown_scan
+from ckpt_doctor import audit
 from ckpt_doctor.reports.check import check
 from ckpt_doctor.reports.groups import located
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
@@ -162,7 +162,7 @@ def report(
     *files: FileReport, findings: tuple[Finding, ...] = (), facts: TimeLLMFacts = FACTS, path: Path = RUN
 ) -> Report:
     run = Run(path, "time-llm", tuple(f.member for f in files), facts)
-    return Report((RunReport(run, findings, files, TERMS),), 0.09, (Path("checkpoints"),), shown_scan)
+    return Report((RunReport(run, findings, files, TERMS),), 0.09, (Path("checkpoints"),), audit.shown)
 
 
 def resumable(**now: object) -> FileReport:

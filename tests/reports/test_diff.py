@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_doctor.reports import text
-from ckpt_doctor.reports.diff import change, differences
+from ckpt_doctor.reports.diff import change, compared
 from ckpt_doctor.types import Comparison, Difference
 
 
@@ -41,7 +41,7 @@ cases = st.builds(
 @given(cases)
 def test_names_are_whole_and_no_line_is_too_wide(case: Case) -> None:
     """A long value takes a line of its own rather than room from the names."""
-    printed = differences(case.comparison, Path("a"), Path("b"), width=case.width)
+    printed = compared(case.comparison, Path("a"), Path("b"), width=case.width)
     assert all(text.display_width(line) <= case.width for line in printed.splitlines())
     for difference in case.comparison.values:
         assert text.shorten(difference.name, case.width - 6) in printed

@@ -8,8 +8,7 @@ from collections import OrderedDict
 
 import pytest
 
-from ckpt_doctor.reports import inspected
-from ckpt_doctor.reports.inspect import MOST_CHILDREN, MOST_TENSORS, describe, overview, tree
+from ckpt_doctor.reports.inspect import MOST_CHILDREN, MOST_TENSORS, describe, inspected, overview, tree
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 from tests.reports.report_samples import HOSTILE, RUN, file, hostile, tensor
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.rehearsal.launching import environment
-from tests.rehearsal.test_launching import TRAIN, recorded
+from ckpt_doctor.rehearsal.recording import environment
+from tests.rehearsal.test_recording import TRAIN, recorded
 
 
 def test_a_program_without_torch_is_left_alone(tmp_path: Path) -> None:

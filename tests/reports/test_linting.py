@@ -1,4 +1,4 @@
-"""What linting found, and the rules as text."""
+"""What linting found, and the rules as JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from ckpt_doctor.reports import linted, rules
-from ckpt_doctor.reports.scripts import script_table
+from ckpt_doctor.reports import json_v1
+from ckpt_doctor.reports.linting import linted, script_table
 from ckpt_doctor.types import Linted, Located
 from tests.reports.report_samples import DEEP, HOSTILE, NO_BEST_SCORE, RULES
 
@@ -42,4 +42,4 @@ def test_nothing_from_a_script_acts_on_the_terminal() -> None:
 
 
 def test_the_rules_as_json_bring_their_manuals() -> None:
-    assert json.loads(rules(RULES, "json"))[0]["manual"] == "Is missing.\n\nWhy: it is."
+    assert json.loads(json_v1.rules(RULES))[0]["manual"] == "Is missing.\n\nWhy: it is."

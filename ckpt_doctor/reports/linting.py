@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from ckpt_doctor.reports import text
+from ckpt_doctor.reports.manual import Rule
 from ckpt_doctor.reports.view import open_point
 from ckpt_doctor.types import Linted, Located
+
+
+def linted(
+    result: Linted, form: str = "table", *, rules: Sequence[Rule] = (), width: int = 80, color: bool = False
+) -> str:
+    """What linting found; SARIF describes those of `rules` that found something."""
+    if form == "table":
+        return script_table(result, width=width, color=color)
+    if form == "json":
+        from ckpt_doctor.reports import json_v1
+
+        return json_v1.linted(result)
+    if form == "markdown":
+        from ckpt_doctor.reports.markdown import markdown_list
+
+        return markdown_list(result.findings)
+    if form == "html":
+        from ckpt_doctor.reports.html import scripts_page
+
+        return scripts_page(result)
+    if form == "github":
+        from ckpt_doctor.reports.github import github
+
+        return github(result.findings)
+    from ckpt_doctor.reports.sarif import sarif
+
+    return sarif(result.findings, rules)
 
 
 def script_table(linted: Linted, *, width: int = 80, color: bool = False) -> str:
