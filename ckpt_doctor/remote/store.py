@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ckpt_doctor.errors import UsageError, absent
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
-from ckpt_doctor.remote.faults import REPLACED, RemoteError, trying
+from ckpt_doctor.remote.faults import RemoteError, Replaced, trying
 from ckpt_doctor.remote.http import Answer, get_range
 from ckpt_doctor.remote.traffic import METER
 
@@ -205,13 +205,13 @@ class Store:
             return
         now = self._of_info(path)
         if (now.size, now.tag, now.mtime) != (entry.size, entry.tag, entry.mtime):
-            raise RemoteError(REPLACED, path)
+            raise Replaced(path)
 
     def _range(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
         if self.is_web:
             answer = self._web_range(path, start, end - start)
             if (answer.size, answer.tag) != (entry.size, entry.tag):
-                raise RemoteError(REPLACED, path)
+                raise Replaced(path)
             return answer.body
 
         def fetch() -> bytes:

@@ -135,7 +135,7 @@ def test_all_bytes_of_an_object_are_compared_with_its_checksums(bucket: Bucket) 
     assert told(scan([SAMPLES / "complete-COS"], deep=True), str(SAMPLES / "complete-COS")) == told(report, url)
 
 
-def test_an_object_that_is_replaced_meanwhile_is_a_finding(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_replaced_meanwhile_is_not_judged(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store refuses the second request itself."""
     from ckpt_doctor.remote.store import Store
 
@@ -148,7 +148,8 @@ def test_an_object_that_is_replaced_meanwhile_is_a_finding(bucket: Bucket, monke
 
     monkeypatch.setattr(Store, "_fetch", replaced)
     report = scan(["s3://bucket/run/model.safetensors"])
-    assert [("F106", True)] == [(f.code, faults.REPLACED in f.message) for f in report.findings]
+    assert [("ok", "not judged", ())] == [(file.verdict, file.resume, file.findings) for file in report.files]
+    assert ["the resume"] == [n.what for file in report.files for n in file.not_checked if "was replaced" in n.why]
 
 
 @pytest.mark.parametrize("url", ["s3://no-bucket/run", "s3://bucket/nothing", "s3://bucket/nothing.pt"])
