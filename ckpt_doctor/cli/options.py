@@ -177,7 +177,7 @@ def verbosity(command: F) -> F:
             raise click.UsageError("-q and -v exclude each other")
         return command(*args, detail="quiet" if quiet else "all" if verbose else "normal", **rest)
 
-    less = click.option("-q", "--quiet", is_flag=True, help="Print the answer and what is wrong, nothing else.")
+    less = click.option("-q", "--quiet", is_flag=True, help="Print the answer, what is wrong, and what was not read.")
     more = click.option("-v", "--verbose", is_flag=True, help="Also print healthy files, notes and all evidence.")
     return less(more(with_detail))  # type: ignore[return-value]
 

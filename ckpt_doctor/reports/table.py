@@ -10,7 +10,7 @@ from ckpt_doctor.reports import text
 from ckpt_doctor.reports.answer import Spoken, answer_lines, is_idle, packed, spoken, unpacked
 from ckpt_doctor.reports.paragraphs import folded_findings, least_lines, paragraph_lines
 from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
-from ckpt_doctor.reports.tally import summary, tally
+from ckpt_doctor.reports.tally import omitted, summary, tally
 from ckpt_doctor.reports.view import Paragraph, Row, RunView, nothing_found, view
 from ckpt_doctor.types import RunReport
 from ckpt_doctor.types.record import record
@@ -75,11 +75,12 @@ def document(runs: Iterable[Told], ending: Ending, style: Style) -> Iterator[str
         if run.parts[1]:
             yield f"{before}{run.parts[1]}"
             before = gap
-    if style.detail != "quiet":
-        end = summary(ending.tally, ending.seconds, ending.interruption)
+    missed = f"{ending.interruption}." if ending.interruption else ""
+    quiet = [said for said in (omitted(ending.tally.deep_only), missed) if said]
+    told = quiet if style.detail == "quiet" else [summary(ending.tally, ending.seconds, ending.interruption)]
+    for end in told:
         yield before + "\n".join(text.wrap(end, style.width))
-    elif ending.interruption:
-        yield f"{before}{ending.interruption}."
+        before = "\n"
     yield "\n"
 
 
