@@ -292,9 +292,10 @@ def _has_ranges(fs: Any) -> bool:
     return getattr(fs, "async_impl", False) or type(fs).cat_file is not AbstractFileSystem.cat_file
 
 
-def forget(scheme: str) -> None:
-    """Drop what is known of a store: the next look asks the server, with the credentials of then."""
-    _STORES.pop(scheme, None)
+def forget(scheme: str | None = None) -> None:
+    """Drop what is known of a store, or of all: the next look asks the server, with the credentials of then."""
+    for known in [scheme] if scheme is not None else [*_STORES]:
+        _STORES.pop(known, None)
 
 
 def _file_system(scheme: str, path: Place) -> Any:
