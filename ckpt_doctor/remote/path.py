@@ -38,6 +38,10 @@ def as_path(given: Path | str) -> Path:
     """A path, or a text, as a path: a URL as a `RemotePath`, of which nothing is remembered from earlier calls."""
     path = _path(given)
     if path is not given and isinstance(path, RemotePath):
+        if path.scheme not in _WITH_QUERY and "//" in path.given.partition("://")[2].strip("/"):
+            raise UsageError(
+                f"{path} was given with two slashes in a row: write one, or copy the object to a name without them"
+            )
         METER.take()
         if stores := sys.modules.get(f"{__package__}.store"):
             stores.forget(path.scheme)
@@ -51,9 +55,7 @@ def _path(given: Path | str) -> Path:
     scheme, rest = found["scheme"].lower(), found["rest"]
     if scheme in _LOCAL:
         return Path("/" + rest.lstrip("/"))
-    shown = rest.partition("#")[0]
-    if scheme in _WITH_QUERY:
-        shown = shown.partition("?")[0]
+    shown = re.split("[?#]", rest, maxsplit=1)[0] if scheme in _WITH_QUERY else rest  # a key may have any letters
     host, slash, inside = shown.partition("/")
     path = RemotePath(f"{scheme}://{host.rpartition('@')[2] if scheme != 'hf' else host}{slash}{inside}")
     if str(path) != f"{scheme}://{rest}":
