@@ -9,11 +9,12 @@ import click
 from ckpt_doctor import reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.repair.export import export
 
 
 @click.command("export")
-@click.argument("path", type=options.NAMED)
+@click.argument("path", type=NAMED)
 @click.option(
     "-o",
     "--output",

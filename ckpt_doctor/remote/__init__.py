@@ -3,7 +3,7 @@ imported before a URL is looked at."""
 
 from ckpt_doctor.remote.excerpts import Excerpt, adopt, begin_call, excerpts_for, join_call
 from ckpt_doctor.remote.faults import RemoteError, Replaced
-from ckpt_doctor.remote.path import RemotePath, as_path, entries_of, is_url, local, told_apart, walk
+from ckpt_doctor.remote.path import RemotePath, as_path, entries_of, fetching, is_url, local, told_apart, walk
 from ckpt_doctor.remote.traffic import Traffic, take_traffic
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "begin_call",
     "entries_of",
     "excerpts_for",
+    "fetching",
     "is_url",
     "join_call",
     "local",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -78,6 +79,20 @@ def local(output: Path | str) -> Path:
     if is_url(text) or (isinstance(output, Path) and _ONE_SLASH.match(text)):
         raise UsageError(f"{as_path(_ONE_SLASH.sub(_TWO, text))} is a URL, where nothing is ever written: give a path")
     return Path(output)
+
+
+def fetching(path: RemotePath) -> str:
+    """What fetches a copy of what is at a URL: a command where its scheme has a usual one."""
+    url = shlex.quote(str(path))
+    if path.scheme in ("s3", "s3a"):
+        return f"aws s3 cp {url} ." if path.suffix else f"aws s3 cp --recursive {url} {shlex.quote(path.name)}"
+    if path.scheme in ("gs", "gcs"):
+        return f"gcloud storage cp {'' if path.suffix else '-r '}{url} ."
+    if path.scheme in _WITH_QUERY:
+        return f"curl -fLO {url}" if path.given == str(path) else "fetch it with curl -fLO and the whole URL"
+    if path.scheme == "hf" and path.parts[1:2] != ("datasets",) and "@" not in str(path) and len(path.parts) > 3:
+        return f"hf download {'/'.join(path.parts[1:3])} {shlex.quote('/'.join(path.parts[3:]))}"
+    return "fetch a copy first"
 
 
 class RemotePath(PosixPath):
