@@ -118,10 +118,16 @@ def _passed_over(one: Prospect, run: RunReport) -> PassedOver:
     departing = audit.departs(file)
     against = [f for f in file.serious if f.severity == "error" or f.code in departing] or file.serious
     first = against[0] if against else None
-    reason = first.name.replace("-", " ") if first else "not a checkpoint that a trainer resumes from"
+    reason = first.name.replace("-", " ") if first else unfit(file)
     if first is not None and first.code == OPEN:
         reason += f", give {first.where}"
     return PassedOver(file.checkpoint.path, columns.label(file, run.run.path), first.code if first else "", reason)
+
+
+def unfit(file: FileReport) -> str:
+    """Why nothing resumes from a file about which there is no finding."""
+    vanished = file.checkpoint.is_damaged("vanished-file")
+    return "vanished meanwhile" if vanished else "not a checkpoint that a trainer resumes from"
 
 
 def _as_it_is(advice: Advice, file: FileReport) -> Advice:

@@ -16,6 +16,7 @@ from ckpt_doctor.advice.better import with_better
 from ckpt_doctor.audit import Counts, Progress
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert.counting import outline
+from ckpt_doctor.remote import Excerpt, adopt, begin_call, excerpts_for, join_call
 from ckpt_doctor.types import Checkpoint, FileReport, Given, RunReport
 from ckpt_doctor.types.record import record
 
@@ -45,6 +46,8 @@ class Job:
     outlines: bool = False
     folder: str = ""
     """Where relative paths lead from."""
+    call: str = ""
+    """Its sign: what a worker has listed for another call may be out of date."""
 
 
 class Unit(NamedTuple):
@@ -57,6 +60,8 @@ class Unit(NamedTuple):
     """What a report calls it."""
     others_logs: frozenset[Path] = frozenset()
     """Logs near it that other runs have taken for their own, where that is known."""
+    listed: Excerpt | None = None
+    """What a listing has shown of its place, for a worker, where it lies behind a URL."""
 
 
 Makes = Callable[[RunReport, Unit], R]
@@ -87,7 +92,7 @@ def plan(
     ask = audit.Ask(facts or {}, named, trainer, False, deep, ignore, trust, silenced, read=read or {})
     asked = Asked(facts or {}, named, ignore, trust, trainer, given, alone=len(found) == 1)
     units = [Unit(number, folder, files) for number, (folder, files) in enumerate(found.items())]
-    return Job(ask, asked, select, outlines, str(Path.cwd())), units
+    return Job(ask, asked, select, outlines, str(Path.cwd()), begin_call()), units
 
 
 def number_of_jobs(units: Sequence[Unit]) -> int:
@@ -113,7 +118,8 @@ def outcomes(
         return
     from ckpt_doctor.advice.workers import Lost, results  # most scans need none
 
-    batches = _batches(units)
+    listings = excerpts_for([unit.folder for unit in units])
+    batches = _batches(unit._replace(listed=one) for unit, one in zip(units, listings, strict=True))
     work: Callable[[Sequence[Unit]], list[Made[R]]] = partial(_each_elsewhere, job, makes)
     for unit, found in results(work, batches, jobs, executor):
         if isinstance(found, Lost):
@@ -144,8 +150,10 @@ def _each_elsewhere(job: Job, makes: Makes[R], units: Sequence[Unit]) -> list[Ma
     is_elsewhere = str(Path.cwd()) != job.folder
     if is_elsewhere and not all(path.is_absolute() for path in (*job.asked.paths, *job.asked.logs)):
         raise UsageError(f"the workers run in {Path.cwd()!s}, not in {job.folder}: give absolute paths")
+    join_call(job.call)
     made = []
     for unit in units:
+        adopt(unit.folder, unit.listed)
         run = _judged(job, unit)
         read = [(file.checkpoint.path, deep.bytes_read) for file in run.files if (deep := file.checkpoint.deep)]
         made.append((makes(run, unit), read))

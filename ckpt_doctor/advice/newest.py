@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor import audit
-from ckpt_doctor.advice.advising import advised
+from ckpt_doctor.advice.advising import advised, unfit
 from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.types import FileReport, Given, Latest, Report, Run, RunReport
 
@@ -123,5 +123,5 @@ def _passed_over(
             told = "; ".join(f"{f.code} {f.name}: {f.message}" for f in file.serious if f.code in audit.departs(file))
             told = told or ", ".join(f"{f.code} {f.name}" for f in file.serious)
             told += f"; an older one {'continues identically' if chosen.keeps_its_path else 'has none of these'}"
-        passed_over.append((file.checkpoint.path, told or "not a checkpoint that the trainer resumes from"))
+        passed_over.append((file.checkpoint.path, told or unfit(file)))
     return passed_over

@@ -16,6 +16,7 @@ from ckpt_doctor.readers.file_view import WHOLE
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.readers.views import in_reach
 from ckpt_doctor.remote import RemotePath
+from ckpt_doctor.reports import quoted
 from ckpt_doctor.trainers import UNKNOWN, Trainer, every, is_unit, known, trainer_named
 from ckpt_doctor.types import A_COPY, Checkpoint, Given, Member, NotChecked, Run, TensorRef, option_of
 from ckpt_doctor.validators.files import UNTRUSTED
@@ -141,12 +142,12 @@ def resume_file(path: Path) -> Path:
     runs = find_runs(below)
     if list(runs) == [path]:
         found = f"{path} holds {len(below)} checkpoints"
-        raise UsageError(f"{found}; `ckpt-doctor latest {path}` finds the one to resume from")
+        raise UsageError(f"{found}; `ckpt-doctor latest {quoted(path)}` finds the one to resume from")
     if not runs:
         raise UsageError(f"{path} holds nothing to resume from")
     names = [str(run) for run in runs]
     told = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-    which = f"{len(names)} runs ({told}); name one of them" if len(names) > 1 else f"one run: check {names[0]}"
+    which = f"{len(names)} runs ({told}); name one of them" if len(names) > 1 else f"one run: check {quoted(names[0])}"
     raise UsageError(f"{path} is not a run itself, and holds {which}")
 
 

@@ -12,6 +12,7 @@ import click
 
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.remote import local
 from ckpt_doctor.reports import outcomes
@@ -24,7 +25,7 @@ AGE = 24 * 3600
 
 
 @click.command("demo")
-@click.argument("folder", metavar="[DIR]", default="ckpt-doctor-demo", type=options.NAMED)
+@click.argument("folder", metavar="[DIR]", default="ckpt-doctor-demo", type=NAMED)
 @options.formats("table", "json")
 def command(folder: Path, form: str) -> None:
     """Make a sample run to try the tool on: three checkpoints and the log of a training run that died.

@@ -9,12 +9,13 @@ import click
 from ckpt_doctor.audit.compare import comparable, compare, incomplete
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, note, width
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.reports import diff
 
 
 @click.command("diff")
-@click.argument("left", metavar="A", type=options.NAMED)
-@click.argument("right", metavar="B", type=options.NAMED)
+@click.argument("left", metavar="A", type=NAMED)
+@click.argument("right", metavar="B", type=NAMED)
 @click.option("--deep", is_flag=True, help="Also compare the bytes of tensors.")
 @options.formats("table", "json")
 def command(left: Path, right: Path, deep: bool, form: str) -> int:

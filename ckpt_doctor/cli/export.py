@@ -8,12 +8,13 @@ import click
 
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.repair.export import export
 from ckpt_doctor.reports import outcomes
 
 
 @click.command("export")
-@click.argument("path", type=options.NAMED)
+@click.argument("path", type=NAMED)
 @click.option(
     "-o",
     "--output",

@@ -9,11 +9,12 @@ import click
 from ckpt_doctor import audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import Progress, color, emit, width
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.reports import inspect
 
 
 @click.command("inspect", cls=options.Command)
-@click.argument("file", type=options.NAMED, required=False, metavar="FILE")
+@click.argument("file", type=NAMED, required=False, metavar="FILE")
 @click.option(
     "--stats",
     "pattern",

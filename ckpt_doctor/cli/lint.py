@@ -8,12 +8,13 @@ import click
 
 from ckpt_doctor.cli import options, settings
 from ckpt_doctor.cli.output import color, emit, exit_code, width
+from ckpt_doctor.cli.paths import HERE
 from ckpt_doctor.lint import SCRIPT_RULES, check_scripts
 from ckpt_doctor.reports import FORMATS, linting
 
 
 @click.command("lint", cls=options.Command)
-@click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=options.NAMED)
+@click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...", type=HERE)
 @options.selection
 @options.fail_on
 @options.report_formats(*FORMATS)

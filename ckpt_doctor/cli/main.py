@@ -131,7 +131,10 @@ def app(ctx: click.Context) -> None:
 
 @app.result_callback()
 def end(code: int | None) -> None:
-    """End with the exit code that a command returns."""
+    """End with the exit code that a command returns, after a word on what could not be looked at."""
+    stores = sys.modules.get("ckpt_doctor.remote.store")  # which few commands load
+    if stores and (told := stores.left_out()):
+        click.echo(clean(told), err=True)
     click.get_current_context().exit(code or 0)
 
 

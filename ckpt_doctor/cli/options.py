@@ -13,36 +13,13 @@ from click.core import ParameterSource
 
 from ckpt_doctor import trainers
 from ckpt_doctor.cli.output import FAIL_ON, note
+from ckpt_doctor.cli.paths import NAMED, Log
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.remote import as_path, is_url, told_apart
 from ckpt_doctor.reports import FORMATS, clean, shorten
 from ckpt_doctor.trainers.facts import every_fact, facts, knowing
 from ckpt_doctor.types import Choice, Count, Evidence, Fact, Flag, Given, Number, ScriptFacts, option_of, selects
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Named(click.Path):
-    """A path that was really given: an unset variable in a script must not come to mean the working folder."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; a usage error for an empty one."""
-        if value == "":
-            self.fail("an empty path; is a variable of the script not set?", param, ctx)
-        if is_url(value):
-            return told_apart(as_path(value), {} if ctx is None else ctx.meta.setdefault(__name__, {}))
-        return super().convert(value, param, ctx)
-
-
-class Log(Named):
-    """A log: a plain file, since a pipe or a device need never end."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; a usage error where no file is there."""
-        path = super().convert(value, param, ctx)
-        if not is_url(path) and not Path(path).is_file():
-            self.fail(f"{clean(path)} {'is not a plain file' if Path(path).exists() else 'does not exist'}", param, ctx)
-        return path
 
 
 class AnyCase(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
@@ -94,7 +71,6 @@ def _path_or_default(ctx: click.Context, parameter: click.Parameter, given: Path
     return next(iter(_or_default(ctx, parameter, () if given is None else (given,))), None)
 
 
-NAMED = Named(path_type=Path)
 VARIABLES = "CKPT_DOCTOR_"
 """How the environment variables begin that give options."""
 
@@ -177,7 +153,7 @@ def verbosity(command: F) -> F:
             raise click.UsageError("-q and -v exclude each other")
         return command(*args, detail="quiet" if quiet else "all" if verbose else "normal", **rest)
 
-    less = click.option("-q", "--quiet", is_flag=True, help="Print the answer and what is wrong, nothing else.")
+    less = click.option("-q", "--quiet", is_flag=True, help="Print the answer, what is wrong, and what was not read.")
     more = click.option("-v", "--verbose", is_flag=True, help="Also print healthy files, notes and all evidence.")
     return less(more(with_detail))  # type: ignore[return-value]
 

@@ -9,14 +9,15 @@ import click
 
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.reports import outcomes
 from ckpt_doctor.training.pruning import prune
 
 
 @click.command("prune", cls=options.Command)
-@click.argument("run_dir", type=options.NAMED)
+@click.argument("run_dir", type=NAMED)
 @click.option("--keep", type=click.IntRange(min=1), required=True, help="How many resumable step checkpoints stay.")
-@click.option("--protect", type=options.NAMED, multiple=True, help="Never remove this one; may be given repeatedly.")
+@click.option("--protect", type=NAMED, multiple=True, help="Never remove this one; may be given repeatedly.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @click.option(
     "--deep/--no-deep", default=True, help="Read those that stay to the last byte, each once, before anything goes."

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from ckpt_doctor import rehearsal
-from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import note
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import local
 from ckpt_doctor.reports import clean, plural
@@ -19,7 +19,7 @@ from ckpt_doctor.reports import clean, plural
 @click.option(
     "-o",
     "--output",
-    type=options.NAMED,
+    type=NAMED,
     default=Path("run.trace"),
     show_default=True,
     help="The folder for the trace, one file per process; it must not exist.",

@@ -10,6 +10,8 @@ import click
 from ckpt_doctor import rehearsal
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note
+from ckpt_doctor.cli.paths import NAMED
+from ckpt_doctor.remote import local
 
 
 @click.command(
@@ -32,7 +34,7 @@ from ckpt_doctor.cli.output import emit, note
 @click.option("--kill", is_flag=True, help="Kill with SIGKILL, in a run of its own, instead of copying frozen files.")
 @click.option("--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds for each run.")
 @click.option("--strict", is_flag=True, help="Ask for equal batches, random state and losses, too.")
-@click.option("-o", "--output", type=options.NAMED, help="Keep the recorded traces in this folder; it must not exist.")
+@click.option("-o", "--output", type=NAMED, help="Keep the recorded traces in this folder; it must not exist.")
 @options.formats("table", "json")
 @options.training_facts
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -60,7 +62,7 @@ def command(
     """
     if logs:
         note("--log has no use here: what the command prints is the log")
-    traces = rehearsal.new_folder(output) if output is not None else None
+    traces = rehearsal.new_folder(local(output)) if output is not None else None
     result = rehearsal.rehearse(command, resume, given=facts, traces=traces, say=note, **given)
     shown = rehearsal.rehearsal_json if form == "json" else rehearsal.rehearsal_text
     emit(shown(result, strict=strict))

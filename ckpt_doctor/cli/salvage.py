@@ -9,12 +9,13 @@ import click
 from ckpt_doctor import audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
+from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.repair.salvage import salvage
 from ckpt_doctor.reports import outcomes
 
 
 @click.command("salvage")
-@click.argument("file", type=options.NAMED)
+@click.argument("file", type=NAMED)
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The new file to write."
 )

@@ -9,11 +9,12 @@ import click
 from ckpt_doctor import rehearsal
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit
+from ckpt_doctor.cli.paths import HERE
 
 
 @click.command("trace")
-@click.argument("trace", type=options.NAMED)
-@click.argument("resumed", type=options.NAMED, required=False)
+@click.argument("trace", type=HERE)
+@click.argument("resumed", type=HERE, required=False)
 @options.formats("table", "json")
 def command(trace: Path, resumed: Path | None, form: str) -> int:
     """Show what a recorded TRACE is of, or where a RESUMED run leaves it.

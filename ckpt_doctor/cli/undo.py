@@ -9,10 +9,11 @@ import click
 from ckpt_doctor import repair, reports
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, unfinished, width
+from ckpt_doctor.cli.paths import HERE
 
 
 @click.command("undo")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=options.NAMED)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=HERE)
 @click.option("--in-place", is_flag=True, help="Shorten the file itself: instant, without the room that a copy takes.")
 @options.formats("table", "json")
 def command(paths: tuple[Path, ...], in_place: bool, form: str) -> int:

@@ -58,6 +58,9 @@ def _open_listed(
             parts.open(name)
         elif SPEECHBRAIN not in found.files or not SPEECHBRAIN_TEXT.fullmatch(name):
             _open_if_part(parts, name, found)
+    if (gone := _vanished(parts, names)) is not None:
+        message = f"is being deleted or written anew: {shown(gone)} was there, and is not any more"
+        return Checkpoint(path, 0, "folder", "other", None, damage=(Damage("vanished-file", message),))
     sets = [one for prefix, names in found.entries.items() for one in set_of(parts.folder / prefix, names)]
     findings = _examined(sets, parts)
     told = {damage.where for damage in findings.damage}
@@ -81,6 +84,15 @@ def _is_left_alone(path: Path, name: str) -> bool:
         return False
     file = PurePosixPath(name)
     return file.suffix.lower() in OTHER_SUFFIXES and not is_part_name(file.name)
+
+
+def _vanished(parts: Parts, names: Iterable[str]) -> str | None:
+    """A file that was listed as a part of the checkpoint and was gone when it was its turn."""
+    for name in names:
+        part = parts.opened.get(name)
+        if part.is_damaged("vanished-file") if part else is_part_name(PurePosixPath(name).name) and not parts.has(name):
+            return name
+    return None
 
 
 def _open_if_part(parts: Parts, name: str, found: Listing) -> None:

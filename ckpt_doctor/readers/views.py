@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.remote import RemotePath, is_url
+from ckpt_doctor.remote import RemotePath, Replaced, is_url
 from ckpt_doctor.types import Damage
 
 _TOGETHER = 32
@@ -35,5 +35,9 @@ def in_reach(paths: Sequence[Path]) -> Iterator[Path]:
 
 def unreadable(error: OSError, what: str = "the file") -> Damage:
     """The damage of a file whose bytes cannot be had."""
+    if isinstance(error, Replaced):
+        return Damage("vanished-file", str(error.strerror))
+    if isinstance(error, FileNotFoundError) and not Path(error.filename or ".").is_symlink():
+        return Damage("vanished-file", "is not there any more: it was deleted or moved meanwhile")
     who = "the system refuses to read" if error.filename is None or not is_url(error.filename) else "cannot read"
     return Damage("unreadable-file", f"{who} {what}: {error.strerror or error}")

@@ -37,7 +37,6 @@ _WITHOUT_CREDENTIALS = frozenset(
 )
 _ABSENT = frozenset({"RepositoryNotFoundError", "EntryNotFoundError", "RevisionNotFoundError", "NoSuchBucket"})
 CREDENTIALS = "access is refused: the credentials are those that fsspec finds (environment, configuration files)"
-REPLACED = "the object was replaced while it was read: run it again"
 
 
 class RemoteError(OSError):
@@ -46,6 +45,13 @@ class RemoteError(OSError):
     def __init__(self, sentence: str, path: object = None, *, again: bool = False) -> None:
         super().__init__(errno.EIO, sentence, None if path is None else str(path))
         self.again = again
+
+
+class Replaced(RemoteError):
+    """Another object has come in the place of the one that was read."""
+
+    def __init__(self, path: object = None) -> None:
+        super().__init__("was replaced while it was read: run it again", path)
 
 
 def trying(path: object, request: Callable[[], T]) -> T:
@@ -65,6 +71,8 @@ def trying(path: object, request: Callable[[], T]) -> T:
 def translated(error: Exception, path: object) -> OSError:
     """The same fault in a sentence of ours."""
     names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, Replaced) or "FileExpired" in names:
+        return Replaced(path)
     if isinstance(error, RemoteError):
         return RemoteError(error.strerror or "", path, again=error.again)
     status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
@@ -72,8 +80,6 @@ def translated(error: Exception, path: object) -> OSError:
         return FileNotFoundError(errno.ENOENT, "nothing is there", str(path))
     if isinstance(error, PermissionError) or names & _WITHOUT_CREDENTIALS or status in (401, 403):
         return PermissionError(errno.EACCES, CREDENTIALS, str(path))
-    if "FileExpired" in names:
-        return RemoteError(REPLACED, path)
     if "FSTimeoutError" in names:
         return RemoteError(_SILENT, path)
     if names & _UNREACHABLE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -38,6 +39,10 @@ def as_path(given: Path | str) -> Path:
     """A path, or a text, as a path: a URL as a `RemotePath`, of which nothing is remembered from earlier calls."""
     path = _path(given)
     if path is not given and isinstance(path, RemotePath):
+        if path.scheme not in _WITH_QUERY and "//" in path.given.partition("://")[2].strip("/"):
+            raise UsageError(
+                f"{path} was given with two slashes in a row: write one, or copy the object to a name without them"
+            )
         METER.take()
         if stores := sys.modules.get(f"{__package__}.store"):
             stores.forget(path.scheme)
@@ -51,9 +56,7 @@ def _path(given: Path | str) -> Path:
     scheme, rest = found["scheme"].lower(), found["rest"]
     if scheme in _LOCAL:
         return Path("/" + rest.lstrip("/"))
-    shown = rest.partition("#")[0]
-    if scheme in _WITH_QUERY:
-        shown = shown.partition("?")[0]
+    shown = re.split("[?#]", rest, maxsplit=1)[0] if scheme in _WITH_QUERY else rest  # a key may have any letters
     host, slash, inside = shown.partition("/")
     path = RemotePath(f"{scheme}://{host.rpartition('@')[2] if scheme != 'hf' else host}{slash}{inside}")
     if str(path) != f"{scheme}://{rest}":
@@ -76,6 +79,20 @@ def local(output: Path | str) -> Path:
     if is_url(text) or (isinstance(output, Path) and _ONE_SLASH.match(text)):
         raise UsageError(f"{as_path(_ONE_SLASH.sub(_TWO, text))} is a URL, where nothing is ever written: give a path")
     return Path(output)
+
+
+def fetching(path: RemotePath) -> str:
+    """What fetches a copy of what is at a URL: a command where its scheme has a usual one."""
+    url = shlex.quote(str(path))
+    if path.scheme in ("s3", "s3a"):
+        return f"aws s3 cp {url} ." if path.suffix else f"aws s3 cp --recursive {url} {shlex.quote(path.name)}"
+    if path.scheme in ("gs", "gcs"):
+        return f"gcloud storage cp {'' if path.suffix else '-r '}{url} ."
+    if path.scheme in _WITH_QUERY:
+        return f"curl -fLO {url}" if path.given == str(path) else "fetch it with curl -fLO and the whole URL"
+    if path.scheme == "hf" and path.parts[1:2] != ("datasets",) and "@" not in str(path) and len(path.parts) > 3:
+        return f"hf download {'/'.join(path.parts[1:3])} {shlex.quote('/'.join(path.parts[3:]))}"
+    return "fetch a copy first"
 
 
 class RemotePath(PosixPath):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ckpt_doctor.errors import UsageError, absent
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
-from ckpt_doctor.remote.faults import REPLACED, RemoteError, trying
+from ckpt_doctor.remote.faults import RemoteError, Replaced, trying
 from ckpt_doctor.remote.http import Answer, get_range
 from ckpt_doctor.remote.traffic import METER
 
@@ -61,6 +61,8 @@ class Store:
         self.folders: dict[str, dict[str, Entry]] = {}
         self.blocks: OrderedDict[str, Blocks] = OrderedDict()
         """Of the objects that were read last."""
+        self.unnamed: list[str] = []
+        """Objects that no path leads to: a part of their name is empty."""
         self._has_ranges = _has_ranges(fs)
         self._lock = Lock()
 
@@ -129,8 +131,10 @@ class Store:
         METER.add(1 + len(found) // _PAGE)
         self.folders[str(path)] = {}
         for at, info in found.items():
-            inside = at.strip("/")[len(name.strip("/")) :].strip("/")
-            if inside and not at.endswith("/"):
+            inside = at.strip("/")[len(name.strip("/")) :].removeprefix("/")
+            if "//" in f"/{inside}" and not at.endswith("/"):
+                self.unnamed.append(f"{path}/{inside}")
+            elif inside and not at.endswith("/"):
                 self._place(path, inside, info)
 
     def _place(self, top: Place, inside: str, info: Mapping[str, Any]) -> None:
@@ -205,13 +209,13 @@ class Store:
             return
         now = self._of_info(path)
         if (now.size, now.tag, now.mtime) != (entry.size, entry.tag, entry.mtime):
-            raise RemoteError(REPLACED, path)
+            raise Replaced(path)
 
     def _range(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
         if self.is_web:
             answer = self._web_range(path, start, end - start)
             if (answer.size, answer.tag) != (entry.size, entry.tag):
-                raise RemoteError(REPLACED, path)
+                raise Replaced(path)
             return answer.body
 
         def fetch() -> bytes:
@@ -292,9 +296,19 @@ def _has_ranges(fs: Any) -> bool:
     return getattr(fs, "async_impl", False) or type(fs).cat_file is not AbstractFileSystem.cat_file
 
 
-def forget(scheme: str) -> None:
-    """Drop what is known of a store: the next look asks the server, with the credentials of then."""
-    _STORES.pop(scheme, None)
+def forget(scheme: str | None = None) -> None:
+    """Drop what is known of a store, or of all: the next look asks the server, with the credentials of then."""
+    for known in [scheme] if scheme is not None else [*_STORES]:
+        _STORES.pop(known, None)
+
+
+def left_out() -> str:
+    """What listings have shown and nobody has looked at, in a sentence; empty where nothing."""
+    unnamed = [name for store in _STORES.values() for name in store.unnamed]
+    if not unnamed:
+        return ""
+    some, more = ("1 object was", "") if len(unnamed) == 1 else (f"{len(unnamed):,} objects were", ", ...")
+    return f"{some} not looked at, because of two slashes in a row in the name: {unnamed[0]}{more}"
 
 
 def _file_system(scheme: str, path: Place) -> Any:

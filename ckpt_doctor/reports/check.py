@@ -9,7 +9,7 @@ from ckpt_doctor.reports.answer import answer_lines, answers_of
 from ckpt_doctor.reports.columns import about
 from ckpt_doctor.reports.resuming import clauses
 from ckpt_doctor.reports.table import SCREEN, fact_lines, facts_in_short, finding_lines, wrong_lines
-from ckpt_doctor.reports.tally import deep_only, not_deep
+from ckpt_doctor.reports.tally import deep_only, omitted
 from ckpt_doctor.reports.view import nothing_found, view
 from ckpt_doctor.types import FileReport, Report
 
@@ -21,8 +21,10 @@ def check(report: Report, *, width: int = 80, color: bool = False, detail: text.
     run, file, columns = report.runs[0], report.files[0], min(width, text.MAX_TEXT)
     shown, folded = view(run, report.paths), run.advice is not None and detail != "all"
     lines = [*answer_lines(answers_of(report), width, color)]
+    left = omitted(deep_only([file]))
+    unread = text.wrap(left, columns) if left else []
     if detail == "quiet":
-        return "\n".join([*lines, *wrong_lines(shown, "", width, color)]) + "\n"
+        return "\n".join([*lines, *wrong_lines(shown, "", width, color), *unread]) + "\n"
     lines += [""] if lines else []
     lines += [text.styled(text.shorten(text.clean(file.checkpoint.path), width), "bold", color)]
     lines += [f"  {about(file, run)}", *text.wrap(f"resume: {resume_words(file)}", columns, "  ", "    ")]
@@ -42,9 +44,7 @@ def check(report: Report, *, width: int = 80, color: bool = False, detail: text.
     lines += ["", *verdict]
     if not folded and (file.verdict == "broken" or file.plan is None) and file.member.role is not None:
         lines.append(f"Another checkpoint of the run: ckpt-doctor latest {text.quoted(run.run.path)}")
-    if left := not_deep(deep_only([file])):
-        lines += text.wrap(f"Not checked: {left}.", columns)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *unread]) + "\n"
 
 
 def flags(file: FileReport) -> str:

@@ -12,7 +12,7 @@ from ckpt_doctor.reports.columns import outcomes
 from ckpt_doctor.reports.groups import grouped, located
 from ckpt_doctor.reports.paragraphs import folded_findings, least_lines, paragraph_lines
 from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
-from ckpt_doctor.reports.tally import summary, tally
+from ckpt_doctor.reports.tally import omitted, summary, tally
 from ckpt_doctor.reports.view import Paragraph, Row, RunView, contents, nothing_found, view, without_copies
 from ckpt_doctor.types import RunReport
 from ckpt_doctor.types.record import record
@@ -79,11 +79,12 @@ def document(runs: Iterable[Told], ending: Ending, style: Style) -> Iterator[str
         if run.parts[1]:
             yield f"{before}{run.parts[1]}"
             before = gap
-    if style.detail != "quiet":
-        end = summary(ending.tally, ending.seconds, ending.interruption)
+    missed = f"{ending.interruption}." if ending.interruption else ""
+    quiet = [said for said in (omitted(ending.tally.deep_only), missed) if said]
+    told = quiet if style.detail == "quiet" else [summary(ending.tally, ending.seconds, ending.interruption)]
+    for end in told:
         yield before + "\n".join(text.wrap(end, style.width))
-    elif ending.interruption:
-        yield f"{before}{ending.interruption}."
+        before = "\n"
     yield "\n"
 
 

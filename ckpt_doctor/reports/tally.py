@@ -107,19 +107,20 @@ def deep_only(files: Iterable[FileReport]) -> tuple[str, ...]:
     return (*found, *([_IN_A_COPY] if any(item.settle == A_COPY for item in items) else ()))
 
 
-def not_deep(whats: Iterable[str]) -> str:
-    """The same in words, as `stored checksums and NaN (--deep)`; empty when nothing is left."""
+def omitted(whats: Iterable[str]) -> str:
+    """The same in a sentence: `Not checked: stored checksums and NaN (--deep).`; empty when nothing is left."""
     told = list(whats)
     deep = " and ".join(what for what in told if what != _IN_A_COPY)
-    return "; ".join([*([f"{deep} (--deep)"] if deep else ()), *([_IN_A_COPY] if _IN_A_COPY in told else ())])
+    left = "; ".join([*([f"{deep} (--deep)"] if deep else ()), *([_IN_A_COPY] if _IN_A_COPY in told else ())])
+    return f"Not checked: {left}." if left else ""
 
 
 def summary(counts: Tally, seconds: float, missed: str = "") -> str:
     """`3 checkpoints: 2 ok, 1 repairable. Not checked: ... 0.09 s, 210 KB read of 9.3 GiB.`."""
     told = [_count(counts.outlooks[word], word) for word in OUTLOOKS if word in counts.outlooks]
     sentences = [f"{text.plural(counts.units, 'checkpoint')}: {', '.join(told)}."]
-    if left := not_deep(counts.deep_only):
-        sentences.append(f"Not checked: {left}.")
+    if left := omitted(counts.deep_only):
+        sentences.append(left)
     if missed:
         sentences.append(f"{missed}.")
     asked = f"{text.plural(counts.requests, 'request')}, " if counts.requests else ""

@@ -18,6 +18,7 @@ from ckpt_doctor.writer.signals import orderly_exit
 
 NOT_WHOLE = (
     "unreadable-file",
+    "vanished-file",
     "empty-file",
     "truncated-archive",
     "missing-record",

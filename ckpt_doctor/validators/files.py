@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
 
-from ckpt_doctor.types import Case, Checkpoint, Damage, Finding, Severity
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.types import Case, Checkpoint, Damage, Finding, NotChecked, Severity
 from ckpt_doctor.validators.rule import Problem, Rule, listing, rule
 
 UNTRUSTED = frozenset(
@@ -19,6 +20,7 @@ UNTRUSTED = frozenset(
         "name-conflict",
         "unfinished-write",
         "unpacked-archive",
+        "vanished-file",
     }
 )
 """Damage after which what the file says of its training is not judged any further."""
@@ -112,6 +114,36 @@ def unless_blocked(findings: list[Finding], checkpoint: Checkpoint) -> list[Find
             finding = replace(finding, severity="error")
         judged.append(finding)
     return judged
+
+
+@rule("F106", "unreadable-file", "error", "file")
+def unreadable_file(case: Case) -> Iterator[Problem | NotChecked]:
+    """The operating system refuses to let the file be read, or the process that read it died.
+
+    Nothing is known of what the file holds. The trainer, started by the same user, is refused as well. Of a run whose
+    worker process died twice (`--jobs`, `--dask`) every file has this finding, for any of them can be the cause.
+
+    Not in a scan during which the file vanished or was replaced: a training that goes on deletes its old checkpoints.
+    The report then says that this one is not judged.
+
+    Example: a checkpoint written by another user with mode 0600; an I/O error of the disk; a run that needs more memory
+    than the job was given.
+
+    Cure: change its permissions or owner; on an I/O error copy the file from another place; scan a run whose process
+    died by itself where there is more memory.
+
+    Source: the error of `open` or `read` that the message repeats; the worker process, which sent no result.
+    """
+    yield from damage_of(case, "unreadable-file")
+    if case.gate:
+        for problem in damage_of(case, "vanished-file"):
+            yield replace(problem, message=f"the file {problem.message}")
+        return
+    path, top = case.checkpoint.path, case.run.path
+    name = str(path.relative_to(top)) if path.is_relative_to(top) and path != top else path.name
+    for damage in case.checkpoint.damage:
+        if damage.kind == "vanished-file":
+            yield NotChecked("the resume", f"{shown(name)} {damage.message}", "another scan")
 
 
 @rule("F114", "missing-part", "error", "file")
@@ -217,21 +249,6 @@ Example: `wget` of a Drive link that saved the virus-scan warning page as `check
 Cure: fetch the real file; for a Git LFS pointer run `git lfs pull`.
 
 Source: the first bytes of the file; torch.load raises UnpicklingError on them.
-
-F106 unreadable-file error
-
-The operating system refuses to let the file be read, or the process that read it died.
-
-Nothing is known of what the file holds. The trainer, started by the same user, is refused as well. Of a run whose
-worker process died twice (`--jobs`, `--dask`) every file has this finding, for any of them can be the cause.
-
-Example: a checkpoint written by another user with mode 0600; an I/O error of the disk; a run that needs more memory
-than the job was given.
-
-Cure: change its permissions or owner; on an I/O error copy the file from another place; scan a run whose process died
-by itself where there is more memory.
-
-Source: the error of `open` or `read` that the message repeats; the worker process, which sent no result.
 
 F107 interrupted-migration error
 
@@ -369,4 +386,5 @@ def _table() -> Iterator[Rule]:
         yield _passed_on(code, name, cast(Severity, severity), manual)
 
 
-RULES = tuple(sorted((*_table(), corrupt_record, missing_part, unpacked_archive), key=lambda rule: rule.code))
+_ALONE = (corrupt_record, missing_part, unpacked_archive, unreadable_file)
+RULES = tuple(sorted((*_table(), *_ALONE), key=lambda rule: rule.code))

@@ -82,8 +82,12 @@ def test_a_healthy_run_takes_three_lines(drive: Path, call: Call) -> None:
     assert "  checkpoint_step_75  " in call("scan", "-v", run).stdout
 
 
-def test_quiet_is_the_answer_and_what_is_wrong(drive: Path, call: Call) -> None:
+def test_quiet_is_the_answer_what_is_wrong_and_what_was_not_read(drive: Path, call: Call) -> None:
     printed = call("scan", "-q").stdout
+    best = advice("COS").path or ""
+    for told in (printed, call("check", "-q", best).stdout):
+        assert "Not checked: stored checksums and NaN (--deep)." == told.splitlines()[-1]
+    assert "Not checked" not in call("check", "-q", "--deep", best).stdout
     assert "F101 truncated-archive" in printed
     assert not re.search(r"worth knowing|not checked|verdict|checkpoints?: ", printed)
     assert len(printed) < len(call("scan").stdout) < len(call("scan", "-v").stdout)

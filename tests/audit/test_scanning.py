@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckpt_doctor.audit.scanning import check, check_all, read_through, scan
+from ckpt_doctor.audit import scanning
+from ckpt_doctor.audit.scanning import audit_run, check, check_all, read_through, scan
 from ckpt_doctor.errors import UsageError
 from tests.readers.attacks import CALL
 from tests.readers.torch_files import save
@@ -69,6 +70,25 @@ def test_a_path_that_is_not_there_is_an_error_of_the_user_before_anything_is_rea
             call()
     with pytest.raises(UsageError, match=r"nope\.log"):
         scan(tmp_path, logs=[tmp_path / "nope.log"])
+
+
+@pytest.mark.parametrize("gone", ["checkpoint", "checkpoint_step_90/checkpoint.pt"])
+def test_a_file_that_is_deleted_meanwhile_has_vanished_and_is_not_broken(sample, monkeypatch, gone: str) -> None:
+    """A training that goes on deletes its old checkpoints; the question whether to resume from one it still fails."""
+    run = sample("complete-COS")
+
+    def later(*given):
+        (run / gone).unlink(missing_ok=True)
+        return audit_run(*given)
+
+    monkeypatch.setattr(scanning, "audit_run", later)
+    files = {file.checkpoint.path: file for file in scan(run).files}
+    vanished = files.pop(run / gone)
+    assert ("ok", "not judged", ()) == (vanished.verdict, vanished.resume, vanished.findings)
+    assert [f"{gone} is not there any more: it was deleted or moved meanwhile"] == [n.why for n in vanished.not_checked]
+    assert "broken" not in {file.verdict for file in files.values()}
+    (run / gone).write_bytes(b"again")
+    assert ["F106"] == [finding.code for finding in check(run / gone).files[0].findings]
 
 
 def test_a_file_that_is_read_through_is_judged_as_a_deep_scan_judges_it(flipped: Path) -> None:

@@ -22,7 +22,7 @@ def test_empty_files(tmp_path, content):
 
 def test_what_the_system_refuses(tmp_path):
     """An absent file, a folder and a FIFO are findings; the FIFO does not hang."""
-    assert ["unreadable-file"] == [d.kind for d in open_checkpoint(tmp_path / "absent").damage]
+    assert ["vanished-file"] == [d.kind for d in open_checkpoint(tmp_path / "absent").damage]
     assert ["not-a-checkpoint"] == [d.kind for d in open_checkpoint(tmp_path).damage]
     os.mkfifo(tmp_path / "pipe")
     assert ["not-a-checkpoint"] == [d.kind for d in open_checkpoint(tmp_path / "pipe").damage]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
+import pytest
 import torch
 
-from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers import folders, open_checkpoint
 from ckpt_doctor.readers.folders import open_unit
+from ckpt_doctor.readers.listing import listing
 from tests.readers.set_files import PARTS, names
 
 
@@ -66,5 +70,29 @@ def test_a_checkpoint_with_the_name_of_a_marker_is_read(folder):
 
 def test_a_file_is_read_as_a_file(folder):
     assert "torch-zip" == open_unit(folder / "optimizer.pt").container
-    assert ["unreadable-file"] == [damage.kind for damage in open_unit(folder / "absent").damage]
-    assert ["unreadable-file"] == [damage.kind for damage in open_unit(folder / "no" / "folder").damage]
+    assert ["vanished-file"] == [damage.kind for damage in open_unit(folder / "absent").damage]
+    assert ["vanished-file"] == [damage.kind for damage in open_unit(folder / "no" / "folder").damage]
+
+
+@pytest.mark.parametrize("gone", ["optimizer.pt", "trainer_state.json", "."])
+def test_a_folder_that_is_deleted_meanwhile_has_vanished_and_lacks_no_part(folder, monkeypatch, gone):
+    def then_deleted(*given, **more):
+        found = listing(*given, **more)
+        (folder / gone).unlink() if gone != "." else shutil.rmtree(folder)
+        return found
+
+    monkeypatch.setattr(folders, "listing", then_deleted)
+    assert ["vanished-file"] == [damage.kind for damage in open_unit(folder).damage]
+
+
+def test_a_file_beside_the_parts_may_go_meanwhile(folder, monkeypatch):
+    """A program's temporary file: the checkpoint is whole."""
+    (folder / "notes.tmp").write_text("soon gone")
+
+    def then_deleted(*given, **more):
+        found = listing(*given, **more)
+        (folder / "notes.tmp").unlink()
+        return found
+
+    monkeypatch.setattr(folders, "listing", then_deleted)
+    assert PARTS == names(open_unit(folder))

@@ -132,7 +132,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     for name, kind in (("pipe", "not-a-checkpoint"), (".", "not-a-checkpoint"), ("loop", "unreadable-file")):
         assert [kind] == kinds(tmp_path / name), name
-    assert ["unreadable-file"] == kinds(tmp_path / "absent")
+    assert ["vanished-file"] == kinds(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.views import open_view, unreadable
-from ckpt_doctor.remote import RemoteError
+from ckpt_doctor.remote import RemoteError, Replaced
 
 
 def test_a_file_of_this_machine_has_a_plain_view(tmp_path: Path) -> None:
@@ -21,6 +21,8 @@ def test_a_file_of_this_machine_has_a_plain_view(tmp_path: Path) -> None:
     ("error", "sentence"),
     [
         (PermissionError(13, "Permission denied", "/x"), "the system refuses to read the file: Permission denied"),
+        (FileNotFoundError(2, "No such file", "/x"), "is not there any more: it was deleted or moved meanwhile"),
+        (Replaced("s3://bucket/x"), "was replaced while it was read: run it again"),
         (RemoteError("it was replaced", "s3://bucket/x"), "cannot read the file: it was replaced"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ckpt_doctor.remote import RemoteError, faults
+from ckpt_doctor.remote import RemoteError, Replaced, faults
 from ckpt_doctor.remote.faults import ATTEMPTS, translated, trying
 
 SIGNED = "https://host/model.pt?sig=hunter2"
@@ -28,7 +28,7 @@ def named(name: str, *bases: type[Exception]) -> Exception:
         (named("FSTimeoutError"), RemoteError, False),
         (named("NoCredentialsError"), PermissionError, False),
         (named("RepositoryNotFoundError"), FileNotFoundError, False),
-        (named("FileExpired", OSError), RemoteError, False),
+        (named("FileExpired", OSError), Replaced, False),
         (named("Whatever"), RemoteError, False),
         (PermissionError(13, SIGNED), PermissionError, False),
         (FileNotFoundError(SIGNED), FileNotFoundError, False),

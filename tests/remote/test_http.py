@@ -155,10 +155,8 @@ def replaced(handler: Handler, *_: int) -> bool:
         (without_length, "fewer bytes than it announces"),
         (ended, "the file ends before its own end"),
         (endless, "the server is silent or too slow"),
-        (replaced, "was replaced while it was read"),
         (lambda handler, *_: handler.answer(503, b"") or True, "status 503"),
         (lambda handler, *_: handler.answer(403, b"") or True, "access is refused"),
-        (lambda handler, *_: handler.answer(404, b"") or True, "nothing is there"),
     ],
 )
 def test_what_goes_wrong_behind_the_first_look_is_a_finding(
@@ -172,6 +170,26 @@ def test_what_goes_wrong_behind_the_first_look_is_a_finding(
     assert "F106 unreadable-file" in told
     assert sentence in told
     assert "1 checkpoint: 1 broken" in told
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (replaced, "was replaced while it was read"),
+        (lambda handler, *_: handler.answer(404, b"") or True, "is not there any more"),
+    ],
+)
+def test_what_vanishes_behind_the_first_look_is_not_judged(
+    web: Web, capsys: pytest.CaptureFixture[str], fault: Any, sentence: str
+) -> None:
+    """It is not broken either; to resume from it is refused."""
+    web.faults["model.safetensors"] = behind_the_first(fault)
+    url = web.put("model.safetensors", safetensors())
+    code, told = said(capsys, "scan", url)
+    assert (0, True, True) == (code, sentence in told, "1 checkpoint: 1 not judged" in told)
+    web.tags.clear()
+    code, told = said(capsys, "check", url)
+    assert (1, True) == (code, "F106" in told)
 
 
 def test_a_connection_that_breaks_once_is_made_again(web: Web, capsys: pytest.CaptureFixture[str]) -> None:

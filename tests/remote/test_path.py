@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import RemotePath, as_path, is_url, local
+from tests.remote.samples import safetensors
 
 
 def test_a_url_keeps_both_its_slashes_and_its_kind_when_it_is_joined() -> None:
@@ -122,3 +124,36 @@ def test_no_folder_is_named_like_a_url(
     monkeypatch.chdir(tmp_path)
     assert (2, []) == (main(command), list(tmp_path.iterdir()))
     assert "is a URL, where nothing is ever written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "50%20", "a+b", "üñí/模型", "what?versions=1", "epoch#3", "it's", "a*[1]", "$HOME"]
+)
+def test_a_key_may_have_any_letters_and_is_named_so_that_one_can_paste_it(
+    memory: Any, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for checkpoint in ("one", "two"):
+        memory.pipe(f"/bucket/{name}/{checkpoint}.safetensors", safetensors(8))
+    assert 2 == main(["check", "memory://bucket"])
+    command = capsys.readouterr().err.rpartition("one run: check ")[2]
+    [pasted] = shlex.split(command)
+    assert f"memory://bucket/{name}" == pasted
+    assert 0 == main(["scan", pasted])
+    assert "2 checkpoints" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["scan", "check", "latest"])
+def test_two_slashes_in_a_row_are_refused_and_in_a_listing_they_are_told(
+    memory: Any, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """No path leads there: the one that is shown could be that of another object."""
+    memory.pipe("/bucket/run/model.safetensors", safetensors(8))
+    memory.pipe("/bucket//run/model.safetensors", safetensors(8)[:50])
+    assert 2 == main([command, "memory://bucket//run"])
+    refused = capsys.readouterr().err
+    assert "Error: memory://bucket/run was given with two slashes in a row" in refused
+    assert 0 == main(["scan", "memory://bucket"])
+    told = capsys.readouterr()
+    assert "1 checkpoint:" in told.out
+    assert "1 object was not looked at" in told.err
+    assert "memory://bucket//run/model.safetensors" in told.err

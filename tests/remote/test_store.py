@@ -12,7 +12,6 @@ import pytest
 
 from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
-from ckpt_doctor.remote import faults
 from ckpt_doctor.remote.store import Store
 from tests.remote.samples import SAMPLES, asked_of, safetensors, told, upload
 
@@ -110,7 +109,7 @@ def unit(folder: Path) -> Path:
     return folder
 
 
-def test_an_object_that_is_replaced_between_two_requests_is_a_finding(
+def test_an_object_that_is_replaced_between_two_requests_is_not_judged(
     memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory.pipe("/bucket/model.safetensors", safetensors())
@@ -122,7 +121,8 @@ def test_an_object_that_is_replaced_between_two_requests_is_a_finding(
 
     monkeypatch.setattr(Store, "_fetch", replaced)
     report = scan(["memory://bucket/model.safetensors"])
-    assert [("F106", True)] == [(f.code, faults.REPLACED in f.message) for f in report.findings]
+    assert [("ok", "not judged", ())] == [(file.verdict, file.resume, file.findings) for file in report.files]
+    assert ["the resume"] == [n.what for file in report.files for n in file.not_checked if "was replaced" in n.why]
 
 
 def test_names_without_a_suffix_are_known_by_content(memory: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckpt_doctor.reports.tally import Tally, not_deep, summary, tally, total
+from ckpt_doctor.reports.tally import Tally, omitted, summary, tally, total
 from tests.reports.report_samples import DEEP, NO_BEST_SCORE, RUN, example, file, report
 
 
@@ -23,7 +23,7 @@ def test_nothing_is_counted_of_no_run() -> None:
 def test_what_only_deep_looks_at_is_told_once() -> None:
     runs = report(file(RUN / "a", not_checked=(DEEP,)), file(RUN / "b", not_checked=(DEEP,))).runs
     counts = total(tally(run) for run in [*runs, *runs])
-    assert f"{DEEP.what} (--deep)" == not_deep(counts.deep_only)
+    assert f"Not checked: {DEEP.what} (--deep)." == omitted(counts.deep_only)
 
 
 def test_the_last_line_says_how_far_an_interrupted_scan_came() -> None:
