@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
@@ -47,7 +47,8 @@ class Job:
     """Where relative paths lead from."""
 
 
-class Unit(NamedTuple):
+@record(frozen=True)
+class Unit:
     """One run."""
 
     number: int

@@ -66,7 +66,7 @@ class Entry(NamedTuple):
     """Its entry in the directory, as it stands in the file."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Directory:
     """The entries in directory order, and what is odd about them."""
 
@@ -89,7 +89,7 @@ class Directory:
         return next((entry for entry in self.entries if entry.name == name), None)
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class End:
     """What the end record, or the zip64 record, says of the directory."""
 

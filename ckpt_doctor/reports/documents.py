@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ckpt_doctor.reports.rendered import Ending, Place, Style, Told, packed, unpacked
 from ckpt_doctor.reports.tally import tally, total
 from ckpt_doctor.reports.text import clean, shorten_all
 from ckpt_doctor.types import RunReport
+from ckpt_doctor.types.record import record
 
 __all__ = ["Ending", "Place", "Style", "Told", "document", "ending", "names_of", "packed", "told", "unpacked", "whole"]
 
@@ -23,7 +24,8 @@ def ending(runs: Iterable[Told], seconds: float, of: int, missed: int = 0) -> En
     return Ending(total(run.tally for run in runs), seconds, missed, of)
 
 
-class Form(NamedTuple):
+@record(frozen=True)
+class Form:
     """A format."""
 
     parts: Callable[[RunReport, Place, Style], tuple[Any, ...]]

@@ -37,7 +37,7 @@ from ckpt_doctor.types.record import record
 _STEP_PART = re.compile(r"checkpoint_step_(\d{1,18})\Z")
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class EpochLog:
     """What the log says of one finished epoch."""
 
