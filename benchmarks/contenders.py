@@ -51,12 +51,12 @@ def program(*words: object) -> Command:
 
 
 def picklescan(path: Path) -> dict[str, Command]:
-    """Its library's one call for a file or folder, without its command line; nothing where it is not installed."""
+    """Its command for a file or folder, as its console script starts it; nothing where it is not installed.
+
+    It exits with 0 whatever it finds, as ours does."""
     if importlib.util.find_spec("picklescan") is None:
         return {}
-    kind = "directory" if path.is_dir() else "file"
-    code = f"import sys; from picklescan.scanner import scan_{kind}_path as s; s(sys.argv[1])"
-    return {"picklescan": python(code, path)}
+    return {"picklescan": python("from picklescan.cli import main; main()", "-p", path)}
 
 
 def find(folder: Path) -> Command:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
@@ -50,7 +50,8 @@ class Job:
     """Its sign: what a worker has listed for another call may be out of date."""
 
 
-class Unit(NamedTuple):
+@record(frozen=True)
+class Unit:
     """One run."""
 
     number: int
@@ -119,7 +120,7 @@ def outcomes(
     from ckpt_doctor.advice.workers import Lost, results  # most scans need none
 
     listings = excerpts_for([unit.folder for unit in units])
-    batches = _batches(unit._replace(listed=one) for unit, one in zip(units, listings, strict=True))
+    batches = _batches(replace(unit, listed=one) for unit, one in zip(units, listings, strict=True))
     work: Callable[[Sequence[Unit]], list[Made[R]]] = partial(_each_elsewhere, job, makes)
     for unit, found in results(work, batches, jobs, executor):
         if isinstance(found, Lost):

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from ckpt_doctor.advice.jobs import Unit, number_of_jobs, outcomes, plan
 from ckpt_doctor.advice.scanning import own_log, without_logs
@@ -104,7 +104,8 @@ class Reported:
         return document(self.runs, self.ending, self.style)
 
 
-class Rendered(NamedTuple):
+@record(frozen=True)
+class Rendered:
     """A run as text, and its part in what concerns other runs: logs."""
 
     told: Told
@@ -134,7 +135,7 @@ def report(
     job, found = plan(paths, **given)
     style = replace(style, paths=job.asked.paths)
     names = names_of([unit.folder for unit in found], style)
-    units = [unit._replace(name=name) for unit, name in zip(found, names, strict=True)]
+    units = [replace(unit, name=name) for unit, name in zip(found, names, strict=True)]
     shelf = Shelf()
 
     def spread(some: Sequence[Unit]) -> Found:
@@ -148,8 +149,8 @@ def report(
         if not len(shelf):
             raise
     end = ending(shelf, time.monotonic() - began, len(units), len(units) - len(shelf))
-    listed = take_traffic()  # the listings, where other processes judged: each counts its own
-    counts = replace(end.tally, requests=end.tally.requests + listed.requests, read=end.tally.read + listed.received)
+    requests, received = take_traffic()  # of the listings, where other processes judged: each counts its own
+    counts = replace(end.tally, requests=end.tally.requests + requests, read=end.tally.read + received)
     return Reported(shelf, replace(end, tally=counts), style)
 
 
@@ -165,7 +166,7 @@ def _fill(shelf: Shelf, units: Sequence[Unit], spread: Spread) -> None:
                 near[unit.number] = run.left
     # What is said of a log depends on runs that are judged later. Few runs are near logs that are not theirs.
     again = [
-        unit._replace(others_logs=frozenset(taken.intersection(near[unit.number])))
+        replace(unit, others_logs=frozenset(taken.intersection(near[unit.number])))
         for unit in units
         if not taken.isdisjoint(near.get(unit.number, ()))
     ]

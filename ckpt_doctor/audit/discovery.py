@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.errors import UsageError, absent, ensure_supported
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked, sniff
-from ckpt_doctor.readers.part_names import OTHER_BINARY, OTHER_SUFFIXES, PART_SUFFIXES
+from ckpt_doctor.readers.part_names import OTHER_SUFFIXES, PART_SUFFIXES, is_other_binary
 from ckpt_doctor.remote import RemotePath, as_path, told_apart, walk
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
@@ -111,7 +111,7 @@ def _sets(folder: Path, names: Sequence[str]) -> list[FileSet]:
 
 def _belongs(file: Path, sharded: bool) -> bool:
     suffixes = {suffix.lower() for suffix in file.suffixes[-2:]}
-    named = suffixes & CHECKPOINT_SUFFIXES and not OTHER_BINARY.fullmatch(file.name)
+    named = suffixes & CHECKPOINT_SUFFIXES and not is_other_binary(file.name)
     if file.name == "checkpoint" or named or _is_temporary(file):
         return True
     if sharded and file.name == ".metadata":

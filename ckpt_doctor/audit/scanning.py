@@ -126,7 +126,7 @@ def audit_run(folder: Path, files: Sequence[Path], ask: Ask) -> RunReport:
     found = run_findings(run)
     if any(finding.code == "O703" and counts(finding, run.path) for finding in found):
         judged = [unsure_of_the_model(file) for file in judged]
-    report = RunReport(run, found, tuple(judged), trainer_named(run.trainer).terms)
+    report = RunReport(run, found, tuple(judged), trainer_named(run.trainer).judging().terms)
     requests, received = take_traffic()
     return chosen(replace(report, requests=requests, received=received), counts)
 

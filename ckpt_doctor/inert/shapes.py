@@ -25,13 +25,13 @@ MOST_ITEMS = 64
 
 Mapped = Mapping[Any, object]
 
-_EPOCH = re.compile(r"(cur_|current_|start_)?epoch|epochs_run")
-_STEP = re.compile(r"(global_|cur_|current_|train_)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?")
-_BEST = re.compile(r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*")
+_EPOCH = r"(cur_|current_|start_)?epoch|epochs_run"
+_STEP = r"(global_|cur_|current_|train_)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?"
+_BEST = r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*"
 _PROGRESS = ("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state", "trainer", "state")
 """Under which keys counts lie that are not at the top. Elsewhere `epoch` and `step` are settings."""
 _SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters", "train_args", "training_args.bin")
-_COPY = re.compile(r"ema|swa|averag|shadow|teacher|target", re.IGNORECASE)
+_COPY = r"(?i)ema|swa|averag|shadow|teacher|target"
 
 
 @record(frozen=True)
@@ -134,7 +134,7 @@ class Shapes:
     @property
     def trained(self) -> list[Part]:
         """The models that are no averaged copies of others."""
-        return [model for model in self.models if not _COPY.search(".".join(map(str, model.path)))]
+        return [model for model in self.models if not re.search(_COPY, ".".join(map(str, model.path)))]
 
 
 def find(checkpoint: Checkpoint) -> Shapes:
@@ -241,13 +241,13 @@ def _scalars(mapping: dict[Any, object]) -> int:
 
 
 def _count(key: str, value: object, path: KeyPath, found: Shapes) -> None:
-    if _BEST.fullmatch(key.lower()):
+    if re.fullmatch(_BEST, key.lower()):
         if value is None or real(value) is not None or (isinstance(value, TensorRef) and value.numel == 1):
             found.best.append(Part(path, value))
     elif not isinstance(value, TensorRef) or not value.dtype.startswith("float"):
         number = real(value)
         if number is not None and number == number and abs(number) < 1 << 53 and number.is_integer():
-            if _EPOCH.fullmatch(key):
+            if re.fullmatch(_EPOCH, key):
                 found.epochs.append(Part(path, int(number)))
-            elif _STEP.fullmatch(key):
+            elif re.fullmatch(_STEP, key):
                 found.steps.append(Part(path, int(number)))

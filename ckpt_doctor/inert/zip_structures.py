@@ -71,7 +71,7 @@ class Entry(NamedTuple):
         return self.raw[CENTRAL.size : CENTRAL.size + int.from_bytes(self.raw[28:30], "little")]
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Directory:
     """The entries in directory order, and what is odd about them."""
 
@@ -94,7 +94,7 @@ class Directory:
         return next((entry for entry in self.entries if entry.name == name), None)
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class End:
     """What the end record, or the zip64 record, says of the directory."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,7 @@ from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import distributed, sharded
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
-from ckpt_doctor.readers.part_names import INDEX, MARKERS, OTHER_SUFFIXES, SPEECHBRAIN, SPEECHBRAIN_TEXT
+from ckpt_doctor.readers.part_names import MARKERS, OTHER_SUFFIXES, SPEECHBRAIN, SPEECHBRAIN_TEXT, index_of
 from ckpt_doctor.readers.parts import TRAINER_STATE, Findings, Parts, is_part_name, open_part
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
 from ckpt_doctor.readers.torch_row import named
@@ -56,7 +57,7 @@ def _open_listed(
     for name, _ in zip(names, in_reach([parts.folder / name for name in names]), strict=True):
         if name.endswith(".json") and is_read(name):
             parts.open(name)
-        elif SPEECHBRAIN not in found.files or not SPEECHBRAIN_TEXT.fullmatch(name):
+        elif SPEECHBRAIN not in found.files or not re.fullmatch(SPEECHBRAIN_TEXT, name):
             _open_if_part(parts, name, found)
     if (gone := _vanished(parts, names)) is not None:
         message = f"is being deleted or written anew: {shown(gone)} was there, and is not any more"
@@ -166,7 +167,7 @@ def _shards(sets: Iterable[FileSet], parts: Parts) -> dict[str, str]:
         prefix = one.prefix_in(parts.folder)
         if one.kind == "distributed":
             shards |= {prefix + name: prefix[:-1] for name in one.files}
-        elif one.kind == "sharded" and (match := INDEX.fullmatch(one.marker)):
+        elif one.kind == "sharded" and (match := index_of(one.marker)):
             variant = f".{match['variant']}" if match["variant"] else ""
             placed = sharded.weight_map(parts.open(prefix + one.marker))
             whole = f"{prefix}{match['stem']}{variant}.{match['suffix']}"

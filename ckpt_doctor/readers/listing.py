@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckpt_doctor.inert import limits, names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked
-from ckpt_doctor.readers.part_names import INDEX
+from ckpt_doctor.readers.part_names import index_of
 from ckpt_doctor.readers.parts import FOLDER, TRAINER_STATE, Parts, is_part_name
 from ckpt_doctor.remote import entries_of
 from ckpt_doctor.types.record import record
@@ -101,7 +101,7 @@ def _add(found: Listing, folder: Path, prefix: str, entries: list[os.DirEntry[st
 
 def _is_marked(name: str) -> bool:
     """Whether a name is never that of a folder: Lightning's checkpoints named `.ckpt` can be folders."""
-    return name == TRAINER_STATE or INDEX.fullmatch(name) is not None or name.endswith((".safetensors", ".bin"))
+    return name == TRAINER_STATE or index_of(name) is not None or name.endswith((".safetensors", ".bin"))
 
 
 def _is_in_the_way(path: Path) -> bool:

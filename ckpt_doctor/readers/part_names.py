@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+))?\.json")
+_INDEX = r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+))?\.json"
 """The index of a sharded model: transformers, `SAFE_WEIGHTS_INDEX_NAME`; with a variant as diffusers writes it."""
 MARKERS = ("latest", "last_checkpoint")
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
@@ -19,20 +19,35 @@ OTHER_SUFFIXES = frozenset(
     }
 )
 """Of files that a bucket may hold by the million, and that are not opened there."""
-SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)")
-PIECES = re.compile(r"shard-(?P<rank>\d{5})-(?P<name>model-\d{5}-of-\d{5}\.safetensors)")
+_SHARD = r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)"
+PIECES = r"shard-(?P<rank>\d{5})-(?P<name>model-\d{5}-of-\d{5}\.safetensors)"
 """A process's pieces of a model's tensors: torch/distributed/checkpoint/_hf_utils.py, `_gen_file_name`."""
-OTHER_BINARY = re.compile(r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?")
+_OTHER_BINARY = r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?"
 """Files among a model's weights that have a checkpoint's suffix and are none: of OpenVINO, SentencePiece and kin."""
 
 
 def is_part_of_several(path: Path) -> bool:
     """Whether a path may name several files: a folder, an index or a marker, a numbered shard."""
     name = path.name
-    return bool(INDEX.fullmatch(name) or SHARD.fullmatch(name)) or name in MARKERS or path.is_dir()
+    return bool(index_of(name) or shard_of(name)) or name in MARKERS or path.is_dir()
+
+
+def index_of(name: str) -> re.Match[str] | None:
+    """The parts of the name of an index; None for any other."""
+    return re.fullmatch(_INDEX, name) if name.endswith(".json") else None
+
+
+def shard_of(name: str) -> re.Match[str] | None:
+    """The parts of the name of a numbered shard; None for any other."""
+    return re.fullmatch(_SHARD, name) if "-of-" in name else None
+
+
+def is_other_binary(name: str) -> bool:
+    """Whether a name is that of a binary file which is no checkpoint."""
+    return re.fullmatch(_OTHER_BINARY, name) is not None
 
 
 SPEECHBRAIN = "CKPT.yaml"
 """In each folder that SpeechBrain's Checkpointer saves."""
-SPEECHBRAIN_TEXT = re.compile(r"(brain|counter|dataloader-.*)\.ckpt")
+SPEECHBRAIN_TEXT = r"(brain|counter|dataloader-.*)\.ckpt"
 """Its counts, which it writes as text under a checkpoint's suffix."""

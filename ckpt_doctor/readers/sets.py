@@ -11,7 +11,7 @@ from typing import Literal
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import deepspeed, distributed, sharded
 from ckpt_doctor.readers.json_file import open_json
-from ckpt_doctor.readers.part_names import INDEX, MARKERS, PIECES, SHARD
+from ckpt_doctor.readers.part_names import MARKERS, PIECES, index_of, shard_of
 from ckpt_doctor.readers.parts import Findings, Parts, is_inside, missing_part
 from ckpt_doctor.types import Damage, NotChecked
 from ckpt_doctor.types.record import record
@@ -80,21 +80,21 @@ def _is_metadata(folder: Path) -> bool:
 
 def _sharded(folder: Path, names: frozenset[str]) -> Iterator[FileSet]:
     groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    if pieces := tuple(sorted(name for name in names if PIECES.fullmatch(name))):
+    if pieces := tuple(sorted(name for name in names if re.fullmatch(PIECES, name))):
         yield FileSet("sharded", folder, "", pieces)
     for name in names.difference(pieces):
-        match = SHARD.fullmatch(name)
+        match = shard_of(name)
         if match and match["suffix"] in _SHARD_SUFFIXES:
             groups[match["stem"], match["variant"] or "", match["suffix"]].append(name)
-    for index in sorted(name for name in names if INDEX.fullmatch(name)):
-        match = INDEX.fullmatch(index)
+    for index in sorted(name for name in names if index_of(name)):
+        match = index_of(index)
         stem, suffix, variant = match["stem"], match["suffix"], match["variant"]  # type: ignore[index]
         keys = [(f"{stem}.{variant}", ""), (stem, f".{variant}")] if variant else [(stem, "")]
         files = [name for key in keys for name in groups.pop((*key, suffix), [])]
         files = files or [name for name in sharded.weight_map(open_json(folder / index)) if name in names]
         yield FileSet("sharded", folder, index, (index, *sorted(files)))
     for files in groups.values():
-        if not all(match["count"].strip("0") in ("", "1") for match in map(SHARD.fullmatch, files) if match):
+        if not all(match["count"].strip("0") in ("", "1") for match in map(shard_of, files) if match):
             yield FileSet("sharded", folder, "", tuple(sorted(files)))
 
 
@@ -131,7 +131,7 @@ def examine(found: FileSet, parts: Parts) -> Findings:
         return _examine_marker(found, prefix)
     if found.marker:
         return sharded.examine(parts, prefix + found.marker, lambda own: _has_weights(found, parts, prefix, own))
-    if PIECES.fullmatch(found.files[0]):
+    if re.fullmatch(PIECES, found.files[0]):
         return sharded.examine_pieces(parts, [prefix + name for name in found.files])
     return _numbered(found, prefix)
 
@@ -150,7 +150,7 @@ def _numbered(found: FileSet, prefix: str) -> Findings:
     """Files that are numbered and have no index."""
     result = Findings()
     there: dict[tuple[str, str, int], set[int]] = defaultdict(set)
-    for match in filter(None, map(SHARD.fullmatch, found.files)):
+    for match in filter(None, map(shard_of, found.files)):
         name, number = match.string, match["number"]
         there[name[: match.start("number")], name[match.end("number") :], len(number)].add(int(number))
     for (before, behind, width), numbers in there.items():

@@ -32,7 +32,6 @@ from ckpt_doctor.readers.zip_directory import (
 )
 from ckpt_doctor.readers.zip_far import far_of, plan_pickles, searched, unread, within_reach
 from ckpt_doctor.readers.zip_records import other_pickles, record
-from ckpt_doctor.readers.zip_truncated import packed_anew, walk
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Global, Migration, NotChecked, Program
 
@@ -243,6 +242,8 @@ def parse_migration(said: object) -> Migration | None:
 
 def _without_directory(view: FileView, why: str) -> Checkpoint:
     """An archive whose end is missing: what its beginning still shows."""
+    from ckpt_doctor.readers.zip_truncated import packed_anew, walk  # most archives are whole
+
     content = Content("torch-zip")
     start = walk(view)
     programs = file_programs()

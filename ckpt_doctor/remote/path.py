@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ckpt_doctor.remote.entries import Entry
     from ckpt_doctor.remote.store import Store
 
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
-_ONE_SLASH = re.compile(r"\A([a-z][a-z0-9+.-]+:)/(?!/)", re.IGNORECASE)
+_URL = r"(?is)(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)"
+_ONE_SLASH = r"(?i)\A([a-z][a-z0-9+.-]+:)/(?!/)"
 _TWO = r"\1//"
 _WITH_QUERY = frozenset({"http", "https"})
 _LOCAL = frozenset({"file", "local"})
@@ -32,7 +32,7 @@ _GIVEN: dict[str, str] = {}
 
 def is_url(text: object) -> bool:
     """Whether a text, or a path, is a URL."""
-    return isinstance(text, RemotePath) or (isinstance(text, str) and _URL.match(text) is not None)
+    return isinstance(text, RemotePath) or (isinstance(text, str) and _match(text) is not None)
 
 
 def as_path(given: Path | str) -> Path:
@@ -49,8 +49,12 @@ def as_path(given: Path | str) -> Path:
     return path
 
 
+def _match(text: str) -> re.Match[str] | None:
+    return re.match(_URL, text) if "://" in text else None  # most commands then compile no pattern
+
+
 def _path(given: Path | str) -> Path:
-    found = _URL.match(given) if isinstance(given, str) else None
+    found = _match(given) if isinstance(given, str) else None
     if found is None:
         return given if isinstance(given, Path) else Path(given)
     scheme, rest = found["scheme"].lower(), found["rest"]
@@ -76,8 +80,10 @@ def told_apart(path: Path, earlier: dict[str, str]) -> Path:
 def local(output: Path | str) -> Path:
     """A path to write to; UsageError for a URL, also one that was made a `Path` and lost a slash."""
     text = str(output)
-    if is_url(text) or (isinstance(output, Path) and _ONE_SLASH.match(text)):
-        raise UsageError(f"{as_path(_ONE_SLASH.sub(_TWO, text))} is a URL, where nothing is ever written: give a path")
+    if is_url(text) or (isinstance(output, Path) and re.match(_ONE_SLASH, text)):
+        raise UsageError(
+            f"{as_path(re.sub(_ONE_SLASH, _TWO, text))} is a URL, where nothing is ever written: give a path"
+        )
     return Path(output)
 
 
@@ -102,7 +108,7 @@ class RemotePath(PosixPath):
     """
 
     def __str__(self) -> str:
-        return _ONE_SLASH.sub(_TWO, super().__str__())
+        return re.sub(_ONE_SLASH, _TWO, super().__str__())
 
     def __reduce__(self) -> tuple[Callable[..., Path], tuple[str]]:
         return _path, (self.given,)

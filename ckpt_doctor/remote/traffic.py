@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import NamedTuple
 
-
-class Traffic(NamedTuple):
-    """Requests made and bytes received."""
-
-    requests: int = 0
-    received: int = 0
+Traffic = tuple[int, int]
+"""Requests made and bytes received."""
 
 
 class Meter:
     """Counts for all threads of this process."""
 
     def __init__(self) -> None:
-        self._counted = Traffic()
+        self._counted: Traffic = (0, 0)
         self._lock = Lock()
 
     def add(self, requests: int, received: int = 0) -> None:
         """Count requests and the bytes of their answers."""
         with self._lock:
-            self._counted = Traffic(self._counted.requests + requests, self._counted.received + received)
+            self._counted = (self._counted[0] + requests, self._counted[1] + received)
 
     def take(self) -> Traffic:
         """What was counted since this was last asked, or a URL was last given."""
         with self._lock:
-            counted, self._counted = self._counted, Traffic()
+            counted, self._counted = self._counted, (0, 0)
         return counted
 
 

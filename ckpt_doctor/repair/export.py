@@ -21,7 +21,7 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.inert.tensor_list import describe, is_plain, left_to_do, walk_tensors
 from ckpt_doctor.inert.units import parts_of
-from ckpt_doctor.readers.part_names import SHARD
+from ckpt_doctor.readers.part_names import shard_of
 from ckpt_doctor.readers.safetensors import as_spelled, has_type, place_of
 from ckpt_doctor.readers.storage_bytes import StorageReader
 from ckpt_doctor.readers.tensor_bytes import is_contiguous
@@ -93,7 +93,7 @@ def export(path: Path | str, output: Path | str, *, key: str = "") -> ExportResu
     if output.exists():
         raise WriteRefused(f"{output} exists already: export writes new files only")
     checkpoint = audit.open_file(audit.resume_file(path))
-    absent = [one for one in checkpoint.damage if one.kind == "missing-part" and SHARD.fullmatch(one.where)]
+    absent = [one for one in checkpoint.damage if one.kind == "missing-part" and shard_of(one.where)]
     if absent:
         raise WriteRefused(f"the weights are not whole: {absent[0].message}")
     held, left_out = _weights(checkpoint, key)

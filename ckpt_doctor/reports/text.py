@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -94,13 +93,17 @@ def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
 
     A word that is wider than a line stays whole on a line of its own: a path that is cut can't be copied.
     """
-    lines_of: Callable[..., list[str]] = textwrap.wrap
-    if not (text.isascii() and first.isascii()):
-        import wcwidth
-
-        lines_of = wcwidth.wrap
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    lines = lines_of(" ".join(text.split()), width, initial_indent=first, subsequent_indent=rest, **whole)
+    lines: list[str] = []
+    at = 0
+    for word in text.split():
+        wide = display_width(word)
+        if lines and at + 1 + wide <= width:
+            lines[-1] += f" {word}"
+            at += 1 + wide
+        else:
+            indent = rest if lines else first
+            lines.append(indent + word)
+            at = display_width(indent) + wide
     return lines or [first]
 
 

@@ -75,9 +75,11 @@ def run_rules(name: str) -> tuple[Rule, ...]:
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """All rules, each code once, by code: the shared one, else that of the first trainer which has it."""
+    from ckpt_doctor.validators.live import RULES  # a scan asks none of these
+
     of_trainers = [trainer.judging() for trainer in reversed(known())]
     own = [rule for one in of_trainers for rule in (*one.rules, *one.run_rules)]
-    by_code = {rule.code: rule for rule in (*own, *validators.RULES)}
+    by_code = {rule.code: rule for rule in (*own, *validators.RULES, *RULES)}
     return tuple(by_code[code] for code in sorted(by_code))
 
 

@@ -77,6 +77,8 @@ class Judging:
     """What there is to draw of a run: by the schedules in its files, unless the trainer knows more."""
     logs: Callable[[Path], Sequence[Path]] = lambda _folder: ()
     """Run folder -> logs that lie where this trainer's scripts put them, but for those of other runs that lie there."""
+    terms: Terms = field(default_factory=Terms)
+    """What reports say of its checkpoints in its own terms."""
 
 
 @record(frozen=True)
@@ -124,8 +126,6 @@ class Trainer:
     """Checkpoints of a folder -> files beside them that are read as evidence where one of those is this trainer's."""
     named: Callable[[Checkpoint], str] = lambda _checkpoint: ""
     """A checkpoint that nobody owns -> why its resume is not judged, where its project is known."""
-    terms: Terms = field(default_factory=Terms)
-    """What reports say of its checkpoints in its own terms."""
 
 
 def one_by_one(is_ours: Callable[[Checkpoint], bool]) -> Callable[..., Collection[Path]]:

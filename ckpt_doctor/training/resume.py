@@ -29,8 +29,7 @@ from ckpt_doctor.types import (
     Verdict,
     reaches,
 )
-from ckpt_doctor.validators import LIVE_RULES
-from ckpt_doctor.validators.live import LiveCase
+from ckpt_doctor.validators.live import RULES, LiveCase
 
 FIRST_START = "First start: there is nothing to resume from."
 
@@ -138,8 +137,8 @@ def check_resume(
     def decide() -> ResumeCheck:
         report = advice.check(path, facts=stated, logs=logs, trainer=trainer, trust=trust)
         case = _described(report.files[0].checkpoint, shapes, optimizer, scheduler)
-        live = [found for rule in LIVE_RULES for found in rule(case) if isinstance(found, Finding)]
-        return ResumeCheck(_with_findings(report, live) if live else report)
+        faults = [found for rule in RULES for found in rule(case) if isinstance(found, Finding)]
+        return ResumeCheck(_with_findings(report, faults) if faults else report)
 
     return _once(decide)
 
@@ -169,11 +168,11 @@ def _once(decide: Callable[[], ResumeCheck]) -> ResumeCheck:
     return result
 
 
-def _with_findings(report: Report, live: Sequence[Finding]) -> Report:
+def _with_findings(report: Report, faults: Sequence[Finding]) -> Report:
     run = report.runs[0]
     file = run.files[0]
-    findings = (*file.findings, *live)
-    verdict, outlook = audit.verdict_of(findings), audit.resume_of(live, file.resume)
+    findings = (*file.findings, *faults)
+    verdict, outlook = audit.verdict_of(findings), audit.resume_of(faults, file.resume)
     judged = replace(file, findings=findings, verdict=verdict, resume=outlook)
     return replace(report, runs=(replace(run, files=(judged,), advice=None),))  # which was of the file alone
 

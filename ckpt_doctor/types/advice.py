@@ -15,7 +15,7 @@ Words = tuple[str, ...]
 """A command line, word by word and not quoted; empty for none."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class PassedOver:
     """A checkpoint that is further in training than the one to resume from, and why it is not that one."""
 
@@ -28,7 +28,7 @@ class PassedOver:
     """The finding's name in words, or what else speaks against it."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class WayOut:
     """What is left where the evidence is lost for good: to accept some findings, and to repair everything else."""
 
@@ -40,7 +40,7 @@ class WayOut:
     """Repairs what does not depend on these; empty where nothing else needs a repair."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class LeftLog:
     """A log near a run that is not taken for its own."""
 
@@ -48,7 +48,7 @@ class LeftLog:
     reason: str
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Blank:
     """A word of a command that a person must fill in."""
 

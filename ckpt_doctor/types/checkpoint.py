@@ -58,7 +58,7 @@ class Damage:
     expected: object = None
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class NotChecked:
     """Something the tool did not look at or could not decide. Never silent: every report lists these."""
 
@@ -72,7 +72,7 @@ A_COPY = "a local copy"
 """What settles all that is not looked at behind a URL, where each look is a request."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class FileStamp:
     """Identity of a file's content at the time it was read, to notice that it changed since."""
 
@@ -82,7 +82,7 @@ class FileStamp:
     mtime_ns: int
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Program:
     """Where the pickle that describes the checkpoint lies in its file."""
 
@@ -92,7 +92,7 @@ class Program:
     """Its zip or tar entry name; empty in a stream."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Migration:
     """The record of one earlier migration, as found in the file or beside it."""
 
@@ -104,7 +104,7 @@ class Migration:
     previous_size: int
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class DeepResult:
     """What reading every byte showed."""
 
@@ -119,7 +119,7 @@ class DeepResult:
     bytes_read: int = 0
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Counted:
     """What a checkpoint held whose content was dropped."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from ckpt_doctor.types.advice import Advice, Words
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
@@ -151,7 +151,8 @@ class FileReport:
         return self.member.checkpoint
 
 
-class Column(NamedTuple):
+@record(frozen=True)
+class Column:
     """One column of the tables of checkpoints."""
 
     title: str
@@ -303,7 +304,7 @@ class Report:
         ]
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Adopted:
     """A storage that is to be copied from another file."""
 

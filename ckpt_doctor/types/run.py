@@ -19,7 +19,7 @@ ReadScalars = Callable[[Checkpoint, "list[TensorRef]"], "list[float | bytes | No
 Role = Literal["best", "step"]
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class TrainingState:
     """What a checkpoint says about the progress of training, in plain Python numbers; None where absent."""
 
@@ -39,7 +39,7 @@ class TrainingState:
     counter: int | None = None
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class EarlyStoppingState:
     """EarlyStopping between two epochs (trainer-side `best_score`, `val_loss_min`, `counter`)."""
 
@@ -48,7 +48,7 @@ class EarlyStoppingState:
     counter: int = 0
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Rates:
     """What the optimizer's param groups and the scheduler hold at one moment, one value per param group."""
 
@@ -157,7 +157,7 @@ class LateRandomState:
     """The file that the value's tensors lie in."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class OpenFact:
     """A fact of the training command that is not settled, and on which the resume depends."""
 
@@ -260,7 +260,7 @@ class Run:
         return frozenset(member.checkpoint.path for member in self.members)
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Schedule:
     """What is known of the learning-rate schedule of a run, apart from the position of a checkpoint in it."""
 

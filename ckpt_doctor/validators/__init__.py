@@ -4,7 +4,6 @@ from ckpt_doctor.validators import (
     contents,
     files,
     layout,
-    live,
     optimizer,
     progress,
     random_state,
@@ -26,7 +25,6 @@ __all__ = [
     "DICT",
     "FILE_RULES",
     "LIST",
-    "LIVE_RULES",
     "OF_GIVEN_FACTS",
     "OF_THE_WHOLE",
     "RULES",
@@ -68,8 +66,5 @@ RUN_RULES: tuple[Rule, ...] = (*progress.RUN_RULES, *optimizer.RUN_RULES)
 OF_GIVEN_FACTS: tuple[Rule, ...] = (progress.facts_disagree,)
 """Those of them that are about what a person gives, which hold for loops of any kind as well."""
 
-LIVE_RULES: tuple[Rule, ...] = live.RULES
-"""Rules about a checkpoint and the script's own objects."""
-
-RULES: tuple[Rule, ...] = tuple(sorted((*FILE_RULES, *RUN_RULES, *LIVE_RULES), key=lambda rule: rule.code))
-"""All rules by code."""
+RULES: tuple[Rule, ...] = (*FILE_RULES, *RUN_RULES)
+"""All but those of `live`, about a checkpoint and the script's own objects."""

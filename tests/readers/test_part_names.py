@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.readers.part_names import INDEX, OTHER_BINARY, SHARD, is_part_of_several
+from ckpt_doctor.readers.part_names import index_of, is_other_binary, is_part_of_several, shard_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from ckpt_doctor.readers.part_names import INDEX, OTHER_BINARY, SHARD, is_part_o
     ],
 )
 def test_an_index_names_its_model_and_its_container(name: str, groups: tuple[str | None, ...] | None) -> None:
-    found = INDEX.fullmatch(name)
+    found = index_of(name)
     assert groups == (found and found.groups())
 
 
@@ -35,7 +35,7 @@ def test_an_index_names_its_model_and_its_container(name: str, groups: tuple[str
     ],
 )
 def test_a_shard_names_its_number_and_how_many_there_are(name: str, number: str | None, count: str | None) -> None:
-    found = SHARD.fullmatch(name)
+    found = shard_of(name)
     assert (number, count) == ((found["number"], found["count"]) if found else (None, None))
 
 
@@ -52,7 +52,7 @@ def test_a_shard_names_its_number_and_how_many_there_are(name: str, number: str 
     ],
 )
 def test_binary_files_beside_weights_are_known_by_how_their_names_begin(name: str, other: bool) -> None:
-    assert other == bool(OTHER_BINARY.fullmatch(name))
+    assert other == is_other_binary(name)
 
 
 def test_what_may_name_several_files(tmp_path: Path) -> None:

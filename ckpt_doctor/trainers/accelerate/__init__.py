@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.accelerate import layout
 from ckpt_doctor.trainers.accelerate.command import TABLE
-from ckpt_doctor.trainers.accelerate.terms import TERMS
 from ckpt_doctor.trainers.trainer import Judging, Trainer, one_by_one
 
 if TYPE_CHECKING:
@@ -42,5 +41,4 @@ ACCELERATE = Trainer(
     judging=_judging,
     fixes=_fixes,
     facts=TABLE,
-    terms=TERMS,
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ckpt_doctor.trainers.accelerate import resume_point
-from ckpt_doctor.trainers.accelerate.command import understand
+from ckpt_doctor.trainers.accelerate.facts import understand
 from ckpt_doctor.trainers.accelerate.habits import habits_of
 from ckpt_doctor.trainers.accelerate.rules import RULES
+from ckpt_doctor.trainers.accelerate.terms import TERMS
 from ckpt_doctor.trainers.random_twins import with_open_twin
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Member, Run
@@ -36,4 +37,4 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     )
 
 
-JUDGING = Judging(understand, _case, rules=RULES)
+JUDGING = Judging(understand, _case, rules=RULES, terms=TERMS)

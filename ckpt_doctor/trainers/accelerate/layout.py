@@ -19,22 +19,22 @@ from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingS
 Naming = Literal["step", "epoch", "optimizer-step", "save"]
 """What the number in a folder's name counts: batches (or optimizer steps), finished epochs but one, optimizer steps,
 calls of `save_state`."""
-NAMES: tuple[tuple[re.Pattern[str], Naming], ...] = (
-    (re.compile(r"step_(\d{1,18})"), "step"),
-    (re.compile(r"epoch_(\d{1,18})"), "epoch"),
-    (re.compile(r"checkpoint-(\d{1,18})"), "optimizer-step"),
-    (re.compile(r"checkpoint_(\d{1,18})"), "save"),
-)
+NAMES: dict[str, Naming] = {
+    "step_": "step",
+    "epoch_": "epoch",
+    "checkpoint-": "optimizer-step",
+    "checkpoint_": "save",
+}
 """examples/by_feature/checkpointing.py (both of the first); the scripts of diffusers; `automatic_checkpoint_naming`."""
 RANK = re.compile(r"random_states_(\d{1,6})\.pkl")
 OPTIMIZER, SCHEDULER, SCALER = "optimizer.bin", "scheduler.bin", "scaler.pt"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_CUSTOM = re.compile(r"custom_checkpoint_\d+\.pkl")
+_CUSTOM = r"custom_checkpoint_\d+\.pkl"
 _READ = (
     r"(model|pytorch_model|optimizer|scheduler|sampler|dl_state_dict)(_\d+)?\.(safetensors|bin)"
     r"|random_states_\d+\.pkl|custom_checkpoint_\d+\.pkl|scaler\.pt"
 )
-_SHARDED = re.compile(r"(pytorch_model|optimizer)(_fsdp)?(_\d+)?/.+")
+_SHARDED = r"(pytorch_model|optimizer)(_fsdp)?(_\d+)?/.+"
 """Below the folders in which FSDP and DeepSpeed keep model and optimizer (accelerate/utils/fsdp_utils.py;
 `Accelerator.save_state`)."""
 _OF_TRANSFORMERS = frozenset({"trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt"})
@@ -46,10 +46,9 @@ def name_of(path: Path) -> tuple[Naming, int] | None:
 
 
 def _named(name: str) -> tuple[Naming, int] | None:
-    for pattern, naming in NAMES:
-        if match := pattern.fullmatch(name):
-            return naming, int(match[1])
-    return None
+    begin = name.rstrip("0123456789")
+    number = name[len(begin) :]
+    return (NAMES[begin], int(number)) if begin in NAMES and 0 < len(number) < 19 else None
 
 
 def is_unit(folder: Path, names: Collection[str]) -> bool:
@@ -77,7 +76,7 @@ def _has_sibling(folder: Path) -> bool:
 
 def reads_part(name: str) -> bool:
     """Whether `load_state` reads a file of the folder."""
-    return re.fullmatch(_READ, name) is not None or _SHARDED.fullmatch(name) is not None
+    return re.fullmatch(_READ, name) is not None or re.fullmatch(_SHARDED, name) is not None
 
 
 def loads_part(name: str) -> bool:
@@ -128,12 +127,12 @@ def ranks(checkpoint: Checkpoint) -> list[int]:
 
 def customs(checkpoint: Checkpoint) -> int:
     """How many registered objects were saved."""
-    return sum(_CUSTOM.fullmatch(name) is not None for name in files(checkpoint))
+    return sum(re.fullmatch(_CUSTOM, name) is not None for name in files(checkpoint))
 
 
 def is_sharded(checkpoint: Checkpoint) -> bool:
     """Whether FSDP, DeepSpeed or Megatron keeps the model in a folder of its own."""
-    return any(_SHARDED.fullmatch(name) for name in files(checkpoint))
+    return any(re.fullmatch(_SHARDED, name) for name in files(checkpoint))
 
 
 def has_several(checkpoint: Checkpoint) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.hf_trainer import layout
 from ckpt_doctor.trainers.hf_trainer.command import TABLE
-from ckpt_doctor.trainers.hf_trainer.terms import TERMS
 from ckpt_doctor.trainers.trainer import Judging, Trainer, one_by_one
 
 if TYPE_CHECKING:
@@ -42,5 +41,4 @@ HF = Trainer(
     judging=_judging,
     fixes=_fixes,
     facts=TABLE,
-    terms=TERMS,
 )

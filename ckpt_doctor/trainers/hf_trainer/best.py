@@ -19,7 +19,7 @@ CALLBACK = "EarlyStoppingCallback"
 CALLBACKS: KeyPath = (STATE, "stateful_callbacks")
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Waiting:
     """One EarlyStopping callback."""
 
@@ -29,7 +29,7 @@ class Waiting:
     threshold: float
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Best:
     """The best evaluation so far."""
 

@@ -10,7 +10,7 @@ from ckpt_doctor.types import Member
 from ckpt_doctor.types.record import record
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Place:
     """The best checkpoint of a state."""
 

@@ -22,7 +22,7 @@ _KEPT = frozenset((*_LENGTH, *_RATE, *_BEST, *_RESUME))
 _MOST = 1e15
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Command:
     """The saved command; empty where there is none that can be read."""
 

@@ -16,7 +16,7 @@ _STEP, _RATE = re.compile(r"(.*\.)?state\..+\.step"), re.compile(r"(.*\.)?param_
 """Keys of a state, flattened (torch/distributed/checkpoint/state_dict.py)."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Elsewhere:
     """The numbers of all files in which such an optimizer lies."""
 

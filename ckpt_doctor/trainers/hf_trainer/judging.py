@@ -12,6 +12,7 @@ from ckpt_doctor.trainers.hf_trainer.layout import read_parts
 from ckpt_doctor.trainers.hf_trainer.rebuilt import fixes_of_lost_parts
 from ckpt_doctor.trainers.hf_trainer.resume_point import WHY_OPEN, judged, plan, resume_point, schedule_of
 from ckpt_doctor.trainers.hf_trainer.rules import RULES
+from ckpt_doctor.trainers.hf_trainer.terms import TERMS
 from ckpt_doctor.trainers.random_twins import with_open_twin
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Member, Rates, Run
@@ -40,4 +41,4 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     return replace(case, written_anew=dict(fixes_of_lost_parts(case)))
 
 
-JUDGING = Judging(understand, _case, rules=RULES, curve=curve)
+JUDGING = Judging(understand, _case, rules=RULES, curve=curve, terms=TERMS)

@@ -29,7 +29,7 @@ _MARKS = frozenset({STATE, ARGUMENTS, OPTIMIZER, SCHEDULER})
 _OF_A_LOOP = frozenset({"model.pt", "model.pth"})
 """Weights that hand-written loops put beside `optimizer.pt`; the Trainer's have other names."""
 _RESUMED = frozenset({OPTIMIZER, OPTIMIZER_FSDP, SCHEDULER})
-_ACCELERATE = re.compile(r"random_states_\d+\.pkl|optimizer(_\d+)?\.bin|scheduler(_\d+)?\.bin|sampler(_\d+)?\.bin")
+_ACCELERATE = r"random_states_\d+\.pkl|optimizer(_\d+)?\.bin|scheduler(_\d+)?\.bin|sampler(_\d+)?\.bin"
 """What Accelerate's `save_state` writes, which scripts of diffusers also put into `checkpoint-N`."""
 DEEPSPEED = re.compile(r"(global_step\d+)/")
 MARKER = "latest"
@@ -73,7 +73,7 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
         return STATE in here and bool(here & _RESUMED or any(map(RANDOM.match, here)))
     if any(FOLDER.match(name) for name in here) and not here & _RESUMED:
         return False  # the output folder of a run
-    return _has_marks(here) or (not any(map(_ACCELERATE.fullmatch, here)) and _is_beside_ours(folder))
+    return _has_marks(here) or (not any(re.fullmatch(_ACCELERATE, name) for name in here) and _is_beside_ours(folder))
 
 
 def _is_of_a_loop(names: Collection[str]) -> bool:

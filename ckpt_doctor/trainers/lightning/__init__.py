@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.lightning import layout
 from ckpt_doctor.trainers.lightning.command import TABLE
-from ckpt_doctor.trainers.lightning.terms import TERMS
 from ckpt_doctor.trainers.trainer import Judging, Trainer, one_by_one
 
 if TYPE_CHECKING:
@@ -35,5 +34,4 @@ LIGHTNING = Trainer(
     judging=_judging,
     fixes=_fixes,
     facts=TABLE,
-    terms=TERMS,
 )

@@ -15,7 +15,7 @@ from ckpt_doctor.types.record import record
 LONGEST_KEY = 2_000
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class _Callback:
     """A callback's state, and by what it tells the best model."""
 

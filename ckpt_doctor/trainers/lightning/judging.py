@@ -14,6 +14,7 @@ from ckpt_doctor.trainers.lightning.gathering import gather
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.resume_point import has_other_loops, plan, resume_point
 from ckpt_doctor.trainers.lightning.rules import RULES
+from ckpt_doctor.trainers.lightning.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Given, KeyPath, Member, ResumePoint, Run, Schedule
 from ckpt_doctor.validators.contents import read_by_torch
@@ -100,4 +101,4 @@ def _reads(member: Member) -> Iterator[KeyPath]:
         yield from ((*stopper.path, name) for name in ("wait_count", "stopped_epoch", "best_score", "patience"))
 
 
-JUDGING = Judging(_understand, _case, rules=RULES, curve=curve)
+JUDGING = Judging(_understand, _case, rules=RULES, curve=curve, terms=TERMS)

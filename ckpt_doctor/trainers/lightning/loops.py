@@ -24,7 +24,7 @@ MANUAL_STEPS = (
 )
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Loops:
     """What the loops have counted."""
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import TABLE
-from ckpt_doctor.trainers.plain.terms import TERMS
 from ckpt_doctor.trainers.trainer import Judging, Trainer, one_by_one
 
 if TYPE_CHECKING:
@@ -39,5 +38,4 @@ PLAIN = Trainer(
     judging=_judging,
     fixes=_fixes,
     facts=TABLE,
-    terms=TERMS,
 )

@@ -40,9 +40,9 @@ _FIVE = frozenset({"model", "optimizer", "scheduler", "epoch", "global_step"})
 _MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_state_at", "sampler_state", "scaler"}
 """All of a file that may as well be of a trainer whose signs it lacks: no narrow recognition."""
 _RNG = r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict"
-_DETECTRON2 = re.compile(r"model_(\d{7}|final)\.pth")
-_TSL_RUN = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
-_NUMBER = re.compile(r"\d{1,18}")
+_DETECTRON2 = r"model_(\d{7}|final)\.pth"
+_TSL_RUN = r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_"
+_NUMBER = r"\d{1,18}"
 MOST_SIBLINGS = 8
 """Files that are read beside those that were asked for."""
 
@@ -123,13 +123,13 @@ def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool
 # --- a checkpoint of several files -----------------------------------------------------------------------------------
 
 _SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".tar"})
-_MODEL = re.compile(r"(model|net|network|weights)(_state)?(_dict)?")
-_OPTIMIZER = re.compile(r"optim(izer)?(_state)?(_dict)?")
+_MODEL = r"(model|net|network|weights)(_state)?(_dict)?"
+_OPTIMIZER = r"optim(izer)?(_state)?(_dict)?"
 _BESIDE = (
     r"((lr_?)?sched(uler)?|scaler|ema|rng|random)(_states?)?(_dict)?"
     r"|(train(ing|er)?_)?(state|meta|args|config|info)|epoch"
 )
-_MOMENT = re.compile(r"\d|last|latest|best|final|current")
+_MOMENT = r"\d|last|latest|best|final|current"
 
 
 def is_unit(folder: Path, names: Collection[str]) -> bool:
@@ -139,11 +139,10 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
     together. SpeechBrain's has an index."""
     if SPEECHBRAIN in names:
         return True
-    if not _MOMENT.search(folder.name):
+    if not re.search(_MOMENT, folder.name):
         return False
     stems = [Path(name).stem.lower() for name in names if Path(name).suffix in _SUFFIXES]
-    models, optimizers = filter(_MODEL.fullmatch, stems), filter(_OPTIMIZER.fullmatch, stems)
-    parts = [next(models, None), next(optimizers, None)]
+    parts = [next((stem for stem in stems if re.fullmatch(each, stem)), None) for each in (_MODEL, _OPTIMIZER)]
     rest = [stem for stem in stems if stem not in parts]
     folders = (name for name in names if not name.startswith(".") and not Path(name).suffix)
     whole = None not in parts and all(re.fullmatch(_BESIDE, stem) for stem in rest)
@@ -162,7 +161,7 @@ def family(checkpoint: Checkpoint) -> str:
         return "imagenet"
     if {"args", "lr_scheduler", "model", "optimizer", "epoch"} <= keys:
         return "torchvision" if isinstance(checkpoint.root, dict) and _is_namespace(checkpoint.root["args"]) else ""
-    if {"model", "optimizer", "scheduler", "iteration"} <= keys and _DETECTRON2.fullmatch(checkpoint.path.name):
+    if {"model", "optimizer", "scheduler", "iteration"} <= keys and re.fullmatch(_DETECTRON2, checkpoint.path.name):
         return "detectron2"
     if checkpoint.get("trainer", "epoch_length") is not None and checkpoint.get("trainer", "iteration") is not None:
         return "ignite"
@@ -193,7 +192,7 @@ def named(checkpoint: Checkpoint) -> str:
             "half-precision average of the weights: close to the run, never identical"
         )
     inside = checkpoint.layout == "state-dict" and checkpoint.path.name == "checkpoint.pth"
-    if inside and _TSL_RUN.search(checkpoint.path.absolute().parent.name):
+    if inside and re.search(_TSL_RUN, checkpoint.path.absolute().parent.name):
         return "the best weights of Time-Series-Library, which has no code to resume; weights only"
     return ""
 
@@ -261,7 +260,7 @@ def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:
 
 def _number(name: str) -> int:
     """The last number in a name."""
-    found = _NUMBER.findall(name)
+    found = re.findall(_NUMBER, name)
     return int(found[-1]) if found else 0
 
 
@@ -278,7 +277,7 @@ def _alike(checkpoint: Checkpoint) -> Iterator[Path]:
 def _is_alike(entry: DirEntry[str], checkpoint: Checkpoint) -> bool:
     """Of folders the name but for its number; of files suffix and size."""
     if checkpoint.parts:
-        return bool(entry.is_dir()) and _NUMBER.sub("", entry.name) == _NUMBER.sub("", checkpoint.path.name)
+        return bool(entry.is_dir()) and re.sub(_NUMBER, "", entry.name) == re.sub(_NUMBER, "", checkpoint.path.name)
     named = entry.name.endswith(checkpoint.path.suffix) and entry.is_file()
     return bool(named) and abs(entry.stat().st_size - checkpoint.size) <= _slack(checkpoint)
 

@@ -13,7 +13,7 @@ from ckpt_doctor.trainers.schedules.values import as_number, number, power
 from ckpt_doctor.types.record import record
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class _Place:
     """How far training is, and what the command says of the schedule."""
 

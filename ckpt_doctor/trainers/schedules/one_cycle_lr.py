@@ -15,7 +15,7 @@ MOST_PHASES = 3
 """With `three_phase`; a list in a file must not buy more time."""
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class OneCyclePoint:
     """What OneCycleLR puts into a param group at one step."""
 

@@ -19,7 +19,7 @@ State = Mapping[Any, Any]
 MOST_MILESTONES = 10_000
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Recursion:
     """How one scheduler makes its rates."""
 

@@ -23,7 +23,7 @@ LONGEST_WALK = 200_000
 SET_BY_SCHEDULERS = ("lr", "betas", "momentum")
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Stepped:
     """A scheduler and its optimizer at one moment."""
 

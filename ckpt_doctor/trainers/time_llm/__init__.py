@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.trainers.time_llm import layout
 from ckpt_doctor.trainers.time_llm.command import TABLE
-from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.trainers.trainer import Judging, Trainer
 from ckpt_doctor.types import Checkpoint
 
@@ -56,5 +55,4 @@ TIME_LLM = Trainer(
     judging=_judging,
     fixes=_fixes,
     facts=TABLE,
-    terms=TERMS,
 )

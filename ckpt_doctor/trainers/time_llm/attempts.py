@@ -36,7 +36,7 @@ from ckpt_doctor.trainers.time_llm.layout import STEP_FOLDER
 from ckpt_doctor.types.record import record
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class EpochLog:
     """What the log says of one finished epoch."""
 

@@ -20,6 +20,7 @@ from ckpt_doctor.trainers.time_llm.open_facts import open_facts
 from ckpt_doctor.trainers.time_llm.random_state import late_random_state
 from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of
 from ckpt_doctor.trainers.time_llm.rules import RULES, RUN_RULES
+from ckpt_doctor.trainers.time_llm.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Given, Member, ResumePoint, Run
 
@@ -66,4 +67,6 @@ def _case(member: Member, run: Run, by_hand: ByHand) -> Case:
     )
 
 
-JUDGING = Judging(_understand, _case, expectation, rules=RULES, run_rules=RUN_RULES, curve=curve, logs=unclaimed_logs)
+JUDGING = Judging(
+    _understand, _case, expectation, rules=RULES, run_rules=RUN_RULES, curve=curve, logs=unclaimed_logs, terms=TERMS
+)

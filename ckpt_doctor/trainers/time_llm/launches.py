@@ -14,7 +14,7 @@ from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState
 from ckpt_doctor.types.record import record
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Stretch:
     """The part of one attempt that lies on the way to a checkpoint."""
 

@@ -78,7 +78,7 @@ def upgrade(member: Member, run: Run, *, epoch: int | None = None, best_score: f
     return Upgrade(values, notes=(*notes, *more))
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class _Twin:
     """A training checkpoint of the same weights, and the state that it must be resumed in."""
 

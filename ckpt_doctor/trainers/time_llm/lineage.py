@@ -73,7 +73,7 @@ class Lineage:
         return "; ".join(texts)
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Unsettled:
     """Why the log does not tell, in a sentence, and what would."""
 

@@ -16,7 +16,7 @@ from ckpt_doctor.types import Evidence
 from ckpt_doctor.types.record import record
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class LogFacts:
     """What the run's part of the log says of the training command."""
 

@@ -179,7 +179,7 @@ def stands(member: Member, steps_per_epoch: int, world: int, generation: str) ->
     return at_end and fits(member, steps_per_epoch, world)
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Known:
     """What the evidence says of an epoch's length."""
 

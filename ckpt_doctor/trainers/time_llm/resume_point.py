@@ -22,7 +22,7 @@ from ckpt_doctor.types.record import record
 NOT_READ = "the run's own trainer (first patch) does not read best_score, so resume with one that does"
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True)
 class Position:
     """A place in training: so many epochs finished, so many batches of the next one done (None: unknown)."""
 

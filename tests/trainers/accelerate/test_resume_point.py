@@ -11,7 +11,8 @@ import pytest
 from ckpt_doctor import scan
 from ckpt_doctor.audit import check
 from ckpt_doctor.trainers.accelerate import resume_point
-from ckpt_doctor.trainers.accelerate.command import facts_of, understand
+from ckpt_doctor.trainers.accelerate.command import facts_of
+from ckpt_doctor.trainers.accelerate.facts import understand
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import Evidence, Member, Run
 from tests.trainers.accelerate.runs import SETTLED, SHUFFLED, Trainer, change, codes, judged, run_of
