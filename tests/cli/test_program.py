@@ -192,7 +192,7 @@ def test_bash_completes_commands_values_and_codes(tmp_path: Path, words: str, ex
 
 
 def test_every_module_of_a_command_is_listed() -> None:
-    helpers = {"__init__", "cluster", "main", "options", "output", "rules", "settings"}
+    helpers = {"__init__", "cluster", "main", "options", "output", "paths", "rules", "settings"}
     modules = {path.stem for path in Path(program.__file__).parent.glob("*.py")}
     assert modules - helpers == set(program.COMMANDS)
 

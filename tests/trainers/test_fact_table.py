@@ -65,7 +65,7 @@ def report(tmp_path: Path, request: pytest.FixtureRequest) -> Report:
 
 def command(seen: list[Given]) -> click.Command:
     @options.training_facts
-    def call(facts: Given, logs: tuple[Path, ...]) -> None:
+    def call(facts: Given, logs: tuple[Path, ...], trainer: str | None) -> None:
         seen.append(facts)
 
     return click.command("toy", cls=options.Command)(call)
