@@ -270,7 +270,7 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
     scheduler = case.at("scheduler")
     if moves and not scheduler and (scheduler is None or isinstance(scheduler, dict)):
         yield Problem(f"no scheduler state: {case.schedule.anew}", where=case.where("scheduler"))
-    elif moves and isinstance(scheduler, dict) and "last_epoch" not in scheduler:
+    elif moves and isinstance(scheduler, dict) and not {"last_epoch", "_schedulers"} & scheduler.keys():
         yield Problem(
             f"the scheduler state has no last_epoch: {case.schedule.anew}",
             where=case.where("scheduler", "last_epoch"),
