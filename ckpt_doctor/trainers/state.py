@@ -149,13 +149,18 @@ def has_other_rates(member: Member) -> bool:
 
 def formula_of(member: Member) -> str:
     """What a schedule is computed from, in words that are the same in all files of a run; empty without one."""
-    state = mapping_of(member.at("scheduler"))
+    return formula_of_state(member.at("scheduler"))
+
+
+def formula_of_state(held: object) -> str:
+    """The same of a scheduler's state."""
+    state = mapping_of(held)
     if not state or len(state) > MOST_KEYS:
         return ""
     kept = {key: state[key] for key in state if key not in PROGRESS}
     plain = {key: value for key, value in kept.items() if isinstance(value, (str, int, float, bool, type(None)))}
-    base = member.at("scheduler", "base_lrs")
-    return f"{kind_of(state)} {sorted(map(str, kept))} {sorted(plain.items(), key=str)} {str(base)[:LONGEST_BASE]}"
+    base = str(state.get("base_lrs"))[:LONGEST_BASE]
+    return f"{kind_of(state)} {sorted(map(str, kept))} {sorted(plain.items(), key=str)} {base}"
 
 
 def base_rates(member: Member) -> tuple[float, ...] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from ckpt_doctor.inert.scheduler_kinds import COMMON
 from ckpt_doctor.types import Case, NotChecked, holds_rate, real, same_rate
 from ckpt_doctor.validators import shaped_schedules
 from ckpt_doctor.validators.contents import is_resumed, shown_rates, which
@@ -270,11 +272,16 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
     scheduler = case.at("scheduler")
     if moves and not scheduler and (scheduler is None or isinstance(scheduler, dict)):
         yield Problem(f"no scheduler state: {case.schedule.anew}", where=case.where("scheduler"))
-    elif moves and isinstance(scheduler, dict) and "last_epoch" not in scheduler:
+    elif moves and isinstance(scheduler, dict) and _has_lost_its_position(scheduler):
         yield Problem(
             f"the scheduler state has no last_epoch: {case.schedule.anew}",
             where=case.where("scheduler", "last_epoch"),
         )
+
+
+def _has_lost_its_position(scheduler: Mapping[Any, Any]) -> bool:
+    """Whether a state of a scheduler of torch lacks it; others keep it under names of their own."""
+    return not {"last_epoch", "_schedulers"} & scheduler.keys() and not COMMON.isdisjoint(scheduler)
 
 
 @rule("R509", "foreign-schedule", "warning", "file", each=True)

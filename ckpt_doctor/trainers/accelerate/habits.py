@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ckpt_doctor.trainers.accelerate.layout import RANK, customs, files, name_of, ranks
+from ckpt_doctor.trainers.accelerate.several import Usual, usual
 from ckpt_doctor.trainers.random_twins import Twin, twins
 from ckpt_doctor.types import Evidence, Member, Run
 from ckpt_doctor.types.record import record
@@ -34,6 +35,8 @@ class Habits:
     """Steps that the schedule makes at an epoch's end; 0 where it does not go by epochs, or that is not clear."""
     twins: Mapping[str, Twin]
     """Label of a folder -> its random state that another folder has."""
+    usual: Usual
+    """What the files of each name have."""
     steps_early: bool
     """Whether no folder of such a run has the step of an epoch that had just ended."""
 
@@ -60,6 +63,7 @@ def learned(members: Sequence[Member], world: int, updates: Evidence[int] | None
         at={(member.state.optimizer_step, member.state.last_epoch): member for member in members},
         each_epoch=each,
         twins=twins(members, updates.value if updates else None, RANK.fullmatch),
+        usual=usual(members, ahead),
         steps_early=not by_epochs.get(each),
     )
 

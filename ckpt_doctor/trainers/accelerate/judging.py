@@ -8,6 +8,8 @@ from ckpt_doctor.trainers.accelerate.habits import habits_of
 from ckpt_doctor.trainers.accelerate.rules import RULES
 from ckpt_doctor.trainers.accelerate.terms import TERMS
 from ckpt_doctor.trainers.random_twins import with_open_twin
+from ckpt_doctor.trainers.schedules import inner_moves
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Member, Run
 from ckpt_doctor.validators.contents import read_by_torch
@@ -33,7 +35,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         tuple(read_by_torch(member, None)),
         late_random_state=late,
         judged=_JUDGED,
-        changes=resume_point.changes(member, point.last_epoch),
+        changes=inner_moves(member.at("scheduler"), param_groups(member), point.last_epoch),
     )
 
 

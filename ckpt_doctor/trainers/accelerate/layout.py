@@ -34,6 +34,10 @@ _READ = (
     r"(model|pytorch_model|optimizer|scheduler|sampler|dl_state_dict)(_\d+)?\.(safetensors|bin)"
     r"|random_states_\d+\.pkl|custom_checkpoint_\d+\.pkl|scaler\.pt"
 )
+_HOOKED = r"(?!step_\d|epoch_\d|checkpoint[-_]\d).+/"
+WEIGHTS_OF_A_HOOK = _HOOKED + r"(?!optimizer|scheduler|scaler|random_states|custom_)[^/]+\.(safetensors|bin|pt|pth)"
+"""What a script's own hook saves in folders of its own, as the scripts of diffusers do (`unet`, `unet_ema`)."""
+_BESIDE_THEM = _HOOKED + r"([^/]+\.index|config)\.json"
 _SHARDED = r"(pytorch_model|optimizer)(_fsdp)?(_\d+)?/.+"
 """Below the folders in which FSDP and DeepSpeed keep model and optimizer (accelerate/utils/fsdp_utils.py;
 `Accelerator.save_state`)."""
@@ -75,8 +79,8 @@ def _has_sibling(folder: Path) -> bool:
 
 
 def reads_part(name: str) -> bool:
-    """Whether `load_state` reads a file of the folder."""
-    return re.fullmatch(_READ, name) is not None or re.fullmatch(_SHARDED, name) is not None
+    """Whether `load_state`, or the script's own hook in it, reads a file of the folder."""
+    return any(re.fullmatch(pattern, name) for pattern in (_READ, _SHARDED, WEIGHTS_OF_A_HOOK, _BESIDE_THEM))
 
 
 def loads_part(name: str) -> bool:

@@ -15,11 +15,10 @@ from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
-from ckpt_doctor.trainers.schedules import moved_to, moves, reached
+from ckpt_doctor.trainers.schedules import moved_to, reached
 from ckpt_doctor.trainers.state import own_rates, param_groups
 from ckpt_doctor.types import (
     Evidence,
-    KeyPath,
     LateRandomState,
     Member,
     Rates,
@@ -32,7 +31,6 @@ from ckpt_doctor.types import (
     same_rate,
 )
 
-_INSIDE = frozenset({"T_cur", "_schedulers"})
 _MOST_DONORS = 8
 """Folders whose schedules are tried in the place of a missing one."""
 
@@ -169,15 +167,6 @@ def _moved(scheduler: Mapping[Any, Any], groups: Any, position: int) -> Rates | 
         position = min(position, total)  # where Accelerate stops stepping it
     moved = reached(scheduler, groups, position)
     return None if moved is None else moved.as_rates()
-
-
-def changes(member: Member, position: int | None) -> tuple[tuple[str, KeyPath, object], ...] | None:
-    """What the move of a schedule changes whose state is more than a position and rates; None for the others."""
-    state, groups = member.at("scheduler"), param_groups(member)
-    if position is None or not isinstance(state, dict) or not _INSIDE.intersection(state):
-        return None
-    moved = reached(state, groups, position)
-    return None if moved is None else tuple((slot, path, new) for slot, path, _, new in moves(state, groups, moved))
 
 
 def rebuilt_schedule(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:

@@ -20,6 +20,7 @@ from ckpt_doctor.trainers.accelerate.layout import (
     ranks,
 )
 from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, may_lag, open_order, rebuilt_schedule
+from ckpt_doctor.trainers.accelerate.several import departures, exchanged, missing_weights
 from ckpt_doctor.types import Case, Checkpoint, NotChecked
 from ckpt_doctor.validators import COUNT, DICT, SLOTS, Slot, problems_of
 from ckpt_doctor.validators.rule import Problem, listing, rule
@@ -42,12 +43,19 @@ def half_saved(case: Case) -> Iterator[Problem]:
     Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15).
     """
     here, habits = case.checkpoint, habits_of(case.run)
-    for name in _missing(here, habits.files):
+    hooked = list(missing_weights(here, habits.usual))
+    for name in _missing(here, habits.files, bool(hooked)):
         why = "the other folders of this run have it" if name in habits.files else "save_state writes one"
         yield Problem(
             f"{name} is missing ({why}), as after a save that was cut off: load_state stops with FileNotFoundError",
             where=name,
             migration="sync-scheduler" if name == SCHEDULER and rebuilt_schedule(case.member, case.run) else None,
+        )
+    for name in hooked:
+        yield Problem(
+            f"{name} is missing (the other folders of this run have it): the script's own hook, which saved it there, "
+            "stops where it loads it",
+            where=name,
         )
     if customs(here) < habits.customs:
         yield Problem(
@@ -64,20 +72,24 @@ def half_saved(case: Case) -> Iterator[Problem]:
         )
 
 
-def _missing(here: Checkpoint, usual: Collection[str]) -> Iterator[str]:
+def _missing(here: Checkpoint, usual: Collection[str], hooked: bool) -> Iterator[str]:
+    """Names at the top of the folder; no model where that is missing which a hook saves."""
     if is_sharded(here):
         return
     there = set(files(here))
-    if not any(name.endswith((".safetensors", ".bin")) and name not in _STATES for name in there):
+    if not hooked and not any(name.endswith((".safetensors", ".bin")) and name not in _STATES for name in there):
         yield next((name for name in WEIGHTS if name in usual), WEIGHTS[0])
+    elif not any(name.startswith(_MODEL) for name in there):
+        yield from (name for name in WEIGHTS if name in usual)
     if OPTIMIZER not in there and (SCHEDULER in there or OPTIMIZER in usual):
         yield OPTIMIZER
     yield from (name for name in (SCHEDULER, SCALER) if name not in there and name in usual)
     yield from sorted(name for name in usual if name not in there and _FURTHER.fullmatch(name))
 
 
-_FURTHER = re.compile(r"(optimizer|scheduler)_\d+\.bin")
-"""Files of the second optimizer and schedule that a script prepares, and of those after it."""
+_MODEL = ("model.", "model-", "pytorch_model.", "pytorch_model-")
+_FURTHER = re.compile(r"(optimizer|scheduler|pytorch_model)_\d+\.bin|model_\d+\.safetensors")
+"""Files of the second model, optimizer and schedule that a script prepares, and of those after it."""
 _STATES = frozenset({OPTIMIZER, SCHEDULER, "optimizer_1.bin", "scheduler_1.bin", "sampler.bin", "dl_state_dict.bin"})
 
 
@@ -161,4 +173,30 @@ def copied_random_state(case: Case) -> Iterator[Problem]:
         yield twin.problem
 
 
-RULES = (half_saved, mid_epoch_data, random_states, copied_random_state)
+@rule("P409", "parts-disagree", "warning")
+def of_another_moment(case: Case) -> Iterator[Problem]:
+    """A part of the folder is of another moment than its name, or two parts are in each other's place.
+
+    Of one optimizer that counts its steps P401, P403, R501 and R502 judge this; here, those of several, and a schedule
+    beside an optimizer that counts none. The other folders of the run show what is due.
+    """
+    known, ahead = habits_of(case.run).usual, facts_of(case.run).ahead
+    others = dict(exchanged(case.checkpoint, known))
+    for name, other in others.items():
+        yield Problem(
+            f"{name} holds what {other} holds in the other folders of this run: load_state takes files by their "
+            "numbers, so one is loaded in the other's place",
+            where=name,
+            fix="",
+        )
+    for name, count, due in departures(case.member, known, ahead) if not others else ():
+        yield Problem(
+            f"{name} is at {count:,} where the other folders of this run call for {due:,}: it is of another moment",
+            where=name,
+            found=count,
+            expected=due,
+            fix="",
+        )
+
+
+RULES = (half_saved, mid_epoch_data, random_states, copied_random_state, of_another_moment)

@@ -17,7 +17,8 @@ _LENGTH = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "grad
 _RATE = ("learning_rate", "optim", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio")
 _BEST = ("metric_for_best_model", "greater_is_better", "eval_strategy", "evaluation_strategy", "save_strategy")
 _RESUME = ("restore_callback_states_from_checkpoint", "fp16", "save_only_model", "ignore_data_skip", "eval_on_start")
-_KEPT = frozenset((*_LENGTH, *_RATE, *_BEST, *_RESUME))
+_RUN = (*_LENGTH, *_RATE, "seed", "data_seed")
+_KEPT = frozenset((*_RUN, *_BEST, *_RESUME))
 """What is looked at. `hub_token` and its like lie beside these and are never taken out."""
 _MOST = 1e15
 
@@ -92,6 +93,12 @@ class Command:
         if steps >= 1 or (steps == 0 and not share):
             return int(steps)
         return math.ceil(total * (steps or share or 0))
+
+    def is_of_one_run(self, other: Command) -> bool:
+        """Whether two commands may be of one run: where both are known, they train alike."""
+        if not self.values or not other.values:
+            return True
+        return all(self.values.get(name) == other.values.get(name) for name in _RUN)
 
 
 NOTHING = Command()

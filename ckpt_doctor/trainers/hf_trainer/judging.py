@@ -14,6 +14,8 @@ from ckpt_doctor.trainers.hf_trainer.resume_point import WHY_OPEN, judged, plan,
 from ckpt_doctor.trainers.hf_trainer.rules import RULES
 from ckpt_doctor.trainers.hf_trainer.terms import TERMS
 from ckpt_doctor.trainers.random_twins import with_open_twin
+from ckpt_doctor.trainers.schedules import inner_moves
+from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Member, Rates, Run
 from ckpt_doctor.validators.contents import read_by_torch
@@ -37,6 +39,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         (*(read_by_torch(member, schedule.moves) if member.has("optimizer") else ()), *read_parts(member)),
         why_open=WHY_OPEN if resume.unsettled else {},
         judged=judged(member, run),
+        changes=inner_moves(member.at("scheduler"), param_groups(member), resume.last_epoch),
     )
     return replace(case, written_anew=dict(fixes_of_lost_parts(case)))
 

@@ -10,11 +10,15 @@ from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in
 from ckpt_doctor.trainers.hf_trainer.layout import SCALER, STATE
 from ckpt_doctor.trainers.state import integer
-from ckpt_doctor.types import Checkpoint, Evidence, Member, real
+from ckpt_doctor.types import Checkpoint, Evidence, Member, TensorRef, mapping_of, real
 
+_MOVING = frozenset({"CosineAnnealingWarmRestarts", "SequentialLR", "ChainedScheduler"})
+"""Schedules whose `last_epoch` moves with each step, while their `_step_count` is not one more."""
 _MOST_CANDIDATES = 4_096
 """Lengths of an epoch that are tried for one checkpoint: about as many as the batches to a step."""
 _NEAR = 1e-9
+_NO_LENGTH = (1 << 63) - 1
+"""`num_train_epochs` of data whose length the Trainer cannot ask for: `sys.maxsize` (`set_initial_training_values`)."""
 
 
 def may_skip(member: Member) -> bool:
@@ -25,8 +29,9 @@ def may_skip(member: Member) -> bool:
 
 
 def scheduled_steps(member: Member) -> int | None:
-    """`last_epoch` of a schedule that counts each step; None of one that does not, or of which it is not known."""
-    return member.state.last_epoch if counts(member.at("scheduler")) else None
+    """`last_epoch` of a schedule that moves with each step; None of one that does not, or of which it is not known."""
+    moves = counts(member.at("scheduler")) or kind(member) in _MOVING
+    return member.state.last_epoch if moves else None
 
 
 def kind(member: Member) -> str | None:
@@ -62,6 +67,13 @@ def true_step(member: Member) -> Evidence[int] | None:
     return None
 
 
+def counts_no_steps(member: Member) -> bool:
+    """Whether the optimizer keeps moments without a count of the steps behind them, as SGD with momentum does."""
+    entries = [entry for entry in (mapping_of(member.at("optimizer", "state")) or {}).values() if type(entry) is dict]
+    keeps = any(isinstance(value, TensorRef) for entry in entries for value in entry.values())
+    return keeps and not any("step" in entry for entry in entries)
+
+
 def majority(member: Member) -> int | None:
     """`global_step`, where the parts contradict each other and only the optimizer is of another step.
 
@@ -75,12 +87,16 @@ def steps_per_epoch(checkpoints: Iterable[Checkpoint]) -> Evidence[int] | None:
     """Optimizer steps of an epoch, as most checkpoints of the run have it; None where no file shows it.
 
     `epoch` is `e + b / n`: b of the n batches of epoch e are done, and the step is `e` epochs and the steps in `b`. In
-    a run that is measured in epochs, `max_steps` is their steps.
+    a run that is measured in epochs, `max_steps` is their steps; where the data has no length, it is those of one
+    epoch.
     """
     votes: Counter[int] = Counter()
     totals: Counter[int] = Counter()
     for checkpoint in checkpoints:
         command = command_in(checkpoint)
+        if is_without_length(checkpoint) and (total := total_steps(checkpoint)):
+            totals.update([total])
+            continue
         epoch, step = real(checkpoint.get(STATE, "epoch")), integer(checkpoint.get(STATE, "global_step"))
         if epoch is not None and step is not None:
             lengths = set(_lengths(epoch, step, command.accumulation))
@@ -93,6 +109,27 @@ def steps_per_epoch(checkpoints: Iterable[Checkpoint]) -> Evidence[int] | None:
         if ranked and (len(ranked) == 1 or ranked[0][1] > ranked[1][1]):
             return Evidence(ranked[0][0], source)
     return None
+
+
+def is_without_length(checkpoint: Checkpoint) -> bool:
+    """Whether the Trainer could not ask for the length of its data, as that of an IterableDataset."""
+    return checkpoint.get(STATE, "num_train_epochs") == _NO_LENGTH
+
+
+def since_an_end(checkpoint: Checkpoint) -> int | None:
+    """Batches since data of no known length came to its end within the training; 0 at an end, None where it had none.
+
+    Such an epoch counts as `max_steps` steps, so `epoch` is e + b / batches of `max_steps`.
+    """
+    epoch, step, total = real(checkpoint.get(STATE, "epoch")), integer(checkpoint.get(STATE, "global_step")), None
+    if is_without_length(checkpoint):
+        total = total_steps(checkpoint)
+    if epoch is None or step is None or total is None or not 1 <= epoch < step <= total:
+        return None
+    ended, per_step = math.floor(epoch + _NEAR), command_in(checkpoint).accumulation
+    done = round((epoch - ended) * total * per_step)
+    steps = -(-done // per_step)
+    return 0 if steps * (ended + 1) == step else done
 
 
 def _lengths(epoch: float, step: int, accumulation: int) -> Iterator[int]:

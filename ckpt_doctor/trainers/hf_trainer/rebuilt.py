@@ -69,12 +69,27 @@ def _lambdas(form: Mapping[object, object], count: int) -> list[object]:
 
 def trainer_state(case: Case) -> Evidence[dict[str, Any]] | None:
     """What `trainer_state.json` holds at this step, where it is not there or lost; None without evidence."""
-    if STATE in file_names(case.checkpoint) and not is_lost(case.checkpoint, STATE):
-        return None
-    step, length = true_step(case.member), facts_of(case.run).steps_per_epoch
+    is_there = STATE in file_names(case.checkpoint) and not is_lost(case.checkpoint, STATE)
+    return None if is_there else state_from_others(case)
+
+
+def is_of_another_step(case: Case) -> bool:
+    """Whether `trainer_state.json` as a whole, and not its `global_step` alone, is of another step than the rest.
+
+    Its log goes beyond the step, or has nothing after the one that it tells.
+    """
+    step, told = case.resume.global_step, case.state.global_step
+    logged = max(map(best.step_of, best.history(case.checkpoint)), default=-1)
+    return step is not None and told is not None and told != step and (logged > step or 0 < logged <= told < step)
+
+
+def state_from_others(case: Case) -> Evidence[dict[str, Any]] | None:
+    """The state at this step by those of other steps, of which the folder's own may be one; None without evidence."""
+    step, length, command = true_step(case.member), facts_of(case.run).steps_per_epoch, command_in(case.checkpoint)
     if step is None or length is None:
         return None
-    stated = [m for m in case.run.members if m.state.global_step is not None]
+    known = (m for m in case.run.members if m.state.global_step is not None)
+    stated = [m for m in known if command.is_of_one_run(command_in(m.checkpoint))]
     later = min((m for m in stated if _at(m) > step.value), key=_at, default=None)
     earlier = max((m for m in stated if _at(m) < step.value), key=_at, default=None)
     if later is not None:

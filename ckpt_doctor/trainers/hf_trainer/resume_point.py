@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula
 from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost, is_weights_only
-from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, total_steps, true_step
+from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, since_an_end, total_steps, true_step
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, Schedule
 
 RESTORE = "restore_callback_states_from_checkpoint"
@@ -94,12 +94,21 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         steps_left=None if total is None or step is None else max(0, total - step),
         flags=resume.flags,
         why_not_exact=tuple(_why_not_exact(member)),
-        open=tuple(_open(member)),
+        open=tuple(_open(member, start)),
     )
 
 
-def _open(member: Member) -> Iterator[NotChecked]:
-    """An optimizer of which nothing could be read: it is in files of DeepSpeed, FSDP or the ranks."""
+def _open(member: Member, start: int | None) -> Iterator[NotChecked]:
+    """What no file shows.
+
+    The place in the data; an optimizer of which nothing could be read: it is in files of DeepSpeed, FSDP or the ranks.
+    """
+    if start is None and member.state.global_step is not None:
+        why = "no length of an epoch gives both `epoch` and `global_step` of this run"
+        yield NotChecked("the place in the data", why, "a look into the script")
+    if since_an_end(member.checkpoint) == 0 and command_in(member.checkpoint).accumulation > 1:
+        why = "the data has no length, and batches of a last, shorter step may lie before its end"
+        yield NotChecked("the place in the data", why, "a look into the script")
     found = elsewhere(member.checkpoint)
     if has_optimizer(member.checkpoint) and found is not None and not found.steps:
         why = "no file of the optimizer has a step that is read here"

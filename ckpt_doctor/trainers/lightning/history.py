@@ -34,6 +34,8 @@ class Pace:
     """None where the files do not show it."""
     whole: Member | None = None
     """A file in which it is where it should be, as its optimizer sees it."""
+    is_seen_inside: bool = False
+    """Whether it goes by epochs in a file from within one, so that no step is made as an epoch starts."""
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,9 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
 
 def _as_compared(checkpoint: Checkpoint, state: TrainingState, places: Places) -> TrainingState:
     """The state without counts that say nothing beside the others."""
-    scheduler = checkpoint.get(*places["scheduler"]) if "scheduler" in places else None
-    if not counts(scheduler):
+    scheduler, loops = checkpoint.get(*places["scheduler"]) if "scheduler" in places else None, loops_of(checkpoint)
+    by_script = loops is not None and loops.schedule and state.step_count == loops.schedule + 1
+    if by_script or not counts(scheduler):  # all its steps are counted: `step(epoch)` sets the position
         state = replace(state, step_count=None)
     if optimizers(checkpoint) > 1 or is_by_hand(checkpoint) or not is_measured(checkpoint):
         return replace(state, optimizer_step=None)  # the loops count the steps of all optimizers together

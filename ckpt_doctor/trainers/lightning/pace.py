@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning.history import By, Pace, history_of
-from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers
+from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers, version_of
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import PLATEAU, Target, changes_of, state_of, stored
 from ckpt_doctor.trainers.lightning.several import adam_steps
 from ckpt_doctor.trainers.lines import ENOUGH
-from ckpt_doctor.trainers.state import own_rates, param_groups
+from ckpt_doctor.trainers.state import as_written, own_rates, param_groups
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run, dotted, mapping_of, same_rate
 
-BEFORE_THE_END = (
-    "the file was saved at an epoch's last batch, and no resume takes a step of the epoch's end; right only where the "
-    "script steps at an epoch's start"
+_BEFORE_THE_END = "the file was saved at an epoch's last batch, and no resume takes a step of "
+_NOR_AT_THE_START = "that epoch's end, nor of the next one's start"
+_UNLESS_AT_THE_START = "the epoch's end; right only where the script steps at an epoch's start"
+_WITHOUT_START = (2, 5)
+"""From this release on, a resume from such a file leaves out `on_train_epoch_start` (`FitLoop.on_advance_start`)."""
+_MAY_LACK_A_START = (
+    "the file was saved at an epoch's last batch, where its position is that of a script that steps at the last batch, "
+    "and of one that steps at each epoch's start, of which a resume leaves one out"
 )
 NOT_CLEAR = "how the schedule's position follows from epochs, batches or the optimizer's steps is not clear"
 
@@ -44,6 +50,7 @@ def paces(members: Iterable[Member]) -> dict[KeyPath, Pace]:
     """For each optimizer of a run's files, by what its schedule goes."""
     seen: dict[KeyPath, Counter[By]] = {}
     files: Counter[KeyPath] = Counter()
+    inside: set[KeyPath] = set()
     whole: dict[tuple[KeyPath, By], Member] = {}
     for member in (one for each in members if is_measured_here(each) for one in each.optimizers):
         loops, last = loops_of(member.checkpoint), member.state.last_epoch
@@ -54,10 +61,13 @@ def paces(members: Iterable[Member]) -> dict[KeyPath, Pace]:
         if loops.is_before_end:  # the epoch's step is still to come
             held = ["epoch" if by == "epoch before" else by for by in held]
         files[place] += 1
+        if not loops.at_end and "epoch" in held:
+            inside.add(place)
         seen.setdefault(place, Counter()).update(held)
         for by in held:
             whole.setdefault((place, by), member)
-    return {place: _pace(place, count, seen[place], whole) for place, count in files.items()}
+    found = {place: _pace(place, count, seen[place], whole) for place, count in files.items()}
+    return {place: replace(pace, is_seen_inside=place in inside) for place, pace in found.items()}
 
 
 def _pace(place: KeyPath, files: int, seen: Counter[By], whole: Mapping[tuple[KeyPath, By], Member]) -> Pace:
@@ -92,13 +102,26 @@ def target(member: Member, run: Run) -> Target:
         return Target(open=NOT_CLEAR)
     unit = "epoch" if expected == loops.start else "step"
     if expected == last:
+        pace = history_of(run).paces.get(member.path("optimizer"))
+        was_moved = as_written(member.checkpoint, dotted((*member.path("scheduler"), "last_epoch")), last) != last
+        settled = not loops.is_before_end or unit == "step" or was_moved or (pace is not None and pace.is_seen_inside)
+        if not settled and _leaves_out_a_start(member):
+            return Target(open=_MAY_LACK_A_START)
         return Target(expected, own.rates, evidence=f"the schedule's own state at {last:,}", unit=unit)
-    why = BEFORE_THE_END if loops.is_before_end and last == expected - 1 else ""
+    why = _why_behind(member) if loops.is_before_end and last == expected - 1 else ""
     evidence = f"the run's schedule is at {unit} {expected:,} there"
     moved = None if kind_of(state) == PLATEAU else schedules.reached(state, param_groups(member), expected)
     if moved is None:
         return Target(expected, evidence=evidence, unit=unit, why_behind=why)
     return Target(expected, moved.as_rates(), changes_of(member, state, moved), evidence, why, unit)
+
+
+def _why_behind(member: Member) -> str:
+    return _BEFORE_THE_END + (_NOR_AT_THE_START if _leaves_out_a_start(member) else _UNLESS_AT_THE_START)
+
+
+def _leaves_out_a_start(member: Member) -> bool:
+    return version_of(member.checkpoint) >= _WITHOUT_START
 
 
 def donor(member: Member, run: Run) -> Member | None:

@@ -20,7 +20,16 @@ from ckpt_doctor.trainers.schedules.one_cycle_lr import (
     one_cycle_group,
     one_cycle_state,
 )
-from ckpt_doctor.trainers.schedules.stepping import Stepped, advanced, along, moved_to, moves, reached
+from ckpt_doctor.trainers.schedules.stepping import (
+    Stepped,
+    advanced,
+    along,
+    has_inner_state,
+    inner_moves,
+    moved_to,
+    moves,
+    reached,
+)
 from ckpt_doctor.trainers.schedules.values import Absent, progress
 
 __all__ = [
@@ -31,7 +40,9 @@ __all__ = [
     "along",
     "cosine_annealing",
     "cosine_annealing_state",
+    "has_inner_state",
     "hf_lambda",
+    "inner_moves",
     "moved_to",
     "moves",
     "next_cosine",

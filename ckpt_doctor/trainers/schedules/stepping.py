@@ -20,6 +20,7 @@ from ckpt_doctor.types.record import record
 
 LONGEST_WALK = 200_000
 """Steps, times param groups, times schedulers, that are taken one by one: a number in a file must not buy more time."""
+_INNER = frozenset({"T_cur", "_schedulers"})
 SET_BY_SCHEDULERS = ("lr", "betas", "momentum")
 
 
@@ -177,6 +178,23 @@ def moves(
     for index, (group, then) in enumerate(zip(groups, wanted.groups, strict=True)):
         for path, before, after in _changes(group, _set_by_schedulers(then)):
             yield "optimizer", ("param_groups", index, *path), before, after
+
+
+def has_inner_state(scheduler: object) -> bool:
+    """Whether a scheduler's state is more than a position and rates."""
+    return isinstance(scheduler, dict) and not _INNER.isdisjoint(scheduler)
+
+
+def inner_moves(
+    state: object, groups: Sequence[Mapping[Any, Any]], position: int | None
+) -> tuple[tuple[str, KeyPath, object], ...] | None:
+    """What brings such a scheduler and its optimizer to a position: slot, path below it, value.
+
+    None for the other schedulers, and where the formula is not in the state."""
+    if position is None or not isinstance(state, dict) or not has_inner_state(state):
+        return None
+    moved = reached(state, groups, position)
+    return None if moved is None else tuple((slot, path, new) for slot, path, _, new in moves(state, groups, moved))
 
 
 def _set_by_schedulers(group: Mapping[Any, Any]) -> dict[str, Any]:

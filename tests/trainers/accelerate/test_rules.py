@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ckpt_doctor import latest, scan
-from tests.trainers.accelerate.runs import SETTLED, Trainer, codes, judged, run_of
+from tests.trainers.accelerate.runs import SETTLED, Trainer, change, codes, judged, run_of
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "scheduler.bin"])
@@ -62,6 +62,30 @@ def test_a_file_of_the_second_optimizer_that_was_not_saved(tmp_path: Path, name:
     assert [] == codes(judged(run / "epoch_1"))
     (run / "epoch_1" / name).unlink()
     assert [("F114", name)] == [(f.code, f.where) for f in judged(run / "epoch_1").findings if f.severity == "error"]
+
+
+def test_what_a_scripts_own_hook_saves_is_read_and_missed(tmp_path: Path) -> None:
+    """As the scripts of diffusers do."""
+    run, below = run_of(tmp_path), Path("unet/diffusion_pytorch_model.safetensors")
+    for folder in run.iterdir():
+        (folder / "unet").mkdir()
+        (folder / "model.safetensors").rename(folder / below)
+    assert [] == codes(judged(run / "epoch_1"))
+    (run / "epoch_1" / below).write_text("<!DOCTYPE html><html></html>")
+    assert ("impossible", ["F105"]) == (judged(run / "epoch_1").resume, codes(judged(run / "epoch_1")))
+    (run / "epoch_1" / below).unlink()
+    assert [("F114", str(below))] == [(f.code, f.where) for f in judged(run / "epoch_1").findings if f.where]
+
+
+def test_a_schedule_of_another_epoch_beside_an_optimizer_that_counts_no_steps(tmp_path: Path) -> None:
+    run = run_of(tmp_path, inside=())
+    for folder in run.iterdir():
+        saved = torch.load(folder / "optimizer.bin")
+        change(folder / "optimizer.bin", state={key: {"momentum_buffer": torch.ones(1)} for key in saved["state"]})
+    assert "P409" not in codes(judged(run / "epoch_1"))
+    for name in ("optimizer.bin", "scheduler.bin"):
+        shutil.copy(run / "epoch_0" / name, run / "epoch_1" / name)
+    assert "P409" in codes(judged(run / "epoch_1"))
 
 
 # FSDP and DeepSpeed keep model and optimizer in folders of their own

@@ -13,7 +13,7 @@ from ckpt_doctor.cli.main import app
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in
 from ckpt_doctor.types import Global, Opaque
 from tests.trainers.hf_trainer import values as made
-from tests.trainers.hf_trainer.runs import ARGUMENTS, TOTAL, judged, save_arguments, told
+from tests.trainers.hf_trainer.runs import ARGUMENTS, TOTAL, change_state, judged, save_arguments, told
 
 CHANGED: dict[str, tuple[dict[str, Any], str]] = {
     "epochs": ({"num_train_epochs": 6}, "0.00633333 instead of 0.0045"),
@@ -91,3 +91,23 @@ def test_warm_up_is_in_steps_or_a_share_of_all(values: dict[str, Any], steps: in
 def test_an_epoch_is_evaluated_after_its_save_where_only_the_save_goes_by_steps() -> None:
     assert Command({"evaluation_strategy": "epoch", "save_strategy": "steps"}).evaluates_after
     assert not Command({"eval_strategy": "epoch", "save_strategy": "epoch"}).evaluates_after
+
+
+def test_data_that_has_come_to_its_end_before_begins_anew(run: Path) -> None:
+    """At the end itself the resume is right, unless batches of a shorter step were left over."""
+    folder = run / "checkpoint-21"
+    for epoch, resume in ((1 + 5 / 40, "differs"), (2 + 7 / 40, "identical")):
+        change_state(folder, epoch=epoch, num_train_epochs=2**63 - 1)
+        found = judged(folder)
+        assert (resume, {"P410"} if resume == "differs" else set()) == (found.resume, told(found))
+    save_arguments(folder, {**ARGUMENTS, "gradient_accumulation_steps": 3})
+    change_state(folder, epoch=2 + 21 / 120)
+    found = judged(folder)
+    assert "open" == found.resume and "the place in the data" in {one.what for one in found.not_checked}
+
+
+def test_what_is_open_is_named(run: Path) -> None:
+    for folder in run.iterdir():
+        change_state(folder, epoch=0.1234567, max_steps=39)
+    found = judged(run / "checkpoint-21")
+    assert "open" == found.resume and "the place in the data" in {one.what for one in found.not_checked}

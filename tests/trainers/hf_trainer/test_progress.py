@@ -79,6 +79,32 @@ def test_at_epochs_ends_the_length_of_the_whole_training_tells_it() -> None:
     assert progress.steps_per_epoch(states((14, float("nan")), (14, -1.0), (10**17, 1e300))) is None
 
 
+NO_LENGTH = 2**63 - 1
+"""`sys.maxsize`, which the Trainer has for the epochs of data that has no length."""
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "accumulation", "since"),
+    [
+        (7, 7 / 40, 1, None),
+        (10, 10 / 40, 1, None),
+        (15, 1 + 5 / 40, 1, 5),
+        (20, 1 + 10 / 40, 1, 0),
+        (8, 2 + 6 / 120, 3, 6),
+        (9, 2 + 9 / 120, 3, 0),
+    ],
+)
+def test_data_without_a_length_may_have_come_to_its_end(
+    step: int, epoch: float, accumulation: int, since: int | None
+) -> None:
+    """Ten batches, of which nine make three steps of three; an epoch counts as the 40 steps of the training."""
+    (saved,) = states((step, epoch), accumulation=accumulation, max_steps=40, num_train_epochs=NO_LENGTH)
+    assert since == progress.since_an_end(saved)
+    assert 40 == progress.steps_per_epoch([saved]).value
+    (sized,) = states((step, epoch), accumulation=accumulation, max_steps=40, num_train_epochs=5)
+    assert progress.since_an_end(sized) is None
+
+
 def test_the_whole_training_is_in_the_state_or_the_command() -> None:
     assert 40 == progress.total_steps(unit(state={"max_steps": 40}))
     assert 30 == progress.total_steps(unit(state={"max_steps": -1}, arguments=command(max_steps=30)))

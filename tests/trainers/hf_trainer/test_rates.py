@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ckpt_doctor import scan
+from ckpt_doctor import repair, scan
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.types import Member
 from tests.trainers.hf_trainer.runs import (
@@ -51,6 +53,68 @@ def test_a_plateau_makes_a_step_at_each_evaluation(best_run: Path, steps: int, r
     for strategy, expected in (("steps", resume), ("epoch", by_epochs)):
         save_arguments(folder, {**command, "eval_on_start": True, "eval_strategy": strategy})
         assert expected == judged(folder).resume
+
+
+def restarting(optimizer: torch.optim.Optimizer) -> Any:
+    return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 5)
+
+
+def in_sequence(optimizer: torch.optim.Optimizer) -> Any:
+    kinds = torch.optim.lr_scheduler
+    members = [kinds.LinearLR(optimizer, total_iters=5), kinds.CosineAnnealingLR(optimizer, 35)]
+    return kinds.SequentialLR(optimizer, members, [5])
+
+
+def chained(optimizer: torch.optim.Optimizer) -> Any:
+    kinds = torch.optim.lr_scheduler
+    return kinds.ChainedScheduler([kinds.LinearLR(optimizer, total_iters=5), kinds.ExponentialLR(optimizer, 0.9)])
+
+
+def of_a_function(optimizer: torch.optim.Optimizer) -> Any:
+    kinds = torch.optim.lr_scheduler
+    members = [kinds.LambdaLR(optimizer, linear), kinds.ExponentialLR(optimizer, 0.9)]
+    return kinds.SequentialLR(optimizer, members, [5])
+
+
+@pytest.mark.parametrize("make", [restarting, in_sequence, chained, of_a_function])
+def test_a_schedule_with_an_inner_state_is_at_the_step(run: Path, make: Callable[[Any], Any]) -> None:
+    for step in (14, 21):
+        saved = torch.load(run / f"checkpoint-{step}/optimizer.pt")
+        parameters = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(3))]
+        optimizer = torch.optim.AdamW([{"params": one} for one in parameters], RATE)
+        scheduler = make(optimizer)
+        for _ in range(step):
+            optimizer.step()
+            scheduler.step()
+        for group in saved["param_groups"]:
+            group.update(lr=optimizer.param_groups[0]["lr"])
+        torch.save(saved, run / f"checkpoint-{step}/optimizer.pt")
+        torch.save(scheduler.state_dict(), run / f"checkpoint-{step}/scheduler.pt")
+    folder = run / "checkpoint-21"
+    assert ("identical", set()) == (judged(folder).resume, told(judged(folder)))
+    right = torch.load(folder / "scheduler.pt")
+    shutil.copy(run / "checkpoint-14/scheduler.pt", folder / "scheduler.pt")
+    assert "R501" in told(judged(folder)), "it is of another step"
+    (result,) = repair.migrate([folder])
+    if make is of_a_function:
+        assert "refused" == result.status
+    else:
+        assert "migrated" == result.status and right == torch.load(folder / "scheduler.pt")
+
+
+def test_the_rate_of_an_optimizer_whose_moments_may_be_of_another_step_is_not_set(run: Path) -> None:
+    """SGD counts no steps: with the rate of another step its momentum may be of that step as well."""
+    for step in (14, 21):
+        saved = torch.load(run / f"checkpoint-{step}/optimizer.pt")
+        saved["state"] = {key: {"momentum_buffer": entry["exp_avg"]} for key, entry in saved["state"].items()}
+        for group in saved["param_groups"]:
+            del group["betas"]
+        torch.save(saved, run / f"checkpoint-{step}/optimizer.pt")
+    folder = run / "checkpoint-21"
+    assert set() == told(judged(folder))
+    shutil.copy(run / "checkpoint-14/optimizer.pt", folder / "optimizer.pt")
+    assert ("differs", {"R504"}) == (judged(folder).resume, told(judged(folder)))
+    assert "refused" == repair.migrate([folder])[0].status
 
 
 def test_the_formula_of_the_saved_command_gives_every_rate_of_a_run(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ckpt_doctor.trainers.hf_trainer import rebuilt
 from ckpt_doctor.trainers.hf_trainer.judging import JUDGING
 from ckpt_doctor.trainers.trainer import ByHand
 from ckpt_doctor.types import Case
-from tests.trainers.hf_trainer.runs import change_state
+from tests.trainers.hf_trainer.runs import ARGUMENTS, change_state, judged, save_arguments, told
 
 
 def test_the_parts_of_the_plan_are_the_ones_that_are_written(best_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +85,31 @@ def test_of_a_run_that_never_evaluates_an_earlier_state_is_moved_on(run: Path) -
     found = rebuilt.trainer_state(case_of(run / "checkpoint-21"))
     assert found is not None and "checkpoint-14" in found.source
     assert (21, 2.1, 2100.0) == tuple(found.value[key] for key in ("global_step", "epoch", "total_flos"))
+
+
+@pytest.mark.parametrize("other", ["checkpoint-15", "checkpoint-5"])
+def test_a_state_of_another_step_becomes_that_of_this_one(best_run: Path, other: str) -> None:
+    """Its history and its best go with the step: cut where it is of a later one, else from a later checkpoint."""
+    path = best_run / "checkpoint-10/trainer_state.json"
+    true = json.loads(path.read_text())
+    shutil.copy(best_run / other / path.name, path)
+    assert "P403" in told(judged(path.parent))
+    assert "migrated" == repair.migrate([path.parent])[0].status
+    written = json.loads(path.read_text())
+    keys = ("global_step", "log_history", "best_metric", "best_global_step", "stateful_callbacks")
+    assert {key: true[key] for key in keys} == {key: written[key] for key in keys}
+
+
+def test_an_earlier_state_in_the_place_of_the_last_is_not_moved_over_an_evaluation(best_run: Path) -> None:
+    folder = best_run / "checkpoint-20"
+    shutil.copy(best_run / "checkpoint-15/trainer_state.json", folder / "trainer_state.json")
+    assert "P403" in told(judged(folder)) and "refused" == repair.migrate([folder])[0].status
+
+
+def test_a_checkpoint_of_another_run_in_the_folder_gives_no_state(run: Path) -> None:
+    """As after a second training into the same folder: what is later there is not of this run."""
+    (run / "checkpoint-14/trainer_state.json").unlink()
+    assert rebuilt.trainer_state(case_of(run / "checkpoint-14")) is not None
+    for other in (7, 21):
+        save_arguments(run / f"checkpoint-{other}", {**ARGUMENTS, "seed": 7})
+    assert rebuilt.trainer_state(case_of(run / "checkpoint-14")) is None

@@ -70,3 +70,39 @@ def test_a_file_of_one_optimizer_that_lightning_steps_is_measured_by_its_loops(t
     found, run = paces_of(tmp_path)
     assert {} == found
     assert not any(map(pace.is_measured_here, run.members))
+
+
+def before_its_end(path, epoch):
+    """Saved at the last batch, before what a script does at the end of the epoch."""
+    for part in ("total", "current"):
+        for key in ("processed", "completed"):
+            put(path, ["loops", "fit_loop", "epoch_progress", part, key], epoch)
+
+
+def test_at_a_last_batch_a_step_of_an_epochs_start_may_be_left_out(tmp_path):
+    """The second schedule is where a script has it that steps at the last batch, or at each start."""
+    paths = two(tmp_path)
+    for epoch, path in enumerate(paths):
+        before_its_end(path, epoch)
+    _, run = paces_of(tmp_path)
+    assert ("", True) == (target(run, 0), "leaves one out" in target(run, 1))
+    put(paths[0], ["loops", "fit_loop", "epoch_loop.batch_progress", "is_last_batch"], False)
+    put(paths[0], ["lr_schedulers", 1, "last_epoch"], 0)
+    _, run = paces_of(tmp_path)
+    assert ["", ""] == [target(run, 0), target(run, 1)], "a file from within an epoch has no step of its start"
+
+
+def target(run, at):
+    return pace.target(run.members[-1].optimizers[at], run).open
+
+
+@pytest.mark.parametrize(("version", "doubts"), [("2.6.6", False), ("2.4.0", True)])
+def test_a_step_at_an_epochs_start_is_left_out_by_a_resume_too(tmp_path, version, doubts):
+    """Of a file from an epoch's last batch; before 2.5 `on_train_epoch_start` was called."""
+    for epoch, path in enumerate(two(tmp_path)):
+        put(path, ["pytorch-lightning_version"], version)
+        for key, number in (("last_epoch", epoch), ("_step_count", epoch + 1)):
+            put(path, ["lr_schedulers", 1, key], number)
+        before_its_end(path, epoch)
+    (told,) = {f.message.rpartition("; ")[2] for f in audit.scan(tmp_path).findings if f.code == "R501"}
+    assert doubts == ("right only where" in told)

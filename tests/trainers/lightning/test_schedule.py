@@ -35,6 +35,24 @@ def test_a_script_that_places_the_schedule_itself_is_left_alone(tmp_path):
     assert not [f for f in audit.scan(tmp_path).findings if f.code in ("R501", "R502")]
 
 
+def test_a_position_that_the_script_sets_is_no_other_moment_where_all_steps_are_counted(tmp_path):
+    path = write(tmp_path)[1]
+    state = torch.load(path, weights_only=False)["lr_schedulers"][0]
+    kept = {key: held for key, held in state.items() if key in ("base_lrs", "_last_lr", "_step_count")}
+    put(path, ("lr_schedulers", 0), {**kept, "gamma": 0.5, "step_size": 9, "last_epoch": 1})
+    assert set() == said(judged(path)).keys()
+    put(path, ("lr_schedulers", 0, "_step_count"), 7)
+    assert "R503" in said(judged(path))
+
+
+def test_a_scheduler_that_is_not_of_torch_keeps_its_position_where_it_will(tmp_path):
+    path = write(tmp_path)[1]
+    put(path, ("lr_schedulers", 0), {"base_values": [0.1], "t_initial": 10, "metric": None})
+    assert "R508" not in said(judged(path))
+    put(path, ("lr_schedulers", 0), {"base_lrs": [0.1], "_step_count": 21})
+    assert "R508" in said(judged(path))
+
+
 def test_rates_set_by_hand_in_every_file(tmp_path):
     for path in write(tmp_path):
         put(path, ("optimizer_states", 0, "param_groups", 0, "lr"), 0.123)

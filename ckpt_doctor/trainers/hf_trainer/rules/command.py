@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.command import command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula
-from ckpt_doctor.trainers.hf_trainer.layout import CONFIG
-from ckpt_doctor.trainers.hf_trainer.progress import epochs_told, total_steps
+from ckpt_doctor.trainers.hf_trainer.layout import CONFIG, STATE
+from ckpt_doctor.trainers.hf_trainer.progress import epochs_told, since_an_end, total_steps
 from ckpt_doctor.types import Case, option_of, same_rate
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -101,14 +101,25 @@ def data_repeated(case: Case) -> Iterator[Problem]:
     """The Trainer will repeat data after this checkpoint.
 
     With `--ignore_data_skip` it begins the epoch's order anew in the middle of an epoch instead of skipping the batches
-    that are done: they are trained twice, and the last ones of the epoch not at all.
+    that are done: they are trained twice, and the last ones of the epoch not at all. Data without a length, as that of
+    an IterableDataset, counts as one epoch however often it comes to its end: the resume skips more than it has, and
+    begins it anew.
 
     Example: `checkpoint-700` in an epoch of 1,000 steps.
 
-    Cure: leave `--ignore_data_skip` out of the resume command.
+    Cure: leave `--ignore_data_skip` out of the resume command. Of data without a length: a dataset that repeats itself.
 
-    Source: transformers, `Trainer._init_training_state`.
+    Source: transformers, `Trainer._init_training_state`, `set_initial_training_values`.
     """
+    again = since_an_end(case.checkpoint)
+    if again and case.resume.skip_batches:
+        yield Problem(
+            f"the data has no length and has come to its end before: the resume skips {case.resume.skip_batches:,} "
+            f"batches at once, which is more than it has, and begins it anew: {again:,} batches are trained again",
+            where=f"{STATE}.epoch",
+            fix="resume from an end of the data, or let the dataset repeat itself without an end",
+        )
+        return
     if command_in(case.checkpoint).is_on("ignore_data_skip") and case.resume.skip_batches:
         yield Problem(
             f"the saved command has --ignore_data_skip: {case.resume.skip_batches:,} batches of this epoch are trained "
