@@ -99,13 +99,11 @@ class History:
         if isinstance(way, Unsettled):
             return way
         if way.missing:
-            return Unsettled(
-                f"epoch {way.missing[0]} was never validated on the way to this checkpoint", "--best-score"
-            )
+            return Unsettled(f"epoch {way.missing[0]} was never validated on the way to this checkpoint")
         if way.ties:
-            return Unsettled(f"epoch {way.ties[0]} equals the best in all 7 decimals of the log", "--best-score")
+            return Unsettled(f"epoch {way.ties[0]} equals the best in all 7 decimals of the log")
         if way.conflicts:
-            return Unsettled(f"the log contradicts itself: {way.conflicts[0]}", "--best-score")
+            return Unsettled(f"the log contradicts itself: {way.conflicts[0]}")
         return Evidence(way.uninterrupted, way.source)
 
 

@@ -6,7 +6,7 @@ checkpoint that the next one loaded is on no path to a later file.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -37,16 +37,12 @@ class Lineage:
 
     stretches: tuple[Stretch, ...]
     """Oldest first."""
-    states: tuple[EarlyStoppingState, ...]
-    """The uninterrupted run's EarlyStopping after each of `epochs`."""
     uninterrupted: EarlyStoppingState
-    """After the last: what the file should hold. A resume without a restore does not reset it."""
+    """EarlyStopping as a file should hold it: a resume without a restore does not reset it."""
     actual: EarlyStoppingState
     """What the trainer had in memory: begun anew at each resume that restored nothing."""
     missing: tuple[int, ...] = ()
     """Epochs (1-based) on the way without a validation: the trainer skipped it, or its line is lost. The first ones."""
-    repeated: tuple[int, ...] = ()
-    """Epochs that were validated twice on the way, as after a resume from a file with a wrong `epoch`."""
     ties: tuple[int, ...] = ()
     """Epochs whose 7 decimals leave open whether they improved; taken as improvements, as the trainer takes equals."""
     conflicts: tuple[str, ...] = ()
@@ -75,10 +71,9 @@ class Lineage:
 
 @record(frozen=True)
 class Unsettled:
-    """Why the log does not tell, in a sentence, and what would."""
+    """Why the log does not tell, in a sentence."""
 
     reason: str
-    settle: str = "--log"
 
 
 def lineage(
@@ -241,11 +236,9 @@ def _finished_before(attempt: Attempt) -> int:
 
 
 def _replayed(way: Sequence[Stretch], finished_epochs: int) -> Lineage:
-    states: list[EarlyStoppingState] = []
     ties: list[int] = []
     conflicts: list[str] = []
-    true = BLIND
-    actual = BLIND
+    true = actual = BLIND
     for i, stretch in enumerate(way):
         actual = state_at_start(stretch.attempt)
         if i == 0 and stretch.attempt.start != "fresh":
@@ -257,12 +250,10 @@ def _replayed(way: Sequence[Stretch], finished_epochs: int) -> Lineage:
             ties += [epoch.epoch] if doubtful else []
             conflicts += _conflicts(actual, epoch)
             true, actual = state_after(true, epoch), state_after(actual, epoch)
-            states.append(true)
-    numbers = Counter(epoch.epoch for stretch in way for epoch in stretch.epochs)
+    numbers = {epoch.epoch for stretch in way for epoch in stretch.epochs}
     first = 1 if way[0].attempt.start == "fresh" else _finished_before(way[0].attempt) + 1
     missing = tuple(islice((n for n in range(first, finished_epochs + 1) if n not in numbers), MOST_MISSING))
-    repeated = tuple(sorted(n for n, count in numbers.items() if count > 1))
-    return Lineage(tuple(way), tuple(states), true, actual, missing, repeated, tuple(ties), tuple(conflicts))
+    return Lineage(tuple(way), true, actual, missing, tuple(ties), tuple(conflicts))
 
 
 def _conflicts(state: EarlyStoppingState, epoch: EpochLog) -> Iterator[str]:

@@ -45,7 +45,6 @@ def test_after_any_kills_and_resumes_each_file_finds_its_own_validations(trainer
         assert not isinstance(way, Unsettled), way.reason
         assert repr(file.memory) == repr(way.actual)
         assert not way.missing
-        assert not way.repeated
         assert not way.conflicts
         assert way.ties or repr(uninterrupted) == repr(way.uninterrupted)
 
@@ -141,7 +140,7 @@ def test_at_an_epochs_end_the_validation_behind_the_save_counts_if_asked():
     assert EarlyStoppingState(-0.5, 0.5, 0) == run.lineage(global_step=7, finished_epochs=1).uninterrupted
 
 
-def test_an_epoch_that_was_trained_twice_is_named():
+def test_an_epoch_that_was_trained_twice_counts_twice():
     """A best file with the unincremented epoch makes the first patch repeat that epoch."""
     run = history(
         read(
@@ -150,7 +149,6 @@ def test_an_epoch_that_was_trained_twice_is_named():
         )
     )  # fmt: skip
     way = run.lineage(global_step=15, finished_epochs=1)
-    assert (1,) == way.repeated
     assert EarlyStoppingState(-0.5, 0.5, 1) == way.uninterrupted
 
 
