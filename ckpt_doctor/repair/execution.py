@@ -174,16 +174,14 @@ def _roll_back(files: Sequence[Path]) -> tuple[list[Path], dict[Path, MigrationR
 def _carry_out(file: FilePlan, *, request: Request, verify_torch: bool, progress: Progress | None) -> MigrationResult:
     if not file.edits:
         return file.result
-    found: list[FileReport] = []
     try:
-        receipt = _write(file, found.append, request, verify_torch, progress)
+        receipt, after = _write(file, request, verify_torch, progress)
     except WriteRefused as error:
         return replace(file.result, status="failed", edits=(), message=str(error))
     message = f"{file.counted}, read back and verified"
     if request.mode == "output":
         message += f", written to {receipt.path}"
     notes = (*file.notes, *receipt.notes)
-    after = found[-1]
     done = replace(file.result, status="migrated", message=message, receipt=receipt, after=after.findings, notes=notes)
     return done if request.mode == "output" else replace(done, written=_as_it_lies(after.checkpoint))
 
@@ -200,47 +198,40 @@ def _as_it_lies(written: Checkpoint) -> Checkpoint | None:
 
 
 def _write(
-    file: FilePlan,
-    judged: Callable[[FileReport], None],
-    request: Request,
-    verify_torch: bool,
-    progress: Progress | None,
-) -> Receipt:
+    file: FilePlan, request: Request, verify_torch: bool, progress: Progress | None
+) -> tuple[Receipt, FileReport]:
+    """Write what was planned for a file; the result, judged."""
     done = partial(progress, file.checkpoint.path) if progress else None
     how: dict[str, Any] = {"mode": request.mode, "output": request.output, "progress": done}
     with on_this_machine(file, request.output, done) as (checkpoint, planned):
-        return _written(file, checkpoint, planned, judged, verify_torch, how)
+        return _written(file, checkpoint, planned, verify_torch, how)
 
 
 def _written(
-    file: FilePlan,
-    checkpoint: Checkpoint,
-    planned: Sequence[Edit],
-    judged: Callable[[FileReport], None],
-    verify_torch: bool,
-    how: dict[str, Any],
-) -> Receipt:
+    file: FilePlan, checkpoint: Checkpoint, planned: Sequence[Edit], verify_torch: bool, how: dict[str, Any]
+) -> tuple[Receipt, FileReport]:
+    judged: list[FileReport] = []  # by the writer's call to verify, before the result counts
     if checkpoint.parts:
         changes = (checkpoint is file.checkpoint and file.changes) or part_changes(checkpoint, planned)
         parts = {checkpoint.name_of(part) for part in checkpoint.parts} | {change.name for change in changes}
 
         def verify_unit(path: Path) -> None:
-            judged(verified_unit(open_unit(path, parts.__contains__), changes, file))
+            judged.append(verified_unit(open_unit(path, parts.__contains__), changes, file))
 
-        return write_unit(checkpoint, changes, _record(file), verify=verify_unit, **how)
+        return write_unit(checkpoint, changes, _record(file), verify=verify_unit, **how), judged[-1]
     named, adopted = edits.adopt(planned, checkpoint)
     root = edits.apply(checkpoint.root, named)
 
     def verify(path: Path) -> None:
         written = open_checkpoint(path)
-        judged(verified(written, root, file, adopted))
+        judged.append(verified(written, root, file, adopted))
         if verify_torch:
             from ckpt_doctor.repair.torch_check import compare_loaded  # torch is imported for this only
 
             compare_loaded(checkpoint, written, file.edits)
 
     program = pickle_writer.dump(root, container=checkpoint.container)
-    return write(checkpoint, program, _record(file), adopted=adopted, verify=verify, **how)
+    return write(checkpoint, program, _record(file), adopted=adopted, verify=verify, **how), judged[-1]
 
 
 def _record(file: FilePlan) -> dict[str, object]:
