@@ -74,9 +74,8 @@ class Lost:
     """The sibling that has it."""
     value: Mapping[str, Any] | None
     """The state that this file should have; None where no file proves it."""
-    why: str = ""
-    """Why it is not proven."""
-    evidence: str = ""
+    told: str
+    """Where it comes from, or why it is not proven."""
 
 
 Steps = Mapping[str, int]
@@ -121,8 +120,11 @@ def _remembers(checkpoint: Checkpoint, other: Member, path: KeyPath) -> bool:
 def _rebuilt(member: Member, donor: Member, path: KeyPath, steps: Steps) -> Lost:
     saver = next((one for one in savers(donor.checkpoint) if one.path == path), None)
     if saver is not None:
-        return _saver(member, donor, saver, steps)
-    return _stopper(member, donor, next(one for one in stoppers(donor.checkpoint) if one.path == path), steps)
+        kind, made = "ModelCheckpoint", _saver(member, donor, saver, steps)
+    else:
+        stopper = next(one for one in stoppers(donor.checkpoint) if one.path == path)
+        kind, made = "EarlyStopping", _stopper(member, donor, stopper, steps)
+    return Lost(path, kind, donor, None, made) if isinstance(made, str) else Lost(path, kind, donor, *made)
 
 
 def _cut(member: Member, saver: Saver, known: Steps) -> dict[str, Any] | str:
@@ -143,18 +145,16 @@ def _step_of(path: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
-    def without(why: str) -> Lost:
-        return Lost(saver.path, "ModelCheckpoint", donor, None, why)
-
+def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> tuple[Mapping[str, Any], str] | str:
+    """ModelCheckpoint's state when a file was saved, and where it comes from; or why it is not known."""
     if not steps:
-        return without("no later file of the run has the scores up to this one")
+        return "no later file of the run has the scores up to this one"
     cut = _cut(member, saver, steps)
     if isinstance(cut, str):
-        return without(cut)
+        return cut
     values = {path: known for path, value in cut.items() if (known := real(value)) is not None}
     if not saver.mode or len(values) < len(cut):
-        return without("the scores, or whether lower is better, are not known")
+        return "the scores, or whether lower is better, are not known"
     pick, worst = (min, max) if saver.mode == "min" else (max, min)
     best, last, own = pick(values, key=values.__getitem__), worst(values, key=values.__getitem__), next(reversed(cut))
     state = {
@@ -166,32 +166,27 @@ def _saver(member: Member, donor: Member, saver: Saver, steps: Steps) -> Lost:
         "kth_best_model_path": last,
         "kth_value": cut[last],
     }
-    evidence = f"best_k_models of {donor.label} up to step {member.state.global_step:,}"
-    return Lost(saver.path, "ModelCheckpoint", donor, state, "", evidence)
+    return state, f"best_k_models of {donor.label} up to step {member.state.global_step:,}"
 
 
-def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> Lost:
-    def without(why: str) -> Lost:
-        return Lost(stopper.path, "EarlyStopping", donor, None, why)
-
+def _stopper(member: Member, donor: Member, stopper: Stopper, steps: Steps) -> tuple[Mapping[str, Any], str] | str:
+    """As `_saver`, of EarlyStopping."""
     saver = next((s for s in savers(donor.checkpoint) if s.monitor == stopper.monitor and s.mode == stopper.mode), None)
     if not steps or saver is None:
-        return without("no later file of the run has the scores that EarlyStopping monitors")
+        return "no later file of the run has the scores that EarlyStopping monitors"
     cut = _cut(member, saver, steps)
     if isinstance(cut, str):
-        return without(cut)
+        return cut
     whole = _cut(donor, saver, steps)
     told = (real(stopper.state.get("best_score")), stopper.count("wait_count"))
     if isinstance(whole, str) or _replayed(whole, stopper.mode) != told:
-        return without("EarlyStopping replayed over the scores differs from its state in the later file (min_delta?)")
+        return "EarlyStopping replayed over the scores differs from its state in the later file (min_delta?)"
     best, waited = _replay(cut, stopper.mode)
     state = {**stopper.state, "wait_count": waited, "best_score": cut[best], "stopped_epoch": 0}
     if "stopping_reason" in state:
         state.update(stopping_reason=0, stopping_reason_message=None)
-    evidence = (
-        f"EarlyStopping replayed over the scores that {donor.label} keeps, up to step {member.state.global_step:,}"
-    )
-    return Lost(stopper.path, "EarlyStopping", donor, state, "", evidence)
+    source = f"EarlyStopping replayed over the scores that {donor.label} keeps"
+    return state, f"{source}, up to step {member.state.global_step:,}"
 
 
 def _replay(cut: Mapping[str, Any], mode: str) -> tuple[str, int]:

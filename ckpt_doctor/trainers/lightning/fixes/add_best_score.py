@@ -18,14 +18,16 @@ def _plan(case: Case) -> Plan:
     missing = lost(case)
     proven = [state for state in missing if state.value is not None]
     if missing and not proven:
-        return refused(NAME, missing[0].why, "a later file of the run, saved with save_top_k=-1")
+        return refused(NAME, missing[0].told, "a later file of the run, saved with save_top_k=-1")
     if proven and case.checkpoint.container != "torch-zip":
         reason = f"tensors cannot be added to a {case.checkpoint.container} file"
         return refused(NAME, reason, "a file that torch 1.6 or later wrote")
-    notes = tuple(f"the state of {state.kind} remains missing: {state.why}" for state in missing if state.value is None)
+    notes = tuple(
+        f"the state of {state.kind} remains missing: {state.told}" for state in missing if state.value is None
+    )
     if mapping_of(case.checkpoint.get("callbacks")) is not None:
         edits = [
-            Edit(state.path, "absent", dict(state.value or {}), state.evidence, donor=state.donor.checkpoint)
+            Edit(state.path, "absent", dict(state.value or {}), state.told, donor=state.donor.checkpoint)
             for state in proven
         ]
         return Plan(tuple(edits), notes=notes)
@@ -35,7 +37,7 @@ def _plan(case: Case) -> Plan:
     whole = {state.path[-1]: dict(state.value or {}) for state in proven}
     if not whole:
         return Plan()
-    evidence = "; ".join(dict.fromkeys(state.evidence for state in proven))
+    evidence = "; ".join(dict.fromkeys(state.told for state in proven))
     edit = Edit(("callbacks",), "absent", whole, evidence, donor=proven[0].donor.checkpoint)
     return Plan((edit,), notes=notes)
 
