@@ -146,10 +146,10 @@ def _copy_xattrs(source_fd: int, target_fd: int) -> list[str]:
     return [f"extended attributes not kept: {', '.join(lost)}"] if lost else []
 
 
-def publish(temporary: Path, target: Path) -> list[str]:
-    """Rename onto the target and make the rename durable. Returns a note when only the latter failed."""
+def publish(temporary: Path, target: Path) -> None:
+    """Rename onto the target and make the rename durable, where the file system lets it."""
     temporary.replace(target)
-    return sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def place(temporary: Path, output: Path) -> None:

@@ -49,7 +49,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     targets = [  # of loops of another moment nothing follows
         schedule.Target(rates=schedule.stored(one)) if others else _target(one, run) for one in member.optimizers
     ]
-    resume = resume_point(member, run, targets[0])
+    resume = resume_point(member, targets[0])
     planned = plan(member, run, resume, [target.open for target in targets])
     seen = _without_step(member) if others else _without_shift(member, run)
     reads = tuple(dict.fromkeys(path for one in member.optimizers for path in _reads(one)))
@@ -58,7 +58,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
             one.checkpoint,
             one,
             run,
-            resume_point(one, run, target),
+            resume_point(one, target),
             planned,
             _schedule(one, target),
             schedule.scheduled(one, run),

@@ -18,7 +18,7 @@ OTHER_LOOPS = "the loops' counters are of another moment than optimizer, schedul
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
 
 
-def resume_point(member: Member, run: Run, schedule: Target) -> ResumePoint:
+def resume_point(member: Member, schedule: Target) -> ResumePoint:
     """The state that an uninterrupted run has when it begins the batch where the trainer resumes."""
     loops, state = loops_of(member.checkpoint), member.state
     if is_weights_only(member.checkpoint) or not is_measured(member.checkpoint):

@@ -61,7 +61,7 @@ def test_a_finished_one_cycle_is_a_note_until_more_is_asked_of_it(tmp_path):
 def told(member: Member, **facts: object):
     """The point and the plan of a file of a run with these facts."""
     run = Run(Path("/run"), "lightning", (member,), LightningFacts(**facts))
-    point = resume_point(member, run, Target())
+    point = resume_point(member, Target())
     return point, plan(member, run, point, ())
 
 
