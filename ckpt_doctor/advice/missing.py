@@ -78,10 +78,11 @@ def codes_of(findings: Collection[Finding], migrations: Collection[str]) -> tupl
 
 
 def _asked_for_next(planned: FilePlan, run: RunReport, request: Request) -> list[str]:
-    """What the repaired file would ask for: a bare state_dict has no place yet for what it will lack."""
+    """What an upgraded file would ask for: a bare state_dict has no place yet for what it will lack."""
     from ckpt_doctor import repair
 
-    after = repair.repaired(run, planned, request) if planned.edits else None
+    wrapped = any(edit.op == "wrap" for edit in planned.edits)
+    after = repair.repaired(run, planned, request) if wrapped else None
     fixes = [finding.fix for finding in after.serious if finding.migration and finding.fix] if after else []
     return [option for fix in fixes if (option := _preferred(fix, ()))]
 

@@ -84,7 +84,8 @@ def understand(
     judged = {member.checkpoint.path for member in ours}
     others = tuple(checkpoint.path for checkpoint in checkpoints if checkpoint.path not in judged)
     ours = ours if owner is not UNKNOWN else []
-    placed = {one.name: frozenset(one.siblings(folder)) for one in known()}
+    is_bare = any(checkpoint.layout == "state-dict" for checkpoint in checkpoints)  # whose place alone says whose it is
+    placed = {one.name: frozenset(one.siblings(folder)) for one in known() if is_bare}
     run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs), placed=placed)
     its = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
     run = owner.judging().understand(run, its, logs)

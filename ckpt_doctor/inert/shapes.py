@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
+from functools import cached_property
 from typing import Any
 
 from ckpt_doctor.inert.scheduler_kinds import Kind, scheduler_kind
@@ -131,7 +132,7 @@ class Shapes:
     names: set[str] = field(default_factory=set)
     """Every key that was passed with something under it."""
 
-    @property
+    @cached_property
     def trained(self) -> list[Part]:
         """The models that are no averaged copies of others."""
         return [model for model in self.models if not re.search(_COPY, ".".join(map(str, model.path)))]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ckpt_doctor.readers.detect import sniff_view
@@ -19,21 +17,13 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
 
     Never raises for what is in the file, nor when the system refuses to read it (damage `unreadable-file`).
     """
-    path = as_path(path)
+    path, was_enabled = as_path(path), gc.isenabled()
+    gc.disable()  # a reading makes objects by the hundred thousand and drops none: looking for garbage doubles its time
     try:
-        with open_view(path) as view, _without_cycle_collection():
+        with open_view(path) as view:
             return _open(view)
     except OSError as error:
         return Checkpoint(path, 0, "unknown", "other", None, damage=(unreadable(error),))
-
-
-@contextmanager
-def _without_cycle_collection() -> Iterator[None]:
-    """A reading makes objects by the hundred thousand and drops none: looking for garbage doubles its time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
     finally:
         if was_enabled:
             gc.enable()

@@ -90,10 +90,11 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     content = Content("torchscript" if script else "torch-zip")
     content.damage += directory.damage
     main = records[prefix + "data.pkl"]
-    plan_pickles(view, directory, main, prefix + "data/")
+    folder = prefix + "data/"
+    plan_pickles(view, directory, main, folder)
     content.metadata = _facts(view, records, prefix)
     content.damage += _refused(directory, content.metadata, prefix)
-    data = {e.name[len(prefix) + 5 :]: e for e in directory.entries if e.name.startswith(prefix + "data/")}
+    data = {e.name[len(folder) :]: e for e in directory.entries if e.name.startswith(folder)}
     if all(entry.crc == 0 for entry in directory.entries if entry.size):
         content.metadata["checksums"] = "none"  # torch.serialization.set_crc32_options(False)
     else:
@@ -107,7 +108,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     offsets = {key: entry.data for key, entry in data.items() if entry.method == STORED and entry.data >= 0}
     raw = record(view, main, content.damage)
     reading = read_program(programs, raw, 0, torch_storage(offsets, only=not script), main.name)
-    tensors = {f"{prefix}data/{key}" for key in reading.storages}  # whatever they look like, nothing unpickles them
+    tensors = {folder + key for key in reading.storages}  # whatever they look like, nothing unpickles them
     others, unseen = within_reach(view, (e for e in beside(directory, main) if e.name not in tensors))
     other_pickles(programs, view, others)
     known, unsearched = searched(view, directory)
@@ -116,7 +117,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     if main.method == STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
-    content.damage += _missing(reading, records, prefix + "data/")
+    content.damage += _missing(reading, records, folder)
     if script:
         _add_constants(view, content, records, prefix)
     if view.far and content.tensors:

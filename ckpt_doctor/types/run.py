@@ -247,7 +247,7 @@ class Run:
     logs: tuple[Path, ...] = ()
     """Those that a person named."""
     placed: Mapping[str, Collection[Path]] = field(default_factory=dict, compare=False)
-    """Name of a known trainer -> the files that lie here where it puts its checkpoints."""
+    """Name of a known trainer -> the files that lie here where it puts its checkpoints; empty without bare weights."""
 
     __repr__ = briefly
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from os import DirEntry
+from os.path import splitext
 from pathlib import Path
 from typing import Literal
 
@@ -141,7 +142,7 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
         return True
     if not re.search(_MOMENT, folder.name):
         return False
-    stems = [Path(name).stem.lower() for name in names if Path(name).suffix in _SUFFIXES]
+    stems = [stem.lower() for stem, suffix in map(splitext, names) if suffix in _SUFFIXES]
     parts = [next((stem for stem in stems if re.fullmatch(each, stem)), None) for each in (_MODEL, _OPTIMIZER)]
     rest = [stem for stem in stems if stem not in parts]
     folders = (name for name in names if not name.startswith(".") and not Path(name).suffix)
