@@ -38,7 +38,10 @@ def executor_at(address: str) -> Iterator[Executor]:
     import logging
     from concurrent.futures import CancelledError
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # what matters of it is said here
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(
+            logging.CRITICAL + 1
+        )  # some have levels of their own; what matters is said here
     with _connected(Client, address) as client:
         _ensure_same_version(client)
         executor = client.get_executor(retries=RETRIES, pure=False)

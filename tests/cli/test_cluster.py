@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -85,6 +86,13 @@ def scan_on(address: str, folder: Path) -> subprocess.CompletedProcess[str]:
         f"sys.exit(main.main(['scan', '--dask', {address!r}, {str(folder)!r}]))"
     )
     return subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.long
+def test_nothing_of_dask_s_own_is_printed(cluster: Any) -> None:
+    logger = pytest.importorskip("distributed").client.logger
+    with module.executor_at(cluster.scheduler_address):
+        assert not logger.isEnabledFor(logging.CRITICAL)
 
 
 def test_an_empty_address_is_named_in_a_line(run: Run, tmp_path: Path) -> None:
