@@ -39,6 +39,13 @@ _ABSENT = frozenset({"RepositoryNotFoundError", "EntryNotFoundError", "RevisionN
 CREDENTIALS = "access is refused: the credentials are those that fsspec finds (environment, configuration files)"
 _OF_A_URL = "access is refused: the URL's signature or password is not valid, or no more; get a new URL"
 _OF_NO_URL = "access is refused: give a URL with a signature, or with name and password, or download a copy"
+_LOGINS = {
+    "s3": "set AWS_PROFILE, or run `aws configure`",
+    "gs": "run `gcloud auth application-default login`",
+    "gcs": "run `gcloud auth application-default login`",
+    "hf": "run `hf auth login`, and accept the repository's terms",
+}
+"""Scheme -> what gives credentials to those who have none."""
 _LONGEST_PAUSE = 10.0
 """Seconds that a server is given which asks for a pause."""
 
@@ -73,6 +80,15 @@ def trying(path: object, request: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
+def _status(error: Exception) -> object:
+    """The status of the answer that made an exception, where its library says it: aiohttp, huggingface_hub, gcsfs."""
+    if isinstance(error, OSError) and str(error).startswith("Forbidden"):  # gcsfs/retry.py, `validate_response`
+        return 403
+    if type(error).__name__ == "HttpError":
+        return getattr(error, "code", None)
+    return getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+
+
 def _asked_for(error: Exception) -> float:
     """Seconds after which a server that has too much to do wants to be asked again (`Retry-After`)."""
     said = (getattr(error, "headers", None) or {}).get("Retry-After", "")
@@ -81,8 +97,9 @@ def _asked_for(error: Exception) -> float:
 
 def _refused(path: object) -> str:
     """What to do where access is refused: on the web credentials are in the URL, elsewhere fsspec finds them."""
-    if getattr(path, "scheme", "") not in ("http", "https"):
-        return CREDENTIALS
+    scheme = getattr(path, "scheme", "")
+    if scheme not in ("http", "https"):
+        return f"{CREDENTIALS}; {_LOGINS[scheme]}" if scheme in _LOGINS else CREDENTIALS
     return _OF_NO_URL if getattr(path, "given", "") == str(path) else _OF_A_URL
 
 
@@ -93,7 +110,7 @@ def translated(error: Exception, path: object) -> OSError:
         return Replaced(path)
     if isinstance(error, RemoteError):
         return RemoteError(error.strerror or "", path, again=error.again)
-    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     if isinstance(error, FileNotFoundError) or names & _ABSENT or status in (404, 410):
         return FileNotFoundError(errno.ENOENT, "nothing is there", str(path))
     if isinstance(error, PermissionError) or names & _WITHOUT_CREDENTIALS or status in (401, 403):
@@ -105,8 +122,8 @@ def translated(error: Exception, path: object) -> OSError:
     if names & _BROKEN:
         return RemoteError(f"the connection broke off, {ATTEMPTS} times", path, again=True)
     if isinstance(status, int) and (status == 429 or status >= 500):
-        later = f"the server answers with status {status}, {ATTEMPTS} times: run it again later"
-        return RemoteError(later, path, again=True)
+        later = f"the server answers with status {status}, again and again: run it again later"
+        return RemoteError(later, path, again="HttpError" not in names)  # gcsfs has tried it for half a minute
     if "TooManyRedirects" in names:
         return RemoteError("the server leads from one URL to the next without an end", path)
     if any("UrlRedirect" in name for name in names):

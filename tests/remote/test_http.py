@@ -262,7 +262,7 @@ def compressed(handler: Handler, start: int, end: int) -> bool:
         (page, "the server sends a web page, as of a login"),
         (compressed, "the server compresses the file, so that parts of it tell nothing: download a copy"),
         (lambda handler, *_: handler.answer(403, b"") or True, "give a URL with a signature"),
-        (lambda handler, *_: handler.answer(429, b"") or True, "status 429, 4 times: run it again later"),
+        (lambda handler, *_: handler.answer(429, b"") or True, "status 429, again and again: run it again later"),
         (lambda handler, *_: handler.answer(302, b"", Location=handler.path) or True, "without an end"),
         (lambda handler, *_: handler.answer(302, b"", Location="ftp://host/x") or True, "none of the web"),
     ],
