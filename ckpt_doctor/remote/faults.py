@@ -9,7 +9,7 @@ import errno
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -57,12 +57,18 @@ class RemoteError(OSError):
         super().__init__(errno.EIO, sentence, None if path is None else str(path))
         self.again = again
 
+    def __reduce__(self) -> tuple[Any, ...]:  # from a worker process; OSError's own way loses the arguments
+        return RemoteError, (self.strerror, self.filename), {"again": self.again}
+
 
 class Replaced(RemoteError):
     """Another object has come in the place of the one that was read."""
 
     def __init__(self, path: object = None) -> None:
         super().__init__("was replaced while it was read: run it again", path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Replaced, (self.filename,)
 
 
 def trying(path: object, request: Callable[[], T]) -> T:
