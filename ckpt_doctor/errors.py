@@ -15,13 +15,6 @@ class UsageError(CkptDoctorError):
     """The call asks for something that cannot be (a PATH that does not exist, options that exclude each other)."""
 
 
-class NotWritten(UsageError):
-    """Something is asked for that writes where the checkpoint is, which is behind a URL."""
-
-    def __init__(self, path: Path, what: str, instead: str) -> None:
-        super().__init__(f"{path} is a URL, where nothing is ever written, and {what} writes there: {instead}")
-
-
 class Unsupported(CkptDoctorError):
     """This system lacks what reading a checkpoint needs."""
 
@@ -55,6 +48,11 @@ class ResumeError(CkptDoctorError):
     def __init__(self, message: str, plan: Any = None) -> None:
         super().__init__(message)
         self.plan = plan
+
+
+def not_written(path: Path, what: str, instead: str) -> UsageError:
+    """What to raise where something would write where the checkpoint is, which is behind a URL."""
+    return UsageError(f"{path} is a URL, where nothing is ever written, and {what} writes there: {instead}")
 
 
 def absent(path: object) -> UsageError:

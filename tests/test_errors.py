@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ def test_one_handler_catches_all_of_them_and_each_says_when_it_is_raised() -> No
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
     assert all(issubclass(kind, CkptDoctorError) and kind.__doc__ for kind in kinds)
     assert not issubclass(CkptDoctorError, (OSError, ValueError))  # else a caller's own handlers would swallow them
+    for kind in kinds:  # what a worker raises and its parent cannot make again breaks the whole pool
+        back = pickle.loads(pickle.dumps(kind("why")))
+        assert (kind, "why") == (type(back), str(back))
 
 
 def test_a_write_that_failed_is_told_from_a_call_that_cannot_be() -> None:

@@ -125,9 +125,11 @@ def report(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    counted: Callable[[int, int], None] | None = None,
     **given: Any,
 ) -> Reported:
-    """Scan and render; arguments as of `scan`, whose report this is.
+    """Scan and render; arguments as of `scan`, whose report this is. `counted` is told how many files of how many are
+    judged.
 
     After Ctrl-C it is that of the runs that were judged until then; `KeyboardInterrupt` where there are none.
     """
@@ -144,7 +146,7 @@ def report(
         return outcomes(job, some, makes, jobs=many, executor=executor, progress=progress)
 
     try:
-        _fill(shelf, units, spread)
+        _fill(shelf, units, spread, counted or _nobody)
     except KeyboardInterrupt:
         if not len(shelf):
             raise
@@ -154,12 +156,18 @@ def report(
     return Reported(shelf, replace(end, tally=counts), style)
 
 
-def _fill(shelf: Shelf, units: Sequence[Unit], spread: Spread) -> None:
+def _nobody(*_: int) -> None:
+    """Tell nobody."""
+
+
+def _fill(shelf: Shelf, units: Sequence[Unit], spread: Spread, counted: Callable[[int, int], None]) -> None:
     taken: set[Path] = set()
     near: dict[int, tuple[Path, ...]] = {}
+    done, of = 0, sum(len(unit.files) for unit in units)
     with closing(spread(units)) as found:
         for unit, run in found:
             shelf.put(unit.number, run.told)
+            counted(done := done + len(unit.files), of)
             if run.own is not None:
                 taken.add(run.own)
             if run.left:

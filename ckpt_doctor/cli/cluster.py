@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.cli.output import note
@@ -13,8 +15,10 @@ from ckpt_doctor.version import __version__
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-TIMEOUT = "10s"
-"""How long a scheduler may take to answer."""
+TIMEOUT = 10.0
+"""Seconds that a scheduler may take to answer."""
+GRACE = 2.0
+"""Seconds more, within which Dask's own reason comes."""
 RETRIES = 3
 """How often a batch is tried again that a worker could not finish."""
 
@@ -25,6 +29,8 @@ def executor_at(address: str) -> Iterator[Executor]:
 
     Raises `UsageError` where none answers, and where a worker has another ckpt-doctor.
     """
+    if not address:
+        raise UsageError("--dask needs the address of a scheduler; is a variable of the script not set?")
     try:
         from dask.distributed import Client
     except ImportError as error:
@@ -32,12 +38,11 @@ def executor_at(address: str) -> Iterator[Executor]:
     import logging
     from concurrent.futures import CancelledError
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
-    try:
-        client: Any = Client(address, timeout=TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"no Dask scheduler answers at {address} ({_first_line(error)})") from error
-    with client:
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(
+            logging.CRITICAL + 1
+        )  # some have levels of their own; what matters is said here
+    with _connected(Client, address) as client:
         _ensure_same_version(client)
         executor = client.get_executor(retries=RETRIES, pure=False)
         try:
@@ -48,6 +53,30 @@ def executor_at(address: str) -> Iterator[Executor]:
             ) from error
         finally:
             executor.shutdown(wait=False)
+
+
+def _connected(client: Callable[..., Any], address: str) -> Any:
+    """The client of a scheduler. Raises `UsageError` where none answers in time.
+
+    What takes the connection and says nothing keeps a client waiting for ever, so another thread makes it.
+    """
+    found: Future[Any] = Future()
+
+    def connect() -> None:
+        try:
+            found.set_result(client(address, timeout=f"{TIMEOUT}s", set_as_default=False))
+        except Exception as error:  # whatever it makes of what is no scheduler's answer
+            found.set_exception(error)
+
+    Thread(target=connect, daemon=True).start()
+    try:
+        return found.result(TIMEOUT + GRACE)
+    except Exception as error:
+        why = f"nothing comes for {TIMEOUT:.0f} s"
+        if found.done():
+            is_plain = isinstance(error, (OSError, ValueError, TypeError))
+            why = _first_line(error) if is_plain else "what answers is something else"
+        raise UsageError(f"no Dask scheduler answers at {address} ({why})") from error
 
 
 def _ensure_same_version(client: Any) -> None:

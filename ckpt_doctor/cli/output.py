@@ -91,7 +91,8 @@ def unfinished(results: Iterable[MigrationResult]) -> int:
 class Progress:
     """A line on a terminal's stderr that shows the file at hand, bytes and rate; silent anywhere else.
 
-    Call it with the path and the number of bytes just done; leave the `with` block to wipe the line.
+    Call it with the path and the number of bytes just done; leave the `with` block to wipe the line. Where files are
+    counted, it shows how many are done while none is at hand: other processes tell of a file when it is done.
     """
 
     def __init__(self) -> None:
@@ -100,6 +101,7 @@ class Progress:
         self.begun = self.drawn = time.monotonic()
         self.path: Path | None = None
         self.done = self.of = self.all = 0
+        self.files = (0, 0)
 
     def __enter__(self) -> Progress:
         return self
@@ -117,6 +119,14 @@ class Progress:
                 self.of = path.stat().st_size
         self.done += n
         self.all += n
+        self._draw()
+
+    def count(self, done: int, of: int) -> None:
+        """So many files are judged, of so many in all."""
+        self.files = done, of
+        self._draw()
+
+    def _draw(self) -> None:
         now = time.monotonic()
         if self.shown and now - self.drawn >= EVERY:
             self.drawn, self.visible = now, True
@@ -124,11 +134,16 @@ class Progress:
             sys.stderr.flush()
 
     def line(self, now: float, columns: int) -> str:
-        """`my_run/epoch_18.pt  [#####.....]  1.6 GiB of 3.1 GiB, 2.4 GiB/s`."""
+        """`my_run/epoch_18.pt  [#####.....]  1.6 GiB of 3.1 GiB, 2.4 GiB/s`, or `[##........]  211 of 900 files`."""
         path = self.path or Path()
-        part = min(1.0, self.done / self.of) if self.of else 0.0
-        bar = f"{'#' * round(10 * part):.<10}"
-        rate = size(int(self.all / max(1e-9, now - self.begun)))
-        numbers = f"[{bar}]  {size(self.done)} of {size(self.of)}, {rate}/s"
+        rate = f", {size(int(self.all / max(1e-9, now - self.begun)))}/s" if self.all else ""
+        if self.files[1] and self.done >= self.of:
+            done, of = self.files
+            return f"[{_bar(done, of)}]  {done:,} of {of:,} files{rate}"
+        numbers = f"[{_bar(self.done, self.of)}]  {size(self.done)} of {size(self.of)}{rate}"
         name = shorten(clean(f"{path.parent.name}/{path.name}"), max(0, columns - len(numbers) - 2))
         return f"{name}  {numbers}"
+
+
+def _bar(done: int, of: int) -> str:
+    return f"{'#' * round(10 * min(1.0, done / of) if of else 0):.<10}"

@@ -81,7 +81,7 @@ def command(
         if dask:  # whose workers run in other folders
             paths = tuple(path.absolute() for path in paths)
             given["logs"] = [log.absolute() for log in given["logs"]]
-        told = {"silenced": settings.silenced(), "progress": progress, **given}
+        told = {"silenced": settings.silenced(), "progress": progress, "counted": progress.count, **given}
         report = advice.report(paths, style, jobs=jobs, executor=executor, **told)
     found = report.ending
     if not found.tally.units and form != "table":

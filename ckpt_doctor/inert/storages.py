@@ -10,10 +10,17 @@ from ckpt_doctor.inert.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.types import Damage, Global, Opaque, StorageInfo
 
 
-def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "", *, only: bool = False) -> Persistent:
+def torch_storage(
+    offsets: Mapping[str, int] | None = None,
+    folder: str = "",
+    *,
+    sizes: Mapping[str, int] | None = None,
+    only: bool = False,
+) -> Persistent:
     """The meaning of persistent ids in a torch file: `("storage", type, key, location, numel[, view_metadata])`.
 
-    `offsets` maps keys to where their bytes start in the file; `folder` goes before each key. Anything else than a
+    `offsets` maps keys to where their bytes start in the file, `sizes` to how many there are: behind a record that is
+    too short lies another one, so a storage gets no offset then. `folder` goes before each key. Anything else than a
     storage stays a recorded call, and is damage where a storage is the `only` thing that the loader takes.
     Source: torch/serialization.py, `persistent_load` of `_load` and of `_legacy_load`.
     """
@@ -53,7 +60,9 @@ def torch_storage(offsets: Mapping[str, int] | None = None, folder: str = "", *,
             reading.damage.append(Damage("malformed-pickle", message, where=f"storage {shown(key)}"))
         if known is not None and (known.dtype, known.numel, known.location) == (dtype, numel, location):
             return known
-        storage = StorageInfo(key, dtype, location, numel, numel * item_size(dtype), offsets.get(key))
+        nbytes = numel * item_size(dtype)
+        offset = offsets.get(key) if sizes is None or nbytes <= sizes.get(key, 0) else None
+        storage = StorageInfo(key, dtype, location, numel, nbytes, offset)
         if known is None or known.nbytes < storage.nbytes:
             reading.storages[key] = storage
         return storage

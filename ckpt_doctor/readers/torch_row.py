@@ -87,7 +87,8 @@ def open_row(view: FileView) -> Checkpoint:
         if main is not None:
             stored = {key: archive.begin + e.data for key, e in storages.items() if e.method == STORED}
             raw = record(archive.source, main, content.damage)
-            persistent = torch_storage(stored, f"{archive.begin}/")
+            sizes = {key: entry.size for key, entry in storages.items()}
+            persistent = torch_storage(stored, f"{archive.begin}/", sizes=sizes)
             root[archive.begin] = read_program(programs, raw, 0, persistent, main.name).root
             content.checksums |= {key: entry.crc for key, entry in storages.items()}
         other_pickles(programs, archive.source, beside(archive.directory, main))

@@ -106,8 +106,9 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
 
     programs = file_programs()
     offsets = {key: entry.data for key, entry in data.items() if entry.method == STORED and entry.data >= 0}
+    sizes = {key: entry.size for key, entry in data.items()}
     raw = record(view, main, content.damage)
-    reading = read_program(programs, raw, 0, torch_storage(offsets, only=not script), main.name)
+    reading = read_program(programs, raw, 0, torch_storage(offsets, sizes=sizes, only=not script), main.name)
     tensors = {folder + key for key in reading.storages}  # whatever they look like, nothing unpickles them
     others, unseen = within_reach(view, (e for e in beside(directory, main) if e.name not in tensors))
     other_pickles(programs, view, others)
@@ -137,7 +138,8 @@ def _add_constants(view: FileView, content: Content, records: Mapping[str, Entry
     stored = {name: entry for name, entry in records.items() if name.startswith(folder) and entry.method == STORED}
     offsets = {name[len(prefix) :]: entry.data for name, entry in stored.items() if entry.data >= 0}
     raw = record(view, records[prefix + "constants.pkl"], [])
-    reading = read(raw, 0, torch_storage(offsets, CONSTANTS))
+    sizes = {name[len(prefix) :]: entry.size for name, entry in stored.items()}
+    reading = read(raw, 0, torch_storage(offsets, CONSTANTS, sizes=sizes))
     found = find_tensors(reading.root)
     content.tensors += tuple(replace(tensor, path=("constants", *tensor.path)) for tensor in found.all)
     content.damage += [*found.damage, *_missing(reading, records, prefix)]

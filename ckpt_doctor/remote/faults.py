@@ -9,7 +9,7 @@ import errno
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -37,6 +37,17 @@ _WITHOUT_CREDENTIALS = frozenset(
 )
 _ABSENT = frozenset({"RepositoryNotFoundError", "EntryNotFoundError", "RevisionNotFoundError", "NoSuchBucket"})
 CREDENTIALS = "access is refused: the credentials are those that fsspec finds (environment, configuration files)"
+_OF_A_URL = "access is refused: the URL's signature or password is not valid, or no more; get a new URL"
+_OF_NO_URL = "access is refused: give a URL with a signature, or with name and password, or download a copy"
+_LOGINS = {
+    "s3": "set AWS_PROFILE, or run `aws configure`",
+    "gs": "run `gcloud auth application-default login`",
+    "gcs": "run `gcloud auth application-default login`",
+    "hf": "run `hf auth login`, and accept the repository's terms",
+}
+"""Scheme -> what gives credentials to those who have none."""
+_LONGEST_PAUSE = 10.0
+"""Seconds that a server is given which asks for a pause."""
 
 
 class RemoteError(OSError):
@@ -46,6 +57,9 @@ class RemoteError(OSError):
         super().__init__(errno.EIO, sentence, None if path is None else str(path))
         self.again = again
 
+    def __reduce__(self) -> tuple[Any, ...]:  # from a worker process; OSError's own way loses the arguments
+        return RemoteError, (self.strerror, self.filename), {"again": self.again}
+
 
 class Replaced(RemoteError):
     """Another object has come in the place of the one that was read."""
@@ -53,19 +67,46 @@ class Replaced(RemoteError):
     def __init__(self, path: object = None) -> None:
         super().__init__("was replaced while it was read: run it again", path)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Replaced, (self.filename,)
+
 
 def trying(path: object, request: Callable[[], T]) -> T:
     """The answer to a request, which is made again where the connection breaks. Raises `OSError`."""
+    pause = 0.0
     for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+        time.sleep(pause)
         try:
             return request()
         except Exception as error:  # of whichever library: what it means is decided in one place
             fault = translated(error, path)
             if attempt == ATTEMPTS - 1 or not getattr(fault, "again", False):
                 raise fault from None  # its own text may have a signed URL
+            pause = max(PAUSE * 2**attempt, _asked_for(error))
     raise AssertionError("unreachable")
+
+
+def _status(error: Exception) -> object:
+    """The status of the answer that made an exception, where its library says it: aiohttp, huggingface_hub, gcsfs."""
+    if isinstance(error, OSError) and str(error).startswith("Forbidden"):  # gcsfs/retry.py, `validate_response`
+        return 403
+    if type(error).__name__ == "HttpError":
+        return getattr(error, "code", None)
+    return getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _asked_for(error: Exception) -> float:
+    """Seconds after which a server that has too much to do wants to be asked again (`Retry-After`)."""
+    said = (getattr(error, "headers", None) or {}).get("Retry-After", "")
+    return min(float(said), _LONGEST_PAUSE) if said.isdecimal() else 0.0
+
+
+def _refused(path: object) -> str:
+    """What to do where access is refused: on the web credentials are in the URL, elsewhere fsspec finds them."""
+    scheme = getattr(path, "scheme", "")
+    if scheme not in ("http", "https"):
+        return f"{CREDENTIALS}; {_LOGINS[scheme]}" if scheme in _LOGINS else CREDENTIALS
+    return _OF_NO_URL if getattr(path, "given", "") == str(path) else _OF_A_URL
 
 
 def translated(error: Exception, path: object) -> OSError:
@@ -75,11 +116,11 @@ def translated(error: Exception, path: object) -> OSError:
         return Replaced(path)
     if isinstance(error, RemoteError):
         return RemoteError(error.strerror or "", path, again=error.again)
-    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     if isinstance(error, FileNotFoundError) or names & _ABSENT or status in (404, 410):
         return FileNotFoundError(errno.ENOENT, "nothing is there", str(path))
     if isinstance(error, PermissionError) or names & _WITHOUT_CREDENTIALS or status in (401, 403):
-        return PermissionError(errno.EACCES, CREDENTIALS, str(path))
+        return PermissionError(errno.EACCES, _refused(path), str(path))
     if "FSTimeoutError" in names:
         return RemoteError(_SILENT, path)
     if names & _UNREACHABLE:
@@ -87,11 +128,17 @@ def translated(error: Exception, path: object) -> OSError:
     if names & _BROKEN:
         return RemoteError(f"the connection broke off, {ATTEMPTS} times", path, again=True)
     if isinstance(status, int) and (status == 429 or status >= 500):
-        return RemoteError(f"the server answers with status {status}", path, again=True)
+        later = f"the server answers with status {status}, again and again: run it again later"
+        return RemoteError(later, path, again="HttpError" not in names)  # gcsfs has tried it for half a minute
+    if "TooManyRedirects" in names:
+        return RemoteError("the server leads from one URL to the next without an end", path)
+    if any("UrlRedirect" in name for name in names):
+        return RemoteError("the server leads to a place that is none of the web", path)
     return RemoteError(f"the server gives no answer that can be used ({type(error).__name__}: {_brief(error)})", path)
 
 
 def _brief(error: Exception) -> str:
     """What an exception says, without URLs."""
-    told = " ".join(re.sub(_ANY_URL, "...", str(error)).split())
+    first = str(error).split(r"\n", 1)[0]  # behind it aiohttp shows bytes
+    told = " ".join(re.sub(_ANY_URL, "...", first).split())
     return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."

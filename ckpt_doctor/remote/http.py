@@ -12,7 +12,9 @@ SILENCE = 30.0
 """Seconds without a byte after which a server counts as gone."""
 LONGEST = 180.0
 """Seconds that one range may take in all."""
-WITHOUT_RANGES = "the server gives whole files only, and no parts of them: download a copy, and give its path"
+A_COPY = "download a copy, and give its path"
+WITHOUT_RANGES = f"the server gives whole files only, and no parts of them: {A_COPY}"
+A_PAGE = "the server sends a web page, as of a login, in the place of the file: give the file's own URL"
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
 
@@ -64,11 +66,12 @@ def _told(response: Any, start: int, count: int) -> tuple[int, int]:
             raise RemoteError("the server says that the file ends before its own end")
         return size, 0
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise RemoteError(f"the server compresses the file: {WITHOUT_RANGES}")
+        raise RemoteError(f"the server compresses the file, so that parts of it tell nothing: {A_COPY}")
     declared = response.headers.get("Content-Length", "")
     if response.status == 200:  # it takes no notice of ranges, or gives a small file as it is
         if start or not declared.isdigit() or int(declared) > count:
-            raise RemoteError(WITHOUT_RANGES)
+            is_page = response.content_type == "text/html"
+            raise RemoteError(A_PAGE if is_page else WITHOUT_RANGES)
         return int(declared), int(declared)
     if said is None or said[1] is None or said[3] == "*":
         raise RemoteError("the server does not say which part of the file it gives")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ _LEFT, _MOST_LEFT = 1 << 18, 64
 """Bytes of an object that are kept for the next look at it, and of how many objects."""
 _PAGE = 1_000
 """Objects that a listing gives for one request (ListObjectsV2 of S3, objects.list of Google)."""
+_LOUD = ("gcsfs", "google", "s3fs", "botocore", "aiobotocore", "huggingface_hub", "fsspec")
+"""Libraries that log what they then raise."""
 _WEB = frozenset({"http", "https"})
 Range = tuple[int, int]
 """First byte, and the one behind the last."""
@@ -317,6 +320,8 @@ def _file_system(scheme: str, path: Place) -> Any:
         import fsspec
     except ImportError:
         raise UsageError(f"{path} is a URL, and reading it needs fsspec: {install}") from None
+    for name in _LOUD:
+        logging.getLogger(name).addHandler(logging.NullHandler())  # or Python prints tracebacks of what is said here
     try:
         return fsspec.filesystem(scheme, skip_instance_cache=True)
     except ImportError as error:

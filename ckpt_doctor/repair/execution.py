@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor import audit, reports
-from ckpt_doctor.errors import NotWritten, WriteRefused
+from ckpt_doctor.errors import WriteRefused, not_written
 from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.folders import open_unit
@@ -123,7 +123,7 @@ def apply(
     """
     for run in planned.runs:
         if isinstance(run.folder, RemotePath) and planned.request.mode != "output":
-            raise NotWritten(run.folder, "migrate", "give --output DIR, where the repaired checkpoints go")
+            raise not_written(run.folder, "migrate", "give --output DIR, where the repaired checkpoints go")
     carry_out = partial(_carry_out, request=planned.request, verify_torch=verify_torch, progress=progress)
     return [result for run in planned.runs for result in _apply_to_run(run, planned.request, carry_out)]
 
@@ -280,7 +280,7 @@ def undo(paths: Path | str | Sequence[Path | str], *, in_place: bool = False) ->
     results = []
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         if is_url(path):
-            raise NotWritten(as_path(path), "undo", "the original is as it was")
+            raise not_written(as_path(path), "undo", "the original is as it was")
     for path in audit.existing(paths):
         for file in sorted(audit.checkpoint_files(path)):
             try:

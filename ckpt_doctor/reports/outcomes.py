@@ -67,7 +67,7 @@ def _named(title: str, names: Iterable[str], width: int) -> Iterator[str]:
     """Names under a title, the first of many; nothing where there are none."""
     names = list(names)
     if names:
-        yield f"  {title}:"
+        yield from text.wrap(f"{title}:", width, "  ", "  ")
     yield from (f"    {text.shorten(name, width - 4)}" for name in names[:MOST_NAMES])
     if len(names) > MOST_NAMES:
         yield f"    ... and {len(names) - MOST_NAMES:,} more"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ckpt_doctor import audit
 from ckpt_doctor.audit import remembered
-from ckpt_doctor.errors import NotWritten
+from ckpt_doctor.errors import not_written
 from ckpt_doctor.remote import as_path, is_url
 from ckpt_doctor.reports import outcomes
 from ckpt_doctor.trainers import known
@@ -59,7 +59,7 @@ def prune(
         ()
     """
     if is_url(run_dir):
-        raise NotWritten(as_path(run_dir), "prune", "`latest` shows which checkpoint to keep")
+        raise not_written(as_path(run_dir), "prune", "`latest` shows which checkpoint to keep")
     run = audit.one_run(run_dir)
     ignored = audit.codes(ignore)
     judged: dict[Path, tuple[FileReport, Run]] = {}

@@ -80,7 +80,11 @@ def shown(style: Style, **given: Any) -> str:
 )
 def test_two_processes_make_the_report_of_one(form: str, detail: Detail) -> None:
     style = styled(form, detail)
-    assert shown(style, jobs=1) == shown(style, jobs=2)
+    counted: list[tuple[int, int]] = []
+    assert shown(style, jobs=1) == shown(style, jobs=2, counted=lambda *numbers: counted.append(numbers))
+    [of] = {of for _, of in counted}
+    assert of == len(scan().files) == counted[-1][0]
+    assert counted == sorted(set(counted))
 
 
 @pytest.mark.long

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -51,16 +55,50 @@ def test_without_the_extra_a_sentence_says_how_to_get_it(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "foo://bar"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "foo://bar", "silent", "chatty"])
 def test_an_address_where_no_scheduler_answers_is_named_in_a_line(tmp_path: Path, address: str) -> None:
+    """Also where something listens: it says nothing for ever, or speaks another language."""
     pytest.importorskip("distributed")
-    code = (
-        "import sys; from ckpt_doctor.cli import cluster, main; cluster.TIMEOUT = '1s'; "
-        f"sys.exit(main.main(['scan', '--dask', {address!r}, {str(tmp_path)!r}]))"
-    )
-    refused = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        if address in ("silent", "chatty"):
+            Thread(
+                target=answer, args=(listening, b"HTTP/1.1 200 OK" if address == "chatty" else b""), daemon=True
+            ).start()
+            address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        refused = scan_on(address, tmp_path)
     assert (2, "", 1) == (refused.returncode, refused.stdout, len(refused.stderr.splitlines()))
     assert f"no Dask scheduler answers at {address}" in refused.stderr
+
+
+def answer(listening: socket.socket, said: bytes) -> None:
+    """Take connections and keep them."""
+    kept = []
+    with suppress(OSError):
+        while True:
+            kept.append(listening.accept()[0])
+            kept[-1].sendall(said)
+
+
+def scan_on(address: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A scan in a process of its own, which waits for a second."""
+    code = (
+        "import sys; from ckpt_doctor.cli import cluster, main; cluster.TIMEOUT = cluster.GRACE = 1.0; "
+        f"sys.exit(main.main(['scan', '--dask', {address!r}, {str(folder)!r}]))"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.long
+def test_nothing_of_dask_s_own_is_printed(cluster: Any) -> None:
+    logger = pytest.importorskip("distributed").client.logger
+    with module.executor_at(cluster.scheduler_address):
+        assert not logger.isEnabledFor(logging.CRITICAL)
+
+
+def test_an_empty_address_is_named_in_a_line(run: Run, tmp_path: Path) -> None:
+    refused = run("scan", "--dask", "", tmp_path)
+    assert (2, 1) == (refused.exit_code, len(refused.output.splitlines()))
+    assert "is a variable of the script not set?" in refused.output
 
 
 @pytest.mark.long

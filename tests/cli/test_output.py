@@ -156,6 +156,25 @@ def test_progress_shows_file_bytes_and_rate_and_wipes_its_line(monkeypatch: pyte
     assert drawn.endswith("\r\x1b[K")
 
 
+def test_files_are_counted_while_none_is_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Other processes tell of a file when it is done."""
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(output, "EVERY", 0.0)
+    file = tmp_path / "checkpoint.pt"
+    file.write_bytes(b"x" * 4000)
+    with output.Progress() as progress:
+        progress.count(3, 1_200)
+        progress(file, 1000)
+        progress(file, 3000)
+        progress.count(600, 1_200)
+    counted, at_hand, done, half = [line.removesuffix("\x1b[K") for line in stream.getvalue().split("\r")[1:-1]]
+    assert "[..........]  3 of 1,200 files" == counted
+    assert "checkpoint.pt  [##........]  1 KB of 4 KB" in at_hand
+    assert "3 of 1,200 files" in done
+    assert half.startswith("[#####.....]  600 of 1,200 files, ")
+
+
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_progress_line_fits_the_terminal(tmp_path: Path, columns: int) -> None:
     progress = output.Progress()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.storage_bytes import StorageReader
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from tests.readers.strategies import tensors
 from tests.readers.torch_equal import bits, read_tensor
@@ -71,3 +72,16 @@ def test_what_cannot_be_had_is_none_and_never_other_bytes(tmp_path):
     assert read_tensor(checkpoint, whole) is None
     path.unlink()
     assert read_tensor(checkpoint, whole) is None
+
+
+def test_of_a_record_that_is_too_short_nothing_is_read_and_of_the_next_one_all(tmp_path):
+    """Behind it lie the bytes of another tensor, which are no part of this one: neither a step nor a weight."""
+    whole = save(tmp_path / "a", {"step": torch.tensor(7.0), "w": torch.ones(3), "next": torch.full((3,), 2.0)})
+    short = {"data/0": b"", "data/1": b"1234"}
+    checkpoint = open_checkpoint(rezip(whole, tmp_path / "b", lambda name, data: short.get(name, data)))
+    step, weight, behind = checkpoint.tensors
+    assert [None, None] == [read_tensor(checkpoint, step), read_tensor(checkpoint, weight)]
+    assert [None] == read_scalars(checkpoint, [step])
+    assert bits(torch.full((3,), 2.0)) == read_tensor(checkpoint, behind)
+    with StorageReader(checkpoint) as reader:
+        assert ["its bytes are not in the file"] * 2 + [""] == [reader.lacks(one) for one in checkpoint.tensors]

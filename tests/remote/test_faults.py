@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -56,3 +57,10 @@ def test_only_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(OSError) as raised:
             trying("s3://bucket/x", failing(name))
         assert (count, None) == (len(calls), raised.value.__cause__)
+
+
+@pytest.mark.parametrize("error", [RemoteError("gone", "s3://bucket/x", again=True), Replaced("s3://bucket/x")])
+def test_a_fault_comes_back_from_another_process(error: RemoteError) -> None:
+    """What a worker raises and its parent cannot make again breaks the whole pool."""
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(error), str(error), error.again) == (type(back), str(back), back.again)

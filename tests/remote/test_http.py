@@ -10,7 +10,7 @@ import pytest
 from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.remote import RemotePath, http
+from ckpt_doctor.remote import RemotePath, faults, http
 from tests.remote.samples import safetensors, sparse_safetensors
 from tests.remote.web import Handler, Web
 
@@ -66,7 +66,7 @@ def test_of_a_server_without_ranges_a_small_file_is_read(web: Web, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence"), [(404, "does not exist"), (403, "access is refused"), (401, "access is refused")]
+    ("status", "sentence"), [(404, "does not exist"), (403, "not valid, or no more"), (401, "get a new URL")]
 )
 def test_what_cannot_be_read_is_wrong_usage(
     web: Web, capsys: pytest.CaptureFixture[str], status: int, sentence: str
@@ -244,3 +244,48 @@ def test_deep_reads_the_whole_file_in_pieces(
 def test_a_server_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str], web: Web) -> None:
     code, told = said(capsys, "scan", "http://127.0.0.1:9/model.pt")
     assert (2, True) == (code, "the server cannot be reached" in told)
+
+
+def page(handler: Handler, *_: int) -> bool:
+    handler.answer(200, b"<html>Log in" + bytes(1 << 17), **{"Content-Type": "text/html; charset=utf-8"})
+    return True
+
+
+def compressed(handler: Handler, start: int, end: int) -> bool:
+    handler.answer(206, b"1", **{"Content-Encoding": "gzip", "Content-Range": f"bytes {start}-{end - 1}/{end}"})
+    return True
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (page, "the server sends a web page, as of a login"),
+        (compressed, "the server compresses the file, so that parts of it tell nothing: download a copy"),
+        (lambda handler, *_: handler.answer(403, b"") or True, "give a URL with a signature"),
+        (lambda handler, *_: handler.answer(429, b"") or True, "status 429, again and again: run it again later"),
+        (lambda handler, *_: handler.answer(302, b"", Location=handler.path) or True, "without an end"),
+        (lambda handler, *_: handler.answer(302, b"", Location="ftp://host/x") or True, "none of the web"),
+    ],
+)
+def test_a_server_that_does_not_give_the_file_is_wrong_usage(
+    web: Web, capsys: pytest.CaptureFixture[str], fault: Any, sentence: str
+) -> None:
+    web.faults["model.safetensors"] = fault
+    code, told = said(capsys, "scan", web.put("model.safetensors", safetensors()))
+    assert (2, True) == (code, sentence in told), told
+
+
+def test_a_server_that_asks_for_a_pause_gets_it(
+    web: Web, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(faults.time, "sleep", pauses.append)
+    answers = iter([("7", True), ("9999", True), ("soon", True)])
+
+    def busy(handler: Handler, *_: int) -> bool:
+        wanted, is_busy = next(answers, ("", False))
+        return is_busy and (handler.answer(429, b"", **{"Retry-After": wanted}) or True)
+
+    web.faults["model.safetensors"] = busy
+    assert 0 == said(capsys, "scan", web.put("model.safetensors", safetensors(8)))[0]
+    assert [0.0, 7.0, faults._LONGEST_PAUSE, faults.PAUSE * 4] == pauses

@@ -40,6 +40,8 @@ class Web:
     tags: dict[str, str] = field(default_factory=dict)
     faults: dict[str, Callable[[Handler, int, int], bool]] = field(default_factory=dict)
     """Name -> what answers a request for a range (start, end) in its own way; true where it did."""
+    fallback: Callable[[Handler, int, int], bool] = lambda *_: False
+    """What answers where nothing else is said."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Name and range of each request."""
     sent: int = 0
@@ -66,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
         size = 0 if content is None else content.size
         start, end = (int(said[1]), min(int(said[2]) + 1, size)) if said else (0, size)
         with suppress(ConnectionError):
-            if web.faults.get(name, lambda *_: False)(self, start, end):
+            if web.faults.get(name, web.fallback)(self, start, end):
                 return
             if content is None:
                 self.answer(404, b"nothing here")

@@ -78,9 +78,9 @@ def test_what_a_salvage_has_none_of_is_not_mentioned() -> None:
 
 def test_a_salvage_cuts_long_lists_and_its_names_fit_and_do_nothing() -> None:
     names = tuple(f"{'x' * 90}{number}{HOSTILE}" for number in range(MOST_NAMES + 5))
-    lines = salvaged(replace(SALVAGED, lost=names), width=60).splitlines()
+    lines = salvaged(replace(SALVAGED, lost=names), width=40).splitlines()
     assert "    ... and 5 more" in lines
-    assert all(len(line) <= 60 and line.isprintable() for line in lines)
+    assert all(len(line) <= 40 and line.isprintable() for line in lines)
 
 
 def test_an_export_tells_shared_names_and_what_is_no_tensor() -> None:
