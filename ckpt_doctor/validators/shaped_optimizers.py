@@ -16,6 +16,7 @@ from ckpt_doctor.validators.slots import MOMENTS
 _MOMENTS = frozenset({*MOMENTS, "momentum_buffer"})
 """State that has its parameter's shape in torch's own optimizers (torch/optim/adam.py and its neighbours)."""
 _NUMBERS = frozenset({"step", "mu_product", "eta", "mu"})
+_BYTES = ("uint8", "int8", "float8_e4m3fn", "float8_e5m2")
 _OWN = _MOMENTS | _NUMBERS
 """All of their state. An optimizer that keeps anything else may fold, quantize or project its moments."""
 
@@ -146,8 +147,8 @@ def _was_stepped(case: Case, optimizer: Optimizer) -> bool:
         memo["stepped"] = {path: _earliest(moments) for path, moments in having.items()}
     now = _moment(case.member)
     begun_at = memo["stepped"].get(optimizer.path, ())
-    at = bisect_right(begun_at, now[0], key=lambda one: one[0]) if now is not None else 0
-    return now is not None and at > 0 and bool(begun_at[at - 1][1] <= now[1])
+    before = bisect_right(begun_at, now[0], key=lambda one: one[0]) if now is not None else 0
+    return now is not None and before > 0 and bool(begun_at[before - 1][1] <= now[1])
 
 
 def _earliest(moments: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -167,8 +168,12 @@ def _moment(member: Member) -> tuple[int, float] | None:
 
 
 def _lost_averages(optimizer: Optimizer) -> str:
-    """What torch's Adam or SGD keeps of every parameter and no parameter has, although there is state; else empty."""
+    """What torch's Adam or SGD keeps of every parameter and no parameter has, although there is state; else empty.
+
+    State of 8 bits is that of an optimizer that keeps the averages under names of its own."""
     keys = set[object]().union(*(entry for entry in optimizer.entries))
+    if any(isinstance(v, TensorRef) and v.dtype in _BYTES for entry in optimizer.entries for v in entry.values()):
+        return ""
     for group in optimizer.groups:
         if {"betas", "amsgrad"} <= group.keys():
             wanted = "exp_avg"
