@@ -23,7 +23,8 @@ MOST = 64
 MOST_COMPARED = 200_000
 """Rates that are compared for them."""
 _KINDS = (
-    r"(?i)optimi[sz]ers?|optims?|opts?|(lr_?)?sched(uler)?s?|(state|model|network|net|module)s?(_?dicts?)?|lr(?![a-z])"
+    r"(?i)optimi[sz]ers?|optims?|opts?|(lr_?)?sch(ed(uler)?)?s?|(state|model|network|net|module)s?(_?dicts?)?"
+    r"|lr(?![a-z])"
 )
 Tensors = Counter[tuple[int, ...]]
 Step = Callable[[int, list[int]], list[int]]

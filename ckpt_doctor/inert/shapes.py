@@ -27,7 +27,7 @@ MOST_ITEMS = 64
 Mapped = Mapping[Any, object]
 
 _EPOCH = r"(cur_|current_|start_)?epoch|epochs_run"
-_STEP = r"(global_|cur_|current_|train_)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?"
+_STEP = r"(global_|cur_|current_|train_)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?|total_it"
 _BEST = r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*"
 _PROGRESS = ("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state", "trainer", "state")
 """Under which keys counts lie that are not at the top. Elsewhere `epoch` and `step` are settings."""

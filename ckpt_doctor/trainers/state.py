@@ -147,19 +147,19 @@ def has_other_rates(member: Member) -> bool:
     return any(not holds_rate(group.get("lr"), rate) for group, rate in zip(groups, last, strict=True))
 
 
-def formula_of(member: Member) -> str:
+def formula_of(member: Member, has_base: bool = True) -> str:
     """What a schedule is computed from, in words that are the same in all files of a run; empty without one."""
-    return formula_of_state(member.at("scheduler"))
+    return formula_of_state(member.at("scheduler"), has_base)
 
 
-def formula_of_state(held: object) -> str:
+def formula_of_state(held: object, has_base: bool = True) -> str:
     """The same of a scheduler's state."""
     state = mapping_of(held)
     if not state or len(state) > MOST_KEYS:
         return ""
     kept = {key: state[key] for key in state if key not in PROGRESS}
     plain = {key: value for key, value in kept.items() if isinstance(value, (str, int, float, bool, type(None)))}
-    base = str(state.get("base_lrs"))[:LONGEST_BASE]
+    base = str(state.get("base_lrs") if has_base else None)[:LONGEST_BASE]
     return f"{kind_of(state)} {sorted(map(str, kept))} {sorted(plain.items(), key=str)} {base}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
 from ckpt_doctor.types import Case, Global, KeyPath, Member, TensorRef, dotted, real
@@ -15,6 +16,7 @@ from ckpt_doctor.validators.slots import MOMENTS
 _MOMENTS = frozenset({*MOMENTS, "momentum_buffer"})
 """State that has its parameter's shape in torch's own optimizers (torch/optim/adam.py and its neighbours)."""
 _NUMBERS = frozenset({"step", "mu_product", "eta", "mu"})
+_BYTES = ("uint8", "int8", "float8_e4m3fn", "float8_e5m2")
 _OWN = _MOMENTS | _NUMBERS
 """All of their state. An optimizer that keeps anything else may fold, quantize or project its moments."""
 
@@ -131,27 +133,47 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
 
 
 def _was_stepped(case: Case, optimizer: Optimizer) -> bool:
-    """Whether a file of the run that is no later has state of the same optimizer. Looked for once a run."""
+    """Whether a file of the run that is no later has state of the same optimizer. Looked for once a run.
+
+    No later by its label and by the steps of all its optimizers: one of the two may be of another moment."""
     memo = vars(case.run)
     if "stepped" not in memo:
-        first: dict[KeyPath, int] = {}
+        having: dict[KeyPath, list[tuple[int, float]]] = {}
         for member in case.run.members:
             at = _moment(member)
             for one in find(member.checkpoint).optimizers if at is not None else ():
                 if one.state and at is not None:
-                    first[one.path] = min(at, first.get(one.path, at))
-        memo["stepped"] = first
-    now, begun_at = _moment(case.member), memo["stepped"].get(optimizer.path)
-    return now is not None and begun_at is not None and begun_at <= now
+                    having.setdefault(one.path, []).append(at)
+        memo["stepped"] = {path: _earliest(moments) for path, moments in having.items()}
+    now = _moment(case.member)
+    begun_at = memo["stepped"].get(optimizer.path, ())
+    before = bisect_right(begun_at, now[0], key=lambda one: one[0]) if now is not None else 0
+    return now is not None and before > 0 and bool(begun_at[before - 1][1] <= now[1])
 
 
-def _moment(member: Member) -> int | None:
-    return member.state.global_step if member.state.epoch is None else member.state.epoch
+def _earliest(moments: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
+    """For each label the fewest steps that a file of it, or of a lower one, has."""
+    found: dict[int, float] = {}
+    fewest = float("inf")
+    for label, steps in sorted(moments):
+        found[label] = fewest = min(fewest, steps)
+    return sorted(found.items())
+
+
+def _moment(member: Member) -> tuple[int, float] | None:
+    """The label, and the most steps of an optimizer; None without a label."""
+    label = member.state.global_step if member.state.epoch is None else member.state.epoch
+    steps = (one.step for one in find(member.checkpoint).optimizers)
+    return None if label is None else (label, max((step for step in steps if step is not None), default=0.0))
 
 
 def _lost_averages(optimizer: Optimizer) -> str:
-    """What torch's Adam or SGD keeps of every parameter and no parameter has, although there is state; else empty."""
+    """What torch's Adam or SGD keeps of every parameter and no parameter has, although there is state; else empty.
+
+    State of 8 bits is that of an optimizer that keeps the averages under names of its own."""
     keys = set[object]().union(*(entry for entry in optimizer.entries))
+    if any(isinstance(v, TensorRef) and v.dtype in _BYTES for entry in optimizer.entries for v in entry.values()):
+        return ""
     for group in optimizer.groups:
         if {"betas", "amsgrad"} <= group.keys():
             wanted = "exp_avg"

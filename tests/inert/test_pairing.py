@@ -63,6 +63,8 @@ def test_first_rates_and_numbers_of_groups_tell_whatever_the_names(tmp_path, one
         (("optim_g", "optim_d"), ("sched_g", "sched_d")),
         (("actor_optimizer", "critic_optimizer"), ("lr_scheduler_actor", "critic_lr_scheduler")),
         (("opt_gen", "opt_disc"), ("scheduler_gen_state_dict", "scheduler_disc_state_dict")),
+        (("optG", "optD"), ("schG", "schD")),
+        (("g_opt", "d_opt"), ("lr_sched_g", "lr_sch_d")),
     ],
 )
 def test_names_tell_where_the_rates_do_not(tmp_path, optimizers, schedulers):

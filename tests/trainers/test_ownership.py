@@ -59,9 +59,7 @@ def test_one_sign_is_enough(tmp_path, place, parts, more):
         pytest.param("exp/epoch_1.pth", ("linear",), {}, id="five keys alone"),
         pytest.param("exp/checkpoint_step_20/checkpoint.pt", ("linear",), {}, id="another project's step folder"),
         pytest.param(f"{RUN}/checkpoint.pth", ("linear",), {}, id="another file name in such a run folder"),
-        pytest.param(
-            f"{RUN}/checkpoint", ("linear",), {"args": {"lr": 0.01}, "scheduler": {"x": 1}}, id="foreign keys"
-        ),
+        pytest.param(f"{RUN}/checkpoint", ("linear",), {"args": {"lr": 0.01}, "scheduler": {1: 2}}, id="foreign keys"),
         pytest.param("exp/last.pt", ("linear",), {"best_score": 0.9}, id="a best score alone"),
     ],
 )

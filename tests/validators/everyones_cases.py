@@ -367,6 +367,12 @@ CASES: dict[str, Pair] = {
             File("SGD needs none", lambda: plain("SGD")),
             File("every step was skipped", skipping_all),
             File(
+                "averages of 8 bits, under names of their own",
+                lambda: put(
+                    plain(), "optimizer", "state", {0: {"step": 4, "state1": torch.ones(2, dtype=torch.uint8)}}
+                ),
+            ),
+            File(
                 "a setting called epoch",
                 lambda: nested(without(Loop().payload(0), "epoch")) | {"trainer": Loop().payload(0)},
             ),

@@ -1,7 +1,8 @@
 """What the files of one run agree on, and what departs from it in a single file.
 
-A loop counts in several places: its label (`epoch`, mostly), Adam's steps, the scheduler's position, the number in the
-file's name. All of them grow evenly from file to file, so a part that is of another moment shows, and which part it is.
+A loop counts in several places: its label (`epoch`, mostly), Adam's steps, the scheduler's position, the batches that
+batch norm has seen, the number in the file's name. All of them grow evenly from file to file, so a part that is of
+another moment shows, and which part it is.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Literal
 from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import Line, line_through
-from ckpt_doctor.trainers.plain.layout import key_of, label_slot, noun_of
+from ckpt_doctor.trainers.plain.copied import Copied, copied
+from ckpt_doctor.trainers.plain.layout import has_several, key_of, label_slot, last_counter, noun_of, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
-from ckpt_doctor.types import Evidence, Member, dotted, mapping_of
+from ckpt_doctor.types import Evidence, Member, dotted, mapping_of, real
 
-What = Literal["epoch", "optimizer", "schedule", "name"]
+What = Literal["epoch", "optimizer", "schedule", "model", "name"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Agreement:
     """Finished epochs less the label, 0 or 1."""
     schedule: Line | None = None
     """The scheduler's position by the label."""
+    batches: Line | None = None
+    """The batches that the model's batch norm has seen, by the label, where they begin with the first epoch."""
     departures: Mapping[Path, Departure] = field(default_factory=dict)
+    twins: Mapping[Path, Copied] = field(default_factory=dict)
+    """Files that share a part with another label's, where nothing shows which of them it is of."""
 
 
 # --- a file's own counts, as its loop wrote them ---------------------------------------------------------------------
@@ -66,6 +72,12 @@ def saved_position(member: Member) -> int | None:
     return integer(as_saved(member, "scheduler", "last_epoch"))
 
 
+def seen_batches(member: Member) -> int | None:
+    """The batches that the model's last batch norm has seen in training (torch/nn/modules/batchnorm.py)."""
+    counter = last_counter(member)
+    return None if counter is None else integer(real(counter))
+
+
 def is_stepped_singly(member: Member) -> bool:
     """Whether nothing in the state shows `step(epoch)`, which sets the position to what the script passes."""
     state = mapping_of(member.at("scheduler")) or {}
@@ -75,6 +87,11 @@ def is_stepped_singly(member: Member) -> bool:
         return isinstance(state["T_cur"], int)
     count = integer(as_saved(member, "scheduler", "_step_count"))
     return not counts(state) or count is None or count == (saved_position(member) or 0) + 1
+
+
+def uncured(member: Member) -> frozenset[What]:
+    """The parts of a file that no repair brings to another moment: a schedule only where its class is torch's."""
+    return frozenset({"optimizer", "model"} if member.has("scheduler") else {"optimizer", "model", "schedule"})
 
 
 # --- the lines -------------------------------------------------------------------------------------------------------
@@ -92,25 +109,47 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
     found: list[Agreement] = []
     for at in range(len(rows[0])):
         one = [(row[at], label) for row, label in labelled]
-        steps = line_through((label, member.state.optimizer_step) for member, label in one)
-        ahead = None if steps is None or steps.first % steps.each else steps.first // steps.each
-        if ahead not in (0, 1):
-            steps = ahead = None
+        steps, ahead = _from_the_first(line_through((label, member.state.optimizer_step) for member, label in one))
+        batches = line_through((label, seen_batches(member)) for member, label in one)
         lines["optimizer", at] = steps
         lines["schedule", at] = line_through((label, _position(member)) for member, label in one)
-        found.append(Agreement(_length(steps, one), ahead, lines["schedule", at]))
+        lines["model", at] = batches
+        found.append(Agreement(_length(steps, one), ahead, lines["schedule", at], _from_the_first(batches)[0]))
     names = _name_lines([(row[0], label) for row, label in labelled])
     if _drifts(labelled, lines, names):
         return [Agreement()] * len(found)
     departed = {
         row[0].checkpoint.path: departures
         for row, label in labelled
-        if (departures := _departures(row, label, lines, names.get(_form(row[0]))))
+        if (departures := _departures(row, label, lines, names.get(name_form(row[0].checkpoint.path))))
     }
-    return [
-        replace(one, departures={path: by[at] for path, by in departed.items() if at in by})
-        for at, one in enumerate(found)
-    ]
+    for at, agreed in enumerate(found):
+        own = {path: by[at] for path, by in departed.items() if at in by}
+        found[at] = _with_twins(replace(agreed, departures=own), copied([(row[at], label) for row, label in labelled]))
+    return found
+
+
+def _from_the_first(line: Line | None) -> tuple[Line | None, int | None]:
+    """A count that begins with the first epoch, and how many epochs it has finished more than the label says."""
+    ahead = None if line is None or line.first % line.each else line.first // line.each
+    return (line, ahead) if ahead in (0, 1) else (None, None)
+
+
+def _with_twins(agreed: Agreement, found: Mapping[Path, Copied]) -> Agreement:
+    """With the parts that two files share. Where one's schedule is of another moment, its optimizer is as well."""
+    departures = dict(agreed.departures)
+    for path, one in found.items():
+        departed = departures.get(path)
+        if (
+            one.part == "optimizer"
+            and departed is not None
+            and departed.parts & {"schedule", "optimizer"} == {"schedule"}
+        ):
+            told = f"{departed.told}, and {one.told}"
+            departures[path] = replace(departed, parts=departed.parts | {"optimizer"}, told=told)
+    settled = {path for path, one in departures.items() if not one.parts or {"optimizer", "model"} & one.parts}
+    open_ones = {path: one for path, one in found.items() if settled.isdisjoint(one.group)}
+    return replace(agreed, departures=departures, twins=open_ones)
 
 
 def _drifts(
@@ -143,30 +182,42 @@ def _length(steps: Line | None, labelled: Sequence[tuple[Member, int]]) -> Evide
 
 
 def _position(member: Member) -> int | None:
-    return saved_position(member) if is_stepped_singly(member) else None
+    """The steps that the schedule has made."""
+    if member.has("scheduler"):
+        return saved_position(member) if is_stepped_singly(member) else None
+    own = own_schedule(member.checkpoint) if member.further or not has_several(member.checkpoint) else None
+    counts = [state[key] for state in own[1] for key in _STEPS if key in state] if own is not None else []
+    return integer(counts[0]) if counts else None
+
+
+_STEPS = ("last_epoch", "last_step", "step_num", "num_updates", "_step_num", "current_step", "_step", "n_steps")
+"""Under which keys schedules of a script's own count, of which mmengine's has the second."""
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def _form(member: Member) -> str:
+def name_form(path: Path) -> str:
     """A name but for its numbers: files that a loop names alike."""
-    return re.sub(r"\d{1,18}", "\0", member.checkpoint.path.name)
+    return re.sub(r"\d{1,18}", "\0", path.name)
 
 
-def _numbers(member: Member) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d{1,18}", member.checkpoint.path.name)]
+def numbers_in(path: Path) -> tuple[int, ...]:
+    """The numbers in a name, by which a loop numbers the files of one moment (`G_400.pth`, `D_400.pth`)."""
+    return tuple(int(digits) for digits in re.findall(r"\d{1,18}", path.name))
 
 
 def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, Line]]:
     """For names that are alike, which of their numbers goes with the label, and how."""
     forms: dict[str, list[tuple[Member, int]]] = {}
     for member, label in labelled:
-        forms.setdefault(_form(member), []).append((member, label))
+        forms.setdefault(name_form(member.checkpoint.path), []).append((member, label))
     found = {}
     for form, alike in forms.items():
         for at in range(form.count("\0")):
-            if (line := line_through((label, _numbers(member)[at]) for member, label in alike)) is not None:
+            if (
+                line := line_through((label, numbers_in(member.checkpoint.path)[at]) for member, label in alike)
+            ) is not None:
                 found[form] = (at, line)
                 break
     return found
@@ -182,7 +233,7 @@ def _departures(
 
     None where all is, or it lies within an epoch."""
     told = dict(_told(row, label, lines, name))
-    steps = [of for (what, _), of in told.items() if what == "optimizer"]
+    steps = [of for (what, _), of in told.items() if what in ("optimizer", "model")]
     if any(not of.is_integer() and abs(of - label) < 1 for of in steps):
         return {}
     votes = Counter(told.values())
@@ -207,15 +258,21 @@ def _told(
     A schedule that has made as many steps as Adam is of its moment: mixed precision may leave both out."""
     yield ("epoch", 0), float(label)
     for at, member in enumerate(row):
-        counted: dict[What, int | None] = {"optimizer": member.state.optimizer_step, "schedule": _position(member)}
+        counted: dict[What, int | None] = {
+            "optimizer": member.state.optimizer_step,
+            "schedule": _position(member),
+            "model": seen_batches(member),
+        }
         for what, count in counted.items():
             line = lines[what, at]
-            goes_with_adam = lines["optimizer", at] is None and count == member.state.optimizer_step
+            goes_with_adam = (
+                what == "schedule" and lines["optimizer", at] is None and count == member.state.optimizer_step
+            )
             if line is not None and count is not None and not goes_with_adam:
                 yield (what, at), line.epoch(count)
     if name is not None:
         at, line = name
-        yield ("name", 0), line.epoch(_numbers(row[0])[at])
+        yield ("name", 0), line.epoch(numbers_in(row[0].checkpoint.path)[at])
 
 
 def _says(key: Told, row: tuple[Member, ...], label: float) -> str:
@@ -229,5 +286,8 @@ def _says(key: Told, row: tuple[Member, ...], label: float) -> str:
     if what == "optimizer":
         which = f" in {dotted(member.path('optimizer'))}" if several else ""
         return f"Adam's {member.state.optimizer_step:,} steps{which} are those of {noun} {label:g}"
-    which = f" in {dotted(member.path('scheduler'))}" if several else ""
-    return f"the scheduler's position {saved_position(member)}{which} is that of {noun} {label:g}"
+    if what == "model":
+        which = f" in {dotted(member.path('model'))}" if several else ""
+        return f"the {seen_batches(member):,} batches that batch norm has seen{which} are those of {noun} {label:g}"
+    which = f" in {dotted(member.path('scheduler'))}" if several and member.has("scheduler") else ""
+    return f"the scheduler's position {_position(member)}{which} is that of {noun} {label:g}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from os import DirEntry
 from os.path import splitext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ckpt_doctor.inert.pairing import MOST, covers, elements, model_of, shapes_of_moments
 from ckpt_doctor.inert.shapes import Shapes, find
@@ -17,6 +17,7 @@ from ckpt_doctor.remote import entries_of
 from ckpt_doctor.trainers.state import first_of, of_each_optimizer, training_state, with_further
 from ckpt_doctor.types import (
     Checkpoint,
+    KeyPath,
     Member,
     Opaque,
     Places,
@@ -25,14 +26,16 @@ from ckpt_doctor.types import (
     dotted,
     mapping_of,
     real,
+    wrapper_of,
 )
 
 _OTHERS = frozenset(
     {
         *("pytorch-lightning_version", "loops", "callbacks", "hyper_parameters"),  # Lightning
         *("ds_config", "ds_version", "dp_world_size", "mp_world_size", "global_steps"),  # DeepSpeed
-        *("meta", "message_hub", "extra_state", "last_optimizer_state", "optimizer_history"),  # mmengine, fairseq
+        *("extra_state", "last_optimizer_state", "optimizer_history"),  # fairseq
         *("best_fitness", "train_args", "updates"),  # Ultralytics
+        "opt_param_scheduler",  # Megatron, one file of each rank
         *("iter_num", "model_args", "trainer_state"),
     }
 )
@@ -99,26 +102,48 @@ def _are_several(shapes: Shapes) -> bool:
 def _label(checkpoint: Checkpoint) -> Places:
     """The slot and place of the count that a loop goes on from.
 
-    That is `epoch` at the top, else the only count of epochs, else the only one of steps. The slot is that of its name;
-    how many steps of the optimizer it stands for, siblings show."""
+    That is `epoch` at the top, else the only count of epochs, else the only one of steps; files that mmengine names by
+    iterations may have an `epoch` that never moves. The slot is that of its name; how many steps of the optimizer it
+    stands for, siblings show."""
     shapes = find(checkpoint)
     if "epoch" in (mapping_of(checkpoint.root) or {}):
         candidates = {"epoch": [part for part in shapes.epochs if part.path == ("epoch",)]}
     else:
-        candidates = {"epoch": shapes.epochs} if shapes.epochs else {"step": shapes.steps}
+        is_still = family(checkpoint) == "mmengine" and checkpoint.path.name.startswith("iter")
+        by_steps = not shapes.epochs or (is_still and all(one.value == 0 for one in shapes.epochs))
+        candidates = {"step": shapes.steps} if by_steps else {"epoch": shapes.epochs}
     ((slot, found),) = candidates.items()
     whole = len(found) == 1 and 0 <= found[0].value < 1 << 40 and not isinstance(checkpoint.get(*found[0].path), bool)
     return {slot: found[0].path} if whole else {}
 
 
 def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool:
-    """Whether a value under a scheduler's or an optimizer's name is neither one nor empty."""
+    """Whether a value under an optimizer's name is neither one nor empty, or one under a scheduler's no state."""
     if not isinstance(key, str):
         return True
     if not ("sched" in key.lower() or "optim" in key.lower()) or not root[key]:
         return False
     known = [part.path[0] for part in shapes.schedulers] + [part.path[0] for part in shapes.optimizers]
-    return isinstance(root[key], (dict, list, tuple)) and key not in known
+    held = isinstance(root[key], (dict, list, tuple)) and key not in known
+    return held and ("optim" in key.lower() or not _states_in(root[key]))
+
+
+def _states_in(value: object) -> list[dict[Any, object]]:
+    """A scheduler's state of no class of torch: a dict of values, or a list of such."""
+    states = [mapping_of(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
+    known = [state for state in states if state is not None]
+    return known if len(known) == len(states) and all(isinstance(key, str) for one in known for key in one) else []
+
+
+def own_schedule(checkpoint: Checkpoint) -> tuple[KeyPath, list[dict[Any, object]]] | None:
+    """Where the state of a schedule is that is of no class of torch, and that state; None where there is none."""
+    root, shapes = mapping_of(checkpoint.root) or {}, find(checkpoint)
+    paths = [*(part.path for part in shapes.schedulers), *(part.path for part in shapes.optimizers)]
+    known = {path[0] for path in paths if path}
+    for key, value in root.items():
+        if isinstance(key, str) and "sched" in key.lower() and value and key not in known:
+            return ((key,), states) if (states := _states_in(value)) else None
+    return None
 
 
 # --- a checkpoint of several files -----------------------------------------------------------------------------------
@@ -155,13 +180,15 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
 
 def family(checkpoint: Checkpoint) -> str:
     """The project whose loop wrote the file, where its keys, and its name, prove it; else empty."""
-    keys = set(checkpoint.keys)
+    keys, root = set(checkpoint.keys), mapping_of(checkpoint.root) or {}
     if {"arch", "version", "state_dict", "optimizer", "epoch"} <= keys:
         return "timm" if checkpoint.get("version") == 2 else ""
     if {"arch", "best_acc1", "state_dict", "optimizer", "epoch"} <= keys:
         return "imagenet"
     if {"args", "lr_scheduler", "model", "optimizer", "epoch"} <= keys:
-        return "torchvision" if isinstance(checkpoint.root, dict) and _is_namespace(checkpoint.root["args"]) else ""
+        return "torchvision" if _is_namespace(root["args"]) else ""
+    if {"meta", "state_dict", "message_hub"} <= keys and {"epoch", "iter"} <= (mapping_of(root["meta"]) or {}).keys():
+        return "mmengine"
     if {"model", "optimizer", "scheduler", "iteration"} <= keys and re.fullmatch(_DETECTRON2, checkpoint.path.name):
         return "detectron2"
     if checkpoint.get("trainer", "epoch_length") is not None and checkpoint.get("trainer", "iteration") is not None:
@@ -235,15 +262,37 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     own = of_each_optimizer(find(checkpoint)) or [{}]
     found = places(checkpoint, own[0])
     member = Member(checkpoint, training_state(checkpoint, found, read_scalars), None, places=found)
-    return with_further(member, own)
+    member = with_further(member, own)
+    for part in checkpoint.parts or (checkpoint,):
+        mine = [one for one in member.optimizers if _is_model_in(one, part)]
+        counters = list({id(tensor): tensor for one in mine if (tensor := last_counter(one)) is not None}.values())
+        for tensor, value in zip(counters, read_scalars(part, counters) if counters else (), strict=True):
+            tensor.value = value
+    return member
+
+
+def _is_model_in(member: Member, part: Checkpoint) -> bool:
+    whole = member.checkpoint
+    return member.has("model") and (part is whole or member.path("model")[:1] == (whole.name_of(part),))
+
+
+def last_counter(member: Member) -> TensorRef | None:
+    """The counter of the last batch norm in a model; the first ones are often frozen."""
+    model = mapping_of(member.at("model")) or {}
+    counters = (value for key, value in reversed(model.items()) if str(key).endswith("num_batches_tracked"))
+    found = next(counters, None)
+    return found if isinstance(found, TensorRef) else None
 
 
 def form(member: Member) -> frozenset[object]:
-    """What the files of one run have in common: where models and optimizers are, and the models' shapes."""
+    """What the files of one run have in common: where models and optimizers are, and the models' shapes.
+
+    Wrapped or not: a run may go on with another number of devices."""
     shapes = find(member.checkpoint)
-    tensors = ((model.path, key, value) for model in shapes.trained for key, value in model.value.items())
+    wrapped = [(model, len(wrapper_of(model.value) or "")) for model in shapes.trained]
+    tensors = ((model.path, str(key)[cut:], value) for model, cut in wrapped for key, value in model.value.items())
     sizes = ((*path, key, value.shape) for path, key, value in tensors if isinstance(value, TensorRef))
-    places = [*(model.path for model in shapes.trained), *(optimizer.path for optimizer in shapes.optimizers)]
+    places = [*(model.path for model, _ in wrapped), *(optimizer.path for optimizer in shapes.optimizers)]
     return frozenset((*sizes, *((path, len(path)) for path in places)))
 
 

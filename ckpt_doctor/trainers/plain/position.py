@@ -25,6 +25,7 @@ from ckpt_doctor.trainers.plain.agreement import (
     is_stepped_singly,
     saved_label,
     saved_position,
+    seen_batches,
 )
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.state import formula_of, has_other_rates, own_rates
@@ -36,6 +37,7 @@ _FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "timm": ("label+1", "finished", "timm's CheckpointSaver: version 2 in the file"),
     "detectron2": ("label+1", "finished", "detectron2's PeriodicCheckpointer: `iteration`, and the file's name"),
     "ignite": ("label", "next", "ignite's Engine.state_dict: iteration and epoch_length in the file"),
+    "mmengine": ("label", "next", "mmengine's Runner.save_checkpoint: meta and message_hub in the file"),
     "denoising-diffusion-pytorch": ("label", "next", "its Trainer.save: step, opt, ema and version in the file"),
 }
 """Family -> where its script starts, what its label says, and what shows it."""
@@ -175,7 +177,7 @@ def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]
                 labels[path] = departed.label
     told = _told(tracks[0], labels, facts, {one.schedule for one in agreed})
     counts = [
-        _counted(track, length, one) if length is not None else told
+        _counted(track, length, one) if length is not None else {**told, **_seen(track, one)}
         for track, length, one in zip(tracks, lengths, agreed, strict=True)
     ]
     uneven = [
@@ -188,7 +190,9 @@ def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]
     after = facts.saved_after_step
     for track, length, one, is_uneven in zip(tracks, lengths, agreed, uneven, strict=True):
         known = [(m, counted[m.checkpoint.path].value) for m in track if m.checkpoint.path in counted]
-        pace, lag = _pace(known, {other.value for other in lengths if other is not None})
+        paces = {other.value for other in lengths if other is not None}
+        paces |= {other.batches.each for other in agreed if other.batches is not None}
+        pace, lag = _pace(known, paces)
         behind = lag if after is not None and after.value else 0
         yield Kin(track, length, one, labels, counted, is_uneven, pace, behind)
 
@@ -235,6 +239,20 @@ def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement
         if epochs and not inside and (departed is None or departed.parts):
             told = f"{length.value:,} an {noun}" if (noun := layout.noun_of(member)) != "step" else "one by one"
             found[path] = Evidence(epochs, f"Adam's {steps:,} steps, {told} ({length.source})")
+    return found
+
+
+def _seen(members: Iterable[Member], agreed: Agreement) -> dict[Path, Evidence[int]]:
+    """F, where batch norm has seen whole epochs. An optimizer that counts is asked first."""
+    line, found = agreed.batches, dict[Path, Evidence[int]]()
+    if line is None:
+        return found
+    for member in members:
+        batches, departed = seen_batches(member), agreed.departures.get(member.checkpoint.path)
+        is_sure = departed is None or (departed.parts and "model" not in departed.parts)
+        if is_sure and member.state.optimizer_step is None and batches and not batches % line.each:
+            told = f"the {batches:,} batches that batch norm has seen, {line.each:,} an {layout.noun_of(member)}"
+            found[member.checkpoint.path] = Evidence(batches // line.each, told)
     return found
 
 

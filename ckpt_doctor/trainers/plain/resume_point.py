@@ -9,11 +9,14 @@ from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain.agreement import as_saved, saved_position, uncured
 from ckpt_doctor.trainers.plain.command import facts_of
-from ckpt_doctor.trainers.plain.position import standing
+from ckpt_doctor.trainers.plain.copied import moments_of
+from ckpt_doctor.trainers.plain.position import shapes_of, standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
+from ckpt_doctor.trainers.plain.siblings import alike, missing, of_another_moment, wrapper
 from ckpt_doctor.trainers.state import own_rates
-from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of
+from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of, real, same_rate
 
 Placed = tuple[Member, ResumePoint]
 """A file as one of its optimizers sees it, and where that must go on."""
@@ -71,7 +74,7 @@ def _rates_without_position(member: Member, run: Run) -> tuple[float, ...] | Non
     """Where no position is asked for: a constant rate, and a plateau's, which is in the optimizer alone."""
     state = mapping_of(member.at("scheduler"))
     if state is None:
-        return steady_rates(member, run)
+        return None if layout.own_schedule(member.checkpoint) is not None else steady_rates(member, run)
     if kind_of(state) != "ReduceLROnPlateau" or _plateau_is_behind(member, run) is None:
         return None
     return own_rates(member)
@@ -118,7 +121,7 @@ def _why_not_exact(member: Member, run: Run, begins: Start, each: Iterable[Place
 def _of_one(member: Member, run: Run, resume: ResumePoint) -> Iterator[str]:
     """Why one optimizer and its schedule do not continue."""
     departed, expected, at = standing(member, run).departure, resume.last_epoch, member.state.last_epoch
-    if departed is not None and (not departed.parts or "optimizer" in departed.parts):
+    if departed is not None and (not departed.parts or departed.parts & uncured(member)):
         yield "the parts of the file are of different moments"
     if None not in (expected, at) and at != expected:
         yield "the schedule is at another position than the run"
@@ -132,6 +135,17 @@ def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotCheck
     is_placed = standing(member, run).finished is not None
     if not is_placed:
         yield NotChecked("the position in the run", *_no_position(member, run))
+    for part in missing(member, run):
+        if part.kind == "scaler" or not part.is_between:
+            why = f"the file lacks it and {part.other} has it: a script that loads it stops, or starts it anew"
+            yield NotChecked(f"{part.kind} {part.key}", why, "")
+    other = of_another_moment(member, run)
+    if other is not None:
+        why = f"{other.label} has the same number in its name, and one of the two is of another moment (P401)"
+        yield NotChecked(f"whether {other.label} goes with this file", why, "the files of one moment")
+    if alike(member, run).has_other_keys(member):
+        why = f"they begin with {wrapper(member)}" if wrapper(member) else "they have no prefix"
+        yield NotChecked("the keys of the model", f"{why}, unlike those of other files of the run (L304)", "the script")
     shapes = find(member.checkpoint)
     for number in pairing_of(shapes).open:
         why = "its rates and its number of groups fit several optimizers, and no name decides"
@@ -147,11 +161,36 @@ def _open_of_one(member: Member, run: Run, resume: ResumePoint, is_placed: bool)
         made, noun = f"{member.state.optimizer_step:,}", layout.noun_of(member)
         why = f"Adam's {made} steps are not more than in an earlier {noun}'s file, or not fewer than in a later one's"
         yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
+    kin = standing(member, run).kin
+    twin = kin.agreed.twins.get(member.checkpoint.path)
+    if twin is not None and kin.off_rates.isdisjoint(twin.group):  # else R504 names the one to which it was copied
+        part = dotted(member.path(twin.part)) or "the weights"
+        yield NotChecked(f"the moment of {part}", f"{twin.told}: in one of the two files they were copied", "")
+    if _may_be_of_its_schedules_moment(member, run):
+        why = "its schedule was of another moment, it had the rate of that one, and it counts no steps"
+        yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
     if is_placed and not resume.lr:
         yield NotChecked(f"the rate of the first batch{which}", _no_rate(member, run, resume), "")
     if kind_of(member.at("scheduler")) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
         why = "the file was saved before the scheduler saw the last epoch's metric, which may have lowered the rate"
         yield NotChecked(f"ReduceLROnPlateau{which}", why, "")
+
+
+def _may_be_of_its_schedules_moment(member: Member, run: Run) -> bool:
+    """Whether an optimizer that counts no steps may have been copied with its schedule from a file that is gone."""
+    here = standing(member, run)
+    kin, departed = here.kin, here.departure
+    line, at = kin.agreed.schedule, saved_position(member)
+    if departed is None or departed.parts & {"schedule", "optimizer"} != {"schedule"} or line is None or at is None:
+        return False
+    if member.state.optimizer_step is not None or not shapes_of(member):
+        return False
+    there = (one for one in kin.members if kin.labels.get(one.checkpoint.path) == line.epoch(at))
+    if not {moments_of(one) for one in there} <= {None, moments_of(member)}:
+        return False  # those of that moment are others
+    had = real(as_saved(member, "optimizer", "param_groups", 0, "lr"))
+    set_last = real(as_saved(member, "scheduler", "_last_lr", 0))
+    return had is None or set_last is None or same_rate(had, set_last)
 
 
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
@@ -178,6 +217,9 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
 def _no_rate(member: Member, run: Run, resume: ResumePoint) -> str:
     if donors(member, run):
         return "the file has lost its schedule (R508)"
+    own = layout.own_schedule(member.checkpoint)
+    if not member.has("scheduler") and own is not None:
+        return f"the schedule in {dotted(own[0])} is of no class of torch, and its formula is in the script"
     if not member.has("scheduler"):
         return "the file has no scheduler, and the script sets the rate itself"
     if resume.last_epoch is None:

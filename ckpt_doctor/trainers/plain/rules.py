@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot, noun_of
+from ckpt_doctor.trainers.plain.agreement import uncured
+from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot, noun_of, own_schedule
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
-from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off, moments_owner, owner_of, rebuilt
-from ckpt_doctor.trainers.state import last_rates, own_rates
+from ckpt_doctor.trainers.plain.schedule import (
+    donors,
+    is_alone_another,
+    is_alone_off,
+    moments_owner,
+    owner_of,
+    rebuilt,
+)
+from ckpt_doctor.trainers.plain.siblings import missing
+from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, dotted
 from ckpt_doctor.validators.contents import shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
@@ -119,7 +128,7 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
 
 @rule("P409", "parts-disagree", "warning", each=True)
 def parts_of_two_moments(case: Case) -> Iterator[Problem]:
-    """Parts of one file come from different moments: the optimizer's state, or which part is not known.
+    """Parts of one file come from different moments: the optimizer's state, the weights, or which part is not known.
 
     All files of a run grow evenly from epoch to epoch, so a part that was copied from another checkpoint shows. A run
     that was resumed at the wrong epoch shows the same from there on.
@@ -131,16 +140,22 @@ def parts_of_two_moments(case: Case) -> Iterator[Problem]:
     Source: the file's siblings.
     """
     departed = standing(case.member, case.run).departure
-    if departed is None or (departed.parts and "optimizer" not in departed.parts):
+    uncurable, own = uncured(case.member), own_schedule(case.checkpoint)
+    if departed is None or (departed.parts and not departed.parts & uncurable):
         return
     if not departed.parts and case.several and not case.further:
         return  # said of the first optimizer
-    which = (
-        "the optimizer's state is of another moment"
-        if departed.parts
-        else "they are of two moments, as after a resume at the wrong epoch"
-    )
-    yield Problem(f"{departed.told}, by its siblings: {which}", where=case.where("optimizer", "state"), fix="")
+    which = "they are of two moments, as after a resume at the wrong epoch"
+    if departed.parts:
+        odd = [name for part, name in _PARTS.items() if part in departed.parts & uncurable]
+        which = f"{' and '.join(odd)} are of another moment"
+    at = {"model": case.where("model"), "schedule": dotted(own[0]) if own is not None else ""}
+    places = [where for part, where in at.items() if part in departed.parts and "optimizer" not in departed.parts]
+    where = next(iter(places), case.where("optimizer", "state"))
+    yield Problem(f"{departed.told}, by its siblings: {which}", where=where, fix="")
+
+
+_PARTS = {"optimizer": "the optimizer's averages", "model": "the model's weights", "schedule": "the schedule's counts"}
 
 
 @rule("R508", "scheduler-absent", "warning", migration="sync-scheduler", each=True)
@@ -192,7 +207,7 @@ def rate_of_another_moment(case: Case) -> Iterator[Problem]:
 
 @rule("R509", "foreign-schedule", "warning", each=True)
 def schedule_of_another(case: Case) -> Iterator[Problem]:
-    """The place of one optimizer's schedule has that of another one, by the run's other files.
+    """A schedule is that of another optimizer, or of another run, by the files of this run.
 
     A scheduler takes any dict for its state without a word, and goes on with the other's rates.
 
@@ -203,6 +218,15 @@ def schedule_of_another(case: Case) -> Iterator[Problem]:
     Source: the file's siblings.
     """
     other = owner_of(case.member, case.run) if case.several else None
+    if other is None and is_alone_another(case.member, case.run):
+        base = base_rates(case.member)
+        yield Problem(
+            "the schedule is computed from other values than in the files before and after this one"
+            + (f" (its base rates are {shown_rates(base)})" if base else "")
+            + ": it is that of another run, or of a changed command",
+            where=case.where("scheduler"),
+            fix="",
+        )
     if other is not None:
         yield Problem(
             f"{case.where('scheduler')} has the schedule of {dotted(other.path('optimizer'))}, and in the run's other "
@@ -234,7 +258,30 @@ def optimizer_of_another(case: Case) -> Iterator[Problem]:
         )
 
 
+@rule("L302", "missing-key", "warning")
+def weights_missing(case: Case) -> Iterator[Problem]:
+    """The file lacks weights that files before and after it have: averaged ones (EMA), a teacher's.
+
+    A script that loads them stops; one that does so only where they are there starts them anew from the weights.
+
+    Example: no `ema` in `ckpt_3.pt` where `ckpt_2.pt` and `ckpt_4.pt` have one.
+
+    Cure: none in the file; resume from one that has them.
+
+    Source: the file's siblings.
+    """
+    for one in missing(case.member, case.run):
+        if one.kind == "weights" and one.is_between:
+            yield Problem(
+                f"no {one.key}, which files before and after this one have ({one.other}): a script that loads it "
+                "stops, or starts it anew",
+                where=one.key,
+                fix="",
+            )
+
+
 RULES = (
+    weights_missing,
     optimizer_of_another,
     rate_of_another_moment,
     schedule_of_another,

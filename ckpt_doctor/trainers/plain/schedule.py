@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import saved_position
 from ckpt_doctor.trainers.plain.position import shapes_of, standing
+from ckpt_doctor.trainers.plain.siblings import alike
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, holds_rate, mapping_of, real, same_rate
@@ -80,6 +83,8 @@ def donors(member: Member, run: Run) -> list[Member]:
     """The siblings that have a schedule, where this file has none although a scheduler set its rates."""
     if member.has("scheduler") or not any("initial_lr" in group for group in param_groups(member)):
         return []
+    if pairing_of(find(member.checkpoint)).open:
+        return []  # it may be one of those
     return [other for other in standing(member, run).kin.members if mapping_of(other.at("scheduler")) is not None]
 
 
@@ -145,6 +150,24 @@ def owner_of(member: Member, run: Run) -> Member | None:
     if not own or not all_are_here or member.path("scheduler") == kin.place:
         return None
     return next((one for one in whole if standing(one, run).kin.place == member.path("scheduler")), None)
+
+
+_FROM_ITS_BASE = ("LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR")
+"""Schedules that compute each rate from `base_lrs`; others from the rate before it (torch/optim/lr_scheduler.py)."""
+
+
+def is_alone_another(member: Member, run: Run) -> bool:
+    """Whether the schedule is computed from other values than in files before and after it that are named alike."""
+    here = standing(member, run)
+    kin, label = here.kin, here.label
+    if formula_of(member) == kin.formula or not kin.formula or label is None:
+        return False
+    has_base = kind_of(member.at("scheduler")) in _FROM_ITS_BASE
+    own = formula_of(member, has_base)
+    usual = [(at, one) for at, one in alike(member, run).members if formula_of(one) == kin.formula]
+    if not own or any(formula_of(one, has_base) == own for _, one in usual[:1]):
+        return False
+    return any(at < label for at, _ in usual) and any(at > label for at, _ in usual)
 
 
 def moments_owner(member: Member, run: Run) -> Member | None:

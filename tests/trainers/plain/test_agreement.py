@@ -8,6 +8,7 @@ import torch
 from ckpt_doctor import facts, migrate, scan
 from tests.trainers.plain.plain_runs import (
     LABEL,
+    STEPS,
     TOLD,
     Change,
     changed,
@@ -86,3 +87,71 @@ def test_two_files_that_disagree_leave_the_position_open(tmp_path):
     folder = run(tmp_path, "none", epochs=3)
     changed(folder / "checkpoint_2.pt", OPTIMIZER, folder / "checkpoint_0.pt")
     assert {"open"} == {file.resume for file in scan([folder], facts=facts(**TOLD)).files}
+
+
+def with_batch_norm(folder):
+    """The counter that torch's batch norm has, which grows with each batch in training."""
+    for epoch, path in enumerate(sorted(folder.iterdir())):
+        counter = torch.tensor((epoch + 1) * STEPS)
+        changed(path, lambda v, _, n=counter: v["model_state_dict"].update({"3.num_batches_tracked": n}))
+    return folder
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_batch_norm_shows_how_many_epochs_are_finished(tmp_path, label):
+    """SGD does not. A label is then finished or next, and only where the script starts is asked."""
+    folder = with_batch_norm(run(tmp_path, "StepLR", "SGD", label=label))
+    start = {"resume_epoch": "label" if label else "label+1"}
+    files = scan([folder], facts=facts(shuffle=False, **start)).files
+    assert {file.resume for file in files} == {"identical"}
+    assert [file.resume_point.finished_epochs for file in files] == [1, 2, 3, 4, 5]
+
+
+def test_weights_of_another_moment_are_named(tmp_path):
+    folder = with_batch_norm(run(tmp_path, "StepLR"))
+    path = changed(folder / "checkpoint_3.pt", take("model_state_dict"), folder / "checkpoint_1.pt")
+    (found,) = [one for one in judged_among_siblings(path, **TOLD).findings if one.severity != "info"]
+    assert ("P409", "model_state_dict") == (found.code, found.where)
+    assert "weights are of another moment" in found.message
+    assert {"identical"} == {judged_among_siblings(other, **TOLD).resume for other in folder.glob("*_[0124].pt")}
+
+
+def test_a_batch_norm_that_is_frozen_shows_nothing(tmp_path):
+    folder = with_batch_norm(run(tmp_path, "StepLR"))
+    for path in folder.iterdir():
+        changed(path, lambda v, _: v["model_state_dict"]["3.num_batches_tracked"].fill_(77))
+    assert {"identical"} == {judged_among_siblings(path, **TOLD).resume for path in folder.iterdir()}
+
+
+def with_own_schedule(folder):
+    """A class of the script's own, as Noam's: it counts the steps and has no rates."""
+    for epoch, path in enumerate(sorted(folder.iterdir())):
+        changed(path, lambda v, _, n=epoch + 1: v.update(scheduler={"step_num": STEPS * n, "warmup_steps": 8}))
+    return folder
+
+
+def test_a_schedule_of_no_class_of_torch_leaves_the_rate_open(tmp_path):
+    """All else is judged, and what it counts is compared with the rest."""
+    folder = with_own_schedule(run(tmp_path))
+    files = scan([folder], facts=facts(**TOLD)).files
+    assert {("plain", "open")} == {(file.trainer, file.resume) for file in files}
+    assert {("the rate of the first batch",)} == {tuple(one.what for one in file.plan.open) for file in files}
+    path = changed(folder / "checkpoint_2.pt", lambda v, _: v["scheduler"].update(step_num=STEPS))
+    (found,) = [one for one in judged_among_siblings(path, **TOLD).findings if one.severity != "info"]
+    assert ("P409", "scheduler", None) == (found.code, found.where, found.migration)
+    assert "the schedule's counts are of another moment" in found.message
+
+
+def test_mmengine_goes_on_at_the_epoch_of_its_meta(tmp_path):
+    """Its label is the number of finished epochs, and its schedules are of its own classes."""
+    folder = run(tmp_path, "none")
+    for epoch, path in enumerate(sorted(folder.iterdir()), 1):
+        parts = torch.load(path, weights_only=False)
+        meta, hub = {"epoch": epoch, "iter": STEPS * epoch}, {"runtime_info": {"epoch": epoch - 1}}
+        named = {"state_dict": parts["model_state_dict"], "optimizer": parts["optimizer_state_dict"]}
+        torch.save({"meta": meta, "message_hub": hub, **named, "param_schedulers": [{"last_step": epoch}]}, path)
+    files = scan([folder], facts=facts(shuffle=False)).files
+    assert [1, 2, 3, 4, 5] == [file.plan.start_epoch for file in files]
+    assert {("the rate of the first batch",)} == {tuple(one.what for one in file.plan.open) for file in files}
+    path = changed(folder / "checkpoint_2.pt", lambda v, _: v["meta"].update(epoch=2))
+    assert serious(judged_among_siblings(path)) == [("P402", "fix-epoch")]

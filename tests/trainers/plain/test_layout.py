@@ -57,6 +57,21 @@ def test_the_families_are_recognised(tmp_path, make: Callable[[], Saved]):
     assert "plain" == owner(tmp_path, make())
 
 
+def actor() -> Saved:
+    names = renamed(actor="model_state_dict", actor_optimizer="optimizer_state_dict")
+    return {**names, "total_it": 4}
+
+
+def swin() -> Saved:
+    """Its schedule is timm's, which has no class of torch."""
+    return {**torchvision(), "lr_scheduler": {"base_values": [0.1], "t_initial": 9}, "max_accuracy": 1.0}
+
+
+@pytest.mark.parametrize("make", [actor, swin])
+def test_counts_and_schedules_of_other_names_are_claimed(tmp_path, make: Callable[[], Saved]):
+    assert "plain" == owner(tmp_path, make())
+
+
 def pair() -> Saved:
     one, other = saved(), saved()
     return {
@@ -73,11 +88,6 @@ FOREIGN: dict[str, Callable[[], Saved]] = {
         "epoch": 1,
         "pytorch-lightning_version": "2.6",
     },
-    "mmengine": lambda: {
-        **renamed(state_dict="model_state_dict", optimizer="optimizer_state_dict"),
-        "epoch": 1,
-        "meta": {},
-    },
     "two models": pair,
     "more schedulers than optimizers": lambda: {
         **saved(optimizer_d=saved()["optimizer_state_dict"]),
@@ -90,7 +100,12 @@ FOREIGN: dict[str, Callable[[], Saved]] = {
     "two schedulers": lambda: saved(scheduler_d=saved()["scheduler_state_dict"]),
     "no epoch": lambda: {key: value for key, value in saved().items() if key != "epoch"},
     "half an epoch": lambda: saved() | {"epoch": 0.5},
-    "a schedule of its own": lambda: saved() | {"scheduler_state_dict": {"x": 1}},
+    "Megatron": lambda: {
+        **renamed(model="model_state_dict", optimizer="optimizer_state_dict"),
+        "iteration": 4,
+        "opt_param_scheduler": {"num_steps": 32},
+    },
+    "a schedule that is no state": lambda: saved() | {"scheduler_state_dict": [1]},
     "five keys of another trainer": lambda: {
         **renamed(model="model_state_dict", optimizer="optimizer_state_dict", scheduler="scheduler_state_dict"),
         "epoch": 0,

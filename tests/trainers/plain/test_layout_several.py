@@ -259,6 +259,8 @@ def test_an_optimizer_that_lost_its_state(tmp_path):
     for path in folder.glob("*_[01].pt"):
         changed(path, lambda v, _: v[key].update(state={}))
     assert [[]] * 5 == [serious(file) for file in judged(folder)]
+    changed(folder / "checkpoint_3.pt", lambda v, _: v.update(epoch=0))  # which blames none that has not begun
+    assert [[]] * 4 == [serious(file) for file in judged(folder) if file.checkpoint.path.stem[-1] != "3"]
 
 
 def test_a_temperature_beside_the_models_is_no_foreign_parameter(tmp_path):

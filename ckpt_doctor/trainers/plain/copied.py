@@ -1,0 +1,119 @@
+"""Weights and moments that are byte for byte those of another moment's file, by the checksums in the archives.
+
+Each step moves both, so two files of different labels have the same moments beside other weights only where a part was
+copied. SGD counts no steps that would show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.trainers.state import own_rates
+from ckpt_doctor.types import Checkpoint, KeyPath, Member, TensorRef, mapping_of
+from ckpt_doctor.types.record import record
+
+Part = Literal["optimizer", "model"]
+Digest = int
+_WHOLE = ("float32", "float64")
+"""Weights of fewer bits stay the same where a step is too small for them."""
+_STATISTICS = ("running_mean", "running_var")
+"""Batch norm's, which move where nothing is trained."""
+
+
+@record(frozen=True)
+class Copied:
+    """A part of a file that another file has, too."""
+
+    part: Part
+    other: str
+    """The other file's name."""
+    group: Sequence[Path] = ()
+    """All files that have it."""
+
+    @property
+    def told(self) -> str:
+        """In a clause."""
+        mine, rest = ("moments", "weights") if self.part == "optimizer" else ("weights", "moments")
+        return f"the {mine} are byte for byte those in {self.other}, whose {rest} are others"
+
+
+def copied(labelled: Sequence[tuple[Member, int]]) -> dict[Path, Copied]:
+    """The files of one run, as one of their optimizers sees them, that have a part with another label's file alone."""
+    held = [(member, label, moments_of(member), weights_of(member)) for member, label in labelled]
+    whole = [one for one in held if one[2] is not None and one[3] is not None]
+    moments = ((member, label, mine, rest) for member, label, mine, rest in whole)
+    weights = ((member, label, mine, rest) for member, label, rest, mine in whole if _moves(member))
+    return {**dict(_shared("model", weights)), **dict(_shared("optimizer", moments))}
+
+
+def _shared(
+    part: Part, held: Iterable[tuple[Member, int, Digest | None, Digest | None]]
+) -> Iterator[tuple[Path, Copied]]:
+    alike: dict[Digest | None, list[tuple[Member, int, Digest | None]]] = {}
+    for member, label, mine, rest in held:
+        alike.setdefault(mine, []).append((member, label, rest))
+    for group in alike.values():
+        (first, label, rest), (last, last_label, last_rest) = group[0], group[-1]
+        if label == last_label or rest == last_rest:
+            continue  # a copy of the whole file, or one more of its moment
+        paths = [member.checkpoint.path for member, _, _ in group]
+        for path in paths:
+            yield path, Copied(part, (first if path != paths[0] else last).label, paths)
+
+
+def moments_of(member: Member) -> Digest | None:
+    """A digest of an optimizer's tensors; None without any, or without checksums."""
+    state = mapping_of(member.at("optimizer", "state")) or {}
+    entries = ((index, mapping_of(entry) or {}) for index, entry in state.items())
+    named = (((index, key), value) for index, entry in entries for key, value in entry.items())
+    return _digest(member.checkpoint, member.path("optimizer"), named)
+
+
+def weights_of(member: Member) -> Digest | None:
+    """A digest of the weights in all trained models; None without any, without checksums, or in half precision."""
+    shapes = find(member.checkpoint)
+    models = shapes.trained
+    if len(shapes.optimizers) > 1:  # one of them may rest while others train
+        models = [model for model in models if member.has("model") and model.path == member.path("model")]
+    named = [
+        ((*model.path, key), value)
+        for model in models
+        for key, value in model.value.items()
+        if not str(key).endswith(_STATISTICS)
+    ]
+    if not models or any(isinstance(value, TensorRef) and not _is_whole(value) for _, value in named):
+        return None
+    return _digest(member.checkpoint, models[0].path, named)
+
+
+def _is_whole(tensor: TensorRef) -> bool:
+    return not tensor.shape or tensor.dtype in _WHOLE or "float" not in tensor.dtype
+
+
+def _moves(member: Member) -> bool:
+    """Whether every rate is above 0: no weight moves without."""
+    return all(rate > 0 for rate in own_rates(member) or (0.0,))
+
+
+def _digest(checkpoint: Checkpoint, path: KeyPath, named: Iterable[tuple[object, object]]) -> Digest | None:
+    checksums = _checksums(checkpoint, path)
+    found = []
+    for name, value in named if any(checksums.values()) else ():
+        if isinstance(value, TensorRef) and value.shape:
+            crc = checksums.get(value.storage.key)
+            if crc is None:
+                return None
+            found.append((name, crc, value.shape, value.storage_offset))
+    return hash(tuple(found)) if found else None
+
+
+def _checksums(checkpoint: Checkpoint, path: KeyPath) -> Mapping[str, int]:
+    """Those of the file in which a place lies."""
+    file = checkpoint
+    for part in checkpoint.parts:
+        if (checkpoint.name_of(part),) == path[:1]:
+            file = part
+    return {} if file.metadata.get("checksums") == "none" else file.checksums

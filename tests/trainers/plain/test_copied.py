@@ -1,0 +1,62 @@
+"""Weights or moments that are byte for byte those of another moment's file: SGD counts no steps that would show it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ckpt_doctor import migrate, scan
+from tests.trainers.plain.plain_runs import TOLD, Change, changed, facts, run, serious
+
+KEYS = {"weights": "model_state_dict", "moments": "optimizer_state_dict", "schedule": "scheduler_state_dict"}
+
+
+def copy(*parts: str) -> Change:
+    return lambda value, other: value.update({KEYS[part]: other[KEYS[part]] for part in parts})
+
+
+def resumes(folder):
+    return {file.checkpoint.path.stem[-1]: file for file in scan([folder], facts=facts(**TOLD)).files}
+
+
+@pytest.mark.parametrize("part", ["weights", "moments"])
+def test_which_of_two_files_has_them_from_the_other_is_open(tmp_path, part):
+    folder = run(tmp_path, "none", "SGD")
+    changed(folder / "checkpoint_3.pt", copy(part), folder / "checkpoint_1.pt")
+    told = {
+        number: [one for one in file.plan.open if "byte for byte" in one.why]
+        for number, file in resumes(folder).items()
+    }
+    assert {number for number, notes in told.items() if notes} == {"1", "3"}
+    assert "checkpoint_1.pt" in told["3"][0].why
+    assert {resumes(folder)[number].resume for number in "13"} == {"open"}
+    assert {resumes(folder)[number].resume for number in "024"} == {"identical"}
+
+
+def test_with_its_schedule_it_is_of_the_schedules_moment(tmp_path):
+    """And its source stays without a word; the cured schedule does not make it identical."""
+    folder = run(tmp_path, "CosineAnnealingLR", "SGD")
+    changed(folder / "checkpoint_3.pt", copy("moments", "schedule"), folder / "checkpoint_1.pt")
+    assert [code for code, _ in serious(resumes(folder)["3"])] == ["P409", "R501"]
+    migrate([folder], facts=facts(**TOLD))
+    assert resumes(folder)["3"].resume == "differs"
+    assert {resumes(folder)[number].resume for number in "0124"} == {"identical"}
+
+
+@pytest.mark.parametrize(("parts", "after"), [(("schedule",), "identical"), (("moments", "schedule"), "open")])
+def test_where_the_source_is_gone_its_rate_tells(tmp_path, parts, after):
+    folder = run(tmp_path, "CosineAnnealingLR", "SGD")
+    changed(folder / "checkpoint_3.pt", copy(*parts), folder / "checkpoint_1.pt")
+    (folder / "checkpoint_1.pt").unlink()
+    migrate([folder], facts=facts(**TOLD))
+    assert resumes(folder)["3"].resume == after
+
+
+def test_a_copy_of_the_whole_file_and_an_optimizer_that_rests_are_no_copied_parts(tmp_path):
+    folder = run(tmp_path / "whole", "none", "SGD")
+    changed(folder / "checkpoint_3.pt", lambda v, o: v.update(o, epoch=v["epoch"]), folder / "checkpoint_2.pt")
+    assert [one for file in resumes(folder).values() for one in file.plan.open if "byte for byte" in one.why] == []
+    folder = run(tmp_path / "still", "none", "SGD")
+    for path in folder.iterdir():
+        changed(path, lambda v, _: v["optimizer_state_dict"]["param_groups"][0].update(lr=0.0))
+    changed(folder / "checkpoint_3.pt", copy("weights"), folder / "checkpoint_2.pt")
+    assert {file.resume for file in resumes(folder).values()} == {"identical"}
