@@ -106,7 +106,8 @@ else:
             parameter = value = name
             if factory is not MISSING:
                 known[f"_new_{name}"] = factory
-                parameter, value = f"{name}=_missing", f"_new_{name}() if {name} is _missing else {name}"
+                new = {list: "[]", dict: "{}"}.get(factory, f"_new_{name}()")
+                parameter, value = f"{name}=_missing", f"{new} if {name} is _missing else {name}"
             elif default is not MISSING:
                 known[f"_default_{name}"] = default
                 parameter = f"{name}=_default_{name}"
