@@ -6,11 +6,13 @@ objects."""
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.version import __version__
 
+TYPE_CHECKING = False  # to a type checker it is true; `typing` itself is imported once `cli` has seen to the collector
 if TYPE_CHECKING:
+    from typing import Any
+
     from ckpt_doctor.advice import latest, scan
     from ckpt_doctor.audit import open_file as open_checkpoint
     from ckpt_doctor.rehearsal.recording import record

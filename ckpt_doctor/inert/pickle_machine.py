@@ -133,7 +133,7 @@ class Machine:
     def call(self, callee: object, args: object, via: Literal["reduce", "newobj", "inst"] = "reduce") -> object:
         """REDUCE and kin: the value that a known call stands for, or the call itself."""
         made = Opaque(callee, args, None, via)
-        if not isinstance(args, (tuple, Opaque)):
+        if type(args) is not tuple and type(args) is not Opaque:
             self.soft("malformed-pickle", f"the pickle calls with a {type(args).__name__} in the place of arguments")
         handler = self.handlers.get(id(callee))
         if handler is None:

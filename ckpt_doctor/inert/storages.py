@@ -28,7 +28,7 @@ def torch_storage(
 
     def load(reading: Reading, pid: object) -> object:
         value = named(reading, pid)
-        if only and type(value) is Opaque:
+        if type(value) is Opaque:
             module = type(pid) is tuple and pid[:1] == ("module",)  # with its source code, in streams before 1.0
             if not module and len(reading.damage) < limits.MAX_DAMAGE:
                 message = "the pickle describes a storage in a way that torch does not know; loading raises"
@@ -67,7 +67,7 @@ def torch_storage(
             reading.storages[key] = storage
         return storage
 
-    return load
+    return load if only else named
 
 
 def _view(

@@ -179,7 +179,8 @@ def _with_local_headers(
             if header >= size:
                 damage.append(_lost(entry))
                 continue
-            stretch = _stretch(by_place, rank) if far is None else _length(entry)
+            alone = far is not None or (rank + 1 < len(order) and by_place[rank + 1].header - header > _CLOSE)
+            stretch = _length(entry) if alone else _stretch(by_place, rank)
             window_at, window, at = header, read_at(header, min(stretch, size - header)), 0
         if len(window) - at < LOCAL.size or window[at : at + 4] != LOCAL_MAGIC:
             damage.append(_lost(entry))
@@ -198,7 +199,8 @@ def _with_local_headers(
             damage.append(
                 Damage("name-conflict", f"local header and directory differ ({differs})", where=shown(entry.name))
             )
-        damage += _refusals(entry, size)
+        if entry.refused or header + LOCAL.size + entry.compressed > size:
+            damage += _refusals(entry, size)
     damage += _duplicates(entries)
     if len(damage) > limits.MAX_DAMAGE:
         rest = len(damage) - limits.MAX_DAMAGE

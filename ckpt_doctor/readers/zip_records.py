@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 
 from ckpt_doctor.inert import limits
@@ -82,6 +81,8 @@ def record(view: Source, entry: Entry, damage: list[Damage]) -> bytes:
         message = f"compression method {entry.method} is unknown to torch.load"
         damage.append(Damage("missing-record", message, where=shown(entry.name)))
         return _unpacked(packed, entry.method, bound)  # which zipfile knows, and with it numpy
+    import zlib  # torch compresses nothing
+
     inflater = zlib.decompressobj(-15)
     try:
         raw = inflater.decompress(packed, max(bound, 1))

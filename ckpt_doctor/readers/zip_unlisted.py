@@ -6,7 +6,6 @@ at an earlier end: an append leaves the old records and the old directory in the
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 from ckpt_doctor.inert import limits
@@ -96,6 +95,8 @@ def _records(raw: bytes, offset: int) -> Iterator[_Record]:
 
 
 def _inflated(raw: bytes, start: int) -> bytes:
+    import zlib  # torch compresses nothing
+
     try:
         return zlib.decompressobj(-15).decompress(memoryview(raw)[start:], limits.inflated(len(raw) - start))
     except zlib.error:

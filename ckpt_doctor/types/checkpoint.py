@@ -191,6 +191,8 @@ class Checkpoint:
 
     def name_of(self, part: Checkpoint) -> str:
         """With which name the key paths of a part begin: its path below the unit, or beside the index that names it."""
+        if part.path.parent == self.path:  # as nearly all are
+            return part.path.name
         folder = self.path if part.path.is_relative_to(self.path) else self.path.parent
         return part.path.relative_to(folder).as_posix()
 

@@ -30,53 +30,57 @@ else:
         `slots` is for what a file can have many of: such a class is made at once."""
         if cls is None:
             return partial(record, frozen=frozen, eq=eq, slots=slots)
-        cls.__doc__ = cls.__doc__ or cls.__name__  # dataclass would make one of the signature, at two milliseconds
+        if not cls.__doc__:
+            cls.__doc__ = cls.__name__  # dataclass would make one of the signature, at two milliseconds
         if slots:
-            defaults = _defaults(cls)
+            _defaults(cls)
             made = dataclass(cls, slots=True, **BARE)
-            made._defaults = defaults
         else:
             made = cls
-            made._defaults = _Later(made, "_defaults", _defaults)
-            made.__dataclass_fields__ = _Later(made, "__dataclass_fields__", _fields)
+            made.__dataclass_fields__ = _Fields(made)
         made.__init__ = _first_init(made)
         if "__repr__" not in vars(cls):
             made.__repr__ = _repr
         if eq:
-            made._compared = _Later(made, "_compared", _compared)
             made.__eq__ = _eq
             made.__hash__ = _hash if frozen else None
         return made
 
-    class _Later:
-        """An attribute of a class that is found when it is first asked for."""
+    class _Fields:
+        """Stands in a class for its fields until they are asked for."""
 
-        def __init__(self, owner, name, find):
-            self.owner, self.name, self.find = owner, name, find
+        def __init__(self, made):
+            self.made = made
 
         def __get__(self, _, cls):
-            setattr(self.owner, self.name, self.find(self.owner))
-            return getattr(cls, self.name)
+            _defaults(self.made)  # before dataclass puts its own in their place
+            dataclass(self.made, **BARE)
+            return cls.__dataclass_fields__
 
     def _defaults(made):
-        """Field -> its default and what makes one, MISSING where it has none."""
+        """Field -> its default and what makes one, MISSING where it has none; found once."""
+        found = vars(made).get("_defaults")
+        if found is not None:
+            return found
         found = {}
         for base in made.__mro__[-1:0:-1]:
-            found |= getattr(base, "_defaults", {})
+            if "__dataclass_fields__" in vars(base):
+                found |= _defaults(base)
         for name, kind in get_annotations(made).items():
             if not kind.startswith("ClassVar"):
                 value = vars(made).get(name, MISSING)
                 is_field = isinstance(value, Field)
                 found[name] = (value.default, value.default_factory) if is_field else (value, MISSING)
+        made._defaults = found
         return found
 
-    def _fields(made):
-        assert made._defaults is not None, "found before dataclass puts its own in their place"
-        return vars(dataclass(made, **BARE))["__dataclass_fields__"]
-
     def _compared(made):
-        names = [field.name for field in fields(made) if field.compare]
-        return attrgetter(*names) if names else lambda _: ()
+        """What gives the fields of an object that are compared; found once."""
+        found = vars(made).get("_compared")
+        if found is None:
+            names = [field.name for field in fields(made) if field.compare]
+            found = made._compared = attrgetter(*names) if names else (lambda _: ())
+        return found
 
     def _first_init(made):
         left = FEW
@@ -84,9 +88,9 @@ else:
         def __init__(self, *values, **named):
             nonlocal left
             left -= 1
-            given = {**dict(zip(made._defaults, values, strict=False)), **named}
-            known = made._defaults.items()
-            whole = {name: given[name] if name in given else _new(*default) for name, default in known}
+            known = _defaults(made)
+            given = {**dict(zip(known, values, strict=False)), **named}
+            whole = {name: given[name] if name in given else _new(*default) for name, default in known.items()}
             is_whole = given.keys() <= whole.keys() and not any(value is MISSING for value in whole.values())
             if left < 0 or not is_whole or len(given) < len(values) + len(named):
                 made.__init__ = _compiled_init(made)  # which says as well what does not fit
@@ -102,11 +106,12 @@ else:
 
     def _compiled_init(made):
         parameters, lines, known = ["self"], ["pass"], {"_missing": MISSING}
-        for name, (default, factory) in made._defaults.items():
+        for name, (default, factory) in _defaults(made).items():
             parameter = value = name
             if factory is not MISSING:
                 known[f"_new_{name}"] = factory
-                parameter, value = f"{name}=_missing", f"_new_{name}() if {name} is _missing else {name}"
+                new = {list: "[]", dict: "{}"}.get(factory, f"_new_{name}()")
+                parameter, value = f"{name}=_missing", f"{new} if {name} is _missing else {name}"
             elif default is not MISSING:
                 known[f"_default_{name}"] = default
                 parameter = f"{name}=_default_{name}"
@@ -120,11 +125,11 @@ else:
         return f"{type(self).__qualname__}({shown})"
 
     def _eq(self, other):
-        compared = type(self)._compared
+        compared = _compared(type(self))
         return compared(self) == compared(other) if type(other) is type(self) else NotImplemented
 
     def _hash(self):
-        return hash(type(self)._compared(self))
+        return hash(_compared(type(self))(self))
 
 
 T = TypeVar("T")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.pairing import agree, last_rates, pairing_of
-from ckpt_doctor.inert.schedule_ends import stepped_next
 from ckpt_doctor.inert.shapes import Optimizer, Scheduler, Shapes, settings
 from ckpt_doctor.types import Case, KeyPath, dotted, holds_rate, real
 from ckpt_doctor.validators.contents import shown_rates
@@ -126,6 +125,10 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     `AcceleratedScheduler.step`.
     """
     shapes = shapes_of(case)
+    if not shapes.schedulers:
+        return
+    from ckpt_doctor.inert.schedule_ends import stepped_next  # most files hold none
+
     for whole in shapes.schedulers:
         for inside, state in stepped_next(whole.state):
             yield from _finished(case, shapes, Scheduler((*whole.path, *inside), state))

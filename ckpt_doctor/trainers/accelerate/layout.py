@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.inert.scheduler_kinds import counts
-from ckpt_doctor.trainers.shared_folders import names_in
+from ckpt_doctor.trainers.shared_folders import names_in, number_behind
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingState, mapping_of
 
@@ -50,9 +50,8 @@ def name_of(path: Path) -> tuple[Naming, int] | None:
 
 
 def _named(name: str) -> tuple[Naming, int] | None:
-    begin = name.rstrip("0123456789")
-    number = name[len(begin) :]
-    return (NAMES[begin], int(number)) if begin in NAMES and 0 < len(number) < 19 else None
+    numbers = ((naming, number_behind(prefix, name)) for prefix, naming in NAMES.items())
+    return next(((naming, number) for naming, number in numbers if number is not None), None)
 
 
 def is_unit(folder: Path, names: Collection[str]) -> bool:

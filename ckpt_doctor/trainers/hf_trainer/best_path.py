@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.hf_trainer.layout import FOLDER, STATE, run_of
+from ckpt_doctor.trainers.shared_folders import number_behind
 from ckpt_doctor.types import Member
 from ckpt_doctor.types.record import record
 
@@ -34,7 +35,7 @@ def of(member: Member) -> Place | None:
     parts = PureWindowsPath(told).parts if "\\" in told else PurePosixPath(told).parts
     name = parts[-1] if parts else ""
     run = run_path(member)
-    beside = run / name if FOLDER.match(name) and (run / name).is_dir() else None
+    beside = run / name if number_behind(FOLDER, name) is not None and (run / name).is_dir() else None
     here = run.parts
     around = tuple(part for part in parts[:-1] if part != ".")
     if ".." in around:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.hf_trainer.command import ARGUMENTS, command_in
-from ckpt_doctor.trainers.shared_folders import names_in
+from ckpt_doctor.trainers.shared_folders import names_in, number_behind, numbered_in
 from ckpt_doctor.trainers.state import integer, training_state
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, ReadScalars, real
 
-FOLDER = re.compile(r"checkpoint-(\d{1,18})\Z")
+FOLDER = "checkpoint-"
 """`PREFIX_CHECKPOINT_DIR`; a resume with `True` takes the highest number and looks at nothing inside."""
 STATE = "trainer_state.json"
 """Written last."""
@@ -50,8 +50,7 @@ PLAIN_MOMENTS = frozenset({"adamw_torch", "adamw_torch_fused", "adamw_torch_xla"
 
 def named_step(path: Path) -> int | None:
     """N of a folder `checkpoint-N`; `.` goes by the name of the folder that it is."""
-    match = FOLDER.match(path.name or path.absolute().name)
-    return int(match[1]) if match else None
+    return number_behind(FOLDER, path.name or path.absolute().name)
 
 
 def run_of(path: Path) -> Path | None:
@@ -72,7 +71,7 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
         return False
     if named_step(folder) is None:
         return STATE in here and bool(here & _RESUMED or any(map(RANDOM.match, here)))
-    if any(FOLDER.match(name) for name in here) and not here & _RESUMED:
+    if any(number_behind(FOLDER, name) is not None for name in here) and not here & _RESUMED:
         return False  # the output folder of a run
     return _has_marks(here) or (not any(re.fullmatch(_ACCELERATE, name) for name in here) and _is_beside_ours(folder))
 
@@ -94,8 +93,7 @@ def _is_beside_ours(folder: Path) -> bool:
 
 def numbered(folder: Path) -> list[tuple[Path, int]]:
     """The folders `checkpoint-N` of a run, each with its N."""
-    found = ((name, FOLDER.match(name)) for name in names_in(folder))
-    return [(folder / name, int(match[1])) for name, match in found if match and (folder / name).is_dir()]
+    return [(path, number) for path, number in numbered_in(folder, FOLDER) if path.is_dir()]
 
 
 def prunable(folder: Path) -> list[tuple[Path, int]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from ckpt_doctor.trainers.lightning.callbacks import Saver
 from ckpt_doctor.trainers.lines import Line
 from ckpt_doctor.types import KeyPath, Member, Run
+from ckpt_doctor.types.record import record
 
 
 def name_of(path: str) -> str:
@@ -26,7 +27,7 @@ def kept(saver: Saver) -> set[str]:
 By = Literal["epoch", "step", "batch", "epoch before", "nothing"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Pace:
     """By what a schedule that a script steps goes in a run."""
 
@@ -38,7 +39,7 @@ class Pace:
     """Whether it goes by epochs in a file from within one, so that no step is made as an epoch starts."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class History:
     """The files of a run by what they have."""
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.inert.shapes import Shapes, find
-from ckpt_doctor.trainers.lightning import callbacks
 from ckpt_doctor.trainers.lightning.loops import OPTIMIZER_STEPS, loops_of, step_path
 from ckpt_doctor.trainers.state import of_each_optimizer, training_state, with_further
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, Places, ReadScalars, TrainingState, mapping_of
@@ -61,6 +60,8 @@ def siblings(folder: Path) -> list[Path]:
 
 def places_of(checkpoint: Checkpoint) -> Places:
     """Slot -> key path. Of several optimizers or schedulers the first."""
+    from ckpt_doctor.trainers.lightning import callbacks  # a file of others needs none of this
+
     found: dict[str, KeyPath] = {"model": ("state_dict",)}
     if optimizers(checkpoint):
         found["optimizer"] = ("optimizer_states", 0)

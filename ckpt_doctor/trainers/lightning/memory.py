@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -16,6 +15,7 @@ from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, mapping_of, real
+from ckpt_doctor.types.record import record
 
 OF_A_LOGGER = re.compile(r"[/\\]version_\d+[/\\]checkpoints\Z")
 """The end of the folder that the default logger gives ModelCheckpoint."""
@@ -63,7 +63,7 @@ def lies_with_its_run(case: Case, saver: Saver) -> bool:
 # --- a memory that was lost ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Lost:
     """A callback's state that siblings have and this file lacks."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.inert.pairing import agree
@@ -16,13 +16,14 @@ from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, parts
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups
 from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
+from ckpt_doctor.types.record import record
 
 PLATEAU = "ReduceLROnPlateau"
 LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, and no resume takes that step"
 Change = tuple[str, KeyPath, object]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Target:
     """The schedule at the resume point."""
 

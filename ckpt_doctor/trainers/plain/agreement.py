@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +21,12 @@ from ckpt_doctor.trainers.plain.copied import Copied, copied
 from ckpt_doctor.trainers.plain.layout import has_several, key_of, label_slot, last_counter, noun_of, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Evidence, Member, dotted, mapping_of, real
+from ckpt_doctor.types.record import record
 
 What = Literal["epoch", "optimizer", "schedule", "model", "name"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Departure:
     """What of a file is of another moment than the rest of it."""
 
@@ -37,7 +38,7 @@ class Departure:
     """What each part says, in a clause."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Agreement:
     """What the files of one run have in common."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,7 @@ from ckpt_doctor.trainers.plain.agreement import (
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.state import formula_of, has_other_rates, own_rates
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run
+from ckpt_doctor.types.record import record
 
 _FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
@@ -43,7 +44,7 @@ _FAMILIES: Mapping[str, tuple[str, str, str]] = {
 """Family -> where its script starts, what its label says, and what shows it."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Kin:
     """The files of one model in a folder, and what they show together."""
 
@@ -118,7 +119,7 @@ class Kin:
         return "step" if self.pace not in (None, 1) else "epoch"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Reading:
     """What `epoch` means: where the script starts with it, and whether it names the finished epoch or the next."""
 
@@ -126,7 +127,7 @@ class Reading:
     label: Evidence[str] | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Standing:
     """What its siblings and a person tell of a file, as one of its optimizers sees it."""
 

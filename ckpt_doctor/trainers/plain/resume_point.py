@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.scheduler_kinds import kind_of
@@ -17,12 +16,13 @@ from ckpt_doctor.trainers.plain.schedule import donors, expected_position, stead
 from ckpt_doctor.trainers.plain.siblings import alike, missing, of_another_moment, wrapper
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of, real, same_rate
+from ckpt_doctor.types.record import record
 
 Placed = tuple[Member, ResumePoint]
 """A file as one of its optimizers sees it, and where that must go on."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Start:
     """Epochs, or what else the label counts, in the script's own numbers; None where its way of counting is open."""
 

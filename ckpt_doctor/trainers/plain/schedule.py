@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.inert.pairing import pairing_of
@@ -18,12 +17,13 @@ from ckpt_doctor.trainers.plain.siblings import alike
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, holds_rate, mapping_of, real, same_rate
+from ckpt_doctor.types.record import record
 
 MOST_DONORS = 3
 """Siblings whose schedule is tried in the place of a missing one."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Target:
     """The scheduler's state, and the param groups' values that it sets, at the run's position."""
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from ckpt_doctor.trainers.shared_folders import number_behind
 from ckpt_doctor.trainers.time_llm.events import (
     Arguments,
     Bar,
@@ -114,15 +115,15 @@ def run_name(path: str) -> str:
     """The run folder's name in the path of a checkpoint or step folder, whatever machine it was printed on."""
     parts = [part for part in re.split(r"[/\\]+", path) if part not in ("", ".")]
     for i, part in enumerate(parts):
-        if STEP_FOLDER.match(part):
+        if number_behind(STEP_FOLDER, part) is not None:
             return parts[i - 1] if i else ""
     return parts[-2] if len(parts) > 1 else ""
 
 
 def step_in(path: str) -> int | None:
     """N of the step folder in a path."""
-    found = [match for part in re.split(r"[/\\]+", path) if (match := STEP_FOLDER.match(part))]
-    return int(found[-1][1]) if found else None
+    found = [number_behind(STEP_FOLDER, part) for part in re.split(r"[/\\]+", path)]
+    return next((number for number in reversed(found) if number is not None), None)
 
 
 def attempts_of(events: Iterable[Event], log: Path | None = None) -> tuple[Attempt, ...]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ckpt_doctor.inert.scheduler_kinds import scheduler_kind
-from ckpt_doctor.trainers.shared_folders import names_in
+from ckpt_doctor.trainers.shared_folders import number_behind, numbered_in
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.types import WRAPPERS, Checkpoint, Member, Places, ReadScalars, Role
 
@@ -18,8 +18,8 @@ COMPLETE_ONLY = (*EARLY_STOPPING, "rng_state", "rng_state_at", "sampler_state", 
 
 BEST_NAME = "checkpoint"
 """EarlyStopping's file: `os.path.join(path, 'checkpoint')`, no suffix."""
-STEP_FOLDER = re.compile(r"checkpoint_step_(\d{1,18})\Z")
-_OF_A_STEP = re.compile(r"(\w+ \w+ )?checkpoint_step_\d+")
+STEP_FOLDER = "checkpoint_step_"
+_OF_A_STEP = r"(\w+ \w+ )?checkpoint_step_\d+"
 """Also what a file manager or Drive makes of a second one: `checkpoint_step_24 (1)`, `Copy of checkpoint_step_24`."""
 RUN_NAME = re.compile(r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_")
 """In the names of run folders: features, sequence, label and prediction length (run_main.py, `setting`)."""
@@ -38,13 +38,13 @@ def role_of(path: Path) -> Role | None:
 
 def named_step(path: Path) -> int | None:
     """N of the folder `checkpoint_step_N` around the file."""
-    match = STEP_FOLDER.match(path.parent.name)
-    return int(match[1]) if match else None
+    return number_behind(STEP_FOLDER, path.parent.name)
 
 
 def run_of(path: Path) -> Path | None:
     """The run folder of a file in a step folder; None for any other place."""
-    return path.parent.parent if _OF_A_STEP.match(path.parent.name) else None
+    name = path.parent.name
+    return path.parent.parent if STEP_FOLDER in name and re.match(_OF_A_STEP, name) else None
 
 
 def run_folder(path: Path) -> Path:
@@ -60,8 +60,7 @@ def siblings(folder: Path) -> list[Path]:
 
 def prunable(folder: Path) -> list[tuple[Path, int]]:
     """The step folders of a run, each with the N of its name."""
-    found = [(name, STEP_FOLDER.match(name)) for name in names_in(folder)]
-    return [(folder / name, int(match[1])) for name, match in found if match]
+    return numbered_in(folder, STEP_FOLDER)
 
 
 def resume_target(folder: Path) -> Path | None:
