@@ -17,9 +17,11 @@ ATTEMPTS = 4
 """Times that a request is made whose connection breaks."""
 PAUSE = 0.2
 """Seconds before the second attempt; doubled before each further one."""
+PATIENCE = 45.0
+"""Seconds after which a request is not made again."""
 _ANY_URL = r"(?i)\b[a-z][a-z0-9+.-]+://[^\s'\"<>)]+"
 _LONGEST = 200
-_SILENT = "the server is silent or too slow, or there is no way to it"
+SILENT = "the server is silent or too slow, or there is no way to it"
 _UNREACHABLE = frozenset({"ClientConnectorError", "EndpointConnectionError", "ConnectError", "ConnectionRefusedError"})
 _BROKEN = frozenset(
     {
@@ -73,7 +75,7 @@ class Replaced(RemoteError):
 
 def trying(path: object, request: Callable[[], T]) -> T:
     """The answer to a request, which is made again where the connection breaks. Raises `OSError`."""
-    pause = 0.0
+    pause, began = 0.0, time.monotonic()
     for attempt in range(ATTEMPTS):
         time.sleep(pause)
         try:
@@ -82,6 +84,8 @@ def trying(path: object, request: Callable[[], T]) -> T:
             fault = translated(error, path)
             if attempt == ATTEMPTS - 1 or not getattr(fault, "again", False):
                 raise fault from None  # its own text may have a signed URL
+            if time.monotonic() - began > PATIENCE:
+                raise RemoteError(SILENT, path) from None
             pause = max(PAUSE * 2**attempt, _asked_for(error))
     raise AssertionError("unreachable")
 
@@ -122,7 +126,7 @@ def translated(error: Exception, path: object) -> OSError:
     if isinstance(error, PermissionError) or names & _WITHOUT_CREDENTIALS or status in (401, 403):
         return PermissionError(errno.EACCES, _refused(path), str(path))
     if "FSTimeoutError" in names:
-        return RemoteError(_SILENT, path)
+        return RemoteError(SILENT, path)
     if names & _UNREACHABLE:
         return RemoteError("the server cannot be reached", path, again=True)
     if names & _BROKEN:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ckpt_doctor.errors import UsageError, absent
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
-from ckpt_doctor.remote.faults import RemoteError, Replaced, trying
+from ckpt_doctor.remote.faults import SILENT, RemoteError, Replaced, trying
 from ckpt_doctor.remote.http import Answer, get_range
 from ckpt_doctor.remote.traffic import METER
 
+T = TypeVar("T")
 FIRST = 1 << 16
 """Bytes of an object that the first look at a web server brings."""
 LONGEST_LOOK = 60.0
@@ -25,6 +26,7 @@ _LEFT, _MOST_LEFT = 1 << 18, 64
 """Bytes of an object that are kept for the next look at it, and of how many objects."""
 _PAGE = 1_000
 """Objects that a listing gives for one request (ListObjectsV2 of S3, objects.list of Google)."""
+_S3 = frozenset({"s3", "s3a"})
 _LOUD = ("gcsfs", "google", "s3fs", "botocore", "aiobotocore", "huggingface_hub", "fsspec")
 """Libraries that log what they then raise."""
 _WEB = frozenset({"http", "https"})
@@ -68,6 +70,7 @@ class Store:
         """Objects that no path leads to: a part of their name is empty."""
         self._has_ranges = _has_ranges(fs)
         self._lock = Lock()
+        self._silent: set[str] = set()
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -229,7 +232,19 @@ class Store:
                 raise RemoteError(f"the store gives {len(raw):,} bytes instead of {end - start:,}", again=True)
             return raw
 
-        return trying(path, fetch)
+        return self._trying(path, fetch)
+
+    def _trying(self, path: Place, request: Callable[[], T]) -> T:
+        """The answer to a request; at once none where the same server was silent before, whatever it was asked for."""
+        server = path.given.split("/")[2] if self.is_web else ""
+        if server in self._silent:
+            raise RemoteError(SILENT, path)
+        try:
+            return trying(path, request)
+        except RemoteError as error:
+            if error.strerror == SILENT:
+                self._silent.add(server)
+            raise
 
     def _fetch(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
         name = self.name(path)
@@ -252,7 +267,7 @@ class Store:
             METER.add(0, len(answer.body))
             return answer
 
-        return trying(path, fetch)
+        return self._trying(path, fetch)
 
 
 class ObjectStream(RawIOBase):
@@ -323,7 +338,10 @@ def _file_system(scheme: str, path: Place) -> Any:
     for name in _LOUD:
         logging.getLogger(name).addHandler(logging.NullHandler())  # or Python prints tracebacks of what is said here
     try:
-        return fsspec.filesystem(scheme, skip_instance_cache=True)
+        found = fsspec.filesystem(scheme, skip_instance_cache=True)
+        if scheme in _S3:
+            found.retries = 1  # of s3fs, each of botocore's; `trying` makes more of them
+        return found
     except ImportError as error:
         raise UsageError(f"{scheme}:// needs a library that is not installed ({error}): {install}") from None
     except ValueError:

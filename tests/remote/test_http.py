@@ -289,3 +289,18 @@ def test_a_server_that_asks_for_a_pause_gets_it(
     web.faults["model.safetensors"] = busy
     assert 0 == said(capsys, "scan", web.put("model.safetensors", safetensors(8)))[0]
     assert [0.0, 7.0, faults._LONGEST_PAUSE, faults.PAUSE * 4] == pauses
+
+
+def test_a_server_that_is_silent_is_not_waited_for_again(
+    web: Web, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many objects each would cost as long as the first."""
+    monkeypatch.setattr(http, "LONGEST", 0.1)
+    monkeypatch.setattr(faults, "PATIENCE", 0.0)
+    urls = [web.put(f"{name}.safetensors", safetensors()) for name in "abc"]
+    web.put("model.safetensors", safetensors())  # whose size `endless` announces
+    web.faults |= {f"{name}.safetensors": behind_the_first(endless) for name in "abc"}
+    code, told = said(capsys, "scan", *urls)
+    assert (1, True) == (code, "is silent or too slow" in told)
+    behind = [name for name, wanted in web.asked if not wanted.startswith("bytes=0-")]
+    assert len(behind) == len(set(behind)), "the first look at all of them at once"
