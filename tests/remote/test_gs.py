@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -78,7 +77,7 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(web: Web, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+def bucket(web: Web, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """An empty bucket, of which gcsfs is told as Google's own emulators are."""
     pytest.importorskip("gcsfs")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", web.url)
