@@ -231,9 +231,7 @@ def _nothing(run: RunReport, ranked: Sequence[Prospect]) -> Advice:
     told = [(one.file, finding) for one in ranked for finding in one.file.serious]
     errors = (finding for _, finding in told if finding.severity == "error")
     worst = next(errors, None) or next((finding for _, finding in told), None)
-    saved = next(
-        ((file, finding) for file, finding in told if finding.code[0] == "F" and _is_command(finding.fix)), None
-    )
+    saved = next(((file, f) for file, f in told if f.code[0] == "F" and cures.is_command(f.fix or "")), None)
     command: Words = ()
     if saved is not None:
         file, finding = saved
@@ -247,7 +245,3 @@ def _nothing(run: RunReport, ranked: Sequence[Prospect]) -> Advice:
     if worst is not None and passed[0].code == worst.code:
         reason = f"{passed[0].label}: {reason}"
     return Advice("none", run.run.path, command=command, passed_over=passed, reason=reason)
-
-
-def _is_command(fix: str | None) -> bool:
-    return bool(fix) and str(fix).startswith("ckpt-doctor ")

@@ -204,8 +204,8 @@ def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Re
     listed = [hole.items for hole in holes if hole.items is not None]
     strings = {s for part in listed for s in part.strings} | {p for p in path.parts if isinstance(p, str)}
     folders = [folder for part in listed for folder in part.folders]
-    texts = [path.literal, *(folder.literal for folder in folders), *_defaults([path, *folders])]
     every = [hole for reading in (path, *folders) for hole in reading.holes]
+    texts = [path.literal, *(folder.literal for folder in folders), *(hole.default for hole in every if hole.default)]
     names = [hole.name for hole in every]
     if any(hole.temporary for hole in every):
         return "other"
@@ -233,10 +233,6 @@ def classify(program: Program, call: Call, path: Reading, recursive: bool) -> Re
         return "other"  # a folder inside, of another kind
     is_root = any(_CHECKPOINT_TEXT.search(t) for t in texts) or any(map(_ROOT_NAME.search, names))
     return "tree" if is_root else "other"
-
-
-def _defaults(all_readings: list[Reading]) -> list[str]:
-    return [h.default for r in all_readings for h in r.holes if h.default]
 
 
 def _selecting_conditions(call: Call) -> list[Condition]:

@@ -46,7 +46,7 @@ def answer(advice: Advice) -> Answer:
         head = f"{safe} to resume from: {text.clean(advice.reason)}"
         saving = (Line("to save what is left", "", command),) if command else ()
         return Answer(head, "", (*saving, *_passed(advice), *_better(advice)))
-    where = f"{text.clean(advice.label)} ({advice.position})" if advice.position else text.clean(advice.label)
+    where = _where(advice)
     if advice.kind == "complete":
         head = f"nothing is left to train: {where} is the end of the run"
         return Answer(head, "", (*_passed(advice), *_better(advice)))
@@ -56,6 +56,10 @@ def answer(advice: Advice) -> Answer:
         head = f"resume from {where}"
     after = (*before, Line("after", "", command)) if before and command else before
     return Answer(head, "" if before else command, (*after, *_more(advice)))
+
+
+def _where(advice: Advice) -> str:
+    return f"{text.clean(advice.label)} ({advice.position})" if advice.position else text.clean(advice.label)
 
 
 def _more(advice: Advice) -> Iterator[Line]:
@@ -112,8 +116,7 @@ def _better(advice: Advice) -> Iterator[Line]:
     better = advice.better
     if better is None:
         return
-    where = f"{text.clean(better.label)} ({better.position})" if better.position else text.clean(better.label)
-    yield Line("better", f"{where} lies beside it")
+    yield Line("better", f"{_where(better)} lies beside it")
     if better.command:
         yield Line("  after", "", text.command_line(better.command))
 
