@@ -6,7 +6,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Set
-from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -240,37 +240,16 @@ def _object(value: Opaque) -> object:
 
 
 def _byte_differences(alike: list[tuple[Held, Held]], not_compared: list[TensorInfo]) -> Iterator[Difference]:
-    with _OneAtATime() as ours, _OneAtATime() as theirs:
-        for (a, left), (b, right) in alike:
-            if not a.storage.key or 0 in a.shape:  # no bytes of its own
-                continue
-            units = (_swapped_unit(left, a), _swapped_unit(right, b))
-            count = _differing_bytes(ours.view(left), theirs.view(right), a, b, units)
-            if count is None:
-                not_compared.append(a)
-            elif count:
-                yield Difference(a.path, "bytes", f"{count:,} of {a.nbytes:,} bytes differ", None)
-
-
-class _OneAtATime:
-    """The open file of one side: a checkpoint may have more files than a process may open."""
-
-    def __init__(self) -> None:
-        self.path: Path | None = None
-        self.stack = ExitStack()
-
-    def view(self, file: Checkpoint) -> FileView:
-        """The file, opened anew where it is another one than before."""
-        if self.path != file.path:
-            self.stack.close()
-            self.opened, self.path = self.stack.enter_context(open_view(file.path)), file.path
-        return self.opened
-
-    def __enter__(self) -> _OneAtATime:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
+    held = (pair for pair in alike if pair[0][0].storage.key and 0 not in pair[0][0].shape)  # the others have no bytes
+    # Two files at a time are open: a checkpoint may have more than a process may open
+    for (one, other), pairs in groupby(held, key=lambda pair: (pair[0][1].path, pair[1][1].path)):
+        with open_view(one) as ours, open_view(other) as theirs:
+            for (a, left), (b, right) in pairs:
+                count = _differing_bytes(ours, theirs, a, b, (_swapped_unit(left, a), _swapped_unit(right, b)))
+                if count is None:
+                    not_compared.append(a)
+                elif count:
+                    yield Difference(a.path, "bytes", f"{count:,} of {a.nbytes:,} bytes differ", None)
 
 
 def _swapped_unit(checkpoint: Checkpoint, tensor: TensorInfo) -> int:
