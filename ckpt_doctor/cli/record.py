@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import rehearsal
 from ckpt_doctor.cli.output import note
 from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.rehearsal import recording, traces
 from ckpt_doctor.remote import local
 from ckpt_doctor.reports import clean, plural
 
@@ -37,9 +37,9 @@ def command(output: Path, command: tuple[str, ...]) -> int:
       ckpt-doctor record -o two.trace -- torchrun --nproc-per-node 2 train.py
       ckpt-doctor trace run.trace
     """
-    code = rehearsal.run_recorded(command, rehearsal.new_folder(local(output)))
+    code = recording.run_recorded(command, recording.new_folder(local(output)))
     try:
-        traces = rehearsal.read_traces(output)
+        found = traces.read_traces(output)
     except UsageError:
         output.rmdir()
         note(
@@ -47,7 +47,7 @@ def command(output: Path, command: tuple[str, ...]) -> int:
             "(python -I or -E, another PYTHONPATH). In the script, `with ckpt_doctor.record('run.trace'):` records"
         )
         return code or 1
-    steps = max(len(made) for trace in traces for made in trace.steps.values())
-    processes = plural(len(traces), "process")
+    steps = max(len(made) for trace in found for made in trace.steps.values())
+    processes = plural(len(found), "process")
     note(f"recorded {plural(steps, 'step')} of {processes}: ckpt-doctor trace {shlex.quote(clean(output))}")
     return code

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ckpt_doctor import rehearsal
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note
 from ckpt_doctor.cli.paths import NAMED
+from ckpt_doctor.rehearsal import json_form, recording, rehearsing, text
 from ckpt_doctor.remote import local
 
 
@@ -62,8 +62,8 @@ def command(
     """
     if logs:
         note("--log has no use here: what the command prints is the log")
-    traces = rehearsal.new_folder(local(output)) if output is not None else None
-    result = rehearsal.rehearse(command, resume, given=facts, traces=traces, say=note, **given)
-    shown = rehearsal.rehearsal_json if form == "json" else rehearsal.rehearsal_text
+    traces = recording.new_folder(local(output)) if output is not None else None
+    result = rehearsing.rehearse(command, resume, given=facts, traces=traces, say=note, **given)
+    shown = json_form.rehearsal_json if form == "json" else text.rehearsal_text
     emit(shown(result, strict=strict))
     return int(not result.holds(strict=strict))

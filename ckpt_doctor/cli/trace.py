@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from ckpt_doctor import rehearsal
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit
 from ckpt_doctor.cli.paths import HERE
+from ckpt_doctor.rehearsal import divergence, json_form, loop, text, traces
 
 
 @click.command("trace")
@@ -28,13 +28,13 @@ def command(trace: Path, resumed: Path | None, form: str) -> int:
       ckpt-doctor trace run.trace
       ckpt-doctor trace run.trace resumed.trace
     """
-    traces = rehearsal.read_traces(trace)
+    recorded = traces.read_traces(trace)
     if resumed is None:
-        loops = [rehearsal.describe(one) for one in traces]
-        texts = map(rehearsal.loop_text, traces, loops)
-        emit(rehearsal.loops_json(traces, loops) if form == "json" else "\n".join(texts))
+        loops = list(map(loop.describe, recorded))
+        shown = map(text.loop_text, recorded, loops)
+        emit(json_form.loops_json(recorded, loops) if form == "json" else "\n".join(shown))
         return 0
-    comparison = rehearsal.compare(traces, rehearsal.read_traces(resumed))
-    text = rehearsal.comparison_text(comparison, trace.name, resumed.name)
-    emit(rehearsal.comparison_json(comparison) if form == "json" else text)
-    return int(bool(comparison.restored))
+    found = divergence.compare(recorded, traces.read_traces(resumed))
+    told = text.comparison_text(found, trace.name, resumed.name)
+    emit(json_form.comparison_json(found) if form == "json" else told)
+    return int(bool(found.restored))

@@ -14,7 +14,8 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from ckpt_doctor.rehearsal import Trace, read_traces, record
+from ckpt_doctor.rehearsal import record
+from ckpt_doctor.rehearsal.traces import Trace, read_traces
 
 STEPS = 6
 """Of an epoch."""

@@ -10,8 +10,9 @@ import torch
 
 from ckpt_doctor import audit
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.rehearsal import Comparison, Trace, compare, read_traces, record
-from ckpt_doctor.rehearsal.traces import Save
+from ckpt_doctor.rehearsal import record
+from ckpt_doctor.rehearsal.divergence import Comparison, compare
+from ckpt_doctor.rehearsal.traces import Save, Trace, read_traces
 from ckpt_doctor.repair import migrate
 from tests.equivalence import harness
 from tests.equivalence.harness import MATRIX, Cells, Spec, copy, resume

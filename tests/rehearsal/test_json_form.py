@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-from ckpt_doctor.rehearsal import compare, comparison_json, describe, loops_json, rehearsal_json
+from ckpt_doctor.rehearsal.divergence import compare
+from ckpt_doctor.rehearsal.json_form import comparison_json, loops_json, rehearsal_json
+from ckpt_doctor.rehearsal.loop import describe
 from ckpt_doctor.rehearsal.rehearsing import Rehearsal, Resumed
 from tests.rehearsal.loops import STEPS, Habits, recorded
 from tests.reports.test_schema import problems

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from ckpt_doctor.cli.main import app
-from ckpt_doctor.rehearsal import describe
+from ckpt_doctor.rehearsal.loop import describe
 from tests.rehearsal.loops import STEPS, Habits, recorded
 
 EPOCH_LOOPS = [

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.rehearsal import Trace, read_traces, record, recorder
-from ckpt_doctor.rehearsal.traces import Load, Restore, Save, Scheduler, ScheduleStep, State, Step
+from ckpt_doctor.rehearsal import record, recorder
+from ckpt_doctor.rehearsal.traces import Load, Restore, Save, Scheduler, ScheduleStep, State, Step, Trace, read_traces
 from tests.rehearsal.loops import STEPS, Habits, recorded, train
 
 

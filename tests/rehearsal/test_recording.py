@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.rehearsal import new_folder, read_traces, record
-from ckpt_doctor.rehearsal.recording import environment, found
+from ckpt_doctor.rehearsal import record
+from ckpt_doctor.rehearsal.recording import environment, found, new_folder
+from ckpt_doctor.rehearsal.traces import read_traces
 
 TRAIN = """
 import torch

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.rehearsal import Rehearsal, RehearsalFailed, rehearsal_text, rehearse
+from ckpt_doctor.rehearsal import RehearsalFailed
+from ckpt_doctor.rehearsal.rehearsing import Rehearsal, rehearse
+from ckpt_doctor.rehearsal.text import rehearsal_text
 
 EXAMPLE = Path(__file__).parents[2] / "fixtures" / "rehearsal-example"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ckpt_doctor.rehearsal import Rehearsal, rehearse
+from ckpt_doctor.rehearsal.rehearsing import Rehearsal, rehearse
 from tests.rehearsal.test_same_weights import RANKS, SCRIPTS, TRAINER
 
 pytestmark = pytest.mark.long

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.rehearsal import describe, read_traces
+from ckpt_doctor.rehearsal.loop import describe
 from ckpt_doctor.rehearsal.recording import environment
+from ckpt_doctor.rehearsal.traces import read_traces
 
 SCRIPTS = Path(__file__).with_name("scripts")
 TRAINER = Path(__file__).parents[2] / "fixtures" / "reference_trainer.py"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor.rehearsal import Comparison, Difference, comparison_text, describe, loop_text
+from ckpt_doctor.rehearsal.divergence import Comparison, Difference
+from ckpt_doctor.rehearsal.loop import describe
+from ckpt_doctor.rehearsal.text import comparison_text, loop_text
 from tests.rehearsal.loops import STEPS, Habits, recorded
 
 

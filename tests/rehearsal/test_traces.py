@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.rehearsal import describe, loop_text, read_traces
-from ckpt_doctor.rehearsal.traces import Step
+from ckpt_doctor.rehearsal.loop import describe
+from ckpt_doctor.rehearsal.text import loop_text
+from ckpt_doctor.rehearsal.traces import Step, read_traces
 from tests.rehearsal.loops import Habits, recorded
 
 
