@@ -63,13 +63,10 @@ def emit(text: str | Iterable[str], output: Path | None = None) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
-    except BaseException:
+    finally:
         with suppress(OSError):
-            temporary.unlink()
-        raise
+            temporary.unlink()  # where it has not become the file
 
 
 def note(sentence: str) -> None:
