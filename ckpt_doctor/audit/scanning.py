@@ -55,15 +55,12 @@ def scan(
     ignore: Sequence[str] = (),
     trust: Sequence[str] = (),
     logs: Sequence[Path | str] = (),
-    progress: Progress | None = None,
     trainer: str = "",
-    silenced: Counts | None = None,
-    read: Mapping[Path, Checkpoint] | None = None,
 ) -> Report:
     """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do."""
     began = time.monotonic()
     given, found = runs_below(paths)
-    ask = Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust, silenced, progress, read or {})
+    ask = Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust)
     runs = [audit_run(folder, files, ask) for folder, files in found.items()]
     return Report(tuple(runs), time.monotonic() - began, given, shown)
 
