@@ -45,7 +45,7 @@ def command(path: Path, form: str, **given: Any) -> int:
     for line in newest.notes(found, width()):
         note(line)
     if form == "json":
-        emit(newest.document(found))
+        emit(newest.as_json(found))
     elif found.file is not None:
         click.echo(os.fsencode(found.file.checkpoint.path))  # as it is on disk: for a program, which must find the file
     return int(found.file is None)

@@ -10,7 +10,7 @@ from ckpt_doctor.reports.answer import answer, laid_out
 from ckpt_doctor.types import Latest
 
 
-def document(found: Latest) -> str:
+def as_json(found: Latest) -> str:
     """The newest checkpoint that will do and what is left to say of it, as JSON."""
     from ckpt_doctor.reports import json_v1
 
