@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ckpt_doctor.reports import json_v1, text
+from ckpt_doctor.reports import text
 from ckpt_doctor.types import ExportResult, PruneResult, SalvageResult
 
 GOOD_FOR = {
@@ -19,6 +19,8 @@ MOST_NAMES = 12
 def pruned(result: PruneResult, form: str = "table", *, width: int = 80) -> str:
     """One line per folder, and what it comes to."""
     if form == "json":
+        from ckpt_doctor.reports import json_v1
+
         return json_v1.pruned(result)
     verb = "would be removed" if result.dry_run else "removed"
     rows = [(verb, text.clean(path.name)) for path in result.removed]
@@ -38,6 +40,8 @@ def pruned(result: PruneResult, form: str = "table", *, width: int = 80) -> str:
 def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> str:
     """How many tensors of a damaged file were recovered, what is lost, and what the new file is good for."""
     if form == "json":
+        from ckpt_doctor.reports import json_v1
+
         return json_v1.salvaged(result)
     total = text.plural(len(result.recovered) + len(result.lost), "tensor")
     recovered = f"{len(result.recovered):,} of {total} recovered, {text.size(result.nbytes)}"
@@ -54,6 +58,8 @@ def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> 
 def exported(result: ExportResult, form: str = "table", *, width: int = 80) -> str:
     """How many tensors were written alone, which names share bytes, and what was no tensor."""
     if form == "json":
+        from ckpt_doctor.reports import json_v1
+
         return json_v1.exported(result)
     count = text.plural(len(result.written), "tensor")
     lines = text.wrap(f"{text.clean(result.output)}: {count}, {text.size(result.nbytes)}", width)
@@ -76,6 +82,8 @@ def _named(title: str, names: Iterable[str], width: int) -> Iterator[str]:
 def demonstrated(folder: Path, files: Sequence[Path], command: str, form: str = "table") -> str:
     """A sample run that was made in a folder, and the command to go on with."""
     if form == "json":
+        from ckpt_doctor.reports import json_v1
+
         return json_v1.demonstrated(folder, files, command)
     logs = sum(path.suffix == ".log" for path in files)
     checkpoints = text.plural(len(files) - logs, "checkpoint")
