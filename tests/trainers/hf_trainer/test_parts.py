@@ -98,6 +98,7 @@ def test_a_process_without_random_state_is_told(run: Path) -> None:
         two_processes(folder)
     (run / "checkpoint-21/rng_state_1.pth").unlink()
     assert [("L306", "info")] == [(f.code, f.severity) for f in scan([run]).findings]
+    assert ["identical", "differs"] == [judged(run / f"checkpoint-{step}").resume for step in (14, 21)]
 
 
 WHOLE = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth")
