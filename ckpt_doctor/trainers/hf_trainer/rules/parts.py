@@ -32,6 +32,9 @@ def missing_part(case: Case) -> Iterator[Problem]:
     Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
     """
     checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
+    told = [damage.where for damage in checkpoint.damage if damage.kind == "missing-part"]
+    if any(where.startswith(("model", "pytorch_model")) for where in told):
+        lacking = [name for name in lacking if name != "the model"]
     if parts.is_weights_only(checkpoint):
         yield Problem(
             "saved without optimizer on purpose (save_only_model): a resume keeps the step, and starts optimizer, "
