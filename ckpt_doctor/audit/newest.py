@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ckpt_doctor.types import FileReport, Run
 
+_NUMBER = re.compile(r"(\d{1,18})\D*\Z")
 _DEPARTING = frozenset({"F114", "P403", "P405", "P409", "P410", "P411", "P413", "R510", "O705"})
 
 
@@ -30,12 +32,17 @@ def steps_done(file: FileReport) -> int | None:
     return file.member.state.optimizer_step if own is None else own
 
 
-def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int]:
-    """Sort key: how far training had come; a damaged file by its folder's number, then by time."""
+def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int, int]:
+    """Sort key: how far training had come; a damaged file by its folder's number, then by time.
+
+    Folders of shards, whose counts are not read, go by the last number in their names (`step-1000`).
+    """
     file = judged[0]
     stamp = file.checkpoint.stamp
     counts = (steps_done(file), file.member.named_step, file.member.state.epoch)
     step = next((count for count in counts if count is not None), None)
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
     rank = {"best": 2, "step": 1, None: 0}[file.member.role]
-    return (-1 if step is None else step, rank, stamp.mtime_ns if stamp else 0)
+    number = _NUMBER.search(file.checkpoint.path.name) if file.checkpoint.container == "folder" else None
+    named = int(number[1]) if number and step is None else -1
+    return (-1 if step is None else step, rank, named, stamp.mtime_ns if stamp else 0)

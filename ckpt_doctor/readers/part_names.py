@@ -22,8 +22,14 @@ OTHER_SUFFIXES = frozenset(
 _SHARD = r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)"
 PIECES = r"shard-(?P<rank>\d{5})-(?P<name>model-\d{5}-of-\d{5}\.safetensors)"
 """A process's pieces of a model's tensors: torch/distributed/checkpoint/_hf_utils.py, `_gen_file_name`."""
-_OTHER_BINARY = r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?"
-"""Files among a model's weights that have a checkpoint's suffix and are none: of OpenVINO, SentencePiece and kin."""
+_OTHER_BINARY = (
+    r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?"
+    r"|(.+_)?(train|val|valid|test)(_\d+)?\.bin|.+_(document|sentence)\.bin|(model|state)_\d{8}(_\d{1,5})?\.bin"
+)
+"""Files that have a checkpoint's suffix and are none, unless their content is one.
+
+Of OpenVINO, SentencePiece and kin; token data of nanoGPT, llm.c and Megatron; the raw numbers that llm.c saves.
+"""
 
 
 def is_part_of_several(path: Path) -> bool:

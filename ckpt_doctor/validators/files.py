@@ -146,6 +146,10 @@ def unreadable_file(case: Case) -> Iterator[Problem | NotChecked]:
             yield NotChecked("the resume", f"{shown(name)} {damage.message}", "another scan")
 
 
+_NOTHING_OF_IT = ("not-a-checkpoint", "empty-file")
+"""Damage of a part that is as good as missing, which F104 and F105 name."""
+
+
 @rule("F114", "missing-part", "error", "file")
 def missing_part(case: Case) -> Iterator[Problem]:
     """A checkpoint of several files lacks one, or has one that is too short.
@@ -172,7 +176,8 @@ def missing_part(case: Case) -> Iterator[Problem]:
     Source: transformers, `get_checkpoint_shard_files`; torch/distributed/checkpoint/filesystem.py; deepspeed/runtime/
     engine.py, `_get_all_zero_checkpoint_names`.
     """
-    yield from damage_of(case, "missing-part")
+    other = {case.checkpoint.name_of(part) for part in case.checkpoint.parts if part.is_damaged(*_NOTHING_OF_IT)}
+    yield from (problem for problem in damage_of(case, "missing-part") if problem.where not in other)
     for problem in damage_of(case, "stale-index"):
         yield replace(problem, severity="info")
 

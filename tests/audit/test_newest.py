@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
+from torch.distributed.checkpoint import save
+
 from ckpt_doctor.audit import scan
 from ckpt_doctor.audit.newest import departs, preferred, progress
 
@@ -25,3 +30,13 @@ def test_of_several_the_newest_that_keeps_its_path_is_preferred(sample) -> None:
     kept = [file for file in files if not departs(file)]
     assert preferred(files) is (kept[0] if kept else files[0])
     assert preferred([]) is None
+
+
+def test_folders_of_shards_go_by_the_number_in_their_names(tmp_path: Path) -> None:
+    """No count of theirs is read, and a folder that was copied has any time."""
+    for step in (900, 1000, 200):
+        folder = tmp_path / f"step-{step}"
+        folder.mkdir()
+        save({"step": torch.tensor(step)}, checkpoint_id=folder, no_dist=True)
+    files = sorted(((file, run.run) for run in scan([tmp_path]).runs for file in run.files), key=progress)
+    assert ["step-200", "step-900", "step-1000"] == [file.checkpoint.path.name for file, _ in files]

@@ -15,6 +15,7 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
+from ckpt_doctor import scan
 from ckpt_doctor.inert.units import content_of, tensors_of
 from ckpt_doctor.readers.folders import open_unit
 from ckpt_doctor.readers.sets import set_of
@@ -65,6 +66,12 @@ def test_a_file_that_the_metadata_names_is_missing_or_short(distributed):
     (damage,) = open_unit(distributed).damage
     assert "__0_0.distcp" == damage.where
     assert ".metadata" in damage.message
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"<!DOCTYPE html><html></html>", "F105"), (b"", "F104")])
+def test_a_part_that_is_something_else_is_told_once(distributed, content, code):
+    (distributed / "__0_0.distcp").write_bytes(content)
+    assert [code] == [found.code for found in scan([distributed]).findings]
 
 
 def test_without_metadata_the_save_was_cut_off(distributed):

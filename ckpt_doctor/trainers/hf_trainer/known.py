@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.hf_trainer.best_path import named_best
 from ckpt_doctor.trainers.hf_trainer.layout import RANDOM, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import total_steps
 from ckpt_doctor.trainers.random_twins import Twin, twins
-from ckpt_doctor.types import Member, Run
+from ckpt_doctor.types import Checkpoint, Member, Run
 from ckpt_doctor.types.record import record
 
 
@@ -48,6 +48,12 @@ def known_of(run: Run) -> Known:
     """What is known of a run of this trainer."""
     assert isinstance(run.history, Known), "understand() made it"
     return run.history
+
+
+def lost_ranks(checkpoint: Checkpoint, run: Run) -> list[int]:
+    """Processes whose random state other checkpoints of the run have, and this one, which has those of some, not."""
+    here = {rank for rank in ranks(checkpoint) if rank is not None}
+    return sorted(known_of(run).ranks - here) if here else []
 
 
 def sibling_with_callback(member: Member, run: Run) -> Member | None:

@@ -9,7 +9,7 @@ from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
-from ckpt_doctor.trainers.hf_trainer.known import follows_formula
+from ckpt_doctor.trainers.hf_trainer.known import follows_formula, lost_ranks
 from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost, is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, since_an_end, total_steps, true_step
@@ -93,7 +93,7 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         counter=(waited[0] if command.is_on(RESTORE) else 0) if waited else None,
         steps_left=None if total is None or step is None else max(0, total - step),
         flags=resume.flags,
-        why_not_exact=tuple(_why_not_exact(member)),
+        why_not_exact=tuple(_why_not_exact(member, run)),
         open=tuple(_open(member, start)),
     )
 
@@ -125,9 +125,11 @@ def _total(member: Member, facts: HFFacts) -> int | None:
     return total_steps(member.checkpoint)
 
 
-def _why_not_exact(member: Member) -> Iterator[str]:
+def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
     if not ranks(member.checkpoint):
         yield "no random state is saved, so dropout draws other numbers"
+    elif lost := lost_ranks(member.checkpoint, run):
+        yield f"the random state of process {lost[0]} is not saved, so its dropout draws other numbers"
 
 
 def judged(member: Member, run: Run) -> frozenset[str]:

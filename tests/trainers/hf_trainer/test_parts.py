@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.distributed.checkpoint import save
 
 from ckpt_doctor import latest, scan
 from ckpt_doctor.cli.main import app
@@ -93,11 +94,21 @@ def test_other_forms_are_no_faults(run: Path, form: Callable[[Path], None]) -> N
     assert "F114" not in {f.code for f in report.findings}
 
 
+def test_a_missing_folder_of_shards_is_named_once(run: Path) -> None:
+    """FSDP's model, which the optimizer's folder beside it calls for."""
+    folder = run / "checkpoint-21"
+    for name in ("model.safetensors", "optimizer.pt"):
+        (folder / name).unlink()
+    save({"step": torch.tensor(21)}, checkpoint_id=folder / "optimizer_0", no_dist=True)
+    assert ["pytorch_model_fsdp_0"] == [f.where for f in judged(folder).findings if f.code == "F114"]
+
+
 def test_a_process_without_random_state_is_told(run: Path) -> None:
     for folder in run.iterdir():
         two_processes(folder)
     (run / "checkpoint-21/rng_state_1.pth").unlink()
     assert [("L306", "info")] == [(f.code, f.severity) for f in scan([run]).findings]
+    assert ["identical", "differs"] == [judged(run / f"checkpoint-{step}").resume for step in (14, 21)]
 
 
 WHOLE = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckpt_doctor.reports.text import quoted
 from ckpt_doctor.trainers.hf_trainer import parts
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
-from ckpt_doctor.trainers.hf_trainer.known import known_of
+from ckpt_doctor.trainers.hf_trainer.known import known_of, lost_ranks
 from ckpt_doctor.trainers.hf_trainer.layout import DEEPSPEED, MARKER, OPTIMIZER, SCHEDULER, STATE, file_names, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import may_skip, scheduled_steps
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
@@ -32,6 +32,9 @@ def missing_part(case: Case) -> Iterator[Problem]:
     Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
     """
     checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
+    told = [damage.where for damage in checkpoint.damage if damage.kind == "missing-part"]
+    if any(where.startswith(("model", "pytorch_model")) for where in told):
+        lacking = [name for name in lacking if name != "the model"]
     if parts.is_weights_only(checkpoint):
         yield Problem(
             "saved without optimizer on purpose (save_only_model): a resume keeps the step, and starts optimizer, "
@@ -116,9 +119,7 @@ def no_random_state(case: Case) -> Iterator[Problem]:
     if not found:
         yield Problem("rng_state.pth is missing: the data keeps its order, but dropout draws other numbers", fix="")
         return
-    here = {rank for rank in found if rank is not None}
-    lost = sorted(known_of(case.run).ranks - here) if here else []
-    if lost:
+    if lost := lost_ranks(case.checkpoint, case.run):
         yield Problem(
             f"rng_state_{lost[0]}.pth is missing: dropout in process {lost[0]} draws other numbers",
             where=f"rng_state_{lost[0]}.pth",
