@@ -123,9 +123,7 @@ def test_bytes_are_compared_whatever_the_layout(tmp_path):
 def test_a_tensor_that_cannot_be_read_is_not_called_the_same(tmp_path):
     whole = save(tmp_path / "a", {"x": torch.ones(8), "y": torch.ones(9)})
     cut = rezip(whole, tmp_path / "b", lambda name, data: data[:-4] if name == "data/1" else data)
-    raw = cut.read_bytes()
-    (tmp_path / "b").write_bytes(raw[: open_checkpoint(cut).tensors[1].storage.offset + 3])
-    result = compare(open_checkpoint(whole), open_checkpoint(tmp_path / "b"), deep=True)
+    result = compare(open_checkpoint(whole), open_checkpoint(cut), deep=True)
     assert (("y",), 1, False) == (result.not_compared, result.unchanged_tensors, result.same)
 
 

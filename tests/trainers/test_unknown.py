@@ -9,13 +9,13 @@ from ckpt_doctor.trainers.time_llm import layout
 
 
 def test_progress_is_read_wherever_it_is_known_by_its_shape(tmp_path):
-    """Counts below `meta`, as mmengine has them; an optimizer in a list, as Lightning has it."""
+    """Counts below `meta`, as mmengine has them; an optimizer in a list, as Lightning has it; nobody's by one key."""
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([parameter], lr=0.25)
     for _ in range(3):
         parameter.sum().backward()
         optimizer.step()
-    held = {"meta": {"epoch": 12, "iter": 87960}, "optimizer_states": [optimizer.state_dict()]}
+    held = {"meta": {"epoch": 12, "iter": 87960}, "optimizer_states": [optimizer.state_dict()], "model_args": {}}
     torch.save({"state_dict": {"w": parameter.detach()}} | held, tmp_path / "epoch_12.pth")
     (file,) = scan([tmp_path]).files
     state = file.member.state
