@@ -25,6 +25,10 @@ def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[
 
 def _has_log(folder: Path, logs: Sequence[Path]) -> bool:
     """Whether a log speaks of this run folder in this trainer's lines."""
+    from ckpt_doctor.trainers.time_llm.near_logs import logs_near
+
+    if not logs and not logs_near(folder):
+        return False
     from ckpt_doctor.trainers.time_llm.history import read_history
 
     history, _, _ = read_history(folder, (), logs)

@@ -25,17 +25,9 @@ from ckpt_doctor.trainers.time_llm.attempts import Attempt
 from ckpt_doctor.trainers.time_llm.launches import Launches
 from ckpt_doctor.trainers.time_llm.lineage import Lineage, Unsettled, last_best, lineage
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts, log_facts
-from ckpt_doctor.trainers.time_llm.log_files import (
-    NAME,
-    ReadLog,
-    in_order_of_time,
-    is_too_large,
-    logs_near,
-    neighbours,
-    read_log,
-    without_copies,
-)
+from ckpt_doctor.trainers.time_llm.log_files import ReadLog, read_log, without_copies
 from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
+from ckpt_doctor.trainers.time_llm.near_logs import NAME, in_order_of_time, is_too_large, logs_near, neighbours
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member
 from ckpt_doctor.types.record import record
 

@@ -15,7 +15,8 @@ from ckpt_doctor.trainers.time_llm.expectation import expectation, why_open, wit
 from ckpt_doctor.trainers.time_llm.facts import infer_facts
 from ckpt_doctor.trainers.time_llm.history import read_history
 from ckpt_doctor.trainers.time_llm.legacy import upgrade
-from ckpt_doctor.trainers.time_llm.log_files import unclaimed_logs, unread_logs
+from ckpt_doctor.trainers.time_llm.log_files import unclaimed_logs
+from ckpt_doctor.trainers.time_llm.near_logs import unread_logs
 from ckpt_doctor.trainers.time_llm.open_facts import open_facts
 from ckpt_doctor.trainers.time_llm.random_state import late_random_state
 from ckpt_doctor.trainers.time_llm.resume_point import plan, resume_point, schedule_of

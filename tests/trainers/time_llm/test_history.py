@@ -9,7 +9,7 @@ import pytest
 from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.history import History, match, read_history
 from ckpt_doctor.trainers.time_llm.log import events
-from ckpt_doctor.trainers.time_llm.log_files import unread_logs
+from ckpt_doctor.trainers.time_llm.near_logs import unread_logs
 from ckpt_doctor.types import Checkpoint, EarlyStoppingState, Evidence, Member, Migration, TrainingState
 from tests.trainers.time_llm.log_writer import RUN, Trainer
 
