@@ -16,7 +16,7 @@ from dataclasses import field
 
 from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes
 from ckpt_doctor.types import KeyPath, TensorRef, holds_rate, mapping_of, real
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import once, record
 
 MOST = 64
 """Optimizers, or schedulers, of a checkpoint in which pairs are looked for."""
@@ -43,11 +43,7 @@ class Pairing:
 
 def pairing_of(shapes: Shapes) -> Pairing:
     """Pair the optimizers and schedulers of a checkpoint. Looked for once: trainers and rules ask."""
-    memo = vars(shapes)
-    if "pairing" not in memo:
-        memo["pairing"] = _paired(shapes.optimizers, shapes.schedulers)
-    pairing: Pairing = memo["pairing"]
-    return pairing
+    return once(shapes, "pairing", lambda: _paired(shapes.optimizers, shapes.schedulers))
 
 
 def _paired(optimizers: Sequence[Optimizer], schedulers: Sequence[Scheduler]) -> Pairing:
@@ -186,15 +182,15 @@ def shapes_of_moments(optimizer: Optimizer) -> list[tuple[int, ...]]:
 
 def _tensors(shapes: Shapes) -> tuple[list[Tensors], Tensors]:
     """The shapes of each model's tensors, and those of all models. Counted once."""
-    memo = vars(shapes)
-    if "tensors" not in memo:
+
+    def count() -> tuple[list[Tensors], Tensors]:
         held = [
             Counter(value.shape for value in model.value.values() if isinstance(value, TensorRef))
             for model in shapes.trained
         ]
-        memo["tensors"] = (held, Counter(shape for tensors in held for shape in tensors.elements()))
-    found: tuple[list[Tensors], Tensors] = memo["tensors"]
-    return found
+        return held, Counter(shape for tensors in held for shape in tensors.elements())
+
+    return once(shapes, "tensors", count)
 
 
 def elements(shapes: Shapes) -> int:

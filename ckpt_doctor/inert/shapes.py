@@ -17,7 +17,7 @@ from typing import Any
 
 from ckpt_doctor.inert.scheduler_kinds import Kind, scheduler_kind
 from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import once, record
 
 DEPTH = 4
 """Levels of dicts and lists below the root of a file."""
@@ -143,11 +143,7 @@ def find(checkpoint: Checkpoint) -> Shapes:
 
     Looked for once a checkpoint: trainers, rules and reports ask.
     """
-    memo = vars(checkpoint)
-    if "shapes" not in memo:
-        memo["shapes"] = _found(checkpoint)
-    shapes: Shapes = memo["shapes"]
-    return shapes
+    return once(checkpoint, "shapes", lambda: _found(checkpoint))
 
 
 def _found(checkpoint: Checkpoint) -> Shapes:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
 from ckpt_doctor.types import Case, Global, KeyPath, Member, TensorRef, dotted, real
+from ckpt_doctor.types.record import once
 from ckpt_doctor.validators.contents import which
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, own_shapes, shapes_of, sibling_with
@@ -136,17 +137,18 @@ def _was_stepped(case: Case, optimizer: Optimizer) -> bool:
     """Whether a file of the run that is no later has state of the same optimizer. Looked for once a run.
 
     No later by its label and by the steps of all its optimizers: one of the two may be of another moment."""
-    memo = vars(case.run)
-    if "stepped" not in memo:
+
+    def stepped() -> dict[KeyPath, list[tuple[int, float]]]:
         having: dict[KeyPath, list[tuple[int, float]]] = {}
         for member in case.run.members:
             at = _moment(member)
             for one in find(member.checkpoint).optimizers if at is not None else ():
                 if one.state and at is not None:
                     having.setdefault(one.path, []).append(at)
-        memo["stepped"] = {path: _earliest(moments) for path, moments in having.items()}
+        return {path: _earliest(moments) for path, moments in having.items()}
+
     now = _moment(case.member)
-    begun_at = memo["stepped"].get(optimizer.path, ())
+    begun_at = once(case.run, "stepped", stepped).get(optimizer.path, ())
     before = bisect_right(begun_at, now[0], key=lambda one: one[0]) if now is not None else 0
     return now is not None and before > 0 and bool(begun_at[before - 1][1] <= now[1])
 

@@ -10,7 +10,7 @@ from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.types import Member, Run, dotted, wrapper_of
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import once, record
 
 
 @record(frozen=True)
@@ -77,15 +77,15 @@ def _parts(member: Member) -> Iterator[tuple[str, Part]]:
 def alike(member: Member, run: Run) -> Alike:
     """The file's siblings that are named alike, itself among them. Looked for once a run."""
     kin = standing(member, run).kin
-    memo = vars(kin)
-    if "alike" not in memo:
+
+    def by_form() -> dict[str, Alike]:
         found: dict[str, list[tuple[int, Member]]] = {}
         for one in kin.members:
             if (label := kin.labels.get(one.checkpoint.path)) is not None:
                 found.setdefault(name_form(one.checkpoint.path), []).append((label, one))
-        memo["alike"] = {form: Alike(tuple(members)) for form, members in found.items()}
-    held: dict[str, Alike] = memo["alike"]
-    return held.get(name_form(member.checkpoint.path), Alike(()))
+        return {form: Alike(tuple(members)) for form, members in found.items()}
+
+    return once(kin, "alike", by_form).get(name_form(member.checkpoint.path), Alike(()))
 
 
 def missing(member: Member, run: Run) -> tuple[Missing, ...]:
@@ -98,16 +98,13 @@ def of_another_moment(member: Member, run: Run) -> Member | None:
     """A file of another model with the same number in its name, where one of the two has the name of another moment.
 
     Looked for once a run: each file asks."""
-    memo = vars(run)
-    if "numbered" not in memo:
-        memo["numbered"] = _of_one_number(run.members)
 
     def is_misnamed(one: Member) -> bool:
         departed = standing(one, run).departure
         return departed is not None and departed.parts == {"name"}
 
-    alike: list[Member] = memo["numbered"].get(numbers_in(member.checkpoint.path), [])
-    for other in alike[:MOST_OF_ONE_NUMBER]:
+    numbered = once(run, "numbered", lambda: _of_one_number(run.members))
+    for other in numbered.get(numbers_in(member.checkpoint.path), [])[:MOST_OF_ONE_NUMBER]:
         of_another = standing(other, run).kin is not standing(member, run).kin
         if of_another and is_misnamed(other) != is_misnamed(member):
             return other
