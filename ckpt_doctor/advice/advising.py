@@ -131,6 +131,9 @@ def unfit(file: FileReport) -> str:
 
 
 def _as_it_is(advice: Advice, file: FileReport) -> Advice:
+    why = file.plan.why_not_exact if file.plan is not None else ()
+    if file.resume == "differs" and why and not file.serious:  # no finding tells it
+        return replace(advice, caveats=(f"not bit for bit: {'; '.join(why)}",))
     if file.resume != "open":
         return advice
     point = next((point for point in (file.plan.open if file.plan else ()) if point.settle), None)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor import scan
+from ckpt_doctor import facts, scan
 from tests.advice.drive import FILLED_IN, Call, advice, commands, is_answer, runs
+from tests.trainers.plain.plain_runs import run as plain_run
 
 
 def printed_commands(call: Call) -> Iterator[list[str]]:
@@ -61,3 +62,16 @@ def test_the_way_out_repairs_all_but_what_is_lost(drive: Path, call: Call) -> No
     assert ("E601",) == told.way_out.codes
     assert [path.name for path in told.way_out.keep] == ["checkpoint"]
     assert 0 == call("check", told.path, "--ignore", "E601", "--learning-rate", told.flags[1]).exit_code
+
+
+def test_a_resume_that_differs_without_a_finding_is_told_why(tmp_path: Path) -> None:
+    """The file is right, and its loop saves no random state."""
+    shuffled = facts(resume_epoch="label+1", shuffle=True)
+    [run] = scan([plain_run(tmp_path, "StepLR")], facts=shuffled).runs
+    assert ("differs", []) == (run.files[-1].resume, [*run.files[-1].serious])
+    assert run.advice is not None
+    [note] = run.advice.caveats
+    assert "no random state" in note
+    [same] = scan([tmp_path], facts=facts(resume_epoch="label+1", shuffle=False)).runs
+    assert same.advice is not None
+    assert () == same.advice.caveats
