@@ -39,7 +39,7 @@ def maybe_unfinished(view: FileView) -> list[NotChecked]:
     if not 0 <= age < _RECENT:
         return []
     why = f"its end is missing and it was changed {age:.0f} s ago: it may still be growing"
-    return [NotChecked("whether the file is still being written", why, "run it again in a minute")]
+    return [NotChecked("whether the file is still being written", why, "another scan in a minute")]
 
 
 def text_mode(view: FileView, names: Sequence[Global]) -> Damage | None:
