@@ -57,6 +57,7 @@ def examples(name: str) -> list[list[str]]:
     return [shlex.split(call.replace("$RESUME_FROM", "my_run").replace("$LRADJ", "type1")) for call in calls]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["", *(name for name in EVERY if name not in OF_TRAININGS)])
 def test_every_example_of_the_help_works(sample, run, name: str) -> None:
     """In a folder that has the files of which the examples speak."""
