@@ -162,6 +162,7 @@ def test_the_shell_can_ask_for_completions() -> None:
     assert b"compdef" in script
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -171,6 +171,7 @@ def test_with_the_training_command_given_nothing_is_left_open(cells: Cells, spec
     assert_findings_are_divergences(said, trace, cell, cells)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", harness.parameters())
 def test_without_a_log_what_is_said_is_true(cells: Cells, spec: Spec, tmp_path: Path) -> None:
     """The other checkpoints of the run are the only evidence."""
@@ -185,6 +186,7 @@ def test_without_a_log_what_is_said_is_true(cells: Cells, spec: Spec, tmp_path: 
     assert_findings_are_divergences(said, trace, cell, cells)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", harness.parameters())
 def test_of_a_file_alone_what_is_said_is_true(cells: Cells, spec: Spec, tmp_path: Path) -> None:
     """No other checkpoint, no log: what `epoch` and `global_step` leave open stays open."""

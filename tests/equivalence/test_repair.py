@@ -227,6 +227,7 @@ SHUFFLED = [
 BY_DEFAULT = [Spec("complete", lradj, kind, shuffle=True) for lradj, kind in (("TST", "after-best"), ("COS", "best"))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", sampled(SHUFFLED, *BY_DEFAULT, ids=True))
 def test_shuffled_data_come_back_in_their_order(cells: Cells, spec: Spec, tmp_path: Path) -> None:
     """The batches of the interrupted epoch too, where a file or the script's seed gives the generators' state."""

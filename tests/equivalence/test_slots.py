@@ -260,6 +260,7 @@ EXAMPLES: tuple[tuple[str, Any], ...] = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -79,6 +79,7 @@ def test_the_newest_stay_by_number_not_by_text(tmp_path):
     assert result.freed >= 2 * 5000
 
 
+@pytest.mark.long
 @settings(max_examples=25)
 @given(st.dictionaries(st.integers(0, 10**6), st.booleans(), max_size=9), st.integers(1, 5))
 def test_so_many_resumable_ones_stay_as_asked_for_or_all(tmp_path_factory, whole_by_step, keep):
@@ -93,6 +94,7 @@ def test_so_many_resumable_ones_stay_as_asked_for_or_all(tmp_path_factory, whole
     assert sorted(step for step in damaged if step > oldest) == [step for step in steps_in(run) if step in damaged]
 
 
+@pytest.mark.long
 @settings(max_examples=10)
 @given(st.dictionaries(st.integers(0, 99), st.booleans(), min_size=1, max_size=9), st.integers(1, 4))
 def test_who_departs_counts_only_where_all_do(tmp_path_factory, departs_by_step, keep):
