@@ -39,7 +39,7 @@ _WITHOUT_CREDENTIALS = frozenset(
 )
 _ABSENT = frozenset({"RepositoryNotFoundError", "EntryNotFoundError", "RevisionNotFoundError", "NoSuchBucket"})
 CREDENTIALS = "access is refused: the credentials are those that fsspec finds (environment, configuration files)"
-_OF_A_URL = "access is refused: the URL's signature or password is not valid, or no more; get a new URL"
+_OF_A_URL = "access is refused: the URL's signature or password is wrong or has expired; get a new URL"
 _OF_NO_URL = "access is refused: give a URL with a signature, or with name and password, or download a copy"
 _LOGINS = {
     "s3": "set AWS_PROFILE, or run `aws configure`",
@@ -135,9 +135,9 @@ def translated(error: Exception, path: object) -> OSError:
         later = f"the server answers with status {status}, again and again: run it again later"
         return RemoteError(later, path, again="HttpError" not in names)  # gcsfs has tried it for half a minute
     if "TooManyRedirects" in names:
-        return RemoteError("the server leads from one URL to the next without an end", path)
+        return RemoteError("the server redirects again and again", path)
     if any("UrlRedirect" in name for name in names):
-        return RemoteError("the server leads to a place that is none of the web", path)
+        return RemoteError("the server redirects to an address that is neither http nor https", path)
     return RemoteError(f"the server gives no answer that can be used ({type(error).__name__}: {_brief(error)})", path)
 
 

@@ -66,7 +66,7 @@ def test_of_a_server_without_ranges_a_small_file_is_read(web: Web, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence"), [(404, "does not exist"), (403, "not valid, or no more"), (401, "get a new URL")]
+    ("status", "sentence"), [(404, "does not exist"), (403, "wrong or has expired"), (401, "get a new URL")]
 )
 def test_what_cannot_be_read_is_wrong_usage(
     web: Web, capsys: pytest.CaptureFixture[str], status: int, sentence: str
@@ -263,8 +263,8 @@ def compressed(handler: Handler, start: int, end: int) -> bool:
         (compressed, "the server compresses the file, so that parts of it tell nothing: download a copy"),
         (lambda handler, *_: handler.answer(403, b"") or True, "give a URL with a signature"),
         (lambda handler, *_: handler.answer(429, b"") or True, "status 429, again and again: run it again later"),
-        (lambda handler, *_: handler.answer(302, b"", Location=handler.path) or True, "without an end"),
-        (lambda handler, *_: handler.answer(302, b"", Location="ftp://host/x") or True, "none of the web"),
+        (lambda handler, *_: handler.answer(302, b"", Location=handler.path) or True, "redirects again and again"),
+        (lambda handler, *_: handler.answer(302, b"", Location="ftp://host/x") or True, "neither http nor https"),
     ],
 )
 def test_a_server_that_does_not_give_the_file_is_wrong_usage(
