@@ -18,6 +18,7 @@ COMPUTED = "<computed>"
 
 _DEFAULTDICT = HANDLERS["collections.defaultdict"]
 _METHOD_PUT = "the pickle puts a method of its choice in the place of an object's own"
+_NAMES = frozenset({str})
 _PLAIN_KEYS = frozenset({str, bytes, bool, type(None), Global, StorageInfo, TensorRef, Opaque, NumpyScalar})
 """Types whose hashes nobody can choose: by a secret of the process, or by identity."""
 
@@ -241,9 +242,10 @@ class Machine:
         if len(pairs) % 2:
             raise Stop("odd number of items for SETITEMS")
         if isinstance(target, dict):
-            for i in range(0, len(pairs), 2):
-                key = pairs[i]
-                target[key if type(key) is str else self.key(key)] = pairs[i + 1]
+            keys = pairs[::2]
+            if not _NAMES.issuperset(map(type, keys)):
+                keys = list(map(self.key, keys))
+            target.update(zip(keys, pairs[1::2], strict=True))
         elif type(target) is Opaque:
             self.fills(target)
             target.pairs.extend(zip(pairs[::2], pairs[1::2], strict=True))

@@ -15,6 +15,7 @@ from ckpt_doctor.inert.pickle_machine import Machine, Payload, Persistent, Readi
 from ckpt_doctor.inert.rare_opcodes import RARE, unknown
 from ckpt_doctor.inert.rebuild import dims
 from ckpt_doctor.inert.storages import torch_storage
+from ckpt_doctor.inert.tensor_opcodes import MADE, follow
 from ckpt_doctor.types import Damage, Global, Opaque
 
 _u2 = struct.Struct("<H").unpack_from
@@ -79,7 +80,7 @@ def _behind_array(data: bytes, pos: int, state: object) -> int:
 
 
 def _run(machine: Machine, pos: int) -> None:
-    """Follow opcodes until STOP. The chain is ordered by how often torch's pickles hold each opcode."""
+    """Follow opcodes until STOP. The chain is ordered by how often torch's pickles hold each outside of tensors."""
     data, memo, marks, size = machine.data, machine.memo, machine.marks, len(machine.data)
     stack = machine.stack
     push = stack.append
@@ -90,26 +91,58 @@ def _run(machine: Machine, pos: int) -> None:
             for _ in repeat(None, _CHUNK):
                 op = data[pos]
                 pos += 1
-                if op == 0x72:  # LONG_BINPUT
-                    memo[_u4(data, pos)[0]] = stack[-1]
-                    pos += 4
+                if op == 0x71:  # BINPUT: most of a small pickle's, the first 256 of any
+                    memo[data[pos]] = stack[-1]
+                    pos += 1
                 elif op == 0x68:  # BINGET
                     push(memo[data[pos]])
                     pos += 1
+                elif op == 0x58:  # BINUNICODE
+                    end = pos + 4 + _u4(data, pos)[0]
+                    if end > size:
+                        pos = size
+                        raise IndexError
+                    text = str(data[pos + 4 : end], "utf-8", "surrogatepass")
+                    push(text if end - pos < limits.LONG_STRING else machine.once(text))
+                    pos = end
+                elif op == 0x72:  # LONG_BINPUT
+                    memo[_u4(data, pos)[0]] = stack[-1]
+                    pos += 4
                 elif op == 0x4B:  # BININT1
                     push(data[pos])
                     pos += 1
-                elif op == 0x71:  # BINPUT: most of a small pickle's, the first 256 of any
-                    memo[data[pos]] = stack[-1]
-                    pos += 1
                 elif op == 0x28:  # MARK
+                    if data[pos] == 0x28 and stack and (tensor := follow(machine, stack[-1], pos - 1)):
+                        stack[-1], pos = tensor
+                        made += MADE
+                        continue
                     marks.append(stack)
                     stack = []
                     push = stack.append
                     made += 1
-                elif op == 0x4D:  # BININT2
-                    push(_u2(data, pos)[0])
-                    pos += 2
+                elif op == 0x7D:  # EMPTY_DICT
+                    made += 1
+                    push({})
+                elif op == 0x75:  # SETITEMS
+                    pairs = stack
+                    stack = marks.pop()
+                    push = stack.append
+                    machine.set_items(stack[-1], pairs)
+                elif op == 0x4A:  # BININT
+                    push(_i4(data, pos)[0])
+                    pos += 4
+                elif op == 0x8A and data[pos] <= 8:  # LONG1, as half of a Mersenne Twister's state is
+                    end = pos + 1 + data[pos]
+                    if end > size:
+                        pos = size
+                        raise IndexError
+                    push(int.from_bytes(data[pos + 1 : end], "little", signed=True))
+                    pos = end
+                elif op == 0x89:  # NEWFALSE
+                    push(False)
+                elif op == 0x47:  # BINFLOAT
+                    push(_f8(data, pos)[0])
+                    pos += 8
                 elif op == 0x74:  # TUPLE
                     made += 1
                     items = tuple(stack)
@@ -123,33 +156,23 @@ def _run(machine: Machine, pos: int) -> None:
                     stack[-1] = machine.call(callee, args)
                 elif op == 0x29:  # EMPTY_TUPLE
                     push(())
+                elif op == 0x6A:  # LONG_BINGET
+                    push(memo[_u4(data, pos)[0]])
+                    pos += 4
                 elif op == 0x86:  # TUPLE2
                     made += 1
                     last = stack.pop()
                     stack[-1] = (stack[-1], last)
-                elif op == 0x58:  # BINUNICODE
-                    end = pos + 4 + _u4(data, pos)[0]
-                    if end > size:
-                        pos = size
-                        raise IndexError
-                    text = str(data[pos + 4 : end], "utf-8", "surrogatepass")
-                    push(text if end - pos < limits.LONG_STRING else machine.once(text))
-                    pos = end
-                elif op == 0x89:  # NEWFALSE
-                    push(False)
-                elif op == 0x51:  # BINPERSID
-                    stack[-1] = machine.persistent(machine.reading, stack[-1])
-                elif op == 0x4A:  # BININT
-                    push(_i4(data, pos)[0])
-                    pos += 4
-                elif op == 0x94:  # MEMOIZE
-                    memo[len(memo)] = stack[-1]
-                elif op == 0x6A:  # LONG_BINGET
-                    push(memo[_u4(data, pos)[0]])
-                    pos += 4
+                elif op == 0x4D:  # BININT2
+                    push(_u2(data, pos)[0])
+                    pos += 2
                 elif op == 0x85:  # TUPLE1
                     made += 1
                     stack[-1] = (stack[-1],)
+                elif op == 0x51:  # BINPERSID
+                    stack[-1] = machine.persistent(machine.reading, stack[-1])
+                elif op == 0x94:  # MEMOIZE
+                    memo[len(memo)] = stack[-1]
                 elif op == 0x8C:  # SHORT_BINUNICODE
                     end = pos + 1 + data[pos]
                     if end > size:
@@ -157,24 +180,6 @@ def _run(machine: Machine, pos: int) -> None:
                         raise IndexError
                     push(str(data[pos + 1 : end], "utf-8", "surrogatepass"))
                     pos = end
-                elif op == 0x8A and data[pos] <= 8:  # LONG1, as half of a Mersenne Twister's state is
-                    end = pos + 1 + data[pos]
-                    if end > size:
-                        pos = size
-                        raise IndexError
-                    push(int.from_bytes(data[pos + 1 : end], "little", signed=True))
-                    pos = end
-                elif op == 0x7D:  # EMPTY_DICT
-                    made += 1
-                    push({})
-                elif op == 0x75:  # SETITEMS
-                    pairs = stack
-                    stack = marks.pop()
-                    push = stack.append
-                    machine.set_items(stack[-1], pairs)
-                elif op == 0x47:  # BINFLOAT
-                    push(_f8(data, pos)[0])
-                    pos += 8
                 elif op == 0x87:  # TUPLE3
                     made += 1
                     last = stack.pop()

@@ -68,7 +68,7 @@ class Opaque:
 
 def mapping_of(value: object) -> dict[Any, object] | None:
     """A dict as it is; an object that is filled like one (a dict subclass of some package) by its plain keys."""
-    if isinstance(value, dict):
+    if type(value) is dict or isinstance(value, dict):
         return value
     if type(value) is Opaque and value.pairs and not value.items:
         return {key: item for key, item in value.pairs if isinstance(key, (str, int))}
@@ -81,7 +81,6 @@ class InertDict(dict[object, object]):
     __slots__ = ("source",)
 
     def __init__(self, source: Opaque) -> None:
-        super().__init__()
         self.source = source
         """The constructor call; `source.states` holds e.g. a state_dict's `_metadata`."""
 
