@@ -15,6 +15,7 @@ caffe2/serialize/inline_container.cc (`PyTorchStreamReader`). What follows from 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -47,6 +48,7 @@ from ckpt_doctor.inert.zip_structures import (
     central_entries,
     decoded,
     find_end,
+    new,
 )
 from ckpt_doctor.readers.zip_far import Far, places
 from ckpt_doctor.types import Damage
@@ -56,6 +58,8 @@ PACKAGED = ".data/extern_modules"
 _DOS_FOLDER = 0x10
 _CLOSE, _MOST_AT_ONCE = 1 << 12, 1 << 14
 """Bytes from one local header to the next up to which both are read at once, and of such a read."""
+_LENGTHS = struct.Struct("<2H").unpack_from
+"""Of name and extra field, at the end of a local header."""
 _MOST_INFLATED = 1032
 """Bytes that DEFLATE makes of one, at most (zlib's technical details)."""
 
@@ -174,31 +178,32 @@ def _with_local_headers(
             placed[index] = entry._replace(data=unread[index])
             damage += _refusals(entry, size)
             continue
-        at = header - window_at
-        if at < 0 or at + _length(entry) > len(window):
+        at, length = header - window_at, _length(entry)
+        if at < 0 or at + length > len(window):
             if header >= size:
                 damage.append(_lost(entry))
                 continue
             alone = far is not None or (rank + 1 < len(order) and by_place[rank + 1].header - header > _CLOSE)
-            stretch = _length(entry) if alone else _stretch(by_place, rank)
+            stretch = length if alone else _stretch(by_place, rank)
             window_at, window, at = header, read_at(header, min(stretch, size - header)), 0
         if len(window) - at < LOCAL.size or window[at : at + 4] != LOCAL_MAGIC:
             damage.append(_lost(entry))
             continue
-        local = LocalHeader._make(LOCAL.unpack_from(window, at))
-        data = header + LOCAL.size + local.name_length + local.extra_length
-        placed[index] = Entry._make((*entry[:7], data, *entry[8:]))  # many times as fast as `_replace`
-        name = window[at + LOCAL.size : at + LOCAL.size + local.name_length]
-        if len(name) < local.name_length:
-            name = read_at(header + LOCAL.size, local.name_length)
-        alike = (name, local.flags, local.method) == (entry.listed, entry.flags, entry.method)
-        as_torch_does = alike and local.flags & DESCRIPTOR
-        if not as_torch_does and (differs := _differences(entry, other := decoded(name, local.flags), local)):
-            sizes = local.compressed or entry.compressed, local.size or entry.size
-            others.append(Entry(other, local.flags, local.method, local.crc, *sizes, header, data))
-            damage.append(
-                Damage("name-conflict", f"local header and directory differ ({differs})", where=shown(entry.name))
-            )
+        name_length, extra_length = _LENGTHS(window, at + LOCAL.size - 4)
+        data = header + LOCAL.size + name_length + extra_length
+        placed[index] = new(Entry, (*entry[:7], data, *entry[8:]))
+        name = window[at + LOCAL.size : at + LOCAL.size + name_length]
+        if len(name) < name_length:
+            name = read_at(header + LOCAL.size, name_length)
+        alike = window[at + 6 : at + 10] == entry.raw[8:12] and name == entry.listed  # flags, method, name
+        if not (alike and entry.flags & DESCRIPTOR):  # otherwise nothing else stands in both places
+            local = LocalHeader._make(LOCAL.unpack_from(window, at))
+            other = decoded(name, local.flags)
+            if differs := _differences(entry, other, local):
+                sizes = local.compressed or entry.compressed, local.size or entry.size
+                others.append(Entry(other, local.flags, local.method, local.crc, *sizes, header, data))
+                message = f"local header and directory differ ({differs})"
+                damage.append(Damage("name-conflict", message, where=shown(entry.name)))
         if entry.refused or header + LOCAL.size + entry.compressed > size:
             damage += _refusals(entry, size)
     damage += _duplicates(entries)
