@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import ALIASES, ITEM_SIZES
@@ -160,6 +161,7 @@ def _from_numpy(call: Opaque) -> object:
     return call if shape is None else _without_storage(args[1], shape, contiguous(shape), _device(args[2]), call)
 
 
+@lru_cache(4096)
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides of a tensor laid out in C order."""
     strides: list[int] = []

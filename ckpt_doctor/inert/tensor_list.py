@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import PER_BYTE, item_size
-from ckpt_doctor.inert.tree import PLAIN, UNNAMED, path_of, walk
+from ckpt_doctor.inert.rebuild import contiguous
+from ckpt_doctor.inert.tree import PLAIN, UNNAMED, Parts, Step, path_of
 from ckpt_doctor.types import (
     MODEL_KEYS,
     Damage,
@@ -66,17 +67,33 @@ def find_tensors(root: object) -> Tensors:
     return Tensors(tuple(found), tuple(inner), damage)
 
 
-def walk_tensors(root: object) -> Iterator[tuple[KeyPath, TensorRef | None]]:
-    """Paths and tensors, each tensor object once; at the end, once, None where nesting was too deep to be searched."""
+def walk_tensors(root: object, parts: Parts | None = None) -> Iterator[tuple[KeyPath, TensorRef | None]]:
+    """Paths and tensors, each tensor object once; at the end, once, None where nesting was too deep to be searched.
+
+    `parts` gives the keys and values of what is looked into; without it that is whatever may have tensors.
+    """
+    parts = parts or _children
     too_deep = False
     seen: set[int] = set()
-    for value, step in walk(root, _children):
-        if type(value) is TensorRef:
-            if id(value) not in seen:
-                seen.add(id(value))
-                yield path_of(step), value
-        elif step is not None and step[2] >= limits.MAX_DEPTH:
-            too_deep = too_deep or any(type(part) not in PLAIN for _, part in _children(value))
+    rest: list[tuple[Iterator[tuple[Any, object]], Step | None]] = [(iter([(UNNAMED, root)]), None)]
+    while rest:
+        inside, step = rest[-1]
+        depth = step[2] if step else 0
+        path: KeyPath | None = None  # spelled out once for all tensors that follow each other
+        for key, value in inside:
+            if type(value) in PLAIN or id(value) in seen:
+                continue
+            seen.add(id(value))
+            if type(value) is TensorRef:
+                path = path_of(step) if path is None else path
+                yield (path if key is UNNAMED else (*path, key)), value
+            elif depth + (key is not UNNAMED) < limits.MAX_DEPTH:
+                rest.append((iter(parts(value)), step if key is UNNAMED else (step, key, depth + 1)))
+                break
+            else:
+                too_deep = too_deep or any(type(part) not in PLAIN for _, part in parts(value))
+        else:
+            rest.pop()
     if too_deep:
         yield (), None
 
@@ -147,9 +164,8 @@ def left_to_do(tensor: TensorRef) -> str:
 def describe(tensor: TensorRef, path: KeyPath) -> TensorInfo:
     """The public description of a tensor at a path."""
     dtype, shape, stride, storage = tensor.dtype, tensor.shape, tensor.stride, tensor.storage
-    nbytes = -(-math.prod(shape) * item_size(dtype) // PER_BYTE.get(dtype, 1))
-    if not stride and shape:  # sparse or nested: what its values take, not what they would if dense
-        nbytes = storage.nbytes
+    # Sparse or nested: what its values take, not what they would if dense
+    nbytes = storage.nbytes if not stride and shape else _bytes_of(math.prod(shape), dtype)
     return TensorInfo(path, dtype, shape, stride, storage.location, nbytes, storage, tensor.storage_offset)
 
 
@@ -157,6 +173,8 @@ def out_of_bounds(tensors: list[TensorInfo]) -> list[Damage]:
     """Tensors that reach beyond their storage: `torch.load` raises "setStorage: ... are out of bounds"."""
     damage: list[Damage] = []
     for tensor in tensors:
+        if tensor.nbytes == tensor.storage.nbytes and not tensor.storage_offset and is_contiguous(tensor):
+            continue
         needed = bytes_needed(tensor)
         if needed > tensor.storage.nbytes and len(damage) < limits.MAX_DAMAGE:
             message = f"the tensor needs {needed:,} bytes of a storage of {tensor.storage.nbytes:,}; loading raises"
@@ -168,8 +186,20 @@ def bytes_needed(tensor: TensorInfo) -> int:
     """How long a storage must be to hold the tensor; 0 where that is not laid down by its strides."""
     if not tensor.storage.key or len(tensor.stride) != len(tensor.shape) or 0 in tensor.shape:
         return 0
-    last = tensor.storage_offset + span(tensor.shape, tensor.stride)
-    return -(-last * item_size(tensor.dtype) // PER_BYTE.get(tensor.dtype, 1))
+    return _bytes_of(tensor.storage_offset + span(tensor.shape, tensor.stride), tensor.dtype)
+
+
+def _bytes_of(count: int, dtype: str) -> int:
+    return -(-count * item_size(dtype) // PER_BYTE.get(dtype, 1))
+
+
+def is_contiguous(tensor: TensorInfo | TensorRef) -> bool:
+    """Whether the elements of a tensor lie one behind the other, in their order."""
+    usual = contiguous(tensor.shape)
+    if tensor.stride == usual:
+        return True
+    pairs = zip(tensor.shape, tensor.stride, usual, strict=False)
+    return len(tensor.stride) == len(usual) and all(n == 1 or stride == step for n, stride, step in pairs)
 
 
 def span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:

@@ -12,6 +12,8 @@ from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, StorageInf
 
 Step = tuple["Step | None", Any, int]
 """Parent, key, depth: paths are spelled out where they are needed only."""
+Parts = Callable[[object], Iterable[tuple[Any, object]]]
+"""Keys and values of what is to be looked into; none of what is not."""
 UNNAMED = object()
 """The key of a part that adds nothing to its path."""
 PLAIN = frozenset({str, int, bool, float, bytes, type(None)})
@@ -20,7 +22,7 @@ _ATOMS = (str, int, float, bool, bytes, complex, type(None))
 
 def walk(
     root: object,
-    parts: Callable[[object], Iterable[tuple[Any, object]]],
+    parts: Parts,
     deepest: int = limits.MAX_DEPTH,
     again: int = 0,
 ) -> Iterator[tuple[object, Step | None]]:

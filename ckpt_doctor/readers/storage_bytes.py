@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import item_size
-from ckpt_doctor.inert.tensor_list import bytes_needed
+from ckpt_doctor.inert.tensor_list import bytes_needed, is_contiguous
 from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
-from ckpt_doctor.readers.tensor_bytes import byte_order, is_contiguous
+from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import Checkpoint, StorageInfo, TensorInfo
 

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 
 from ckpt_doctor.inert.dtypes import STRUCT_CODES, item_size
+from ckpt_doctor.inert.tensor_list import is_contiguous
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.types import CPU_GENERATOR, Checkpoint, TensorInfo, TensorRef
@@ -59,18 +60,6 @@ def _read(view: FileView, tensor: TensorInfo | TensorRef, limit: int) -> bytes |
     except OSError:
         return None
     return raw if len(raw) == nbytes else None
-
-
-def is_contiguous(tensor: TensorInfo | TensorRef) -> bool:
-    """Whether the elements of a tensor lie one behind the other, in their order."""
-    step = 1
-    if len(tensor.shape) != len(tensor.stride):
-        return False
-    for n, stride in zip(reversed(tensor.shape), reversed(tensor.stride), strict=True):
-        if n != 1 and stride != step:
-            return False
-        step *= n
-    return True
 
 
 Value = int | float | bool | bytes | None

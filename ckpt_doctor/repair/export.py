@@ -19,12 +19,11 @@ from ckpt_doctor import audit
 from ckpt_doctor.errors import UsageError, WriteRefused
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.shapes import find
-from ckpt_doctor.inert.tensor_list import describe, is_plain, left_to_do, walk_tensors
+from ckpt_doctor.inert.tensor_list import describe, is_contiguous, is_plain, left_to_do, walk_tensors
 from ckpt_doctor.inert.units import parts_of
 from ckpt_doctor.readers.part_names import shard_of
 from ckpt_doctor.readers.safetensors import as_spelled, has_type, place_of
 from ckpt_doctor.readers.storage_bytes import StorageReader
-from ckpt_doctor.readers.tensor_bytes import is_contiguous
 from ckpt_doctor.remote import as_path, local
 from ckpt_doctor.types import (
     Checkpoint,

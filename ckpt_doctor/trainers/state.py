@@ -9,7 +9,8 @@ from typing import Any
 from ckpt_doctor.inert.pairing import model_of, pairing_of
 from ckpt_doctor.inert.scheduler_kinds import MOST_KEYS, kind_of, scheduler_kind
 from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes
-from ckpt_doctor.inert.tree import items, walk
+from ckpt_doctor.inert.tensor_list import walk_tensors
+from ckpt_doctor.inert.tree import items
 from ckpt_doctor.types import (
     CPU_GENERATOR,
     Checkpoint,
@@ -114,11 +115,11 @@ def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:
 def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
     others = {key: value for key, value in (mapping_of(root) or {}).items() if (key,) != model}
-    for value, _ in walk(others, items):
-        if type(value) is TensorRef:
-            count = value.numel
-            if count == 1 or (count == CPU_GENERATOR and value.dtype == "uint8"):
-                yield value
+    for _, tensor in walk_tensors(others, items):
+        if tensor is not None and (
+            (count := tensor.numel) == 1 or (count == CPU_GENERATOR and tensor.dtype == "uint8")
+        ):
+            yield tensor
 
 
 def param_groups(member: Member) -> list[Mapping[Any, Any]]:
