@@ -180,7 +180,7 @@ class Checkpoint:
         """The value at a key path, None where any step is missing; numpy scalars as Python numbers."""
         value: object = self.root
         for key in path:
-            mapping = mapping_of(value)
+            mapping = value if type(value) is dict else mapping_of(value)
             if mapping is not None:
                 value = mapping.get(key)
             elif isinstance(value, (list, tuple)) and isinstance(key, int) and -len(value) <= key < len(value):

@@ -73,11 +73,11 @@ class Rule:
 
     def __call__(self, subject: object) -> list[Finding | NotChecked]:
         """Judge a `Case` (a `Run`, a `LiveCase`, as the scope says): findings, and what could not be decided."""
-        return [
-            problem if isinstance(problem, NotChecked) else self._finding(problem) for problem in self.check(subject)
-        ]
+        return list(map(self._told, self.check(subject)))
 
-    def _finding(self, problem: Problem) -> Finding:
+    def _told(self, problem: Problem | NotChecked) -> Finding | NotChecked:
+        if isinstance(problem, NotChecked):
+            return problem
         migration = problem.migration or (self.migration if problem.fix is None else None)
         return Finding(
             code=self.code,

@@ -28,6 +28,7 @@ from ckpt_doctor.types import (
     real,
     wrapper_of,
 )
+from ckpt_doctor.types.record import once
 
 _OTHERS = frozenset(
     {
@@ -63,6 +64,10 @@ def reads(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint is a dict with models, their optimizers and a label, whatever their keys.
 
     One optimizer goes with one model; of several the moments show that they are these models'."""
+    return once(checkpoint, "is_plain", lambda: _reads(checkpoint))
+
+
+def _reads(checkpoint: Checkpoint) -> bool:
     root = mapping_of(checkpoint.root)
     is_set = checkpoint.parts and not is_unit(checkpoint.path, checkpoint.metadata.get("files", ()))
     if root is None or is_set or checkpoint.layout != "training":
@@ -137,13 +142,15 @@ def _states_in(value: object) -> list[dict[Any, object]]:
 
 def own_schedule(checkpoint: Checkpoint) -> tuple[KeyPath, list[dict[Any, object]]] | None:
     """Where the state of a schedule is that is of no class of torch, and that state; None where there is none."""
-    root, shapes = mapping_of(checkpoint.root) or {}, find(checkpoint)
+    root = mapping_of(checkpoint.root) or {}
+    names = [key for key in root if isinstance(key, str) and "sched" in key.lower() and root[key]]
+    if not names:
+        return None
+    shapes = find(checkpoint)
     paths = [*(part.path for part in shapes.schedulers), *(part.path for part in shapes.optimizers)]
     known = {path[0] for path in paths if path}
-    for key, value in root.items():
-        if isinstance(key, str) and "sched" in key.lower() and value and key not in known:
-            return ((key,), states) if (states := _states_in(value)) else None
-    return None
+    own = next((name for name in names if name not in known), None)
+    return ((own,), states) if own is not None and (states := _states_in(root[own])) else None
 
 
 # --- a checkpoint of several files -----------------------------------------------------------------------------------
