@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from ckpt_doctor.inert.counting import count_tensors
@@ -56,7 +57,7 @@ def label(file: FileReport, run: Path) -> str:
     path = file.checkpoint.path
     if file.member.role == "step" and path.parent != run:
         path = path.parent
-    if path.is_relative_to(run):
+    with suppress(ValueError):  # it lies elsewhere
         path = path.relative_to(run)
     return text.clean(path if path.name else file.checkpoint.path.name)
 

@@ -140,9 +140,9 @@ def unreadable_file(case: Case) -> Iterator[Problem | NotChecked]:
             yield replace(problem, message=f"the file {problem.message}")
         return
     path, top = case.checkpoint.path, case.run.path
-    name = str(path.relative_to(top)) if path.is_relative_to(top) and path != top else path.name
     for damage in case.checkpoint.damage:
         if damage.kind == "vanished-file":
+            name = str(path.relative_to(top)) if path.is_relative_to(top) and path != top else path.name
             yield NotChecked("the resume", f"{shown(name)} {damage.message}", "another scan")
 
 
