@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -106,6 +107,22 @@ def test_nobody_reaches_past_a_face() -> None:
     assert (set(), set()) == (reached - opened, opened - reached)
 
 
+def test_a_face_offers_what_others_use() -> None:
+    """What a part's `__init__` only imports is for another part or for its tests."""
+    files = (*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py"))
+    text = {path: path.read_text(encoding="utf-8") for path in files}
+    used = {pair for source in text.values() for pair in re.findall(r"\b(\w+)\.(\w+)", source)}
+    for names in (found for source in text.values() for found in re.findall(r"\.(\w+) import (\([^)]*|.*)", source)):
+        used.update((names[0], name) for name in re.findall(r"\w+", names[1]))
+    idle: list[str] = []
+    for module in (name for name, path in MODULES.items() if path.name == "__init__.py" and "." in name):
+        own, source = module.rpartition(".")[2], text[MODULES[module]]
+        offered = {name for name in re.findall(r"\w+", source) if source.count(name) == 1}
+        imported_here = {alias.asname or alias.name for node in statements(module) for alias in node.names}
+        idle += [f"{module}: {name}" for name in offered & imported_here - {"annotations"} if (own, name) not in used]
+    assert [] == idle
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_lower_layers_only(module: str) -> None:
     assert [] == [other for other in sorted(set(imported(module))) if not may_import(part(module), part(other))]
@@ -192,8 +209,6 @@ def test_tabulate_is_imported_for_a_table_alone(tmp_path: Path, how: list[str]) 
 
 def test_every_dependency_is_used() -> None:
     """What is installed with the package is imported by it."""
-    import re
-
     declared = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8").partition("dependencies = [")[2]
     names = re.findall(r'^    "([A-Za-z0-9]+)', declared.partition("\n]")[0], re.MULTILINE)
     source = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))

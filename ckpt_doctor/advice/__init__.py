@@ -3,5 +3,3 @@
 from ckpt_doctor.advice.newest import find_latest, latest
 from ckpt_doctor.advice.reporting import report
 from ckpt_doctor.advice.scanning import check, scan
-
-__all__ = ["check", "find_latest", "latest", "report", "scan"]

@@ -6,5 +6,3 @@ from ckpt_doctor.lint.rule import ScriptRule
 from ckpt_doctor.lint.rules import SCRIPT_RULES
 from ckpt_doctor.lint.run import ScriptReport, check_scripts, lint
 from ckpt_doctor.lint.starting import starts
-
-__all__ = ["SCRIPT_RULES", "ScriptReport", "ScriptRule", "check_scripts", "lint", "starts"]

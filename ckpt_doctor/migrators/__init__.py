@@ -8,5 +8,3 @@ OF_TRAINING_STATE: tuple[Migration, ...] = (fix_epoch.MIGRATION, sync_scheduler.
 OF_ANY_FILE: tuple[Migration, ...] = (plain_scalars.MIGRATION, strip_prefix.MIGRATION, to_cpu.MIGRATION)
 """Fixes that hold for every file. They come last: keys are renamed after everything else, for the others name values by
 the keys that the original has."""
-
-__all__ = ["OF_ANY_FILE", "OF_TRAINING_STATE", "Migration", "Plan", "refused"]

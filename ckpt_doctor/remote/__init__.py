@@ -4,24 +4,4 @@ imported before a URL is looked at."""
 from ckpt_doctor.remote.excerpts import Excerpt, adopt, begin_call, excerpts_for, join_call
 from ckpt_doctor.remote.faults import RemoteError, Replaced
 from ckpt_doctor.remote.path import RemotePath, as_path, entries_of, fetching, is_url, local, told_apart, walk
-from ckpt_doctor.remote.traffic import Traffic, take_traffic
-
-__all__ = [
-    "Excerpt",
-    "RemoteError",
-    "RemotePath",
-    "Replaced",
-    "Traffic",
-    "adopt",
-    "as_path",
-    "begin_call",
-    "entries_of",
-    "excerpts_for",
-    "fetching",
-    "is_url",
-    "join_call",
-    "local",
-    "take_traffic",
-    "told_apart",
-    "walk",
-]
+from ckpt_doctor.remote.traffic import take_traffic

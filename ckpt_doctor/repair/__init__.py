@@ -3,21 +3,4 @@
 from ckpt_doctor.repair.execution import apply, migrate, undo
 from ckpt_doctor.repair.foresight import every_repair, foresee, foresee_one, is_complete, repaired
 from ckpt_doctor.repair.planning import ASKED_BY, NAMES, plan
-from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request
-
-__all__ = [
-    "ASKED_BY",
-    "NAMES",
-    "FilePlan",
-    "RepairPlan",
-    "Request",
-    "apply",
-    "every_repair",
-    "foresee",
-    "foresee_one",
-    "is_complete",
-    "migrate",
-    "plan",
-    "repaired",
-    "undo",
-]
+from ckpt_doctor.repair.plans import FilePlan, Request

@@ -18,24 +18,6 @@ from ckpt_doctor.reports.text import Detail, clean, plural, quoted, shorten, siz
 if TYPE_CHECKING:
     from ckpt_doctor.types import Checkpoint, Curve, MigrationResult, Report, RunReport
 
-__all__ = [
-    "FORMATS",
-    "Detail",
-    "Rule",
-    "clean",
-    "fragment",
-    "given_words",
-    "judged",
-    "migrated",
-    "nearest",
-    "nothing_found",
-    "opened",
-    "plural",
-    "quoted",
-    "shorten",
-    "size",
-    "undone",
-]
 
 FORMATS = ("table", "json", "sarif", "github", "markdown", "html")
 """Of scan, check and lint; the other commands have `table` and `json`."""

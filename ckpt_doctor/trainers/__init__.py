@@ -98,23 +98,3 @@ def fixes(name: str) -> tuple[Migration, ...]:
 def fix_names() -> tuple[str, ...]:
     """The names of all fixes."""
     return tuple(dict.fromkeys(fix.name for trainer in every() for fix in fixes(trainer.name)))
-
-
-__all__ = [
-    "KNOWN",
-    "UNKNOWN",
-    "ByHand",
-    "Judging",
-    "Trainer",
-    "all_rules",
-    "every",
-    "file_rules",
-    "fix_names",
-    "fixes",
-    "is_unit",
-    "known",
-    "not_judged",
-    "run_rules",
-    "trainer_named",
-    "unit_trainer",
-]

@@ -177,6 +177,3 @@ class Facts:
     def shuffles(self) -> bool:
         """Whether the train loader shuffles; true where nothing tells."""
         return self.shuffle is None or self.shuffle.value
-
-
-__all__ = ["Choice", "Count", "Evidence", "Fact", "Facts", "Flag", "Given", "Number", "option_of"]

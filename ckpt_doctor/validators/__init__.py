@@ -20,22 +20,6 @@ from ckpt_doctor.validators.slot_kinds import Kind, Number
 from ckpt_doctor.validators.slots import COUNT, DICT, LIST, SLOTS, Slot
 from ckpt_doctor.validators.values import problems_of
 
-__all__ = [
-    "COUNT",
-    "DICT",
-    "FILE_RULES",
-    "LIST",
-    "OF_GIVEN_FACTS",
-    "OF_THE_WHOLE",
-    "RULES",
-    "RUN_RULES",
-    "SLOTS",
-    "Kind",
-    "Number",
-    "Slot",
-    "problems_of",
-]
-
 FILE_RULES: tuple[Rule, ...] = (
     *files.RULES,
     *safety.RULES,

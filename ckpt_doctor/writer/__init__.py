@@ -11,19 +11,3 @@ from ckpt_doctor.writer.recover import came_out, recover
 from ckpt_doctor.writer.sidecar import history
 from ckpt_doctor.writer.undo import undo, undo_damage
 from ckpt_doctor.writer.write import output_path, write
-
-__all__ = [
-    "PartChange",
-    "came_out",
-    "cost",
-    "history",
-    "interrupted",
-    "output_path",
-    "part_changes",
-    "recover",
-    "undo",
-    "undo_damage",
-    "unit_cost",
-    "write",
-    "write_unit",
-]

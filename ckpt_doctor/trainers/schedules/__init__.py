@@ -31,24 +31,3 @@ from ckpt_doctor.trainers.schedules.stepping import (
     reached,
 )
 from ckpt_doctor.trainers.schedules.values import Absent, progress
-
-__all__ = [
-    "Absent",
-    "OneCyclePoint",
-    "Stepped",
-    "advanced",
-    "along",
-    "cosine_annealing",
-    "cosine_annealing_state",
-    "has_inner_state",
-    "hf_lambda",
-    "inner_moves",
-    "moved_to",
-    "moves",
-    "next_cosine",
-    "one_cycle",
-    "one_cycle_group",
-    "one_cycle_state",
-    "progress",
-    "reached",
-]
