@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor import audit
-from ckpt_doctor.advice.asked import Asked
+from ckpt_doctor.advice.invocation import Invocation
 from ckpt_doctor.advice.missing import LOG, OPEN, blank, codes_of, missing, near_logs, words_of
 from ckpt_doctor.advice.prospects import Prospect, borne_out, copies_of, prospects
 from ckpt_doctor.reports import columns, cures
@@ -28,7 +28,7 @@ _COMPLETE = "P404"
 """The code of a file from which nothing is left to train."""
 
 
-def advised(run: RunReport, asked: Asked) -> RunReport:
+def advised(run: RunReport, asked: Invocation) -> RunReport:
     """A run with its advice, and with verdicts that a dry run bears out."""
     asked = asked.without(run.run.facts.disproved)
     copies = copies_of(run.files)
@@ -44,7 +44,7 @@ def advised(run: RunReport, asked: Asked) -> RunReport:
     return replace(run, files=files, advice=advice, copies=copies, all_repairs=together)
 
 
-def _all_repairs(run: RunReport, all_: Sequence[Prospect], asked: Asked) -> Words:
+def _all_repairs(run: RunReport, all_: Sequence[Prospect], asked: Invocation) -> Words:
     """The command that repairs every file of a report on this run, if its dry run would carry out all of it."""
     if not all(one.complete for one in all_) or not any(one.is_repaired for one in all_):
         return ()
@@ -57,7 +57,7 @@ def _all_repairs(run: RunReport, all_: Sequence[Prospect], asked: Asked) -> Word
     return asked.command("migrate --all", run.run.facts, paths=scope)
 
 
-def _advice(run: RunReport, ranked: Sequence[Prospect], together: Words, asked: Asked) -> Advice:
+def _advice(run: RunReport, ranked: Sequence[Prospect], together: Words, asked: Invocation) -> Advice:
     chosen = _chosen(ranked)
     if chosen is None:
         return _nothing(run, ranked)
@@ -140,7 +140,7 @@ def _as_it_is(advice: Advice, file: FileReport) -> Advice:
     return replace(advice, reason=f"{point.what}; give {point.settle}" if point else "")
 
 
-def _after_repair(advice: Advice, chosen: Prospect, run: RunReport, together: Words, asked: Asked) -> Advice:
+def _after_repair(advice: Advice, chosen: Prospect, run: RunReport, together: Words, asked: Invocation) -> Advice:
     """With the command that repairs the checkpoint, and what is to be said of the repaired one."""
     from ckpt_doctor import repair
 
@@ -174,7 +174,7 @@ def _with_result(advice: Advice, after: FileReport | None, chosen: Prospect) -> 
     )
 
 
-def _incomplete(advice: Advice, chosen: Prospect, run: RunReport, asked: Asked) -> Advice:
+def _incomplete(advice: Advice, chosen: Prospect, run: RunReport, asked: Invocation) -> Advice:
     """Where a dry run would refuse something: the facts to give, all at once; and what is left if nobody knows them."""
     plan = chosen.plan
     assert plan is not None, "something was refused"
@@ -210,7 +210,7 @@ def _incomplete(advice: Advice, chosen: Prospect, run: RunReport, asked: Asked) 
     )
 
 
-def _way_out(run: RunReport, chosen: Prospect, codes: tuple[str, ...], asked: Asked) -> WayOut | None:
+def _way_out(run: RunReport, chosen: Prospect, codes: tuple[str, ...], asked: Invocation) -> WayOut | None:
     """What is left to do if the evidence is lost: all other repairs, where a dry run would carry them out."""
     from ckpt_doctor import repair
 

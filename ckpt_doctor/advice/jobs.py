@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
-from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.advice.better import with_better
-from ckpt_doctor.audit import Counts, Progress
+from ckpt_doctor.advice.invocation import Invocation
+from ckpt_doctor.audit import Progress
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert.counting import outline
 from ckpt_doctor.remote import Excerpt, adopt, begin_call, excerpts_for, join_call
-from ckpt_doctor.types import Checkpoint, FileReport, Given, RunReport
+from ckpt_doctor.types import FileReport, RunReport
 from ckpt_doctor.types.record import record
 
 if TYPE_CHECKING:
@@ -40,14 +40,13 @@ LOST = (
 class Job:
     """What a scan does with each of its runs: all that another process must be told."""
 
-    ask: audit.Ask
-    asked: Asked
+    call: Invocation
     select: Sequence[str] = ()
     outlines: bool = False
     folder: str = ""
     """Where relative paths lead from."""
-    call: str = ""
-    """Its sign: what a worker has listed for another call may be out of date."""
+    sign: str = ""
+    """The call's: what a worker has listed for another call may be out of date."""
 
 
 @record(frozen=True)
@@ -74,26 +73,13 @@ Made = tuple[R, list[tuple[Path, int]]]
 
 
 def plan(
-    paths: Path | str | Sequence[Path | str],
-    *,
-    facts: Given | None = None,
-    deep: bool = False,
-    select: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    trust: Sequence[str] = (),
-    logs: Sequence[Path | str] = (),
-    trainer: str = "",
-    silenced: Counts | None = None,
-    outlines: bool = False,
-    read: Mapping[Path, Checkpoint] | None = None,
+    paths: Path | str | Sequence[Path | str], *, select: Sequence[str] = (), outlines: bool = False, **given: Any
 ) -> tuple[Job, list[Unit]]:
     """The job and the runs of a scan, whose arguments these are."""
-    given, found = audit.runs_below(paths)
-    named = audit.existing_logs(logs)
-    ask = audit.Ask(facts or {}, named, trainer, False, deep, ignore, trust, silenced, read=read or {})
-    asked = Asked(facts or {}, named, ignore, trust, trainer, given, alone=len(found) == 1)
+    named, found = audit.runs_below(paths)
+    call = Invocation(**audit.stated(given), paths=named, alone=len(found) == 1)
     units = [Unit(number, folder, files) for number, (folder, files) in enumerate(found.items())]
-    return Job(ask, asked, select, outlines, str(Path.cwd()), begin_call()), units
+    return Job(call, select, outlines, str(Path.cwd()), begin_call()), units
 
 
 def number_of_jobs(units: Sequence[Unit]) -> int:
@@ -114,7 +100,7 @@ def outcomes(
 ) -> Generator[tuple[Unit, R], None, None]:
     """Each run, judged and made into something; in any order."""
     if executor is None and min(jobs, len(units)) <= 1:
-        here = replace(job, ask=replace(job.ask, progress=progress))
+        here = replace(job, call=replace(job.call, progress=progress))
         yield from ((unit, makes(_judged(here, unit), unit)) for unit in units)
         return
     from ckpt_doctor.advice.workers import Lost, results  # most scans need none
@@ -124,7 +110,7 @@ def outcomes(
     work: Callable[[Sequence[Unit]], list[Made[R]]] = partial(_each_elsewhere, job, makes)
     for unit, found in results(work, batches, jobs, executor):
         if isinstance(found, Lost):
-            lost = audit.lost_run(unit.folder, unit.files, job.ask, LOST)
+            lost = audit.lost_run(unit.folder, unit.files, job.call, LOST)
             yield unit, makes(_finished(lost, job), unit)
         else:
             made, read = found
@@ -149,9 +135,9 @@ def _batches(units: Iterable[Unit]) -> list[list[Unit]]:
 def _each_elsewhere(job: Job, makes: Makes[R], units: Sequence[Unit]) -> list[Made[R]]:
     """In a worker: also the bytes of each file that a deep check has read."""
     is_elsewhere = str(Path.cwd()) != job.folder
-    if is_elsewhere and not all(path.is_absolute() for path in (*job.asked.paths, *job.asked.logs)):
+    if is_elsewhere and not all(path.is_absolute() for path in (*job.call.paths, *job.call.logs)):
         raise UsageError(f"the workers run in {Path.cwd()!s}, not in {job.folder}: give absolute paths")
-    join_call(job.call)
+    join_call(job.sign)
     made = []
     for unit in units:
         adopt(unit.folder, unit.listed)
@@ -162,14 +148,12 @@ def _each_elsewhere(job: Job, makes: Makes[R], units: Sequence[Unit]) -> list[Ma
 
 
 def _judged(job: Job, unit: Unit) -> RunReport:
-    return _finished(audit.audit_run(unit.folder, unit.files, job.ask), job)
+    return _finished(audit.audit_run(unit.folder, unit.files, job.call), job)
 
 
 def _finished(run: RunReport, job: Job) -> RunReport:
     """The run with its advice, and with what was asked for only."""
-    ask, asked = job.ask, job.asked
-    counts = audit.counting(ask.ignore, ask.trust, ask.silenced)
-    judged = audit.selected(with_better(advised(run, asked), run, asked, counts), job.select)
+    judged = audit.selected(with_better(advised(run, job.call), run, job.call), job.select)
     return _outlined(judged) if job.outlines else judged
 
 

@@ -129,7 +129,7 @@ def missing(run: RunReport, planned: FilePlan, request: Request) -> Missing:
         plan = repair.foresee_one(run, path, trial)
     lost = codes_of(plan.before.serious, {refusal.migration for refusal in plan.refusals})
     if lost:
-        plan = repair.foresee_one(run, path, replace(trial, ignored=frozenset({*trial.ignored, *lost})))
+        plan = repair.foresee_one(run, path, replace(trial, ignore=[*trial.ignore, *lost]))
     return Missing(tuple(options), lost, bool(plan.edits), plan.notes) if not plan.refusals else Missing()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised, unfit
-from ckpt_doctor.advice.asked import Asked
+from ckpt_doctor.advice.invocation import Invocation
 from ckpt_doctor.types import FileReport, Given, Latest, Report, Run, RunReport
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def latest(
     """
     found = find_latest(
         audit.one_run(run_dir),
-        facts=facts or {},
+        facts=facts,
         logs=logs,
         ignore=ignore,
         trust=trust,
@@ -65,8 +65,7 @@ def find_latest(run_dir: Path, *, repairable: bool = False, deep: bool = False, 
     """As `latest`, whose other arguments are `given`, with the advice on the run, and with what else is to be said of
     the chosen one as the gate judges it."""
     report = audit.scan(run_dir, **given)
-    known = {**given, "logs": audit.existing_logs(given.get("logs", ()))}
-    asked = Asked(**known, paths=(run_dir,), alone=len(report.runs) == 1)
+    asked = Invocation(**audit.stated(given), paths=(run_dir,), alone=len(report.runs) == 1)
     runs = [(run, advised(run, asked)) for run in report.runs]
     memory = _memory(report, asked) if deep else None
     while True:
@@ -83,14 +82,14 @@ def find_latest(run_dir: Path, *, repairable: bool = False, deep: bool = False, 
     return Latest(run_dir, gate, tuple(passed_over), advice)
 
 
-def _memory(report: Report, asked: Asked) -> Memory:
+def _memory(report: Report, asked: Invocation) -> Memory:
     from ckpt_doctor.audit.remembered import Memory  # which writes, as no scan does
 
     return Memory(asked.paths[0], report.files, asked.ignore, asked.trust)
 
 
 def _read_through(
-    judged: RunReport, run: RunReport, chosen: FileReport, asked: Asked, memory: Memory
+    judged: RunReport, run: RunReport, chosen: FileReport, asked: Invocation, memory: Memory
 ) -> tuple[RunReport, RunReport]:
     """The run, judged with every byte of the chosen file read, and advised anew."""
     path = chosen.checkpoint.path

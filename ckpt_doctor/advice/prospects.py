@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor import audit
-from ckpt_doctor.advice.asked import Asked
+from ckpt_doctor.advice.invocation import Invocation
 from ckpt_doctor.advice.missing import OPEN, Missing, blank, missing, words_of
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.types import Checkpoint, FileReport, RunReport
@@ -71,7 +71,7 @@ def _is_blocked(plan: FilePlan) -> bool:
     return any(refusal.migration == "migrate" for refusal in plan.refusals)
 
 
-def prospects(run: RunReport, asked: Asked) -> list[Prospect]:
+def prospects(run: RunReport, asked: Invocation) -> list[Prospect]:
     """Of every file of a run; plans are made only where a finding calls for something, and of the newest."""
     troubled = [file for file in run.files if file.serious]
     if not troubled:
@@ -99,7 +99,7 @@ def _is_complete(plan: FilePlan) -> bool:
     return plan.result.complete and not any(finding.code == OPEN for finding in plan.before.serious)
 
 
-def borne_out(prospect: Prospect, run: RunReport, asked: Asked) -> FileReport:
+def borne_out(prospect: Prospect, run: RunReport, asked: Invocation) -> FileReport:
     """The file with a verdict, and with cures, that a dry run bears out.
 
     What a refused repair would have cured has another cure: the command in which a person fills in what is missing.

@@ -135,7 +135,7 @@ def report(
     """
     began = time.monotonic()
     job, found = plan(paths, **given)
-    style = replace(style, paths=job.asked.paths)
+    style = replace(style, paths=job.call.paths)
     names = names_of([unit.folder for unit in found], style)
     units = [replace(unit, name=name) for unit, name in zip(found, names, strict=True)]
     shelf = Shelf()

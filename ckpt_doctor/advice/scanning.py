@@ -6,15 +6,14 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor import audit
 from ckpt_doctor.advice.advising import advised
-from ckpt_doctor.advice.asked import Asked
 from ckpt_doctor.advice.better import with_better
+from ckpt_doctor.advice.invocation import Invocation
 from ckpt_doctor.advice.jobs import Unit, outcomes, plan
 from ckpt_doctor.audit import Counts, Progress
-from ckpt_doctor.remote import as_path
 from ckpt_doctor.types import Checkpoint, Given, Report, RunReport
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def scan(
     runs = [found[unit.number] for unit in units]
     taken = {log for run in runs if (log := own_log(run)) is not None}
     runs = [without_logs(run, taken) for run in runs]
-    return Report(tuple(runs), time.monotonic() - began, job.asked.paths, audit.shown)
+    return Report(tuple(runs), time.monotonic() - began, job.call.paths, audit.shown)
 
 
 def _kept(run: RunReport, _unit: Unit) -> RunReport:
@@ -109,35 +108,13 @@ def without_logs(run: RunReport, taken: Collection[Path]) -> RunReport:
     return replace(run, advice=replace(run.advice, left_logs=left))
 
 
-def check(
-    path: Path | str,
-    *,
-    facts: Given | None = None,
-    logs: Sequence[Path | str] = (),
-    deep: bool = False,
-    select: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    trust: Sequence[str] = (),
-    progress: Progress | None = None,
-    trainer: str = "",
-    silenced: Counts | None = None,
-) -> Report:
+def check(path: Path | str, *, select: Sequence[str] = (), **given: Any) -> Report:
     """Judge the one checkpoint that a trainer would resume from, and name a better one that lies beside it.
 
     Arguments as of `scan`; a folder stands for the file that the trainer takes from it.
     """
-    report = audit.check(
-        as_path(path),
-        facts=facts,
-        logs=logs,
-        deep=deep,
-        ignore=ignore,
-        trust=trust,
-        progress=progress,
-        trainer=trainer,
-        silenced=silenced,
-    )
-    asked = Asked(facts or {}, audit.existing_logs(logs), ignore, trust, trainer, report.paths)
+    report = audit.check(path, **given)
+    call = Invocation(**audit.stated(given), paths=report.paths)
     run = report.runs[0]
-    judged = with_better(advised(run, asked), run, asked, audit.counting(ignore, trust, silenced))
+    judged = with_better(advised(run, call), run, call)
     return replace(report, runs=(audit.selected(judged, select),))

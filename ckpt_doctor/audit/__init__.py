@@ -1,6 +1,6 @@
 """Paths -> Report: find the checkpoints, read them inertly, understand the run, judge."""
 
-from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
+from ckpt_doctor.audit.discovery import checkpoint_files, existing
 from ckpt_doctor.audit.judging import (
     Counts,
     case_of,
@@ -10,7 +10,6 @@ from ckpt_doctor.audit.judging import (
     is_damaged,
     is_ours,
     judge,
-    packages,
     resume_of,
     selected,
     verdict_of,
@@ -30,5 +29,6 @@ from ckpt_doctor.audit.scanning import (
     runs_below,
     scan,
     shown,
+    stated,
 )
 from ckpt_doctor.audit.statistics import measured

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ckpt_doctor import reports
 from ckpt_doctor.audit.discovery import checkpoint_files, existing, existing_logs
@@ -32,37 +33,40 @@ DEFAULT_PATH = "checkpoints"
 
 @record(frozen=True)
 class Ask:
-    """What a call wants to know of every run."""
+    """What a call was given, and what it wants to know of every run."""
 
     facts: Given = field(default_factory=dict)
     logs: Sequence[Path] = ()
-    trainer: str = ""
-    gate: bool = False
-    deep: bool = False
     ignore: Sequence[str] = ()
     trust: Sequence[str] = ()
+    trainer: str = ""
+    deep: bool = False
+    gate: bool = False
+    """Whether the question is to resume from this very file, which asks for more than a scan does."""
     silenced: Counts | None = None
     progress: Progress | None = None
     read: Mapping[Path, Checkpoint] = field(default_factory=dict)
     """What was read before, and is not read again where it is unchanged."""
 
+    @property
+    def counts(self) -> Counts:
+        """What counts of the findings."""
+        return counting(self.ignore, self.trust, self.silenced)
 
-def scan(
-    paths: Path | str | Sequence[Path | str] = (DEFAULT_PATH,),
-    *,
-    facts: Given | None = None,
-    deep: bool = False,
-    ignore: Sequence[str] = (),
-    trust: Sequence[str] = (),
-    logs: Sequence[Path | str] = (),
-    trainer: str = "",
-) -> Report:
+
+def stated(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call was given, as fields of an `Ask`. Raises UsageError for a log that does not exist."""
+    said = {name: value for name, value in given.items() if value is not None}
+    return said | {"logs": existing_logs(said.get("logs", ()))}
+
+
+def scan(paths: Path | str | Sequence[Path | str] = (DEFAULT_PATH,), **given: Any) -> Report:
     """Judge files, units and run folders by themselves; `advice.scan` has the arguments, and adds what to do."""
     began = time.monotonic()
-    given, found = runs_below(paths)
-    ask = Ask(facts or {}, existing_logs(logs), trainer, False, deep, ignore, trust)
+    named, found = runs_below(paths)
+    ask = Ask(**stated(given))
     runs = [audit_run(folder, files, ask) for folder, files in found.items()]
-    return Report(tuple(runs), time.monotonic() - began, given, shown)
+    return Report(tuple(runs), time.monotonic() - began, named, shown)
 
 
 def runs_below(paths: Path | str | Sequence[Path | str]) -> tuple[tuple[Path, ...], dict[Path, list[Path]]]:
@@ -71,50 +75,29 @@ def runs_below(paths: Path | str | Sequence[Path | str]) -> tuple[tuple[Path, ..
     return tuple(given), find_runs({file for path in given for file in checkpoint_files(path)})
 
 
-def check(
-    path: Path | str,
-    *,
-    facts: Given | None = None,
-    logs: Sequence[Path | str] = (),
-    deep: bool = False,
-    ignore: Sequence[str] = (),
-    trust: Sequence[str] = (),
-    progress: Progress | None = None,
-    trainer: str = "",
-    gate: bool = True,
-    silenced: Counts | None = None,
-) -> Report:
+def check(path: Path | str, *, gate: bool = True, **given: Any) -> Report:
     """Judge the one file that a trainer would resume from; its siblings and log serve as evidence.
 
-    A folder stands for the file that the trainer takes from it. `trainer` and `silenced` as in `scan`. Without `gate`
+    A folder stands for the file that the trainer takes from it. Other arguments as of `advice.scan`. Without `gate`
     the file is judged as a scan does, which does not ask what only a resume from this very file needs to know.
     """
     began = time.monotonic()
     path = as_path(path)
     file = resume_file(path)
-    ask = Ask(facts or {}, existing_logs(logs), trainer, gate, deep, ignore, trust, silenced, progress)
-    run = audit_run(run_folder(file), [file], ask)
+    run = audit_run(run_folder(file), [file], Ask(**stated(given), gate=gate))
     return Report((run,), time.monotonic() - began, (path,), partial(shown, plan=True))
 
 
-def check_all(
-    files: Sequence[Path],
-    *,
-    facts: Given | None = None,
-    logs: Sequence[Path | str] = (),
-    ignore: Sequence[str] = (),
-    trust: Sequence[str] = (),
-    trainer: str = "",
-) -> list[RunReport]:
+def check_all(files: Sequence[Path], **given: Any) -> list[RunReport]:
     """As `check`, of several files, each read once."""
-    ask = Ask(facts or {}, existing_logs(logs), trainer, gate=True, ignore=ignore, trust=trust)
+    ask = Ask(**stated(given), gate=True)
     return [audit_run(folder, inside, ask) for folder, inside in find_runs(files).items()]
 
 
 def audit_run(folder: Path, files: Sequence[Path], ask: Ask) -> RunReport:
     """One run, judged; its siblings are read as evidence."""
     run, members = understand(folder, with_siblings(folder, files, ask.read), ask.facts, ask.logs, ask.trainer)
-    counts = counting(ask.ignore, ask.trust, ask.silenced)
+    counts = ask.counts
     judged = []
     for member in members[: len(files)]:
         if ask.deep:
@@ -130,7 +113,7 @@ def audit_run(folder: Path, files: Sequence[Path], ask: Ask) -> RunReport:
 
 def lost_run(folder: Path, files: Sequence[Path], ask: Ask, why: str) -> RunReport:
     """A run that could not be judged: nothing is known of its files but why."""
-    run, counts = Run(folder, "", (), unjudged=tuple(files)), counting(ask.ignore, ask.trust, ask.silenced)
+    run, counts = Run(folder, "", (), unjudged=tuple(files)), ask.counts
     unread = (unreadable(path, why) for path in files)
     members = (Member(checkpoint, TrainingState(), None) for checkpoint in unread)
     return chosen(RunReport(run, (), tuple(judge(case_of(member, run), counts) for member in members)), counts)

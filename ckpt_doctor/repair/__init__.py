@@ -2,5 +2,5 @@
 
 from ckpt_doctor.repair.execution import apply, migrate, undo
 from ckpt_doctor.repair.foresight import every_repair, foresee, foresee_one, is_complete, repaired
-from ckpt_doctor.repair.planning import ASKED_BY, NAMES, plan
-from ckpt_doctor.repair.plans import FilePlan, Request
+from ckpt_doctor.repair.planning import ASKED_BY, plan
+from ckpt_doctor.repair.plans import NAMES, FilePlan, Request

@@ -16,8 +16,8 @@ from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.folders import open_unit
 from ckpt_doctor.remote import RemotePath, as_path, is_url
 from ckpt_doctor.repair.fetching import on_this_machine
-from ckpt_doctor.repair.planning import NAMES, plan, plan_run
-from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
+from ckpt_doctor.repair.planning import plan, plan_run
+from ckpt_doctor.repair.plans import NAMES, FilePlan, RepairPlan, Request, RunPlan
 from ckpt_doctor.repair.verification import verified, verified_unit
 from ckpt_doctor.types import (
     Checkpoint,

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor import audit
 from ckpt_doctor.errors import EditRefused
 from ckpt_doctor.inert import edits
-from ckpt_doctor.repair.planning import NAMES, plan_read
+from ckpt_doctor.repair.planning import plan_read
 from ckpt_doctor.repair.plans import FilePlan, Request
-from ckpt_doctor.types import Checkpoint, FileReport, Given, RunReport
+from ckpt_doctor.types import Checkpoint, FileReport, RunReport
 
 
-def every_repair(
-    *, facts: Given, logs: Sequence[Path], ignore: Sequence[str], trust: Sequence[str], trainer: str
-) -> Request:
+def every_repair(ask: audit.Ask) -> Request:
     """What `migrate --all` asks for, with what was given to a scan."""
-    return Request(
-        fixes=frozenset(NAMES),
-        everything=True,
-        facts=facts,
-        logs=logs,
-        ignored=frozenset(audit.codes(ignore)),
-        trusted=audit.packages(trust),
-        score=None,
-        epoch=None,
-        mode="replace",
-        output=None,
-        trainer=trainer,
-    )
+    return Request(ask.facts, ask.logs, ask.ignore, ask.trust, ask.trainer)
 
 
 def foresee(run: RunReport, paths: Iterable[Path], request: Request) -> Iterator[FilePlan]:
@@ -65,7 +51,7 @@ def repaired(run: RunReport, planned: FilePlan, request: Request) -> FileReport 
     read = [after if one.path == checkpoint.path else one for one in _read(run)]
     changed, members = audit.understand(run.run.path, read, request.facts, request.logs, request.trainer)
     member = next(member for member in members if member.checkpoint.path == checkpoint.path)
-    return audit.judge(audit.case_of(member, changed, gate=True), audit.counting((), request.trusted))
+    return audit.judge(audit.case_of(member, changed, gate=True), audit.counting((), request.trust))
 
 
 def is_complete(planned: FilePlan) -> bool:

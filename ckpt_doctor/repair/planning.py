@@ -6,14 +6,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ckpt_doctor import audit, trainers
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
 from ckpt_doctor.inert import edits
 from ckpt_doctor.migrators import Migration
 from ckpt_doctor.remote import local
-from ckpt_doctor.repair.plans import FilePlan, RepairPlan, Request, RunPlan
-from ckpt_doctor.trainers import ByHand, fix_names
+from ckpt_doctor.repair.plans import NAMES, FilePlan, RepairPlan, Request, RunPlan
+from ckpt_doctor.trainers import ByHand
 from ckpt_doctor.types import (
     Case,
     Checkpoint,
@@ -22,7 +23,6 @@ from ckpt_doctor.types import (
     Evidence,
     FileReport,
     Finding,
-    Given,
     KeyPath,
     Member,
     Refusal,
@@ -33,7 +33,6 @@ from ckpt_doctor.types import (
 )
 from ckpt_doctor.writer import cost, part_changes, unit_cost
 
-NAMES = fix_names()
 EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
 """Fixes for any torch file, whichever trainer wrote it."""
 ACCOMPANYING = ("plain-scalars", "to-cpu")
@@ -46,16 +45,11 @@ def plan(
     paths: Path | str | Sequence[Path | str] = (audit.DEFAULT_PATH,),
     *,
     fixes: Collection[str] = NAMES,
-    facts: Given | None = None,
-    logs: Sequence[Path | str] = (),
-    ignore: Sequence[str] = (),
-    trust: Sequence[str] = (),
     best_score: float | None = None,
     val_loss: float | None = None,
-    epoch: int | None = None,
     in_place: bool = False,
     output: Path | str | None = None,
-    trainer: str = "",
+    **given: Any,
 ) -> RepairPlan:
     """Plan the repair of checkpoints; arguments and errors as of `migrate`. Reads each file once and writes nothing."""
     if in_place and output is not None:
@@ -64,18 +58,13 @@ def plan(
     if unknown:
         raise UsageError(f"unknown fix {unknown[0]!r}; there are {', '.join(NAMES)}")
     request = Request(
+        **audit.stated(given),
         fixes=frozenset(fixes),
-        everything=set(fixes) == set(NAMES),
-        facts=facts or {},
-        logs=audit.existing_logs(logs),
-        ignored=frozenset(audit.codes(ignore)),
-        trusted=audit.packages(trust),
         score=_score(best_score, val_loss),
-        epoch=epoch,
         mode="in-place" if in_place else "replace" if output is None else "output",
         output=None if output is None else local(output),
-        trainer=trainer,
     )
+    audit.counting(request.ignore, request.trust)  # which says what is no rule and no package
     wanted = {file for path in audit.existing(paths) for file in audit.checkpoint_files(path)}
     runs = audit.find_runs(wanted).items()
     return RepairPlan(request, tuple(plan_run(folder, files, request) for folder, files in runs))
@@ -166,7 +155,7 @@ def _brought_in(planned: Sequence[Edit], checkpoint: Checkpoint) -> int:
 
 def plan_file(case: Case, request: Request) -> FilePlan:
     """The plan for a file: the edits of the requested fixes that its findings call for, in their order."""
-    file = FilePlan(case, audit.judge(case, audit.counting((), request.trusted)))
+    file = FilePlan(case, audit.judge(case, audit.counting((), request.trust)))
     if blocking := _blocking(file.before, request):
         first = blocking[0]
         refusal = Refusal("migrate", f"{first.code} {first.name}: {first.message}", first.fix or "")
@@ -178,7 +167,7 @@ def plan_file(case: Case, request: Request) -> FilePlan:
 
 def _blocking(file: FileReport, request: Request) -> list[Finding]:
     """The findings that keep a file from being edited: damage, and what would run foreign code."""
-    unsafe = [f for f in file.serious if f.code in ("S201", "S204") and not trusts(request.trusted, f)]
+    unsafe = [f for f in file.serious if f.code in ("S201", "S204") and not trusts(request.trust, f)]
     return [*(f for f in file.serious if f.code[0] == "F" and not f.migration), *unsafe]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from ckpt_doctor.audit import Ask, codes
 from ckpt_doctor.migrators import Migration
 from ckpt_doctor.trainers import fix_names
 from ckpt_doctor.types import (
@@ -15,35 +17,39 @@ from ckpt_doctor.types import (
     Edit,
     FileReport,
     Finding,
-    Given,
     MigrationResult,
     Mode,
     Refusal,
 )
+from ckpt_doctor.types.record import record
 from ckpt_doctor.writer import PartChange
 
+NAMES = fix_names()
+"""Of all fixes."""
 
-@dataclass(frozen=True)
-class Request:
+
+@record(frozen=True)
+class Request(Ask):
     """What is requested for every file of a plan."""
 
-    fixes: frozenset[str]
+    fixes: Collection[str] = NAMES
     """Names of migrations."""
-    everything: bool
-    facts: Given
-    logs: Sequence[Path]
-    ignored: Collection[str]
-    """Codes of findings that a person accepts."""
-    trusted: Sequence[str]
-    """Packages that loading a file may call into."""
-    score: float | None
+    score: float | None = None
     """best_score given by hand."""
-    epoch: int | None
+    epoch: int | None = None
     """Finished epochs of a bare state_dict, given by hand."""
-    mode: Mode
-    output: Path | None
-    trainer: str
-    """The trainer that a person says wrote the files; empty where each run's is recognised."""
+    mode: Mode = "replace"
+    output: Path | None = None
+
+    @cached_property
+    def everything(self) -> bool:
+        """Whether all fixes are asked for: those that findings call for."""
+        return set(self.fixes) == set(NAMES)
+
+    @cached_property
+    def ignored(self) -> Collection[str]:
+        """Codes of findings that a person accepts."""
+        return codes(self.ignore)
 
     def counting(self, file: FileReport) -> list[Finding]:
         """The findings that call for something: above info, and not accepted."""
@@ -125,7 +131,7 @@ class RepairPlan:
     def called_for(self) -> list[str]:
         """Names of the migrations that the findings call for, whichever were asked for."""
         named = {f.migration for file in self.files for f in self.request.counting(file.before)}
-        return [name for name in fix_names() if name in named]
+        return [name for name in NAMES if name in named]
 
     @property
     def results(self) -> list[MigrationResult]:

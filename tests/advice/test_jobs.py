@@ -39,8 +39,8 @@ def test_few_files_are_judged_by_one_process(files: int, expected: int, monkeypa
 
 def test_a_run_is_told_whether_it_is_alone(drive: Path) -> None:
     several, found = jobs.plan(["checkpoints"])
-    assert (False, True) == (several.asked.alone, len(found) > 1)
-    assert jobs.plan([found[0].folder])[0].asked.alone
+    assert (False, True) == (several.call.alone, len(found) > 1)
+    assert jobs.plan([found[0].folder])[0].call.alone
 
 
 def test_relative_paths_lead_nowhere_in_another_folder(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpt_doctor import audit, migrate, repair
 
-EVERY = repair.every_repair(facts={}, logs=[], ignore=[], trust=[], trainer="")
+EVERY = repair.every_repair(audit.Ask())
 
 
 def test_the_plans_are_those_of_a_dry_run(run: Path) -> None:

@@ -44,7 +44,7 @@ def test_accepted_findings_and_notes_call_for_nothing(step: Path) -> None:
     (file,) = planned.files
     counting = planned.request.counting(file.before)
     assert counting and "info" not in {finding.severity for finding in counting}
-    accepting = replace(planned.request, ignored={finding.code for finding in counting})
+    accepting = replace(planned.request, ignore=[finding.code for finding in counting])
     assert [] == accepting.counting(file.before)
     assert [] == replace(planned, request=accepting).called_for
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor import audit
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.reports import given_words
-from ckpt_doctor.types import Facts, Given, Words
+from ckpt_doctor.types import Facts, Words
 from ckpt_doctor.types.record import record
 
 if TYPE_CHECKING:  # loaded where something calls for a repair
@@ -18,19 +18,14 @@ if TYPE_CHECKING:  # loaded where something calls for a repair
 
 
 @record(frozen=True)
-class Asked:
-    """What a person gave with a call, and what every command that the answer names must carry."""
+class Invocation(audit.Ask):
+    """A call: what a person gave with it, and what every command that the answer names must carry."""
 
-    facts: Given = field(default_factory=dict)
-    logs: Sequence[Path] = ()
-    ignore: Sequence[str] = ()
-    trust: Sequence[str] = ()
-    trainer: str = ""
     paths: tuple[Path, ...] = ()
     alone: bool = False
     """Whether one run is all that lies there."""
 
-    def without(self, names: Collection[str]) -> Asked:
+    def without(self, names: Collection[str]) -> Invocation:
         """The same but for facts that the run's own files contradict."""
         return replace(self, facts={name: fact for name, fact in self.facts.items() if name not in names})
 
@@ -38,13 +33,7 @@ class Asked:
         """What `migrate --all` asks for."""
         from ckpt_doctor import repair
 
-        return repair.every_repair(
-            facts=self.facts,
-            logs=self.logs,
-            ignore=[*self.ignore, *ignore],
-            trust=self.trust,
-            trainer=self.trainer,
-        )
+        return repair.every_repair(replace(self, ignore=[*self.ignore, *ignore]))
 
     def command(
         self, name: str, facts: Facts, *more: str, paths: Sequence[Path], ignore: Collection[str] = ()
