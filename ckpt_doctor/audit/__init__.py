@@ -14,8 +14,8 @@ from ckpt_doctor.audit.judging import (
     selected,
     verdict_of,
 )
-from ckpt_doctor.audit.newest import departs, is_resumable, preferred, progress, steps_done
 from ckpt_doctor.audit.opening import Progress, open_file
+from ckpt_doctor.audit.ranking import departs, is_resumable, preferred, progress, steps_done
 from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, several_runs, understand, with_siblings
 from ckpt_doctor.audit.scanning import (
     DEFAULT_PATH,

@@ -11,7 +11,7 @@ import click
 from ckpt_doctor import advice, audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note, width
-from ckpt_doctor.reports import newest
+from ckpt_doctor.reports import latest
 
 
 @click.command("latest", cls=options.Command)
@@ -38,14 +38,14 @@ def command(path: Path, form: str, **given: Any) -> int:
     """
     [path] = audit.existing(path)
     if runs := audit.several_runs(path):
-        for line in newest.choices(path, runs):
+        for line in latest.choices(path, runs):
             note(line)
         return 2
     found = advice.find_latest(audit.one_run(path), **given)
-    for line in newest.notes(found, width()):
+    for line in latest.notes(found, width()):
         note(line)
     if form == "json":
-        emit(newest.as_json(found))
+        emit(latest.as_json(found))
     elif found.file is not None:
         click.echo(os.fsencode(found.file.checkpoint.path))  # as it is on disk: for a program, which must find the file
     return int(found.file is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,16 +25,10 @@ class Migration:
     name: str
     """`add-best-score`, of the option `--add-best-score`."""
     plan: Callable[[Case], Plan]
-    """Its docstring is the manual."""
     cures: tuple[str, ...]
     """Codes of the findings that must be gone afterwards wherever the migration made edits."""
     reveals: tuple[str, ...] = ()
     """Codes that the result may have and the original could not (a bare state_dict has no optimizer to judge)."""
-
-    @property
-    def manual(self) -> str:
-        """What it does, from which evidence."""
-        return inspect.cleandoc(self.plan.__doc__ or "")
 
 
 def refused(name: str, reason: str, settle: str) -> Plan:

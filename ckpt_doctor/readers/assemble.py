@@ -13,7 +13,17 @@ from ckpt_doctor.readers.payloads import appended_pickles
 from ckpt_doctor.readers.programs import Programs, read_disguised
 from ckpt_doctor.readers.safety import assess, classify
 from ckpt_doctor.readers.symptoms import maybe_unfinished, text_mode, unfinished_write
-from ckpt_doctor.types import Checkpoint, Container, Damage, Global, Layout, Migration, NotChecked, Program, TensorInfo
+from ckpt_doctor.types import (
+    Checkpoint,
+    Container,
+    Damage,
+    Global,
+    Layout,
+    MigrationRecord,
+    NotChecked,
+    Program,
+    TensorInfo,
+)
 from ckpt_doctor.types.record import record
 
 _BROKEN = frozenset({"truncated-archive", "missing-record", "malformed-pickle", "not-a-checkpoint", "name-conflict"})
@@ -33,7 +43,7 @@ class Content:
     damage: list[Damage] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
     program: Program | None = None
-    migrations: tuple[Migration, ...] = ()
+    migrations: tuple[MigrationRecord, ...] = ()
     checksums: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)

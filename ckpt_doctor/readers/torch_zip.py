@@ -33,7 +33,7 @@ from ckpt_doctor.readers.zip_directory import (
 from ckpt_doctor.readers.zip_far import far_of, plan_pickles, searched, unread, within_reach
 from ckpt_doctor.readers.zip_records import other_pickles, record
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
-from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Global, Migration, NotChecked, Program
+from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Global, MigrationRecord, NotChecked, Program
 
 CONSTANTS = "constants/"
 """The folder of a TorchScript archive that contains the storages of `constants.pkl`."""
@@ -200,7 +200,7 @@ def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> lis
     return damage
 
 
-def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tuple[Migration, ...]:
+def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tuple[MigrationRecord, ...]:
     """Records of earlier migrations, oldest first; anything that is not one is passed over."""
     numbered = []
     ours = f"{prefix}.ckpt_doctor/"
@@ -228,7 +228,7 @@ def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tu
     return tuple(found)
 
 
-def parse_migration(said: object) -> Migration | None:
+def parse_migration(said: object) -> MigrationRecord | None:
     """A migration record from JSON values; None when it does not have that form."""
     if not isinstance(said, dict):
         return None
@@ -240,7 +240,7 @@ def parse_migration(said: object) -> Migration | None:
         or type(size) is not int
     ):
         return None
-    return Migration(when, version, tuple(edit for edit in edits if isinstance(edit, dict)), size)
+    return MigrationRecord(when, version, tuple(edit for edit in edits if isinstance(edit, dict)), size)
 
 
 def _without_directory(view: FileView, why: str) -> Checkpoint:

@@ -71,7 +71,7 @@ def contents(
     return "\n".join(lines) + "\n"
 
 
-def migration_lines(migration: types.Migration, width: int) -> list[str]:
+def migration_lines(migration: types.MigrationRecord, width: int) -> list[str]:
     """What an earlier migration changed, and on what evidence: its own record, which may say anything."""
     when = text.clean(migration.when).replace("T", " ").replace("+00:00", " UTC")
     lines = ["", *text.wrap(f"migrated {when} by ckpt-doctor {text.clean(migration.tool_version)}", width, "  ", "  ")]

@@ -16,7 +16,7 @@ from ckpt_doctor.types.checkpoint import (
     DeepResult,
     FileStamp,
     Layout,
-    Migration,
+    MigrationRecord,
     NotChecked,
     Program,
     model_path,

@@ -93,7 +93,7 @@ class Program:
 
 
 @record(frozen=True)
-class Migration:
+class MigrationRecord:
     """The record of one earlier migration, as found in the file or beside it."""
 
     when: str
@@ -150,7 +150,7 @@ class Checkpoint:
     stamp: FileStamp | None = None
     program: Program | None = None
     """None where there is nothing to edit (safetensors, unreadable files)."""
-    migrations: tuple[Migration, ...] = ()
+    migrations: tuple[MigrationRecord, ...] = ()
     """Oldest first."""
     checksums: Mapping[str, int] = field(default_factory=dict)
     """Storage key -> stored CRC-32; empty where the container has none."""

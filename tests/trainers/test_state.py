@@ -15,7 +15,7 @@ from ckpt_doctor.types import (
     Damage,
     Global,
     Member,
-    Migration,
+    MigrationRecord,
     Opaque,
     Places,
     StorageInfo,
@@ -130,7 +130,7 @@ def test_numbers_of_a_file_of_a_suspect_byte_order_are_not_read() -> None:
 
 def test_a_value_as_the_trainer_wrote_it_is_that_before_the_first_migration() -> None:
     edits = [({"key": "epoch", "before": before},) for before in (1, 2)]
-    held = replace(checkpoint(), migrations=tuple(Migration("", "", edit, 0) for edit in edits))
+    held = replace(checkpoint(), migrations=tuple(MigrationRecord("", "", edit, 0) for edit in edits))
     assert 1 == state.as_written(held, "epoch", 3)
     assert 20 == state.as_written(held, "done", 20)
 

@@ -10,7 +10,7 @@ from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.state import training_state
 from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.layout import PLACES
-from ckpt_doctor.types import Checkpoint, Evidence, Member, Migration, Run, TrainingState
+from ckpt_doctor.types import Checkpoint, Evidence, Member, MigrationRecord, Run, TrainingState
 
 RUN = Path("checkpoints/run")
 
@@ -27,7 +27,7 @@ def step_file(step: int, epoch: int, **more: Any) -> Member:
 
 def _member(path: Path, role: Any, step: int, epoch: int, more: dict[str, Any]) -> Member:
     root: dict[str, Any] = {"model": {}, "optimizer": {}, "scheduler": {}, "epoch": epoch, "global_step": step}
-    migrations: tuple[Migration, ...] = more.pop("migrations", ())
+    migrations: tuple[MigrationRecord, ...] = more.pop("migrations", ())
     root |= more.pop("root", {})
     state = TrainingState(**{"epoch": epoch, "global_step": step, "optimizer_step": step, **more})
     for key in ("best_score", "val_loss_min", "counter"):

@@ -9,7 +9,7 @@ import pytest
 
 from ckpt_doctor.trainers.time_llm.divergence import divergence
 from ckpt_doctor.trainers.time_llm.resume_point import resume_point
-from ckpt_doctor.types import Member, Migration
+from ckpt_doctor.types import Member, MigrationRecord
 from tests.trainers.time_llm.members import best, run_of, scheduled, step_file
 
 
@@ -59,7 +59,7 @@ def test_a_repair_does_not_hide_it() -> None:
         {"key": "scheduler._last_lr", "before": late.checkpoint.root["scheduler"]["_last_lr"], "after": []},
         {"key": "optimizer.param_groups[0].lr", "before": group["lr"], "after": 0.0},
     )
-    checkpoint = replace(repaired.checkpoint, migrations=(Migration("", "", edits, 0),))
+    checkpoint = replace(repaired.checkpoint, migrations=(MigrationRecord("", "", edits, 0),))
     assert "5 steps behind" in shown(replace(repaired, checkpoint=checkpoint))
     assert "" == shown(repaired)
 

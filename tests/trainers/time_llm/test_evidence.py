@@ -13,7 +13,7 @@ from ckpt_doctor.trainers.time_llm.evidence import (
     plausible_score,
     sources,
 )
-from ckpt_doctor.types import EarlyStoppingState, Migration
+from ckpt_doctor.types import EarlyStoppingState, MigrationRecord
 from tests.trainers.time_llm.members import best, run_of, step_file
 
 SAVED = {"best_score": -0.4, "val_loss_min": 0.4, "counter": 0}
@@ -36,7 +36,7 @@ def test_a_best_file_proves_its_own_score() -> None:
 
 def test_a_score_that_a_migration_wrote_proves_nothing() -> None:
     edit = {"key": "best_score", "before": None, "after": "-0.4"}
-    member = best(20, 2, **SAVED, migrations=(Migration("", "", (edit,), 0),))
+    member = best(20, 2, **SAVED, migrations=(MigrationRecord("", "", (edit,), 0),))
     assert early_stopping_after(member, run_of(member, steps_per_epoch=10), 2) is None
 
 

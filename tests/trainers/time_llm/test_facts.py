@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.time_llm.command import TimeLLMFacts
 from ckpt_doctor.trainers.time_llm.facts import infer_facts, possible_finished_epochs, written_keys
 from ckpt_doctor.trainers.time_llm.log_facts import LogFacts
 from ckpt_doctor.trainers.time_llm.modes import IDLE
-from ckpt_doctor.types import Evidence, Member, Migration
+from ckpt_doctor.types import Evidence, Member, MigrationRecord
 from tests.trainers.time_llm.members import MAX_LR, best, scheduled, step_file
 
 
@@ -73,7 +73,7 @@ def test_one_file_that_a_hand_has_changed_does_not_speak_for_all_others() -> Non
 
 def test_keys_of_early_stopping_show_the_complete_trainer_unless_a_migration_wrote_them() -> None:
     edit = {"key": "best_score", "before": None, "after": "-0.4"}
-    patched = [step_file(25, 2, best_score=-0.4, migrations=(Migration("", "", (edit,), 0),))]
+    patched = [step_file(25, 2, best_score=-0.4, migrations=(MigrationRecord("", "", (edit,), 0),))]
     assert "best_score" not in written_keys(patched[0].checkpoint)
     assert "first-patch" == infer_facts(patched, TimeLLMFacts()).generation.value
     log = LogFacts(Path("train.log"), restores=True)

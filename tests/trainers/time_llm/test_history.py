@@ -10,7 +10,7 @@ from ckpt_doctor.trainers.time_llm.attempts import attempts_of
 from ckpt_doctor.trainers.time_llm.history import History, match, read_history
 from ckpt_doctor.trainers.time_llm.log import events
 from ckpt_doctor.trainers.time_llm.near_logs import unread_logs
-from ckpt_doctor.types import Checkpoint, EarlyStoppingState, Evidence, Member, Migration, TrainingState
+from ckpt_doctor.types import Checkpoint, EarlyStoppingState, Evidence, Member, MigrationRecord, TrainingState
 from tests.trainers.time_llm.log_writer import RUN, Trainer
 
 LOSSES = [0.5, 0.4, 0.45]
@@ -209,7 +209,7 @@ def test_a_log_that_a_person_named_in_vain_is_reported(project, tmp_path):
 def test_a_migrated_score_is_no_proof_of_a_log(project):
     """What this tool wrote came from a log itself."""
     write_log(project, "train_x_20260126_120000.log", trained(save_steps=NAMELESS))
-    migrated = member(project / "checkpoint", score=-0.4, migrations=(Migration("", "", (), 0),))
+    migrated = member(project / "checkpoint", score=-0.4, migrations=(MigrationRecord("", "", (), 0),))
     assert not read_history(project, [migrated])[0].confirmed
     assert read_history(project, [replace(migrated, checkpoint=replace(migrated.checkpoint, migrations=()))])[
         0

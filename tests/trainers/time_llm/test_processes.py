@@ -16,7 +16,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     possible_lengths,
     shifted_lengths,
 )
-from ckpt_doctor.types import Migration
+from ckpt_doctor.types import MigrationRecord
 from tests.trainers.time_llm.members import best, step_file
 
 
@@ -61,7 +61,7 @@ def test_adam_counts_where_global_step_was_shifted() -> None:
 def test_a_recorded_shift_tells_the_length_and_the_processes() -> None:
     """Behind epoch 1 of 22 steps on 2 processes `--fix-epoch` wrote 45 + 3 for step 25."""
     edit = {"key": "global_step", "before": 25, "after": 48}
-    shifted = step_file(48, 1, optimizer_step=25, migrations=(Migration("", "", (edit,), 0),))
+    shifted = step_file(48, 1, optimizer_step=25, migrations=(MigrationRecord("", "", (edit,), 0),))
     assert (45, 2) in shifted_lengths(shifted)
     assert [] == shifted_lengths(step_file(48, 1, optimizer_step=25))
 

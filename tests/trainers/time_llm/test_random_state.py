@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ckpt_doctor.trainers.time_llm.random_state import EPOCH_BEGIN, MARK, late_random_state
-from ckpt_doctor.types import LateRandomState, Member, Migration, ResumePoint
+from ckpt_doctor.types import LateRandomState, Member, MigrationRecord, ResumePoint
 from tests.trainers.time_llm.members import best, run_of, step_file
 
 STATE = {"rng_state": {"torch": "of the file"}}
@@ -77,4 +77,4 @@ def test_a_state_that_is_absent_right_or_already_replaced_is_left_alone() -> Non
     edit = {"key": "rng_state", "before": "dict", "after": "dict"}
     assert late(step_file(25, 2), DONOR) is None
     assert late(best(20, 2, root=STATE), skip=0) is None
-    assert late(step_file(25, 2, root=STATE, migrations=(Migration("", "", (edit,), 0),)), DONOR) is None
+    assert late(step_file(25, 2, root=STATE, migrations=(MigrationRecord("", "", (edit,), 0),)), DONOR) is None

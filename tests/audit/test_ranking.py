@@ -8,7 +8,7 @@ import torch
 from torch.distributed.checkpoint import save
 
 from ckpt_doctor.audit import scan
-from ckpt_doctor.audit.newest import departs, preferred, progress
+from ckpt_doctor.audit.ranking import departs, preferred, progress
 
 
 def test_a_name_does_not_make_a_checkpoint_new(sample) -> None:

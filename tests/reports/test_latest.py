@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.reports.newest import choices, notes
+from ckpt_doctor.reports.latest import choices, notes
 from ckpt_doctor.types import Advice, Latest
 from tests.reports.report_samples import NO_BEST_SCORE, RATE_JUMP, file
 
