@@ -132,7 +132,6 @@ class Optimizer:
 
 Event = Step | State | Scheduler | ScheduleStep | Save | Restore | Iteration | Optimizer
 T = TypeVar("T")
-S = TypeVar("S", bound="Save")
 
 
 @dataclass(frozen=True)
@@ -288,42 +287,25 @@ def _state(*row: Any) -> State:
     return State(*prints, _numbers(rates), _numbers(betas), held, None if scaler is None else _counters(scaler))
 
 
-def _scheduler(number: Any, name: Any) -> Scheduler:
-    return Scheduler(_int(number), _text(name))
+def _made(kind: Callable[..., Event], *fields: Callable[[Any], object]) -> Callable[..., Event]:
+    """What makes an event of the items of a row, each of which is read by its own function."""
 
-
-def _schedule_step(scheduler: Any) -> ScheduleStep:
-    return ScheduleStep(_int(scheduler))
-
-
-def _file(kind: type[S]) -> Callable[..., S]:
-    def made(path: Any, keys: Any, counters: Any) -> S:
-        return kind("" if path is None else _text(path), tuple(map(_text, keys)), _counters(counters))
+    def made(*row: Any) -> Event:
+        return kind(*(read(item) for read, item in zip(fields, row, strict=True)))
 
     return made
 
 
-def _restore(what: Any, name: Any) -> Restore:
-    return Restore(_text(what), _text(name))
-
-
-def _iteration(loader: Any, number: Any) -> Iteration:
-    return Iteration(_int(loader), _int(number))
-
-
-def _optimizer(number: Any, name: Any, groups: Any, parameters: Any) -> Optimizer:
-    return Optimizer(_int(number), _text(name), _int(groups), _int(parameters))
-
-
+_FILE = (lambda path: "" if path is None else _text(path), lambda keys: tuple(map(_text, keys)), _counters)
 _KINDS: Mapping[str, Callable[..., Event]] = {
     "step": _step,
     "full": _state,
-    "scheduler": _scheduler,
-    "schedule": _schedule_step,
-    "save": _file(Save),
-    "load": _file(Load),
-    "restore": _restore,
-    "iterate": _iteration,
-    "optimizer": _optimizer,
+    "scheduler": _made(Scheduler, _int, _text),
+    "schedule": _made(ScheduleStep, _int),
+    "save": _made(Save, *_FILE),
+    "load": _made(Load, *_FILE),
+    "restore": _made(Restore, _text, _text),
+    "iterate": _made(Iteration, _int, _int),
+    "optimizer": _made(Optimizer, _int, _text, _int, _int),
 }
 """First item of a row -> what makes an event of the others."""
