@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ckpt_doctor.lint.bindings import FUNCTIONS
 from ckpt_doctor.lint.effects import saves
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, Definition, External, Module, dotted
-from ckpt_doctor.lint.program import Program
+from ckpt_doctor.lint.module import Call, Definition, External, Module
+from ckpt_doctor.lint.nodes import dotted, last_name
+from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import SCHEDULER_CLASS, SCHEDULER_NAME, is_absolute, is_scheduler_step, only_steps
@@ -87,7 +88,7 @@ def _holds_schedule(content: Content, names: set[str]) -> bool:
         return True
     for _, value in content.values.values():
         for node in ast.walk(value):
-            leaf = dotted(node).rsplit(".", 1)[-1] if isinstance(node, (ast.Name, ast.Attribute)) else ""
+            leaf = last_name(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
             if leaf and (leaf in names or SCHEDULER_NAME.search(leaf)):
                 return True
         if dotted(value) == "self":
@@ -100,7 +101,7 @@ def _is_rebuilt(program: Program) -> bool:
     for call in program.calls:
         func = call.node.func
         leaf = func.attr if isinstance(func, ast.Attribute) else dotted(func)
-        owner = dotted(func.value).rsplit(".", 1)[-1] if isinstance(func, ast.Attribute) else ""
+        owner = last_name(func.value) if isinstance(func, ast.Attribute) else ""
         if leaf in _SAVES_ALL or (leaf in ("state_dict", "load_state_dict") and SCHEDULER_NAME.search(owner)):
             return True
         if is_scheduler_step(program, call) and (is_absolute(call.node) or only_steps(program, call)):
@@ -110,7 +111,7 @@ def _is_rebuilt(program: Program) -> bool:
     return any(
         isinstance(node, (ast.Attribute, ast.Subscript))
         and isinstance(node.ctx, ast.Store)
-        and dotted(node).rsplit(".", 1)[-1] in ("last_epoch", "_step_count")
+        and last_name(node) in ("last_epoch", "_step_count")
         for _, node in program.nodes
     )
 
@@ -153,11 +154,10 @@ def whole_model_saved(program: Program) -> Iterator[Hit]:
     PyTorch's tutorial on saving and loading models ("the serialized data is bound to the specific classes and the exact
     directory structure"); since torch 2.6 `torch.load` refuses such a file by default.
     """
-    called: dict[ast.AST, set[str]] = {}
     for save in saves(program):
         module = save.call.module
         model = _unwrapped(save.content)
-        if model is not None and _is_module(program, module, model, called):
+        if model is not None and _is_module(program, module, model):
             target = f", {ast.unparse(save.target).splitlines()[0]}" if save.target is not None else ""
             yield Hit(
                 save.call,
@@ -170,7 +170,7 @@ def whole_model_saved(program: Program) -> Iterator[Hit]:
 def _unwrapped(content: ast.expr) -> ast.expr | None:
     """`model` of `model.module`, `model.cpu()`, `copy.deepcopy(model)`, `accelerator.unwrap_model(model)`."""
     while isinstance(content, ast.Call):
-        leaf = dotted(content.func).rsplit(".", 1)[-1] or getattr(content.func, "attr", "")
+        leaf = last_name(content.func) or getattr(content.func, "attr", "")
         if leaf not in _SAME_MODULE:
             return None
         inner = content.args[0] if content.args and leaf not in ("to", "cuda") else getattr(content.func, "value", None)
@@ -182,13 +182,8 @@ def _unwrapped(content: ast.expr) -> ast.expr | None:
     return content if isinstance(content, (ast.Name, ast.Attribute)) and dotted(content) else None
 
 
-def _is_module(
-    program: Program, module: Module, node: ast.expr, called: dict[ast.AST, set[str]], depth: int = 3
-) -> bool:
-    """Whether a variable is an `nn.Module`, by its class or by what is called of it; never where that is not clear.
-
-    `called` keeps, for each scope, the names of which a method of a module is called.
-    """
+def _is_module(program: Program, module: Module, node: ast.expr, depth: int = 3) -> bool:
+    """Whether a variable is an `nn.Module`, by its class or by what is called of it; never where that is not clear."""
     if depth <= 0:
         return False
     bindings = program.values_of(module, node)
@@ -202,20 +197,24 @@ def _is_module(
     given = [a for f in parameters if isinstance(f, FUNCTIONS) for a in program.arguments(f, dotted(node))]
     if given:
         models = [(call.module, _unwrapped(value)) for call, value in given[:8]]
-        return all(m is not None and _is_module(program, where, m, called, depth - 1) for where, m in models)
+        return all(m is not None and _is_module(program, where, m, depth - 1) for where, m in models)
     scope = module.tree if "." in dotted(node) or not bindings else module.scope(bindings[0].node)
     if parameters:
         scope = parameters[0]
-    if scope not in called:
-        funcs = (call.func for call in module.calls(scope))
-        called[scope] = {dotted(f.value) for f in funcs if isinstance(f, ast.Attribute) and f.attr in _MODULE_METHODS}
-    return dotted(node) in called[scope]
+    return dotted(node) in _used_as_modules(program, module, scope)
+
+
+@remembered
+def _used_as_modules(_program: Program, module: Module, scope: ast.AST) -> set[str]:
+    """The names of which a piece of code calls a method of a module."""
+    funcs = (call.func for call in module.calls(scope))
+    return {dotted(f.value) for f in funcs if isinstance(f, ast.Attribute) and f.attr in _MODULE_METHODS}
 
 
 def _may_be_a_module(value: ast.expr) -> bool:
     """Whether a value may be a module: not a dict, a `state_dict()` or a literal."""
     if isinstance(value, ast.Call):
-        leaf = dotted(value.func).rsplit(".", 1)[-1] or getattr(value.func, "attr", "")
+        leaf = last_name(value.func) or getattr(value.func, "attr", "")
         return "state" not in words(leaf) and leaf not in ("dict", "OrderedDict", "load")
     return isinstance(value, (ast.Name, ast.Attribute, ast.IfExp))
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 from ckpt_doctor.lint.bindings import FUNCTIONS, LOOPS, Binding
 from ckpt_doctor.lint.guards import comes_first, innermost_loop, is_option
-from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Module, Site
+from ckpt_doctor.lint.nodes import dotted
 from ckpt_doctor.lint.program import Program
 
 _DEPTH = 12
@@ -39,11 +40,9 @@ def origins(program: Program, module: Module, node: ast.expr, depth: int = _DEPT
     """What the value of an expression may be counted from, unknown ones included; none of a mere circle."""
     if depth <= 0:
         return [UNKNOWN]
-    known: dict[ast.expr, list[Origin]] = program.answers.setdefault(origins, {})
-    if node not in known:
-        known[node] = []  # what a definition in terms of itself gets to see
-        known[node] = list(dict.fromkeys(_origins(program, module, node, depth - 1)))[: 2 * _MAX_VALUES]
-    return known[node]
+    return program.once(
+        origins, node, [], lambda: list(dict.fromkeys(_origins(program, module, node, depth - 1)))[: 2 * _MAX_VALUES]
+    )
 
 
 def _origins(program: Program, module: Module, node: ast.expr, depth: int) -> Iterator[Origin]:

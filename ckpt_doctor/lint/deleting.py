@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Removal, removals
 from ckpt_doctor.lint.guards import CHOICE_WORDS, is_guarded, is_locked, words
-from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Module, Site
+from ckpt_doctor.lint.nodes import dotted
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.rule import Hit
 

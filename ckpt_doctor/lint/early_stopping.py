@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import is_of_optimizer, loads, saves
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, dotted, holder
+from ckpt_doctor.lint.module import Call
+from ckpt_doctor.lint.nodes import dotted, holder
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.rule import Hit
 from ckpt_doctor.lint.saved_dicts import Content, contents

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from ckpt_doctor.lint.guards import Condition, conditions, innermost_loop, words
-from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Module, Site
+from ckpt_doctor.lint.nodes import dotted, last_name
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.reading import Hole, Part, Reading
 from ckpt_doctor.lint.values import items, readings, strings_in
@@ -246,7 +247,7 @@ def _is_about_kind(condition: Condition) -> bool:
     """Whether a test asks what a path is (a folder, a file, existing) and selects nothing by name or age."""
     calls = [n for n in ast.walk(condition.test) if isinstance(n, ast.Call)]
     kinds = ("exists", "isdir", "isfile", "islink", "is_dir", "is_file", "is_symlink", "isinstance", "len")
-    leaf = [dotted(c.func).rsplit(".", 1)[-1] for c in calls]
+    leaf = [last_name(c.func) for c in calls]
     if calls:
         suffixes = {n.value for n in ast.walk(condition.test) if isinstance(n, ast.Constant)}
         by_suffix = set(leaf) == {"endswith"} and condition.holds and suffixes <= _WEIGHT_SUFFIXES

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS, Function
-from ckpt_doctor.lint.module import Module, Site, dotted
+from ckpt_doctor.lint.module import Module, Site
+from ckpt_doctor.lint.nodes import dotted
 from ckpt_doctor.lint.program import Program, remembered
 
 _CALLER_DEPTH = 4

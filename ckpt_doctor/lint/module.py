@@ -6,17 +6,18 @@ import ast
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, update_wrapper
 from heapq import merge
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, LOOPS, SCOPES, Binding, Function, bindings_of
+from ckpt_doctor.lint.nodes import dotted, leaves
 from ckpt_doctor.lint.source import Source
 
 # How far names are followed through re-exports and aliases.
 _DEPTH = 8
-_EXITS = ("sys.exit", "exit", "quit", "os._exit")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,19 @@ class Call(Site):
     node: ast.Call
 
 
+def once(find: Callable[[Module, ast.AST], _Found]) -> Callable[[Module, ast.AST], _Found]:
+    """A method that finds its answer for each piece of a module once. The answers are shared: nobody changes them."""
+
+    def ask(module: Module, unit: ast.AST) -> _Found:
+        known = module.found.setdefault(find, {})
+        if unit not in known:
+            known[unit] = find(module, unit)
+        answer: _Found = known[unit]
+        return answer
+
+    return update_wrapper(ask, find)
+
+
 class Module:
     """A file's syntax tree with the look-ups that rules need."""
 
@@ -61,13 +75,8 @@ class Module:
         self.path = source.path
         self.find = find
         """Another module of the repository, as this one imports it."""
-        self._bindings: dict[ast.AST, dict[str, list[Binding]]] = {}
-        self._references: dict[ast.AST, list[Definition]] = {}
-        self._nodes: dict[ast.AST, list[ast.AST]] = {}
-        self._increments: dict[ast.AST, dict[str, list[ast.AugAssign]]] = {}
-        self._calls: dict[ast.AST, list[ast.Call]] = {}
-        self._classes: dict[ast.AST, list[ast.ClassDef]] = {}
-        self._scopes: dict[ast.AST, ast.AST] = {}
+        self.found: dict[Callable[..., Any], dict[ast.AST, Any]] = {}
+        """Method -> its answers, by the piece of the module that they are about (`once`)."""
         self._resolved: dict[ast.AST, Symbol | None] = {}
         self._positions: dict[int, tuple[dict[ast.AST, list[int]], list[int]]] = {}
 
@@ -76,27 +85,24 @@ class Module:
         """Child -> parent, for every statement and expression."""
         return {child: node for node in self.nodes(self.tree) for child in ast.iter_child_nodes(node)}
 
+    @once
     def nodes(self, unit: ast.AST) -> list[ast.AST]:
         """Every node of a piece of this module."""
-        if unit not in self._nodes:
-            self._nodes[unit] = list(ast.walk(unit))
-        return self._nodes[unit]
+        return list(ast.walk(unit))
 
+    @once
     def calls(self, unit: ast.AST) -> list[ast.Call]:
         """Every call in a piece of this module."""
-        if unit not in self._calls:
-            self._calls[unit] = [node for node in self.nodes(unit) if isinstance(node, ast.Call)]
-        return self._calls[unit]
+        return [node for node in self.nodes(unit) if isinstance(node, ast.Call)]
 
+    @once
     def increments(self, loop: ast.AST) -> dict[str, list[ast.AugAssign]]:
         """Every `name += 1` in a loop, by the dotted name."""
-        if loop not in self._increments:
-            found: dict[str, list[ast.AugAssign]] = {}
-            for node in self.nodes(loop):
-                if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _is_one(node.value):
-                    found.setdefault(dotted(node.target), []).append(node)
-            self._increments[loop] = found
-        return self._increments[loop]
+        found: dict[str, list[ast.AugAssign]] = {}
+        for node in self.nodes(loop):
+            if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _is_one(node.value):
+                found.setdefault(dotted(node.target), []).append(node)
+        return found
 
     @cached_property
     def places(self) -> dict[ast.AST, tuple[int, int]]:
@@ -128,11 +134,10 @@ class Module:
             if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and id(n) not in called
         )
 
+    @once
     def classes(self, unit: ast.AST) -> list[ast.ClassDef]:
         """Every class in a piece of this module."""
-        if unit not in self._classes:
-            self._classes[unit] = [node for node in self.nodes(unit) if isinstance(node, ast.ClassDef)]
-        return self._classes[unit]
+        return [node for node in self.nodes(unit) if isinstance(node, ast.ClassDef)]
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """From the parent up to the module."""
@@ -140,13 +145,10 @@ class Module:
             yield parent
             node = parent
 
+    @once
     def scope(self, node: ast.AST) -> ast.AST:
         """The innermost function around a node, or the module. A function's own node is outside of it."""
-        found = self._scopes.get(node)
-        if found is None:
-            found = next((a for a in self.ancestors(node) if isinstance(a, SCOPES)), self.tree)
-            self._scopes[node] = found
-        return found
+        return next((a for a in self.ancestors(node) if isinstance(a, SCOPES)), self.tree)
 
     def function(self, node: ast.AST) -> Function | None:
         """The innermost `def` around a node."""
@@ -162,16 +164,15 @@ class Module:
             node = self.parents[node]
         return node
 
+    @once
     def bindings(self, scope: ast.AST) -> dict[str, list[Binding]]:
         """Every binding made directly in a scope (a function, a class body, the module), by name, in line order."""
-        if scope not in self._bindings:
-            found: dict[str, list[Binding]] = {}
-            for name, binding in bindings_of(scope):
-                found.setdefault(name, []).append(binding)
-            for group in found.values():
-                group.sort(key=lambda b: _line(b.node))
-            self._bindings[scope] = found
-        return self._bindings[scope]
+        found: dict[str, list[Binding]] = {}
+        for name, binding in bindings_of(scope):
+            found.setdefault(name, []).append(binding)
+        for group in found.values():
+            group.sort(key=lambda b: _line(b.node))
+        return found
 
     @cached_property
     def attributes(self) -> dict[str, list[Binding]]:
@@ -239,7 +240,10 @@ class Module:
 
     def _resolve(self, node: ast.AST, depth: int) -> Symbol | None:
         if isinstance(node, ast.Name):
-            return self._resolve_name(node, depth)
+            found = self.lookup(node.id, node)
+            if found:
+                return self._resolve_binding(found[0], node.id, depth)
+            return self._from_star_imports(node.id, depth) or External(node.id)
         if isinstance(node, ast.Attribute):
             base = self.resolve(node.value, depth - 1)
             if isinstance(base, External):
@@ -250,12 +254,6 @@ class Module:
             if isinstance(base, Definition) and isinstance(base.node, ast.ClassDef):
                 return method(base, node.attr)
         return None
-
-    def _resolve_name(self, node: ast.Name, depth: int) -> Symbol | None:
-        found = self.lookup(node.id, node)
-        if not found:
-            return self._from_star_imports(node.id, depth) or External(node.id)
-        return self._resolve_binding(found[0], node.id, depth)
 
     def _resolve_binding(self, binding: Binding, name: str, depth: int) -> Symbol | None:
         if isinstance(binding.node, (*FUNCTIONS, ast.ClassDef)) and binding.kind == "def":
@@ -314,17 +312,16 @@ class Module:
                 return found
         return None
 
+    @once
     def references(self, unit: ast.AST) -> list[Definition]:
         """The functions and classes of the repository that a piece of this module mentions."""
-        if unit not in self._references:
-            found: dict[ast.AST, Definition] = {}
-            for node in self.nodes(unit):
-                if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
-                    symbol = self.resolve(node)
-                    if isinstance(symbol, Definition) and symbol.node is not unit:
-                        found.setdefault(symbol.node, symbol)
-            self._references[unit] = list(found.values())
-        return self._references[unit]
+        found: dict[ast.AST, Definition] = {}
+        for node in self.nodes(unit):
+            if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
+                symbol = self.resolve(node)
+                if isinstance(symbol, Definition) and symbol.node is not unit:
+                    found.setdefault(symbol.node, symbol)
+        return list(found.values())
 
 
 def method(owner: Definition, name: str, depth: int = 4) -> Definition | None:
@@ -342,36 +339,6 @@ def method(owner: Definition, name: str, depth: int = 4) -> Definition | None:
     return None
 
 
-def dotted(node: ast.AST) -> str:
-    """`a.b.c` of a chain of names, `""` of anything else. `args['x']` and `vars(args)['x']` count as `args.x`."""
-    parts: list[str] = []
-    while True:
-        if isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-            if not isinstance(node.slice.value, str):
-                return ""
-            parts.append(node.slice.value)
-            node = node.value
-        elif isinstance(node, ast.Call) and dotted(node.func) == "vars" and node.args:
-            node = node.args[0]
-        elif isinstance(node, ast.Name):
-            return ".".join(reversed([*parts, node.id]))
-        else:
-            return ""
-
-
-def holder(statement: ast.AST | None) -> str:
-    """The variable that an assignment gives a value; empty for any other statement."""
-    return dotted(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
-
-
-def texts(node: ast.AST) -> set[str]:
-    """The text that a node is, as a set; empty for anything else."""
-    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
-
-
 def _positions(found: list[Binding]) -> tuple[dict[ast.AST, list[int]], list[int]]:
     """Indices of the bindings that loops, `with` and comprehensions make for what they enclose; those of all others."""
     enclosing: dict[ast.AST, list[int]] = {}
@@ -382,13 +349,6 @@ def _positions(found: list[Binding]) -> tuple[dict[ast.AST, list[int]], list[int
         elif binding.kind in ("item", "with") or not isinstance(binding.node, COMPREHENSIONS):
             enclosing.setdefault(binding.node, []).append(index)
     return enclosing, others
-
-
-def leaves(statement: ast.AST) -> bool:
-    """Whether a statement ends its block: return, continue, break, raise, `sys.exit()`."""
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        return dotted(statement.value.func) in _EXITS
-    return isinstance(statement, (ast.Return, ast.Continue, ast.Break, ast.Raise))
 
 
 def _is_one(node: ast.expr) -> bool:

@@ -10,7 +10,8 @@ from functools import cached_property, update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ckpt_doctor.lint.bindings import Binding, Function
-from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, dotted, method
+from ckpt_doctor.lint.module import Call, Definition, External, Module, Site, method
+from ckpt_doctor.lint.nodes import dotted
 
 # A repository larger than this is followed only so far; nothing in a training script needs more.
 _MAX_UNITS = 400
@@ -82,6 +83,14 @@ class Program:
         """Every class of every unit."""
         found = {node: unit.module for unit in self.units for node in unit.module.classes(unit.node)}
         return [Definition(module, node) for node, module in found.items()]
+
+    def once(self, question: object, node: ast.AST, circle: _Found, find: Callable[[], _Found]) -> _Found:
+        """The answer to a question about a node, found once; `circle` is what a definition in terms of itself sees."""
+        known: dict[ast.AST, _Found] = self.answers.setdefault(question, {})
+        if node not in known:
+            known[node] = circle
+            known[node] = find()
+        return known[node]
 
     def name_of(self, call: Call) -> str:
         """The full dotted name of what is called (`shutil.rmtree`), aliases and imports resolved; else as written."""

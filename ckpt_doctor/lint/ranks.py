@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from ckpt_doctor.lint.bindings import FUNCTIONS, Function
 from ckpt_doctor.lint.effects import Save, saves
 from ckpt_doctor.lint.guards import Condition, conditions, words
-from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, holder, method
+from ckpt_doctor.lint.module import Call, Definition, Module, Site, method
+from ckpt_doctor.lint.nodes import dotted, holder, last_name, returned
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
@@ -77,11 +78,10 @@ def every_rank_saves(program: Program) -> Iterator[Hit]:
     if not sign:
         return
     accelerator = _accelerator(program)
-    known: dict[ast.AST, bool] = {}
     for save in saves(program):
         if save.target is None or _tests_the_rank_itself(program, save) or kind_of(program, save) is None:
             continue
-        if _is_of_one_rank(program, save.call, known):
+        if _is_of_one_rank(program, save.call):
             continue
         path = _shared_path(program, save)
         if path is not None:
@@ -169,29 +169,24 @@ def _shared_path(program: Program, save: Save) -> Reading | None:
 # --- tests of the rank -----------------------------------------------------------------------------------------------
 
 
-def _is_of_one_rank(program: Program, site: Site, known: dict[ast.AST, bool], depth: int = _CALLER_DEPTH) -> bool:
-    """Whether one process alone comes to a node, or it is not known which do; `known` has the functions' answers."""
+def _is_of_one_rank(program: Program, site: Site, depth: int = _CALLER_DEPTH) -> bool:
+    """Whether one process alone comes to a node, or it is not known which do."""
     module, node = site
     if any(_lets_one_through(program, module, condition) for condition in conditions(module, node)):
         return True
     function = module.function(node)
     if function is None:
         return False
-    if function not in known:
-        known[function] = True  # what a call of itself gets to see
-        known[function] = _is_run_by_one(program, module, function, known, depth)
-    return known[function]
+    return program.once(_is_of_one_rank, function, True, lambda: _is_run_by_one(program, module, function, depth))
 
 
-def _is_run_by_one(
-    program: Program, module: Module, function: Function, known: dict[ast.AST, bool], depth: int
-) -> bool:
+def _is_run_by_one(program: Program, module: Module, function: Function, depth: int) -> bool:
     if any(_names_one_rank(decorator) for decorator in function.decorator_list) or depth <= 0:
         return True
     callers = program.callers(function)
     if not callers:
         return not _is_entry(module, function)
-    return all(_is_of_one_rank(program, caller, known, depth - 1) for caller in callers)
+    return all(_is_of_one_rank(program, caller, depth - 1) for caller in callers)
 
 
 def _is_entry(module: Module, function: Function) -> bool:
@@ -207,7 +202,7 @@ def _is_entry(module: Module, function: Function) -> bool:
 def _names_one_rank(decorator: ast.expr) -> bool:
     """`@rank_zero_only`, `@accelerator.on_main_process`; `@hydra.main` is not one."""
     func = decorator.func if isinstance(decorator, ast.Call) else decorator
-    found = words(dotted(func).rsplit(".", 1)[-1])
+    found = words(last_name(func))
     return bool(found & _RANK_WORDS) and found != {"main"}
 
 
@@ -224,37 +219,33 @@ def _means_one_process(test: ast.expr, holds: bool) -> bool:
     if isinstance(test, ast.Compare) and len(test.ops) == 1:
         if isinstance(test.ops[0], (ast.Is, ast.IsNot)):
             absent = isinstance(test.ops[0], ast.Is) == holds
-            return absent and bool(words(dotted(test.left).rsplit(".", 1)[-1]) & (_OWN_RANK_TEST | _MANY_WORDS))
+            return absent and bool(words(last_name(test.left)) & (_OWN_RANK_TEST | _MANY_WORDS))
         counts = words(dotted(test.left)) & _COUNT_WORDS
         one = isinstance(test.ops[0], (ast.Eq, ast.LtE, ast.Lt))
         return bool(counts) and one == holds
     name = test.func if isinstance(test, ast.Call) else test
-    return not holds and bool(words(dotted(name).rsplit(".", 1)[-1]) & _MANY_WORDS or dotted(name) in _INITIALIZED)
+    return not holds and bool(words(last_name(name)) & _MANY_WORDS or dotted(name) in _INITIALIZED)
 
 
 def _says_the_rank(program: Program, module: Module, node: ast.AST, depth: int = _VALUE_DEPTH) -> bool:
     """Whether an expression depends on the rank: by its words, by its variables' values, or by what it calls."""
-    known: dict[ast.AST, bool] = program.answers.setdefault(_says_the_rank, {})
-    if node not in known:
-        known[node] = False  # what a definition in terms of itself gets to see
-        known[node] = depth > 0 and _reads_the_rank(program, module, node, depth)
-    return known[node]
+    return program.once(
+        _says_the_rank, node, False, lambda: depth > 0 and _reads_the_rank(program, module, node, depth)
+    )
 
 
 def _reads_the_rank(program: Program, module: Module, node: ast.AST, depth: int) -> bool:
     if isinstance(node, ast.Constant):
         return node.value in _RANK_VARIABLES
     if isinstance(node, (ast.Name, ast.Attribute)) or (isinstance(node, ast.Subscript) and dotted(node)):
-        return bool(words(dotted(node).rsplit(".", 1)[-1]) & _RANK_WORDS) or _is_set_by_rank(
-            program, module, node, depth
-        )
+        return bool(words(last_name(node)) & _RANK_WORDS) or _is_set_by_rank(program, module, node, depth)
     if isinstance(node, ast.Call):
         return _call_says_the_rank(program, module, node, depth)
     return any(_says_the_rank(program, module, child, depth) for child in ast.iter_child_nodes(node))
 
 
 def _call_says_the_rank(program: Program, module: Module, node: ast.Call, depth: int) -> bool:
-    leaf = dotted(node.func).rsplit(".", 1)[-1] or getattr(node.func, "attr", "")
+    leaf = last_name(node.func) or getattr(node.func, "attr", "")
     if words(leaf) & _RANK_WORDS:
         return True
     target = program.target(Call(module, node))
@@ -265,12 +256,10 @@ def _call_says_the_rank(program: Program, module: Module, node: ast.Call, depth:
 
 
 def _returns_the_rank(program: Program, module: Module, function: Function, depth: int) -> bool:
-    returned = (n for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None)
     return any(
-        _says_the_rank(program, module, n.value, depth)
-        or any(_lets_one_through(program, module, c) for c in conditions(module, n))
-        for n in returned
-        if n.value is not None
+        _says_the_rank(program, module, value, depth)
+        or any(_lets_one_through(program, module, c) for c in conditions(module, value))
+        for value in returned(function)
     )
 
 
@@ -295,5 +284,5 @@ def _is_set_by_rank(program: Program, module: Module, node: ast.expr, depth: int
 def _decides(value: ast.expr) -> bool:
     """Whether a value is a truth or a setting, not the result of work that was given the rank: `train(rank)`."""
     if isinstance(value, ast.Call):
-        return (not value.args and not value.keywords) or dotted(value.func).rsplit(".", 1)[-1] in _CONVERSIONS
+        return (not value.args and not value.keywords) or last_name(value.func) in _CONVERSIONS
     return isinstance(value, (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Name, ast.Attribute, ast.Subscript, ast.IfExp))

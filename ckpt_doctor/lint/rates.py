@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import loads
 from ckpt_doctor.lint.guards import innermost_loop
-from ckpt_doctor.lint.module import Module, Site, dotted
+from ckpt_doctor.lint.module import Module, Site
+from ckpt_doctor.lint.nodes import dotted
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.rule import Hit
 

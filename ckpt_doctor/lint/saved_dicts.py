@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from ckpt_doctor.lint.bindings import FUNCTIONS, walk_scope
 from ckpt_doctor.lint.effects import Save, is_of_optimizer
 from ckpt_doctor.lint.guards import words
-from ckpt_doctor.lint.module import Call, Module, Site, dotted
+from ckpt_doctor.lint.module import Call, Module, Site
+from ckpt_doctor.lint.nodes import dotted
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.state import EARLY_STOPPING, EarlyStopping
 from ckpt_doctor.types import NotChecked

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.lint.effects import Save, as_save, is_temporary, saves
 from ckpt_doctor.lint.guards import comes_first, innermost_loop, is_option, loop_of, words
-from ckpt_doctor.lint.module import Call, Module, Site, dotted, leaves
+from ckpt_doctor.lint.module import Call, Module, Site
+from ckpt_doctor.lint.nodes import dotted, last_name, leaves
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.reading import Reading
 from ckpt_doctor.lint.rule import Hit
@@ -105,7 +106,7 @@ def _held(program: Program, save: Call) -> set[str]:
     """The variables and attributes of which a call saves something, by their last names."""
     values = (value for content in _saved(program, save) for _, value in content.values.values())
     nodes = (node for value in values for node in ast.walk(value))
-    return {dotted(node).rpartition(".")[2] for node in nodes if isinstance(node, (ast.Name, ast.Attribute))}
+    return {last_name(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))}
 
 
 def _place(call: ast.Call) -> tuple[float, int]:
@@ -119,7 +120,7 @@ def _first_training(program: Program, module: Module, loop: ast.AST) -> tuple[fl
 
 
 def _trains(program: Program, call: Call) -> bool:
-    leaf = dotted(call.node.func).rpartition(".")[2] or getattr(call.node.func, "attr", "")
+    leaf = last_name(call.node.func) or getattr(call.node.func, "attr", "")
     if leaf == "step":
         return not is_scheduler_step(program, call)
     return leaf == "backward" or bool(words(leaf) & {"train", "fit", "training"})

@@ -7,7 +7,8 @@ import re
 
 from ckpt_doctor.lint.effects import loads
 from ckpt_doctor.lint.guards import loop_of, words
-from ckpt_doctor.lint.module import Call, dotted
+from ckpt_doctor.lint.module import Call
+from ckpt_doctor.lint.nodes import dotted, last_name
 from ckpt_doctor.lint.program import Program
 
 SCHEDULER_NAME = re.compile(r"sched|(^|_)lr_?(policy|decay)", re.IGNORECASE)
@@ -20,7 +21,7 @@ def is_scheduler_step(program: Program, call: Call) -> bool:
     func = call.node.func
     if not (isinstance(func, ast.Attribute) and func.attr == "step") or len(call.node.args) > 1:
         return False  # with two arguments it is a step of another kind: diffusers' `noise_scheduler.step(pred, t, x)`
-    if SCHEDULER_NAME.search(dotted(func.value).rsplit(".", 1)[-1]):
+    if SCHEDULER_NAME.search(last_name(func.value)):
         return True
     made = (b.value for b in program.values_of(call.module, func.value) if isinstance(b.value, ast.Call))
     return any(SCHEDULER_CLASS.search(program.name_of(Call(call.module, value))) for value in made)
@@ -29,7 +30,7 @@ def is_scheduler_step(program: Program, call: Call) -> bool:
 def is_absolute(call: ast.Call) -> bool:
     """`scheduler.step(epoch + 1)` sets the schedule to a place instead of moving it on."""
     names = (n for a in (*call.args, *(k.value for k in call.keywords)) for n in ast.walk(a))
-    found = (words(dotted(n).rsplit(".", 1)[-1]) for n in names)
+    found = (words(last_name(n)) for n in names)
     return any(f & {"epoch", "step", "iter", "iters", "i"} and not f & _METRIC_WORDS for f in found)
 
 

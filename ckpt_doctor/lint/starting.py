@@ -12,7 +12,8 @@ from ckpt_doctor.lint.counting import UNKNOWN, Origin, origins
 from ckpt_doctor.lint.effects import saves
 from ckpt_doctor.lint.guards import innermost_loop, words
 from ckpt_doctor.lint.library import Library
-from ckpt_doctor.lint.module import Call, Module, Site, dotted, leaves
+from ckpt_doctor.lint.module import Call, Module, Site
+from ckpt_doctor.lint.nodes import dotted, last_name, leaves
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import is_absolute, is_scheduler_step
@@ -113,7 +114,7 @@ def _first_rounds(program: Program, module: Module, loop: ast.AST) -> Iterator[O
     elif isinstance(loop, (ast.For, ast.AsyncFor)):
         counter = dotted(loop.target)
         for part in ast.walk(loop.iter):
-            if isinstance(part, ast.Call) and dotted(part.func).rsplit(".", 1)[-1] in _RANGES:
+            if isinstance(part, ast.Call) and last_name(part.func) in _RANGES:
                 if len(part.args) > 1 or dotted(part.func).endswith("count"):
                     for argument in part.args[:1]:
                         yield from origins(program, module, argument)
@@ -186,7 +187,7 @@ def _is_training(program: Program, call: Call) -> bool:
     if leaf == "backward":
         return True
     if leaf == "step" and isinstance(func, ast.Attribute):
-        owner = words(dotted(func.value).rsplit(".", 1)[-1])
+        owner = words(last_name(func.value))
         return bool(owner & {"optimizer", "optim", "opt", "scaler"}) and not is_scheduler_step(program, call)
     switches = isinstance(func, ast.Attribute) and leaf == "train"
     return not switches and program.target(call) is None and bool(words(leaf) & {"train", "fit", "training"})

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from ckpt_doctor.lint.bindings import FUNCTIONS, walk_scope
 from ckpt_doctor.lint.effects import is_of_optimizer
-from ckpt_doctor.lint.module import Definition, External, Module, dotted, holder, texts
+from ckpt_doctor.lint.module import Definition, External, Module
+from ckpt_doctor.lint.nodes import dotted, holder, texts
 from ckpt_doctor.lint.program import Program, remembered
 
 _BEST = re.compile(r"^_*(best|min|lowest|highest)(_|$)|_(best|min)$|^_*best[A-Z]")

@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import islice, product
 
 from ckpt_doctor.lint.bindings import COMPREHENSIONS, FUNCTIONS, Binding
-from ckpt_doctor.lint.module import Call, Definition, Module, Site, dotted, texts
+from ckpt_doctor.lint.module import Call, Definition, Module, Site
+from ckpt_doctor.lint.nodes import dotted, returned, texts
 from ckpt_doctor.lint.program import Program
 from ckpt_doctor.lint.reading import Hole, Items, Part, Reading, parent
 
@@ -41,11 +42,10 @@ def readings(program: Program, module: Module, node: ast.expr, depth: int = _DEP
     """The values that an expression may have; at least one, at most eight."""
     if depth <= 0:
         return [_hole(module, node)]
-    known: dict[ast.expr, list[Reading]] = program.answers.setdefault(readings, {})
-    if node not in known:
-        known[node] = [_hole(module, node)]  # what a definition in terms of itself gets to see
-        known[node] = list(_readings(program, module, node, depth - 1))[:_MAX_READINGS] or known[node]
-    return known[node]
+    hole = [_hole(module, node)]
+    return program.once(
+        readings, node, hole, lambda: list(_readings(program, module, node, depth - 1))[:_MAX_READINGS] or hole
+    )
 
 
 def _hole(module: Module, node: ast.expr, name: str = "") -> Reading:
@@ -142,13 +142,12 @@ def _call_readings(program: Program, module: Module, node: ast.Call, depth: int)
         owner = args[0] if method == "heappop" and args else node.func.value
         yield from _element(program, module, node, owner, depth)
     elif (target := program.target(Call(module, node))) is not None:
-        for inner in ast.walk(target.function):
-            if isinstance(inner, ast.Return) and inner.value is not None:
-                for reading in readings(program, target.module, inner.value, depth - 2):
-                    # This call makes the path; it is not one of those that lead to where the path is used.
-                    made_by = [c for c in reading.via if _runs(program, c, target.function)]
-                    if all(c.node is node for c in made_by):
-                        yield replace(reading, via=tuple(c for c in reading.via if c not in made_by))
+        for value in returned(target.function):
+            for reading in readings(program, target.module, value, depth - 2):
+                # This call makes the path; it is not one of those that lead to where the path is used.
+                made_by = [c for c in reading.via if _runs(program, c, target.function)]
+                if all(c.node is node for c in made_by):
+                    yield replace(reading, via=tuple(c for c in reading.via if c not in made_by))
     elif name in ("min", "max", "next") and args:
         yield from _element(program, module, node, args[0], depth)
 
@@ -274,11 +273,7 @@ def items(program: Program, module: Module, node: ast.expr, depth: int = _DEPTH)
     """What is known of the elements of an iterable expression."""
     if depth <= 0:
         return Items()
-    known: dict[ast.expr, Items] = program.answers.setdefault(items, {})
-    if node not in known:
-        known[node] = Items()
-        known[node] = _items(program, module, node, depth)
-    return known[node]
+    return program.once(items, node, Items(), lambda: _items(program, module, node, depth))
 
 
 def _items(program: Program, module: Module, node: ast.expr, depth: int) -> Items:
@@ -324,12 +319,11 @@ def _call_items(program: Program, module: Module, node: ast.Call, depth: int) ->
     if method in _LISTING_METHODS and isinstance(node.func, ast.Attribute):
         folders = tuple(readings(program, module, node.func.value, depth - 1))
         return Items(folders, strings_in(program, module, node.args))
-    target = program.target(Call(module, node))
     known = Items()
+    target = program.target(Call(module, node))
     if target is not None:
-        for inner in ast.walk(target.function):
-            if isinstance(inner, ast.Return) and inner.value is not None:
-                known = _merge(known, items(program, target.module, inner.value, depth - 2))
+        for value in returned(target.function):
+            known = _merge(known, items(program, target.module, value, depth - 2))
     return known
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.lint.module import Definition, External, Module, dotted, leaves, method
+from ckpt_doctor.lint.module import Definition, External, Module, method
 from tests.lint.sources import program_of
 
 
@@ -19,21 +19,6 @@ def read(module: Module, name: str) -> ast.Name:
     """The last place that reads a name."""
     uses = [n for n in module.nodes(module.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
     return max((use for use in uses if use.id == name), key=lambda use: (use.lineno, use.col_offset))
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("a.b.c", "a.b.c"),
-        ("args['x'].y", "args.x.y"),
-        ("vars(args)['x']", "args.x"),
-        ("f().x", ""),
-        ("a[i]", ""),
-        ("3", ""),
-    ],
-)
-def test_a_chain_of_names_is_one_dotted_name(text: str, name: str) -> None:
-    assert name == dotted(ast.parse(text, mode="eval").body)
 
 
 @pytest.mark.parametrize(
@@ -95,10 +80,3 @@ def test_a_method_is_the_classs_own_or_inherited(tmp_path: Path) -> None:
     found = {name: method(inherits, name) for name in ("own", "other", "none")}
     assert {"own": "run.py", "other": "base.py"} == {k: d.module.path.name for k, d in found.items() if d}
     assert method(circle, "own") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "ends"), [("return", True), ("break", True), ("raise E", True), ("sys.exit(1)", True), ("save()", False)]
-)
-def test_a_statement_that_ends_its_block(text: str, ends: bool) -> None:
-    assert ends == leaves(ast.parse(text).body[0])
