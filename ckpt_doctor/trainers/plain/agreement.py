@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
@@ -42,8 +42,8 @@ class Departure:
 class Agreement:
     """What the files of one run have in common."""
 
-    length: Evidence[int] | None = None
-    """Adam's steps in an epoch."""
+    length: Evidence[Line] | None = None
+    """Adam's steps by finished epochs."""
     ahead: int | None = None
     """Finished epochs less the label, 0 or 1."""
     schedule: Line | None = None
@@ -110,10 +110,10 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
     found: list[Agreement] = []
     for at in range(len(rows[0])):
         one = [(row[at], label) for row, label in labelled]
-        steps, ahead = _from_the_first(line_through((label, member.state.optimizer_step) for member, label in one))
-        batches = line_through((label, seen_batches(member)) for member, label in one)
+        steps, ahead = _from_the_first(_line(one, lambda member: member.state.optimizer_step))
+        batches = _line(one, seen_batches)
         lines["optimizer", at] = steps
-        lines["schedule", at] = line_through((label, _position(member)) for member, label in one)
+        lines["schedule", at] = _line(one, _position)
         lines["model", at] = batches
         found.append(Agreement(_length(steps, one), ahead, lines["schedule", at], _from_the_first(batches)[0]))
     names = _name_lines([(row[0], label) for row, label in labelled])
@@ -128,6 +128,12 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
         own = {path: by[at] for path, by in departed.items() if at in by}
         found[at] = _with_twins(replace(agreed, departures=own), copied([(row[at], label) for row, label in labelled]))
     return found
+
+
+def _line(labelled: Sequence[tuple[Member, int]], count: Callable[[Member], int | None]) -> Line | None:
+    """What is counted, by the label. Of steps a label may count several that an optimizer makes one of."""
+    whole = not labelled or label_slot(labelled[0][0]) == "epoch"
+    return line_through(((label, count(member)) for member, label in labelled), whole)
 
 
 def _from_the_first(line: Line | None) -> tuple[Line | None, int | None]:
@@ -172,14 +178,14 @@ def _drifts(
     return any(line is not None and made is not None and abs(line.epoch(made) - label) == 1 for line, made in counted)
 
 
-def _length(steps: Line | None, labelled: Sequence[tuple[Member, int]]) -> Evidence[int] | None:
+def _length(steps: Line | None, labelled: Sequence[tuple[Member, int]]) -> Evidence[Line] | None:
     if steps is None:
         return None
     told = ((label, member.state.optimizer_step) for member, label in labelled)
-    points = sorted({(label, made) for label, made in told if made == steps.at(label)})
+    points = sorted({(label, made) for label, made in told if made is not None and steps.has(label, made)})
     (e0, s0), (e1, s1) = points[:2]
     noun = noun_of(labelled[0][0])
-    return Evidence(steps.each, f"Adam's steps in {len(points)} files: {s0:,} at {noun} {e0}, {s1:,} at {noun} {e1}")
+    return Evidence(replace(steps, first=0), f"Adam's steps in {len(points)} files: {s0:,} at {noun} {e0}, {s1:,} at {noun} {e1}")
 
 
 def _position(member: Member) -> int | None:
@@ -270,7 +276,8 @@ def _told(
                 what == "schedule" and lines["optimizer", at] is None and count == member.state.optimizer_step
             )
             if line is not None and count is not None and not goes_with_adam:
-                yield (what, at), line.epoch(count)
+                is_within = line.over > 1 and line.at(label) == count  # batches whose gradients are being gathered
+                yield (what, at), float(label) if is_within else line.epoch(count)
     if name is not None:
         at, line = name
         yield ("name", 0), line.epoch(numbers_in(row[0].checkpoint.path)[at])

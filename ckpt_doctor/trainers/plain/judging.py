@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.plain.rules import RULES
 from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off
 from ckpt_doctor.trainers.plain.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Judging
-from ckpt_doctor.types import Case, Given, Member, ResumePlan, ResumePoint, Run, Schedule
+from ckpt_doctor.types import Case, Evidence, Given, Member, ResumePlan, ResumePoint, Run, Schedule
 
 _WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
 _OTHERWISE = frozenset({"P403", "P404", "R505"})
@@ -26,9 +26,9 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     values: dict[str, Any] = dict(given)
     facts = PlainFacts(**values)
     found = standings(run.members, facts)
-    lengths = {one.kin.steps_per_epoch for one in found.values() if not one.kin.by_steps}
-    if len(lengths) == 1:
-        facts = replace(facts, steps_per_epoch=lengths.pop())
+    lengths = {one.kin.length for one in found.values() if not one.kin.by_steps}
+    if len(lengths) == 1 and (length := lengths.pop()) is not None:
+        facts = replace(facts, steps_per_epoch=Evidence(length.value.each, length.source))
     run = replace(run, facts=facts, history=found)
     told = dict(contradictions(run))
     return replace(run, facts=replace(facts, contradictions=tuple(told.values()), disproved=told))

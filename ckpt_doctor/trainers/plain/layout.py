@@ -264,6 +264,11 @@ def noun_of(member: Member) -> str:
     return "iteration" if slot == "step" and "it" in str(member.path(slot)[-1]) else slot
 
 
+def a(noun: str) -> str:
+    """`a step`, `an epoch`."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its training state."""
     own = of_each_optimizer(find(checkpoint)) or [{}]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +49,8 @@ class Kin:
     """The files of one model in a folder, and what they show together."""
 
     members: tuple[Member, ...]
-    steps_per_epoch: Evidence[int] | None = None
+    length: Evidence[Line] | None = None
+    """Adam's steps by F."""
     agreed: Agreement = field(default_factory=Agreement)
     """What they agree on."""
     labels: Mapping[Path, int] = field(default_factory=dict)
@@ -59,10 +60,8 @@ class Kin:
     """F of each file in which it is proven."""
     uneven: bool = False
     """Whether the labels tell F, and Adam's steps do not grow with it: then it is proven in none."""
-    pace: int | None = None
-    """How often the scheduler steps in an epoch: L is this times F; None where no such number fits the files."""
-    behind: int = 0
-    """What L is short of that where it should be."""
+    pace: Line | None = None
+    """L by F where it should be; None where none fits the files."""
 
     @property
     def by_steps(self) -> bool:
@@ -116,7 +115,7 @@ class Kin:
     @property
     def unit(self) -> Literal["step", "epoch"]:
         """What one step of the scheduler belongs to."""
-        return "step" if self.pace not in (None, 1) else "epoch"
+        return "epoch" if self.pace is None or self.pace.each == self.pace.over else "step"
 
 
 @record(frozen=True)
@@ -178,7 +177,7 @@ def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]
                 labels[path] = departed.label
     told = _told(tracks[0], labels, facts, {one.schedule for one in agreed})
     counts = [
-        _counted(track, length, one) if length is not None else {**told, **_seen(track, one)}
+        _counted(track, length, one, labels) if length is not None else {**told, **_seen(track, one)}
         for track, length, one in zip(tracks, lengths, agreed, strict=True)
     ]
     uneven = [
@@ -192,17 +191,19 @@ def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]
     for track, length, one, is_uneven in zip(tracks, lengths, agreed, uneven, strict=True):
         known = [(m, counted[m.checkpoint.path].value) for m in track if m.checkpoint.path in counted]
         paces = {other.value for other in lengths if other is not None}
-        paces |= {other.batches.each for other in agreed if other.batches is not None}
-        pace, lag = _pace(known, paces)
-        behind = lag if after is not None and after.value else 0
-        yield Kin(track, length, one, labels, counted, is_uneven, pace, behind)
+        paces |= {replace(other.batches, first=0) for other in agreed if other.batches is not None}
+        pace = _pace(known, paces)
+        if pace is not None and not (after is not None and after.value):
+            pace = replace(pace, first=0)
+        yield Kin(track, length, one, labels, counted, is_uneven, pace)
 
 
-def _length(track: Sequence[Member], agreed: Agreement, facts: PlainFacts, several: bool) -> Evidence[int] | None:
+def _length(track: Sequence[Member], agreed: Agreement, facts: PlainFacts, several: bool) -> Evidence[Line] | None:
     """Steps of an optimizer for one more of the label. What is given is of one of several optimizers, whichever."""
     if layout.label_slot(track[0]) == "step":
         return agreed.length or _one_by_one(track)
-    known = (agreed.length, facts.steps_per_epoch)
+    told = facts.steps_per_epoch
+    known = (agreed.length, Evidence(Line(told.value, 0), told.source) if told is not None else None)
     return next(filter(None, known if several else known[::-1]), None)
 
 
@@ -216,17 +217,19 @@ def _merged(counts: Sequence[Mapping[Path, Evidence[int]]], labels: Mapping[Path
     return {path: next(iter(told.values())) for path, told in found.items() if len(told) == 1}
 
 
-def _one_by_one(members: Sequence[Member]) -> Evidence[int] | None:
+def _one_by_one(members: Sequence[Member]) -> Evidence[Line] | None:
     """Where the label counts what Adam counts. Mixed precision leaves a step out now and then, so it shows nothing."""
     for member in members:
         label, steps = saved_label(member), member.state.optimizer_step
         if label is None or steps is None or steps - label not in (0, 1) or member.at("scaler"):
             return None
     noun, told = layout.noun_of(members[0]), f"{members[0].state.optimizer_step:,}"
-    return Evidence(1, f"Adam's {told} steps in the file of {noun} {saved_label(members[0]):,}")
+    return Evidence(Line(1, 0), f"Adam's {told} steps in the file of {noun} {saved_label(members[0]):,}")
 
 
-def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement) -> dict[Path, Evidence[int]]:
+def _counted(
+    members: Iterable[Member], length: Evidence[Line], agreed: Agreement, labels: Mapping[Path, int]
+) -> dict[Path, Evidence[int]]:
     """F, where Adam's steps are whole epochs, or the rest of the file shows that they are another moment's."""
     found = {}
     for member in members:
@@ -236,11 +239,19 @@ def _counted(members: Iterable[Member], length: Evidence[int], agreed: Agreement
             if departed.label is not None and agreed.ahead is not None and departed.label + agreed.ahead > 0:
                 found[path] = Evidence(departed.label + agreed.ahead, departed.told)
             continue
-        epochs, inside = divmod(steps or 0, length.value)
-        if epochs and not inside and (departed is None or departed.parts):
-            told = f"{length.value:,} an {noun}" if (noun := layout.noun_of(member)) != "step" else "one by one"
+        epochs, inside = divmod((steps or 0) * length.value.over, length.value.each)
+        is_within = length.value.over > 1 and departed is None and labels.get(path, epochs) - epochs not in (-1, 0)
+        if epochs and not inside and not is_within and (departed is None or departed.parts):
+            told = per(length.value, layout.noun_of(member))
             found[path] = Evidence(epochs, f"Adam's {steps:,} steps, {told} ({length.source})")
     return found
+
+
+def per(length: Line, noun: str) -> str:
+    """How many are made in an epoch, or in what else the label counts."""
+    if length.over > 1:
+        return f"{length.each:,} in {length.over:,} {noun}s"
+    return "one by one" if noun == "step" and length.each == 1 else f"{length.each:,} {layout.a(noun)}"
 
 
 def _seen(members: Iterable[Member], agreed: Agreement) -> dict[Path, Evidence[int]]:
@@ -251,9 +262,10 @@ def _seen(members: Iterable[Member], agreed: Agreement) -> dict[Path, Evidence[i
     for member in members:
         batches, departed = seen_batches(member), agreed.departures.get(member.checkpoint.path)
         is_sure = departed is None or (departed.parts and "model" not in departed.parts)
-        if is_sure and member.state.optimizer_step is None and batches and not batches % line.each:
-            told = f"the {batches:,} batches that batch norm has seen, {line.each:,} an {layout.noun_of(member)}"
-            found[member.checkpoint.path] = Evidence(batches // line.each, told)
+        epochs, inside = divmod((batches or 0) * line.over, line.each)
+        if is_sure and member.state.optimizer_step is None and epochs and not inside:
+            told = f"the {batches:,} batches that batch norm has seen, {per(line, layout.noun_of(member))}"
+            found[member.checkpoint.path] = Evidence(epochs, told)
     return found
 
 
@@ -295,27 +307,27 @@ def _is_uneven(members: Sequence[Member], counted: Mapping[Path, Evidence[int]])
     return bool(made) and min(made) < least * max(made)
 
 
-def _pace(counted: Sequence[tuple[Member, int]], lengths: Collection[int]) -> tuple[int | None, int]:
-    """The pace and the lag that fit the files of a run, but for one that may be at fault.
+def _pace(counted: Sequence[tuple[Member, int]], lengths: Collection[Line]) -> Line | None:
+    """L by F, as it fits the files of a run but for one that may be at fault.
 
     Once an epoch or with each of Adam's steps, all of them also one short, where each file was saved before the
     scheduler's step. Any other pace, as that of a loop that accumulates gradients, only where all files show it.
     """
     known = [(f, at) for m, f in counted if (at := saved_position(m)) is not None and is_stepped_singly(m)]
     if not known or len(known) < sum(saved_position(m) is not None for m, _ in counted):
-        return None, 0
-    paces = (1, *sorted(lengths))
+        return None
+    paces = (Line(1, 0), *sorted(lengths, key=lambda length: length.each / length.over))
 
-    def agreeing(pace: int, lag: int) -> int:
-        return sum(at == pace * f - lag for f, at in known)
+    def agreeing(pace: Line) -> int:
+        return sum(pace.has(f, at) for f, at in known)
 
-    pace, lag = max(((pace, lag) for lag in (0, 1) for pace in paces), key=lambda candidate: agreeing(*candidate))
-    missed = len(known) - agreeing(pace, lag)
+    pace = max((replace(pace, first=-lag * pace.over) for lag in (0, 1) for pace in paces), key=agreeing)
+    missed = len(known) - agreeing(pace)
     if missed == 0 or (missed == 1 and len(known) > ENOUGH):
-        return pace, lag
+        return pace
     own, rest = divmod(known[0][1], known[0][0])
     several = len({f for f, _ in known}) >= ENOUGH
-    return (own, 0) if several and own > 0 and not rest and agreeing(own, 0) == len(known) else (None, 0)
+    return Line(own, 0) if several and own > 0 and not rest and agreeing(Line(own, 0)) == len(known) else None
 
 
 def shapes_of(member: Member) -> tuple[tuple[int, ...], ...]:
@@ -372,7 +384,7 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
             )
             return
     kin: Iterable[Kin] = (one.kin for one in run.history.values())  # type: ignore[attr-defined]
-    shown = {one.agreed.length.value: one.agreed.length for one in kin if one.agreed.length and not one.by_steps}
+    shown = {one.agreed.length.value.each: one.agreed.length for one in kin if one.agreed.length and not one.by_steps}
     if length is not None and shown and length.value not in shown:
         given = f"{length.value:,} steps per epoch ({length.source})"
         value, other = next(iter(shown.items()))

@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import as_saved, saved_position, uncured
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.copied import moments_of
-from ckpt_doctor.trainers.plain.position import shapes_of, standing
+from ckpt_doctor.trainers.plain.position import per, shapes_of, standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
 from ckpt_doctor.trainers.plain.siblings import alike, missing, of_another_moment, wrapper
 from ckpt_doctor.trainers.state import own_rates
@@ -195,7 +195,7 @@ def _may_be_of_its_schedules_moment(member: Member, run: Run) -> bool:
 
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
     kin, key, noun = standing(member, run).kin, layout.key_of(member), layout.noun_of(member)
-    steps, length = member.state.optimizer_step, kin.steps_per_epoch
+    steps, length = member.state.optimizer_step, kin.length
     asked = "" if kin.by_steps else "--steps-per-epoch"
     if steps is None:
         line = kin.agreed.schedule
@@ -205,10 +205,10 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
         return told + (late if as_many else ""), "--epoch-label finished or next"
     if kin.uneven:
         return f"Adam's steps do not grow evenly with the {noun}s that the labels tell", asked
-    if length is not None and not steps % length.value:
+    if length is not None and not steps * length.value.over % length.value.each:
         return f"no {noun} is finished", ""
     if length is not None:
-        return f"Adam's {steps:,} steps are not whole {noun}s of {length.value:,} ({length.source})", ""
+        return f"Adam's {steps:,} steps are not whole {noun}s, {per(length.value, noun)} ({length.source})", ""
     if kin.by_steps:
         return f"Adam has made {steps:,} steps, and how `{key}` follows from them is not clear", ""
     return f"Adam has made {steps:,} steps, and the number of steps per epoch is not known", asked

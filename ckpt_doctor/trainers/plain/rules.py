@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.plain.agreement import uncured
-from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot, noun_of, own_schedule
+from ckpt_doctor.trainers.plain.layout import a, key_of, label_of, label_slot, noun_of, own_schedule
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
 from ckpt_doctor.trainers.plain.schedule import (
@@ -57,7 +57,7 @@ def epoch_label_open(case: Case) -> Iterator[Problem]:
 
 def _choices(member: Member, label: int, done: Evidence[int] | None, resume: Evidence[str] | None) -> str:
     key, noun = key_of(member), noun_of(member)
-    one = f"a {noun}" if noun == "step" else f"an {noun}"
+    one = a(noun)
     if done is None:
         return (
             f"{key} is {label}, which can be the finished {noun} or the next one: a script that starts at the wrong "

@@ -43,7 +43,8 @@ def expected_position(member: Member, run: Run) -> int | None:
     if layout.has_several(member.checkpoint) and not (member.at("optimizer", "state") or saved_position(member)):
         return None  # its schedule may begin with its training
     if done is not None and kin.pace is not None:
-        return done.value * kin.pace - kin.behind
+        at = kin.pace.at(done.value)
+        return at if kin.pace.has(done.value, at) else None
     label, line = here.label, kin.agreed.schedule
     if departed is None or departed.label is None or "schedule" not in departed.parts or line is None or label is None:
         return None
