@@ -20,10 +20,10 @@ from ckpt_doctor.trainers.lines import Line, line_through
 from ckpt_doctor.trainers.plain.copied import Copied, copied
 from ckpt_doctor.trainers.plain.layout import has_several, key_of, label_slot, last_counter, noun_of, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
-from ckpt_doctor.types import Evidence, Member, dotted, mapping_of, real
+from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, dotted, mapping_of, real
 from ckpt_doctor.types.record import record
 
-What = Literal["epoch", "optimizer", "schedule", "model", "name"]
+What = Literal["epoch", "optimizer", "schedule", "model", "name", "count"]
 
 
 @record(frozen=True)
@@ -36,6 +36,12 @@ class Departure:
     """The label of the moment that the rest is of."""
     told: str
     """What each part says, in a clause."""
+    counts: Mapping[KeyPath, int] = field(default_factory=dict)
+    """Further counts that are of another moment, and what each is in the rest's."""
+
+    def wrong(self, checkpoint: Checkpoint) -> dict[KeyPath, int]:
+        """Those of them that no repair has put right."""
+        return {path: right for path, right in self.counts.items() if checkpoint.get(*path) != right}
 
 
 @record(frozen=True)
@@ -116,13 +122,14 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
         lines["schedule", at] = _line(one, _position)
         lines["model", at] = batches
         found.append(Agreement(_length(steps, one), ahead, lines["schedule", at], _from_the_first(batches)[0]))
+    further = _count_lines([(row[0], label) for row, label in labelled])
     names = _name_lines([(row[0], label) for row, label in labelled])
     if _drifts(labelled, lines, names):
         return [Agreement()] * len(found)
     departed = {
         row[0].checkpoint.path: departures
         for row, label in labelled
-        if (departures := _departures(row, label, lines, names.get(name_form(row[0].checkpoint.path))))
+        if (departures := _departures(row, label, lines, names.get(name_form(row[0].checkpoint.path)), further))
     }
     for at, agreed in enumerate(found):
         own = {path: by[at] for path, by in departed.items() if at in by}
@@ -201,6 +208,30 @@ _STEPS = ("last_epoch", "last_step", "step_num", "num_updates", "_step_num", "cu
 """Under which keys schedules of a script's own count, of which mmengine's has the second."""
 
 
+def _count_lines(labelled: Sequence[tuple[Member, int]]) -> dict[KeyPath, Line]:
+    """Counts beside the label that grow with it. One that a script begins anew now and then (of epochs without a better
+    score) falls back, and is none of them."""
+    found: dict[KeyPath, list[tuple[int, int]]] = {}
+    for member, label in labelled:
+        for path, count in _further_counts(member).items():
+            found.setdefault(path, []).append((label, count))
+    lines = {path: line_through(points, label_slot(labelled[0][0]) == "epoch") for path, points in found.items()}
+    return {path: line for path, line in lines.items() if line is not None and _never_falls(sorted(found[path]), line)}
+
+
+def _never_falls(points: Sequence[tuple[int, int]], line: Line) -> bool:
+    """Whether a count does not fall, but for one file between others."""
+    return all(line.has(*one) for one in (points[0], points[-1])) or points == sorted(points, key=lambda one: one[1])
+
+
+def _further_counts(member: Member) -> dict[KeyPath, int]:
+    """Counts of epochs and steps that are not the label, as the loop wrote them."""
+    shapes, own = find(member.checkpoint), member.path(label_slot(member))
+    paths = [part.path for part in (*shapes.epochs, *shapes.steps) if part.path != own]
+    counts = {path: as_written(member.checkpoint, dotted(path), member.checkpoint.get(*path)) for path in paths}
+    return {path: count for path, value in counts.items() if (count := integer(real(value))) is not None}
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -234,27 +265,36 @@ def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, 
 
 
 def _departures(
-    row: tuple[Member, ...], label: int, lines: Mapping[Told, Line | None], name: tuple[int, Line] | None
+    row: tuple[Member, ...],
+    label: int,
+    lines: Mapping[Told, Line | None],
+    name: tuple[int, Line] | None,
+    further: Mapping[KeyPath, Line],
 ) -> dict[int, Departure]:
     """For each optimizer that it concerns, what of a file is not of the moment that the rest of it is.
 
     None where all is, or it lies within an epoch."""
     told = dict(_told(row, label, lines, name))
+    counted = {path: count for path, count in _further_counts(row[0]).items() if path in further}
+    told |= {("count", at): further[path].epoch(count) for at, (path, count) in enumerate(counted.items())}
     steps = [of for (what, _), of in told.items() if what in ("optimizer", "model")]
+    steps = steps or [of for (what, _), of in told.items() if what == "count"]
     if any(not of.is_integer() and abs(of - label) < 1 for of in steps):
         return {}
     votes = Counter(told.values())
     if len(votes) < 2 or (len(told) == 2 and not steps):
         return {}
     (most, count), (_, other) = votes.most_common(2)
-    clause = ", ".join(_says(key, row, of) for key, of in told.items())
+    named = [f"{dotted(path)} {count:,}" for path, count in counted.items()]
+    clause = ", ".join(_says(key, row, of, named) for key, of in told.items())
     is_elsewhere = most not in (label, told.get(("name", 0), most))  # by label and name, however many optimizers
     if count == other or not most.is_integer() or is_elsewhere:
         return dict.fromkeys(range(len(row)), Departure(frozenset(), None, clause))
     odd = [key for key, of in told.items() if of != most]
-    whole = frozenset(what for what, _ in odd if what in ("epoch", "name"))
+    whole = frozenset(what for what, _ in odd if what in ("epoch", "name", "count"))
+    counts = {path: further[path].at(int(most)) for at, path in enumerate(counted) if ("count", at) in odd}
     parts = {at: whole | {what for what, of in odd if of == at} for at in range(len(row))}
-    return {at: Departure(held, int(most), clause) for at, held in parts.items() if held}
+    return {at: Departure(held, int(most), clause, counts) for at, held in parts.items() if held}
 
 
 def _told(
@@ -283,12 +323,14 @@ def _told(
         yield ("name", 0), line.epoch(numbers_in(row[0].checkpoint.path)[at])
 
 
-def _says(key: Told, row: tuple[Member, ...], label: float) -> str:
+def _says(key: Told, row: tuple[Member, ...], label: float, counts: Sequence[str]) -> str:
     """`Adam's 16 steps are those of epoch 3`."""
     what, at = key
-    member, several, noun = row[at], len(row) > 1, noun_of(row[0])
+    member, several, noun = row[at if at < len(row) else 0], len(row) > 1, noun_of(row[0])
     if what == "epoch":
         return f"{key_of(member)} is {label:g}"
+    if what == "count":
+        return f"{counts[at]} is that of {noun} {label:g}"
     if what == "name":
         return f"the name is that of {noun} {label:g}"
     if what == "optimizer":

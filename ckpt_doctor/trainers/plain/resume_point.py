@@ -135,6 +135,9 @@ def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotCheck
     is_placed = standing(member, run).finished is not None
     if not is_placed:
         yield NotChecked("the position in the run", *_no_position(member, run))
+    departed = standing(member, run).departure
+    for path in departed.wrong(member.checkpoint) if departed is not None else ():
+        yield NotChecked(f"what the script does by {dotted(path)}", f"it is of another moment: {departed.told}", "")
     for part in missing(member, run):
         if part.kind == "scaler" or not part.is_between:
             why = f"the file lacks it and {part.other} has it: a script that loads it stops, or starts it anew"

@@ -95,9 +95,10 @@ def name_of_another_epoch(case: Case) -> Iterator[Problem]:
 
 @rule("P402", "epoch-step-mismatch", "warning", migration="fix-epoch")
 def label_of_another_moment(case: Case) -> Iterator[Problem]:
-    """`epoch` is of another moment of training than the rest of the file, by the labels of its siblings.
+    """`epoch`, or another count, is of another moment of training than the rest of the file, by its siblings.
 
-    Whether the script starts at the label or one after it, the siblings show which label belongs to so many steps.
+    Whether the script starts at the label or one after it, the siblings show which label belongs to so many steps. By a
+    count of steps a script may set its rate, skip batches, or only draw its curves.
 
     Example: `epoch` 7 with 16 steps of Adam, in a run whose other files have 4 steps an epoch.
 
@@ -123,6 +124,13 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
             where=key_of(member),
             found=now,
             expected=label,
+        )
+    for path, right in departed.wrong(case.checkpoint).items() if departed is not None else ():
+        yield Problem(
+            f"{departed.told}: {dotted(path)} is of another moment, and so is what the script does by it",
+            where=dotted(path),
+            found=case.checkpoint.get(*path),
+            expected=right,
         )
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
-from ckpt_doctor.types import Case
+from ckpt_doctor.types import Case, Edit
 
 NAME = "fix-epoch"
 
 
 def _plan(case: Case) -> Plan:
+    """Set the label, and further counts that are of another moment than the rest of the file."""
+    plan, departed = _of_label(case), standing(case.member, case.run).departure
+    wrong = departed.wrong(case.checkpoint) if departed is not None else {}
+    if departed is None or not wrong:
+        return plan
+    counts = (Edit(path, case.checkpoint.get(*path), right, departed.told) for path, right in wrong.items())
+    return replace(plan, edits=(*plan.edits, *counts), refusals=())
+
+
+def _of_label(case: Case) -> Plan:
     """Set the label so that the script starts with the first epoch, or step, that is not finished.
 
     How many are finished comes from Adam's steps; how the script reads the label must be given or be in its code. The
