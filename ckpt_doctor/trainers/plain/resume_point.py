@@ -13,7 +13,7 @@ from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.copied import moments_of
 from ckpt_doctor.trainers.plain.position import per, shapes_of, standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
-from ckpt_doctor.trainers.plain.siblings import alike, missing, of_another_moment, wrapper
+from ckpt_doctor.trainers.plain.siblings import alike, missing, of_another_moment, unlike, wrapper
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of, real, same_rate
 from ckpt_doctor.types.record import record
@@ -164,6 +164,10 @@ def _open_of_one(member: Member, run: Run, resume: ResumePoint, is_placed: bool)
         made, noun = f"{member.state.optimizer_step:,}", layout.noun_of(member)
         why = f"Adam's {made} steps are not more than in an earlier {noun}'s file, or not fewer than in a later one's"
         yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
+    odd = unlike(member, run)
+    if odd is not None and not odd.is_between and (odd.own.precision != odd.usual.precision or odd.own.moments < odd.usual.moments):
+        why = "types of weights, or parameters with a state, are others than in the files before"
+        yield NotChecked(f"whether a part of the file is lost{which}", why, "")
     kin = standing(member, run).kin
     twin = kin.agreed.twins.get(member.checkpoint.path)
     if twin is not None and kin.off_rates.isdisjoint(twin.group):  # else R504 names the one to which it was copied

@@ -16,7 +16,7 @@ from ckpt_doctor.trainers.plain.schedule import (
     owner_of,
     rebuilt,
 )
-from ckpt_doctor.trainers.plain.siblings import missing
+from ckpt_doctor.trainers.plain.siblings import missing, unlike
 from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, dotted
 from ckpt_doctor.validators.contents import shown_rates
@@ -246,7 +246,7 @@ def schedule_of_another(case: Case) -> Iterator[Problem]:
 
 @rule("O701", "optimizer-model-mismatch", "warning", each=True)
 def optimizer_of_another(case: Case) -> Iterator[Problem]:
-    """The place of one optimizer has that of another one of the file, by the run's other files.
+    """The place of one optimizer has that of another one, or its groups in another order, by the run's other files.
 
     `load_state_dict` takes moments of any shape; the first step with them fails, or goes wrong where they broadcast.
 
@@ -262,6 +262,61 @@ def optimizer_of_another(case: Case) -> Iterator[Problem]:
             f"{case.where('optimizer')} has moments of the shapes that {dotted(other.path('optimizer'))} has in the "
             "run's other files: it is the optimizer of other parameters",
             where=case.where("optimizer", "state"),
+            fix="",
+        )
+    odd = unlike(case.member, case.run) if other is None else None
+    if odd is not None and odd.is_between and odd.own.groups != odd.usual.groups and odd.own.moments:
+        if odd.own.moments == odd.usual.moments:
+            yield Problem(
+                "the parameters of the optimizer are others, or in another order, than in the files before and after "
+                "this one: moments go to the wrong parameters",
+                where=case.where("optimizer", "param_groups"),
+                fix="",
+            )
+
+
+@rule("O702", "missing-optimizer-state", "warning", each=True)
+def state_lost(case: Case) -> Iterator[Problem]:
+    """Parameters have no optimizer state, and in the files before and after this one they have.
+
+    Example: Adam's state of 5 parameters in `ckpt_3.pt`, of 6 in `ckpt_2.pt` and `ckpt_4.pt`.
+
+    Cure: none in the file: moments cannot be computed. Resume from a file that has them.
+
+    Source: the file's siblings.
+    """
+    odd = unlike(case.member, case.run)
+    if odd is not None and odd.is_between and odd.own.moments < odd.usual.moments:
+        yield Problem(
+            f"{odd.own.moments:,} parameters of the optimizer have a state, and {odd.usual.moments:,} in the files "
+            "before and after this one: for the others it starts anew",
+            where=case.where("optimizer", "state"),
+            found=odd.own.moments,
+            expected=odd.usual.moments,
+            fix="",
+        )
+
+
+@rule("L303", "wrong-type", "warning")
+def precision_lost(case: Case) -> Iterator[Problem]:
+    """The weights are of another type than in the files before and after this one.
+
+    A script loads them into a model of its own type without a word: what was rounded stays rounded.
+
+    Example: weights in float16 among files that have them in float32.
+
+    Cure: none in the file; resume from one with weights of full precision.
+
+    Source: the file's siblings; torch/nn/modules/module.py, `_load_from_state_dict` (`param.copy_`).
+    """
+    odd = unlike(case.member, case.run)
+    if odd is not None and odd.is_between and odd.own.precision != odd.usual.precision:
+        own, usual = (" and ".join(sorted(form.precision)) for form in (odd.own, odd.usual))
+        yield Problem(
+            f"the weights are {own}, and {usual} in the files before and after this one: rounded, they do not continue",
+            where=case.where("model"),
+            found=own,
+            expected=usual,
             fix="",
         )
 
@@ -290,6 +345,8 @@ def weights_missing(case: Case) -> Iterator[Problem]:
 
 RULES = (
     weights_missing,
+    precision_lost,
+    state_lost,
     optimizer_of_another,
     rate_of_another_moment,
     schedule_of_another,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 
 from ckpt_doctor.inert.shapes import Part, find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
-from ckpt_doctor.trainers.plain.position import standing
-from ckpt_doctor.types import Member, Run, dotted, wrapper_of
+from ckpt_doctor.trainers.plain.position import shapes_of, standing
+from ckpt_doctor.trainers.state import param_groups
+from ckpt_doctor.types import Member, Run, TensorRef, dotted, mapping_of, wrapper_of
 from ckpt_doctor.types.record import once, record
 
 
@@ -61,6 +64,66 @@ class Alike:
         """Whether a file's keys are wrapped and those of three others are not, or the other way round."""
         own = wrapper(member)
         return any(count >= ENOUGH for other, count in self.wrappers.items() if other != own)
+
+
+    @cached_property
+    def forms(self) -> dict[Path, Form]:
+        """File -> its form."""
+        return {member.checkpoint.path: form_of(member) for _, member in self.members}
+
+    @cached_property
+    def in_order(self) -> list[tuple[int, Path]]:
+        """Labels and files, by the labels."""
+        return sorted((label, member.checkpoint.path) for label, member in self.members)
+
+
+@record(frozen=True)
+class Form:
+    """What weights and optimizers of one run have in common, whatever their values."""
+
+    precision: frozenset[str]
+    """The types of the weights that are numbers with a fraction."""
+    moments: int
+    """Parameters that have a state."""
+    groups: tuple[object, ...]
+    """How many parameters each group has, and the shapes of the moments in their order."""
+
+
+def form_of(member: Member) -> Form:
+    """The form of a file, as one of its optimizers sees it."""
+    models = (model.value.values() for model in find(member.checkpoint).trained)
+    tensors = (value for values in models for value in values if isinstance(value, TensorRef) and value.shape)
+    state = mapping_of(member.at("optimizer", "state")) or {}
+    sizes = (group.get("params") for group in param_groups(member))
+    return Form(
+        frozenset(tensor.dtype for tensor in tensors if "float" in tensor.dtype),
+        sum(bool(entry) for entry in state.values()),
+        (*(len(params) for params in sizes if isinstance(params, (list, tuple))), *shapes_of(member)),
+    )
+
+
+@record(frozen=True)
+class Unlike:
+    """A file of another form than the files around it."""
+
+    own: Form
+    usual: Form
+    is_between: bool
+    """Whether the files before and after it have that form; else the two before it, and it is the last."""
+
+
+def unlike(member: Member, run: Run) -> Unlike | None:
+    """How a file differs from those before and after it, which are of one form; the last from the two before it."""
+    label, others = standing(member, run).label, alike(member, run)
+    if label is None:
+        return None
+    first, last = (cut(others.in_order, label, key=lambda one: one[0]) for cut in (bisect_left, bisect_right))
+    own = others.forms[member.checkpoint.path]
+    before, after = others.in_order[:first][-2:], others.in_order[last : last + 1]
+    around = [others.forms[path] for _, path in (before[-1:] + after if after else before)]
+    if not before or len(around) < 2 or own == around[0] or around[0] != around[1]:
+        return None
+    return Unlike(own, around[0], bool(after))
 
 
 def wrapper(member: Member) -> str | None:
