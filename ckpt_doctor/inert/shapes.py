@@ -26,13 +26,19 @@ MOST_ITEMS = 64
 
 Mapped = Mapping[Any, object]
 
-_EPOCH = r"(cur_|current_|start_)?epoch|epochs_run"
-_STEP = r"(global_|cur_|current_|train_)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?|total_it"
+_EPOCH = r"(cur_|current_|start_|global_)?epoch|epochs_run|(i_)?episode"
+_STEP = (
+    r"(global_|cur_|current_|train_|training_|env_|time)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?"
+    r"|total_it|update|batch_idx_train|steps_done"
+)
 _BEST = r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*"
-_PROGRESS = ("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state", "trainer", "state")
+_PROGRESS = (
+    *("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state", "trainer", "state", "optim"),
+    *("timestamp", "Timestamp"),
+)
 """Under which keys counts lie that are not at the top. Elsewhere `epoch` and `step` are settings."""
 _SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters", "train_args", "training_args.bin")
-_COPY = r"(?i)ema|swa|averag|shadow|teacher|target"
+_COPY = r"(?i)ema|swa|averag|avg|shadow|teacher|target"
 
 
 @record(frozen=True)
@@ -194,7 +200,7 @@ def _look(value: object, path: KeyPath, depth: int, found: Shapes, seen: set[int
             continue
         found.names.add(str(key))
         if depth < DEPTH:
-            _look(item, (*path, key), depth + 1, found, seen, counts=not depth and key in _PROGRESS)
+            _look(item, (*path, key), depth + 1, found, seen, counts=counts and key in _PROGRESS)
 
 
 def _recognised(mapping: dict[Any, object], path: KeyPath, found: Shapes) -> bool:

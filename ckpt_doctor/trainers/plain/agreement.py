@@ -192,7 +192,9 @@ def _length(steps: Line | None, labelled: Sequence[tuple[Member, int]]) -> Evide
     points = sorted({(label, made) for label, made in told if made is not None and steps.has(label, made)})
     (e0, s0), (e1, s1) = points[:2]
     noun = noun_of(labelled[0][0])
-    return Evidence(replace(steps, first=0), f"Adam's steps in {len(points)} files: {s0:,} at {noun} {e0}, {s1:,} at {noun} {e1}")
+    return Evidence(
+        replace(steps, first=0), f"Adam's steps in {len(points)} files: {s0:,} at {noun} {e0}, {s1:,} at {noun} {e1}"
+    )
 
 
 def _position(member: Member) -> int | None:

@@ -70,16 +70,24 @@ def reads(checkpoint: Checkpoint) -> bool:
 def _reads(checkpoint: Checkpoint) -> bool:
     root = mapping_of(checkpoint.root)
     is_set = checkpoint.parts and not is_unit(checkpoint.path, checkpoint.metadata.get("files", ()))
-    if root is None or is_set or checkpoint.layout != "training":
+    if root is None or is_set or checkpoint.layout == "state-dict":
         return False
     shapes = find(checkpoint)
-    is_whole = _is_one(shapes) if len(shapes.optimizers) == 1 else _are_several(shapes)
-    return is_whole and bool(_label(checkpoint)) and not any(_is_strange(root, key, shapes) for key in root)
+    return (
+        (_is_whole(shapes) or lacks_weights(checkpoint))
+        and bool(_label(checkpoint))
+        and not any(_is_strange(root, key, shapes) for key in root)
+    )
 
 
 def has_several(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint has more than one optimizer."""
     return len(find(checkpoint).optimizers) > 1
+
+
+def _is_whole(shapes: Shapes) -> bool:
+    """Whether a file has both models and the optimizers of these."""
+    return _is_one(shapes) if len(shapes.optimizers) == 1 else _are_several(shapes)
 
 
 def _is_one(shapes: Shapes) -> bool:
@@ -104,19 +112,33 @@ def _are_several(shapes: Shapes) -> bool:
     return all(covers(shapes, one) or (by_name and model_of(one, shapes)) for one in optimizers)
 
 
+def lacks_weights(checkpoint: Checkpoint) -> bool:
+    """Whether a file has optimizers, and none of the weights that the first of them trains: another file has those.
+
+    So do pairs of files (`g_00001000`, `do_00001000`) and of folders (`models/`, `training_states/`)."""
+    shapes = find(checkpoint)
+    optimizers = shapes.optimizers
+    if checkpoint.parts or _is_whole(shapes) or not len(shapes.schedulers) <= len(optimizers) <= MOST or not optimizers:
+        return False
+    moments = set(shapes_of_moments(optimizers[0]))
+    held = {value.shape for one in shapes.models for value in one.value.values() if isinstance(value, TensorRef)}
+    return bool(moments) and (not shapes.models or (len(optimizers) > 1 and not moments <= held))
+
+
 def _label(checkpoint: Checkpoint) -> Places:
     """The slot and place of the count that a loop goes on from.
 
-    That is `epoch` at the top, else the only count of epochs, else the only one of steps; files that mmengine names by
-    iterations may have an `epoch` that never moves. The slot is that of its name; how many steps of the optimizer it
-    stands for, siblings show."""
+    That is `epoch` at the top, else the only count of epochs, else the first of steps, or of what else goes round
+    beside them (`iteration`, `update`); files that mmengine names by iterations may have an `epoch` that never moves.
+    The slot is that of its name; how many steps of the optimizer it stands for, siblings show."""
     shapes = find(checkpoint)
     if "epoch" in (mapping_of(checkpoint.root) or {}):
         candidates = {"epoch": [part for part in shapes.epochs if part.path == ("epoch",)]}
     else:
         is_still = family(checkpoint) == "mmengine" and checkpoint.path.name.startswith("iter")
         by_steps = not shapes.epochs or (is_still and all(one.value == 0 for one in shapes.epochs))
-        candidates = {"step": shapes.steps} if by_steps else {"epoch": shapes.epochs}
+        first = sorted(shapes.steps, key=lambda part: "step" in str(part.path[-1]))[:1]
+        candidates = {"step": first} if by_steps else {"epoch": shapes.epochs}
     ((slot, found),) = candidates.items()
     whole = len(found) == 1 and 0 <= found[0].value < 1 << 40 and not isinstance(checkpoint.get(*found[0].path), bool)
     return {slot: found[0].path} if whole else {}
@@ -261,7 +283,8 @@ def key_of(member: Member) -> str:
 def noun_of(member: Member) -> str:
     """What the label counts, by its key: `epoch`, `step`, `iteration`."""
     slot = label_slot(member)
-    return "iteration" if slot == "step" and "it" in str(member.path(slot)[-1]) else slot
+    key = str(member.path(slot)[-1])
+    return next((noun for noun in ("episode", "update") if noun in key), "iteration" if "it" in key else slot)
 
 
 def a(noun: str) -> str:
@@ -272,6 +295,8 @@ def a(noun: str) -> str:
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its training state."""
     own = of_each_optimizer(find(checkpoint)) or [{}]
+    if lacks_weights(checkpoint):
+        own = [{slot: path for slot, path in one.items() if slot != "model"} for one in own]
     found = places(checkpoint, own[0])
     member = Member(checkpoint, training_state(checkpoint, found, read_scalars), None, places=found)
     member = with_further(member, own)

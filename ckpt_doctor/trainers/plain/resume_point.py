@@ -135,6 +135,8 @@ def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotCheck
     is_placed = standing(member, run).finished is not None
     if not is_placed:
         yield NotChecked("the position in the run", *_no_position(member, run))
+    if layout.lacks_weights(member.checkpoint):
+        yield NotChecked("the weights", "they are in another file, and whether that is of this moment is not known", "")
     departed = standing(member, run).departure
     for path in departed.wrong(member.checkpoint) if departed is not None else ():
         yield NotChecked(f"what the script does by {dotted(path)}", f"it is of another moment: {departed.told}", "")
@@ -165,7 +167,7 @@ def _open_of_one(member: Member, run: Run, resume: ResumePoint, is_placed: bool)
         why = f"Adam's {made} steps are not more than in an earlier {noun}'s file, or not fewer than in a later one's"
         yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
     odd = unlike(member, run)
-    if odd is not None and not odd.is_between and (odd.own.precision != odd.usual.precision or odd.own.moments < odd.usual.moments):
+    if odd is not None and not odd.is_between and (odd.own.precision != odd.usual.precision or odd.has_lost_moments):
         why = "types of weights, or parameters with a state, are others than in the files before"
         yield NotChecked(f"whether a part of the file is lost{which}", why, "")
     kin = standing(member, run).kin

@@ -264,15 +264,14 @@ def optimizer_of_another(case: Case) -> Iterator[Problem]:
             where=case.where("optimizer", "state"),
             fix="",
         )
-    odd = unlike(case.member, case.run) if other is None else None
-    if odd is not None and odd.is_between and odd.own.groups != odd.usual.groups and odd.own.moments:
-        if odd.own.moments == odd.usual.moments:
-            yield Problem(
-                "the parameters of the optimizer are others, or in another order, than in the files before and after "
-                "this one: moments go to the wrong parameters",
-                where=case.where("optimizer", "param_groups"),
-                fix="",
-            )
+    odd = unlike(case.member, case.run)
+    if odd is not None and odd.is_between and odd.is_reordered:
+        yield Problem(
+            "the parameters of the optimizer are in another order than in the files before and after this one: their "
+            "moments go to others",
+            where=case.where("optimizer", "param_groups"),
+            fix="",
+        )
 
 
 @rule("O702", "missing-optimizer-state", "warning", each=True)
@@ -286,7 +285,7 @@ def state_lost(case: Case) -> Iterator[Problem]:
     Source: the file's siblings.
     """
     odd = unlike(case.member, case.run)
-    if odd is not None and odd.is_between and odd.own.moments < odd.usual.moments:
+    if odd is not None and odd.is_between and odd.has_lost_moments:
         yield Problem(
             f"{odd.own.moments:,} parameters of the optimizer have a state, and {odd.usual.moments:,} in the files "
             "before and after this one: for the others it starts anew",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from ckpt_doctor.inert.shapes import Part, find
+from ckpt_doctor.inert.pairing import shapes_of_moments
+from ckpt_doctor.inert.shapes import Optimizer, Part, find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
-from ckpt_doctor.trainers.plain.position import shapes_of, standing
+from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, dotted, mapping_of, wrapper_of
 from ckpt_doctor.types.record import once, record
@@ -65,7 +67,6 @@ class Alike:
         own = wrapper(member)
         return any(count >= ENOUGH for other, count in self.wrappers.items() if other != own)
 
-
     @cached_property
     def forms(self) -> dict[Path, Form]:
         """File -> its form."""
@@ -86,19 +87,22 @@ class Form:
     moments: int
     """Parameters that have a state."""
     groups: tuple[object, ...]
-    """How many parameters each group has, and the shapes of the moments in their order."""
+    """How many parameters each group has, and the shapes of the parameters' moments."""
 
 
 def form_of(member: Member) -> Form:
     """The form of a file, as one of its optimizers sees it."""
     models = (model.value.values() for model in find(member.checkpoint).trained)
     tensors = (value for values in models for value in values if isinstance(value, TensorRef) and value.shape)
-    state = mapping_of(member.at("optimizer", "state")) or {}
+    state = dict(sorted((mapping_of(member.at("optimizer", "state")) or {}).items(), key=lambda one: str(one[0])))
     sizes = (group.get("params") for group in param_groups(member))
     return Form(
         frozenset(tensor.dtype for tensor in tensors if "float" in tensor.dtype),
         sum(bool(entry) for entry in state.values()),
-        (*(len(params) for params in sizes if isinstance(params, (list, tuple))), *shapes_of(member)),
+        (
+            *(len(params) for params in sizes if isinstance(params, (list, tuple))),
+            *shapes_of_moments(Optimizer((), (), state)),
+        ),
     )
 
 
@@ -110,6 +114,17 @@ class Unlike:
     usual: Form
     is_between: bool
     """Whether the files before and after it have that form; else the two before it, and it is the last."""
+
+    @property
+    def has_lost_moments(self) -> bool:
+        """Whether some parameters have no state; where none has, O705 says so."""
+        return 0 < self.own.moments < self.usual.moments
+
+    @property
+    def is_reordered(self) -> bool:
+        """Whether the optimizer has the same parameters in another order, by their shapes."""
+        own, usual = self.own.groups, self.usual.groups
+        return own != usual and Counter(own) == Counter(usual)
 
 
 def unlike(member: Member, run: Run) -> Unlike | None:

@@ -177,10 +177,42 @@ def test_an_iteration_that_counts_epochs_is_seen_from_three_files(tmp_path: Path
     assert "identical" == judged(tmp_path, "G_8.pth", **AS_IT_IS).resume
 
 
-@pytest.mark.parametrize("counts", [{"step": 5, "iteration": 90}, {"step": 5.5}, {"step": True}, {"step": -1}, {}])
-def test_no_label_or_two_make_no_loop(tmp_path: Path, counts: dict[str, Any]) -> None:
+@pytest.mark.parametrize("counts", [{"step": 5.5}, {"step": True}, {"step": -1}, {}])
+def test_no_label_makes_no_loop(tmp_path: Path, counts: dict[str, Any]) -> None:
     torch.save({**FORMS["denoising diffusion"][1](Loop(), 5), "step": None} | counts, tmp_path / "model.pt")
     assert "plain" != scan([tmp_path]).files[0].trainer
+
+
+@pytest.mark.parametrize("per_step", [4, 128])
+def test_a_label_that_counts_several_of_the_optimizers_steps_as_one(tmp_path: Path, per_step: int) -> None:
+    """Batches whose gradients are gathered, environment steps; the last file was saved between two steps."""
+    loop = Loop("OneCycleLR")
+    for done in range(1, 19):
+        batch(loop, done)
+        if done % 3 == 0:
+            state = {"model": loop.model.state_dict(), "optimizer": loop.optimizer.state_dict()}
+            label = per_step * done + (done == 18)
+            torch.save({**state, "step": label, "sched": loop.scheduler.state_dict()}, tmp_path / f"step_{label}.pt")
+    files = {file.checkpoint.path.name: file for file in scan([tmp_path], facts=facts(**AS_IT_IS)).files}
+    last = files.pop(f"step_{18 * per_step + 1}.pt")
+    assert (set(), "open") == (codes(last), last.resume)
+    assert {(frozenset(), "identical")} == {(frozenset(codes(file)), file.resume) for file in files.values()}
+
+
+def test_a_count_beside_the_label_is_judged_and_set_right(tmp_path: Path) -> None:
+    """Not one that falls back now and then: RecBole's `cur_step` counts epochs without a better score."""
+    run = trained(tmp_path, lambda loop, done: {**FORMS["student"][1](loop, done), "iteration": done // EVERY}, saves=5)
+    for path in run.iterdir():
+        state = torch.load(path, weights_only=False)
+        at = state["iteration"]
+        torch.save({**state, "cur_step": at if at < 5 else 0, "global_step": 128 * at + (at == 3)}, path)
+    file = judged(run, "model-15.pt", **AS_IT_IS)
+    assert {("P402", "global_step", 3 * 128)} == {(f.code, f.where, f.expected) for f in file.findings}
+    assert "open" == file.resume
+    migrate([run], facts=facts(**AS_IT_IS))
+    assert {("identical", ())} == {
+        (file.resume, tuple(file.findings)) for file in scan([run], facts=facts(**AS_IT_IS)).files
+    }
 
 
 def test_detectron2_starts_one_after_the_iteration_in_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ckpt_doctor import scan
 from tests.trainers.plain.plain_runs import TOLD, changed, facts, run, serious
 
@@ -70,3 +72,35 @@ def test_two_files_of_one_number_that_are_of_two_moments_are_open(tmp_path):
     told = {name: file.resume for name, file in files.items() if file.resume != "identical"}
     assert told == {"checkpoint_3.pt": "open", "D_3.pt": "open"}
     assert "D_3.pt" in files["checkpoint_3.pt"].plan.open[0].what
+
+
+def half(value, _):
+    value["model_state_dict"] = {key: tensor.half() for key, tensor in value["model_state_dict"].items()}
+
+
+def without_one_moment(value, _):
+    del value["optimizer_state_dict"]["state"][3]
+
+
+def other_order(value, _):
+    state = value["optimizer_state_dict"]["state"]
+    state[0], state[2] = state[2], state[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "of_the_last"),
+    [(half, "L303", "open"), (without_one_moment, "O702", "open"), (other_order, "O701", "identical")],
+)
+def test_a_file_of_another_form_than_those_around_it(tmp_path, change, code, of_the_last):
+    """Of the last file it may be a change that stays: it is no finding, as it is none of all that follow."""
+    folder = run(tmp_path, "StepLR", "two rates")
+    changed(folder / "checkpoint_2.pt", change)
+    found = {file.checkpoint.path.stem[-1]: file for file in scan([folder], facts=facts(**TOLD)).files}
+    assert {"2": [(code, None)]} == {number: serious(file) for number, file in found.items() if serious(file)}
+    assert ["identical"] * 2 + ["differs"] + ["identical"] * 2 == [file.resume for _, file in sorted(found.items())]
+    for number in "34":
+        changed(folder / f"checkpoint_{number}.pt", change)
+    assert [[]] * 5 == [serious(file) for file in scan([folder], facts=facts(**TOLD)).files]
+    (folder / "checkpoint_4.pt").unlink()
+    (folder / "checkpoint_3.pt").unlink()
+    assert of_the_last == scan([folder], facts=facts(**TOLD)).files[-1].resume
