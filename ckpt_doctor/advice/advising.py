@@ -134,10 +134,14 @@ def _as_it_is(advice: Advice, file: FileReport) -> Advice:
     why = file.plan.why_not_exact if file.plan is not None else ()
     if file.resume == "differs" and why and not file.serious:  # no finding tells it
         return replace(advice, caveats=(f"not bit for bit: {'; '.join(why)}",))
-    if file.resume != "open":
+    if file.resume != "open" or file.plan is None:
         return advice
-    point = next((point for point in (file.plan.open if file.plan else ()) if point.settle), None)
-    return replace(advice, reason=f"{point.what}; give {point.settle}" if point else "")
+    asked = [(point.what, point.settle) for point in file.plan.open if point.settle]
+    if file.plan.begins is None:
+        told = [(f"where the script starts ({f.code})", f.fix) for f in file.findings if f.fix]
+        asked += [(what, fix.removeprefix("give ")) for what, fix in told if fix.startswith("give --")]
+    open_points, options = (dict.fromkeys(said) for said in zip(*asked, strict=True)) if asked else ((), ())
+    return replace(advice, reason=f"{', '.join(open_points)}; give {'; '.join(options)}" if asked else "")
 
 
 def _after_repair(advice: Advice, chosen: Prospect, run: RunReport, together: Words, asked: Invocation) -> Advice:

@@ -50,7 +50,7 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
             or (checkpoint.parts and (checkpoint.name_of(part),) == model[:1])
         ):
             continue
-        scalars = list(_scalars(part.root, () if checkpoint.parts else model[:1]))
+        scalars = list(_scalars(part.root, None if checkpoint.parts else checkpoint.get(*model)))
         for tensor, value in zip(scalars, read_scalars(part, scalars), strict=True):
             tensor.value = value
     return state_at(checkpoint, places)
@@ -112,10 +112,9 @@ def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:
     return next((edit.get("before") for edit in checkpoint.earlier_edits if edit.get("key") == key), now)
 
 
-def _scalars(root: object, model: KeyPath) -> Iterator[TensorRef]:
+def _scalars(root: object, model: object) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
-    others = {key: value for key, value in (mapping_of(root) or {}).items() if (key,) != model}
-    for _, tensor in walk_tensors(others, items):
+    for _, tensor in walk_tensors(mapping_of(root) or {}, lambda value: () if value is model else items(value)):
         if tensor is not None and (
             (count := tensor.numel) == 1 or (count == CPU_GENERATOR and tensor.dtype == "uint8")
         ):

@@ -75,3 +75,13 @@ def test_a_resume_that_differs_without_a_finding_is_told_why(tmp_path: Path) -> 
     [same] = scan([tmp_path], facts=facts(resume_epoch="label+1", shuffle=False)).runs
     assert same.advice is not None
     assert () == same.advice.caveats
+
+
+def test_all_that_is_open_is_asked_for_at_once(tmp_path: Path) -> None:
+    """A loop saves no random state, and whether it shuffles and where it starts is in its script only."""
+    [run] = scan([plain_run(tmp_path, "StepLR")]).runs
+    assert run.advice is not None
+    assert {"--shuffle", "--no-shuffle", "--script", "--resume-epoch"} <= {*run.advice.reason.replace(";", "").split()}
+    [told] = scan([tmp_path], facts=facts(resume_epoch="label+1", shuffle=False)).runs
+    assert told.advice is not None
+    assert ("", "identical") == (told.advice.reason, told.files[-1].resume)

@@ -125,13 +125,14 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
             found=now,
             expected=label,
         )
-    for path, right in departed.wrong(case.checkpoint).items() if departed is not None else ():
-        yield Problem(
-            f"{departed.told}: {dotted(path)} is of another moment, and so is what the script does by it",
-            where=dotted(path),
-            found=case.checkpoint.get(*path),
-            expected=right,
-        )
+    if departed is not None:
+        for path, right in departed.wrong(case.checkpoint).items():
+            yield Problem(
+                f"{departed.told}: {dotted(path)} is of another moment, and so is what the script does by it",
+                where=dotted(path),
+                found=case.checkpoint.get(*path),
+                expected=right,
+            )
 
 
 @rule("P409", "parts-disagree", "warning", each=True)
