@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.types import Checkpoint, Cost, Mode, Receipt, UndoReceipt
 from ckpt_doctor.writer import copying, unit_commit
-from ckpt_doctor.writer.commit import ensure_folder_writable, folder_for, refusing, space_checker
+from ckpt_doctor.writer.commit import ensure_folder_writable, refusing, space_checker
 from ckpt_doctor.writer.cost import RECORD_ALLOWANCE, free_for
 from ckpt_doctor.writer.files import stamp_of, sync_folder
 from ckpt_doctor.writer.folder_state import (
@@ -33,22 +31,8 @@ from ckpt_doctor.writer.part_changes import PartChange, write_part
 from ckpt_doctor.writer.signals import orderly_exit
 from ckpt_doctor.writer.splice import ZIPS
 from ckpt_doctor.writer.staging import build, finish, set_aside
-from ckpt_doctor.writer.write import output_path
+from ckpt_doctor.writer.write import Job, ensure_free, job_for
 from ckpt_doctor.writer.zip_append import read_directory
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One call of `write_unit`, its paths resolved."""
-
-    checkpoint: Checkpoint
-    changes: Sequence[PartChange]
-    source: Path
-    target: Path
-    record: Mapping[str, Any]
-    mode: Mode
-    verify: Callable[[Path], None]
-    progress: Callable[[int], None] | None
 
 
 def write_unit(
@@ -81,34 +65,24 @@ def write_unit(
     Raises:
         WriteRefused: nothing was written, or all was taken back, as by `write`; or `in-place`.
     """
-    source = checkpoint.path.resolve()
     if mode == "in-place":
+        source = checkpoint.path.resolve()
         raise WriteRefused(f"{source} is a folder of several files and cannot be edited in place: leave out --in-place")
-    target = output_path(checkpoint.path, output) if mode == "output" else source
-    record = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **record}
-    job = _Job(checkpoint, changes, source, target, record, mode, verify, progress)
-    with refusing(f"{target} could not be written and is as it was"), orderly_exit():  # noqa: SIM117
-        with folder_for(target, make=mode == "output"), run_lock(target.parent):
-            return _write(job)
+    with job_for(checkpoint, record, mode, output, verify, progress) as job, run_lock(job.target.parent):
+        return _write(job, changes)
 
 
-def _write(job: _Job) -> Receipt:
+def _write(job: Job, changes: Sequence[PartChange]) -> Receipt:
     store = Store(job.target)
-    recovery = unit_commit.recover_unit(job.target)
-    if job.mode == "output" and os.path.lexists(job.target):
-        raise WriteRefused(
-            f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
-        )
-    if recovery == "rolled-back":
-        raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
+    ensure_free(job, unit_commit.recover_unit(job.target))
     if job.mode != "output":
         ensure_folder_writable(job.source)
     found = look(job.source)
-    _ensure_as_read(job, found)
+    _ensure_as_read(job, changes, found)
     before = noted(job.source, found, job.progress)
     with unit_commit.taken_back(store):
         _begin(store, before[""].mode)
-        after, notes = _stage(job, store, before)
+        after, notes = _stage(job, changes, store, before)
         job.verify(store.staged)
         kept = _keep(store, job.source, before, after, share=job.mode != "output")
         record = {**job.record, "previous_size": _size(before)}
@@ -124,13 +98,13 @@ def _size(entries: FolderState) -> int:
     return sum(entry.size for entry in entries.values())
 
 
-def _ensure_as_read(job: _Job, found: Found) -> None:
+def _ensure_as_read(job: Job, changes: Sequence[PartChange], found: Found) -> None:
     """Raise `WriteRefused` unless the parts are the files that were read, and each new one has a free place."""
     parts = {job.checkpoint.name_of(part): part for part in job.checkpoint.parts}
     for name, part in parts.items():
         if name not in found or part.stamp is None or stamp_of((job.source / name).stat()) != part.stamp:
             raise WriteRefused(f"{job.source / name} changed since it was read: left alone")
-    for change in job.changes:
+    for change in changes:
         folder = found.get(change.name.rpartition("/")[0])
         if folder is None or not stat.S_ISDIR(folder.st_mode):
             raise WriteRefused(f"{job.source / change.name} cannot be written: there is no such folder")
@@ -148,16 +122,18 @@ def _begin(store: Store, mode: int) -> None:
         sync_folder(folder)
 
 
-def _stage(job: _Job, store: Store, before: FolderState) -> tuple[dict[str, FolderEntry], list[str]]:
+def _stage(
+    job: Job, changes: Sequence[PartChange], store: Store, before: FolderState
+) -> tuple[dict[str, FolderEntry], list[str]]:
     """Build the folder with its changes; returns what it contains, and notes."""
     share = job.mode != "output"
     space = space_checker(store.folder)
     sources = {name: job.source / name for name in before}
-    changed = {change.name for change in job.changes}
+    changed = {change.name for change in changes}
     stays = {name: entry for name, entry in before.items() if name not in changed}
     build(store.staged, stays, sources, share, space)
     after, notes = dict(before), []
-    for change in job.changes:
+    for change in changes:
         old, new = before.get(change.name), store.staged / change.name
         notes += write_part(change, sources.get(change.name), new, before[""].mtime_ns, space)
         if old is not None and old.kind == "link":
@@ -184,7 +160,7 @@ def _note(store: Store, generation: UnitGeneration) -> None:
         sync_folder(folder)
 
 
-def _place(job: _Job, store: Store, found: Found) -> list[str]:
+def _place(job: Job, store: Store, found: Found) -> list[str]:
     ensure_quiet(job.source, found)
     if os.path.lexists(job.target):
         raise WriteRefused(f"{job.target} exists already and is not written over")

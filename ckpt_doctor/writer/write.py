@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
-from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt
+from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt, Recovery
 from ckpt_doctor.writer import in_place, sidecar
 from ckpt_doctor.writer.commit import ensure_quiet, folder_for, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import (
@@ -32,18 +33,44 @@ from ckpt_doctor.writer.splice import ZIPS, Splice, apply_to, ensure_applied, pl
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One call of `write`, its paths resolved."""
+class Job:
+    """One call that writes a result, its paths resolved."""
 
     checkpoint: Checkpoint
     source: Path
     target: Path
-    stamp: FileStamp
     record: Mapping[str, Any]
-    adopted: Sequence[Adopted]
     mode: Mode
     verify: Callable[[Path], None]
     progress: Callable[[int], None] | None
+
+
+@contextmanager
+def job_for(
+    checkpoint: Checkpoint,
+    record: Mapping[str, Any],
+    mode: Mode,
+    output: Path | None,
+    verify: Callable[[Path], None],
+    progress: Callable[[int], None] | None,
+) -> Iterator[Job]:
+    """A context for a job, in which the target's folder takes new files, and what the system refuses is refused."""
+    source = checkpoint.path.resolve()
+    target = output_path(checkpoint.path, output) if mode == "output" else source
+    record = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **record}
+    refused = refusing(f"{target} could not be written and is as it was")
+    with refused, orderly_exit(), folder_for(target, make=mode == "output"):
+        yield Job(checkpoint, source, target, record, mode, verify, progress)
+
+
+def ensure_free(job: Job, recovery: Recovery | None) -> None:
+    """Raise `WriteRefused` where a result would be written over, or an earlier write was rolled back just now."""
+    if job.mode == "output" and os.path.lexists(job.target):
+        raise WriteRefused(
+            f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
+        )
+    if recovery == "rolled-back":
+        raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
 
 
 def write(
@@ -76,16 +103,11 @@ def write(
     was read, another process writes it, the disk is too small, permissions, a failing disk; and whatever `verify`
     raises. Torch zip files need no undo data; streams and tar files get `<name>.ckpt-doctor-undo`.
     """
-    source = checkpoint.path.resolve()
-    if checkpoint.stamp is None:
-        raise WriteRefused(f"{source} could not be read: nothing was written")
-    target = output_path(checkpoint.path, output) if mode == "output" else source
-    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    record = {"when": when, **record}
-    job = _Job(checkpoint, source, target, checkpoint.stamp, record, adopted, mode, verify, progress)
-    with refusing(f"{target} could not be written and is as it was"), orderly_exit():  # noqa: SIM117
-        with folder_for(target, make=mode == "output"), run_lock(target):
-            return _write(job, program)
+    stamp = checkpoint.stamp
+    if stamp is None:
+        raise WriteRefused(f"{checkpoint.path.resolve()} could not be read: nothing was written")
+    with job_for(checkpoint, record, mode, output, verify, progress) as job, run_lock(job.target):
+        return _write(job, stamp, program, adopted)
 
 
 def output_path(path: Path, output: Path | None) -> Path:
@@ -98,33 +120,29 @@ def output_path(path: Path, output: Path | None) -> Path:
     return output.resolve() / folder.name / named.relative_to(folder)
 
 
-def _write(job: _Job, program: bytes) -> Receipt:
-    if job.mode == "output" and job.target.exists():
-        raise WriteRefused(
-            f"{job.target} exists already and is not written over: remove it, or name another folder for the output"
-        )
-    if recover(job.target) == "rolled-back":
-        raise WriteRefused(f"{job.target}: an interrupted migration was rolled back; run again")
-    ensure_quiet(job.source, job.stamp)
+def _write(job: Job, stamp: FileStamp, program: bytes, adopted: Sequence[Adopted]) -> Receipt:
+    ensure_free(job, None)
+    ensure_free(job, recover(job.target))
+    ensure_quiet(job.source, stamp)
     edits_file = job.mode == "in-place" and job.checkpoint.container in ZIPS
     if edits_file and not job.source.stat().st_mode & stat.S_IWUSR:
         raise WriteRefused(f"{job.source} is read-only and cannot be edited in place: nothing was written")
     with opened(job.source, os.O_RDWR if edits_file else READ) as fd:
-        if stamp_of(os.fstat(fd)) != job.stamp:  # another file, since the look above
+        if stamp_of(os.fstat(fd)) != stamp:  # another file, since the look above
             raise WriteRefused(f"{job.source} changed since it was read: left alone")
-        splice = plan(fd, job.checkpoint, program, job.record, job.adopted)
-        return _edit(job, fd, splice) if edits_file else _replace(job, fd, splice)
+        splice = plan(fd, job.checkpoint, program, job.record, adopted)
+        return _edit(job, stamp, fd, splice) if edits_file else _replace(job, stamp, fd, splice)
 
 
-def _edit(job: _Job, fd: int, splice: Splice) -> Receipt:
+def _edit(job: Job, stamp: FileStamp, fd: int, splice: Splice) -> Receipt:
     space_checker(job.target.parent)(splice.added)
     links = os.fstat(fd).st_nlink - 1
     notes = (f"{links} other hard links to {job.target.name} show the change too",) if links else ()
-    in_place.append(job.target, fd, job.stamp, splice, job.verify)
+    in_place.append(job.target, fd, stamp, splice, job.verify)
     return Receipt(job.target, notes)
 
 
-def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
+def _replace(job: Job, stamp: FileStamp, fd: int, splice: Splice) -> Receipt:
     before = os.fstat(fd)
     temporary = names.temporary(job.target)
     notes = []
@@ -140,13 +158,13 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
         notes += copy_attributes(before, fd, new)
         os.fsync(new)
         if splice.appended:
-            notes += _commit(job, temporary, new)
+            notes += _commit(job, stamp, temporary, new)
         else:
             earlier = sidecar.load(job.source, fd)
             generation = sidecar.Generation.of(fd, before.st_size, splice, job.record)
             try:
                 sidecar.store(job.target, [*earlier, generation])
-                notes += _commit(job, temporary, new)
+                notes += _commit(job, stamp, temporary, new)
             except BaseException:
                 # Unless the rename happened (an interrupt can come just after it), there is nothing new to undo.
                 if not is_named(job.target, new):
@@ -155,9 +173,9 @@ def _replace(job: _Job, fd: int, splice: Splice) -> Receipt:
     return Receipt(job.target, tuple(notes))
 
 
-def _commit(job: _Job, temporary: Path, new: int) -> list[str]:
+def _commit(job: Job, stamp: FileStamp, temporary: Path, new: int) -> list[str]:
     if job.mode != "output":
-        return take_place(temporary, new, job.target, job.stamp)
-    ensure_quiet(job.source, job.stamp)
+        return take_place(temporary, new, job.target, stamp)
+    ensure_quiet(job.source, stamp)
     place(temporary, job.target)
     return sync_folder(job.target.parent)
