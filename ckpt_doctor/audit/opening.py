@@ -12,6 +12,7 @@ from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.part_names import is_part_of_several
+from ckpt_doctor.readers.views import size_of
 from ckpt_doctor.remote import RemotePath, as_path
 from ckpt_doctor.trainers import Trainer, unit_trainer
 from ckpt_doctor.types import Checkpoint, Damage, FileStamp, NotChecked
@@ -85,8 +86,7 @@ def _as_read(path: Path, read: Mapping[Path, Checkpoint]) -> Checkpoint | None:
 
 def unreadable(path: Path, why: str) -> Checkpoint:
     """A checkpoint of which nothing is known but why it could not be read."""
-    size = path.stat().st_size if path.is_file() else 0
-    return Checkpoint(path, size, "unknown", "other", None, damage=(Damage("unreadable-file", why),))
+    return Checkpoint(path, size_of(path), "unknown", "other", None, damage=(Damage("unreadable-file", why),))
 
 
 def _owner_of(folder: Path) -> Trainer | None:

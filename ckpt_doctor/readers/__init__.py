@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckpt_doctor.readers.detect import sniff_view
 from ckpt_doctor.readers.file_view import FileView
-from ckpt_doctor.readers.views import open_view, unreadable
+from ckpt_doctor.readers.views import open_view, size_of, unreadable
 from ckpt_doctor.remote import as_path
 from ckpt_doctor.types import Checkpoint
 
@@ -23,7 +23,7 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
         with open_view(path) as view:
             return _open(view)
     except OSError as error:
-        return Checkpoint(path, 0, "unknown", "other", None, damage=(unreadable(error),))
+        return Checkpoint(path, size_of(path), "unknown", "other", None, damage=(unreadable(error),))
     finally:
         if was_enabled:
             gc.enable()

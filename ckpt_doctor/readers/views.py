@@ -33,6 +33,14 @@ def in_reach(paths: Sequence[Path]) -> Iterator[Path]:
         yield from some
 
 
+def size_of(path: Path) -> int:
+    """The size of a file that cannot be read; 0 where none is there."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
 def unreadable(error: OSError, what: str = "the file") -> Damage:
     """The damage of a file whose bytes cannot be had."""
     if isinstance(error, Replaced):

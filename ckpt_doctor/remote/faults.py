@@ -17,12 +17,18 @@ ATTEMPTS = 4
 """Times that a request is made whose connection breaks."""
 PAUSE = 0.2
 """Seconds before the second attempt; doubled before each further one."""
-PATIENCE = 45.0
+PATIENCE = 30.0
 """Seconds after which a request is not made again."""
+_BUSY = 5
+"""Pauses are longer by this factor where the server has too much to do."""
 _ANY_URL = r"(?i)\b[a-z][a-z0-9+.-]+://[^\s'\"<>)]+"
 _LONGEST = 200
 SILENT = "the server is silent or too slow, or there is no way to it"
+UNREACHABLE = "the server cannot be reached"
+OUT_OF_REACH = frozenset({SILENT, UNREACHABLE})
+"""What goes for whatever a server may be asked for."""
 _UNREACHABLE = frozenset({"ClientConnectorError", "EndpointConnectionError", "ConnectError", "ConnectionRefusedError"})
+_INSECURE = frozenset({"ClientSSLError", "SSLError"})
 _BROKEN = frozenset(
     {
         *("ClientPayloadError", "ClientConnectionError", "ServerDisconnectedError", "ClientOSError"),
@@ -82,20 +88,24 @@ def trying(path: object, request: Callable[[], T]) -> T:
             return request()
         except Exception as error:  # of whichever library: what it means is decided in one place
             fault = translated(error, path)
-            if attempt == ATTEMPTS - 1 or not getattr(fault, "again", False):
-                raise fault from None  # its own text may have a signed URL
-            if time.monotonic() - began > PATIENCE:
+            may_help = getattr(fault, "again", False)
+            if may_help and time.monotonic() - began > PATIENCE:
                 raise RemoteError(SILENT, path) from None
-            pause = max(PAUSE * 2**attempt, _asked_for(error))
+            if attempt == ATTEMPTS - 1 or not may_help:
+                raise fault from None  # its own text may have a signed URL
+            pause = max(PAUSE * 2**attempt * (_BUSY if _status(error) in (429, 503) else 1), _asked_for(error))
     raise AssertionError("unreachable")
 
 
 def _status(error: Exception) -> object:
-    """The status of the answer that made an exception, where its library says it: aiohttp, huggingface_hub, gcsfs."""
+    """The status of the answer that made an exception, where its library says it."""
     if isinstance(error, OSError) and str(error).startswith("Forbidden"):  # gcsfs/retry.py, `validate_response`
         return 403
     if type(error).__name__ == "HttpError":
         return getattr(error, "code", None)
+    of_botocore = getattr(error.__cause__, "response", None)
+    if isinstance(of_botocore, dict):  # s3fs says it in other words
+        return of_botocore.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
 
 
@@ -127,8 +137,10 @@ def translated(error: Exception, path: object) -> OSError:
         return PermissionError(errno.EACCES, _refused(path), str(path))
     if "FSTimeoutError" in names:
         return RemoteError(SILENT, path)
+    if names & _INSECURE:
+        return RemoteError("no secure connection: the server's certificate is not accepted, or it has none", path)
     if names & _UNREACHABLE:
-        return RemoteError("the server cannot be reached", path, again=True)
+        return RemoteError(UNREACHABLE, path, again=True)
     if names & _BROKEN:
         return RemoteError(f"the connection broke off, {ATTEMPTS} times", path, again=True)
     if isinstance(status, int) and (status == 429 or status >= 500):

@@ -26,6 +26,12 @@ _ONE_SLASH = r"(?i)\A([a-z][a-z0-9+.-]+:)/(?!/)"
 _TWO = r"\1//"
 _WITH_QUERY = frozenset({"http", "https"})
 _LOCAL = frozenset({"file", "local"})
+_FORMS = {
+    **dict.fromkeys(("s3", "s3a", "gs", "gcs"), ("bucket", "BUCKET/KEY")),
+    **dict.fromkeys(_WITH_QUERY, ("host", "HOST/FILE")),
+    "hf": ("repository", "ORGANISATION/REPOSITORY/FILE"),
+}
+"""Scheme -> what a URL of it must name, and its form."""
 _GIVEN: dict[str, str] = {}
 """URL as it is shown -> as it was given: with a name and password, or a signature, which nobody may read."""
 
@@ -62,6 +68,9 @@ def _path(given: Path | str) -> Path:
         return Path("/" + rest.lstrip("/"))
     shown = re.split("[?#]", rest, maxsplit=1)[0] if scheme in _WITH_QUERY else rest  # a key may have any letters
     host, slash, inside = shown.partition("/")
+    if scheme in _FORMS and not (host.rpartition("@")[2] and (inside or scheme != "hf")):
+        missing, form = _FORMS[scheme]
+        raise UsageError(f"a URL without a {missing}: give {scheme}://{form}")
     path = RemotePath(f"{scheme}://{host.rpartition('@')[2] if scheme != 'hf' else host}{slash}{inside}")
     if str(path) != f"{scheme}://{rest}":
         _GIVEN[str(path)] = f"{scheme}://{rest}"
@@ -216,6 +225,7 @@ def _walk(top: RemotePath, onerror: Callable[[OSError], None]) -> Iterator[tuple
         except OSError as error:
             onerror(error)
             continue
-        folders = [entry.name for entry in found if entry.is_dir()]
+        known = folder.store.folders
+        folders = [entry.name for entry in found if entry.is_dir() or f"{folder}/{entry.name}" in known]
         yield str(folder), folders, [entry.name for entry in found if not entry.is_dir()]
         rest += [folder / name for name in reversed(folders)]

@@ -8,25 +8,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from ckpt_doctor.errors import UsageError, absent
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
-from ckpt_doctor.remote.faults import SILENT, RemoteError, Replaced, trying
-from ckpt_doctor.remote.http import Answer, get_range
+from ckpt_doctor.remote.faults import OUT_OF_REACH, PATIENCE, RemoteError, Replaced, trying
+from ckpt_doctor.remote.http import A_COPY, LONGEST, Answer, get_range
 from ckpt_doctor.remote.traffic import METER
 
 T = TypeVar("T")
 FIRST = 1 << 16
 """Bytes of an object that the first look at a web server brings."""
-LONGEST_LOOK = 60.0
-"""Seconds within which a store says what is at a URL."""
 _MOST_AT_ONCE = 8
 _LEFT, _MOST_LEFT = 1 << 18, 64
 """Bytes of an object that are kept for the next look at it, and of how many objects."""
 _PAGE = 1_000
 """Objects that a listing gives for one request (ListObjectsV2 of S3, objects.list of Google)."""
 _S3 = frozenset({"s3", "s3a"})
+_VERSION = "?versionId="
 _LOUD = ("gcsfs", "google", "s3fs", "botocore", "aiobotocore", "huggingface_hub", "fsspec")
 """Libraries that log what they then raise."""
 _WEB = frozenset({"http", "https"})
@@ -68,9 +67,10 @@ class Store:
         """Of the objects that were read last."""
         self.unnamed: list[str] = []
         """Objects that no path leads to: a part of their name is empty."""
+        self._is_async = getattr(fs, "async_impl", False)
         self._has_ranges = _has_ranges(fs)
         self._lock = Lock()
-        self._silent: set[str] = set()
+        self._gone: dict[str, str] = {}
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -99,6 +99,9 @@ class Store:
         if found is not None or self.is_web:
             return found
         parent = path.parent
+        here = self.folders.get(str(parent), {}).get(path.name)
+        if here is not None and not here.is_folder:  # below which there may be others: a key may end where one goes on
+            return here
         if self.folders.get(str(path)) or not parent.scheme:
             return Entry(path.name, is_folder=True) if str(path) in self.folders else None
         try:
@@ -123,7 +126,7 @@ class Store:
         return self.folders[key]
 
     def _ls(self, path: Place) -> dict[str, Entry]:
-        found = trying(path, lambda: self.fs.ls(self.name(path), detail=True))
+        found = self._trying(path, lambda: self.fs.ls(self.name(path), detail=True))
         METER.add(1 + len(found) // _PAGE)
         entries = (described(info) for info in found if str(info["name"]).strip("/") != self.name(path).strip("/"))
         return {entry.name: entry for entry in entries if entry.name}
@@ -133,7 +136,7 @@ class Store:
         if self.is_web or str(path) in self.folders:
             return
         name = self.name(path)
-        found: dict[str, Any] = trying(path, lambda: self.fs.find(name, detail=True))
+        found: dict[str, Any] = self._trying(path, lambda: self.fs.find(name, detail=True))
         METER.add(1 + len(found) // _PAGE)
         self.folders[str(path)] = {}
         for at, info in found.items():
@@ -146,33 +149,35 @@ class Store:
     def _place(self, top: Place, inside: str, info: Mapping[str, Any]) -> None:
         folder, *more = (str(top), *inside.split("/"))
         for name in more[:-1]:
-            self.folders[folder].setdefault(name, Entry(name, is_folder=True))
+            if name not in self.folders[folder] or not self.folders[folder][name].size:  # an empty one marks a folder
+                self.folders[folder][name] = Entry(name, is_folder=True)
             folder = f"{folder}/{name}"
             self.folders.setdefault(folder, {})
         self.folders[folder][more[-1]] = described(info)
 
     def _of_info(self, path: Place) -> Entry:
         METER.add(1)
-        name = self.name(path)
 
         def info() -> Mapping[str, Any]:
+            name = self.name(path)
+            if _VERSION in name and not getattr(self.fs, "version_aware", True):
+                raise RemoteError("fsspec gives an object's current version in the place of this one: copy it first")
             self.fs.invalidate_cache(name)
             return self._info(name)
 
-        entry = described(trying(path, info), path.name)
+        entry = described(self._trying(path, info), path.name)
         METER.add(entry.is_folder)  # a store has no folders: a listing shows that there is something below
         return entry
 
     def _info(self, name: str) -> Mapping[str, Any]:
         """What the file system says of a name, within a time: without a network some wait for minutes."""
-        found: Mapping[str, Any]
-        if not getattr(self.fs, "async_impl", False):
-            found = self.fs.info(name)
-        else:
-            from fsspec.asyn import sync
+        found = self._within(PATIENCE, self.fs._info, name) if self._is_async else self.fs.info(name)
+        return cast("Mapping[str, Any]", found)
 
-            found = sync(self.fs.loop, self.fs._info, name, timeout=LONGEST_LOOK)
-        return found
+    def _within(self, seconds: float, call: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        from fsspec.asyn import sync
+
+        return sync(self.fs.loop, call, *given, timeout=seconds, **named)
 
     def _of_web(self, path: Place) -> Entry:
         answer = self._web_range(path, 0, FIRST)
@@ -235,15 +240,15 @@ class Store:
         return self._trying(path, fetch)
 
     def _trying(self, path: Place, request: Callable[[], T]) -> T:
-        """The answer to a request; at once none where the same server was silent before, whatever it was asked for."""
+        """The answer to a request; at once none where the same server gave none before, whatever it was asked for."""
         server = path.given.split("/")[2] if self.is_web else ""
-        if server in self._silent:
-            raise RemoteError(SILENT, path)
+        if server in self._gone:
+            raise RemoteError(self._gone[server], path)
         try:
             return trying(path, request)
         except RemoteError as error:
-            if error.strerror == SILENT:
-                self._silent.add(server)
+            if error.strerror in OUT_OF_REACH:
+                self._gone[server] = error.strerror
             raise
 
     def _fetch(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
@@ -254,6 +259,8 @@ class Store:
                 file.details = dict(entry.info)
                 file.read_kw = {**file.read_kw, "IfMatch": entry.info["ETag"]}
                 return bytes(file._fetch_range(start, end))
+        if self._is_async:
+            return bytes(self._within(LONGEST, self.fs._cat_file, name, start=start, end=end))
         if self._has_ranges:
             return bytes(self.fs.cat_file(name, start=start, end=end))
         with self.fs.open(name, "rb", cache_type="none", size=entry.size) as file:  # `cat_file` would read whole blocks
@@ -311,7 +318,7 @@ def _has_ranges(fs: Any) -> bool:
     """Whether a file system has its own way to read a range; fsspec's opens the file and reads whole blocks of it."""
     from fsspec import AbstractFileSystem
 
-    return getattr(fs, "async_impl", False) or type(fs).cat_file is not AbstractFileSystem.cat_file
+    return type(fs).cat_file is not AbstractFileSystem.cat_file
 
 
 def forget(scheme: str | None = None) -> None:
@@ -340,12 +347,15 @@ def _file_system(scheme: str, path: Place) -> Any:
     try:
         found = fsspec.filesystem(scheme, skip_instance_cache=True)
         if scheme in _S3:
-            found.retries = 1  # of s3fs, each of botocore's; `trying` makes more of them
+            found.retries = 1  # `trying` makes more, as botocore would for each of them
+            found.config_kwargs.setdefault("retries", {"total_max_attempts": 1})
         return found
     except ImportError as error:
         raise UsageError(f"{scheme}:// needs a library that is not installed ({error}): {install}") from None
     except ValueError:
         raise UsageError(f"{path}: fsspec knows no {scheme}:// URLs") from None
+    except Exception:  # of whichever library: most of them want a host or a token
+        raise UsageError(f"{path}: fsspec needs more than a URL to read {scheme}://; {A_COPY}") from None
 
 
 def named(paths: Iterable[Place]) -> None:

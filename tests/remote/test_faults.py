@@ -26,6 +26,7 @@ def named(name: str, *bases: type[Exception]) -> Exception:
         (named("ClientPayloadError"), RemoteError, True),
         (named("HTTPClientError"), RemoteError, True),
         (named("ClientConnectorError"), RemoteError, True),
+        (named("ClientConnectorCertificateError", type(named("ClientSSLError"))), RemoteError, False),
         (named("FSTimeoutError"), RemoteError, False),
         (named("NoCredentialsError"), PermissionError, False),
         (named("RepositoryNotFoundError"), FileNotFoundError, False),
@@ -64,3 +65,29 @@ def test_a_fault_comes_back_from_another_process(error: RemoteError) -> None:
     """What a worker raises and its parent cannot make again breaks the whole pool."""
     back = pickle.loads(pickle.dumps(error))
     assert (type(error), str(error), error.again) == (type(back), str(back), back.again)
+
+
+def test_a_store_that_has_too_much_to_do_is_given_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """s3fs says that in words of the system, and has the answer as its cause."""
+    pauses: list[float] = []
+    monkeypatch.setattr(faults.time, "sleep", pauses.append)
+
+    def answer(status: int) -> Any:
+        def request() -> None:
+            cause: Any = ValueError()
+            cause.response = {"ResponseMetadata": {"HTTPStatusCode": status}}
+            raise OSError(16, "Please reduce your request rate") from cause
+
+        return request
+
+    for status in (500, 503):
+        with pytest.raises(RemoteError, match=f"status {status}"):
+            trying("s3://bucket/x", answer(status))
+    once = [0.0, *(faults.PAUSE * 2**n for n in range(ATTEMPTS - 1))]
+    assert [*once, *(faults._BUSY * pause for pause in once)] == pauses
+
+
+def test_a_request_that_waits_in_vain_is_not_made_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "PATIENCE", -1.0)
+    with pytest.raises(RemoteError, match="silent or too slow"):
+        trying("s3://bucket/x", lambda: (_ for _ in ()).throw(named("ReadTimeoutError")))

@@ -157,3 +157,20 @@ def test_two_slashes_in_a_row_are_refused_and_in_a_listing_they_are_told(
     assert "1 checkpoint:" in told.out
     assert "1 object was not looked at" in told.err
     assert "memory://bucket//run/model.safetensors" in told.err
+
+
+@pytest.mark.parametrize(
+    ("url", "missing"),
+    [
+        ("s3://", "bucket"),
+        ("S3:///x", "bucket"),
+        ("gs://", "bucket"),
+        ("hf://", "repository"),
+        ("hf://org", "repository"),
+        ("https://", "host"),
+        ("https://me:hunter2@/x?y", "host"),
+    ],
+)
+def test_what_a_url_lacks_is_named(url: str, missing: str) -> None:
+    with pytest.raises(UsageError, match=f"^a URL without a {missing}: give [a-z0-9]+://[A-Z/]+$"):
+        as_path(url)

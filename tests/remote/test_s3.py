@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,3 +181,27 @@ def test_worker_processes_read_urls_as_one_process_does(bucket: Bucket, capsys: 
         assert document["summary"]["bytes_read"] > 0
         assert document["summary"].pop("seconds") > 0
     assert documents[0] == documents[1]
+
+
+def test_another_version_is_not_taken_for_the_one_that_is_named(
+    bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.put("run/model.safetensors", safetensors(8))
+    assert 2 == main(["scan", "s3://bucket/run/model.safetensors?versionId=0123"])
+    assert "gives an object's current version" in capsys.readouterr().err
+
+
+def test_an_endpoint_that_is_silent_is_left_after_a_bounded_time(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """botocore alone asks it five times."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setattr(S3FileSystem, "read_timeout", 0.2)
+    monkeypatch.setattr(faults, "PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        assert 2 == main(["scan", "s3://bucket/run"])
+    assert "is silent or too slow" in capsys.readouterr().err
+    assert 0.3 < time.monotonic() - began < 5

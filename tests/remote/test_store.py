@@ -12,6 +12,8 @@ import pytest
 
 from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
+from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote import faults
 from ckpt_doctor.remote.store import Store
 from tests.remote.samples import SAMPLES, asked_of, safetensors, told, upload
 
@@ -141,3 +143,41 @@ def test_other_commands_read_urls(memory: Any, tmp_path: Path, capsys: pytest.Ca
     assert 0 == main(["export", f"{run}/checkpoint", "-o", str(tmp_path / "weights.safetensors")])
     assert 0 == main(["latest", run, "--repairable"])
     assert f"{run}/checkpoint" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_an_object_whose_name_begins_others_is_judged_and_so_are_these(memory: Any) -> None:
+    """Files of a disk cannot lie like that; an empty object of that kind marks a folder."""
+    from fsspec.implementations.memory import MemoryFile
+
+    keys = {"run/weights": safetensors(8), "run/weights/a.pt": safetensors(8), "mark": b"", "mark/b.pt": safetensors(8)}
+    for key, body in keys.items():
+        memory.store[f"/bucket/{key}"] = MemoryFile(memory, f"/bucket/{key}", body)
+    found = [str(file.checkpoint.path) for file in scan(["memory://bucket"]).files]
+    assert sorted(found) == sorted(f"memory://bucket/{key}" for key, body in keys.items() if body)
+
+
+def test_a_server_that_cannot_be_reached_is_asked_for_one_of_many_files(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(40):
+        memory.pipe(f"/bucket/run/model_{n}.pt", safetensors(8))
+    asked: list[object] = []
+
+    class EndpointConnectionError(Exception):
+        """As botocore's."""
+
+    def unreachable(*given: object) -> bytes:
+        asked.append(given)
+        raise EndpointConnectionError
+
+    monkeypatch.setattr(Store, "_fetch", unreachable)
+    monkeypatch.setattr(faults, "PAUSE", 0.0)
+    report = scan(["memory://bucket"])
+    assert [{"F106"}] * 40 == [{found.code for found in file.findings} for file in report.files]
+    assert {len(safetensors(8))} == {file.checkpoint.size for file in report.files}, "which the listing shows"
+    assert len(asked) <= faults.ATTEMPTS * 8, "those that were on their way"
+
+
+def test_what_fsspec_cannot_make_of_a_url_alone_is_wrong_usage(memory: Any) -> None:
+    with pytest.raises(UsageError, match="fsspec needs more than a URL to read github://"):
+        scan(["github://x"])

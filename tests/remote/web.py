@@ -95,8 +95,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         for at in range(0, len(body), PIECE):
-            self.wfile.write(body[at : at + PIECE])
             self.server.web.sent += len(body[at : at + PIECE])
+            self.wfile.write(body[at : at + PIECE])
         if length is not None:
             self.close_connection = True
 
