@@ -58,7 +58,11 @@ def salvage(path: Path | str, output: Path | str) -> SalvageResult:
         raise WriteRefused(f"{output} exists already: salvage writes new files only")
     if isinstance(path, RemotePath):
         with room_beside(output.parent) as room:
-            return salvage(fetch(path, room / path.name), output)
+            copy = fetch(path, room / path.name)
+            try:
+                return replace(salvage(copy, output), source=path)
+            except WriteRefused as error:  # when this is read the copy is gone
+                raise WriteRefused(str(error).replace(str(copy), str(path))) from None
     checkpoint = open_checkpoint(path)
     if not checkpoint.tensors:
         reason = checkpoint.damage[0].message if checkpoint.damage else "it holds no tensors"

@@ -65,6 +65,14 @@ def test_a_cut_checkpoint_is_salvaged_from_a_copy(memory: Any, tmp_path: Path) -
     assert {far, near} == set(tmp_path.iterdir())
 
 
+def test_what_cannot_be_salvaged_is_named_by_its_url(
+    memory: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory.pipe("/run/cut.pt", b"PK\x03\x04")
+    assert 1 == main(["salvage", "memory://run/cut.pt", "-o", str(tmp_path / "out.pt")])
+    assert "nothing can be recovered from memory://run/cut.pt: " in capsys.readouterr().err
+
+
 def test_a_copy_that_shows_damage_is_not_repaired(
     memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
