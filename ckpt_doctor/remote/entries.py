@@ -69,7 +69,7 @@ def described(info: Mapping[str, Any], name: str = "") -> Entry:
     if changed is None and info.get("last_commit") is not None:
         changed = getattr(info["last_commit"], "date", None)
     kept = {key: info[key] for key in ("name", "size", "ETag", "type") if key in info}  # of very many objects
-    return Entry(name, False, int(info.get("size") or 0), tag, seconds(changed), kept)
+    return Entry(name, False, max(0, int(info.get("size") or 0)), tag, seconds(changed), kept)
 
 
 def seconds(time: object) -> float:

@@ -126,11 +126,11 @@ def _refused(path: object) -> str:
 def translated(error: Exception, path: object) -> OSError:
     """The same fault in a sentence of ours."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, Replaced) or "FileExpired" in names:
+    status = _status(error)
+    if isinstance(error, Replaced) or "FileExpired" in names or status == 412:
         return Replaced(path)
     if isinstance(error, RemoteError):
         return RemoteError(error.strerror or "", path, again=error.again)
-    status = _status(error)
     if isinstance(error, FileNotFoundError) or names & _ABSENT or status in (404, 410):
         return FileNotFoundError(errno.ENOENT, "nothing is there", str(path))
     if isinstance(error, PermissionError) or names & _WITHOUT_CREDENTIALS or status in (401, 403):

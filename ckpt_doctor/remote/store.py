@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
 
 from ckpt_doctor.errors import UsageError, absent
+from ckpt_doctor.remote import s3
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
 from ckpt_doctor.remote.faults import OUT_OF_REACH, PATIENCE, RemoteError, Replaced, trying
 from ckpt_doctor.remote.http import A_COPY, LONGEST, Answer, get_range
@@ -240,25 +241,23 @@ class Store:
         return self._trying(path, fetch)
 
     def _trying(self, path: Place, request: Callable[[], T]) -> T:
-        """The answer to a request; at once none where the same server gave none before, whatever it was asked for."""
+        """The answer to a request; at once none where the object, or any of its server, could not be had before."""
         server = path.given.split("/")[2] if self.is_web else ""
-        if server in self._gone:
-            raise RemoteError(self._gone[server], path)
+        for key in (server, str(path)):
+            if key in self._gone:
+                raise RemoteError(self._gone[key], path)
         try:
             return trying(path, request)
+        except Replaced:
+            raise
         except RemoteError as error:
-            if error.strerror in OUT_OF_REACH:
-                self._gone[server] = error.strerror
+            self._gone[server if error.strerror in OUT_OF_REACH else str(path)] = str(error.strerror)
             raise
 
     def _fetch(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
         name = self.name(path)
-        if "ETag" in entry.info:  # of S3: `cat_file` would give bytes of whatever is there now
-            file = self.fs.open(name, "rb", cache_type="none", size=entry.size)
-            if hasattr(file, "read_kw") and hasattr(file, "_fetch_range"):
-                file.details = dict(entry.info)
-                file.read_kw = {**file.read_kw, "IfMatch": entry.info["ETag"]}
-                return bytes(file._fetch_range(start, end))
+        if self.scheme in _S3 and "ETag" in entry.info:
+            return bytes(self._within(LONGEST, s3.get_range, self.fs, name, entry, start, end))
         if self._is_async:
             return bytes(self._within(LONGEST, self.fs._cat_file, name, start=start, end=end))
         if self._has_ranges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import pytest
 
 from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
-from ckpt_doctor.remote import faults
+from ckpt_doctor.remote import RemoteError, Replaced, faults, s3
+from ckpt_doctor.remote.entries import Entry
 from tests.remote.samples import SAMPLES, asked_of, safetensors, told
 
 pytestmark = pytest.mark.long
@@ -205,3 +208,40 @@ def test_an_endpoint_that_is_silent_is_left_after_a_bounded_time(
         assert 2 == main(["scan", "s3://bucket/run"])
     assert "is silent or too slow" in capsys.readouterr().err
     assert 0.3 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({}, None),
+        ({"ETag": '"two"'}, Replaced),  # of a store that takes no notice of If-Match
+        ({"ContentRange": "bytes 0-9/90"}, RemoteError),
+        ({"ContentRange": None, "ContentLength": 100}, RemoteError),  # nor of ranges
+        ({"ContentRange": None}, None),
+    ],
+)
+def test_an_answer_to_another_question_is_not_taken_for_the_range(
+    said: dict[str, Any], error: type[RemoteError] | None
+) -> None:
+    read: list[int] = []
+
+    class Body:
+        async def read(self) -> bytes:
+            read.append(1)
+            return b"0123456789"
+
+        def close(self) -> None:
+            """Nothing to close."""
+
+    class Store:
+        split_path, req_kw = staticmethod(lambda name: ("bucket", name, None)), {"RequestPayer": "requester"}
+
+        async def _call_s3(self, method: str, **asked: str) -> dict[str, Any]:
+            assert ('"one"', "bytes=0-9", "requester") == (asked["IfMatch"], asked["Range"], asked["RequestPayer"])
+            answer = {"ETag": '"one"', "ContentRange": "bytes 0-9/100", "ContentLength": 10, "Body": Body(), **said}
+            return {key: value for key, value in answer.items() if value is not None}
+
+    entry = Entry("x.pt", size=100, info={"ETag": '"one"'})
+    with nullcontext() if error is None else pytest.raises(error):
+        assert b"0123456789" == asyncio.run(s3.get_range(Store(), "x.pt", entry, 0, 10))
+    assert (error is None) == bool(read), "what is refused is not read, whatever its length"
