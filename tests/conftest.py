@@ -1,6 +1,9 @@
-"""What holds for all tests: one Hypothesis profile, and which tests one process runs."""
+"""What holds for all tests: one Hypothesis profile, which tests one process runs, and copies of the sample runs."""
 
 import gc
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,3 +36,15 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays to the end: the libraries and the tests themselves."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Callable[[str], Path]:
+    """`sample("complete-TST")` copies that run (`checkpoints/` and `logs/`) and returns its run folder."""
+    samples = Path(__file__).parents[1] / "fixtures" / "sample-runs"
+
+    def copy(name: str) -> Path:
+        shutil.copytree(samples / name, tmp_path / name)
+        return next((tmp_path / name / "checkpoints").iterdir())
+
+    return copy

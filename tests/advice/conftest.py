@@ -49,14 +49,3 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def call() -> Callable[..., Result]:
     """Runs `ckpt-doctor` with arguments."""
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-@pytest.fixture
-def sample(tmp_path: Path) -> Callable[[str], Path]:
-    """`sample("complete-TST")` copies that run (`checkpoints/` and `logs/`) and returns its run folder."""
-
-    def copy(name: str) -> Path:
-        shutil.copytree(SAMPLES / name, tmp_path / name)
-        return next((tmp_path / name / "checkpoints").iterdir())
-
-    return copy

@@ -643,20 +643,19 @@ def test_the_format_of_the_settings_holds_for_what_judges_and_not_for_what_scrip
     assert run("latest", folder, "--no-shuffle").stdout == f"{folder}/checkpoint_step_75/checkpoint.pt\n"
 
 
-def test_an_unknown_setting_stops_every_command_that_works(sample, run) -> None:
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("failon = 1", "failon"),
+        ('patience = "many"', "pyproject.toml: patience must be a whole number above 0, not 'many'"),
+    ],
+)
+def test_a_setting_that_cannot_be_stops_every_command_that_works_and_is_named(sample, run, setting, named) -> None:
     sample("first-patch-type1")
-    Path("pyproject.toml").write_text("[tool.ckpt-doctor]\nfailon = 1\n")
+    Path("pyproject.toml").write_text(f"[tool.ckpt-doctor]\n{setting}\n")
     result = run("scan")
     assert result.exit_code == 2
-    assert "failon" in result.stderr
-
-
-def test_a_setting_of_the_wrong_kind_names_its_key_and_file(sample, run) -> None:
-    sample("first-patch-type1")
-    Path("pyproject.toml").write_text('[tool.ckpt-doctor]\npatience = "many"\n')
-    result = run("scan")
-    assert result.exit_code == 2
-    assert "pyproject.toml: patience must be a whole number above 0, not 'many'" in result.stderr
+    assert named in result.stderr
 
 
 def test_rules_can_be_ignored_below_a_path_and_the_judgement_follows(sample, run) -> None:

@@ -28,22 +28,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed.checkpoint
 from torch import nn
 
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers import open_checkpoint
-from tests.readers.attacks import COMMAND, INNER, alarms, call, dangerous, name, text, with_program
+from tests.readers.attacks import (
+    COMMAND,
+    INNER,
+    alarms,
+    attributes,
+    call,
+    dangerous,
+    instance,
+    name,
+    text,
+    with_program,
+)
 from tests.readers.torch_files import rezip, save
-
-
-def instance(module: str, inner: str, state: bytes = b"") -> bytes:
-    """NEWOBJ, and BUILD with a state."""
-    return name(module, inner) + b")\x81" + (state + b"b" if state else b"")
-
-
-def attributes(**values: bytes) -> bytes:
-    """EMPTY_DICT and SETITEMS."""
-    return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
 
 
 class Level(enum.Enum):

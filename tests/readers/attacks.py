@@ -82,6 +82,16 @@ def call(module: str, inner: str, *arguments: bytes) -> bytes:
     return name(module, inner) + b"(" + b"".join(arguments) + b"tR"
 
 
+def instance(module: str, inner: str, state: bytes = b"") -> bytes:
+    """NEWOBJ, and BUILD with a state."""
+    return name(module, inner) + b")\x81" + (state + b"b" if state else b"")
+
+
+def attributes(**values: bytes) -> bytes:
+    """EMPTY_DICT and SETITEMS."""
+    return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
+
+
 def alarms(path: Path) -> list[str]:
     """What the reader says beyond notes on other packages and on weights_only."""
     spared = {"not-weights-only", "unknown-global"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def saved(content: Any, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def zipped(count: int) -> bytes:
+    """So many records, as Python's library writes them."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(count):
+            archive.writestr(f"x/data/{number}", bytes(100 + number))
+    return file.getvalue()
+
+
 def test_records_begin_where_their_headers_say() -> None:
     near, far, asked = directories(saved(training()))
     assert near.entries == far.entries
@@ -73,25 +83,13 @@ def test_records_begin_where_their_headers_say() -> None:
 
 def test_of_an_archive_that_torch_did_not_write_the_headers_are_read() -> None:
     """Whatever stands between the records."""
-    import zipfile
-
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for number in range(9):
-            archive.writestr(f"x/data/{number}", bytes(100 + number))
-    near, far, asked = directories(file.getvalue())
+    near, far, asked = directories(zipped(9))
     assert near.entries == far.entries
     assert (9, 0) == (len(asked), far.unread)
 
 
 def test_of_very_many_headers_that_would_have_to_be_read_most_are_left_out() -> None:
-    import zipfile
-
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for number in range(99):
-            archive.writestr(f"x/data/{number}", bytes(100 + number))
-    near, far, asked = directories(file.getvalue())
+    near, far, asked = directories(zipped(99))
     assert (32, 67) == (len(asked), far.unread)
     assert all(one.data in (-1, other.data) for one, other in zip(far.entries, near.entries, strict=True))
 

@@ -2,31 +2,7 @@
 
 from __future__ import annotations
 
-
-def text(value: str) -> bytes:
-    """SHORT_BINUNICODE."""
-    return b"\x8c" + bytes([len(value)]) + value.encode()
-
-
-def name(module: str, inner: str) -> bytes:
-    """STACK_GLOBAL."""
-    return text(module) + text(inner) + b"\x93"
-
-
-def call(module: str, inner: str, *arguments: bytes) -> bytes:
-    """REDUCE."""
-    return name(module, inner) + b"(" + b"".join(arguments) + b"tR"
-
-
-def instance(module: str, inner: str, state: bytes = b"") -> bytes:
-    """NEWOBJ, and BUILD with a state."""
-    return name(module, inner) + b")\x81" + (state + b"b" if state else b"")
-
-
-def attributes(**values: bytes) -> bytes:
-    """EMPTY_DICT and SETITEMS."""
-    return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
-
+from tests.readers.attacks import attributes, call, instance, name, text
 
 CODE = text("open('canary', 'w')")
 PARTIAL = call("functools", "partial", name("torch.storage", "_maybe_alias"), CODE)

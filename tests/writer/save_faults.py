@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ import torch
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.training.retention import Step, contents, keep_newest
 from ckpt_doctor.training.saving import atomic_save
-from tests.writer.faults import KINDS, REFUSED, Fault
+from tests.writer.faults import KINDS, REFUSED, Fault, child
 
 SCENARIOS = ("first save", "save", "prune")
 KEPT = [30, 40, 50]
@@ -121,27 +120,6 @@ class SavingFault(Fault):
         torch.save = half
 
 
-def child(folder: Path, scenario: str, kind: str, at: int) -> int:
-    """Do the work with one fault in a forked process: its exit status, 99 when it has no call number `at`."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    status = 1
-    try:
-        fault = SavingFault(kind, at)
-        try:
-            perform(folder, scenario)
-            status = 0 if fault.calls >= at else 99
-        except WriteRefused:
-            status = REFUSED
-        except KeyboardInterrupt:
-            status = 143
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
 def sweep(folder: Path, scenario: str) -> dict:
     """Every kind of fault at every writing call; `{"points": {kind: n}, "complaints": [...]}`."""
     points, found = {}, []
@@ -152,7 +130,7 @@ def sweep(folder: Path, scenario: str) -> dict:
             work = folder / f"{kind}-{at}"
             work.mkdir()
             prepare(work, scenario)
-            status = child(work, scenario, kind, at)
+            status = child(work, scenario, kind, at, perform, SavingFault)
             found += [[kind, at, text] for text in complaints(work, scenario, 0 if status == 99 else status)]
         points[kind] = at - 1
     return {"points": points, "complaints": found}

@@ -1,13 +1,12 @@
 """Several programs in one tree at the same time: doctors, a pruning trainer, readers."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.writer.processes import go, start
 from tests.writer.sample_files import checkpoint_of, litter, make, program_of
 
 HERE = Path(__file__).parent
@@ -38,20 +37,9 @@ for path in sorted(run.rglob("checkpoint*")):
 """
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen:
-    """A process that waits for a line before it begins."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
-    line = [sys.executable, "-c", code, *map(str, arguments)]
-    process = subprocess.Popen(line, stdin=-1, stdout=-1, stderr=-1, text=True, env=environment)
-    assert "ready\n" == process.stdout.readline()
-    return process
-
-
 def finish(processes: list[subprocess.Popen]) -> list[str]:
     """Let them all go at once, wait, and give their lines."""
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    go(*processes)
     lines = []
     for process in processes:
         out, err = process.communicate(timeout=120)

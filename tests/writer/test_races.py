@@ -3,8 +3,6 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import commit
 from tests.writer import faults
+from tests.writer.processes import start, train_beside
 from tests.writer.sample_files import litter, make
 
 CALLS = (
@@ -178,24 +177,6 @@ print(done)
 def test_a_trainer_that_saves_all_the_time_loses_no_save(mode, how, tmp_path):
     """Real processes: after each of its saves the trainer finds it again, and the last one is there at the end."""
     path = tmp_path / "checkpoint"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-
-    def start(code: str, *arguments: object) -> subprocess.Popen:
-        line = [sys.executable, "-c", code, *map(str, arguments)]
-        process = subprocess.Popen(line, stdin=-1, stdout=-1, stderr=-1, text=True, env=environment)
-        assert "ready\n" == process.stdout.readline()
-        return process
-
-    with start(TRAIN, path, 400, how) as trainer, start(MIGRATE, path, mode) as doctor:
-        for process in (trainer, doctor):
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        try:
-            assert ("", "") == trainer.communicate(timeout=900)
-        finally:
-            (tmp_path / "stop").touch()  # or the doctor, and with it this test, would never end
-        done, complaint = doctor.communicate(timeout=300)
-        assert "" == complaint
-        assert int(done) > 0
+    train_beside(start(TRAIN, path, 400, how), start(MIGRATE, path, mode), tmp_path / "stop", 900)
     with zipfile.ZipFile(path) as archive:
         assert 400 == pickle.loads(archive.read("archive/data.pkl"))["epoch"]

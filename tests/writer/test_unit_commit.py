@@ -15,6 +15,7 @@ from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import files, folder_state, unit_commit
 from tests.writer import unit_faults
+from tests.writer.processes import start, train_beside
 from tests.writer.sample_units import EDITS, NAME, archive, content, make_unit, opened, snapshot
 from tests.writer.test_crash import ENVIRONMENT, WRITING_CALLS, writing_calls
 from tests.writer.test_races import Intrusion
@@ -259,20 +260,5 @@ print(done)
 def test_a_trainer_that_saves_all_the_time_loses_no_part(how, tmp_path):
     """Real processes: after each of its saves the trainer finds all its parts; the last ones are there at the end."""
     unit = make_unit(tmp_path)
-
-    def start(code: str, *arguments: object) -> subprocess.Popen:
-        line = [sys.executable, "-c", code, str(unit), *map(str, arguments)]
-        process = subprocess.Popen(line, stdin=-1, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT)
-        assert "ready\n" == process.stdout.readline()
-        return process
-
-    with start(TRAIN, 150, how) as trainer, start(MIGRATE) as doctor:
-        for process in (trainer, doctor):
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        assert ("", "") == trainer.communicate(timeout=300)
-        (tmp_path / "stop").touch()
-        done, complaint = doctor.communicate(timeout=60)
-        assert "" == complaint
-        assert int(done) > 0
+    train_beside(start(TRAIN, unit, 150, how), start(MIGRATE, unit), tmp_path / "stop", 300)
     assert {150} == {content(unit / name)["epoch"] for name in ("optimizer.pt", "trainer_state.json", "scheduler.pt")}

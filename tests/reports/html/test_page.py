@@ -160,8 +160,9 @@ def test_a_page_tells_when_and_by_which_version_it_was_made() -> None:
     assert re.search(rf"ckpt-doctor {re.escape(__version__)}, \d\d \w+ 20\d\d, \d\d:\d\d", PAGES["example"])
 
 
-def test_the_page_of_a_check_has_the_plan_the_flags_and_the_verdict() -> None:
-    shown = PAGES["check"]
+@pytest.mark.parametrize("name", ["check", "notebook plan"])
+def test_what_is_shown_of_a_check_has_the_plan_the_flags_and_the_verdict(name: str) -> None:
+    shown = PAGES[name]
     assert "starts at epoch 1 of 10" in shown
     assert '<code class="copy">--learning_rate 4e-06</code>' in shown
     assert '<strong class="repairable">repairable</strong>' in shown
@@ -178,13 +179,6 @@ def test_runs_are_listed_on_top_with_links_that_lead_to_them() -> None:
     found = tags(page(replace(example(), runs=(one, one))))
     wanted = [a["href"] or "" for tag, a in found if tag == "a" and "#run" in (a["href"] or "")]
     assert wanted == [f"#{a['id']}" for tag, a in found if tag == "section"]
-
-
-def test_a_notebook_shows_the_plan_the_flags_and_the_verdict() -> None:
-    shown = PAGES["notebook plan"]
-    assert "starts at epoch 1 of 10" in shown
-    assert '<code class="copy">--learning_rate 4e-06</code>' in shown
-    assert '<strong class="repairable">repairable</strong>' in shown
 
 
 def test_an_open_question_is_on_the_page_with_what_settles_it() -> None:
