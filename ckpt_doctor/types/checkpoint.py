@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-from ckpt_doctor.types.record import briefly, record
+from ckpt_doctor.types.record import Shown, briefly, record
 from ckpt_doctor.types.values import Global, KeyPath, TensorInfo, mapping_of, python_value
 
 Container = Literal[
@@ -128,7 +128,7 @@ class Counted:
 
 
 @record(frozen=True)
-class Checkpoint:
+class Checkpoint(Shown):
     """One file, read inertly. What could not be read is in `damage`; the rest is as the file says."""
 
     path: Path
@@ -168,13 +168,6 @@ class Checkpoint:
     """As of a report."""
 
     __repr__ = briefly
-
-    def __str__(self) -> str:
-        return self.display(self, "table") if self.display else repr(self)
-
-    def _repr_html_(self) -> str | None:
-        """What a notebook shows (IPython's display protocol); None: its text."""
-        return self.display(self, "html") if self.display else None
 
     def get(self, *path: str | int) -> object:
         """The value at a key path, None where any step is missing; numpy scalars as Python numbers."""

@@ -10,7 +10,7 @@ from typing import Literal
 from ckpt_doctor.types.advice import Advice, Words
 from ckpt_doctor.types.checkpoint import Checkpoint, FileStamp, NotChecked
 from ckpt_doctor.types.facts import Facts
-from ckpt_doctor.types.record import briefly, record
+from ckpt_doctor.types.record import Shown, briefly, record
 from ckpt_doctor.types.run import Member, ResumePlan, ResumePoint, Run
 
 Severity = Literal["error", "warning", "info"]
@@ -269,7 +269,7 @@ def _some(number: int, noun: str) -> str:
 
 
 @record(frozen=True)
-class Report:
+class Report(Shown):
     """The result of a scan: runs in path order, files within each."""
 
     runs: tuple[RunReport, ...]
@@ -283,13 +283,6 @@ class Report:
         counts = ", ".join(f"{outlooks.count(word)} {word}" for word in dict.fromkeys(outlooks))
         told = f"{_some(len(outlooks), 'checkpoint')} in {_some(len(self.runs), 'run')}"
         return f"Report({told}: {counts})" if counts else f"Report({told})"
-
-    def __str__(self) -> str:
-        return self.display(self, "table") if self.display else repr(self)
-
-    def _repr_html_(self) -> str | None:
-        """What a notebook shows (IPython's display protocol); None: its text."""
-        return self.display(self, "html") if self.display else None
 
     @property
     def files(self) -> Sequence[FileReport]:

@@ -144,6 +144,19 @@ def once(holder: object, name: str, make: Callable[[], T]) -> T:
     return kept
 
 
+class Shown:
+    """What people look at: printed it is a table, in a notebook a page, both of which `display` makes."""
+
+    display: Callable[[Any, str], str] | None
+
+    def __str__(self) -> str:
+        return self.display(self, "table") if self.display else repr(self)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows (IPython's display protocol); None: its text."""
+        return self.display(self, "html") if self.display else None
+
+
 def briefly(self: Any) -> str:
     """The `__repr__` of results, which hold whole trees: one short line, in which a container is its size."""
     told = ((field.name, getattr(self, field.name)) for field in fields(self) if field.repr)
@@ -168,4 +181,4 @@ def _brief(value: object) -> str:
 
 _LONGEST = 100
 _LARGE = 10**30
-__all__ = ["briefly", "once", "record"]
+__all__ = ["Shown", "briefly", "once", "record"]

@@ -11,7 +11,7 @@ from ckpt_doctor.types.advice import Advice
 from ckpt_doctor.types.checkpoint import Checkpoint, NotChecked
 from ckpt_doctor.types.edit import Edit
 from ckpt_doctor.types.judgement import FileReport, Finding, Located, Refusal
-from ckpt_doctor.types.record import briefly, record
+from ckpt_doctor.types.record import Shown, briefly, record
 from ckpt_doctor.types.values import KeyPath, TensorInfo, path_name
 
 DifferenceKind = Literal["added", "removed", "changed", "dtype", "shape", "device", "bytes"]
@@ -128,7 +128,7 @@ class MigrationResult:
         return self.status not in ("failed", "refused") and not self.refusals
 
 
-class Migrations(list[MigrationResult]):
+class Migrations(Shown, list[MigrationResult]):
     """What became of each checkpoint, as a list that shows itself."""
 
     def __init__(
@@ -143,13 +143,6 @@ class Migrations(list[MigrationResult]):
         statuses = [result.status for result in self]
         counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
         return f"Migrations({counts})"
-
-    def __str__(self) -> str:
-        return self.display(self, "table") if self.display else repr(self)
-
-    def _repr_html_(self) -> str | None:
-        """What a notebook shows (IPython's display protocol); None: its text."""
-        return self.display(self, "html") if self.display else None
 
 
 @record(frozen=True)
