@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -107,6 +107,11 @@ class Pair:
 
     breaks: tuple[Fault, ...]
     spares: tuple[Sound, ...]
+    same: dict[str, Any] = field(default_factory=dict)
+    """What all that breaks it has in common."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "breaks", tuple(replace(fault, **self.same) for fault in self.breaks))
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -122,24 +127,23 @@ KNOWN_RATE = {"learning_rate": INITIAL}
 FILE_CASES = {
     "F101": Pair(
         (
-            Fault("tail cut", damage=bytes_of(lambda data: data[:-200]), found=size, fix=SALVAGE),
-            Fault("half of it", damage=bytes_of(lambda data: data[: len(data) // 2]), found=size, fix=SALVAGE),
+            Fault("tail cut", damage=bytes_of(lambda data: data[:-200])),
+            Fault("half of it", damage=bytes_of(lambda data: data[: len(data) // 2])),
         ),
         (Sound("bytes behind the end", damage=bytes_of(lambda data: data + b"\0" * 32)),),
+        same={"fix": SALVAGE, "found": size},
     ),
     "F102": Pair(
         (
             Fault(
                 "a flipped bit",
                 damage=overwrite("/data/3", lambda data: bytes([data[0] ^ 1]) + data[1:]),
-                deep=True,
                 where="checkpoint/data/3",
                 fix=SALVAGE,
             ),
             Fault(
                 "the description of all tensors",
                 damage=overwrite("/data.pkl", lambda data: data.replace(b"foreach", b"foreacH")),
-                deep=True,
                 where="checkpoint/data.pkl",
                 fix=None,
             ),
@@ -148,26 +152,19 @@ FILE_CASES = {
             Sound("every byte right", deep=True),
             Sound("not asked for", damage=overwrite("/data/3", lambda data: data[::-1])),
         ),
+        same={"deep": True},
     ),
     "F103": Pair(
         (
-            Fault(
-                "a record dropped",
-                damage=repacked(lambda name: not name.endswith("/data/3")),
-                where="checkpoint/data/3",
-                expected=12,
-                fix=SALVAGE,
-            ),
+            Fault("a record dropped", damage=repacked(lambda name: not name.endswith("/data/3"))),
             Fault(
                 "a record too short",
                 damage=repacked(lambda _: True, lambda name, data: data[:4] if name.endswith("/data/3") else data),
-                where="checkpoint/data/3",
                 found=4,
-                expected=12,
-                fix=SALVAGE,
             ),
         ),
         (Sound("repacked whole", damage=repacked(lambda _: True)),),
+        same={"fix": SALVAGE, "where": "checkpoint/data/3", "expected": 12},
     ),
     "F104": Pair(
         (
@@ -501,16 +498,16 @@ LAYOUT_CASES = {
     ),
     "L306": Pair(
         (
-            Fault("none saved", spoil=put("rng_state", None), severity="info"),
+            Fault("none saved", spoil=put("rng_state", None)),
             Fault(
                 "first patch",
                 run={"generation": "first-patch", "saved_at": (5,)},
                 facts={"steps_per_epoch": 10},
                 file="checkpoint_step_5",
-                severity="info",
             ),
         ),
         (Sound("saved"),),
+        same={"severity": "info"},
     ),
 }
 
@@ -532,25 +529,14 @@ PROGRESS_CASES = {
     ),
     "P402": Pair(
         (
-            Fault(
-                "ahead",
-                spoil=put("epoch", 4),
-                severity="warning",
-                where="epoch",
-                found=4,
-                expected=2,
-                fix=migrate("fix-epoch"),
-            ),
+            Fault("ahead", spoil=put("epoch", 4), found=4, expected=2),
             Fault(
                 "first patch, at an epoch's end",
                 run={"generation": "first-patch", "saved_at": (5, 10)},
                 facts={"steps_per_epoch": 10},
                 file="checkpoint_step_10",
-                severity="warning",
-                where="epoch",
                 found=0,
                 expected=1,
-                fix=migrate("fix-epoch"),
                 implies=("E601",),
             ),
         ),
@@ -558,21 +544,16 @@ PROGRESS_CASES = {
             Sound("the complete trainer takes the later epoch", spoil=put("epoch", 1)),
             Sound("a negative one, too", spoil=put("epoch", -1)),
         ),
+        same={"severity": "warning", "fix": migrate("fix-epoch"), "where": "epoch"},
     ),
     "P403": Pair(
         (
             Fault(
-                "Adam is behind",
-                spoil=steps_of_adam(torch.tensor(24.0)),
-                severity="warning",
-                where="global_step",
-                found=25,
-                expected=24,
+                "Adam is behind", spoil=steps_of_adam(torch.tensor(24.0)), where="global_step", found=25, expected=24
             ),
             Fault(
                 "one parameter's steps",
                 spoil=put("optimizer", "state", 0, "step", torch.tensor(20.0)),
-                severity="warning",
                 where="optimizer.state",
                 found=20,
                 expected=25,
@@ -580,7 +561,6 @@ PROGRESS_CASES = {
             Fault(
                 "a counter that was edited",
                 spoil=put("global_step", 35),
-                severity="warning",
                 where="global_step",
                 found=35,
                 expected=25,
@@ -594,6 +574,7 @@ PROGRESS_CASES = {
             ),
             Sound("an int, as before torch 1.12", spoil=steps_of_adam(25)),
         ),
+        same={"severity": "warning"},
     ),
     "P404": Pair(
         (
@@ -667,82 +648,61 @@ PROGRESS_CASES = {
                 "another mode",
                 facts={"lradj": "TST"},
                 run={"mode": "COS"},
-                severity="warning",
                 implies=("R509",),
                 fix="leave out --lradj, or correct it",
             ),
             Fault(
                 "a length that does not divide the schedule",
                 facts={"steps_per_epoch": 20},
-                severity="warning",
                 implies=("P402", "E605", "R505", "R506"),
                 fix="leave out --steps-per-epoch, or correct it",
             ),
             Fault(
                 "two processes, and the schedule counts one",
                 facts={"world_size": 2},
-                severity="warning",
                 implies=("P402", "P413", "R501", "R503", "R504", "P404"),
                 fix="leave out --world-size, or correct it",
             ),
         ),
         (Sound("the right one", facts={"lradj": "COS"}, run={"mode": "COS"}), Sound("one", facts={"world_size": 1})),
+        same={"severity": "warning"},
     ),
 }
 
 RATE_CASES = {
     "R501": Pair(
         (
-            Fault(
-                "TST, saved before the step",
-                spoil=at_position("TST", 24),
-                severity="warning",
-                where="scheduler.last_epoch",
-                found=24,
-                expected=25,
-                fix=migrate("sync-scheduler"),
-            ),
+            Fault("TST, saved before the step", spoil=at_position("TST", 24), found=24, expected=25),
             Fault(
                 "COS, the best file",
                 run={"mode": "COS"},
                 spoil=at_position("COS", 1, BEST),
                 file=BEST,
-                severity="warning",
-                where="scheduler.last_epoch",
                 found=1,
                 expected=2,
-                fix=migrate("sync-scheduler"),
             ),
         ),
         (
             Sound("an idle schedule stays at 0", run=TYPE1, facts=KNOWN_RATE),
             Sound("COS within an epoch", run={"mode": "COS"}),
         ),
+        same={"severity": "warning", "fix": migrate("sync-scheduler"), "where": "scheduler.last_epoch"},
     ),
     "R502": Pair(
         (
-            Fault(
-                "stepped by hand",
-                spoil=at_position("TST", 27),
-                severity="warning",
-                where="scheduler.last_epoch",
-                found=27,
-                expected=25,
-                fix=migrate("sync-scheduler"),
-            ),
+            Fault("stepped by hand", spoil=at_position("TST", 27), severity="warning", found=27, expected=25),
             Fault(
                 "an idle schedule that was stepped: no other file of the run is doubted",
                 run=TYPE1,
                 facts=KNOWN_RATE,
                 spoil=both(put("scheduler", "last_epoch", 3), put("scheduler", "_step_count", 4)),
                 severity="info",
-                where="scheduler.last_epoch",
                 found=3,
                 expected=0,
-                fix=migrate("sync-scheduler"),
             ),
         ),
         (Sound("two processes step it twice", spoil=two_processes, facts={"world_size": 2}),),
+        same={"fix": migrate("sync-scheduler"), "where": "scheduler.last_epoch"},
     ),
     "R503": Pair(
         (
@@ -763,29 +723,23 @@ RATE_CASES = {
             Fault(
                 "the rate",
                 spoil=group("lr", 0.5),
-                severity="warning",
                 where="optimizer.param_groups[0].lr",
                 found=0.5,
                 expected=rate_at(25),
-                fix=migrate("sync-scheduler"),
             ),
             Fault(
                 "beta1",
                 spoil=group("betas", (0.5, 0.999)),
-                severity="warning",
                 where="optimizer.param_groups[0].betas",
                 found=0.5,
                 expected=beta1_at(25),
-                fix=migrate("sync-scheduler"),
             ),
             Fault(
                 "the scheduler's own",
                 spoil=put("scheduler", "_last_lr", [0.5]),
-                severity="warning",
                 where="scheduler._last_lr",
                 found=0.5,
                 expected=rate_at(25),
-                fix=migrate("sync-scheduler"),
             ),
             Fault(
                 "type1, the best file",
@@ -793,11 +747,9 @@ RATE_CASES = {
                 facts=KNOWN_RATE,
                 spoil=put("optimizer", "param_groups", 0, "lr", INITIAL, file=BEST),
                 file=BEST,
-                severity="warning",
                 where="optimizer.param_groups[0].lr",
                 found=INITIAL,
                 expected=initial_rate() / 2,
-                fix=migrate("sync-scheduler"),
             ),
         ),
         (
@@ -807,6 +759,7 @@ RATE_CASES = {
             ),
             Sound("a tensor", spoil=lambda run: group("lr", torch.tensor(first_group(run)["lr"]))(run)),
         ),
+        same={"severity": "warning", "fix": migrate("sync-scheduler")},
     ),
     "R505": Pair(
         (
@@ -848,11 +801,9 @@ RATE_CASES = {
     ),
     "R508": Pair(
         (
-            Fault("None", spoil=put("scheduler", None), severity="warning", where="scheduler"),
-            Fault("empty", spoil=put("scheduler", {}), severity="warning", where="scheduler"),
-            Fault(
-                "no position", spoil=drop("scheduler", "last_epoch"), severity="warning", where="scheduler.last_epoch"
-            ),
+            Fault("None", spoil=put("scheduler", None), where="scheduler"),
+            Fault("empty", spoil=put("scheduler", {}), where="scheduler"),
+            Fault("no position", spoil=drop("scheduler", "last_epoch"), where="scheduler.last_epoch"),
         ),
         (
             Sound(
@@ -862,6 +813,7 @@ RATE_CASES = {
                 facts=KNOWN_RATE | {"lradj": "type1"},
             ),
         ),
+        same={"severity": "warning"},
     ),
 }
 
@@ -871,8 +823,6 @@ RATE_CASES["R510"] = Pair(
             "in the epoch behind a best file",
             run={"saved_at": (25,)},
             spoil=drop("rng_state_at"),
-            severity="warning",
-            where="rng_state",
             fix=migrate("sync-rng"),
         ),
         Fault(
@@ -880,8 +830,6 @@ RATE_CASES["R510"] = Pair(
             run={"saved_at": (7,)},
             spoil=drop("rng_state_at", file="checkpoint_step_7"),
             file="checkpoint_step_7",
-            severity="warning",
-            where="rng_state",
             fix=migrate("sync-rng"),
         ),
         Fault(
@@ -889,15 +837,11 @@ RATE_CASES["R510"] = Pair(
             run={"saved_at": (25,), "losses": (0.4, 0.5, 0.6, 0.7, 0.8)},
             spoil=drop("rng_state_at"),
             facts={"steps_per_epoch": 10},
-            severity="warning",
-            where="rng_state",
         ),
         Fault(
             "marked, at the end of the epoch whose beginning it is from",
             run={"saved_at": (5, 20)},
             file="checkpoint_step_20",
-            severity="warning",
-            where="rng_state",
             implies=("P405",),
         ),
     ),
@@ -907,35 +851,23 @@ RATE_CASES["R510"] = Pair(
         Sound("a best file", spoil=only(BEST)),
         Sound("none saved", run={"saved_at": (25,)}, spoil=put("rng_state", None)),
     ),
+    same={"severity": "warning", "where": "rng_state"},
 )
 
 RATE_CASES["P411"] = Pair(
     (
-        Fault(
-            "TST, resumed unrepaired once",
-            spoil=at_position("TST", 23),
-            severity="warning",
-            implies=("R501",),
-        ),
-        Fault(
-            "COS, within an epoch",
-            run={"mode": "COS"},
-            spoil=at_position("COS", 1),
-            severity="warning",
-            implies=("R501",),
-        ),
+        Fault("TST, resumed unrepaired once", spoil=at_position("TST", 23), implies=("R501",)),
+        Fault("COS, within an epoch", run={"mode": "COS"}, spoil=at_position("COS", 1), implies=("R501",)),
         Fault(
             "type1, at 25 times its rate",
             run=TYPE1,
             facts=KNOWN_RATE | {"lradj": "type1"},
             spoil=group("lr", RATE / 2),
-            severity="warning",
             implies=("R504",),
         ),
         Fault(
             "a rate nowhere on the curve",
             spoil=both(group("lr", 0.5), put("scheduler", "_last_lr", [0.5])),
-            severity="warning",
             implies=("R504",),
         ),
     ),
@@ -952,6 +884,7 @@ RATE_CASES["P411"] = Pair(
         Sound("a rate that another hand has set", spoil=group("lr", 0.5)),
         Sound("a schedule that was put back", spoil=both(put("scheduler", "last_epoch", 0), group("lr", rate_at(25)))),
     ),
+    same={"severity": "warning"},
 )
 
 RATE_CASES["P413"] = Pair(
@@ -961,7 +894,6 @@ RATE_CASES["P413"] = Pair(
             run=TYPE1 | {"saved_at": (15,)},
             spoil=only(BEST),
             file=BEST,
-            severity="warning",
             where="--lradj",
             found=["type1 or type2 or type3 or constant", "PEMS"],
             fix="give --lradj with the training command's value",
@@ -971,7 +903,6 @@ RATE_CASES["P413"] = Pair(
             "the steps per epoch, in the first epoch's newest file",
             run={"mode": "COS", "saved_at": (7,)},
             file="checkpoint_step_7",
-            severity="warning",
             where="--steps-per-epoch",
             found=["any other", "7"],
             fix="give --steps-per-epoch with the training command's value",
@@ -982,7 +913,6 @@ RATE_CASES["P413"] = Pair(
             spoil=only("checkpoint_step_15"),
             file="checkpoint_step_15",
             facts=KNOWN_RATE | {"lradj": "type1"},
-            severity="warning",
             where="--world-size",
             found=mock.ANY,
             fix="give --world-size with the training command's value",
@@ -994,6 +924,7 @@ RATE_CASES["P413"] = Pair(
         Sound("no epoch of the schedule's length ends there", run={"saved_at": (7,)}, file="checkpoint_step_7"),
         Sound("one process", facts={"world_size": 1}),
     ),
+    same={"severity": "warning"},
 )
 
 RATE_CASES["R509"] = Pair(
@@ -1001,18 +932,12 @@ RATE_CASES["R509"] = Pair(
         Fault(
             "a schedule of another class",
             spoil=put("scheduler", {"step_size": 30, "gamma": 0.1, "last_epoch": 25, "_step_count": 26}),
-            severity="warning",
-            where="scheduler",
             found=["_step_count", "gamma", "last_epoch", "step_size"],
-            expected="OneCycleLR",
         ),
         Fault(
             "a schedule of another mode",
             spoil=put("scheduler", healthy("COS")[STEP]["scheduler"]),
-            severity="warning",
-            where="scheduler",
             found="CosineAnnealingLR",
-            expected="OneCycleLR",
         ),
     ),
     (
@@ -1021,30 +946,14 @@ RATE_CASES["R509"] = Pair(
             spoil=lambda run: [run[STEP]["scheduler"].pop(key, None) for key in ("_schedule_phases", "_is_initial")],
         ),
     ),
+    same={"severity": "warning", "where": "scheduler", "expected": "OneCycleLR"},
 )
 
 NO_STOPPING = both(drop("best_score"), drop("val_loss_min"), drop("counter"))
 
 EARLY_STOPPING_CASES = {
     "E601": Pair(
-        (
-            Fault(
-                "not saved",
-                spoil=NO_STOPPING,
-                severity="warning",
-                where="best_score",
-                expected=-0.4,
-                fix=migrate("add-best-score"),
-            ),
-            Fault(
-                "None",
-                spoil=put("best_score", None),
-                severity="warning",
-                where="best_score",
-                expected=-0.4,
-                fix=migrate("add-best-score"),
-            ),
-        ),
+        (Fault("not saved", spoil=NO_STOPPING), Fault("None", spoil=put("best_score", None))),
         (
             Sound("before the first validation", file="checkpoint_step_5"),
             Sound(
@@ -1053,6 +962,7 @@ EARLY_STOPPING_CASES = {
                 file="checkpoint_step_5",
             ),
         ),
+        same={"severity": "warning", "fix": migrate("add-best-score"), "where": "best_score", "expected": -0.4},
     ),
     "E602": Pair(
         tuple(
@@ -1086,22 +996,12 @@ EARLY_STOPPING_CASES = {
                 spoil=put("val_loss_min", 0.5, file=BEST),
                 file=BEST,
                 severity="warning",
-                where="val_loss_min",
                 found=0.5,
-                expected=0.4,
-                fix=migrate("add-best-score"),
             ),
-            Fault(
-                "a string",
-                spoil=put("val_loss_min", "0.4"),
-                severity="error",
-                where="val_loss_min",
-                found="str '0.4'",
-                expected=0.4,
-                fix=migrate("add-best-score"),
-            ),
+            Fault("a string", spoil=put("val_loss_min", "0.4"), severity="error", found="str '0.4'"),
         ),
         (Sound("not saved", spoil=drop("val_loss_min")),),
+        same={"fix": migrate("add-best-score"), "where": "val_loss_min", "expected": 0.4},
     ),
     "E604": Pair(
         (
@@ -1131,21 +1031,11 @@ EARLY_STOPPING_CASES = {
             Fault(
                 "another best score than the best model's",
                 spoil=both(put("best_score", -0.45), put("val_loss_min", 0.45)),
-                severity="warning",
                 where="best_score",
                 found=-0.45,
                 expected=-0.4,
-                fix=migrate("add-best-score"),
             ),
-            Fault(
-                "another count",
-                spoil=put("counter", 2),
-                severity="warning",
-                where="counter",
-                found=2,
-                expected=0,
-                fix=migrate("add-best-score"),
-            ),
+            Fault("another count", spoil=put("counter", 2), where="counter", found=2, expected=0),
         ),
         (
             Sound(
@@ -1153,6 +1043,7 @@ EARLY_STOPPING_CASES = {
                 spoil=both(put("best_score", -0.40000004), put("val_loss_min", 0.40000004)),
             ),
         ),
+        same={"severity": "warning", "fix": migrate("add-best-score")},
     ),
     "E606": Pair(
         (
@@ -1375,14 +1266,12 @@ TENSOR_CASES = {
             Fault(
                 "one NaN",
                 spoil=put("model", "llm_model.bias", torch.tensor([0.0, float("nan"), 1.0])),
-                deep=True,
                 where="model.llm_model.bias",
                 found={"model.llm_model.bias": 1},
             ),
             Fault(
                 "NaN in a mask",
                 spoil=put("model", "attn_mask", torch.tensor([0.0, float("nan"), -float("inf")])),
-                deep=True,
                 where="model.attn_mask",
                 found={"model.attn_mask": 2},
                 implies=("O703",),
@@ -1390,14 +1279,12 @@ TENSOR_CASES = {
             Fault(
                 "an infinite weight",
                 spoil=put("model", "llm_model.bias", torch.tensor([0.0, float("inf"), 1.0])),
-                deep=True,
                 where="model.llm_model.bias",
                 found={"model.llm_model.bias": 1},
             ),
             Fault(
                 "an infinite moment",
                 spoil=put("optimizer", "state", 0, "exp_avg_sq", torch.full((3, 3), float("inf"))),
-                deep=True,
                 where="optimizer.state.0.exp_avg_sq",
                 found={"optimizer.state.0.exp_avg_sq": 9},
             ),
@@ -1411,6 +1298,7 @@ TENSOR_CASES = {
             Sound("a score", spoil=put("best", torch.tensor(float("inf"))), deep=True),
             Sound("integers", spoil=put("model", "llm_model.ids", torch.tensor([-(2**63), 2**63 - 1])), deep=True),
         ),
+        same={"deep": True},
     ),
 }
 
