@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+import pytest
 
 from ckpt_doctor.lint import ScriptReport, lint
 from ckpt_doctor.lint.library import Library
@@ -58,6 +60,17 @@ def expected_and_actual(folder: Path, text: str) -> tuple[list[str], list[str]]:
 def cases(texts: Mapping[str, str]) -> dict[str, object]:
     """Arguments of `pytest.mark.parametrize` for named texts."""
     return {"argnames": "text", "argvalues": texts.values(), "ids": texts.keys()}
+
+
+def judged(texts: Mapping[str, str]) -> Callable[..., None]:
+    """A test of named texts: linting finds in each what it is marked with."""
+
+    @pytest.mark.parametrize(**cases(texts))
+    def judge(tmp_path: Path, text: str) -> None:
+        expected, actual = expected_and_actual(tmp_path, text)
+        assert expected == actual
+
+    return judge
 
 
 def report_of(path: Path, data: bytes) -> ScriptReport:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ckpt_doctor.lint import lint
-from tests.lint.sources import cases, expected_and_actual
+from tests.lint.sources import judged
 
 WITHOUT_SCHEDULE = {
     "per epoch": """
@@ -233,28 +231,10 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize(**cases(WITHOUT_SCHEDULE))
-def test_an_optimizer_that_is_saved_without_its_scheduler_is_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(WITH_SCHEDULE))
-def test_a_schedule_that_is_saved_or_rebuilt_is_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(WHOLE))
-def test_a_whole_model_is_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(STATES))
-def test_a_state_dict_and_what_may_be_one_are_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_an_optimizer_that_is_saved_without_its_scheduler_is_reported = judged(WITHOUT_SCHEDULE)
+test_a_schedule_that_is_saved_or_rebuilt_is_not_reported = judged(WITH_SCHEDULE)
+test_a_whole_model_is_reported = judged(WHOLE)
+test_a_state_dict_and_what_may_be_one_are_not_reported = judged(STATES)
 
 
 def test_a_dict_that_cannot_be_followed_is_said_to_be_unchecked(tmp_path: Path) -> None:

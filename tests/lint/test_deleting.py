@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.lint import lint
-from tests.lint.sources import cases, expected_and_actual, found, marked, write
+from tests.lint.sources import found, judged, marked, write
 
 HELPER = """
 ### utils/tools.py
@@ -692,28 +692,10 @@ PRUNED_SAFELY = {
 }
 
 
-@pytest.mark.parametrize(**cases(DELETED))
-def test_a_tree_of_checkpoints_that_is_deleted_is_reported_where_its_path_is_written(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(KEPT))
-def test_what_keeps_the_checkpoints_or_was_chosen_is_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(PRUNED_WITHOUT_LOCK))
-def test_step_folders_removed_without_a_lock_are_reported_at_the_removal(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(PRUNED_SAFELY))
-def test_step_folders_removed_under_a_lock_are_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_a_tree_of_checkpoints_that_is_deleted_is_reported_where_its_path_is_written = judged(DELETED)
+test_what_keeps_the_checkpoints_or_was_chosen_is_not_reported = judged(KEPT)
+test_step_folders_removed_without_a_lock_are_reported_at_the_removal = judged(PRUNED_WITHOUT_LOCK)
+test_step_folders_removed_under_a_lock_are_not_reported = judged(PRUNED_SAFELY)
 
 
 HELPERS = """

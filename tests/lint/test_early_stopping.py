@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from tests.lint.sources import cases, expected_and_actual
+from tests.lint.sources import judged
 
 CLASS = """
 ### tools.py
@@ -367,15 +363,5 @@ REMEMBERED = {
 }
 
 
-@pytest.mark.parametrize(**cases(FORGOTTEN))
-def test_early_stopping_state_that_a_resume_loses_is_reported_at_the_dict_or_the_load(
-    tmp_path: Path, text: str
-) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(REMEMBERED))
-def test_early_stopping_state_that_is_kept_or_not_needed_is_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_early_stopping_state_that_a_resume_loses_is_reported_at_the_dict_or_the_load = judged(FORGOTTEN)
+test_early_stopping_state_that_is_kept_or_not_needed_is_not_reported = judged(REMEMBERED)

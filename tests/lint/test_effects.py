@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.lint.effects import is_of_optimizer, is_temporary, loads, removals, saves
-from tests.lint.sources import cases, expected_and_actual, program_of
+from tests.lint.sources import judged, program_of
 
 REMOVALS = {
     "logs inside the folder": """
@@ -66,10 +66,7 @@ def test_what_a_test_has_made_it_may_remove(tmp_path: Path) -> None:
     assert () == lint([script])[0].findings
 
 
-@pytest.mark.parametrize(**cases(REMOVALS))
-def test_a_script_of_this_style(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_a_script_of_this_style = judged(REMOVALS)
 
 
 IMPORTS = "import os, shutil, subprocess, glob, torch\nfrom pathlib import Path\n"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from tests.lint.sources import cases, expected_and_actual
+from tests.lint.sources import judged
 
 BY_EVERY_RANK = {
     "DistributedDataParallel": """
@@ -310,13 +306,5 @@ BY_ONE_RANK = {
 }
 
 
-@pytest.mark.parametrize(**cases(BY_EVERY_RANK))
-def test_a_checkpoint_that_every_process_writes_is_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(BY_ONE_RANK))
-def test_a_checkpoint_that_one_process_writes_is_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_a_checkpoint_that_every_process_writes_is_reported = judged(BY_EVERY_RANK)
+test_a_checkpoint_that_one_process_writes_is_not_reported = judged(BY_ONE_RANK)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from tests.lint.sources import cases, expected_and_actual
+from tests.lint.sources import judged
 
 ONLY_IN_EPOCH_0 = {
     "the trainer": """
@@ -74,13 +70,5 @@ IN_EVERY_RUN = {
 }
 
 
-@pytest.mark.parametrize(**cases(ONLY_IN_EPOCH_0))
-def test_a_base_rate_that_a_resume_never_sets_is_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(IN_EVERY_RUN))
-def test_a_base_rate_that_every_run_sets_is_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_a_base_rate_that_a_resume_never_sets_is_reported = judged(ONLY_IN_EPOCH_0)
+test_a_base_rate_that_every_run_sets_is_not_reported = judged(IN_EVERY_RUN)

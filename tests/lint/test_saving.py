@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from tests.lint.sources import cases, expected_and_actual
+from tests.lint.sources import judged
 
 LAGGING = {
     "per batch": """
@@ -281,25 +277,7 @@ KEEPING = {
 }
 
 
-@pytest.mark.parametrize(**cases(LAGGING))
-def test_a_save_that_stands_before_the_schedulers_step_is_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(IN_STEP))
-def test_a_save_whose_scheduler_is_in_step_is_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(OVERWRITING))
-def test_a_save_straight_onto_its_predecessor_is_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
-
-
-@pytest.mark.parametrize(**cases(KEEPING))
-def test_a_save_that_always_leaves_a_whole_file_is_not_reported(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_a_save_that_stands_before_the_schedulers_step_is_reported = judged(LAGGING)
+test_a_save_whose_scheduler_is_in_step_is_not_reported = judged(IN_STEP)
+test_a_save_straight_onto_its_predecessor_is_reported = judged(OVERWRITING)
+test_a_save_that_always_leaves_a_whole_file_is_not_reported = judged(KEEPING)

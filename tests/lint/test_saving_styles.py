@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-from tests.lint.sources import cases, expected_and_actual
+from tests.lint.sources import expected_and_actual, judged
 
 SAVES = {
     "a path that a counter makes": """
@@ -93,10 +91,7 @@ SAVES = {
 }
 
 
-@pytest.mark.parametrize(**cases(SAVES))
-def test_a_script_of_this_style(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_a_script_of_this_style = judged(SAVES)
 
 
 def test_the_functions_of_the_documents_are_in_order(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.lint.state import early_stopping, reads
-from tests.lint.sources import cases, expected_and_actual, program_of
+from tests.lint.sources import judged, program_of
 
 STOPPER = """
 ### es.py
@@ -129,10 +129,7 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize(**cases(STATES))
-def test_a_script_of_this_style(tmp_path: Path, text: str) -> None:
-    expected, actual = expected_and_actual(tmp_path, text)
-    assert expected == actual
+test_a_script_of_this_style = judged(STATES)
 
 
 VARIABLES = """
