@@ -50,7 +50,7 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
             or (checkpoint.parts and (checkpoint.name_of(part),) == model[:1])
         ):
             continue
-        scalars = list(_scalars(part.root, None if checkpoint.parts else checkpoint.get(*model)))
+        scalars = list(_scalars(part.root, checkpoint.get(*model) if model and not checkpoint.parts else None))
         for tensor, value in zip(scalars, read_scalars(part, scalars), strict=True):
             tensor.value = value
     return state_at(checkpoint, places)
