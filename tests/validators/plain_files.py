@@ -215,9 +215,13 @@ def skipping_all() -> Payload:
     return held
 
 
-def nested(inside: Payload) -> Payload:
+def nested(inside: Payload, epoch: int = 2) -> Payload:
     """Two levels down, as a trainer of one's own keeps its state."""
-    return {"version": 3, "trainer": {"state": inside, "progress": {"epoch": 2}}, "config": {"epoch": 100, "step": 30}}
+    return {
+        "version": 3,
+        "trainer": {"state": inside, "progress": {"epoch": epoch}},
+        "config": {"epoch": 100, "step": 30},
+    }
 
 
 def timm() -> Payload:
@@ -265,7 +269,7 @@ OTHERS: Mapping[str, Callable[[], Payload]] = {
     "with a scaler": with_a_scaler,
     "skipping all": skipping_all,
     "nested": lambda: nested(plain("AdamW", "StepLR")),
-    "nested, step 0": lambda: nested(Loop("AdamW", "StepLR").payload(0)),
+    "nested, step 0": lambda: nested(Loop("AdamW", "StepLR").payload(0), epoch=0),
     "timm": timm,
     "vits": vits,
     "warm-up by hand": rebuilt,
