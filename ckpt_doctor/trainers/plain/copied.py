@@ -1,21 +1,25 @@
-"""Weights and moments that are byte for byte those of another moment's file, by the checksums in the archives.
+"""Parts that are byte for byte those of another moment's file, by the checksums in the archives.
 
-Each step moves both, so two files of different labels have the same moments beside other weights only where a part was
-copied. SGD counts no steps that would show it.
+Each step moves weights and moments, so two files of different labels have the same moments beside other weights only
+where a part was copied. SGD counts no steps that would show it. Averages and random states may rest for some epochs: of
+these a lone pair shows it, in a run whose other files all have their own.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.inert.tree import items, walk
+from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, TensorRef, mapping_of
 from ckpt_doctor.types.record import record
 
-Part = Literal["optimizer", "model"]
+Part = Literal["optimizer", "model", "averages", "rng"]
 Digest = int
 _WHOLE = ("float32", "float64")
 """Weights of fewer bits stay the same where a step is too small for them."""
@@ -34,10 +38,23 @@ class Copied:
     """All files that have it."""
 
     @property
+    def noun(self) -> str:
+        """What it is."""
+        return _NOUNS[self.part]
+
+    @property
     def told(self) -> str:
         """In a clause."""
-        mine, rest = ("moments", "weights") if self.part == "optimizer" else ("weights", "moments")
-        return f"the {mine} are byte for byte those in {self.other}, whose {rest} are others"
+        rest = "moments" if self.part == "model" else "weights"
+        return f"the {self.noun} are byte for byte those in {self.other}, whose {rest} are others"
+
+
+_NOUNS: Mapping[Part, str] = {
+    "optimizer": "moments",
+    "model": "weights",
+    "averages": "averaged weights",
+    "rng": "random states",
+}
 
 
 def copied(labelled: Sequence[tuple[Member, int]]) -> dict[Path, Copied]:
@@ -46,7 +63,20 @@ def copied(labelled: Sequence[tuple[Member, int]]) -> dict[Path, Copied]:
     whole = [one for one in held if one[2] is not None and one[3] is not None]
     moments = ((member, label, mine, rest) for member, label, mine, rest in whole)
     weights = ((member, label, mine, rest) for member, label, rest, mine in whole if _moves(member))
-    return {**dict(_shared("model", weights)), **dict(_shared("optimizer", moments))}
+    found = dict[Path, Copied]()
+    for part, digest in (("rng", random_of), ("averages", averages_of)):
+        resting = [(member, label, digest(member), weights) for member, label, _, weights in held if weights]
+        if _has_lone_pair(resting):
+            found |= dict(_shared(part, resting))
+    return {**found, **dict(_shared("model", weights)), **dict(_shared("optimizer", moments))}
+
+
+def _has_lone_pair(held: Sequence[tuple[Member, int, Digest | None, Digest | None]]) -> bool:
+    """Whether two files alone have the same, neither of them the first, and three or more others have their own."""
+    counts = Counter(digest for _, _, digest, _ in held)
+    first = min(held, key=lambda one: one[1], default=None)
+    alone = first is not None and counts[first[2]] == 1 and None not in counts
+    return alone and sorted(counts.values())[-2:] == [1, 2] and len(counts) > ENOUGH
 
 
 def _shared(
@@ -87,6 +117,21 @@ def weights_of(member: Member) -> Digest | None:
     if not models or any(isinstance(value, TensorRef) and not _is_whole(value) for _, value in named):
         return None
     return _digest(member.checkpoint, models[0].path, named)
+
+
+def averages_of(member: Member) -> Digest | None:
+    """A digest of the weights in the copies of the trained models."""
+    shapes = find(member.checkpoint)
+    trained = {id(model) for model in shapes.trained}
+    copies = [model for model in shapes.models if id(model) not in trained]
+    named = (((*model.path, key), value) for model in copies for key, value in model.value.items())
+    return _digest(member.checkpoint, copies[0].path, named) if copies else None
+
+
+def random_of(member: Member) -> Digest | None:
+    """A digest of the random generators' states that are tensors."""
+    found = walk(member.at("rng"), items)
+    return _digest(member.checkpoint, member.path("rng"), enumerate(value for value, _ in found))
 
 
 def _is_whole(tensor: TensorRef) -> bool:

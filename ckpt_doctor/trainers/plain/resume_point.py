@@ -174,7 +174,7 @@ def _open_of_one(member: Member, run: Run, resume: ResumePoint, is_placed: bool)
     kin = standing(member, run).kin
     twin = kin.agreed.twins.get(member.checkpoint.path)
     if twin is not None and kin.off_rates.isdisjoint(twin.group):  # else R504 names the one to which it was copied
-        part = dotted(member.path(twin.part)) or "the weights"
+        part = dotted(member.path(twin.part)) or f"the {twin.noun}"
         yield NotChecked(f"the moment of {part}", f"{twin.told}: in one of the two files they were copied", "")
     if _may_be_of_its_schedules_moment(member, run):
         why = "its schedule was of another moment, it had the rate of that one, and it counts no steps"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain.agreement import uncured
 from ckpt_doctor.trainers.plain.layout import a, key_of, label_of, label_slot, noun_of, own_schedule
 from ckpt_doctor.trainers.plain.position import standing
@@ -286,6 +287,9 @@ def state_lost(case: Case) -> Iterator[Problem]:
     Source: the file's siblings.
     """
     odd = unlike(case.member, case.run)
+    own = [one for one in find(case.checkpoint).optimizers if one.path == case.member.path("optimizer")]
+    if not case.at("optimizer", "state") and any(one.stateful() for one in own):
+        return  # O705 says so
     if odd is not None and odd.is_between and odd.has_lost_moments:
         yield Problem(
             f"{odd.own.moments:,} parameters of the optimizer have a state, and {odd.usual.moments:,} in the files "

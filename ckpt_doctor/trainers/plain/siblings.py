@@ -117,8 +117,8 @@ class Unlike:
 
     @property
     def has_lost_moments(self) -> bool:
-        """Whether some parameters have no state; where none has, O705 says so."""
-        return 0 < self.own.moments < self.usual.moments
+        """Whether fewer parameters have a state."""
+        return self.own.moments < self.usual.moments
 
     @property
     def is_reordered(self) -> bool:

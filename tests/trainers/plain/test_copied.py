@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from ckpt_doctor import migrate, scan
 from tests.trainers.plain.plain_runs import TOLD, Change, changed, facts, run, serious
@@ -30,6 +31,32 @@ def test_which_of_two_files_has_them_from_the_other_is_open(tmp_path, part):
     assert "checkpoint_1.pt" in told["3"][0].why
     assert {resumes(folder)[number].resume for number in "13"} == {"open"}
     assert {resumes(folder)[number].resume for number in "024"} == {"identical"}
+
+
+@pytest.mark.parametrize("key", ["rng_state", "ema"])
+def test_a_lone_pair_of_random_states_or_averages_is_open(tmp_path, key):
+    """Where others have one in common as well they rest for some epochs: nothing was drawn, or averaged."""
+    folder = run(tmp_path, "none", "SGD")
+    for path in folder.iterdir():
+
+        def with_both(value, _):
+            generator = torch.Generator().manual_seed(value["epoch"])
+            average = {name: t + 1 for name, t in value["model_state_dict"].items()}
+            value.update(rng_state=generator.get_state(), ema=average)
+
+        changed(path, with_both)
+    assert {file.resume for file in resumes(folder).values()} == {"identical"}
+    changed(
+        folder / "checkpoint_3.pt", lambda value, other: value.update({key: other[key]}), folder / "checkpoint_2.pt"
+    )
+    assert {number: file.resume for number, file in resumes(folder).items() if file.resume != "identical"} == {
+        "2": "open",
+        "3": "open",
+    }
+    changed(
+        folder / "checkpoint_1.pt", lambda value, other: value.update({key: other[key]}), folder / "checkpoint_0.pt"
+    )
+    assert {file.resume for file in resumes(folder).values()} == {"identical"}
 
 
 def test_with_its_schedule_it_is_of_the_schedules_moment(tmp_path):
