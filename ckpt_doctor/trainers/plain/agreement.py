@@ -20,7 +20,7 @@ from ckpt_doctor.trainers.lines import Line, line_through
 from ckpt_doctor.trainers.plain.copied import Copied, copied
 from ckpt_doctor.trainers.plain.layout import has_several, key_of, label_slot, last_counter, noun_of, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
-from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, dotted, mapping_of, real
+from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, dotted, mapping_of, real
 from ckpt_doctor.types.record import record
 
 What = Literal["epoch", "optimizer", "schedule", "model", "name", "count"]
@@ -39,9 +39,10 @@ class Departure:
     counts: Mapping[KeyPath, int] = field(default_factory=dict)
     """Further counts that are of another moment, and what each is in the rest's."""
 
-    def wrong(self, checkpoint: Checkpoint) -> dict[KeyPath, int]:
-        """Those of them that no repair has put right."""
-        return {path: right for path, right in self.counts.items() if checkpoint.get(*path) != right}
+    def corrections(self, checkpoint: Checkpoint) -> list[Edit]:
+        """What would put right those of them that no repair has."""
+        held = {path: checkpoint.get(*path) for path in self.counts}
+        return [Edit(path, now, self.counts[path], self.told) for path, now in held.items() if now != self.counts[path]]
 
 
 @record(frozen=True)

@@ -8,7 +8,7 @@ these a lone pair shows it, in a run whose other files all have their own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +64,8 @@ def copied(labelled: Sequence[tuple[Member, int]]) -> dict[Path, Copied]:
     moments = ((member, label, mine, rest) for member, label, mine, rest in whole)
     weights = ((member, label, mine, rest) for member, label, rest, mine in whole if _moves(member))
     found = dict[Path, Copied]()
-    for part, digest in (("rng", random_of), ("averages", averages_of)):
+    may_rest: Mapping[Part, Callable[[Member], Digest | None]] = {"rng": random_of, "averages": averages_of}
+    for part, digest in may_rest.items():
         resting = [(member, label, digest(member), weights) for member, label, _, weights in held if weights]
         if _has_lone_pair(resting):
             found |= dict(_shared(part, resting))

@@ -138,9 +138,9 @@ def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotCheck
     if layout.lacks_weights(member.checkpoint):
         yield NotChecked("the weights", "they are in another file, and whether that is of this moment is not known", "")
     departed = standing(member, run).departure
-    if departed is not None:
-        for path in departed.wrong(member.checkpoint):
-            yield NotChecked(f"what the script does by {dotted(path)}", f"it is of another moment: {departed.told}", "")
+    for edit in departed.corrections(member.checkpoint) if departed is not None else ():
+        why = f"it is of another moment: {edit.evidence}"
+        yield NotChecked(f"what the script does by {dotted(edit.path)}", why, "")
     for part in missing(member, run):
         if part.kind == "scaler" or not part.is_between:
             why = f"the file lacks it and {part.other} has it: a script that loads it stops, or starts it anew"

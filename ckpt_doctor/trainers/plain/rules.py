@@ -126,14 +126,13 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
             found=now,
             expected=label,
         )
-    if departed is not None:
-        for path, right in departed.wrong(case.checkpoint).items():
-            yield Problem(
-                f"{departed.told}: {dotted(path)} is of another moment, and so is what the script does by it",
-                where=dotted(path),
-                found=case.checkpoint.get(*path),
-                expected=right,
-            )
+    for edit in departed.corrections(case.checkpoint) if departed is not None else ():
+        yield Problem(
+            f"{edit.evidence}: {dotted(edit.path)} is of another moment, and so is what the script does by it",
+            where=dotted(edit.path),
+            found=edit.before,
+            expected=edit.after,
+        )
 
 
 @rule("P409", "parts-disagree", "warning", each=True)

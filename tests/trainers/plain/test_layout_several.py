@@ -165,6 +165,21 @@ def test_a_label_of_another_moment_is_one_finding(tmp_path):
     assert same(straight(GAN, STEP, COSINE), resumed(path, GAN, STEP, COSINE))
 
 
+@pytest.mark.parametrize("gone", [DCGAN[0][:1], DCGAN[0][:1] + DCGAN[1][:1]], ids=["one model", "both models"])
+def test_weights_in_another_file_leave_the_resume_open(tmp_path, gone):
+    """HiFi-GAN's `do_00001000`, BasicSR's `1000.state`: label, optimizers and schedules are judged."""
+    folder = run(tmp_path, GAN, STEP, COSINE)
+    for path in folder.iterdir():
+        changed(path, lambda v, _: [v.pop(key) for key in gone])
+    assert {("open", ())} == {(file.resume, tuple(serious(file))) for file in judged(folder)}
+    assert all("the weights" in {one.what for one in file.plan.open} for file in judged(folder))
+    changed(
+        folder / "checkpoint_2.pt", lambda v, o: v.update({DCGAN[0][1]: o[DCGAN[0][1]]}), folder / "checkpoint_1.pt"
+    )
+    assert ["P409"] == [code for code, _, _ in serious(judged(folder)[2]) if code != "R504"]
+    assert [[]] * 4 == [serious(file) for file in judged(folder) if file.checkpoint.path.stem[-1] != "2"]
+
+
 def test_an_optimizer_under_the_name_of_another(tmp_path):
     """`"optimizerD": optimizerG.state_dict()`: its moments are those of the other model."""
     folder = run(tmp_path, GAN, None, None)

@@ -127,6 +127,18 @@ def test_a_script_that_starts_one_too_far_is_told_from_the_label(tmp_path: Path,
     assert (set(), "identical") == (codes(after := judged(run, **ONE_AFTER)), after.resume)
 
 
+def test_counts_in_a_nested_timestamp_beside_model_and_optimizer(tmp_path: Path) -> None:
+    """Composer's: Adam's steps are read there as well, which prove that the label counts them."""
+
+    def form(loop: Loop, done: int) -> dict[str, Any]:
+        counts = {"iteration": 0, "epoch": done, "batch": 4 * done, "batch_in_epoch": 0}
+        parts = {"model": loop.model.state_dict(), "optimizers": {"Adam": loop.optimizer.state_dict()}}
+        return {"state": {"timestamp": {"Timestamp": counts}, **parts}, "rng": []}
+
+    file = judged(trained(tmp_path, form), **AS_IT_IS)
+    assert (set(), "identical", 10) == (codes(file), file.resume, file.plan.start_epoch)
+
+
 def test_a_project_that_is_known_needs_no_script(tmp_path: Path) -> None:
     file = judged(trained(tmp_path, FORMS["ignite"][1], "OneCycleLR"), shuffle=False)
     assert ([], 10, "identical") == ([*file.findings], file.plan.global_step, file.resume)

@@ -8,7 +8,7 @@ from ckpt_doctor.migrators import Migration, Plan, refused
 from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
-from ckpt_doctor.types import Case, Edit
+from ckpt_doctor.types import Case
 
 NAME = "fix-epoch"
 
@@ -16,11 +16,8 @@ NAME = "fix-epoch"
 def _plan(case: Case) -> Plan:
     """Set the label, and further counts that are of another moment than the rest of the file."""
     plan, departed = _of_label(case), standing(case.member, case.run).departure
-    wrong = departed.wrong(case.checkpoint) if departed is not None else {}
-    if departed is None or not wrong:
-        return plan
-    counts = (Edit(path, case.checkpoint.get(*path), right, departed.told) for path, right in wrong.items())
-    return replace(plan, edits=(*plan.edits, *counts), refusals=())
+    counts = departed.corrections(case.checkpoint) if departed is not None else []
+    return replace(plan, edits=(*plan.edits, *counts), refusals=()) if counts else plan
 
 
 def _of_label(case: Case) -> Plan:
