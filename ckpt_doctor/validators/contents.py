@@ -62,9 +62,10 @@ def read_by_torch(member: Member, moves: bool | None) -> Iterator[KeyPath]:
     yield from (path("optimizer", "param_groups"), path("optimizer", "state"))
     groups = member.at("optimizer", "param_groups")
     cycled = [] if moves is False else [*rates_to_come(member), *momenta_to_come(member)]
+    of_torch = ("eps", "weight_decay", *(["betas"] if _keeps_averages(member) else ()))
     for index, group in enumerate(groups if isinstance(groups, (list, tuple)) else ()):
-        of_adam = ("eps", "weight_decay") if isinstance(group, dict) and "amsgrad" in group else ()
-        for key in ("params", "lr", *_adam_keys(member), *of_adam, *cycled):
+        of_adam = of_torch if isinstance(group, dict) and "amsgrad" in group else ()
+        for key in ("params", "lr", *of_adam, *cycled):
             yield path("optimizer", "param_groups", index, key)
     phases = member.at("scheduler", "_schedule_phases")
     if member.state.scheduler == "OneCycleLR" and isinstance(phases, (list, tuple)) and moves is not False:
@@ -74,10 +75,9 @@ def read_by_torch(member: Member, moves: bool | None) -> Iterator[KeyPath]:
                 yield path("scheduler", "_schedule_phases", index, key)
 
 
-def _adam_keys(member: Member) -> tuple[str, ...]:
+def _keeps_averages(member: Member) -> bool:
     state = member.at("optimizer", "state")
-    entries = state.values() if isinstance(state, dict) else ()
-    return ("betas",) if any(isinstance(entry, dict) and "exp_avg" in entry for entry in entries) else ()
+    return isinstance(state, dict) and any(isinstance(entry, dict) and "exp_avg" in entry for entry in state.values())
 
 
 def rates_to_come(member: Member) -> list[str]:

@@ -152,12 +152,13 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
             severity=None if case.trains_all else "info",
         )
     entries = {index: entry for index, entry in state.items() if isinstance(entry, dict) and entry}
-    parts = {part for entry in entries.values() for part in entry if part in ADAM_PARTS}
-    if parts & {"exp_avg", "exp_avg_sq"}:
-        parts = set(ADAM_PARTS)
-    highest = _with_amsgrad(case)
+    if not any({"exp_avg", "exp_avg_sq"} & entry.keys() for entry in entries.values()):
+        return
+    adam, highest = _of_adam(case), _of_adam(case, with_highest=True)
     for index, entry in entries.items():
-        needed = (*(part for part in ADAM_PARTS if part in parts), *(["max_exp_avg_sq"] if index in highest else []))
+        if index not in adam:
+            continue
+        needed = (*ADAM_PARTS, *(["max_exp_avg_sq"] if index in highest else []))
         lacking = next((part for part in needed if part not in entry), None)
         if lacking is not None:
             yield Problem(
@@ -170,10 +171,13 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
             return
 
 
-def _with_amsgrad(case: Case) -> set[object]:
-    """The indices of the param groups in which Adam also reads the highest second moment."""
+def _of_adam(case: Case, with_highest: bool = False) -> set[object]:
+    """The indices of the param groups of torch's Adam; with `with_highest` those in which it has `amsgrad` on.
+
+    Only torch's Adam and AdamW have that key. Others keep a part of the moments, or others, under the same names."""
     groups: Any = case.at("optimizer", "param_groups")  # dicts with params: _indices() has looked
-    return {parameter for group in groups if python_value(group.get("amsgrad")) for parameter in group["params"]}
+    wanted = (group for group in groups if "amsgrad" in group and (python_value(group["amsgrad"]) or not with_highest))
+    return {parameter for group in wanted for parameter in group["params"]}
 
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:

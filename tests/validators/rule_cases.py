@@ -38,6 +38,7 @@ from tests.validators.spoiling import (
     inflating,
     initial_rate,
     linked,
+    lion,
     logged,
     loop,
     on_gpu,
@@ -1172,6 +1173,7 @@ OPTIMIZER_CASES = {
             Sound(
                 "never any gradient", spoil=lambda run: [drop("optimizer", "state", 3, file=name)(run) for name in run]
             ),
+            Sound("another optimizer's state under a name of Adam's", spoil=lion),
             Sound("AMP skipped every step", spoil=both(put("optimizer", "state", {}), put("scaler", {"scale": 1.0}))),
         ),
     ),

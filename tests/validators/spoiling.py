@@ -154,6 +154,15 @@ def first_group(run: Run) -> Payload:
     return found
 
 
+def lion(run: Run) -> None:
+    """An optimizer that keeps one average of each gradient, and none of its square."""
+    for payload in run.values():
+        for entry in payload["optimizer"]["state"].values():
+            del entry["exp_avg_sq"]
+        for name in ("amsgrad", "eps"):
+            del payload["optimizer"]["param_groups"][0][name]
+
+
 def two_processes(run: Run) -> None:
     """Accelerate steps a prepared scheduler once per process."""
     for name, payload in run.items():
