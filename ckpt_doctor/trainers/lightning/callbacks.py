@@ -45,6 +45,11 @@ class Saver(_Callback):
         held = mapping_of(self.state.get("best_k_models")) or {}
         return {path: score for path, score in held.items() if isinstance(path, str)}
 
+    @property
+    def checks_epochs(self) -> bool:
+        """Whether it compares when an epoch ends; by default it does, and not where it saves by batches or by time."""
+        return bool(self.monitor) and _options(self.key).get("every_n_epochs", 1) == 1
+
 
 class Stopper(_Callback):
     """An EarlyStopping's state."""

@@ -8,7 +8,7 @@ from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.history import History, adam_lag, kept
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.pace import paces
-from ckpt_doctor.trainers.lightning.schedule import has_other_rates, lag
+from ckpt_doctor.trainers.lightning.schedule import has_other_rates, is_stepped_by_script, lag
 from ckpt_doctor.trainers.lightning.several import lines_of, shortfall
 from ckpt_doctor.types import KeyPath, Member, Run, real
 
@@ -30,6 +30,7 @@ def gather(run: Run) -> History:
         for stopper in stoppers(member.checkpoint):
             memories.setdefault(stopper.path, []).append(member)
     whole = [member for member in members if not is_weights_only(member.checkpoint)]
+    by_script = is_stepped_by_script(whole)
     return History(
         names=frozenset([*(member.checkpoint.path.name for member in members), *(path.name for path in run.unjudged)]),
         keepers=keepers,
@@ -42,6 +43,7 @@ def gather(run: Run) -> History:
         off_rates=sum(map(has_other_rates, whole)),
         lags=Counter(map(lag, whole)),
         lines=lines_of(whole),
-        paces=paces(whole),
+        paces=paces(whole, by_script),
+        by_script=by_script,
         shortfalls=Counter(shortfall(member.checkpoint) for member in whole),
     )

@@ -67,6 +67,8 @@ class History:
     """Steps that the loops count and none of several schedules has -> files in which that is so."""
     paces: Mapping[KeyPath, Pace] = field(default_factory=dict)
     """Where an optimizer is -> by what its schedule goes, where a script steps it or there are several."""
+    by_script: bool = False
+    """Whether the script makes the steps of the only schedule, though Lightning makes those of the optimizer."""
     lags: Mapping[int | None, int] = field(default_factory=dict)
     """Steps by which the schedule lags the loops' count of its steps -> files in which it does."""
 

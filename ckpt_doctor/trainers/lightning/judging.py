@@ -12,6 +12,7 @@ from ckpt_doctor.trainers.lightning.command import infer
 from ckpt_doctor.trainers.lightning.curve import curve
 from ckpt_doctor.trainers.lightning.gathering import gather
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
+from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.resume_point import has_other_loops, plan, resume_point
 from ckpt_doctor.trainers.lightning.rules import RULES
 from ckpt_doctor.trainers.lightning.terms import TERMS
@@ -76,7 +77,10 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
 
 
 def _target(member: Member, run: Run) -> schedule.Target:
-    return pace.target(member, run) if pace.is_measured_here(member) else schedule.target(member, run)
+    loops, by_script = loops_of(member.checkpoint), history_of(run).by_script
+    decides = loops is not None and (loops.is_before_end or pace.due(member, run) is not None)
+    by_hand = pace.is_measured_here(member) or (by_script and decides)
+    return pace.target(member, run) if by_hand else schedule.target(member, run)
 
 
 def _schedule(member: Member, target: schedule.Target) -> Schedule:

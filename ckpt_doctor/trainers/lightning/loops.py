@@ -46,6 +46,8 @@ class Loops:
     """Whether the file was saved at an epoch's last batch, before what a script does at the end of the epoch."""
     has_loader_state: bool
     """Whether the state of a loader is saved, which then goes on where it was."""
+    is_before_checks: bool
+    """Whether the file was saved at an epoch's last batch, before the validation and what is checked after it."""
 
     @property
     def at_end(self) -> bool:
@@ -88,6 +90,7 @@ def loops_of(checkpoint: Checkpoint) -> Loops | None:
         None if by_hand else integer(at("epoch_loop.scheduler_progress", "total", "completed")),
         last and integer(at("epoch_progress", "current", "processed")) == entered - 1,
         bool(state and state.get("combined_loader")),
+        last and integer(at("epoch_loop.batch_progress", "total", "completed")) == batches - 1,
     )
 
 

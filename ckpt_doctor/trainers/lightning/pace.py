@@ -34,9 +34,9 @@ _MAY_LACK_A_START = (
 NOT_CLEAR = "how the schedule's position follows from epochs, batches or the optimizer's steps is not clear"
 
 
-def is_measured_here(member: Member) -> bool:
-    """Whether the file has several optimizers, or steps that are made by hand."""
-    several = optimizers(member.checkpoint) > 1 or is_by_hand(member.checkpoint)
+def is_measured_here(member: Member, by_script: bool = False) -> bool:
+    """Whether the file has several optimizers, or steps that are made by hand, if only those of the schedule."""
+    several = optimizers(member.checkpoint) > 1 or is_by_hand(member.checkpoint) or by_script
     return several and is_measured(member.checkpoint) and loops_of(member.checkpoint) is not None
 
 
@@ -46,13 +46,13 @@ def _counts(loops: Loops, member: Member) -> dict[By, int | None]:
     return {"epoch": loops.start, "step": steps, "batch": loops.batches, "epoch before": loops.start - 1, "nothing": 0}
 
 
-def paces(members: Iterable[Member]) -> dict[KeyPath, Pace]:
+def paces(members: Iterable[Member], by_script: bool = False) -> dict[KeyPath, Pace]:
     """For each optimizer of a run's files, by what its schedule goes."""
     seen: dict[KeyPath, Counter[By]] = {}
     files: Counter[KeyPath] = Counter()
     inside: set[KeyPath] = set()
     whole: dict[tuple[KeyPath, By], Member] = {}
-    for member in (one for each in members if is_measured_here(each) for one in each.optimizers):
+    for member in (one for each in members if is_measured_here(each, by_script) for one in each.optimizers):
         loops, last = loops_of(member.checkpoint), member.state.last_epoch
         if loops is None or last is None or state_of(member) is None:
             continue

@@ -12,7 +12,17 @@ from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, is_we
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import Target
 from ckpt_doctor.trainers.state import integer
-from ckpt_doctor.types import Checkpoint, Member, NotChecked, ResumePlan, ResumePoint, Run, dotted
+from ckpt_doctor.types import (
+    Checkpoint,
+    Member,
+    NotChecked,
+    ResumePlan,
+    ResumePoint,
+    Run,
+    TensorRef,
+    dotted,
+    mapping_of,
+)
 
 OTHER_LOOPS = "the loops' counters are of another moment than optimizer, schedule and labels"
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
@@ -93,11 +103,17 @@ def plan(member: Member, run: Run, resume: ResumePoint, why_open: Sequence[str])
     )
 
 
-def _open(checkpoint: Checkpoint) -> tuple[NotChecked, ...]:
-    if not is_measured(checkpoint) or not may_be_averaged(checkpoint):
-        return ()
-    why = "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"
-    return (NotChecked("whether the weights are the trained ones", why, "a file that was saved during training"),)
+def _open(checkpoint: Checkpoint) -> Iterator[NotChecked]:
+    if is_measured(checkpoint) and may_be_averaged(checkpoint):
+        why = (
+            "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"
+        )
+        yield NotChecked("whether the weights are the trained ones", why, "a file that was saved during training")
+    tensors = (mapping_of(checkpoint.get("state_dict")) or {}).values()
+    kinds = {tensor.dtype for tensor in tensors if isinstance(tensor, TensorRef) and "float" in tensor.dtype}
+    if is_measured(checkpoint) and kinds == {"float64"}:
+        why = "with precision='64-true' Lightning loads them into a model of float32 before it makes that float64"
+        yield NotChecked("whether the weights keep their last digits", why, "the script")
 
 
 def _open_schedules(member: Member, why_open: Sequence[str]) -> Iterator[NotChecked]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from ckpt_doctor.trainers.lightning import plateau
 from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, parts_of, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
+from ckpt_doctor.trainers.lightning.several import is_counted
 from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups
 from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
 from ckpt_doctor.types.record import record
@@ -90,9 +92,8 @@ def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], 
     if counts(state) and integer(state.get("_step_count")) == made + 1:
         return None
     lags = history_of(run).lags
-    every = not lags.get(0) and sum(files for steps, files in lags.items() if steps is not None) > 1
     anew = bool(adam_lag(member)) and lags.get(made - last, 0) > 1
-    return None if every or anew else made
+    return None if differs_in_most(lags) or anew else made
 
 
 def lag(member: Member) -> int | None:
@@ -100,6 +101,18 @@ def lag(member: Member) -> int | None:
     loops, state = loops_of(member.checkpoint), state_of(member)
     last = integer(state.get("last_epoch")) if state else None
     return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
+
+
+def differs_in_most(lags: Mapping[int | None, int]) -> bool:
+    """Whether most files, and more than one, have another position than the loops' count of the schedule's steps."""
+    off = sum(files for steps, files in lags.items() if steps)
+    return off > max(1, lags.get(0, 0))
+
+
+def is_stepped_by_script(members: Sequence[Member]) -> bool:
+    """Whether an overridden `lr_scheduler_step` leaves the steps to the script, without a position to each of them."""
+    own = (is_counted(state_of(member)) for member in members if lag(member) is not None)
+    return differs_in_most(Counter(map(lag, members))) and all(own)
 
 
 def is_without_schedule(checkpoint: Checkpoint) -> bool:

@@ -61,10 +61,10 @@ def shortfall(checkpoint: Checkpoint) -> int | None:
     if loops is None or not loops.schedule or not has_several(checkpoint) or not isinstance(told, list):
         return None
     positions = [count for name, count in counts(checkpoint).items() if name.startswith("lr_schedulers")]
-    return loops.schedule - sum(positions) if positions and all(map(_is_counted, told)) else None
+    return loops.schedule - sum(positions) if positions and all(map(is_counted, told)) else None
 
 
-def _is_counted(state: object) -> bool:
+def is_counted(state: object) -> bool:
     """Whether each step of the schedule adds one to its position, whatever the script passes to it."""
     held = mapping_of(state) or {}
     return counted(held) and integer(held.get("_step_count")) == (integer(held.get("last_epoch")) or 0) + 1

@@ -11,7 +11,19 @@ import torch
 from ckpt_doctor import repair
 from ckpt_doctor.trainers.lightning import memory
 from ckpt_doctor.trainers.lightning.callbacks import savers
-from tests.trainers.lightning.runs import LOSSES, MONITOR, STOPPER, change, cured, judged, put, said, write
+from tests.trainers.lightning.runs import (
+    BATCH,
+    BATCHES,
+    LOSSES,
+    MONITOR,
+    STOPPER,
+    change,
+    cured,
+    judged,
+    put,
+    said,
+    write,
+)
 from tests.trainers.lightning.values import checkpoint
 
 
@@ -118,3 +130,16 @@ def test_paths_move_with_their_folder_and_keep_what_lies_below_it():
         "best_model_path": "/run/val/a.ckpt",
         "best_k_models": {"/run/a.ckpt": 0.5, "/run/b.ckpt": 0.6},
     } == dict(memory.remapped(file, saver))
+
+
+@pytest.mark.parametrize("callbacks", [(MONITOR, STOPPER), (STOPPER,), (MONITOR,), ()])
+def test_the_checks_of_an_epoch_come_after_a_save_at_its_last_batch(tmp_path, callbacks):
+    path = write(tmp_path)[1]
+    held = torch.load(path, weights_only=False)["callbacks"]
+    change(path, callbacks={key: held[key] for key in callbacks})
+    assert "P405" not in said(judged(path))
+    put(path, (*BATCH, "total", "completed"), 2 * BATCHES - 1)
+    assert bool(callbacks) == ("P405" in said(judged(path)))
+    if callbacks == (MONITOR,):
+        change(path, callbacks={MONITOR.replace("'every_n_epochs': 1", "'every_n_epochs': 0"): held[MONITOR]})
+        assert "P405" not in said(judged(path)), "it compares where it saves"

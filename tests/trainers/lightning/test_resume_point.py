@@ -107,3 +107,13 @@ def test_a_one_cycle_inside_of_another_scheduler_ends_as_well(tmp_path):
     path = write(tmp_path, 5, schedule=warmed_up)[-1]
     assert "R511" not in said(judged(path, train_epochs=6))
     assert "R511" in said(judged(path, train_epochs=7))
+
+
+def test_weights_of_double_precision_may_lose_their_last_digits(tmp_path):
+    """Measured with precision='64-true': they are loaded into a model of float32."""
+    path = write(tmp_path)[-1]
+    weights = torch.load(path, weights_only=False)["state_dict"]
+    change(path, state_dict={name: value.double() for name, value in weights.items()})
+    assert "open" == judged(path, shuffle=False).resume
+    change(path, state_dict={**weights, "net.bias": weights["net.bias"].double()})
+    assert "identical" == judged(path, shuffle=False).resume

@@ -11,7 +11,7 @@ import torch
 from ckpt_doctor import audit, repair
 from ckpt_doctor.trainers.lightning import schedule
 from ckpt_doctor.types import Member, Run
-from tests.trainers.lightning.runs import AUTOMATIC, BATCHES, change, cured, judged, late, put, said, write
+from tests.trainers.lightning.runs import AUTOMATIC, BATCH, BATCHES, FIT, change, cured, judged, late, put, said, write
 
 
 def test_a_schedule_that_lags_is_cured(tmp_path):
@@ -131,3 +131,30 @@ def test_several_schedules_have_no_position(tmp_path):
     member, run = member_at(path)
     assert schedule.state_of(member) is None
     assert schedule.target(member, run).last_epoch is None
+
+
+def at_the_last_batch(folder: Path, epochs: int = 3) -> list[Path]:
+    """Files of each epoch's last batch, of a script that steps its schedule in a hook of its own, once an epoch."""
+    paths = write(folder, epochs, schedule=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9))
+    for epoch, path in enumerate(paths):
+        state = torch.load(path, weights_only=False)["lr_schedulers"][0]
+        put(path, ("lr_schedulers", 0), {**state, "last_epoch": epoch, "_step_count": epoch + 1, "_last_lr": [0.01]})
+        put(path, ("optimizer_states", 0, "param_groups", 0, "lr"), 0.01)
+        put(path, (*BATCH, "total", "completed"), BATCHES * (epoch + 1) - 1)
+        for which in ("total", "current"):
+            put(path, (*FIT, "epoch_progress", which, "processed"), epoch)
+    return paths
+
+
+def test_a_step_that_only_a_hook_of_the_script_makes_is_left_out_after_an_epochs_last_batch(tmp_path):
+    """With an empty `lr_scheduler_step` the loops count steps that nobody makes."""
+    for path in at_the_last_batch(tmp_path):
+        found = said(judged(path))
+        assert "R501" in found and "no resume takes a step" in found["R501"].message
+
+
+def test_files_that_mostly_differ_from_the_loops_count_are_of_a_script_that_steps_itself(tmp_path):
+    assert schedule.differs_in_most({0: 1, -1: 2})
+    assert not schedule.differs_in_most({0: 2, 1: 1, None: 5})
+    members = [member_at(path)[0] for path in at_the_last_batch(tmp_path)]
+    assert schedule.is_stepped_by_script(members) and not schedule.is_stepped_by_script(members[:1])

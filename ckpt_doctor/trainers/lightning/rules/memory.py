@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
+from ckpt_doctor.trainers.lightning.layout import is_measured
+from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.memory import (
     OF_A_LOGGER,
     dirpath_here,
@@ -33,6 +35,26 @@ def patience_exhausted(case: Case) -> Iterator[Problem]:
                 found=waited,
                 expected=f"below {patience}",
             )
+
+
+@rule("P405", "epoch-end-not-validated", "warning")
+def check_left_out(case: Case) -> Iterator[Problem]:
+    """The epoch's checks of ModelCheckpoint and EarlyStopping come after this save, and a resume leaves them out.
+
+    Source: lightning/pytorch/loops/training_epoch_loop.py, `on_advance_end`; measured with 2.6.6.
+    """
+    loops = loops_of(case.checkpoint)
+    if case.plan is None or loops is None or not loops.is_before_checks or case.plan.steps_left == 0:
+        return
+    saver = next((saver for saver in savers(case.checkpoint) if saver.checks_epochs), None)
+    waiting = next(iter(stoppers(case.checkpoint)), saver)
+    if waiting is not None and is_measured(case.checkpoint):
+        yield Problem(
+            f"saved at the last batch of epoch {loops.epoch:,}, before its validation, which a resume leaves out: the "
+            f"{waiting.monitor} of this epoch reaches neither ModelCheckpoint nor EarlyStopping",
+            where=".".join(map(str, waiting.path)),
+            fix="resume from a file that was saved at the end of an epoch",
+        )
 
 
 @rule("E610", "best-path-missing", "warning", migration="fix-best-path")
@@ -92,4 +114,4 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (patience_exhausted, best_path_missing, no_best_metric)
+RULES = (check_left_out, patience_exhausted, best_path_missing, no_best_metric)
