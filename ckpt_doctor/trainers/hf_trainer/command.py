@@ -17,8 +17,9 @@ _LENGTH = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "grad
 _RATE = ("learning_rate", "optim", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio")
 _BEST = ("metric_for_best_model", "greater_is_better", "eval_strategy", "evaluation_strategy", "save_strategy")
 _RESUME = ("restore_callback_states_from_checkpoint", "fp16", "save_only_model", "ignore_data_skip", "eval_on_start")
+_ORDER = ("train_sampling_strategy", "group_by_length", "accelerator_config")
 _RUN = (*_LENGTH, *_RATE, "seed", "data_seed")
-_KEPT = frozenset((*_RUN, *_BEST, *_RESUME))
+_KEPT = frozenset((*_RUN, *_BEST, *_RESUME, *_ORDER))
 """What is looked at. `hub_token` and its like lie beside these and are never taken out."""
 _MOST = 1e15
 
@@ -85,6 +86,15 @@ class Command:
         """Whether an epoch is evaluated after the save at its last step: the one by epochs, the other by steps."""
         return self.eval_strategy == "epoch" and self.text("save_strategy") == "steps"
 
+    @property
+    def unseeded_order(self) -> str:
+        """What lets torch's own random state deal the order of each epoch; empty where a seed of its own does."""
+        strategy, config = self.text("train_sampling_strategy") or "random", self.values.get("accelerator_config")
+        if strategy == "group_by_length" or self.is_on("group_by_length"):
+            return "group_by_length"
+        unseeded = isinstance(config, dict) and config.get("use_seedable_sampler") is False
+        return "use_seedable_sampler=False" if unseeded and strategy == "random" else ""
+
     def warmup(self, total: int) -> int | None:
         """`TrainingArguments.get_warmup_steps`: steps, or a share of all (5.x in one argument, 4.x in two)."""
         steps, share = self.number("warmup_steps"), self.number("warmup_ratio")
@@ -114,9 +124,11 @@ def command_in(checkpoint: Checkpoint) -> Command:
 
 
 def _plain(value: object) -> object:
-    """A member of an enum by its value, and a number of numpy's by what it is."""
+    """A member of an enum by its value, a config by its fields, and a number of numpy's by what it is."""
     if isinstance(value, Opaque):
         args = value.args
+        if value.states:
+            return value.states[0]
         return args[0] if isinstance(args, tuple) and len(args) == 1 else None
     return value.value if isinstance(value, NumpyScalar) else value
 

@@ -111,3 +111,34 @@ def test_what_is_open_is_named(run: Path) -> None:
         change_state(folder, epoch=0.1234567, max_steps=39)
     found = judged(run / "checkpoint-21")
     assert "open" == found.resume and "the place in the data" in {one.what for one in found.not_checked}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resume"),
+    [
+        ({"train_sampling_strategy": "group_by_length"}, "differs"),
+        ({"group_by_length": True}, "differs"),
+        ({"accelerator_config": {"use_seedable_sampler": False}}, "differs"),
+        ({"accelerator_config": {"use_seedable_sampler": True}}, "identical"),
+        (
+            {"train_sampling_strategy": "sequential", "accelerator_config": {"use_seedable_sampler": False}},
+            "identical",
+        ),
+    ],
+)
+def test_an_order_without_a_seed_is_another_one_after_a_resume_within_an_epoch(
+    run: Path, arguments: dict[str, Any], resume: str
+) -> None:
+    """Measured: in epoch 0 the seed of the whole run deals it again, and between epochs the state is restored first."""
+    for folder in run.iterdir():
+        save_arguments(folder, {**ARGUMENTS, **arguments})
+    found = {name: judged(run / f"checkpoint-{name}") for name in (7, 14)}
+    assert {7: "identical", 14: resume} == {name: file.resume for name, file in found.items()}
+    assert ({"P410"} if resume == "differs" else set()) == told(found[14])
+
+
+def test_a_config_inside_the_command_is_read_by_its_fields() -> None:
+    config = Opaque(Global("transformers.trainer_pt_utils", "AcceleratorConfig"), ())
+    config.states.append({"use_seedable_sampler": False})
+    found = command_in(made.unit(arguments=made.command(accelerator_config=config)))
+    assert "use_seedable_sampler=False" == found.unseeded_order

@@ -9,7 +9,7 @@ from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.command import command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula
 from ckpt_doctor.trainers.hf_trainer.layout import CONFIG, STATE
-from ckpt_doctor.trainers.hf_trainer.progress import epochs_told, since_an_end, total_steps
+from ckpt_doctor.trainers.hf_trainer.progress import epochs_told, is_without_length, since_an_end, total_steps
 from ckpt_doctor.types import Case, option_of, same_rate
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -103,27 +103,39 @@ def data_repeated(case: Case) -> Iterator[Problem]:
     With `--ignore_data_skip` it begins the epoch's order anew in the middle of an epoch instead of skipping the batches
     that are done: they are trained twice, and the last ones of the epoch not at all. Data without a length, as that of
     an IterableDataset, counts as one epoch however often it comes to its end: the resume skips more than it has, and
-    begins it anew.
+    begins it anew. With `group_by_length`, or without the seedable sampler, torch's random state deals each epoch's
+    order, and a resume within an epoch restores that state only after it has dealt the order.
 
     Example: `checkpoint-700` in an epoch of 1,000 steps.
 
     Cure: leave `--ignore_data_skip` out of the resume command. Of data without a length: a dataset that repeats itself.
+    Of an order without a seed: a checkpoint at an epoch's end.
 
-    Source: transformers, `Trainer._init_training_state`, `set_initial_training_values`.
+    Source: transformers, `Trainer._init_training_state`, `set_initial_training_values`, `_get_train_sampler`,
+    `_run_epoch`.
     """
-    again = since_an_end(case.checkpoint)
-    if again and case.resume.skip_batches:
+    command, point = command_in(case.checkpoint), case.resume
+    order = command.unseeded_order if not is_without_length(case.checkpoint) and point.start_epoch else ""
+    if order and point.skip_batches:
         yield Problem(
-            f"the data has no length and has come to its end before: the resume skips {case.resume.skip_batches:,} "
+            f"the order of each epoch is dealt by torch's random state ({order}), which a resume within an epoch "
+            f"restores only after the shuffle: of epoch {point.start_epoch:,} some data is trained again, some never",
+            where=f"{STATE}.epoch",
+            fix="resume from a checkpoint at an epoch's end (--save_strategy epoch)",
+        )
+        return
+    again = since_an_end(case.checkpoint)
+    if again and point.skip_batches:
+        yield Problem(
+            f"the data has no length and has come to its end before: the resume skips {point.skip_batches:,} "
             f"batches at once, which is more than it has, and begins it anew: {again:,} batches are trained again",
             where=f"{STATE}.epoch",
             fix="resume from an end of the data, or let the dataset repeat itself without an end",
         )
         return
-    if command_in(case.checkpoint).is_on("ignore_data_skip") and case.resume.skip_batches:
+    if command.is_on("ignore_data_skip") and point.skip_batches:
         yield Problem(
-            f"the saved command has --ignore_data_skip: {case.resume.skip_batches:,} batches of this epoch are trained "
-            "again",
+            f"the saved command has --ignore_data_skip: {point.skip_batches:,} batches of this epoch are trained again",
             where="ignore_data_skip",
             fix="leave --ignore_data_skip out of the resume command",
         )
