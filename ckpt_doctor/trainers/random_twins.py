@@ -115,8 +115,8 @@ def _of_group(
         after.step - before.step <= steps and after.epochs - before.epochs <= epochs and _differ(before, after)
         for before, after in pairs
     )
-    if not drawn:
-        return
+    if not drawn and not (epochs and any(_differ(*pair) for pair in pairwise(saves))):
+        return  # of epochs a loader begins each with a draw
     others = (g[-1][0].epochs - g[0][0].epochs for g in groups if g is not group)
     places = {save.epochs for save, _ in group} if epochs else {save.step for save, _ in group}
     proven = drawn > 1 and len(places) == 2 and not any(begun >= epochs for begun in others)

@@ -79,6 +79,16 @@ def state_at(checkpoint: Checkpoint, places: Places) -> TrainingState:
     )
 
 
+def chained_position(scheduler: object) -> int | None:
+    """The position of a ChainedScheduler, which all its members have; None where they differ."""
+    state = mapping_of(scheduler) or {}
+    held = state.get("_schedulers")
+    if not isinstance(held, list) or "_milestones" in state:
+        return None
+    positions = {integer(one.get("last_epoch")) for one in held if isinstance(one, dict)}
+    return positions.pop() if len(positions) == 1 else None
+
+
 def first_of(found: Mapping[str, Sequence[Optimizer | Part | Scheduler]]) -> dict[str, KeyPath]:
     """Slot -> where the first is of what was found for it; a slot for which nothing was found is absent."""
     return {slot: parts[0].path for slot, parts in found.items() if parts}

@@ -104,3 +104,11 @@ def test_the_hugging_face_trainers_state(tmp_path: Path) -> None:
     assert {("identical", ())} == {(resume, tuple(at)) for resume, at in told(run).values()}
     copied(run, "rng_state.pth", "checkpoint-5", "checkpoint-25")
     assert {"checkpoint-5", "checkpoint-10", "checkpoint-25"} == {name for name, (_, at) in told(run).items() if at}
+
+
+def test_of_three_epochs_two_that_have_one_state_are_open(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ends=ENDS[:3], inside=())
+    copied(run, "random_states_0.pkl", "epoch_0", "epoch_1")
+    assert {"epoch_0", "epoch_1"} <= {name for name, (resume, _) in told(run).items() if resume == "open"}
+    (file,) = [file for file in scan([run]).files if file.checkpoint.path.name == "epoch_1"]
+    assert any("random_states_0.pkl" in point.what for point in file.not_checked)

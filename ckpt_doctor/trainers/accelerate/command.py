@@ -26,6 +26,8 @@ class AccelerateFacts(Facts):
     seedable_sampler: Evidence[bool] | None = None
     updates: Evidence[int] | None = None
     """Optimizer steps in an epoch; fewer than batches where gradients are accumulated."""
+    accumulation: range = range(0)
+    """Batches of which each number may make an optimizer step, by the folders that were saved inside an epoch."""
     ahead: int = 1
     """Finished epochs less the number in `epoch_N`: 1 where a script counts from 0, 0 where it counts from 1."""
 

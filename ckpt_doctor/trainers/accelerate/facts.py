@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts
 from ckpt_doctor.trainers.accelerate.habits import learned
 from ckpt_doctor.trainers.accelerate.layout import name_of, ranks, within_epoch
-from ckpt_doctor.trainers.lines import line_through
+from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.types import Evidence, Given, Member, Run
 
 MOST_ACCUMULATED = 1_024
@@ -28,14 +28,22 @@ def understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
         facts = replace(facts, steps_per_epoch=updates)
     elif facts.steps_per_epoch is not None and updates is None:
         facts = replace(facts, updates=_accumulated(run.members, facts.steps_per_epoch))
+    if facts.updates is not None:
+        facts = replace(facts, accumulation=_accumulation(run.members, facts.updates.value))
     return replace(run, facts=facts, history=learned(run.members, facts.processes, facts.updates, ahead))
 
 
 def _ahead(members: Sequence[Member]) -> int:
-    """0 where the optimizer's steps in three or more folders show that `epoch_N` has N finished epochs behind it."""
+    """0 where the optimizer's steps in most of three or more folders show that `epoch_N` has N finished epochs."""
     names = [(name_of(member.checkpoint.path), member.state.optimizer_step) for member in members]
-    line = line_through((name[1], steps) for name, steps in names if name is not None and name[0] == "epoch")
-    return 0 if line is not None and line.first == 0 else 1
+    told = [(name[1], steps) for name, steps in names if name is not None and name[0] == "epoch" and steps]
+    alike = {ahead: _alike(steps / (epoch + ahead) for epoch, steps in told if epoch + ahead) for ahead in (0, 1)}
+    return 0 if len(told) >= ENOUGH and 2 * alike[0] > len(told) and alike[0] > alike[1] else 1
+
+
+def _alike(lengths: Iterable[float]) -> int:
+    """How many are as most are."""
+    return max(Counter(lengths).values(), default=0)
 
 
 def _accumulated(members: Sequence[Member], batches: Evidence[int]) -> Evidence[int] | None:
@@ -53,6 +61,17 @@ def _accumulated(members: Sequence[Member], batches: Evidence[int]) -> Evidence[
         return None
     done, member = inside[0]
     return Evidence(fitting.pop(), f"{member.label}: {done:,} batches into an epoch of {batches.value:,}")
+
+
+def _accumulation(members: Sequence[Member], updates: int) -> range:
+    """The lengths with which all folders can be as they are; where none lacks a gradient with one of them, that one."""
+    counted = ((within_epoch(member), member.state.optimizer_step) for member in members)
+    inside = [(done, steps % updates) for done, steps in counted if done is not None and steps is not None]
+    low = max((done // (made + 1) + 1 for done, made in inside), default=1)
+    high = min((done // made for done, made in inside if made), default=MOST_ACCUMULATED)
+    whole = (each for each in range(low, high + 1) if all(done == made * each for done, made in inside))
+    first = next(whole, None)
+    return range(low, high + 1) if first is None else range(first, first + 1)
 
 
 def _explains(each: int, batches: int, done: int, member: Member) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.shared_folders import names_in, number_behind
-from ckpt_doctor.trainers.state import training_state
+from ckpt_doctor.trainers.state import chained_position, training_state
 from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingState, mapping_of
 
 Naming = Literal["step", "epoch", "optimizer-step", "save"]
@@ -160,14 +160,27 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state. No part counts steps, so those that Adam has made are taken."""
     places = places_of(checkpoint)
     state = training_state(checkpoint, places, read_scalars)
+    last = chained_position(checkpoint.get(SCHEDULER)) if state.last_epoch is None else state.last_epoch
+    steps = 0 if is_before_first_step(checkpoint) and last in (0, None) else state.optimizer_step
     state = replace(
         state,
-        global_step=state.optimizer_step,
+        global_step=steps,
+        optimizer_step=steps,
+        last_epoch=last,
         step_count=state.step_count if counts(checkpoint.get(SCHEDULER)) else None,
     )
     named = name_of(checkpoint.path)
     counted = named if named is not None and named[0] in ("step", "optimizer-step") else None
     return Member(checkpoint, state, "step", counted[1] if counted else None, _right_name(counted, state), places)
+
+
+def is_before_first_step(checkpoint: Checkpoint) -> bool:
+    """Whether `step_N` was saved when all its batches were in the first accumulation, so that no optimizer had stepped.
+
+    `accelerator.accumulate` counts the batches of an epoch (`Accelerator.step`)."""
+    named, rank = name_of(checkpoint.path), next(iter(ranks(checkpoint)), 0)
+    done = checkpoint.get(f"random_states_{rank}.pkl", "step")
+    return checkpoint.get(OPTIMIZER, "state") == {} and bool(done) and named == ("step", done)
 
 
 def _right_name(counted: tuple[Naming, int] | None, state: TrainingState) -> str:

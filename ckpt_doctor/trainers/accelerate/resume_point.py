@@ -7,7 +7,6 @@ epoch, `skip_first_batches` the place in it) and of the diffusers scripts (`chec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -15,12 +14,14 @@ from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
+from ckpt_doctor.trainers.accelerate.naming import is_accumulated, is_outvoted
 from ckpt_doctor.trainers.schedules import moved_to, reached
 from ckpt_doctor.trainers.state import own_rates, param_groups
 from ckpt_doctor.types import (
     Evidence,
     LateRandomState,
     Member,
+    NotChecked,
     Rates,
     ResumePlan,
     ResumePoint,
@@ -35,8 +36,9 @@ _MOST_DONORS = 8
 """Folders whose schedules are tried in the place of a missing one."""
 
 
-def place(member: Member, facts: AccelerateFacts) -> tuple[int | None, int | None]:
+def place(member: Member, run: Run) -> tuple[int | None, int | None]:
     """Epoch and batch at which the uninterrupted run went on; None for what neither name nor counters show."""
+    facts = facts_of(run)
     named, steps, done = name_of(member.checkpoint.path), member.state.global_step, within_epoch(member)
     if facts.updates is not None and steps is not None:
         epoch, updates = divmod(steps, facts.updates.value)
@@ -48,21 +50,14 @@ def place(member: Member, facts: AccelerateFacts) -> tuple[int | None, int | Non
         return named[1] + facts.ahead, 0
     if facts.steps_per_epoch is None or named is None or named[0] == "save":
         return None, done
-    batches = max(named[1], steps or 0) if _is_accumulated(member) else steps if steps is not None else named[1]
+    batches = max(named[1], steps or 0) if is_accumulated(member, run) else steps if steps is not None else named[1]
     epoch, skip = divmod(batches, facts.steps_per_epoch.value)
     return (epoch, skip) if done is None or skip == done else (None, done)
 
 
-def _is_accumulated(member: Member) -> bool:
-    """Whether `step_N` counts batches of which several made an optimizer step."""
-    named, steps = name_of(member.checkpoint.path), member.state.optimizer_step
-    return named is not None and named[0] == "step" and steps is not None and 2 * named[1] >= 3 * steps
-
-
 def at(member: Member, run: Run) -> ResumePoint:
     """The state of the uninterrupted run where this folder was saved."""
-    facts = facts_of(run)
-    epoch, skip = place(member, facts)
+    epoch, skip = place(member, run)
     unsettled: dict[str, str] = {}
     if epoch is None or skip is None:
         unsettled["start_epoch"] = "--steps-per-epoch"
@@ -72,12 +67,12 @@ def at(member: Member, run: Run) -> ResumePoint:
     rates = rates_at(member, position) or _rates_beside(member, run, position)
     if rates is None:
         unsettled["lr"] = "another checkpoint of the run"
-    elif may_lag(member, run):
+    elif steps_first(member, run):
         unsettled["lr"] = "the script"
     return ResumePoint(
         start_epoch=epoch,
         skip_batches=skip,
-        global_step=None if _is_outvoted(member) else member.state.global_step,
+        global_step=None if is_outvoted(member) else member.state.global_step,
         last_epoch=position,
         lr=rates.lr if rates else None,
         beta1=rates.beta1 if rates else None,
@@ -99,7 +94,7 @@ def due(member: Member, run: Run) -> int | None:
     ahead although each batch made one step.
     """
     steps, last = member.state.global_step, member.state.last_epoch
-    if steps is None or last is None or has_several(member.checkpoint) or not _is_counted(member):
+    if steps is None or last is None or has_several(member.checkpoint):
         return None
     world = run.facts.processes
     if last in (steps * world, steps):
@@ -121,15 +116,16 @@ def due(member: Member, run: Run) -> int | None:
     return steps * world if behind or (each_batch and last > steps * world) else None
 
 
-def may_lag(member: Member, run: Run) -> bool:
-    """Whether a schedule that goes by epochs lacks the last one's step in every folder: a script may step first."""
+def steps_first(member: Member, run: Run) -> str:
+    """Why it is open whether the script steps a schedule that goes by epochs first; empty where it is not.
+
+    That is so where every folder of an epoch's end lacks that epoch's step."""
     habits, updates, steps = habits_of(run), facts_of(run).updates, member.state.optimizer_step
-    early = habits.each_epoch > 0 and habits.steps_early and updates is not None
-    return early and updates is not None and steps is not None and steps > 0 and steps % updates.value == 0
-
-
-def _is_counted(member: Member) -> bool:
-    return kind_of(member.at("scheduler")) not in ("ReduceLROnPlateau", "ChainedScheduler")
+    if not habits.each_epoch or not habits.steps_early or updates is None or not steps or steps < updates.value:
+        return ""
+    if steps % updates.value == 0:
+        return "it lacks the step of the epoch that has just ended, which is right only if the script steps it first"
+    return "if the script steps it first in an epoch, a resume within one steps it again"
 
 
 def rates_at(member: Member, position: int | None) -> Rates | None:
@@ -200,7 +196,7 @@ def agreed(member: Member) -> Rates | None:
 
     With several optimizers or schedulers it is open which belongs to which.
     """
-    if has_several(member.checkpoint) or not _is_counted(member):
+    if has_several(member.checkpoint):
         return None
     last_lr, rate = member.at("scheduler", "_last_lr", 0), member.state.lr
     if rate is None or not isinstance(last_lr, (int, float)) or same_rate(rate, last_lr):
@@ -231,8 +227,16 @@ def plan(member: Member, run: Run, point: ResumePoint, late: LateRandomState | N
         best_score=None,
         counter=None,
         steps_left=None,
-        why_not_exact=tuple(_why_not_exact(member, facts_of(run), point, late)),
+        why_not_exact=tuple(_why_not_exact(member, facts_of(run), late)),
+        open=tuple(_open(member, facts_of(run))),
     )
+
+
+def _open(member: Member, facts: AccelerateFacts) -> Iterator[NotChecked]:
+    lost = lost_gradients(member, facts)
+    if lost and lost[0] == 0 < lost[1]:
+        why = "how many batches make an optimizer step is in no file, and folders of this run were saved between two"
+        yield NotChecked("whether gradients of an accumulation are lost", why, "the script")
 
 
 def _start(member: Member, run: Run, point: ResumePoint) -> tuple[int | None, int | None]:
@@ -250,16 +254,12 @@ def _start(member: Member, run: Run, point: ResumePoint) -> tuple[int | None, in
     return divmod(named[1], facts.steps_per_epoch.value)
 
 
-def _why_not_exact(
-    member: Member, facts: AccelerateFacts, point: ResumePoint, late: LateRandomState | None
-) -> Iterator[str]:
+def _why_not_exact(member: Member, facts: AccelerateFacts, late: LateRandomState | None) -> Iterator[str]:
     if not ranks(member.checkpoint):
         yield "random_states_0.pkl is missing, so shuffling and dropout draw other numbers"
     elif late is not None and facts.shuffle is not None and facts.shuffle.value:
         cure = " (`migrate --sync-rng` sets it right)" if late.cure else ""
         yield f"the random state was saved {late.why}, so a shuffling loader deals other batches{cure}"
-    if facts.seedable_sampler is not None and facts.seedable_sampler.value and facts.shuffles and point.start_epoch:
-        yield "a seedable sampler begins with the order of epoch 0 again, unless the script calls set_epoch"
 
 
 def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | None) -> LateRandomState | None:
@@ -311,6 +311,8 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
     if epoch and facts.seedable_sampler is None:
         why = "a seedable sampler, which no file shows, begins with the order of epoch 0 again"
         return why, "--no-seedable-sampler or --no-shuffle"
+    if epoch and facts.seedable_sampler is not None and facts.seedable_sampler.value:
+        return "a seedable sampler begins with epoch 0's order again, unless the script calls set_epoch", "the script"
     ends = named is not None and named[0] != "epoch" and skip == 0 and epoch > 0
     if ends and epoch - 1 not in habits_of(run).by_epoch:
         why = "a validation that draws random numbers may have come after the save"
@@ -328,41 +330,14 @@ def _part(member: Member) -> Any:
     return next((p for p in member.checkpoint.parts if member.checkpoint.name_of(p) == name), None)
 
 
-def named_for_rules(member: Member, run: Run) -> Member:
-    """The member with the number of its name in optimizer steps, where it counts anything that can be told from steps.
+def lost_gradients(member: Member, facts: AccelerateFacts) -> tuple[int, int] | None:
+    """Batches whose gradients were not yet in the weights: those since the last optimizer step; least and most.
 
-    `step_N` counts batches in one kind of script and optimizer steps in another; both are right. A number that is
-    higher by half or more counts batches of an accumulation, and AMP skips optimizer steps.
-
-    Where name and schedule agree against Adam, the optimizer is of another step, and their number is the run's.
-    """
-    named, steps, updates = name_of(member.checkpoint.path), member.state.optimizer_step, facts_of(run).updates
-    if named is None or steps is None or has_several(member.checkpoint):
-        return replace(member, named_step=None)
-    if named[0] == "epoch":
-        if updates is None or steps % updates.value:
-            return member
-        ahead = facts_of(run).ahead
-        right, due = f"epoch_{steps // updates.value - ahead}", updates.value * (named[1] + ahead)
-        epochs, processes = named[1] + ahead, run.facts.processes
-        outvoted = member.state.last_epoch in {n * each for n in (due, epochs) for each in (1, processes)}
-        state = replace(member.state, global_step=due) if outvoted else member.state
-        return replace(member, state=state, named_step=due, right_name=right)
-    skipped = isinstance(member.at("scaler"), dict) and named[1] > steps
-    return replace(member, named_step=steps) if skipped or _is_accumulated(member) else member
-
-
-def _is_outvoted(member: Member) -> bool:
-    """Whether name and schedule told the step, and not Adam."""
-    return member.state.global_step != member.state.optimizer_step
-
-
-def lost_gradients(member: Member, facts: AccelerateFacts) -> int | None:
-    """Batches whose gradients were not yet in the weights: those since an epoch's begin that made no optimizer step.
-
-    Of more than the first accumulation of an epoch that is not seen: no file has its length.
+    The length of an accumulation is in no file; the folders of a run leave some possible. None where nothing shows it.
     """
     steps, done = member.state.optimizer_step, within_epoch(member)
-    if steps is None or done is None or facts.updates is None:
+    if steps is None or done is None or (steps and facts.updates is None):
         return None
-    return done if steps % facts.updates.value == 0 else 0
+    made = steps % facts.updates.value if facts.updates is not None else 0
+    lost = [done - made * each for each in facts.accumulation] if made else [done]
+    return (min(lost), max(lost)) if lost else None

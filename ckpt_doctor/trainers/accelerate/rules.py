@@ -15,11 +15,12 @@ from ckpt_doctor.trainers.accelerate.layout import (
     WEIGHTS,
     customs,
     files,
+    has_several,
     is_sharded,
     name_of,
     ranks,
 )
-from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, may_lag, open_order, rebuilt_schedule
+from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order, rebuilt_schedule, steps_first
 from ckpt_doctor.trainers.accelerate.several import departures, exchanged, missing_weights
 from ckpt_doctor.types import Case, Checkpoint, NotChecked
 from ckpt_doctor.validators import COUNT, DICT, SLOTS, Slot, problems_of
@@ -99,6 +100,20 @@ def _lost_ranks(here: Checkpoint, usual: int) -> list[str]:
     return [f"random_states_{rank}.pkl" for rank in range(min(count, 10_000)) if rank not in there]
 
 
+@rule("O705", "optimizer-reset", "warning")
+def no_moments(case: Case) -> Iterator[Problem]:
+    """An optimizer that needs a state has none at all, where only the other folders show that training has begun."""
+    empty = case.at("optimizer", "state") == {} and case.state.optimizer_step is None
+    counted = any(name == OPTIMIZER for _, name in habits_of(case.run).usual.rates)
+    if empty and counted and (has_several(case.checkpoint) or not case.at("scheduler", "last_epoch")):
+        yield Problem(
+            f"{OPTIMIZER} has no state of any parameter, and the other folders of this run have it: the optimizer "
+            "starts anew",
+            where=f"{OPTIMIZER}.state",
+            fix="",
+        )
+
+
 @rule("P410", "mid-epoch-data", "warning")
 def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
     """Saved in the middle of an epoch, by a script that begins the epoch again.
@@ -112,16 +127,16 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
 
     Source: measured; diffusers/examples, `first_epoch = global_step // num_update_steps_per_epoch`.
     """
-    named, point = name_of(case.checkpoint.path), case.resume
+    named, point, twin = name_of(case.checkpoint.path), case.resume, habits_of(case.run).twins.get(case.member.label)
     if named is not None and named[0] == "optimizer-step" and (done := point.skip_batches):
         yield Problem(
             f"saved {done:,} batches into an epoch, and scripts that name their folders checkpoint-N begin that epoch "
             "again: these batches are trained twice, and the schedule is ahead of the data",
             fix="save at the end of an epoch, or have the script call accelerator.skip_first_batches",
         )
-    elif lost := lost_gradients(case.member, facts_of(case.run)):
+    elif (lost := lost_gradients(case.member, facts_of(case.run))) and lost[0] and not twin:
         yield Problem(
-            f"saved in the middle of an accumulation: the gradients of {lost:,} batches are in no file, and the "
+            f"saved in the middle of an accumulation: the gradients of {lost[0]:,} batches are in no file, and the "
             "resumed run continues without them",
             fix="save where accelerator.sync_gradients is true",
         )
@@ -131,8 +146,7 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
             "the folder's name does not show how far training had come",
             "a look into the script",
         )
-    if may_lag(case.member, case.run):
-        why = "it lacks the step of the epoch that has just ended, which is right only if the script steps it first"
+    if why := steps_first(case.member, case.run):
         yield NotChecked("the schedule's position", why, "the script")
     if option := point.unsettled.get("start_epoch"):
         yield NotChecked("how far into its epoch training was", "the number of batches per epoch is not known", option)
@@ -199,4 +213,4 @@ def of_another_moment(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (half_saved, mid_epoch_data, random_states, copied_random_state, of_another_moment)
+RULES = (half_saved, no_moments, mid_epoch_data, random_states, copied_random_state, of_another_moment)

@@ -13,7 +13,15 @@ from itertools import islice
 from math import gcd
 from typing import TypeVar
 
-from ckpt_doctor.trainers.accelerate.layout import SCALER, WEIGHTS_OF_A_HOOK, Naming, files, has_several, name_of
+from ckpt_doctor.trainers.accelerate.layout import (
+    OPTIMIZER,
+    SCALER,
+    WEIGHTS_OF_A_HOOK,
+    Naming,
+    files,
+    has_several,
+    name_of,
+)
 from ckpt_doctor.trainers.state import formula_of_state, integer
 from ckpt_doctor.types import Checkpoint, Member, TensorRef, mapping_of, real
 from ckpt_doctor.types.record import record
@@ -88,7 +96,7 @@ def counts(checkpoint: Checkpoint) -> dict[str, int]:
             found.update({f"{name}.{key}": integer(value) for key, value in islice(held.items(), _MOST_KEYS)})
         else:
             found[name] = _steps(held) if name.startswith("optimizer") else integer(held.get("last_epoch"))
-    return {name: count for name, count in found.items() if count is not None and count > 0}
+    return {name: count for name, count in found.items() if count is not None and count >= 0}
 
 
 def _steps(held: Mapping[object, object]) -> int | None:
@@ -159,8 +167,19 @@ def departures(member: Member, known: Usual, ahead: int) -> Iterator[tuple[str, 
         if alone and _PART.fullmatch(name):
             continue
         rate = _agreed(known.rates[naming, name], _rate(count, number))
-        if rate is not None and count * rate[1] != rate[0] * number and rate[0] * number % rate[1] == 0:
+        is_due = rate is not None and rate[0] and (count or _PART.fullmatch(name))  # others may begin anew in an epoch
+        if rate is not None and is_due and count * rate[1] != rate[0] * number and rate[0] * number % rate[1] == 0:
             yield name, count, rate[0] * number // rate[1]
+
+
+def due_steps(member: Member, known: Usual, ahead: int) -> int | None:
+    """The optimizer steps that the number in a folder's name has in the other folders; None where these differ."""
+    named, steps = _named(member, ahead), member.state.optimizer_step
+    if named is None or not steps:
+        return None
+    naming, number = named
+    rate = _agreed(known.rates.get((naming, OPTIMIZER), Counter()), _rate(steps, number))
+    return rate[0] * number // rate[1] or None if rate is not None and rate[0] * number % rate[1] == 0 else None
 
 
 def _agreed(counted: Counter[Value], own: Value) -> Value | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.hf_trainer.command import ARGUMENTS, command_in
 from ckpt_doctor.trainers.shared_folders import names_in, number_behind, numbered_in
-from ckpt_doctor.trainers.state import integer, training_state
+from ckpt_doctor.trainers.state import chained_position, training_state
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, ReadScalars, real
 
 FOLDER = "checkpoint-"
@@ -207,22 +207,13 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     if not counts(checkpoint.get(SCHEDULER)):
         state = replace(state, step_count=None)  # of CosineAnnealingWarmRestarts it stays at 0
     if state.last_epoch is None:
-        state = replace(state, last_epoch=_chained(checkpoint))
+        state = replace(state, last_epoch=chained_position(checkpoint.get(SCHEDULER)))
     epoch = real(checkpoint.get(STATE, "epoch"))
     if epoch is not None and 0 <= epoch < 1e9:
         state = replace(state, epoch=int(epoch + 1e-9))  # finished ones; a resume does not read it
     right_name = f"checkpoint-{state.global_step}" if state.global_step is not None else ""
     label = path.name or path.absolute().name
     return Member(checkpoint, state, "step", named_step(path), right_name, places, label)
-
-
-def _chained(checkpoint: Checkpoint) -> int | None:
-    """The position of a ChainedScheduler, which all its members have; None where they differ."""
-    held = checkpoint.get(SCHEDULER, "_schedulers")
-    if not isinstance(held, list) or checkpoint.get(SCHEDULER, "_milestones") is not None:
-        return None
-    positions = {integer(one.get("last_epoch")) for one in held if isinstance(one, dict)}
-    return positions.pop() if len(positions) == 1 else None
 
 
 def read_parts(member: Member) -> Iterator[KeyPath]:

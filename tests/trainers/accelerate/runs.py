@@ -22,6 +22,7 @@ SCHEDULES = {
     "onecycle": lambda o: schedules.OneCycleLR(o, 0.1, total_steps=24),
     "lambda": lambda o: schedules.LambdaLR(o, lambda step: 1 / (step + 1)),
     "plateau": lambda o: schedules.ReduceLROnPlateau(o, patience=1),
+    "chained": lambda o: schedules.ChainedScheduler([schedules.StepLR(o, 4, 0.5), schedules.ExponentialLR(o, 0.9)]),
     "restarts": lambda o: schedules.CosineAnnealingWarmRestarts(o, 5),
     "sequential": lambda o: schedules.SequentialLR(
         o, [schedules.ConstantLR(o, 0.1, 2), schedules.ExponentialLR(o, 0.9)], [2]

@@ -62,3 +62,17 @@ def test_each_process_has_its_random_states() -> None:
 def test_what_a_person_gives_stays() -> None:
     found = facts(*EPOCHS, member("step_6", 6), steps_per_epoch=40, shuffle=False)
     assert (40, False) == (found.steps_per_epoch.value, found.shuffle.value)
+
+
+def test_one_folder_of_another_moment_does_not_change_where_epochs_begin() -> None:
+    assert 0 == facts(member("epoch_1", 4), member("epoch_2", 4), member("epoch_3", 12)).ahead
+
+
+def test_the_length_of_an_accumulation_is_told_by_folders_from_inside_an_epoch() -> None:
+    """Of the lengths that fit, the one with which all were saved at an optimizer step; else all of them."""
+    whole = [member("step_3", 1, None, 3), member("step_21", 7, None, 9)]
+    assert range(3, 4) == facts(*EPOCHS, *whole).accumulation
+    between = [member("step_2", 0, None, 2), member("step_4", 1, None, 4)]
+    assert range(3, 5) == facts(*EPOCHS, *between).accumulation
+    assert range(1, 2) == facts(*EPOCHS, member("step_6", 6, None, 2)).accumulation
+    assert not facts(*EPOCHS, member("step_6", 6, None, 2), *whole).accumulation, "they contradict each other"

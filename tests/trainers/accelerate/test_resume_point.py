@@ -116,13 +116,13 @@ def test_the_place_follows_from_steps_counters_or_the_name(
     folder: Member, given: dict[str, Any], place: tuple[int | None, int | None]
 ) -> None:
     run = understood(*EPOCHS, folder, **given)
-    assert place == resume_point.place(folder, facts_of(run))
+    assert place == resume_point.place(folder, run)
 
 
 def test_the_batches_of_an_accumulation_are_counted_where_the_steps_do_not_tell_them() -> None:
     folder = member("step_6", 3, 3, 2)
     run = understood(member("epoch_0", 2, 2), member("epoch_1", 4, 4), member("epoch_2", 6, 6), folder)
-    assert (1, 2) == resume_point.place(folder, facts_of(run))
+    assert (1, 2) == resume_point.place(folder, run)
 
 
 def test_without_a_length_the_place_is_open() -> None:
@@ -152,6 +152,6 @@ def test_where_no_folder_shows_how_the_schedule_moves_nothing_is_due() -> None:
 
 def test_gradients_of_an_accumulation_that_has_begun_are_lost() -> None:
     facts = facts_of(understood(*EPOCHS))
-    assert 2 == resume_point.lost_gradients(member("step_10", 8, 8, 2), facts)
-    assert 0 == resume_point.lost_gradients(member("step_6", 6, 6, 2), facts)
+    assert (2, 2) == resume_point.lost_gradients(member("step_10", 8, 8, 2), facts)
+    assert (0, 0) == resume_point.lost_gradients(member("step_6", 6, 6, 2), facts)
     assert resume_point.lost_gradients(member("epoch_0", 4, 4), facts) is None

@@ -144,3 +144,40 @@ def test_a_random_state_that_load_state_passes_over_is_told(tmp_path: Path, key:
     file = judged(folder, **SETTLED)
     assert (["O707"], "differs") == (codes(file), file.resume)
     assert f"random_states_1.pkl.{key}" in {finding.where for finding in file.findings}
+
+
+def test_a_folder_before_the_first_optimizer_step_lacks_gradients_and_no_moments(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, each=4)
+    trainer.train(2)
+    folder = trainer.save("step_2")
+    assert ["P410"] == codes(judged(folder, steps_per_epoch=4, **SETTLED))
+    change(folder / "scheduler.bin", last_epoch=3, _step_count=4)
+    assert "O705" in codes(judged(folder, steps_per_epoch=4, **SETTLED)), "the schedule shows that it had stepped"
+
+
+def test_gradients_between_two_optimizer_steps_may_be_lost(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, each=2)
+    for batches in (1, 2, 1):
+        trainer.train(batches)
+        trainer.save(f"step_{trainer.batches}")
+    trainer.save("epoch_0")
+    found = {name: judged(tmp_path / name, **SETTLED) for name in ("step_1", "step_3", "epoch_0")}
+    assert {"step_1": ["P410"], "step_3": [], "epoch_0": []} == {name: codes(file) for name, file in found.items()}
+    assert {"step_1": "differs", "step_3": "open", "epoch_0": "identical"} == {n: f.resume for n, f in found.items()}
+
+
+@pytest.mark.parametrize("schedule", ["", "chained"])
+def test_an_emptied_optimizer_whose_schedule_shows_no_steps(tmp_path: Path, schedule: str) -> None:
+    run = run_of(tmp_path, schedule=schedule)
+    change(run / "epoch_1/optimizer.bin", state={})
+    found = {name: codes(judged(run / name, **SETTLED)) for name in ("epoch_1", "epoch_2")}
+    assert {"epoch_1": ["O705"], "epoch_2": []} == found
+
+
+def test_a_counter_that_begins_anew_in_each_epoch_is_of_no_other_moment(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    for stop in (1, 4, 5, 10, 12):
+        trainer.train(stop - trainer.batches)
+        torch.save({"batch": stop % 4}, trainer.save(f"step_{stop}") / "custom_checkpoint_0.pkl")
+    found = {folder.name: codes(judged(folder, steps_per_epoch=4, **SETTLED)) for folder in tmp_path.iterdir()}
+    assert set() == {code for codes in found.values() for code in codes}
