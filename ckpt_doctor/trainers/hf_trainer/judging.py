@@ -9,15 +9,16 @@ from ckpt_doctor.trainers.hf_trainer.curve import curve
 from ckpt_doctor.trainers.hf_trainer.facts import understand
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of
 from ckpt_doctor.trainers.hf_trainer.layout import read_parts
+from ckpt_doctor.trainers.hf_trainer.lineages import mixed_in
 from ckpt_doctor.trainers.hf_trainer.rebuilt import fixes_of_lost_parts
 from ckpt_doctor.trainers.hf_trainer.resume_point import WHY_OPEN, judged, plan, resume_point, schedule_of
-from ckpt_doctor.trainers.hf_trainer.rules import RULES
+from ckpt_doctor.trainers.hf_trainer.rules import RULES, folder
 from ckpt_doctor.trainers.hf_trainer.terms import TERMS
 from ckpt_doctor.trainers.random_twins import with_open_twin
 from ckpt_doctor.trainers.schedules import inner_moves
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.trainers.trainer import ByHand, Judging
-from ckpt_doctor.types import Case, Member, Rates, Run
+from ckpt_doctor.types import Case, Member, Rates, ResumePlan, Run
 from ckpt_doctor.validators.contents import read_by_torch
 
 
@@ -33,7 +34,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         member,
         run,
         resume,
-        with_open_twin(plan(member, run, resume), known_of(run).twins.get(member.label)),
+        _with_open_run(with_open_twin(plan(member, run, resume), known_of(run).twins.get(member.label)), run),
         schedule,
         rates.scheduled(member, expected, follows_formula(run, member)) if is_known else None,
         (*(read_by_torch(member, schedule.moves) if member.has("optimizer") else ()), *read_parts(member)),
@@ -44,4 +45,10 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     return replace(case, written_anew=dict(fixes_of_lost_parts(case)))
 
 
-JUDGING = Judging(understand, _case, rules=RULES, curve=curve, terms=TERMS)
+def _with_open_run(plan: ResumePlan | None, run: Run) -> ResumePlan | None:
+    """The plan, in which it is open which run goes on where the folder has several."""
+    mixed = mixed_in(run)
+    return plan if plan is None or mixed is None else replace(plan, open=(mixed.open_point, *plan.open))
+
+
+JUDGING = Judging(understand, _case, rules=RULES, run_rules=folder.RULES, curve=curve, terms=TERMS)
