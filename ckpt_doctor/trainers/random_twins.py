@@ -120,7 +120,7 @@ def _of_group(
     others = (g[-1][0].epochs - g[0][0].epochs for g in groups if g is not group)
     places = {save.epochs for save, _ in group} if epochs else {save.step for save, _ in group}
     proven = drawn > 1 and len(places) == 2 and not any(begun >= epochs for begun in others)
-    copied = [(save, part) for save, part in group if _is_of_another_time(save.member.checkpoint, part)]
+    copied = [(save, part) for save, part in group if is_of_another_time(save.member.checkpoint, part)]
     for save, part in copied if 0 < len(copied) < len(group) else group:
         other, name = max(group, key=lambda one: (one[0].epochs != save.epochs, one[0].step != save.step))
         yield save.member.label, Twin(part, other.member.label, name, proven)
@@ -130,7 +130,7 @@ def _differ(one: _Save, other: _Save) -> bool:
     return bool(one.states and other.states) and not set(one.states.values()) & set(other.states.values())
 
 
-def _is_of_another_time(checkpoint: Checkpoint, name: str) -> bool:
+def is_of_another_time(checkpoint: Checkpoint, name: str) -> bool:
     """Whether a part was written at another time than all others of its checkpoint."""
     times = {checkpoint.name_of(part): part.stamp.mtime_ns / 1e9 for part in checkpoint.parts if part.stamp is not None}
     own = times.pop(name, None)

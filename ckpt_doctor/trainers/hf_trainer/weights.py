@@ -1,0 +1,75 @@
+"""Weights that are those of another step's checkpoint, by a few of their tensors.
+
+The files of weights have no checksums, so some small tensors are read. Only in full precision: weights of fewer bits
+stay the same where a step is too small for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from ckpt_doctor.readers.tensor_bytes import read_tensors
+from ckpt_doctor.remote import RemotePath
+from ckpt_doctor.trainers.random_twins import is_of_another_time
+from ckpt_doctor.trainers.state import own_rates
+from ckpt_doctor.types import Checkpoint, Member, Run, TensorInfo
+from ckpt_doctor.types.record import once
+
+MOST_BYTES = 16_384
+"""Of a tensor that is read."""
+MOST = 4
+"""Tensors that are read of a checkpoint."""
+Digest = tuple[object, ...]
+Save = tuple[int, Member, Digest]
+
+
+def copied_from(member: Member, run: Run) -> str:
+    """The label of another step's checkpoint that has the same weights; empty without one. Looked for once a run."""
+    return once(run, "copied weights", lambda: _copies(run.members)).get(member.label, "")
+
+
+def _copies(members: Iterable[Member]) -> Mapping[str, str]:
+    """Two checkpoints with the same weights count only where two that are no further apart have others.
+
+    Of these the one is told whose weights were written at another time than its other files; else both are."""
+    told = [(step, m) for m in members if (step := m.state.global_step) is not None]
+    if len(told) < 3:
+        return {}
+    saves = [(step, m, digest) for step, m in sorted(told, key=lambda one: one[0]) if (digest := _digest(m.checkpoint))]
+    apart = [later[0] - first[0] for first, later in pairwise(saves) if first[2] != later[2]]
+    least = min((distance for distance in apart if distance), default=None)
+    found: dict[str, str] = {}
+    groups: dict[Digest, list[Save]] = {}
+    for save in saves:
+        groups.setdefault(save[2], []).append(save)
+    for group in groups.values():
+        (first, one, _), (last, other, _) = group[0], group[-1]
+        if least is None or last - first < least or not _trains(one):
+            continue
+        late = [save for save in group if is_of_another_time(save[1].checkpoint, str(save[2][0]))]
+        for _, member, _ in late if 0 < len(late) < len(group) else group:
+            found[member.label] = (other if member is one else one).label
+    return found
+
+
+def _trains(member: Member) -> bool:
+    """Whether every rate of the next step is above 0: no weight moves without."""
+    return all(rate > 0 for rate in own_rates(member) or (0.0,))
+
+
+def _digest(checkpoint: Checkpoint) -> Digest | None:
+    """Some tensors of the first file of weights with any that can be read."""
+    if isinstance(checkpoint.path, RemotePath):
+        return None
+    for part in checkpoint.parts:
+        small = [t for t in part.tensors if _is_read(t)] if part.layout == "state-dict" else []
+        chosen = small[:: max(1, len(small) // MOST)][:MOST]
+        if chosen:
+            read = read_tensors(part, chosen, MOST_BYTES)
+            return (checkpoint.name_of(part), part.size, *map(hash, read)) if None not in read else None
+    return None
+
+
+def _is_read(tensor: TensorInfo) -> bool:
+    return tensor.dtype == "float32" and bool(tensor.shape) and 0 < tensor.nbytes <= MOST_BYTES
