@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.errors import UsageError, absent, ensure_supported
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked, sniff
-from ckpt_doctor.readers.part_names import OTHER_SUFFIXES, PART_SUFFIXES, is_other_binary
+from ckpt_doctor.readers.part_names import OTHER_SUFFIXES, PART_SUFFIXES, is_marker, is_other_binary
 from ckpt_doctor.remote import RemotePath, as_path, told_apart, walk
 from ckpt_doctor.trainers import is_unit
 from ckpt_doctor.types import Damage
@@ -94,7 +94,7 @@ def checkpoint_files(path: Path) -> Iterator[Path]:
                 file = kind(folder, name)
                 # A distributed checkpoint's description is hidden, and unpickled before anything else of it.
                 hidden = name.startswith(".") and not (sharded and name == ".metadata")
-                if not hidden and not names.is_ours(name) and _belongs(file, sharded):
+                if not hidden and not names.is_ours(name) and not is_marker(name) and _belongs(file, sharded):
                     yield file
             seen.add(real)
     yield from (kind(error.filename) for error in unreadable if isinstance(error, PermissionError))

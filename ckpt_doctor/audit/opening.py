@@ -53,7 +53,9 @@ def read_file(path: Path, read: Mapping[Path, Checkpoint] = _NOTHING) -> Checkpo
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 
         owner = _owner_of(path)
-        unit = open_unit(path, owner.reads_part) if owner else open_unit(path)
+        known = owner is not None and bool(owner.name)
+        is_compared = not known or (owner is not None and owner.by_shape)
+        unit = open_unit(path, owner.reads_part, is_compared) if owner and known else open_unit(path, is_compared=True)
         if unit.container == "folder":
             kept = not far and path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
             return _half_exchanged(_with_undo_file(unit)) if kept else unit

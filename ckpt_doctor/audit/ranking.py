@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from ckpt_doctor.inert.moments import number_of
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.types import FileReport, Run
 
-_NUMBER = re.compile(r"(\d{1,18})\D*\Z")
 _DEPARTING = frozenset({"F114", "P403", "P405", "P409", "P410", "P411", "P413", "R510", "O705"})
 
 
@@ -18,7 +18,10 @@ def preferred(newest_first: Sequence[FileReport]) -> FileReport | None:
 
 def is_resumable(file: FileReport) -> bool:
     """Whether a trainer resumes from it; where the trainer is not known, whether it holds a training state."""
-    return file.plan is not None or (not file.trainer and file.checkpoint.layout == "training")
+    if file.plan is not None or file.trainer:
+        return file.plan is not None
+    shapes = find(file.checkpoint)
+    return file.checkpoint.layout == "training" or bool(shapes.optimizers) or "param_groups" in shapes.names
 
 
 def departs(file: FileReport) -> set[str]:
@@ -35,7 +38,7 @@ def steps_done(file: FileReport) -> int | None:
 def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int, int]:
     """Sort key: how far training had come; a damaged file by its folder's number, then by time.
 
-    Folders of shards, whose counts are not read, go by the last number in their names (`step-1000`).
+    Folders of shards, whose counts are not read, go by the step in their names (`step-1000`).
     """
     file = judged[0]
     stamp = file.checkpoint.stamp
@@ -43,6 +46,5 @@ def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int, int]:
     step = next((count for count in counts if count is not None), None)
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
     rank = {"best": 2, "step": 1, None: 0}[file.member.role]
-    number = _NUMBER.search(file.checkpoint.path.name) if file.checkpoint.container == "folder" else None
-    named = int(number[1]) if number and step is None else -1
-    return (-1 if step is None else step, rank, named, stamp.mtime_ns if stamp else 0)
+    named = number_of(file.checkpoint.path.name) if file.checkpoint.container == "folder" and step is None else None
+    return (-1 if step is None else step, rank, -1 if named is None else named, stamp.mtime_ns if stamp else 0)

@@ -13,6 +13,7 @@ from ckpt_doctor.audit.opening import read_file
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.readers.detect import is_unpacked
 from ckpt_doctor.readers.file_view import WHOLE
+from ckpt_doctor.readers.part_names import MARKERS
 from ckpt_doctor.readers.tensor_bytes import read_scalars
 from ckpt_doctor.readers.views import in_reach
 from ckpt_doctor.remote import RemotePath
@@ -86,10 +87,29 @@ def understand(
     ours = ours if owner is not UNKNOWN else []
     is_bare = any(checkpoint.layout == "state-dict" for checkpoint in checkpoints)  # whose place alone says whose it is
     placed = {one.name: frozenset(one.siblings(folder)) for one in known() if is_bare}
-    run = Run(folder, owner.name, tuple(ours), unjudged=others, claimed=trainer, logs=tuple(logs), placed=placed)
+    by_marker = _marked(folder) if owner.by_shape or owner is UNKNOWN else {}
+    run = Run(
+        folder,
+        owner.name,
+        tuple(ours),
+        unjudged=others,
+        claimed=trainer,
+        logs=tuple(logs),
+        placed=placed,
+        marked=by_marker,
+    )
     its = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
     run = owner.judging().understand(run, its, logs)
     return replace(run, not_checked=(*run.not_checked, *_not_of(owner, given.keys() - its.keys()))), members
+
+
+def _marked(folder: Path) -> dict[str, str]:
+    """The files and links in a folder that name the last checkpoint there, each with that one's name."""
+    if isinstance(folder, RemotePath) or not any(os.path.lexists(folder / marker) for marker in MARKERS):
+        return {}
+    from ckpt_doctor.readers.sets import marked  # most runs have none
+
+    return marked(folder)
 
 
 def _sampled(owner: Trainer, checkpoint: Checkpoint) -> Member:
@@ -133,6 +153,7 @@ def resume_file(path: Path) -> Path:
     if not existing(path)[0].is_dir() or is_unit(path, [entry.name for entry in path.iterdir()]):
         return path
     target = next((file for trainer in known() if (file := trainer.resume_target(path))), None)
+    target = target or next((path / name for name in _marked(path).values()), None)
     if target is not None:
         return target
     below = list(checkpoint_files(path))

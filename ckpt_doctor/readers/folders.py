@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import distributed, sharded
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
-from ckpt_doctor.readers.part_names import MARKERS, OTHER_SUFFIXES, SPEECHBRAIN, SPEECHBRAIN_TEXT, index_of
+from ckpt_doctor.readers.part_names import (
+    MARKERS,
+    OTHER_SUFFIXES,
+    SPEECHBRAIN,
+    SPEECHBRAIN_TEXT,
+    index_of,
+    is_marker,
+    leads_nowhere,
+)
 from ckpt_doctor.readers.parts import TRAINER_STATE, Findings, Parts, is_part_name, open_part
+from ckpt_doctor.readers.ranks import lost_parts
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
 from ckpt_doctor.readers.torch_row import named
 from ckpt_doctor.readers.views import in_reach, unreadable
@@ -22,7 +32,9 @@ from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Layout, NotChecked, ma
 _TRAINING_KEYS = frozenset({"param_groups", "last_epoch"})
 
 
-def open_unit(path: Path | str, is_read: Callable[[str], bool] = lambda _: False) -> Checkpoint:
+def open_unit(
+    path: Path | str, is_read: Callable[[str], bool] = lambda _: False, is_compared: bool = False
+) -> Checkpoint:
     """Read a checkpoint of several files inertly: a folder, or the index or marker that names its files.
 
     Every part is read as `open_checkpoint` reads a file, and the values of a distributed checkpoint get their names.
@@ -33,13 +45,18 @@ def open_unit(path: Path | str, is_read: Callable[[str], bool] = lambda _: False
     opened. A path that stands for no set is read as one file.
 
     Of the other JSON files in a folder, those that its trainer reads on a resume are parts: `is_read` says which names
-    these have.
+    these have. `is_compared`: whether a folder that is one of several moments lacks what those beside it have, and what
+    its ranks call for; trainers that say what a checkpoint needs have rules of their own.
 
     Never raises for what is in the files, nor when the system refuses to read them.
     """
     path = as_path(path)
     try:
-        return _open_folder(path, is_read) if path.is_dir() else _open_set(path)
+        if not path.is_dir():
+            return _open_set(path)
+        unit = _open_folder(path, is_read)
+        lost = lost_parts(unit) if is_compared and not isinstance(path, RemotePath) else ()
+        return replace(unit, damage=(*unit.damage, *lost)) if lost else unit
     except OSError as error:
         return Checkpoint(path, 0, "folder", "other", None, damage=(unreadable(error, "it"),))
 
@@ -125,7 +142,7 @@ def _open_set(path: Path) -> Checkpoint:
     found = next((one for one in set_of(folder, names) if one.path == path), None)
     if found is not None:
         return _of_files(path, parts, _members(found, parts), [found])
-    target = target_of(folder, path.name, names) if path.name in MARKERS else None
+    target = target_of(folder, path.name, names) if is_marker(path.name) or leads_nowhere(path) else None
     if target is None or target not in names:
         return open_part(path)
     if not (folder / target).is_dir():

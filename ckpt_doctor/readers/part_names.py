@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
+
+from ckpt_doctor.inert.moments import form_of, number_of
 
 _INDEX = r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+))?\.json"
 """The index of a sharded model: transformers, `SAFE_WEIGHTS_INDEX_NAME`; with a variant as diffusers writes it."""
-MARKERS = ("latest", "last_checkpoint")
-"""Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine."""
+MEGATRON = "latest_checkpointed_iteration.txt"
+MARKERS = ("latest", "last_checkpoint", MEGATRON)
+"""Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine; of
+Megatron-LM (`get_checkpoint_tracker_filename`)."""
 PART_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
 """Suffixes that only checkpoints and their parts have."""
 OTHER_SUFFIXES = frozenset(
@@ -35,7 +43,19 @@ Of OpenVINO, SentencePiece and kin; token data of nanoGPT, llm.c and Megatron; t
 def is_part_of_several(path: Path) -> bool:
     """Whether a path may name several files: a folder, an index or a marker, a numbered shard."""
     name = path.name
-    return bool(index_of(name) or shard_of(name)) or name in MARKERS or path.is_dir()
+    return bool(index_of(name) or shard_of(name)) or is_marker(name) or leads_nowhere(path) or path.is_dir()
+
+
+def is_marker(name: str) -> bool:
+    """Whether a text file of that name names a checkpoint; Composer puts a `.symlink` where it cannot make a link."""
+    return name in MARKERS or name.endswith(".symlink")
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether a link to the last checkpoint (`latest`, `latest-rank0.pt`, `last.ckpt`) leads to nothing."""
+    if not path.name.startswith(("last", "latest")) or not path.is_symlink() or path.exists():
+        return False
+    return number_of(path.readlink().name) is not None  # others lead to a run, as Weights & Biases' does
 
 
 def index_of(name: str) -> re.Match[str] | None:
@@ -57,3 +77,30 @@ SPEECHBRAIN = "CKPT.yaml"
 """In each folder that SpeechBrain's Checkpointer saves."""
 SPEECHBRAIN_TEXT = r"(brain|counter|dataloader-.*)\.ckpt"
 """Its counts, which it writes as text under a checkpoint's suffix."""
+
+
+def beside(folder: Path) -> list[Path]:
+    """The moments before and after the one of a folder, or the last two before it, by their names.
+
+    None where nothing comes before it, or where the folders may not be listed."""
+    own = number_of(folder.name)
+    try:
+        listed = _numbered(str(folder.parent), folder.parent.stat().st_mtime_ns) if own is not None else {}
+    except OSError:
+        return []
+    alike, numbers = listed.get(form_of(folder.name), ([], []))
+    before = alike[: bisect_left(numbers, own or 0)][-2:]
+    after = alike[bisect_right(numbers, own or 0) :][:1]
+    return [folder.with_name(name) for name in (before[-1:] + after if after and before else before)]
+
+
+@lru_cache(maxsize=16)
+def _numbered(folder: str, _changed: int) -> dict[str, tuple[list[str], list[int]]]:
+    """The names in a folder that say a moment by their form, in order, with their numbers: each of them asks."""
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if (number := number_of(entry.name)) is not None:
+                found[form_of(entry.name)].append((number, entry.name))
+    pairs = {form: sorted(names) for form, names in found.items()}
+    return {form: ([name for _, name in names], [number for number, _ in names]) for form, names in pairs.items()}

@@ -13,7 +13,7 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.json_file import open_json, open_marker
-from ckpt_doctor.readers.part_names import MARKERS, PART_SUFFIXES, index_of, is_other_binary
+from ckpt_doctor.readers.part_names import PART_SUFFIXES, index_of, is_marker, is_other_binary
 from ckpt_doctor.readers.views import in_reach
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.types.record import record
@@ -111,14 +111,14 @@ def open_part(path: Path) -> Checkpoint:
     """Read one file of a checkpoint: JSON and markers by their names, all others by their content."""
     if path.suffix == ".json":
         return open_json(path)
-    if path.name in MARKERS and (marker := open_marker(path)).root is not None:
+    if is_marker(path.name) and (marker := open_marker(path)).root is not None:
         return marker
     return open_checkpoint(path)
 
 
 def is_part_name(name: str) -> bool:
     """Whether a file of this name is read as a part of the checkpoint, whatever is in it."""
-    if name in (TRAINER_STATE, *MARKERS, "checkpoint") or index_of(name):
+    if name in (TRAINER_STATE, "checkpoint") or is_marker(name) or index_of(name):
         return True
     suffix = Path(name).suffix.lower()
     return suffix in PART_SUFFIXES or (suffix == ".bin" and not is_other_binary(name))

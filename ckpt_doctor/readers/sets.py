@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
 from typing import Literal
 
+from ckpt_doctor.inert.moments import number_of
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import deepspeed, distributed, sharded
 from ckpt_doctor.readers.json_file import open_json
-from ckpt_doctor.readers.part_names import MARKERS, PIECES, index_of, shard_of
+from ckpt_doctor.readers.part_names import MARKERS, MEGATRON, PIECES, index_of, is_marker, leads_nowhere, shard_of
 from ckpt_doctor.readers.parts import Findings, Parts, is_inside, missing_part
 from ckpt_doctor.types import Damage, NotChecked
 from ckpt_doctor.types.record import record
@@ -69,8 +70,8 @@ def set_of(folder: Path, names: Collection[str]) -> list[FileSet]:
     ranks = tuple(sorted(name for name in known if deepspeed.belongs(name)))
     if ranks:
         found.append(FileSet("deepspeed", folder, "", ranks))
-    dangling = (marker for marker in MARKERS if marker in known and _dangles(folder, marker, known))
-    return found + [FileSet("marker", folder, marker, (marker,)) for marker in dangling]
+    markers = (name for name in sorted(known) if is_marker(name) or leads_nowhere(folder / name))
+    return found + [FileSet("marker", folder, name, (name,)) for name in markers if _dangles(folder, name, known)]
 
 
 def _is_metadata(folder: Path) -> bool:
@@ -99,19 +100,43 @@ def _sharded(folder: Path, names: frozenset[str]) -> Iterator[FileSet]:
 
 
 def target_of(folder: Path, marker: str, names: Collection[str]) -> str | None:
-    """The name, in the same folder, of what a marker names; None where it is no marker of a kind known here.
+    """The name, in the same folder, of what a marker or link names; None where it is none of a kind known here.
 
     `latest` is taken for DeepSpeed's where its text is a tag that DeepSpeed gives, or its script lies beside it. In
     `last_checkpoint` mmengine and maskrcnn-benchmark write a path as it was given to them.
     """
+    path = folder / marker
+    if path.is_symlink() and not path.is_file():  # a link to a text file is that file: Hugging Face's cache has them
+        name = path.readlink().name
+        return name if name in names or not path.exists() else None
     text = Parts(folder).open(marker)
     said = text.root if text is not None else None
     if not isinstance(said, str):
         return None
+    if marker == MEGATRON:
+        return _of_iteration(said, names)
+    if marker.endswith(".symlink"):  # which may name a path in a bucket
+        name = PurePath(said).name
+        return name if name in names or name == said else None
     if marker == "latest":
         return said if _TAG.fullmatch(said) or _ITS_SCRIPT in names else None
     name = PurePath(said).name
     return (name if name in names or is_inside(said) else said) if said.endswith(_SAVED) else None
+
+
+def _of_iteration(said: str, names: Collection[str]) -> str | None:
+    """The folder of an iteration, as the others of its run are named."""
+    if not said.isdecimal() or len(said) > 18:
+        return said if said == "release" else None
+    found = next((name for name in sorted(names) if number_of(name) == int(said)), None)
+    return found or f"iter_{int(said):07d}"
+
+
+def marked(folder: Path) -> dict[str, str]:
+    """The markers and links in the folder of a run, each with the name of the checkpoint there that it names."""
+    names = [entry.name for entry in folder.iterdir()]
+    targets = {marker: target_of(folder, marker, names) for marker in MARKERS if marker in names}
+    return {marker: target for marker, target in targets.items() if target in names and target is not None}
 
 
 def _dangles(folder: Path, marker: str, names: Collection[str]) -> bool:

@@ -82,6 +82,7 @@ def _more(advice: Advice) -> Iterator[Line]:
     if advice.stays:
         is_open = advice.kind == "resume" and advice.reason
         differs = "may differ all the same" if is_open else "differs all the same"
+        differs = "found" if advice.kind == "not judged" else differs
         yield Line(differs, ", ".join(map(text.clean, advice.stays)))
     yield from _better(advice)
 

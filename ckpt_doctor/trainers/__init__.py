@@ -45,11 +45,11 @@ def trainer_named(name: str) -> Trainer:
 
 def unit_trainer(folder: Path, names: Collection[str]) -> Trainer | None:
     """The trainer that calls a folder, with these names in it, one checkpoint; None where none does."""
-    return next((trainer for trainer in known() if trainer.is_unit(folder, names)), None)
+    return next((trainer for trainer in every() if trainer.is_unit(folder, names)), None)
 
 
 def is_unit(folder: Path, names: Collection[str]) -> bool:
-    """Whether a folder, with these names in it, is one checkpoint of a known trainer."""
+    """Whether a folder, with these names in it, is one checkpoint of a trainer."""
     return unit_trainer(folder, names) is not None
 
 

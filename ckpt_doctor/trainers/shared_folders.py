@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 
+from ckpt_doctor.inert.moments import PARTS, RANKS, UNNUMBERED, WHOLE, number_of
 from ckpt_doctor.remote import entries_of
+
+_OF_A_MOMENT = re.compile(r"\d|best|last|latest|final|current", re.IGNORECASE)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -26,3 +31,25 @@ def numbered_in(folder: Path, prefix: str) -> list[tuple[Path, int]]:
     """What lies in a folder under such names, each with its number."""
     found = ((name, number_behind(prefix, name)) for name in names_in(folder))
     return [(folder / name, number) for name, number in found if number is not None]
+
+
+def run_around(path: Path) -> Path:
+    """The folder of a checkpoint's run: the one above a folder that names a moment, where the file names none."""
+    folder, above = path.parent, path.parent.parent
+    if _OF_A_MOMENT.search(path.stem) or not folder.name:
+        return folder
+    is_last = folder.name in UNNUMBERED and any(map(WHOLE.fullmatch, names_in(above)))
+    return above if is_last or WHOLE.fullmatch(folder.name) else folder
+
+
+def is_in_folders(folder: Path, names: Collection[str]) -> bool:
+    """Whether a folder, with these names in it, is one moment whose parts lie in folders: of ranks, of the optimizer.
+
+    One in which further moments lie is the folder of a run.
+    """
+    if number_of(folder.name) is None and folder.name not in UNNUMBERED:
+        return False
+    if any(map(RANKS.fullmatch, names)):
+        return True
+    inside = [names_in(folder / name) for name in names if PARTS.fullmatch(name)]
+    return any(inside) and not any(number_of(name) is not None for each in (names, *inside) for name in each)

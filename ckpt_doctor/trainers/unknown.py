@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.trainers.shared_folders import is_in_folders, run_around
 from ckpt_doctor.trainers.state import first_of, training_state
 from ckpt_doctor.trainers.trainer import ByHand, Judging, Trainer, one_by_one
 from ckpt_doctor.types import Case, Checkpoint, Given, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
@@ -67,7 +68,8 @@ def _claims(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -> s
 
 UNKNOWN = Trainer(
     name=NAME,
-    run_of=lambda path: path.parent,
+    run_of=run_around,
+    is_unit=is_in_folders,
     recognises=one_by_one(lambda _checkpoint: True),
     reads=lambda _checkpoint: True,
     member_of=_member_of,

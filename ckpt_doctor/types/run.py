@@ -248,6 +248,8 @@ class Run:
     """Those that a person named."""
     placed: Mapping[str, Collection[Path]] = field(default_factory=dict, compare=False)
     """Name of a known trainer -> the files that lie here where it puts its checkpoints; empty without bare weights."""
+    marked: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Name of a text file or link here -> the checkpoint that it names as the last; empty for a trainer with others."""
 
     __repr__ = briefly
 

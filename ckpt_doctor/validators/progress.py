@@ -6,18 +6,46 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 
+from ckpt_doctor.inert.moments import counts_as, form_of, number_of
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.types import Case, Member, NotChecked, Run, Severity, option_of, real
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slots import places
 
 
-@rule("P401", "step-name-mismatch", "warning")
+def _named_otherwise(case: Case) -> Iterator[Problem]:
+    """The name of a folder says another step than the files in it, or what marks the last one names an older one."""
+    name = case.checkpoint.path.name
+    if case.checkpoint.damage:
+        return
+    counts = find(case.checkpoint).steps if case.checkpoint.parts else ()
+    steps = {part.value for part in counts if counts_as(name, part.path[-1])}
+    if len(steps) == 1 and number_of(name) not in (None, *steps) and not case.run.trainer:
+        (step,) = steps
+        yield Problem(
+            f"the folder is named after step {number_of(name):,}, and its files say {step:,}",
+            found=step,
+            expected=number_of(name),
+        )
+    for marker, target in case.run.marked.items():
+        if form_of(name) == form_of(target) and (number_of(name) or 0) > (number_of(target) or 0):
+            yield Problem(
+                f"{marker} names {target}, and this one is newer: what resumes by {marker} goes back to {target}",
+                where=marker,
+                found=target,
+                expected=name,
+            )
+
+
+@rule("P401", "step-name-mismatch", "warning", others=_named_otherwise)
 def step_name_mismatch(case: Case) -> Iterator[Problem]:
     """The name says one step, the file another.
 
     A folder or file was renamed, or a file copied into the wrong folder. The trainer resumes at the file's step;
     whoever chose the folder by its number gets another checkpoint, and `save_total_limit` keeps and deletes by the
-    folder's number.
+    folder's number. Of trainers that are not known it is the file or link which marks the last checkpoint (`latest`,
+    `latest_checkpointed_iteration.txt`): it names an older one than there is, because a save was cut off before it was
+    written, or someone set it back.
 
     Example: a folder named for step 2000 whose file counts 1000.
 

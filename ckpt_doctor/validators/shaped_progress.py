@@ -6,8 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.shapes import Part, Shapes
+from ckpt_doctor.inert.moments import form_of
+from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes
 from ckpt_doctor.types import Case, dotted, real
+from ckpt_doctor.types.record import record
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of, sibling_with
 
@@ -27,8 +29,8 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     several times a step; so a count counts as away only when it lies between half of the others' and two less. In a
     single file only OneCycleLR is judged, because a script may start any other schedule after its own warm-up. Adam's
     step is the highest of all parameters; several optimizers are not compared, nor weights with their averages. Files
-    of a distributed checkpoint are compared by Adam's steps, where each file has one step throughout: a save over an
-    older one that was cut off leaves files of both.
+    of a distributed checkpoint, and those of several ranks, are compared by their counts of steps and by Adam's, where
+    each file has one step throughout: a save over an older one that was cut off leaves files of both.
 
     Example: Adam's `step` and `global_step` 20 with OneCycleLR's `last_epoch` 11.
 
@@ -38,6 +40,8 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     """
     yield from _files_disagree(case)
     shapes = shapes_of(case)
+    if case.by_shape or not case.run.trainer:
+        yield from _ranks_disagree(case, shapes)
     counts = _counts(shapes)
     if not counts:
         return
@@ -78,6 +82,53 @@ def _files_disagree(case: Case) -> Iterator[Problem]:
                     expected=step,
                 )
                 break
+
+
+def _ranks_disagree(case: Case, shapes: Shapes) -> Iterator[Problem]:
+    """Files of several ranks, which have one name but for the numbers in it, with other counts of steps."""
+    if not case.checkpoint.parts:
+        return
+    counts = [_Count(str(part.path[0]), dotted(part.path[1:]), part.value) for part in shapes.steps]
+    steps = [_Count(str(one.path[0]), _ADAM, one.step or 0) for one in shapes.optimizers if _is_of_one_step(one)]
+    held: dict[tuple[str, str], list[_Count]] = defaultdict(list)
+    for count in (*counts, *steps):
+        held[form_of(count.file), count.what].append(count)
+    told = set[str]()
+    for first, *others in held.values():
+        other = next((one for one in others if one.value != first.value), None)
+        if other is not None and other.file not in told:
+            told.add(other.file)
+            yield _of_several_saves(first, other)
+    engine = next((count for count in counts if count.what == "global_steps"), None)  # DeepSpeed's, with skipped ones
+    ahead = next((one for one in steps if engine and one.value > engine.value), None)
+    if engine and ahead and not told:
+        yield _of_several_saves(engine, ahead)
+
+
+_ADAM = "Adam's step"
+
+
+@record(frozen=True)
+class _Count:
+    file: str
+    what: str
+    value: float
+
+
+def _is_of_one_step(optimizer: Optimizer) -> bool:
+    steps = {real(entry.get("step")) for entry in optimizer.entries}
+    return len(steps) == 1 and None not in steps
+
+
+def _of_several_saves(one: _Count, other: _Count) -> Problem:
+    what = other.what if other.what != one.what else ""
+    return Problem(
+        f"{one.what} is {one.value:,.0f} in {one.file}, and {what}{' is ' if what else ''}{other.value:,.0f} in "
+        f"{other.file}: the files come from different saves",
+        where=other.file,
+        found=other.value,
+        expected=one.value,
+    )
 
 
 def _counts(shapes: Shapes) -> list[Part]:

@@ -8,7 +8,7 @@ import torch
 from torch.distributed.checkpoint import save
 
 from ckpt_doctor.audit import scan
-from ckpt_doctor.audit.ranking import departs, preferred, progress
+from ckpt_doctor.audit.ranking import departs, is_resumable, preferred, progress
 
 
 def test_a_name_does_not_make_a_checkpoint_new(sample) -> None:
@@ -30,6 +30,15 @@ def test_of_several_the_newest_that_keeps_its_path_is_preferred(sample) -> None:
     kept = [file for file in files if not departs(file)]
     assert preferred(files) is (kept[0] if kept else files[0])
     assert preferred([]) is None
+
+
+def test_a_training_state_is_one_however_deep_it_lies(tmp_path: Path) -> None:
+    """Composer has all of it below `state`; bare weights are none."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    state = {"model": {"w": parameter.detach()}, "optimizers": {"Adam": torch.optim.Adam([parameter]).state_dict()}}
+    torch.save({"state": state}, tmp_path / "ep0-ba1-rank0.pt")
+    torch.save({"w": torch.ones(2)}, tmp_path / "weights.pt")
+    assert [True, False] == [is_resumable(file) for file in scan([tmp_path]).files]
 
 
 def test_folders_of_shards_go_by_the_number_in_their_names(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from ckpt_doctor.audit.opening import open_file
 from ckpt_doctor.audit.runs import find_runs, one_run, resume_file, understand, with_siblings
@@ -66,6 +67,19 @@ def test_the_file_that_a_resume_loads(sample, tmp_path) -> None:
     shutil.copy(run / "checkpoint", alone / "other.pt")
     with pytest.raises(UsageError, match="ckpt-doctor latest"):
         resume_file(alone)
+
+
+def test_a_marker_names_what_a_resume_from_the_run_loads(tmp_path) -> None:
+    """A folder of Megatron-LM's ranks is one checkpoint, of the run around it."""
+    for step in (10, 20):
+        folder = tmp_path / f"iter_{step:07d}" / "mp_rank_00"
+        folder.mkdir(parents=True)
+        torch.save({"iteration": step, "model": {"w": torch.ones(1)}}, folder / "model_optim_rng.pt")
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("10\n")
+    assert tmp_path / "iter_0000010" == resume_file(tmp_path)
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("30")
+    with pytest.raises(UsageError, match="holds 3 checkpoints"):
+        resume_file(tmp_path)
 
 
 def test_a_folder_of_runs_names_them(sample, tmp_path) -> None:

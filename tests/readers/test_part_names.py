@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.readers.part_names import index_of, is_other_binary, is_part_of_several, shard_of
+from ckpt_doctor.readers.part_names import beside, index_of, is_other_binary, is_part_of_several, shard_of
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,15 @@ def test_what_may_name_several_files(tmp_path: Path) -> None:
     several = [tmp_path, *map(Path, ("a/latest", "last_checkpoint", "model.bin.index.json", "m-1-of-2.pt"))]
     assert all(map(is_part_of_several, several))
     assert not any(map(is_part_of_several, map(Path, ("model.pt", "latest.pt", "checkpoint", "index.json"))))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("step30", ["step20", "step40"]), ("step50", ["step30", "step40"]), ("step20", []), ("last", [])],
+)
+def test_the_moments_beside_one_are_those_next_to_it(tmp_path, name, expected):
+    """Of the first one nothing before it shows what it should have."""
+    for other in ("step20", "step30", "step40", "step50", "step35-unsharded", "last"):
+        (tmp_path / other).mkdir()
+    assert expected == [path.name for path in beside(tmp_path / name)]
+    assert [] == beside(tmp_path / "none" / name)

@@ -79,6 +79,13 @@ def test_where_the_resume_is_open_nothing_is_said_to_differ_for_certain() -> Non
     assert "  may differ all the same: R508 scheduler-absent" == told[-1]
 
 
+def test_what_was_found_in_a_file_that_is_not_judged_says_nothing_of_its_resume() -> None:
+    told = lines(
+        kind="not judged", command=(), reason="no known trainer wrote this", stays=("P401 step-name-mismatch",)
+    )
+    assert "  found: P401 step-name-mismatch" == told[-1]
+
+
 def test_runs_are_named_where_there_are_several_and_nobodys_are_told_together() -> None:
     one = replace(example().runs[0], advice=ADVICE)
     other = replace(one, run=replace(one.run, path=RUN.with_name("other")))

@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from ckpt_doctor.trainers.shared_folders import names_in, number_behind, numbered_in
+import pytest
+
+from ckpt_doctor.trainers.shared_folders import (
+    is_in_folders,
+    names_in,
+    number_behind,
+    numbered_in,
+    run_around,
+)
 
 
 def test_what_is_not_a_folder_has_no_names(tmp_path: Path) -> None:
@@ -19,3 +27,48 @@ def test_a_number_ends_a_name_and_nothing_else_does(tmp_path: Path) -> None:
     for name in ("step_3", "step_x", "other"):
         (tmp_path / name).touch()
     assert [(tmp_path / "step_3", 3)] == numbered_in(tmp_path, "step_")
+
+
+@pytest.mark.parametrize(
+    ("path", "run"),
+    [
+        ("out/step-00000100/lit_model.pth", "out"),
+        ("out/epoch_3/model.pt", "out"),
+        ("out/epoch_3.pt", "out"),
+        ("out/step_2/best.pt", "out/step_2"),
+        ("out/step_2/epoch_1.pt", "out/step_2"),
+        ("out/fold_1/model.pt", "out/fold_1"),
+        ("out/big_ep10/model.pt", "out/big_ep10"),
+        ("out/final/model.pt", "out/final"),
+        ("model.pt", "."),
+    ],
+)
+def test_a_folder_that_names_a_moment_lies_in_its_run(path: str, run: str) -> None:
+    """A stage of training that is named like one has files of several moments in it."""
+    assert Path(run) == run_around(Path(path))
+
+
+def test_the_last_moment_lies_beside_the_others(tmp_path: Path) -> None:
+    (tmp_path / "step-10").mkdir()
+    assert tmp_path == run_around(tmp_path / "final" / "lit_model.pth")
+
+
+@pytest.mark.parametrize(
+    ("files", "is_one"),
+    [
+        (["iter_10/mp_rank_00/x.pt"], True),
+        (["step10/model/rank0.pt", "step10/train/rank0.pt"], True),
+        (["run-step=10/weights/common.pt", "run-step=10/context/io.json"], True),
+        (["step_2/train/epoch_1.pt"], False),
+        (["step_2/model/x.pt", "step_2/epoch_1/x.pt"], False),
+        (["exp_2/model/x.pt"], False),
+        (["checkpoints/mp_rank_00/x.ckpt"], False),
+        (["step10/a.pt"], False),
+    ],
+)
+def test_a_moment_in_folders_is_one_checkpoint(tmp_path: Path, files: list[str], is_one: bool) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    folder = tmp_path / files[0].split("/")[0]
+    assert is_one == is_in_folders(folder, names_in(folder))

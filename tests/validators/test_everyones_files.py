@@ -61,7 +61,7 @@ def test_what_is_sound_is_left_alone(tmp_path, code, sound: File):
 def test_every_rule_for_everyones_files_has_both_sides():
     """No rule that looks for shapes without a fault that breaks it and a file that it spares."""
     by_shape = {rule.code for rule in RULES if rule.others or "shaped" in rule.check.__module__}
-    assert by_shape | {"L304", "O707"} == set(CASES)
+    assert by_shape - {"P401"} | {"L304", "O707"} == set(CASES), "P401 is of names: below"
     assert [] == [code for code, pair in CASES.items() if not (pair.breaks and pair.spares)]
 
 
@@ -160,6 +160,42 @@ def test_files_of_a_distributed_checkpoint_come_from_one_save(tmp_path, steps, i
     subject = UNKNOWN.member_of(open_unit(tmp_path), read_scalars)
     assert () == subject.checkpoint.damage
     assert is_told == bool(said(parts_disagree, subject))
+
+
+def judged(path: Path, subject: Member) -> list[Finding]:
+    """What is said of a unit of nobody's, but for notes."""
+    report = judge(
+        Case(subject.checkpoint, subject, Run(path.parent, "", (), marked={"latest": "step3"}), ResumePoint())
+    )
+    return [finding for finding in report.findings if finding.severity != "info"]
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "found"),
+    [
+        ("step3", {"rank_0": {"global_step": 3}, "rank_1": {"global_step": 3}}, []),
+        ("step3", {"rank_0": {"global_step": 3}, "rank_1": {"global_step": 2}}, [("P409", "rank_1.pt")]),
+        ("step3", {"rank_0": {"iteration": 7}, "model": {"iteration": 9}}, []),
+        ("step3", {"rank_0": {"global_step": 2}}, [("P401", "")]),
+        ("step4", {"rank_0": {"iteration": 2}}, [("P401", "latest")]),
+        ("step2", {"rank_0": {"iteration": 3}}, []),
+        ("epoch4", {"rank_0": {"iteration": 3}}, []),
+    ],
+)
+def test_ranks_and_name_of_a_unit_are_of_one_step(tmp_path, name, held, found):
+    """Files that are named alike, the folder around them, and what names the last folder of the run."""
+    folder = tmp_path / name
+    folder.mkdir()
+    assert found == [(f.code, f.where) for f in judged(folder, unit(folder, **held))]
+
+
+def test_no_optimizer_is_ahead_of_deepspeed_s_count(tmp_path):
+    """It counts the steps that were skipped as well, so the optimizer may be behind."""
+    optimizer = plain("Adam")["optimizer"]
+    count = int(optimizer["state"][0]["step"])
+    for global_steps, codes in ((count - 1, ["P409"]), (count, []), (count + 1, [])):
+        subject = unit(tmp_path, model={"global_steps": global_steps}, optim={"base": optimizer})
+        assert codes == [finding.code for finding in judged(tmp_path, subject)]
 
 
 @pytest.mark.parametrize("code", ["R504", "R511"])

@@ -10,10 +10,12 @@ from os.path import splitext
 from pathlib import Path
 from typing import Any, Literal
 
+from ckpt_doctor.inert.moments import form_of, number_of
 from ckpt_doctor.inert.pairing import MOST, covers, elements, model_of, shapes_of_moments
 from ckpt_doctor.inert.shapes import Shapes, find
-from ckpt_doctor.readers.part_names import SPEECHBRAIN
-from ckpt_doctor.remote import entries_of
+from ckpt_doctor.readers.part_names import SPEECHBRAIN, beside
+from ckpt_doctor.remote import RemotePath, entries_of
+from ckpt_doctor.trainers.shared_folders import names_in, run_around
 from ckpt_doctor.trainers.state import first_of, of_each_optimizer, training_state, with_further
 from ckpt_doctor.types import (
     Checkpoint,
@@ -129,13 +131,15 @@ def _label(checkpoint: Checkpoint) -> Places:
     """The slot and place of the count that a loop goes on from.
 
     That is `epoch` at the top, else the only count of epochs, else the first of steps, or of what else goes round
-    beside them (`iteration`, `update`); files that mmengine names by iterations may have an `epoch` that never moves.
-    The slot is that of its name; how many steps of the optimizer it stands for, siblings show."""
+    beside them (`iteration`, `update`); what is named by its steps may have an `epoch` that never moves. The slot is
+    that of its name; how many steps of the optimizer it stands for, siblings show."""
     shapes = find(checkpoint)
     if "epoch" in (mapping_of(checkpoint.root) or {}):
         candidates = {"epoch": [part for part in shapes.epochs if part.path == ("epoch",)]}
     else:
-        is_still = family(checkpoint) == "mmengine" and checkpoint.path.name.startswith("iter")
+        name = checkpoint.path.name
+        is_still = family(checkpoint) == "mmengine" and name.startswith("iter")
+        is_still = is_still or [one.value for one in shapes.steps] == [number_of(name)]
         by_steps = not shapes.epochs or (is_still and all(one.value == 0 for one in shapes.epochs))
         first = sorted(shapes.steps, key=lambda part: "step" in str(part.path[-1]))[:1]
         candidates = {"step": first} if by_steps else {"epoch": shapes.epochs}
@@ -182,7 +186,7 @@ _MODEL = r"(model|net|network|weights)(_state)?(_dict)?"
 _OPTIMIZER = r"optim(izer)?(_state)?(_dict)?"
 _BESIDE = (
     r"((lr_?)?sched(uler)?|scaler|ema|rng|random)(_states?)?(_dict)?"
-    r"|(train(ing|er)?_)?(state|meta|args|config|info)|epoch"
+    r"|(train(ing|er)?_)?(state|meta|args|config|info)|train|epoch"
 )
 _MOMENT = r"\d|last|latest|best|final|current"
 
@@ -191,17 +195,27 @@ def is_unit(folder: Path, names: Collection[str]) -> bool:
     """Whether a folder is one moment of a loop that saves each part to a file: `epoch_3/{model,optimizer}.pt`.
 
     Its name says a moment, and every checkpoint in it is a part by its name: of others nobody knows whether they go
-    together. SpeechBrain's has an index."""
+    together. Model or optimizer may be missing where its neighbours have both. SpeechBrain's has an index."""
     if SPEECHBRAIN in names:
         return True
     if not re.search(_MOMENT, folder.name):
         return False
+    found = _parts_of_a_moment(folder, names)
+    if found != 1:
+        return found == 2
+    others = [] if isinstance(folder, RemotePath) else beside(folder)
+    return len(others) > 1 and all(_parts_of_a_moment(other, names_in(other)) == 2 for other in others)
+
+
+def _parts_of_a_moment(folder: Path, names: Collection[str]) -> int:
+    """How many of model and optimizer are in a folder with nothing but parts; 0 where there are others."""
     stems = [stem.lower() for stem, suffix in map(splitext, names) if suffix in _SUFFIXES]
     parts = [next((stem for stem in stems if re.fullmatch(each, stem)), None) for each in (_MODEL, _OPTIMIZER)]
     rest = [stem for stem in stems if stem not in parts]
     folders = (name for name in names if not name.startswith(".") and not Path(name).suffix)
-    whole = None not in parts and all(re.fullmatch(_BESIDE, stem) for stem in rest)
-    return whole and not any((folder / name).is_dir() for name in folders)  # which may hold others
+    if not all(re.fullmatch(_BESIDE, stem) for stem in rest) or any((folder / name).is_dir() for name in folders):
+        return 0  # a folder may hold others
+    return len(parts) - parts.count(None)
 
 
 # --- families --------------------------------------------------------------------------------------------------------
@@ -340,9 +354,14 @@ def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:
     ours = [checkpoint for checkpoint in checkpoints if fits(checkpoint)]
     if not ours or len(ours) > MOST_SIBLINGS:
         return []
-    number = _number(ours[0].path.name)
-    alike = sorted(_alike(ours[0]), key=lambda path: (abs(_number(path.name) - number), path.name))
+    number = _number(_name(ours[0].path))
+    alike = sorted(_alike(ours[0]), key=lambda path: (abs(_number(_name(path)) - number), path.name))
     return alike[: MOST_SIBLINGS + 1]
+
+
+def _name(path: Path) -> str:
+    """Of a file in a folder of its own, that folder's name."""
+    return path.name if run_around(path) == path.parent else path.parent.name
 
 
 def _number(name: str) -> int:
@@ -352,11 +371,16 @@ def _number(name: str) -> int:
 
 
 def _alike(checkpoint: Checkpoint) -> Iterator[Path]:
+    path, run = checkpoint.path, run_around(checkpoint.path)
+    if run != path.parent:  # each file has a folder of its own
+        form = form_of(path.parent.name)
+        yield from (run / name / path.name for name in names_in(run) if form_of(name) == form)
+        return
     try:
-        with entries_of(checkpoint.path.parent) as entries:
+        with entries_of(run) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and _is_alike(entry, checkpoint):
-                    yield checkpoint.path.with_name(entry.name)
+                    yield path.with_name(entry.name)
     except OSError:  # the folder may not be listed: no evidence
         return
 

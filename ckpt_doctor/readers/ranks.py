@@ -1,0 +1,120 @@
+"""What the folder of one moment lacks, by the files of its other ranks and by the moments before and after it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from itertools import islice, product
+from math import prod
+from pathlib import Path, PurePosixPath
+
+from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.moments import RANKS, form_of
+from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.readers.listing import listing
+from ckpt_doctor.readers.part_names import beside
+from ckpt_doctor.readers.parts import is_part_name
+from ckpt_doctor.types import Checkpoint, Damage, Opaque, mapping_of
+
+_SIZES = ("tensor_model_parallel_size", "pipeline_model_parallel_size")
+_OF_WORLD = re.compile(r"(?P<before>.+_world_size_(?P<count>\d{1,5})_rank_)(?P<rank>\d{1,5})(?P<behind>\..+)")
+"""verl's file of one rank, in a folder for each model."""
+_UNFINISHED = "lies beside it, which NeMo removes when a save is complete: it was cut off, or goes on"
+_NUMBERS = re.compile(r"\d+")
+Numbers = tuple[int, ...]
+
+
+def lost_parts(unit: Checkpoint) -> list[Damage]:
+    """The files of a folder that are not there, though its ranks or its neighbours call for them."""
+    files = unit.metadata.get("files", {})
+    try:
+        lost = {**dict(_ranks(unit, files)), **dict(_of_world(files)), **dict(_as_beside(unit.path, files))}
+        if os.path.lexists(unfinished := unit.path.with_name(f"{unit.path.name}-unfinished")):
+            lost = {unfinished.name: ""} | lost
+    except OSError:  # a folder may not be listed: no evidence
+        return []
+    told = [damage.where for damage in unit.damage]
+    return [
+        Damage("missing-part", f"{shown(name)} {f'is not there, {why}' if why else _UNFINISHED}", shown(name))
+        for name, why in islice(lost.items(), limits.MAX_DAMAGE)
+        if shown(name) not in told
+    ]
+
+
+def _ranks(unit: Checkpoint, files: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Folders of Megatron-LM's ranks: each tensor-parallel one has all pipeline stages, each stage all of those."""
+    there = [name for name in _names_in(unit.path) if RANKS.fullmatch(name)]
+    numbers = {_numbers(name): name for name in there}
+    if len({len(each) for each in numbers}) != 1:
+        return
+    for name in there:
+        if not any(file.startswith(f"{name}/") for file in files):
+            yield name, "or has no file: its rank finds nothing to load"
+    model, stages = _sizes(unit)
+    lasts = [max(column) + 1 for column in zip(*numbers, strict=True)]
+    lasts[0] = max(lasts[0], model)
+    if len(lasts) > 1 and stages > 1:
+        lasts[1] = max(lasts[1], stages)
+    if prod(lasts) > limits.MAX_UNIT_FILES:
+        return
+    for rank in product(*map(range, lasts)):
+        if rank not in numbers:
+            name = _spelled(there[0], rank)
+            yield name, f"and {shown(there[0])} and the sizes of the run call for it: its rank finds nothing to load"
+
+
+def _of_world(files: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Files of ranks whose names say how many there are."""
+    there: dict[tuple[str, int, str], set[int]] = defaultdict(set)
+    for match in filter(None, map(_OF_WORLD.fullmatch, files)):
+        there[match["before"], int(match["count"]), match["behind"]].add(int(match["rank"]))
+    for (before, count, behind), ranks in there.items():
+        for rank in sorted(set(range(count)) - ranks):
+            yield f"{before}{rank}{behind}", f"and the others' names say that there are {count:,}: loading raises"
+
+
+def _sizes(unit: Checkpoint) -> Numbers:
+    """Into how many ranks and stages the saved command cut the model; 1 where it does not say."""
+    saved = next((mapping["args"] for part in unit.parts if "args" in (mapping := mapping_of(part.root) or {})), None)
+    options = saved.states[0] if isinstance(saved, Opaque) and saved.states else None
+    said = [(mapping_of(options) or {}).get(name) for name in _SIZES]
+    return tuple(size if type(size) is int and 0 < size < limits.MAX_UNIT_FILES else 1 for size in said)
+
+
+def _as_beside(folder: Path, files: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Parts that two neighbours have: the moments before and after the folder's, or the last two before it.
+
+    Whoever takes the optimizer out of old checkpoints leaves them alike. A run may go on with another number of ranks:
+    of these only those count that have another file here.
+    """
+    others = beside(folder)
+    if len(others) < 2:
+        return
+    first, second = ({name for name in listing(other).files if _is_compared(name)} for other in others)
+    seen: dict[str, set[Numbers]] = defaultdict(set)
+    for name in files:
+        seen[form_of(name)].add(_numbers(name))
+    ranks = {numbers for each in seen.values() for numbers in each}
+    for name in sorted((first & second).difference(files)):
+        if form_of(name) not in seen or _numbers(name) in ranks:
+            yield name, f"and {shown(others[0].name)} and {shown(others[1].name)} have it: the save was cut off"
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
+def _is_compared(name: str) -> bool:
+    """Whether all moments have a file of that name; of a distributed checkpoint, its metadata says how many it has."""
+    return is_part_name(PurePosixPath(name).name) and not name.endswith((".distcp", ".json"))
+
+
+def _numbers(name: str) -> Numbers:
+    return tuple(map(int, _NUMBERS.findall(name)))
+
+
+def _spelled(name: str, numbers: Numbers) -> str:
+    rest = iter(numbers)
+    return _NUMBERS.sub(lambda match: f"{next(rest):0{len(match[0])}d}", name)

@@ -1,0 +1,36 @@
+"""What the name of a checkpoint's file or folder says of its moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from ckpt_doctor.inert.moments import counts_as, form_of, number_of
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("iter_0000500", 500),
+        ("step1000-unsharded", 1000),
+        ("global_step_30", 30),
+        ("ep0-ba100-rank0.pt", 100),
+        ("model--val_loss=0.10-step=70-consumed_samples=280.0-last", 70),
+        ("checkpoint-12", 12),
+        ("fold_3", None),
+        ("lr0.01", None),
+        ("twostep3", None),
+        ("final", None),
+    ],
+)
+def test_the_last_count_that_a_name_says_is_its_number(name, number):
+    assert number_of(name) == number
+
+
+def test_names_of_one_run_differ_in_their_numbers():
+    assert form_of("ep0-ba50-rank0.pt") == form_of("ep1-ba150-rank0.pt") != form_of("latest-rank0.pt")
+
+
+def test_a_key_counts_what_the_name_says():
+    assert counts_as("iter_0000500", "iteration")
+    assert not counts_as("iter_0000500", "epoch")
+    assert not counts_as("global_step50", "global_steps")  # DeepSpeed's own count
