@@ -31,7 +31,11 @@ _STEP = (
     r"(global_|cur_|current_|train_|training_|env_|time)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?"
     r"|total_it|update|batch_idx_train|steps_done"
 )
-_BEST = r"best_?(val|valid|test|eval|train)?_?(loss|score|metric|acc|fitness|map|f1|ppl|error|psnr|iou)\w*"
+_BEST = (
+    r"best_?(val|valid|validation|test|eval|train)?_?"
+    r"(loss|score|metric|acc|fitness|m?ap|f1|ppl|err|psnr|m?iou|prec|pred$|top_?1|dice|auc|bleu|[wc]er|m[sa]e|perf|reward)"
+    r"\w*"
+)
 _PROGRESS = (
     *("meta", "extra_state", "train_state", "trainer_state", "progress", "client_state", "trainer", "state", "optim"),
     *("timestamp", "Timestamp"),

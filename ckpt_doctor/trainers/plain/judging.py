@@ -13,6 +13,7 @@ from ckpt_doctor.trainers.plain.position import contradictions, standing, standi
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
 from ckpt_doctor.trainers.plain.rules import RULES
 from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off
+from ckpt_doctor.trainers.plain.sibling_rules import RULES as SIBLING_RULES
 from ckpt_doctor.trainers.plain.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Judging
 from ckpt_doctor.types import Case, Evidence, Given, Member, ResumePlan, ResumePoint, Run, Schedule
@@ -61,4 +62,4 @@ def _of_one(member: Member, run: Run, resume: ResumePoint, planned: ResumePlan) 
     )
 
 
-JUDGING = Judging(_understand, _case, rules=RULES, terms=TERMS)
+JUDGING = Judging(_understand, _case, rules=(*RULES, *SIBLING_RULES), terms=TERMS)

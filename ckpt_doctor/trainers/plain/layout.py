@@ -317,6 +317,8 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     for part in checkpoint.parts or (checkpoint,):
         mine = [one for one in member.optimizers if _is_model_in(one, part)]
         counters = list({id(tensor): tensor for one in mine if (tensor := last_counter(one)) is not None}.values())
+        if part is checkpoint:
+            counters += [one.value for one in find(part).best if isinstance(one.value, TensorRef)]
         for tensor, value in zip(counters, read_scalars(part, counters) if counters else (), strict=True):
             tensor.value = value
     return member

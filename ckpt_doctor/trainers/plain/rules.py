@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import find
@@ -19,7 +20,7 @@ from ckpt_doctor.trainers.plain.schedule import (
 )
 from ckpt_doctor.trainers.plain.siblings import missing, unlike
 from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates
-from ckpt_doctor.types import Case, Evidence, Member, dotted
+from ckpt_doctor.types import Case, Evidence, Member, TensorRef, dotted, mapping_of
 from ckpt_doctor.validators.contents import shown_rates
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -346,10 +347,36 @@ def weights_missing(case: Case) -> Iterator[Problem]:
             )
 
 
+@rule("O707", "invalid-value", "warning")
+def random_state_of_another_type(case: Case) -> Iterator[Problem]:
+    """A random state of torch is a tensor of other numbers than bytes: `set_rng_state` stops with TypeError.
+
+    Example: `rng_state` in float32, as where all tensors of a checkpoint were converted.
+
+    Cure: none by a rule; `.byte()` gives back what was converted without loss.
+
+    Source: torch/random.py, `set_rng_state` ("RNG state must be a torch.ByteTensor"); koda-dernet/Side-Step#6.
+    """
+    held = case.at("rng")
+    inside = (mapping_of(held) or {}).items()
+    states = [((), held), *(((key,), one) for key, one in inside if re.search("torch|cpu|cuda", str(key)))]
+    for key, state in states:
+        if isinstance(state, TensorRef) and state.dtype != "uint8":
+            yield Problem(
+                f"{case.where('rng', *key)} is a tensor of {state.dtype}, and torch.set_rng_state takes bytes (uint8) "
+                "alone: it stops with TypeError",
+                where=case.where("rng", *key),
+                found=state.dtype,
+                expected="uint8",
+                fix="",
+            )
+
+
 RULES = (
     weights_missing,
     precision_lost,
     state_lost,
+    random_state_of_another_type,
     optimizer_of_another,
     rate_of_another_moment,
     schedule_of_another,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from tests.trainers.plain.plain_runs import LABEL, TOLD, changed, judged, judged_among_siblings, run, serious
+from ckpt_doctor import scan
+from tests.trainers.plain.plain_runs import LABEL, TOLD, changed, facts, judged, judged_among_siblings, run, serious
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -32,3 +34,14 @@ def test_a_name_alone_changes_no_resume(tmp_path):
     file = judged_among_siblings(copy, **TOLD)
     assert {"P401"} == {found.code for found in file.findings}
     assert file.resume == "identical"
+
+
+def test_a_random_state_of_another_type_than_bytes_stops_set_rng_state(tmp_path):
+    states = torch.get_rng_state()
+    folder = run(tmp_path, "StepLR", rng_state={"torch": states, "python": (3, ())})
+    assert {file.resume for file in scan([folder], facts=facts(**TOLD)).files} == {"identical"}
+    changed(folder / "checkpoint_2.pt", lambda v, _: v["rng_state"].update(torch=states.float()))
+    changed(folder / "checkpoint_3.pt", lambda v, _: v.update(rng_state=states.double()))
+    files = {file.checkpoint.path.stem[-1]: file for file in scan([folder], facts=facts(**TOLD)).files}
+    told = {number: [f.found for f in file.findings if f.code == "O707"] for number, file in files.items()}
+    assert told == {"0": [], "1": [], "2": ["float32"], "3": ["float64"], "4": []}

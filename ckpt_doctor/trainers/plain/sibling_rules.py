@@ -1,0 +1,230 @@
+"""Rules that hold a loop's file against the others of its run: what a resume began anew, what was built otherwise."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from ckpt_doctor.inert.shapes import Optimizer, find
+from ckpt_doctor.trainers.lines import ENOUGH
+from ckpt_doctor.trainers.plain.agreement import numbers_in
+from ckpt_doctor.trainers.plain.layout import noun_of
+from ckpt_doctor.trainers.plain.position import Kin, standing
+from ckpt_doctor.trainers.plain.siblings import alike
+from ckpt_doctor.types import Case, Member, dotted, real
+from ckpt_doctor.types.record import once, record
+from ckpt_doctor.validators.rule import Problem, listing, rule
+
+_HIGH = r"acc|f1|m?ap(\d|$)|iou|psnr|ssim|fitness|prec|top_?\d|dice|auc|bleu|reward"
+_LOW = r"loss|ppl|perplexity|err|wer$|cer$|ms[el]|mae"
+
+
+@record(frozen=True)
+class Best:
+    """The best value that a file remembers."""
+
+    label: int
+    value: float
+    key: str
+    member: Member
+
+
+@rule("E605", "log-disagrees", "warning")
+def best_began_anew(case: Case) -> Iterator[Problem]:
+    """The best value is worse than an earlier file of the run has: a resume began it anew.
+
+    A script that saves the best value and does not load it compares the first validation after a resume with nothing.
+    Whatever comes then counts as the best, and its weights overwrite the best model; every later resume goes on with
+    the worse value. Which values are better the key says (`best_acc1`, `best_loss`), or three of four changes do.
+    Only files are compared whose numbers in their names grow with their labels.
+
+    Example: `best_acc1` 0.62 in `checkpoint_40.pt`, and 0.71 in `checkpoint_30.pt`.
+
+    Cure: none in the file; give the script the better value, and keep the model that had it.
+
+    Source: the file's siblings; pytorch/examples imagenet/main.py, `best_acc1`.
+    """
+    files = alike(case.member, case.run)
+    fallen = once(files, "fallen", lambda: _fallen([_best(*one) for one in files.members]))
+    if case.checkpoint.path in fallen:
+        own, better = fallen[case.checkpoint.path]
+        yield Problem(
+            f"{own.key} is {own.value:.6g}, and {better.member.label}, of an earlier {noun_of(better.member)}, has "
+            f"{better.value:.6g}: a resume began the best value anew, so that a worse model counts as the best",
+            where=own.key,
+            found=own.value,
+            expected=better.value,
+            fix="",
+        )
+
+
+def _best(label: int, member: Member) -> Best | None:
+    """Of several best values each may be of the moment at which another was best."""
+    known = find(member.checkpoint).best
+    value = real(known[0].value) if len(known) == 1 else None
+    return Best(label, value, dotted(known[0].path), member) if value is not None and math.isfinite(value) else None
+
+
+def _fallen(told: Sequence[Best | None]) -> dict[Path, tuple[Best, Best]]:
+    """Files with a worse best value than an earlier one has, and that earlier one."""
+    ordered = sorted((one for one in told if one is not None), key=lambda one: one.label)
+    sense = _sense(ordered) if len({one.key for one in ordered}) == 1 and _are_in_order(ordered) else 0
+    found: dict[Path, tuple[Best, Best]] = {}
+    top = ordered[0] if sense else None
+    for one in ordered if top is not None else ():
+        assert top is not None
+        if sense * one.value >= sense * top.value:
+            top = one
+        elif one.label > top.label:
+            found[one.member.checkpoint.path] = (one, top)
+    return found
+
+
+def _sense(ordered: Sequence[Best]) -> int:
+    """1 where a higher value is better, -1 where a lower one is; 0 where that is open."""
+    key = ordered[0].key.rpartition(".")[2].lower()
+    changes = [math.copysign(1, b.value - a.value) for a, b in pairwise(ordered) if a.value != b.value]
+    ups, downs = changes.count(1), changes.count(-1)
+    named = bool(re.search(_HIGH, key)) - bool(re.search(_LOW, key))
+    if named:
+        return named if named * ups >= named * downs else 0  # a loss may be saved with its sign turned
+    return (ups >= 3 * max(downs, 1)) - (downs >= 3 * max(ups, 1))
+
+
+def _are_in_order(ordered: Sequence[Best]) -> bool:
+    """Whether a number in the names grows with the labels: folds, and runs in one folder, are numbered otherwise."""
+    numbers = [numbers_in(one.member.checkpoint.path) for one in ordered]
+    columns = zip(*numbers, strict=False)
+    return len(ordered) > ENOUGH and any(all(a < b for a, b in pairwise(column)) for column in columns)
+
+
+@rule("P409", "parts-disagree", "warning")
+def weights_at_rest(case: Case) -> Iterator[Problem]:
+    """The weights are byte for byte those of earlier files, while the optimizer's averages have moved.
+
+    Each step of an optimizer moves the weights that it trains. Where three files of different moments have the same
+    weights and other moments, what is saved is not what is trained: a copy that was made before, an adapter or a model
+    that a resume put in the place of the saved one.
+
+    Example: the same `state_dict` in the files of epochs 2, 3 and 4, beside 50, 75 and 100 steps of Adam.
+
+    Cure: none in the file: what was trained since is in none. Save the model that the optimizer has the parameters of.
+
+    Source: the checksums in the archives; huggingface/diffusers#5840.
+    """
+    kin = standing(case.member, case.run).kin
+    label, first = kin.labels.get(case.checkpoint.path), resting_since(case.member, kin)
+    if first is not None and label is not None and label > first[0]:
+        yield Problem(
+            f"the weights are byte for byte those in {first[1]}, and the optimizer's averages have moved since: what "
+            "was saved is not what is trained",
+            where=case.where("model"),
+            fix="",
+        )
+
+
+def resting_since(member: Member, kin: Kin) -> tuple[int, str] | None:
+    """Label and name of the first of three or more files of different moments that have these weights."""
+    twin = kin.agreed.twins.get(member.checkpoint.path)
+    labels = {kin.labels[path]: path.name for path in (twin.group if twin is not None else ()) if path in kin.labels}
+    return min(labels.items()) if twin is not None and twin.part == "model" and len(labels) >= ENOUGH else None
+
+
+@rule("O704", "optimizer-groups-mismatch", "info", each=True)
+def groups_of_another_build(case: Case) -> Iterator[Problem]:
+    """The optimizer has other param groups than in an earlier file of the run.
+
+    A script that thaws layers, or adds a group, on the way builds the optimizer otherwise at its start:
+    `load_state_dict` then stops with "loaded state dict contains a parameter group that doesn't match the size of
+    optimizer's group". A resume must first build it as it was at this moment.
+
+    Example: one group of 2 parameters until epoch 9, two groups of 2 and 60 from epoch 10 on.
+
+    Cure: none in the file; build the optimizer as at this epoch before its state is loaded.
+
+    Source: torch/optim/optimizer.py, `Optimizer.load_state_dict`; STVIR/pysot#92.
+    """
+    kin = standing(case.member, case.run).kin
+    label = kin.labels.get(case.checkpoint.path)
+    first = once(kin, "groups", lambda: _first_groups(kin))
+    own = _groups(case.member)
+    if first is not None and label is not None and own and label > first[0] and own != first[2]:
+        yield Problem(
+            f"the optimizer has groups of {_shown(own)} parameters, and in {first[1]} of {_shown(first[2])}: a script "
+            "that builds it as at the start stops in load_state_dict",
+            where=case.where("optimizer", "param_groups"),
+            found=list(own),
+            expected=list(first[2]),
+            fix="build the optimizer as it was at this moment before you load its state",
+        )
+
+
+def _first_groups(kin: Kin) -> tuple[int, str, tuple[int, ...]] | None:
+    known = ((kin.labels.get(one.checkpoint.path), one.label, _groups(one)) for one in kin.members)
+    return min(((label, name, sizes) for label, name, sizes in known if label is not None and sizes), default=None)
+
+
+def _groups(member: Member) -> tuple[int, ...]:
+    """How many parameters each group of a member's optimizer has."""
+    found = _optimizer_of(member)
+    params = [group.get("params") for group in found.groups] if found is not None else []
+    return tuple(len(one) for one in params if isinstance(one, (list, tuple)))
+
+
+def _optimizer_of(member: Member) -> Optimizer | None:
+    at = member.path("optimizer")
+    return next((one for one in find(member.checkpoint).optimizers if one.path == at), None)
+
+
+def _shown(sizes: Sequence[int]) -> str:
+    return listing([f"{size:,}" for size in sizes], 6)
+
+
+@rule("L302", "missing-key", "warning", each=True)
+def first_rate_missing(case: Case) -> Iterator[Problem]:
+    """The optimizer's groups lack `initial_lr`, which an earlier file of the run has.
+
+    A scheduler that is built at a position (`last_epoch=`) reads the rate that its schedule began with from there, and
+    stops without: "param 'initial_lr' is not specified in param_groups[0] when resuming an optimizer". Files with a
+    scheduler's state are not asked: it brings the rate with it.
+
+    Example: `G_100.pth` without `initial_lr`, and `G_75.pth` with it.
+
+    Cure: none by a rule; put the rate of the other file in: `group.setdefault("initial_lr", 0.0001)`.
+
+    Source: torch/optim/lr_scheduler.py, `LRScheduler.__init__`; svc-develop-team/so-vits-svc#19.
+    """
+    kin = standing(case.member, case.run).kin
+    label, own = kin.labels.get(case.checkpoint.path), _first_rates(case.member)
+    if label is None or own is None or None not in own or case.has("scheduler"):
+        return
+    having = once(kin, "first rates", lambda: _with_first_rates(kin))
+    if having is not None and label > having[0]:
+        yield Problem(
+            f"param_groups have no initial_lr, and in {having[1]} they have: a scheduler that is built with "
+            "last_epoch= stops with KeyError",
+            where=case.where("optimizer", "param_groups", own.index(None)),
+            expected=having[2],
+            fix=f'after loading, and before the scheduler is built: group.setdefault("initial_lr", {having[2]})',
+        )
+
+
+def _first_rates(member: Member) -> list[float | None] | None:
+    found = _optimizer_of(member)
+    return [real(group.get("initial_lr")) for group in found.groups] if found is not None else None
+
+
+def _with_first_rates(kin: Kin) -> tuple[int, str, float] | None:
+    known = ((kin.labels.get(one.checkpoint.path), one.label, _first_rates(one)) for one in kin.members)
+    whole = [
+        (label, name, rates[0])
+        for label, name, rates in known
+        if label is not None and rates and rates[0] is not None and None not in rates
+    ]
+    return min(whole) if len(whole) >= ENOUGH else None
+
+
+RULES = (best_began_anew, weights_at_rest, groups_of_another_build, first_rate_missing)

@@ -1,0 +1,114 @@
+"""What a resume began anew, and what was built otherwise, by the other files of the run."""
+
+from __future__ import annotations
+
+import torch
+
+from ckpt_doctor import latest, scan
+from tests.trainers.plain.plain_runs import TOLD, changed, facts, run, serious
+
+
+def files_of(folder, **told):
+    return {file.checkpoint.path.stem[-1]: file for file in scan([folder], facts=facts(**{**TOLD, **told})).files}
+
+
+def found(folder, code):
+    """Number in the name -> what a code says of the file."""
+    told = {number: [one for one in file.findings if one.code == code] for number, file in files_of(folder).items()}
+    return {number: findings[0] for number, findings in told.items() if findings}
+
+
+def with_best(folder, values, key="best_acc1"):
+    for number, value in enumerate(values):
+        changed(folder / f"checkpoint_{number}.pt", lambda v, _, value=value: v.update({key: value}))
+    return folder
+
+
+def test_a_best_value_that_was_begun_anew_is_told_until_it_is_reached_again(tmp_path):
+    folder = with_best(run(tmp_path, "StepLR"), [0.6, 0.7, 0.5, 0.65, 0.8])
+    told = found(folder, "E605")
+    assert {number: (one.found, one.expected) for number, one in told.items()} == {"2": (0.5, 0.7), "3": (0.65, 0.7)}
+
+
+def test_a_best_value_may_be_a_tensor_and_lower_may_be_better(tmp_path):
+    tensors = with_best(run(tmp_path / "a", "StepLR"), map(torch.tensor, [60.0, 71.0, 71.0, 62.0, 62.0]))
+    assert list(found(tensors, "E605")) == ["3", "4"]
+    losses = with_best(run(tmp_path / "b", "StepLR"), [0.9, 0.5, 0.5, 0.7, 0.6], "best_loss")
+    assert list(found(losses, "E605")) == ["3", "4"]
+
+
+def test_where_the_key_does_not_say_what_is_better_most_changes_do(tmp_path):
+    clear = with_best(run(tmp_path / "a", "StepLR", epochs=6), [9, 8, 7, 6, 8, 7], "best_val_metric")
+    assert list(found(clear, "E605")) == ["4", "5"]
+    open_one = with_best(run(tmp_path / "b", "StepLR"), [9, 8, 9, 7, 8], "best_val_metric")
+    assert not found(open_one, "E605")
+
+
+def test_best_values_that_only_grow_or_are_of_several_runs_are_no_reset(tmp_path):
+    healthy = with_best(run(tmp_path / "a", "StepLR"), [0.6, 0.6, 0.7, 0.7, 0.8])
+    assert {file.resume for file in files_of(healthy).values()} == {"identical"}
+    folds = with_best(run(tmp_path / "b", "StepLR"), [0.6, 0.8, 0.7, 0.9, 0.8])
+    for number, name in enumerate("20413"):
+        (folds / f"checkpoint_{number}.pt").rename(folds / f"fold_{name}.pt")
+    assert not found(folds, "E605")
+    turned = with_best(run(tmp_path / "c", "StepLR"), [-5.0, -4.0, -3.0, -2.0, -1.0], "best_loss")
+    assert not found(turned, "E605")
+
+
+def with_weights_of(folder, donor, numbers):
+    for number in numbers:
+        path = folder / f"checkpoint_{number}.pt"
+        changed(path, lambda v, d: v.update(model_state_dict=d["model_state_dict"]), folder / f"checkpoint_{donor}.pt")
+    return folder
+
+
+def test_weights_that_rest_while_the_optimizer_goes_on_are_not_what_is_trained(tmp_path):
+    folder = with_weights_of(run(tmp_path, "StepLR"), 1, (2, 3, 4))
+    told = found(folder, "P409")
+    assert sorted(told) == ["2", "3", "4"] and {"checkpoint_1.pt" in one.message for one in told.values()} == {True}
+    assert latest(folder)[0].name == "checkpoint_1.pt"
+
+
+def test_weights_that_two_files_share_leave_both_open(tmp_path):
+    folder = with_weights_of(run(tmp_path, "StepLR", "SGD"), 2, (3,))
+    assert not found(folder, "P409")
+    assert [file.resume for _, file in sorted(files_of(folder).items())] == ["identical"] * 2 + ["open"] * 2 + [
+        "identical"
+    ]
+
+
+def test_an_optimizer_with_other_groups_than_at_the_start_is_a_note(tmp_path):
+    folder = run(tmp_path, "none", "two rates")
+    assert not found(folder, "O704")
+    for number in "012":
+
+        def earlier(value, _):
+            held = value["optimizer_state_dict"]
+            held["param_groups"] = held["param_groups"][:1]
+            held["state"] = {index: held["state"][index] for index in held["param_groups"][0]["params"]}
+
+        changed(folder / f"checkpoint_{number}.pt", earlier)
+    told = found(folder, "O704")
+    assert {number: (one.found, one.expected, one.severity) for number, one in told.items()} == {
+        number: ([2, 2], [2], "info") for number in "34"
+    }
+
+
+def test_a_rate_to_begin_with_that_the_others_have_is_missing(tmp_path):
+    """A scheduler that is built at its position needs it; one with a state of its own does not."""
+    folder = run(tmp_path / "a", "StepLR")
+
+    def bare(value, _):
+        del value["scheduler_state_dict"]
+
+    def without(value, _):
+        del value["optimizer_state_dict"]["param_groups"][0]["initial_lr"]
+
+    for path in folder.iterdir():
+        changed(path, bare)
+    assert not found(folder, "L302")
+    changed(folder / "checkpoint_4.pt", without)
+    assert [(number, one.expected) for number, one in found(folder, "L302").items()] == [("4", 0.01)]
+    state = run(tmp_path / "b", "StepLR")
+    changed(state / "checkpoint_4.pt", without)
+    assert serious(files_of(state)["4"]) == []
