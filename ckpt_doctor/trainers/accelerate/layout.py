@@ -29,6 +29,8 @@ NAMES: dict[str, Naming] = {
 RANK = re.compile(r"random_states_(\d{1,6})\.pkl")
 OPTIMIZER, SCHEDULER, SCALER = "optimizer.bin", "scheduler.bin", "scaler.pt"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+COUNTS = "train_state.json"
+"""Where the scripts of kohya-ss count epochs and steps, from which they go on (sd-scripts, train_network.py)."""
 _CUSTOM = r"custom_checkpoint_\d+\.pkl"
 _READ = (
     r"(model|pytorch_model|optimizer|scheduler|sampler|dl_state_dict)(_\d+)?\.(safetensors|bin)"
@@ -79,7 +81,8 @@ def _has_sibling(folder: Path) -> bool:
 
 def reads_part(name: str) -> bool:
     """Whether `load_state`, or the script's own hook in it, reads a file of the folder."""
-    return any(re.fullmatch(pattern, name) for pattern in (_READ, _SHARDED, WEIGHTS_OF_A_HOOK, _BESIDE_THEM))
+    patterns = (_READ, _SHARDED, WEIGHTS_OF_A_HOOK, _BESIDE_THEM)
+    return name == COUNTS or any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
 def loads_part(name: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ckpt_doctor.trainers.accelerate.command import facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of
 from ckpt_doctor.trainers.accelerate.layout import (
+    COUNTS,
     OPTIMIZER,
     SCALER,
     SCHEDULER,
@@ -22,7 +23,7 @@ from ckpt_doctor.trainers.accelerate.layout import (
 )
 from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order, rebuilt_schedule, steps_first
 from ckpt_doctor.trainers.accelerate.several import departures, exchanged, missing_weights
-from ckpt_doctor.types import Case, Checkpoint, NotChecked
+from ckpt_doctor.types import Case, Checkpoint, NotChecked, real
 from ckpt_doctor.validators import COUNT, DICT, SLOTS, Slot, problems_of
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
@@ -213,4 +214,38 @@ def of_another_moment(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (half_saved, no_moments, mid_epoch_data, random_states, copied_random_state, of_another_moment)
+@rule("P402", "epoch-step-mismatch", "warning")
+def fewer_steps_counted(case: Case) -> Iterator[Problem]:
+    """The script's own count of steps is lower than that of the optimizer.
+
+    The scripts of kohya-ss start where `train_state.json` says. After a second resume some of their versions count the
+    steps of the last run alone, and then train what lies before once more.
+
+    Example: `current_step` 60 in the folder of epoch 25, beside 375 steps of Adam.
+
+    Cure: put the optimizer's steps into the file.
+
+    Source: kohya-ss/sd-scripts train_network.py, `save_model_hook`, which may be one step ahead; #2248, and
+    bmaltais/kohya_ss#2771.
+    """
+    count, made = real(case.checkpoint.get(COUNTS, "current_step")), case.state.optimizer_step
+    if count is not None and made is not None and 0 <= count < made - 1:
+        yield Problem(
+            f"{COUNTS} counts {count:,.0f} steps, and the optimizer has made {made:,}: a script that starts there "
+            "trains what lies between once more",
+            where=f"{COUNTS}.current_step",
+            found=count,
+            expected=made,
+            fix=f'set "current_step" to {made} in {COUNTS}',
+        )
+
+
+RULES = (
+    fewer_steps_counted,
+    half_saved,
+    no_moments,
+    mid_epoch_data,
+    random_states,
+    copied_random_state,
+    of_another_moment,
+)

@@ -181,3 +181,11 @@ def test_a_counter_that_begins_anew_in_each_epoch_is_of_no_other_moment(tmp_path
         torch.save({"batch": stop % 4}, trainer.save(f"step_{stop}") / "custom_checkpoint_0.pkl")
     found = {folder.name: codes(judged(folder, steps_per_epoch=4, **SETTLED)) for folder in tmp_path.iterdir()}
     assert set() == {code for codes in found.values() for code in codes}
+
+
+@pytest.mark.parametrize(("counted", "told"), [(6, []), (7, []), (5, []), (2, ["P402"])])
+def test_a_scripts_own_count_that_lacks_steps_of_the_optimizer(tmp_path: Path, counted: int, told: list[str]) -> None:
+    """It is written before, or after, the last step was counted."""
+    folder = run_of(tmp_path) / "step_6"
+    (folder / "train_state.json").write_text(f'{{"current_epoch": 1, "current_step": {counted}}}')
+    assert told == codes(judged(folder, **SETTLED))
