@@ -141,3 +141,14 @@ def test_a_part_is_lost_where_it_is_there_and_holds_something_else() -> None:
     assert lost("scheduler.pt", {"last_epoch": 14}, (Damage("truncated-archive", "cut off"),))
     assert lost("scheduler.pt", None)
     assert not parts.is_lost(unit(), "scheduler.pt"), "it is missing, which is another fault"
+
+
+def test_weights_without_a_tensor_are_not_the_checkpoints(run: Path) -> None:
+    folder = run / "checkpoint-21"
+    for path in folder.glob("model*"):
+        path.unlink()
+    torch.save({"lora_A.weight": torch.ones(2, 2)}, folder / "adapter_model.bin")
+    assert set() == told(judged(folder))
+    torch.save({}, folder / "adapter_model.bin")
+    file = judged(folder)
+    assert ("impossible", {"L302"}) == (file.resume, told(file))

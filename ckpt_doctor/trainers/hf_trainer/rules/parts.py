@@ -8,7 +8,16 @@ from ckpt_doctor.reports.text import quoted
 from ckpt_doctor.trainers.hf_trainer import parts
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import known_of, lost_ranks
-from ckpt_doctor.trainers.hf_trainer.layout import DEEPSPEED, MARKER, OPTIMIZER, SCHEDULER, STATE, file_names, ranks
+from ckpt_doctor.trainers.hf_trainer.layout import (
+    DEEPSPEED,
+    MARKER,
+    OPTIMIZER,
+    SCHEDULER,
+    STATE,
+    file_names,
+    is_deepspeed,
+    ranks,
+)
 from ckpt_doctor.trainers.hf_trainer.progress import may_skip, scheduled_steps
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
 from ckpt_doctor.trainers.hf_trainer.weights import copied_from
@@ -75,6 +84,22 @@ def _missing_marker(checkpoint: Checkpoint) -> Iterator[Problem]:
             where=MARKER,
             fix=f"echo {tag} > {quoted(checkpoint.path / MARKER)}",
         )
+
+
+@rule("L302", "missing-key", "error")
+def no_tensors(case: Case) -> Iterator[Problem]:
+    """A file of weights has no tensors: what was trained is not in the checkpoint.
+
+    DeepSpeed keeps the weights in folders of its own.
+
+    Example: `adapter_model.bin` of 443 bytes, an empty dict, as a patched `state_dict` saves.
+
+    Source: tloen/alpaca-lora#72, ymcui/Chinese-LLaMA-Alpaca#711.
+    """
+    for part in case.checkpoint.parts if not is_deepspeed(case.checkpoint) else ():
+        name = case.checkpoint.name_of(part)
+        if name.startswith(("adapter_model.", "model.", "pytorch_model.")) and part.root == {} and not part.damage:
+            yield Problem(f"{name} has no tensors: a resume starts its weights anew, or stops", where=name, fix="")
 
 
 @rule("L303", "wrong-type", "error")
@@ -191,6 +216,7 @@ RULES = (
     copied_weights,
     copied_random_state,
     optimizer_of_another_step,
+    no_tensors,
     not_a_state,
     no_step,
     no_random_state,
