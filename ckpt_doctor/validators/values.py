@@ -18,6 +18,7 @@ from ckpt_doctor.validators.contents import (
 )
 from ckpt_doctor.validators.files import UNTRUSTED
 from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.shaped import shapes_of
 from ckpt_doctor.validators.shaped_values import invalid_values
 from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT, Fault
 from ckpt_doctor.validators.slots import (
@@ -54,6 +55,7 @@ def wrong_type(case: Case) -> Iterator[Problem]:
     torch/optim/optimizer.py, `Optimizer.load_state_dict`; torch/optim/lr_scheduler.py, `LRScheduler.step`.
     """
     root = case.checkpoint.root
+    yield from _exchanged(case)
     if not is_resumed(case):
         return
     if not isinstance(root, dict):
@@ -75,6 +77,27 @@ def wrong_type(case: Case) -> Iterator[Problem]:
     for name, value in model.items():
         if isinstance(value, plain) and not str(name).endswith("_extra_state"):
             yield unusable(case.path("model", str(name)), value, "a tensor", refused)
+
+
+def _exchanged(case: Case) -> Iterator[Problem]:
+    """The optimizer's state under the scheduler's name and the other way round: a call that confused the two."""
+    shapes = shapes_of(case)
+    optimizers = [one.path for one in shapes.optimizers if _is_named(one.path, "sched", "optim")]
+    schedulers = [one.path for one in shapes.schedulers if _is_named(one.path, "optim", "sched")]
+    if optimizers and schedulers and not case.checkpoint.parts and not case.several:
+        yield Problem(
+            f"{dotted(schedulers[0])} holds a scheduler's state, and {dotted(optimizers[0])} an optimizer's: the two "
+            "were exchanged when the file was saved, and load_state_dict stops with KeyError: 'param_groups'",
+            where=dotted(schedulers[0]),
+            expected="an optimizer's state_dict",
+            fix="exchange the two keys, where the script saves and in the file",
+            severity="warning",
+        )
+
+
+def _is_named(path: KeyPath, word: str, other: str) -> bool:
+    name = dotted(path).lower()
+    return word in name and other not in name
 
 
 @rule("O707", "invalid-value", "error", "file", each=True)

@@ -145,6 +145,20 @@ def lagging(position: int) -> Payload:
 RATE = "optimizer.param_groups[0].lr"
 
 CASES: dict[str, Pair] = {
+    "L303": Pair(
+        breaks=(
+            Told(
+                "optimizer and scheduler exchanged",
+                lambda: renamed(plain("Adam", "StepLR"), optimizer="scheduler", scheduler="optimizer"),
+                "optimizer",
+                None,
+            ),
+        ),
+        spares=(
+            File("a name with both words", lambda: renamed(plain("Adam", "StepLR"), scheduler="optim_scheduler")),
+            File("one name of the other's", lambda: renamed(plain("Adam", "StepLR"), scheduler="optim_2")),
+        ),
+    ),
     "L304": Pair(
         (
             Told(
