@@ -208,6 +208,8 @@ def _not_weights_only(container: Container, names: Sequence[Global], refusals: S
     if not reasons:
         return []
     message = f"torch.load(weights_only=True), the default since torch 2.6, refuses the file: {'; '.join(reasons)}"
+    if any(str(name).startswith("numpy._core") for name in refused):
+        message += "; numpy before 2 may not have numpy._core, and then loads the file in no way"
     by_name_only = refused and len(reasons) == 1
     return [Damage("not-weights-only", message, found=_listed(refused, 100) if by_name_only else None)]
 

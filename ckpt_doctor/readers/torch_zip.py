@@ -41,6 +41,8 @@ _UNPACKING = frozenset(
     {"torch.jit._script.unpackage_script_module", "torch.fx.graph_module.reduce_package_graph_module"}
 )
 """What a package's persistent ids call: they take its importer, and make a module of code in the archive."""
+_BASELINES = "_stable_baselines3_version"
+"""stable_baselines3/common/save_util.py, `save_to_zip_file`: weights, optimizer and settings, each a file inside."""
 _MOST_VERSION = 10
 """caffe2/serialize/versions.h, `kMaxSupportedFileFormatVersion`."""
 _SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
@@ -59,7 +61,11 @@ def open_zip(view: FileView) -> Checkpoint:
 def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     """An archive that torch.load does not read. What its own reader would run is still reported."""
     content = Content("unknown")
-    content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
+    content.damage += directory.damage
+    if any(entry.name == _BASELINES for entry in directory.entries):
+        content.not_checked.append(NotChecked("the model", "an archive of Stable-Baselines3", "its parts, unpacked"))
+    else:
+        content.damage.insert(0, zip_neighbour([entry.name for entry in directory.entries]))
     programs = file_programs()
     other_pickles(programs, view, (*directory.entries, *directory.others))
     read_unlisted(programs, view, listed(directory), view.size, file_programs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.remote import RemotePath, Replaced, is_url
 from ckpt_doctor.types import Damage
@@ -47,5 +48,15 @@ def unreadable(error: OSError, what: str = "the file") -> Damage:
         return Damage("vanished-file", str(error.strerror))
     if isinstance(error, FileNotFoundError) and not Path(error.filename or ".").is_symlink():
         return Damage("vanished-file", "is not there any more: it was deleted or moved meanwhile")
+    if isinstance(error, FileNotFoundError):
+        return Damage("unreadable-file", _leads_nowhere(Path(str(error.filename))))
     who = "the system refuses to read" if error.filename is None or not is_url(error.filename) else "cannot read"
     return Damage("unreadable-file", f"{who} {what}: {error.strerror or error}")
+
+
+def _leads_nowhere(link: Path) -> str:
+    """What is said of a link whose target is gone: moved with an absolute path in it, or pruned."""
+    target = link.readlink()
+    beside = target.name != link.name and link.with_name(target.name).exists()
+    found = f"; {shown(target.name)} lies beside it" if beside else ""
+    return f"it is a link to {shown(str(target))}, where nothing is{found}"

@@ -9,7 +9,18 @@ from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.shared_folders import is_in_folders, run_around
 from ckpt_doctor.trainers.state import first_of, training_state
 from ckpt_doctor.trainers.trainer import ByHand, Judging, Trainer, one_by_one
-from ckpt_doctor.types import Case, Checkpoint, Given, Member, NotChecked, Places, ReadScalars, ResumePoint, Run
+from ckpt_doctor.types import (
+    Case,
+    Checkpoint,
+    Given,
+    Member,
+    NotChecked,
+    Places,
+    ReadScalars,
+    ResumePoint,
+    Run,
+    mapping_of,
+)
 
 NAME = ""
 """In data: no known trainer."""
@@ -49,10 +60,20 @@ def not_judged(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -
     if run.claimed:
         yield NotChecked("the resume", f"the file cannot be read as a checkpoint of {run.claimed}", "")
         return
-    weights = checkpoint.layout == "state-dict"
+    weights = checkpoint.layout == "state-dict" or _has_weights_alone(checkpoint)
     known = next((told for trainer in claimants if (told := trainer.named(checkpoint))), "")
     why = known or ("weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED)
     yield NotChecked("the resume", why, "" if known else _claims(checkpoint, run, claimants))
+
+
+def _has_weights_alone(checkpoint: Checkpoint) -> bool:
+    """Whether a file has models under its keys, and in the optimizer's place nothing.
+
+    A rank's file of a sharded checkpoint is no such file: the optimizer is in others."""
+    root, shapes = mapping_of(checkpoint.root) or {}, find(checkpoint)
+    is_shard = any(isinstance(key, str) and key.endswith("world_size") for key in root)
+    kept = [value for key, value in root.items() if "opt" in str(key).lower()]
+    return bool(shapes.models) and not (shapes.optimizers or checkpoint.parts or is_shard or any(kept))
 
 
 def _claims(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -> str:

@@ -34,3 +34,18 @@ def test_however_many_bare_weights_lie_in_a_folder_it_is_listed_equally_often(tm
         assert number == len(scan([tmp_path]).files)
         counts.append(len(listed))
     assert 0 < counts[0] == counts[1]
+
+
+def why_not_judged(path, value):
+    torch.save(value, path)
+    (file,) = scan([path]).files
+    return [one.why for one in file.not_checked if one.what == "the resume"]
+
+
+def test_weights_with_nothing_in_the_optimizers_place_are_weights_only(tmp_path):
+    weights = {"w": torch.ones(2)}
+    only = ["weights only: a resume starts the optimizer anew"]
+    assert only == why_not_judged(tmp_path / "a.pt", {"model": weights, "optimizer": None, "iteration": 7})
+    assert only == why_not_judged(tmp_path / "b.pt", {"ema": weights, "args": {"lr": 0.1}})
+    for more in ({"optimizer": {"warmup": 4}}, {"optimizer": None, "dp_world_size": 2}):
+        assert only != why_not_judged(tmp_path / "c.pt", {"model": weights, **more})
