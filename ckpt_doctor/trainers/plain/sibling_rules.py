@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from ckpt_doctor.inert.shapes import Optimizer, find
 from ckpt_doctor.trainers.lines import ENOUGH
-from ckpt_doctor.trainers.plain.agreement import numbers_in
+from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, name_form, numbers_in, saved_position
 from ckpt_doctor.trainers.plain.layout import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, standing
 from ckpt_doctor.trainers.plain.siblings import alike
+from ckpt_doctor.trainers.state import formula_of
 from ckpt_doctor.types import Case, Member, dotted, real
 from ckpt_doctor.types.record import once, record
 from ckpt_doctor.validators.rule import Problem, listing, rule
@@ -96,9 +97,13 @@ def _sense(ordered: Sequence[Best]) -> int:
 
 def _are_in_order(ordered: Sequence[Best]) -> bool:
     """Whether a number in the names grows with the labels: folds, and runs in one folder, are numbered otherwise."""
-    numbers = [numbers_in(one.member.checkpoint.path) for one in ordered]
+    return len(ordered) > ENOUGH and _grow([numbers_in(one.member.checkpoint.path) for one in ordered])
+
+
+def _grow(numbers: Sequence[Sequence[int | None]]) -> bool:
+    """Whether one of the numbers grows from row to row."""
     columns = zip(*numbers, strict=False)
-    return len(ordered) > ENOUGH and any(all(a < b for a, b in pairwise(column)) for column in columns)
+    return any(all(a is not None and b is not None and a < b for a, b in pairwise(column)) for column in columns)
 
 
 @rule("P409", "parts-disagree", "warning")
@@ -227,4 +232,106 @@ def _with_first_rates(kin: Kin) -> tuple[int, str, float] | None:
     return min(whole) if len(whole) >= ENOUGH else None
 
 
-RULES = (best_began_anew, weights_at_rest, groups_of_another_build, first_rate_missing)
+# --- the schedule ----------------------------------------------------------------------------------------------------
+
+
+@rule("R501", "scheduler-behind", "warning", each=True)
+def schedule_began_anew(case: Case) -> Iterator[Problem]:
+    """The schedule's position falls from one file to the next, while labels and optimizer go on.
+
+    A script that does not load the scheduler's state, or builds it at another position, starts its rates anew with each
+    resume, and what it saves then shows that. Nothing is said where the schedule was at its end before, or falls more
+    than once, as in a script that begins one for each of its stages.
+
+    Example: `last_epoch` 75, and in the next file 27, beside 75 and 100 steps of Adam.
+
+    Cure: none by a rule; what the position would be depends on the script.
+
+    Source: the file's siblings; NVIDIA-NeMo/Automodel#763, vllm-project/speculators#1049.
+    """
+    kin, files = standing(case.member, case.run).kin, alike(case.member, case.run)
+    if kin.agreed.schedule is not None:
+        return  # a single file of another moment, which others judge
+    fall = once(files, "fall", lambda: _fall(sorted(files.members, key=lambda one: one[0])))
+    label = kin.labels.get(case.checkpoint.path)
+    if fall is not None and label is not None and label >= fall[0] and not case.further:
+        before, own = fall[1], saved_position(case.member)
+        yield Problem(
+            f"the scheduler is at {own:,}, and was at {saved_position(before):,} in {before.label}: an earlier resume "
+            "began the schedule anew, unless your script begins another one there",
+            where=case.where("scheduler", "last_epoch"),
+            found=own,
+            fix="",
+        )
+
+
+def _fall(ordered: Sequence[tuple[int, Member]]) -> tuple[int, Member] | None:
+    """The label of the first file after the only fall of the scheduler's position, and the file before it."""
+    at = [saved_position(member) if is_stepped_singly(member) else None for _, member in ordered]
+    made = [member.state.optimizer_step for _, member in ordered]
+    names = [numbers_in(member.checkpoint.path) for _, member in ordered]
+    if None in at or not _grow(names) or (None in made and set(made) != {None}):
+        return None
+    falls = [n for n, (a, b) in enumerate(pairwise(at), 1) if a is not None and b is not None and b < a]
+    if len(falls) != 1 or falls[0] < 2 or (None not in made and not _grow([(one,) for one in made])):
+        return None
+    before, after = ordered[falls[0] - 1][1], ordered[falls[0]][1]
+    ends = (real(before.at("scheduler", key)) for key in ("total_steps", "T_max", "total_iters"))
+    is_over = any(end is not None and (saved_position(before) or 0) >= end - 1 for end in ends)
+    return None if is_over or formula_of(before) != formula_of(after) else (ordered[falls[0]][0], before)
+
+
+# --- files that go together ------------------------------------------------------------------------------------------
+
+
+@rule("F114", "missing-part", "warning")
+def partner_missing(case: Case) -> Iterator[Problem]:
+    """Files of one number go together, and that of the other model is missing, or cannot be read.
+
+    Loops that train two models often save each to a file of its own. Where the disk was full, or the process ended
+    between the two, one of them is there: a resume takes the other one of another moment, or begins both anew.
+
+    Example: `G_75.pth` beside a `D_75.pth` that is cut off, where all other numbers have both.
+
+    Cure: resume from the files of another number.
+
+    Source: the file's siblings; RVC-Project/Retrieval-based-Voice-Conversion-WebUI#1199.
+    """
+    numbered = once(case.run, "by form", lambda: _by_form(case.run.members))
+    number, kin = numbers_in(case.checkpoint.path), standing(case.member, case.run).kin
+    mine = numbered.get(name_form(case.checkpoint.path), {})
+    if len(mine) < ENOUGH or len(numbered) > MOST_FORMS:
+        return
+    for form, theirs in numbered.items():
+        is_partner = number not in theirs and theirs.keys() == mine.keys() - {number}
+        if is_partner and standing(next(iter(theirs.values())), case.run).kin is not kin:  # nor the best of these files
+            name = form.replace("\0", "{}").format(*number)
+            yield Problem(
+                f"no {name} that can be read goes with this file, and the other {len(theirs):,} files like it have "
+                "one each: a resume takes the other model of another moment, or starts both anew",
+                where=name,
+                fix="",
+            )
+
+
+MOST_FORMS = 8
+"""Names that differ by more than their numbers."""
+
+
+def _by_form(members: Iterable[Member]) -> dict[str, dict[tuple[int, ...], Member]]:
+    """The files of each form of name, by their numbers."""
+    found: dict[str, dict[tuple[int, ...], Member]] = {}
+    for member in members:
+        path = member.checkpoint.path
+        found.setdefault(name_form(path), {})[numbers_in(path)] = member
+    return found
+
+
+RULES = (
+    best_began_anew,
+    weights_at_rest,
+    groups_of_another_build,
+    first_rate_missing,
+    schedule_began_anew,
+    partner_missing,
+)

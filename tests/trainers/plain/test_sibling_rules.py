@@ -112,3 +112,46 @@ def test_a_rate_to_begin_with_that_the_others_have_is_missing(tmp_path):
     state = run(tmp_path / "b", "StepLR")
     changed(state / "checkpoint_4.pt", without)
     assert serious(files_of(state)["4"]) == []
+
+
+def with_positions(folder, positions):
+    for number, at in enumerate(positions):
+        state = {"last_epoch": at, "_step_count": at + 1}
+        changed(folder / f"checkpoint_{number}.pt", lambda v, _, s=state: v["scheduler_state_dict"].update(s))
+    return folder
+
+
+def test_a_schedule_that_was_begun_anew_is_told_in_every_file_since(tmp_path):
+    folder = with_positions(run(tmp_path, "LambdaLR by step"), [4, 8, 12, 3, 7])
+    for path in folder.iterdir():
+        changed(
+            path, lambda v, _: v["scheduler_state_dict"].update(_step_count=v["scheduler_state_dict"]["last_epoch"] + 1)
+        )
+    assert {number: one.found for number, one in found(folder, "R501").items()} == {"3": 3, "4": 7}
+
+
+def test_a_schedule_for_each_stage_is_none_that_was_begun_anew(tmp_path):
+    """It was at its end before, or begins anew more than once."""
+    for name, schedule, positions in (("a", "CosineAnnealingLR", [4, 5, 6, 1, 2]), ("b", "StepLR", [1, 2, 1, 2, 1])):
+        folder = with_positions(run(tmp_path / name, schedule), positions)
+        for path in folder.iterdir():
+            changed(
+                path,
+                lambda v, _: v["scheduler_state_dict"].update(_step_count=v["scheduler_state_dict"]["last_epoch"] + 1),
+            )
+        assert not any("began the schedule anew" in one.message for one in found(folder, "R501").values())
+
+
+def test_two_models_files_of_one_number_go_together(tmp_path):
+    folder = run(tmp_path, "StepLR")
+    for path in sorted(folder.iterdir()):
+        other = path.with_name(path.name.replace("checkpoint", "D"))
+        other.write_bytes(path.read_bytes())
+        changed(other, lambda v, _: v["model_state_dict"].update(more=torch.ones(7)))
+    assert not found(folder, "F114")
+    whole = (folder / "D_4.pt").read_bytes()
+    (folder / "D_4.pt").write_bytes(whole[: len(whole) // 2])
+    assert {number: one.where for number, one in found(folder, "F114").items()} == {"4": "D_4.pt"}
+    for number in range(4):  # the best files of the same model are no partners
+        (folder / f"D_{number}.pt").write_bytes((folder / f"checkpoint_{number}.pt").read_bytes())
+    assert not found(folder, "F114")
