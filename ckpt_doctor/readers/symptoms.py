@@ -8,6 +8,7 @@ import time
 from codecs import getincrementaldecoder
 from collections.abc import Sequence
 
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.types import Damage, Global, NotChecked, TensorInfo
 
@@ -26,6 +27,10 @@ def unfinished_write(view: FileView) -> list[Damage]:
     if _TEMPORARY.search(view.path.name):
         message = "by its name this is a temporary file: its writer is still at work, or died before it could rename it"
         return [Damage("unfinished-write", message, found=view.path.name)]
+    marker = view.path.with_name(f"{view.path.stem}-unfinished")
+    if view.path.suffix == ".ckpt" and not view.far and marker.exists():
+        message = f"{shown(marker.name)} beside it marks its save as unfinished, so that NeMo passes it over"
+        return [Damage("unfinished-write", message, found=marker.name)]
     now = view.size_now()
     if now > view.size:
         message = "the file grew while it was read: it is being written"

@@ -73,3 +73,13 @@ def test_line_endings_of_both_systems_made_one(tmp_path):
     raw = save(tmp_path / "a", {"w": torch.arange(20_000)}).read_bytes()
     (tmp_path / "b").write_bytes(raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
     assert "text-mode-damage" == open_checkpoint(tmp_path / "b").damage[0].kind
+
+
+def test_a_marker_beside_a_file_says_that_its_save_is_unfinished(tmp_path):
+    """Of another suffix it is some other file."""
+    for name in ("a-last.ckpt", "a-last.pt"):
+        save(tmp_path / name, {"w": torch.zeros(2)})
+        assert not open_checkpoint(tmp_path / name).damage
+    (tmp_path / "a-last-unfinished").touch()
+    assert ["unfinished-write"] == [damage.kind for damage in open_checkpoint(tmp_path / "a-last.ckpt").damage]
+    assert not open_checkpoint(tmp_path / "a-last.pt").damage
