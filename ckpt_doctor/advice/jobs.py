@@ -108,7 +108,7 @@ def outcomes(
     listings = excerpts_for([unit.folder for unit in units])
     batches = _batches(replace(unit, listed=one) for unit, one in zip(units, listings, strict=True))
     work: Callable[[Sequence[Unit]], list[Made[R]]] = partial(_each_elsewhere, job, makes)
-    for unit, found in results(work, batches, jobs, executor):
+    for unit, found in results(work, batches, min(jobs, len(batches)), executor):
         if isinstance(found, Lost):
             lost = audit.lost_run(unit.folder, unit.files, job.call, LOST)
             yield unit, makes(_finished(lost, job), unit)

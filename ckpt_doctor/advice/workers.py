@@ -152,7 +152,7 @@ def _start(pool: Executor) -> None:
         with _without_interrupts():
             first = pool.submit(os.getpid)
         first.result()
-    except (BrokenExecutor, OSError) as error:
+    except (BrokenExecutor, OSError, AssertionError, RuntimeError) as error:  # of a daemon, of a program's own start
         raise CkptDoctorError(f"no worker process can be started here ({error}); --jobs 1 needs none") from error
 
 

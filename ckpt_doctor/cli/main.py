@@ -88,6 +88,8 @@ class Commands(click.Group):
             raise
         except OSError as error:
             sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            if isinstance(error, FileNotFoundError) and error.filename is None:  # `os.getcwd`
+                sentence = "the working folder was deleted: go to another one"
             raise Wrong(clean(sentence)) from error
 
 

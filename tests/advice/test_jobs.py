@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ckpt_doctor import scan
-from ckpt_doctor.advice import jobs
+from ckpt_doctor.advice import jobs, workers
 from ckpt_doctor.advice.jobs import BATCH, Unit, number_of_jobs
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.types import Finding, RunReport
@@ -35,6 +35,18 @@ def test_batches_have_about_as_many_files_and_the_largest_comes_first() -> None:
 def test_few_files_are_judged_by_one_process(files: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     assert expected == number_of_jobs(units(files))
+
+
+def test_there_are_no_more_processes_than_batches(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def results(_work: object, batches: list[object], count: int, _executor: object) -> list[Any]:
+        asked.append((count, len(batches)))
+        return []
+
+    monkeypatch.setattr(workers, "results", results)
+    list(jobs.outcomes(*jobs.plan(["checkpoints"]), kept, jobs=10**30))
+    assert [batches for _, batches in asked] == [count for count, _ in asked]
 
 
 def test_a_run_is_told_whether_it_is_alone(drive: Path) -> None:

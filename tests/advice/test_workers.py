@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor.advice.workers import Lost, results
+from ckpt_doctor.errors import CkptDoctorError
 
 BATCHES = [["a", "b"], ["c", "deadly"], ["d", "e"], ["f"]]
 
@@ -80,6 +81,13 @@ def test_any_other_exception_is_the_callers_and_the_workers_end() -> None:
     with pytest.raises(ValueError, match="not a matter of the worker"):
         dict(results(failing, BATCHES, 2))
     assert [] == multiprocessing.active_children()
+
+
+def test_where_no_process_can_be_started_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a daemon's process, which may have no children."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    with pytest.raises(CkptDoctorError, match=r"no worker process can be started here .*; --jobs 1 needs none"):
+        dict(results(upper, BATCHES, 2))
 
 
 def test_workers_are_in_the_folder_of_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,6 @@ for module, names in ((os, "pread preadv fchmod fchown statvfs O_NONBLOCK O_CLOE
             delattr(module, name)
 for name in ("fcntl", "termios", "resource", "pwd", "grp"):
     sys.modules[name] = None
-from ckpt_doctor.cli.main import main
 for line in sys.stdin:
     print(main(line.split()), file=sys.stderr)
 """
@@ -257,3 +256,12 @@ def test_windows_gets_a_sentence_and_what_needs_no_checkpoint_works_there(tmp_pa
     )
     sentence = "Error: checkpoints are read on Linux and macOS; on Windows, run ckpt-doctor in WSL"
     assert [sentence, "2"] * len(reading) + ["0"] * len(others) == done.stderr.splitlines()
+
+
+def test_a_working_folder_that_was_deleted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert 2 == program.main(["scan", str(SAMPLE)])
+    assert "Error: the working folder was deleted: go to another one\n" == capsys.readouterr().err
