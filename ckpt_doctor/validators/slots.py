@@ -86,6 +86,7 @@ COUNTERS = ("epoch", "step", "patience")
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "square_avg", "acc_delta", "grad_avg")
 """Optimizer state that has its parameter's shape in every optimizer that uses the name."""
 
+_CPU = ByteTensor("torch's random state, a uint8 tensor of 5,056 bytes", (CPU_GENERATOR,))
 _CUDA = ByteTensor("a uint8 tensor of 16 bytes", (8, 16, 808, 816))
 
 SLOTS: tuple[Slot, ...] = (
@@ -178,21 +179,9 @@ SLOTS: tuple[Slot, ...] = (
     Slot("rng", DICT, _RESTORE, "part"),
     Slot("rng.python", PythonRandom(), _RESTORE),
     Slot("rng.numpy", NumpyRandom(), _RESTORE),
-    Slot(
-        "rng.torch",
-        ByteTensor("torch's random state, a uint8 tensor of 5,056 bytes", (CPU_GENERATOR,)),
-        _RESTORE,
-    ),
-    Slot(
-        "rng.cpu",
-        ByteTensor("torch's random state, a uint8 tensor of 5,056 bytes", (CPU_GENERATOR,)),
-        _RESTORE,
-    ),
-    Slot(
-        "rng.cuda",
-        OneOrMore(_CUDA, Kind("a list of uint8 tensors, or None", (list, tuple), none=True)),
-        _RESTORE,
-    ),
+    Slot("rng.torch", _CPU, _RESTORE),
+    Slot("rng.cpu", _CPU, _RESTORE),
+    Slot("rng.cuda", OneOrMore(_CUDA, Kind("a list of uint8 tensors, or None", (list, tuple), none=True)), _RESTORE),
     # Seed and offset, or (until 1.10) 800 unused bytes before them; set_state takes both without the offset as well
     # (aten/src/ATen/cuda/CUDAGeneratorImpl.cpp)
     Slot("rng.cuda[*]", _CUDA, _RESTORE),
