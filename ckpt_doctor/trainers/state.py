@@ -20,6 +20,7 @@ from ckpt_doctor.types import (
     ReadScalars,
     TensorRef,
     TrainingState,
+    dotted,
     holds_rate,
     mapping_of,
     real,
@@ -117,8 +118,11 @@ def with_further(member: Member, own: Sequence[Places]) -> Member:
     return replace(member, further=tuple((state_at(member.checkpoint, at), at) for at in places))
 
 
-def as_written(checkpoint: Checkpoint, key: str, now: object) -> object:
-    """The value that the trainer wrote at a key: before the first migration that changed it, else as it is now."""
+def as_written(checkpoint: Checkpoint, path: KeyPath, now: object) -> object:
+    """The value that the trainer wrote at a path: before the first migration that changed it, else as it is now."""
+    if not checkpoint.migrations:  # as of nearly all files
+        return now
+    key = dotted(path)
     return next((edit.get("before") for edit in checkpoint.earlier_edits if edit.get("key") == key), now)
 
 

@@ -131,8 +131,8 @@ def test_numbers_of_a_file_of_a_suspect_byte_order_are_not_read() -> None:
 def test_a_value_as_the_trainer_wrote_it_is_that_before_the_first_migration() -> None:
     edits = [({"key": "epoch", "before": before},) for before in (1, 2)]
     held = replace(checkpoint(), migrations=tuple(MigrationRecord("", "", edit, 0) for edit in edits))
-    assert 1 == state.as_written(held, "epoch", 3)
-    assert 20 == state.as_written(held, "done", 20)
+    assert 1 == state.as_written(held, ("epoch",), 3)
+    assert 20 == state.as_written(held, ("done",), 20)
 
 
 def test_the_rates_of_all_groups_or_none() -> None:

@@ -103,7 +103,7 @@ def target(member: Member, run: Run) -> Target:
     unit = "epoch" if expected == loops.start else "step"
     if expected == last:
         pace = history_of(run).paces.get(member.path("optimizer"))
-        was_moved = as_written(member.checkpoint, dotted((*member.path("scheduler"), "last_epoch")), last) != last
+        was_moved = as_written(member.checkpoint, (*member.path("scheduler"), "last_epoch"), last) != last
         settled = not loops.is_before_end or unit == "step" or was_moved or (pace is not None and pace.is_seen_inside)
         if not settled and _leaves_out_a_start(member):
             return Target(open=_MAY_LACK_A_START)

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +68,7 @@ class Agreement:
 
 def as_saved(member: Member, slot: str, *path: str | int) -> object:
     """A value as the loop wrote it."""
-    return as_written(member.checkpoint, dotted(member.path(slot, *path)), member.at(slot, *path))
+    return as_written(member.checkpoint, member.path(slot, *path), member.at(slot, *path))
 
 
 def saved_label(member: Member) -> int | None:
@@ -231,18 +232,20 @@ def _further_counts(member: Member) -> dict[KeyPath, int]:
     """Counts of epochs and steps that are not the label, as the loop wrote them."""
     shapes, own = find(member.checkpoint), member.path(label_slot(member))
     paths = [part.path for part in (*shapes.epochs, *shapes.steps) if part.path != own]
-    counts = {path: as_written(member.checkpoint, dotted(path), member.checkpoint.get(*path)) for path in paths}
+    counts = {path: as_written(member.checkpoint, path, member.checkpoint.get(*path)) for path in paths}
     return {path: count for path, value in counts.items() if (count := integer(real(value))) is not None}
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(4096)
 def name_form(path: Path) -> str:
     """A name but for its numbers: files that a loop names alike."""
     return re.sub(r"\d{1,18}", "\0", path.name)
 
 
+@lru_cache(4096)
 def numbers_in(path: Path) -> tuple[int, ...]:
     """The numbers in a name, by which a loop numbers the files of one moment (`G_400.pth`, `D_400.pth`)."""
     return tuple(int(digits) for digits in re.findall(r"\d{1,18}", path.name))

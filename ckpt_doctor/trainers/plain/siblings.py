@@ -129,6 +129,10 @@ class Unlike:
 
 def unlike(member: Member, run: Run) -> Unlike | None:
     """How a file differs from those before and after it, which are of one form; the last from the two before it."""
+    return once(member, "unlike", lambda: _unlike(member, run))
+
+
+def _unlike(member: Member, run: Run) -> Unlike | None:
     label, others = standing(member, run).label, alike(member, run)
     if label is None:
         return None

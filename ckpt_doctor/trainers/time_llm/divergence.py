@@ -14,14 +14,14 @@ from ckpt_doctor.trainers.time_llm.modes import IDLE, PER_EPOCH, PER_STEP
 from ckpt_doctor.trainers.time_llm.resume_point import true_step
 from ckpt_doctor.types import Member, ResumePoint, Run, holds_rate, real
 
-_RATE = "optimizer.param_groups[0].lr"
+_RATE = ("optimizer", "param_groups", 0, "lr")
 
 
 def divergence(member: Member, run: Run, resume: ResumePoint) -> str:
     """In one clause, what shows it in every mode that the run may have; empty where nothing does."""
     checkpoint, facts = member.checkpoint, facts_of(run)
     scheduler = checkpoint.get("scheduler")
-    rate = as_written(checkpoint, _RATE, checkpoint.get("optimizer", "param_groups", 0, "lr"))
+    rate = as_written(checkpoint, _RATE, checkpoint.get(*_RATE))
     if real(rate) is None or not isinstance(scheduler, dict) or resume.finished_epochs is None or facts.disproved:
         return ""
     shown = []
@@ -53,7 +53,7 @@ def _of_rate(member: Member, mode: str, rate: object, resume: ResumePoint) -> st
 def _of_schedule(member: Member, run: Run, mode: str, rate: object, resume: ResumePoint) -> str:
     """In TST and COS each resume from an unrepaired file leaves the schedule one call further behind."""
     checkpoint, facts = member.checkpoint, facts_of(run)
-    last = real(as_written(checkpoint, "scheduler.last_epoch", member.state.last_epoch))
+    last = real(as_written(checkpoint, ("scheduler", "last_epoch"), member.state.last_epoch))
     step = true_step(member, facts)
     if last is None or step is None or last < 0:
         return ""
@@ -62,7 +62,7 @@ def _of_schedule(member: Member, run: Run, mode: str, rate: object, resume: Resu
     else:
         calls, own, unit = resume.finished_epochs or 0, int(_ends_epoch(member, resume)), "epoch"
     here = rates.rates_at(member, mode, int(last), 0)
-    stored = as_written(checkpoint, "scheduler._last_lr", checkpoint.get("scheduler", "_last_lr"))
+    stored = as_written(checkpoint, ("scheduler", "_last_lr"), checkpoint.get("scheduler", "_last_lr"))
     theirs = real(stored[0]) if isinstance(stored, list) and stored else None
     if here is None or theirs is None or not holds_rate(rate, theirs):
         return ""  # the trainer writes the two as one: some other hand has been here
