@@ -155,11 +155,11 @@ def folded_table(run: RunView, width: int, color: bool, room: int) -> list[str]:
     shown = troubled[-most:] if len(troubled) > most + 1 else troubled
     advised = [row for row in troubled if row.name == run.advised and row not in shown]
     shown = [*advised, *shown[len(advised) :]]
-    lines = file_table(shown, run, width, color)
+    lines = file_table(shown, run, width, color) if shown else []  # what is wrong may be said of the run alone
     if left := len(troubled) - len(shown):
         lines.append(f"  and {text.plural(left, 'file')} {'more' if advised else 'before these'} (-v)")
     if healthy:
-        lines.append(f"  and {text.plural(healthy, 'file')} without a finding (-v)")
+        lines.append(f"  {'and ' if shown else ''}{text.plural(healthy, 'file')} without a finding (-v)")
     return lines
 
 

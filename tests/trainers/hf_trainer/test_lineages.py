@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor import audit
+from ckpt_doctor import audit, scan
 from ckpt_doctor.advice import find_latest
 from tests.trainers.hf_trainer.runs import Writer, change_state
 
@@ -52,6 +52,9 @@ def test_two_runs_are_told_apart_once(run):
     (message,) = said(run)
     assert "2 runs (checkpoint-1, checkpoint-2; checkpoint-3)" in message
     assert "at step 1 one has logged the loss 3 and another 3.5" in message
+    printed = str(scan([run]))
+    assert 1 == printed.count("P407")
+    assert "3 files without a finding" in printed, "the table has no row"
 
 
 def test_another_interval_of_logging_is_another_run(run):
