@@ -29,10 +29,12 @@ Numbers = tuple[int, ...]
 def lost_parts(unit: Checkpoint) -> list[Damage]:
     """The files of a folder that are not there, though its ranks or its neighbours call for them."""
     files = unit.metadata.get("files", {})
+    folder = Path(os.path.realpath(unit.path))  # of `.`, or of a link `latest`, too
+    unfinished = f"{folder.name}-unfinished"
     try:
-        lost = {**dict(_ranks(unit, files)), **dict(_of_world(files)), **dict(_as_beside(unit.path, files))}
-        if os.path.lexists(unfinished := unit.path.with_name(f"{unit.path.name}-unfinished")):
-            lost = {unfinished.name: ""} | lost
+        lost = {**dict(_ranks(unit, files)), **dict(_of_world(files)), **dict(_as_beside(folder, files))}
+        if os.path.lexists(folder.parent / unfinished):
+            lost = {unfinished: ""} | lost
     except OSError:  # a folder may not be listed: no evidence
         return []
     told = [damage.where for damage in unit.damage]

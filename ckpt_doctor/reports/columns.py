@@ -59,7 +59,8 @@ def label(file: FileReport, run: Path) -> str:
         path = path.parent
     with suppress(ValueError):  # it lies elsewhere
         path = path.relative_to(run)
-    return text.clean(path if path.name else file.checkpoint.path.name)
+    whole = file.checkpoint.path
+    return text.clean(path if path.name else whole.name or whole.absolute().name)
 
 
 def about(file: FileReport, run: RunReport) -> str:

@@ -47,7 +47,8 @@ def is_in_folders(folder: Path, names: Collection[str]) -> bool:
 
     One in which further moments lie is the folder of a run.
     """
-    if number_of(folder.name) is None and folder.name not in UNNUMBERED:
+    name = (folder.resolve() if not folder.name or folder.is_symlink() else folder).name  # `.`, or a link `latest`
+    if number_of(name) is None and name not in UNNUMBERED:
         return False
     if any(map(RANKS.fullmatch, names)):
         return True

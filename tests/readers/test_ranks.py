@@ -78,6 +78,16 @@ def test_what_the_moments_around_it_have_is_missed(tmp_path):
     assert lost(tmp_path / "step10") == []
 
 
+def test_a_folder_is_the_same_by_every_name(tmp_path, monkeypatch):
+    """As a link to the last one, and as the folder in which a person stands."""
+    steps(tmp_path, "model.pt", "optim.pt")
+    (tmp_path / "step30" / "optim.pt").unlink()
+    (tmp_path / "latest").symlink_to("step30")
+    monkeypatch.chdir(tmp_path / "step30")
+    assert lost(tmp_path / "latest") == lost(Path()) == ["optim.pt"]
+    assert lost(tmp_path) == []
+
+
 def test_old_moments_without_the_optimizer_are_alike(tmp_path):
     """Someone made room: the first has nothing before it, and the second has another such beside it."""
     steps(tmp_path, "model.pt", "optim.pt")

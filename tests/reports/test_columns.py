@@ -58,6 +58,7 @@ def test_a_file_is_called_by_its_path_or_its_folder_where_each_has_one() -> None
     assert "checkpoint_step_9/checkpoint.pt" == columns.label(file(step.checkpoint.path, role=None), RUN)
     assert "step_9.pt" == columns.label(file(RUN / "step_9.pt", role="step"), RUN)
     assert "elsewhere/a.pt" == columns.label(file("elsewhere/a.pt", role=None), RUN)
+    assert Path.cwd().name == columns.label(file(".", role=None), Path())
     assert "a\\nb.pt" == columns.label(file(RUN / "a\nb.pt", role=None), RUN)
 
 

@@ -72,3 +72,6 @@ def test_a_moment_in_folders_is_one_checkpoint(tmp_path: Path, files: list[str],
         (tmp_path / file).touch()
     folder = tmp_path / files[0].split("/")[0]
     assert is_one == is_in_folders(folder, names_in(folder))
+    link = tmp_path / "latest"
+    link.symlink_to(folder.name)
+    assert is_one == is_in_folders(link, names_in(link))
