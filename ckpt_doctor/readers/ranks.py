@@ -34,12 +34,12 @@ def lost_parts(unit: Checkpoint) -> list[Damage]:
     try:
         lost = {**dict(_ranks(unit, files)), **dict(_of_world(files)), **dict(_as_beside(folder, files))}
         if os.path.lexists(folder.parent / unfinished):
-            lost = {unfinished: ""} | lost
+            lost = {unfinished: _UNFINISHED} | lost
     except OSError:  # a folder may not be listed: no evidence
         return []
     told = [damage.where for damage in unit.damage]
     return [
-        Damage("missing-part", f"{shown(name)} {f'is not there, {why}' if why else _UNFINISHED}", shown(name))
+        Damage("missing-part", f"{shown(name)} {why}", shown(name))
         for name, why in islice(lost.items(), limits.MAX_DAMAGE)
         if shown(name) not in told
     ]
@@ -52,8 +52,9 @@ def _ranks(unit: Checkpoint, files: Collection[str]) -> Iterator[tuple[str, str]
     if len({len(each) for each in numbers}) != 1:
         return
     for name in there:
-        if not any(file.startswith(f"{name}/") for file in files):
-            yield name, "or has no file: its rank finds nothing to load"
+        is_empty = not any(file.startswith(f"{name}/") for file in files)
+        if is_empty and not (unit.path / name).is_symlink():  # which is not followed
+            yield name, "holds no file: its rank finds nothing to load"
     model, stages = _sizes(unit)
     lasts = [max(column) + 1 for column in zip(*numbers, strict=True)]
     lasts[0] = max(lasts[0], model)
@@ -64,7 +65,8 @@ def _ranks(unit: Checkpoint, files: Collection[str]) -> Iterator[tuple[str, str]
     for rank in product(*map(range, lasts)):
         if rank not in numbers:
             name = _spelled(there[0], rank)
-            yield name, f"and {shown(there[0])} and the sizes of the run call for it: its rank finds nothing to load"
+            why = f"is not there, and {shown(there[0])} and the sizes of the run call for it"
+            yield name, f"{why}: its rank finds nothing to load"
 
 
 def _of_world(files: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -74,7 +76,8 @@ def _of_world(files: Collection[str]) -> Iterator[tuple[str, str]]:
         there[match["before"], int(match["count"]), match["behind"]].add(int(match["rank"]))
     for (before, count, behind), ranks in there.items():
         for rank in sorted(set(range(count)) - ranks):
-            yield f"{before}{rank}{behind}", f"and the others' names say that there are {count:,}: loading raises"
+            why = f"is not there, and the others' names say that there are {count:,}: loading raises"
+            yield f"{before}{rank}{behind}", why
 
 
 def _sizes(unit: Checkpoint) -> Numbers:
@@ -101,7 +104,8 @@ def _as_beside(folder: Path, files: Collection[str]) -> Iterator[tuple[str, str]
     ranks = {numbers for each in seen.values() for numbers in each}
     for name in sorted((first & second).difference(files)):
         if form_of(name) not in seen or _numbers(name) in ranks:
-            yield name, f"and {shown(others[0].name)} and {shown(others[1].name)} have it: the save was cut off"
+            beside_it = f"{shown(others[0].name)} and {shown(others[1].name)}"
+            yield name, f"is not there, and {beside_it} have it: the save was cut off"
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -48,6 +48,9 @@ def test_the_folder_of_a_rank_without_a_file_is_as_good_as_none(tmp_path):
     folder = megatron(tmp_path / "iter_0000010", "00", "01", **TWO)
     (folder / "mp_rank_01" / "model_optim_rng.pt").unlink()
     assert lost(folder) == ["mp_rank_01"]
+    (folder / "mp_rank_01").rename(tmp_path / "elsewhere")
+    (folder / "mp_rank_01").symlink_to(tmp_path / "elsewhere")
+    assert lost(folder) == [], "a link is not followed"
 
 
 @pytest.mark.parametrize("options", [{"tensor_model_parallel_size": 10**9}, {"tensor_model_parallel_size": -1}])
