@@ -17,7 +17,7 @@ PARTS = re.compile(
 )
 """Folders of what one moment consists of: of OLMo, NeMo, ColossalAI, nanotron and verl."""
 _COUNTED_AS = {"iter": r"iter(ation)?", "step": r"(global_)?step"}
-"""Word in a name -> the keys that count the same. DeepSpeed's tags may be of another count than its own."""
+"""Word before a number -> the keys that count the same. DeepSpeed's tags may be of another count than its own."""
 
 
 def number_of(name: str) -> int | None:
@@ -33,4 +33,5 @@ def form_of(name: str) -> str:
 
 def counts_as(name: str, key: object) -> bool:
     """Whether a key of a checkpoint counts what the number in its name says."""
-    return any(word in name.lower() and re.fullmatch(keys, str(key)) for word, keys in _COUNTED_AS.items())
+    found = _NUMBERED.findall(name.lower())
+    return any(found[-1:] and word in found[-1][0] and re.fullmatch(k, str(key)) for word, k in _COUNTED_AS.items())

@@ -20,12 +20,11 @@ def _named_otherwise(case: Case) -> Iterator[Problem]:
         return
     counts = find(case.checkpoint).steps if case.checkpoint.parts else ()
     steps = {part.value for part in counts if counts_as(name, part.path[-1])}
-    if len(steps) == 1 and number_of(name) not in (None, *steps) and not case.run.trainer:
-        (step,) = steps
+    number, step = number_of(name), steps.pop() if len(steps) == 1 else 0
+    # a name may count batches, of which several make a step
+    if number and step > 0 and (number < step or number % step) and not case.run.trainer:
         yield Problem(
-            f"the folder is named after step {number_of(name):,}, and its files say {step:,}",
-            found=step,
-            expected=number_of(name),
+            f"the folder is named after step {number:,}, and its files say {step:,}", found=step, expected=number
         )
     for marker, target in case.run.marked.items():
         if form_of(name) == form_of(target) and (number_of(name) or 0) > (number_of(target) or 0):

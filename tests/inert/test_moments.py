@@ -33,4 +33,6 @@ def test_names_of_one_run_differ_in_their_numbers():
 def test_a_key_counts_what_the_name_says():
     assert counts_as("iter_0000500", "iteration")
     assert not counts_as("iter_0000500", "epoch")
+    assert not counts_as("step_2-epoch_5", "step")
+    assert not counts_as("final", "step")
     assert not counts_as("global_step50", "global_steps")  # DeepSpeed's own count
