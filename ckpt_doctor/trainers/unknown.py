@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ckpt_doctor.inert.pairing import MOST, covers
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.shared_folders import is_in_folders, run_around
 from ckpt_doctor.trainers.state import first_of, training_state
@@ -19,6 +20,7 @@ from ckpt_doctor.types import (
     ReadScalars,
     ResumePoint,
     Run,
+    dotted,
     mapping_of,
 )
 
@@ -62,7 +64,9 @@ def not_judged(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -
         return
     weights = checkpoint.layout == "state-dict" or _has_weights_alone(checkpoint)
     known = next((told for trainer in claimants if (told := trainer.named(checkpoint))), "")
-    why = known or ("weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED)
+    why = known or (
+        "weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED + _lacking(checkpoint)
+    )
     yield NotChecked("the resume", why, "" if known else _claims(checkpoint, run, claimants))
 
 
@@ -74,6 +78,15 @@ def _has_weights_alone(checkpoint: Checkpoint) -> bool:
     is_shard = any(isinstance(key, str) and key.endswith("world_size") for key in root)
     kept = [value for key, value in root.items() if "opt" in str(key).lower()]
     return bool(shapes.models) and not (shapes.optimizers or checkpoint.parts or is_shard or any(kept))
+
+
+def _lacking(checkpoint: Checkpoint) -> str:
+    """That the file has one optimizer's model and not another's: a discriminator that was not saved."""
+    shapes = find(checkpoint)
+    several = 1 < len(shapes.optimizers) <= MOST and shapes.trained and not checkpoint.parts
+    alone = [one for one in shapes.optimizers if not covers(shapes, one)] if several else []
+    lacks = 0 < len(alone) < len(shapes.optimizers)
+    return f"; the parameters of {dotted(alone[0].path)} are not in the file" if lacks else ""
 
 
 def _claims(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -> str:

@@ -49,3 +49,18 @@ def test_weights_with_nothing_in_the_optimizers_place_are_weights_only(tmp_path)
     assert only == why_not_judged(tmp_path / "b.pt", {"ema": weights, "args": {"lr": 0.1}})
     for more in ({"optimizer": {"warmup": 4}}, {"optimizer": None, "dp_world_size": 2}):
         assert only != why_not_judged(tmp_path / "c.pt", {"model": weights, **more})
+
+
+def test_an_optimizer_whose_model_is_not_in_the_file_is_told(tmp_path):
+    def trained(width):
+        layer = torch.nn.Linear(width, width)
+        optimizer = torch.optim.Adam(layer.parameters())
+        layer(torch.ones(width)).sum().backward()
+        optimizer.step()
+        return layer.state_dict(), optimizer.state_dict()
+
+    (one, its), (other, others) = trained(3), trained(5)
+    held = {"G": one, "optG": its, "optD": others, "epoch": 3, "model_args": {}}
+    told = "no known trainer wrote this"
+    assert [f"{told}; the parameters of optD are not in the file"] == why_not_judged(tmp_path / "a.pt", held)
+    assert [told] == why_not_judged(tmp_path / "b.pt", held | {"D": other})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
 from pathlib import Path
 
 from ckpt_doctor.inert.shapes import Optimizer, find
@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.plain.layout import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, standing
 from ckpt_doctor.trainers.plain.siblings import alike
 from ckpt_doctor.trainers.state import formula_of
-from ckpt_doctor.types import Case, Member, dotted, real
+from ckpt_doctor.types import Case, Member, Run, dotted, real
 from ckpt_doctor.types.record import once, record
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
@@ -121,7 +121,8 @@ def weights_at_rest(case: Case) -> Iterator[Problem]:
     Source: the checksums in the archives; huggingface/diffusers#5840.
     """
     kin = standing(case.member, case.run).kin
-    label, first = kin.labels.get(case.checkpoint.path), resting_since(case.member, kin)
+    label = kin.labels.get(case.checkpoint.path)
+    first = once(kin, "resting", lambda: _resting(kin)).get(case.checkpoint.path)
     if first is not None and label is not None and label > first[0]:
         yield Problem(
             f"the weights are byte for byte those in {first[1]}, and the optimizer's averages have moved since: what "
@@ -131,11 +132,15 @@ def weights_at_rest(case: Case) -> Iterator[Problem]:
         )
 
 
-def resting_since(member: Member, kin: Kin) -> tuple[int, str] | None:
-    """Label and name of the first of three or more files of different moments that have these weights."""
-    twin = kin.agreed.twins.get(member.checkpoint.path)
-    labels = {kin.labels[path]: path.name for path in (twin.group if twin is not None else ()) if path in kin.labels}
-    return min(labels.items()) if twin is not None and twin.part == "model" and len(labels) >= ENOUGH else None
+def _resting(kin: Kin) -> dict[Path, tuple[int, str]]:
+    """File -> label and name of the first of three or more of different moments that have its weights."""
+    groups = {id(one.group): one.group for one in kin.agreed.twins.values() if one.part == "model"}
+    found: dict[Path, tuple[int, str]] = {}
+    for group in groups.values():
+        labels = {kin.labels[path]: path.name for path in group if path in kin.labels}
+        if len(labels) >= ENOUGH:
+            found.update(dict.fromkeys(group, min(labels.items())))
+    return found
 
 
 @rule("O704", "optimizer-groups-mismatch", "info", each=True)
@@ -297,33 +302,39 @@ def partner_missing(case: Case) -> Iterator[Problem]:
 
     Source: the file's siblings; RVC-Project/Retrieval-based-Voice-Conversion-WebUI#1199.
     """
-    numbered = once(case.run, "by form", lambda: _by_form(case.run.members))
-    number, kin = numbers_in(case.checkpoint.path), standing(case.member, case.run).kin
-    mine = numbered.get(name_form(case.checkpoint.path), {})
-    if len(mine) < ENOUGH or len(numbered) > MOST_FORMS:
-        return
-    for form, theirs in numbered.items():
-        is_partner = number not in theirs and theirs.keys() == mine.keys() - {number}
-        if is_partner and standing(next(iter(theirs.values())), case.run).kin is not kin:  # nor the best of these files
-            name = form.replace("\0", "{}").format(*number)
-            yield Problem(
-                f"no {name} that can be read goes with this file, and the other {len(theirs):,} files like it have "
-                "one each: a resume takes the other model of another moment, or starts both anew",
-                where=name,
-                fix="",
-            )
+    lone = once(case.run, "lone", lambda: _lone(case.run))
+    if case.checkpoint.path in lone:
+        name, count = lone[case.checkpoint.path]
+        yield Problem(
+            f"no {name} that can be read goes with this file, and the other {count:,} files like it have one each: a "
+            "resume takes the other model of another moment, or starts both anew",
+            where=name,
+            fix="",
+        )
 
 
 MOST_FORMS = 8
 """Names that differ by more than their numbers."""
 
 
-def _by_form(members: Iterable[Member]) -> dict[str, dict[tuple[int, ...], Member]]:
-    """The files of each form of name, by their numbers."""
-    found: dict[str, dict[tuple[int, ...], Member]] = {}
-    for member in members:
+def _lone(run: Run) -> dict[Path, tuple[str, int]]:
+    """The only file of its form that has none of another form with its number -> that one's name, and how many have.
+
+    The best files of the same model are no partners of its others."""
+    forms: dict[str, dict[tuple[int, ...], Member]] = {}
+    for member in run.members:
         path = member.checkpoint.path
-        found.setdefault(name_form(path), {})[numbers_in(path)] = member
+        forms.setdefault(name_form(path), {})[numbers_in(path)] = member
+    found = {}
+    for mine, (form, theirs) in product(forms.values(), forms.items()) if len(forms) <= MOST_FORMS else ():
+        left = [numbers for numbers in mine if numbers not in theirs]
+        if len(left) != 1 or len(theirs) != len(mine) - 1 or len(mine) < ENOUGH:
+            continue
+        one, other = mine[left[0]], next(iter(theirs.values()))
+        if standing(one, run).kin is not standing(other, run).kin:
+            digits = iter(re.findall(r"\d{1,18}", one.checkpoint.path.name))
+            name = "".join(next(digits) if letter == "\0" else letter for letter in form)
+            found[one.checkpoint.path] = (name, len(theirs))
     return found
 
 

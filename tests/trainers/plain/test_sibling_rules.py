@@ -145,13 +145,13 @@ def test_a_schedule_for_each_stage_is_none_that_was_begun_anew(tmp_path):
 def test_two_models_files_of_one_number_go_together(tmp_path):
     folder = run(tmp_path, "StepLR")
     for path in sorted(folder.iterdir()):
-        other = path.with_name(path.name.replace("checkpoint", "D"))
+        other = path.with_name(path.name.replace("checkpoint", "D{"))
         other.write_bytes(path.read_bytes())
         changed(other, lambda v, _: v["model_state_dict"].update(more=torch.ones(7)))
     assert not found(folder, "F114")
-    whole = (folder / "D_4.pt").read_bytes()
-    (folder / "D_4.pt").write_bytes(whole[: len(whole) // 2])
-    assert {number: one.where for number, one in found(folder, "F114").items()} == {"4": "D_4.pt"}
+    whole = (folder / "D{_4.pt").read_bytes()
+    (folder / "D{_4.pt").write_bytes(whole[: len(whole) // 2])
+    assert {number: one.where for number, one in found(folder, "F114").items()} == {"4": "D{_4.pt"}
     for number in range(4):  # the best files of the same model are no partners
-        (folder / f"D_{number}.pt").write_bytes((folder / f"checkpoint_{number}.pt").read_bytes())
+        (folder / f"D{{_{number}.pt").write_bytes((folder / f"checkpoint_{number}.pt").read_bytes())
     assert not found(folder, "F114")
