@@ -21,7 +21,7 @@ from ckpt_doctor.trainers.lines import Line, line_through
 from ckpt_doctor.trainers.plain.copied import Copied, copied
 from ckpt_doctor.trainers.plain.layout import has_several, key_of, label_slot, last_counter, noun_of, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
-from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, dotted, mapping_of, real
+from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, Places, dotted, mapping_of, real
 from ckpt_doctor.types.record import record
 
 What = Literal["epoch", "optimizer", "schedule", "model", "name", "count"]
@@ -34,7 +34,7 @@ class Departure:
     parts: frozenset[What]
     """Empty where the parts disagree and no majority shows which are right."""
     label: int | None
-    """The label of the moment that the rest is of."""
+    """The label of the moment that the rest is of; None where no label shows it, but a count of steps."""
     told: str
     """What each part says, in a clause."""
     counts: Mapping[KeyPath, int] = field(default_factory=dict)
@@ -98,9 +98,10 @@ def is_stepped_singly(member: Member) -> bool:
     return not counts(state) or count is None or count == (saved_position(member) or 0) + 1
 
 
-def uncured(member: Member) -> frozenset[What]:
+def uncured(member: Member, departed: Departure) -> frozenset[What]:
     """The parts of a file that no repair brings to another moment: a schedule only where its class is torch's."""
-    return frozenset({"optimizer", "model"} if member.has("scheduler") else {"optimizer", "model", "schedule"})
+    is_cured = member.has("scheduler") and departed.label is not None
+    return frozenset({"optimizer", "model"} if is_cured else {"optimizer", "model", "schedule"})
 
 
 # --- the lines -------------------------------------------------------------------------------------------------------
@@ -133,10 +134,42 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
         for row, label in labelled
         if (departures := _departures(row, label, lines, names.get(name_form(row[0].checkpoint.path)), further))
     }
+    is_uneven = not any(lines.values()) and bool(labelled) and label_slot(labelled[0][0][0]) == "epoch"
+    by_steps = _by_steps(rows) if is_uneven else [{} for _ in found]
     for at, agreed in enumerate(found):
-        own = {path: by[at] for path, by in departed.items() if at in by}
+        own = by_steps[at] | {path: by[at] for path, by in departed.items() if at in by}
         found[at] = _with_twins(replace(agreed, departures=own), copied([(row[at], label) for row, label in labelled]))
     return found
+
+
+def _by_steps(rows: Sequence[tuple[Member, ...]]) -> list[dict[Path, Departure]]:
+    """What departs in files that count steps, where no count grows with the epochs that they are labelled with.
+
+    A loop that saves every so many steps has an epoch's number several times, or leaves it out."""
+    steps = [find(row[0].checkpoint).steps for row in rows]
+    if any(len(counts) != 1 for counts in steps):
+        return [{} for _ in rows[0]]
+    places = [{"step": counts[0].path} for counts in steps]
+    moved = [tuple(_labelled_at(member, place) for member in row) for row, place in zip(rows, places, strict=True)]
+    found = [
+        {path: one for path, one in agreed.departures.items() if one.parts and one.label is not None}
+        for agreed in agreement(moved)
+    ]
+    counts = {row[0].checkpoint.path: place["step"] for row, place in zip(rows, places, strict=True)}
+    return [{path: _without_label(one, counts[path]) for path, one in departed.items()} for departed in found]
+
+
+def _labelled_at(member: Member, place: Places) -> Member:
+    """A member with another label."""
+    return replace(member, places={**{slot: at for slot, at in member.places.items() if slot != "epoch"}, **place})
+
+
+def _without_label(departed: Departure, count: KeyPath) -> Departure:
+    """A departure by a count of steps, which is no label of the file."""
+    if "epoch" not in departed.parts or departed.label is None:
+        return replace(departed, label=None)
+    counts = {**departed.counts, count: departed.label}
+    return replace(departed, parts=departed.parts - {"epoch"} | {"count"}, label=None, counts=counts)
 
 
 def _line(labelled: Sequence[tuple[Member, int]], count: Callable[[Member], int | None]) -> Line | None:

@@ -121,7 +121,7 @@ def _why_not_exact(member: Member, run: Run, begins: Start, each: Iterable[Place
 def _of_one(member: Member, run: Run, resume: ResumePoint) -> Iterator[str]:
     """Why one optimizer and its schedule do not continue."""
     departed, expected, at = standing(member, run).departure, resume.last_epoch, member.state.last_epoch
-    if departed is not None and (not departed.parts or departed.parts & uncured(member)):
+    if departed is not None and (not departed.parts or departed.parts & uncured(member, departed)):
         yield "the parts of the file are of different moments"
     if None not in (expected, at) and at != expected:
         yield "the schedule is at another position than the run"

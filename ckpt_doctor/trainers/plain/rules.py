@@ -150,8 +150,10 @@ def parts_of_two_moments(case: Case) -> Iterator[Problem]:
     Source: the file's siblings.
     """
     departed = standing(case.member, case.run).departure
-    uncurable, own = uncured(case.member), own_schedule(case.checkpoint)
-    if departed is None or (departed.parts and not departed.parts & uncurable):
+    if departed is None:
+        return
+    uncurable, own = uncured(case.member, departed), own_schedule(case.checkpoint)
+    if departed.parts and not departed.parts & uncurable:
         return
     if not departed.parts and case.several and not case.further:
         return  # said of the first optimizer
