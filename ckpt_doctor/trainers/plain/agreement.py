@@ -128,7 +128,7 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
     further = _count_lines([(row[0], label) for row, label in labelled])
     names = _name_lines([(row[0], label) for row, label in labelled])
     if _drifts(labelled, lines, names):
-        return [Agreement()] * len(found)
+        return [Agreement(departures=one) for one in _by_steps(rows)]
     departed = {
         row[0].checkpoint.path: departures
         for row, label in labelled
@@ -151,12 +151,12 @@ def _by_steps(rows: Sequence[tuple[Member, ...]]) -> list[dict[Path, Departure]]
         return [{} for _ in rows[0]]
     places = [{"step": counts[0].path} for counts in steps]
     moved = [tuple(_labelled_at(member, place) for member in row) for row, place in zip(rows, places, strict=True)]
+    counts = {row[0].checkpoint.path: place["step"] for row, place in zip(rows, places, strict=True)}
     found = [
-        {path: one for path, one in agreed.departures.items() if one.parts and one.label is not None}
+        {path: _without_label(one, counts[path]) for path, one in agreed.departures.items() if one.label is not None}
         for agreed in agreement(moved)
     ]
-    counts = {row[0].checkpoint.path: place["step"] for row, place in zip(rows, places, strict=True)}
-    return [{path: _without_label(one, counts[path]) for path, one in departed.items()} for departed in found]
+    return [{path: one for path, one in departed.items() if one.parts} for departed in found]
 
 
 def _labelled_at(member: Member, place: Places) -> Member:
@@ -165,11 +165,11 @@ def _labelled_at(member: Member, place: Places) -> Member:
 
 
 def _without_label(departed: Departure, count: KeyPath) -> Departure:
-    """A departure by a count of steps, which is no label of the file."""
-    if "epoch" not in departed.parts or departed.label is None:
-        return replace(departed, label=None)
-    counts = {**departed.counts, count: departed.label}
-    return replace(departed, parts=departed.parts - {"epoch"} | {"count"}, label=None, counts=counts)
+    """A departure by a count of steps, which is no label of the file; that of epochs, the only other, goes unevenly."""
+    parts, at = departed.parts - {"epoch", "count"}, departed.label
+    if "epoch" not in departed.parts or at is None:
+        return Departure(parts, None, departed.told)
+    return Departure(parts | {"count"}, None, departed.told, {count: at})
 
 
 def _line(labelled: Sequence[tuple[Member, int]], count: Callable[[Member], int | None]) -> Line | None:

@@ -142,7 +142,7 @@ def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotCheck
         why = f"it is of another moment: {edit.evidence}"
         yield NotChecked(f"what the script does by {dotted(edit.path)}", why, "")
     for part in missing(member, run):
-        if part.kind == "scaler" or not part.is_between:
+        if part.kind != "weights" or not part.is_between:
             why = f"the file lacks it and {part.other} has it: a script that loads it stops, or starts it anew"
             yield NotChecked(f"{part.kind} {part.key}", why, "")
     other = of_another_moment(member, run)

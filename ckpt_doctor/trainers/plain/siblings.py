@@ -51,7 +51,8 @@ class Alike:
         """What a file lacks that three others have, the first of them before it."""
         own = {(kind, dotted(part.path)) for kind, part in _parts(member)}
         for (kind, key), (first, last, other, count) in self.holding.items():
-            if (kind, key) not in own and count >= ENOUGH and first < label:
+            is_alone = kind != "part" or count == len(self.members) - 1  # what a loop saves now and then is no part
+            if (kind, key) not in own and count >= ENOUGH and first < label and is_alone:
                 yield Missing(key, kind, other.label, label < last)
 
     @cached_property
@@ -154,6 +155,12 @@ def _parts(member: Member) -> Iterator[tuple[str, Part]]:
     shapes = find(member.checkpoint)
     yield from (("weights", part) for part in shapes.models)
     yield from (("scaler", part) for part in shapes.scalers)
+    known = {
+        one.path[:1] for held in (shapes.models, shapes.scalers, shapes.optimizers, shapes.schedulers) for one in held
+    }
+    for key, value in (mapping_of(member.checkpoint.root) or {}).items():
+        if isinstance(key, str) and (key,) not in known and value and isinstance(value, (dict, list, tuple)):
+            yield "part", Part((key,), value)
 
 
 def alike(member: Member, run: Run) -> Alike:

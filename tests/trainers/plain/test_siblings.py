@@ -20,6 +20,18 @@ def test_weights_that_the_files_around_it_have_are_missing(tmp_path):
     assert [file.resume for _, file in sorted(files.items())] == ["identical"] * 2 + ["differs"] + ["identical"] * 2
 
 
+def test_a_part_that_this_file_alone_lacks_leaves_its_resume_open(tmp_path):
+    """Averages in a list, a sampler's state; not what is saved every other time."""
+    folder = run(tmp_path, "StepLR")
+    for number, key in (("01234", "shadow"), ("024", "samples")):
+        for one in number:
+            changed(folder / f"checkpoint_{one}.pt", lambda v, _, key=key: v.update({key: [1, 2]}))
+    changed(folder / "checkpoint_2.pt", lambda v, _: v.pop("shadow"))
+    files = {file.checkpoint.path.stem[-1]: file for file in scan([folder], facts=facts(**TOLD)).files}
+    assert {"2": ["part shadow"]} == {n: [o.what for o in f.plan.open] for n, f in files.items() if f.plan.open}
+    assert {"2"} == {number for number, file in files.items() if file.resume != "identical"}
+
+
 def test_averages_that_begin_later_or_end_are_no_missing_part(tmp_path):
     """The last file's script may have ended them, or lost them: open."""
     later = with_average(run(tmp_path / "later", "StepLR"), "234")
