@@ -149,7 +149,7 @@ def missing_optimizer_state(case: Case) -> Iterator[Problem]:
             where=case.where("optimizer", "state"),
             found=len(indices) - len(missing),
             expected=len(indices),
-            severity=None if case.trains_all else "info",
+            severity=None if case.trains_all or _had_before(case, missing) else "info",
         )
     entries = {index: entry for index, entry in state.items() if isinstance(entry, dict) and entry}
     if not any({"exp_avg", "exp_avg_sq"} & entry.keys() for entry in entries.values()):
@@ -182,11 +182,28 @@ def _of_adam(case: Case, with_highest: bool = False) -> set[object]:
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
-    others = [m for m in case.run.members if m.checkpoint.path != case.checkpoint.path]
-    same = (one for other in others if other.checkpoint.layout == "training" for one in other.optimizers)
-    states = [one.at("optimizer", "state") for one in same if one.path("optimizer") == case.path("optimizer")]
-    states = [state for state in states if isinstance(state, dict) and state]
-    return bool(states) and all(not state.get(index) for state in states for index in missing)  # type: ignore[attr-defined]
+    states = [state for _, state in _in_siblings(case)]
+    return bool(states) and all(not state.get(index) for state in states for index in missing)
+
+
+def _had_before(case: Case, missing: list[int | str | float]) -> bool:
+    """Whether an earlier checkpoint of the run has the state of one of these parameters, as far as it has this one's.
+
+    One that the run began to train later has none in it."""
+    now = case.state.global_step or 0
+    held = {index for index in _indices(case) or () if case.at("optimizer", "state", index)}
+    before = [state for step, state in _in_siblings(case) if step < now and all(map(state.get, held))]
+    return any(state.get(index) for state in before for index in missing)
+
+
+def _in_siblings(case: Case) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """The step of each other checkpoint of the run, and the state that it has of this optimizer."""
+    others = (m for m in case.run.members if m.checkpoint.path != case.checkpoint.path)
+    for other in (m for m in others if m.checkpoint.layout == "training"):
+        for one in other.optimizers:
+            state = one.at("optimizer", "state") if one.path("optimizer") == case.path("optimizer") else None
+            if isinstance(state, dict) and state:
+                yield other.state.global_step or 0, state
 
 
 @rule("O703", "different-models", "warning", "run")

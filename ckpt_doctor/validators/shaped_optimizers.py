@@ -163,10 +163,10 @@ def _earliest(moments: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _moment(member: Member) -> tuple[int, float] | None:
-    """The label, and the most steps of an optimizer; None without a label."""
+    """The label, and the most steps of an optimizer, no bound where none counts them; None without a label."""
     label = member.state.global_step if member.state.epoch is None else member.state.epoch
     steps = (one.step for one in find(member.checkpoint).optimizers)
-    return None if label is None else (label, max((step for step in steps if step is not None), default=0.0))
+    return None if label is None else (label, max((step for step in steps if step is not None), default=float("inf")))
 
 
 def _lost_averages(optimizer: Optimizer) -> str:
