@@ -80,12 +80,12 @@ def state_at(checkpoint: Checkpoint, places: Places) -> TrainingState:
     )
 
 
-def chained_position(scheduler: object) -> int | None:
-    """The position of a ChainedScheduler, which all its members have; None where they differ."""
+def position_of(scheduler: object) -> int | None:
+    """`last_epoch`; of a ChainedScheduler, which has none, that of all its members, None where they differ."""
     state = mapping_of(scheduler) or {}
     held = state.get("_schedulers")
-    if not isinstance(held, list) or "_milestones" in state:
-        return None
+    if "last_epoch" in state or not isinstance(held, list):
+        return integer(state.get("last_epoch"))
     positions = {integer(one.get("last_epoch")) for one in held if isinstance(one, dict)}
     return positions.pop() if len(positions) == 1 else None
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.shared_folders import names_in, number_behind
-from ckpt_doctor.trainers.state import chained_position, training_state
+from ckpt_doctor.trainers.state import position_of, training_state
 from ckpt_doctor.types import Checkpoint, Member, Places, ReadScalars, TrainingState, mapping_of
 
 Naming = Literal["step", "epoch", "optimizer-step", "save"]
@@ -163,7 +163,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its state. No part counts steps, so those that Adam has made are taken."""
     places = places_of(checkpoint)
     state = training_state(checkpoint, places, read_scalars)
-    last = chained_position(checkpoint.get(SCHEDULER)) if state.last_epoch is None else state.last_epoch
+    last = position_of(checkpoint.get(SCHEDULER))
     steps = 0 if is_before_first_step(checkpoint) and last in (0, None) else state.optimizer_step
     state = replace(
         state,

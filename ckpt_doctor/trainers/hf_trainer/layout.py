@@ -13,7 +13,7 @@ from pathlib import Path
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.hf_trainer.command import ARGUMENTS, command_in
 from ckpt_doctor.trainers.shared_folders import names_in, number_behind, numbered_in
-from ckpt_doctor.trainers.state import chained_position, training_state
+from ckpt_doctor.trainers.state import position_of, training_state
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, ReadScalars, real
 
 FOLDER = "checkpoint-"
@@ -206,8 +206,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     state = training_state(checkpoint, places, read_scalars)
     if not counts(checkpoint.get(SCHEDULER)):
         state = replace(state, step_count=None)  # of CosineAnnealingWarmRestarts it stays at 0
-    if state.last_epoch is None:
-        state = replace(state, last_epoch=chained_position(checkpoint.get(SCHEDULER)))
+    state = replace(state, last_epoch=position_of(checkpoint.get(SCHEDULER)))
     epoch = real(checkpoint.get(STATE, "epoch"))
     if epoch is not None and 0 <= epoch < 1e9:
         state = replace(state, epoch=int(epoch + 1e-9))  # finished ones; a resume does not read it

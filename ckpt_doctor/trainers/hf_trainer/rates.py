@@ -15,6 +15,7 @@ from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
 
 _NEAR = 1e-9
 _OF_TRANSFORMERS = "LambdaLR"
+_PLATEAU = "ReduceLROnPlateau"
 _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
 """Schedules that are moved by evaluations; the Trainer does not step them with the optimizer."""
 
@@ -22,7 +23,7 @@ _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
 def is_by_metric(member: Member) -> bool:
     """Whether evaluations move the rate, not steps."""
     by_name = command_in(member.checkpoint).text("lr_scheduler_type") in _BY_METRIC
-    return by_name or kind(member) == "ReduceLROnPlateau"
+    return by_name or kind(member) == _PLATEAU
 
 
 def misses_evaluations(member: Member) -> bool:
@@ -31,7 +32,7 @@ def misses_evaluations(member: Member) -> bool:
     `Trainer._evaluate` makes one at each, but for the evaluation on start, which after a resume has the step of that.
     """
     done = member.state.last_epoch
-    if done is None or kind(member) != "ReduceLROnPlateau":
+    if done is None or kind(member) != _PLATEAU:
         return False
     entries = [entry for entry in history(member.checkpoint) if is_evaluation(entry)]
     if command_in(member.checkpoint).is_on("eval_on_start"):
@@ -137,6 +138,8 @@ def rates_at(member: Member, position: int | None, by_formula: bool) -> Evidence
     own, last, at = first_rates(member), last_rates(member), member.state.last_epoch
     if own is None:
         return None
+    if position is None and kind(member) == _PLATEAU and last is not None and not misses_evaluations(member):
+        return Evidence(Rates(last, None, last), "the schedule's _last_lr")
     if position is None or (position == at and agree(own, last)):
         return Evidence(Rates(own, None, last or own), "the checkpoint's own rate")
     if by_formula and (found := computed(member, position)) is not None:
@@ -157,6 +160,8 @@ def _name(member: Member) -> str:
 def scheduled(member: Member, expected: Rates | None, by_formula: bool) -> Rates | None:
     """What the file's own position of the schedule calls for; None where another rule speaks of the difference."""
     at, own = scheduled_steps(member), own_rates(member)
+    if kind(member) == _PLATEAU:
+        at = member.state.last_epoch
     if at is None or own is None or (expected is not None and agree(own, expected.lr)):
         return None
     last = last_rates(member)

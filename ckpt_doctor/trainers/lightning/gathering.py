@@ -7,6 +7,7 @@ from collections import Counter
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.history import History, adam_lag, kept
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
+from ckpt_doctor.trainers.lightning.memory import newest_step
 from ckpt_doctor.trainers.lightning.pace import paces
 from ckpt_doctor.trainers.lightning.schedule import has_other_rates, is_stepped_by_script, lag
 from ckpt_doctor.trainers.lightning.several import lines_of, shortfall
@@ -18,12 +19,15 @@ def gather(run: Run) -> History:
     keepers: dict[str, Counter[str]] = {}
     scores: dict[str, Counter[float]] = {}
     memories: dict[KeyPath, list[Member]] = {}
+    newest: Counter[tuple[KeyPath, bool]] = Counter()
     members = sorted(run.members, key=lambda member: member.state.global_step or 0)
     for member in members:
         for saver in savers(member.checkpoint):
             keepers.setdefault(saver.text("dirpath"), Counter()).update(kept(saver))
             if saver.monitor:
                 memories.setdefault(saver.path, []).append(member)
+                if (step := newest_step(saver)) is not None:
+                    newest[saver.path, step == member.state.global_step] += 1
                 values = (saver.state.get("current_score"), saver.state.get("best_model_score"), *saver.best_k.values())
                 told = (known for value in values if (known := real(value)) is not None)
                 scores.setdefault(saver.monitor, Counter()).update(told)
@@ -37,6 +41,7 @@ def gather(run: Run) -> History:
         scores=scores,
         steps={member.checkpoint.path.name: member.state.global_step or 0 for member in members},
         memories=memories,
+        newest=newest,
         with_schedule=next((member for member in whole if lag(member) == 0), None),
         with_scaler=next((member.label for member in members if "scaler" in member.places), ""),
         adam_lags=Counter(map(adam_lag, whole)),

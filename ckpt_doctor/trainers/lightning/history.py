@@ -59,6 +59,8 @@ class History:
     """Name of a file that has a gradient scaler's state; empty where none has."""
     adam_lags: Mapping[int | None, int] = field(default_factory=dict)
     """Steps by which Adam's count lags the loops' -> files in which it does."""
+    newest: Mapping[tuple[KeyPath, bool], int] = field(default_factory=dict)
+    """Where a ModelCheckpoint keeps its state, and whether the newest file in it is this one -> in how many files."""
     off_rates: int = 0
     """Files whose optimizer has another rate than their schedule set."""
     lines: Mapping[str, Line] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.trainers.lightning.loops import OPTIMIZER_STEPS, loops_of, step_path
-from ckpt_doctor.trainers.state import of_each_optimizer, training_state, with_further
+from ckpt_doctor.trainers.state import of_each_optimizer, position_of, training_state, with_further
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, Places, ReadScalars, TrainingState, mapping_of
 
 VERSION = "pytorch-lightning_version"
@@ -102,6 +102,7 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
 def _as_compared(checkpoint: Checkpoint, state: TrainingState, places: Places) -> TrainingState:
     """The state without counts that say nothing beside the others."""
     scheduler, loops = checkpoint.get(*places["scheduler"]) if "scheduler" in places else None, loops_of(checkpoint)
+    state = replace(state, last_epoch=position_of(scheduler))
     by_script = loops is not None and loops.schedule and state.step_count == loops.schedule + 1
     if by_script or not counts(scheduler):  # all its steps are counted: `step(epoch)` sets the position
         state = replace(state, step_count=None)

@@ -60,6 +60,11 @@ def lies_with_its_run(case: Case, saver: Saver) -> bool:
     return history.keepers.get(saver.text("dirpath"), Counter())[own] > by_itself
 
 
+def newest_step(saver: Saver) -> int | None:
+    """The highest step of the files that a ModelCheckpoint keeps, by their names; None where these do not show it."""
+    return max((step for path in saver.best_k if (step := _step_of(path)) is not None), default=None)
+
+
 # --- a memory that was lost ------------------------------------------------------------------------------------------
 
 
@@ -108,12 +113,13 @@ def lost(case: Case) -> list[Lost]:
 
 def _remembers(checkpoint: Checkpoint, other: Member, path: KeyPath) -> bool:
     """Whether a file has the state of a callback, or of another one of its kind for the same value."""
-    if mapping_of(checkpoint.get(*path)) is not None:
+    own, its = (mapping_of(one.get(*path)) or {} for one in (checkpoint, other.checkpoint))
+    if own and not (its.get("best_k_models") and own.get("best_model_score", 0) is None):
         return True
     for of in (savers, stoppers):
         wanted = next((one.monitor for one in of(other.checkpoint) if one.path == path), None)
         if wanted is not None:
-            return any(one.monitor == wanted for one in of(checkpoint))
+            return any(one.monitor == wanted and one.path != path for one in of(checkpoint))
     return True
 
 

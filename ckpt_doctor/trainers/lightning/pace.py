@@ -16,7 +16,7 @@ from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning.history import By, Pace, history_of
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers, version_of
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
-from ckpt_doctor.trainers.lightning.schedule import PLATEAU, Target, changes_of, state_of, stored
+from ckpt_doctor.trainers.lightning.schedule import PLATEAU, Target, changes_of, scheduled, state_of, stored
 from ckpt_doctor.trainers.lightning.several import adam_steps
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.state import as_written, own_rates, param_groups
@@ -107,7 +107,8 @@ def target(member: Member, run: Run) -> Target:
         settled = not loops.is_before_end or unit == "step" or was_moved or (pace is not None and pace.is_seen_inside)
         if not settled and _leaves_out_a_start(member):
             return Target(open=_MAY_LACK_A_START)
-        return Target(expected, own.rates, evidence=f"the schedule's own state at {last:,}", unit=unit)
+        rates = scheduled(member, run) or own.rates
+        return Target(expected, rates, evidence=f"the schedule's own state at {last:,}", unit=unit)
     why = _why_behind(member) if loops.is_before_end and last == expected - 1 else ""
     evidence = f"the run's schedule is at {unit} {expected:,} there"
     moved = None if kind_of(state) == PLATEAU else schedules.reached(state, param_groups(member), expected)

@@ -80,6 +80,16 @@ def has_other_loops(member: Member) -> bool:
     return state.last_epoch not in (None, loops.schedule) and state.last_epoch in (step, epoch + 1)
 
 
+def told_epoch(checkpoint: Checkpoint) -> int | None:
+    """The epoch that the label and the loops' own count of batches have, where the loops' epoch is another one."""
+    loops, told = loops_of(checkpoint), integer(checkpoint.get("epoch"))
+    if loops is None or told is None or told == loops.epoch or not loops.is_last:
+        return None
+    if loops.entered == loops.epoch:  # training had ended
+        return None
+    return told if loops.batches == loops.batch * (told + 1) else None
+
+
 def plan(member: Member, run: Run, resume: ResumePoint, why_open: Sequence[str]) -> ResumePlan | None:
     """What the trainer will do with this file; None for a file that it cannot resume from.
 
@@ -146,6 +156,8 @@ def _why_not_exact(member: Member, run: Run, loops: Loops | None) -> Iterator[st
         yield AVERAGED
     if has_other_loops(member):
         yield OTHER_LOOPS
+    if (told := told_epoch(member.checkpoint)) is not None and loops is not None:
+        yield f"the loops count {loops.epoch:,} epochs that are over, and their batches and the label {told:,}"
     shuffle = run.facts.shuffle
     if shuffle is not None and shuffle.value and (loops is None or not loops.has_loader_state):
         yield "no random state is saved, so a shuffling loader deals the first epoch's order again"

@@ -16,7 +16,7 @@ from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, parts_of, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.several import is_counted
-from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups
+from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups, position_of
 from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
 from ckpt_doctor.types.record import record
 
@@ -62,7 +62,7 @@ def target(member: Member, run: Run) -> Target:
         return Target(open=LATE_PLATEAU)
     if loops is None or state is None or loops.schedule is None or not is_measured(member.checkpoint):
         return own
-    kind, last = kind_of(state), integer(state.get("last_epoch"))
+    kind, last = kind_of(state), position_of(state)
     if last is None or kind is None:
         return own
     if kind == PLATEAU:
@@ -99,7 +99,7 @@ def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], 
 def lag(member: Member) -> int | None:
     """Steps by which the schedule of a file lags the loops' count of its steps."""
     loops, state = loops_of(member.checkpoint), state_of(member)
-    last = integer(state.get("last_epoch")) if state else None
+    last = position_of(state)
     return None if last is None or loops is None or loops.schedule is None else loops.schedule - last
 
 
@@ -118,6 +118,13 @@ def is_stepped_by_script(members: Sequence[Member]) -> bool:
 def is_without_schedule(checkpoint: Checkpoint) -> bool:
     """Whether the file has an empty list of schedules, which Lightning takes for none."""
     return checkpoint.get("lr_schedulers") == [] and is_measured(checkpoint)
+
+
+def had_schedule_before(member: Member, run: Run) -> bool:
+    """Whether an earlier file of the same optimizer has a schedule that leaves no `initial_lr` in it: a plateau's."""
+    earlier = history_of(run).with_schedule
+    step, adam = member.state.global_step or 0, adam_lag(member)
+    return earlier is not None and (earlier.state.global_step or 0) < step and adam_lag(earlier) == adam
 
 
 def rebuilt(member: Member, run: Run) -> Evidence[dict[Any, Any]] | None:
@@ -188,7 +195,7 @@ def _set_last(member: Member) -> Rates | None:
     state = state_of(member)
     if state is None or not is_measured(member.checkpoint):
         return None
-    kind, last = kind_of(state), integer(state.get("last_epoch"))
+    kind, last = kind_of(state), position_of(state)
     if kind is None or kind == PLATEAU or last is None:
         return None
     if kind == "OneCycleLR" and last >= 0:  # computed at once, and its momentum with it

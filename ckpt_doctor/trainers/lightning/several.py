@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ckpt_doctor.inert.scheduler_kinds import counts as counted
-from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers
+from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers
 from ckpt_doctor.trainers.lightning.layout import schedulers as count_schedulers
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lines import Line, line_through
-from ckpt_doctor.trainers.state import integer
+from ckpt_doctor.trainers.state import integer, position_of
 from ckpt_doctor.types import Checkpoint, Member, mapping_of, real
 
 Lines = Mapping[str, Line]
@@ -20,8 +20,9 @@ Lines = Mapping[str, Line]
 
 
 def has_several(checkpoint: Checkpoint) -> bool:
-    """Whether a file has more than one optimizer or schedule."""
-    return is_measured(checkpoint) and max(optimizers(checkpoint), count_schedulers(checkpoint)) > 1
+    """Whether a file has more than one optimizer or schedule, or steps that are made by hand."""
+    several = max(optimizers(checkpoint), count_schedulers(checkpoint)) > 1
+    return is_measured(checkpoint) and (several or is_by_hand(checkpoint))
 
 
 def counts(checkpoint: Checkpoint) -> dict[str, int]:
@@ -31,7 +32,7 @@ def counts(checkpoint: Checkpoint) -> dict[str, int]:
         held = checkpoint.get(key)
         for index, state in enumerate(held if isinstance(held, list) else ()):
             state = mapping_of(state) or {}
-            count = adam_steps(state.get("state")) if key == "optimizer_states" else integer(state.get("last_epoch"))
+            count = adam_steps(state.get("state")) if key == "optimizer_states" else position_of(state)
             if count is not None:
                 found[f"{key}[{index}]"] = count
     return found

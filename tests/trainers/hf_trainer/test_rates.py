@@ -171,3 +171,20 @@ def test_a_schedule_that_is_not_known_has_no_formula(name: str | None) -> None:
     held = resumed(arguments=command(lr_scheduler_type=name, warmup_steps=0, max_steps=40))
     assert rates.computed(held, 14) is None
     assert rates.fits_formula(held) is None
+
+
+def test_a_rate_that_the_plateau_did_not_set(best_run: Path) -> None:
+    folder = best_run / "checkpoint-15"
+    groups = torch.load(folder / "optimizer.pt")["param_groups"]
+    parameters = [torch.nn.Parameter(torch.ones(1)) for _ in groups]
+    optimizer = torch.optim.SGD([{"params": [one]} for one in parameters], groups[0]["lr"])
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    for loss in (3.0, 1.0, 1.5):
+        plateau.step(loss)
+    torch.save(plateau.state_dict(), folder / "scheduler.pt")
+    assert "R504" not in told(judged(folder))
+    saved = torch.load(folder / "optimizer.pt")
+    for group in saved["param_groups"]:
+        group["lr"] *= 3
+    torch.save(saved, folder / "optimizer.pt")
+    assert "R504" in told(judged(folder))

@@ -10,7 +10,7 @@ import torch
 from ckpt_doctor import audit, repair
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.types import FileReport
-from tests.trainers.lightning.runs import FIT, change, put, write
+from tests.trainers.lightning.runs import FIT, MONITOR, change, plateau, put, write
 
 GROUP = ("optimizer_states", 0, "param_groups", 0)
 
@@ -85,3 +85,58 @@ def test_an_empty_list_of_optimizers_is_a_reset(tmp_path):
     path = write(tmp_path)[1]
     change(path, optimizer_states=[])
     assert ("O705", None) in said(path) and judged(path).resume == "differs"
+
+
+def test_the_state_of_another_files_callback(tmp_path):
+    paths = write(tmp_path, 4)
+    assert [] == said(paths[2])
+    put(paths[2], ["callbacks"], torch.load(paths[0], weights_only=False)["callbacks"])
+    assert [("P409", None)] == said(paths[2])
+    assert [] == said(paths[3])
+
+
+def test_a_best_score_that_is_gone_from_a_callbacks_state_comes_back(tmp_path):
+    path = write(tmp_path, 4)[2]
+    held = torch.load(path, weights_only=False)["callbacks"][MONITOR]
+    put(path, ["callbacks", MONITOR], {**held, "best_model_score": None, "best_model_path": "", "best_k_models": {}})
+    assert [("E611", "add-best-score")] == said(path)
+    (result,) = repair.migrate([path])
+    assert "migrated" == result.status and held == torch.load(path, weights_only=False)["callbacks"][MONITOR]
+
+
+def test_an_epoch_that_neither_the_batches_nor_the_label_have(tmp_path):
+    path = write(tmp_path)[1]
+    for key in ("ready", "started", "processed", "completed"):
+        held = torch.load(path, weights_only=False)["loops"]["fit_loop"]["epoch_progress"]["current"][key]
+        put(path, [*FIT, "epoch_progress", "current", key], held + 1)
+    assert ("P409", None) in said(path) and "differs" == judged(path).resume
+
+
+def test_a_plateaus_lost_schedule_is_told_by_an_earlier_file(tmp_path):
+    """It leaves no `initial_lr` in the optimizer."""
+    path = write(tmp_path, 4, schedule=plateau)[2]
+    change(path, lr_schedulers=[])
+    assert "R508" in {code for code, _ in said(path)}
+
+
+def test_members_of_a_chain_have_its_position(tmp_path):
+    def chain(optimizer):
+        kinds = torch.optim.lr_scheduler
+        return kinds.ChainedScheduler([kinds.ConstantLR(optimizer, 0.5, 15), kinds.ExponentialLR(optimizer, 0.99)])
+
+    paths = write(tmp_path, schedule=chain)
+    right = torch.load(paths[1], weights_only=False)["lr_schedulers"]
+    assert [] == said(paths[1])
+    put(paths[1], ["lr_schedulers"], torch.load(paths[0], weights_only=False)["lr_schedulers"])
+    assert ("R501", "sync-scheduler") in said(paths[1])
+    (result,) = repair.migrate([paths[1]])
+    assert "migrated" == result.status and right == torch.load(paths[1], weights_only=False)["lr_schedulers"]
+
+
+def test_moments_that_an_earlier_file_has_were_not_frozen(tmp_path):
+    paths = write(tmp_path)
+    states = [torch.load(path, weights_only=False)["optimizer_states"][0]["state"] for path in paths]
+    put(paths[0], ["optimizer_states", 0, "state"], {1: states[0][1]})
+    assert [] == said(paths[0]), "it may have joined later"
+    put(paths[2], ["optimizer_states", 0, "state"], {1: states[2][1]})
+    assert [("O702", None)] == said(paths[2])

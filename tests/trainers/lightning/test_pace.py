@@ -8,7 +8,7 @@ import torch
 from ckpt_doctor import audit, migrate
 from ckpt_doctor.trainers.facts import facts
 from ckpt_doctor.trainers.lightning import pace
-from tests.trainers.lightning.runs import put, serious_in, two, write
+from tests.trainers.lightning.runs import AUTOMATIC, put, serious_in, two, write
 
 
 def test_a_lost_schedule_of_two_is_named_and_written_back(tmp_path):
@@ -106,3 +106,21 @@ def test_a_step_at_an_epochs_start_is_left_out_by_a_resume_too(tmp_path, version
         before_its_end(path, epoch)
     (told,) = {f.message.rpartition("; ")[2] for f in audit.scan(tmp_path).findings if f.code == "R501"}
     assert doubts == ("right only where" in told)
+
+
+def test_steps_made_by_hand_are_held_against_the_other_files_and_a_rate_against_its_schedule(tmp_path):
+    by_hand = "epoch_loop.manual_optimization.optim_step_progress"
+    paths = write(tmp_path, 4, schedule=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.99))
+    for path in paths:
+        loops = torch.load(path, weights_only=False)["loops"]["fit_loop"]
+        put(path, ["loops", "fit_loop", by_hand], loops[AUTOMATIC]["optimizer"]["step"])
+        put(path, ["loops", "fit_loop", AUTOMATIC, "optimizer", "step", "total"], {"ready": 0, "completed": 0})
+    assert serious_in(tmp_path) == {}
+    right = torch.load(paths[2], weights_only=False)["optimizer_states"]
+    put(paths[2], ["optimizer_states", 0, "param_groups", 0, "lr"], 0.5)
+    assert ["R504"] == [code for code, _ in serious_in(tmp_path)[paths[2].name]]
+    migrate([paths[2]])
+    held = torch.load(paths[2], weights_only=False)["optimizer_states"]
+    assert right[0]["param_groups"] == held[0]["param_groups"]
+    put(paths[2], ["optimizer_states"], torch.load(paths[0], weights_only=False)["optimizer_states"])
+    assert ("P409", "optimizer_states[0]") in serious_in(tmp_path)[paths[2].name]

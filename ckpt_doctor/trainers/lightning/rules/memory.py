@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
+from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.memory import (
@@ -17,7 +18,9 @@ from ckpt_doctor.trainers.lightning.memory import (
     lies_with_its_run,
     lost,
     moved_savers,
+    newest_step,
 )
+from ckpt_doctor.trainers.lightning.resume_point import has_other_loops
 from ckpt_doctor.types import Case, NotChecked
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -55,6 +58,24 @@ def check_left_out(case: Case) -> Iterator[Problem]:
             where=".".join(map(str, waiting.path)),
             fix="resume from a file that was saved at the end of an epoch",
         )
+
+
+@rule("P409", "parts-disagree", "warning")
+def memory_of_another_moment(case: Case) -> Iterator[Problem]:
+    """ModelCheckpoint's state is of another moment: each other file of the run is the newest that it keeps itself."""
+    newest, mine = history_of(case.run).newest, case.state.global_step
+    for saver in savers(case.checkpoint) if case.plan and not has_other_loops(case.member) else ():
+        step = newest_step(saver)
+        alone = newest.get((saver.path, True), 0) > 1 and newest.get((saver.path, False)) == 1
+        if alone and step is not None and step != mine:
+            yield Problem(
+                f"the newest file that ModelCheckpoint keeps in its state is of step {step:,}, and this file is of "
+                f"step {mine:,}: the state is of another moment, and with it the best score",
+                where=".".join(map(str, saver.path)),
+                found=step,
+                expected=mine,
+                fix="",
+            )
 
 
 @rule("E610", "best-path-missing", "warning", migration="fix-best-path")
@@ -114,4 +135,4 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (check_left_out, patience_exhausted, best_path_missing, no_best_metric)
+RULES = (check_left_out, memory_of_another_moment, patience_exhausted, best_path_missing, no_best_metric)

@@ -15,8 +15,8 @@ from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.history import history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only, optimizers
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.trainers.lightning.resume_point import OTHER_LOOPS
-from ckpt_doctor.trainers.lightning.schedule import is_without_schedule, rebuilt, state_of
+from ckpt_doctor.trainers.lightning.resume_point import OTHER_LOOPS, told_epoch
+from ckpt_doctor.trainers.lightning.schedule import had_schedule_before, is_without_schedule, rebuilt, state_of
 from ckpt_doctor.trainers.lightning.several import departures
 from ckpt_doctor.trainers.state import integer, param_groups
 from ckpt_doctor.types import Case, NotChecked
@@ -108,6 +108,16 @@ def label(case: Case) -> Iterator[Problem]:
             fix="",
         )
         return
+    epoch = told_epoch(case.checkpoint)
+    if epoch is not None and case.state.epoch is not None:
+        yield Problem(
+            f"the loops count {case.state.epoch:,} epochs that are over, and their batches and the label `epoch` "
+            f"{epoch:,}: a resume goes on from the loops' epoch",
+            where="loops.fit_loop.epoch_progress",
+            found=case.state.epoch,
+            expected=epoch,
+            fix="",
+        )
     history = history_of(case.run)
     known = {one.where("scheduler") for one in case.optimizers if one.resume.last_epoch is not None}
     for place, why in departures(case.checkpoint, history.lines, history.shortfalls, known):
@@ -241,7 +251,8 @@ def no_schedule(case: Case) -> Iterator[Problem]:
             )
     if not loops.schedule or case.several or not is_without_schedule(case.checkpoint):
         return
-    if not any("initial_lr" in group for group in param_groups(case.member)):
+    begun = any("initial_lr" in group for group in param_groups(case.member))
+    if not begun and not had_schedule_before(case.member, case.run):
         return  # its optimizer is a new one, of a later `fit` without a schedule
     yield Problem(
         f"lr_schedulers is empty where the loops have made {loops.schedule:,} steps of a schedule: it starts anew",
