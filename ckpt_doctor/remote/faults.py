@@ -88,10 +88,10 @@ def trying(path: object, request: Callable[[], T]) -> T:
             return request()
         except Exception as error:  # of whichever library: what it means is decided in one place
             fault = translated(error, path)
-            may_help = getattr(fault, "again", False)
-            if may_help and time.monotonic() - began > PATIENCE:
+            may_help, is_late = getattr(fault, "again", False), time.monotonic() - began > PATIENCE
+            if may_help and is_late and "Timeout" in type(error).__name__:
                 raise RemoteError(SILENT, path) from None
-            if attempt == ATTEMPTS - 1 or not may_help:
+            if attempt == ATTEMPTS - 1 or is_late or not may_help:
                 raise fault from None  # its own text may have a signed URL
             pause = max(PAUSE * 2**attempt * (_BUSY if _status(error) in (429, 503) else 1), _asked_for(error))
     raise AssertionError("unreachable")

@@ -23,6 +23,8 @@ FIRST = 1 << 16
 _MOST_AT_ONCE = 8
 _LEFT, _MOST_LEFT = 1 << 18, 64
 """Bytes of an object that are kept for the next look at it, and of how many objects."""
+_LARGE = 1 << 20
+"""Bytes of a range that a slow line may take long to bring."""
 _PAGE = 1_000
 """Objects that a listing gives for one request (ListObjectsV2 of S3, objects.list of Google)."""
 _S3 = frozenset({"s3", "s3a"})
@@ -256,10 +258,11 @@ class Store:
 
     def _fetch(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
         name = self.name(path)
+        seconds = LONGEST if end - start > _LARGE else PATIENCE
         if self.scheme in _S3 and "ETag" in entry.info:
-            return bytes(self._within(LONGEST, s3.get_range, self.fs, name, entry, start, end))
+            return bytes(self._within(seconds, s3.get_range, self.fs, name, entry, start, end))
         if self._is_async:
-            return bytes(self._within(LONGEST, self.fs._cat_file, name, start=start, end=end))
+            return bytes(self._within(seconds, self.fs._cat_file, name, start=start, end=end))
         if self._has_ranges:
             return bytes(self.fs.cat_file(name, start=start, end=end))
         with self.fs.open(name, "rb", cache_type="none", size=entry.size) as file:  # `cat_file` would read whole blocks
