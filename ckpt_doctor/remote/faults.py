@@ -19,6 +19,8 @@ PAUSE = 0.2
 """Seconds before the second attempt; doubled before each further one."""
 PATIENCE = 30.0
 """Seconds after which a request is not made again."""
+_OWN_ATTEMPTS = 20.0
+"""Seconds after which a library has made attempts of its own, as gcsfs and the hub's do: longer than one's timeout."""
 _BUSY = 5
 """Pauses are longer by this factor where the server has too much to do."""
 _ANY_URL = r"(?i)\b[a-z][a-z0-9+.-]+://[^\s'\"<>)]+"
@@ -85,10 +87,12 @@ def trying(path: object, request: Callable[[], T]) -> T:
     for attempt in range(ATTEMPTS):
         time.sleep(pause)
         try:
+            last = time.monotonic()
             return request()
         except Exception as error:  # of whichever library: what it means is decided in one place
             fault = translated(error, path)
-            may_help, is_late = getattr(fault, "again", False), time.monotonic() - began > PATIENCE
+            now, may_help = time.monotonic(), getattr(fault, "again", False)
+            is_late = now - began > PATIENCE or now - last > _OWN_ATTEMPTS
             if may_help and is_late and "Timeout" in type(error).__name__:
                 raise RemoteError(SILENT, path) from None
             if attempt == ATTEMPTS - 1 or is_late or not may_help:
@@ -142,10 +146,10 @@ def translated(error: Exception, path: object) -> OSError:
     if names & _UNREACHABLE:
         return RemoteError(UNREACHABLE, path, again=True)
     if names & _BROKEN:
-        return RemoteError(f"the connection broke off, {ATTEMPTS} times", path, again=True)
+        return RemoteError("the connection broke off, again and again", path, again=True)
     if isinstance(status, int) and (status == 429 or status >= 500):
         later = f"the server answers with status {status}, again and again: run it again later"
-        return RemoteError(later, path, again="HttpError" not in names)  # gcsfs has tried it for half a minute
+        return RemoteError(later, path, again=True)
     if "TooManyRedirects" in names:
         return RemoteError("the server redirects again and again", path)
     if any("UrlRedirect" in name for name in names):

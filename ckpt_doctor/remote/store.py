@@ -348,6 +348,7 @@ def _file_system(scheme: str, path: Place) -> Any:
         logging.getLogger(name).addHandler(logging.NullHandler())  # or Python prints tracebacks of what is said here
     try:
         found = fsspec.filesystem(scheme, skip_instance_cache=True)
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it has a handler, and names each URL it retries
         if scheme in _S3:
             found.retries = 1  # `trying` makes more, as botocore would for each of them
             found.config_kwargs.setdefault("retries", {"total_max_attempts": 1})
