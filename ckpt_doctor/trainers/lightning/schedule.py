@@ -104,9 +104,12 @@ def lag(member: Member) -> int | None:
 
 
 def differs_in_most(lags: Mapping[int | None, int]) -> bool:
-    """Whether most files, and more than one, have another position than the loops' count of the schedule's steps."""
-    off = sum(files for steps, files in lags.items() if steps)
-    return off > max(1, lags.get(0, 0))
+    """Whether most files, and more than one, have another position than the loops' count of the schedule's steps.
+
+    Files that begin to lag and then lag by as much are those of a run that lost steps once."""
+    off, level = {steps: files for steps, files in lags.items() if steps}, lags.get(0, 0)
+    lost_once = level > 0 and len(off) == 1 and min(off) > 0
+    return sum(off.values()) > max(1, level) and not lost_once
 
 
 def is_stepped_by_script(members: Sequence[Member]) -> bool:

@@ -156,5 +156,6 @@ def test_a_step_that_only_a_hook_of_the_script_makes_is_left_out_after_an_epochs
 def test_files_that_mostly_differ_from_the_loops_count_are_of_a_script_that_steps_itself(tmp_path):
     assert schedule.differs_in_most({0: 1, -1: 2})
     assert not schedule.differs_in_most({0: 2, 1: 1, None: 5})
+    assert not schedule.differs_in_most({0: 2, 1: 7}), "a run that lost a step once, and lags since"
     members = [member_at(path)[0] for path in at_the_last_batch(tmp_path)]
     assert schedule.is_stepped_by_script(members) and not schedule.is_stepped_by_script(members[:1])
