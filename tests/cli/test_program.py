@@ -230,6 +230,7 @@ for module, names in ((os, "pread preadv fchmod fchown statvfs O_NONBLOCK O_CLOE
             delattr(module, name)
 for name in ("fcntl", "termios", "resource", "pwd", "grp"):
     sys.modules[name] = None
+from ckpt_doctor.cli.main import main
 for line in sys.stdin:
     print(main(line.split()), file=sys.stderr)
 """
