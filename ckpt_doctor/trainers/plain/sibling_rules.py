@@ -255,7 +255,7 @@ def schedule_began_anew(case: Case) -> Iterator[Problem]:
     Source: the file's siblings; NVIDIA-NeMo/Automodel#763, vllm-project/speculators#1049.
     """
     kin, files = standing(case.member, case.run).kin, alike(case.member, case.run)
-    if kin.agreed.schedule is not None:
+    if kin.agreed.schedule is not None or any("schedule" in one.parts for one in kin.agreed.departures.values()):
         return  # a single file of another moment, which others judge
     fall = once(files, "fall", lambda: _fall(sorted(files.members, key=lambda one: one[0])))
     label = kin.labels.get(case.checkpoint.path)
