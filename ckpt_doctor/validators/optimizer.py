@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt_doctor.types import Case, Run, TensorRef, mapping_of, python_value, wrapper_of
+from ckpt_doctor.types import Case, Run, TensorRef, python_value, wrapper_of
 from ckpt_doctor.validators import shaped_optimizers
 from ckpt_doctor.validators.rule import Problem, listing, rule
 from ckpt_doctor.validators.slots import MOMENTS
@@ -191,8 +191,8 @@ def _had_before(case: Case, missing: list[int | str | float]) -> bool:
 
     One that the run began to train later has none in it."""
     now = case.state.global_step or 0
-    own = mapping_of(case.at("optimizer", "state")) or {}
-    held = {index for index in _indices(case) or () if own.get(index)}
+    own = case.at("optimizer", "state")
+    held = [index for index, entry in own.items() if entry] if isinstance(own, dict) else []
     before = [state for step, state in _in_siblings(case) if step < now and all(map(state.get, held))]
     return any(state.get(index) for state in before for index in missing)
 
