@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.history import History, adam_lag, kept
 from ckpt_doctor.trainers.lightning.layout import is_weights_only
+from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.memory import newest_step
 from ckpt_doctor.trainers.lightning.pace import paces
 from ckpt_doctor.trainers.lightning.schedule import has_other_rates, is_stepped_by_script, lag
 from ckpt_doctor.trainers.lightning.several import lines_of, shortfall
 from ckpt_doctor.types import KeyPath, Member, Run, real
+
+
+def _periods(members: Iterable[Member]) -> range:
+    """Epochs that may lie between two validations; 1 where no file has had any, or each epoch may have."""
+    loops = [held for member in members if (held := loops_of(member.checkpoint)) is not None]
+    least = max((held.checked + 1 for held in loops if not held.has_validated), default=1)
+    most = min((max(held.checked, 1) for held in loops if held.has_validated), default=1)
+    return range(least, most + 1) or range(1, 2)
 
 
 def gather(run: Run) -> History:
@@ -41,6 +51,7 @@ def gather(run: Run) -> History:
         scores=scores,
         steps={member.checkpoint.path.name: member.state.global_step or 0 for member in members},
         memories=memories,
+        periods=_periods(whole),
         newest=newest,
         with_schedule=next((member for member in whole if lag(member) == 0), None),
         with_scaler=next((member.label for member in members if "scaler" in member.places), ""),

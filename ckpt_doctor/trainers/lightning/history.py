@@ -59,6 +59,8 @@ class History:
     """Name of a file that has a gradient scaler's state; empty where none has."""
     adam_lags: Mapping[int | None, int] = field(default_factory=dict)
     """Steps by which Adam's count lags the loops' -> files in which it does."""
+    periods: range = range(1, 2)
+    """Epochs that may lie between two validations (`check_val_every_n_epoch`), by which epochs had none."""
     newest: Mapping[tuple[KeyPath, bool], int] = field(default_factory=dict)
     """Where a ModelCheckpoint keeps its state, and whether the newest file in it is this one -> in how many files."""
     off_rates: int = 0

@@ -48,6 +48,13 @@ class Loops:
     """Whether the state of a loader is saved, which then goes on where it was."""
     is_before_checks: bool
     """Whether the file was saved at an epoch's last batch, before the validation and what is checked after it."""
+    has_validated: bool
+    """Whether a validation was run before."""
+
+    @property
+    def checked(self) -> int:
+        """Epochs whose validation came before the save, if they had one."""
+        return self.epoch + (self.is_last and not self.is_before_checks)
 
     @property
     def at_end(self) -> bool:
@@ -91,6 +98,7 @@ def loops_of(checkpoint: Checkpoint) -> Loops | None:
         last and integer(at("epoch_progress", "current", "processed")) == entered - 1,
         bool(state and state.get("combined_loader")),
         last and integer(at("epoch_loop.batch_progress", "total", "completed")) == batches - 1,
+        bool(integer(at("epoch_loop.val_loop.batch_progress", "current", "ready"))),
     )
 
 

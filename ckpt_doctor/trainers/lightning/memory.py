@@ -12,9 +12,9 @@ from typing import Any
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, stoppers
 from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
-from ckpt_doctor.trainers.lightning.layout import is_weights_only
+from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, mapping_of, real
+from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, Run, mapping_of, real
 from ckpt_doctor.types.record import record
 
 OF_A_LOGGER = re.compile(r"[/\\]version_\d+[/\\]checkpoints\Z")
@@ -236,3 +236,24 @@ def remapped(checkpoint: Checkpoint, saver: Saver) -> Iterator[tuple[str, object
             yield key, here(saver.text(key))
     if saver.best_k:
         yield "best_k_models", {here(path): value for path, value in saver.best_k.items()}
+
+
+@record(frozen=True)
+class LeftOut:
+    """A check at the end of the epoch that comes after the save, and that no resume makes up for."""
+
+    waiting: Saver | Stopper
+    is_sure: bool
+    """Whether this epoch has one, by the epochs in which the run had a validation."""
+
+
+def check_left_out(member: Member, run: Run) -> LeftOut | None:
+    """What a resume from a file of an epoch's last batch leaves out; None where it leaves out nothing."""
+    checkpoint, loops = member.checkpoint, loops_of(member.checkpoint)
+    if loops is None or not loops.is_before_checks or not is_measured(checkpoint):
+        return None
+    saver = next((saver for saver in savers(checkpoint) if saver.checks_epochs), None)
+    waiting = next(iter(stoppers(checkpoint)), saver)
+    periods = history_of(run).periods
+    due = [epochs for epochs in periods if not (loops.epoch + 1) % epochs]
+    return LeftOut(waiting, 1 in periods or len(due) == len(periods)) if waiting is not None and due else None

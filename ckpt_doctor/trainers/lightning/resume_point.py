@@ -10,6 +10,7 @@ from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged, may_
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, is_weights_only, optimizers, parts_of
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
+from ckpt_doctor.trainers.lightning.memory import check_left_out
 from ckpt_doctor.trainers.lightning.schedule import Target
 from ckpt_doctor.trainers.state import integer
 from ckpt_doctor.types import (
@@ -109,11 +110,15 @@ def plan(member: Member, run: Run, resume: ResumePoint, why_open: Sequence[str])
         counter=state.counter,
         steps_left=_steps_left(run, loops) if known else None,
         why_not_exact=tuple(_why_not_exact(member, run, loops)),
-        open=(*_open(checkpoint), *_open_schedules(member, why_open)),
+        open=(*_open(member, run), *_open_schedules(member, why_open)),
     )
 
 
-def _open(checkpoint: Checkpoint) -> Iterator[NotChecked]:
+def _open(member: Member, run: Run) -> Iterator[NotChecked]:
+    checkpoint, left_out = member.checkpoint, check_left_out(member, run)
+    if left_out is not None and not left_out.is_sure:
+        why = f"a resume leaves it out, and the run does not have one in every epoch: {left_out.waiting.monitor}"
+        yield NotChecked("whether this epoch ends with a validation", why, "more files of the run")
     if is_measured(checkpoint) and may_be_averaged(checkpoint):
         why = (
             "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ckpt_doctor import audit, latest
 from ckpt_doctor.trainers.lightning.history import history_of
-from tests.trainers.lightning.runs import AUTOMATIC, FIT, LOSSES, MONITOR, change, judged, put, said, write
+from tests.trainers.lightning.runs import (
+    AUTOMATIC,
+    BATCH,
+    BATCHES,
+    FIT,
+    LOSSES,
+    MONITOR,
+    change,
+    judged,
+    put,
+    said,
+    write,
+)
 
 
 def test_a_truncated_file_leaves_its_siblings_judged(tmp_path):
@@ -43,3 +57,25 @@ def test_a_lag_is_counted_by_the_files_that_have_it(tmp_path):
     history = history_of(audit.scan(tmp_path).runs[0].run)
     assert {0: 1, 30: 1, 20: 1} == history.adam_lags
     assert 2 == history.off_rates
+
+
+@pytest.mark.parametrize(
+    ("validated", "periods"),
+    [((), range(1, 2)), ((0, 1, 2), range(1, 2)), ((1, 2), range(2, 3)), ((2,), range(3, 4)), ((0, 2), range(1, 2))],
+)
+def test_which_epochs_have_a_validation_shows_by_those_that_had_none(tmp_path, validated, periods):
+    """Each file was saved at the end of one; a run without any compares at each epoch's end."""
+    for epoch, path in enumerate(write(tmp_path)):
+        put(path, (*FIT, "epoch_loop.val_loop.batch_progress"), {"current": {"ready": int(epoch in validated)}})
+    assert periods == history_of(audit.scan(tmp_path).runs[0].run).periods
+
+
+def test_an_epoch_without_a_validation_leaves_out_no_check(tmp_path):
+    """A save at its last batch loses nothing; at that of an epoch with one it does."""
+    paths = write(tmp_path, epochs=4)
+    for epoch, path in enumerate(paths):
+        put(path, (*FIT, "epoch_loop.val_loop.batch_progress"), {"current": {"ready": int(epoch > 1)}})
+        put(path, (*BATCH, "total", "completed"), (epoch + 1) * BATCHES - 1)
+    assert [False, True, False, True] == ["P405" in said(judged(path)) for path in paths]
+    paths[2].unlink()
+    assert ["identical", "open", "open"] == [file.resume for file in audit.scan(tmp_path).files], "2 or 3 epochs apart"

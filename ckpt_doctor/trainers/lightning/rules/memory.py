@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.history import history_of
-from ckpt_doctor.trainers.lightning.layout import is_measured
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.memory import (
     OF_A_LOGGER,
+    check_left_out,
     dirpath_here,
     folder_of,
     lies_with_its_run,
@@ -41,23 +41,20 @@ def patience_exhausted(case: Case) -> Iterator[Problem]:
 
 
 @rule("P405", "epoch-end-not-validated", "warning")
-def check_left_out(case: Case) -> Iterator[Problem]:
+def epoch_not_checked(case: Case) -> Iterator[Problem]:
     """The epoch's checks of ModelCheckpoint and EarlyStopping come after this save, and a resume leaves them out.
 
     Source: lightning/pytorch/loops/training_epoch_loop.py, `on_advance_end`; measured with 2.6.6.
     """
-    loops = loops_of(case.checkpoint)
-    if case.plan is None or loops is None or not loops.is_before_checks or case.plan.steps_left == 0:
+    found, loops = check_left_out(case.member, case.run), loops_of(case.checkpoint)
+    if case.plan is None or case.plan.steps_left == 0 or loops is None or found is None or not found.is_sure:
         return
-    saver = next((saver for saver in savers(case.checkpoint) if saver.checks_epochs), None)
-    waiting = next(iter(stoppers(case.checkpoint)), saver)
-    if waiting is not None and is_measured(case.checkpoint):
-        yield Problem(
-            f"saved at the last batch of epoch {loops.epoch:,}, before its validation, which a resume leaves out: the "
-            f"{waiting.monitor} of this epoch reaches neither ModelCheckpoint nor EarlyStopping",
-            where=".".join(map(str, waiting.path)),
-            fix="resume from a file that was saved at the end of an epoch",
-        )
+    yield Problem(
+        f"saved at the last batch of epoch {loops.epoch:,}, before its validation, which a resume leaves out: the "
+        f"{found.waiting.monitor} of this epoch reaches neither ModelCheckpoint nor EarlyStopping",
+        where=".".join(map(str, found.waiting.path)),
+        fix="resume from a file that was saved at the end of an epoch",
+    )
 
 
 @rule("P409", "parts-disagree", "warning")
@@ -135,4 +132,4 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (check_left_out, memory_of_another_moment, patience_exhausted, best_path_missing, no_best_metric)
+RULES = (epoch_not_checked, memory_of_another_moment, patience_exhausted, best_path_missing, no_best_metric)
