@@ -161,7 +161,7 @@ def _from_numpy(call: Opaque) -> object:
     return call if shape is None else _without_storage(args[1], shape, contiguous(shape), _device(args[2]), call)
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides of a tensor laid out in C order."""
     strides: list[int] = []

@@ -45,7 +45,7 @@ def _pattern(put: bytes) -> re.Pattern[bytes]:
 _SHORT, _LONG = _pattern(rb"q."), _pattern(rb"r....")
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def _numbers(opcodes: bytes) -> tuple[int, ...]:
     """The numbers of the BININTs at the begin, behind a MARK if there is one."""
     found = []

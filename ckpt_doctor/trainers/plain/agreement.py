@@ -272,13 +272,13 @@ def _further_counts(member: Member) -> dict[KeyPath, int]:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(4096)
+@lru_cache(512)
 def name_form(path: Path) -> str:
     """A name but for its numbers: files that a loop names alike."""
     return re.sub(r"\d{1,18}", "\0", path.name)
 
 
-@lru_cache(4096)
+@lru_cache(512)
 def numbers_in(path: Path) -> tuple[int, ...]:
     """The numbers in a name, by which a loop numbers the files of one moment (`G_400.pth`, `D_400.pth`)."""
     return tuple(int(digits) for digits in re.findall(r"\d{1,18}", path.name))

@@ -78,6 +78,19 @@ class Alike:
         """Labels and files, by the labels."""
         return sorted((label, member.checkpoint.path) for label, member in self.members)
 
+    @cached_property
+    def unlike(self) -> dict[Path, Unlike]:
+        """The files of another form than those around them, which are of one."""
+        found: dict[Path, Unlike] = {}
+        for label, path in self.in_order:
+            first, last = (cut(self.in_order, label, key=lambda one: one[0]) for cut in (bisect_left, bisect_right))
+            before, after = self.in_order[max(0, first - 2) : first], self.in_order[last : last + 1]
+            around = [self.forms[path] for _, path in (before[-1:] + after if after else before)]
+            own = self.forms[path]
+            if before and len(around) == 2 and own != around[0] == around[1]:
+                found[path] = Unlike(own, around[0], bool(after))
+        return found
+
 
 @record(frozen=True)
 class Form:
@@ -130,20 +143,7 @@ class Unlike:
 
 def unlike(member: Member, run: Run) -> Unlike | None:
     """How a file differs from those before and after it, which are of one form; the last from the two before it."""
-    return once(member, "unlike", lambda: _unlike(member, run))
-
-
-def _unlike(member: Member, run: Run) -> Unlike | None:
-    label, others = standing(member, run).label, alike(member, run)
-    if label is None:
-        return None
-    first, last = (cut(others.in_order, label, key=lambda one: one[0]) for cut in (bisect_left, bisect_right))
-    own = others.forms[member.checkpoint.path]
-    before, after = others.in_order[:first][-2:], others.in_order[last : last + 1]
-    around = [others.forms[path] for _, path in (before[-1:] + after if after else before)]
-    if not before or len(around) < 2 or own == around[0] or around[0] != around[1]:
-        return None
-    return Unlike(own, around[0], bool(after))
+    return alike(member, run).unlike.get(member.checkpoint.path)
 
 
 def wrapper(member: Member) -> str | None:
