@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ckpt_doctor.inert.moments import number_of
 from ckpt_doctor.inert.shapes import find
-from ckpt_doctor.types import FileReport, Run
+from ckpt_doctor.types import FileReport, Member, Run
+from ckpt_doctor.types.record import once
 
 _DEPARTING = frozenset({"F114", "P403", "P405", "P409", "P410", "P411", "P413", "R510", "O705"})
 
@@ -31,8 +32,24 @@ def departs(file: FileReport) -> set[str]:
 
 def steps_done(file: FileReport) -> int | None:
     """How many optimizer steps led to a checkpoint, by its own count or its optimizer's; None where neither tells."""
-    own = file.member.state.global_step
-    return file.member.state.optimizer_step if own is None else own
+    return _steps(file.member)
+
+
+def _steps(member: Member) -> int | None:
+    own = member.state.global_step
+    return member.state.optimizer_step if own is None else own
+
+
+def _counts(member: Member) -> tuple[int | None, ...]:
+    """Steps, the step of the name, epochs."""
+    return _steps(member), member.named_step, member.state.epoch
+
+
+def _shared(run: Run) -> int:
+    """Which of these counts all checkpoints of a run have that have any; the first where there is none: steps are not
+    held against epochs."""
+    told = [counts for counts in map(_counts, run.members) if any(count is not None for count in counts)]
+    return next((at for at in range(3) if all(counts[at] is not None for counts in told)), 0)
 
 
 def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int, int]:
@@ -40,10 +57,10 @@ def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int, int]:
 
     Folders of shards, whose counts are not read, go by the step in their names (`step-1000`).
     """
-    file = judged[0]
-    stamp = file.checkpoint.stamp
-    counts = (steps_done(file), file.member.named_step, file.member.state.epoch)
-    step = next((count for count in counts if count is not None), None)
+    file, run = judged
+    stamp, counts = file.checkpoint.stamp, _counts(file.member)
+    shared = counts[once(run, "shared count", lambda: _shared(run))]
+    step = next((count for count in (shared, *counts) if count is not None), None)
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
     rank = {"best": 2, "step": 1, None: 0}[file.member.role]
     named = number_of(file.checkpoint.path.name) if file.checkpoint.container == "folder" and step is None else None

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch.distributed.checkpoint import save
 
+from ckpt_doctor import latest
 from ckpt_doctor.audit import scan
 from ckpt_doctor.audit.ranking import departs, is_resumable, preferred, progress
 
@@ -49,3 +50,20 @@ def test_folders_of_shards_go_by_the_number_in_their_names(tmp_path: Path) -> No
         save({"step": torch.tensor(step)}, checkpoint_id=folder, no_dist=True)
     files = sorted(((file, run.run) for run in scan([tmp_path]).runs for file in run.files), key=progress)
     assert ["step-200", "step-900", "step-1000"] == [file.checkpoint.path.name for file, _ in files]
+
+
+def test_steps_are_not_held_against_epochs(tmp_path: Path) -> None:
+    """Of an optimizer that gets a further group its parameters count from there on, so the later files tell no step."""
+    layers = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = torch.optim.Adam(layers[:1])
+    for epoch in range(6):
+        if epoch == 3:
+            optimizer.add_param_group({"params": layers[1:]})
+        for _ in range(5):
+            for layer in layers:
+                layer.grad = torch.ones(2)
+            optimizer.step()
+        model = {str(at): layer.detach() for at, layer in enumerate(layers)}
+        value = {"epoch": epoch, "model": model, "optimizer": optimizer.state_dict()}
+        torch.save(value, tmp_path / f"ckpt_{epoch}.pt")
+    assert "ckpt_5.pt" == latest(tmp_path)[0].name
