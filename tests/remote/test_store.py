@@ -178,6 +178,12 @@ def test_a_server_that_cannot_be_reached_is_asked_for_one_of_many_files(
     assert len(asked) <= faults.ATTEMPTS * 8, "those that were on their way"
 
 
-def test_what_fsspec_cannot_make_of_a_url_alone_is_wrong_usage(memory: Any) -> None:
+def test_what_fsspec_cannot_make_of_a_url_alone_is_wrong_usage(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of a server whose name is an argument of its own, as `github` and `ftp` have."""
+
+    def hosted(host: str, **_options: object) -> object:
+        return host
+
+    monkeypatch.setattr("fsspec.filesystem", lambda _scheme, **options: hosted(**options))
     with pytest.raises(UsageError, match="fsspec needs more than a URL to read github://"):
         scan(["github://x"])

@@ -15,11 +15,12 @@ from ckpt_doctor.trainers.plain.layout import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, standing
 from ckpt_doctor.trainers.plain.siblings import alike
 from ckpt_doctor.trainers.state import formula_of
-from ckpt_doctor.types import Case, Member, Run, dotted, real
+from ckpt_doctor.types import Case, Member, Run, dotted, mapping_of, real
 from ckpt_doctor.types.record import once, record
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
 _HIGH = r"acc|f1|m?ap(\d|$)|iou|psnr|ssim|fitness|prec|top_?\d|dice|auc|bleu|reward"
+_STAGE = r"stage|phase|task|fold|cycle|round|curriculum"
 _LOW = r"loss|ppl|perplexity|err|wer$|cer$|ms[el]|mae"
 
 
@@ -32,6 +33,13 @@ class Best:
     key: str
     member: Member
 
+    @property
+    def stage(self) -> dict[object, object]:
+        """What the file says of the stage of training, in each of which a script may begin the value anew."""
+        root = mapping_of(self.member.checkpoint.root) or {}
+        told = ((key, value) for key, value in root.items() if re.search(_STAGE, str(key).lower()))
+        return {key: value for key, value in told if isinstance(value, (bool, int, float, str))}
+
 
 @rule("E605", "log-disagrees", "warning")
 def best_began_anew(case: Case) -> Iterator[Problem]:
@@ -40,7 +48,8 @@ def best_began_anew(case: Case) -> Iterator[Problem]:
     A script that saves the best value and does not load it compares the first validation after a resume with nothing.
     Whatever comes then counts as the best, and its weights overwrite the best model; every later resume goes on with
     the worse value. Which values are better the key says (`best_acc1`, `best_loss`), or three of four changes do.
-    Only files are compared whose numbers in their names grow with their labels.
+    Only files are compared whose numbers in their names grow with their labels, and that tell no other `stage`,
+    `phase`, `task` or the like.
 
     Example: `best_acc1` 0.62 in `checkpoint_40.pt`, and 0.71 in `checkpoint_30.pt`.
 
@@ -77,7 +86,7 @@ def _fallen(told: Sequence[Best | None]) -> dict[Path, tuple[Best, Best]]:
     top = ordered[0] if sense else None
     for one in ordered if top is not None else ():
         assert top is not None
-        if sense * one.value >= sense * top.value:
+        if sense * one.value >= sense * top.value or one.stage != top.stage:
             top = one
         elif one.label > top.label:
             found[one.member.checkpoint.path] = (one, top)

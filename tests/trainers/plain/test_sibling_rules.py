@@ -51,6 +51,10 @@ def test_best_values_that_only_grow_or_are_of_several_runs_are_no_reset(tmp_path
     for number, name in enumerate("20413"):
         (folds / f"checkpoint_{number}.pt").rename(folds / f"fold_{name}.pt")
     assert not found(folds, "E605")
+    stages = with_best(run(tmp_path / "d", "StepLR"), [0.6, 0.8, 0.7, 0.75, 0.8])
+    for number in range(5):
+        changed(stages / f"checkpoint_{number}.pt", lambda v, _, number=number: v.update(stage=number // 2))
+    assert not found(stages, "E605")
     turned = with_best(run(tmp_path / "c", "StepLR"), [-5.0, -4.0, -3.0, -2.0, -1.0], "best_loss")
     assert not found(turned, "E605")
 
