@@ -178,7 +178,7 @@ def _with_local_headers(
             placed[index] = entry._replace(data=unread[index])
             damage += _refusals(entry, size)
             continue
-        at, length = header - window_at, _length(entry)
+        at, length, raw = header - window_at, _length(entry), entry.raw
         if at < 0 or at + length > len(window):
             if header >= size:
                 damage.append(_lost(entry))
@@ -195,7 +195,9 @@ def _with_local_headers(
         name = window[at + LOCAL.size : at + LOCAL.size + name_length]
         if len(name) < name_length:
             name = read_at(header + LOCAL.size, name_length)
-        alike = window[at + 6 : at + 10] == entry.raw[8:12] and name == entry.listed  # flags, method, name
+        # flags and method, the name's length, the name
+        alike = window[at + 6 : at + 10] == raw[8:12] and window[at + 26 : at + 28] == raw[28:30]
+        alike = alike and name == raw[CENTRAL.size : CENTRAL.size + name_length]
         if not (alike and entry.flags & DESCRIPTOR):  # otherwise nothing else stands in both places
             local = LocalHeader._make(LOCAL.unpack_from(window, at))
             other = decoded(name, local.flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -130,7 +131,7 @@ def _scalars(root: object, model: object) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
     for _, tensor in walk_tensors(mapping_of(root) or {}, lambda value: () if value is model else items(value)):
         if tensor is not None and (
-            (count := tensor.numel) == 1 or (count == CPU_GENERATOR and tensor.dtype == "uint8")
+            (count := math.prod(tensor.shape)) == 1 or (count == CPU_GENERATOR and tensor.dtype == "uint8")
         ):
             yield tensor
 
