@@ -88,19 +88,19 @@ def likewise(group: Group, names: Mapping[Path, str]) -> str:
     Other files with their values, `epoch_3.pt (found 139, expected 140)`; in the same file the place, or the
     damaged tensors by name.
     """
-    first, others = group.findings[0], group.findings[1:]
+    first, others, differs = group.findings[0], group.findings[1:], group.differs
     if group.first.tensors:
         tensors = dict.fromkeys(name for item in others for name in item.finding.tensors)
         return text.listing(map(text.clean, tensors), MOST_TENSORS)
     told = []
     for item in others:
         same = item.path == first.path
-        if not group.differs and (not same or item.finding.where == group.first.where):
+        if not differs and (not same or item.finding.where == group.first.where):
             continue
         pairs = (("found", item.finding.found), ("expected", item.finding.expected))
         values = ", ".join(f"{name} {text.brief(value)}" for name, value in pairs if value is not None)
         place = text.clean(item.finding.where) if same else names.get(item.path, "the run")
-        told.append(" ".join(part for part in (place, f"({values})" if values and group.differs else "") if part))
+        told.append(" ".join(part for part in (place, f"({values})" if values and differs else "") if part))
     return text.listing(told)
 
 

@@ -6,8 +6,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ckpt_doctor.reports import judged as table
-from ckpt_doctor.reports.groups import cause, unchecked
+from ckpt_doctor.reports import text
+from ckpt_doctor.reports.groups import Group, cause, likewise, unchecked
 from ckpt_doctor.types import Finding, Located, NotChecked
 from tests.reports.report_samples import DEEP, NO_BEST_SCORE, RUN, example, file, flat, report
 
@@ -86,3 +89,13 @@ def test_two_findings_are_one_where_rule_cure_and_sentence_agree_but_for_numbers
 def test_damaged_tensors_of_two_files_are_told_apart() -> None:
     one, other = (Located(replace(NO_BEST_SCORE, tensors=("w",)), Path(name)) for name in "ab")
     assert cause(one) != cause(other)
+
+
+def test_each_of_many_findings_is_looked_at_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are beside it."""
+    looked: list[object] = []
+    monkeypatch.setattr(text, "brief", lambda value: looked.append(value) or str(value))
+    items = [Located(Finding("P412", "n", "info", "m", found=number), RUN / f"{number}.pt") for number in range(500)]
+    group = Group(tuple(items))
+    assert likewise(group, {item.path: item.path.name for item in items}).startswith("1.pt (found 1)")
+    assert len(looked) <= 8 * len(items)
