@@ -8,7 +8,7 @@ does, which brings the names along, `pickle_reader` follows opcode by opcode, wi
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from ckpt_doctor.inert.pickle_machine import Machine
 from ckpt_doctor.types import InertDict, Opaque, StorageInfo, TensorRef
@@ -22,6 +22,7 @@ _WIDTHS = {0x4B: 1, 0x4D: 2, 0x4A: 4}
 """BININT1, BININT2, BININT -> bytes of their number."""
 
 
+@cache
 def _pattern(put: bytes) -> re.Pattern[bytes]:
     """The opcodes behind the function. `put` writes the memo, whose entries from the 256th on have an opcode of theirs.
 
@@ -40,9 +41,6 @@ def _pattern(put: bytes) -> re.Pattern[bytes]:
         rb"([\x88\x89])" + get + rb"\)R" + put + rb"t" + put + rb"R" + put,  # requires_grad, OrderedDict()
     )
     return re.compile(b"".join(parts), re.DOTALL)
-
-
-_SHORT, _LONG = _pattern(rb"q."), _pattern(rb"r....")
 
 
 @lru_cache(1024)
@@ -64,7 +62,7 @@ def follow(machine: Machine, function: object, pos: int) -> tuple[object, int] |
     memo, names, number = machine.memo, machine.reading.globals, int.from_bytes
     if names.get(_FUNCTION) is not function:
         return None
-    found = (_SHORT if len(memo) <= 0xFF else _LONG).match(machine.data, pos)
+    found = _pattern(b"q." if len(memo) <= 0xFF else b"r....").match(machine.data, pos)
     if found is None:
         return None
     word, kind, key_length, key, key_put, place, length, text, text_put, numel, view, *rest = found.groups()
