@@ -6,7 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from itertools import islice, product
+from itertools import chain, islice, product
 from math import prod
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +32,8 @@ def lost_parts(unit: Checkpoint) -> list[Damage]:
     folder = Path(os.path.realpath(unit.path))  # of `.`, or of a link `latest`, too
     unfinished = f"{folder.name}-unfinished"
     try:
-        lost = {**dict(_ranks(unit, files)), **dict(_of_world(files)), **dict(_as_beside(folder, files))}
+        found = chain(_ranks(unit, files), _of_world(files), _as_beside(folder, files))
+        lost = dict(islice(found, limits.MAX_DAMAGE))  # a name can call for any number
         if os.path.lexists(folder.parent / unfinished):
             lost = {unfinished: _UNFINISHED} | lost
     except OSError:  # a folder may not be listed: no evidence
@@ -40,7 +41,7 @@ def lost_parts(unit: Checkpoint) -> list[Damage]:
     told = [damage.where for damage in unit.damage]
     return [
         Damage("missing-part", f"{shown(name)} {why}", shown(name))
-        for name, why in islice(lost.items(), limits.MAX_DAMAGE)
+        for name, why in lost.items()
         if shown(name) not in told
     ]
 
@@ -75,9 +76,8 @@ def _of_world(files: Collection[str]) -> Iterator[tuple[str, str]]:
     for match in filter(None, map(_OF_WORLD.fullmatch, files)):
         there[match["before"], int(match["count"]), match["behind"]].add(int(match["rank"]))
     for (before, count, behind), ranks in there.items():
-        for rank in sorted(set(range(count)) - ranks):
-            why = f"is not there, and the others' names say that there are {count:,}: loading raises"
-            yield f"{before}{rank}{behind}", why
+        why = f"is not there, and the others' names say that there are {count:,}: loading raises"
+        yield from ((f"{before}{rank}{behind}", why) for rank in range(count) if rank not in ranks)
 
 
 def _sizes(unit: Checkpoint) -> Numbers:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ckpt_doctor.types import Case, Run, TensorRef, python_value, wrapper_of
+from ckpt_doctor.types.record import once
 from ckpt_doctor.validators import shaped_optimizers
 from ckpt_doctor.validators.rule import Problem, listing, rule
 from ckpt_doctor.validators.slots import MOMENTS
@@ -182,8 +183,17 @@ def _of_adam(case: Case, with_highest: bool = False) -> set[object]:
 
 def _same_in_siblings(case: Case, missing: list[int | str | float]) -> bool:
     """Whether every other checkpoint of the run lacks the very same parameters' state (they never had a gradient)."""
-    states = [state for _, state in _in_siblings(case)]
-    return bool(states) and all(not state.get(index) for state in states for index in missing)
+    files, held = once(case.run, f"states of {case.where('optimizer')}", lambda: _held_in(case))
+    own = case.run.owns(case.checkpoint.path) and bool(case.at("optimizer", "state"))
+    return files > own and not any(held[index] for index in missing)
+
+
+def _held_in(case: Case) -> tuple[int, Counter[object]]:
+    """How many checkpoints of the run have a state of this optimizer, and how many of these one of each parameter.
+
+    Counted once a run: of one with frozen parameters every file asks."""
+    states = [state for _, state in _states(case)]
+    return len(states), Counter(index for state in states for index, entry in state.items() if entry)
 
 
 def _had_before(case: Case, missing: list[int | str | float]) -> bool:
@@ -193,18 +203,17 @@ def _had_before(case: Case, missing: list[int | str | float]) -> bool:
     now = case.state.global_step or 0
     own = case.at("optimizer", "state")
     held = [index for index, entry in own.items() if entry] if isinstance(own, dict) else []
-    before = [state for step, state in _in_siblings(case) if step < now and all(map(state.get, held))]
+    before = [state for step, state in _states(case) if step < now and all(map(state.get, held))]
     return any(state.get(index) for state in before for index in missing)
 
 
-def _in_siblings(case: Case) -> Iterator[tuple[int, dict[Any, Any]]]:
-    """The step of each other checkpoint of the run, and the state that it has of this optimizer."""
-    others = (m for m in case.run.members if m.checkpoint.path != case.checkpoint.path)
-    for other in (m for m in others if m.checkpoint.layout == "training"):
-        for one in other.optimizers:
+def _states(case: Case) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """The step of each checkpoint of the run, and the state that it has of this optimizer."""
+    for member in (m for m in case.run.members if m.checkpoint.layout == "training"):
+        for one in member.optimizers:
             state = one.at("optimizer", "state") if one.path("optimizer") == case.path("optimizer") else None
             if isinstance(state, dict) and state:
-                yield other.state.global_step or 0, state
+                yield member.state.global_step or 0, state
 
 
 @rule("O703", "different-models", "warning", "run")
