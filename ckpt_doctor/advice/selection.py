@@ -117,10 +117,10 @@ def _passed_over(
     for file, _ in sorted(files, key=audit.progress, reverse=True):
         if file is chosen:
             break
-        told = ", ".join(f"{f.code} {f.name}" for f in file.serious)
+        named = told = ", ".join(dict.fromkeys(f"{f.code} {f.name}" for f in file.serious))
         if chosen is not None and file in safe:
             told = "; ".join(f"{f.code} {f.name}: {f.message}" for f in file.serious if f.code in audit.departs(file))
-            told = told or ", ".join(f"{f.code} {f.name}" for f in file.serious)
-            told += f"; an older one {'continues identically' if chosen.keeps_its_path else 'has none of these'}"
+            older = "continues identically" if chosen.keeps_its_path else "has none of these"
+            told = f"{told or named}; an older one {older}"
         passed_over.append((file.checkpoint.path, told or unfit(file)))
     return passed_over

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ckpt_doctor import latest
+from ckpt_doctor.inert import limits
 from ckpt_doctor.readers.folders import open_unit
 
 WEIGHTS = {"w": torch.ones(2)}
@@ -113,3 +115,11 @@ def test_a_save_that_is_marked_as_unfinished_lacks_something(tmp_path):
     assert lost(tmp_path / "x-step=10") == []
     (tmp_path / "x-step=10-unfinished").touch()
     assert lost(tmp_path / "x-step=10") == ["x-step=10-unfinished"]
+
+
+def test_a_name_that_calls_for_very_many_ranks_costs_little(tmp_path):
+    """`latest` names the rule once."""
+    save(tmp_path / "global_step_10" / "actor" / "model_world_size_99999_rank_3.pt")
+    assert limits.MAX_DAMAGE == len(lost(tmp_path / "global_step_10"))
+    ((_, why),) = latest(tmp_path)[1]
+    assert "F114 missing-part" == why
