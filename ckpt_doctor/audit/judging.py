@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,8 +51,7 @@ def case_of(member: Member, run: Run, *, gate: bool = False, by_hand: ByHand = N
             member.checkpoint, member, run, ResumePoint(), schedule=expected.schedule, reads=expected.reads, gate=gate
         )
     case = trainer.judging().case(member, run, by_hand)
-    further = tuple(replace(one, gate=gate, by_shape=trainer.by_shape) for one in case.further)
-    return replace(case, gate=gate, by_shape=trainer.by_shape, further=further)
+    return replace(case, gate=True, further=tuple(replace(one, gate=True) for one in case.further)) if gate else case
 
 
 def run_findings(run: Run) -> tuple[Finding, ...]:
@@ -66,12 +65,22 @@ def run_findings(run: Run) -> tuple[Finding, ...]:
 
 def judge(case: Case, counts: Counts = lambda _finding, _path: True) -> FileReport:
     """Apply every rule that may speak about this checkpoint."""
+    return judged([case], counts)[0]
+
+
+def judged(cases: Sequence[Case], counts: Counts) -> list[FileReport]:
+    """Apply every rule that may speak about each of these checkpoints of one run."""
+    return [_report(case, said, counts) for case, said in zip(cases, _said(cases), strict=True)]
+
+
+def _report(case: Case, said: Iterable[Finding | NotChecked], counts: Counts) -> FileReport:
+    """What is known of a checkpoint once the rules have spoken."""
     member, run, path = case.member, case.run, case.checkpoint.path
     ours = is_ours(member, run)
     parts = tuple(_judged_part(part, case, counts) for part in member.checkpoint.parts)
     findings: list[Finding] = [found for part in parts for found in _of_part(part, case)]
     not_checked: list[NotChecked] = [*member.checkpoint.not_checked, *run.not_checked]
-    for result in _said(case, ours):
+    for result in said:
         if isinstance(result, Finding):
             findings.append(result)
         else:
@@ -137,20 +146,30 @@ def _of_part(part: FileReport, case: Case) -> Iterator[Finding]:
         yield replace(found, message=message, where=where, severity=severity, fix=fix, migration=anew)
 
 
-def _said(case: Case, ours: bool) -> Iterable[Finding | NotChecked]:
-    """What the rules say that may speak about a checkpoint; what its optimizers share, of which each of them says it,
-    once."""
-    own = trainer_named(case.run.trainer).judging().rules
-    seen = {"", *(damage.kind for damage in all_damage(case.checkpoint))}
-    said = [
-        result
-        for rule in file_rules(case.run.trainer, ours)
-        if rule.damage in seen
-        for one in (case.optimizers if rule.each else (case,))
-        if rule.code not in one.judged or rule in own
-        for result in _applied(rule, one)
-    ]
-    return {(r.code, r.where, r.message) if isinstance(r, Finding) else r: r for r in said}.values()
+def _said(cases: Sequence[Case]) -> list[Collection[Finding | NotChecked]]:
+    """What the rules say of each checkpoint; what its optimizers share, of which each of them says it, once.
+
+    Rule by rule: file by file the processor would have forgotten a rule's code before the next file needs it.
+    """
+    said: list[dict[object, Finding | NotChecked]] = [{} for _ in cases]
+    seen = [{"", *(damage.kind for damage in all_damage(case.checkpoint))} for case in cases]
+    for ours in (True, False):
+        asked = [
+            (case.optimizers, kinds, results)
+            for case, kinds, results in zip(cases, seen, said, strict=True)
+            if is_ours(case.member, case.run) is ours
+        ]
+        trainer = cases[0].run.trainer if asked else ""
+        own = trainer_named(trainer).judging().rules
+        for rule in file_rules(trainer, ours) if asked else ():
+            for each, kinds, results in asked:
+                if rule.damage not in kinds:
+                    continue
+                for case in each if rule.each else each[:1]:
+                    if rule.code not in case.judged or rule in own:
+                        for r in _applied(rule, case):
+                            results[(r.code, r.where, r.message) if isinstance(r, Finding) else r] = r
+    return [results.values() for results in said]
 
 
 def _as_needed(finding: Finding, run: Run) -> Finding:
@@ -168,13 +187,14 @@ def _applied(rule: Rule, subject: Case | Run) -> list[Finding | NotChecked]:
     The file is not ok then: an error of that rule, for nothing is known of what it looks for.
     """
     try:
-        return rule(subject)
+        found = list(rule.check(subject))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         why = (
             f"the file has a value that this rule cannot judge ({type(error).__name__}: {str(error)[:80]}); "
             "please report the file to ckpt-doctor's authors"
         )
         return [Finding(rule.code, rule.name, "error", why)]
+    return rule.told(found) if found else []
 
 
 def unsure_of_the_model(file: FileReport) -> FileReport:

@@ -93,6 +93,7 @@ def understand(
         owner.name,
         tuple(ours),
         unjudged=others,
+        by_shape=owner.by_shape,
         claimed=trainer,
         logs=tuple(logs),
         placed=placed,

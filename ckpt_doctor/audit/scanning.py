@@ -17,6 +17,7 @@ from ckpt_doctor.audit.judging import (
     chosen,
     counting,
     judge,
+    judged,
     run_findings,
     unsure_of_the_model,
 )
@@ -98,15 +99,14 @@ def audit_run(folder: Path, files: Sequence[Path], ask: Ask) -> RunReport:
     """One run, judged; its siblings are read as evidence."""
     run, members = understand(folder, with_siblings(folder, files, ask.read), ask.facts, ask.logs, ask.trainer)
     counts = ask.counts
-    judged = []
-    for member in members[: len(files)]:
-        if ask.deep:
-            member = replace(member, checkpoint=deepened(member.checkpoint, ask.progress))
-        judged.append(judge(case_of(member, run, gate=ask.gate), counts))
+    asked = members[: len(files)]
+    if ask.deep:
+        asked = [replace(one, checkpoint=deepened(one.checkpoint, ask.progress)) for one in asked]
+    of_files = judged([case_of(member, run, gate=ask.gate) for member in asked], counts)
     found = run_findings(run)
     if any(finding.code == "O703" and counts(finding, run.path) for finding in found):
-        judged = [unsure_of_the_model(file) for file in judged]
-    report = RunReport(run, found, tuple(judged), trainer_named(run.trainer).judging().terms)
+        of_files = [unsure_of_the_model(file) for file in of_files]
+    report = RunReport(run, found, tuple(of_files), trainer_named(run.trainer).judging().terms)
     requests, received = take_traffic()
     return chosen(replace(report, requests=requests, received=received), counts)
 
@@ -116,7 +116,7 @@ def lost_run(folder: Path, files: Sequence[Path], ask: Ask, why: str) -> RunRepo
     run, counts = Run(folder, "", (), unjudged=tuple(files)), ask.counts
     unread = (unreadable(path, why) for path in files)
     members = (Member(checkpoint, TrainingState(), None) for checkpoint in unread)
-    return chosen(RunReport(run, (), tuple(judge(case_of(member, run), counts) for member in members)), counts)
+    return chosen(RunReport(run, (), tuple(judged([case_of(member, run) for member in members], counts))), counts)
 
 
 def read_through(

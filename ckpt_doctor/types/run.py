@@ -212,11 +212,13 @@ class Member:
         """The key path of a slot, or of something below it: `("optimizer", "param_groups", 0)`.
 
         Of a slot that the trainer does not have it begins with the slot's own name, where nothing is."""
-        return (*self.places.get(slot, (slot,)), *path)
+        place = self.places.get(slot, (slot,))
+        return (*place, *path) if path else place
 
     def at(self, slot: str, *path: str | int) -> object:
         """What the checkpoint has in a slot, or below it; None where it has nothing, or the trainer no such slot."""
-        return self.checkpoint.get(*self.path(slot, *path)) if slot in self.places else None
+        place = self.places.get(slot)
+        return None if place is None else self.checkpoint.get(*place, *path)
 
     def has(self, slot: str) -> bool:
         """Whether the slot's key is in the checkpoint, whatever its value."""
@@ -242,6 +244,8 @@ class Run:
     """The run's part of its log, in the trainer's own terms."""
     not_checked: tuple[NotChecked, ...] = ()
     """What near the run was not looked at."""
+    by_shape: bool = False
+    """Whether the rules for everyone's files hold for these, although a trainer owns them."""
     claimed: str = ""
     """Name of the trainer for which a person claims the files (`--trainer`)."""
     logs: tuple[Path, ...] = ()
@@ -322,8 +326,6 @@ class Case:
     join late), a parameter without state or with fewer steps is worth a note."""
     written_anew: Mapping[str, str] = field(default_factory=dict)
     """Of a unit, parts that cannot be read -> the fix that writes the part anew from other evidence."""
-    by_shape: bool = False
-    """Whether the rules for everyone's files hold for this one, although a trainer owns it."""
     further: tuple[Case, ...] = ()
     """Of a checkpoint with several optimizers, the case of each after the first: its slots are of that optimizer."""
     several: bool = False

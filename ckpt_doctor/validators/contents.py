@@ -113,7 +113,7 @@ def is_resumed(case: Case) -> bool:
 
 def is_ours(case: Case) -> bool:
     """Whether a trainer whose contract is known recognises the file."""
-    return not case.by_shape and case.run.owns(case.checkpoint.path)
+    return not case.run.by_shape and case.run.owns(case.checkpoint.path)
 
 
 def which(case: Case, slot: str, of: str = "") -> str:

@@ -73,7 +73,11 @@ class Rule:
 
     def __call__(self, subject: object) -> list[Finding | NotChecked]:
         """Judge a `Case` (a `Run`, a `LiveCase`, as the scope says): findings, and what could not be decided."""
-        return list(map(self._told, self.check(subject)))
+        return self.told(self.check(subject))
+
+    def told(self, problems: Iterable[Problem | NotChecked]) -> list[Finding | NotChecked]:
+        """What is wrong, with the rule's name on it."""
+        return list(map(self._told, problems))
 
     def _told(self, problem: Problem | NotChecked) -> Finding | NotChecked:
         if isinstance(problem, NotChecked):

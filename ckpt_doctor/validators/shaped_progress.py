@@ -40,7 +40,7 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     """
     yield from _files_disagree(case)
     shapes = shapes_of(case)
-    if case.by_shape or not case.run.trainer:
+    if case.run.by_shape or not case.run.trainer:
         yield from _ranks_disagree(case, shapes)
     counts = _counts(shapes)
     if not counts:

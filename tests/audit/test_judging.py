@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from ckpt_doctor.audit import scan
 from ckpt_doctor.audit.judging import codes, counting, packages, resume_of, verdict_of
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.trainers import file_rules
 from ckpt_doctor.types import Case, Finding, Resume, Verdict
-from ckpt_doctor.validators.rule import Rule
 
 CURABLE = Finding("E601", "missing-best-score", "error", "m", migration="add-best-score")
 INCURABLE = Finding("F101", "truncated", "error", "m")
@@ -59,16 +60,16 @@ def test_a_resume_is_as_its_worst_finding_lets_it_be(
 
 def test_a_value_that_a_rule_cannot_judge_is_an_error_of_that_rule(sample, monkeypatch) -> None:
     """The other rules, and the other files, are judged all the same; the file is not ok."""
-    called = Rule.__call__
 
-    def call(rule: Rule, case: Case):
-        if rule.code == "E603":
-            raise TypeError("unhashable")
-        return called(rule, case)
+    def fails(_case: Case):
+        raise TypeError("unhashable")
+
+    def rules(name: str, ours: bool):
+        return [replace(rule, check=fails) if rule.code == "E603" else rule for rule in file_rules(name, ours)]
 
     run = sample("complete-TST")
     usual = {file.checkpoint.path: {f.code for f in file.findings} for file in scan([run]).files}
-    monkeypatch.setattr(Rule, "__call__", call)
+    monkeypatch.setattr("ckpt_doctor.audit.judging.file_rules", rules)
     for file in scan([run]).files:
         mine = [f for f in file.findings if f.code == "E603"]
         assert ["error"] == [f.severity for f in mine]
