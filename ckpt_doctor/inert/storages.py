@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.dtypes import STORAGE_DTYPES, item_size, of_storage_class
 from ckpt_doctor.inert.pickle_machine import Persistent, Reading, shown
 from ckpt_doctor.types import Damage, Global, Opaque, StorageInfo
+
+_NUMBER = 8
+"""Bytes of the longest real number."""
 
 
 def torch_storage(
@@ -16,12 +19,14 @@ def torch_storage(
     *,
     sizes: Mapping[str, int] | None = None,
     only: bool = False,
+    read: Callable[[int, int], bytes] | None = None,
 ) -> Persistent:
     """The meaning of persistent ids in a torch file: `("storage", type, key, location, numel[, view_metadata])`.
 
     `offsets` maps keys to where their bytes start in the file, `sizes` to how many there are: behind a record that is
     too short lies another one, so a storage gets no offset then. `folder` goes before each key. Anything else than a
-    storage stays a recorded call, and is damage where a storage is the `only` thing that the loader takes.
+    storage stays a recorded call, and is damage where a storage is the `only` thing that the loader takes. `read` gives
+    bytes of the file, where they cost nothing.
     Source: torch/serialization.py, `persistent_load` of `_load` and of `_legacy_load`.
     """
     offsets = offsets or {}
@@ -62,7 +67,8 @@ def torch_storage(
             return known
         nbytes = numel * item_size(dtype)
         offset = offsets.get(key) if sizes is None or nbytes <= sizes.get(key, 0) else None
-        storage = StorageInfo(key, dtype, location, numel, nbytes, offset)
+        raw = read(offset, nbytes) if read is not None and offset is not None and nbytes <= _NUMBER else None
+        storage = StorageInfo(key, dtype, location, numel, nbytes, offset, raw)
         if known is None or known.nbytes < storage.nbytes:
             reading.storages[key] = storage
         return storage

@@ -18,6 +18,10 @@ _SMALL = 1 << 14
 """Bytes of a file that is read whole at the first look: its directory and pickle are most of it."""
 
 
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Not blocking: a FIFO in a checkpoint folder must not hang the scan."""
+
+
 class FileView:
     """An open file. `read_at` is short at the end of the file and counts what it reads."""
 
@@ -26,8 +30,7 @@ class FileView:
 
     def __init__(self, path: Path) -> None:
         ensure_supported()
-        # Not blocking: a FIFO in a checkpoint folder must not hang the scan
-        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+        self.descriptor = os.open(path, _FLAGS)
         status = os.fstat(self.descriptor)
         self.path = path
         self.mode = status.st_mode
@@ -35,6 +38,11 @@ class FileView:
         self.stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         self.bytes_read = 0
         self._whole: bytes | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the first look has brought the whole file along."""
+        return self.size <= _SMALL
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset`."""

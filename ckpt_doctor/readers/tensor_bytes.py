@@ -67,9 +67,17 @@ Value = int | float | bool | bytes | None
 
 def read_scalars(checkpoint: Checkpoint, tensors: Sequence[TensorInfo | TensorRef]) -> list[Value]:
     """The values of tensors of one element, of a random state its bytes; None where bytes or type cannot be read."""
-    order, read = byte_order(checkpoint), read_tensors(checkpoint, tensors, CPU_GENERATOR)
+    held = list(map(_held, tensors))
+    order, read = byte_order(checkpoint), read_tensors(checkpoint, tensors, CPU_GENERATOR) if None in held else held
     pairs = zip(tensors, read, strict=True)
     return [_scalar(tensor.dtype, raw, order) if raw is not None else None for tensor, raw in pairs]
+
+
+def _held(tensor: TensorInfo | TensorRef) -> bytes | None:
+    """The bytes of a number that reading its file has brought along."""
+    raw, size = tensor.storage.raw, item_size(tensor.dtype)
+    found = raw[tensor.storage_offset * size :][:size] if raw and math.prod(tensor.shape) == 1 else b""
+    return found if found and len(found) == size else None
 
 
 def _scalar(dtype: str, raw: bytes, order: str) -> Value:

@@ -114,7 +114,8 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     offsets = {key: entry.data for key, entry in data.items() if entry.method == STORED and entry.data >= 0}
     sizes = {key: entry.size for key, entry in data.items()}
     raw = record(view, main, content.damage)
-    reading = read_program(programs, raw, 0, torch_storage(offsets, sizes=sizes, only=not script), main.name)
+    storages = torch_storage(offsets, sizes=sizes, only=not script, read=view.read_at if view.is_held else None)
+    reading = read_program(programs, raw, 0, storages, main.name)
     tensors = {folder + key for key in reading.storages}  # whatever they look like, nothing unpickles them
     others, unseen = within_reach(view, (e for e in beside(directory, main) if e.name not in tensors))
     other_pickles(programs, view, others)

@@ -101,6 +101,8 @@ class StorageInfo:
     """Bytes that the pickle calls for (the record may be shorter: that is `Damage`)."""
     offset: int | None = None
     """Where its bytes start in the file; None when they were not found or are not contiguous on disk."""
+    raw: bytes | None = field(default=None, compare=False, repr=False)
+    """The bytes of a number, where reading the file has brought them along."""
 
 
 CPU_GENERATOR = 5056
