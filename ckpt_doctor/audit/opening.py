@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from ckpt_doctor import reports
 from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.part_names import is_part_of_several
+from ckpt_doctor.readers.part_names import is_part_of_several, leads_nowhere
 from ckpt_doctor.readers.views import size_of
 from ckpt_doctor.remote import RemotePath, as_path
 from ckpt_doctor.trainers import Trainer, unit_trainer
@@ -49,7 +50,8 @@ def open_file(path: Path | str) -> Checkpoint:
 def read_file(path: Path, read: Mapping[Path, Checkpoint] = _NOTHING) -> Checkpoint:
     """The same, for the stages, which show it otherwise. What was `read` before is read again where it has changed."""
     far = isinstance(path, RemotePath)  # nothing is migrated where nothing can be written
-    if is_part_of_several(path):
+    is_file = not far and _is_file(path)
+    if is_part_of_several(path.name) or (not is_file and (leads_nowhere(path) or path.is_dir())):
         from ckpt_doctor.readers.folders import open_unit  # most checkpoints are files
 
         owner = _owner_of(path)
@@ -62,14 +64,18 @@ def read_file(path: Path, read: Mapping[Path, Checkpoint] = _NOTHING) -> Checkpo
     checkpoint = _as_read(path, read) or open_checkpoint(path)
     if far:
         return checkpoint
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
-    if os.path.lexists(names.undo_file(target)):
-        checkpoint = _with_undo_file(checkpoint)
-    if os.path.lexists(names.journal(target)):
-        checkpoint = _with_journal(checkpoint)
-    if os.path.lexists(names.new(target)):
-        checkpoint = _half_exchanged(checkpoint)
-    return checkpoint
+    undo, journal, new = names.left_beside(path if is_file else Path(os.path.realpath(path)))
+    checkpoint = _with_undo_file(checkpoint) if undo else checkpoint
+    checkpoint = _with_journal(checkpoint) if journal else checkpoint
+    return _half_exchanged(checkpoint) if new else checkpoint
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a file's own, and no link's."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _as_read(path: Path, read: Mapping[Path, Checkpoint]) -> Checkpoint | None:

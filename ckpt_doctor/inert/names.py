@@ -20,6 +20,7 @@ NAME_MAX = 255
 LOCK = ".ckpt-doctor.lock"
 STORE = ".ckpt-doctor"
 _READ = ".ckpt-doctor-read.json"
+_JOURNAL, _NEW, _UNDO = ".ckpt-doctor-journal", ".ckpt-doctor-new", ".ckpt-doctor-undo"
 _OURS = r"\.ckpt-doctor(-journal|-new|-undo|-undo-\d+\.tmp|-\d+\.tmp|-leaving|-removing)$"
 
 
@@ -30,17 +31,24 @@ def temporary(path: Path) -> Path:
 
 def journal(path: Path) -> Path:
     """`.<name>.ckpt-doctor-journal`: exists only while a file is edited in place."""
-    return _beside(path, ".ckpt-doctor-journal")
+    return _beside(path, _JOURNAL)
 
 
 def new(path: Path) -> Path:
     """`.<name>.ckpt-doctor-new`: the second name of the copy, only while it takes the file's place."""
-    return _beside(path, ".ckpt-doctor-new")
+    return _beside(path, _NEW)
 
 
 def undo_file(path: Path) -> Path:
     """`<name>.ckpt-doctor-undo`: what undo needs where the checkpoint cannot hold it itself. Visible, as it is kept."""
-    return _beside(path, ".ckpt-doctor-undo", hidden=False)
+    return _beside(path, _UNDO, hidden=False)
+
+
+def left_beside(path: Path) -> tuple[bool, bool, bool]:
+    """Whether there is an undo file, a journal, a second name of the copy. Every file is asked: as text it is quick."""
+    folder = str(path).removesuffix(path.name)
+    seen, hidden = (folder + _stem(path.name, hidden) for hidden in (False, True))
+    return os.path.lexists(seen + _UNDO), os.path.lexists(hidden + _JOURNAL), os.path.lexists(hidden + _NEW)
 
 
 def undo_temporary(path: Path) -> Path:
@@ -116,8 +124,12 @@ def leftovers(path: Path, *tags: str) -> list[Path]:
 
 
 def _beside(path: Path, tag: str, *, hidden: bool = True) -> Path:
-    stem = ("." if hidden else "") + path.name
+    return path.with_name(_stem(path.name, hidden) + tag)
+
+
+def _stem(name: str, hidden: bool) -> str:
+    stem = ("." if hidden else "") + name
     # Room for the longest tag, so that a shortened name does not depend on which tag it gets.
     if len(os.fsencode(stem)) > NAME_MAX - 40:
-        stem = ("." if hidden else "") + sha256([os.fsencode(path.name)])[:32]
-    return path.parent / (stem + tag)
+        stem = ("." if hidden else "") + sha256([os.fsencode(name)])[:32]
+    return stem

@@ -105,6 +105,10 @@ def _run(machine: Machine, pos: int) -> None:
                     text = str(data[pos + 4 : end], "utf-8", "surrogatepass")
                     push(text if end - pos < limits.LONG_STRING else machine.once(text))
                     pos = end
+                    if data[pos] == 0x71:  # BINPUT, as behind nearly every text
+                        pos += 1
+                        memo[data[pos]] = stack[-1]
+                        pos += 1
                 elif op == 0x72:  # LONG_BINPUT
                     memo[_u4(data, pos)[0]] = stack[-1]
                     pos += 4

@@ -40,10 +40,9 @@ Of OpenVINO, SentencePiece and kin; token data of nanoGPT, llm.c and Megatron; t
 """
 
 
-def is_part_of_several(path: Path) -> bool:
-    """Whether a path may name several files: a folder, an index or a marker, a numbered shard."""
-    name = path.name
-    return bool(index_of(name) or shard_of(name)) or is_marker(name) or leads_nowhere(path) or path.is_dir()
+def is_part_of_several(name: str) -> bool:
+    """Whether a file's name is that of an index, of a marker or of a numbered shard."""
+    return bool(index_of(name) or shard_of(name)) or is_marker(name)
 
 
 def is_marker(name: str) -> bool:

@@ -168,7 +168,7 @@ def _with_local_headers(
     unread = places(entries, end.offset, far) if far is not None else {}
     damage: list[Damage] = []
     others: list[Entry] = []
-    window, window_at = b"", 0
+    window, window_at = read_at(0, size) if size <= _MOST_AT_ONCE and far is None else b"", 0
     placed: list[Entry] = [*entries]
     order = sorted(range(len(entries)), key=lambda i: entries[i].header)
     by_place = [entries[i] for i in order]

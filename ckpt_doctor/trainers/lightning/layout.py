@@ -12,6 +12,7 @@ from pathlib import Path
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.trainers.lightning.loops import OPTIMIZER_STEPS, loops_of, step_path
+from ckpt_doctor.trainers.shared_folders import names_in
 from ckpt_doctor.trainers.state import of_each_optimizer, position_of, training_state, with_further
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, Places, ReadScalars, TrainingState, mapping_of
 
@@ -52,7 +53,8 @@ def is_measured(checkpoint: Checkpoint) -> bool:
 def siblings(folder: Path) -> list[Path]:
     """The `.ckpt` files of a run folder, the newest where there are very many."""
     try:
-        found = [(entry.stat().st_mtime_ns, entry) for entry in folder.glob(f"*{SUFFIX}") if entry.is_file()]
+        named = [folder / name for name in names_in(folder) if name.endswith(SUFFIX)]
+        found = [(entry.stat().st_mtime_ns, entry) for entry in named if entry.is_file()]
     except OSError:  # a folder that may not be entered, or files that went meanwhile
         return []
     return sorted(entry for _, entry in sorted(found, reverse=True)[:MOST_SIBLINGS])
