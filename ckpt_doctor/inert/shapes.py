@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 from ckpt_doctor.inert.scheduler_kinds import Kind, scheduler_kind
 from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
@@ -23,6 +23,8 @@ DEPTH = 4
 """Levels of dicts and lists below the root of a file."""
 MOST_ITEMS = 64
 """Of a list; longer ones are histories and vocabularies."""
+LONGEST_COUNT = 100
+"""Characters in the key of a count."""
 
 Mapped = Mapping[Any, object]
 
@@ -248,13 +250,19 @@ def _scalars(mapping: dict[Any, object]) -> int:
 
 
 def _count(key: str, value: object, path: KeyPath, found: Shapes) -> None:
-    if re.fullmatch(_BEST, key.lower()):
+    kind = _counted_by(key) if len(key) <= LONGEST_COUNT else ""
+    if kind == "best":
         if value is None or real(value) is not None or (isinstance(value, TensorRef) and value.numel == 1):
             found.best.append(Part(path, value))
-    elif not isinstance(value, TensorRef) or not value.dtype.startswith("float"):
+    elif kind and (not isinstance(value, TensorRef) or not value.dtype.startswith("float")):
         number = real(value)
         if number is not None and number == number and abs(number) < 1 << 53 and number.is_integer():
-            if re.fullmatch(_EPOCH, key):
-                found.epochs.append(Part(path, int(number)))
-            elif re.fullmatch(_STEP, key):
-                found.steps.append(Part(path, int(number)))
+            (found.epochs if kind == "epoch" else found.steps).append(Part(path, int(number)))
+
+
+@lru_cache(1024)
+def _counted_by(key: str) -> Literal["best", "epoch", "step", ""]:
+    """What a key's name says that it counts; the same keys come from file to file."""
+    if re.fullmatch(_BEST, key.lower()):
+        return "best"
+    return "epoch" if re.fullmatch(_EPOCH, key) else "step" if re.fullmatch(_STEP, key) else ""

@@ -138,9 +138,9 @@ T = TypeVar("T")
 def once(holder: object, name: str, make: Callable[[], T]) -> T:
     """What `make` gives, made at the first call and kept with an object under a name that is none of its fields."""
     memo = vars(holder)
-    if name not in memo:
-        memo[name] = make()
-    kept: T = memo[name]
+    if name in memo:
+        return memo[name]  # type: ignore[no-any-return]
+    kept = memo[name] = make()
     return kept
 
 

@@ -57,6 +57,9 @@ class Number:
 
     def fault(self, value: object) -> Fault | None:
         """Types first, then the range."""
+        if type(value) is float and not self.integer and self.low <= value <= self.high:  # as nearly all are
+            in_range = self.below is None or value < self.below
+            return None if in_range and (not self.whole or value.is_integer()) else "value"
         if isinstance(value, TensorRef):
             if not self.tensor or value.dtype.startswith("complex"):
                 return "type"

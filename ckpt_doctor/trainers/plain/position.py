@@ -30,7 +30,7 @@ from ckpt_doctor.trainers.plain.agreement import (
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.state import formula_of, has_other_rates, own_rates
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import once, record
 
 _FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
@@ -340,10 +340,12 @@ def shapes_of(member: Member) -> tuple[tuple[int, ...], ...]:
 
 
 def standing(member: Member, run: Run) -> Standing:
-    """Where the file stood when the run was read."""
-    assert isinstance(run.history, dict), "understand() made it"
-    found: Standing = run.history[place_of(member)]
-    return found
+    """Where the file stood when the run was read. Looked up once a file, with which it is kept: forty rules ask."""
+    kept: dict[int, tuple[Standing, Member]] = once(run, "standings", dict)
+    if id(member) not in kept:
+        assert isinstance(run.history, dict), "understand() made it"
+        kept[id(member)] = run.history[place_of(member)], member
+    return kept[id(member)][0]
 
 
 def _standing(member: Member, kin: Kin, facts: PlainFacts) -> Standing:

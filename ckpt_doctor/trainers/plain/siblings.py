@@ -37,34 +37,40 @@ class Alike:
     members: tuple[tuple[int, Member], ...]
 
     @cached_property
+    def parts(self) -> dict[Path, dict[tuple[str, str], None]]:
+        """File -> kind and place of its parts, in order."""
+        return {
+            member.checkpoint.path: dict.fromkeys((kind, dotted(part.path)) for kind, part in _parts(member))
+            for _, member in self.members
+        }
+
+    @cached_property
     def holding(self) -> dict[tuple[str, str], tuple[int, int, Member, int]]:
         """Kind and place of a part -> the lowest and the highest label with it, a file, and how many have it."""
         found: dict[tuple[str, str], tuple[int, int, Member, int]] = {}
         for label, member in self.members:
-            for kind, part in _parts(member):
-                known = found.get((kind, dotted(part.path)), (label, label, member, 0))
-                span = (min(known[0], label), max(known[1], label))
-                found[kind, dotted(part.path)] = (*span, known[2], known[3] + 1)
+            for part in self.parts[member.checkpoint.path]:
+                known = found.get(part, (label, label, member, 0))
+                found[part] = (min(known[0], label), max(known[1], label), known[2], known[3] + 1)
         return found
 
     def missing_in(self, member: Member, label: int) -> Iterator[Missing]:
         """What a file lacks that three others have, the first of them before it."""
-        own = {(kind, dotted(part.path)) for kind, part in _parts(member)}
+        own = self.parts.get(member.checkpoint.path, ())
         for (kind, key), (first, last, other, count) in self.holding.items():
             is_alone = kind != "part" or count == len(self.members) - 1  # what a loop saves now and then is no part
             if (kind, key) not in own and count >= ENOUGH and first < label and is_alone:
                 yield Missing(key, kind, other.label, label < last)
 
     @cached_property
-    def wrappers(self) -> dict[str | None, int]:
+    def wrappers(self) -> Counter[str | None]:
         """The prefixes of their models' keys, and how many files have each."""
-        found: dict[str | None, int] = {}
-        for _, member in self.members:
-            found[wrapper(member)] = found.get(wrapper(member), 0) + 1
-        return found
+        return Counter(wrapper(member) for _, member in self.members)
 
     def has_other_keys(self, member: Member) -> bool:
         """Whether a file's keys are wrapped and those of three others are not, or the other way round."""
+        if len(self.wrappers) == 1:
+            return False
         own = wrapper(member)
         return any(count >= ENOUGH for other, count in self.wrappers.items() if other != own)
 
