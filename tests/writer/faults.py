@@ -11,6 +11,8 @@ import os
 import sys
 import traceback
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor import writer
@@ -32,6 +34,8 @@ SCENARIOS = {
 }
 KINDS = ("kill", "torn", "interrupt", "ENOSPC", "EIO")
 REFUSED = 3
+CUT_OFF = (137, 143)
+"""Exit codes of a run that was killed or interrupted."""
 
 
 def perform(folder: Path, scenario: str) -> None:
@@ -68,71 +72,102 @@ def prepare(sample: Path, folder: Path, scenario: str) -> tuple[bytes, bytes]:
     return original, migrated
 
 
-def complaints(folder: Path, scenario: str, status: int, before: bytes, after: bytes) -> list[str]:
-    """What a user could complain of after the run ended with `status`, and after the next run."""
+@dataclass(frozen=True)
+class Scene:
+    """What a scenario writes, and how one looks at it."""
+
+    name: str
+    """Of the checkpoint in its run folder."""
+    perform: Callable[[Path], object]
+    migrate: Callable[[Path], object]
+    state: Callable[[Path], object]
+    litter: Callable[[Path], set[str]]
+    """What lies in a run folder beside the checkpoint."""
+    undo_data: set[str]
+    """The litter of a migrated checkpoint."""
+    undoes: bool = False
+    goes_elsewhere: bool = False
+    is_mixed: bool = False
+    """Whether a kill may leave a checkpoint that is neither, as long as something tells."""
+    held: Callable[[object], object] = lambda state: state
+    """The state less modes and times."""
+
+
+def scene(scenario: str) -> Scene:
+    """A file, whose state is its bytes."""
     action, container, in_place = SCENARIOS[scenario]
-    if action == "output":
-        return complaints_of_output(folder, scenario, status, before, after)
-    path = folder / "checkpoint"
-    found = []
-    now = path.read_bytes()
-    journal = writer.interrupted(path)
-    if now not in (before, after) and not (in_place and action == "write" and journal is not None):
-        found.append(f"the path holds neither the old nor the new file, and no journal tells (exit {status})")
-    if status == 0 and now != after:
-        found.append("success was reported, and the new file is not there")
-    if status == REFUSED and now != before:
-        found.append("a refusal was reported, and the old file is not there")
-    if status not in (0, REFUSED, 137, 143):
-        found.append(f"exit status {status}")
+    return Scene(
+        "checkpoint",
+        lambda folder: perform(folder, scenario),
+        lambda path: writer.write(*edited(path, container), RECORD, verify=lambda result: None),
+        Path.read_bytes,
+        lambda folder: litter(folder, "checkpoint"),
+        set() if container == "torch-zip" else {"checkpoint.ckpt-doctor-undo"},
+        undoes=action == "undo",
+        goes_elsewhere=action == "output",
+        is_mixed=in_place and action == "write",
+    )
+
+
+def complaints(scene: Scene, folder: Path, status: int, before: object, after: object) -> list[str]:
+    """What a user could complain of after the run ended with `status`, and after the next run."""
+    found = [] if status in (0, REFUSED, *CUT_OFF) else [f"exit status {status}"]
+    of = _of_output if scene.goes_elsewhere else _of_path
+    return found + of(scene, folder, status, before, after)
+
+
+def _of_path(scene: Scene, folder: Path, status: int, before: object, after: object) -> list[str]:
+    path, found = folder / scene.name, []
+    now = scene.held(scene.state(path))
+    if now not in (scene.held(before), scene.held(after)) and not (scene.is_mixed and _is_half_done(path)):
+        found.append(f"the path holds neither the old nor the new checkpoint, and nothing tells (exit {status})")
+    if status == 0 and now != scene.held(after):
+        found.append("success was reported, and the new checkpoint is not there")
+    if status == REFUSED and now != scene.held(before):
+        found.append("a refusal was reported, and the old checkpoint is not there")
     writer.recover(path)
-    now = path.read_bytes()
+    now = scene.state(path)
     if now not in (before, after):
-        found.append("after the next run the path holds neither the old nor the new file")
-    if writer.interrupted(path) is not None:
-        found.append("the next run left the journal")
-    stays = {"checkpoint"}
-    original, migrated = (before, after) if action == "write" else (after, before)
-    if container != "torch-zip" and now == migrated:
-        stays.add("checkpoint.ckpt-doctor-undo")
-    if litter(folder) != stays:
-        found.append(f"litter or missing undo data: {sorted(litter(folder) ^ stays)}")
-    # And it can go on: forward to the migrated file, back to the original.
+        found.append("after the next run the path holds neither the old nor the new checkpoint")
+    if _is_half_done(path):
+        found.append("the next run left it half done")
+    original, migrated = (after, before) if scene.undoes else (before, after)
+    if scene.litter(folder) != (scene.undo_data if now == migrated else set()):
+        found.append(f"litter or missing undo data: {sorted(scene.litter(folder))}")
+    # And it can go on: forward to the migrated checkpoint, back to the original.
     if now == original:
-        checkpoint, program = edited(path, container)
-        writer.write(checkpoint, program, RECORD, verify=lambda result: None)
-    if path.read_bytes() != migrated:
-        found.append("the migration cannot be repeated to the same bytes")
+        scene.migrate(path)
+    if scene.state(path) != migrated:
+        found.append("the migration cannot be repeated to the same state")
     writer.undo(path)
-    if path.read_bytes() != original or litter(folder) != {"checkpoint"}:
-        found.append("the undo afterwards does not give the original alone")
+    if scene.state(path) != original or scene.litter(folder):
+        found.append(f"the undo afterwards does not give the original alone: {sorted(scene.litter(folder))}")
     return found
 
 
-def complaints_of_output(folder: Path, scenario: str, status: int, before: bytes, after: bytes) -> list[str]:
+def _is_half_done(path: Path) -> bool:
+    return bool(writer.interrupted(path) or writer.came_out(path))
+
+
+def _of_output(scene: Scene, folder: Path, status: int, before: object, after: object) -> list[str]:
     """The same of a result that goes elsewhere: the original stays, the result is there whole or not at all."""
-    found = []
-    result = writer.output_path(folder / "checkpoint", folder / "out")
-    if (folder / "checkpoint").read_bytes() != before or {path.name for path in folder.iterdir()} - {"out"} != {
-        "checkpoint"
-    }:
+    path, out, found = folder / scene.name, folder / "out", []
+    result = writer.output_path(path, out)
+    if scene.state(path) != before or {inside.name for inside in folder.iterdir()} - {"out"} != {scene.name}:
         found.append("the original, or something beside it, was touched")
-    if result.exists() != (status == 0) and status not in (137, 143):  # killed or interrupted after the rename
+    if result.exists() != (status == 0) and status not in CUT_OFF:  # which can be after the rename
         found.append(f"exit {status}, and the result is {'there' if result.exists() else 'not there'}")
-    if result.exists() and result.read_bytes() != after:
+    if result.exists() and scene.state(result) != after:
         found.append("the result is not whole")
-    if status not in (0, REFUSED, 137, 143):
-        found.append(f"exit status {status}")
-    if status in (REFUSED, 143) and (folder / "out").exists() and not result.exists():
-        found.append(f"a refusal left {sorted(path.name for path in (folder / 'out').rglob('*'))}")
+    if status in (REFUSED, 143) and out.exists() and not result.exists():
+        found.append(f"a refusal left {sorted(inside.name for inside in out.rglob('*'))}")
     if not result.exists():
-        perform(folder, scenario)
-    stays = {"checkpoint"} if "zip" in scenario else {"checkpoint", "checkpoint.ckpt-doctor-undo"}
+        scene.perform(folder)
     writer.recover(result)
-    if result.read_bytes() != after or litter(result.parent) != stays:
-        found.append(f"after the next run: {sorted(litter(result.parent))}")
+    if scene.state(result) != after or scene.litter(result.parent) != scene.undo_data:
+        found.append(f"after the next run: {sorted(scene.litter(result.parent))}")
     writer.undo(result)
-    if result.read_bytes() != before:
+    if scene.state(result) != before:
         found.append("the undo afterwards does not give the original")
     return found
 
@@ -206,7 +241,7 @@ def child(folder: Path, scenario: str, kind: str, at: int, act=perform, faulty=F
 
 def sweep(folder: Path, scenario: str, kind: str) -> dict:
     """Strike at every writing call in turn; `{"points": n, "complaints": [...]}`."""
-    sample = folder / "sample"
+    sample, judged = folder / "sample", scene(scenario)
     found, at = [], 0
     while True:
         at += 1
@@ -220,16 +255,22 @@ def sweep(folder: Path, scenario: str, kind: str) -> dict:
             left = litter(work, "checkpoint", "checkpoint.ckpt-doctor-undo", ".ckpt-doctor.lock")
             if left and kind == "interrupt":
                 found.append([at, f"an interrupt left {sorted(left)}"])
-        found += [[at, text] for text in complaints(work, scenario, status, before, after)]
+        found += [[at, text] for text in complaints(judged, work, status, before, after)]
 
 
-if __name__ == "__main__":
+def main(perform: Callable[[Path, str], object], sweep: Callable[..., dict]) -> int:
+    """Sweep, and print what went wrong; or do the work once, and exit as it ended."""
     command, folder, scenario, *rest = sys.argv[1:]
     if command == "sweep":
         print(json.dumps(sweep(Path(folder), scenario, *rest)))
-    else:
-        try:
-            perform(Path(folder), scenario)
-        except WriteRefused as refusal:
-            print(refusal, file=sys.stderr)
-            sys.exit(REFUSED)
+        return 0
+    try:
+        perform(Path(folder), scenario)
+    except WriteRefused as refusal:
+        print(refusal, file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(perform, sweep))

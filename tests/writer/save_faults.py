@@ -6,17 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import torch
 
-from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.training.retention import Step, contents, keep_newest
 from ckpt_doctor.training.saving import atomic_save
-from tests.writer.faults import KINDS, REFUSED, Fault, child
+from tests.writer.faults import CUT_OFF, KINDS, REFUSED, Fault, child, main
 
 SCENARIOS = ("first save", "save", "prune")
 KEPT = [30, 40, 50]
@@ -64,7 +62,7 @@ def perform(folder: Path, scenario: str) -> None:
 
 def complaints(folder: Path, scenario: str, status: int) -> list[str]:
     """What a user could complain of after the run ended with `status`, and after the next run."""
-    found = [] if status in (0, REFUSED, 137, 143) else [f"exit status {status}"]
+    found = [] if status in (0, REFUSED, *CUT_OFF) else [f"exit status {status}"]
     return found + (_of_prune(folder, status) if scenario == "prune" else _of_save(folder, scenario, status))
 
 
@@ -137,12 +135,4 @@ def sweep(folder: Path, scenario: str) -> dict:
 
 
 if __name__ == "__main__":
-    command, folder, scenario = sys.argv[1:]
-    if command == "sweep":
-        print(json.dumps(sweep(Path(folder), scenario)))
-    else:
-        try:
-            perform(Path(folder), scenario)
-        except WriteRefused as refusal:
-            print(refusal, file=sys.stderr)
-            sys.exit(REFUSED)
+    sys.exit(main(perform, sweep))

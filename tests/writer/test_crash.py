@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -35,11 +37,12 @@ WRITING_CALLS = [
 WRITING_CALLS += ["fsync", "fdatasync", "ftruncate", "fchmod", "fchown", "utimensat"]
 
 
-def script(command: str, folder: Path, scenario: str, *rest: str, prefix: tuple[str, ...] = ()):
-    """Run faults.py in its own process, which never imports torch; or save_faults.py, which must."""
-    name = "save_faults.py" if scenario in save_faults.SCENARIOS else "faults.py"
-    line = [*prefix, sys.executable, str(HERE / name), command, str(folder), scenario, *rest]
-    return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+def swept(tmp_path: Path, script: ModuleType, scenario: str, *rest: str) -> dict:
+    """What one of the scripts prints, in a process of its own; that of files never imports torch."""
+    line = [sys.executable, script.__file__, "sweep", str(tmp_path), scenario, *rest]
+    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    assert 0 == result.returncode, result.stderr
+    return json.loads(result.stdout)
 
 
 def sweeps() -> list:
@@ -56,9 +59,7 @@ def sweeps() -> list:
 def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, tmp_path):
     """The path holds the old or the new file, exit and content agree, and the next run leaves no litter."""
     make(tmp_path / "sample", faults.SCENARIOS[scenario][1])
-    result = script("sweep", tmp_path, scenario, kind)
-    assert result.returncode == 0, result.stderr
-    outcome = json.loads(result.stdout)
+    outcome = swept(tmp_path, faults, scenario, kind)
     assert [] == outcome["complaints"]
     # Even the shortest path locks, changes, makes durable and unlocks.
     assert outcome["points"] >= 4
@@ -68,14 +69,12 @@ def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, tmp_path):
 @pytest.mark.parametrize("scenario", save_faults.SCENARIOS)
 def test_a_save_or_a_prune_may_fail_at_each_call_too(scenario, tmp_path):
     """The old checkpoint or the new one; whole folders or none; the next save or prune leaves nothing else."""
-    result = script("sweep", tmp_path, scenario)
-    assert result.returncode == 0, result.stderr
-    outcome = json.loads(result.stdout)
+    outcome = swept(tmp_path, save_faults, scenario)
     assert [] == outcome["complaints"]
     assert all(points >= 6 for points in outcome["points"].values())
 
 
-def writing_calls(trace: str, names: list[str] = WRITING_CALLS) -> list[tuple[str, int]]:
+def writing_calls(trace: str, names: Sequence[str]) -> list[tuple[str, int]]:
     """`(name, n)` for the n-th call of a name, without the ioctls by which Python asks what its streams are."""
     counts = dict.fromkeys(names, 0)
     points = []
@@ -86,57 +85,64 @@ def writing_calls(trace: str, names: list[str] = WRITING_CALLS) -> list[tuple[st
     return points
 
 
-@pytest.mark.long
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the sweep above needs none")
-@pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
+def with_strace(test: Callable[..., None]) -> Callable[..., None]:
+    """A test that runs with each fault with which strace can interfere."""
+    faults = pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
+    skip = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the sweeps need none")
+    return pytest.mark.long(skip(faults(test)))
+
+
+def struck(
+    tmp_path: Path,
+    script: ModuleType,
+    scenario: str,
+    fault: str,
+    more_calls: Sequence[str],
+    prepare: Callable[[Path], object],
+    complaints: Callable[[Path, int, object], list[str]],
+) -> dict[tuple[str, int], list[str]]:
+    """Each writing call of the real process -> the complaints where the kernel fails it, with strace interfering."""
+    log, calls = tmp_path / "trace", [*WRITING_CALLS, *more_calls]
+    strace = ("strace", "-f", "--seccomp-bpf", "-o", str(log), "-e", f"trace={','.join(calls)}")
+
+    def run(name: str, *inject: str) -> tuple[Path, object, subprocess.CompletedProcess]:
+        work = tmp_path / name
+        work.mkdir()
+        states = prepare(work)
+        line = [*strace, *inject, sys.executable, script.__file__, "run", str(work), scenario]
+        return work, states, subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+    *_, traced = run("rehearsal")
+    assert 0 == traced.returncode, traced.stderr
+    found = {}
+    for name, n in writing_calls(log.read_text(), calls):
+        work, states, done = run(f"{name}-{n}", "-e", f"inject={name}:{fault}:when={n}")
+        found[name, n] = complaints(work, 137 if done.returncode in (-9, 137) else done.returncode, states)
+    return found
+
+
+@with_strace
 @pytest.mark.parametrize("scenario", faults.SCENARIOS)
 def test_each_real_system_call_may_fail_or_be_the_last(scenario, fault, tmp_path):
-    """The same of the real process and the kernel's own calls, with strace interfering."""
-    sample = make(tmp_path / "sample", faults.SCENARIOS[scenario][1])
-    log = tmp_path / "trace"
-    strace = ("strace", "-f", "--seccomp-bpf", "-o", str(log))
-    rehearsal = tmp_path / "rehearsal"
-    rehearsal.mkdir()
-    faults.prepare(sample, rehearsal, scenario)
-    names = ",".join(WRITING_CALLS)
-    traced = script("run", rehearsal, scenario, prefix=(*strace, "-e", f"trace={names}"))
-    assert traced.returncode == 0, traced.stderr
-    points = writing_calls(log.read_text())
-    assert len(points) >= 4
-    complaints = []
-    for name, n in points:
-        work = tmp_path / f"{name}-{n}"
-        work.mkdir()
-        before, after = faults.prepare(sample, work, scenario)
-        inject = (*strace, "-e", f"trace={names}", "-e", f"inject={name}:{fault}:when={n}")
-        status = script("run", work, scenario, prefix=inject).returncode
-        status = 137 if status in (-9, 137) else status
-        complaints += [(name, n, text) for text in faults.complaints(work, scenario, status, before, after)]
-    assert [] == complaints
+    """The same of the real process and the kernel's own calls."""
+    sample, scene = make(tmp_path / "sample", faults.SCENARIOS[scenario][1]), faults.scene(scenario)
+    found = struck(
+        tmp_path, faults, scenario, fault, (),
+        lambda work: faults.prepare(sample, work, scenario),
+        lambda work, status, states: faults.complaints(scene, work, status, *states),
+    )  # fmt: skip
+    assert len(found) >= 4
+    assert {} == {call: told for call, told in found.items() if told}
 
 
-@pytest.mark.long
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the sweep above needs none")
-@pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
+@with_strace
 @pytest.mark.parametrize("scenario", save_faults.SCENARIOS)
 def test_each_real_system_call_of_a_save_or_a_prune_may_fail(scenario, fault, tmp_path):
     """The process that trains, killed by the kernel in the middle of its checkpoint."""
-    log, names = tmp_path / "trace", ",".join([*WRITING_CALLS, "rmdir"])
-    strace = ("strace", "-f", "--seccomp-bpf", "-o", str(log))
-    rehearsal = tmp_path / "rehearsal"
-    rehearsal.mkdir()
-    save_faults.prepare(rehearsal, scenario)
-    traced = script("run", rehearsal, scenario, prefix=(*strace, "-e", f"trace={names}"))
-    assert traced.returncode == 0, traced.stderr
-    points = writing_calls(log.read_text(), [*WRITING_CALLS, "rmdir"])
-    assert len(points) >= 4
-    complaints = []
-    for name, n in points:
-        work = tmp_path / f"{name}-{n}"
-        work.mkdir()
-        save_faults.prepare(work, scenario)
-        inject = (*strace, "-e", f"trace={names}", "-e", f"inject={name}:{fault}:when={n}")
-        status = script("run", work, scenario, prefix=inject).returncode
-        status = 137 if status in (-9, 137) else status
-        complaints += [(name, n, text) for text in save_faults.complaints(work, scenario, status)]
-    assert [] == complaints
+    found = struck(
+        tmp_path, save_faults, scenario, fault, ("rmdir",),
+        lambda work: save_faults.prepare(work, scenario),
+        lambda work, status, _: save_faults.complaints(work, scenario, status),
+    )  # fmt: skip
+    assert len(found) >= 4
+    assert {} == {call: told for call, told in found.items() if told}

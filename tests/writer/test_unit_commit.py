@@ -1,6 +1,5 @@
 """Killed, failed or saved over at any call, a unit is the old one or the new one, whole, with every save in it."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from ckpt_doctor.writer import files, folder_state, unit_commit
 from tests.writer import unit_faults
 from tests.writer.processes import start, train_beside
 from tests.writer.sample_units import EDITS, NAME, archive, content, make_unit, opened, snapshot
-from tests.writer.test_crash import ENVIRONMENT, WRITING_CALLS, writing_calls
+from tests.writer.test_crash import struck, swept, with_strace
 from tests.writer.test_races import Intrusion
 from tests.writer.unit_faults import RECORD, litter, migrate
 
@@ -34,48 +33,24 @@ def sweeps() -> list:
 @pytest.mark.parametrize(("scenario", "kind", "step"), sweeps())
 def test_each_writing_call_may_fail_or_be_the_last(scenario, kind, step, tmp_path):
     """The path holds the old or the new unit, whole; exit and content agree; the next run leaves no litter."""
-    line = [sys.executable, str(Path(unit_faults.__file__)), "sweep", str(tmp_path), scenario, kind, str(step)]
-    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
-    assert 0 == result.returncode, result.stderr
-    outcome = json.loads(result.stdout)
+    outcome = swept(tmp_path, unit_faults, scenario, kind, str(step))
     assert [] == outcome["complaints"]
     assert outcome["points"] >= 60
 
 
-@pytest.mark.long
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the sweep above needs none")
-@pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
+@with_strace
 @pytest.mark.parametrize("scenario", ["write", "undo"])
 def test_each_real_system_call_may_fail_or_be_the_last(scenario, fault, tmp_path):
-    """The same of the real process and the kernel's own calls, with strace interfering."""
-    log, calls = tmp_path / "trace", [*WRITING_CALLS, "mkdir", "rmdir", "symlink", "chmod"]
-    strace = ("strace", "-f", "--seccomp-bpf", "-o", str(log), "-e", f"trace={','.join(calls)}")
-
-    def run(folder: Path, *inject: str) -> subprocess.CompletedProcess:
-        line = [*strace, *inject, sys.executable, unit_faults.__file__, "run", str(folder), scenario]
-        return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-
-    first, rehearsal = tmp_path / "first", tmp_path / "rehearsal"
-    first.mkdir()
-    states = unit_faults.prepare(first, scenario)
-    shutil.copytree(first, rehearsal, symlinks=True)
-    traced = run(rehearsal)
-    assert 0 == traced.returncode, traced.stderr
-    points = writing_calls(log.read_text(), calls)
-    assert len(points) >= 60
-    state_of = unit_faults.timeless if fault.startswith("error") else snapshot
-    before, after = map(unit_faults.timeless, states) if fault.startswith("error") else states
-    complaints = []
-    for name, n in points:
-        work = tmp_path / f"{name}-{n}"
-        shutil.copytree(first, work, symlinks=True)
-        unit_faults.copied(first, work)
-        status = run(work, "-e", f"inject={name}:{fault}:when={n}").returncode
-        status = 137 if status in (-9, 137) else status
-        found = unit_faults.complaints(work, scenario, status, before, after, state_of)
-        complaints += [(name, n, text) for text in found]
-        shutil.rmtree(work)
-    assert [] == complaints
+    """The same of the real process and the kernel's own calls."""
+    timeless = unit_faults.timeless if fault.startswith("error") else lambda state: state
+    scene = unit_faults.scene(scenario, lambda unit: timeless(snapshot(unit)))
+    found = struck(
+        tmp_path, unit_faults, scenario, fault, ("mkdir", "rmdir", "symlink", "chmod"),
+        lambda run: tuple(map(timeless, unit_faults.prepare(run, scenario))),
+        lambda run, status, states: unit_faults.complaints(scene, run, status, *states),
+    )  # fmt: skip
+    assert len(found) >= 60
+    assert {} == {call: told for call, told in found.items() if told}
 
 
 def renamed(path: Path, data: bytes) -> None:

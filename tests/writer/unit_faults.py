@@ -1,16 +1,15 @@
 """As `faults`, of a unit: `unit_faults.py sweep FOLDER SCENARIO KIND`, and `run FOLDER SCENARIO` for strace."""
 
-import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ckpt_doctor import writer
-from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.writer import staging, unit_commit
 from tests.writer import faults
-from tests.writer.faults import REFUSED, child
+from tests.writer.faults import Scene, child, complaints
 from tests.writer.sample_units import EDITS, NAME, make_unit, opened, snapshot
 
 RECORD = {"tool_version": "0", "edits": []}
@@ -70,66 +69,20 @@ def _held(state: dict) -> dict:
     return {name: held for name, (_, _, held) in state.items()}
 
 
-def complaints(run: Path, scenario: str, status: int, before: dict, after: dict, snapshot=snapshot) -> list[str]:
-    """What a user could complain of after the run ended with `status`, and after the next run."""
-    if scenario == "output":
-        return complaints_of_output(run, status, before, after, snapshot)
-    unit = run / NAME
-    found = []
-    now = _held(snapshot(unit))
-    told = "without-exchange" in scenario and writer.came_out(unit) is not None
-    if now not in (_held(before), _held(after)) and not told:
-        found.append(f"the path holds neither the old nor the new unit, and nothing tells (exit {status})")
-    if status == 0 and now != _held(after):
-        found.append("success was reported, and the new unit is not there")
-    if status == REFUSED and now != _held(before):
-        found.append("a refusal was reported, and the old unit is not there")
-    if status not in (0, REFUSED, 137, 143):
-        found.append(f"exit status {status}")
-    writer.recover(unit)
-    now = snapshot(unit)
-    if now not in (before, after):
-        found.append(
-            f"after the next run: {[name for name in now if now[name] not in (before.get(name), after.get(name))]}"
-        )
-    if writer.came_out(unit) is not None:
-        found.append("the next run left it half done")
-    original, migrated = (after, before) if scenario.startswith("undo") else (before, after)
-    if litter(run) != (MIGRATED if now == migrated else set()):
-        found.append(f"litter or missing undo data: {sorted(litter(run))}")
-    if now == original:
-        migrate(unit)
-    if snapshot(unit) != migrated:
-        found.append("the migration cannot be repeated to the same state")
-    writer.undo(unit)
-    if snapshot(unit) != original or litter(run):
-        found.append(f"the undo afterwards does not give the original alone: {sorted(litter(run))}")
-    return found
-
-
-def complaints_of_output(run: Path, status: int, before: dict, after: dict, snapshot) -> list[str]:
-    """The same of a result that goes elsewhere."""
-    found = []
-    unit, result = run / NAME, writer.output_path(run / NAME, run / "out")
-    if snapshot(unit) != before or {path.name for path in run.iterdir()} - {"out"} != {NAME}:
-        found.append("the original, or something beside it, was touched")
-    if result.exists() != (status == 0) and status not in (137, 143):
-        found.append(f"exit {status}, and the result is {'there' if result.exists() else 'not there'}")
-    if result.exists() and snapshot(result) != after:
-        found.append("the result is not whole")
-    if status not in (0, REFUSED, 137, 143):
-        found.append(f"exit status {status}")
-    if status in (REFUSED, 143) and (run / "out").exists() and not result.exists():
-        found.append(f"a refusal left {sorted(path.name for path in (run / 'out').rglob('*'))}")
-    if not result.exists():
-        perform(run, "output")
-    writer.recover(result)
-    if snapshot(result) != after or litter(result.parent) != MIGRATED:
-        found.append(f"after the next run: {sorted(litter(result.parent))}")
-    writer.undo(result)
-    if snapshot(result) != before:
-        found.append("the undo afterwards does not give the original")
-    return found
+def scene(scenario: str, state: Callable[[Path], dict] = snapshot) -> Scene:
+    """A unit, whose state is all that is in it."""
+    return Scene(
+        NAME,
+        lambda run: perform(run, scenario),
+        migrate,
+        state,
+        litter,
+        MIGRATED,
+        undoes=scenario.startswith("undo"),
+        goes_elsewhere=scenario == "output",
+        is_mixed="without-exchange" in scenario,
+        held=_held,
+    )
 
 
 class Fault(faults.Fault):
@@ -146,17 +99,18 @@ class Fault(faults.Fault):
 OFF: set[str] = set()
 
 
-def sweep(folder: Path, scenario: str, kind: str, step: int = 1) -> dict:
-    """Strike at every writing call in turn, or at each of so many; `{"points": n, "complaints": [...]}`."""
+def sweep(folder: Path, scenario: str, kind: str, step: str) -> dict:
+    """Strike at each of so many writing calls in turn; `{"points": n, "complaints": [...]}`."""
+    os.fsync = lambda fd: None  # nobody cuts the power here
     if "without-exchange" in scenario:
         OFF.add("unit_commit.exchange")
     found, at = [], 1
     first = folder / "first"
     first.mkdir()
     before, after = prepare(first, scenario)
-    state_of = snapshot
+    judged = scene(scenario)
     if kind.startswith("E"):  # a disk that refuses times is no reason to refuse the repair
-        state_of, before, after = timeless, timeless(before), timeless(after)
+        judged, before, after = scene(scenario, timeless), timeless(before), timeless(after)
     while True:
         work = folder / "work"
         shutil.copytree(first, work, symlinks=True)
@@ -166,9 +120,9 @@ def sweep(folder: Path, scenario: str, kind: str, step: int = 1) -> dict:
             return {"points": at - 1, "complaints": found}
         if kind == "interrupt" and scenario != "output" and litter(work) - MIGRATED:
             found.append([at, f"an interrupt left {sorted(litter(work))}"])
-        found += [[at, text] for text in complaints(work, scenario, status, before, after, state_of)]
+        found += [[at, text] for text in complaints(judged, work, status, before, after)]
         shutil.rmtree(work)
-        at += step
+        at += int(step)
 
 
 def copied(one: Path, other: Path) -> None:
@@ -178,19 +132,5 @@ def copied(one: Path, other: Path) -> None:
         os.utime(other / path.relative_to(one), ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
-def run(folder: Path, scenario: str) -> int:
-    """Do the work once, for strace to interfere with; its exit status."""
-    try:
-        perform(folder, scenario)
-    except WriteRefused as refusal:
-        print(refusal, file=sys.stderr)
-        return REFUSED
-    return 0
-
-
 if __name__ == "__main__":
-    command, folder, scenario, *rest = sys.argv[1:]
-    if command == "run":
-        sys.exit(run(Path(folder), scenario))
-    os.fsync = lambda fd: None  # nobody cuts the power here
-    print(json.dumps(sweep(Path(folder), scenario, rest[0], *map(int, rest[1:]))))
+    sys.exit(faults.main(perform, sweep))
