@@ -204,8 +204,6 @@ class _Draft:
                 return progress or self.resumed is not None
             case Restored() | WillSkip():
                 return progress
-            case Counter() | Decreased() | LearningRate() | Updating() | Bar():
-                return False
             case Finished():
                 return self.end == "finished"
             case Stopped():
@@ -213,8 +211,9 @@ class _Draft:
             case StepSaved():
                 other_run = bool(self.saves) and run_name(self.saves[-1].path) != run_name(event.path)
                 return self.end != "open" or other_run or event.step <= self._reached()
-        position = _position(event)
-        return self.end != "open" or (self.position is not None and position <= self.position)
+            case EpochCost() | EpochResult() | Iterations():
+                return self.end != "open" or (self.position is not None and _position(event) <= self.position)
+        return False
 
     def _reached(self) -> int:
         """The global_step that the attempt has certainly behind it: of its last save, and of the epochs it finished."""

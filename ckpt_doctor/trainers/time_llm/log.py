@@ -10,31 +10,11 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from ckpt_doctor.trainers.time_llm.events import (
-    ARGUMENTS,
-    Arguments,
-    Bar,
-    Counter,
-    Decreased,
-    EpochCost,
-    EpochResult,
-    Event,
-    Finished,
-    Iterations,
-    LearningRate,
-    Loading,
-    Restored,
-    Resumed,
-    StepSaved,
-    Stopped,
-    Updating,
-    WillSkip,
-)
+from ckpt_doctor.trainers.time_llm.events import ARGUMENTS, FORMS, Arguments, Bar, Event
 from ckpt_doctor.types.record import record
 
 CHUNK = 1 << 20
@@ -129,61 +109,8 @@ def _marked_lines(block: bytes, number: int) -> Iterator[_Line]:
 
 # --- lines -> events -------------------------------------------------------------------------------------------------
 
-_SEVEN = r"(?:-?\d+\.\d{7}(?!\d)|nan|-?inf)"
-_FLOAT = r"-?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)"
-_VALUE = rf"(?:np\.float(?:64|32)\()?({_FLOAT}|None)\)?"
-_INT = r"(\d{1,18})"
-_END = r"(?=\s|$)"
-_PATH = r"(\S+|\S.*[/\\]checkpoint(?:_step_\d+)?(?:\.pt)?)\s*$"  # blanks only in the usual names: no cut line looks so
-
-
-def _make(kind: Callable[..., Event], *convert: Callable[[str], Any]) -> Callable[[int, re.Match[str]], Event]:
-    def make(line: int, match: re.Match[str]) -> Event:
-        groups = match.groups()
-        return kind(line, *(c(g) if g is not None else None for c, g in zip(convert, groups, strict=True)))
-
-    return make
-
-
-def _optional_float(text: str) -> float | None:
-    return None if text == "None" else float(text)
-
-
-_FORMS: tuple[tuple[str, str, Callable[[int, re.Match[str]], Event], bool], ...] = (
-    (
-        "Epoch: ",
-        rf"{_INT} \| Train Loss: ({_SEVEN})(?: \| Aux Loss: {_SEVEN})? (?:\| )?Vali Loss: ({_SEVEN})"
-        rf"(?: (?:\| )?Test Loss: ({_SEVEN})(?: (?:\| )?MAE Loss: ({_SEVEN}))?)?",
-        _make(EpochResult, int, float, float, float, float),
-        False,
-    ),
-    ("Epoch: ", rf"{_INT} cost time: ", _make(EpochCost, int), False),
-    ("iters: ", rf"{_INT}, epoch: {_INT} \| loss: ({_SEVEN})", _make(Iterations, int, int, float), False),
-    (
-        "Saved step checkpoint: ",
-        rf"(.*?checkpoint_step_{_INT})(?:[/\\](?:checkpoint\.pt)?)?{_END}",
-        _make(StepSaved, str.strip, int),
-        True,
-    ),
-    ("Loading checkpoint: ", _PATH, _make(Loading, str), True),
-    ("Resumed at epoch ", rf"{_INT}, global_step {_INT}{_END}", _make(Resumed, int, int), True),
-    (
-        "Restored EarlyStopping: ",
-        rf"best_score={_VALUE}, val_loss_min={_VALUE}, counter=(-?\d{{1,18}}){_END}",
-        _make(Restored, _optional_float, _optional_float, int),
-        True,
-    ),
-    ("Will skip first ", rf"{_INT} batches in epoch {_INT} to resume", _make(WillSkip, int, int), False),
-    ("EarlyStopping counter: ", rf"{_INT} out of {_INT}{_END}", _make(Counter, int, int), True),
-    ("Validation loss decreased (", rf"({_FLOAT}) --> ({_FLOAT})\)", _make(Decreased, float, float), False),
-    ("lr = ", r"(\d+\.\d{10})(?!\d)", _make(LearningRate, float), False),
-    ("Updating learning rate to ", rf"({_FLOAT}){_END}", _make(Updating, float), True),
-    ("Early stopping", r"\s*$", _make(Stopped), True),
-    ("Checkpoints saved at: ", _PATH, _make(Finished, str), True),
-)
-"""With what a line begins and how it goes on, its event, and whether cutting the text could leave another valid one."""
-_PATTERNS = tuple((re.compile(re.escape(mark) + rest), make, is_open) for mark, rest, make, is_open in _FORMS)
-_BEGINNINGS = tuple(dict.fromkeys([*(mark for mark, *_ in _FORMS), "Namespace("]))
+_PATTERNS = tuple((re.compile(re.escape(mark) + rest), make, is_open) for mark, rest, make, is_open in FORMS)
+_BEGINNINGS = tuple(dict.fromkeys([*(mark for mark, *_ in FORMS), "Namespace("]))
 _MARKS = (*(mark.encode() for mark in _BEGINNINGS), b".py ", b"\r")
 """A line without any of these is not looked at."""
 _COMMON = {
