@@ -75,7 +75,7 @@ def _connected(client: Callable[..., Any], address: str) -> Any:
         why = f"nothing comes for {TIMEOUT:.0f} s"
         if found.done():
             is_plain = isinstance(error, (OSError, ValueError, TypeError))
-            why = _first_line(error) if is_plain else "what answers is something else"
+            why = (str(error) or type(error).__name__).splitlines()[0] if is_plain else "what answers is something else"
         raise UsageError(f"no Dask scheduler answers at {address} ({why})") from error
 
 
@@ -91,7 +91,3 @@ def _ensure_same_version(client: Any) -> None:
             raise UsageError(f"the Dask worker {worker} has no ckpt-doctor; install {__version__} there")
         if version != __version__:
             raise UsageError(f"the Dask worker {worker} has ckpt-doctor {version}; install {__version__} there")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

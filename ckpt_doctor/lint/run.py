@@ -118,7 +118,8 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule], called:
     module = library.open(path)
     if isinstance(module, NotPython):
         return ScriptReport(path, (), (NotChecked(str(path), f"{path.name} was not linted: {module}", module.settle),))
-    if not _is_followed(module.source.text):
+    text = module.source.text
+    if not (_ABOUT_CHECKPOINTS.search(text) or _STARTS_SOMETHING.search(text)):
         return ScriptReport(path, (), module.source.not_checked)
     program = Program(module)
     findings: list[ScriptFinding] = []
@@ -141,10 +142,6 @@ def _lint_one(path: Path, library: Library, rules: Sequence[ScriptRule], called:
         what = f"{path}: a part of the other modules that it uses"
         not_checked.append(NotChecked(what, "the repository is large", "lint the modules that save or delete as well"))
     return ScriptReport(path, _in_order(findings), tuple(not_checked))
-
-
-def _is_followed(text: str) -> bool:
-    return bool(_ABOUT_CHECKPOINTS.search(text) or _STARTS_SOMETHING.search(text))
 
 
 def _finding(rule: ScriptRule, hit: Hit) -> ScriptFinding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.types import MODEL_KEYS, Case, Checkpoint, Layout, TensorInfo
+from ckpt_doctor.types import MODEL_KEYS, Case, Layout, TensorInfo
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
 _MEANT = (
@@ -32,7 +32,8 @@ def non_finite(case: Case) -> Iterator[Problem]:
     deep = case.checkpoint.deep
     if deep is None or case.checkpoint.parts:  # what is in the parts is found in each of them
         return
-    trained = {tensor.name for tensor in _all_of(case.checkpoint) if _is_trained(tensor, case.checkpoint.layout)}
+    tensors = (*case.checkpoint.tensors, *case.checkpoint.inner)
+    trained = {tensor.name for tensor in tensors if _is_trained(tensor, case.checkpoint.layout)}
     bad = {name: count for name, count in deep.non_finite.items() if name in trained or name in deep.nan}
     if not bad:
         return
@@ -45,10 +46,6 @@ def non_finite(case: Case) -> Iterator[Problem]:
         where=worst[0][0],
         found=dict(worst[:20]),
     )
-
-
-def _all_of(checkpoint: Checkpoint) -> tuple[TensorInfo, ...]:
-    return (*checkpoint.tensors, *checkpoint.inner)
 
 
 def _is_trained(tensor: TensorInfo, layout: Layout) -> bool:

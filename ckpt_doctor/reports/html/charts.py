@@ -65,7 +65,8 @@ def rate_chart(curve: Curve, places: Sequence[Mark]) -> str:
     """Learning rate over the run; empty where there is nothing to draw."""
     known = tuple(point for point in curve.rates or curve.recorded if svg.is_drawable(point[1]))
     departures = [tuple((x, own) for x, own, _ in one.points) for one in curve.departures]
-    scale = _rate_scale(curve, [*known, *(p for points in departures for p in points), *_ends(places)])
+    ends = [point for place in places for _, point in place.ends]
+    scale = _rate_scale(curve, [*known, *(p for points in departures for p in points), *ends])
     if scale is None:
         return ""
     ticks = svg.powers(scale.y0, scale.y1) if scale.log else svg.ticks(scale.y0, scale.y1)
@@ -105,10 +106,6 @@ def _rate_scale(curve: Curve, points: Sequence[tuple[float, float]]) -> Scale | 
     room = 0.08 * (high - low) or 0.1 * high
     bottom = 0.0 if low < 0.25 * high else low - room
     return Scale(0.0, end or 1.0, max(0.0, bottom), high + room, TOP, BOTTOM)
-
-
-def _ends(places: Sequence[Mark]) -> list[tuple[float, float]]:
-    return [point for place in places for _, point in place.ends]
 
 
 def _mark(scale: Scale, place: Mark, unit: str) -> list[str]:
