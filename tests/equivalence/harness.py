@@ -25,6 +25,7 @@ import reference_trainer as trainer
 import torch
 from reference_trace import Start, Trace
 
+from ckpt_doctor.types import FileReport
 from tests.equivalence.comparison import divergences, label, replay
 from tests.sampled import sampled
 
@@ -232,6 +233,11 @@ def resume(cell: Cell, flags: tuple[str, ...] = (), *, generation: str | None = 
     own = "complete" if cell.spec.generation == "legacy" else cell.spec.generation.removesuffix("-old")
     who = ("--generation", generation or own, "--resume_from_checkpoint", str(cell.path))
     return execute((*cell.argv, *who, *flags), cell.root, cell.log, cell.spec.world_size, **stop)
+
+
+def codes(file: FileReport) -> set[str]:
+    """What is found in a file, but for what is only told."""
+    return {finding.code for finding in file.findings if finding.severity != "info"}
 
 
 def edit(cell: Cell, change: Callable[[dict], object]) -> None:

@@ -13,17 +13,14 @@ import pytest
 import torch
 
 from ckpt_doctor import audit, facts, latest, migrate
+from ckpt_doctor.types import FileReport
 from tests.equivalence import harness
-from tests.equivalence.harness import LOG, Cells, Spec, copy, edit, execute
+from tests.equivalence.harness import LOG, Cells, Spec, codes, copy, edit, execute
 
 pytestmark = pytest.mark.long  # each trains, and the tests beside it show the same of shorter cases
 
 
-def codes(file: audit.FileReport) -> set[str]:
-    return {finding.code for finding in file.findings if finding.severity != "info"}
-
-
-def judged(folder: Path, **given) -> dict[str, audit.FileReport]:
+def judged(folder: Path, **given) -> dict[str, FileReport]:
     """The files of a run by their place in it."""
     report = audit.scan(folder, facts=facts(**given))
     return {str(file.checkpoint.path.relative_to(folder)): file for file in report.files}
@@ -79,7 +76,7 @@ def test_two_branches_in_one_folder_do_not_accuse_each_other(tmp_path: Path) -> 
             assert held[place] == pytest.approx(torch.load(result.path, weights_only=False)["best_score"], abs=1e-7)
 
 
-def ends_of_epochs(found: dict[str, audit.FileReport]) -> set[str]:
+def ends_of_epochs(found: dict[str, FileReport]) -> set[str]:
     """Step files that stand at an epoch's end get the state of after its validation, which came later."""
     steps = {place: file.member.state.global_step for place, file in found.items() if file.member.role == "step"}
     return {place for place, step in steps.items() if step is not None and step % harness.TRAIN_STEPS == 0}

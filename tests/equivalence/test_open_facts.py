@@ -16,7 +16,7 @@ from ckpt_doctor.cli.main import app
 from ckpt_doctor.types import FileReport
 from tests.equivalence import harness
 from tests.equivalence.comparison import divergences
-from tests.equivalence.harness import Cell, Cells, Spec
+from tests.equivalence.harness import Cell, Cells, Spec, codes
 
 pytestmark = pytest.mark.long  # each trains, and tests/trainers/time_llm shows the same of files alone
 
@@ -30,10 +30,6 @@ def command(*arguments: object) -> tuple[int, str]:
     """Exit code and stdout of a command line."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return result.exit_code, result.stdout
-
-
-def codes(file: FileReport) -> set[str]:
-    return {finding.code for finding in file.findings if finding.severity != "info"}
 
 
 def copy(cells: Cells, tmp_path: Path, *spec: str, shuffle: bool = True, log: bool = True) -> Cell:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from ckpt_doctor import audit, check_resume, migrate
 from tests.equivalence import harness
 from tests.equivalence.comparison import CONSEQUENCES, divergences
-from tests.equivalence.harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells, Spec
+from tests.equivalence.harness import EPOCHS, FIXTURES, TRAIN_STEPS, Cell, Cells, Spec, codes
 from tests.equivalence.test_plan import given
 from tests.equivalence.test_repair import check, repair
 
@@ -32,10 +32,6 @@ def cell(cells: Cells, tmp_path: Path) -> Callable[..., Cell]:
         return made
 
     return copied
-
-
-def codes(file: audit.FileReport) -> set[str]:
-    return {finding.code for finding in file.findings if finding.severity != "info"}
 
 
 # --- another command -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ckpt_doctor import audit, migrate, undo
 from ckpt_doctor.types import Evidence, FileReport, Given, MigrationResult
 from tests.equivalence import harness
 from tests.equivalence.comparison import CONSEQUENCES, divergences
-from tests.equivalence.harness import Cell, Cells, Spec
+from tests.equivalence.harness import Cell, Cells, Spec, codes
 from tests.equivalence.test_plan import command, given, shuffling
 from tests.sampled import sampled
 
@@ -142,8 +142,8 @@ def test_a_repaired_run_goes_on_as_if_nothing_had_happened(cells: Cells, spec: S
 
     rows = reasons(cell)
     file = check(cell, facts)
-    codes = {finding.code for finding in file.findings if finding.severity != "info"} - {"R506"}
-    assert set().union(*(row.codes for row in rows)) == codes - ({"P411"} if cell.spec.world_size > 1 else set())
+    told = codes(file) - {"R506"}
+    assert set().union(*(row.codes for row in rows)) == told - ({"P411"} if cell.spec.world_size > 1 else set())
     assert [] == [f.code for f in file.findings if f.migration and f.severity != "info"]
 
     before = {p: p.read_bytes() for p in run_folder(cell).rglob("*") if p.is_file()}
@@ -290,7 +290,7 @@ def test_a_bare_state_dict_beside_a_checkpoint_of_the_same_weights(cells: Cells,
         assert ("migrated", ()) == (result.status, result.notes)
         assert bare.read_bytes().startswith(original)
         upgraded = replace(cell, path=bare)
-        assert set() == {f.code for f in check(upgraded, facts).findings if f.severity != "info"} - {"R506"}
+        assert set() == codes(check(upgraded, facts)) - {"R506"}
         rng = torch.load(bare, weights_only=False).get("rng_state")
         assert rng is None  # the step file's is from before the validation
         taken_back = shutil.copy(bare, tmp_path / f"{lradj}-copy")
@@ -323,7 +323,7 @@ def test_a_validation_that_never_was_is_counted_by_nobody(cells: Cells, with_log
     facts = command(cell.spec)
     later = replace(cell, path=run_folder(cell) / f"checkpoint_step_{cell.position + 6}" / "checkpoint.pt")
     for one in (cell, later):
-        told = {finding.code for finding in check(one, facts).findings if finding.severity != "info"}
+        told = codes(check(one, facts))
         assert told <= {"P405", "R501", "R504"}, told
     assert "P405" in {finding.code for finding in check(cell, facts).findings}
     edits = {edit.key for result in repair(cell, facts) for edit in result.edits}
