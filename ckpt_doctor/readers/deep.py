@@ -26,6 +26,7 @@ from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.views import open_view
+from ckpt_doctor.readers.zip_records import DESCRIPTION_CHANGED, UNLIKE_ITS_CHECKSUM
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
 from ckpt_doctor.types.record import record
 
@@ -130,7 +131,9 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
         non_finite.update(one.counts)
         nan.update(one.nan)
     damage = [one.failed for one in seen if one.failed is not None]
-    damage += _corrupt([one.region for one in seen if one.corrupt], checkpoint, by_key)
+    known = {(one.kind, one.where) for one in checkpoint.damage}  # the description's checksum is compared without this
+    found = _corrupt([one.region for one in seen if one.corrupt], checkpoint, by_key)
+    damage += [one for one in found if (one.kind, one.where) not in known]
     lost = frozenset(one.region.key for one in seen if one.region.key and _is_lost(one, by_key))
     read = sum(one.read for one in seen)
     view.bytes_read += read
@@ -270,10 +273,10 @@ def _corrupt(
         names = [tensor.name for tensor in by_key.get(region.key or "", [])]
         what = f"tensor{'s' if len(names) > 1 else ''} {shown(', '.join(names[:_MOST_NAMES]))}" if names else ""
         what += f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-        if region.name.endswith(".pkl"):
-            what = "the description of all tensors"
-        message = "the bytes do not match the stored checksum, and torch.load does not notice"
+        message = UNLIKE_ITS_CHECKSUM
         message += f": {what} {'is' if len(names) < 2 else 'are'} not what was saved" if what else ""
+        if region.name.endswith(".pkl"):
+            message = DESCRIPTION_CHANGED
         yield Damage("corrupt-record", message + rest, shown(region.name))
     if len(corrupt) > limits.MAX_DAMAGE:
         yield Damage("corrupt-record", f"{len(corrupt) - limits.MAX_DAMAGE:,} more records are corrupt")

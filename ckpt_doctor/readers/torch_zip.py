@@ -9,6 +9,7 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import Reading, shown
@@ -31,7 +32,7 @@ from ckpt_doctor.readers.zip_directory import (
     read_directory,
 )
 from ckpt_doctor.readers.zip_far import far_of, plan_pickles, searched, unread, within_reach
-from ckpt_doctor.readers.zip_records import other_pickles, record
+from ckpt_doctor.readers.zip_records import DESCRIPTION_CHANGED, other_pickles, record
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Global, MigrationRecord, NotChecked, Program
 
@@ -116,6 +117,9 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     raw = record(view, main, content.damage)
     storages = torch_storage(offsets, sizes=sizes, only=not script, read=view.read_at if view.is_held else None)
     reading = read_program(programs, raw, 0, storages, main.name)
+    whole = reading.finished and len(raw) == main.size
+    if whole and content.metadata.get("checksums") != "none" and crc32(raw) != main.crc:
+        content.damage.append(Damage("corrupt-record", DESCRIPTION_CHANGED, where=shown(main.name)))
     tensors = {folder + key for key in reading.storages}  # whatever they look like, nothing unpickles them
     others, unseen = within_reach(view, (e for e in beside(directory, main) if e.name not in tensors))
     other_pickles(programs, view, others)

@@ -26,6 +26,7 @@ from ckpt_doctor.inert.zip_structures import (
     CENTRAL,
     DEFLATED,
     DESCRIPTOR,
+    DESCRIPTOR_MAGIC,
     ENCRYPTED,
     END,
     END64,
@@ -58,6 +59,8 @@ PACKAGED = ".data/extern_modules"
 _DOS_FOLDER = 0x10
 _CLOSE, _MOST_AT_ONCE = 1 << 12, 1 << 14
 """Bytes from one local header to the next up to which both are read at once, and of such a read."""
+_MOST_DESCRIPTOR = 24
+"""Bytes behind a record: a signature, its checksum and its two sizes (APPNOTE.TXT 4.3.9)."""
 _LENGTHS = struct.Struct("<2H").unpack_from
 """Of name and extra field, at the end of a local header."""
 _MOST_INFLATED = 1032
@@ -169,6 +172,9 @@ def _with_local_headers(
     damage: list[Damage] = []
     others: list[Entry] = []
     window, window_at = read_at(0, size) if size <= _MOST_AT_ONCE and far is None else b"", 0
+    nowhere = size, b""
+    behind, stored = nowhere  # where the last record ends, and its checksum in the directory
+    strangers: list[str] = []
     placed: list[Entry] = [*entries]
     order = sorted(range(len(entries)), key=lambda i: entries[i].header)
     by_place = [entries[i] for i in order]
@@ -185,13 +191,21 @@ def _with_local_headers(
                 continue
             alone = far is not None or (rank + 1 < len(order) and by_place[rank + 1].header - header > _CLOSE)
             stretch = length if alone else _stretch(by_place, rank)
-            window_at, window, at = header, read_at(header, min(stretch, size - header)), 0
+            before = header - behind if 0 <= header - behind <= _MOST_DESCRIPTOR else 0
+            window_at, at = header - before, before
+            window = read_at(window_at, before + min(stretch, size - header))
         if len(window) - at < LOCAL.size or window[at : at + 4] != LOCAL_MAGIC:
             damage.append(_lost(entry))
             continue
         name_length, extra_length = _LENGTHS(window, at + LOCAL.size - 4)
         data = header + LOCAL.size + name_length + extra_length
         placed[index] = new(Entry, (*entry[:7], data, *entry[8:]))
+        if behind >= window_at:
+            found = window[behind - window_at : behind - window_at + 8]
+            if found[:4] == DESCRIPTOR_MAGIC and found[4:] != stored:
+                strangers.append(by_place[rank - 1].name)
+        described = entry.flags & DESCRIPTOR and entry.crc
+        behind, stored = (data + entry.compressed, raw[16:20]) if described else nowhere
         name = window[at + LOCAL.size : at + LOCAL.size + name_length]
         if len(name) < name_length:
             name = read_at(header + LOCAL.size, name_length)
@@ -206,9 +220,15 @@ def _with_local_headers(
                 others.append(Entry(other, local.flags, local.method, local.crc, *sizes, header, data))
                 message = f"local header and directory differ ({differs})"
                 damage.append(Damage("name-conflict", message, where=shown(entry.name)))
-        if entry.refused or header + LOCAL.size + entry.compressed > size:
-            damage += _refusals(entry, size)
+        if entry.refused or data + entry.compressed > size:
+            damage += _refusals(placed[index], size)
     damage += _duplicates(entries)
+    if strangers:
+        message = (
+            f"behind {len(strangers):,} of {len(entries):,} records is another checksum than in the directory: several "
+            "processes saved to this path at the same time, or a copy over an older file broke off"
+        )
+        damage.append(Damage("name-conflict", message, where=shown(strangers[0])))
     if len(damage) > limits.MAX_DAMAGE:
         rest = len(damage) - limits.MAX_DAMAGE
         damage = [*damage[: limits.MAX_DAMAGE], Damage(damage[0].kind, f"{rest:,} more records are damaged")]
@@ -219,7 +239,8 @@ def _with_local_headers(
 
 def _refusals(entry: Entry, size: int) -> Iterator[Damage]:
     """Why torch refuses an archive for what its directory says of a record."""
-    if entry.header + LOCAL.size + entry.compressed > size:  # `mz_zip_reader_read_central_dir`
+    # `mz_zip_reader_read_central_dir`, `mz_zip_reader_extract_to_mem_no_alloc1`
+    if max(entry.header + LOCAL.size, entry.data) + entry.compressed > size:
         message = f"its {entry.compressed:,} bytes reach beyond the end of the file: torch.load refuses the archive"
         yield Damage("missing-record", message, where=shown(entry.name))
     if entry.refused:

@@ -12,6 +12,9 @@ from ckpt_doctor.readers.programs import Programs, read_disguised, read_program
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.types import Damage
 
+UNLIKE_ITS_CHECKSUM = "the bytes do not match the stored checksum, and torch.load does not notice"
+DESCRIPTION_CHANGED = UNLIKE_ITS_CHECKSUM + ": the description of all tensors is not what was saved"
+
 
 def other_pickles(programs: Programs, source: Source, entries: Iterable[Entry]) -> None:
     """Take up every pickle of an archive beside the main one, also those in arrays of Python objects.

@@ -72,7 +72,9 @@ def _salvage(checkpoint: Checkpoint) -> str:
 
 @rule("F102", "corrupt-record", "error", "file")
 def corrupt_record(case: Case) -> Iterator[Problem]:
-    """A record's bytes do not match the checksum stored with them (needs `--deep`).
+    """A record's bytes do not match the checksum stored with them.
+
+    Of the description of all tensors this is compared always, of the tensors themselves with `--deep`.
 
     PyTorch writes a CRC-32 for every record and never verifies it: a flipped bit in a tensor loads without a word and
     trains on. Severity info where only undo is affected: bytes that a migration had set aside have changed, or the file

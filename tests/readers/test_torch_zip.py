@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 import zipfile
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.deep import deep_check
+from ckpt_doctor.validators.files import all_damage
 from tests.readers.attacks import CALL, dangerous
 from tests.readers.strategies import State
 from tests.readers.torch_files import load, rezip, save, training
@@ -135,3 +138,16 @@ def test_a_package_is_called_one(tmp_path, monkeypatch):
     checkpoint = open_checkpoint(path)
     assert ["not-a-checkpoint"] == [damage.kind for damage in checkpoint.damage]
     assert "torch.package" in checkpoint.damage[0].message
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_number_that_changed_in_the_description(tmp_path, deep):
+    """The pickle is read whole anyway, so its checksum is compared, and the deep check does not say it again."""
+    path = save(tmp_path / "a", {"lr": 0.1, "w": torch.zeros(3)})
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(struct.pack(">d", 0.1)) + 1] ^= 1
+    path.write_bytes(raw)
+    assert 0.1 != load(path)["lr"]
+    checkpoint = open_checkpoint(path)
+    found = all_damage(deep_check(checkpoint) if deep else checkpoint)
+    assert [("corrupt-record", "a/data.pkl")] == [(damage.kind, damage.where) for damage in found]

@@ -12,7 +12,7 @@ from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.zip_directory import read_directory
 from tests.readers.attacks import CALL, dangerous
-from tests.readers.torch_files import save, training
+from tests.readers.torch_files import load, save, training
 from tests.readers.zip_files import archive, entry_at
 
 
@@ -144,3 +144,28 @@ def test_between_large_records_only_the_headers_are_read(tmp_path):
         directory = read_directory(view.read_at, view.size)
         assert all(entry.data > entry.header for entry in directory.entries)
         assert view.bytes_read < 500 * pairs
+
+
+@pytest.mark.parametrize("numbers", [3, 5000])
+def test_the_head_of_a_save_over_an_older_one(tmp_path, numbers):
+    """A copy over an older file that broke off: names and sizes fit, the checksums behind the new records do not."""
+    older, newer = (
+        save(tmp_path / "a", {"w": torch.randn(numbers), "x": torch.randn(numbers)}).read_bytes() for _ in range(2)
+    )
+    path = tmp_path / "a"
+    half = older.index(b"a/data/1")
+    for mixed, found in ((newer[:half] + older[half:], [("name-conflict", "a/data/0")]), (newer, [])):
+        path.write_bytes(mixed)
+        assert load(path).keys() == {"w", "x"}
+        assert found == [(damage.kind, damage.where) for damage in open_checkpoint(path).damage]
+
+
+def test_a_header_whose_extra_field_reaches_beyond_the_end(tmp_path):
+    """The record's bytes begin behind it: torch refuses to read them."""
+    path = save(tmp_path / "a", {"w": torch.zeros(3)})
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"a/data/0") - 1] ^= 0x80
+    path.write_bytes(raw)
+    with pytest.raises(RuntimeError):
+        load(path)
+    assert open_checkpoint(path).is_damaged("missing-record")
