@@ -22,6 +22,8 @@ _MAGIC: Sequence[tuple[str, int, tuple[bytes, ...]]] = (
     ("zstd-compressed data; decompress it first", 0, (b"\x28\xb5\x2f\xfd",)),
     ("bzip2-compressed data; decompress it first", 0, (b"BZh",)),
     ("LZ4-compressed data; decompress it first", 0, (b"\x04\x22\x4d\x18",)),
+    ("an archive as UTF-16 text, which `>` of PowerShell writes; fetch the file again", 0, (b"\xff\xfeP\x00K\x00",)),
+    ("what macOS keeps beside a file (AppleDouble), not the file itself", 0, (b"\x00\x05\x16\x07",)),
     ("a PDF document", 0, (b"%PDF-",)),
     ("a PNG image", 0, (b"\x89PNG\r\n\x1a\n",)),
     ("a JPEG image", 0, (b"\xff\xd8\xff",)),
@@ -53,6 +55,10 @@ def neighbour(head: bytes, end: bytes = b"") -> Damage | None:
     for what, offset, magics in _MAGIC:
         if head.startswith(magics, offset):
             return not_a_checkpoint(what)
+    before = head.find(b"PK\x03\x04")
+    if before > 0 and head[before + 30 :].partition(b"/")[2].startswith(b"data.pkl"):
+        cut = f"`tail -c +{before + 1} FILE > OUT` takes them away"
+        return not_a_checkpoint(f"a torch archive behind {before:,} bytes of something else: {cut}")
     return _text(head)
 
 
@@ -69,6 +75,8 @@ def _text(head: bytes) -> Damage | None:
     lower = start.lower()
     if start.startswith("version https://git-lfs.github.com/spec/"):
         return not_a_checkpoint("a Git LFS pointer, not the file it points to: run `git lfs pull`")
+    if "/annex/objects/" in start[:200]:
+        return not_a_checkpoint("a git-annex pointer, not the file it points to: run `git annex get`")
     if lower.startswith(("<!doctype html", "<html", "<head")) or "<html" in lower[:500]:
         guess = "an error or login page saved by a download"
         if "google" in lower:
@@ -79,7 +87,7 @@ def _text(head: bytes) -> Damage | None:
     if lower.startswith(("<?xml", "<error")):
         what = f"an XML document, probably a storage service's error message ({_told(start)}): download the file again"
         return not_a_checkpoint(what)
-    if start.startswith(("{", "[")):
+    if start.startswith("{") or (start.startswith("[") and start[1:].lstrip()[:1] in '[{"-0123456789]'):
         if '"error"' in lower or '"message"' in lower:
             return not_a_checkpoint(f"JSON text, probably an error message saved by a download: {_told(start)}")
         if '"weight_map"' in lower:

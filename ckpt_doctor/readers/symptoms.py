@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import time
@@ -13,7 +14,9 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.types import Damage, Global, NotChecked, TensorInfo
 
 _TEMPORARY = re.compile(
-    r"""(\.(tmp|temp|part|partial|incomplete|crdownload|download|opdownload|aria2|swp)(\.?\d+)?|~)$|^\.~|^~\$""", re.I
+    r"""(\.(tmp|temp|part|partial|incomplete|crdownload|download|opdownload|aria2|filepart|gstmp|swp)(\.?\d+)?|~)$"""
+    r"""|^\.~|^~\$""",
+    re.I,
 )
 _SAMPLE = 1 << 18
 _CODES = {"float32": ("f", 4), "float64": ("d", 8)}
@@ -27,10 +30,12 @@ def unfinished_write(view: FileView) -> list[Damage]:
     if _TEMPORARY.search(view.path.name):
         message = "by its name this is a temporary file: its writer is still at work, or died before it could rename it"
         return [Damage("unfinished-write", message, found=view.path.name)]
-    marker = view.path.with_name(f"{view.path.stem}-unfinished")
-    if view.path.suffix == ".ckpt" and not view.far and marker.exists():
-        message = f"{shown(marker.name)} beside it marks its save as unfinished, so that NeMo passes it over"
-        return [Damage("unfinished-write", message, found=marker.name)]
+    beside = {f"{view.path.name}.aria2": "shows that aria2 has not downloaded all of it"}
+    if view.path.suffix == ".ckpt":
+        beside[f"{view.path.stem}-unfinished"] = "marks its save as unfinished, so that NeMo passes it over"
+    for name, meaning in beside.items():
+        if not view.far and os.path.exists(view.path.with_name(name)):  # noqa: PTH110 - too long a name is not there
+            return [Damage("unfinished-write", f"{shown(name)} beside it {meaning}", found=name)]
     now = view.size_now()
     if now > view.size:
         message = "the file grew while it was read: it is being written"

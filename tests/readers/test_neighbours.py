@@ -36,6 +36,10 @@ NEIGHBOURS = [
     (b'{"error": {"message": "The download quota for this file has been exceeded."}}', "download quota"),
     (b'{"metadata": {}, "weight_map": {"a": "x.safetensors"}}', "index of a sharded checkpoint"),
     (b"PK\x05\x06" + bytes(18), "empty zip"),
+    (b"\xff\xfeP\0K\0\x03\0\x04\0", "PowerShell"),
+    (b"/annex/objects/MD5E-s1048576--0123.pt\n", "git annex get"),
+    (b"HTTP/1.1 200 OK\r\n\r\nPK\x03\x04" + bytes(26) + b"a/data.pkl}.", "tail -c +20 "),
+    (b"[InternetShortcut]\nURL=https://example.org/a.pt\n", "text, beginning"),
     (bytes(range(255, 200, -1)), "recognises"),
 ]
 

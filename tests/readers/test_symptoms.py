@@ -42,10 +42,17 @@ def test_translated_line_endings(tmp_path, zipped):
 
 def test_temporary_names(tmp_path):
     """A file under a temporary name is an unfinished write, however whole it is."""
-    for name in ("checkpoint.pt.tmp", "model.part", "x.crdownload", "checkpoint~"):
+    for name in ("checkpoint.pt.tmp", "model.part", "x.crdownload", "x.pt.filepart", "checkpoint~"):
         assert open_checkpoint(save(tmp_path / name, {})).is_damaged("unfinished-write")
     for name in ("checkpoint", "tmp.pt", "part_2.pth"):
         assert () == open_checkpoint(save(tmp_path / name, {})).damage
+
+
+def test_a_download_that_its_program_has_not_finished(tmp_path):
+    """aria2 gives the file its full length first; a name with no room for a marker has none."""
+    (tmp_path / "a.pt.aria2").touch()
+    assert open_checkpoint(save(tmp_path / "a.pt", {})).is_damaged("unfinished-write")
+    assert () == open_checkpoint(save(tmp_path / ("n" * 250 + ".ckpt"), {})).damage
 
 
 TEXTS = {
