@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ckpt_doctor.inert.callables import CALLS, LAZY, MAKERS, is_listed, keeps
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, TensorRef
@@ -154,8 +154,12 @@ def _examined(full: str, args: tuple[object, ...]) -> Iterable[object]:
 def _grows(full: str, keeps_them: bool, given: tuple[object, ...]) -> str:
     """What a function is handed out of which it makes far more than the file holds; empty where there is nothing."""
     plain = [value.value if type(value) is NumpyScalar else value for value in given]
-    if full in ("builtins.bytes", "builtins.bytearray") and plain and type(plain[0]) is int:
+    if full in ("builtins.bytes", "builtins.bytearray") and plain and _may_be_a_number(plain[0]):
         return "a size instead of bytes"
+    if full.endswith(("Storage", "SeedSequence")) and any(type(value) is int and value > _MOST for value in plain[-1:]):
+        return "a size instead of bytes"
+    if full.endswith("multiarray._reconstruct") and not _is_empty(plain[1:2]):
+        return "a shape of its own, where numpy writes an empty one"
     if full == "fractions.Fraction" and any(type(value) is str and "e" in value.lower() for value in plain):
         return "an exponent"
     if full == "copyreg._reconstructor" and len(plain) == 3 and type(plain[2]) is int:
@@ -167,14 +171,30 @@ def _grows(full: str, keeps_them: bool, given: tuple[object, ...]) -> str:
         return "an exponent"
     if makers & LAZY:
         return "an iterator"
-    return "a range" if "builtins.range" in makers and full in _COLLECTORS else ""
+    return "a range" if makers & _LONG and full in _COLLECTORS else ""
 
 
+def _may_be_a_number(value: object) -> bool:
+    """Whether `bytes` may take a value for a size: a number, or what another call than an encoding returns."""
+    return type(value) is int or (type(value) is Opaque and not str(value.callee).endswith(("codecs.encode", "bytes")))
+
+
+def _is_empty(shape: Sequence[object]) -> bool:
+    """Whether this is a shape of no more than one number, or none at all."""
+    sizes = shape[0] if shape and isinstance(shape[0], (tuple, list)) else ()
+    return all(size in (0, 1) for size in sizes)
+
+
+_MOST = 1 << 20
+"""Of a size that is handed to a constructor; 64-bit seeds come first, sizes last."""
+_LONG = frozenset({"builtins.range", "ipaddress.IPv4Network", "ipaddress.IPv6Network"})
+"""What has far more items than the few numbers of which it is made."""
 _NEW = frozenset({"copyreg.__newobj__", "copyreg.__newobj_ex__"})
 _COLLECTORS = frozenset(
     """
     array.array builtins.bytearray builtins.bytes builtins.frozenset builtins.list builtins.set builtins.tuple
-    collections.Counter collections.UserList collections.deque copyreg._reconstructor torch.Size
+    collections.ChainMap collections.Counter collections.UserList collections.deque copyreg._reconstructor
+    os.stat_result time.struct_time torch.Size
     """.split()  # noqa: SIM905 (as in known_globals)
 )
 """What makes an item of every number in a range; pickle writes the items themselves."""

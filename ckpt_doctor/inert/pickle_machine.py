@@ -18,6 +18,8 @@ COMPUTED = "<computed>"
 
 _DEFAULTDICT = HANDLERS["collections.defaultdict"]
 _METHOD_PUT = "the pickle puts a method of its choice in the place of an object's own"
+_SHARED = frozenset({"logging.getLogger", "operator.getitem", "_operator.getitem"})
+"""What returns an object that is there already; no pickler changes it afterwards."""
 _NAMES = frozenset({str})
 _PLAIN_KEYS = frozenset({str, bytes, bool, type(None), Global, StorageInfo, TensorRef, Opaque, NumpyScalar})
 """Types whose hashes nobody can choose: by a secret of the process, or by identity."""
@@ -275,6 +277,9 @@ class Machine:
         if named is not None:
             self.misuse(named, "sets the state of")
         elif type(target) is Opaque:
+            if str(target.callee) in _SHARED:
+                message = f"the pickle changes what {shown(target.callee)} returns, which the whole program shares"
+                self.soft("dangerous-global", message)
             target.states.append(state)
         elif type(target) is TensorRef:
             set_state(target, state)

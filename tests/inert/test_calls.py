@@ -203,7 +203,12 @@ ENDLESS = {
         "copyreg", "_reconstructor", name("builtins", "tuple"), name("builtins", "tuple"), COUNT
     ),
     "a range": call("builtins", "list", call("builtins", "range", MAX)),
+    "all addresses": call("builtins", "frozenset", call("ipaddress", "IPv4Network", text("0.0.0.0/0"))),
     "zeros": call("builtins", "bytearray", MAX),
+    "zeros of a number in a text": call("builtins", "bytes", call("builtins", "int", text("9999999999"))),
+    "an array": call("numpy._core.multiarray", "_reconstruct", name("numpy", "ndarray"), MAX + b"\x85", text("b")),
+    "a storage": call("torch", "FloatStorage", MAX),
+    "a pool": call("numpy.random.bit_generator", "SeedSequence", b"K\x01", b")", MAX),
     "zeros that numpy counts": call(
         "builtins",
         "bytes",
@@ -219,6 +224,15 @@ ENDLESS = {
 def test_a_program_that_takes_all_time_or_memory_stops_the_gate(tmp_path, program):
     """Harmless functions that are handed more than the file holds."""
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + program + b".")
+    assert open_checkpoint(tmp_path / "a.pkl").is_damaged("dangerous-global")
+
+
+def test_a_logger_that_the_pickle_changes_is_the_programs_own(tmp_path):
+    """Its filters are called with the next message; a logger that a checkpoint holds is written by its name alone."""
+    logger = call("logging", "getLogger", text("torch"))
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + logger + b".")
+    assert not open_checkpoint(tmp_path / "a.pkl").is_damaged("dangerous-global")
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + logger + b"}" + text("filters") + b"]sb.")
     assert open_checkpoint(tmp_path / "a.pkl").is_damaged("dangerous-global")
 
 
