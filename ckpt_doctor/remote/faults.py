@@ -19,8 +19,6 @@ PAUSE = 0.2
 """Seconds before the second attempt; doubled before each further one."""
 PATIENCE = 30.0
 """Seconds after which a request is not made again."""
-_OWN_ATTEMPTS = 20.0
-"""Seconds after which a library has made attempts of its own, as gcsfs and the hub's do: longer than one's timeout."""
 _BUSY = 5
 """Pauses are longer by this factor where the server has too much to do."""
 _ANY_URL = r"(?i)\b[a-z][a-z0-9+.-]+://[^\s'\"<>)]+"
@@ -87,12 +85,10 @@ def trying(path: object, request: Callable[[], T]) -> T:
     for attempt in range(ATTEMPTS):
         time.sleep(pause)
         try:
-            last = time.monotonic()
             return request()
         except Exception as error:  # of whichever library: what it means is decided in one place
             fault = translated(error, path)
-            now, may_help = time.monotonic(), getattr(fault, "again", False)
-            is_late = now - began > PATIENCE or now - last > _OWN_ATTEMPTS
+            is_late, may_help = time.monotonic() - began > PATIENCE, getattr(fault, "again", False)
             if may_help and is_late and "Timeout" in type(error).__name__:
                 raise RemoteError(SILENT, path) from None
             if attempt == ATTEMPTS - 1 or is_late or not may_help:

@@ -82,7 +82,9 @@ def _path(given: Path | str) -> Path:
 def told_apart(path: Path, earlier: dict[str, str]) -> Path:
     """The path; UsageError where an earlier one of the same call is shown alike and leads elsewhere."""
     if isinstance(path, RemotePath) and earlier.setdefault(str(path), path.given) != path.given:
-        raise UsageError(f"two URLs differ only in what is not shown of {path} (query, name): give one at a time")
+        raise UsageError(
+            f"two URLs differ only in what is not shown of {path} (query, name, last slash): give one at a time"
+        )
     return path
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import RawIOBase
 from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
@@ -14,7 +14,8 @@ from ckpt_doctor.errors import UsageError, absent
 from ckpt_doctor.remote import s3
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
 from ckpt_doctor.remote.faults import OUT_OF_REACH, PATIENCE, RemoteError, Replaced, trying
-from ckpt_doctor.remote.http import A_COPY, LONGEST, Answer, get_range
+from ckpt_doctor.remote.http import LONGEST, Answer, get_range
+from ckpt_doctor.remote.systems import S3, WEB, asking, file_system
 from ckpt_doctor.remote.traffic import METER
 
 T = TypeVar("T")
@@ -27,11 +28,7 @@ _LARGE = 1 << 20
 """Bytes of a range that a slow line may take long to bring."""
 _PAGE = 1_000
 """Objects that a listing gives for one request (ListObjectsV2 of S3, objects.list of Google)."""
-_S3 = frozenset({"s3", "s3a"})
 _VERSION = "?versionId="
-_LOUD = ("gcsfs", "google", "s3fs", "botocore", "aiobotocore", "huggingface_hub", "fsspec")
-"""Libraries that log what they then raise."""
-_WEB = frozenset({"http", "https"})
 Range = tuple[int, int]
 """First byte, and the one behind the last."""
 
@@ -62,7 +59,7 @@ class Store:
     def __init__(self, scheme: str, fs: Any) -> None:
         self.scheme = scheme
         self.fs = fs
-        self.is_web = scheme in _WEB
+        self.is_web = scheme in WEB
         """Whether there are no listings: a web server shows what it is asked for by name."""
         self.entries: dict[str, Entry] = {}
         self.folders: dict[str, dict[str, Entry]] = {}
@@ -79,7 +76,7 @@ class Store:
 
     def name(self, path: Place) -> str:
         """The path as fsspec names it."""
-        return str(self.fs._strip_protocol(path.given))
+        return str(self.fs._strip_protocol(path.given)).rstrip("/")
 
     def look(self, path: Place) -> Entry:
         """What is at a path. Raises `OSError`: nothing is there, it may not be read, the server is gone."""
@@ -92,9 +89,19 @@ class Store:
 
     def ask(self, path: Place) -> Entry:
         """What is at a path now, by a request of its own."""
-        found = self._of_web(path) if self.is_web else self._of_info(path)
+        if self.is_web:
+            found = self._of_web(path)
+        else:
+            found = Entry(path.name, is_folder=True) if self._is_said_folder(path) else self._of_info(path)
         self.entries[str(path)] = found
         return found
+
+    def _is_said_folder(self, path: Place) -> bool:
+        """Whether a URL ends with a slash, and objects lie below it: one may have the name without the slash."""
+        if path.given.endswith("/"):
+            with suppress(FileNotFoundError):
+                self.take_in(path)
+        return path.given.endswith("/") and bool(self.folders.get(str(path)))
 
     def known(self, path: Place) -> Entry | None:
         """What is at a path, by what was asked for or listed, or by a listing of its folder; None for nothing."""
@@ -249,7 +256,8 @@ class Store:
             if key in self._gone:
                 raise RemoteError(self._gone[key], path)
         try:
-            return trying(path, request)
+            with asking():
+                return trying(path, request)
         except Replaced:
             raise
         except RemoteError as error:
@@ -259,7 +267,7 @@ class Store:
     def _fetch(self, path: Place, entry: Entry, start: int, end: int) -> bytes:
         name = self.name(path)
         seconds = LONGEST if end - start > _LARGE else PATIENCE
-        if self.scheme in _S3 and "ETag" in entry.info:
+        if self.scheme in S3 and "ETag" in entry.info:
             return bytes(self._within(seconds, s3.get_range, self.fs, name, entry, start, end))
         if self._is_async:
             return bytes(self._within(seconds, self.fs._cat_file, name, start=start, end=end))
@@ -312,7 +320,7 @@ def store_of(path: Place) -> Store:
     """The store of a URL, made when it is first asked for. Raises `UsageError` where its library is not installed."""
     scheme = path.scheme
     if scheme not in _STORES:
-        _STORES[scheme] = Store(scheme, _file_system(scheme, path))
+        _STORES[scheme] = Store(scheme, file_system(scheme, path))
     return _STORES[scheme]
 
 
@@ -336,29 +344,6 @@ def left_out() -> str:
         return ""
     some, more = ("1 object was", "") if len(unnamed) == 1 else (f"{len(unnamed):,} objects were", ", ...")
     return f"{some} not looked at, because of two slashes in a row in the name: {unnamed[0]}{more}"
-
-
-def _file_system(scheme: str, path: Place) -> Any:
-    install = "pip install 'ckpt-doctor[remote]'"
-    try:
-        import fsspec
-    except ImportError:
-        raise UsageError(f"{path} is a URL, and reading it needs fsspec: {install}") from None
-    for name in _LOUD:
-        logging.getLogger(name).addHandler(logging.NullHandler())  # or Python prints tracebacks of what is said here
-    try:
-        found = fsspec.filesystem(scheme, skip_instance_cache=True)
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it has a handler, and names each URL it retries
-        if scheme in _S3:
-            found.retries = 1  # `trying` makes more, as botocore would for each of them
-            found.config_kwargs.setdefault("retries", {"total_max_attempts": 1})
-        return found
-    except ImportError as error:
-        raise UsageError(f"{scheme}:// needs a library that is not installed ({error}): {install}") from None
-    except ValueError:
-        raise UsageError(f"{path}: fsspec knows no {scheme}:// URLs") from None
-    except Exception:  # of whichever library: most of them want a host or a token
-        raise UsageError(f"{path}: fsspec needs more than a URL to read {scheme}://; {A_COPY}") from None
 
 
 def named(paths: Iterable[Place]) -> None:

@@ -87,20 +87,6 @@ def test_a_store_that_has_too_much_to_do_is_given_more_time(monkeypatch: pytest.
     assert [*once, *(faults._BUSY * pause for pause in once)] == pauses
 
 
-def test_what_a_library_has_tried_for_long_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub's makes six attempts of its own, with pauses."""
-    clock = [0.0]
-    monkeypatch.setattr(faults.time, "monotonic", lambda: clock[0])
-
-    def request() -> None:
-        clock[0] += 23.0
-        raise named("ConnectError")
-
-    with pytest.raises(RemoteError, match="cannot be reached"):
-        trying("hf://org/model", request)
-    assert 23.0 == clock[0]
-
-
 def test_a_request_that_waits_in_vain_is_not_made_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "PATIENCE", -1.0)
     with pytest.raises(RemoteError, match="silent or too slow"):

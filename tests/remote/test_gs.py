@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from ckpt_doctor import scan
+from ckpt_doctor.remote.faults import ATTEMPTS
 from tests.remote.samples import SAMPLES, asked_of, safetensors, told
 from tests.remote.web import Handler, Web
 
@@ -138,3 +139,29 @@ def test_what_cannot_be_read_is_said_in_a_line(bucket: Bucket, status: int, sent
     assert (2, "", 1) == (refused.returncode, refused.stdout, len(refused.stderr.splitlines()))
     assert "Error: gs://bucket/run" in refused.stderr
     assert sentence in refused.stderr
+
+
+def test_an_object_that_always_fails_is_asked_for_as_often_as_elsewhere(bucket: Bucket) -> None:
+    """gcsfs alone asks six times, for half a minute; other objects of the bucket are judged."""
+    for name in ("a", "b"):
+        bucket.put(f"run/{name}.safetensors", safetensors(8))
+    refused: list[str] = []
+
+    def answer(handler: Handler, *_: int) -> bool:
+        if "b.safetensors" in handler.path and "download" in handler.path:
+            refused.append(handler.path)
+            return bucket.tell(handler, {"error": {"code": 500, "message": "no"}}, 500)
+        return bucket.answer(handler)
+
+    bucket.web.fallback = answer
+    report = scan(["gs://bucket/run"])
+    assert [[], ["F106"]] == [[found.code for found in file.findings] for file in report.files]
+    assert len(refused) == ATTEMPTS
+
+
+def test_a_slash_at_the_end_means_the_folder_not_the_object_of_that_name(bucket: Bucket) -> None:
+    for key in ("run", "run/a.pt", "alone.pt"):
+        bucket.put(key, safetensors(8))
+    bucket.put("run/", b"")
+    for url, key in {"run": "run", "run/": "run/a.pt", "alone.pt/": "alone.pt"}.items():
+        assert [f"gs://bucket/{key}"] == [str(file.checkpoint.path) for file in scan([f"gs://bucket/{url}"]).files]

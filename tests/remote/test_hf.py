@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ckpt_doctor.remote.faults import ATTEMPTS
 from tests.remote.samples import SAMPLES, safetensors
 from tests.remote.web import Handler, Web
 
@@ -107,3 +108,13 @@ def test_what_is_not_there_is_wrong_usage(hub: Hub, tmp_path: Path, url: str) ->
     )
     done = hub.run("scan", url, home=tmp_path)
     assert (2, f"Error: {url} does not exist\n") == (done.returncode, done.stderr)
+
+
+def test_a_file_that_always_fails_is_asked_for_as_often_as_elsewhere(hub: Hub, tmp_path: Path) -> None:
+    """The hub's library alone asks six times, for half a minute."""
+    hub.put("model.safetensors", safetensors(8))
+    file = "org/model/resolve/main/model.safetensors"
+    hub.web.faults[file] = lambda handler, *_: handler.answer(500, b"no") or True
+    done = hub.run("scan", "hf://org/model", home=tmp_path)
+    assert "status 500, again and again" in " ".join(done.stdout.split())
+    assert ATTEMPTS == sum(name == file for name, _ in hub.web.asked)

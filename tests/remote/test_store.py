@@ -12,7 +12,6 @@ import pytest
 
 from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
-from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import faults
 from ckpt_doctor.remote.store import Store
 from tests.remote.samples import SAMPLES, asked_of, safetensors, told, upload
@@ -176,14 +175,3 @@ def test_a_server_that_cannot_be_reached_is_asked_for_one_of_many_files(
     assert [{"F106"}] * 40 == [{found.code for found in file.findings} for file in report.files]
     assert {len(safetensors(8))} == {file.checkpoint.size for file in report.files}, "which the listing shows"
     assert len(asked) <= faults.ATTEMPTS * 8, "those that were on their way"
-
-
-def test_what_fsspec_cannot_make_of_a_url_alone_is_wrong_usage(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client of a server whose name is an argument of its own, as `github` and `ftp` have."""
-
-    def hosted(host: str, **_options: object) -> object:
-        return host
-
-    monkeypatch.setattr("fsspec.filesystem", lambda _scheme, **options: hosted(**options))
-    with pytest.raises(UsageError, match="fsspec needs more than a URL to read github://"):
-        scan(["github://x"])
