@@ -41,6 +41,8 @@ _MOST_NAMES = 12
 """Tensors of one record that a message names."""
 _MOST_THREADS = 8
 """More threads do not help: the memory is the limit. Each thread has a buffer."""
+_NOTES = ("version", ".format_version", ".storage_alignment", "serialization_id")
+"""How records end on which no value depends that torch.load gives: what it refuses in them, reading has seen."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes read since the last call; from several threads, never at the same time."""
@@ -273,17 +275,24 @@ def _corrupt(
         names = [tensor.name for tensor in by_key.get(region.key or "", [])]
         what = f"tensor{'s' if len(names) > 1 else ''} {shown(', '.join(names[:_MOST_NAMES]))}" if names else ""
         what += f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-        message = UNLIKE_ITS_CHECKSUM
-        message += f": {what} {'is' if len(names) < 2 else 'are'} not what was saved" if what else ""
-        if region.name.endswith(".pkl"):
-            message = DESCRIPTION_CHANGED
-        yield Damage("corrupt-record", message + rest, shown(region.name))
+        record_name = _record_of(region)
+        is_note = record_name.endswith(_NOTES)
+        what = what or f"the record {shown(record_name)}"
+        message = f"{UNLIKE_ITS_CHECKSUM}: {what} {'is' if len(names) < 2 else 'are'} not what was saved"
+        message = DESCRIPTION_CHANGED if record_name.endswith(".pkl") else message
+        kind, rest_of_it = ("corrupt-note", ". No tensor depends on it") if is_note else ("corrupt-record", rest)
+        yield Damage(kind, message + rest_of_it, shown(region.name))
     if len(corrupt) > limits.MAX_DAMAGE:
         yield Damage("corrupt-record", f"{len(corrupt) - limits.MAX_DAMAGE:,} more records are corrupt")
 
 
+def _record_of(region: Region) -> str:
+    """The name of a region's record; in a file of several archives each of them has one of that name."""
+    return region.name.partition(" at byte ")[0]
+
+
 def _still_good_for(checkpoint: Checkpoint, corrupt: Sequence[Region], hit: Sequence[TensorInfo]) -> str:
-    if any(region.name.endswith(".pkl") for region in corrupt):
+    if any(_record_of(region).endswith(".pkl") for region in corrupt):
         return ""
     if checkpoint.layout == "training" and hit and not any(tensor.path[0] in MODEL_KEYS for tensor in hit):
         return ". The model's weights are intact: the file still serves as weights"

@@ -173,8 +173,12 @@ def _refused(directory: Directory, facts: Mapping[str, Any], prefix: str) -> Ite
         yield Damage("missing-record", f"{message} in another way", shown(prefix + "data.pkl"))
     number = re.match(r"\s*\+?(\d{1,9})", version := str(facts.get("version", "")))
     if number is None or not 1 <= int(number[1]) <= _MOST_VERSION:
-        said = f"says {shown(version)!r}" if "version" in facts else "is absent"
+        said = f"says '{shown(version)}'" if "version" in facts else "is absent"
         yield Damage("missing-record", f"the version record {said}: torch.load refuses the archive", prefix + "version")
+    alignment = str(facts.get("storage_alignment", 0))
+    if re.fullmatch(r"[+-]?\d+(_\d+)*", alignment, re.ASCII) is None:  # `int` in torch/serialization.py, `_load`
+        message = f"the .storage_alignment record says '{shown(alignment)}', which torch.load refuses"
+        yield Damage("missing-record", message, shown(prefix + ".storage_alignment"))
 
 
 def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> list[Damage]:

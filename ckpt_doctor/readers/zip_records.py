@@ -12,7 +12,7 @@ from ckpt_doctor.readers.programs import Programs, read_disguised, read_program
 from ckpt_doctor.readers.source import Source
 from ckpt_doctor.types import Damage
 
-UNLIKE_ITS_CHECKSUM = "the bytes do not match the stored checksum, and torch.load does not notice"
+UNLIKE_ITS_CHECKSUM = "the bytes do not match the stored checksum, which torch.load never compares"
 DESCRIPTION_CHANGED = UNLIKE_ITS_CHECKSUM + ": the description of all tensors is not what was saved"
 
 

@@ -24,6 +24,7 @@ NOT_WHOLE = (
     "missing-record",
     "malformed-pickle",
     "corrupt-record",
+    "corrupt-note",
 )
 """Damage that a disk does. What a trainer saves (numpy's random state, its own classes) is its own affair, and the
 temporary name says nothing of the file."""

@@ -80,7 +80,8 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
     trains on. Severity info where only undo is affected: bytes that a migration had set aside have changed, or the file
     that holds them cannot be read. The checkpoint loads as it should, and `ckpt-doctor undo` refuses. What has the name
     of a journal or of undo data and cannot be read as such (a pipe, a link, a damaged file) blocks `migrate` as well:
-    an error where the file needs a migration.
+    an error where the file needs a migration. Info, too, where the record is a note of PyTorch's on which no tensor
+    depends (`.data/serialization_id`): the file loads as it should, but something has changed a byte of it.
 
     One corrupt record is a flipped bit: a failing disk, memory or transfer. Several corrupt records in one file usually
     mean that several processes saved to the same path at the same time, as when every rank of a DDP run calls
@@ -95,6 +96,8 @@ def corrupt_record(case: Case) -> Iterator[Problem]:
     Source: caffe2/serialize/inline_container.cc writes the checksums, its reader disables their check.
     """
     yield from damage_of(case, "corrupt-record", _salvage(case.checkpoint))
+    for problem in damage_of(case, "corrupt-note", None):
+        yield replace(problem, severity="info")
     for problem in damage_of(case, "corrupt-undo-data"):
         message = f"{problem.message}. Only undo is affected: the checkpoint itself is not"
         yield replace(problem, message=message, severity="info")

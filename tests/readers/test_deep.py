@@ -14,6 +14,7 @@ from ckpt_doctor.readers import deep as deep_module
 from ckpt_doctor.readers import open_checkpoint, regions
 from ckpt_doctor.readers.deep import deep_check
 from tests.readers.torch_files import rezip, save, training
+from tests.validators import spoiling
 
 
 def deep(path):
@@ -36,6 +37,23 @@ def test_every_flipped_bit_is_found(tmp_path):
         (damage,) = deep(path).damage
         assert ("corrupt-record", f"a/data/{key}") == (damage.kind, damage.where)
         assert names[key] in damage.message
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "says"),
+    [
+        ("data.pkl", "corrupt-record", "the description of all tensors is not what was saved"),
+        ("byteorder", "corrupt-record", "the record a/byteorder is not what was saved. No tensor is affected"),
+        ("version", "corrupt-note", "the record a/version is not what was saved. No tensor depends on it"),
+        (".data/serialization_id", "corrupt-note", "the record a/.data/serialization_id is not what was saved"),
+    ],
+)
+def test_a_record_without_a_tensor_is_named_and_what_hangs_on_it(tmp_path, record, kind, says):
+    path = save(tmp_path / "a", training())
+    spoiling.overwrite(f"/{record}", lambda data: data[:-1] + bytes([data[-1] ^ 1]))(path)
+    (damage,) = deep(path).damage
+    assert (kind, f"a/{record}") == (damage.kind, damage.where)
+    assert says in damage.message
 
 
 def test_what_the_file_is_still_good_for(tmp_path):
