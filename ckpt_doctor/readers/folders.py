@@ -64,7 +64,7 @@ def open_unit(
 def _open_folder(folder: Path, is_read: Callable[[str], bool]) -> Checkpoint:
     top = [entry.name for entry in folder.iterdir()]
     tag = target_of(folder, MARKERS[0], top) if MARKERS[0] in top else None
-    return _open_listed(folder, Parts(folder), listing(folder, tag=tag), is_read)
+    return _open_listed(folder, Parts(folder), listing(folder, tag=tag if tag in top else None), is_read)
 
 
 def _open_listed(

@@ -7,7 +7,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -39,7 +39,8 @@ def open_json(path: Path) -> Checkpoint:
 
 def open_marker(path: Path) -> Checkpoint:
     """Read a text file that names a checkpoint: its one line is the root, None where it has none or several."""
-    return _read(path, "text", _line)
+    found = _read(path, "text", _line)
+    return replace(found, damage=tuple(damage for damage in found.damage if damage.kind != "empty-file"))
 
 
 @record

@@ -14,9 +14,9 @@ from ckpt_doctor.inert.moments import form_of, number_of
 _INDEX = r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+))?\.json"
 """The index of a sharded model: transformers, `SAFE_WEIGHTS_INDEX_NAME`; with a variant as diffusers writes it."""
 MEGATRON = "latest_checkpointed_iteration.txt"
-MARKERS = ("latest", "last_checkpoint", MEGATRON)
+MARKERS = ("latest", "last_checkpoint", MEGATRON, "latest.txt", "checkpoint.txt")
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine; of
-Megatron-LM (`get_checkpoint_tracker_filename`)."""
+Megatron-LM (`get_checkpoint_tracker_filename`); of loops that call it so."""
 PART_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
 """Suffixes that only checkpoints and their parts have."""
 OTHER_SUFFIXES = frozenset(

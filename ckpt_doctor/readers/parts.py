@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import open_checkpoint
+from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.json_file import open_json, open_marker
 from ckpt_doctor.readers.part_names import PART_SUFFIXES, index_of, is_marker, is_other_binary
 from ckpt_doctor.readers.views import in_reach
@@ -111,9 +112,18 @@ def open_part(path: Path) -> Checkpoint:
     """Read one file of a checkpoint: JSON and markers by their names, all others by their content."""
     if path.suffix == ".json":
         return open_json(path)
-    if is_marker(path.name) and (marker := open_marker(path)).root is not None:
-        return marker
-    return open_checkpoint(path)
+    if not is_marker(path.name):
+        return open_checkpoint(path)
+    marker = open_marker(path)
+    return open_checkpoint(path) if marker.root is None and not marker.damage and _is_checkpoint(path) else marker
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file is one by its first bytes; one of these may be called `latest`."""
+    try:
+        return sniff(path) in ("zip", "torch-legacy", "safetensors", "tar")
+    except OSError:
+        return False
 
 
 def is_part_name(name: str) -> bool:

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
 from typing import Literal
 
-from ckpt_doctor.inert.moments import number_of
+from ckpt_doctor.inert.moments import form_of, number_of
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import deepspeed, distributed, sharded
 from ckpt_doctor.readers.json_file import open_json
 from ckpt_doctor.readers.part_names import MARKERS, MEGATRON, PIECES, index_of, is_marker, leads_nowhere, shard_of
-from ckpt_doctor.readers.parts import Findings, Parts, is_inside, missing_part
+from ckpt_doctor.readers.parts import FOLDER, Findings, Parts, is_inside, missing_part
 from ckpt_doctor.types import Damage, NotChecked
 from ckpt_doctor.types.record import record
 
@@ -25,6 +25,7 @@ _TAG = re.compile(r"global_step\d+|pytorch_model(_\d+)?")
 _ITS_SCRIPT = "zero_to_fp32.py"
 """DeepSpeed copies it beside `latest` (`_copy_recovery_script`)."""
 _SAVED = (".pth", ".pt", ".ckpt", ".pkl")
+_BY_IT = "a resume by it stops or begins anew: make it name a checkpoint that is there"
 _FSDP_OPTIMIZER = re.compile(r"optimizer_(\d+)")
 """Accelerate's folder of a sharded optimizer (accelerate/utils/fsdp_utils.py, `save_fsdp_optimizer`)."""
 
@@ -71,7 +72,7 @@ def set_of(folder: Path, names: Collection[str]) -> list[FileSet]:
     if ranks:
         found.append(FileSet("deepspeed", folder, "", ranks))
     markers = (name for name in sorted(known) if is_marker(name) or leads_nowhere(folder / name))
-    return found + [FileSet("marker", folder, name, (name,)) for name in markers if _dangles(folder, name, known)]
+    return found + [FileSet("marker", folder, name, (name,)) for name in markers if _fault_of(folder, name, known)]
 
 
 def _is_metadata(folder: Path) -> bool:
@@ -102,8 +103,8 @@ def _sharded(folder: Path, names: frozenset[str]) -> Iterator[FileSet]:
 def target_of(folder: Path, marker: str, names: Collection[str]) -> str | None:
     """The name, in the same folder, of what a marker or link names; None where it is none of a kind known here.
 
-    `latest` is taken for DeepSpeed's where its text is a tag that DeepSpeed gives, or its script lies beside it. In
-    `last_checkpoint` mmengine and maskrcnn-benchmark write a path as it was given to them.
+    In `last_checkpoint` mmengine and maskrcnn-benchmark write a path as it was given to them. Elsewhere a text is taken
+    for a name where its loader is known, or where the names beside it are of its form.
     """
     path = folder / marker
     if path.is_symlink() and not path.is_file():  # a link to a text file is that file: Hugging Face's cache has them
@@ -115,13 +116,20 @@ def target_of(folder: Path, marker: str, names: Collection[str]) -> str | None:
         return None
     if marker == MEGATRON:
         return _of_iteration(said, names)
-    if marker.endswith(".symlink"):  # which may name a path in a bucket
-        name = PurePath(said).name
-        return name if name in names or name == said else None
-    if marker == "latest":
-        return said if _TAG.fullmatch(said) or _ITS_SCRIPT in names else None
     name = PurePath(said).name
-    return (name if name in names or is_inside(said) else said) if said.endswith(_SAVED) else None
+    if marker.endswith(".symlink"):  # which may name a path in a bucket
+        return name if name in names or name == said else None
+    if marker == "last_checkpoint":
+        return (name if name in names or is_inside(said) else said) if said.endswith(_SAVED) else None
+    alike = any(form_of(other) == form_of(said) and number_of(other) is not None for other in names)
+    return said if alike or _is_read(marker, names) or (marker == "latest" and _TAG.fullmatch(said)) else None
+
+
+def _is_read(marker: str, names: Collection[str]) -> bool:
+    """Whether a loader reads a marker, whatever it holds: its name or the names beside it show whose it is."""
+    if marker == "latest":
+        return _ITS_SCRIPT in names or any(_TAG.fullmatch(name) for name in names)
+    return marker == MEGATRON or (marker == "last_checkpoint" and any(name.endswith(_SAVED) for name in names))
 
 
 def _of_iteration(said: str, names: Collection[str]) -> str | None:
@@ -139,9 +147,21 @@ def marked(folder: Path) -> dict[str, str]:
     return {marker: target for marker, target in targets.items() if target in names and target is not None}
 
 
-def _dangles(folder: Path, marker: str, names: Collection[str]) -> bool:
-    target = target_of(folder, marker, names)
-    return target is not None and target not in names
+def _fault_of(folder: Path, marker: str, names: Collection[str], prefix: str = "") -> Damage | None:
+    """What is wrong with a marker that a loader reads; None where what it names is there, or where nobody reads it."""
+    parts, target = Parts(folder), target_of(folder, marker, names)
+    if target in names:
+        return None
+    if target is not None:
+        why = parts.size(target)
+        is_there = isinstance(why, int) or why == FOLDER
+        return None if is_there else missing_part(prefix + target, str(why), prefix + marker, _BY_IT)
+    text = parts.open(marker)
+    if text is None or text.container != "text" or text.damage or not _is_read(marker, names):
+        return None
+    says = f"says '{shown(text.root)}'" if text.root else "is not one line of text" if text.size else "is empty"
+    message = f"{shown(prefix + marker)} {says}, where the name of a checkpoint belongs; {_BY_IT}"
+    return Damage("missing-part", message, shown(prefix + marker))
 
 
 def examine(found: FileSet, parts: Parts) -> Findings:
@@ -153,22 +173,14 @@ def examine(found: FileSet, parts: Parts) -> Findings:
     if found.kind == "deepspeed":
         return deepspeed.examine(parts, prefix, names)
     if found.kind == "marker":
-        return _examine_marker(found, prefix)
+        names = {entry.name for entry in found.folder.iterdir()}
+        fault = _fault_of(found.folder, found.marker, names, prefix)
+        return Findings([fault] if fault else [])
     if found.marker:
         return sharded.examine(parts, prefix + found.marker, lambda own: _has_weights(found, parts, prefix, own))
     if re.fullmatch(PIECES, found.files[0]):
         return sharded.examine_pieces(parts, [prefix + name for name in found.files])
     return _numbered(found, prefix)
-
-
-def _examine_marker(found: FileSet, prefix: str) -> Findings:
-    name = found.marker
-    names = [entry.name for entry in found.folder.iterdir()]
-    target = target_of(found.folder, name, names)
-    if target is None or target in names:
-        return Findings()
-    why = "is not there" if is_inside(target) else "lies outside of the checkpoint and was not opened"
-    return Findings([missing_part(prefix + target, why, prefix + name, "a resume from it finds nothing")])
 
 
 def _numbered(found: FileSet, prefix: str) -> Findings:

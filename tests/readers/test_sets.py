@@ -22,12 +22,21 @@ from tests.readers.set_files import told, write_ranks, write_sharded
         ("last_checkpoint", "model_0009.pth", "model_0004.pth", "model_0009.pth"),
         ("last_checkpoint", "/runs/a/epoch_3.pth", "epoch_3.pth", None),
         ("last_checkpoint", "/runs/a/epoch_3.pth", "epoch_2.pth", "/runs/a/epoch_3.pth"),
-        ("last_checkpoint", "yesterday", "epoch_2.pth", None),
+        ("last_checkpoint", "yesterday", "epoch_2.pth", "last_checkpoint"),
+        ("last_checkpoint", "yesterday", "notes", None),
+        ("latest", "", "global_step10", "latest"),
+        ("latest", "global_step10\n\x1b[2J", "global_step10", "latest"),
+        ("latest", "x" * 5_000, "global_step10", "latest"),
+        ("latest", "step20", "step10", "step20"),
+        ("latest", "", "step10", None),
+        ("latest.txt", "step20", "step10", "step20"),
+        ("latest.txt", "2026-11-30", "step10", None),
         ("latest_checkpointed_iteration.txt", "20", "iter_0000020", None),
         ("latest_checkpointed_iteration.txt", "20", "global_step_20", None),
         ("latest_checkpointed_iteration.txt", "30", "iter_0000020", "iter_0000030"),
         ("latest_checkpointed_iteration.txt", "release", "iter_0000020", "release"),
-        ("latest_checkpointed_iteration.txt", "soon", "iter_0000020", None),
+        ("latest_checkpointed_iteration.txt", "soon", "iter_0000020", "latest_checkpointed_iteration.txt"),
+        ("latest_checkpointed_iteration.txt", "-5", "iter_0000020", "latest_checkpointed_iteration.txt"),
         ("latest-rank0.pt.symlink", "ep0-ba2-rank0.pt", "ep0-ba1-rank0.pt", "ep0-ba2-rank0.pt"),
         ("latest-rank0.pt.symlink", "run/ep0-ba1-rank0.pt", "ep0-ba1-rank0.pt", None),
         ("latest-rank0.pt.symlink", "run/ep0-ba2-rank0.pt", "ep0-ba1-rank0.pt", None),
@@ -43,6 +52,13 @@ def test_a_marker_that_names_nothing_is_told(tmp_path, marker, text, beside, los
     assert ([tmp_path / marker] if lost else []) == found
     assert ([lost] if lost else []) == told(open_unit(tmp_path / marker))
     assert ([lost] if lost else []) == told(open_unit(tmp_path))
+
+
+def test_a_checkpoint_may_have_the_name_of_a_marker(tmp_path):
+    torch.save({"w": torch.ones(1)}, tmp_path / "latest")
+    write_ranks(tmp_path / "global_step10")
+    assert [] == set_of(tmp_path, ["latest", "global_step10"])
+    assert ["w"] == [tensor.name for tensor in open_unit(tmp_path / "latest").tensors]
 
 
 def test_a_link_to_the_last_checkpoint_that_leads_nowhere_is_told(tmp_path):
