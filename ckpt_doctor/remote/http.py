@@ -61,7 +61,9 @@ def _told(response: Any, start: int, count: int) -> tuple[int, int]:
     """Size of the whole object, and how many bytes are to come; `RemoteError` for an answer to another question."""
     said = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status == 416:
-        size = int(said[3]) if said and said[3] != "*" else 0
+        if said is None or said[3] == "*":
+            raise RemoteError("the server has no such part of the file, and does not say how long it is")
+        size = int(said[3])
         if start < size:
             raise RemoteError("the server says that the file ends before its own end")
         return size, 0

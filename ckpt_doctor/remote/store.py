@@ -29,6 +29,8 @@ _LARGE = 1 << 20
 _PAGE = 1_000
 """Objects that a listing gives for one request (ListObjectsV2 of S3, objects.list of Google)."""
 _VERSION = "?versionId="
+_NO_PARTS = frozenset({"", ".", ".."})
+"""What may lie between two slashes of an object's name, and not of a path."""
 Range = tuple[int, int]
 """First byte, and the one behind the last."""
 
@@ -66,7 +68,7 @@ class Store:
         self.blocks: OrderedDict[str, Blocks] = OrderedDict()
         """Of the objects that were read last."""
         self.unnamed: list[str] = []
-        """Objects that no path leads to: a part of their name is empty."""
+        """Objects that no path leads to."""
         self._is_async = getattr(fs, "async_impl", False)
         self._has_ranges = _has_ranges(fs)
         self._lock = Lock()
@@ -151,10 +153,12 @@ class Store:
         self.folders[str(path)] = {}
         for at, info in found.items():
             inside = at.strip("/")[len(name.strip("/")) :].removeprefix("/")
-            if "//" in f"/{inside}" and not at.endswith("/"):
-                self.unnamed.append(f"{path}/{inside}")
-            elif inside and not at.endswith("/"):
+            if not inside or at.endswith("/"):
+                continue
+            if _NO_PARTS.isdisjoint(inside.split("/")):
                 self._place(path, inside, info)
+            else:
+                self.unnamed.append(f"{path}/{inside}")
 
     def _place(self, top: Place, inside: str, info: Mapping[str, Any]) -> None:
         folder, *more = (str(top), *inside.split("/"))
@@ -343,7 +347,9 @@ def left_out() -> str:
     if not unnamed:
         return ""
     some, more = ("1 object was", "") if len(unnamed) == 1 else (f"{len(unnamed):,} objects were", ", ...")
-    return f"{some} not looked at, because of two slashes in a row in the name: {unnamed[0]}{more}"
+    return (
+        f"{some} not looked at, because of two slashes in a row, or a dot between two, in the name: {unnamed[0]}{more}"
+    )
 
 
 def named(paths: Iterable[Place]) -> None:

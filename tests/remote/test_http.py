@@ -131,6 +131,11 @@ def ended(handler: Handler, *_: int) -> bool:
     return True
 
 
+def nowhere(handler: Handler, *_: int) -> bool:
+    handler.answer(416, b"")
+    return True
+
+
 def endless(handler: Handler, start: int, end: int) -> bool:
     size = handler.server.web.objects["model.safetensors"].size
     handler.send_response(206)
@@ -154,6 +159,7 @@ def replaced(handler: Handler, *_: int) -> bool:
         (longer, "another part of the file than it was asked for"),
         (without_length, "fewer bytes than it announces"),
         (ended, "the file ends before its own end"),
+        (nowhere, "does not say how long it is"),
         (endless, "the server is silent or too slow"),
         (lambda handler, *_: handler.answer(503, b"") or True, "status 503"),
         (lambda handler, *_: handler.answer(403, b"") or True, "access is refused"),

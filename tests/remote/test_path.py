@@ -149,13 +149,14 @@ def test_two_slashes_in_a_row_are_refused_and_in_a_listing_they_are_told(
     """No path leads there: the one that is shown could be that of another object."""
     memory.pipe("/bucket/run/model.safetensors", safetensors(8))
     memory.pipe("/bucket//run/model.safetensors", safetensors(8)[:50])
+    memory.pipe("/bucket/run/../other.safetensors", safetensors(8)[:50])
     assert 2 == main([command, "memory://bucket//run"])
     refused = capsys.readouterr().err
     assert "Error: memory://bucket/run was given with two slashes in a row" in refused
     assert 0 == main(["scan", "memory://bucket"])
     told = capsys.readouterr()
     assert "1 checkpoint:" in told.out
-    assert "1 object was not looked at" in told.err
+    assert "2 objects were not looked at" in told.err
     assert "memory://bucket//run/model.safetensors" in told.err
 
 
