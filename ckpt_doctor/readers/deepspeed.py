@@ -59,7 +59,7 @@ def examine(parts: Parts, folder: str, names: Collection[str]) -> Findings:
         found.not_checked.append(
             NotChecked("whether the files of all stages and experts are there", why, "their number")
         )
-    for kind in ("model", "optim"):
+    for kind in ("model",) if _is_universal(parts, folder) else ("model", "optim"):
         ranks = _ranks(there, kind, data, described)
         many = len(ranks) * len(model_ranks)
         if many > _MOST_FILES:
@@ -70,6 +70,11 @@ def examine(parts: Parts, folder: str, names: Collection[str]) -> Findings:
         lost = ((key, _spelled(_prefix(names), key)) for key in wanted if key not in there)
         found.lacks(missing_part(folder + name, _why(data, key.rank), told) for key, name in lost)
     return found
+
+
+def _is_universal(parts: Parts, folder: str) -> bool:
+    """Whether the optimizer lies in a folder for each parameter (deepspeed/checkpoint/ds_to_universal.py)."""
+    return (parts.folder / folder / "zero").is_dir()
 
 
 def _read(match: re.Match[str]) -> _Name:

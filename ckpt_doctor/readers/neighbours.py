@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ckpt_doctor.inert.pickle_machine import shown
@@ -42,6 +43,9 @@ _MAGIC: Sequence[tuple[str, int, tuple[bytes, ...]]] = (
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 """The last eight bytes of a table (tensorflow/core/lib/io/format.h, `kTableMagicNumber`)."""
 
+_MSGPACK = re.compile(rb"(?:[\x80-\x8f]|\xde..|\xdf....)(?:[\xa2-\xbf]|\xd9.)[a-z_]{2}", re.DOTALL)
+"""A map whose first key is a name (https://github.com/msgpack/msgpack/blob/master/spec.md)."""
+
 
 def not_a_checkpoint(what: str) -> Damage:
     """The finding that a file is something else."""
@@ -59,6 +63,8 @@ def neighbour(head: bytes, end: bytes = b"") -> Damage | None:
     if before > 0 and head[before + 30 :].partition(b"/")[2].startswith(b"data.pkl"):
         cut = f"`tail -c +{before + 1} FILE > OUT` takes them away"
         return not_a_checkpoint(f"a torch archive behind {before:,} bytes of something else: {cut}")
+    if _MSGPACK.match(head):
+        return not_a_checkpoint("a msgpack file (Flax, or T5X beside folders of arrays), not one of torch")
     return _text(head)
 
 

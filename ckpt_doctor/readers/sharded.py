@@ -99,7 +99,7 @@ def _names(shard: Checkpoint) -> set[str] | None:
     if mapping is None or any(damage.kind == "missing-record" for damage in shard.damage):
         return None
     shared = shard.metadata if shard.container == "safetensors" else {}
-    return {name for name in (*mapping, *shared) if isinstance(name, str)}
+    return {str(name) for name in (*mapping, *shared)}  # an optimizer's are numbers
 
 
 def _total(found: Findings, index: str, opened: Checkpoint, shards: Sequence[Checkpoint], count: int) -> None:

@@ -59,3 +59,15 @@ def test_names_that_speak_of_more_files_than_can_be_are_not_followed(tmp_path):
     unit = open_unit(tmp_path)
     assert 3 == len(unit.not_checked)  # of model and optimizer files, and that there is no index
     assert 110 > len(unit.damage) > 100
+
+
+def test_a_universal_folder_has_the_optimizer_in_folders_of_parameters(tmp_path):
+    """deepspeed/checkpoint/ds_to_universal.py leaves the model's files as they were."""
+    write_ranks(tmp_path, data=1, model=2)
+    for rank in (0, 1):
+        (tmp_path / f"zero_pp_rank_0_mp_rank_{rank:02d}_optim_states.pt").unlink()
+    (tmp_path / "zero" / "0.weight").mkdir(parents=True)
+    torch.save(torch.ones(2), tmp_path / "zero" / "0.weight" / "exp_avg.pt")
+    assert () == open_unit(tmp_path).damage
+    (tmp_path / "mp_rank_00_model_states.pt").unlink()
+    assert ["mp_rank_00_model_states.pt"] == told(open_unit(tmp_path))

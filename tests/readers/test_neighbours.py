@@ -19,6 +19,8 @@ NEIGHBOURS = [
     (b"<html><body>Access to model meta-llama is restricted. Hugging Face", "Hugging Face"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", "git lfs pull"),
     (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+    (b"\x82\xa7version\x03\xa9optimizer\x81" + bytes(100), "msgpack"),
+    (b"\xde\x00\x12\xa6params\x81" + bytes(100), "msgpack"),
     (b"\x93NUMPY\x01\x00v\x00{'descr': '|O'", "numpy"),
     (b"\x1f\x8b\x08\x00" + bytes(30), "gzip"),
     (b"7z\xbc\xaf\x27\x1c" + bytes(30), "7-Zip"),

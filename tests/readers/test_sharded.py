@@ -89,6 +89,17 @@ def test_the_other_name_of_a_shared_tensor_is_not_missed(tmp_path):
     assert () == open_unit(tmp_path).damage
 
 
+def test_an_optimizer_has_numbers_for_names(tmp_path):
+    """ColossalAI's index places each parameter's state by its number."""
+    write_sharded(tmp_path)
+    torch.save({0: {"exp_avg": torch.ones(2)}}, tmp_path / "optim-00001-of-00001.bin")
+    placed = {"0": "optim-00001-of-00001.bin"}
+    (tmp_path / "optim.bin.index.json").write_text(json.dumps({"weight_map": placed}))
+    assert [] == told(open_unit(tmp_path))
+    (tmp_path / "optim.bin.index.json").write_text(json.dumps({"weight_map": placed | {"1": placed["0"]}}))
+    assert ["optim-00001-of-00001.bin"] == told(open_unit(tmp_path))
+
+
 def test_a_left_over_index_is_a_note_beside_other_weights_only(tmp_path):
     for file in write_sharded(tmp_path):
         file.unlink()
