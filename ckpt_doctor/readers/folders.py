@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ckpt_doctor.inert.pickle_machine import shown
-from ckpt_doctor.readers import distributed, sharded
+from ckpt_doctor.readers import distributed, open_checkpoint, sharded
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.listing import Listing, listing
 from ckpt_doctor.readers.part_names import (
@@ -17,11 +17,13 @@ from ckpt_doctor.readers.part_names import (
     OTHER_SUFFIXES,
     SPEECHBRAIN,
     SPEECHBRAIN_TEXT,
+    TRAINER_STATE,
     index_of,
     is_marker,
+    is_part_name,
     leads_nowhere,
 )
-from ckpt_doctor.readers.parts import TRAINER_STATE, Findings, Parts, is_part_name, open_part
+from ckpt_doctor.readers.parts import Findings, Parts, open_part
 from ckpt_doctor.readers.ranks import lost_parts
 from ckpt_doctor.readers.sets import FileSet, examine, lone_optimizer, set_of, target_of
 from ckpt_doctor.readers.torch_row import named
@@ -30,6 +32,7 @@ from ckpt_doctor.remote import RemotePath, as_path
 from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Layout, NotChecked, mapping_of
 
 _TRAINING_KEYS = frozenset({"param_groups", "last_epoch"})
+_OPTIMIZER = re.compile(r"(^|/)optim", re.IGNORECASE)
 
 
 def open_unit(
@@ -130,7 +133,7 @@ def _open_if_checkpoint(parts: Parts, name: str) -> None:
     except OSError:
         return
     if kind in ("zip", "torch-legacy", "safetensors"):
-        part = open_part(parts.folder / name)
+        part = open_checkpoint(parts.folder / name)
         if part.container != "unknown":  # every office document is a zip file, too
             parts.opened[name] = part
 
@@ -232,7 +235,7 @@ def _layout(parts: Mapping[str, Checkpoint]) -> Layout:
     layouts |= {distributed.layout_of(part) for part in parts.values() if distributed.describes(part)}
     if "training" in layouts or any(PurePosixPath(name).name == TRAINER_STATE for name in parts):
         return "training"
-    if any(_TRAINING_KEYS & _keys(part) for part in parts.values()):
+    if any(_OPTIMIZER.search(name) or _TRAINING_KEYS & _keys(part) for name, part in parts.items()):
         return "training"
     return "state-dict" if "state-dict" in layouts else "other"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ckpt_doctor.inert import limits, names
 from ckpt_doctor.readers.detect import RECORD_FOLDERS, is_unpacked
-from ckpt_doctor.readers.part_names import index_of
-from ckpt_doctor.readers.parts import FOLDER, TRAINER_STATE, Parts, is_part_name
+from ckpt_doctor.readers.part_names import TRAINER_STATE, index_of, is_part_name
+from ckpt_doctor.readers.parts import FOLDER, Parts
 from ckpt_doctor.remote import entries_of
 from ckpt_doctor.types.record import record
 

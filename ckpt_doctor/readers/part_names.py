@@ -6,17 +6,23 @@ import os
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
-from ckpt_doctor.inert.moments import form_of, number_of
+from ckpt_doctor.inert.moments import PADDED, form_of, number_of, numbers_of
 
 _INDEX = r"(?P<stem>.+)\.(?P<suffix>\w+)\.index(?:\.(?P<variant>[\w-]+))?\.json"
 """The index of a sharded model: transformers, `SAFE_WEIGHTS_INDEX_NAME`; with a variant as diffusers writes it."""
+TRAINER_STATE = "trainer_state.json"
 MEGATRON = "latest_checkpointed_iteration.txt"
-MARKERS = ("latest", "last_checkpoint", MEGATRON, "latest.txt", "checkpoint.txt")
+MARKERS = (
+    *("latest", "last_checkpoint", MEGATRON),
+    *("latest.txt", "checkpoint.txt", "latest_universal", "last_checkpoint.rank_0"),
+)
 """Text files that name a checkpoint: of DeepSpeed (`DeepSpeedEngine.save_checkpoint`); of detectron2 and mmengine; of
-Megatron-LM (`get_checkpoint_tracker_filename`); of loops that call it so."""
+Megatron-LM (`get_checkpoint_tracker_filename`); of nanotron, of loops, DeepSpeed's universal folders and DINOv2."""
 PART_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".distcp", ".pkl", ".pickle", ".th", ".t7", ".ptl"})
 """Suffixes that only checkpoints and their parts have."""
 OTHER_SUFFIXES = frozenset(
@@ -72,34 +78,66 @@ def is_other_binary(name: str) -> bool:
     return re.fullmatch(_OTHER_BINARY, name) is not None
 
 
+def is_part_name(name: str) -> bool:
+    """Whether a file of this name is read as a part of the checkpoint, whatever is in it."""
+    if name in (TRAINER_STATE, "checkpoint") or is_marker(name) or index_of(name):
+        return True
+    suffix = Path(name).suffix.lower()
+    return suffix in PART_SUFFIXES or (suffix == ".bin" and not is_other_binary(name))
+
+
 SPEECHBRAIN = "CKPT.yaml"
 """In each folder that SpeechBrain's Checkpointer saves."""
 SPEECHBRAIN_TEXT = r"(brain|counter|dataloader-.*)\.ckpt"
 """Its counts, which it writes as text under a checkpoint's suffix."""
 
 
+def is_moment(folder: Path) -> bool:
+    """Whether a folder's name says one moment of a run, by a word in it, or by its number.
+
+    Numbers alone are steps where those beside it are multiples of one interval; seeds and folds are not. One by itself
+    is a step where it ends with a zero. Of a folder behind a URL the others are not known.
+    """
+    number = number_of(folder.name)
+    if number is None or not folder.name.isdecimal() or PADDED.fullmatch(folder.name):
+        return number is not None
+    try:
+        numbers = _numbered(str(folder.parent), folder.parent.stat().st_mtime_ns).get("#", ([], []))[1]
+    except (OSError, NotImplementedError):
+        numbers = []
+    numbers = [each[0] for each in numbers]
+    return number > 0 and number % 10 == 0 if len(numbers) < 2 else is_spaced(numbers)
+
+
+def is_spaced(numbers: Sequence[int]) -> bool:
+    """Whether numbers, in order, are multiples of one interval above 1; the last of them may be any."""
+    first, *_ = gaps = {after - before for before, after in pairwise(numbers[:-1])} or {numbers[0]}
+    return len(gaps) == 1 and first > 1 and numbers[0] > 0 and numbers[0] % first == 0
+
+
 def beside(folder: Path) -> list[Path]:
     """The moments before and after the one of a folder, or the last two before it, by their names.
 
     None where nothing comes before it, or where the folders may not be listed."""
-    own = number_of(folder.name)
+    is_one = number_of(folder.name) is not None
     try:
-        listed = _numbered(str(folder.parent), folder.parent.stat().st_mtime_ns) if own is not None else {}
+        listed = _numbered(str(folder.parent), folder.parent.stat().st_mtime_ns) if is_one else {}
     except OSError:
         return []
     alike, numbers = listed.get(form_of(folder.name), ([], []))
-    before = alike[: bisect_left(numbers, own or 0)][-2:]
-    after = alike[bisect_right(numbers, own or 0) :][:1]
+    own = numbers_of(folder.name)
+    before = alike[: bisect_left(numbers, own)][-2:]
+    after = alike[bisect_right(numbers, own) :][:1]
     return [folder.with_name(name) for name in (before[-1:] + after if after and before else before)]
 
 
 @lru_cache(maxsize=16)
-def _numbered(folder: str, _changed: int) -> dict[str, tuple[list[str], list[int]]]:
-    """The names in a folder that say a moment by their form, in order, with their numbers: each of them asks."""
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+def _numbered(folder: str, _changed: int) -> dict[str, tuple[list[str], list[tuple[int, ...]]]]:
+    """The names in a folder that say a moment by their form, in order, with what sorts them: each of them asks."""
+    found: dict[str, list[tuple[tuple[int, ...], str]]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in entries:
-            if (number := number_of(entry.name)) is not None:
-                found[form_of(entry.name)].append((number, entry.name))
+            if number_of(entry.name) is not None:
+                found[form_of(entry.name)].append((numbers_of(entry.name), entry.name))
     pairs = {form: sorted(names) for form, names in found.items()}
-    return {form: ([name for _, name in names], [number for number, _ in names]) for form, names in pairs.items()}
+    return {form: ([name for _, name in names], [key for key, _ in names]) for form, names in pairs.items()}

@@ -14,12 +14,11 @@ from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.detect import sniff
 from ckpt_doctor.readers.json_file import open_json, open_marker
-from ckpt_doctor.readers.part_names import PART_SUFFIXES, index_of, is_marker, is_other_binary
+from ckpt_doctor.readers.part_names import is_marker
 from ckpt_doctor.readers.views import in_reach
 from ckpt_doctor.types import Checkpoint, Damage, NotChecked
 from ckpt_doctor.types.record import record
 
-TRAINER_STATE = "trainer_state.json"
 FOLDER = "is a folder"
 
 
@@ -124,11 +123,3 @@ def _is_checkpoint(path: Path) -> bool:
         return sniff(path) in ("zip", "torch-legacy", "safetensors", "tar")
     except OSError:
         return False
-
-
-def is_part_name(name: str) -> bool:
-    """Whether a file of this name is read as a part of the checkpoint, whatever is in it."""
-    if name in (TRAINER_STATE, "checkpoint") or is_marker(name) or index_of(name):
-        return True
-    suffix = Path(name).suffix.lower()
-    return suffix in PART_SUFFIXES or (suffix == ".bin" and not is_other_binary(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain, islice, product
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -14,8 +14,7 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.moments import RANKS, form_of
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.listing import listing
-from ckpt_doctor.readers.part_names import beside
-from ckpt_doctor.readers.parts import is_part_name
+from ckpt_doctor.readers.part_names import beside, is_part_name
 from ckpt_doctor.types import Checkpoint, Damage, Opaque, mapping_of
 
 _SIZES = ("tensor_model_parallel_size", "pipeline_model_parallel_size")
@@ -23,6 +22,8 @@ _OF_WORLD = re.compile(r"(?P<before>.+_world_size_(?P<count>\d{1,5})_rank_)(?P<r
 """verl's file of one rank, in a folder for each model."""
 _UNFINISHED = "lies beside it, which NeMo removes when a save is complete: it was cut off, or goes on"
 _NUMBERS = re.compile(r"\d+")
+_CUT = re.compile(r"model|weight|optim|layer|shard", re.IGNORECASE)
+"""Files that are the smaller the more ranks there are."""
 Numbers = tuple[int, ...]
 
 
@@ -88,22 +89,29 @@ def _sizes(unit: Checkpoint) -> Numbers:
     return tuple(size if type(size) is int and 0 < size < limits.MAX_UNIT_FILES else 1 for size in said)
 
 
-def _as_beside(folder: Path, files: Collection[str]) -> Iterator[tuple[str, str]]:
+def _about(size: int) -> range:
+    return range(size - size // 5, size + size // 5 + 1)
+
+
+def _as_beside(folder: Path, files: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Parts that two neighbours have: the moments before and after the folder's, or the last two before it.
 
     Whoever takes the optimizer out of old checkpoints leaves them alike. A run may go on with another number of ranks:
-    of these only those count that have another file here.
+    of these only those count that have another file here, or whose files of weights and moments are as large as there.
     """
     others = beside(folder)
     if len(others) < 2:
         return
-    first, second = ({name for name in listing(other).files if _is_compared(name)} for other in others)
-    seen: dict[str, set[Numbers]] = defaultdict(set)
-    for name in files:
-        seen[form_of(name)].add(_numbers(name))
+    first, second = (
+        {name: size for name, size in listing(other).files.items() if _is_compared(name)} for other in others
+    )
+    seen: dict[str, dict[Numbers, bool]] = defaultdict(dict)
+    for name, size in files.items():
+        seen[form_of(name)][_numbers(name)] = bool(_CUT.search(name)) and first.get(name, 0) in _about(size)
     ranks = {numbers for each in seen.values() for numbers in each}
-    for name in sorted((first & second).difference(files)):
-        if form_of(name) not in seen or _numbers(name) in ranks:
+    for name in sorted((first.keys() & second.keys()).difference(files)):
+        alike = seen.get(form_of(name), {})
+        if all(alike.values()) or _numbers(name) in ranks:
             beside_it = f"{shown(others[0].name)} and {shown(others[1].name)}"
             yield name, f"is not there, and {beside_it} have it: the save was cut off"
 

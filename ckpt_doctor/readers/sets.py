@@ -20,7 +20,7 @@ from ckpt_doctor.types.record import record
 Kind = Literal["sharded", "distributed", "deepspeed", "marker", "folder"]
 """`folder`: all files in it, because its trainer says so."""
 _SHARD_SUFFIXES = frozenset({"safetensors", "bin", "pt", "pth"})
-_TAG = re.compile(r"global_step\d+|pytorch_model(_\d+)?")
+_TAG = re.compile(r"global_step\d+(_universal)?|pytorch_model(_\d+)?")
 """What `latest` names where DeepSpeed, transformers or accelerate wrote it; its own users may choose other tags."""
 _ITS_SCRIPT = "zero_to_fp32.py"
 """DeepSpeed copies it beside `latest` (`_copy_recovery_script`)."""
@@ -119,15 +119,15 @@ def target_of(folder: Path, marker: str, names: Collection[str]) -> str | None:
     name = PurePath(said).name
     if marker.endswith(".symlink"):  # which may name a path in a bucket
         return name if name in names or name == said else None
-    if marker == "last_checkpoint":
+    if marker.startswith("last_checkpoint"):
         return (name if name in names or is_inside(said) else said) if said.endswith(_SAVED) else None
     alike = any(form_of(other) == form_of(said) and number_of(other) is not None for other in names)
-    return said if alike or _is_read(marker, names) or (marker == "latest" and _TAG.fullmatch(said)) else None
+    return said if alike or _is_read(marker, names) or (marker.startswith("latest") and _TAG.fullmatch(said)) else None
 
 
 def _is_read(marker: str, names: Collection[str]) -> bool:
     """Whether a loader reads a marker, whatever it holds: its name or the names beside it show whose it is."""
-    if marker == "latest":
+    if marker in ("latest", "latest_universal"):
         return _ITS_SCRIPT in names or any(_TAG.fullmatch(name) for name in names)
     return marker == MEGATRON or (marker == "last_checkpoint" and any(name.endswith(_SAVED) for name in names))
 
@@ -137,7 +137,7 @@ def _of_iteration(said: str, names: Collection[str]) -> str | None:
     if not said.isdecimal() or len(said) > 18:
         return said if said == "release" else None
     found = next((name for name in sorted(names) if number_of(name) == int(said)), None)
-    return found or f"iter_{int(said):07d}"
+    return found or (said if any(map(str.isdecimal, names)) else f"iter_{int(said):07d}")
 
 
 def marked(folder: Path) -> dict[str, str]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 
-from ckpt_doctor.inert.moments import PARTS, RANKS, UNNUMBERED, WHOLE, number_of
-from ckpt_doctor.remote import entries_of
+from ckpt_doctor.inert.moments import OF_A_RUN, PADDED, RANKS, UNNUMBERED, WHOLE, number_of
+from ckpt_doctor.readers.part_names import beside, index_of, is_marker, is_moment, is_part_name
+from ckpt_doctor.remote import RemotePath, entries_of
 
 _OF_A_MOMENT = re.compile(r"\d|best|last|latest|final|current", re.IGNORECASE)
+
+_WHOLE = re.compile(r"(checkpoint|ckpt)\b", re.IGNORECASE)
+"""A file with all parts of a moment."""
+_MOST_LOOKED_INTO = 8
 
 
 def names_in(folder: Path) -> list[str]:
@@ -38,19 +44,48 @@ def run_around(path: Path) -> Path:
     folder, above = path.parent, path.parent.parent
     if _OF_A_MOMENT.search(path.stem) or not folder.name:
         return folder
+    if folder.name.isdecimal():
+        return above if is_moment(folder) else folder
     is_last = folder.name in UNNUMBERED and any(map(WHOLE.fullmatch, names_in(above)))
     return above if is_last or WHOLE.fullmatch(folder.name) else folder
 
 
 def is_in_folders(folder: Path, names: Collection[str]) -> bool:
-    """Whether a folder, with these names in it, is one moment whose parts lie in folders: of ranks, of the optimizer.
+    """Whether a folder, with these names in it, is one moment of several parts: files, and folders of files.
 
-    One in which further moments lie is the folder of a run.
+    One in which further moments lie, or files that are whole ones, is the folder of a run. Of a moment that lacks all
+    parts but one, those beside it show what it is.
     """
-    name = (folder.resolve() if not folder.name or folder.is_symlink() else folder).name  # `.`, or a link `latest`
-    if number_of(name) is None and name not in UNNUMBERED:
+    folder = folder.resolve() if not folder.name or folder.is_symlink() else folder  # `.`, or a link `latest`
+    if folder.name not in UNNUMBERED and not is_moment(folder):
         return False
     if any(map(RANKS.fullmatch, names)):
         return True
-    inside = [names_in(folder / name) for name in names if PARTS.fullmatch(name)]
-    return any(inside) and not any(number_of(name) is not None for each in (names, *inside) for name in each)
+    files, folders = _parts(folder, names)
+    if folders or len(files) != 1 or isinstance(folder, RemotePath):
+        return bool(folders) or len(files) > 1
+    others = [_parts(other, names_in(other)) for other in beside(folder)]
+    return len(others) > 1 and all(below or len(there) > 1 for there, below in others)
+
+
+def _parts(folder: Path, names: Collection[str]) -> tuple[set[str], set[str]]:
+    """The files of a moment in a folder, those of a set once, and the folders with more; none where moments lie there.
+
+    A folder in which only folders lie is looked into once more."""
+    there = {name: names_in(folder / name) for name in names if not name.startswith(".") and "." not in name[-5:]}
+    for name, inside in list(there.items()):
+        if inside and not any(map(is_part_name, inside)):
+            there |= {f"{name}/{other}": names_in(folder / name / other) for other in inside[:_MOST_LOOKED_INTO]}
+    if any(_is_of_a_run(name) for name in chain(names, *there.values())):
+        return set(), set()
+    files = (name for name in names if is_part_name(name) and not is_marker(name) and not index_of(name))
+    folders = {name for name, inside in there.items() if any(map(is_part_name, inside))}
+    return {re.sub(r"-\d+-of-\d+|^.*(?=\.distcp$)", "", name) for name in files}, folders
+
+
+def _is_of_a_run(name: str) -> bool:
+    """Whether a name is that of a moment, or of a file that is a whole one."""
+    if name.isdecimal():
+        return PADDED.fullmatch(name) is not None
+    is_whole = OF_A_RUN.match(name) is not None or _WHOLE.match(name) is not None
+    return number_of(name) is not None or (is_whole and is_part_name(name))

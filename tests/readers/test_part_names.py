@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckpt_doctor.readers.part_names import beside, index_of, is_other_binary, is_part_of_several, shard_of
+from ckpt_doctor.readers.part_names import beside, index_of, is_moment, is_other_binary, is_part_of_several, shard_of
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,25 @@ def test_the_moments_beside_one_are_those_next_to_it(tmp_path, name, expected):
         (tmp_path / other).mkdir()
     assert expected == [path.name for path in beside(tmp_path / name)]
     assert [] == beside(tmp_path / "none" / name)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_one"),
+    [
+        ("50 100 150", True),
+        ("1000 2000 2345", True),
+        ("000050 000075", True),
+        ("1000", True),
+        ("step_3", True),
+        ("0 1 2 3", False),
+        ("1 42 123 1234", False),
+        ("20240110 20240120", False),
+        ("7", False),
+        ("run_10 run_20", False),
+    ],
+)
+def test_numbers_alone_are_moments_where_one_interval_lies_between_them(tmp_path, names, is_one):
+    """Not those of seeds, folds and days."""
+    for name in names.split():
+        (tmp_path / name).mkdir()
+    assert [is_one] * len(names.split()) == [is_moment(tmp_path / name) for name in names.split()]

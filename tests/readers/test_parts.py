@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from ckpt_doctor.inert import limits
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.folders import open_unit
-from ckpt_doctor.readers.parts import Findings, Parts, is_inside, is_part_name, missing_part
+from ckpt_doctor.readers.part_names import is_part_name
+from ckpt_doctor.readers.parts import Findings, Parts, is_inside, missing_part
 from tests.readers.set_files import told
 
 

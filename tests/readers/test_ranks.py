@@ -102,11 +102,13 @@ def test_old_moments_without_the_optimizer_are_alike(tmp_path):
 
 
 def test_a_run_may_go_on_with_fewer_ranks(tmp_path):
-    """As long as the rank that left has left no file at all."""
+    """As long as the rank that left has left no file at all, and the others have more of the optimizer."""
     steps(tmp_path, "train/rank0.pt", "train/rank1.pt", "optim/rank0.pt", "optim/rank1.pt")
     (tmp_path / "step30" / "train" / "rank1.pt").unlink()
     assert lost(tmp_path / "step30") == ["train/rank1.pt"]
     (tmp_path / "step30" / "optim" / "rank1.pt").unlink()
+    assert lost(tmp_path / "step30") == ["optim/rank1.pt"]
+    torch.save([torch.ones(2000)], tmp_path / "step30" / "optim" / "rank0.pt")
     assert lost(tmp_path / "step30") == []
 
 

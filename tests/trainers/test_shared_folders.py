@@ -40,6 +40,8 @@ def test_a_number_ends_a_name_and_nothing_else_does(tmp_path: Path) -> None:
         ("out/fold_1/model.pt", "out/fold_1"),
         ("out/big_ep10/model.pt", "out/big_ep10"),
         ("out/final/model.pt", "out/final"),
+        ("out/000100/model.pt", "out"),
+        ("out/42/model.pt", "out/42"),
         ("model.pt", "."),
     ],
 )
@@ -64,6 +66,14 @@ def test_the_last_moment_lies_beside_the_others(tmp_path: Path) -> None:
         (["exp_2/model/x.pt"], False),
         (["checkpoints/mp_rank_00/x.ckpt"], False),
         (["step10/a.pt"], False),
+        (["step10/a.pt", "step10/b.pt"], True),
+        (["step10/best.pt", "step10/b.pt"], False),
+        (["step10/checkpoint.pt", "step10/b.pt"], False),
+        (["step10/model-1-of-2.bin", "step10/model-2-of-2.bin"], False),
+        (["000100/pretrained_model/a.safetensors", "000100/training_state/b.safetensors"], True),
+        (["step10/policy/weights/a.pt"], True),
+        (["step_2/policy/weights/epoch_1.pt"], False),
+        (["3/a.pt", "3/b.pt"], False),
     ],
 )
 def test_a_moment_in_folders_is_one_checkpoint(tmp_path: Path, files: list[str], is_one: bool) -> None:
@@ -75,3 +85,13 @@ def test_a_moment_in_folders_is_one_checkpoint(tmp_path: Path, files: list[str],
     link = tmp_path / "latest"
     link.symlink_to(folder.name)
     assert is_one == is_in_folders(link, names_in(link))
+
+
+def test_a_moment_that_lacks_all_parts_but_one_is_known_by_those_beside_it(tmp_path: Path) -> None:
+    for number in (10, 20, 30):
+        (tmp_path / f"step{number}").mkdir()
+        for name in ("a.pt", "b.pt") if number < 30 else ("a.pt",):
+            (tmp_path / f"step{number}" / name).touch()
+    assert is_in_folders(tmp_path / "step30", ["a.pt"])
+    (tmp_path / "step20" / "b.pt").unlink()
+    assert not is_in_folders(tmp_path / "step30", ["a.pt"])
