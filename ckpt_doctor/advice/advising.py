@@ -31,7 +31,7 @@ _COMPLETE = "P404"
 def advised(run: RunReport, asked: Invocation) -> RunReport:
     """A run with its advice, and with verdicts that a dry run bears out."""
     asked = asked.without(run.run.facts.disproved)
-    copies = copies_of(run.files)
+    copies = copies_of(run)
     all_ = prospects(run, asked)
     ranked = sorted(
         (one for one in all_ if one.file.checkpoint.path not in copies),

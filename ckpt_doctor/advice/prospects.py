@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ckpt_doctor.advice.missing import OPEN, Missing, blank, missing, words_of
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.types import Checkpoint, FileReport, RunReport
 from ckpt_doctor.types.record import record
+from ckpt_doctor.validators.series import original_of
 
 if TYPE_CHECKING:  # loaded where something calls for a repair
     from ckpt_doctor.repair import FilePlan
@@ -128,12 +128,14 @@ def _filled_in(prospect: Prospect, run: RunReport) -> str | None:
     return " ".join(["ckpt-doctor migrate --all", *words, *accepted, *elsewhere, "FILE"])
 
 
-def copies_of(files: Sequence[FileReport]) -> dict[Path, Path]:
-    """Copy -> original, of the files of a run that hold the same, byte for byte by their stored checksums."""
+def copies_of(run: RunReport) -> dict[Path, Path]:
+    """Copy -> original, of the files of a run that hold the same, byte for byte by their stored checksums.
+
+    One that has another moment's name is told by itself."""
     alike: dict[object, list[FileReport]] = {}
-    for file in files:
+    for file in run.files:
         checkpoint = file.checkpoint
-        if checkpoint.checksums and not checkpoint.damage:
+        if checkpoint.checksums and not checkpoint.damage and not original_of(run.run, checkpoint.path):
             alike.setdefault((checkpoint.size, checkpoint.container, file.member.state), []).append(file)
     copies: dict[Path, Path] = {}
     for group in alike.values():

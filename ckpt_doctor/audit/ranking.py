@@ -8,6 +8,7 @@ from ckpt_doctor.inert.moments import number_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.types import FileReport, Member, Run
 from ckpt_doctor.types.record import once
+from ckpt_doctor.validators.series import original_of
 
 _DEPARTING = frozenset({"F114", "P403", "P405", "P409", "P410", "P411", "P413", "R510", "O705"})
 
@@ -63,5 +64,8 @@ def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int, int]:
     step = next((count for count in (shared, *counts) if count is not None), None)
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
     rank = {"best": 2, "step": 1, None: 0}[file.member.role]
-    named = number_of(file.checkpoint.path.name) if file.checkpoint.container == "folder" and step is None else None
-    return (-1 if step is None else step, rank, -1 if named is None else named, stamp.mtime_ns if stamp else 0)
+    original = original_of(run, file.checkpoint.path)
+    name = original or file.checkpoint.path.name
+    named = number_of(name) if file.checkpoint.container == "folder" and step is None else None
+    times = stamp.mtime_ns if stamp and not original else 0
+    return (-1 if step is None else step, rank, -1 if named is None else named, times)

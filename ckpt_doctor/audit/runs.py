@@ -87,7 +87,7 @@ def understand(
     ours = ours if owner is not UNKNOWN else []
     is_bare = any(checkpoint.layout == "state-dict" for checkpoint in checkpoints)  # whose place alone says whose it is
     placed = {one.name: frozenset(one.siblings(folder)) for one in known() if is_bare}
-    by_marker = _marked(folder) if owner.by_shape or owner is UNKNOWN else {}
+    is_by_shape = owner.by_shape or owner is UNKNOWN
     run = Run(
         folder,
         owner.name,
@@ -97,7 +97,8 @@ def understand(
         claimed=trainer,
         logs=tuple(logs),
         placed=placed,
-        marked=by_marker,
+        marked=_marked(folder) if is_by_shape else {},
+        others=tuple(m for m in members if m.checkpoint.path not in judged) if is_by_shape else (),
     )
     its = {fact.name: given[fact.name] for fact in owner.facts if fact.name in given}
     run = owner.judging().understand(run, its, logs)

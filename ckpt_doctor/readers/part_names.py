@@ -102,11 +102,10 @@ def is_moment(folder: Path) -> bool:
     if number is None or not folder.name.isdecimal() or PADDED.fullmatch(folder.name):
         return number is not None
     try:
-        numbers = _numbered(str(folder.parent), folder.parent.stat().st_mtime_ns).get("#", ([], []))[1]
+        alone = _numbered(str(folder.parent), folder.parent.stat().st_mtime_ns).get("#", ([], []))[1]
     except (OSError, NotImplementedError):
-        numbers = []
-    numbers = [each[0] for each in numbers]
-    return number > 0 and number % 10 == 0 if len(numbers) < 2 else is_spaced(numbers)
+        alone = []
+    return number > 0 and number % 10 == 0 if len(alone) < 2 else is_spaced([key[0] for key in alone])
 
 
 def is_spaced(numbers: Sequence[int]) -> bool:

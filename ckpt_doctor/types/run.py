@@ -254,6 +254,8 @@ class Run:
     """Name of a known trainer -> the files that lie here where it puts its checkpoints; empty without bare weights."""
     marked: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Name of a text file or link here -> the checkpoint that it names as the last; empty for a trainer with others."""
+    others: tuple[Member, ...] = field(default=(), compare=False)
+    """Those in the same place that are not members; none of a trainer with rules of its own for what goes together."""
 
     __repr__ = briefly
 

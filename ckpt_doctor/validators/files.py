@@ -10,6 +10,7 @@ from typing import cast
 
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.types import Case, Checkpoint, Damage, Finding, NotChecked, Severity
+from ckpt_doctor.validators import series
 from ckpt_doctor.validators.rule import Problem, Rule, listing, rule
 
 UNTRUSTED = frozenset(
@@ -185,6 +186,7 @@ def missing_part(case: Case) -> Iterator[Problem]:
     yield from (problem for problem in damage_of(case, "missing-part") if problem.where not in other)
     for problem in damage_of(case, "stale-index"):
         yield replace(problem, severity="info")
+    yield from series.partner_missing(case)
 
 
 @rule("F116", "unpacked-archive", "warning", "file")

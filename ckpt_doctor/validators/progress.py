@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ckpt_doctor.inert.moments import counts_as, form_of, number_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.types import Case, Member, NotChecked, Run, Severity, option_of, real
+from ckpt_doctor.validators import series
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.slots import places
 
@@ -16,6 +17,9 @@ from ckpt_doctor.validators.slots import places
 def _named_otherwise(case: Case) -> Iterator[Problem]:
     """The name of a folder says another step than the files in it, or what marks the last one names an older one."""
     name = case.checkpoint.path.name
+    if copy := list(series.copied_whole(case)):
+        yield from copy
+        return
     if case.checkpoint.damage:
         return
     counts = find(case.checkpoint).steps if case.checkpoint.parts else ()

@@ -10,6 +10,7 @@ from ckpt_doctor.inert.moments import form_of
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes
 from ckpt_doctor.types import Case, dotted, real
 from ckpt_doctor.types.record import record
+from ckpt_doctor.validators import series
 from ckpt_doctor.validators.rule import Problem, rule
 from ckpt_doctor.validators.shaped import begun, shapes_of, sibling_with
 
@@ -39,6 +40,7 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     Source: torch/optim/adam.py, `_single_tensor_adam`; torch/optim/lr_scheduler.py, `LRScheduler.step`.
     """
     yield from _files_disagree(case)
+    yield from series.of_other_saves(case)
     shapes = shapes_of(case)
     if case.run.by_shape or not case.run.trainer:
         yield from _ranks_disagree(case, shapes)

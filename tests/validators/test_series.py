@@ -1,0 +1,96 @@
+"""Checkpoints of a run that lie beside others of it: copies under another name, and files that go together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from ckpt_doctor import latest, scan
+
+STEPS = (10, 20, 30)
+
+
+def state(step: int, **held: object) -> dict[str, object]:
+    """Of no trainer that is known: it has two counts."""
+    moments = {0: {"exp_avg": torch.full((4,), step / 7), "step": torch.tensor(float(step))}}
+    group = {"lr": 0.1, "betas": (0.9, 0.99), "params": [0]}
+    return {"net": {"w": torch.full((4,), step / 3)}, "optim": {"state": moments, "param_groups": [group]}, **held}
+
+
+def write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(value, path)
+
+
+def found(folder: Path) -> Mapping[str, list[str]]:
+    """Name -> the codes of what is more than a note."""
+    codes = {
+        file.checkpoint.path.name: [f.code for f in file.findings if f.severity != "info"]
+        for file in scan([folder]).files
+    }
+    return {name: each for name, each in codes.items() if each}
+
+
+@pytest.mark.parametrize("name", ["net_{}.pth", "step-{}/state.pt"])
+def test_a_copy_under_another_number_is_told_and_passed_over(tmp_path: Path, name: str) -> None:
+    for step in STEPS:
+        write(tmp_path / name.format(step), state(step))
+    assert {} == found(tmp_path)
+    shutil.copy(tmp_path / name.format(20), tmp_path / name.format(30))
+    assert [["P401"]] == list(found(tmp_path).values())
+    assert latest(tmp_path)[0] == tmp_path / name.format(20)
+
+
+def test_what_rests_from_the_beginning_and_what_all_have_is_no_copy(tmp_path: Path) -> None:
+    """Averages that begin later; weights that no step moves; the best one under a name of its own."""
+    for step in STEPS:
+        write(tmp_path / f"average_{step}.pt", {"w": torch.full((4,), max(step, 20) / 3)})
+        write(tmp_path / f"frozen_{step}.pt", {"w": torch.ones(4)})
+        write(tmp_path / f"net_{step}.pt", state(step))
+    shutil.copy(tmp_path / "net_20.pt", tmp_path / "best_20.pt")
+    assert {} == found(tmp_path)
+
+
+def test_an_optimizer_of_another_moment_s_folder_is_told(tmp_path: Path) -> None:
+    """SGD counts no steps."""
+    for step in STEPS:
+        moments = {0: {"momentum_buffer": torch.full((4,), step / 7)}}
+        write(tmp_path / f"step-{step}" / "opt.pt", {"state": moments, "param_groups": [{"lr": 0.1, "params": [0]}]})
+        write(tmp_path / f"step-{step}" / "net.pt", {"w": torch.full((4,), step / 3)})
+    assert {} == found(tmp_path)
+    shutil.copy(tmp_path / "step-20" / "opt.pt", tmp_path / "step-30" / "opt.pt")
+    assert {"step-30": ["P409"]} == found(tmp_path)
+
+
+def shards(folder: Path) -> None:
+    for step in STEPS:
+        for rank in (0, 1):
+            write(folder / f"net_{step}-shard{rank}.pt", state(step, shard_metadata={}, rank=torch.full((2,), rank)))
+
+
+def test_a_rank_s_file_of_another_save_and_a_missing_one_are_told(tmp_path: Path) -> None:
+    shards(tmp_path)
+    assert {} == found(tmp_path)
+    last = tmp_path / "net_30-shard1.pt"
+    write(last, state(25, shard_metadata={}, rank=torch.ones(2)))
+    assert {"net_30-shard0.pt": ["P409"], last.name: ["P409"]} == found(tmp_path)
+    last.unlink()
+    assert {"net_30-shard0.pt": ["F114"]} == found(tmp_path)
+    write(tmp_path / "net_30-shard0.pt", state(30, shard_metadata={}, rank=torch.ones(2000)))
+    assert {} == found(tmp_path), "a single rank has all of it"
+
+
+def test_a_file_without_the_one_that_all_others_have_is_told(tmp_path: Path) -> None:
+    for step in STEPS:
+        write(tmp_path / f"model{step}.pt", {"w": torch.full((4,), step / 3)})
+        write(tmp_path / f"opt{step}.pt", state(step)["optim"])
+        if step > 10:
+            write(tmp_path / f"average{step}.pt", {"w": torch.full((4,), step / 5)})
+            write(tmp_path / f"best{step}.pt", {"w": torch.full((4,), step / 9)})
+    assert {} == found(tmp_path), "what begins later is no lack"
+    (tmp_path / "opt30.pt").unlink()
+    assert {"model30.pt": ["F114"]} == found(tmp_path)
