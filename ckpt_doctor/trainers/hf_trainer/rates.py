@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from math import isfinite
 
 from ckpt_doctor.trainers.hf_trainer.best import history, is_evaluation, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
@@ -14,6 +16,8 @@ from ckpt_doctor.trainers.state import base_rates, integer, last_rates, numbers,
 from ckpt_doctor.types import Evidence, Member, Rates, holds_rate, real
 
 _NEAR = 1e-9
+_LAST = 3
+"""Rates of the log that must be on one curve."""
 _OF_TRANSFORMERS = "LambdaLR"
 _PLATEAU = "ReduceLROnPlateau"
 _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
@@ -60,19 +64,66 @@ def first_rates(member: Member) -> tuple[float, ...] | None:
 
 
 def base_rates_instead(member: Member) -> tuple[float, ...] | None:
-    """The optimizer's `initial_lr`, where the rate follows from them and not from the schedule's own base rates.
+    """The base rates of the run where the schedule has others; None where its own are right, or it is not known."""
+    base, right = base_rates(member), _right_base(member)
+    return None if base is None or base == right or agree(base, right) else right
 
-    The rate is the base rate times a factor of the step. None where the schedule's own fit, or none do.
+
+def _right_base(member: Member) -> tuple[float, ...] | None:
+    """The base rates with which the formula gives the rates that were logged, or else the optimizer's own.
+
+    Those of the schedule, the optimizer's `initial_lr`, or all of the schedule's on the scale of the log; None where
+    none of these is on it.
     """
-    at, base, own = scheduled_steps(member), base_rates(member), own_rates(member)
-    first = numbers(group.get("initial_lr") for group in param_groups(member))
-    if at is None or base is None or first is None or own is None or agree(base, first) or not all(base):
+    base, at, own = base_rates(member), scheduled_steps(member), own_rates(member)
+    first = initial_rates(member)
+    factor = None if at is None else _factor(member, at)
+    if base is None or factor is None or not isfinite(sum(base)):
+        return base if factor is None else None
+
+    def gives(rates: Sequence[float]) -> bool:
+        return agree(own, [rate * factor for rate in rates])
+
+    known = [base, *([first] if first and len(first) == len(base) else ())]
+    if (logged := logged_base(member)) is None:
+        return next(filter(gives, known), base)
+    scaled = tuple(logged if rate == base[0] else rate * logged / base[0] for rate in base) if base[0] else base
+    known += [scaled] if own is None or gives(scaled) or gives(base) else []
+    return next((rates for rates in known if holds_rate(rates[0], logged)), None)
+
+
+def has_other_base(member: Member) -> bool:
+    """Whether a LambdaLR has other base rates than the optimizer, both of which begin with the same."""
+    base, first = base_rates(member), initial_rates(member)
+    if kind(member) != _OF_TRANSFORMERS or base is None or first is None or not isfinite(sum(base)):
+        return False
+    return not agree(base, first)
+
+
+def initial_rates(member: Member) -> tuple[float, ...] | None:
+    """`initial_lr` of each param group."""
+    return numbers(group.get("initial_lr") for group in param_groups(member))
+
+
+def logged_base(member: Member) -> float | None:
+    """The first group's base rate, as the formula of the saved command has it from the last rates in `log_history`.
+
+    None unless all give one, which the command, the schedule or the optimizer has as well: a schedule of the script's
+    own may look the same but for a factor. The Trainer logs the rate that a step was made with, older ones the next.
+    """
+    log, base = member.checkpoint.get(STATE, "log_history"), base_rates(member)
+    if not isinstance(log, list) or base is None or may_skip(member):
         return None
-    expected = computed(member, at)
-    if expected is None or len(base) != len(first) or agree(own, expected):
-        return None
-    moved = [rate * right / wrong for rate, right, wrong in zip(expected, first, base, strict=True)]
-    return first if agree(own, moved) else None
+    logged = ((step_of(entry), real(entry.get("learning_rate"))) for entry in reversed(log) if isinstance(entry, dict))
+    last = list(islice(((step, rate) for step, rate in logged if rate is not None and step > 0), _LAST))
+    first = initial_rates(member) or base
+    for before in (1, 0):
+        found = [(rate, _factor(member, step - before)) for step, rate in last]
+        bases = [rate / factor for rate, factor in found if factor]
+        for known in (base[0], first[0], command_in(member.checkpoint).number("learning_rate")) if bases else ():
+            if known is not None and all(holds_rate(one, known) for one in bases):
+                return known
+    return None
 
 
 def agree(found: Sequence[float] | None, expected: Sequence[float] | None) -> bool:
@@ -86,37 +137,45 @@ def computed(member: Member, position: int, total: int | None = None) -> tuple[f
     """The rates at a position by formula: transformers' by the saved command, torch's own by the schedule's state.
 
     `total` in the place of the saved number of steps."""
-    base, state = base_rates(member), member.at("scheduler")
-    if base is None or position < 0:
+    state = member.at("scheduler")
+    if position < 0:
         return None
-    try:
-        if isinstance(state, dict) and kind(member) not in (None, _OF_TRANSFORMERS):
-            moved = moved_to(state, param_groups(member), position)
-            return tuple(moved.rates) if moved else None
-        command, total = command_in(member.checkpoint), total or total_steps(member.checkpoint)
-        warmup = None if total is None else command.warmup(total)
-        if total is None or warmup is None:
+    if isinstance(state, dict) and kind(member) not in (None, _OF_TRANSFORMERS):
+        try:
+            moved = moved_to(state, param_groups(member), position) if base_rates(member) else None
+        except ValueError:
             return None
-        factor = hf_lambda(
-            command.text("lr_scheduler_type"),
-            step=position,
-            warmup=warmup,
-            total=total,
-            rate=command.number("learning_rate"),
-            kwargs=command.kwargs,
-        )
+        return tuple(moved.rates) if moved else None
+    base, factor = _right_base(member), _factor(member, position, total)
+    return None if base is None or factor is None else tuple(rate * factor for rate in base)
+
+
+def _factor(member: Member, position: int, total: int | None = None) -> float | None:
+    """What the saved command's formula multiplies each base rate with at a position."""
+    command, total = command_in(member.checkpoint), total or total_steps(member.checkpoint)
+    warmup = None if total is None else command.warmup(total)
+    if total is None or warmup is None or position < 0:
+        return None
+    name, rate, kwargs = command.text("lr_scheduler_type"), command.number("learning_rate"), command.kwargs
+    try:
+        return hf_lambda(name, step=position, warmup=warmup, total=total, rate=rate, kwargs=kwargs)
     except ValueError:
         return None
-    return None if factor is None else tuple(rate * factor for rate in base)
 
 
 def fits_formula(member: Member) -> bool | None:
-    """Whether the formula gives the rates that the schedule has stored; None where one of the two is not there."""
+    """Whether the formula gives the rates that the schedule has stored, or those that were logged, from which they
+    depart; None where it is not known."""
     position, stored = scheduled_steps(member), last_rates(member)
     if position is None or stored is None:
         return None
     expected = computed(member, position)
-    return None if expected is None else agree(stored, expected)
+    return None if expected is None else agree(stored, expected) or _departs(member, stored, expected)
+
+
+def _departs(member: Member, stored: Sequence[float], expected: Sequence[float]) -> bool:
+    """Whether stored rates are not those of the curve that the log is on."""
+    return not holds_rate(stored[0], expected[0]) and logged_base(member) is not None
 
 
 def position_at(member: Member, step: int) -> int | None:
@@ -136,16 +195,19 @@ def rates_at(member: Member, position: int | None, by_formula: bool) -> Evidence
     `by_formula` says whether the run is known to follow the saved command's formula.
     """
     own, last, at = first_rates(member), last_rates(member), member.state.last_epoch
+    found = computed(member, position) if by_formula and position is not None else None
     if own is None:
         return None
     if position is None and kind(member) == _PLATEAU and last is not None and not misses_evaluations(member):
         return Evidence(Rates(last, None, last), "the schedule's _last_lr")
-    if position is None or (position == at and agree(own, last)):
+    agreed = position == at and agree(own, last) and not (found and _departs(member, own, found))
+    if position is None or agreed:
         return Evidence(Rates(own, None, last or own), "the checkpoint's own rate")
-    if by_formula and (found := computed(member, position)) is not None:
+    if found is not None:
         return Evidence(Rates(found, None, found), f"{_name(member)} at step {position:,}")
     if position == at and last is not None:
-        return Evidence(Rates(last, None, last), "the schedule's _last_lr")
+        is_right = not has_other_base(member)
+        return Evidence(Rates(last, None, last), "the schedule's _last_lr") if is_right else None
     if not agree(own, last):  # only the schedule is from another step
         return Evidence(Rates(own, None, own), "the optimizer's own rate")
     return None

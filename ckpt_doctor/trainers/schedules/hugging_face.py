@@ -127,7 +127,7 @@ def _polynomial(place: _Place) -> float:
 
 
 def _inverse_sqrt(place: _Place) -> float:
-    scale = place.warmup or 10_000
+    scale = place.option("timescale", place.warmup or 10_000)
     return 1.0 / math.sqrt((place.step + (scale - place.warmup)) / scale)
 
 
@@ -191,7 +191,7 @@ _FORMULAS: Mapping[str, tuple[Callable[[_Place], float | None], str]] = {
     "cosine": (_after_warmup(_cosine), "num_cycles"),
     "cosine_with_restarts": (_after_warmup(_cosine_with_restarts), "num_cycles"),
     "polynomial": (_after_warmup(_polynomial), "lr_end power"),
-    "inverse_sqrt": (_after_warmup(_inverse_sqrt), ""),
+    "inverse_sqrt": (_after_warmup(_inverse_sqrt), "timescale"),
     "cosine_with_min_lr": (_after_warmup(_cosine_with_min_lr), "num_cycles min_lr min_lr_rate"),
     "cosine_warmup_with_min_lr": (_cosine_warmup_with_min_lr, "num_cycles min_lr min_lr_rate warmup_lr_rate"),
     "warmup_stable_decay": (

@@ -10,7 +10,7 @@ import torch
 from ckpt_doctor import scan
 from ckpt_doctor.audit import curve_of
 from ckpt_doctor.types import Curve
-from tests.trainers.hf_trainer.runs import LENGTH, TOTAL, Writer, linear
+from tests.trainers.hf_trainer.runs import LENGTH, TOTAL, Writer, change_state, linear
 
 LOSSES = {5: 0.9, 10: 0.5, 15: 0.7}
 
@@ -34,6 +34,8 @@ def test_a_schedule_of_hugging_face_that_fits_no_file_is_not_drawn(tmp_path: Pat
     part = folder / "checkpoint-14" / "scheduler.pt"
     state = torch.load(part)
     torch.save({**state, "_last_lr": [0.5, 0.5]}, part)
+    own = [{"step": step, "learning_rate": 0.5, "loss": 1.0} for step in range(1, 15)]
+    change_state(folder / "checkpoint-14", log_history=own)
     curve = drawn(tmp_path)
     assert curve.rates == ()
     assert len(curve.recorded) >= 14

@@ -159,6 +159,78 @@ def test_base_rates_of_another_command_are_told_from_those_of_the_optimizer() ->
     assert rates.base_rates_instead(resumed()) is None
 
 
+def scaled(folder: Path, *names: str, by: float = 1.7) -> None:
+    """The rates of these names times a factor, in optimizer and schedule."""
+    optimizer, schedule = torch.load(folder / "optimizer.pt"), torch.load(folder / "scheduler.pt")
+    for held in (*optimizer["param_groups"], schedule):
+        for name in set(names) & held.keys():
+            held[name] = [rate * by for rate in held[name]] if isinstance(held[name], list) else held[name] * by
+    torch.save(optimizer, folder / "optimizer.pt")
+    torch.save(schedule, folder / "scheduler.pt")
+
+
+def all_rates(folder: Path) -> list[list[float]]:
+    optimizer, schedule = torch.load(folder / "optimizer.pt"), torch.load(folder / "scheduler.pt")
+    return [[group["lr"] for group in optimizer["param_groups"]], schedule["_last_lr"], schedule["base_lrs"]]
+
+
+SCALED = [("lr",), ("lr", "_last_lr"), ("base_lrs",), ("base_lrs", "initial_lr"), ("base_lrs", "_last_lr")]
+SCALED += [("base_lrs", "initial_lr", "lr", "_last_lr")]
+
+
+@pytest.mark.parametrize("names", SCALED)
+def test_rates_that_leave_the_curve_of_the_log_are_set_to_it(run: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder = tmp_path / "alone/checkpoint-21"
+    shutil.copytree(run / "checkpoint-21", folder)
+    right = all_rates(folder)
+    scaled(folder, *names)
+    assert ("differs", {"R504"}) == (judged(folder).resume, told(judged(folder)))
+    assert "migrated" == repair.migrate([folder])[0].status
+    assert ("identical", right) == (judged(folder).resume, all_rates(folder))
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_a_position_that_its_rate_is_not_of_is_set_by_the_log(run: Path, by: int) -> None:
+    folder = run / "checkpoint-21"
+    state = torch.load(folder / "scheduler.pt")
+    places = {key: state[key] + by for key in ("last_epoch", "_step_count")}
+    torch.save({**state, **places}, folder / "scheduler.pt")
+    assert "differs" == judged(folder).resume
+    assert "migrated" == repair.migrate([folder])[0].status
+    assert state == torch.load(folder / "scheduler.pt")
+
+
+def logged(*entries: tuple[int, float], **changes: Any) -> Member:
+    """The checkpoint of step 14 with a log of steps and rates."""
+    log = [{"step": step, "learning_rate": rate, "loss": 1.0} for step, rate in entries]
+    return resumed(**{"state": {"global_step": 14, "log_history": log}, **changes})
+
+
+def test_the_base_rate_of_the_log_is_one_that_all_its_last_rates_follow_from() -> None:
+    curve = [(step, 0.01 * (41 - step) / 40) for step in (4, 9, 12, 14)]
+    assert 0.01 == rates.logged_base(logged(*curve))
+    assert 0.01 == rates.logged_base(logged(*((step - 1, rate) for step, rate in curve))), "as older releases log it"
+    assert 0.01 == rates.logged_base(logged((4, 0.5), *curve[1:])), "before a resume with another command"
+    assert rates.logged_base(logged(*curve[:3], (14, 0.5))) is None
+    assert rates.logged_base(logged()) is None
+    half = [(step, rate / 2) for step, rate in curve]
+    own = {"optimizer": adam(14, 0.005 * 26 / 40, 0.01), "scheduler": lambda_lr(14, 0.005 * 26 / 40)}
+    assert rates.logged_base(logged(*half, **own)) is None, "half the formula is a schedule of the script's own"
+    assert rates.fits_formula(logged(*half, **own)) is False
+
+
+def test_of_a_schedule_of_ones_own_other_base_rates_are_told_and_not_cured(run: Path) -> None:
+    folder = run / "checkpoint-21"
+    for step in (7, 14, 21):
+        save_arguments(run / f"checkpoint-{step}", {**ARGUMENTS, "warmup_steps": 30})
+    assert "identical" == judged(folder).resume
+    scaled(folder, "base_lrs")
+    assert {"R504"} == told(judged(folder))
+    scaled(folder, "_last_lr")
+    assert {"R504"} == told(judged(folder))
+    assert "unchanged" == repair.migrate([folder])[0].status, "which of the two rates is right is not known"
+
+
 def test_the_schedules_position_is_the_step_unless_a_metric_or_a_scaler_decides() -> None:
     assert 14 == rates.position_at(resumed(), 14)
     assert 12 == rates.position_at(resumed(**{"scaler.pt": {}, "optimizer": adam(12)}), 14)

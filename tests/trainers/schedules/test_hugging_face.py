@@ -51,7 +51,6 @@ def test_a_checkpoint_of_the_trainer_goes_on_with_its_factor():
         ("greedy", {}),
         ("my_schedule", {}),
         ("cosine", {"cycles": 2}),
-        ("inverse_sqrt", {"timescale": 100}),
         ("linear", "{}"),
         ("warmup_stable_decay", {"num_decay_steps": 5, "min_lr_ratio": 0.1}),
         ("warmup_stable_decay", {"num_decay_steps": 5, "warmup_type": "cubic"}),
@@ -59,7 +58,7 @@ def test_a_checkpoint_of_the_trainer_goes_on_with_its_factor():
     ],
 )
 def test_what_is_not_known_or_differs_between_releases_is_none(name, kwargs):
-    """Older releases ignore a timescale, and warm up from 0 whatever the `min_lr_ratio`."""
+    """Older releases warm up from 0 whatever the `min_lr_ratio`."""
     assert hf_lambda(name, step=1, warmup=3, total=20, rate=0.1, kwargs=kwargs) is None
 
 

@@ -19,7 +19,7 @@ NAME = sync_scheduler.NAME
 def _plan(case: Case) -> Plan:
     """Write `scheduler.pt` from the optimizer's rates and the step where it is lost; else as for every trainer.
 
-    Base rates that do not give the rate at this step are replaced by the optimizer's `initial_lr`, which do. An
+    Base rates that do not give the rates of the log, or at this step, are replaced by those that do. An
     optimizer that counts no steps and has another rate may be of another step with its moments as well: its rate is
     not set.
     """
@@ -34,7 +34,7 @@ def _plan(case: Case) -> Plan:
             return refused(NAME, reason, "another checkpoint of the run")
         if base is None:
             return plan
-        evidence = "the optimizer's initial_lr, from which its rate follows"
+        evidence = "the rates in log_history, or the optimizer's, which follow from it"
         return replace(plan, edits=(*plan.edits, case.edit("scheduler", "base_lrs", after=[*base], evidence=evidence)))
     state = scheduler_state(case)
     if state is None:
