@@ -44,6 +44,8 @@ _PROGRESS = (
 )
 """Under which keys counts lie that are not at the top. Elsewhere `epoch` and `step` are settings."""
 _SETTINGS = ("args", "opt", "config", "cfg", "hparams", "hyper_parameters", "train_args", "training_args.bin")
+_OF_AVERAGES = frozenset({"initial_accumulator_value", "centered", "decay_rate", "beta2_decay"})
+"""Settings of Adagrad, RMSprop and Adafactor, which keep averages without `betas`."""
 _COPY = r"(?i)ema|swa|averag|avg|shadow|teacher|target"
 
 
@@ -82,8 +84,8 @@ class Optimizer:
         found: dict[int, Sequence[object]] = {}
         for group in self.groups:
             params = group.get("params")
-            averages = isinstance(group.get("betas"), (list, tuple)) or (real(group.get("momentum")) or 0) > 0
-            if averages and isinstance(params, (list, tuple)):
+            averages = isinstance(group.get("betas"), (list, tuple)) or not _OF_AVERAGES.isdisjoint(group)
+            if (averages or (real(group.get("momentum")) or 0) > 0) and isinstance(params, (list, tuple)):
                 found[id(params)] = params
         plain = (i.value if isinstance(i, NumpyScalar) else i for params in found.values() for i in params)
         return [index for index in plain if isinstance(index, (int, str))]

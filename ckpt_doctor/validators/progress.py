@@ -170,10 +170,11 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
     counts = Counter(value for _, held in places(case.at("optimizer"), _STEP) if (value := real(held)) is not None)
     if len(counts) > 1:
         (usual, _), *rest = counts.most_common()
+        mixed = "they come from different steps, and the next updates have another size"
         yield Problem(
             f"Adam's step is {usual:,.10g} for most parameters, but not for {sum(n for _, n in rest):,} "
-            f"({', '.join(f'{value:,.10g}' for value, _ in rest[:3])}): they come from different steps, and the next "
-            "updates have another size",
+            f"({', '.join(f'{value:,.10g}' for value, _ in rest[:3])}): "
+            + (mixed if case.trains_all else f"right where these are not trained in every step; else {mixed}"),
             where=case.where("optimizer", "state"),
             found=rest[0][0],
             expected=usual,

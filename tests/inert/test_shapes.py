@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import optim
 
 from ckpt_doctor.inert.shapes import MOST_ITEMS, Shapes, find, settings
 from ckpt_doctor.types import Checkpoint, Opaque
@@ -83,6 +85,14 @@ def test_a_part_of_a_unit_is_as_deep_as_a_file():
     found = find(checkpoint(files, parts=tuple(checkpoint(root) for root in files.values())))
     assert [("state/optimizer.pt",)] == [optimizer.path for optimizer in found.optimizers]
     assert [(("trainer.json", "global_step"), 7)] == [(part.path, part.value) for part in found.steps]
+
+
+@pytest.mark.parametrize("make", [optim.Adagrad, optim.RMSprop, optim.Adafactor, optim.AdamW])
+def test_an_optimizer_with_averages_needs_a_state(make: Any):
+    parameters = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    for optimizer, expected in ((make(parameters), [0, 1]), (optim.SGD(parameters), [])):
+        found = shapes({"optimizer": {**optimizer.state_dict(), "state": {}}})
+        assert expected == found.optimizers[0].stateful()
 
 
 def test_an_object_that_is_named_often_is_looked_at_once():

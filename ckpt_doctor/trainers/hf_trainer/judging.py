@@ -40,6 +40,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
         (*(read_by_torch(member, schedule.moves) if member.has("optimizer") else ()), *read_parts(member)),
         why_open=WHY_OPEN if resume.unsettled else {},
         judged=judged(member, run),
+        trains_all=False,
         changes=inner_moves(member.at("scheduler"), param_groups(member), resume.last_epoch),
     )
     return replace(case, written_anew=dict(fixes_of_lost_parts(case)))

@@ -51,9 +51,9 @@ def known_of(run: Run) -> Known:
 
 
 def lost_ranks(checkpoint: Checkpoint, run: Run) -> list[int]:
-    """Processes whose random state other checkpoints of the run have, and this one, which has those of some, not."""
+    """Processes whose random state this checkpoint lacks: below one that it has, or that other checkpoints have."""
     here = {rank for rank in ranks(checkpoint) if rank is not None}
-    return sorted(known_of(run).ranks - here) if here else []
+    return sorted({*known_of(run).ranks, *range(max(here))} - here) if here else []
 
 
 def sibling_with_callback(member: Member, run: Run) -> Member | None:

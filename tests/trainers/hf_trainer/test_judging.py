@@ -148,3 +148,17 @@ def test_a_value_with_which_the_trainer_stops_is_told(best_run: Path, key: str) 
     file = judged(best_run / "checkpoint-15")
     assert ("impossible", "broken") == (file.resume, file.verdict)
     assert f"trainer_state.json.{key}" in {f.where for f in file.findings if f.code in ("L302", "L303", "O707")}
+
+
+def test_a_parameter_without_a_gradient_in_some_steps_is_a_note(run: Path) -> None:
+    """As of a layer that joined late, a layer that is dropped at random, an expert."""
+    folder = run / "checkpoint-21"
+    saved = torch.load(folder / "optimizer.pt")
+    saved["state"][1]["step"] -= 9
+    torch.save(saved, folder / "optimizer.pt")
+    assert ("identical", set()) == (judged(folder).resume, told(judged(folder)))
+    assert "P403" in told(judged(folder), "info")
+    for entry in saved["state"].values():
+        entry["step"] -= 3
+    torch.save(saved, folder / "optimizer.pt")
+    assert "P403" in told(judged(folder)), "none has made them all"

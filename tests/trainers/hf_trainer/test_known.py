@@ -11,7 +11,7 @@ import torch
 
 from ckpt_doctor import scan
 from ckpt_doctor.trainers.hf_trainer import known
-from tests.trainers.hf_trainer.runs import two_processes
+from tests.trainers.hf_trainer.runs import change_state, two_processes
 
 
 def calls_of(run: Path) -> int:
@@ -51,6 +51,9 @@ def test_the_formula_is_a_runs_own_where_it_gives_the_stored_rates_of_every_chec
     assert all(known.follows_formula(followed, member) for member in followed.members)
     path = run / "checkpoint-14/scheduler.pt"
     torch.save({**torch.load(path), "_last_lr": [0.123, 0.123]}, path)
+    edited = scan([run]).runs[0].run
+    assert all(known.follows_formula(edited, member) for member in edited.members), "the log has the formula's rates"
+    change_state(path.parent, log_history=[])
     other = scan([run]).runs[0].run
     assert not any(known.follows_formula(other, member) for member in other.members)
 
@@ -58,7 +61,11 @@ def test_the_formula_is_a_runs_own_where_it_gives_the_stored_rates_of_every_chec
 def test_the_processes_are_those_whose_random_state_any_checkpoint_has(run: Path) -> None:
     assert frozenset() == known.known_of(scan([run]).runs[0].run).ranks
     two_processes(run / "checkpoint-14")
-    assert {0, 1} == known.known_of(scan([run]).runs[0].run).ranks
+    followed = scan([run]).runs[0].run
+    assert {0, 1} == known.known_of(followed).ranks
+    (run / "checkpoint-14/rng_state_1.pth").rename(run / "checkpoint-14/rng_state_3.pth")
+    followed = scan([run]).runs[0].run
+    assert [1, 2] == known.lost_ranks(followed.members[1].checkpoint, followed), "each below one that is there"
 
 
 def test_the_best_and_another_checkpoint_with_its_callback_are_found_once(best_run: Path) -> None:
