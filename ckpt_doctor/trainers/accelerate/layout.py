@@ -183,7 +183,9 @@ def is_before_first_step(checkpoint: Checkpoint) -> bool:
     `accelerator.accumulate` counts the batches of an epoch (`Accelerator.step`)."""
     named, rank = name_of(checkpoint.path), next(iter(ranks(checkpoint)), 0)
     done = checkpoint.get(f"random_states_{rank}.pkl", "step")
-    return checkpoint.get(OPTIMIZER, "state") == {} and bool(done) and named == ("step", done)
+    group = checkpoint.get(OPTIMIZER, "param_groups", 0)
+    keeps_none = isinstance(group, dict) and group.get("momentum") == 0  # SGD
+    return checkpoint.get(OPTIMIZER, "state") == {} and bool(done) and named == ("step", done) and not keeps_none
 
 
 def _right_name(counted: tuple[Naming, int] | None, state: TrainingState) -> str:

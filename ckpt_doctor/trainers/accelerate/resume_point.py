@@ -228,11 +228,27 @@ def plan(member: Member, run: Run, point: ResumePoint, late: LateRandomState | N
         counter=None,
         steps_left=None,
         why_not_exact=tuple(_why_not_exact(member, facts_of(run), late)),
-        open=tuple(_open(member, facts_of(run))),
+        open=tuple(_open(member, facts_of(run), point)),
     )
 
 
-def _open(member: Member, facts: AccelerateFacts) -> Iterator[NotChecked]:
+def may_end_here(member: Member, point: ResumePoint) -> bool:
+    """Whether a folder that is named by optimizer steps counts no batch of its epoch, though the steps lie inside one.
+
+    A loop without `accumulate` counts none; with it each step takes several batches, and the epoch is over here."""
+    named = name_of(member.checkpoint.path)
+    return (
+        bool(point.skip_batches)
+        and named is not None
+        and named[0] == "optimizer-step"
+        and member.at("rng", "step") == 0
+    )
+
+
+def _open(member: Member, facts: AccelerateFacts, point: ResumePoint) -> Iterator[NotChecked]:
+    if may_end_here(member, point):
+        why = "it counts no batch of its epoch: a step may take several batches, and the epoch be over here"
+        yield NotChecked("whether the script begins an epoch again", why, "the script")
     lost = lost_gradients(member, facts)
     if lost and lost[0] == 0 < lost[1]:
         why = "how many batches make an optimizer step is in no file, and folders of this run were saved between two"

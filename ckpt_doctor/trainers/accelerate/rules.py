@@ -21,8 +21,15 @@ from ckpt_doctor.trainers.accelerate.layout import (
     name_of,
     ranks,
 )
-from ckpt_doctor.trainers.accelerate.resume_point import lost_gradients, open_order, rebuilt_schedule, steps_first
+from ckpt_doctor.trainers.accelerate.resume_point import (
+    lost_gradients,
+    may_end_here,
+    open_order,
+    rebuilt_schedule,
+    steps_first,
+)
 from ckpt_doctor.trainers.accelerate.several import departures, exchanged, missing_weights
+from ckpt_doctor.trainers.copied_weights import copied_weights
 from ckpt_doctor.types import Case, Checkpoint, NotChecked, real
 from ckpt_doctor.validators import COUNT, DICT, SLOTS, Slot, problems_of
 from ckpt_doctor.validators.rule import Problem, listing, rule
@@ -129,9 +136,10 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
     Source: measured; diffusers/examples, `first_epoch = global_step // num_update_steps_per_epoch`.
     """
     named, point, twin = name_of(case.checkpoint.path), case.resume, habits_of(case.run).twins.get(case.member.label)
-    if named is not None and named[0] == "optimizer-step" and (done := point.skip_batches):
+    again = point.skip_batches if named is not None and named[0] == "optimizer-step" else 0
+    if again and not may_end_here(case.member, point):
         yield Problem(
-            f"saved {done:,} batches into an epoch, and scripts that name their folders checkpoint-N begin that epoch "
+            f"saved {again:,} batches into an epoch, and scripts that name their folders checkpoint-N begin that epoch "
             "again: these batches are trained twice, and the schedule is ahead of the data",
             fix="save at the end of an epoch, or have the script call accelerator.skip_first_batches",
         )
@@ -247,5 +255,6 @@ RULES = (
     mid_epoch_data,
     random_states,
     copied_random_state,
+    copied_weights,
     of_another_moment,
 )

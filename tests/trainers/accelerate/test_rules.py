@@ -124,6 +124,14 @@ def test_scripts_that_begin_the_epoch_again(tmp_path: Path) -> None:
     assert tmp_path / "checkpoint-4" == latest(tmp_path)[0]
 
 
+def test_an_end_of_an_epoch_whose_steps_take_several_batches_is_not_begun_again(tmp_path: Path) -> None:
+    """`accumulate` counts the batches of an epoch, from 0 again at its end; a loop without it counts none."""
+    trainer = Trainer(tmp_path, each=2)
+    trainer.train(4)
+    file = judged(trainer.save("checkpoint-2"), steps_per_epoch=4, **SETTLED)
+    assert ([], "open") == (codes(file), file.resume), file.plan
+
+
 def test_a_save_within_an_accumulation(tmp_path: Path) -> None:
     run = run_of(tmp_path, each=3, inside=(6,))
     (found,) = [f for f in judged(run / "step_6", **SETTLED).findings if f.severity == "warning"]
@@ -153,6 +161,20 @@ def test_a_folder_before_the_first_optimizer_step_lacks_gradients_and_no_moments
     assert ["P410"] == codes(judged(folder, steps_per_epoch=4, **SETTLED))
     change(folder / "scheduler.bin", last_epoch=3, _step_count=4)
     assert "O705" in codes(judged(folder, steps_per_epoch=4, **SETTLED)), "the schedule shows that it had stepped"
+
+
+def test_an_optimizer_that_keeps_no_state_has_stepped(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, sgd=True)
+    trainer.train(2)
+    assert [] == codes(judged(trainer.save("step_2"), steps_per_epoch=4, **SETTLED))
+
+
+def test_weights_of_another_folder_are_told(tmp_path: Path) -> None:
+    """The optimizer counts the steps, and the weights do not."""
+    run = run_of(tmp_path)
+    shutil.copyfile(run / "epoch_0" / "model.safetensors", run / "epoch_1" / "model.safetensors")
+    assert ["P409"] == codes(judged(run / "epoch_1", **SETTLED))
+    assert [] == codes(judged(run / "epoch_2", **SETTLED))
 
 
 def test_gradients_between_two_optimizer_steps_may_be_lost(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.reports.text import quoted
+from ckpt_doctor.trainers.copied_weights import copied_weights
 from ckpt_doctor.trainers.hf_trainer import parts
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import known_of, lost_ranks
@@ -20,7 +21,6 @@ from ckpt_doctor.trainers.hf_trainer.layout import (
 )
 from ckpt_doctor.trainers.hf_trainer.progress import may_skip, scheduled_steps
 from ckpt_doctor.trainers.hf_trainer.rebuilt import scheduler_state, trainer_state
-from ckpt_doctor.trainers.hf_trainer.weights import copied_from
 from ckpt_doctor.trainers.state import last_rates
 from ckpt_doctor.types import Case, Checkpoint, holds_rate
 from ckpt_doctor.validators.contents import describe
@@ -192,23 +192,6 @@ def copied_random_state(case: Case) -> Iterator[Problem]:
     twin = known_of(case.run).twins.get(case.member.label)
     if twin is not None and twin.is_proven:
         yield twin.problem
-
-
-@rule("P409", "parts-disagree", "warning")
-def copied_weights(case: Case) -> Iterator[Problem]:
-    """The weights are those of another step's checkpoint, while others of the run differ within no more steps.
-
-    Example: a folder that was synchronised by halves, with the next checkpoint's `model.safetensors`.
-
-    Source: `Trainer._load_from_checkpoint`, which reads no step in the weights.
-    """
-    if other := copied_from(case.member, case.run):
-        yield Problem(
-            f"the weights are those of {other}, as far as they were read, and the step is another: one of the two has "
-            "the other's, and diverges at the first batch",
-            where="the model",
-            fix="resume from a checkpoint with weights of its own",
-        )
 
 
 RULES = (

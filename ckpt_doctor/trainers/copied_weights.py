@@ -6,15 +6,16 @@ stay the same where a step is too small for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from ckpt_doctor.readers.tensor_bytes import read_tensors
 from ckpt_doctor.remote import RemotePath
 from ckpt_doctor.trainers.random_twins import is_of_another_time
 from ckpt_doctor.trainers.state import own_rates
-from ckpt_doctor.types import Checkpoint, Member, Run, TensorInfo
+from ckpt_doctor.types import Case, Checkpoint, Member, Run, TensorInfo
 from ckpt_doctor.types.record import once
+from ckpt_doctor.validators.rule import Problem, rule
 
 MOST_BYTES = 16_384
 """Of a tensor that is read."""
@@ -22,6 +23,24 @@ MOST = 4
 """Tensors that are read of a checkpoint."""
 Digest = tuple[object, ...]
 Save = tuple[int, Member, Digest]
+
+
+@rule("P409", "parts-disagree", "warning")
+def copied_weights(case: Case) -> Iterator[Problem]:
+    """The weights are those of another step's checkpoint, while others of the run differ within no more steps.
+
+    Example: a folder that was synchronised by halves, with the next checkpoint's `model.safetensors`.
+
+    Source: `Trainer._load_from_checkpoint` and accelerate/checkpointing.py, `load_accelerator_state`, which read no
+    step in the weights.
+    """
+    if other := copied_from(case.member, case.run):
+        yield Problem(
+            f"the weights are those of {other}, as far as they were read, and the step is another: one of the two has "
+            "the other's, and diverges at the first batch",
+            where="the model",
+            fix="resume from a checkpoint with weights of its own",
+        )
 
 
 def copied_from(member: Member, run: Run) -> str:
@@ -33,7 +52,7 @@ def _copies(members: Iterable[Member]) -> Mapping[str, str]:
     """Two checkpoints with the same weights count only where two that are no further apart have others.
 
     Of these the one is told whose weights were written at another time than its other files; else both are."""
-    told = [(step, m) for m in members if (step := m.state.global_step) is not None]
+    told = [(step, m) for m in members if (step := _step(m)) is not None]
     if len(told) < 3:
         return {}
     saves = [(step, m, digest) for step, m in sorted(told, key=lambda one: one[0]) if (digest := _digest(m.checkpoint))]
@@ -51,6 +70,11 @@ def _copies(members: Iterable[Member]) -> Mapping[str, str]:
         for _, member, _ in late if 0 < len(late) < len(group) else group:
             found[member.label] = (other if member is one else one).label
     return found
+
+
+def _step(member: Member) -> int | None:
+    """The step of a checkpoint; by its name where nothing in it counts steps, as of SGD."""
+    return member.state.global_step if member.state.global_step is not None else member.named_step
 
 
 def _trains(member: Member) -> bool:
