@@ -13,6 +13,7 @@ from ckpt_doctor.types import Checkpoint, KeyPath, mapping_of
 from ckpt_doctor.types.record import record
 
 LONGEST_KEY = 2_000
+KINDS = ("ModelCheckpoint", "EarlyStopping")
 
 
 @record(frozen=True)

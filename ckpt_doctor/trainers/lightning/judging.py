@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.trainers.lightning import layout, pace, schedule
+from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.trainers.lightning import kin, layout, pace, plateau, schedule
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.command import infer
 from ckpt_doctor.trainers.lightning.curve import curve
@@ -17,11 +18,11 @@ from ckpt_doctor.trainers.lightning.resume_point import has_other_loops, plan, r
 from ckpt_doctor.trainers.lightning.rules import RULES
 from ckpt_doctor.trainers.lightning.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Judging
-from ckpt_doctor.types import Case, Given, KeyPath, Member, ResumePoint, Run, Schedule
+from ckpt_doctor.types import Case, Given, KeyPath, Member, ResumePoint, Run, Schedule, dotted
 from ckpt_doctor.validators.contents import read_by_torch
 
 _JUDGED = frozenset({"P409", "R511", "E611", "O706", "S202", "L304"})
-"""Own rules judge the same; and a model's attribute may well be called `module`."""
+"""Own rules judge the same; and a model's attribute may well be called `module`, in all files."""
 
 
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
@@ -54,6 +55,7 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
     planned = plan(member, run, resume, [target.open for target in targets])
     seen = _without_step(member) if others else _without_shift(member, run)
     reads = tuple(dict.fromkeys(path for one in member.optimizers for path in _reads(one)))
+    wrapped = kin.is_wrapped_alone(member, run)
     first, *further = (
         Case(
             one.checkpoint,
@@ -62,9 +64,10 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
             resume_point(one, target),
             planned,
             _schedule(one, target),
-            schedule.scheduled(one, run),
+            None if target.open else schedule.scheduled(one, run),
             reads,
-            judged=_JUDGED,
+            judged=_JUDGED - {"L304"} if wrapped else _JUDGED,
+            loads_bare=wrapped,
             changes=target.changes,
             why_open={"": target.open} if target.open else {},
             trains_all=False,
@@ -77,6 +80,12 @@ def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
 
 
 def _target(member: Member, run: Run) -> schedule.Target:
+    place = dotted(member.path("scheduler")) if member.has("scheduler") else ""
+    other = next((one for one in kin.departures(member, run) if place and one.what.startswith(f"{place}.")), None)
+    if other is not None:
+        return schedule.Target(open=f"{other.what}: {other.why}")
+    if kind_of(member.at("scheduler")) == schedule.PLATEAU and (why := plateau.doubt(member, run)):
+        return schedule.Target(open=why)
     loops, by_script = loops_of(member.checkpoint), history_of(run).by_script
     decides = loops is not None and (loops.is_before_end or pace.due(member, run) is not None)
     by_hand = pace.is_measured_here(member) or (by_script and decides)

@@ -16,7 +16,7 @@ from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning.history import By, Pace, history_of
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers, version_of
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
-from ckpt_doctor.trainers.lightning.schedule import PLATEAU, Target, changes_of, scheduled, state_of, stored
+from ckpt_doctor.trainers.lightning.schedule import PLATEAU, Target, changes_of, reached, scheduled, state_of, stored
 from ckpt_doctor.trainers.lightning.several import adam_steps
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.state import as_written, own_rates, param_groups
@@ -111,7 +111,7 @@ def target(member: Member, run: Run) -> Target:
         return Target(expected, rates, evidence=f"the schedule's own state at {last:,}", unit=unit)
     why = _why_behind(member) if loops.is_before_end and last == expected - 1 else ""
     evidence = f"the run's schedule is at {unit} {expected:,} there"
-    moved = None if kind_of(state) == PLATEAU else schedules.reached(state, param_groups(member), expected)
+    moved = None if kind_of(state) == PLATEAU else reached(member, run, state, expected)
     if moved is None:
         return Target(expected, evidence=evidence, unit=unit, why_behind=why)
     return Target(expected, moved.as_rates(), changes_of(member, state, moved), evidence, why, unit)

@@ -11,8 +11,9 @@ from typing import Any
 
 from ckpt_doctor.trainers.lightning.callbacks import savers
 from ckpt_doctor.trainers.schedules import Stepped
-from ckpt_doctor.trainers.state import integer
-from ckpt_doctor.types import Evidence, Member, real
+from ckpt_doctor.trainers.state import has_other_rates, integer
+from ckpt_doctor.types import Evidence, Member, Run, mapping_of, real
+from ckpt_doctor.types.record import once
 
 
 def step(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]], value: float) -> Stepped | None:
@@ -63,6 +64,35 @@ def _is_better(state: Mapping[Any, Any], value: float, best: float, threshold: f
     if mode == "max" and how == "rel":
         return value > best * (threshold + 1.0)
     return value > best + threshold if mode == "max" and how == "abs" else None
+
+
+def doubt(member: Member, run: Run) -> str:
+    """Why a plateau's state or its rate cannot be gone on from; empty where nothing speaks against it.
+
+    Its best value never worsens, so one that is worse than an earlier file's, or better than a later one's, is of
+    another moment, where those two agree."""
+    state = mapping_of(member.at("scheduler")) or {}
+    for count, most in (("num_bad_epochs", "patience"), ("cooldown_counter", "cooldown")):
+        if (integer(state.get(count)) or 0) > (integer(state.get(most)) or 0):
+            return f"its {count} is more than its {most}"
+    if has_other_rates(member) and not once(run, "rates by hand", lambda: all(map(has_other_rates, run.members))):
+        return "the optimizer has another rate than the one that the schedule set last"
+    turned = once(run, "turned plateaus", lambda: _turned(run.members))
+    return "its best value is not between those of the files before and after" if member.label in turned else ""
+
+
+def _turned(members: Sequence[Member]) -> frozenset[str]:
+    """The files whose plateau has a best value outside of those of its neighbours."""
+    held = [(member, mapping_of(member.at("scheduler")) or {}) for member in members]
+    bests = [
+        (member.state.global_step or 0, member.label, -best if state.get("mode") == "max" else best)
+        for member, state in held
+        if (best := real(state.get("best"))) is not None
+    ]
+    around = zip(sorted(bests), sorted(bests)[1:], sorted(bests)[2:], strict=False)
+    return frozenset(
+        own[1] for before, own, after in around if after[2] <= before[2] and not after[2] <= own[2] <= before[2]
+    )
 
 
 def monitored(member: Member, scores: Mapping[str, Counter[float]], state: Mapping[Any, Any]) -> Evidence[float] | None:

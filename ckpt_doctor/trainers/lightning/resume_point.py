@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ckpt_doctor.inert.pairing import pairing_of
+from ckpt_doctor.trainers.lightning import kin
 from ckpt_doctor.trainers.lightning.averaging import AVERAGED, is_averaged, may_be_averaged
 from ckpt_doctor.trainers.lightning.command import facts_of
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, is_weights_only, optimizers, parts_of
@@ -24,6 +25,7 @@ from ckpt_doctor.types import (
     dotted,
     mapping_of,
 )
+from ckpt_doctor.types.record import once
 
 OTHER_LOOPS = "the loops' counters are of another moment than optimizer, schedule and labels"
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
@@ -124,11 +126,40 @@ def _open(member: Member, run: Run) -> Iterator[NotChecked]:
             "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"
         )
         yield NotChecked("whether the weights are the trained ones", why, "a file that was saved during training")
+    yield from kin.departures(member, run)
+    yield from _started_epoch(checkpoint, run) if is_measured(checkpoint) else ()
     tensors = (mapping_of(checkpoint.get("state_dict")) or {}).values()
     kinds = {tensor.dtype for tensor in tensors if isinstance(tensor, TensorRef) and "float" in tensor.dtype}
     if is_measured(checkpoint) and kinds == {"float64"}:
         why = "with precision='64-true' Lightning loads them into a model of float32 before it makes that float64"
         yield NotChecked("whether the weights keep their last digits", why, "the script")
+
+
+def _started_epoch(checkpoint: Checkpoint, run: Run) -> Iterator[NotChecked]:
+    """What a callback sets at an epoch's start, or when it thaws layers, and a resume does not.
+
+    Source: lightning/pytorch/callbacks/gradient_accumulation_scheduler.py and finetuning.py, which saves no
+    `requires_grad`; measured with 2.6.6."""
+    loops, changing = loops_of(checkpoint), once(run, "changing steps", lambda: _has_changing_steps(run))
+    if loops is not None and loops.is_before_end and changing:
+        why = "the number of optimizer steps in an epoch changes in this run, and a resume from the last batch of one "
+        yield NotChecked(
+            "the length of the accumulation", f"{why}leaves out what callbacks do at the next one's start", ""
+        )
+    if loops is not None and loops.is_before_checks and loops.has_loader_state:
+        why = "its state is of the epoch's last batch, after which some loaders deal nothing in the next epoch"
+        yield NotChecked("where the loader goes on", why, "a file of an epoch's end")
+    states = (mapping_of(state) or {} for state in (mapping_of(checkpoint.get("callbacks")) or {}).values())
+    metadata = (mapping_of(state.get("internal_optimizer_metadata")) or {} for state in states)
+    if any(isinstance(groups, list) and len(groups) > 1 for held in metadata for groups in held.values()):
+        why = "a finetuning callback has added them to the optimizer, and a resume does not thaw them again"
+        yield NotChecked("whether the layers that were frozen at first are trained", why, "the script")
+
+
+def _has_changing_steps(run: Run) -> bool:
+    """Whether epochs of as many batches have different numbers of optimizer steps."""
+    counted = [loops for member in run.members if (loops := loops_of(member.checkpoint)) is not None and loops.is_last]
+    return len({loops.batch for loops in counted}) < len({(loops.batch, loops.steps) for loops in counted})
 
 
 def _open_schedules(member: Member, why_open: Sequence[str]) -> Iterator[NotChecked]:

@@ -18,9 +18,11 @@ from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.several import is_counted
 from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups, position_of
 from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import once, record
 
 PLATEAU = "ReduceLROnPlateau"
+_MOST_FILES = 8
+"""Files by which a schedule's formula is tried."""
 LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, and no resume takes that step"
 Change = tuple[str, KeyPath, object]
 
@@ -73,11 +75,32 @@ def target(member: Member, run: Run) -> Target:
         rates = scheduled(member, run) or stored(member)  # another rate in the optimizer is of another moment
         return Target(expected, rates, evidence=f"the schedule's own state at {last:,}", unit=unit)
     evidence = f"the loops have made {expected:,} steps of the schedule"
-    moved = schedules.reached(state, param_groups(member), expected)
+    moved = reached(member, run, state, expected)
     if moved is None:
         return Target(expected, evidence=evidence, unit=unit)
     changes = changes_of(member, state, moved)
     return Target(expected, moved.as_rates(), changes, evidence, unit=unit)
+
+
+def reached(member: Member, run: Run, state: Mapping[Any, Any], position: int) -> schedules.Stepped | None:
+    """The schedule at another position; None where its formula is not known, or the run's rates do not follow it.
+
+    That is so where a script sets the rate as well, as in a warm-up by hand."""
+    if once(run, "rates off their formula", lambda: _leaves_formula(run.members)):
+        return None
+    return schedules.reached(state, param_groups(member), position)
+
+
+def _leaves_formula(members: Sequence[Member]) -> bool:
+    """Whether most files whose schedule is where the loops count it have other rates than it gives from its start."""
+    right = [one for one in members if lag(one) == 0 and position_of(state_of(one))][:_MOST_FILES]
+    found = [
+        not all(map(same_rate, moved.rates, own.lr))
+        for one in right
+        if (own := stored(one))
+        and (moved := schedules.reached(state_of(one) or {}, param_groups(one), position_of(state_of(one)) or 0))
+    ]
+    return 2 * sum(found) > len(found)
 
 
 def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
@@ -167,7 +190,7 @@ def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, A
     """ReduceLROnPlateau after the step that is due when the epoch of the file ends; None where none is."""
     if not _waiting_plateaus(member, loops) or last > loops.epoch:
         return None  # the step is made, as after a repair
-    if loops.schedule != last or (loops.epoch > 0 and 2 * last <= loops.epoch):
+    if loops.schedule != last or (loops.epoch > 0 and 2 * last <= loops.epoch) or _is_seldom(member, run):
         return Target(open=LATE_PLATEAU)  # stepped now and then (`frequency`), or each step
     behind = Target(last + 1, why_behind=LATE_PLATEAU, unit="epoch")
     value = plateau.monitored(member, history_of(run).scores, state)
@@ -180,6 +203,12 @@ def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, A
         changes=changes_of(member, state, after),
         evidence=value.source,
     )
+
+
+def _is_seldom(member: Member, run: Run) -> bool:
+    """Whether other files show that a plateau is not stepped after each epoch (`frequency`)."""
+    counted = ((loops_of(one.checkpoint), position_of(state_of(one))) for one in run.members if one is not member)
+    return any(loops.epoch > 0 and 2 * last <= loops.epoch for loops, last in counted if loops and last is not None)
 
 
 def scheduled(member: Member, run: Run) -> Rates | None:

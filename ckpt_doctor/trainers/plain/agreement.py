@@ -17,8 +17,8 @@ from typing import Literal
 
 from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.trainers.copied import Copied, copied
 from ckpt_doctor.trainers.lines import Line, line_through
-from ckpt_doctor.trainers.plain.copied import Copied, copied
 from ckpt_doctor.trainers.plain.layout import has_several, key_of, label_slot, last_counter, noun_of, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, Places, dotted, mapping_of, real

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.trainers.copied import moments_of
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import as_saved, saved_position, uncured
 from ckpt_doctor.trainers.plain.command import facts_of
-from ckpt_doctor.trainers.plain.copied import moments_of
 from ckpt_doctor.trainers.plain.position import per, shapes_of, standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
 from ckpt_doctor.trainers.plain.siblings import alike, missing, of_another_moment, unlike, wrapper

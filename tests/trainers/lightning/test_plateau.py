@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 
+from ckpt_doctor import migrate
 from ckpt_doctor.trainers.lightning.plateau import step
-from tests.trainers.lightning.runs import Run, change, cured, judged, plateau, put, said, write
+from tests.trainers.lightning.runs import FIT, Run, change, cured, judged, plateau, put, said, write
 
 
 def test_the_plateaus_step_that_no_resume_makes_up_for(tmp_path):
@@ -71,3 +72,32 @@ def test_a_state_that_lacks_what_the_step_needs_has_none(key, value):
     state = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer).state_dict()
     assert step(state, optimizer.param_groups, 1.0) is not None
     assert step({**state, key: value}, optimizer.param_groups, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("best", 1e9), ("best", -1e9), ("num_bad_epochs", 9), ("cooldown_counter", 9), ("factor", 0.1)]
+)
+def test_an_edited_plateau_is_open_and_nothing_is_computed_from_it(tmp_path, key, value):
+    path = write(tmp_path, 5, schedule=plateau)[2]
+    put(path, ["lr_schedulers", 0, key], value)
+    assert "open" == judged(path, shuffle=False).resume
+    (result,) = migrate([path])
+    assert "migrated" != result.status
+
+
+def test_a_rate_that_the_plateau_did_not_set_is_not_lowered_further(tmp_path):
+    """In all files it is a script's own."""
+    paths = write(tmp_path, 5, schedule=plateau)
+    put(paths[2], ["optimizer_states", 0, "param_groups", 0, "lr"], 0.3)
+    assert "open" == judged(paths[2], shuffle=False).resume
+    for path in paths:
+        put(path, ["optimizer_states", 0, "param_groups", 0, "lr"], 0.3)
+    assert {"R501"} == said(judged(paths[2], shuffle=False)).keys()
+
+
+def test_a_plateau_that_is_stepped_every_second_epoch_lacks_no_step_in_the_first(tmp_path):
+    paths = write(tmp_path, 5, schedule=plateau)
+    for epoch, path in enumerate(paths):
+        put(path, ["lr_schedulers", 0, "last_epoch"], epoch // 2)
+        put(path, [*FIT, "epoch_loop.scheduler_progress", "total", "completed"], epoch // 2)
+    assert not said(judged(paths[0], shuffle=False))

@@ -1,0 +1,95 @@
+"""What all files of a run have alike whatever their step, and what one file alone has otherwise.
+
+A script that is changed on the way changes all files from there on, so only a file between others is held against them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from ckpt_doctor.trainers.copied import copied
+from ckpt_doctor.trainers.lightning.callbacks import KINDS
+from ckpt_doctor.trainers.lightning.layout import is_weights_only, schedulers
+from ckpt_doctor.trainers.lines import ENOUGH
+from ckpt_doctor.trainers.state import PROGRESS
+from ckpt_doctor.types import Checkpoint, Member, NotChecked, Run, TensorRef, mapping_of, wrapper_of
+from ckpt_doctor.types.record import once
+
+_MOST = 8
+"""Optimizers, schedules and param groups that are looked at."""
+Traits = Mapping[str, object]
+
+
+def departures(member: Member, run: Run) -> Sequence[NotChecked]:
+    """What a file has otherwise than all others, or another one has byte for byte as well; looked for once a run."""
+    found: Mapping[str, Sequence[NotChecked]] = once(run, "departures", lambda: _departures(run))
+    return found.get(member.label, ())
+
+
+def is_wrapped_alone(member: Member, run: Run) -> bool:
+    """Whether the model's keys have the prefix of a wrapper in this file, and not in the others."""
+    return any(point.what == _WRAPPER for point in departures(member, run))
+
+
+_WRAPPER = "the prefix of all keys in state_dict"
+
+
+def _departures(run: Run) -> Mapping[str, Sequence[NotChecked]]:
+    whole = [member for member in run.members if not is_weights_only(member.checkpoint)]
+    ordered = sorted(whole, key=lambda member: member.state.global_step or 0)
+    traits = [dict(_traits(member.checkpoint)) for member in ordered] if len(ordered) >= ENOUGH else []
+    counts = {name: Counter(own.get(name) for own in traits) for name in {name for own in traits for name in own}}
+    labels = {member.checkpoint.path: member.label for member in ordered}
+    rest = {member.checkpoint.path: member.further for member in ordered}  # one of several optimizers may rest
+    found: dict[str, list[NotChecked]] = {}
+    for member, own in list(zip(ordered, traits, strict=False))[1:-1]:
+        points = found.setdefault(member.label, [])
+        for name, count in sorted(counts.items()):
+            said = points and name.startswith(points[-1].what)  # what is in a list follows from its length
+            if len(count) == 2 and count[mine := own.get(name)] == 1 and not said:
+                usual = next(value for value in count if value != mine)
+                why = f"it is {mine or 'absent'} here, and {usual or 'absent'} in all other files of this run"
+                points.append(NotChecked(name, why, "the script"))
+    for path, twin in copied([(member, member.state.global_step or 0) for member in ordered]).items():
+        if twin.part == "model" or not rest[path]:
+            point = NotChecked(f"the moment of the {twin.noun}", f"{twin.told}: in one of the two they were copied", "")
+            found.setdefault(labels[path], []).append(point)
+    return found
+
+
+def _traits(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
+    """What of a file does not change from step to step."""
+    weights = mapping_of(checkpoint.get("state_dict")) or {}
+    kinds = {value.dtype for value in weights.values() if isinstance(value, TensorRef) and "float" in value.dtype}
+    yield "the type of the weights", ", ".join(sorted(kinds))
+    yield _WRAPPER, wrapper_of(weights)
+    for key in mapping_of(checkpoint.get("callbacks")) or {}:
+        if not str(key).startswith(KINDS):
+            yield f"callbacks.{key}", "there"
+    for key in ("optimizer_states", "lr_schedulers"):
+        held = checkpoint.get(key)
+        yield key, f"of length {len(held)}" if isinstance(held, list) else None
+    for at, state in enumerate(_listed(checkpoint, "optimizer_states")):
+        groups = state.get("param_groups")
+        for index, group in enumerate(islice(groups if isinstance(groups, list) else (), _MOST)):
+            moving = {"lr"} if schedulers(checkpoint) else set()
+            yield from _settings(f"optimizer_states[{at}].param_groups[{index}]", mapping_of(group) or {}, moving)
+    for at, state in enumerate(_listed(checkpoint, "lr_schedulers")):
+        yield from _settings(f"lr_schedulers[{at}]", state, PROGRESS)
+
+
+def _listed(checkpoint: Checkpoint, key: str) -> Iterator[Mapping[object, object]]:
+    held = checkpoint.get(key)
+    return (mapping_of(state) or {} for state in islice(held if isinstance(held, list) else (), _MOST))
+
+
+def _settings(name: str, held: Mapping[object, object], moving: frozenset[str] | set[str]) -> Iterator[tuple[str, str]]:
+    """Numbers and words; momentum that a schedule cycles left out."""
+    cycled = {"momentum"} if "max_momentum" in held else set()
+    for key, value in islice(held.items(), 2 * len(PROGRESS) + 40):
+        numbers = value if isinstance(value, (list, tuple)) and key != "params" else (value,)
+        plain = len(numbers) <= _MOST and all(isinstance(one, (str, int, float)) for one in numbers)
+        if plain and key not in moving and key not in cycled:
+            yield f"{name}.{key}", str(numbers[1:] if cycled and key == "betas" else value)[:80]
