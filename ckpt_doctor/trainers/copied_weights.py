@@ -6,11 +6,13 @@ stay the same where a step is too small for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 
 from ckpt_doctor.readers.tensor_bytes import read_tensors
 from ckpt_doctor.remote import RemotePath
+from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.random_twins import is_of_another_time
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Case, Checkpoint, Member, Run, TensorInfo
@@ -20,7 +22,9 @@ from ckpt_doctor.validators.rule import Problem, rule
 MOST_BYTES = 16_384
 """Of a tensor that is read."""
 MOST = 4
-"""Tensors that are read of a checkpoint."""
+"""Files of weights that are looked at, and tensors that are read of each."""
+_MAY_REST = ("model_", "pytorch_model_", "custom_")
+"""Further models and registered objects: a target network, the best weights so far, an average."""
 Digest = tuple[object, ...]
 Save = tuple[int, Member, Digest]
 
@@ -55,10 +59,23 @@ def _copies(members: Iterable[Member]) -> Mapping[str, str]:
     told = [(step, m) for m in members if (step := _step(m)) is not None]
     if len(told) < 3:
         return {}
-    saves = [(step, m, digest) for step, m in sorted(told, key=lambda one: one[0]) if (digest := _digest(m.checkpoint))]
+    held: dict[str, list[Save]] = {}
+    for step, member in sorted(told, key=lambda one: one[0]):
+        for name, digest in _digests(member.checkpoint):
+            held.setdefault(name, []).append((step, member, digest))
+    found = ((name, saves) for name, saves in held.items() if not name.startswith(_MAY_REST) or _has_lone_pair(saves))
+    return {label: other for name, saves in found for label, other in _shared(name, saves)}
+
+
+def _has_lone_pair(saves: Sequence[Save]) -> bool:
+    """Whether two checkpoints alone have the same, neither of them the first, and three or more have their own."""
+    counts = Counter(digest for _, _, digest in saves)
+    return counts[saves[0][2]] == 1 and sorted(counts.values())[-2:] == [1, 2] and len(counts) > ENOUGH
+
+
+def _shared(name: str, saves: Sequence[Save]) -> Iterator[tuple[str, str]]:
     apart = [later[0] - first[0] for first, later in pairwise(saves) if first[2] != later[2]]
     least = min((distance for distance in apart if distance), default=None)
-    found: dict[str, str] = {}
     groups: dict[Digest, list[Save]] = {}
     for save in saves:
         groups.setdefault(save[2], []).append(save)
@@ -66,10 +83,9 @@ def _copies(members: Iterable[Member]) -> Mapping[str, str]:
         (first, one, _), (last, other, _) = group[0], group[-1]
         if least is None or last - first < least or not _trains(one):
             continue
-        late = [save for save in group if is_of_another_time(save[1].checkpoint, str(save[2][0]))]
+        late = [save for save in group if is_of_another_time(save[1].checkpoint, name)]
         for _, member, _ in late if 0 < len(late) < len(group) else group:
-            found[member.label] = (other if member is one else one).label
-    return found
+            yield member.label, (other if member is one else one).label
 
 
 def _step(member: Member) -> int | None:
@@ -82,17 +98,15 @@ def _trains(member: Member) -> bool:
     return all(rate > 0 for rate in own_rates(member) or (0.0,))
 
 
-def _digest(checkpoint: Checkpoint) -> Digest | None:
-    """Some tensors of the first file of weights with any that can be read."""
-    if isinstance(checkpoint.path, RemotePath):
-        return None
-    for part in checkpoint.parts:
-        small = [t for t in part.tensors if _is_read(t)] if part.layout == "state-dict" else []
+def _digests(checkpoint: Checkpoint) -> Iterator[tuple[str, Digest]]:
+    """Names of files of weights, each with some tensors that can be read; the first few."""
+    parts = () if isinstance(checkpoint.path, RemotePath) else checkpoint.parts
+    for part in islice((part for part in parts if part.layout == "state-dict"), MOST):
+        small = [tensor for tensor in part.tensors if _is_read(tensor)]
         chosen = small[:: max(1, len(small) // MOST)][:MOST]
-        if chosen:
-            read = read_tensors(part, chosen, MOST_BYTES)
-            return (checkpoint.name_of(part), part.size, *map(hash, read)) if None not in read else None
-    return None
+        read = read_tensors(part, chosen, MOST_BYTES) if chosen else []
+        if read and None not in read:
+            yield checkpoint.name_of(part), (part.size, *map(hash, read))
 
 
 def _is_read(tensor: TensorInfo) -> bool:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import audit
+from tests.trainers.accelerate.runs import run_of
 from tests.trainers.hf_trainer.runs import Writer
 
 MODEL = "model.safetensors"
@@ -69,3 +70,16 @@ def test_weights_of_fewer_bits_may_stay(run):
         save_file({name: w.to(torch.bfloat16) for name, w in load_file(folder / MODEL).items()}, folder / MODEL)
     shutil.copyfile(run / "checkpoint-20" / MODEL, run / "checkpoint-30" / MODEL)
     assert {} == said(run)
+
+
+@pytest.mark.parametrize(
+    ("copies", "told"), [({2: 1}, {"epoch_1", "epoch_2"}), ({2: 1, 4: 3}, set())], ids=["copied", "rests"]
+)
+def test_a_second_model_may_rest(tmp_path, copies, told):
+    """A target network is the same for some steps; a lone pair among others that move is copied."""
+    run = run_of(tmp_path, ends=tuple(range(4, 25, 4)), inside=())
+    for folder in run.iterdir():
+        shutil.copyfile(folder / MODEL, folder / "model_1.safetensors")
+    for epoch, other in copies.items():
+        shutil.copyfile(run / f"epoch_{other}" / "model_1.safetensors", run / f"epoch_{epoch}" / "model_1.safetensors")
+    assert told == set(said(run))

@@ -15,6 +15,7 @@ from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
 from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
 from ckpt_doctor.trainers.accelerate.naming import is_accumulated, is_outvoted
+from ckpt_doctor.trainers.accelerate.several import unlike
 from ckpt_doctor.trainers.schedules import moved_to, reached
 from ckpt_doctor.trainers.state import own_rates, param_groups
 from ckpt_doctor.types import (
@@ -228,7 +229,7 @@ def plan(member: Member, run: Run, point: ResumePoint, late: LateRandomState | N
         counter=None,
         steps_left=None,
         why_not_exact=tuple(_why_not_exact(member, facts_of(run), late)),
-        open=tuple(_open(member, facts_of(run), point)),
+        open=tuple(_open(member, run, point)),
     )
 
 
@@ -245,7 +246,11 @@ def may_end_here(member: Member, point: ResumePoint) -> bool:
     )
 
 
-def _open(member: Member, facts: AccelerateFacts, point: ResumePoint) -> Iterator[NotChecked]:
+def _open(member: Member, run: Run, point: ResumePoint) -> Iterator[NotChecked]:
+    facts = facts_of(run)
+    for name in unlike(member, habits_of(run).usual, facts.ahead):
+        why = "its settings, or its keys and their types, are others than in all other folders of this run"
+        yield NotChecked(f"whether {name} is what the script takes", why, "the script")
     if may_end_here(member, point):
         why = "it counts no batch of its epoch: a step may take several batches, and the epoch be over here"
         yield NotChecked("whether the script begins an epoch again", why, "the script")

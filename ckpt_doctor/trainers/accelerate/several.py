@@ -115,7 +115,7 @@ def _kinds(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _model(held: Mapping[object, object]) -> str:
-    shapes = [(str(key), value.shape) for key, value in held.items() if isinstance(value, TensorRef)]
+    shapes = [(str(key), value.shape, value.dtype) for key, value in held.items() if isinstance(value, TensorRef)]
     return str(hash(tuple(sorted(shapes))))
 
 
@@ -154,6 +154,16 @@ def exchanged(here: Checkpoint, known: Usual) -> Iterator[tuple[str, str]]:
             other = next((one for one, its in right.items() if its == kind and right[name] == own.get(one)), None)
             if other is not None:
                 yield name, other
+
+
+def unlike(member: Member, known: Usual, ahead: int) -> Iterator[str]:
+    """Files whose settings, or whose keys and types, no other folder has; the last may be of a changed script."""
+    named = _named(member, ahead)
+    if named is None or named[1] == known.last[named[0]] or dict(exchanged(member.checkpoint, known)):
+        return
+    for name, kind in _kinds(member.checkpoint).items():
+        if _agreed(known.kinds[name], kind) not in (None, kind):
+            yield name
 
 
 def departures(member: Member, known: Usual, ahead: int) -> Iterator[tuple[str, int, int]]:

@@ -83,3 +83,14 @@ def test_weights_of_a_hook_are_missing_where_every_other_folder_has_them() -> No
     assert [WEIGHTS] == list(several.missing_weights(cut.checkpoint, known))
     known = several.usual([pair(1, "ema/ema-6.pt"), cut], 1)
     assert [] == list(several.missing_weights(cut.checkpoint, known)), "a name that goes with the step"
+
+
+def test_settings_that_no_other_folder_has() -> None:
+    """The last folder may be of a script that was changed."""
+    other = {"optimizer.bin": adam(12, 0.5)}
+    folders = [pair(1), pair(2, **other), pair(3), pair(4, **{"optimizer.bin": adam(24, 0.7)})]
+    assert [[], [], [], []] == [list(several.unlike(one, several.usual(folders, 1), 1)) for one in folders]
+    folders = [pair(1), pair(2, **other), pair(3), pair(4)]
+    assert [[], ["optimizer.bin"], [], []] == [
+        list(several.unlike(one, several.usual(folders, 1), 1)) for one in folders
+    ]
