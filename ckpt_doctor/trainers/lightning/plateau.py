@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ckpt_doctor.trainers.lightning.callbacks import savers
 from ckpt_doctor.trainers.schedules import Stepped
-from ckpt_doctor.trainers.state import has_other_rates, integer
+from ckpt_doctor.trainers.state import has_other_rates, integer, param_groups
 from ckpt_doctor.types import Evidence, Member, Run, mapping_of, real
 from ckpt_doctor.types.record import once
+
+_REMEMBERED = ("num_bad_epochs", "cooldown_counter", "best")
 
 
 def step(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]], value: float) -> Stepped | None:
@@ -67,31 +70,32 @@ def _is_better(state: Mapping[Any, Any], value: float, best: float, threshold: f
 
 
 def doubt(member: Member, run: Run) -> str:
-    """Why a plateau's state or its rate cannot be gone on from; empty where nothing speaks against it.
-
-    Its best value never worsens, so one that is worse than an earlier file's, or better than a later one's, is of
-    another moment, where those two agree."""
-    state = mapping_of(member.at("scheduler")) or {}
-    for count, most in (("num_bad_epochs", "patience"), ("cooldown_counter", "cooldown")):
-        if (integer(state.get(count)) or 0) > (integer(state.get(most)) or 0):
-            return f"its {count} is more than its {most}"
+    """Why a plateau's state or its rate cannot be gone on from; empty where nothing speaks against it."""
     if has_other_rates(member) and not once(run, "rates by hand", lambda: all(map(has_other_rates, run.members))):
         return "the optimizer has another rate than the one that the schedule set last"
-    turned = once(run, "turned plateaus", lambda: _turned(run.members))
-    return "its best value is not between those of the files before and after" if member.label in turned else ""
+    edited = once(run, "edited plateaus", lambda: _edited(run.members))
+    return "its state does not follow from the one of the file before" if member.label in edited else ""
 
 
-def _turned(members: Sequence[Member]) -> frozenset[str]:
-    """The files whose plateau has a best value outside of those of its neighbours."""
-    held = [(member, mapping_of(member.at("scheduler")) or {}) for member in members]
-    bests = [
-        (member.state.global_step or 0, member.label, -best if state.get("mode") == "max" else best)
-        for member, state in held
-        if (best := real(state.get("best"))) is not None
-    ]
-    around = zip(sorted(bests), sorted(bests)[1:], sorted(bests)[2:], strict=False)
-    return frozenset(
-        own[1] for before, own, after in around if after[2] <= before[2] and not after[2] <= own[2] <= before[2]
+def _edited(members: Sequence[Member]) -> frozenset[str]:
+    """The files whose plateau does not follow from the one before; of the first two that where the third follows."""
+    held = ((one.state.global_step or 0, one.label, mapping_of(one.at("scheduler")) or {}, one) for one in members)
+    ordered = sorted((found for found in held if "num_bad_epochs" in found[2]), key=lambda found: found[:2])
+    follows = [True, *(_follows(*before[2:], then[2]) for before, then in pairwise(ordered)), False]
+    wrong = (at for at in range(1, len(ordered)) if follows[at - 1] and not follows[at])
+    return frozenset(ordered[0 if at == 1 and follows[2] else at][1] for at in wrong)
+
+
+def _follows(state: Mapping[Any, Any], member: Member, then: Mapping[Any, Any]) -> bool:
+    """Whether a state may come after another: its best value tells whether the value between was better."""
+    best, later = real(state.get("best")), real(then.get("best"))
+    if best is None or later is None:
+        return True
+    if integer(then.get("last_epoch")) != (integer(state.get("last_epoch")) or 0) + 1:
+        return later >= best if state.get("mode") == "max" else later <= best
+    after = step(state, param_groups(member), later)
+    return after is None or all(
+        after.state[key] == then.get(key) for key in ("num_bad_epochs", "cooldown_counter", "best")
     )
 
 
