@@ -41,6 +41,17 @@ def test_no_two_checkpoints_share_a_name_and_every_name_can_be_made(tmp_path: Pa
     assert {tmp_path} == {path.parent for path in made}
 
 
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_what_is_left_beside_a_checkpoint_is_seen(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, make in enumerate((names.undo_file, names.journal, names.new)):
+        left = make(Path(name))
+        left.symlink_to("nowhere")
+        seen = [names.left_beside(path) for path in (Path(name), tmp_path / name)]
+        assert [tuple(at == number for at in range(3))] * 2 == seen
+        left.unlink()
+
+
 @pytest.mark.parametrize("name", ["a", "a/b.pt", "..a", "a..b/c"])
 def test_a_plain_name_is_a_place_below(name: str) -> None:
     assert names.is_plain(name)

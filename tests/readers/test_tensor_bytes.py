@@ -52,6 +52,15 @@ def test_a_number_of_a_big_endian_file_is_read_in_its_order(tmp_path, kind):
     assert [number.item()] == read_scalars(checkpoint, checkpoint.tensors[:1])
 
 
+@pytest.mark.parametrize(("weights", "expected"), [(10, [3.0, 4.0]), (10_000, [None, None])])
+def test_the_numbers_of_a_small_file_come_along_with_it(tmp_path, weights, expected):
+    """A second look at the file would find it gone; two numbers may share a storage."""
+    path = save(tmp_path / "a", {"weights": torch.ones(weights), "steps": list(torch.tensor([3.0, 4.0]))})
+    checkpoint = open_checkpoint(path)
+    path.unlink()
+    assert expected == read_scalars(checkpoint, checkpoint.tensors[1:])
+
+
 def test_a_random_state_is_its_bytes(tmp_path):
     state = torch.get_rng_state()
     checkpoint = open_checkpoint(save(tmp_path / "a", {"rng": state}))
