@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,15 +109,17 @@ def outcomes(
     listings = excerpts_for([unit.folder for unit in units])
     batches = _batches(replace(unit, listed=one) for unit, one in zip(units, listings, strict=True))
     work: Callable[[Sequence[Unit]], list[Made[R]]] = partial(_each_elsewhere, job, makes)
-    for unit, found in results(work, batches, min(jobs, len(batches)), executor):
-        if isinstance(found, Lost):
-            lost = audit.lost_run(unit.folder, unit.files, job.call, LOST)
-            yield unit, makes(_finished(lost, job), unit)
-        else:
-            made, read = found
-            for path, count in read if progress is not None else ():
-                progress(path, count)  # type: ignore[misc]  # it is there
-            yield unit, made
+    judged = results(work, batches, min(jobs, len(batches)), executor)
+    with closing(judged):
+        for unit, found in judged:
+            if isinstance(found, Lost):
+                lost = audit.lost_run(unit.folder, unit.files, job.call, LOST)
+                yield unit, makes(_finished(lost, job), unit)
+            else:
+                made, read = found
+                for path, count in read if progress is not None else ():
+                    progress(path, count)  # type: ignore[misc]  # it is there
+                yield unit, made
 
 
 def _batches(units: Iterable[Unit]) -> list[list[Unit]]:

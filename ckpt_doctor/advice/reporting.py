@@ -67,24 +67,25 @@ class Shelf:
             from tempfile import TemporaryFile  # most scans end before
 
             self._file = TemporaryFile()  # noqa: SIM115  # it goes when the shelf does
-            for one, held in self._held.items():
-                self._write(one, held)
-            self._held.clear()
+            while self._held:  # Ctrl-C may come at any time, and leaves none there twice
+                self._write(*self._held.popitem())
 
     def _write(self, number: int, run: Told) -> None:
         assert self._file is not None
         data = packed(run)
-        self._places[number] = (self._file.seek(0, os.SEEK_END), len(data))
+        start = self._file.seek(0, os.SEEK_END)
         self._file.write(data)
         self._file.flush()
+        self._places[number] = start, len(data)
 
     def __len__(self) -> int:
         return len(self._held) + len(self._places)
 
     def __iter__(self) -> Iterator[Told]:
-        for number in sorted(self._held):
-            yield self._held[number]
-        for number in sorted(self._places):
+        for number in sorted({*self._held, *self._places}):
+            if number in self._held:
+                yield self._held[number]
+                continue
             start, length = self._places[number]
             assert self._file is not None
             self._file.seek(start)

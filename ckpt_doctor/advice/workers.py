@@ -2,6 +2,9 @@
 
 Results come in any order. A batch whose worker died is tried once more, each of its units alone; where the worker dies
 again, `Lost` is in the place of the unit's result.
+
+Ctrl-C may come between any two steps of the main thread, and a worker may be killed at any moment. Therefore worker
+processes share no lock and no pipe, as those of `ProcessPoolExecutor` do: what one has left half done would stop all.
 """
 
 from __future__ import annotations
@@ -11,16 +14,21 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, Union
+from queue import Empty, SimpleQueue
+from threading import Thread, current_thread, main_thread
+from traceback import format_exc
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, Union, cast
 
 from ckpt_doctor.errors import CkptDoctorError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
     from multiprocessing.process import BaseProcess
 
 
@@ -28,132 +36,171 @@ class Lost:
     """In the place of a result: the worker died, and a second one did."""
 
 
+class _Raised(NamedTuple):
+    """In the place of results: what has been raised in a worker process, and where."""
+
+    error: Exception
+    trace: str
+
+
 U = TypeVar("U")
 R = TypeVar("R")
 Work = Callable[[Sequence[U]], list[R]]
 Batch = Sequence[U]
-Outcomes = Iterator[tuple[U, Union[R, "Lost"]]]
-Opens = Callable[[], AbstractContextManager[Executor]]
-AHEAD = 4
-"""Batches that wait for each worker process."""
-MANY_AHEAD = 256
-"""Batches that are handed to an executor whose number of workers is not known."""
-PRELOADED = ["ckpt_doctor.advice.scanning", "ckpt_doctor.readers.torch_zip", "ckpt_doctor.trainers"]
+Outcomes = Generator[tuple[U, Union[R, "Lost"]], None, None]
+Made = Generator[tuple[Batch[U], list[R] | None], None, None]
+"""Batches with what was made of them: None where the worker died, or ran out of memory."""
+AHEAD = 256
+"""Batches that are handed to an executor, whose number of workers is not known."""
+PATIENCE = 1.0
+"""Seconds of one wait: Python does not end it for a signal that came right before, or to another thread."""
+PRELOADED = [
+    "ckpt_doctor.advice.scanning",
+    "ckpt_doctor.advice.workers",
+    "ckpt_doctor.readers.torch_zip",
+    "ckpt_doctor.trainers",
+]
 """What every worker process needs."""
 
 
 def results(
-    work: Work[U, R], batches: Iterable[Batch[U]], jobs: int, executor: Executor | None = None
+    work: Work[U, R], batches: Sequence[Batch[U]], jobs: int, executor: Executor | None = None
 ) -> Outcomes[U, R]:
     """The results of worker processes, of which new ones are started where some have died; or of an executor.
 
     The executor is left open. Raises `BrokenExecutor` where all of it is lost; one that replaces its workers, as Dask's
     does, is not.
     """
+    made: Callable[[Sequence[Batch[U]], int], Made[U, R]]
     if executor is None:
-        lost: tuple[type[BaseException], ...] = (BrokenExecutor, MemoryError)
-        return _outcomes(work, batches, partial(_processes, jobs), partial(_processes, 1), AHEAD * jobs, lost)
-    given = executor
+        made, most = partial(_of_processes, work), jobs
+    else:
+        made, most = partial(_of_executor, work, executor), AHEAD
+    suspects: list[Batch[U]] = []
+    with closing(made(batches, most)) as found:
+        for batch, results in found:
+            if results is None:
+                suspects.extend([unit] for unit in batch)
+            else:
+                yield from zip(batch, results, strict=True)
+    with closing(made(suspects, 1)) as found:
+        for [unit], results in found:
+            yield unit, Lost() if results is None else results[0]
+
+
+def _of_executor(work: Work[U, R], executor: Executor, batches: Sequence[Batch[U]], most: int) -> Made[U, R]:
     distributed = sys.modules.get("distributed")  # loaded where the executor is Dask's
     lost = (MemoryError,) if distributed is None else (MemoryError, distributed.KilledWorker)
-
-    def opens() -> AbstractContextManager[Executor]:
-        return nullcontext(given)
-
-    return _outcomes(work, batches, opens, opens, MANY_AHEAD, lost)
-
-
-def _outcomes(
-    work: Work[U, R],
-    batches: Iterable[Batch[U]],
-    opens: Opens,
-    opens_for_one: Opens,
-    ahead: int,
-    lost: tuple[type[BaseException], ...],
-) -> Outcomes[U, R]:
-    waiting, suspects = deque(batches), deque[Batch[U]]()
-    while waiting:
-        with opens() as executor:
-            for batch, results in _round(work, waiting, executor, ahead, lost):
-                if results is None:
-                    suspects.extend([unit] for unit in batch)
-                else:
-                    yield from zip(batch, results, strict=True)
-    while suspects:
-        with opens_for_one() as executor:
-            for [unit], results in _round(work, suspects, executor, 1, lost):
-                yield unit, Lost() if results is None else results[0]
-
-
-def _round(
-    work: Work[U, R],
-    waiting: deque[Batch[U]],
-    executor: Executor,
-    ahead: int,
-    lost: tuple[type[BaseException], ...],
-) -> Iterator[tuple[Batch[U], list[R] | None]]:
-    """What an executor makes of the waiting batches, until none is left or the executor is broken."""
+    waiting = deque(batches)
     running: dict[Future[list[R]], Batch[U]] = {}
-    is_broken = False
+    done: SimpleQueue[Future[list[R]]] = SimpleQueue()
     try:
-        while (waiting and not is_broken) or running:
-            while waiting and len(running) < ahead and not is_broken:
-                try:
-                    running[executor.submit(work, waiting[0])] = waiting[0]
-                except lost:
-                    is_broken = True
-                else:
-                    waiting.popleft()
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                batch = running.pop(future)
-                try:
-                    results = future.result()
-                except lost:
-                    yield batch, None
-                else:
-                    yield batch, results
+        while waiting or running:
+            while waiting and len(running) < most:
+                with _uninterrupted():
+                    future = executor.submit(work, waiting[0])
+                    running[future] = waiting.popleft()
+                    future.add_done_callback(done.put)
+            try:
+                future = done.get(timeout=PATIENCE)
+            except Empty:
+                continue
+            batch = running.pop(future)
+            try:
+                results = future.result()
+            except lost:
+                yield batch, None
+            else:
+                yield batch, results
     finally:
-        for future in running:
-            future.cancel()
+        with _uninterrupted():
+            for future in running:
+                future.cancel()
 
 
 @contextmanager
-def _processes(jobs: int) -> Iterator[Executor]:
-    """Worker processes, which end with the block: at once where an exception ends it.
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C that comes in the block is handled after it, when no lock that the block takes is held."""
+    handler = signal.getsignal(signal.SIGINT)
+    if current_thread() is not main_thread() or not callable(handler):  # no other thread is interrupted
+        yield
+        return
+    came: list[int] = []
+    try:
+        signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
-    They are forked by a server that is started for this and has no threads: to fork this process would copy locks that
-    its threads hold (fsspec has one for URLs), and to spawn each worker would import everything once more.
+
+def _of_processes(work: Work[U, R], batches: Sequence[Batch[U]], most: int) -> Made[U, R]:
+    """What worker processes make of batches. Each has one at a time. They end with this generator, at once."""
+    waiting = deque(batches)
+    workers: dict[Connection, BaseProcess] = {}
+    asked: dict[Connection, Batch[U] | None] = {}  # none: it has yet to say that it has begun
+
+    def start() -> None:
+        with _uninterrupted():
+            pipe, process = _started(work)
+            workers[pipe], asked[pipe] = process, None
+
+    try:
+        while len(workers) < min(most, len(batches)):
+            start()
+        while asked:
+            for pipe in cast("list[Connection]", wait(list(asked), PATIENCE)):
+                batch = asked.pop(pipe)
+                try:
+                    results = pipe.recv()
+                except (EOFError, OSError) as error:  # it has died
+                    if batch is None:
+                        raise _unavailable("it ends at once") from error
+                    results = None
+                    workers.pop(pipe).join()
+                    if waiting:
+                        start()
+                else:
+                    if isinstance(results, _Raised):
+                        raise results.error from RuntimeError(results.trace)
+                    if waiting:
+                        asked[pipe] = waiting.popleft()
+                        with suppress(OSError):  # it has died, which the next look at it shows
+                            pipe.send(asked[pipe])
+                if batch is not None:
+                    yield batch, results
+    finally:
+        with _uninterrupted():
+            for process in workers.values():
+                process.kill()
+        for process in workers.values():
+            process.join()
+
+
+def _started(work: Work[U, R]) -> tuple[Connection, BaseProcess]:
+    """A worker process and the way to it.
+
+    It is forked by a server that is started for this and has no threads: to fork this process would copy locks that its
+    threads hold (fsspec has one for URLs), and to spawn each worker would import everything once more.
     """
-    from concurrent.futures import ProcessPoolExecutor  # for several jobs only
-    from multiprocessing import active_children, get_context
-
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    others = set(active_children())
-    pool = ProcessPoolExecutor(jobs, context, _begin, (str(Path.cwd()), dict(os.environ), gc.get_threshold()))
-    try:
-        _start(pool)
-        yield pool
-    except BaseException:
-        for worker in set(active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start(pool: Executor) -> None:
-    """Start the server and a first worker; an error that says so where the system allows none."""
-    from multiprocessing import resource_tracker
-
+    here, there = context.Pipe()
+    surroundings = (str(Path.cwd()), dict(os.environ), gc.get_threshold())
+    process = context.Process(target=_serve, args=(there, work, *surroundings), daemon=True)
     try:
         resource_tracker.ensure_running()  # by itself it would let the signal through again
         with _without_interrupts():
-            first = pool.submit(os.getpid)
-        first.result()
-    except (BrokenExecutor, OSError, AssertionError, RuntimeError) as error:  # of a daemon, of a program's own start
-        raise CkptDoctorError(f"no worker process can be started here ({error}); --jobs 1 needs none") from error
+            process.start()
+    except (OSError, AssertionError, RuntimeError) as error:  # of a daemon, of a program's own start
+        raise _unavailable(error) from error
+    there.close()  # so that the worker alone has that end, and its death is the end of what can be read
+    return here, process
+
+
+def _unavailable(why: object) -> CkptDoctorError:
+    return CkptDoctorError(f"no worker process can be started here ({why}); --jobs 1 needs none")
 
 
 @contextmanager
@@ -166,21 +213,35 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(folder: str, environment: Mapping[str, str], thresholds: tuple[int, int, int]) -> None:
-    """Make a worker process as its parent is, and end it with its parent, even if that is killed.
+def _serve(
+    pipe: Connection,
+    work: Work[U, R],
+    folder: str,
+    environment: Mapping[str, str],
+    thresholds: tuple[int, int, int],
+) -> None:
+    """In a worker process, which is made as its parent is and ends with it: say so, then work on what comes.
 
     The server forks what it was when it started: a notebook may have changed folder and credentials since.
     """
-    from multiprocessing import parent_process
-    from threading import Thread
-
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     gc.set_threshold(*thresholds)
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+    with suppress(EOFError, OSError):  # the parent has ended
+        pipe.send(None)
+        while True:
+            batch = pipe.recv()
+            try:
+                pipe.send(work(batch))
+            except MemoryError:
+                pipe.send(None)
+            except Exception as error:  # also of results that cannot be sent
+                pipe.send(_Raised(error, format_exc()))
 
 
 def _end_with(parent: BaseProcess) -> None:
+    """End this process when its parent has ended, even if that was killed."""
     parent.join()
     os._exit(1)

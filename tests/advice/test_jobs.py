@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -40,9 +41,9 @@ def test_few_files_are_judged_by_one_process(files: int, expected: int, monkeypa
 def test_there_are_no_more_processes_than_batches(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
 
-    def results(_work: object, batches: list[object], count: int, _executor: object) -> list[Any]:
+    def results(_work: object, batches: list[object], count: int, _executor: object) -> Iterator[Any]:
         asked.append((count, len(batches)))
-        return []
+        yield from ()
 
     monkeypatch.setattr(workers, "results", results)
     list(jobs.outcomes(*jobs.plan(["checkpoints"]), kept, jobs=10**30))
