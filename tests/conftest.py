@@ -2,7 +2,8 @@
 
 import gc
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,17 @@ def sample(tmp_path: Path) -> Callable[[str], Path]:
         return next((tmp_path / name / "checkpoints").iterdir())
 
     return copy
+
+
+@pytest.fixture
+def soon() -> Iterator[None]:
+    """An alarm ends what hangs."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -18,7 +18,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
 
 LAYERS = (
-    ("version", "errors", "types"),
+    ("version", "errors", "threads", "types"),
     ("inert", "remote"),
     ("readers", "writer"),
     ("validators", "migrators", "reports"),

@@ -3,8 +3,8 @@
 Results come in any order. A batch whose worker died is tried once more, each of its units alone; where the worker dies
 again, `Lost` is in the place of the unit's result.
 
-Ctrl-C may come between any two steps of the main thread, and a worker may be killed at any moment. Therefore worker
-processes share no lock and no pipe, as those of `ProcessPoolExecutor` do: what one has left half done would stop all.
+Ctrl-C may come, and a worker may be killed, at any moment. Therefore worker processes share no lock and no pipe, as
+those of `ProcessPoolExecutor` do: what one has left half done would stop all.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from functools import partial
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread, current_thread, main_thread
+from queue import SimpleQueue
+from threading import Thread
 from traceback import format_exc
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, Union, cast
 
 from ckpt_doctor.errors import CkptDoctorError
+from ckpt_doctor.threads import PATIENCE, awaited, uninterrupted
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -52,8 +53,6 @@ Made = Generator[tuple[Batch[U], list[R] | None], None, None]
 """Batches with what was made of them: None where the worker died, or ran out of memory."""
 AHEAD = 256
 """Batches that are handed to an executor, whose number of workers is not known."""
-PATIENCE = 1.0
-"""Seconds of one wait: Python does not end it for a signal that came right before, or to another thread."""
 PRELOADED = [
     "ckpt_doctor.advice.scanning",
     "ckpt_doctor.advice.workers",
@@ -97,15 +96,11 @@ def _of_executor(work: Work[U, R], executor: Executor, batches: Sequence[Batch[U
     try:
         while waiting or running:
             while waiting and len(running) < most:
-                with _uninterrupted():
+                with uninterrupted():
                     future = executor.submit(work, waiting[0])
                     running[future] = waiting.popleft()
                     future.add_done_callback(done.put)
-            try:
-                future = done.get(timeout=PATIENCE)
-            except Empty:
-                continue
-            batch = running.pop(future)
+            batch = running.pop(future := awaited(done))
             try:
                 results = future.result()
             except lost:
@@ -113,26 +108,9 @@ def _of_executor(work: Work[U, R], executor: Executor, batches: Sequence[Batch[U
             else:
                 yield batch, results
     finally:
-        with _uninterrupted():
+        with uninterrupted():
             for future in running:
                 future.cancel()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C that comes in the block is handled after it, when no lock that the block takes is held."""
-    handler = signal.getsignal(signal.SIGINT)
-    if current_thread() is not main_thread() or not callable(handler):  # no other thread is interrupted
-        yield
-        return
-    came: list[int] = []
-    try:
-        signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _of_processes(work: Work[U, R], batches: Sequence[Batch[U]], most: int) -> Made[U, R]:
@@ -142,7 +120,7 @@ def _of_processes(work: Work[U, R], batches: Sequence[Batch[U]], most: int) -> M
     asked: dict[Connection, Batch[U] | None] = {}  # none: it has yet to say that it has begun
 
     def start() -> None:
-        with _uninterrupted():
+        with uninterrupted():
             pipe, process = _started(work)
             workers[pipe], asked[pipe] = process, None
 
@@ -171,8 +149,9 @@ def _of_processes(work: Work[U, R], batches: Sequence[Batch[U]], most: int) -> M
                 if batch is not None:
                     yield batch, results
     finally:
-        with _uninterrupted():
-            for process in workers.values():
+        with uninterrupted():
+            for pipe, process in workers.items():
+                pipe.close()
                 process.kill()
         for process in workers.values():
             process.join()

@@ -11,7 +11,6 @@ import threading
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from functools import partial
 from itertools import chain, islice
@@ -27,6 +26,7 @@ from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
 from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.readers.zip_records import DESCRIPTION_CHANGED, UNLIKE_ITS_CHECKSUM
+from ckpt_doctor.threads import in_threads
 from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
 from ckpt_doctor.types.record import record
 
@@ -186,26 +186,18 @@ def _one_after_another(examine: Callable[[Region, memoryview], _Seen], regions: 
 
 def _in_parallel(examine: Callable[[Region, memoryview], _Seen], regions: Sequence[Region]) -> list[_Seen]:
     """Every region examined, by several threads where that pays: reading, checksum and scan release the interpreter."""
-    rest = enumerate(regions)  # shared: each thread takes the next region
-    seen: dict[int, _Seen] = {}
-
-    def work() -> None:
-        buffer = memoryview(bytearray(CHUNK))
-        for number, region in rest:
-            seen[number] = examine(region, buffer)
-
     many = sum(region.length for region in regions) >= _WORTH_THREADS
-    others = min(os.cpu_count() or 1, _MOST_THREADS) - 1 if many else 0
-    with ThreadPoolExecutor(max(others, 1)) as pool:
-        futures = [pool.submit(work) for _ in range(others)]  # none: no thread is started
+    most = min(os.cpu_count() or 1, _MOST_THREADS) if many else 1
+    buffers = [memoryview(bytearray(CHUNK)) for _ in range(most)]
+
+    def work(region: Region) -> _Seen:
+        buffer = buffers.pop()
         try:
-            work()
+            return examine(region, buffer)
         finally:
-            for _ in rest:  # after Ctrl-C the others stop at their next region
-                pass
-        for future in futures:
-            future.result()
-    return [seen[number] for number in range(len(regions))]
+            buffers.append(buffer)
+
+    return in_threads(work, regions, most)
 
 
 def _examine(

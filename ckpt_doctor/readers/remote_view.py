@@ -7,12 +7,12 @@ comes with its surroundings; what a reader plans comes at one go, neighbours tog
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from ckpt_doctor.errors import ensure_supported
 from ckpt_doctor.readers.file_view import WHOLE, FileView, Range
 from ckpt_doctor.remote import RemoteError, RemotePath
+from ckpt_doctor.threads import in_threads
 from ckpt_doctor.types import FileStamp
 
 HEAD = 1 << 16
@@ -175,8 +175,7 @@ def look_ahead(paths: Iterable[RemotePath]) -> None:
             if not path.is_dir():
                 RemoteView(path).look_ahead()
 
-    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        list(pool.map(look, paths))
+    in_threads(look, paths, _MOST_AT_ONCE)
 
 
 def sampled(places: Iterable[Range], size: int) -> list[Range]:

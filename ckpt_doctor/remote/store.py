@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import RawIOBase
 from threading import Lock
@@ -17,6 +16,7 @@ from ckpt_doctor.remote.faults import OUT_OF_REACH, PATIENCE, RemoteError, Repla
 from ckpt_doctor.remote.http import LONGEST, Answer, get_range
 from ckpt_doctor.remote.systems import S3, WEB, asking, file_system
 from ckpt_doctor.remote.traffic import METER
+from ckpt_doctor.threads import in_threads
 
 T = TypeVar("T")
 FIRST = 1 << 16
@@ -207,10 +207,7 @@ class Store:
         def one(wanted: Range) -> bytes:
             return self._range(path, entry, *wanted)
 
-        if len(ranges) < 2:
-            return [one(wanted) for wanted in ranges]
-        with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(ranges))) as pool:
-            return list(pool.map(one, ranges))
+        return in_threads(one, ranges, _MOST_AT_ONCE)
 
     def take(self, path: Place, entry: Entry) -> Blocks:
         """What an earlier look at the same object left."""

@@ -26,7 +26,7 @@ from ckpt_doctor.advice.reporting import Shelf
 from ckpt_doctor.audit import curve_of
 from ckpt_doctor.errors import CkptDoctorError
 from ckpt_doctor.reports import Detail, judged
-from ckpt_doctor.reports.documents import Place, Style, told
+from ckpt_doctor.reports.documents import Place, Style, Told, packed, told
 from ckpt_doctor.trainers import all_rules
 from ckpt_doctor.types import Checkpoint
 from tests.audit.test_scanning_work import loop_run
@@ -137,6 +137,29 @@ def test_rendered_runs_are_taken_in_their_order_from_memory_and_from_disk(monkey
             shelf.put(number, rendered[number])
         assert len(shelf) == len(rendered)
         assert list(rendered.values()) == list(shelf) == list(shelf)
+
+
+@pytest.mark.usefixtures("drive")
+@pytest.mark.parametrize("whole", [1, 2])
+def test_ctrl_c_while_runs_go_to_disk_leaves_each_there_once(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = {n: told(run, Place("name", n), styled("sarif")) for n, run in enumerate(scan().runs)}
+    monkeypatch.setattr(reporting, "IN_MEMORY", sum(len(packed(run)) for run in rendered.values()) - 1)
+    pieces = iter([packed] * (len(rendered) + whole))  # to measure each, then to write some
+
+    def interrupted(run: Told) -> bytes:
+        pack = next(pieces, None)
+        if pack is None:
+            raise KeyboardInterrupt
+        return pack(run)
+
+    monkeypatch.setattr(reporting, "packed", interrupted)
+    shelf = Shelf()
+    with pytest.raises(KeyboardInterrupt):
+        for number, run in rendered.items():
+            shelf.put(number, run)
+    left = list(shelf)
+    assert len(shelf) == len(left) >= len(rendered) - 1
+    assert left == [run for run in rendered.values() if run in left]
 
 
 def test_where_no_temporary_file_can_be_the_way_out_is_named(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

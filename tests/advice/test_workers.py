@@ -5,15 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Event, Thread, Timer
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -21,8 +19,8 @@ import pytest
 from ckpt_doctor.advice import workers
 from ckpt_doctor.advice.workers import Lost, results
 from ckpt_doctor.errors import CkptDoctorError
+from tests.test_threads import times_interrupted
 
-RELEASED = Event()
 BATCHES = [["a", "b"], ["c", "deadly"], ["d", "e"], ["f"]]
 
 
@@ -52,7 +50,7 @@ def cut_off(marks: Path, units: Sequence[str]) -> list[str]:
 
 def stuck(units: Sequence[str]) -> list[str]:
     if "deadly" in units:
-        RELEASED.wait(600)
+        time.sleep(600)
     return upper(units)
 
 
@@ -82,20 +80,6 @@ BUT_ONE = {unit: made for unit, made in EACH.items() if unit != "deadly"}
 
 def test_each_unit_has_its_result() -> None:
     assert EACH == dict(results(upper, BATCHES, 2))
-
-
-@pytest.fixture
-def soon() -> Iterator[None]:
-    """An alarm ends what hangs."""
-
-    def fail(*_: object) -> None:
-        raise AssertionError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def test_a_unit_that_kills_its_workers_is_lost_and_no_other_is() -> None:
@@ -143,65 +127,25 @@ def test_workers_have_the_environment_of_their_parent_as_it_is_now(monkeypatch: 
 
 
 @pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("opens", [nullcontext, partial(ThreadPoolExecutor, 2)], ids=["processes", "executor"])
-def test_ctrl_c_ends_the_wait_also_where_another_thread_gets_the_signal(
-    opens: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where the signal comes right before the wait: that doesn't end by it."""
+def test_ctrl_c_ends_workers_also_where_another_thread_gets_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the signal comes right before the wait, which doesn't end by it."""
     monkeypatch.setattr(workers, "PATIENCE", 0.01)
-    other = Thread(target=RELEASED.wait)
+    released = Event()
+    other = Thread(target=released.wait)
     other.start()
-    with opens() as executor:
-        found = results(stuck, [["a"], ["deadly"]], 1, executor)
-        assert ("a", "A") == next(found)
-        Timer(0.1, lambda: signal.pthread_kill(other.ident or 0, signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
-            next(found)
-        RELEASED.set()
-    other.join()
-    RELEASED.clear()
+    found = results(stuck, [["a"], ["deadly"]], 1)
+    assert ("a", "A") == next(found)
+    Timer(0.05, lambda: signal.pthread_kill(other.ident or 0, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(found)
+    released.set()
     assert [] == multiprocessing.active_children()
 
 
 @pytest.mark.usefixtures("soon")
 def test_ctrl_c_leaves_no_lock_of_an_executor_taken_whenever_it_comes() -> None:
-    """It comes at each place in turn where Python looks for signals: as a function begins, as one in C has ended."""
+    def work() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            dict(results(upper, [["a"]], 1, executor))
 
-    def interrupted(at: int) -> bool:
-        places = iter(range(at))
-
-        def look(frame: FrameType | None, event: str, _: object) -> None:
-            while frame is not None and frame.f_globals is not vars(workers):
-                frame = frame.f_back
-            if frame is not None and event in ("call", "c_return") and next(places, None) == at - 1:
-                signal.raise_signal(signal.SIGINT)
-
-        with ThreadPoolExecutor(1) as executor, suppress(KeyboardInterrupt):
-            sys.setprofile(look)
-            try:
-                dict(results(upper, [["a"]], 1, executor))
-            finally:
-                sys.setprofile(None)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        return next(places, None) is None
-
-    last = next(at for at in range(1, 1_000) if not interrupted(at))
-    assert last > 50
-
-
-def test_a_handler_of_the_callers_is_asked_once_the_executor_has_been() -> None:
-    told: list[str] = []
-
-    class Interrupting(ThreadPoolExecutor):
-        def submit(self, *given: Any) -> Future[Any]:
-            signal.raise_signal(signal.SIGINT)
-            told.append("submitted")
-            return super().submit(*given)
-
-    before = signal.signal(signal.SIGINT, lambda *_: told.append("handled"))
-    try:
-        with Interrupting(1) as executor:
-            assert EACH == dict(results(upper, BATCHES, 1, executor))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert ["submitted", "handled"] * len(BATCHES) == told
+    assert times_interrupted(work, workers) > 50
