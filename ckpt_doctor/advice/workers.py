@@ -125,20 +125,18 @@ def _of_processes(work: Work[U, R], batches: Sequence[Batch[U]], most: int) -> M
             workers[pipe], asked[pipe] = process, None
 
     try:
-        while len(workers) < min(most, len(batches)):
-            start()
+        if waiting:
+            start()  # the others when this one has begun: where none can, one says why
         while asked:
             for pipe in cast("list[Connection]", wait(list(asked), PATIENCE)):
                 batch = asked.pop(pipe)
                 try:
                     results = pipe.recv()
                 except (EOFError, OSError) as error:  # it has died
-                    if batch is None:
+                    if batch is None and not asked:
                         raise _unavailable("it ends at once") from error
                     results = None
                     workers.pop(pipe).join()
-                    if waiting:
-                        start()
                 else:
                     if isinstance(results, _Raised):
                         raise results.error from RuntimeError(results.trace)
@@ -146,6 +144,8 @@ def _of_processes(work: Work[U, R], batches: Sequence[Batch[U]], most: int) -> M
                         asked[pipe] = waiting.popleft()
                         with suppress(OSError):  # it has died, which the next look at it shows
                             pipe.send(asked[pipe])
+                while waiting and len(workers) < most:
+                    start()
                 if batch is not None:
                     yield batch, results
     finally:
