@@ -87,6 +87,13 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_ctrl_c_while_the_program_is_loaded_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    process = start(env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPO}"})
+    assert (b"", b"interrupted\n") == process.communicate(timeout=60)
+    assert process.returncode == program.INTERRUPTED
+
+
 def through_a_terminal(code: str, *, streams: tuple[str, ...], **environment: str) -> tuple[bytes, bytes]:
     """What a program writes to a terminal of 80 columns (those streams), and to a pipe (the other ones)."""
     ours, theirs = os.openpty()
