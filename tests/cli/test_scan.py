@@ -22,18 +22,22 @@ SLOW = """
 import os, time
 from pathlib import Path
 from ckpt_doctor import audit
+from ckpt_doctor.advice.reporting import Shelf
 
 def audit_run(folder, files, ask, real=audit.audit_run):
     if folder.name == "slow":
         Path("slow.pid").write_text(str(os.getpid()))
         time.sleep(120)
-    run = real(folder, files, ask)
-    Path(f"{folder.name}.judged").touch()
-    return run
+    return real(folder, files, ask)
 
-audit.audit_run = audit_run
+def put(self, number, run, real=Shelf.put):
+    real(self, number, run)
+    Path(f"{number}.put").touch()
+
+audit.audit_run, Shelf.put = audit_run, put
 """
-"""A start-up of Python in which the judgement of one run takes long, in whichever process it is."""
+"""A start-up of Python in which the judgement of one run takes long, in whichever process it is, and what has come of
+the others is marked."""
 
 
 @pytest.fixture
@@ -60,8 +64,7 @@ def scanning(tmp_path: Path) -> Iterator[Callable[[int], subprocess.Popen[str]]]
                 start_new_session=True,
             )
         )
-        wait_for(lambda: all((tmp_path / name).exists() for name in ("a.judged", "b.judged", "slow.pid")))
-        time.sleep(0.5)  # until the parent has them
+        wait_for(lambda: all((tmp_path / name).exists() for name in ("0.put", "1.put", "slow.pid")))
         return processes[0]
 
     yield begin
