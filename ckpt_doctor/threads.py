@@ -9,9 +9,10 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from threading import Thread, current_thread, main_thread
+from threading import current_thread, main_thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,40 +22,34 @@ PATIENCE = 1.0
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T], most: int) -> list[R]:
-    """What a function makes of each item, in their order: in several threads, of which this is one.
+    """What a function makes of each item, in their order: in several threads where there are several items.
 
     After an exception, or Ctrl-C, each thread ends with the item at hand.
     """
     every = list(items)
+    if min(most, len(every)) < 2:
+        return [work(item) for item in every]
     rest = enumerate(every)  # shared: each thread takes the next item
     made: dict[int, R] = {}
-    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+    ended: SimpleQueue[Future[None]] = SimpleQueue()
 
     def take() -> None:
         for number, item in rest:
             made[number] = work(item)
 
-    def begin() -> None:
-        error = None
-        try:
-            take()
-        except BaseException as raised:
-            deque(rest, maxlen=0)
-            error = raised
-        ended.put(error)
-
-    started = 0
+    with uninterrupted():
+        pool = ThreadPoolExecutor(min(most, len(every)))
     try:
         with uninterrupted():
-            while started < min(most, len(every)) - 1:
-                Thread(target=begin, daemon=True).start()
-                started += 1
-        take()
+            futures = [pool.submit(take) for _ in range(min(most, len(every)))]
+            for future in futures:
+                future.add_done_callback(ended.put)
+        for _ in futures:
+            awaited(ended).result()
     finally:
         deque(rest, maxlen=0)
-        errors = [awaited(ended) for _ in range(started)]
-    for error in filter(None, errors):
-        raise error
+        with uninterrupted():
+            pool.shutdown()
     return [made[number] for number in range(len(every))]
 
 
