@@ -173,7 +173,8 @@ def examine(found: FileSet, parts: Parts) -> Findings:
     if found.kind == "deepspeed":
         return deepspeed.examine(parts, prefix, names)
     if found.kind == "marker":
-        fault = _fault_of(found.folder, found.marker, {entry.name for entry in found.folder.iterdir()}, prefix)
+        beside = {entry.name for entry in found.folder.iterdir()}
+        fault = _fault_of(found.folder, found.marker, beside, prefix)
         return Findings([fault] if fault else [])
     if found.marker:
         return sharded.examine(parts, prefix + found.marker, lambda own: _has_weights(found, parts, prefix, own))

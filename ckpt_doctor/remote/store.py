@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from io import RawIOBase
 from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
@@ -14,7 +15,7 @@ from ckpt_doctor.remote import s3
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
 from ckpt_doctor.remote.faults import OUT_OF_REACH, PATIENCE, RemoteError, Replaced, trying
 from ckpt_doctor.remote.http import LONGEST, Answer, get_range
-from ckpt_doctor.remote.systems import S3, WEB, asking, file_system
+from ckpt_doctor.remote.systems import S3, WEB, asking, bounded, file_system
 from ckpt_doctor.remote.traffic import METER
 from ckpt_doctor.threads import in_threads
 
@@ -138,7 +139,7 @@ class Store:
         return self.folders[key]
 
     def _ls(self, path: Place) -> dict[str, Entry]:
-        found = self._trying(path, lambda: self.fs.ls(self.name(path), detail=True))
+        found = self._listing_by(path, self.fs.ls)
         METER.add(1 + len(found) // _PAGE)
         entries = (described(info) for info in found if str(info["name"]).strip("/") != self.name(path).strip("/"))
         return {entry.name: entry for entry in entries if entry.name}
@@ -148,7 +149,7 @@ class Store:
         if self.is_web or str(path) in self.folders:
             return
         name = self.name(path)
-        found: dict[str, Any] = self._trying(path, lambda: self.fs.find(name, detail=True))
+        found: dict[str, Any] = self._listing_by(path, self.fs.find)
         METER.add(1 + len(found) // _PAGE)
         self.folders[str(path)] = {}
         for at, info in found.items():
@@ -159,6 +160,11 @@ class Store:
                 self._place(path, inside, info)
             else:
                 self.unnamed.append(f"{path}/{inside}")
+
+    def _listing_by(self, path: Place, call: Callable[..., Any]) -> Any:
+        """What a function of the file system lists, which has its own limits of time where it is asynchronous."""
+        ask = partial(call, self.name(path), detail=True)
+        return self._trying(path, ask if self._is_async else partial(bounded, LONGEST, ask))
 
     def _place(self, top: Place, inside: str, info: Mapping[str, Any]) -> None:
         folder, *more = (str(top), *inside.split("/"))
@@ -185,10 +191,12 @@ class Store:
 
     def _info(self, name: str) -> Mapping[str, Any]:
         """What the file system says of a name, within a time: without a network some wait for minutes."""
-        found = self._within(PATIENCE, self.fs._info, name) if self._is_async else self.fs.info(name)
-        return cast("Mapping[str, Any]", found)
+        call = self.fs._info if self._is_async else self.fs.info
+        return cast("Mapping[str, Any]", self._within(PATIENCE, call, name))
 
     def _within(self, seconds: float, call: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        if not self._is_async:
+            return bounded(seconds, partial(call, *given, **named))
         from fsspec.asyn import sync
 
         return sync(self.fs.loop, call, *given, timeout=seconds, **named)
@@ -270,11 +278,13 @@ class Store:
         seconds = LONGEST if end - start > _LARGE else PATIENCE
         if self.scheme in S3 and "ETag" in entry.info:
             return bytes(self._within(seconds, s3.get_range, self.fs, name, entry, start, end))
-        if self._is_async:
-            return bytes(self._within(seconds, self.fs._cat_file, name, start=start, end=end))
-        if self._has_ranges:
-            return bytes(self.fs.cat_file(name, start=start, end=end))
-        with self.fs.open(name, "rb", cache_type="none", size=entry.size) as file:  # `cat_file` would read whole blocks
+        if self._is_async or self._has_ranges:
+            call = self.fs._cat_file if self._is_async else self.fs.cat_file
+            return bytes(self._within(seconds, call, name, start=start, end=end))
+        return bytes(self._within(seconds, self._of_opened, name, entry.size, start, end))
+
+    def _of_opened(self, name: str, size: int, start: int, end: int) -> bytes:
+        with self.fs.open(name, "rb", cache_type="none", size=size) as file:  # `cat_file` would read whole blocks
             file.seek(start)
             return bytes(file.read(end - start))
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache, wraps
 from importlib import import_module
 from inspect import Parameter, signature
+from threading import Thread
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.remote.http import A_COPY
+from ckpt_doctor.remote.http import A_COPY, LONGEST, SILENCE
 
+T = TypeVar("T")
 S3, GOOGLE, WEB = frozenset({"s3", "s3a"}), frozenset({"gs", "gcs"}), frozenset({"http", "https"})
 _OURS = S3 | GOOGLE | WEB | {"hf"}
 """Schemes whose libraries the extra `remote` installs."""
@@ -25,7 +27,8 @@ _INSTALL = "pip install 'ckpt-doctor[remote]'"
 _LOUD = ("gcsfs", "google", "s3fs", "botocore", "aiobotocore", "huggingface_hub", "fsspec")
 """Libraries that log what they then raise."""
 _OF_THE_HUB = ("huggingface_hub.hf_file_system", "huggingface_hub.utils._pagination")
-_IS_ASKING = ContextVar("_IS_ASKING", default=False)
+_ASKING: list[None] = []
+"""One for each of ckpt-doctor's requests on their way: the hub's library may send them from threads of its own."""
 
 
 def file_system(scheme: str, path: object) -> Any:
@@ -62,6 +65,7 @@ def _asking_once(scheme: str, fs: Any) -> Any:
         fs.config_kwargs.setdefault("retries", {"total_max_attempts": 1})  # of botocore, for each of these
     if scheme in GOOGLE:
         fs._request = MethodType(type(fs)._request.__wrapped__, fs)
+        fs.requests_timeout = fs.requests_timeout or LONGEST
     if scheme == "hf":
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it has a handler, and names each URL it retries
         _hub_asking_once()
@@ -79,16 +83,32 @@ def _hub_asking_once() -> None:
 def _once(ask: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(ask)
     def http_backoff(*given: Any, **named: Any) -> Any:
-        return ask(*given, **{**named, **({"max_retries": 0} if _IS_ASKING.get() else {})})
+        if _ASKING:
+            named |= {"max_retries": 0, "timeout": named.get("timeout") or SILENCE}
+        return ask(*given, **named)
 
     return http_backoff
 
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """While this lasts the requests of this thread are ckpt-doctor's: others have the hub's library as it was."""
-    before = _IS_ASKING.set(True)
+    """While this lasts the hub's library sends requests once, and as it was otherwise: others use it as well."""
+    _ASKING.append(None)
     try:
         yield
     finally:
-        _IS_ASKING.reset(before)
+        _ASKING.pop()
+
+
+def bounded(seconds: float, call: Callable[[], T]) -> T:
+    """What a call gives that may wait for ever; `TimeoutError` after a time. The thread that waits is left behind."""
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # whoever waits gets it
+            done.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return done.result(seconds)

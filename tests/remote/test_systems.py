@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import TimeoutError as FutureTimeout
+from threading import Event
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from ckpt_doctor import scan
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import systems
-from ckpt_doctor.remote.systems import asking
+from ckpt_doctor.remote.http import SILENCE
+from ckpt_doctor.remote.systems import asking, bounded
 
 
 def test_what_fsspec_cannot_make_of_a_url_alone_is_wrong_usage(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,14 +49,26 @@ def test_a_library_that_the_extra_does_not_install_is_named_alone(monkeypatch: p
 
 
 def test_the_hub_s_library_sends_again_what_others_ask_for() -> None:
-    attempts: list[int] = []
+    """In ckpt-doctor's requests it waits for an answer as long as elsewhere, in others for ever where it did."""
+    attempts: list[tuple[int, float | None]] = []
 
-    def http_backoff(_method: str, *, max_retries: int = 5) -> None:
-        attempts.append(1 + max_retries)
+    def http_backoff(_method: str, *, max_retries: int = 5, timeout: float | None = None) -> None:
+        attempts.append((1 + max_retries, timeout))
 
     ask = systems._once(http_backoff)
     with asking():
-        ask("GET")
-        ask("GET", max_retries=20)
+        ask("GET", timeout=None)
+        ask("GET", max_retries=20, timeout=10.0)
     ask("GET")
-    assert [1, 1, 6] == attempts
+    assert [(1, SILENCE), (1, 10.0), (6, None)] == attempts
+
+
+def test_a_call_that_waits_for_ever_is_left_behind() -> None:
+    """And what another raises comes through."""
+    never = Event()
+    with pytest.raises(FutureTimeout):
+        bounded(0.01, never.wait)
+    never.set()
+    with pytest.raises(ZeroDivisionError):
+        bounded(1.0, lambda: 1 // 0)
+    assert 5 == bounded(1.0, lambda: 5)
