@@ -15,7 +15,7 @@ from ckpt_doctor.remote import s3
 from ckpt_doctor.remote.entries import Blocks, Entry, described, seconds
 from ckpt_doctor.remote.faults import OUT_OF_REACH, PATIENCE, RemoteError, Replaced, trying
 from ckpt_doctor.remote.http import LONGEST, Answer, get_range
-from ckpt_doctor.remote.systems import S3, WEB, asking, bounded, file_system
+from ckpt_doctor.remote.systems import GOOGLE, S3, WEB, asking, bounded, file_system
 from ckpt_doctor.remote.traffic import METER
 from ckpt_doctor.threads import in_threads
 
@@ -175,23 +175,25 @@ class Store:
             self.folders.setdefault(folder, {})
         self.folders[folder][more[-1]] = described(info)
 
-    def _of_info(self, path: Place) -> Entry:
-        METER.add(1)
+    def _of_info(self, path: Place, by: str = "") -> Entry:
+        """What is at a path. `by`: what asks for an object, where the general function asks for a folder, too."""
+        both = self.scheme in GOOGLE and not by
+        METER.add(1 + both)
 
         def info() -> Mapping[str, Any]:
             name = self.name(path)
             if _VERSION in name and not getattr(self.fs, "version_aware", True):
                 raise RemoteError("fsspec gives an object's current version in the place of this one: copy it first")
             self.fs.invalidate_cache(name)
-            return self._info(name)
+            return self._info(name, by)
 
         entry = described(self._trying(path, info), path.name)
-        METER.add(entry.is_folder)  # a store has no folders: a listing shows that there is something below
+        METER.add(entry.is_folder and not both)  # a store has no folders: a listing shows that there is something below
         return entry
 
-    def _info(self, name: str) -> Mapping[str, Any]:
+    def _info(self, name: str, by: str = "") -> Mapping[str, Any]:
         """What the file system says of a name, within a time: without a network some wait for minutes."""
-        call = self.fs._info if self._is_async else self.fs.info
+        call = getattr(self.fs, by, None) or (self.fs._info if self._is_async else self.fs.info)
         return cast("Mapping[str, Any]", self._within(PATIENCE, call, name))
 
     def _within(self, seconds: float, call: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -237,7 +239,7 @@ class Store:
         """
         if self.is_web or "ETag" in entry.info:
             return
-        now = self._of_info(path)
+        now = self._of_info(path, "_get_object" if self.scheme in GOOGLE else "")
         if (now.size, now.tag, now.mtime) != (entry.size, entry.tag, entry.mtime):
             raise Replaced(path)
 

@@ -102,6 +102,7 @@ def test_a_large_object_costs_both_its_ends_and_is_asked_for_once_more(bucket: B
     assert ["ok"] == [file.verdict for file in report.files]
     assert 2 == sum(ranged != "" for _, ranged in bucket.web.asked)
     assert asked_of(report)[1] <= 131 << 10
+    assert asked_of(report)[0] == len(bucket.web.asked)
 
 
 def test_an_object_that_is_replaced_meanwhile_is_not_judged(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
