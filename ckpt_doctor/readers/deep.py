@@ -24,6 +24,7 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.non_finite import StorageScan
 from ckpt_doctor.readers.regions import CHUNK, Region, chunks, regions_of
 from ckpt_doctor.readers.tensor_bytes import byte_order
+from ckpt_doctor.readers.unwritten import Stretch, never_written, zero_blocks
 from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.readers.zip_records import DESCRIPTION_CHANGED, UNLIKE_ITS_CHECKSUM
 from ckpt_doctor.threads import in_threads
@@ -107,6 +108,8 @@ class _Seen:
     nan: Mapping[str, int] = field(default_factory=dict)
     corrupt: bool = False
     failed: Damage | None = None
+    zeros: Sequence[Stretch] = ()
+    """Where nothing but zeros are, if there is no checksum."""
 
 
 def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) -> DeepResult:
@@ -136,11 +139,15 @@ def _check(view: FileView, checkpoint: Checkpoint, progress: Progress | None) ->
     known = {(one.kind, one.where) for one in checkpoint.damage}  # the description's checksum is compared without this
     found = _corrupt([one.region for one in seen if one.corrupt], checkpoint, by_key)
     damage += [one for one in found if (one.kind, one.where) not in known]
-    lost = frozenset(one.region.key for one in seen if one.region.key and _is_lost(one, by_key))
+    lost = {one.region.key for one in seen if one.region.key and _is_lost(one, by_key)}
+    bare = [one.region for one in seen if one.region.crc is None and not one.region.deflated]
+    for hole, keys in never_written(view, bare, chain.from_iterable(one.zeros for one in seen), by_key):
+        damage.append(hole)
+        lost |= keys
     read = sum(one.read for one in seen)
     view.bytes_read += read
     notes = _not_checked(checkpoint, regions, large)
-    return DeepResult(tuple(damage), dict(non_finite), dict(nan), lost, notes, read)
+    return DeepResult(tuple(damage), dict(non_finite), dict(nan), frozenset(lost), notes, read)
 
 
 def _joined(region: Region, pieces: Sequence[_Seen]) -> _Seen:
@@ -158,7 +165,8 @@ def _joined(region: Region, pieces: Sequence[_Seen]) -> _Seen:
         length += piece.length
     broken = any(piece.corrupt for piece in pieces)
     corrupt = broken or (region.crc is not None and (crc != region.crc or length != region.size))
-    return _Seen(region, read, length, crc, counts, nan, corrupt)
+    zeros = tuple(chain.from_iterable(piece.zeros for piece in pieces))
+    return _Seen(region, read, length, crc, counts, nan, corrupt, zeros=zeros)
 
 
 def _is_lost(seen: _Seen, by_key: Mapping[str, Sequence[TensorInfo]]) -> bool:
@@ -210,10 +218,14 @@ def _examine(
 ) -> _Seen:
     scan = StorageScan(numbers.get(region.key or "", []), big_endian, region.begin)
     crc = length = read = 0
+    bare = region.crc is None and not region.deflated
+    zeros: list[Stretch] = []
     try:
         for chunk, consumed in chunks(view, region, buffer):
             crc = crc32(chunk, crc) if region.crc is not None else 0
             scan.feed(chunk)
+            if bare:
+                zeros += zero_blocks(chunk, region.offset + length)
             length += len(chunk)
             read += consumed
             if progress is not None:
@@ -225,7 +237,7 @@ def _examine(
     except zlib.error:
         return _Seen(region, read, corrupt=True)
     scan.finish()
-    return _Seen(region, read, length, crc, scan.counts, scan.nan)
+    return _Seen(region, read, length, crc, scan.counts, scan.nan, zeros=zeros)
 
 
 def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Sequence[Region]) -> tuple[NotChecked, ...]:

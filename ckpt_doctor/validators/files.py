@@ -344,8 +344,9 @@ The archive's table of contents and its entries name different things.
 
 Two readers of such a file see two different checkpoints: a scanner the harmless one, `torch.load` the other. No
 program that writes checkpoints makes one. A flipped bit in the table of contents does: `torch.load` then refuses
-the archive, or reads the wrong bytes. A dangerous pickle that stands in the archive and in no table of contents is
-told here too: a reader that walks the entries runs it.
+the archive, or reads the wrong bytes. Where several processes saved to one path, or a copy over an older file broke
+off, records have another checksum behind them than there. A dangerous pickle that stands in the archive and in no table
+of contents is told here too: a reader that walks the entries runs it.
 
 Example: the directory lists `checkpoint/data.pkl`, the entry there calls itself `checkpoint/other.pkl`.
 
