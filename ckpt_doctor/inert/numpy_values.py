@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator
 
@@ -147,6 +148,21 @@ def uint32_array(call: Opaque) -> list[int] | None:
     if made is None or made.code != "u4" or len(made.shape) != 1 or len(made.data) != 4 * made.shape[0]:
         return None
     return list(struct.unpack(f"{made.order}{made.shape[0]}I", made.data))
+
+
+def misfit(call: Opaque) -> str:
+    """Why numpy refuses a pickled array: it has more or fewer bytes than its shape calls for. Empty where it does not.
+
+    Source: numpy/_core/src/multiarray/methods.c, `array_setstate`.
+    """
+    made = _reconstructed(call)
+    if made is None or len(made.shape) > limits.MAX_DIMENSIONS or made.code[:1] not in _KINDS:
+        return ""
+    size = int(made.code[1:]) if re.fullmatch("[0-9]{1,3}", made.code[1:]) else 0
+    expected = math.prod(made.shape) * size
+    if not size or len(made.data) == expected:
+        return ""
+    return f"a numpy array has {len(made.data):,} bytes, and its shape calls for {expected:,}: loading raises"
 
 
 _FORMATS = {"b1": "?", "f2": "e", "f4": "f", "f8": "d"} | {

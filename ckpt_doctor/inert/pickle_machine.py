@@ -9,6 +9,7 @@ from typing import Literal
 
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.calls import name_of, replaces_a_method, runs
+from ckpt_doctor.inert.numpy_values import misfit
 from ckpt_doctor.inert.rebuild import COPYING, HANDLERS, VIEW, does_not_take, set_state
 from ckpt_doctor.types import Damage, Global, InertDict, NumpyScalar, Opaque, StorageInfo, TensorRef
 from ckpt_doctor.types.record import record
@@ -281,6 +282,8 @@ class Machine:
                 message = f"the pickle changes what {shown(target.callee)} returns, which the whole program shares"
                 self.soft("dangerous-global", message)
             target.states.append(state)
+            if type(state) is tuple and len(state) == 5 and (refused := misfit(target)):
+                self.soft("malformed-pickle", refused)
         elif type(target) is TensorRef:
             set_state(target, state)
         elif type(target) in (InertDict, NumpyScalar):

@@ -32,7 +32,9 @@ def open_tar(view: FileView) -> Checkpoint:
     members, broken_off = _members(view)
     content = Content("torch-tar")
     whole = all(name in members for name in _MEMBERS)
-    if broken_off and (whole or members.keys() <= {"sys_info", *_MEMBERS}):
+    ends = (at + _in_blocks(size) for at, size in members.values())
+    complete = whole and "sys_info" in members and max(ends) <= view.size
+    if broken_off and not complete and (whole or members.keys() <= {"sys_info", *_MEMBERS}):
         content.damage.append(Damage("truncated-archive", f"{broken_off}; torch.load raises", found=view.size))
     if not whole:
         if content.damage:
@@ -78,8 +80,12 @@ def _members(view: FileView) -> tuple[dict[str, tuple[int, int]], str]:
         name = header[:100].split(b"\0")[0].decode("utf-8", "backslashreplace").removeprefix("./").rstrip("/")
         if header[156:157] in (b"0", b"\0"):
             members.setdefault(name, (at + _BLOCK, size))
-        at += _BLOCK + -(-size // _BLOCK) * _BLOCK
+        at += _BLOCK + _in_blocks(size)
     return members, "the tar archive is cut off"
+
+
+def _in_blocks(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def _number(field: bytes) -> int | None:

@@ -19,6 +19,8 @@ from ckpt_doctor.inert.numpy_values import (
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.types import Global, NumpyScalar, Opaque
 
+RECORDS = np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")])
+
 
 def number(value: float) -> NumpyScalar:
     return NumpyScalar(value, "float64", Opaque(Global("numpy", "scalar"), ()))
@@ -114,3 +116,14 @@ def test_a_state_that_numpy_would_not_take_is_no_array():
     for shape, kind, raw in [((4,), dtype, data), ((-3,), dtype, data), ((3,), "u4", data), ((3,), dtype, None)]:
         good.states[0] = version, shape, kind, order, raw
         assert uint32_array(good) is None and plain_array(good) is None
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_an_array_of_another_length_than_its_shape_says(protocol):
+    """numpy refuses it, and with it the file."""
+    arrays = [np.arange(5.0), np.zeros((0, 3)), np.array(True), np.arange(6).reshape(2, 3).T, np.array(["a"]), RECORDS]
+    assert [] == [damage for array in arrays for damage in read(pickle.dumps(array, protocol)).damage]
+    broken = pickle.dumps(arrays[0], protocol).replace(b"K\x05\x85", b"K\x06\x85")
+    with pytest.raises(ValueError, match="buffer"):
+        pickle.loads(broken)
+    assert ["malformed-pickle"] == [damage.kind for damage in read(broken).damage]

@@ -39,3 +39,16 @@ def test_every_header_of_a_tar_has_its_checksum_verified(tmp_path):
             changed[at + byte] ^= 1
             (tmp_path / "b").write_bytes(changed)
             assert open_checkpoint(tmp_path / "b").is_damaged("truncated-archive"), (at, byte)
+
+
+def test_what_is_behind_the_last_member_does_not_matter(tmp_path):
+    """tarfile takes an archive without its end, or with other bytes there, but not without a byte of the last block."""
+    path = tar_checkpoint(tmp_path / "a")
+    raw = path.read_bytes()
+    end = raw.rindex(b"ustar") - 257 + 512
+    end += -(-int(raw[end - 512 + 124 : end - 512 + 135], 8) // 512) * 512
+    path.write_bytes(raw[:end])
+    assert load(path)
+    assert () == tuple(damage for damage in open_checkpoint(path).damage if damage.kind == "truncated-archive")
+    path.write_bytes(raw[: end - 1])
+    assert open_checkpoint(path).is_damaged("truncated-archive")
