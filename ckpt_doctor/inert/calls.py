@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.callables import CALLS, LAZY, MAKERS, is_listed, keeps
 from ckpt_doctor.types import Global, InertDict, NumpyScalar, Opaque, TensorRef
 
@@ -158,7 +160,7 @@ def _grows(full: str, keeps_them: bool, given: tuple[object, ...]) -> str:
         return "a size instead of bytes"
     if full.endswith(("Storage", "SeedSequence")) and any(type(value) is int and value > _MOST for value in plain[-1:]):
         return "a size instead of bytes"
-    if full.endswith("multiarray._reconstruct") and not _is_empty(plain[1:2]):
+    if full.endswith("multiarray._reconstruct") and _elements(plain[1:2]) > _MOST:
         return "a shape of its own, where numpy writes an empty one"
     if full == "fractions.Fraction" and any(type(value) is str and "e" in value.lower() for value in plain):
         return "an exponent"
@@ -179,10 +181,10 @@ def _may_be_a_number(value: object) -> bool:
     return type(value) is int or (type(value) is Opaque and not str(value.callee).endswith(("codecs.encode", "bytes")))
 
 
-def _is_empty(shape: Sequence[object]) -> bool:
-    """Whether this is a shape of no more than one number, or none at all."""
+def _elements(shape: Sequence[object]) -> int:
+    """How many numbers an array of this shape has."""
     sizes = shape[0] if shape and isinstance(shape[0], (tuple, list)) else ()
-    return all(size in (0, 1) for size in sizes)
+    return math.prod(min(size, 1 << 64) for size in sizes[: limits.MAX_DIMENSIONS] if type(size) is int)
 
 
 _MOST = 1 << 20
