@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ckpt_doctor.inert.moments import OF_A_RUN, ROLE_NUMBER, moment_of, number_of, numbers_in, role_of
 from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.inert.tree import same
 from ckpt_doctor.types import Case, Checkpoint, Member, Run
 from ckpt_doctor.types.record import once, record
 from ckpt_doctor.validators.rule import Problem
@@ -51,6 +52,7 @@ def copied_whole(case: Case) -> Iterator[Problem]:
             f"all of it is byte for byte {original}: it was copied, and is not of the moment that its name says",
             found=original,
             expected=case.checkpoint.path.name,
+            severity="info" if case.by_shape else None,  # whose resume goes by what is in the file
         )
 
 
@@ -126,6 +128,8 @@ def _copied(series: Series) -> Iterator[tuple[Path, Copied]]:
             yield second.member.checkpoint.path, Copied(part, first.name)
     for first, second in _pairs((one, _content(one.member.checkpoint)) for one in series):
         if first is series[0] and not find(first.member.checkpoint).optimizers:
+            continue
+        if same(first.member.checkpoint.root, second.member.checkpoint.root) is not None:
             continue
         copy, original = (first, second) if _is_named_right(second) else (second, first)
         yield copy.member.checkpoint.path, Copied("", original.name)
