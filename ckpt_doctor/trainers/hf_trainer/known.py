@@ -8,7 +8,7 @@ from dataclasses import field
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.best_path import named_best
-from ckpt_doctor.trainers.hf_trainer.layout import RANDOM, ranks
+from ckpt_doctor.trainers.hf_trainer.layout import RANDOM, SCALER, file_names, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import total_steps
 from ckpt_doctor.trainers.random_twins import Twin, twins
 from ckpt_doctor.types import Checkpoint, Member, Run
@@ -25,6 +25,8 @@ class Known:
     """Steps of the whole training -> whether the saved command's formula gives the rates that are stored."""
     ranks: frozenset[int] = frozenset()
     """Processes whose random state some checkpoint has."""
+    scales: bool = False
+    """Whether some checkpoint has a gradient scaler's state."""
     twins: Mapping[str, Twin] = field(default_factory=dict)
     """Label of a checkpoint -> its random state that another one has."""
     stopping: tuple[Member, ...] = ()
@@ -41,7 +43,8 @@ def known(members: tuple[Member, ...], steps_per_epoch: int | None = None) -> Kn
     found = frozenset(rank for member in members for rank in ranks(member.checkpoint) if rank is not None)
     stopping = [member for member in members if early_stopping(member)]
     same = twins(members, steps_per_epoch, RANDOM.match)
-    return Known(named_best(members), formula, found, same, tuple(stopping[:2]))
+    scales = any(SCALER in file_names(member.checkpoint) for member in members)
+    return Known(named_best(members), formula, found, scales, same, tuple(stopping[:2]))
 
 
 def known_of(run: Run) -> Known:

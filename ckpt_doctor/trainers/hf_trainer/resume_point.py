@@ -9,8 +9,8 @@ from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
-from ckpt_doctor.trainers.hf_trainer.known import follows_formula, lost_ranks
-from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_optimizer, has_scheduler, ranks
+from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of, lost_ranks
+from ckpt_doctor.trainers.hf_trainer.layout import SCALER, SCHEDULER, file_names, has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost, is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, since_an_end, total_steps, true_step
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, Schedule
@@ -130,6 +130,8 @@ def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
         yield "no random state is saved, so dropout draws other numbers"
     elif lost := lost_ranks(member.checkpoint, run):
         yield f"the random state of process {lost[0]} is not saved, so its dropout draws other numbers"
+    if known_of(run).scales and SCALER not in file_names(member.checkpoint):
+        yield "scaler.pt is missing, so the scale of the gradients begins anew and other steps are skipped"
 
 
 def judged(member: Member, run: Run) -> frozenset[str]:

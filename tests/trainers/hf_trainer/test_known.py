@@ -11,7 +11,7 @@ import torch
 
 from ckpt_doctor import scan
 from ckpt_doctor.trainers.hf_trainer import known
-from tests.trainers.hf_trainer.runs import change_state, two_processes
+from tests.trainers.hf_trainer.runs import change_state, judged, two_processes
 
 
 def calls_of(run: Path) -> int:
@@ -66,6 +66,16 @@ def test_the_processes_are_those_whose_random_state_any_checkpoint_has(run: Path
     (run / "checkpoint-14/rng_state_1.pth").rename(run / "checkpoint-14/rng_state_3.pth")
     followed = scan([run]).runs[0].run
     assert [1, 2] == known.lost_ranks(followed.members[1].checkpoint, followed), "each below one that is there"
+
+
+def test_a_scaler_that_only_the_other_checkpoints_have_is_missing(run: Path) -> None:
+    for step in (7, 14, 21):
+        torch.save({"scale": 65536.0, "_growth_tracker": step}, run / f"checkpoint-{step}/scaler.pt")
+    folder = run / "checkpoint-14"
+    assert "identical" == judged(folder).resume
+    (folder / "scaler.pt").unlink()
+    plan = judged(folder).plan
+    assert plan is not None and ("differs", True) == (judged(folder).resume, "scaler.pt" in str(plan.why_not_exact))
 
 
 def test_the_best_and_another_checkpoint_with_its_callback_are_found_once(best_run: Path) -> None:
