@@ -11,6 +11,7 @@ from ckpt_doctor.trainers.hf_trainer.best_path import named_best
 from ckpt_doctor.trainers.hf_trainer.layout import RANDOM, SCALER, file_names, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import total_steps
 from ckpt_doctor.trainers.random_twins import Twin, twins
+from ckpt_doctor.trainers.state import has_other_rates, last_rates
 from ckpt_doctor.types import Checkpoint, Member, Run
 from ckpt_doctor.types.record import record
 
@@ -27,6 +28,8 @@ class Known:
     """Processes whose random state some checkpoint has."""
     scales: bool = False
     """Whether some checkpoint has a gradient scaler's state."""
+    sets_rates: bool = False
+    """Whether the script sets the rates itself: each of several checkpoints has others than its schedule."""
     twins: Mapping[str, Twin] = field(default_factory=dict)
     """Label of a checkpoint -> its random state that another one has."""
     stopping: tuple[Member, ...] = ()
@@ -44,7 +47,9 @@ def known(members: tuple[Member, ...], steps_per_epoch: int | None = None) -> Kn
     stopping = [member for member in members if early_stopping(member)]
     same = twins(members, steps_per_epoch, RANDOM.match)
     scales = any(SCALER in file_names(member.checkpoint) for member in members)
-    return Known(named_best(members), formula, found, scales, same, tuple(stopping[:2]))
+    other = [has_other_rates(member) for member in members if last_rates(member)]
+    by_hand = len(other) > 1 and all(other)
+    return Known(named_best(members), formula, found, scales, by_hand, same, tuple(stopping[:2]))
 
 
 def known_of(run: Run) -> Known:

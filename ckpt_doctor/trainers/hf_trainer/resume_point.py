@@ -13,7 +13,8 @@ from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of, los
 from ckpt_doctor.trainers.hf_trainer.layout import SCALER, SCHEDULER, file_names, has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost, is_weights_only
 from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, since_an_end, total_steps, true_step
-from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, Schedule
+from ckpt_doctor.trainers.state import last_rates, own_rates
+from ckpt_doctor.types import Evidence, Member, NotChecked, Rates, ResumePlan, ResumePoint, Run, Schedule
 
 RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
@@ -33,7 +34,7 @@ def resume_point(member: Member, run: Run) -> ResumePoint:
         return ResumePoint()
     start, skip = _place(step, run, member)
     position = rates.position_at(member, step)
-    found = rates.rates_at(member, position, follows_formula(run, member)) if has_optimizer(member.checkpoint) else None
+    found = _rates(member, run, position) if has_optimizer(member.checkpoint) else None
     is_open = rates.misses_evaluations(member)
     return ResumePoint(
         start_epoch=start,
@@ -57,6 +58,14 @@ def _place(step: int, run: Run, member: Member) -> tuple[int | None, int | None]
     return epoch, inside * command_in(member.checkpoint).accumulation
 
 
+def _rates(member: Member, run: Run, position: int | None) -> Evidence[Rates] | None:
+    """The rates at a position; the checkpoint's own where the script sets them, whatever the schedule has."""
+    own, last = own_rates(member), last_rates(member)
+    if own and last and known_of(run).sets_rates:
+        return Evidence(Rates(own, None, last), "the checkpoint's own rate")
+    return rates.rates_at(member, position, follows_formula(run, member))
+
+
 def _flags(member: Member) -> tuple[str, ...]:
     """What makes the Trainer read how long EarlyStopping has waited, where that matters."""
     if command_in(member.checkpoint).is_on(RESTORE):
@@ -68,7 +77,7 @@ def schedule_of(member: Member, run: Run) -> Schedule:
     """What is known of the schedule: the Trainer steps it with the optimizer, unless evaluations move it."""
     step = true_step(member)
     position = rates.position_at(member, step.value) if step else None
-    found = rates.rates_at(member, position, follows_formula(run, member))
+    found = _rates(member, run, position)
     return Schedule(moves=not rates.is_by_metric(member), evidence=found.source if found else "global_step")
 
 

@@ -189,6 +189,15 @@ def test_rates_that_leave_the_curve_of_the_log_are_set_to_it(run: Path, tmp_path
     assert ("identical", right) == (judged(folder).resume, all_rates(folder))
 
 
+def test_rates_that_a_script_sets_in_every_checkpoint_stay(run: Path) -> None:
+    folders = [run / f"checkpoint-{step}" for step in (7, 14, 21)]
+    for folder in folders[:2]:
+        scaled(folder, "lr")
+    assert all("R504" in told(judged(folder)) for folder in folders[:2]), "one has the schedule's"
+    scaled(folders[2], "lr")
+    assert [("identical", set())] * 3 == [(judged(folder).resume, told(judged(folder))) for folder in folders]
+
+
 @pytest.mark.parametrize("by", [1, -1])
 def test_a_position_that_its_rate_is_not_of_is_set_by_the_log(run: Path, by: int) -> None:
     folder = run / "checkpoint-21"
