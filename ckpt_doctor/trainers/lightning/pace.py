@@ -31,6 +31,7 @@ _MAY_LACK_A_START = (
     "the file was saved at an epoch's last batch, where its position is that of a script that steps at the last batch, "
     "and of one that steps at each epoch's start, of which a resume leaves one out"
 )
+_MAY_BE_OF_A_START = "it is right where the script steps the schedule at an epoch's start, and too far else"
 NOT_CLEAR = "how the schedule's position follows from epochs, batches or the optimizer's steps is not clear"
 
 
@@ -100,9 +101,10 @@ def target(member: Member, run: Run) -> Target:
     expected = due(member, run)
     if expected is None:
         return Target(open=NOT_CLEAR)
-    unit = "epoch" if expected == loops.start else "step"
+    unit, pace = "epoch" if expected == loops.start else "step", history_of(run).paces.get(member.path("optimizer"))
+    if not loops.at_end and unit == "epoch" and last == expected + 1 and pace is not None and not pace.is_seen_inside:
+        return Target(open=_MAY_BE_OF_A_START)
     if expected == last:
-        pace = history_of(run).paces.get(member.path("optimizer"))
         was_moved = as_written(member.checkpoint, (*member.path("scheduler"), "last_epoch"), last) != last
         settled = not loops.is_before_end or unit == "step" or was_moved or (pace is not None and pace.is_seen_inside)
         if not settled and _leaves_out_a_start(member):

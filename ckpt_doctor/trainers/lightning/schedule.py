@@ -106,11 +106,13 @@ def _leaves_formula(members: Sequence[Member]) -> bool:
 def _position(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> int | None:
     """The steps that the loops have made with the only scheduler; None where it need not be there.
 
-    A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself, in every file. A run
+    A script that calls `scheduler.step(epoch)` in `lr_scheduler_step` sets the position itself, in every file; one that
+    steps it with each batch, or each step of the optimizer, may be one behind in a file that is saved before. A run
     that goes on with a new optimizer (a second `fit`) has a new scheduler as well.
     """
-    made = loops.schedule
-    if not made or last == made or last == member.state.global_step:
+    made, step = loops.schedule, member.state.global_step or 0
+    by_hand = last > (made or 0) and not {last, last + 1}.isdisjoint((step, loops.batches))
+    if not made or last in (made, step) or by_hand:
         return last if last == made else None
     if counts(state) and integer(state.get("_step_count")) == made + 1:
         return None

@@ -159,3 +159,14 @@ def test_files_that_mostly_differ_from_the_loops_count_are_of_a_script_that_step
     assert not schedule.differs_in_most({0: 2, 1: 7}), "a run that lost a step once, and lags since"
     members = [member_at(path)[0] for path in at_the_last_batch(tmp_path)]
     assert schedule.is_stepped_by_script(members) and not schedule.is_stepped_by_script(members[:1])
+
+
+@pytest.mark.parametrize(("last", "told"), [(20, set()), (19, set()), (21, {"R502"}), (12, {"R502"})])
+def test_a_schedule_that_a_script_steps_with_each_batch_is_not_ahead(tmp_path, last, told):
+    """Where gradients are accumulated, the loops count fewer steps of it, and a lone file shows no more."""
+    (path,) = write(tmp_path, 1, schedule=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 99))
+    for span in ("total", "current"):
+        put(path, [*BATCH, span, "processed"], 20)
+    put(path, ["lr_schedulers", 0, "last_epoch"], last)
+    put(path, ["lr_schedulers", 0, "_step_count"], last + 1)
+    assert told == said(judged(path, shuffle=False)).keys()
