@@ -89,8 +89,9 @@ def _shared(name: str, saves: Sequence[Save]) -> Iterator[tuple[str, str]]:
 
 
 def _step(member: Member) -> int | None:
-    """The step of a checkpoint; by its name where nothing in it counts steps, as of SGD."""
-    return member.state.global_step if member.state.global_step is not None else member.named_step
+    """The step of a checkpoint; where nothing counts it, as of SGD, the schedule's position, or what its name says."""
+    state = member.state
+    return next((one for one in (state.global_step, state.last_epoch, member.named_step) if one is not None), None)
 
 
 def _trains(member: Member) -> bool:
