@@ -68,8 +68,8 @@ def _copies(members: Iterable[Member]) -> Mapping[str, str]:
 
 
 def _has_lone_pair(saves: Sequence[Save]) -> bool:
-    """Whether two checkpoints alone have the same, neither of them the first, and three or more have their own."""
-    counts = Counter(digest for _, _, digest in saves)
+    """Whether those of two steps alone have the same, neither of them the first, and three or more have their own."""
+    counts = Counter(digest for _, digest in {(step, digest) for step, _, digest in saves})
     return counts[saves[0][2]] == 1 and sorted(counts.values())[-2:] == [1, 2] and len(counts) > ENOUGH
 
 
