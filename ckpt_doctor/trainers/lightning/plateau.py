@@ -78,25 +78,35 @@ def doubt(member: Member, run: Run) -> str:
 
 
 def _edited(members: Sequence[Member]) -> frozenset[str]:
-    """The files whose plateau does not follow from the one before; of the first two that where the third follows."""
+    """The files whose plateau does not follow from the one before, or from which better the next one falls back.
+
+    Of the first two it is the first where the third follows."""
     held = ((one.state.global_step or 0, one.label, mapping_of(one.at("scheduler")) or {}, one) for one in members)
     ordered = sorted((found for found in held if "num_bad_epochs" in found[2]), key=lambda found: found[:2])
     follows = [True, *(_follows(*before[2:], then[2]) for before, then in pairwise(ordered)), False]
-    wrong = (at for at in range(1, len(ordered)) if follows[at - 1] and not follows[at])
-    return frozenset(ordered[0 if at == 1 and follows[2] else at][1] for at in wrong)
+    wrong = [at for at in range(1, len(ordered)) if follows[at - 1] and not follows[at]]
+    states = [found[2] for found in ordered]
+    is_before = {
+        at: _worsens(*states[at - 1 : at + 1]) and not _worsens(*states[at - 2 : at + 1 : 2]) for at in wrong if at > 1
+    }
+    return frozenset(ordered[at - is_before.get(at, follows[2])][1] for at in wrong)
+
+
+def _worsens(state: Mapping[Any, Any], then: Mapping[Any, Any]) -> bool:
+    """Whether a later state has a worse best value, which no step makes."""
+    best, later = real(state.get("best")), real(then.get("best"))
+    return best is not None and later is not None and best != later and (later > best) != (state.get("mode") == "max")
 
 
 def _follows(state: Mapping[Any, Any], member: Member, then: Mapping[Any, Any]) -> bool:
     """Whether a state may come after another: its best value tells whether the value between was better."""
-    best, later = real(state.get("best")), real(then.get("best"))
-    if best is None or later is None:
-        return True
+    later = real(then.get("best"))
+    if later is None or _worsens(state, then):
+        return later is None
     if integer(then.get("last_epoch")) != (integer(state.get("last_epoch")) or 0) + 1:
-        return later >= best if state.get("mode") == "max" else later <= best
+        return True
     after = step(state, param_groups(member), later)
-    return after is None or all(
-        after.state[key] == then.get(key) for key in ("num_bad_epochs", "cooldown_counter", "best")
-    )
+    return after is None or all(after.state[key] == then.get(key) for key in _REMEMBERED)
 
 
 def monitored(member: Member, scores: Mapping[str, Counter[float]], state: Mapping[Any, Any]) -> Evidence[float] | None:

@@ -16,7 +16,7 @@ from ckpt_doctor.trainers.lightning.history import adam_lag, history_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, optimizers, parts_of, schedulers
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.several import is_counted
-from ckpt_doctor.trainers.state import integer, last_rates, own_rates, param_groups, position_of
+from ckpt_doctor.trainers.state import as_written, integer, last_rates, own_rates, param_groups, position_of
 from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
 from ckpt_doctor.types.record import once, record
 
@@ -190,7 +190,8 @@ def _waiting_plateaus(member: Member, loops: Loops) -> int:
 
 def _after_plateau(member: Member, run: Run, loops: Loops, state: Mapping[Any, Any], last: int) -> Target | None:
     """ReduceLROnPlateau after the step that is due when the epoch of the file ends; None where none is."""
-    if not _waiting_plateaus(member, loops) or last > loops.epoch:
+    was_moved = as_written(member.checkpoint, (*member.path("scheduler"), "last_epoch"), last) != last
+    if not _waiting_plateaus(member, loops) or (last > loops.epoch and (was_moved or last == loops.schedule)):
         return None  # the step is made, as after a repair
     if loops.schedule != last or (loops.epoch > 0 and 2 * last <= loops.epoch) or _is_seldom(member, run):
         return Target(open=LATE_PLATEAU)  # stepped now and then (`frequency`), or each step

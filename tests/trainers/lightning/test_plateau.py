@@ -75,12 +75,14 @@ def test_a_state_that_lacks_what_the_step_needs_has_none(key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("best", 1e9), ("best", -1e9), ("num_bad_epochs", 9), ("cooldown_counter", 9), ("factor", 0.1)]
+    ("key", "value"),
+    [("best", 1e9), ("best", -1e9), ("num_bad_epochs", 9), ("cooldown_counter", 9), ("factor", 0.1), ("last_epoch", 3)],
 )
 def test_an_edited_plateau_is_open_and_nothing_is_computed_from_it(tmp_path, key, value):
     path = write(tmp_path, 5, schedule=plateau)[2]
     put(path, ["lr_schedulers", 0, key], value)
     assert "open" == judged(path, shuffle=False).resume
+    assert not any("file before" in one.why for one in judged(path.parent / "epoch=3-step=40.ckpt").not_checked)
     (result,) = migrate([path])
     assert "migrated" != result.status
 
