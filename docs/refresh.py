@@ -118,6 +118,7 @@ def sandbox(folder: Path) -> Path:
 def catalogue() -> str:
     """`docs/rules.md`: every rule, from its docstring."""
     from ckpt_doctor.cli.rules import all_rules
+    from ckpt_doctor.reports.manual import whole
 
     lines = [
         "# Rules",
@@ -127,14 +128,14 @@ def catalogue() -> str:
         "*error*: the trainer cannot resume from the file, would load garbage, or would run foreign code. *warning*:",
         "the resumed run will differ from the uninterrupted one. *info*: worth knowing, no effect on this trainer's",
         'resume. "Trainer contract" is what was read and measured of the Time-LLM trainer; `fixtures/` holds a small',
-        "trainer that behaves so.",
+        "trainer that behaves so. Where a trainer has rules of its own with the same code, they follow under its name.",
     ]
     family = ""
     for rule in all_rules():
         if rule.code[0] != family:
             family = rule.code[0]
             lines += ["", f"## {family}: {FAMILIES[family]}"]
-        manual = re.sub("^## ", "#### ", rule.manual, flags=re.MULTILINE)
+        manual = re.sub("^## ", "#### ", whole(rule), flags=re.MULTILINE)
         lines += ["", f"### {rule.code} {rule.name} ({rule.severity})", "", manual]
     return "\n".join(lines) + "\n"
 

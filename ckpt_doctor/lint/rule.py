@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from ckpt_doctor.lint.module import Site
 from ckpt_doctor.lint.program import Program
-from ckpt_doctor.types import NotChecked, Severity
+from ckpt_doctor.types import NotChecked, Severity, TrainerManual
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,8 @@ class ScriptRule:
     name: str
     severity: Severity
     check: Check
+    by_trainers: tuple[TrainerManual, ...] = ()
+    """None: no trainer has rules for scripts."""
 
     @property
     def manual(self) -> str:

@@ -324,7 +324,16 @@ def linted(linted: types.Linted) -> str:
 
 def rules(rules: Sequence[Rule]) -> str:
     """All rules with their manuals."""
-    return dumps([{**_fields(rule, "code", "name", "severity"), "manual": cleandoc(rule.manual)} for rule in rules])
+    return dumps(
+        [
+            {
+                **_fields(rule, "code", "name", "severity"),
+                "manual": cleandoc(rule.manual),
+                "by_trainers": [_fields(own, "trainers", "severity", "manual") for own in rule.by_trainers],
+            }
+            for rule in rules
+        ]
+    )
 
 
 def plain(value: object, depth: int = 8) -> Any:

@@ -7,6 +7,7 @@ from inspect import cleandoc
 from typing import Protocol
 
 from ckpt_doctor.reports.text import grid, wrap
+from ckpt_doctor.types import TrainerManual
 
 LEAST_BESIDE = 24
 """Columns in which a sentence beside a rule's name still reads well."""
@@ -30,6 +31,10 @@ class Rule(Protocol):
     @property
     def manual(self) -> str:
         """Its docstring: what it finds, why that matters, how to cure it."""
+
+    @property
+    def by_trainers(self) -> Sequence[TrainerManual]:
+        """The manuals of trainers' own rules with its code."""
 
 
 def rules(rules: Sequence[Rule], *, width: int = 80) -> str:
@@ -59,4 +64,13 @@ def catalogue(rules: Sequence[Rule], *, width: int = 80) -> str:
 
 def manual(rule: Rule) -> str:
     """One rule in full."""
-    return f"{rule.code} {rule.name} ({rule.severity})\n\n{cleandoc(rule.manual)}\n"
+    return f"{rule.code} {rule.name} ({rule.severity})\n\n{whole(rule)}\n"
+
+
+def whole(rule: Rule) -> str:
+    """A rule's manual, and below it those of trainers' own rules, each trainer under a heading."""
+    parts = [cleandoc(rule.manual)]
+    for own in rule.by_trainers:
+        heading = f"## In checkpoints of {own.title} ({own.severity})"
+        parts += [cleandoc(own.manual)] if heading in parts else [heading, cleandoc(own.manual)]
+    return "\n\n".join(parts)

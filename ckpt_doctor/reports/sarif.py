@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.reports.groups import located
-from ckpt_doctor.reports.manual import Rule, summary
+from ckpt_doctor.reports.manual import Rule, summary, whole
 from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.text import clean, repaired
 from ckpt_doctor.types import Located, RunReport
@@ -68,7 +67,7 @@ def descriptor(code: str, rule: Rule | None) -> dict[str, Any]:
         "name": rule.name,
         "shortDescription": {"text": sentence(summary(rule))},
         "fullDescription": {"text": sentence(summary(rule))},
-        "help": {"text": cleandoc(rule.manual), "markdown": cleandoc(rule.manual)},
+        "help": dict.fromkeys(("text", "markdown"), whole(rule)),
         "helpUri": f"{HOME}#{code.lower()}",
         "defaultConfiguration": {"level": LEVEL[rule.severity]},
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from ckpt_doctor.trainers.plain import PLAIN
 from ckpt_doctor.trainers.time_llm import TIME_LLM
 from ckpt_doctor.trainers.trainer import ByHand, Judging, Trainer
 from ckpt_doctor.trainers.unknown import UNKNOWN, not_judged
+from ckpt_doctor.types import Severity, TrainerManual
 
 if TYPE_CHECKING:
     from ckpt_doctor.migrators import Migration
@@ -74,13 +76,27 @@ def run_rules(name: str) -> tuple[Rule, ...]:
 
 @cache
 def all_rules() -> tuple[Rule, ...]:
-    """All rules, each code once, by code: the shared one, else that of the first trainer which has it."""
+    """All rules, each code once, by code: the shared one, else that of the first trainer which has it. What the
+    trainers' own rules say beside it is in its `by_trainers`."""
     from ckpt_doctor.validators.live import RULES  # a scan asks none of these
 
-    of_trainers = [trainer.judging() for trainer in reversed(known())]
-    own = [rule for one in of_trainers for rule in (*one.rules, *one.run_rules)]
-    by_code = {rule.code: rule for rule in (*own, *validators.RULES, *RULES)}
-    return tuple(by_code[code] for code in sorted(by_code))
+    own = [(trainer, rule) for trainer in known() for rule in (*trainer.judging().rules, *trainer.judging().run_rules)]
+    by_code = {rule.code: rule for rule in (*(rule for _, rule in reversed(own)), *validators.RULES, *RULES)}
+    return tuple(replace(by_code[code], by_trainers=_by_trainers(by_code[code], own)) for code in sorted(by_code))
+
+
+def _by_trainers(shown: Rule, own: Sequence[tuple[Trainer, Rule]]) -> tuple[TrainerManual, ...]:
+    """The manuals of trainers' other rules with a rule's code, in the order of `KNOWN`; equal ones once."""
+    found: dict[tuple[Severity, str], list[Trainer]] = {}
+    for trainer, rule in own:
+        if rule.code == shown.code and rule is not shown:
+            found.setdefault((rule.severity, rule.manual), []).append(trainer)
+    return tuple(
+        TrainerManual(
+            tuple(one.name for one in them), " and ".join(one.title or one.name for one in them), severity, manual
+        )
+        for (severity, manual), them in found.items()
+    )
 
 
 def _order(rule: Rule) -> tuple[int, str]:

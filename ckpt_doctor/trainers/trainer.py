@@ -98,6 +98,8 @@ class Trainer:
     """A checkpoint with its training state, its role and the step that its name says."""
     judging: Callable[[], Judging]
     """Imports what only a file of this trainer needs: most files that are scanned are of no known trainer."""
+    title: str = ""
+    """How a sentence names it, where not by its name: `a hand-written loop`."""
     run_of: Callable[[Path], Path | None] = lambda _path: None
     """Path of a checkpoint -> the folder of its run, where the path alone shows that this trainer put it there."""
     is_unit: Callable[[Path, Collection[str]], bool] = lambda _folder, _names: False

@@ -40,6 +40,7 @@ from ckpt_doctor.types.judgement import (
     RunReport,
     Severity,
     Terms,
+    TrainerManual,
     Verdict,
     reaches,
     selects,

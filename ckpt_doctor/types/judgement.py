@@ -171,6 +171,18 @@ def _no_rows(*_: object) -> tuple[()]:
 
 
 @record(frozen=True)
+class TrainerManual:
+    """The manual of a trainer's own rule that shares its code with another rule."""
+
+    trainers: tuple[str, ...]
+    """Names: several where their texts are the same."""
+    title: str
+    """How a sentence names them: `Lightning`."""
+    severity: Severity
+    manual: str
+
+
+@record(frozen=True)
 class Terms:
     """What reports say in a trainer's own terms. All are functions of modules, so that a report can be pickled."""
 

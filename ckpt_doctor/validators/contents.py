@@ -27,8 +27,8 @@ from ckpt_doctor.validators.slot_kinds import LARGEST_COUNT
 def missing_key(case: Case) -> Iterator[Problem]:
     """A key that the trainer, or a `load_state_dict` that it calls, reads without a default is absent.
 
-    Resuming stops with `KeyError: 'scheduler'`. Said of this trainer's files; of any other only when the question is
-    whether to resume from that very file.
+    Resuming stops with `KeyError: 'scheduler'`. Said of the files that the run's trainer wrote; of any other only when
+    the question is whether to resume from that very file.
 
     Example: a checkpoint saved by a script that forgot `global_step`.
 

@@ -165,19 +165,13 @@ def missing_part(case: Case) -> Iterator[Problem]:
     file out, a rank could not write its part, or the save was cut off. Loading raises; where only tensors are missing,
     it leaves them at random values. Names that lead out of the checkpoint's folder are not followed.
 
-    Of a known trainer's folder it is what the trainer reads on resume. The Hugging Face Trainer loads `optimizer.pt`
-    and `scheduler.pt` together, or neither and says nothing, and stops without `trainer_state.json`, its last file.
-    Weights that were saved alone on purpose (`save_only_model`) are a note in a scan, and a warning where the question
-    is whether to resume from them.
-
     Severity info where other files make up for what is missing: an index none of whose files is there, beside other
     weights; an index that places tensors in the wrong file or gives another size than they have.
 
     Example: `model.safetensors.index.json` names three files, and `model-00002-of-00003.safetensors` is not there.
 
     Cure: fetch or copy the missing file. Where it was never written, resume from another checkpoint. An index that is
-    left over can be deleted. `ckpt-doctor migrate --sync-scheduler` writes a missing `scheduler.pt` from the optimizer
-    and the step, `--add-trainer-state` a missing `trainer_state.json` from another checkpoint of the run.
+    left over can be deleted.
 
     Source: transformers, `get_checkpoint_shard_files`; torch/distributed/checkpoint/filesystem.py; deepspeed/runtime/
     engine.py, `_get_all_zero_checkpoint_names`.

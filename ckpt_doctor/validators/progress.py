@@ -81,9 +81,9 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
 def epoch_step_mismatch(case: Case) -> Iterator[Problem | NotChecked]:
     """`epoch` and `global_step` make the trainer start somewhere else than where the run was.
 
-    The first patch starts at `epoch` and skips `global_step % train_steps` batches. A checkpoint saved exactly at an
-    epoch's end still names that epoch, so the whole epoch is trained again. The complete trainer takes the later of
-    `epoch` and `global_step // train_steps`, which cures that case but not an `epoch` that is too high.
+    A trainer may start at `epoch` and skip `global_step % train_steps` batches. A checkpoint saved exactly at an
+    epoch's end still names that epoch, so the whole epoch is trained again. To take the later of `epoch` and
+    `global_step // train_steps` cures that case but not an `epoch` that is too high.
 
     Example: `epoch` 1 and `global_step` 90 with 45 steps per epoch: epoch 1 is repeated from its first batch.
 
@@ -201,8 +201,8 @@ def optimizer_step_mismatch(case: Case) -> Iterator[Problem]:
 def training_complete(case: Case) -> Iterator[Problem | NotChecked]:
     """Nothing is left to train.
 
-    The trainer's loop does not run once. If a longer `--train_epochs` is given, OneCycleLR still has the length that
-    was saved: past its end it raises `Tried to step N times`, or under Accelerate stays at its last rate.
+    The trainer's loop does not run once. If more epochs are asked for, OneCycleLR still has the length that was saved:
+    past its end it raises `Tried to step N times`, or under Accelerate stays at its last rate.
 
     Example: resuming from the `checkpoint` of a run that has finished all its epochs.
 

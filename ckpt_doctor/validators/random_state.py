@@ -14,11 +14,11 @@ def no_rng_state(case: Case) -> Iterator[Problem]:
 
     After the resume, shuffling and dropout draw other numbers than the uninterrupted run would have drawn: a sound
     continuation, but not bit for bit the same. In the first epoch the script's own seed deals the same batches again,
-    and only dropout differs; with the Hugging Face Trainer, whose sampler has a seed of its own, in every epoch.
+    and only dropout differs.
 
-    Example: every checkpoint of the first patch.
+    Example: a checkpoint of model, optimizer, scheduler and counters alone.
 
-    Cure: none in the file; the complete trainer saves `rng_state`.
+    Cure: none in the file; save the generators' states with the next one.
 
     Source: trainer contract, section 9 (what no file edit cures).
     """

@@ -220,7 +220,7 @@ def _first(group: object, key: str) -> object:
 def total_steps_mismatch(case: Case) -> Iterator[Problem]:
     """The schedule's length is not epochs x steps_per_epoch.
 
-    `total_steps` comes back from the file, whatever `--train_epochs` and `--batch_size` now say: the schedule ends
+    `total_steps` comes back from the file, whatever epochs and batch size the command now gives: the schedule ends
     before training does, and OneCycleLR raises there (or, under Accelerate, stays at its last rate), or it is cut off
     early. In the default modes the schedule is idle and its length changes nothing.
 
@@ -262,7 +262,8 @@ def scheduler_absent(case: Case) -> Iterator[Problem]:
 
     Example: a bare state_dict upgraded without the facts that its schedule is computed from.
 
-    Cure: `ckpt-doctor undo FILE`, then `migrate --upgrade` with the options that it asks for.
+    Cure: of an upgraded file `ckpt-doctor undo FILE`, then `migrate --upgrade` with the options that it asks for; of
+    another none by a rule for every trainer.
 
     Source: trainer contract, sections 4 and 5.
     """
@@ -290,8 +291,8 @@ def foreign_schedule(case: Case) -> Iterator[Problem]:
 
     A scheduler takes any dict for its state without a word. What has the same name is overwritten, the rest keeps what
     the constructor set, and the rates after the resume follow no schedule; with a CosineAnnealingLR's file OneCycleLR
-    does not get beyond its first step. Said of this trainer's files; of any other
-    only when the question is whether to resume from that very file.
+    does not get beyond its first step. Said of the files that the run's trainer wrote; of any other only when the
+    question is whether to resume from that very file.
 
     Example: a checkpoint with the state of a CosineAnnealingLR in a run whose command builds OneCycleLR; a checkpoint
     of another project.

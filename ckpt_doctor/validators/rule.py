@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from ckpt_doctor.types import Case, Finding, NotChecked, Severity
+from ckpt_doctor.types import Case, Finding, NotChecked, Severity, TrainerManual
 from ckpt_doctor.types.record import record
 
 Scope = Literal["file", "trainer", "run", "live"]
@@ -58,10 +58,12 @@ class Rule:
     """Whether it speaks of one optimizer and its schedule: then it is asked of each in the file."""
     damage: str = ""
     """The kind of damage without which it finds nothing; empty where it looks at more."""
+    by_trainers: tuple[TrainerManual, ...] = ()
+    """The manuals of trainers' own rules with this code, in `trainers.all_rules`."""
 
     @property
     def manual(self) -> str:
-        """The text that `ckpt-doctor rule CODE` prints."""
+        """The text that `ckpt-doctor rule CODE` prints first."""
         return inspect.cleandoc(self.check.__doc__ or "")
 
     @cached_property

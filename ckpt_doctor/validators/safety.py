@@ -33,8 +33,8 @@ def unknown_global(case: Case) -> Iterator[Problem]:
     """Loading needs a package beside torch.
 
     The file names classes or functions of another package. Where it is not installed, `torch.load` fails with
-    ModuleNotFoundError; where it is, its code runs. In a checkpoint of this trainer such a name has no business, and
-    resuming fails where the package is missing.
+    ModuleNotFoundError; where it is, its code runs. A warning in a training checkpoint of a known trainer, which writes
+    no such names: resuming fails where the package is missing.
 
     Example: DeepSpeed's `LossScaler`, pickled into the optimizer's state.
 
@@ -51,8 +51,8 @@ def unknown_global(case: Case) -> Iterator[Problem]:
 def not_weights_only(case: Case) -> Iterator[Problem]:
     """`torch.load(weights_only=True)` will refuse the file.
 
-    That is the default since torch 2.6. The complete trainer writes numpy numbers (`best_score`) and numpy's random
-    state, which the restricted unpickler does not allow; it loads its files with `weights_only=False`.
+    That is the default since torch 2.6. Numpy numbers and numpy's random state, for example, are not allowed; a trainer
+    that saves them loads its files with `weights_only=False`.
 
     Example: `Unsupported global: GLOBAL numpy._core.multiarray.scalar was not an allowed global by default`.
 

@@ -34,6 +34,7 @@ from ckpt_doctor.types import (
     RunReport,
     StorageInfo,
     TensorInfo,
+    TrainerManual,
     TrainingState,
 )
 
@@ -93,8 +94,18 @@ PATIENT = TimeLLMFacts(
     steps_per_epoch=Evidence(8640, "log"), train_epochs=Evidence(10, "--train-epochs"), patience=Evidence(10, "log")
 )
 RULES = [
-    SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="Is missing.\n\nWhy: it is."),
-    SimpleNamespace(code="F101", name="truncated", severity="error", manual=" ".join(["word"] * 60)),
+    SimpleNamespace(
+        code="E601",
+        name="missing-best-score",
+        severity="warning",
+        manual="Is missing.\n\nWhy: it is.",
+        by_trainers=(
+            TrainerManual(("hf",), "the Trainer", "warning", "One."),
+            TrainerManual(("hf",), "the Trainer", "warning", "Two."),
+            TrainerManual(("plain", "lightning"), "a loop and Lightning", "info", "Three."),
+        ),
+    ),
+    SimpleNamespace(code="F101", name="truncated", severity="error", manual=" ".join(["word"] * 60), by_trainers=()),
 ]
 
 

@@ -43,3 +43,4 @@ def test_nothing_from_a_script_acts_on_the_terminal() -> None:
 
 def test_the_rules_as_json_bring_their_manuals() -> None:
     assert json.loads(json_v1.rules(RULES))[0]["manual"] == "Is missing.\n\nWhy: it is."
+    assert ["One.", "Two.", "Three."] == [own["manual"] for own in json.loads(json_v1.rules(RULES))[0]["by_trainers"]]

@@ -21,7 +21,22 @@ def test_the_list_of_rules_says_all_at_any_width(width: int) -> None:
 
 
 def test_a_manual_is_printed_in_full() -> None:
-    assert manual(RULES[0]) == "E601 missing-best-score (warning)\n\nIs missing.\n\nWhy: it is.\n"
+    word = "word " * 60
+    assert manual(RULES[1]) == f"F101 truncated (error)\n\n{word.strip()}\n"
+
+
+def test_below_it_each_trainer_has_a_heading_and_its_own_rules() -> None:
+    heading, *paragraphs = manual(RULES[0]).rstrip().split("\n\n")
+    assert heading == "E601 missing-best-score (warning)"
+    assert paragraphs == [
+        "Is missing.",
+        "Why: it is.",
+        "## In checkpoints of the Trainer (warning)",
+        "One.",
+        "Two.",
+        "## In checkpoints of a loop and Lightning (info)",
+        "Three.",
+    ]
 
 
 def test_a_summary_is_the_first_paragraph_on_one_line() -> None:

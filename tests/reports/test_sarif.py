@@ -26,7 +26,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-RULE = SimpleNamespace(code="E601", name="missing-best-score", severity="warning", manual="What.\n\nWhy.")
+RULE = SimpleNamespace(
+    code="E601", name="missing-best-score", severity="warning", manual="What.\n\nWhy.", by_trainers=()
+)
 
 SCHEMA = Draft202012Validator(
     json.loads(Path(__file__).with_name("sarif-2.1.0.json").read_text(encoding="utf-8-sig")),

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ckpt_doctor.cli.main import app
-from ckpt_doctor.trainers import all_rules, fix_names
+from ckpt_doctor.trainers import all_rules, fix_names, known
 
 PROMISED = """
 F101 truncated-archive        F102 corrupt-record           F103 missing-record
@@ -30,6 +30,8 @@ T801 non-finite
 FAMILIES = "FSLPREOT"
 MIGRATIONS = set(fix_names())
 RULES = all_rules()
+
+FURTHER = [(rule.code, own) for rule in RULES for own in rule.by_trainers]
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 
@@ -60,6 +62,32 @@ def test_a_manual_has_all_its_parts(rule):
     assert source.startswith("Source: ")
 
 
+def test_the_manual_of_a_trainers_own_rule_has_all_parts() -> None:
+    """As the first, but for why: of that the shared one may say all."""
+    for code, own in FURTHER:
+        what, *why, example, cure, source = own.manual.split("\n\n")
+        begun = [text.split(":")[0] for text in (example, cure, source)]
+        assert ["Example", "Cure", "Source"] == begun, (code, own)
+        assert what.endswith(".") and not any(text.startswith(tuple(begun)) for text in (what, *why)), (code, own)
+
+
+def test_the_manual_of_a_trainers_own_rule_repeats_nothing_of_the_first() -> None:
+    """But for the cure, which may be the same."""
+    first = {rule.code: set(rule.manual.split("\n\n")) for rule in RULES}
+    for code, own in FURTHER:
+        assert all(text.startswith("Cure: ") for text in first[code].intersection(own.manual.split("\n\n"))), code
+
+
+def test_all_rules_of_the_trainers_have_their_manual_somewhere() -> None:
+    """Each cure, too: the migration that a trainer's own rule offers is in its text."""
+    shown = {rule.code: [rule.manual, *(own.manual for own in rule.by_trainers)] for rule in RULES}
+    for trainer in known():
+        for rule in (*trainer.judging().rules, *trainer.judging().run_rules):
+            assert 1 == shown[rule.code].count(rule.manual), (trainer.name, rule.code)
+            assert not rule.migration or f"migrate --{rule.migration}" in rule.manual, (trainer.name, rule.code)
+            assert set(re.findall(r"ckpt-doctor migrate --([a-z-]+)", rule.manual)) <= MIGRATIONS
+
+
 @every_rule
 def test_a_manual_names_the_cure_that_the_finding_names(rule):
     """The migration that is offered stands in the manual, and no migration that does not exist."""
@@ -76,4 +104,4 @@ def test_the_command_prints_the_manual(rule):
     printed = {CliRunner().invoke(app, ["rule", word]).output for word in (rule.code.lower(), rule.name)}
     (text,) = printed
     assert text.startswith(f"{rule.code} {rule.name} ({rule.severity})")
-    assert rule.manual in text
+    assert all(manual in text for manual in (rule.manual, *(own.manual for own in rule.by_trainers)))

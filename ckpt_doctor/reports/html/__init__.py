@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ckpt_doctor.reports.cures import is_command
 from ckpt_doctor.reports.groups import grouped
 from ckpt_doctor.reports.html.charts import loss_chart, marks, rate_chart
 from ckpt_doctor.reports.html.lenses import lenses
+from ckpt_doctor.reports.manual import whole
 from ckpt_doctor.reports.rendered import Ending, Place, Style, Told
 from ckpt_doctor.reports.repairs import change, counted
 from ckpt_doctor.reports.resuming import clauses, landing
@@ -56,7 +56,7 @@ def parts(run: RunReport, place: Place, style: Style) -> tuple[str, ...]:
 def document(runs: Iterable[Told], ending: Ending, style: Style) -> Iterator[str]:
     """A report as a page: of each run the answer, the pictures, the table, the findings; of a check also the plan."""
     manuals = [
-        {"code": rule.code, "name": rule.name, "paragraphs": cleandoc(rule.manual).split("\n\n")}
+        {"code": rule.code, "name": rule.name, "paragraphs": whole(rule).split("\n\n")}
         for rule in style.rules()
         if rule.code in ending.tally.codes
     ]

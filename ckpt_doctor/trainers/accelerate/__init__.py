@@ -27,6 +27,7 @@ def _fixes() -> Sequence[Migration]:
 
 ACCELERATE = Trainer(
     name="accelerate",
+    title="Accelerate",
     run_of=layout.run_of,
     is_unit=layout.is_unit,
     reads_part=layout.reads_part,

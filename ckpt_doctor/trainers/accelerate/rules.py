@@ -110,7 +110,14 @@ def _lost_ranks(here: Checkpoint, usual: int) -> list[str]:
 
 @rule("O705", "optimizer-reset", "warning")
 def no_moments(case: Case) -> Iterator[Problem]:
-    """An optimizer that needs a state has none at all, where only the other folders show that training has begun."""
+    """The optimizer has no state at all, and the other folders of the run show that training has begun.
+
+    Example: `optimizer.bin` with an empty `state` in `step_40`, and Adam's averages in `step_20`.
+
+    Cure: none in the folder; resume from another one.
+
+    Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15).
+    """
     empty = case.at("optimizer", "state") == {} and case.state.optimizer_step is None
     counted = any(name == OPTIMIZER for _, name in habits_of(case.run).usual.rates)
     if empty and counted and (has_several(case.checkpoint) or not case.at("scheduler", "last_epoch")):
@@ -175,7 +182,11 @@ _RANDOM = (
 
 @rule("O707", "invalid-value", "warning")
 def random_states(case: Case) -> Iterator[Problem]:
-    """A random state that Accelerate cannot restore, which it does not tell.
+    """Accelerate cannot restore a random state, and gives no warning.
+
+    Example: `random_states_0.pkl` without `torch_manual_seed`.
+
+    Cure: none in the folder; resume from another one.
 
     Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15): all exceptions are passed over.
     """
@@ -190,7 +201,14 @@ def random_states(case: Case) -> Iterator[Problem]:
 
 @rule("P409", "parts-disagree", "warning")
 def copied_random_state(case: Case) -> Iterator[Problem]:
-    """A random state that another folder of the run has, byte for byte, where the loop must have drawn in between."""
+    """A random state that another folder of the run has, byte for byte, where the loop must have drawn in between.
+
+    Example: the same `random_states_0.pkl` in `step_20` and `step_40`.
+
+    Cure: none in the folder; resume from another one.
+
+    Source: accelerate/checkpointing.py, `save_accelerator_state` (1.15).
+    """
     twin = habits_of(case.run).twins.get(case.member.label)
     if twin is not None and twin.is_proven:
         yield twin.problem
@@ -202,6 +220,12 @@ def of_another_moment(case: Case) -> Iterator[Problem]:
 
     Of one optimizer that counts its steps P401, P403, R501 and R502 judge this; here, those of several, and a schedule
     beside an optimizer that counts none. The other folders of the run show what is due.
+
+    Example: `optimizer_1.bin` at 20 steps in `step_40`, where `optimizer.bin` has 40.
+
+    Cure: none in the folder; take all parts from one checkpoint.
+
+    Source: accelerate/checkpointing.py, `load_accelerator_state` (1.15), which takes files by their numbers.
     """
     known, ahead = habits_of(case.run).usual, facts_of(case.run).ahead
     others = dict(exchanged(case.checkpoint, known))

@@ -27,6 +27,7 @@ def _fixes() -> Sequence[Migration]:
 
 HF = Trainer(
     name="hf",
+    title="the Hugging Face Trainer",
     run_of=layout.run_of,
     is_unit=layout.is_unit,
     reads_part=layout.reads_part,

@@ -27,6 +27,7 @@ def _fixes() -> Sequence[Migration]:
 
 LIGHTNING = Trainer(
     name="lightning",
+    title="Lightning",
     siblings=layout.siblings,
     recognises=one_by_one(layout.reads),
     reads=layout.reads,

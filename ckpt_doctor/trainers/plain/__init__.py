@@ -27,6 +27,7 @@ def _fixes() -> Sequence[Migration]:
 
 PLAIN = Trainer(
     name="plain",
+    title="a hand-written loop",
     is_unit=layout.is_unit,
     reads_part=lambda name: not name.endswith(".json"),
     recognises=one_by_one(layout.fits),

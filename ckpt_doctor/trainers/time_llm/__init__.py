@@ -49,6 +49,7 @@ def _fixes() -> Sequence[Migration]:
 
 TIME_LLM = Trainer(
     name="time-llm",
+    title="Time-LLM",
     run_of=layout.run_of,
     siblings=layout.siblings,
     resume_target=layout.resume_target,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ckpt_doctor.reports.html import MOST_ROWS, checkpoint_fragment, fragment, migrations_fragment, scripts_page
 from ckpt_doctor.trainers import all_rules
-from ckpt_doctor.types import Edit, Linted, Located, MigrationResult, NotChecked, Report
+from ckpt_doctor.types import Edit, Linted, Located, MigrationResult, NotChecked, Report, TrainerManual
 from ckpt_doctor.types.record import record
 from ckpt_doctor.version import __version__
 from tests.reports.html.markup import page, tags
@@ -43,6 +43,7 @@ class HostileRule:
     name = HOSTILE
     severity = "error"
     manual = HOSTILE
+    by_trainers = (TrainerManual(("x",), HOSTILE, "error", HOSTILE),)
 
 
 PAGES = {
@@ -154,6 +155,7 @@ def test_each_code_leads_to_its_manual_on_the_page() -> None:
     assert wanted == {"E601", "R506"}
     assert wanted <= {a.get("id") for _, a in found}
     assert "EarlyStopping restarts blind" in PAGES["example"]
+    assert "<h3>In checkpoints of the Hugging Face Trainer (warning)</h3>" in PAGES["example"]
 
 
 def test_a_page_tells_when_and_by_which_version_it_was_made() -> None:

@@ -18,7 +18,14 @@ _CALLBACK = ".".join((*map(str, best.CALLBACKS), best.CALLBACK))
 
 @rule("E601", "missing-best-score", "warning", migration="add-best-score")
 def missing_best_metric(case: Case) -> Iterator[Problem]:
-    """`best_metric` is not in a state whose run keeps its best model and has evaluated."""
+    """`best_metric` is not in a state whose run keeps its best model and has evaluated.
+
+    Example: `best_metric` null beside two evaluations in `log_history`.
+
+    Cure: `ckpt-doctor migrate --add-best-score` takes the best evaluation of `log_history`.
+
+    Source: transformers, `Trainer._determine_best_metric`.
+    """
     found = best.replayed(case.member)
     if found is None or found.metric is None or case.state.best_score is not None or _is_old(case):
         return
@@ -34,7 +41,14 @@ def missing_best_metric(case: Case) -> Iterator[Problem]:
 
 @rule("E605", "log-disagrees", "warning", migration="add-best-score")
 def log_disagrees(case: Case) -> Iterator[Problem]:
-    """`best_metric` is not the best of the evaluations in `log_history`."""
+    """`best_metric` is not the best of the evaluations in `log_history`.
+
+    Example: `best_metric` 0.61, and an evaluation with 0.58 of a loss in `log_history`.
+
+    Cure: `ckpt-doctor migrate --add-best-score` takes the best evaluation of `log_history`.
+
+    Source: transformers, `Trainer._determine_best_metric`.
+    """
     found, stored = best.replayed(case.member), case.state.best_score
     if found is None or found.metric is None or stored is None or stored == found.metric or _is_old(case):
         return
@@ -56,6 +70,12 @@ def evaluation_left_out(case: Case) -> Iterator[Problem]:
     """The epoch's evaluation comes after this save, and a resume leaves it out.
 
     Its loader draws from the random state that dropout draws from, so the losses after it differ as well.
+
+    Example: `--eval_strategy epoch --save_strategy steps`, saved at the last step of an epoch.
+
+    Cure: none in the file; resume from a checkpoint within an epoch, or save with `--save_strategy epoch`.
+
+    Source: transformers, `Trainer._maybe_log_save_evaluate`; transformers/trainer_callback.py, `DefaultFlowCallback`.
     """
     command, step, plan = command_in(case.checkpoint), case.state.global_step, case.plan
     if not command.evaluates_after or not step or case.resume.skip_batches != 0 or (plan and plan.steps_left == 0):
@@ -73,7 +93,16 @@ def evaluation_left_out(case: Case) -> Iterator[Problem]:
 
 @rule("E604", "patience-exhausted", "warning")
 def stopped_early(case: Case) -> Iterator[Problem]:
-    """EarlyStopping had ended the run at this checkpoint."""
+    """EarlyStopping had ended the run at this checkpoint.
+
+    The resumed run counts from 0 again and trains on.
+
+    Example: `early_stopping_patience_counter` 3 with `early_stopping_patience` 3.
+
+    Cure: none is needed to use the model: the training was over.
+
+    Source: transformers/trainer_callback.py, `EarlyStoppingCallback.on_evaluate`.
+    """
     for one in best.early_stopping(case.member):
         if one.patience <= one.waited and one.waited > 0:
             yield Problem(
@@ -88,7 +117,7 @@ def stopped_early(case: Case) -> Iterator[Problem]:
 
 @rule("E609", "patience-not-restored", "warning")
 def patience_not_restored(case: Case) -> Iterator[Problem]:
-    """EarlyStopping has waited, and the Trainer does not read for how long.
+    """EarlyStopping has waited, and the Hugging Face Trainer does not read for how long.
 
     The states of callbacks are saved, and read on a resume only with `--restore_callback_states_from_checkpoint`. The
     counter begins at 0 again, and the run trains on for as many evaluations as it had waited.
@@ -115,9 +144,9 @@ def patience_not_restored(case: Case) -> Iterator[Problem]:
 def best_path_missing(case: Case) -> Iterator[Problem]:
     """The folder of the best checkpoint is not where the state says.
 
-    The run was moved or renamed, or the folder was deleted. The Trainer warns and forgets the path until it finds the
-    folder at the next save; releases before 5 stop at the end of the training, with `save_total_limit` or with
-    `load_best_model_at_end`. A note where no other checkpoint lies beside this one, as after a download.
+    The run was moved or renamed, or the folder was deleted. The Hugging Face Trainer warns and forgets the path until
+    it finds the folder at the next save; releases before 5 stop at the end of the training, with `save_total_limit` or
+    with `load_best_model_at_end`. A note where no other checkpoint lies beside this one, as after a download.
 
     Example: `best_model_checkpoint` "old_name/checkpoint-500" in a run that is now called `new_name`.
 
@@ -144,7 +173,16 @@ def best_path_missing(case: Case) -> Iterator[Problem]:
 
 @rule("L302", "missing-key", "error")
 def missing_callback(case: Case) -> Iterator[Problem]:
-    """The state of a callback that the run has is not in `trainer_state.json`."""
+    """The state of a callback that the run has is not in `trainer_state.json`.
+
+    The Trainer stops at its first save with a KeyError.
+
+    Example: no `EarlyStoppingCallback` in `stateful_callbacks`, and another checkpoint of the run has one.
+
+    Cure: `ckpt-doctor migrate --add-best-score` where `log_history` shows how long it has waited.
+
+    Source: transformers, `Trainer._save_checkpoint`, which takes each callback's entry without a default.
+    """
     saved = case.checkpoint.get(*best.CALLBACKS)
     if not isinstance(saved, dict) or best.CALLBACK in saved:
         return

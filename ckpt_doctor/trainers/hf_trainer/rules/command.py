@@ -16,7 +16,7 @@ from ckpt_doctor.validators.rule import Problem, rule
 
 @rule("R512", "command-changed", "warning")
 def command_changed(case: Case) -> Iterator[Problem]:
-    """A given fact of the resume command differs from the saved one, and the Trainer does something else than before.
+    """A given fact of the resume command differs from the saved one: the Hugging Face Trainer changes its course.
 
     Another number of epochs or steps makes another schedule: the rate jumps to where the new curve is at this step.
     Another batch size or accumulation makes other epochs: the step no longer means the same batches, and where it is
@@ -98,7 +98,7 @@ def _release(case: Case) -> int:
 
 @rule("P410", "mid-epoch-data", "warning")
 def data_repeated(case: Case) -> Iterator[Problem]:
-    """The Trainer will repeat data after this checkpoint.
+    """The Hugging Face Trainer will repeat data after this checkpoint.
 
     With `--ignore_data_skip` it begins the epoch's order anew in the middle of an epoch instead of skipping the batches
     that are done: they are trained twice, and the last ones of the epoch not at all. Data without a length, as that of

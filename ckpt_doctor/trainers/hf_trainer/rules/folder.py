@@ -15,6 +15,10 @@ def several_runs(run: Run) -> Iterator[Problem]:
 
     `resume_from_checkpoint=True` takes the highest number, whichever run it is of.
 
+    Example: `checkpoint-2000` of last week's run beside the `checkpoint-500` of today's.
+
+    Cure: move the other run's folders away.
+
     Source: transformers, `TrainerState.log_history`, `get_last_checkpoint`.
     """
     mixed = mixed_in(run)

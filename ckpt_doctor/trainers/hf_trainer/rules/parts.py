@@ -39,6 +39,16 @@ _FOLLOWS = {
 def missing_part(case: Case) -> Iterator[Problem]:
     """A part that the Trainer reads on resume is not in the checkpoint's folder.
 
+    The Trainer loads `optimizer.pt` and `scheduler.pt` together, or neither and says nothing, and stops without
+    `trainer_state.json`, its last file. Weights that were saved alone on purpose (`save_only_model`) are a note in a
+    scan, and a warning where the question is whether to resume from them.
+
+    Example: `checkpoint-500` without `scheduler.pt`.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler` writes a missing `scheduler.pt` from the optimizer and the step,
+    `ckpt-doctor migrate --add-trainer-state` a missing `trainer_state.json` from another checkpoint of the run. For the
+    rest resume from another checkpoint.
+
     Source: transformers, `Trainer._load_optimizer_and_scheduler`, `Trainer._save_checkpoint`.
     """
     checkpoint, lacking = case.checkpoint, parts.missing(case.checkpoint)
@@ -94,6 +104,8 @@ def no_tensors(case: Case) -> Iterator[Problem]:
 
     Example: `adapter_model.bin` of 443 bytes, an empty dict, as a patched `state_dict` saves.
 
+    Cure: none in the folder; resume from one that has the weights, and mend the script that saves none.
+
     Source: tloen/alpaca-lora#72, ymcui/Chinese-LLaMA-Alpaca#711.
     """
     for part in case.checkpoint.parts if not is_deepspeed(case.checkpoint) else ():
@@ -104,7 +116,16 @@ def no_tensors(case: Case) -> Iterator[Problem]:
 
 @rule("L303", "wrong-type", "error")
 def not_a_state(case: Case) -> Iterator[Problem]:
-    """`trainer_state.json` holds something else than the Trainer's state."""
+    """`trainer_state.json` holds something else than the Trainer's state.
+
+    The Trainer stops as it starts, or starts from step 0.
+
+    Example: `trainer_state.json` is `{}`.
+
+    Cure: `ckpt-doctor migrate --add-trainer-state`, from another checkpoint of the run.
+
+    Source: transformers/trainer_callback.py, `TrainerState.load_from_json`.
+    """
     part = next((part for part in case.checkpoint.parts if case.checkpoint.name_of(part) == STATE), None)
     if part is not None and not part.damage and parts.is_lost(case.checkpoint, STATE):
         held = "an empty dict" if part.root == {} else describe(part.root)
@@ -120,7 +141,16 @@ def not_a_state(case: Case) -> Iterator[Problem]:
 
 @rule("L302", "missing-key", "error")
 def no_step(case: Case) -> Iterator[Problem]:
-    """`global_step` is not in `trainer_state.json`."""
+    """`global_step` is not in `trainer_state.json`.
+
+    The Trainer takes 0 and trains the whole run again on these weights.
+
+    Example: a `trainer_state.json` that was edited by hand.
+
+    Cure: `ckpt-doctor migrate --fix-epoch` where other parts of the checkpoint prove the step.
+
+    Source: transformers/trainer_callback.py, `TrainerState` (`global_step: int = 0`).
+    """
     state, proven = case.checkpoint.get(STATE), case.resume.global_step is not None
     if isinstance(state, dict) and "global_step" not in state and not parts.is_lost(case.checkpoint, STATE):
         yield Problem(
@@ -138,6 +168,12 @@ def no_random_state(case: Case) -> Iterator[Problem]:
 
     The order of the data is the uninterrupted run's all the same: the Trainer's sampler has a seed of its own. Dropout
     draws other numbers.
+
+    Example: `rng_state_0.pth` without the `rng_state_1.pth` of a second process.
+
+    Cure: none in the folder.
+
+    Source: transformers, `Trainer._load_rng_state`.
     """
     found = ranks(case.checkpoint)
     if parts.is_weights_only(case.checkpoint):
@@ -158,6 +194,12 @@ def optimizer_of_another_step(case: Case) -> Iterator[Problem]:
     """The optimizer's files are of another step than the Trainer's state, or have another rate than its schedule.
 
     DeepSpeed names the folder after its own count of steps, which is the Trainer's.
+
+    Example: `global_step400` in `checkpoint-500`.
+
+    Cure: none in the folder; take all parts from one checkpoint.
+
+    Source: transformers, `deepspeed_load_checkpoint`, `Trainer._load_optimizer_and_scheduler`.
     """
     found, step = elsewhere(case.checkpoint), case.state.global_step
     if found is None or step is None:
@@ -188,7 +230,14 @@ def optimizer_of_another_step(case: Case) -> Iterator[Problem]:
 
 @rule("P409", "parts-disagree", "warning")
 def copied_random_state(case: Case) -> Iterator[Problem]:
-    """A random state that another checkpoint of the run has, byte for byte, where the loop must have drawn."""
+    """A random state that another checkpoint of the run has, byte for byte, where the loop must have drawn.
+
+    Example: the same `rng_state.pth` in `checkpoint-500` and `checkpoint-1000`.
+
+    Cure: none in the folder; take all parts from one checkpoint.
+
+    Source: transformers, `Trainer._load_rng_state`.
+    """
     twin = known_of(case.run).twins.get(case.member.label)
     if twin is not None and twin.is_proven:
         yield twin.problem

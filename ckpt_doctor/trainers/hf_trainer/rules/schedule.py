@@ -14,6 +14,10 @@ from ckpt_doctor.validators.rule import Problem, rule
 def base_rates(case: Case) -> Iterator[Problem]:
     """The schedule's base rates do not give the rates that were logged, or the one that the optimizer has.
 
+    Example: `base_lrs` 5e-5 beside a rate that follows from 2e-5.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`.
+
     Source: torch/optim/lr_scheduler.py, `LambdaLR.get_lr`: from the second step on each rate is base rate times factor.
     """
     found, at = case.at("scheduler", "base_lrs", 0), case.where("scheduler", "base_lrs")

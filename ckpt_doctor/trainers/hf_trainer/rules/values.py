@@ -39,6 +39,10 @@ def invalid_value(case: Case) -> Iterator[Problem]:
 
     The random state of the first process is judged with the optimizer and the schedule; here are those of the others.
 
+    Example: `total_flos` null: the Trainer stops at its next log.
+
+    Cure: none in the folder; take the value from another checkpoint of the run.
+
     Source: transformers/trainer_callback.py, `TrainerState.__post_init__`; trainer.py, `log`, `store_flos`,
     `_determine_best_metric` and `_load_rng_state`.
     """

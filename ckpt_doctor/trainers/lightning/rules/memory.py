@@ -1,7 +1,4 @@
-"""Family E: what ModelCheckpoint and EarlyStopping remember, and whether a resume takes it up.
-
-The manuals of these codes are elsewhere, as in `rules.progress`.
-"""
+"""Family E: what ModelCheckpoint and EarlyStopping remember, and whether a resume takes it up."""
 
 from __future__ import annotations
 
@@ -27,7 +24,16 @@ from ckpt_doctor.validators.rule import Problem, rule
 
 @rule("E604", "patience-exhausted", "warning")
 def patience_exhausted(case: Case) -> Iterator[Problem]:
-    """EarlyStopping has waited as long as its patience: the next check without improvement ends the training."""
+    """EarlyStopping has waited as long as its patience: the next check without improvement ends the training.
+
+    Lightning takes the patience from the file, so a larger one in the script is without effect.
+
+    Example: `wait_count` 4 with `patience` 4.
+
+    Cure: none by a rule; to train on, leave the callback out of the script.
+
+    Source: lightning/pytorch/callbacks/early_stopping.py, `load_state_dict`.
+    """
     for stopper in stoppers(case.checkpoint) if case.plan else ():
         waited, patience = stopper.count("wait_count"), stopper.count("patience")
         if waited is not None and patience is not None and waited >= patience > 0:
@@ -44,6 +50,10 @@ def patience_exhausted(case: Case) -> Iterator[Problem]:
 def epoch_not_checked(case: Case) -> Iterator[Problem]:
     """The epoch's checks of ModelCheckpoint and EarlyStopping come after this save, and a resume leaves them out.
 
+    Example: `every_n_train_steps` that falls on the last batch of an epoch, before its validation.
+
+    Cure: none in the file; resume from one that was saved at the end of an epoch.
+
     Source: lightning/pytorch/loops/training_epoch_loop.py, `on_advance_end`; measured with 2.6.6.
     """
     found, loops = check_left_out(case.member, case.run), loops_of(case.checkpoint)
@@ -59,7 +69,14 @@ def epoch_not_checked(case: Case) -> Iterator[Problem]:
 
 @rule("P409", "parts-disagree", "warning")
 def memory_of_another_moment(case: Case) -> Iterator[Problem]:
-    """ModelCheckpoint's state is of another moment: each other file of the run is the newest that it keeps itself."""
+    """ModelCheckpoint's state is of another moment: each other file of the run is the newest that it keeps itself.
+
+    Example: the newest of `best_k_models` is of step 40, and the file is of step 60.
+
+    Cure: none in the file; take all parts from one checkpoint.
+
+    Source: lightning/pytorch/callbacks/model_checkpoint.py, `state_dict`.
+    """
     newest, mine = history_of(case.run).newest, case.state.global_step
     for saver in savers(case.checkpoint) if case.plan and not has_other_loops(case.member) else ():
         step = newest_step(saver)
@@ -85,6 +102,10 @@ def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
     `ModelCheckpoint(dirpath=...)`, or the logger's `version=`. A note where no other file of that folder lies here, as
     after a download.
 
+    Example: `dirpath` "old_name/checkpoints" in a run that is now called `new_name`.
+
+    Cure: `ckpt-doctor migrate --fix-best-path`, or give the folder its old name.
+
     Source: lightning/pytorch/callbacks/model_checkpoint.py, `load_state_dict`.
     """
     if case.plan is None:
@@ -107,13 +128,16 @@ def best_path_missing(case: Case) -> Iterator[Problem | NotChecked]:
             yield NotChecked("the best model", why, "ModelCheckpoint(dirpath=...) or version= of the logger")
 
 
-@rule("E611", "no-best-metric", "info", migration="add-best-score")
+@rule("E611", "no-best-metric", "warning", migration="add-best-score")
 def no_best_metric(case: Case) -> Iterator[Problem]:
     """A sibling shows that a best is kept, and this checkpoint does not remember it.
 
-    In Lightning the states of ModelCheckpoint or EarlyStopping are absent from this file: after a resume the first
-    epoch becomes the best, however bad it is, the files that are there are never pruned, and EarlyStopping waits anew.
-    There it is a warning.
+    The states of ModelCheckpoint or EarlyStopping are absent from this file: after a resume the first epoch becomes the
+    best, however bad it is, the files that are there are never pruned, and EarlyStopping waits anew.
+
+    Example: no `EarlyStopping` in `callbacks`, and `last.ckpt` has one.
+
+    Cure: `ckpt-doctor migrate --add-best-score` where the sibling proves the state.
 
     Source: lightning/pytorch/trainer/call.py, `_call_callbacks_load_state_dict`.
     """
@@ -127,7 +151,6 @@ def no_best_metric(case: Case) -> Iterator[Problem]:
         yield Problem(
             f"the file has no state of {state.kind}, and {state.donor.label} has one: {follows}",
             where=".".join(map(str, state.path)),
-            severity="warning",
             fix=None if state.value is not None else "",
         )
 

@@ -1,8 +1,4 @@
-"""Families L, P and R: what a file has for a resume, where in its epoch it was saved, the end of its schedule.
-
-The manuals of these codes, with examples and cures, are those of the rules that have them for everyone; here stands
-what Lightning does, and where its source says so.
-"""
+"""Families L, P and R: what a file has for a resume, where in its epoch it was saved, the end of its schedule."""
 
 from __future__ import annotations
 
@@ -26,11 +22,15 @@ from ckpt_doctor.validators.rule import Problem, rule
 
 @rule("L302", "missing-key", "error")
 def weights_only(case: Case) -> Iterator[Problem]:
-    """A key that the trainer reads without a default is absent: here, the optimizer's state.
+    """The optimizer's state is absent.
 
     `ModelCheckpoint(save_weights_only=True)` leaves optimizer, schedule and callbacks out on purpose. The file is right
     for prediction and for `load_from_checkpoint`; `fit(ckpt_path=...)` stops with a KeyError. An error only where the
     question is whether to resume from that very file.
+
+    Example: a file with `state_dict` and `loops`, and without `optimizer_states`.
+
+    Cure: none in the file; resume from one that was saved whole.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_optimizers_and_schedulers`.
     """
@@ -46,10 +46,14 @@ def weights_only(case: Case) -> Iterator[Problem]:
 
 @rule("S202", "unknown-global", "info")
 def unknown_global(case: Case) -> Iterator[Problem]:
-    """Loading needs a package beside torch.
+    """The file names classes or functions of another package, which is usual.
 
-    In a file of Lightning that is usual: `hyper_parameters` are saved as they were given, and a callback's or a data
-    module's state may hold objects of the project. `fit(ckpt_path=...)` then needs `weights_only=False` (torch 2.6 on).
+    `hyper_parameters` are saved as they were given, and a callback's or a data module's state may hold objects of the
+    project. `fit(ckpt_path=...)` then needs `weights_only=False` (torch 2.6 on).
+
+    Example: an `omegaconf.DictConfig` in `hyper_parameters`.
+
+    Cure: none is needed where the package is installed; save plain values with `save_hyperparameters`.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
     """
@@ -62,6 +66,10 @@ def no_loops(case: Case) -> Iterator[Problem]:
     """The loops' counters are absent, so the trainer starts at epoch 0, while optimizer and schedule go on.
 
     `epoch` and `global_step` at the top are read by no resume.
+
+    Example: a file that a script wrote with `state_dict`, `optimizer_states` and `global_step` 90, without `loops`.
+
+    Cure: none in the file; resume from one that Lightning wrote whole.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_loops`.
     """
@@ -80,11 +88,15 @@ def no_loops(case: Case) -> Iterator[Problem]:
 
 @rule("P409", "parts-disagree", "warning")
 def label(case: Case) -> Iterator[Problem]:
-    """Keys of one file come from different steps: here, the labels at its top against the loops' counters.
+    """The labels at the top of the file are of another step than the loops' counters.
 
     No resume reads `epoch` and `global_step`; names of files and other tools do. Weights that WeightAveraging averaged
     when training ended are another matter: they are right for prediction, and a resume trains on from the average with
     the optimizer's state of the trained weights. Of several optimizers or schedules, one that is of another moment.
+
+    Example: `global_step` 90 where the loops have counted 45 steps.
+
+    Cure: none in the file; resume from one that was saved during training.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`;
     lightning/pytorch/callbacks/weight_averaging.py, `on_train_end`.
@@ -137,10 +149,14 @@ def label(case: Case) -> Iterator[Problem]:
 
 @rule("P410", "mid-epoch-data", "warning")
 def mid_epoch(case: Case) -> Iterator[Problem]:
-    """The trainer will repeat or leave out data after this checkpoint, which was saved within an epoch.
+    """Saved within an epoch, without the loader's state: the resume repeats data and leaves other data out.
 
-    The loops count on from the batch after the last one, but the loader has no state in the file and begins anew: the
-    epoch's first batches are trained a second time, and as many at its end never. Counters and rates are right.
+    The loops count on from the batch after the last one, but the loader begins anew: the epoch's first batches are
+    trained a second time, and as many at its end never. Counters and rates are right.
+
+    Example: saved after 30 of 45 batches: batches 0 to 14 are trained twice and the last 15 never.
+
+    Cure: none in the file; resume from one that was saved at the end of an epoch, or use a loader that saves its state.
 
     Source: lightning/pytorch/loops/training_epoch_loop.py, `on_run_start` and `advance`; measured with 2.6.6.
     """
@@ -174,11 +190,16 @@ def _repeated(case: Case, done: int) -> str:
 
 @rule("L306", "no-rng-state", "info")
 def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
-    """The random generators' states are not in the file: Lightning saves none.
+    """Lightning saves no states of the random generators.
 
     Every resume seeds as the script does. A loader that shuffles deals the order of the first epoch again, whatever the
     epoch is; dropout draws the numbers of the first epoch. Loaders that do not shuffle, and models without dropout,
     continue identically.
+
+    Example: every file of a run whose loader shuffles.
+
+    Cure: none in the file; call `seed_everything(seed + epoch)` in the script, or give `--no-shuffle` where no loader
+    shuffles.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `dump_checkpoint`.
     """
@@ -199,9 +220,11 @@ def no_rng_state(case: Case) -> Iterator[Problem | NotChecked]:
 
 @rule("O706", "scaler-missing", "info")
 def scaler_missing(case: Case) -> Iterator[Problem]:
-    """Training used float16 by a sibling that has a gradient scaler's state, and this file has none.
+    """A sibling has a gradient scaler's state, and this file has none.
 
-    A fresh GradScaler begins at 65,536 again and skips the first steps until the scale fits.
+    Example: no `MixedPrecision` in `epoch=1.ckpt`, and `last.ckpt` has one.
+
+    Cure: none in the file; resume from one that has the state.
 
     Source: lightning/pytorch/plugins/precision/amp.py, `state_dict`.
     """
@@ -214,9 +237,13 @@ def scaler_missing(case: Case) -> Iterator[Problem]:
 
 @rule("O705", "optimizer-reset", "warning")
 def no_optimizer(case: Case) -> Iterator[Problem]:
-    """An optimizer that needs a state has none at all, and training has begun: here, `optimizer_states` is empty.
+    """`optimizer_states` is empty, and training has begun.
 
     Lightning loads as many states as the file has, without a word: the optimizer starts anew, at the script's rate.
+
+    Example: `optimizer_states` [] where the loops have counted 90 steps.
+
+    Cure: none in the file; resume from one that has the state.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_optimizers`.
     """
@@ -232,9 +259,13 @@ def no_optimizer(case: Case) -> Iterator[Problem]:
 
 @rule("R508", "scheduler-absent", "warning", migration="sync-scheduler")
 def no_schedule(case: Case) -> Iterator[Problem]:
-    """The scheduler is not saved: here, `lr_schedulers` is empty where the loops have stepped one.
+    """`lr_schedulers` is empty where the loops have stepped a scheduler.
 
     Lightning loads as many states as the file has, without a word: the schedule starts anew.
+
+    Example: `lr_schedulers` [] in one file, and a OneCycleLR's state in its siblings.
+
+    Cure: `ckpt-doctor migrate --sync-scheduler`, where a sibling's schedule, moved to this step, has the file's rates.
 
     Source: lightning/pytorch/trainer/connectors/checkpoint_connector.py, `restore_lr_schedulers`.
     """
@@ -266,6 +297,10 @@ def schedule_finished(case: Case) -> Iterator[Problem]:
     """The schedule ends before the training does: OneCycleLR's step after its last raises.
 
     `total_steps` comes from the file, whatever `max_epochs` now is. A note where nothing says that training goes on.
+
+    Example: `total_steps` 90, saved at step 90 of a run that is resumed with a larger `max_epochs`.
+
+    Cure: none in the file; load the weights alone, and train on with a new schedule.
 
     Source: torch/optim/lr_scheduler.py, `OneCycleLR.get_lr`.
     """

@@ -49,6 +49,10 @@ _OF_A_STOPPER = (
 def invalid_value(case: Case) -> Iterator[Problem]:
     """A counter of the loops, or what a callback remembers, is of another type or range than Lightning computes with.
 
+    Example: `best_model_score` "0.4" in the state of ModelCheckpoint: the next check cannot compare with it.
+
+    Cure: none in the file; resume from another file of the run.
+
     Source: lightning/pytorch/loops/progress.py; callbacks/early_stopping.py and model_checkpoint.py, `load_state_dict`;
     trainer/connectors/checkpoint_connector.py, `restore_callbacks` and `restore_optimizers_and_schedulers` (2.6.6).
     """

@@ -33,11 +33,11 @@ def _expected(case: Case) -> EarlyStoppingState | None:
 def missing_best_score(case: Case) -> Iterator[Problem]:
     """EarlyStopping restarts blind: `best_score` is not in the file.
 
-    With `best_score` None the first epoch after the resume counts as an improvement, however bad it is, and overwrites
-    `checkpoint`, the best model. A checkpoint from before the first validation has no best score yet and needs none. In
-    the Hugging Face Trainer's state it is `best_metric`, and its `log_history` has the evaluations.
+    With `best_score` None Time-LLM counts the first epoch after the resume as an improvement, however bad it is, and
+    overwrites `checkpoint`, the best model. A checkpoint from before the first validation has no best score yet and
+    needs none.
 
-    Example: every checkpoint of the first patch.
+    Example: every checkpoint of the first patch of Time-LLM.
 
     Cure: `ckpt-doctor migrate --add-best-score`; the value comes from a sibling checkpoint, from the run's log (`--log`
     where it is not found), or from you (`--best-score`, `--val-loss`). The first patch's trainer does not read it: use
@@ -183,15 +183,15 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
 def patience_exhausted(case: Case) -> Iterator[Problem | NotChecked]:
     """`counter` has reached the patience: the next epoch without improvement ends the training.
 
-    The uninterrupted run has stopped here. The resumed one trains an epoch more, and then stops at once unless it has
-    improved. The Hugging Face Trainer counts from 0 again and trains on.
+    The uninterrupted run has stopped here. Time-LLM's resumed run trains an epoch more, and then stops at once unless
+    it has improved.
 
-    Example: `counter` 10 with `--patience 10`; in Lightning `wait_count` 4 with `patience` 4.
+    Example: `counter` 10 with `--patience 10`.
 
     Cure: none in the file; `--resume_counter 0` starts the patience anew (complete trainer), a larger `--patience`
-    goes on. Lightning takes the patience from the file, so a larger one in the script is without effect.
+    goes on.
 
-    Source: trainer contract, sections 2 and 6; lightning/pytorch/callbacks/early_stopping.py, `load_state_dict`.
+    Source: trainer contract, sections 2 and 6.
     """
     counter, patience = case.state.counter, case.run.facts.patience
     if counter is None or counter <= 0:
@@ -212,9 +212,8 @@ def patience_exhausted(case: Case) -> Iterator[Problem | NotChecked]:
 def log_disagrees(case: Case) -> Iterator[Problem | NotChecked]:
     """`best_score` or `counter` is not what the run's history says.
 
-    EarlyStopping, replayed over the log's validation losses or read from a sibling checkpoint saved in the same
-    state, has another best score or another count of epochs without improvement at this point. The Hugging Face
-    Trainer keeps the log in `trainer_state.json`: `best_metric` is not the best evaluation of its `log_history`.
+    Time-LLM's EarlyStopping, replayed over the log's validation losses or read from a sibling checkpoint saved in the
+    same state, has another best score or another count of epochs without improvement at this point.
 
     Example: `counter` 0 in a step checkpoint after two epochs that did not improve.
 

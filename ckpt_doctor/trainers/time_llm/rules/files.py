@@ -38,9 +38,8 @@ def legacy_state_dict(case: Case) -> Iterator[Problem]:
 def epoch_end_not_validated(case: Case) -> Iterator[Problem]:
     """A step checkpoint saved exactly at an epoch's end, and no sign that the epoch was validated.
 
-    The step checkpoint is written before the epoch's validation (A before C). The resumed trainer begins the next
-    epoch, so that validation, its EarlyStopping call and a possible new `checkpoint` never happen. The same holds for
-    the Hugging Face Trainer with `--eval_strategy epoch --save_strategy steps`.
+    Time-LLM writes it before the epoch's validation (A before C). The resumed trainer begins the next epoch, so that
+    validation, its EarlyStopping call and a possible new `checkpoint` never happen.
 
     Example: `checkpoint_step_90` with 45 steps per epoch, and a log that ends before `Epoch: 2 | ... Vali Loss`.
 
