@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from ckpt_doctor.inert.scheduler_kinds import Kind, scheduler_kind
+from ckpt_doctor.inert.tensor_list import walk_tensors
 from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
 from ckpt_doctor.types.record import once, record
 
@@ -193,6 +194,9 @@ def _look(value: object, path: KeyPath, depth: int, found: Shapes, seen: set[int
         return
     mapping = mapping_of(value)
     if mapping is None or id(value) in seen:
+        if is_module(value) and id(value) not in seen:
+            seen.add(id(value))
+            found.models.append(Part(path, dict(_weights_in(value))))
         return
     seen.add(id(value))
     if _recognised(mapping, path, found):
@@ -227,6 +231,19 @@ def _recognised(mapping: dict[Any, object], path: KeyPath, found: Shapes) -> boo
     else:
         return False
     return True
+
+
+def is_module(value: object) -> bool:
+    """Whether a value is a model saved as a whole, `torch.save(model)` (torch/nn/modules/module.py)."""
+    state = value.states[0] if type(value) is Opaque and value.states else None
+    return isinstance(state, dict) and {"_parameters", "_buffers", "_modules"} <= state.keys()
+
+
+def _weights_in(module: object) -> Iterator[tuple[str, TensorRef]]:
+    """Its tensors, by the names that a state_dict gives them."""
+    for path, tensor in walk_tensors(module):
+        if tensor is not None:
+            yield ".".join(map(str, path)), tensor
 
 
 def _is_scheduler(mapping: dict[Any, object]) -> bool:

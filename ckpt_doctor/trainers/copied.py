@@ -145,7 +145,7 @@ def _moves(member: Member) -> bool:
 
 
 def _digest(checkpoint: Checkpoint, path: KeyPath, named: Iterable[tuple[object, object]]) -> Digest | None:
-    checksums = _checksums(checkpoint, path)
+    checksums = checksums_at(checkpoint, path)
     found = []
     for name, value in named if any(checksums.values()) else ():
         if isinstance(value, TensorRef) and value.shape:
@@ -156,7 +156,7 @@ def _digest(checkpoint: Checkpoint, path: KeyPath, named: Iterable[tuple[object,
     return hash(tuple(found)) if found else None
 
 
-def _checksums(checkpoint: Checkpoint, path: KeyPath) -> Mapping[str, int]:
+def checksums_at(checkpoint: Checkpoint, path: KeyPath) -> Mapping[str, int]:
     """Those of the file in which a place lies."""
     file = checkpoint
     for part in checkpoint.parts:

@@ -42,7 +42,7 @@ def training_state(checkpoint: Checkpoint, places: Places, read_scalars: ReadSca
     Tensors of one element, and random states, beside the model get their value, so that rules, which open no files, can
     judge it. Values that a trainer cannot work with are left out here (rules L303 and O707 speak of them).
     """
-    if not isinstance(checkpoint.root, dict) or checkpoint.layout == "state-dict":
+    if not isinstance(checkpoint.root, (dict, list, tuple)) or checkpoint.layout == "state-dict":
         return TrainingState()
     model = places.get("model", ())
     for part in checkpoint.parts or (checkpoint,):
@@ -72,7 +72,7 @@ def state_at(checkpoint: Checkpoint, places: Places) -> TrainingState:
         last_epoch=integer(at("scheduler", "last_epoch")),
         step_count=integer(at("scheduler", "_step_count")),
         total_steps=integer(at("scheduler", "total_steps")),
-        optimizer_step=_optimizer_step(at("optimizer", "state")),
+        optimizer_step=_optimizer_step(at("optimizer", "state"), at("optimizer", "param_groups")),
         lr=real(at("optimizer", "param_groups", 0, "lr")),
         beta1=real(at("optimizer", "param_groups", 0, "betas", 0)),
         best_score=real(at("best")),
@@ -129,7 +129,7 @@ def as_written(checkpoint: Checkpoint, path: KeyPath, now: object) -> object:
 
 def _scalars(root: object, model: object) -> Iterator[TensorRef]:
     """Tensors of one element, and what may be a random state, in a training checkpoint; those of the model left out."""
-    for _, tensor in walk_tensors(mapping_of(root) or {}, lambda value: () if value is model else items(value)):
+    for _, tensor in walk_tensors(mapping_of(root) or root, lambda value: () if value is model else items(value)):
         if tensor is not None and (
             (count := math.prod(tensor.shape)) == 1 or (count == CPU_GENERATOR and tensor.dtype == "uint8")
         ):
@@ -202,10 +202,15 @@ def integer(value: object) -> int | None:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53 else None
 
 
-def _optimizer_step(state: object) -> int | None:
-    """Adam's `step`, where all parameters that have one agree. A 0-d float32 tensor since torch 1.12, an int before."""
-    if not isinstance(state, dict):
+def _optimizer_step(state: object, groups: object) -> int | None:
+    """Adam's `step`, where all parameters that have one agree. A 0-d float32 tensor since torch 1.12, an int before.
+
+    Apex's fused optimizers count in their groups (`step`), and so do schedule-free ones and Prodigy (`k`)."""
+    if not isinstance(state, dict) or not state:
         return None
     steps = {real(entry["step"]) for entry in state.values() if isinstance(entry, dict) and "step" in entry}
+    if not steps and isinstance(groups, (list, tuple)):
+        known = [group for group in groups if isinstance(group, dict)]
+        steps = {real(group[key]) for group in known for key in ("step", "k") if key in group}
     steps.discard(None)  # not read: behind a URL some are taken for all
     return integer(steps.pop()) if len(steps) == 1 else None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import optim
 
+from ckpt_doctor.audit.opening import read_file
 from ckpt_doctor.inert.shapes import MOST_ITEMS, Shapes, find, settings
 from ckpt_doctor.types import Checkpoint, Opaque
 
@@ -107,3 +108,10 @@ def test_an_object_that_is_named_often_is_looked_at_once():
     assert list(range(3000)) == found.optimizers[0].stateful()
     assert [0] == list(found.optimizers[0].distinct_groups)
     assert time.process_time() - began < 1
+
+
+def test_a_model_that_was_saved_whole_has_the_names_of_its_state_dict(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    torch.save({"net": model, "epoch": 3}, tmp_path / "x.pt")
+    (found,) = find(read_file(tmp_path / "x.pt")).models
+    assert (("net",), set(model.state_dict())) == (found.path, set(found.value))

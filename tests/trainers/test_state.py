@@ -99,6 +99,15 @@ def test_a_value_that_no_trainer_works_with_is_none(changes: dict[str, Any], fie
     assert getattr(read(**changes), field) is None
 
 
+@pytest.mark.parametrize("key", ["step", "k"])
+def test_steps_that_an_optimizer_counts_in_its_groups(key: str) -> None:
+    """Apex's fused ones, and schedule-free ones; not where the groups disagree."""
+    entry = {0: {"exp_avg": tensor(3)}}
+    for counts, expected in (([7, 7], 7), ([7, 8], None)):
+        held = {"state": entry, "param_groups": [{"lr": 0.1, key: count} for count in counts]}
+        assert expected == read(opt=held).optimizer_step
+
+
 def test_a_state_dict_has_no_training_state() -> None:
     bare = replace(checkpoint(), layout="state-dict")
     assert TrainingState() == state.training_state(bare, PLACES, unread)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain import families, layout
 from ckpt_doctor.trainers.plain.command import TABLE
 from ckpt_doctor.trainers.trainer import Judging, Trainer, one_by_one
 
@@ -35,7 +35,7 @@ PLAIN = Trainer(
     member_of=layout.member_of,
     by_shape=True,
     relatives=layout.relatives,
-    named=layout.named,
+    named=families.named,
     judging=_judging,
     fixes=_fixes,
     facts=TABLE,

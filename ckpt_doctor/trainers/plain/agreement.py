@@ -19,7 +19,16 @@ from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.copied import Copied, copied
 from ckpt_doctor.trainers.lines import Line, line_through
-from ckpt_doctor.trainers.plain.layout import has_several, key_of, label_slot, last_counter, noun_of, own_schedule
+from ckpt_doctor.trainers.plain.label import (
+    counts_in,
+    has_counts,
+    is_in_the_file,
+    key_of,
+    label_of,
+    label_slot,
+    noun_of,
+)
+from ckpt_doctor.trainers.plain.layout import has_several, last_counter, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, Places, dotted, mapping_of, real
 from ckpt_doctor.types.record import record
@@ -73,7 +82,7 @@ def as_saved(member: Member, slot: str, *path: str | int) -> object:
 
 def saved_label(member: Member) -> int | None:
     """The label."""
-    return integer(as_saved(member, label_slot(member)))
+    return integer(as_saved(member, label_slot(member))) if is_in_the_file(member) else label_of(member)
 
 
 def saved_position(member: Member) -> int | None:
@@ -252,7 +261,8 @@ def _count_lines(labelled: Sequence[tuple[Member, int]]) -> dict[KeyPath, Line]:
     for member, label in labelled:
         for path, count in _further_counts(member).items():
             found.setdefault(path, []).append((label, count))
-    lines = {path: line_through(points, label_slot(labelled[0][0]) == "epoch") for path, points in found.items()}
+    whole = not labelled or label_slot(labelled[0][0]) == "epoch" or not has_counts(labelled[0][0].checkpoint)
+    lines = {path: line_through(points, whole) for path, points in found.items()}
     return {path: line for path, line in lines.items() if line is not None and _never_falls(sorted(found[path]), line)}
 
 
@@ -263,8 +273,8 @@ def _never_falls(points: Sequence[tuple[int, int]], line: Line) -> bool:
 
 def _further_counts(member: Member) -> dict[KeyPath, int]:
     """Counts of epochs and steps that are not the label, as the loop wrote them."""
-    shapes, own = find(member.checkpoint), member.path(label_slot(member))
-    paths = [part.path for part in (*shapes.epochs, *shapes.steps) if part.path != own]
+    own = member.path(label_slot(member))
+    paths = [path for path in counts_in(member.checkpoint) if path != own]
     counts = {path: as_written(member.checkpoint, path, member.checkpoint.get(*path)) for path in paths}
     return {path: count for path, value in counts.items() if (count := integer(real(value))) is not None}
 
@@ -357,7 +367,7 @@ def _told(
             if line is not None and count is not None and not goes_with_adam:
                 is_within = line.over > 1 and line.at(label) == count  # batches whose gradients are being gathered
                 yield (what, at), float(label) if is_within else line.epoch(count)
-    if name is not None:
+    if name is not None and is_in_the_file(row[0]):
         at, line = name
         yield ("name", 0), line.epoch(numbers_in(row[0].checkpoint.path)[at])
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import PlainFacts
+from ckpt_doctor.trainers.plain.label import has_counts, is_in_the_file, label_slot
 from ckpt_doctor.trainers.plain.position import contradictions, standing, standings
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
 from ckpt_doctor.trainers.plain.rules import RULES
@@ -16,16 +19,64 @@ from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off
 from ckpt_doctor.trainers.plain.sibling_rules import RULES as SIBLING_RULES
 from ckpt_doctor.trainers.plain.terms import TERMS
 from ckpt_doctor.trainers.trainer import ByHand, Judging
-from ckpt_doctor.types import Case, Evidence, Given, Member, ResumePlan, ResumePoint, Run, Schedule
+from ckpt_doctor.types import (
+    Case,
+    Evidence,
+    Given,
+    KeyPath,
+    Member,
+    Places,
+    ResumePlan,
+    ResumePoint,
+    Run,
+    Schedule,
+    TrainingState,
+)
+from ckpt_doctor.types.record import once
 
 _WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
 _OTHERWISE = frozenset({"P403", "P404", "R505"})
 """Loops may accumulate, unfreeze and stop as they like: what these rules hold for wrong is healthy here."""
 
 
+def _as_in_others(members: Sequence[Member]) -> list[Member]:
+    """Members, with the label where the others of the run have it, also where it is not the number in its name."""
+    places = Counter(
+        (slot, member.places[slot])
+        for member in members
+        if (slot := label_slot(member)) in member.places and not has_counts(member.checkpoint)
+    ).most_common(1)
+    if not places or places[0][1] < ENOUGH:
+        return list(members)
+    (((slot, path), _),) = places
+    return [member if is_in_the_file(member) else _placed(member, slot, path) for member in members]
+
+
+def _as_in_its_run(member: Member, run: Run) -> Member:
+    """The same of a member as it is now, which may have been read further, or edited, since its run was understood."""
+    known = once(run, "by path", lambda: {one.checkpoint.path: one for one in run.members})[member.checkpoint.path]
+    slot = label_slot(known)
+    return _placed(member, slot, known.places[slot]) if slot in known.places else member
+
+
+def _placed(member: Member, slot: str, path: KeyPath) -> Member:
+    value = member.checkpoint.get(*path)
+    if type(value) is not int or has_counts(member.checkpoint):
+        return member
+
+    def moved(state: TrainingState, places: Places) -> tuple[TrainingState, Places]:
+        known = replace(state, epoch=value) if slot == "epoch" else replace(state, global_step=value)
+        return known, {**places, slot: path}
+
+    state, places = moved(member.state, member.places)
+    further = tuple(moved(*one) for one in member.further)
+    return replace(member, state=state, places=places, further=further)
+
+
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     values: dict[str, Any] = dict(given)
     facts = PlainFacts(**values)
+    run = replace(run, members=tuple(_as_in_others(run.members)))
     found = standings(run.members, facts)
     lengths = {one.kin.length for one in found.values() if not one.kin.by_steps}
     if len(lengths) == 1 and (length := lengths.pop()) is not None:
@@ -36,6 +87,8 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
 
 
 def _case(member: Member, run: Run, _by_hand: ByHand) -> Case:
+    if not is_in_the_file(member):
+        member = _as_in_its_run(member, run)
     each = [(one, resume_point(one, run)) for one in member.optimizers]
     planned = plan(member, run, each)
     first, *further = (_of_one(one, run, resume, planned) for one, resume in each)

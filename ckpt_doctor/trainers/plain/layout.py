@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from os import DirEntry
 from os.path import splitext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ckpt_doctor.inert.moments import form_of, number_of
+from ckpt_doctor.inert.moments import form_of
 from ckpt_doctor.inert.pairing import MOST, covers, elements, model_of, shapes_of_moments
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.readers.part_names import SPEECHBRAIN, beside
 from ckpt_doctor.remote import RemotePath, entries_of
+from ckpt_doctor.trainers.plain.label import moment_of, only_in_the_name, place_of
 from ckpt_doctor.trainers.shared_folders import names_in, run_around
 from ckpt_doctor.trainers.state import first_of, of_each_optimizer, training_state, with_further
 from ckpt_doctor.types import (
     Checkpoint,
     KeyPath,
     Member,
-    Opaque,
     Places,
     ReadScalars,
     TensorRef,
-    dotted,
     mapping_of,
-    real,
     wrapper_of,
 )
 from ckpt_doctor.types.record import once
@@ -47,8 +46,6 @@ _FIVE = frozenset({"model", "optimizer", "scheduler", "epoch", "global_step"})
 _MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_state_at", "sampler_state", "scaler"}
 """All of a file that may as well be of a trainer whose signs it lacks: no narrow recognition."""
 _RNG = r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict"
-_DETECTRON2 = r"model_(\d{7}|final)\.pth"
-_TSL_RUN = r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_"
 _NUMBER = r"\d{1,18}"
 MOST_SIBLINGS = 8
 """Files that are read beside those that were asked for."""
@@ -70,14 +67,14 @@ def reads(checkpoint: Checkpoint) -> bool:
 
 
 def _reads(checkpoint: Checkpoint) -> bool:
-    root = mapping_of(checkpoint.root)
+    root = mapping_of(checkpoint.root) or {}
     is_set = checkpoint.parts and not is_unit(checkpoint.path, checkpoint.metadata.get("files", ()))
-    if root is None or is_set or checkpoint.layout == "state-dict":
+    if not isinstance(checkpoint.root, (dict, list, tuple)) or is_set or checkpoint.layout == "state-dict":
         return False
     shapes = find(checkpoint)
     return (
-        (_is_whole(shapes) or lacks_weights(checkpoint))
-        and bool(_label(checkpoint))
+        (_is_whole(shapes) or _lies_among_weights(checkpoint) or lacks_weights(checkpoint))
+        and (bool(place_of(checkpoint)) or only_in_the_name(checkpoint))
         and not any(_is_strange(root, key, shapes) for key in root)
     )
 
@@ -87,20 +84,36 @@ def has_several(checkpoint: Checkpoint) -> bool:
     return len(find(checkpoint).optimizers) > 1
 
 
+def has_more_schedules(checkpoint: Checkpoint) -> bool:
+    """Whether it has more of them than optimizers: which of them sets the rate, and when, is in the script."""
+    shapes = find(checkpoint)
+    return len(shapes.schedulers) > len(shapes.optimizers)
+
+
 def _is_whole(shapes: Shapes) -> bool:
     """Whether a file has both models and the optimizers of these."""
     return _is_one(shapes) if len(shapes.optimizers) == 1 else _are_several(shapes)
 
 
 def _is_one(shapes: Shapes) -> bool:
-    """Whether there is one optimizer, at most one scheduler, and one model, or several that it trains nearly whole.
+    """Whether there is one optimizer and one model, or several that it trains nearly whole.
 
     Of a model that it does not train the optimizer is elsewhere; a buffer of a loss needs none."""
-    if len(shapes.optimizers) != 1 or len(shapes.schedulers) > 1 or not shapes.trained:
+    if len(shapes.optimizers) != 1 or not shapes.trained:
         return False
-    return len(shapes.trained) == 1 or 4 * sum(map(math.prod, shapes_of_moments(shapes.optimizers[0]))) >= 3 * elements(
-        shapes
+    moments = Counter(shapes_of_moments(shapes.optimizers[0]))
+    size = sum(math.prod(shape) * many for shape, many in moments.items())
+    return len(shapes.trained) == 1 or 4 * size >= 3 * elements(shapes) or _are_copies(shapes, moments)
+
+
+def _are_copies(shapes: Shapes, moments: Counter[tuple[int, ...]]) -> bool:
+    """Whether an optimizer trains the first model of a list, and the others, which no key names, are its averages."""
+    first, *others = (
+        {key: value.shape for key, value in one.value.items() if isinstance(value, TensorRef)} for one in shapes.trained
     )
+    are_listed = all(isinstance(one.path[-1], int) for one in shapes.trained)
+    are_alike = moments <= Counter(first.values()) and all(one.items() <= first.items() for one in others)
+    return bool(moments) and are_listed and are_alike
 
 
 def _are_several(shapes: Shapes) -> bool:
@@ -120,32 +133,29 @@ def lacks_weights(checkpoint: Checkpoint) -> bool:
     So do pairs of files (`g_00001000`, `do_00001000`) and of folders (`models/`, `training_states/`)."""
     shapes = find(checkpoint)
     optimizers = shapes.optimizers
-    if checkpoint.parts or _is_whole(shapes) or not len(shapes.schedulers) <= len(optimizers) <= MOST or not optimizers:
+    if (
+        checkpoint.parts
+        or _is_whole(shapes)
+        or _lies_among_weights(checkpoint)
+        or not len(shapes.schedulers) <= len(optimizers) <= MOST
+        or not optimizers
+    ):
         return False
     moments = set(shapes_of_moments(optimizers[0]))
     held = {value.shape for one in shapes.models for value in one.value.values() if isinstance(value, TensorRef)}
     return bool(moments) and (not shapes.models or (len(optimizers) > 1 and not moments <= held))
 
 
-def _label(checkpoint: Checkpoint) -> Places:
-    """The slot and place of the count that a loop goes on from.
-
-    That is `epoch` at the top, else the only count of epochs, else the first of steps, or of what else goes round
-    beside them (`iteration`, `update`); what is named by its steps may have an `epoch` that never moves. The slot is
-    that of its name; how many steps of the optimizer it stands for, siblings show."""
+def _lies_among_weights(checkpoint: Checkpoint) -> bool:
+    """Whether the only optimizer lies in a list with the parameters that it trains, as tensors without names."""
     shapes = find(checkpoint)
-    if "epoch" in (mapping_of(checkpoint.root) or {}):
-        candidates = {"epoch": [part for part in shapes.epochs if part.path == ("epoch",)]}
-    else:
-        name = checkpoint.path.name
-        is_still = family(checkpoint) == "mmengine" and name.startswith("iter")
-        is_still = is_still or [one.value for one in shapes.steps] == [number_of(name)]
-        by_steps = not shapes.epochs or (is_still and all(one.value == 0 for one in shapes.epochs))
-        first = sorted(shapes.steps, key=lambda part: "step" in str(part.path[-1]))[:1]
-        candidates = {"step": first} if by_steps else {"epoch": shapes.epochs}
-    ((slot, found),) = candidates.items()
-    whole = len(found) == 1 and 0 <= found[0].value < 1 << 40 and not isinstance(checkpoint.get(*found[0].path), bool)
-    return {slot: found[0].path} if whole else {}
+    if shapes.models or len(shapes.optimizers) != 1 or not shapes.optimizers[0].path:
+        return False
+    around = checkpoint.get(*shapes.optimizers[0].path[:-1])
+    beside = around if isinstance(around, (list, tuple)) else ()
+    held = Counter(value.shape for value in beside if isinstance(value, TensorRef))
+    moments = Counter(shapes_of_moments(shapes.optimizers[0]))
+    return bool(moments) and moments <= held
 
 
 def _is_strange(root: dict[object, object], key: object, shapes: Shapes) -> bool:
@@ -218,56 +228,6 @@ def _parts_of_a_moment(folder: Path, names: Collection[str]) -> int:
     return len(parts) - parts.count(None)
 
 
-# --- families --------------------------------------------------------------------------------------------------------
-
-
-def family(checkpoint: Checkpoint) -> str:
-    """The project whose loop wrote the file, where its keys, and its name, prove it; else empty."""
-    keys, root = set(checkpoint.keys), mapping_of(checkpoint.root) or {}
-    if {"arch", "version", "state_dict", "optimizer", "epoch"} <= keys:
-        return "timm" if checkpoint.get("version") == 2 else ""
-    if {"arch", "best_acc1", "state_dict", "optimizer", "epoch"} <= keys:
-        return "imagenet"
-    if {"args", "lr_scheduler", "model", "optimizer", "epoch"} <= keys:
-        return "torchvision" if _is_namespace(root["args"]) else ""
-    if {"meta", "state_dict", "message_hub"} <= keys and {"epoch", "iter"} <= (mapping_of(root["meta"]) or {}).keys():
-        return "mmengine"
-    if {"model", "optimizer", "scheduler", "iteration"} <= keys and re.fullmatch(_DETECTRON2, checkpoint.path.name):
-        return "detectron2"
-    if checkpoint.get("trainer", "epoch_length") is not None and checkpoint.get("trainer", "iteration") is not None:
-        return "ignite"
-    if {"step", "model", "opt", "ema", "scaler", "version"} <= keys:
-        return "denoising-diffusion-pytorch"
-    return ""
-
-
-def _is_namespace(value: object) -> bool:
-    return isinstance(value, Opaque) and str(value.callee) == "argparse.Namespace"
-
-
-def named(checkpoint: Checkpoint) -> str:
-    """What is known of a file of a project whose resume no file decides, in a clause; empty for any other."""
-    root, keys = mapping_of(checkpoint.root), set(checkpoint.keys)
-    if root is None:
-        return ""
-    if {"iter_num", "model_args", "model", "optimizer"} <= keys:
-        return (
-            f"nanoGPT's ckpt.pt, which resumes at iter_num {checkpoint.get('iter_num')}; its batches are drawn from "
-            "seed 1337 anew after each resume"
-        )
-    if {"ema", "epoch"} <= keys and keys & {"train_args", "best_fitness", "updates"}:
-        if checkpoint.get("epoch") == -1 or checkpoint.get("optimizer") is None:
-            return "a finished and stripped file of Ultralytics (no optimizer): there is nothing to resume"
-        return (
-            f"a file of Ultralytics, which resumes at epoch {(real(checkpoint.get('epoch')) or 0) + 1:.0f} from the "
-            "half-precision average of the weights: close to the run, never identical"
-        )
-    inside = checkpoint.layout == "state-dict" and checkpoint.path.name == "checkpoint.pth"
-    if inside and re.search(_TSL_RUN, checkpoint.path.absolute().parent.name):
-        return "the best weights of Time-Series-Library, which has no code to resume; weights only"
-    return ""
-
-
 # --- a file as a member of its run -----------------------------------------------------------------------------------
 
 
@@ -276,39 +236,14 @@ def places(checkpoint: Checkpoint, own: Places) -> Places:
     slots = {**own, **first_of({"scaler": find(checkpoint).scalers})}
     keys = (key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str))
     random = [key for key in keys if re.fullmatch(_RNG, key.lower())]
-    return {**slots, **_label(checkpoint), **({"rng": (random[0],)} if random else {})}
-
-
-def label_slot(member: Member) -> Literal["epoch", "step"]:
-    """The slot of the label."""
-    return "epoch" if "epoch" in member.places else "step"
-
-
-def label_of(member: Member) -> int | None:
-    """The label, as it is in the file now."""
-    return member.state.epoch if "epoch" in member.places else member.state.global_step
-
-
-def key_of(member: Member) -> str:
-    """The label's key, as messages name it: `epoch`, `trainer.iteration`."""
-    return dotted(member.path(label_slot(member)))
-
-
-def noun_of(member: Member) -> str:
-    """What the label counts, by its key: `epoch`, `step`, `iteration`."""
-    slot = label_slot(member)
-    key = str(member.path(slot)[-1])
-    return next((noun for noun in ("episode", "update") if noun in key), "iteration" if "it" in key else slot)
-
-
-def a(noun: str) -> str:
-    """`a step`, `an epoch`."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+    return {**slots, **place_of(checkpoint), **({"rng": (random[0],)} if random else {})}
 
 
 def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
     """A checkpoint with its training state."""
     own = of_each_optimizer(find(checkpoint)) or [{}]
+    if has_more_schedules(checkpoint):
+        own = [{slot: path for slot, path in one.items() if slot != "scheduler"} for one in own]
     if lacks_weights(checkpoint):
         own = [{slot: path for slot, path in one.items() if slot != "model"} for one in own]
     found = places(checkpoint, own[0])
@@ -356,14 +291,9 @@ def relatives(checkpoints: Sequence[Checkpoint]) -> list[Path]:
     ours = [checkpoint for checkpoint in checkpoints if fits(checkpoint)]
     if not ours or len(ours) > MOST_SIBLINGS:
         return []
-    number = _number(_name(ours[0].path))
-    alike = sorted(_alike(ours[0]), key=lambda path: (abs(_number(_name(path)) - number), path.name))
+    number = _number(moment_of(ours[0].path))
+    alike = sorted(_alike(ours[0]), key=lambda path: (abs(_number(moment_of(path)) - number), path.name))
     return alike[: MOST_SIBLINGS + 1]
-
-
-def _name(path: Path) -> str:
-    """Of a file in a folder of its own, that folder's name."""
-    return path.name if run_around(path) == path.parent else path.parent.name
 
 
 def _number(name: str) -> int:

@@ -17,7 +17,7 @@ from typing import Literal
 from ckpt_doctor.inert.pairing import shapes_of_moments
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH, Line
-from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain import families, layout
 from ckpt_doctor.trainers.plain.agreement import (
     Agreement,
     Departure,
@@ -28,6 +28,7 @@ from ckpt_doctor.trainers.plain.agreement import (
     seen_batches,
 )
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
+from ckpt_doctor.trainers.plain.label import a, label_slot, noun_of
 from ckpt_doctor.trainers.state import formula_of, has_other_rates, own_rates
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run
 from ckpt_doctor.types.record import once, record
@@ -66,7 +67,7 @@ class Kin:
     @property
     def by_steps(self) -> bool:
         """Whether the label counts steps, by its name."""
-        return layout.label_slot(self.members[0]) == "step"
+        return label_slot(self.members[0]) == "step"
 
     @cached_property
     def rates(self) -> tuple[float, ...] | None:
@@ -200,7 +201,7 @@ def _kin(rows: Sequence[tuple[Member, ...]], facts: PlainFacts) -> Iterator[Kin]
 
 def _length(track: Sequence[Member], agreed: Agreement, facts: PlainFacts, several: bool) -> Evidence[Line] | None:
     """Steps of an optimizer for one more of the label. What is given is of one of several optimizers, whichever."""
-    if layout.label_slot(track[0]) == "step":
+    if label_slot(track[0]) == "step":
         return agreed.length or _one_by_one(track)
     told = facts.steps_per_epoch
     known = (agreed.length, Evidence(Line(told.value, 0), told.source) if told is not None else None)
@@ -223,7 +224,7 @@ def _one_by_one(members: Sequence[Member]) -> Evidence[Line] | None:
         label, steps = saved_label(member), member.state.optimizer_step
         if label is None or steps is None or steps - label not in (0, 1) or member.at("scaler"):
             return None
-    noun, told = layout.noun_of(members[0]), f"{members[0].state.optimizer_step:,}"
+    noun, told = noun_of(members[0]), f"{members[0].state.optimizer_step:,}"
     return Evidence(Line(1, 0), f"Adam's {told} steps in the file of {noun} {saved_label(members[0]):,}")
 
 
@@ -242,7 +243,7 @@ def _counted(
         epochs, inside = divmod((steps or 0) * length.value.over, length.value.each)
         is_within = length.value.over > 1 and departed is None and labels.get(path, epochs) - epochs not in (-1, 0)
         if epochs and not inside and not is_within and (departed is None or departed.parts):
-            told = per(length.value, layout.noun_of(member))
+            told = per(length.value, noun_of(member))
             found[path] = Evidence(epochs, f"Adam's {steps:,} steps, {told} ({length.source})")
     return found
 
@@ -251,7 +252,7 @@ def per(length: Line, noun: str) -> str:
     """How many are made in an epoch, or in what else the label counts."""
     if length.over > 1:
         return f"{length.each:,} in {length.over:,} {noun}s"
-    return "one by one" if noun == "step" and length.each == 1 else f"{length.each:,} {layout.a(noun)}"
+    return "one by one" if noun == "step" and length.each == 1 else f"{length.each:,} {a(noun)}"
 
 
 def _seen(members: Iterable[Member], agreed: Agreement) -> dict[Path, Evidence[int]]:
@@ -264,7 +265,7 @@ def _seen(members: Iterable[Member], agreed: Agreement) -> dict[Path, Evidence[i
         is_sure = departed is None or (departed.parts and "model" not in departed.parts)
         epochs, inside = divmod((batches or 0) * line.over, line.each)
         if is_sure and member.state.optimizer_step is None and epochs and not inside:
-            told = f"the {batches:,} batches that batch norm has seen, {per(line, layout.noun_of(member))}"
+            told = f"the {batches:,} batches that batch norm has seen, {per(line, noun_of(member))}"
             found[member.checkpoint.path] = Evidence(epochs, told)
     return found
 
@@ -279,7 +280,7 @@ def _told(
     values = set(labels.values())
     for member in members:
         label, at, meaning = labels.get(member.checkpoint.path), saved_position(member), facts.epoch_label
-        known = _FAMILIES.get(layout.family(member.checkpoint))
+        known = _FAMILIES.get(families.family(member.checkpoint))
         if meaning is not None:
             first = 0 if meaning.value == "finished" else 1
             from_zero = first in values or Line(1, 1 - first) in schedules  # a loop that counts from 1 has no such
@@ -289,7 +290,7 @@ def _told(
             continue
         epochs = label + (meaning.value == "finished")
         if epochs > 0 and (facts.epoch_label is not None or at is None or at >= epochs):
-            source = f"{layout.noun_of(member)} {label} is the {meaning.value} one: {meaning.source}"
+            source = f"{noun_of(member)} {label} is the {meaning.value} one: {meaning.source}"
             found[member.checkpoint.path] = Evidence(epochs, source)
     return found
 
@@ -351,7 +352,7 @@ def standing(member: Member, run: Run) -> Standing:
 def _standing(member: Member, kin: Kin, facts: PlainFacts) -> Standing:
     path = member.checkpoint.path
     label, done = kin.labels.get(path), kin.finished.get(path)
-    reading = _reading(layout.family(member.checkpoint), label, done, facts)
+    reading = _reading(families.family(member.checkpoint), label, done, facts)
     return Standing(kin, label, done, kin.agreed.departures.get(path), reading)
 
 
@@ -378,7 +379,7 @@ def contradictions(run: Run) -> Iterator[tuple[str, str]]:
         here = standing(member, run)
         done = here.finished
         if told is not None and done is not None and here.first_epoch(told.value) is None:
-            noun = layout.noun_of(member)
+            noun = noun_of(member)
             yield (
                 "epoch_label",
                 f"{noun} {here.label} in {member.label} cannot be the {told.value} one ({told.source}): "

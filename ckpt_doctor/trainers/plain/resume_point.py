@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.scheduler_kinds import kind_of
-from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.inert.shapes import find, is_module
 from ckpt_doctor.trainers.copied import moments_of
-from ckpt_doctor.trainers.plain import layout
+from ckpt_doctor.trainers.plain import families, layout
 from ckpt_doctor.trainers.plain.agreement import as_saved, saved_position, uncured
 from ckpt_doctor.trainers.plain.command import facts_of
+from ckpt_doctor.trainers.plain.label import key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.position import per, shapes_of, standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
-from ckpt_doctor.trainers.plain.siblings import alike, missing, of_another_moment, unlike, wrapper
+from ckpt_doctor.trainers.plain.siblings import alike, crowd, missing, of_another_moment, unlike, wrapper
 from ckpt_doctor.trainers.state import own_rates
 from ckpt_doctor.types import Member, NotChecked, ResumePlan, ResumePoint, Run, dotted, mapping_of, real, same_rate
 from ckpt_doctor.types.record import record
@@ -36,7 +37,7 @@ class Start:
 
 def start(member: Member, run: Run) -> Start:
     """Where a resume begins, and where it should."""
-    here, label = standing(member, run), layout.label_of(member)
+    here, label = standing(member, run), label_of(member)
     known, written, done = here.reading, here.label, here.finished
     if label is None or written is None or known.resume is None or known.label is None:
         return Start(None if done is None else done.value, None, None)
@@ -51,7 +52,7 @@ def start(member: Member, run: Run) -> Start:
 def resume_point(member: Member, run: Run) -> ResumePoint:
     """The state of an uninterrupted run that begins its next epoch."""
     begins, done = start(member, run), standing(member, run).finished
-    by_steps = layout.label_slot(member) == "step"
+    by_steps = label_slot(member) == "step"
     return ResumePoint(
         begins_at_step=by_steps,
         start_epoch=None if by_steps else begins.due,
@@ -91,13 +92,13 @@ def _plateau_is_behind(member: Member, run: Run) -> bool | None:
 def plan(member: Member, run: Run, each: Sequence[Placed]) -> ResumePlan:
     """What the script will do with the file."""
     begins, (_, resume) = start(member, run), each[0]
-    by_steps = layout.label_slot(member) == "step"
+    by_steps = label_slot(member) == "step"
     return ResumePlan(
         begins_at_step=by_steps,
         start_epoch=None if by_steps else begins.actual,
         skip_batches=0,
         global_step=begins.actual if by_steps else None,
-        next_lr=None if layout.family(member.checkpoint) == "timm" else member.state.lr,
+        next_lr=None if families.family(member.checkpoint) == "timm" else member.state.lr,
         next_lr_uninterrupted=resume.lr[0] if resume.lr else None,
         best_score=None,
         counter=None,
@@ -109,10 +110,10 @@ def plan(member: Member, run: Run, each: Sequence[Placed]) -> ResumePlan:
 
 def _why_not_exact(member: Member, run: Run, begins: Start, each: Iterable[Placed]) -> Iterator[str]:
     if begins.actual is not None and begins.actual != begins.due:
-        yield f"the script starts at another {layout.noun_of(member)} than the uninterrupted run"
+        yield f"the script starts at another {noun_of(member)} than the uninterrupted run"
     here = standing(member, run)
-    if begins.actual is None and here.departure is not None and layout.label_of(member) != here.label:
-        yield f"{layout.key_of(member)} is of another moment than the rest of the file"
+    if begins.actual is None and here.departure is not None and label_of(member) != here.label:
+        yield f"{key_of(member)} is of another moment than the rest of the file"
     yield from dict.fromkeys(why for one, resume in each for why in _of_one(one, run, resume))
     if not member.has("rng") and facts_of(run).shuffle is not None and facts_of(run).shuffles:
         yield "the file has no random state, so a shuffling loader deals other batches"
@@ -136,7 +137,7 @@ def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotCheck
     if not is_placed:
         yield NotChecked("the position in the run", *_no_position(member, run))
     if layout.lacks_weights(member.checkpoint):
-        yield NotChecked("the weights", "they are in another file, and whether that is of this moment is not known", "")
+        yield NotChecked("the weights", *_elsewhere(member))
     departed = standing(member, run).departure
     for edit in departed.corrections(member.checkpoint) if departed is not None else ():
         why = f"it is of another moment: {edit.evidence}"
@@ -152,24 +153,37 @@ def _open(member: Member, run: Run, each: Iterable[Placed]) -> Iterator[NotCheck
     if alike(member, run).has_other_keys(member):
         why = f"they begin with {wrapper(member)}" if wrapper(member) else "they have no prefix"
         yield NotChecked("the keys of the model", f"{why}, unlike those of other files of the run (L304)", "the script")
+    if (one := crowd(member, run)) is not None:
+        why = f"names or shapes of its tensors are others than in the files named alike, such as {one.label}"
+        yield NotChecked("whether the script can load the model", why, "the script")
     shapes = find(member.checkpoint)
     for number in pairing_of(shapes).open:
         why = "its rates and its number of groups fit several optimizers, and no name decides"
+        if layout.has_more_schedules(member.checkpoint):
+            why = "there are more schedules than optimizers, and which of them sets the rate is in the script"
         yield NotChecked(f"whose schedule {dotted(shapes.schedulers[number].path)} is", why, "")
     for one, resume in each:
         yield from _open_of_one(one, run, resume, is_placed)
+
+
+def _elsewhere(member: Member) -> tuple[str, str]:
+    """Why the weights of a file that has none are open, and what would settle it."""
+    root = mapping_of(member.checkpoint.root) or {}
+    if any(is_module(value) for value in root.values()):
+        return "they are in an object of the model's class, into which nothing looks", "model.state_dict() in the file"
+    return "they are in another file, and whether that is of this moment is not known", ""
 
 
 def _open_of_one(member: Member, run: Run, resume: ResumePoint, is_placed: bool) -> Iterator[NotChecked]:
     """The same of one optimizer and its schedule."""
     which = f" of {dotted(member.path('optimizer'))}" if layout.has_several(member.checkpoint) else ""
     if is_placed and member.checkpoint.path in standing(member, run).kin.stalled:
-        made, noun = f"{member.state.optimizer_step:,}", layout.noun_of(member)
+        made, noun = f"{member.state.optimizer_step:,}", noun_of(member)
         why = f"Adam's {made} steps are not more than in an earlier {noun}'s file, or not fewer than in a later one's"
         yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
     odd = unlike(member, run)
-    if odd is not None and not odd.is_between and (odd.own.precision != odd.usual.precision or odd.has_lost_moments):
-        why = "types of weights, or parameters with a state, are others than in the files before"
+    if odd is not None and odd.is_open:
+        why = "types of numbers, parameters with a state or their order are others than in the files before"
         yield NotChecked(f"whether a part of the file is lost{which}", why, "")
     kin = standing(member, run).kin
     twin = kin.agreed.twins.get(member.checkpoint.path)
@@ -204,7 +218,7 @@ def _may_be_of_its_schedules_moment(member: Member, run: Run) -> bool:
 
 
 def _no_position(member: Member, run: Run) -> tuple[str, str]:
-    kin, key, noun = standing(member, run).kin, layout.key_of(member), layout.noun_of(member)
+    kin, key, noun = standing(member, run).kin, key_of(member), noun_of(member)
     steps, length = member.state.optimizer_step, kin.length
     asked = "" if kin.by_steps else "--steps-per-epoch"
     if steps is None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain.agreement import uncured
-from ckpt_doctor.trainers.plain.layout import a, key_of, label_of, label_slot, noun_of, own_schedule
+from ckpt_doctor.trainers.plain.label import a, is_in_the_file, key_of, label_of, label_slot, noun_of
+from ckpt_doctor.trainers.plain.layout import own_schedule
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
 from ckpt_doctor.trainers.plain.schedule import (
@@ -18,7 +19,7 @@ from ckpt_doctor.trainers.plain.schedule import (
     owner_of,
     rebuilt,
 )
-from ckpt_doctor.trainers.plain.siblings import missing, unlike
+from ckpt_doctor.trainers.plain.siblings import unlike
 from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, TensorRef, dotted, mapping_of
 from ckpt_doctor.validators.contents import shown_rates
@@ -51,7 +52,7 @@ def epoch_label_open(case: Case) -> Iterator[Problem]:
     )
     yield Problem(
         _choices(case.member, label, here.finished, known.resume),
-        where=case.where(label_slot(case.member)),
+        where=case.where(label_slot(case.member)) if is_in_the_file(case.member) else "",
         found=label,
         fix=settle,
     )
@@ -110,22 +111,25 @@ def label_of_another_moment(case: Case) -> Iterator[Problem]:
     """
     member, here = case.member, standing(case.member, case.run)
     now, label, departed, begins = label_of(member), here.label, here.departure, start(member, case.run)
+    where, fix = (key_of(member), None) if is_in_the_file(member) else ("", "rename the file")
     if begins.actual is not None:  # where a script counts epochs, the shared rule says where it starts
         if label_slot(member) == "step" and begins.due not in (None, begins.actual):
             yield Problem(
                 f"{key_of(member)} is {now:,}: the script starts at {noun_of(member)} {begins.actual:,}, and the run "
                 f"was at {begins.due:,}",
-                where=key_of(member),
+                where=where,
                 found=now,
                 expected=begins.label,
+                fix=fix,
             )
     elif departed is not None and "epoch" in departed.parts and label not in (None, now):
         yield Problem(
             f"{departed.told}: the label is of another moment, and a resume would start "
             + ("too late" if (now or 0) > (label or 0) else "too early"),
-            where=key_of(member),
+            where=where,
             found=now,
             expected=label,
+            fix=fix,
         )
     for edit in departed.corrections(case.checkpoint) if departed is not None else ():
         yield Problem(
@@ -280,7 +284,7 @@ def optimizer_of_another(case: Case) -> Iterator[Problem]:
 
 @rule("O702", "missing-optimizer-state", "warning", each=True)
 def state_lost(case: Case) -> Iterator[Problem]:
-    """Parameters have no optimizer state, and in the files before and after this one they have.
+    """Parameters have no optimizer state, or averages of 0, and in the files before and after this one they have.
 
     Example: Adam's state of 5 parameters in `ckpt_3.pt`, of 6 in `ckpt_2.pt` and `ckpt_4.pt`.
 
@@ -294,8 +298,8 @@ def state_lost(case: Case) -> Iterator[Problem]:
         return  # O705 says so
     if odd is not None and odd.is_between and odd.has_lost_moments:
         yield Problem(
-            f"{odd.own.moments:,} parameters of the optimizer have a state, and {odd.usual.moments:,} in the files "
-            "before and after this one: for the others it starts anew",
+            f"{odd.own.moments:,} parameters of the optimizer have a state that is not all 0, and "
+            f"{odd.usual.moments:,} in the files before and after this one: for the others it starts anew",
             where=case.where("optimizer", "state"),
             found=odd.own.moments,
             expected=odd.usual.moments,
@@ -303,9 +307,9 @@ def state_lost(case: Case) -> Iterator[Problem]:
         )
 
 
-@rule("L303", "wrong-type", "warning")
+@rule("L303", "wrong-type", "warning", each=True)
 def precision_lost(case: Case) -> Iterator[Problem]:
-    """The weights are of another type than in the files before and after this one.
+    """Weights, or the optimizer's averages, are of another type than in the files before and after this one.
 
     A script loads them into a model of its own type without a word: what was rounded stays rounded.
 
@@ -316,35 +320,21 @@ def precision_lost(case: Case) -> Iterator[Problem]:
     Source: the file's siblings; torch/nn/modules/module.py, `_load_from_state_dict` (`param.copy_`).
     """
     odd = unlike(case.member, case.run)
-    if odd is not None and odd.is_between and odd.own.precision != odd.usual.precision:
-        own, usual = (" and ".join(sorted(form.precision)) for form in (odd.own, odd.usual))
-        yield Problem(
-            f"the weights are {own}, and {usual} in the files before and after this one: rounded, they do not continue",
-            where=case.where("model"),
-            found=own,
-            expected=usual,
-            fix="",
-        )
-
-
-@rule("L302", "missing-key", "warning")
-def weights_missing(case: Case) -> Iterator[Problem]:
-    """The file lacks weights that files before and after it have: averaged ones (EMA), a teacher's.
-
-    A script that loads them stops; one that does so only where they are there starts them anew from the weights.
-
-    Example: no `ema` in `ckpt_3.pt` where `ckpt_2.pt` and `ckpt_4.pt` have one.
-
-    Cure: none in the file; resume from one that has them.
-
-    Source: the file's siblings.
-    """
-    for one in missing(case.member, case.run):
-        if one.kind == "weights" and one.is_between:
+    if odd is None or not odd.is_between:
+        return
+    own, usual = odd.own, odd.usual
+    kinds: list[tuple[str, frozenset[str], frozenset[str], tuple[str, ...]]]
+    kinds = [("the optimizer's averages are", own.averages, usual.averages, ("optimizer", "state"))]
+    if case.further or not case.several:  # said of the first optimizer
+        kinds.append(("the weights are", own.precision, usual.precision, ("model",)))
+    for what, types, others, place in kinds:
+        if types and types != others:
+            has, expected = (" and ".join(sorted(one)) for one in (types, others))
             yield Problem(
-                f"no {one.key}, which files before and after this one have ({one.other}): a script that loads it "
-                "stops, or starts it anew",
-                where=one.key,
+                f"{what} {has}, and {expected} in the files before and after this one: rounded, they do not continue",
+                where=case.where(*place),
+                found=has,
+                expected=expected,
                 fix="",
             )
 
@@ -375,7 +365,6 @@ def random_state_of_another_type(case: Case) -> Iterator[Problem]:
 
 
 RULES = (
-    weights_missing,
     precision_lost,
     state_lost,
     random_state_of_another_type,

@@ -190,12 +190,14 @@ def _fits_model(member: Member, moments: Sequence[tuple[int, ...]]) -> bool:
 def is_alone_off(member: Member, run: Run) -> bool:
     """Whether one of several optimizers has other rates than its scheduler set, in this file alone of three or more.
 
-    Not where the schedule is of another moment, or of another optimizer, which is said of it."""
+    Of a single one the rule for every file says so, but for a plateau's. Not where the schedule is of another moment,
+    or of another optimizer, which is said of it."""
     here = standing(member, run)
     kin, departed = here.kin, here.departure
     is_late = departed is not None and "schedule" in departed.parts
     alone = len(kin.members) >= ENOUGH and kin.off_rates == {member.checkpoint.path}
-    return alone and not is_late and layout.has_several(member.checkpoint) and owner_of(member, run) is None
+    is_ours = layout.has_several(member.checkpoint) or kind_of(member.at("scheduler")) == "ReduceLROnPlateau"
+    return alone and not is_late and is_ours and owner_of(member, run) is None
 
 
 def rates_agree(member: Member) -> bool:

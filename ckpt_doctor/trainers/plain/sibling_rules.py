@@ -11,9 +11,9 @@ from pathlib import Path
 from ckpt_doctor.inert.shapes import Optimizer, find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, name_form, numbers_in, saved_position
-from ckpt_doctor.trainers.plain.layout import noun_of
+from ckpt_doctor.trainers.plain.label import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, standing
-from ckpt_doctor.trainers.plain.siblings import alike
+from ckpt_doctor.trainers.plain.siblings import alike, crowd, missing, names_of_weights
 from ckpt_doctor.trainers.state import formula_of
 from ckpt_doctor.types import Case, Member, Run, dotted, mapping_of, real
 from ckpt_doctor.types.record import once, record
@@ -246,6 +246,37 @@ def _with_first_rates(kin: Kin) -> tuple[int, str, float] | None:
     return min(whole) if len(whole) >= ENOUGH else None
 
 
+@rule("L302", "missing-key", "warning")
+def weights_missing(case: Case) -> Iterator[Problem]:
+    """The file lacks weights that files before and after it have: averaged ones (EMA), a teacher's, one tensor.
+
+    A script that loads them stops; one that does so only where they are there starts them anew from the weights.
+
+    Example: no `ema` in `ckpt_3.pt` where `ckpt_2.pt` and `ckpt_4.pt` have one.
+
+    Cure: none in the file; resume from one that has them.
+
+    Source: the file's siblings.
+    """
+    for one in missing(case.member, case.run):
+        if one.kind == "weights" and one.is_between:
+            yield Problem(
+                f"no {one.key}, which files before and after this one have ({one.other}): a script that loads it "
+                "stops, or starts it anew",
+                where=one.key,
+                fix="",
+            )
+    usual = crowd(case.member, case.run)
+    lost = names_of_weights(usual) - names_of_weights(case.member) if usual is not None else set()
+    if usual is not None and lost:
+        yield Problem(
+            f"the model has no {listing(sorted(lost))}, which {usual.label} and the other files named alike have: "
+            "load_state_dict stops, or leaves it as it was built",
+            where=min(lost),
+            fix="",
+        )
+
+
 # --- the schedule ----------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +379,7 @@ def _lone(run: Run) -> dict[Path, tuple[str, int]]:
 
 
 RULES = (
+    weights_missing,
     best_began_anew,
     weights_at_rest,
     groups_of_another_build,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ckpt_doctor.inert.pairing import shapes_of_moments
 from ckpt_doctor.inert.shapes import Optimizer, Part, find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
+from ckpt_doctor.trainers.plain.copied import checksums_at
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, dotted, mapping_of, wrapper_of
@@ -104,8 +105,10 @@ class Form:
 
     precision: frozenset[str]
     """The types of the weights that are numbers with a fraction."""
+    averages: frozenset[str]
+    """Those of the optimizer's averages."""
     moments: int
-    """Parameters that have a state."""
+    """Parameters that have a state, of which not all averages are 0."""
     groups: tuple[object, ...]
     """How many parameters each group has, and the shapes of the parameters' moments."""
 
@@ -113,17 +116,30 @@ class Form:
 def form_of(member: Member) -> Form:
     """The form of a file, as one of its optimizers sees it."""
     models = (model.value.values() for model in find(member.checkpoint).trained)
-    tensors = (value for values in models for value in values if isinstance(value, TensorRef) and value.shape)
-    state = dict(sorted((mapping_of(member.at("optimizer", "state")) or {}).items(), key=lambda one: str(one[0])))
-    sizes = (group.get("params") for group in param_groups(member))
+    tensors = [value for values in models for value in values if isinstance(value, TensorRef) and value.shape]
+    state, groups = mapping_of(member.at("optimizer", "state")) or {}, param_groups(member)
+    params = [one for group in groups if isinstance(one := group.get("params"), (list, tuple))]
+    in_order = {key: state[key] for each in params for key in each if isinstance(key, (int, str)) and key in state}
+    entries = [(mapping_of(entry) or {}).values() for entry in in_order.values()]
+    averages = [[one for one in entry if isinstance(one, TensorRef) and one.shape] for entry in entries]
+    zeros = _repeated(averages, checksums_at(member.checkpoint, member.path("optimizer")))
     return Form(
-        frozenset(tensor.dtype for tensor in tensors if "float" in tensor.dtype),
-        sum(bool(entry) for entry in state.values()),
-        (
-            *(len(params) for params in sizes if isinstance(params, (list, tuple))),
-            *shapes_of_moments(Optimizer((), (), state)),
-        ),
+        _precision(tensors),
+        _precision(one for entry in averages for one in entry),
+        sum(bool(entry) and not is_zero for entry, is_zero in zip(in_order.values(), zeros, strict=True)),
+        (*map(len, params), *shapes_of_moments(Optimizer((), (), in_order))),
     )
+
+
+def _precision(tensors: Iterable[TensorRef]) -> frozenset[str]:
+    return frozenset(tensor.dtype for tensor in tensors if "float" in tensor.dtype)
+
+
+def _repeated(averages: Sequence[Sequence[TensorRef]], checksums: Mapping[str, int]) -> list[bool]:
+    """For each parameter, whether all its averages are the same bytes as others of that shape: only zeros are."""
+    held = [[(checksums.get(one.storage.key), one.shape, one.dtype) for one in entry] for entry in averages]
+    many = Counter(one for entry in held for one in entry)
+    return [bool(entry) and all(one[0] is not None and many[one] > 1 for one in entry) for entry in held]
 
 
 @record(frozen=True)
@@ -134,6 +150,13 @@ class Unlike:
     usual: Form
     is_between: bool
     """Whether the files before and after it have that form; else the two before it, and it is the last."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a part may be lost, where no later file shows whether it is so from here on."""
+        own, usual = self.own, self.usual
+        types = (own.precision, own.averages) != (usual.precision, usual.averages)
+        return not self.is_between and (types or self.has_lost_moments or self.is_reordered)
 
     @property
     def has_lost_moments(self) -> bool:
@@ -204,6 +227,32 @@ def of_another_moment(member: Member, run: Run) -> Member | None:
         if of_another and is_misnamed(other) != is_misnamed(member):
             return other
     return None
+
+
+def crowd(member: Member, run: Run) -> Member | None:
+    """Of three or more files of one model that are named as this one is, which alone has another model: one of them."""
+    return once(run, "crowds", lambda: _crowds(run)).get(member.checkpoint.path)
+
+
+def _crowds(run: Run) -> dict[Path, Member]:
+    named: dict[str, list[Member]] = {}
+    for member in run.members:
+        named.setdefault(name_form(member.checkpoint.path), []).append(member)
+    found = {}
+    for members in named.values():
+        by_kin: dict[int, list[Member]] = {}
+        for one in members:
+            by_kin.setdefault(id(standing(one, run).kin), []).append(one)
+        lone, *others = sorted(by_kin.values(), key=len)
+        if len(others) == 1 and len(lone) == 1 and len(others[0]) >= ENOUGH:
+            found[lone[0].checkpoint.path] = others[0][0]
+    return found
+
+
+def names_of_weights(member: Member) -> set[str]:
+    """The keys of a file's trained models."""
+    models = find(member.checkpoint).trained
+    return {dotted((*model.path, str(key))) for model in models for key in model.value}
 
 
 MOST_OF_ONE_NUMBER = 8

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from ckpt_doctor import latest, scan
-from ckpt_doctor.cli.main import app
+from ckpt_doctor import facts, latest, scan
 from tests.trainers.plain.plain_runs import Loop, run
 
 Saved = dict[str, Any]
@@ -97,7 +95,6 @@ FOREIGN: dict[str, Callable[[], Saved]] = {
         optimizer_d=torch.optim.Adam([torch.nn.Parameter(torch.ones(9, 9))]).state_dict()
         | {"state": {0: {"step": torch.tensor(4.0), "exp_avg": torch.ones(9, 9), "exp_avg_sq": torch.ones(9, 9)}}}
     ),
-    "two schedulers": lambda: saved(scheduler_d=saved()["scheduler_state_dict"]),
     "no epoch": lambda: {key: value for key, value in saved().items() if key != "epoch"},
     "half an epoch": lambda: saved() | {"epoch": 0.5},
     "Megatron": lambda: {
@@ -119,57 +116,12 @@ def test_others_are_left_alone(tmp_path, name):
     assert "plain" != owner(tmp_path, FOREIGN[name]())
 
 
-NANO = {"iter_num": 2000, "model_args": {}, "best_val_loss": torch.tensor(1.5), "config": {}}
-NAMED: dict[str, tuple[str, Callable[[], Saved], str]] = {
-    "nanoGPT": (
-        "ckpt.pt",
-        lambda: {**renamed(model="model_state_dict", optimizer="optimizer_state_dict"), **NANO},
-        "2000",
-    ),
-    "a finished file of Ultralytics": (
-        "best.pt",
-        lambda: {
-            "epoch": -1,
-            "best_fitness": 0.5,
-            "model": saved()["model_state_dict"],
-            "ema": None,
-            "optimizer": None,
-        },
-        "nothing to resume",
-    ),
-    "one in training": (
-        "last.pt",
-        lambda: {
-            "epoch": 4,
-            "best_fitness": 0.5,
-            "model": None,
-            "ema": saved()["model_state_dict"],
-            "optimizer": saved()["optimizer_state_dict"],
-            "train_args": {"epochs": 9},
-        },
-        "resumes at epoch 5",
-    ),
-    "Time-Series-Library": (
-        "long_term_forecast_x_ftM_sl96_ll48_pl96_0/checkpoint.pth",
-        lambda: saved()["model_state_dict"],
-        "no code to resume",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", NAMED)
-def test_projects_that_decide_themselves_are_named_and_not_judged(tmp_path, name):
-    place, make, told = NAMED[name]
-    path = tmp_path / place
-    path.parent.mkdir(exist_ok=True)
-    torch.save(make(), path)
-    (file,) = scan([path]).files
-    assert ("", "not judged") == (file.trainer, file.resume)
-    assert [] == [f for f in file.findings if f.severity != "info"]
-    printed = CliRunner().invoke(app, ["check", str(path)], env={"COLUMNS": "400"}).output
-    assert told in next(line for line in printed.splitlines() if "resume: not judged" in line)
-    (why,) = [point.why for point in file.not_checked if point.what == "the resume"]
-    assert told in why
+def test_of_more_schedules_than_optimizers_the_rate_is_open(tmp_path):
+    """SWALR beside the usual one: which of them is stepped when, the script knows."""
+    torch.save(saved(swa_scheduler=saved()["scheduler_state_dict"]), tmp_path / "last.pt")
+    (file,) = scan([tmp_path], facts=facts(shuffle=False, resume_epoch="label+1", steps_per_epoch=4)).files
+    assert ("plain", "open", []) == (file.trainer, file.resume, [f for f in file.findings if f.severity != "info"])
+    assert "more schedules than optimizers" in file.plan.open[0].why
 
 
 def test_what_fits_by_its_keys_alone_may_be_claimed(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ckpt_doctor.migrators import Migration, Plan, refused
-from ckpt_doctor.trainers.plain.layout import key_of, label_of, label_slot
+from ckpt_doctor.trainers.plain.label import is_in_the_file, key_of, label_of, label_slot
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
 from ckpt_doctor.types import Case
@@ -29,6 +29,8 @@ def _of_label(case: Case) -> Plan:
     """
     member, here, begins = case.member, standing(case.member, case.run), start(case.member, case.run)
     slot, now, known, departed = label_slot(member), label_of(member), here.reading, here.departure
+    if not is_in_the_file(member):
+        return Plan()
     if begins.actual is None:
         label = here.label
         if departed is not None and "epoch" in departed.parts and label is not None:
