@@ -16,6 +16,7 @@ from ckpt_doctor.types import (
     Given,
     Member,
     NotChecked,
+    Opaque,
     Places,
     ReadScalars,
     ResumePoint,
@@ -81,12 +82,23 @@ def _has_weights_alone(checkpoint: Checkpoint) -> bool:
 
 
 def _lacking(checkpoint: Checkpoint) -> str:
-    """That the file has one optimizer's model and not another's: a discriminator that was not saved."""
-    shapes = find(checkpoint)
+    """What a hand-written loop's file would need to be judged: its optimizer's state, that one's model, a count."""
+    shapes, root = find(checkpoint), mapping_of(checkpoint.root) or {}
+    whole = [str(key) for key, value in root.items() if _is_optimizer(value)]
+    if whole:
+        return f"; {whole[0]} is a whole object, into which nothing looks, and not the optimizer's state_dict()"
     several = 1 < len(shapes.optimizers) <= MOST and shapes.trained and not checkpoint.parts
     alone = [one for one in shapes.optimizers if not covers(shapes, one)] if several else []
-    lacks = 0 < len(alone) < len(shapes.optimizers)
-    return f"; the parameters of {dotted(alone[0].path)} are not in the file" if lacks else ""
+    if 0 < len(alone) < len(shapes.optimizers):
+        return f"; the parameters of {dotted(alone[0].path)} are not in the file"
+    is_uncounted = shapes.optimizers and shapes.trained and not (shapes.epochs or shapes.steps)
+    return "; no key in it, and no number in its name, shows of which epoch or step it is" if is_uncounted else ""
+
+
+def _is_optimizer(value: object) -> bool:
+    """Whether a value is an optimizer saved as a whole (torch/optim/optimizer.py, `Optimizer.__getstate__`)."""
+    state = value.states[0] if isinstance(value, Opaque) and value.states else None
+    return isinstance(state, dict) and {"defaults", "state", "param_groups"} <= state.keys()
 
 
 def _claims(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -> str:

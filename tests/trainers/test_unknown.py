@@ -64,3 +64,15 @@ def test_an_optimizer_whose_model_is_not_in_the_file_is_told(tmp_path):
     told = "no known trainer wrote this"
     assert [f"{told}; the parameters of optD are not in the file"] == why_not_judged(tmp_path / "a.pt", held)
     assert [told] == why_not_judged(tmp_path / "b.pt", held | {"D": other})
+
+
+def test_what_a_file_would_need_to_be_judged_is_told(tmp_path):
+    """A count, or the state_dict in the place of an optimizer that was saved as a whole."""
+    layer = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(3)).sum().backward()
+    optimizer.step()
+    held = {"net": layer.state_dict(), "opt": optimizer.state_dict()}
+    (uncounted,) = why_not_judged(tmp_path / "a.pt", held)
+    (whole,) = why_not_judged(tmp_path / "b.pt", held | {"opt": optimizer, "epoch": 3})
+    assert "of which epoch or step" in uncounted and "opt is a whole object" in whole
