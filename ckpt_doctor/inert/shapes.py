@@ -194,7 +194,9 @@ def _look(value: object, path: KeyPath, depth: int, found: Shapes, seen: set[int
         return
     mapping = mapping_of(value)
     if mapping is None or id(value) in seen:
-        if is_module(value) and id(value) not in seen:
+        if (
+            is_module(value) and id(value) not in seen and len(found.models) < MOST_ITEMS
+        ):  # they may share their tensors
             seen.add(id(value))
             found.models.append(Part(path, dict(_weights_in(value))))
         return

@@ -52,7 +52,7 @@ def copied_whole(case: Case) -> Iterator[Problem]:
             f"all of it is byte for byte {original}: it was copied, and is not of the moment that its name says",
             found=original,
             expected=case.checkpoint.path.name,
-            severity="info" if case.by_shape else None,  # whose resume goes by what is in the file
+            severity="info" if case.run.by_shape else None,  # whose resume goes by what is in the file
         )
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ckpt_doctor.inert.pairing import shapes_of_moments
 from ckpt_doctor.inert.shapes import Optimizer, Part, find
+from ckpt_doctor.trainers.copied import checksums_at
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
-from ckpt_doctor.trainers.plain.copied import checksums_at
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, dotted, mapping_of, wrapper_of
