@@ -74,8 +74,9 @@ def _traits(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
     for at, state in enumerate(_listed(checkpoint, "optimizer_states")):
         groups = state.get("param_groups")
         for index, group in enumerate(islice(groups if isinstance(groups, list) else (), _MOST)):
-            moving = {"lr"} if schedulers(checkpoint) else set()
-            yield from _settings(f"optimizer_states[{at}].param_groups[{index}]", mapping_of(group) or {}, moving)
+            held = mapping_of(group) or {}
+            moving = {"lr"} if schedulers(checkpoint) or "initial_lr" in held else set()
+            yield from _settings(f"optimizer_states[{at}].param_groups[{index}]", held, moving)
     for at, state in enumerate(_listed(checkpoint, "lr_schedulers")):
         yield from _settings(f"lr_schedulers[{at}]", state, PROGRESS)
 

@@ -126,7 +126,9 @@ def _open(member: Member, run: Run) -> Iterator[NotChecked]:
             "StochasticWeightAveraging puts the average in their place when training ends, unless it was stopped early"
         )
         yield NotChecked("whether the weights are the trained ones", why, "a file that was saved during training")
-    yield from kin.departures(member, run)
+    loops = loops_of(checkpoint)
+    told = {"optimizer_states", *(["lr_schedulers"] if loops is not None and loops.schedule else [])}  # O705, R508
+    yield from (one for one in kin.departures(member, run) if one.what not in told or checkpoint.get(one.what))
     yield from _started_epoch(checkpoint, run) if is_measured(checkpoint) else ()
     tensors = (mapping_of(checkpoint.get("state_dict")) or {}).values()
     kinds = {tensor.dtype for tensor in tensors if isinstance(tensor, TensorRef) and "float" in tensor.dtype}
