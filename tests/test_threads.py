@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from queue import SimpleQueue
@@ -57,13 +58,15 @@ def test_an_exception_of_any_thread_comes_out_and_ends_all() -> None:
 
     def work(item: int) -> None:
         begun.append(item)
-        barrier.wait()
+        if item < 2:
+            barrier.wait()
         if item == 1:
             raise ValueError(item)
+        time.sleep(0.01)
 
     with pytest.raises(ValueError, match="1"):
-        in_threads(work, range(100), 2)
-    assert len(begun) < 5
+        in_threads(work, range(1_000), 2)
+    assert len(begun) < 1_000
 
 
 @pytest.mark.usefixtures("soon")

@@ -12,7 +12,7 @@ from ckpt_doctor import reports
 from ckpt_doctor.errors import ForeignFile, WriteRefused
 from ckpt_doctor.inert import names
 from ckpt_doctor.readers import open_checkpoint
-from ckpt_doctor.readers.part_names import is_part_of_several, leads_nowhere
+from ckpt_doctor.readers.part_names import is_count, is_part_of_several, leads_nowhere
 from ckpt_doctor.readers.views import size_of
 from ckpt_doctor.remote import RemotePath, as_path
 from ckpt_doctor.trainers import Trainer, unit_trainer
@@ -57,7 +57,7 @@ def read_file(path: Path, read: Mapping[Path, Checkpoint] = _NOTHING) -> Checkpo
         owner = _owner_of(path)
         known = owner is not None and bool(owner.name)
         is_compared = not known or (owner is not None and owner.by_shape)
-        unit = open_unit(path, owner.reads_part, is_compared) if owner and known else open_unit(path, is_compared=True)
+        unit = open_unit(path, owner.reads_part if owner and known else is_count, is_compared)
         if unit.container == "folder":
             kept = not far and path.is_dir() and os.path.lexists(names.store(Path(os.path.realpath(path))))
             return _half_exchanged(_with_undo_file(unit)) if kept else unit

@@ -23,7 +23,8 @@ def is_resumable(file: FileReport) -> bool:
     if file.plan is not None or file.trainer:
         return file.plan is not None
     shapes = find(file.checkpoint)
-    return file.checkpoint.layout == "training" or bool(shapes.optimizers) or "param_groups" in shapes.names
+    is_other = file.checkpoint.layout == "other" and bool(file.checkpoint.parts)  # a folder with more than weights
+    return file.checkpoint.layout == "training" or is_other or bool(shapes.optimizers) or "param_groups" in shapes.names
 
 
 def departs(file: FileReport) -> set[str]:

@@ -58,5 +58,5 @@ def numbers_in(name: str) -> list[str]:
 
 def counts_as(name: str, key: object) -> bool:
     """Whether a key of a checkpoint counts what the number in its name says."""
-    found = _NUMBERED.findall(name.lower())
+    found = [("step", name)] if name.isdecimal() else _NUMBERED.findall(name.lower())
     return any(found[-1:] and word in found[-1][0] and re.fullmatch(k, str(key)) for word, k in _COUNTED_AS.items())

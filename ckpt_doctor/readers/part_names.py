@@ -36,6 +36,7 @@ OTHER_SUFFIXES = frozenset(
 _SHARD = r"(?P<stem>.+)-(?P<number>\d{1,5})-of-(?P<count>\d{1,5})(?P<variant>\.[\w-]+)?\.(?P<suffix>\w+)"
 PIECES = r"shard-(?P<rank>\d{5})-(?P<name>model-\d{5}-of-\d{5}\.safetensors)"
 """A process's pieces of a model's tensors: torch/distributed/checkpoint/_hf_utils.py, `_gen_file_name`."""
+_COUNT = r"(.*/)?\w*(step|train\w*_state|running_state|progress|training_info)\w*\.json"
 _OTHER_BINARY = (
     r"(openvino_|tokenizer|vocab|spiece|sentencepiece).*\.(bin|model)(\.v\d)?"
     r"|(.+_)?(train|val|valid|test)(_\d+)?\.bin|.+_(document|sentence)\.bin|(model|state)_\d{8}(_\d{1,5})?\.bin"
@@ -71,6 +72,11 @@ def index_of(name: str) -> re.Match[str] | None:
 def shard_of(name: str) -> re.Match[str] | None:
     """The parts of the name of a numbered shard; None for any other."""
     return re.fullmatch(_SHARD, name) if "-of-" in name else None
+
+
+def is_count(name: str) -> bool:
+    """Whether a JSON file in a folder of no known trainer says how far training was: `training_step.json`."""
+    return re.fullmatch(_COUNT, name) is not None
 
 
 def is_other_binary(name: str) -> bool:

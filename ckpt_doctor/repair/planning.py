@@ -108,7 +108,7 @@ def _case(member: Member, run: Run, request: Request) -> Case:
 
 def _sets_a_count(file: FilePlan) -> bool:
     """Whether a step or an epoch is written into a training checkpoint; an upgrade writes all that goes with them."""
-    if file.case.run.by_shape:
+    if file.case.by_shape:
         return False  # a label that differs from the siblings' would be taken for another count
     whole = file.checkpoint.layout == "training" and all(edit.donor is None for edit in file.edits)
     counts = (file.case.path("epoch"), file.case.path("step"))

@@ -35,6 +35,8 @@ def copied_weights(case: Case) -> Iterator[Problem]:
 
     Example: a folder that was synchronised by halves, with the next checkpoint's `model.safetensors`.
 
+    Cure: none in the folder; resume from a checkpoint with weights of its own.
+
     Source: `Trainer._load_from_checkpoint` and accelerate/checkpointing.py, `load_accelerator_state`, which read no
     step in the weights.
     """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection
 from itertools import chain
 from pathlib import Path
 
-from ckpt_doctor.inert.moments import OF_A_RUN, PADDED, RANKS, UNNUMBERED, WHOLE, number_of
+from ckpt_doctor.inert.moments import OF_A_RUN, PADDED, RANKS, UNNUMBERED, WHOLE, moment_of, number_of, role_of
 from ckpt_doctor.readers.part_names import beside, index_of, is_marker, is_moment, is_part_name
 from ckpt_doctor.remote import RemotePath, entries_of
 
@@ -78,9 +79,28 @@ def _parts(folder: Path, names: Collection[str]) -> tuple[set[str], set[str]]:
             there |= {f"{name}/{other}": names_in(folder / name / other) for other in inside[:_MOST_LOOKED_INTO]}
     if any(_is_of_a_run(name) for name in chain(names, *there.values())):
         return set(), set()
+    is_whole = folder.name.isdecimal() or WHOLE.fullmatch(folder.name) is not None
+    each = {name: _files(inside) for name, inside in {"": names, **there}.items()}
+    if any(_is_series(files, is_whole) for files in each.values()):
+        return set(), set()
+    return each.pop(""), {name for name, files in each.items() if files}
+
+
+def _files(names: Collection[str]) -> set[str]:
+    """The parts among names, those of a set once."""
     files = (name for name in names if is_part_name(name) and not is_marker(name) and not index_of(name))
-    folders = {name for name, inside in there.items() if any(map(is_part_name, inside))}
-    return {re.sub(r"-\d+-of-\d+|^.*(?=\.distcp$)", "", name) for name in files}, folders
+    return {re.sub(r"-\d+-of-\d+|^.*(?=\.distcp$)", "", name) for name in files}
+
+
+def _is_series(files: Collection[str], is_whole: bool) -> bool:
+    """Whether files differ in numbers that count moments. In a folder that is named by its moment alone those from 0
+    or 1 on are ranks and layers."""
+    alike: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for name in files:
+        alike[role_of(name)].append(moment_of(name))
+    columns = (sorted(set(column)) for each in alike.values() if len(each) > 1 for column in zip(*each, strict=False))
+    varying = (column for column in columns if len(column) > 1)
+    return any(not is_whole or column[-1] - column[0] >= len(column) or column[0] > 1 for column in varying)
 
 
 def _is_of_a_run(name: str) -> bool:

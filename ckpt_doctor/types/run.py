@@ -336,6 +336,11 @@ class Case:
     """True when the question is `will the trainer resume from this very file` (check, migrate), not `what is here`."""
 
     @property
+    def by_shape(self) -> bool:
+        """Whether the rules for everyone's files hold for this one, although a trainer owns it."""
+        return self.run.by_shape and self.run.owns(self.checkpoint.path)
+
+    @property
     def optimizers(self) -> tuple[Case, ...]:
         """The case of each optimizer, its own first."""
         return (self, *self.further)

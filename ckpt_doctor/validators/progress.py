@@ -48,7 +48,8 @@ def step_name_mismatch(case: Case) -> Iterator[Problem]:
     whoever chose the folder by its number gets another checkpoint, and `save_total_limit` keeps and deletes by the
     folder's number. Of trainers that are not known it is the file or link which marks the last checkpoint (`latest`,
     `latest_checkpointed_iteration.txt`): it names an older one than there is, because a save was cut off before it was
-    written, or someone set it back.
+    written, or someone set it back. Or all tensors are those of another number's checkpoint, by their stored
+    checksums, where a third has others.
 
     Example: a folder named for step 2000 whose file counts 1000.
 

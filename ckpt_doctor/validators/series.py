@@ -52,8 +52,13 @@ def copied_whole(case: Case) -> Iterator[Problem]:
             f"all of it is byte for byte {original}: it was copied, and is not of the moment that its name says",
             found=original,
             expected=case.checkpoint.path.name,
-            severity="info" if case.run.by_shape else None,  # whose resume goes by what is in the file
+            severity="info" if case.by_shape and _counts(case) else None,
         )
+
+
+def _counts(case: Case) -> bool:
+    """Whether the file itself says its moment: then a resume does not go by the name."""
+    return bool({"epoch", "step"} & case.member.places.keys())
 
 
 def of_other_saves(case: Case) -> Iterator[Problem]:
@@ -81,7 +86,7 @@ def of_other_saves(case: Case) -> Iterator[Problem]:
 def partner_missing(case: Case) -> Iterator[Problem]:
     """F114: a file that lacks the one which all others of its role have beside them."""
     run = case.run
-    is_asked = case.run.by_shape or not run.trainer
+    is_asked = case.by_shape or not run.trainer
     lost = once(run, "lone files", lambda: dict(_lone(run))).get(case.checkpoint.path) if is_asked else None
     if lost is not None:
         yield Problem(

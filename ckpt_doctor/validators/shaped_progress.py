@@ -31,7 +31,8 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     single file only OneCycleLR is judged, because a script may start any other schedule after its own warm-up. Adam's
     step is the highest of all parameters; several optimizers are not compared, nor weights with their averages. Files
     of a distributed checkpoint, and those of several ranks, are compared by their counts of steps and by Adam's, where
-    each file has one step throughout: a save over an older one that was cut off leaves files of both.
+    each file has one step throughout: a save over an older one that was cut off leaves files of both. An optimizer that
+    has, by its stored checksums, the moments of another moment's folder was copied from there.
 
     Example: Adam's `step` and `global_step` 20 with OneCycleLR's `last_epoch` 11.
 
@@ -42,7 +43,7 @@ def parts_disagree(case: Case) -> Iterator[Problem]:
     yield from _files_disagree(case)
     yield from series.of_other_saves(case)
     shapes = shapes_of(case)
-    if case.run.by_shape or not case.run.trainer:
+    if case.by_shape or not case.run.trainer:
         yield from _ranks_disagree(case, shapes)
     counts = _counts(shapes)
     if not counts:

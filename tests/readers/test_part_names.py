@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from ckpt_doctor.readers.part_names import beside, index_of, is_moment, is_other_binary, is_part_of_several, shard_of
+from ckpt_doctor.readers.part_names import (
+    beside,
+    index_of,
+    is_count,
+    is_moment,
+    is_other_binary,
+    is_part_of_several,
+    shard_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,11 @@ def test_what_names_several_files() -> None:
     """An index, a marker, a shard."""
     assert all(map(is_part_of_several, ("latest", "last_checkpoint", "model.bin.index.json", "m-1-of-2.pt")))
     assert not any(map(is_part_of_several, ("model.pt", "latest.pt", "checkpoint", "index.json")))
+
+
+def test_a_count_is_known_by_its_name() -> None:
+    assert all(map(is_count, ("a/training_step.json", "train_state_00000.json", "running_states.json")))
+    assert not any(map(is_count, ("a/config.json", "model.safetensors.index.json", "step_3/config.json", "step.pt")))
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,11 @@ def test_the_last_moment_lies_beside_the_others(tmp_path: Path) -> None:
         (["step10/policy/weights/a.pt"], True),
         (["step_2/policy/weights/epoch_1.pt"], False),
         (["3/a.pt", "3/b.pt"], False),
+        (["step_2/a_05.pt", "step_2/a_10.pt"], False),
+        (["step_2/a_0.pt", "step_2/a_1.pt"], True),
+        (["big_ep10/a_0.pt", "big_ep10/a_1.pt"], False),
+        (["big_ep10/models/a_0.pt", "big_ep10/models/a_1.pt"], False),
+        (["big_ep10/a_rank0.pt", "big_ep10/a_rank1.pt"], True),
     ],
 )
 def test_a_moment_in_folders_is_one_checkpoint(tmp_path: Path, files: list[str], is_one: bool) -> None:

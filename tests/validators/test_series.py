@@ -66,6 +66,18 @@ def test_an_optimizer_of_another_moment_s_folder_is_told(tmp_path: Path) -> None
     assert {"step-30": ["P409"]} == found(tmp_path)
 
 
+def test_a_folder_that_is_named_by_its_step_alone_is_held_against_the_count_in_it(tmp_path: Path) -> None:
+    """As LeRobot has them."""
+    for step in STEPS:
+        folder = tmp_path / f"{step:06d}"
+        write(folder / "weights" / "model.pt", {"w": torch.full((4,), step / 3)})
+        write(folder / "state" / "optimizer.pt", [torch.full((4,), step / 7)])
+        (folder / "state" / "training_step.json").write_text(f'{{"step": {min(step, 20)}}}')
+    assert {"000030": ["P401"]} == found(tmp_path)
+    (tmp_path / "000020" / "state" / "training_step.json").write_text('{"step": ')
+    assert {"000020", "000030"} == set(found(tmp_path)), "cut off"
+
+
 def shards(folder: Path) -> None:
     for step in STEPS:
         for rank in (0, 1):

@@ -159,7 +159,7 @@ def noun_of(member: Member) -> str:
     slot = label_slot(member)
     if not is_in_the_file(member):
         name = moment_of(member.checkpoint.path).lower()
-        return next((noun for noun in ("epoch", "step", "iteration") if noun[:4] in name), "number")
+        return next((noun for noun in ("epoch", "iteration") if noun[:4] in name), "step")
     key = str(member.path(slot)[-1])
     return next((noun for noun in ("episode", "update") if noun in key), "iteration" if "it" in key else slot)
 

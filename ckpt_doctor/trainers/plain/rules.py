@@ -61,19 +61,20 @@ def epoch_label_open(case: Case) -> Iterator[Problem]:
 def _choices(member: Member, label: int, done: Evidence[int] | None, resume: Evidence[str] | None) -> str:
     key, noun = key_of(member), noun_of(member)
     one = a(noun)
+    here, behind = (key, f"{key} + 1") if is_in_the_file(member) else (f"{label:,}", f"{label + 1:,}")
     if done is None:
         return (
             f"{key} is {label}, which can be the finished {noun} or the next one: a script that starts at the wrong "
-            f"one of {key} and {key} + 1 trains {one} twice or leaves one out"
+            f"one of {here} and {behind} trains {one} twice or leaves one out"
         )
     told = f"{key} is {label}, and {done.value} {f'{noun} is' if done.value == 1 else f'{noun}s are'} finished"
     if done.value == label + 1:
-        return f"{told}: a script that starts at {key} repeats {one}, and one that starts at {key} + 1 does not"
+        return f"{told}: a script that starts at {here} repeats {one}, and one that starts at {behind} does not"
     if resume is not None:  # label + 1
-        return f"{told}: a script that starts at {key} + 1 leaves {one} out if it counts from 0, and none if from 1"
+        return f"{told}: a script that starts at {behind} leaves {one} out if it counts from 0, and none if from 1"
     if done.value == label:
         return (
-            f"{told}: a script that counts from 0 must start at {key}, and one that counts from 1 at {key} + 1, or "
+            f"{told}: a script that counts from 0 must start at {here}, and one that counts from 1 at {behind}, or "
             f"{one} is left out or repeated"
         )
     return f"{told}: which of the two is right is not known"
