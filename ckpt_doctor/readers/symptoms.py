@@ -30,11 +30,13 @@ def unfinished_write(view: FileView) -> list[Damage]:
     if _TEMPORARY.search(view.path.name):
         message = "by its name this is a temporary file: its writer is still at work, or died before it could rename it"
         return [Damage("unfinished-write", message, found=view.path.name)]
-    beside = {f"{view.path.name}.aria2": "shows that aria2 has not downloaded all of it"}
-    if view.path.suffix == ".ckpt":
-        beside[f"{view.path.stem}-unfinished"] = "marks its save as unfinished, so that NeMo passes it over"
-    for name, meaning in beside.items():
-        if not view.far and os.path.exists(view.path.with_name(name)):  # noqa: PTH110 - too long a name is not there
+    path = str(view.path)
+    beside = {f"{path}.aria2": "shows that aria2 has not downloaded all of it"}
+    if path.endswith(".ckpt"):
+        beside[f"{path[:-5]}-unfinished"] = "marks its save as unfinished, so that NeMo passes it over"
+    for marker, meaning in beside.items():
+        if not view.far and os.path.exists(marker):  # noqa: PTH110 - too long a name is not there
+            name = marker.rpartition("/")[2]
             return [Damage("unfinished-write", f"{shown(name)} beside it {meaning}", found=name)]
     now = view.size_now()
     if now > view.size:

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ckpt_doctor.audit import scan
 from ckpt_doctor.readers import open_checkpoint
 from tests.migrators.sample_runs import changed, differences, edit, load, repaired, untouched
+from tests.sampled import sampled
 
 
 def save(held: object, path, tags: list[str], **options) -> None:
@@ -133,7 +134,7 @@ def resumed(path, options: dict) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("fixes", [["to-cpu"], ["add-best-score", "sync-scheduler", "plain-scalars"]], ids="+".join)
-@pytest.mark.parametrize("options", ADAM.values(), ids=ADAM)
+@pytest.mark.parametrize("options", sampled(ADAM.values(), ADAM["plain"], ADAM["capturable"], ids=True))
 def test_adam_has_its_step_where_it_wants_it_after_a_resume_on_a_gpu(fixes, options, sample):
     """The CPU for the 0-d tensor that it was; the parameter's device with `capturable` or `fused`, which check that."""
     path = sample("complete-TST").step(140)

@@ -17,7 +17,7 @@ from tests.readers.torch_equal import says
 from tests.readers.torch_files import LEGACY, ZIP, load, save, tensors_of, training
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(values, st.booleans())
 def test_says_what_torch_loads(tmp_path_factory, value, zipped):
     """Any value, in either format: the inert tree describes each loaded object, and each tensor is listed once."""

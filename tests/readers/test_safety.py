@@ -15,7 +15,7 @@ from tests.readers.strategies import values
 from tests.readers.torch_files import save
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(values)
 def test_not_weights_only_is_what_torch_refuses(tmp_path_factory, value):
     """The finding is there exactly when `torch.load(weights_only=True)` refuses the file's names or opcodes."""

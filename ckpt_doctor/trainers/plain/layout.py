@@ -99,11 +99,11 @@ def _is_one(shapes: Shapes) -> bool:
     """Whether there is one optimizer and one model, or several that it trains nearly whole.
 
     Of a model that it does not train the optimizer is elsewhere; a buffer of a loss needs none."""
-    if len(shapes.optimizers) != 1 or not shapes.trained:
-        return False
+    if len(shapes.optimizers) != 1 or len(shapes.trained) < 2:
+        return len(shapes.optimizers) == len(shapes.trained) == 1
     moments = Counter(shapes_of_moments(shapes.optimizers[0]))
     size = sum(math.prod(shape) * many for shape, many in moments.items())
-    return len(shapes.trained) == 1 or 4 * size >= 3 * elements(shapes) or _are_copies(shapes, moments)
+    return 4 * size >= 3 * elements(shapes) or _are_copies(shapes, moments)
 
 
 def _are_copies(shapes: Shapes, moments: Counter[tuple[int, ...]]) -> bool:

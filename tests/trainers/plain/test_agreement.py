@@ -28,7 +28,7 @@ def take(key: str) -> Change:
 OPTIMIZER, SCHEDULE = take("optimizer_state_dict"), take("scheduler_state_dict")
 
 
-@pytest.mark.parametrize("told", [{}, TOLD], ids=["open", "told"])
+@pytest.mark.parametrize("told", [pytest.param({}, id="open", marks=pytest.mark.long), pytest.param(TOLD, id="told")])
 @pytest.mark.parametrize(
     ("schedule", "optimizer", "change", "expected"),
     [

@@ -34,7 +34,7 @@ def judged(path: Path) -> FileReport:
 
 
 @pytest.mark.parametrize("optimizer", sampled(["AdamW", "two rates"], "two rates"))
-@pytest.mark.parametrize("schedule", REBUILT)
+@pytest.mark.parametrize("schedule", sampled(REBUILT, "StepLR", "LinearLR", "warm restarts", "OneCycleLR", "CyclicLR"))
 def test_a_lost_schedule_is_a_siblings_at_this_files_position(tmp_path, schedule, optimizer):
     path = without(run(tmp_path, schedule, optimizer), NUMBER)
     assert [("R508", "sync-scheduler")] == [(f.code, f.migration) for f in judged(path).serious]
@@ -74,7 +74,7 @@ def test_a_run_that_had_no_schedule_yet_lost_none(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
-@pytest.mark.parametrize("schedule", [*BY_EPOCH, *BY_STEP])
+@pytest.mark.parametrize("schedule", sampled([*BY_EPOCH, *BY_STEP], "StepLR", "CosineAnnealingLR", "OneCycleLR"))
 def test_what_is_advised_to_the_script_makes_the_resume_identical(tmp_path, schedule):
     """Where no file has the schedule: step the fresh one, then load the optimizer."""
     path = without(run(tmp_path, schedule), NUMBER, 0, 1, 3, 4)
