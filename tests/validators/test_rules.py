@@ -57,9 +57,17 @@ def named(report: Report, folder: Path) -> dict[str, list[Finding]]:
     return found
 
 
+MOST = {"breaks": 3, "spares": 1}
+"""Cases of a rule that are no long ones."""
+
+
 def cases(kind: str) -> list:
     """All cases of one side of the table as parameters with readable ids."""
-    return [pytest.param(code, c, id=f"{code}-{c.name}") for code, pair in CASES.items() for c in getattr(pair, kind)]
+    return [
+        pytest.param(code, case, id=f"{code}-{case.name}", marks=[] if at < MOST[kind] else [pytest.mark.long])
+        for code, pair in CASES.items()
+        for at, case in enumerate(getattr(pair, kind))
+    ]
 
 
 @pytest.mark.parametrize(("code", "fault"), cases("breaks"))

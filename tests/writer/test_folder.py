@@ -82,7 +82,7 @@ def test_any_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
 
 
 @pytest.mark.long
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.dictionaries(KEYS, VALUES), MIGRATIONS)
 def test_many_more_edits_are_applied_exactly_and_undone_one_by_one(value, migrations):
     apply_and_undo(value, migrations)

@@ -79,7 +79,7 @@ def test_values_that_do_not_allow_it_say_why(name, kwargs, reason):
         hf_lambda(name, step=5, warmup=3, total=20, kwargs=kwargs)
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(st.sampled_from(NAMES), st.data())
 def test_hostile_values_raise_value_errors_only(name, data):
     """Of the command as well as of its arguments."""

@@ -40,7 +40,7 @@ one_cycles = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(one_cycles, st.booleans())
 def test_one_cycle_is_torchs_at_every_step_up_to_the_overshoot(arguments, beta1):
     """Rate and momentum equal torch's from step 0 to total_steps, and the step after raises in both."""

@@ -81,7 +81,7 @@ def test_a_position_that_the_values_do_not_allow_is_not_reached():
     assert reached({**moment.state, "gamma": "3"}, moment.groups, 20) is None
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(st.data())
 def test_hostile_values_raise_value_errors_only(data):
     """Whatever stands in one place of state or group, and however far one asks to go."""

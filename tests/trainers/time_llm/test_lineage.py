@@ -29,7 +29,7 @@ def trainings(draw):
     return trainer
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(trainings())
 def test_after_any_kills_and_resumes_each_file_finds_its_own_validations(trainer):
     """For every file on disk: the uninterrupted run's state, and the one that the trainer had in memory.

@@ -100,7 +100,7 @@ def noisy_logs(draw):
     return "".join(clean).encode(), "".join(noisy).encode()
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(noisy_logs(), st.lists(st.integers(0, 3000), max_size=5))
 def test_noise_and_reading_in_pieces_change_no_fact(logs, cuts):
     """Bars before and within lines, foreign lines, CRLF, any splitting of the stream: the same events."""
@@ -115,7 +115,7 @@ def without_last_losses(events):
     return [replace(e, test_loss=None, mae_loss=None) if isinstance(e, EpochResult) else e for e in events]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(noisy_logs(), st.integers(0, 3000))
 def test_a_cut_log_says_nothing_that_the_whole_one_does_not_say(logs, cut):
     """Cut at any byte, what is read is the beginning of what would have been read."""
@@ -151,7 +151,7 @@ CUT_IN_A_BAR = f"{LOSSES[:-1]}\r0it [00:00, 11.32it/s"
 """Its `0` in place of the last digit would be another MAE loss."""
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(noisy_logs(), st.integers(0, 3000), noisy_logs())
 @example(
     logs=(f"{LOSSES}\n".encode(), f"{CUT_IN_A_BAR}]{LOSSES[-1]}\n".encode()),
