@@ -166,9 +166,10 @@ def _said(cases: Sequence[Case]) -> list[Collection[Finding | NotChecked]]:
                 if rule.damage not in kinds:
                     continue
                 for case in each if rule.each else each[:1]:
-                    if rule.code not in case.judged or rule in own:
-                        for r in _applied(rule, case):
-                            results[(r.code, r.where, r.message) if isinstance(r, Finding) else r] = r
+                    if rule.code in case.judged and rule not in own:
+                        continue
+                    for r in _applied(rule, case):
+                        results[(r.code, r.where, r.message) if isinstance(r, Finding) else r] = r
     return [results.values() for results in said]
 
 

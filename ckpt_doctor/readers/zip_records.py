@@ -15,6 +15,9 @@ from ckpt_doctor.types import Damage
 UNLIKE_ITS_CHECKSUM = "the bytes do not match the stored checksum, which torch.load never compares"
 DESCRIPTION_CHANGED = UNLIKE_ITS_CHECKSUM + ": the description of all tensors is not what was saved"
 
+_MOST_PLAIN = 64
+"""Bytes of a record in which a word may be all there is, as in torch's `version` and `byteorder`."""
+
 
 def other_pickles(programs: Programs, source: Source, entries: Iterable[Entry]) -> None:
     """Take up every pickle of an archive beside the main one, also those in arrays of Python objects.
@@ -41,7 +44,10 @@ def other_pickles(programs: Programs, source: Source, entries: Iterable[Entry]) 
 
 def _by_content(programs: Programs, source: Source, entry: Entry) -> int:
     """Read a record of any name as a pickle as far as it is one; returns how many bytes that took."""
-    if _head(source, entry, 6) == b"\x93NUMPY":
+    head = _head(source, entry, _MOST_PLAIN)
+    if entry.size <= _MOST_PLAIN and head.strip().isalnum():
+        return len(head)  # a word or a number: what names something has more than letters and digits
+    if head[:6] == b"\x93NUMPY":
         start = object_pickle(_head(source, entry, 1 << 12))
         if start is None:
             return 0

@@ -64,7 +64,8 @@ def _asking_once(scheme: str, fs: Any) -> Any:
         fs.retries = 1
         fs.config_kwargs.setdefault("retries", {"total_max_attempts": 1})  # of botocore, for each of these
     if scheme in GOOGLE:
-        fs._request = MethodType(type(fs)._request.__wrapped__, fs)
+        if once := getattr(type(fs)._request, "__wrapped__", None):  # below what repeats it
+            fs._request = MethodType(once, fs)
         fs.requests_timeout = fs.requests_timeout or LONGEST
     if scheme == "hf":
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it has a handler, and names each URL it retries

@@ -54,7 +54,8 @@ def cause(item: Located) -> tuple[object, ...]:
     sentence = finding.message
     for name in finding.tensors:
         sentence = sentence.replace(name, "N")
-    sentence = re.sub(r"\blines? N", "line N", re.sub(NUMBER, "N", sentence))
+    sentence = re.sub(NUMBER, "N", sentence)
+    sentence = re.sub(r"\blines? N", "line N", sentence) if "lines N" in sentence else sentence
     return (finding.code, finding.severity, finding.fix or "", sentence, item.path if finding.tensors else None)
 
 

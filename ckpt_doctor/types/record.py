@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as record
 else:
     from dataclasses import MISSING, Field, dataclass
-    from functools import partial
+    from functools import cache, partial
     from inspect import get_annotations
     from operator import attrgetter
 
@@ -74,13 +74,11 @@ else:
         made._defaults = found
         return found
 
+    @cache
     def _compared(made):
-        """What gives the fields of an object that are compared; found once."""
-        found = vars(made).get("_compared")
-        if found is None:
-            names = [field.name for field in fields(made) if field.compare]
-            found = made._compared = attrgetter(*names) if names else (lambda _: ())
-        return found
+        """What gives the fields of an object that are compared."""
+        names = [field.name for field in fields(made) if field.compare]
+        return attrgetter(*names) if names else (lambda _: ())
 
     def _first_init(made):
         left = FEW

@@ -183,6 +183,8 @@ def _lone(run: Run) -> Iterator[tuple[Path, str]]:
     Of a trainer that is known by the shape of its files only those of several ranks are asked: it has rules for others.
     """
     series = _series(run)
+    if len(series) < 2:
+        return
     there = {role: {moment_of(one.name): one for one in each if _is_whole(one)} for role, each in series.items()}
     for (role, mine), (other, theirs) in product(there.items(), repeat=2) if len(there) <= _MOST_ROLES else ():
         if len(mine) < _SERIES or len(theirs) != len(mine) - 1 or OF_A_RUN.match(other):

@@ -49,8 +49,12 @@ def _slots(shapes: Shapes) -> Iterator[tuple[Slot, Held]]:
     """Slots, and where they are with what is there."""
     for optimizer in shapes.optimizers:
         state = {index: entry for index, entry in optimizer.state.items() if isinstance(entry, dict)}
-        root = {"param_groups": _groups(optimizer), "state": state}
-        yield from _held(root, optimizer.path, _of("optimizer", "foreign", "other"))
+        groups = _groups(optimizer)
+        named = set[object]().union(*groups.values())
+        slots = [
+            slot for slot in _of("optimizer", "foreign", "other") if slot.parts[1] == "state" or slot.parts[3] in named
+        ]
+        yield from _held({"param_groups": groups, "state": state}, optimizer.path, slots)
     for scheduler in shapes.schedulers:
         if not scheduler.is_plateau and "_schedulers" not in scheduler.state:
             yield from _held(scheduler.state, scheduler.path, _of("scheduler", "moving", scheduler.kind))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import string
 import struct
 import zipfile
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ckpt_doctor.inert import limits
+from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
 from tests.readers.attacks import CALL, CALLS, dangerous
@@ -97,3 +101,11 @@ def test_zip_bombs(tmp_path):
     at = raw.rindex(b"PK\x01\x02")
     path.write_bytes(raw[: at + 20] + struct.pack("<II", 0xFFFFFFF0, 0xFFFFFFF0) + raw[at + 28 :])
     deep_check(open_checkpoint(path))
+
+
+@settings(max_examples=100)
+@given(st.text(string.ascii_letters + string.digits, min_size=1, max_size=64))
+def test_a_word_names_nothing(word: str) -> None:
+    """So a small record of letters and digits alone is not read as a pickle."""
+    reading = read(word.encode())
+    assert {} == reading.globals == reading.calls

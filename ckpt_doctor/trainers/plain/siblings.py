@@ -137,6 +137,8 @@ def _precision(tensors: Iterable[TensorRef]) -> frozenset[str]:
 
 def _repeated(averages: Sequence[Sequence[TensorRef]], checksums: Mapping[str, int]) -> list[bool]:
     """For each parameter, whether all its averages are the same bytes as others of that shape: only zeros are."""
+    if len({*checksums.values()}) == len(checksums):
+        return [False] * len(averages)
     held = [[(checksums.get(one.storage.key), one.shape, one.dtype) for one in entry] for entry in averages]
     many = Counter(one for entry in held for one in entry)
     return [bool(entry) and all(one[0] is not None and many[one] > 1 for one in entry) for entry in held]
