@@ -149,6 +149,9 @@ def assess(
 
     `refusals` are reasons other than a name for which the restricted unpickler refuses it.
     """
+    is_plain = container in ("torch-zip", "torch-legacy") and not refusals
+    if is_plain and all(judge(name) == "allowed" for name in names) and all(map(is_listed, calls)):
+        return []  # as of nearly all files
     if container == "torchscript":
         names = [name for name in names if not is_scripted(name)]
         calls = [name for name in calls if not is_scripted(name)]
