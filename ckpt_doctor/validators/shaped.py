@@ -57,7 +57,7 @@ def own_shapes(case: Case) -> Shapes:
 
 
 def sibling_with(case: Case, has: Callable[[Shapes], bool]) -> Path | None:
-    """The first other checkpoint of the run with such parts. Looked for once a run: every file of it asks."""
+    """The first other checkpoint of the run with such parts. Looked for once a run and function: every file asks."""
     memo = vars(case.run).setdefault("siblings", {})
     if has not in memo:
         having = (member.checkpoint.path for member in case.run.members if has(find(member.checkpoint)))

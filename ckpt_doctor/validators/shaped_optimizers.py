@@ -237,8 +237,12 @@ def _half_by_settings(case: Case) -> str:
 
 
 def _half_by_siblings(case: Case) -> str:
-    sibling = sibling_with(case, lambda shapes: bool(shapes.scalers))
+    sibling = sibling_with(case, _has_scaler)
     return f"{sibling.name} has one" if sibling is not None else ""
+
+
+def _has_scaler(shapes: Shapes) -> bool:
+    return bool(shapes.scalers)
 
 
 RULES = (optimizer_reset, scaler_missing)

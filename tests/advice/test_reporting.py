@@ -237,8 +237,8 @@ def test_the_memory_of_a_report_is_that_of_a_run(tmp_path: Path, monkeypatch: py
     """By tracing, what is held at most while few runs are judged, and ten times as many."""
     monkeypatch.setattr(reporting, "IN_MEMORY", 0)
     held = []
-    for runs in (1, 2, 20):  # the first for imports and caches
-        folder = tmp_path / str(runs)
+    for number, runs in enumerate((20, 2, 20)):  # the first for imports, caches and the tuples that Python keeps
+        folder = tmp_path / str(number)
         folder.mkdir()
         tree = fleet(folder / "run", runs)
         gc.collect()
