@@ -282,16 +282,21 @@ def _further_counts(member: Member) -> dict[KeyPath, int]:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(512)
 def name_form(path: Path) -> str:
     """A name but for its numbers: files that a loop names alike."""
-    return re.sub(r"\d{1,18}", "\0", path.name)
+    return _parted(path.name)[0]
+
+
+def numbers_in(path: Path) -> tuple[int, ...]:
+    """The numbers in a name, by which a loop numbers the files of one moment (`G_400.pth`, `D_400.pth`)."""
+    return _parted(path.name)[1]
 
 
 @lru_cache(512)
-def numbers_in(path: Path) -> tuple[int, ...]:
-    """The numbers in a name, by which a loop numbers the files of one moment (`G_400.pth`, `D_400.pth`)."""
-    return tuple(int(digits) for digits in re.findall(r"\d{1,18}", path.name))
+def _parted(name: str) -> tuple[str, tuple[int, ...]]:
+    """Both of a name; runs have the same ones."""
+    numbers = r"\d{1,18}"
+    return re.sub(numbers, "\0", name), tuple(map(int, re.findall(numbers, name)))
 
 
 def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, Line]]:
