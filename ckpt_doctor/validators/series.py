@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 from ckpt_doctor.inert.moments import OF_A_RUN, ROLE_NUMBER, moment_of, number_of, numbers_in, role_of
@@ -215,7 +215,10 @@ def _ranks(series: Mapping[str, Series]) -> Iterator[tuple[Path, tuple[int, int,
             if (step := state.optimizer_step if state.optimizer_step is not None else state.global_step) is not None:
                 held[ROLE_NUMBER.sub("#", role), moment_of(one.name)].append((one, step))
     for files in held.values():
+        firsts: dict[int, str] = {}
         for one, step in files:
-            other = next(((two.name, its) for two, its in files if its != step), None)
-            if other is not None:
-                yield one.member.checkpoint.path, (step, other[1], other[0])
+            firsts.setdefault(step, one.name)
+        if len(firsts) > 1:
+            first, second = islice(firsts.items(), 2)
+            for one, step in files:
+                yield one.member.checkpoint.path, (step, *(second if step == first[0] else first))

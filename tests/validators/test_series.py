@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from ckpt_doctor import latest, scan
+from ckpt_doctor.types import Checkpoint, Member, TrainingState
+from ckpt_doctor.validators import series
 
 STEPS = (10, 20, 30)
 
@@ -106,3 +108,38 @@ def test_a_file_without_the_one_that_all_others_have_is_told(tmp_path: Path) -> 
     assert {} == found(tmp_path), "what begins later is no lack"
     (tmp_path / "opt30.pt").unlink()
     assert {"model30.pt": ["F114"]} == found(tmp_path)
+
+
+class Step(int):
+    """A count that knows how often counts are compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Step.compared += 1
+        return int(self) == int(other)  # type: ignore[call-overload]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
+
+
+@pytest.mark.parametrize("odd", [7, 8])
+def test_a_rank_of_another_step_is_told_and_no_two_ranks_of_one_step_are_compared(odd: int) -> None:
+    named = [
+        series._Named(f"opt_1_rank_{rank}.pt", Member(saved(rank), TrainingState(global_step=Step(step)), None))
+        for rank, step in enumerate([7] * 500 + [odd] + [7] * 499)
+    ]
+    Step.compared = 0
+    told = dict(series._ranks({"opt_#_rank_0.pt": named}))
+    assert Step.compared <= 4 * len(named)
+    if odd == 7:
+        assert {} == told
+    else:
+        assert [(8, "opt_1_rank_500.pt")] * 2 == [told[Path(name)][1:] for name in ("0", "999")]
+        assert (8, 7, "opt_1_rank_0.pt") == told[Path("500")]
+
+
+def saved(rank: int) -> Checkpoint:
+    return Checkpoint(Path(str(rank)), 1, "torch-zip", "training", {})

@@ -19,6 +19,8 @@ from ckpt_doctor.types.record import once
 
 _MOST = 8
 """Optimizers, schedules and param groups that are looked at."""
+_MOST_TRAITS = 1_000
+"""Of a run; a file can have any number of callbacks."""
 Traits = Mapping[str, object]
 
 
@@ -40,7 +42,7 @@ def _departures(run: Run) -> Mapping[str, Sequence[NotChecked]]:
     whole = [member for member in run.members if not is_weights_only(member.checkpoint)]
     ordered = sorted(whole, key=lambda member: member.state.global_step or 0)
     traits = [dict(_traits(member.checkpoint)) for member in ordered] if len(ordered) >= ENOUGH else []
-    counts = {name: Counter(own.get(name) for own in traits) for name in {name for own in traits for name in own}}
+    counts = _odd(traits)
     labels = {member.checkpoint.path: member.label for member in ordered}
     rest = {member.checkpoint.path: member.further for member in ordered}  # one of several optimizers may rest
     found: dict[str, list[NotChecked]] = {}
@@ -48,7 +50,7 @@ def _departures(run: Run) -> Mapping[str, Sequence[NotChecked]]:
         points = found.setdefault(member.label, [])
         for name, count in sorted(counts.items()):
             said = points and name.startswith(points[-1].what)  # what is in a list follows from its length
-            if len(count) == 2 and count[mine := own.get(name)] == 1 and not said:
+            if count[mine := own.get(name)] == 1 and not said:
                 usual = next(value for value in count if value != mine)
                 why = f"it is {mine or 'absent'} here, and {usual or 'absent'} in all other files of this run"
                 points.append(NotChecked(name, why, "the script"))
@@ -57,6 +59,16 @@ def _departures(run: Run) -> Mapping[str, Sequence[NotChecked]]:
             point = NotChecked(f"the moment of the {twin.noun}", f"{twin.told}: in one of the two they were copied", "")
             found.setdefault(labels[path], []).append(point)
     return found
+
+
+def _odd(traits: Sequence[Traits]) -> Mapping[str, Counter[object]]:
+    """What one file has otherwise than all others, with how many have each value; the first few."""
+    counts = {name: Counter(own.get(name) for own in traits) for name in islice(_names(traits), _MOST_TRAITS)}
+    return {name: count for name, count in counts.items() if sorted(count.values())[:-1] == [1]}
+
+
+def _names(traits: Sequence[Traits]) -> Iterator[str]:
+    return iter(dict.fromkeys(name for own in traits for name in own))
 
 
 def _traits(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
