@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ckpt_doctor.inert.moments import number_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.types import FileReport, Member, Run
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 from ckpt_doctor.validators.series import original_of
 
 _DEPARTING = frozenset({"F114", "P403", "P405", "P409", "P410", "P411", "P413", "R510", "O705"})
@@ -47,6 +47,7 @@ def _counts(member: Member) -> tuple[int | None, ...]:
     return _steps(member), member.named_step, member.state.epoch
 
 
+@kept
 def _shared(run: Run) -> int:
     """Which of these counts all checkpoints of a run have that have any; the first where there is none: steps are not
     held against epochs."""
@@ -61,7 +62,7 @@ def progress(judged: tuple[FileReport, Run]) -> tuple[int, int, int, int]:
     """
     file, run = judged
     stamp, counts = file.checkpoint.stamp, _counts(file.member)
-    shared = counts[once(run, "shared count", lambda: _shared(run))]
+    shared = counts[_shared(run)]
     step = next((count for count in (shared, *counts) if count is not None), None)
     # At the same step: what the trainer itself looks for before a copy under another name (`checkpoint (1).pt`).
     rank = {"best": 2, "step": 1, None: 0}[file.member.role]

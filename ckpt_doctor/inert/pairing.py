@@ -16,7 +16,7 @@ from dataclasses import field
 
 from ckpt_doctor.inert.shapes import Optimizer, Part, Scheduler, Shapes
 from ckpt_doctor.types import KeyPath, TensorRef, holds_rate, mapping_of, real
-from ckpt_doctor.types.record import once, record
+from ckpt_doctor.types.record import kept, record
 
 MOST = 64
 """Optimizers, or schedulers, of a checkpoint in which pairs are looked for."""
@@ -41,12 +41,10 @@ class Pairing:
     """Schedulers whose optimizer does not show."""
 
 
+@kept
 def pairing_of(shapes: Shapes) -> Pairing:
-    """Pair the optimizers and schedulers of a checkpoint. Looked for once: trainers and rules ask."""
-    return once(shapes, "pairing", lambda: _paired(shapes.optimizers, shapes.schedulers))
-
-
-def _paired(optimizers: Sequence[Optimizer], schedulers: Sequence[Scheduler]) -> Pairing:
+    """Pair the optimizers and schedulers of a checkpoint."""
+    optimizers, schedulers = shapes.optimizers, shapes.schedulers
     if not schedulers:
         return Pairing()
     if len(optimizers) == len(schedulers) == 1:
@@ -180,17 +178,14 @@ def shapes_of_moments(optimizer: Optimizer) -> list[tuple[int, ...]]:
     return [tensor.shape for tensor in largest if tensor.shape]
 
 
+@kept
 def _tensors(shapes: Shapes) -> tuple[list[Tensors], Tensors]:
-    """The shapes of each model's tensors, and those of all models. Counted once."""
-
-    def count() -> tuple[list[Tensors], Tensors]:
-        held = [
-            Counter(value.shape for value in model.value.values() if isinstance(value, TensorRef))
-            for model in shapes.trained
-        ]
-        return held, Counter(shape for tensors in held for shape in tensors.elements())
-
-    return once(shapes, "tensors", count)
+    """The shapes of each model's tensors, and those of all models."""
+    held = [
+        Counter(value.shape for value in model.value.values() if isinstance(value, TensorRef))
+        for model in shapes.trained
+    ]
+    return held, Counter(shape for tensors in held for shape in tensors.elements())
 
 
 def elements(shapes: Shapes) -> int:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from ckpt_doctor.inert.scheduler_kinds import Kind, scheduler_kind
 from ckpt_doctor.inert.tensor_list import walk_tensors
 from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
-from ckpt_doctor.types.record import once, record
+from ckpt_doctor.types.record import kept, record
 
 DEPTH = 4
 """Levels of dicts and lists below the root of a file."""
@@ -153,15 +153,9 @@ class Shapes:
         return [model for model in self.models if not re.search(_COPY, ".".join(map(str, model.path)))]
 
 
+@kept
 def find(checkpoint: Checkpoint) -> Shapes:
-    """Recognise the parts of a checkpoint, in the order in which they are in it. Linear in what is passed.
-
-    Looked for once a checkpoint: trainers, rules and reports ask.
-    """
-    return once(checkpoint, "shapes", lambda: _found(checkpoint))
-
-
-def _found(checkpoint: Checkpoint) -> Shapes:
+    """Recognise the parts of a checkpoint, in the order in which they are in it. Linear in what is passed."""
     found = Shapes()
     seen: set[int] = set()
     if checkpoint.parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -260,20 +261,7 @@ def _key(key: object) -> str | int:
 
 # --- layout ----------------------------------------------------------------------------------------------------------
 
-_TRAINING_WORDS = (
-    "optim",
-    "sched",
-    "epoch",
-    "step",
-    "iter",
-    "best",
-    "loss",
-    "scaler",
-    "rng",
-    "callbacks",
-    "loops",
-    "lr",
-)
+_IS_OF_TRAINING = re.compile("optim|sched|epoch|step|iter|best|loss|scaler|rng|callbacks|loops|lr", re.I).search
 
 
 def layout(root: object) -> Layout:
@@ -284,7 +272,7 @@ def layout(root: object) -> Layout:
     if is_state_dict(top):
         return "state-dict"
     names = [key for key in top if type(key) is str]
-    training = [key for key in names if any(word in key.lower() for word in _TRAINING_WORDS)]
+    training = [key for key in names if _IS_OF_TRAINING(key)]
     for key, value in top.items():
         others = [name for name in training if name != key]
         if others and (

@@ -165,9 +165,9 @@ def central_entries(
         name = raw[name_at:extra_at]
         if MOST_32 in (entry.compressed, entry.size, entry.header):
             entry = _widened(entry, raw[extra_at : extra_at + entry.extra_length])
-        what = decoded(name, entry.flags, errors), entry.flags, entry.method, entry.crc
-        place = entry.compressed, entry.size, entry.header
-        yield new(Entry, (*what, *place, -1, refused(entry, name), raw[at:end]))
+        text, flags, why = decoded(name, entry.flags, errors), entry.flags, refused(entry, name)
+        sizes = entry.compressed, entry.size
+        yield new(Entry, (text, flags, entry.method, entry.crc, *sizes, entry.header, -1, why, raw[at:end]))
         at = end
 
 

@@ -46,13 +46,14 @@ class FileView:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset`."""
+        if self._whole is not None:
+            return self._whole[offset : offset + count] if offset >= 0 and count > 0 else b""
         count = min(count, self.size - offset)
         if offset < 0 or count <= 0:
             return b""
         if self.size > _SMALL:
             return self._read(offset, count)
-        if self._whole is None:
-            self._whole = self._read(0, self.size)
+        self._whole = self._read(0, self.size)
         return self._whole[offset : offset + count]
 
     def _read(self, offset: int, count: int) -> bytes:

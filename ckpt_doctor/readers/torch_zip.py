@@ -46,7 +46,14 @@ _BASELINES = "_stable_baselines3_version"
 """stable_baselines3/common/save_util.py, `save_to_zip_file`: weights, optimizer and settings, each a file inside."""
 _MOST_VERSION = 10
 """caffe2/serialize/versions.h, `kMaxSupportedFileFormatVersion`."""
-_SMALL_RECORDS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
+_SMALL_RECORDS = {
+    "version": "version",
+    "byteorder": "byteorder",
+    ".format_version": "format_version",
+    ".storage_alignment": "storage_alignment",
+    ".data/serialization_id": "serialization_id",
+}
+"""Record -> the name of its fact."""
 
 
 def open_zip(view: FileView) -> Checkpoint:
@@ -158,10 +165,10 @@ def _add_constants(view: FileView, content: Content, records: Mapping[str, Entry
 
 def _facts(view: FileView, records: Mapping[str, Entry], prefix: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"prefix": prefix}
-    for name in _SMALL_RECORDS:
+    for name, fact in _SMALL_RECORDS.items():
         entry = records.get(prefix + name)
         if entry is not None and entry.size <= 64 and entry.data >= 0:
-            facts[name.strip(".").rpartition("/")[2]] = record(view, entry, []).decode("latin-1").strip()
+            facts[fact] = record(view, entry, []).decode("latin-1").strip()
     return facts
 
 

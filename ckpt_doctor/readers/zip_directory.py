@@ -171,7 +171,8 @@ def _with_local_headers(
     unread = places(entries, end.offset, far) if far is not None else {}
     damage: list[Damage] = []
     others: list[Entry] = []
-    window, window_at = read_at(0, size) if size <= _MOST_AT_ONCE and far is None else b"", 0
+    is_held = size <= _MOST_AT_ONCE and far is None
+    window, window_at = read_at(0, size) if is_held else b"", 0
     nowhere = size, b""
     behind, stored = nowhere  # where the last record ends, and its checksum in the directory
     strangers: list[str] = []
@@ -184,13 +185,13 @@ def _with_local_headers(
             placed[index] = entry._replace(data=unread[index])
             damage += _refusals(entry, size)
             continue
-        at, length, raw = header - window_at, _length(entry), entry.raw
-        if at < 0 or at + length > len(window):
+        at, raw = header - window_at, entry.raw
+        if not is_held and (at < 0 or at + _length(entry) > len(window)):
             if header >= size:
                 damage.append(_lost(entry))
                 continue
             alone = far is not None or (rank + 1 < len(order) and by_place[rank + 1].header - header > _CLOSE)
-            stretch = length if alone else _stretch(by_place, rank)
+            stretch = _length(entry) if alone else _stretch(by_place, rank)
             before = header - behind if 0 <= header - behind <= _MOST_DESCRIPTOR else 0
             window_at, at = header - before, before
             window = read_at(window_at, before + min(stretch, size - header))
@@ -291,6 +292,8 @@ def _differences(entry: Entry, name: str, local: LocalHeader) -> str:
 
 
 def _duplicates(entries: list[Entry]) -> list[Damage]:
+    if len({entry.name.lower() for entry in entries}) == len(entries):
+        return []
     seen: dict[str, Entry] = {}
     damage = []
     for entry in entries:

@@ -73,9 +73,10 @@ def between(known: Iterable[Stretch], end: int) -> Iterator[Stretch]:
     """What lies between known stretches and is longer than a descriptor."""
     at = 0
     for first, last in (*sorted(known), (end, end)):
-        if min(first, end) - at > _DESCRIPTOR:
+        if first - at > _DESCRIPTOR and end - at > _DESCRIPTOR:
             yield at, min(first, end)
-        at = max(at, last)
+        if last > at:
+            at = last
 
 
 def _records(raw: bytes, offset: int) -> Iterator[_Record]:

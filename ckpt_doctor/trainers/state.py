@@ -26,6 +26,7 @@ from ckpt_doctor.types import (
     mapping_of,
     real,
 )
+from ckpt_doctor.types.record import kept
 
 PROGRESS = frozenset(
     {"last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step", "verbose", "T_cur", "T_i"}
@@ -136,11 +137,12 @@ def _scalars(root: object, model: object) -> Iterator[TensorRef]:
             yield tensor
 
 
-def param_groups(member: Member) -> list[Mapping[Any, Any]]:
+@kept
+def param_groups(member: Member) -> Sequence[Mapping[Any, Any]]:
     """The param groups of the optimizer; empty where one of them is not a dict."""
     groups = member.at("optimizer", "param_groups")
-    listed = list(groups) if isinstance(groups, (list, tuple)) else []
-    return listed if all(isinstance(group, dict) for group in listed) else []
+    listed = tuple(groups) if isinstance(groups, (list, tuple)) else ()
+    return listed if all(isinstance(group, dict) for group in listed) else ()
 
 
 def own_rates(member: Member) -> tuple[float, ...] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ckpt_doctor.types.record import Shown, briefly, record
-from ckpt_doctor.types.values import Global, KeyPath, TensorInfo, mapping_of, python_value
+from ckpt_doctor.types.values import Global, KeyPath, NumpyScalar, TensorInfo, mapping_of
 
 Container = Literal[
     "torch-zip",
@@ -34,10 +34,11 @@ WRAPPERS = ("_orig_mod.", "module.")
 
 def wrapper_of(model: object) -> str | None:
     """The wrapper prefix that all keys of a state_dict share, however deep (`module._orig_mod.`); None without one."""
-    if not isinstance(model, dict):
+    first = next(iter(model), None) if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(first, str) or not first.startswith(WRAPPERS):
         return None
     keys = [key for key in model if isinstance(key, str)]
-    if not keys or len(keys) != len(model):
+    if len(keys) != len(model):
         return None
     prefix = ""
     while wrapper := next((w for w in WRAPPERS if all(key.startswith(prefix + w) for key in keys)), None):
@@ -180,7 +181,7 @@ class Checkpoint(Shown):
                 value = value[key]
             else:
                 return None
-        return python_value(value)
+        return value.value if isinstance(value, NumpyScalar) else value
 
     def name_of(self, part: Checkpoint) -> str:
         """With which name the key paths of a part begin: its path below the unit, or beside the index that names it."""
@@ -206,7 +207,7 @@ class Checkpoint(Shown):
 
     def is_damaged(self, *kinds: str) -> bool:
         """Whether `damage` holds any of these kinds (any at all when none is named)."""
-        return any(not kinds or d.kind in kinds for d in self.damage)
+        return bool(self.damage) and any(not kinds or d.kind in kinds for d in self.damage)
 
 
 def model_path(checkpoint: Checkpoint) -> KeyPath:

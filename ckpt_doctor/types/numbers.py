@@ -12,6 +12,8 @@ def real(value: object) -> float | None:
 
     None for anything else, and for an integer that no float holds.
     """
+    if type(value) is float:
+        return value
     if isinstance(value, (NumpyScalar, TensorRef)):
         value = value.value
     if isinstance(value, bool) or not isinstance(value, (int, float)):

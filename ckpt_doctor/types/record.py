@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -130,7 +131,23 @@ else:
         return hash(_compared(type(self))(self))
 
 
+H = TypeVar("H")
 T = TypeVar("T")
+
+
+def kept(make: Callable[[H], T]) -> Callable[[H], T]:
+    """A function of one object, whose result is made at the first call and kept with that object."""
+    name = f"{make.__module__}.{make.__qualname__}"
+
+    @wraps(make)
+    def held(holder: H) -> T:
+        memo = holder.__dict__
+        if name in memo:
+            return memo[name]  # type: ignore[no-any-return]
+        made = memo[name] = make(holder)
+        return made
+
+    return held
 
 
 def once(holder: object, name: str, make: Callable[[], T]) -> T:

@@ -222,11 +222,13 @@ class Member:
 
     def has(self, slot: str) -> bool:
         """Whether the slot's key is in the checkpoint, whatever its value."""
-        *above, key = self.path(slot)
+        if slot not in self.places:
+            return False
+        *above, key = self.places[slot]
         parent = self.checkpoint.get(*above)
         held = mapping_of(parent)
         keys = range(len(parent)) if held is None and isinstance(parent, (list, tuple)) else held or ()
-        return slot in self.places and key in keys
+        return key in keys
 
 
 @record(frozen=True)

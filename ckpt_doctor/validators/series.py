@@ -12,7 +12,7 @@ from ckpt_doctor.inert.moments import OF_A_RUN, ROLE_NUMBER, moment_of, number_o
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.inert.tree import same
 from ckpt_doctor.types import Case, Checkpoint, Member, Run
-from ckpt_doctor.types.record import once, record
+from ckpt_doctor.types.record import kept, once, record
 from ckpt_doctor.validators.rule import Problem
 
 _SERIES = 3
@@ -103,19 +103,17 @@ def original_of(run: Run, path: Path) -> str | None:
     return copy.original if copy is not None and not copy.part else None
 
 
+@kept
 def _copies(run: Run) -> Mapping[Path, Copied]:
     """Path -> the checkpoint of another moment whose content, or whose optimizer, is the same by stored checksums.
 
     What rests since the first of them is not copied: an average that has not begun, weights that are not trained yet.
     """
-    return once(run, "copied", lambda: {path: one for each in _series(run).values() for path, one in _copied(each)})
+    return {path: one for each in _series(run).values() for path, one in _copied(each)}
 
 
+@kept
 def _series(run: Run) -> Mapping[str, Series]:
-    return once(run, "series", lambda: _by_role(run))
-
-
-def _by_role(run: Run) -> Mapping[str, Series]:
     """Role -> its checkpoints in the order of their moments. In one folder, or each in a folder of its own."""
     found: dict[str, list[tuple[_Key, _Named]]] = defaultdict(list)
     for member in (*run.members, *run.others):

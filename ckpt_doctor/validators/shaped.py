@@ -10,24 +10,21 @@ from pathlib import Path
 from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.types import Case
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 from ckpt_doctor.validators.contents import is_ours
 from ckpt_doctor.validators.files import UNTRUSTED
 
 
+@kept
 def shapes_of(case: Case) -> Shapes:
     """The parts of a checkpoint that was read to the end; none where a file is not, or where a trainer's own belongs.
 
-    Such a file has worse troubles, of which other rules speak. Looked for once a case: a dozen rules ask.
+    Such a file has worse troubles, of which other rules speak.
     """
-
-    def look() -> Shapes:
-        checkpoint = case.checkpoint
-        misplaced = case.member.role is not None and not is_ours(case)
-        cut = any(part.is_damaged(*UNTRUSTED) for part in (checkpoint, *checkpoint.parts))
-        return Shapes() if misplaced or cut else find(checkpoint)
-
-    return once(case, "shapes", look)
+    checkpoint = case.checkpoint
+    misplaced = case.member.role is not None and not is_ours(case)
+    cut = any(part.is_damaged(*UNTRUSTED) for part in (checkpoint, *checkpoint.parts))
+    return Shapes() if misplaced or cut else find(checkpoint)
 
 
 def own_shapes(case: Case) -> Shapes:

@@ -11,7 +11,7 @@ from ckpt_doctor.types import Case, KeyPath, NotChecked, TensorRef, dotted, real
 from ckpt_doctor.validators.contents import and_more, unusable
 from ckpt_doctor.validators.rule import Problem
 from ckpt_doctor.validators.shaped import own_shapes
-from ckpt_doctor.validators.slot_kinds import Eps, Fault, Number
+from ckpt_doctor.validators.slot_kinds import Eps, Number
 from ckpt_doctor.validators.slots import SLOTS, Held, Known, Slot, looked_up
 
 _POSITION = "scheduler.last_epoch"
@@ -32,14 +32,11 @@ def invalid_values(case: Case) -> Iterator[Problem | NotChecked]:
     """
     unread: list[KeyPath] = []
     for slot, held in _slots(own_shapes(case)):
-        wrong: dict[Fault, list[tuple[KeyPath, object]]] = {}
-        for where, value in held:
-            if fault := slot.must.fault(value):
-                wrong.setdefault(fault, []).append((where, value))
-        found = [(where, value) for where, value in wrong.get("value", ()) if not _is_rounded(value)]
+        wrong = [(fault, where, value) for where, value in held if (fault := slot.must.fault(value))]
+        found = [(where, value) for fault, where, value in wrong if fault == "value" and not _is_rounded(value)]
         if found:
             yield unusable(*found[0], slot.must.says, slot.otherwise, len(found), slot.severity)
-        unread += [where for where, value in wrong.get("unread", ()) if isinstance(value, TensorRef)]
+        unread += [where for fault, where, value in wrong if fault == "unread" and isinstance(value, TensorRef)]
     if unread:
         what = dotted(unread[0]) + and_more(len(unread))
         yield NotChecked(what, "the bytes of the tensor were not read", "another copy of the file")

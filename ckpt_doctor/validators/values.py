@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ckpt_doctor.types import Case, KeyPath, NotChecked, NumpyScalar, TensorRef, dotted, mapping_of, python_value
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 from ckpt_doctor.validators.contents import (
     and_more,
     describe,
@@ -170,9 +170,10 @@ def _faults(case: Case, kind: Fault) -> Iterator[tuple[Slot, KeyPath, object, in
             yield slot, *wrong[0], len(wrong)
 
 
+@kept
 def _all_faults(case: Case) -> list[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:
-    """Slots, and where each has which fault. Looked for once a case: two rules ask for each kind."""
-    return once(case, "faults", lambda: list(_slots_with_faults(case)))
+    """Slots, and where each has which fault."""
+    return list(_slots_with_faults(case))
 
 
 def _slots_with_faults(case: Case) -> Iterator[tuple[Slot, list[tuple[KeyPath, object, Fault]]]]:

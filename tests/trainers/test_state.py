@@ -153,7 +153,7 @@ def test_the_rates_of_all_groups_or_none() -> None:
     )
     one_without = member(opt={"param_groups": [{"lr": 0.01}, {}]})
     assert state.own_rates(one_without) is None
-    assert [] == state.param_groups(member(opt={"param_groups": [{"lr": 0.01}, 3]}))
+    assert () == state.param_groups(member(opt={"param_groups": [{"lr": 0.01}, 3]}))
     assert state.last_rates(member(sched={})) is None
 
 

@@ -5,12 +5,12 @@ A checkpoint's `log_history` begins with that of every earlier one of its run, n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.types import Member, NotChecked, Run, real
-from ckpt_doctor.types.record import once, record
+from ckpt_doctor.types.record import kept, record
 
 MOST = 8
 """Runs that are told apart."""
@@ -38,15 +38,12 @@ class Mixed:
         return NotChecked(what, why, settle)
 
 
+@kept
 def mixed_in(run: Run) -> Mixed | None:
-    """The runs in the folder of a run, where they are several. Looked for once a run."""
-    return once(run, "mixed", lambda: _mixed(run.members))
-
-
-def _mixed(members: Iterable[Member]) -> Mixed | None:
+    """The runs in the folder of a run, where they are several."""
     runs: list[tuple[list[Member], Logged]] = []
     first: tuple[int, float | None, float | None] | None = None
-    told = [(member, logged) for member in members if (logged := _losses(member))]
+    told = [(member, logged) for member in run.members if (logged := _losses(member))]
     for member, logged in sorted(told, key=lambda one: max(one[1])):  # whatever the state counts
         parted = [(_parting(before, logged), at) for at, (_, before) in enumerate(runs)]
         at = next((at for parting, at in parted if parting is None), None)

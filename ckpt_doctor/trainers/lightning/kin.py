@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.lightning.layout import is_weights_only, schedulers
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.state import PROGRESS
 from ckpt_doctor.types import Checkpoint, Member, NotChecked, Run, TensorRef, mapping_of, wrapper_of
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 
 _MOST = 8
 """Optimizers, schedules and param groups that are looked at."""
@@ -25,9 +25,8 @@ Traits = Mapping[str, object]
 
 
 def departures(member: Member, run: Run) -> Sequence[NotChecked]:
-    """What a file has otherwise than all others, or another one has byte for byte as well; looked for once a run."""
-    found: Mapping[str, Sequence[NotChecked]] = once(run, "departures", lambda: _departures(run))
-    return found.get(member.label, ())
+    """What a file has otherwise than all others, or another one has byte for byte as well."""
+    return _departures(run).get(member.label, ())
 
 
 def is_wrapped_alone(member: Member, run: Run) -> bool:
@@ -38,6 +37,7 @@ def is_wrapped_alone(member: Member, run: Run) -> bool:
 _WRAPPER = "the prefix of all keys in state_dict"
 
 
+@kept
 def _departures(run: Run) -> Mapping[str, Sequence[NotChecked]]:
     whole = [member for member in run.members if not is_weights_only(member.checkpoint)]
     ordered = sorted(whole, key=lambda member: member.state.global_step or 0)

@@ -25,7 +25,7 @@ from ckpt_doctor.types import (
     dotted,
     mapping_of,
 )
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 
 OTHER_LOOPS = "the loops' counters are of another moment than optimizer, schedule and labels"
 NO_LOOPS = "the file has no loops' counters, so the trainer counts epochs and steps from 0"
@@ -142,7 +142,7 @@ def _started_epoch(checkpoint: Checkpoint, run: Run) -> Iterator[NotChecked]:
 
     Source: lightning/pytorch/callbacks/gradient_accumulation_scheduler.py and finetuning.py, which saves no
     `requires_grad`; measured with 2.6.6."""
-    loops, changing = loops_of(checkpoint), once(run, "changing steps", lambda: _has_changing_steps(run))
+    loops, changing = loops_of(checkpoint), _has_changing_steps(run)
     if loops is not None and loops.is_before_end and changing:
         why = "the number of optimizer steps in an epoch changes in this run, and a resume from the last batch of one "
         yield NotChecked(
@@ -158,6 +158,7 @@ def _started_epoch(checkpoint: Checkpoint, run: Run) -> Iterator[NotChecked]:
         yield NotChecked("whether the layers that were frozen at first are trained", why, "the script")
 
 
+@kept
 def _has_changing_steps(run: Run) -> bool:
     """Whether epochs of as many batches have different numbers of optimizer steps."""
     counted = [loops for member in run.members if (loops := loops_of(member.checkpoint)) is not None and loops.is_last]

@@ -31,7 +31,7 @@ from ckpt_doctor.trainers.plain.label import (
 from ckpt_doctor.trainers.plain.layout import has_several, last_counter, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
 from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, Places, dotted, mapping_of, real
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import kept, record
 
 What = Literal["epoch", "optimizer", "schedule", "model", "name", "count"]
 
@@ -77,7 +77,8 @@ class Agreement:
 
 def as_saved(member: Member, slot: str, *path: str | int) -> object:
     """A value as the loop wrote it."""
-    return as_written(member.checkpoint, member.path(slot, *path), member.at(slot, *path))
+    now = member.at(slot, *path)
+    return as_written(member.checkpoint, member.path(slot, *path), now) if member.checkpoint.migrations else now
 
 
 def saved_label(member: Member) -> int | None:
@@ -141,7 +142,7 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
     departed = {
         row[0].checkpoint.path: departures
         for row, label in labelled
-        if (departures := _departures(row, label, lines, names.get(name_form(row[0].checkpoint.path)), further))
+        if (departures := _departures(row, label, lines, names.get(name_form(row[0].checkpoint)), further))
     }
     is_uneven = not any(lines.values()) and bool(labelled) and label_slot(labelled[0][0][0]) == "epoch"
     by_steps = _by_steps(rows) if is_uneven else [{} for _ in found]
@@ -282,14 +283,19 @@ def _further_counts(member: Member) -> dict[KeyPath, int]:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def name_form(path: Path) -> str:
-    """A name but for its numbers: files that a loop names alike."""
-    return _parted(path.name)[0]
+def name_form(checkpoint: Checkpoint) -> str:
+    """A file's name but for its numbers: files that a loop names alike."""
+    return _name_parts(checkpoint)[0]
 
 
-def numbers_in(path: Path) -> tuple[int, ...]:
-    """The numbers in a name, by which a loop numbers the files of one moment (`G_400.pth`, `D_400.pth`)."""
-    return _parted(path.name)[1]
+def numbers_in(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """The numbers in a file's name, by which a loop numbers those of one moment (`G_400.pth`, `D_400.pth`)."""
+    return _name_parts(checkpoint)[1]
+
+
+@kept
+def _name_parts(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
+    return _parted(checkpoint.path.name)
 
 
 @lru_cache(512)
@@ -303,12 +309,12 @@ def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, 
     """For names that are alike, which of their numbers goes with the label, and how."""
     forms: dict[str, list[tuple[Member, int]]] = {}
     for member, label in labelled:
-        forms.setdefault(name_form(member.checkpoint.path), []).append((member, label))
+        forms.setdefault(name_form(member.checkpoint), []).append((member, label))
     found = {}
     for form, alike in forms.items():
         for at in range(form.count("\0")):
             if (
-                line := line_through((label, numbers_in(member.checkpoint.path)[at]) for member, label in alike)
+                line := line_through((label, numbers_in(member.checkpoint)[at]) for member, label in alike)
             ) is not None:
                 found[form] = (at, line)
                 break
@@ -374,7 +380,7 @@ def _told(
                 yield (what, at), float(label) if is_within else line.epoch(count)
     if name is not None and is_in_the_file(row[0]):
         at, line = name
-        yield ("name", 0), line.epoch(numbers_in(row[0].checkpoint.path)[at])
+        yield ("name", 0), line.epoch(numbers_in(row[0].checkpoint)[at])
 
 
 def _says(key: Told, row: tuple[Member, ...], label: float, counts: Sequence[str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 from ckpt_doctor.types import Checkpoint, Opaque, mapping_of, real
+from ckpt_doctor.types.record import kept
 
 _DETECTRON2 = r"model_(\d{7}|final)\.pth"
 _TSL_RUN = r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_"
 
 
+@kept
 def family(checkpoint: Checkpoint) -> str:
     """The project whose loop wrote the file, where its keys, and its name, prove it; else empty."""
     keys, root = set(checkpoint.keys), mapping_of(checkpoint.root) or {}

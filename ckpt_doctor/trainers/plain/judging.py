@@ -32,7 +32,7 @@ from ckpt_doctor.types import (
     Schedule,
     TrainingState,
 )
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 
 _WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
 _OTHERWISE = frozenset({"P403", "P404", "R505"})
@@ -52,9 +52,14 @@ def _as_in_others(members: Sequence[Member]) -> list[Member]:
     return [member if is_in_the_file(member) else _placed(member, slot, path) for member in members]
 
 
+@kept
+def _by_path(run: Run) -> dict[Path, Member]:
+    return {one.checkpoint.path: one for one in run.members}
+
+
 def _as_in_its_run(member: Member, run: Run) -> Member:
     """The same of a member as it is now, which may have been read further, or edited, since its run was understood."""
-    known = once(run, "by path", lambda: {one.checkpoint.path: one for one in run.members})[member.checkpoint.path]
+    known = _by_path(run)[member.checkpoint.path]
     slot = label_slot(known)
     return _placed(member, slot, known.places[slot]) if slot in known.places else member
 

@@ -13,7 +13,7 @@ from ckpt_doctor.inert.shapes import find, is_module
 from ckpt_doctor.trainers.plain.families import family
 from ckpt_doctor.trainers.shared_folders import run_around
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, Opaque, Places, TensorRef, dotted, mapping_of
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 
 _NO_COUNTS = r"args|opt$|conf|cfg|hparam|setting|param_groups|best"
 """Keys whose numbers are settings, or those of another moment."""
@@ -26,6 +26,7 @@ _MOST_LOOKED_AT = 64
 """Values of a dict or list."""
 
 
+@kept
 def place_of(checkpoint: Checkpoint) -> Places:
     """The slot and place of the count that a loop goes on from; none where only the file's name has it.
 
@@ -33,7 +34,7 @@ def place_of(checkpoint: Checkpoint) -> Places:
     beside them (`iteration`, `update`); what is named by its steps may have an `epoch` that never moves. The slot is
     that of its name; how many steps of the optimizer it stands for, siblings show. A number under any other key, or in
     a list, is the label where the file's name has it as well."""
-    return once(checkpoint, "label", lambda: _known(checkpoint) or _as_in_the_name(checkpoint))
+    return _known(checkpoint) or _as_in_the_name(checkpoint)
 
 
 def _known(checkpoint: Checkpoint) -> Places:

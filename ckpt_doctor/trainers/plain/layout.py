@@ -29,7 +29,7 @@ from ckpt_doctor.types import (
     mapping_of,
     wrapper_of,
 )
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 
 _OTHERS = frozenset(
     {
@@ -45,7 +45,7 @@ _OTHERS = frozenset(
 _FIVE = frozenset({"model", "optimizer", "scheduler", "epoch", "global_step"})
 _MORE = _FIVE | {"best_score", "val_loss_min", "counter", "rng_state", "rng_state_at", "sampler_state", "scaler"}
 """All of a file that may as well be of a trainer whose signs it lacks: no narrow recognition."""
-_RNG = r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict"
+_IS_RANDOM = re.compile(r"(torch_|cpu_)?(rng|random)(_state)?s?|(rng|random)_state_dict", re.I).fullmatch
 _NUMBER = r"\d{1,18}"
 MOST_SIBLINGS = 8
 """Files that are read beside those that were asked for."""
@@ -59,14 +59,11 @@ def fits(checkpoint: Checkpoint) -> bool:
     return reads(checkpoint)
 
 
+@kept
 def reads(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint is a dict with models, their optimizers and a label, whatever their keys.
 
     One optimizer goes with one model; of several the moments show that they are these models'."""
-    return once(checkpoint, "is_plain", lambda: _reads(checkpoint))
-
-
-def _reads(checkpoint: Checkpoint) -> bool:
     root = mapping_of(checkpoint.root) or {}
     is_set = checkpoint.parts and not is_unit(checkpoint.path, checkpoint.metadata.get("files", ()))
     if not isinstance(checkpoint.root, (dict, list, tuple)) or is_set or checkpoint.layout == "state-dict":
@@ -235,7 +232,7 @@ def places(checkpoint: Checkpoint, own: Places) -> Places:
     """Where the file keeps each slot, with those of one optimizer."""
     slots = {**own, **first_of({"scaler": find(checkpoint).scalers})}
     keys = (key for key in mapping_of(checkpoint.root) or {} if isinstance(key, str))
-    random = [key for key in keys if re.fullmatch(_RNG, key.lower())]
+    random = [key for key in keys if _IS_RANDOM(key)]
     return {**slots, **place_of(checkpoint), **({"rng": (random[0],)} if random else {})}
 
 
@@ -264,6 +261,7 @@ def _is_model_in(member: Member, part: Checkpoint) -> bool:
     return member.has("model") and (part is whole or member.path("model")[:1] == (whole.name_of(part),))
 
 
+@kept
 def last_counter(member: Member) -> TensorRef | None:
     """The counter of the last batch norm in a model; the first ones are often frozen."""
     model = mapping_of(member.at("model")) or {}

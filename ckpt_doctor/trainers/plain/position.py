@@ -31,7 +31,7 @@ from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.plain.label import a, label_slot, noun_of
 from ckpt_doctor.trainers.state import formula_of, has_other_rates, own_rates
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run
-from ckpt_doctor.types.record import once, record
+from ckpt_doctor.types.record import kept, record
 
 _FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "imagenet": ("label", "next", "pytorch/examples imagenet: arch and best_acc1 in the file"),
@@ -341,12 +341,18 @@ def shapes_of(member: Member) -> tuple[tuple[int, ...], ...]:
 
 
 def standing(member: Member, run: Run) -> Standing:
-    """Where the file stood when the run was read. Looked up once a file, with which it is kept: forty rules ask."""
-    kept: dict[int, tuple[Standing, Member]] = once(run, "standings", dict)
-    if id(member) not in kept:
+    """Where the file stood when the run was read."""
+    found = _asked(run).get(id(member))
+    if found is None:
         assert isinstance(run.history, dict), "understand() made it"
-        kept[id(member)] = run.history[place_of(member)], member
-    return kept[id(member)][0]
+        found = _asked(run)[id(member)] = run.history[place_of(member)], member
+    return found[0]
+
+
+@kept
+def _asked(_run: Run) -> dict[int, tuple[Standing, Member]]:
+    """Standings by the id of the member, which is kept along: forty rules ask, and a path takes long to hash."""
+    return {}
 
 
 def _standing(member: Member, kin: Kin, facts: PlainFacts) -> Standing:

@@ -13,10 +13,10 @@ from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, name_form, numbers_in, saved_position
 from ckpt_doctor.trainers.plain.label import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, standing
-from ckpt_doctor.trainers.plain.siblings import alike, crowd, missing, names_of_weights
+from ckpt_doctor.trainers.plain.siblings import Alike, alike, crowd, missing, names_of_weights
 from ckpt_doctor.trainers.state import formula_of
 from ckpt_doctor.types import Case, Member, Run, dotted, mapping_of, real
-from ckpt_doctor.types.record import once, record
+from ckpt_doctor.types.record import kept, record
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
 _HIGH = r"acc|f1|m?ap(\d|$)|iou|psnr|ssim|fitness|prec|top_?\d|dice|auc|bleu|reward"
@@ -58,7 +58,7 @@ def best_began_anew(case: Case) -> Iterator[Problem]:
     Source: the file's siblings; pytorch/examples imagenet/main.py, `best_acc1`.
     """
     files = alike(case.member, case.run)
-    fallen = once(files, "fallen", lambda: _fallen([_best(*one) for one in files.members]))
+    fallen = _fallen(files)
     if case.checkpoint.path in fallen:
         own, better = fallen[case.checkpoint.path]
         yield Problem(
@@ -78,8 +78,10 @@ def _best(label: int, member: Member) -> Best | None:
     return Best(label, value, dotted(known[0].path), member) if value is not None and math.isfinite(value) else None
 
 
-def _fallen(told: Sequence[Best | None]) -> dict[Path, tuple[Best, Best]]:
+@kept
+def _fallen(files: Alike) -> dict[Path, tuple[Best, Best]]:
     """Files with a worse best value than an earlier one has, and that earlier one."""
+    told = (_best(*one) for one in files.members)
     ordered = sorted((one for one in told if one is not None), key=lambda one: one.label)
     sense = _sense(ordered) if len({one.key for one in ordered}) == 1 and _are_in_order(ordered) else 0
     found: dict[Path, tuple[Best, Best]] = {}
@@ -106,7 +108,7 @@ def _sense(ordered: Sequence[Best]) -> int:
 
 def _are_in_order(ordered: Sequence[Best]) -> bool:
     """Whether a number in the names grows with the labels: folds, and runs in one folder, are numbered otherwise."""
-    return len(ordered) > ENOUGH and _grow([numbers_in(one.member.checkpoint.path) for one in ordered])
+    return len(ordered) > ENOUGH and _grow([numbers_in(one.member.checkpoint) for one in ordered])
 
 
 def _grow(numbers: Sequence[Sequence[int | None]]) -> bool:
@@ -131,7 +133,7 @@ def weights_at_rest(case: Case) -> Iterator[Problem]:
     """
     kin = standing(case.member, case.run).kin
     label = kin.labels.get(case.checkpoint.path)
-    first = once(kin, "resting", lambda: _resting(kin)).get(case.checkpoint.path)
+    first = _resting(kin).get(case.checkpoint.path)
     if first is not None and label is not None and label > first[0]:
         yield Problem(
             f"the weights are byte for byte those in {first[1]}, and the optimizer's averages have moved since: what "
@@ -141,6 +143,7 @@ def weights_at_rest(case: Case) -> Iterator[Problem]:
         )
 
 
+@kept
 def _resting(kin: Kin) -> dict[Path, tuple[int, str]]:
     """File -> label and name of the first of three or more of different moments that have its weights."""
     groups = {id(one.group): one.group for one in kin.agreed.twins.values() if one.part == "model"}
@@ -168,7 +171,7 @@ def groups_of_another_build(case: Case) -> Iterator[Problem]:
     """
     kin = standing(case.member, case.run).kin
     label = kin.labels.get(case.checkpoint.path)
-    first = once(kin, "groups", lambda: _first_groups(kin))
+    first = _first_groups(kin)
     own = _groups(case.member)
     if first is not None and label is not None and own and label > first[0] and own != first[2]:
         yield Problem(
@@ -181,6 +184,7 @@ def groups_of_another_build(case: Case) -> Iterator[Problem]:
         )
 
 
+@kept
 def _first_groups(kin: Kin) -> tuple[int, str, tuple[int, ...]] | None:
     known = ((kin.labels.get(one.checkpoint.path), one.label, _groups(one)) for one in kin.members)
     return min(((label, name, sizes) for label, name, sizes in known if label is not None and sizes), default=None)
@@ -220,7 +224,7 @@ def first_rate_missing(case: Case) -> Iterator[Problem]:
     label, own = kin.labels.get(case.checkpoint.path), _first_rates(case.member)
     if label is None or own is None or None not in own or case.has("scheduler"):
         return
-    having = once(kin, "first rates", lambda: _with_first_rates(kin))
+    having = _with_first_rates(kin)
     if having is not None and label > having[0]:
         yield Problem(
             f"param_groups have no initial_lr, and in {having[1]} they have: a scheduler that is built with "
@@ -236,6 +240,7 @@ def _first_rates(member: Member) -> list[float | None] | None:
     return [real(group.get("initial_lr")) for group in found.groups] if found is not None else None
 
 
+@kept
 def _with_first_rates(kin: Kin) -> tuple[int, str, float] | None:
     known = ((kin.labels.get(one.checkpoint.path), one.label, _first_rates(one)) for one in kin.members)
     whole = [
@@ -297,7 +302,7 @@ def schedule_began_anew(case: Case) -> Iterator[Problem]:
     kin, files = standing(case.member, case.run).kin, alike(case.member, case.run)
     if kin.agreed.schedule is not None or any("schedule" in one.parts for one in kin.agreed.departures.values()):
         return  # a single file of another moment, which others judge
-    fall = once(files, "fall", lambda: _fall(sorted(files.members, key=lambda one: one[0])))
+    fall = _fall(files)
     label = kin.labels.get(case.checkpoint.path)
     if fall is not None and label is not None and label >= fall[0] and not case.further:
         before, own = fall[1], saved_position(case.member)
@@ -310,11 +315,13 @@ def schedule_began_anew(case: Case) -> Iterator[Problem]:
         )
 
 
-def _fall(ordered: Sequence[tuple[int, Member]]) -> tuple[int, Member] | None:
+@kept
+def _fall(files: Alike) -> tuple[int, Member] | None:
     """The label of the first file after the only fall of the scheduler's position, and the file before it."""
+    ordered = sorted(files.members, key=lambda one: one[0])
     at = [saved_position(member) if is_stepped_singly(member) else None for _, member in ordered]
     made = [member.state.optimizer_step for _, member in ordered]
-    names = [numbers_in(member.checkpoint.path) for _, member in ordered]
+    names = [numbers_in(member.checkpoint) for _, member in ordered]
     if None in at or not _grow(names) or (None in made and set(made) != {None}):
         return None
     falls = [n for n, (a, b) in enumerate(pairwise(at), 1) if a is not None and b is not None and b < a]
@@ -342,7 +349,7 @@ def partner_missing(case: Case) -> Iterator[Problem]:
 
     Source: the file's siblings; RVC-Project/Retrieval-based-Voice-Conversion-WebUI#1199.
     """
-    lone = once(case.run, "lone", lambda: _lone(case.run))
+    lone = _lone(case.run)
     if case.checkpoint.path in lone:
         name, count = lone[case.checkpoint.path]
         yield Problem(
@@ -357,14 +364,14 @@ MOST_FORMS = 8
 """Names that differ by more than their numbers."""
 
 
+@kept
 def _lone(run: Run) -> dict[Path, tuple[str, int]]:
     """The only file of its form that has none of another form with its number -> that one's name, and how many have.
 
     The best files of the same model are no partners of its others."""
     forms: dict[str, dict[tuple[int, ...], Member]] = {}
     for member in run.members:
-        path = member.checkpoint.path
-        forms.setdefault(name_form(path), {})[numbers_in(path)] = member
+        forms.setdefault(name_form(member.checkpoint), {})[numbers_in(member.checkpoint)] = member
     found = {}
     for mine, (form, theirs) in product(forms.values(), forms.items()) if len(forms) <= MOST_FORMS else ():
         left = [numbers for numbers in mine if numbers not in theirs]

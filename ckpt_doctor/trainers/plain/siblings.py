@@ -13,10 +13,10 @@ from ckpt_doctor.inert.shapes import Optimizer, Part, find
 from ckpt_doctor.trainers.copied import checksums_at
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
-from ckpt_doctor.trainers.plain.position import standing
+from ckpt_doctor.trainers.plain.position import Kin, standing
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, dotted, mapping_of, wrapper_of
-from ckpt_doctor.types.record import once, record
+from ckpt_doctor.types.record import kept, record
 
 
 @record(frozen=True)
@@ -196,16 +196,19 @@ def _parts(member: Member) -> Iterator[tuple[str, Part]]:
 
 def alike(member: Member, run: Run) -> Alike:
     """The file's siblings that are named alike, itself among them. Looked for once a run."""
-    kin = standing(member, run).kin
+    return _by_form(standing(member, run).kin).get(name_form(member.checkpoint), _NO_OTHERS)
 
-    def by_form() -> dict[str, Alike]:
-        found: dict[str, list[tuple[int, Member]]] = {}
-        for one in kin.members:
-            if (label := kin.labels.get(one.checkpoint.path)) is not None:
-                found.setdefault(name_form(one.checkpoint.path), []).append((label, one))
-        return {form: Alike(tuple(members)) for form, members in found.items()}
 
-    return once(kin, "alike", by_form).get(name_form(member.checkpoint.path), Alike(()))
+@kept
+def _by_form(kin: Kin) -> dict[str, Alike]:
+    found: dict[str, list[tuple[int, Member]]] = {}
+    for one in kin.members:
+        if (label := kin.labels.get(one.checkpoint.path)) is not None:
+            found.setdefault(name_form(one.checkpoint), []).append((label, one))
+    return {form: Alike(tuple(members)) for form, members in found.items()}
+
+
+_NO_OTHERS = Alike(())
 
 
 def missing(member: Member, run: Run) -> tuple[Missing, ...]:
@@ -215,16 +218,13 @@ def missing(member: Member, run: Run) -> tuple[Missing, ...]:
 
 
 def of_another_moment(member: Member, run: Run) -> Member | None:
-    """A file of another model with the same number in its name, where one of the two has the name of another moment.
-
-    Looked for once a run: each file asks."""
+    """A file of another model with the same number in its name, where one of the two has the name of another moment."""
 
     def is_misnamed(one: Member) -> bool:
         departed = standing(one, run).departure
         return departed is not None and departed.parts == {"name"}
 
-    numbered = once(run, "numbered", lambda: _of_one_number(run.members))
-    for other in numbered.get(numbers_in(member.checkpoint.path), [])[:MOST_OF_ONE_NUMBER]:
+    for other in _of_one_number(run).get(numbers_in(member.checkpoint), [])[:MOST_OF_ONE_NUMBER]:
         of_another = standing(other, run).kin is not standing(member, run).kin
         if of_another and is_misnamed(other) != is_misnamed(member):
             return other
@@ -233,13 +233,14 @@ def of_another_moment(member: Member, run: Run) -> Member | None:
 
 def crowd(member: Member, run: Run) -> Member | None:
     """Of three or more files of one model that are named as this one is, which alone has another model: one of them."""
-    return once(run, "crowds", lambda: _crowds(run)).get(member.checkpoint.path)
+    return _crowds(run).get(member.checkpoint.path)
 
 
+@kept
 def _crowds(run: Run) -> dict[Path, Member]:
     named: dict[str, list[Member]] = {}
     for member in run.members:
-        named.setdefault(name_form(member.checkpoint.path), []).append(member)
+        named.setdefault(name_form(member.checkpoint), []).append(member)
     found = {}
     for members in named.values():
         by_kin: dict[int, list[Member]] = {}
@@ -261,10 +262,11 @@ MOST_OF_ONE_NUMBER = 8
 """Files of one moment that are looked at."""
 
 
-def _of_one_number(members: Iterable[Member]) -> dict[tuple[int, ...], list[Member]]:
+@kept
+def _of_one_number(run: Run) -> dict[tuple[int, ...], list[Member]]:
     """The files by the numbers in their names."""
     found: dict[tuple[int, ...], list[Member]] = {}
-    for member in members:
-        if numbers := numbers_in(member.checkpoint.path):
+    for member in run.members:
+        if numbers := numbers_in(member.checkpoint):
             found.setdefault(numbers, []).append(member)
     return found

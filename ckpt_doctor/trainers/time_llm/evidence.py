@@ -17,7 +17,7 @@ from ckpt_doctor.trainers.time_llm.layout import COMPLETE_ONLY, uses_amp
 from ckpt_doctor.trainers.time_llm.lineage import Unsettled, saved_again
 from ckpt_doctor.trainers.time_llm.processes import counted_step
 from ckpt_doctor.types import LOG_PRECISION, EarlyStoppingState, Evidence, Member, Run, real, same_score
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 
 
 def early_stopping_after(
@@ -243,11 +243,8 @@ class _Together(NamedTuple):
     """Whether a step file's counter is less than the epochs since the best file."""
 
 
+@kept
 def _together(run: Run) -> _Together:
-    return once(run, "time_llm_together", lambda: _looked_at(run))
-
-
-def _looked_at(run: Run) -> _Together:
     speakers = [(m, plausible_score(m), finished_epochs_of(m, run)) for m in run.members if _speaks(m)]
     best = next((known for m, _, known in speakers if m.role == "best"), None)
     counts = [(known, m.state.counter or 0) for m, _, known in speakers if m.role == "step" and known is not None]
