@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.migrators.fix import Fix, Plan, refused
 from ckpt_doctor.types import Case, Edit
 
 NAME = "fix-epoch"
@@ -78,4 +78,4 @@ def _notes(case: Case) -> tuple[str, ...]:
     )
 
 
-MIGRATION = Migration(NAME, _plan, cures=("P402", "P403", "L302", "L303", "O707"), reveals=("P404", "P405"))
+FIX = Fix(NAME, _plan, cures=("P402", "P403", "L302", "L303", "O707"), reveals=("P404", "P405"))

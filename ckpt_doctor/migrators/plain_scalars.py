@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt_doctor.inert.numpy_values import plain_values
-from ckpt_doctor.migrators.migration import Migration, Plan
+from ckpt_doctor.migrators.fix import Fix, Plan
 from ckpt_doctor.types import Case, Edit
 
 NAME = "plain-scalars"
@@ -32,4 +32,4 @@ def _plan(case: Case) -> Plan:
     return Plan(edits, notes=tuple(notes))
 
 
-MIGRATION = Migration(NAME, _plan, cures=("S203",))
+FIX = Fix(NAME, _plan, cures=("S203",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.inert.shapes import find
-from ckpt_doctor.migrators.migration import Migration, Plan
+from ckpt_doctor.migrators.fix import Fix, Plan
 from ckpt_doctor.types import Case, Edit, KeyPath, model_path, wrapper_of
 
 NAME = "strip-prefix"
@@ -33,4 +33,4 @@ def _models(case: Case) -> Iterator[tuple[KeyPath, object]]:
         yield from ((model.path, model.value) for model in find(case.checkpoint).models)
 
 
-MIGRATION = Migration(NAME, _plan, cures=("L304",))
+FIX = Fix(NAME, _plan, cures=("L304",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt_doctor.inert.numpy_values import numpy_values
-from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.migrators.fix import Fix, Plan, refused
 from ckpt_doctor.types import Case, Checkpoint, Edit
 
 NAME = "sync-rng"
@@ -43,4 +43,4 @@ def _holder(case: Case) -> Checkpoint:
     return next((part for part in unit.parts if unit.name_of(part) == name), unit)
 
 
-MIGRATION = Migration(NAME, _plan, cures=("R510",))
+FIX = Fix(NAME, _plan, cures=("R510",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.migrators.fix import Fix, Plan, refused
 from ckpt_doctor.types import Case, Edit, TensorRef, holds_rate
 
 NAME = "sync-scheduler"
@@ -108,4 +108,4 @@ def _close(found: object, expected: object) -> bool:
     )
 
 
-MIGRATION = Migration(NAME, _plan, cures=("R501", "R502", "R503", "R504"))
+FIX = Fix(NAME, _plan, cures=("R501", "R502", "R503", "R504"))

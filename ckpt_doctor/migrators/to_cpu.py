@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators.migration import Migration, Plan, refused
+from ckpt_doctor.migrators.fix import Fix, Plan, refused
 from ckpt_doctor.types import Case, Edit
 
 NAME = "to-cpu"
@@ -31,4 +31,4 @@ def _plan(case: Case) -> Plan:
     return Plan(tuple(edits))
 
 
-MIGRATION = Migration(NAME, _plan, cures=("L305",))
+FIX = Fix(NAME, _plan, cures=("L305",))

@@ -238,7 +238,7 @@ def _record(file: FilePlan) -> dict[str, object]:
     """What a person reads later: what was changed, from which evidence, by which version."""
     return {
         "tool_version": __version__,
-        "migrations": [migration.name for migration in file.applied],
+        "migrations": [fix.name for fix in file.applied],
         "edits": [
             {"key": e.key, "op": e.op, "before": _json(e.before), "after": _json(e.after), "evidence": e.evidence}
             for e in file.edits

@@ -11,7 +11,7 @@ from typing import Any
 from ckpt_doctor import audit, trainers
 from ckpt_doctor.errors import EditRefused, UsageError, WriteRefused
 from ckpt_doctor.inert import edits
-from ckpt_doctor.migrators import Migration
+from ckpt_doctor.migrators import OF_ANY_FILE, Fix
 from ckpt_doctor.remote import local
 from ckpt_doctor.repair.plans import NAMES, FilePlan, RepairPlan, Request, RunPlan
 from ckpt_doctor.trainers import ByHand
@@ -33,8 +33,6 @@ from ckpt_doctor.types import (
 )
 from ckpt_doctor.writer import cost, part_changes, unit_cost
 
-EVERYWHERE = ("strip-prefix", "plain-scalars", "to-cpu")
-"""Fixes for any torch file, whichever trainer wrote it."""
 ACCOMPANYING = ("plain-scalars", "to-cpu")
 """Fixes of notes: `--all` applies them to a file that it rewrites anyway, and rewrites no file for them alone."""
 ASKED_BY = {"R510": ("sync-rng",), "P413": ("fix-epoch", "sync-scheduler")}
@@ -181,23 +179,23 @@ def _drafted(file: FilePlan, request: Request) -> FilePlan:
         refusals.append(Refusal("upgrade", "no known trainer wrote this file", "the path of a run folder"))
     planned: list[Edit] = []
     notes: list[str] = []
-    applied: list[Migration] = []
-    for migration in _fitting(case, request, case.run.trainer if ours else ""):
-        accompanies = bool(planned) and migration.name in ACCOMPANYING and not case.checkpoint.parts
-        if request.everything and migration.name not in called and not accompanies:
+    applied: list[Fix] = []
+    for fix in _fitting(case, request, case.run.trainer if ours else ""):
+        accompanies = bool(planned) and fix.name in ACCOMPANYING and not case.checkpoint.parts
+        if request.everything and fix.name not in called and not accompanies:
             continue
-        if disproved and migration.name not in EVERYWHERE:
-            refusals += [] if request.everything else [_disproved(migration.name, disproved)]
+        if disproved and fix not in OF_ANY_FILE:
+            refusals += [] if request.everything else [_disproved(fix.name, disproved)]
             continue
-        made = migration.plan(case)
-        if migration.name in called or not request.everything:
+        made = fix.plan(case)
+        if fix.name in called or not request.everything:
             refusals += made.refusals
         if made.edits:
-            settled = [edit.path for edit in planned if edit.op == "set"]  # by a migration that knew the true value
+            settled = [edit.path for edit in planned if edit.op == "set"]  # by a fix that knew the true value
             upgraded = any(earlier.name == "upgrade" for earlier in applied)
             more = [_below_model(edit) if upgraded else edit for edit in made.edits]
             planned += [edit for edit in more if edit.op != "set" or not is_under(edit.path, settled)]
-            applied.append(migration)
+            applied.append(fix)
             notes += made.notes
     return replace(file, edits=tuple(planned), refusals=tuple(refusals), notes=tuple(notes), applied=tuple(applied))
 
@@ -206,10 +204,11 @@ def _is_upgraded(case: Case, request: Request) -> bool:
     return case.checkpoint.layout == "state-dict" and "upgrade" in request.fixes
 
 
-def _fitting(case: Case, request: Request, owner: str) -> Iterator[Migration]:
+def _fitting(case: Case, request: Request, owner: str) -> Iterator[Fix]:
     """The requested fixes that the owner has; an upgrade writes the resume point's values itself."""
-    alone = (*EVERYWHERE, "upgrade") if _is_upgraded(case, request) else NAMES
-    return (fix for fix in trainers.fixes(owner) if fix.name in request.fixes and fix.name in alone)
+    asked = (fix for fix in trainers.fixes(owner) if fix.name in request.fixes)
+    upgraded = _is_upgraded(case, request)
+    return (fix for fix in asked if not upgraded or fix in OF_ANY_FILE or fix.name == "upgrade")
 
 
 def _nothing_to_do(file: FilePlan, request: Request) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ckpt_doctor.audit import Ask, codes
-from ckpt_doctor.migrators import Migration
+from ckpt_doctor.migrators import Fix
 from ckpt_doctor.trainers import fix_names
 from ckpt_doctor.types import (
     Case,
@@ -33,7 +33,7 @@ class Request(Ask):
     """What is requested for every file of a plan."""
 
     fixes: Collection[str] = NAMES
-    """Names of migrations."""
+    """Their names."""
     score: float | None = None
     """best_score given by hand."""
     epoch: int | None = None
@@ -65,7 +65,7 @@ class FilePlan:
     edits: tuple[Edit, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
-    applied: tuple[Migration, ...] = ()
+    applied: tuple[Fix, ...] = ()
     reason: str = ""
     """Why there is nothing to do, where no refusal says it."""
     changes: tuple[PartChange, ...] = ()
@@ -129,7 +129,7 @@ class RepairPlan:
 
     @property
     def called_for(self) -> list[str]:
-        """Names of the migrations that the findings call for, whichever were asked for."""
+        """Names of the fixes that the findings call for, whichever were asked for."""
         named = {f.migration for file in self.files for f in self.request.counting(file.before)}
         return [name for name in NAMES if name in named]
 

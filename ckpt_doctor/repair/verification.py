@@ -21,7 +21,7 @@ from ckpt_doctor.writer import PartChange
 def verified(written: Checkpoint, root: object, planned: FilePlan, adopted: Sequence[Adopted]) -> FileReport:
     """The written file, judged; VerificationFailed unless it is what was planned, and better.
 
-    It must read back as the planned tree, with every tensor on the bytes that it had; the findings that the migrations
+    It must read back as the planned tree, with every tensor on the bytes that it had; the findings that the fixes
     cure must be gone and none may be new.
     """
     _ensure_planned(written, root)
@@ -86,9 +86,9 @@ def _judged_again(written: Checkpoint, planned: FilePlan) -> FileReport:
     stopping = given if given is not None and given.given else None
     case_after = audit.case_of(member, run, gate=True, by_hand=ByHand(stopping))
     after = audit.judge(case_after, lambda finding, _path: finding.code[0] != "S")  # the plan let those pass
-    cured = {code for migration in planned.applied for code in migration.cures}
-    allowed = {code for migration in planned.applied for code in migration.reveals}
-    names = {migration.name for migration in planned.applied}
+    cured = {code for fix in planned.applied for code in fix.cures}
+    allowed = {code for fix in planned.applied for code in fix.reveals}
+    names = {fix.name for fix in planned.applied}
     refused = {refusal.migration for refusal in planned.refusals}
     for finding in after.findings:
         left = finding.code in cured and finding.migration not in refused and finding.migration in names

@@ -20,7 +20,7 @@ from ckpt_doctor.trainers.unknown import UNKNOWN, not_judged
 from ckpt_doctor.types import Severity, TrainerManual
 
 if TYPE_CHECKING:
-    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.migrators import Fix
     from ckpt_doctor.validators.rule import Rule
 
 KNOWN: tuple[Trainer, ...] = (TIME_LLM, HF, ACCELERATE, LIGHTNING, PLAIN)
@@ -104,7 +104,7 @@ def _order(rule: Rule) -> tuple[int, str]:
     return "FSLPREOT".index(rule.code[0]), rule.code
 
 
-def fixes(name: str) -> tuple[Migration, ...]:
+def fixes(name: str) -> tuple[Fix, ...]:
     """The fixes for the files of a trainer, in the order in which they are planned."""
     from ckpt_doctor.migrators import OF_ANY_FILE  # a scan needs none
 

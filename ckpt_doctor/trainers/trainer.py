@@ -30,7 +30,7 @@ from ckpt_doctor.types import (
 from ckpt_doctor.types.record import record
 
 if TYPE_CHECKING:  # a scan loads no fixes
-    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.migrators import Fix
     from ckpt_doctor.validators.rule import Rule
 
 
@@ -117,7 +117,7 @@ class Trainer:
     """
     loads_part: Callable[[str], bool] = lambda _name: False
     """Name of a file that a resume reads -> whether the trainer loads it although `weights_only` alone refuses it."""
-    fixes: Callable[[], Sequence[Migration]] = tuple
+    fixes: Callable[[], Sequence[Fix]] = tuple
     """Fixes of the training state, in the order in which they are planned; those of `migrators` that hold for every
     file come after them."""
     facts: tuple[Fact, ...] = ()

@@ -102,6 +102,6 @@ TOY = Trainer(
     reads=lambda checkpoint: checkpoint.get("state.json", "done") is not None,
     member_of=member_of,
     judging=lambda: Judging(understand, case, rules=(no_top,)),
-    fixes=lambda: (fix_epoch.MIGRATION, sync_scheduler.MIGRATION),
+    fixes=lambda: (fix_epoch.FIX, sync_scheduler.FIX),
     facts=ToyFacts.table,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckpt_doctor.migrators import Migration, Plan, refused, sync_rng, sync_scheduler
+from ckpt_doctor.migrators import Fix, Plan, refused, sync_rng, sync_scheduler
 from ckpt_doctor.trainers.accelerate.layout import SCHEDULER, files
 from ckpt_doctor.trainers.accelerate.resume_point import rebuilt_schedule
 from ckpt_doctor.types import Case, Edit
@@ -18,7 +18,7 @@ def _plan(case: Case) -> Plan:
     Its rates must come out as those that the optimizer has. Of a schedule that is a function of the script they are
     taken from the optimizer."""
     if SCHEDULER in files(case.checkpoint):
-        return sync_scheduler.MIGRATION.plan(case)
+        return sync_scheduler.FIX.plan(case)
     rebuilt = rebuilt_schedule(case.member, case.run)
     if rebuilt is None:
         return refused(NAME, "no folder of the run has a schedule that fits the optimizer's rates", "another folder")
@@ -26,8 +26,8 @@ def _plan(case: Case) -> Plan:
     return Plan((Edit((SCHEDULER,), "absent", value, rebuilt.source),))
 
 
-FIXES: tuple[Migration, ...] = (
-    Migration(NAME, _plan, cures=(*sync_scheduler.MIGRATION.cures, "F114")),
-    sync_rng.MIGRATION,
+FIXES: tuple[Fix, ...] = (
+    Fix(NAME, _plan, cures=(*sync_scheduler.FIX.cures, "F114")),
+    sync_rng.FIX,
 )
 """In the order in which they are planned."""

@@ -10,7 +10,7 @@ from ckpt_doctor.trainers.plain.command import TABLE
 from ckpt_doctor.trainers.trainer import Judging, Trainer, one_by_one
 
 if TYPE_CHECKING:
-    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.migrators import Fix
 
 
 def _judging() -> Judging:
@@ -19,7 +19,7 @@ def _judging() -> Judging:
     return JUDGING
 
 
-def _fixes() -> Sequence[Migration]:
+def _fixes() -> Sequence[Fix]:
     from ckpt_doctor.trainers.plain.fixes import FIXES
 
     return FIXES

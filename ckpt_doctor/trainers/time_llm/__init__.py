@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.trainer import Judging, Trainer
 from ckpt_doctor.types import Checkpoint
 
 if TYPE_CHECKING:
-    from ckpt_doctor.migrators import Migration
+    from ckpt_doctor.migrators import Fix
 
 
 def _recognises(folder: Path, checkpoints: Sequence[Checkpoint], logs: Sequence[Path]) -> Collection[Path]:
@@ -41,7 +41,7 @@ def _judging() -> Judging:
     return JUDGING
 
 
-def _fixes() -> Sequence[Migration]:
+def _fixes() -> Sequence[Fix]:
     from ckpt_doctor.trainers.time_llm.fixes import FIXES
 
     return FIXES

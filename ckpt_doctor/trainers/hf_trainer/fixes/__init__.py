@@ -1,6 +1,6 @@
 """The fixes of this trainer's checkpoints, in the order in which they are planned."""
 
-from ckpt_doctor.migrators import Migration
+from ckpt_doctor.migrators import Fix
 from ckpt_doctor.trainers.hf_trainer.fixes import (
     add_best_score,
     add_trainer_state,
@@ -9,10 +9,10 @@ from ckpt_doctor.trainers.hf_trainer.fixes import (
     sync_scheduler,
 )
 
-FIXES: tuple[Migration, ...] = (
-    add_trainer_state.MIGRATION,
-    add_best_score.MIGRATION,
-    fix_best_path.MIGRATION,
-    fix_epoch.MIGRATION,
-    sync_scheduler.MIGRATION,
+FIXES: tuple[Fix, ...] = (
+    add_trainer_state.FIX,
+    add_best_score.FIX,
+    fix_best_path.FIX,
+    fix_epoch.FIX,
+    sync_scheduler.FIX,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.migrators import Fix, Plan, refused
 from ckpt_doctor.trainers.hf_trainer import best, best_path
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.known import sibling_with_callback
@@ -63,4 +63,4 @@ def _callback(case: Case, found: best.Best | None) -> Iterator[Edit]:
     yield Edit((*best.CALLBACKS, best.CALLBACK), "absent", best.counted(state, waited), evidence)
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E601", "E605", "L302"), reveals=("E604", "E609"))
+FIX = Fix(NAME, _plan, cures=("E601", "E605", "L302"), reveals=("E604", "E609"))

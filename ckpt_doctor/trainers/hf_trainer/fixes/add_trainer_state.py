@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.migrators import Fix, Plan, refused
 from ckpt_doctor.trainers.hf_trainer.layout import STATE, file_names
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost
 from ckpt_doctor.trainers.hf_trainer.rebuilt import trainer_state
@@ -27,4 +27,4 @@ def _plan(case: Case) -> Plan:
     return Plan((Edit((STATE,), "unreadable" if is_there else "absent", state.value, state.source),))
 
 
-MIGRATION = Migration(NAME, _plan, cures=("F101", "F104", "F105", "F114"), reveals=("E604", "E609", "E610", "P404"))
+FIX = Fix(NAME, _plan, cures=("F101", "F104", "F105", "F114"), reveals=("E604", "E609", "E610", "P404"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan
+from ckpt_doctor.migrators import Fix, Plan
 from ckpt_doctor.trainers.hf_trainer import best_path
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.types import Case, Edit
@@ -19,4 +19,4 @@ def _plan(case: Case) -> Plan:
     return Plan((Edit(path, place.told, str(place.beside), evidence),))
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E610",))
+FIX = Fix(NAME, _plan, cures=("E610",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan, fix_epoch, refused
+from ckpt_doctor.migrators import Fix, Plan, fix_epoch, refused
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
 from ckpt_doctor.trainers.hf_trainer.rebuilt import is_of_another_step, state_from_others
 from ckpt_doctor.types import Case, Edit
@@ -17,7 +17,7 @@ def _plan(case: Case) -> Plan:
     later checkpoint, or from an earlier one with no evaluation in between.
     """
     if not is_of_another_step(case):
-        return fix_epoch.MIGRATION.plan(case)
+        return fix_epoch.FIX.plan(case)
     state = state_from_others(case)
     if state is None:
         reason = f"{STATE} is of step {case.state.global_step:,}, and an evaluation may lie between"
@@ -25,4 +25,4 @@ def _plan(case: Case) -> Plan:
     return Plan((Edit((STATE,), f"of step {case.state.global_step:,}", state.value, state.source),))
 
 
-MIGRATION = Migration(NAME, _plan, fix_epoch.MIGRATION.cures, (*fix_epoch.MIGRATION.reveals, "E604", "E609", "E610"))
+FIX = Fix(NAME, _plan, fix_epoch.FIX.cures, (*fix_epoch.FIX.reveals, "E604", "E609", "E610"))

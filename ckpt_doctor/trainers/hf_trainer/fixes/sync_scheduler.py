@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckpt_doctor.migrators import Migration, Plan, refused, sync_scheduler
+from ckpt_doctor.migrators import Fix, Plan, refused, sync_scheduler
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, has_scheduler
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost
@@ -28,7 +28,7 @@ def _plan(case: Case) -> Plan:
         is_moved = case.state.last_epoch != case.resume.last_epoch
         if is_moved and has_inner_state(case.at("scheduler")) and case.changes is None:
             return refused(NAME, "the schedule's formula is not in the file", "another checkpoint of the run")
-        plan, base = sync_scheduler.MIGRATION.plan(case), rates.base_rates_instead(case.member)
+        plan, base = sync_scheduler.FIX.plan(case), rates.base_rates_instead(case.member)
         if not base and counts_no_steps(case.member) and _sets_a_rate(plan):
             reason = "the optimizer has the rate of another step, and its moments, which count no steps, may be of that"
             return refused(NAME, reason, "another checkpoint of the run")
@@ -47,4 +47,4 @@ def _sets_a_rate(plan: Plan) -> bool:
     return any(edit.path[-1:] == ("lr",) for edit in plan.edits)
 
 
-MIGRATION = Migration(NAME, _plan, cures=(*sync_scheduler.MIGRATION.cures, "F101", "F103", "F104", "F105", "F114"))
+FIX = Fix(NAME, _plan, cures=(*sync_scheduler.FIX.cures, "F101", "F103", "F104", "F105", "F114"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.migrators import Fix, Plan, refused
 from ckpt_doctor.trainers.lightning.memory import lost
 from ckpt_doctor.types import Case, Edit, mapping_of
 
@@ -42,4 +42,4 @@ def _plan(case: Case) -> Plan:
     return Plan((edit,), notes=notes)
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E611",), reveals=("E604", "E610"))
+FIX = Fix(NAME, _plan, cures=("E611",), reveals=("E604", "E610"))

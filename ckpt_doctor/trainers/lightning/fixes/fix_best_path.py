@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan
+from ckpt_doctor.migrators import Fix, Plan
 from ckpt_doctor.trainers.lightning.memory import dirpath_here, folder_of, moved_savers, remapped
 from ckpt_doctor.types import Case, Edit
 
@@ -34,4 +34,4 @@ def _note(folder: str, dirpath: str) -> str:
     return f"resume in {root} with the logger whose save_dir, name and version give {dirpath}, and no dirpath"
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E610",))
+FIX = Fix(NAME, _plan, cures=("E610",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan, refused, sync_scheduler
+from ckpt_doctor.migrators import Fix, Plan, refused, sync_scheduler
 from ckpt_doctor.trainers.lightning import pace
 from ckpt_doctor.trainers.lightning.schedule import is_without_schedule, rebuilt
 from ckpt_doctor.types import Case, Edit
@@ -20,7 +20,7 @@ def _plan(case: Case) -> Plan:
     if not is_without_schedule(case.checkpoint):
         placed = [one for one in case.further if one.resume.last_epoch is not None]
         first = [] if placed and case.resume.last_epoch is None else [case]
-        return sync_scheduler.joined(map(sync_scheduler.MIGRATION.plan, [*first, *placed]))
+        return sync_scheduler.joined(map(sync_scheduler.FIX.plan, [*first, *placed]))
     found = rebuilt(case.member, case.run)
     if found is None:
         return refused(NAME, "no other file has a schedule with this file's rates", "another checkpoint of the run")
@@ -34,4 +34,4 @@ def _whole_list(case: Case) -> Plan:
     return Plan((Edit(("lr_schedulers",), case.checkpoint.get("lr_schedulers"), found.value, found.source),))
 
 
-MIGRATION = Migration(NAME, _plan, cures=(*sync_scheduler.MIGRATION.cures, "R508"))
+FIX = Fix(NAME, _plan, cures=(*sync_scheduler.FIX.cures, "R508"))

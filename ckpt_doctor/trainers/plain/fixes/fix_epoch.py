@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.migrators import Fix, Plan, refused
 from ckpt_doctor.trainers.plain.label import is_in_the_file, key_of, label_of, label_slot
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.resume_point import start
@@ -45,4 +45,4 @@ def _of_label(case: Case) -> Plan:
     return Plan((case.edit(slot, after=begins.label, evidence="; ".join(dict.fromkeys(sources))),))
 
 
-MIGRATION = Migration(NAME, _plan, cures=("P402",))
+FIX = Fix(NAME, _plan, cures=("P402",))

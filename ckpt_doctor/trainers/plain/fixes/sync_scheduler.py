@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckpt_doctor.migrators import Migration, Plan, refused, sync_scheduler
+from ckpt_doctor.migrators import Fix, Plan, refused, sync_scheduler
 from ckpt_doctor.trainers.plain.position import standing
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, rebuilt, target
 from ckpt_doctor.trainers.schedules import Stepped, moves
@@ -99,4 +99,4 @@ def _anew(case: Case) -> Plan:
     )
 
 
-MIGRATION = Migration(NAME, _plan, cures=("R501", "R502", "R508"))
+FIX = Fix(NAME, _plan, cures=("R501", "R502", "R508"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.migrators import Fix, Plan, refused
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.resume_point import NOT_READ
 from ckpt_doctor.types import Case, Edit, TensorRef, real, same_score
@@ -80,4 +80,4 @@ def _both_nan(before: object, after: object) -> bool:
     return before != before and after != after
 
 
-MIGRATION = Migration(NAME, _plan, cures=("E601", "E602", "E603", "E605", "E606", "L303", "O707"), reveals=("E604",))
+FIX = Fix(NAME, _plan, cures=("E601", "E602", "E603", "E605", "E606", "L303", "O707"), reveals=("E604",))

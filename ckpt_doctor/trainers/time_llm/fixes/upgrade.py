@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.migrators import Migration, Plan, refused
+from ckpt_doctor.migrators import Fix, Plan, refused
 from ckpt_doctor.types import Case, Edit
 
 NAME = "upgrade"
@@ -30,4 +30,4 @@ def _plan(case: Case) -> Plan:
     return Plan((wrap, *edits), notes=upgrade.notes)
 
 
-MIGRATION = Migration(NAME, _plan, cures=("L301",), reveals=("O702", "R508", "R506", "P404", "E601", "E604", "L304"))
+FIX = Fix(NAME, _plan, cures=("L301",), reveals=("O702", "R508", "R506", "P404", "E601", "E604", "L304"))

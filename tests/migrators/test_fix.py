@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckpt_doctor.migrators.migration import Plan, refused
+from ckpt_doctor.migrators.fix import Plan, refused
 from ckpt_doctor.trainers import Trainer, all_rules, every, fixes
 from ckpt_doctor.types import Refusal
 

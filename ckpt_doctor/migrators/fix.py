@@ -1,4 +1,4 @@
-"""What a migration is: a function from a case to edits towards its resume point."""
+"""What a fix is: a function from a case to edits towards its resume point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckpt_doctor.types import Case, Edit, Refusal
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a migration would do to one checkpoint. Both empty: there is nothing to do."""
+    """What a fix would do to one checkpoint. Both empty: there is nothing to do."""
 
     edits: tuple[Edit, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -19,14 +19,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Migration:
+class Fix:
     """One repair, named as its option is."""
 
     name: str
     """`add-best-score`, of the option `--add-best-score`."""
     plan: Callable[[Case], Plan]
     cures: tuple[str, ...]
-    """Codes of the findings that must be gone afterwards wherever the migration made edits."""
+    """Codes of the findings that must be gone afterwards wherever the fix made edits."""
     reveals: tuple[str, ...] = ()
     """Codes that the result may have and the original could not (a bare state_dict has no optimizer to judge)."""
 
