@@ -8,14 +8,14 @@ these a lone pair shows it, in a run whose other files all have their own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.inert.tree import items, walk
 from ckpt_doctor.trainers.lines import ENOUGH
-from ckpt_doctor.trainers.state import own_rates
+from ckpt_doctor.trainers.state import trains
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, TensorRef, mapping_of
 from ckpt_doctor.types.record import record
 
@@ -62,22 +62,25 @@ def copied(labelled: Sequence[tuple[Member, int]]) -> dict[Path, Copied]:
     held = [(member, label, moments_of(member), weights_of(member)) for member, label in labelled]
     whole = [one for one in held if one[2] is not None and one[3] is not None]
     moments = ((member, label, mine, rest) for member, label, mine, rest in whole)
-    weights = ((member, label, mine, rest) for member, label, rest, mine in whole if _moves(member))
+    weights = ((member, label, mine, rest) for member, label, rest, mine in whole if trains(member))
     found = dict[Path, Copied]()
     may_rest: Mapping[Part, Callable[[Member], Digest | None]] = {"rng": random_of, "averages": averages_of}
     for part, digest in may_rest.items():
         resting = [(member, label, digest(member), weights) for member, label, _, weights in held if weights]
-        if _has_lone_pair(resting):
+        if has_lone_pair([(label, mine) for _, label, mine, _ in resting]):
             found |= dict(_shared(part, resting))
     return {**found, **dict(_shared("model", weights)), **dict(_shared("optimizer", moments))}
 
 
-def _has_lone_pair(held: Sequence[tuple[Member, int, Digest | None, Digest | None]]) -> bool:
-    """Whether two files alone have the same, neither of them the first, and three or more others have their own."""
-    counts = Counter(digest for _, _, digest, _ in held)
-    first = min(held, key=lambda one: one[1], default=None)
-    alone = first is not None and counts[first[2]] == 1 and None not in counts
-    return alone and sorted(counts.values())[-2:] == [1, 2] and len(counts) > ENOUGH
+def has_lone_pair(held: Collection[tuple[int, Hashable]]) -> bool:
+    """Whether two of these alone have the same digest, neither of them the first, and three or more have their own.
+
+    Each is a moment and a digest, None where it has none."""
+    counts = Counter(digest for _, digest in held)
+    if len(counts) <= ENOUGH or None in counts:
+        return False
+    _, first = min(held, key=lambda one: one[0])
+    return counts[first] == 1 and sorted(counts.values())[-2:] == [1, 2]
 
 
 def _shared(
@@ -137,11 +140,6 @@ def random_of(member: Member) -> Digest | None:
 
 def _is_whole(tensor: TensorRef) -> bool:
     return not tensor.shape or tensor.dtype in _WHOLE or "float" not in tensor.dtype
-
-
-def _moves(member: Member) -> bool:
-    """Whether every rate is above 0: no weight moves without."""
-    return all(rate > 0 for rate in own_rates(member) or (0.0,))
 
 
 def _digest(checkpoint: Checkpoint, path: KeyPath, named: Iterable[tuple[object, object]]) -> Digest | None:

@@ -6,15 +6,14 @@ stay the same where a step is too small for them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 from ckpt_doctor.readers.tensor_bytes import read_tensors
 from ckpt_doctor.remote import RemotePath
-from ckpt_doctor.trainers.lines import ENOUGH
+from ckpt_doctor.trainers.copied import has_lone_pair
 from ckpt_doctor.trainers.random_twins import is_of_another_time
-from ckpt_doctor.trainers.state import own_rates
+from ckpt_doctor.trainers.state import trains
 from ckpt_doctor.types import Case, Checkpoint, Member, Run, TensorInfo
 from ckpt_doctor.types.record import once
 from ckpt_doctor.validators.rule import Problem, rule
@@ -65,14 +64,12 @@ def _copies(members: Iterable[Member]) -> Mapping[str, str]:
     for step, member in sorted(told, key=lambda one: one[0]):
         for name, digest in _digests(member.checkpoint):
             held.setdefault(name, []).append((step, member, digest))
-    found = ((name, saves) for name, saves in held.items() if not name.startswith(_MAY_REST) or _has_lone_pair(saves))
+    found = (
+        (name, saves)
+        for name, saves in held.items()
+        if not name.startswith(_MAY_REST) or has_lone_pair(dict.fromkeys((step, digest) for step, _, digest in saves))
+    )
     return {label: other for name, saves in found for label, other in _shared(name, saves)}
-
-
-def _has_lone_pair(saves: Sequence[Save]) -> bool:
-    """Whether those of two steps alone have the same, neither of them the first, and three or more have their own."""
-    counts = Counter(digest for _, digest in {(step, digest) for step, _, digest in saves})
-    return counts[saves[0][2]] == 1 and sorted(counts.values())[-2:] == [1, 2] and len(counts) > ENOUGH
 
 
 def _shared(name: str, saves: Sequence[Save]) -> Iterator[tuple[str, str]]:
@@ -83,7 +80,7 @@ def _shared(name: str, saves: Sequence[Save]) -> Iterator[tuple[str, str]]:
         groups.setdefault(save[2], []).append(save)
     for group in groups.values():
         (first, one, _), (last, other, _) = group[0], group[-1]
-        if least is None or last - first < least or not _trains(one):
+        if least is None or last - first < least or not trains(one):
             continue
         late = [save for save in group if is_of_another_time(save[1].checkpoint, name)]
         for _, member, _ in late if 0 < len(late) < len(group) else group:
@@ -94,11 +91,6 @@ def _step(member: Member) -> int | None:
     """The step of a checkpoint; where nothing counts it, as of SGD, the schedule's position, or what its name says."""
     state = member.state
     return next((one for one in (state.global_step, state.last_epoch, member.named_step) if one is not None), None)
-
-
-def _trains(member: Member) -> bool:
-    """Whether every rate of the next step is above 0: no weight moves without."""
-    return all(rate > 0 for rate in own_rates(member) or (0.0,))
 
 
 def _digests(checkpoint: Checkpoint) -> Iterator[tuple[str, Digest]]:

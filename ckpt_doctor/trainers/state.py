@@ -150,6 +150,11 @@ def own_rates(member: Member) -> tuple[float, ...] | None:
     return numbers(group.get("lr") for group in param_groups(member))
 
 
+def trains(member: Member) -> bool:
+    """Whether every rate of the next step is above 0: no weight moves without."""
+    return all(rate > 0 for rate in own_rates(member) or (0.0,))
+
+
 def last_rates(member: Member) -> tuple[float, ...] | None:
     """The rates that the scheduler set last (`_last_lr`); None where it has none."""
     last = member.at("scheduler", "_last_lr")
