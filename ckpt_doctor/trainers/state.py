@@ -209,6 +209,12 @@ def integer(value: object) -> int | None:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53 else None
 
 
+def highest_step(state: object) -> int | None:
+    """The most steps that an optimizer's state counts for any parameter: one that joined late has made fewer."""
+    entries = (mapping_of(entry) or {} for entry in (mapping_of(state) or {}).values())
+    return max((step for entry in entries if (step := integer(real(entry.get("step")))) is not None), default=None)
+
+
 def _optimizer_step(state: object, groups: object) -> int | None:
     """Adam's `step`, where all parameters that have one agree. A 0-d float32 tensor since torch 1.12, an int before.
 

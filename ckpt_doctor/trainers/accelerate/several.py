@@ -22,8 +22,8 @@ from ckpt_doctor.trainers.accelerate.layout import (
     has_several,
     name_of,
 )
-from ckpt_doctor.trainers.state import formula_of_state, integer
-from ckpt_doctor.types import Checkpoint, Member, TensorRef, mapping_of, real
+from ckpt_doctor.trainers.state import formula_of_state, highest_step, integer
+from ckpt_doctor.types import Checkpoint, Member, TensorRef, mapping_of
 from ckpt_doctor.types.record import record
 
 _PART = re.compile(r"(optimizer|scheduler)(_\d+)?\.bin")
@@ -94,14 +94,11 @@ def counts(checkpoint: Checkpoint) -> dict[str, int]:
             continue
         if _CUSTOM.fullmatch(name):
             found.update({f"{name}.{key}": integer(value) for key, value in islice(held.items(), _MOST_KEYS)})
+        elif name.startswith("optimizer"):
+            found[name] = highest_step(held.get("state"))
         else:
-            found[name] = _steps(held) if name.startswith("optimizer") else integer(held.get("last_epoch"))
+            found[name] = integer(held.get("last_epoch"))
     return {name: count for name, count in found.items() if count is not None and count >= 0}
-
-
-def _steps(held: Mapping[object, object]) -> int | None:
-    entries = (mapping_of(entry) or {} for entry in (mapping_of(held.get("state")) or {}).values())
-    return integer(max((step for entry in entries if (step := real(entry.get("step"))) is not None), default=None))
 
 
 def _kinds(checkpoint: Checkpoint) -> dict[str, str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from ckpt_doctor.inert.scheduler_kinds import counts
 from ckpt_doctor.trainers.hf_trainer.command import ARGUMENTS, command_in
 from ckpt_doctor.trainers.shared_folders import names_in, number_behind, numbered_in
-from ckpt_doctor.trainers.state import integer, position_of, training_state
-from ckpt_doctor.types import Checkpoint, KeyPath, Member, ReadScalars, mapping_of, real
+from ckpt_doctor.trainers.state import highest_step, position_of, training_state
+from ckpt_doctor.types import Checkpoint, KeyPath, Member, ReadScalars, real
 
 FOLDER = "checkpoint-"
 """`PREFIX_CHECKPOINT_DIR`; a resume with `True` takes the highest number and looks at nothing inside."""
@@ -208,20 +208,13 @@ def member_of(checkpoint: Checkpoint, read_scalars: ReadScalars) -> Member:
         state = replace(state, step_count=None)  # of CosineAnnealingWarmRestarts it stays at 0
     state = replace(state, last_epoch=position_of(checkpoint.get(SCHEDULER)))
     if state.optimizer_step is None:
-        state = replace(state, optimizer_step=_highest_step(checkpoint))
+        state = replace(state, optimizer_step=highest_step(checkpoint.get(optimizer_name(checkpoint), "state")))
     epoch = real(checkpoint.get(STATE, "epoch"))
     if epoch is not None and 0 <= epoch < 1e9:
         state = replace(state, epoch=int(epoch + 1e-9))  # finished ones; a resume does not read it
     right_name = f"checkpoint-{state.global_step}" if state.global_step is not None else ""
     label = path.name or path.absolute().name
     return Member(checkpoint, state, "step", named_step(path), right_name, places, label)
-
-
-def _highest_step(checkpoint: Checkpoint) -> int | None:
-    """Adam's highest step: a parameter that joined late, or had no gradient in some steps, has made fewer."""
-    entries = (mapping_of(checkpoint.get(optimizer_name(checkpoint), "state")) or {}).values()
-    steps = (integer(real(entry.get("step"))) for entry in entries if isinstance(entry, dict))
-    return max((step for step in steps if step is not None), default=None)
 
 
 def read_parts(member: Member) -> Iterator[KeyPath]:

@@ -17,9 +17,8 @@ from ckpt_doctor.trainers.lightning.history import By, Pace, history_of
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers, version_of
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import PLATEAU, Target, changes_of, reached, scheduled, state_of, stored
-from ckpt_doctor.trainers.lightning.several import adam_steps
 from ckpt_doctor.trainers.lines import ENOUGH
-from ckpt_doctor.trainers.state import as_written, own_rates, param_groups
+from ckpt_doctor.trainers.state import as_written, highest_step, own_rates, param_groups
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run, dotted, mapping_of, same_rate
 
 _BEFORE_THE_END = "the file was saved at an epoch's last batch, and no resume takes a step of "
@@ -43,7 +42,7 @@ def is_measured_here(member: Member, by_script: bool = False) -> bool:
 
 def _counts(loops: Loops, member: Member) -> dict[By, int | None]:
     """What a schedule can go by, in the order in which one is preferred."""
-    steps = adam_steps(member.at("optimizer", "state"))
+    steps = highest_step(member.at("optimizer", "state"))
     return {"epoch": loops.start, "step": steps, "batch": loops.batches, "epoch before": loops.start - 1, "nothing": 0}
 
 

@@ -12,8 +12,8 @@ from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optim
 from ckpt_doctor.trainers.lightning.layout import schedulers as count_schedulers
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lines import Line, line_through
-from ckpt_doctor.trainers.state import integer, position_of
-from ckpt_doctor.types import Checkpoint, Member, mapping_of, real
+from ckpt_doctor.trainers.state import highest_step, integer, position_of
+from ckpt_doctor.types import Checkpoint, Member, mapping_of
 
 Lines = Mapping[str, Line]
 """`optimizer_states[1]` -> how its count grows with the epochs."""
@@ -32,16 +32,10 @@ def counts(checkpoint: Checkpoint) -> dict[str, int]:
         held = checkpoint.get(key)
         for index, state in enumerate(held if isinstance(held, list) else ()):
             state = mapping_of(state) or {}
-            count = adam_steps(state.get("state")) if key == "optimizer_states" else position_of(state)
+            count = highest_step(state.get("state")) if key == "optimizer_states" else position_of(state)
             if count is not None:
                 found[f"{key}[{index}]"] = count
     return found
-
-
-def adam_steps(state: object) -> int | None:
-    """The most steps that an optimizer's state counts for any parameter."""
-    entries = (mapping_of(entry) or {} for entry in (mapping_of(state) or {}).values())
-    return integer(max((step for entry in entries if (step := real(entry.get("step"))) is not None), default=None))
 
 
 def lines_of(members: Sequence[Member]) -> Lines:
