@@ -48,7 +48,8 @@ SIGNATURES = {kind: (frozenset(must.split()), frozenset(may.split())) for kind, 
 
 MOST_KEYS = 40
 
-UNCOUNTED = frozenset({"CosineAnnealingWarmRestarts", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau"})
+PLATEAU = "ReduceLROnPlateau"
+UNCOUNTED = frozenset({"CosineAnnealingWarmRestarts", "SequentialLR", "ChainedScheduler", PLATEAU})
 
 
 def kind_of(state: object) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import isfinite
 
+from ckpt_doctor.inert.scheduler_kinds import PLATEAU
 from ckpt_doctor.trainers.hf_trainer.best import history, is_evaluation, step_of
 from ckpt_doctor.trainers.hf_trainer.command import command_in
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
@@ -19,7 +20,6 @@ _NEAR = 1e-9
 _LAST = 3
 """Rates of the log that must be on one curve."""
 _OF_TRANSFORMERS = "LambdaLR"
-_PLATEAU = "ReduceLROnPlateau"
 _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
 """Schedules that are moved by evaluations; the Trainer does not step them with the optimizer."""
 
@@ -27,7 +27,7 @@ _BY_METRIC = ("reduce_lr_on_plateau", "greedy")
 def is_by_metric(member: Member) -> bool:
     """Whether evaluations move the rate, not steps."""
     by_name = command_in(member.checkpoint).text("lr_scheduler_type") in _BY_METRIC
-    return by_name or kind(member) == _PLATEAU
+    return by_name or kind(member) == PLATEAU
 
 
 def misses_evaluations(member: Member) -> bool:
@@ -36,7 +36,7 @@ def misses_evaluations(member: Member) -> bool:
     `Trainer._evaluate` makes one at each, but for the evaluation on start, which after a resume has the step of that.
     """
     done = member.state.last_epoch
-    if done is None or kind(member) != _PLATEAU:
+    if done is None or kind(member) != PLATEAU:
         return False
     entries = [entry for entry in history(member.checkpoint) if is_evaluation(entry)]
     if command_in(member.checkpoint).is_on("eval_on_start"):
@@ -198,7 +198,7 @@ def rates_at(member: Member, position: int | None, by_formula: bool) -> Evidence
     found = computed(member, position) if by_formula and position is not None else None
     if own is None:
         return None
-    if position is None and kind(member) == _PLATEAU and last is not None and not misses_evaluations(member):
+    if position is None and kind(member) == PLATEAU and last is not None and not misses_evaluations(member):
         return Evidence(Rates(last, None, last), "the schedule's _last_lr")
     agreed = position == at and agree(own, last) and not (found and _departs(member, own, found))
     if position is None or agreed:
@@ -222,7 +222,7 @@ def _name(member: Member) -> str:
 def scheduled(member: Member, expected: Rates | None, by_formula: bool) -> Rates | None:
     """What the file's own position of the schedule calls for; None where another rule speaks of the difference."""
     at, own = scheduled_steps(member), own_rates(member)
-    if kind(member) == _PLATEAU:
+    if kind(member) == PLATEAU:
         at = member.state.last_epoch
     if at is None or own is None or (expected is not None and agree(own, expected.lr)):
         return None

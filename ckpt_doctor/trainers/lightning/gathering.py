@@ -11,7 +11,7 @@ from ckpt_doctor.trainers.lightning.layout import is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lightning.memory import newest_step
 from ckpt_doctor.trainers.lightning.pace import paces
-from ckpt_doctor.trainers.lightning.schedule import has_other_rates, is_stepped_by_script, lag
+from ckpt_doctor.trainers.lightning.schedule import is_off_its_schedule, is_stepped_by_script, lag
 from ckpt_doctor.trainers.lightning.several import lines_of, shortfall
 from ckpt_doctor.types import KeyPath, Member, Run, real
 
@@ -56,7 +56,7 @@ def gather(run: Run) -> History:
         with_schedule=next((member for member in whole if lag(member) == 0), None),
         with_scaler=next((member.label for member in members if "scaler" in member.places), ""),
         adam_lags=Counter(map(adam_lag, whole)),
-        off_rates=sum(map(has_other_rates, whole)),
+        off_rates=sum(map(is_off_its_schedule, whole)),
         lags=Counter(map(lag, whole)),
         lines=lines_of(whole),
         paces=paces(whole, by_script),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.inert.scheduler_kinds import PLATEAU, kind_of
 from ckpt_doctor.trainers.lightning import kin, layout, pace, plateau, schedule
 from ckpt_doctor.trainers.lightning.callbacks import savers, stoppers
 from ckpt_doctor.trainers.lightning.command import infer
@@ -84,7 +84,7 @@ def _target(member: Member, run: Run) -> schedule.Target:
     other = next((one for one in kin.departures(member, run) if place and one.what.startswith(f"{place}.")), None)
     if other is not None:
         return schedule.Target(open=f"{other.what}: {other.why}")
-    if kind_of(member.at("scheduler")) == schedule.PLATEAU and (why := plateau.doubt(member, run)):
+    if kind_of(member.at("scheduler")) == PLATEAU and (why := plateau.doubt(member, run)):
         return schedule.Target(open=why)
     loops, by_script = loops_of(member.checkpoint), history_of(run).by_script
     decides = loops is not None and (loops.is_before_end or pace.due(member, run) is not None)

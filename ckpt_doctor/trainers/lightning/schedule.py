@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.inert.pairing import agree
-from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
+from ckpt_doctor.inert.scheduler_kinds import PLATEAU, counts, kind_of
 from ckpt_doctor.inert.shapes import Shapes
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning import plateau
@@ -20,7 +20,6 @@ from ckpt_doctor.trainers.state import as_written, integer, last_rates, own_rate
 from ckpt_doctor.types import Checkpoint, Evidence, KeyPath, Member, Rates, Run, holds_rate, same_rate
 from ckpt_doctor.types.record import once, record
 
-PLATEAU = "ReduceLROnPlateau"
 _MOST_FILES = 8
 """Files by which a schedule's formula is tried."""
 LATE_PLATEAU = "Lightning saves before the plateau's step of the epoch, and no resume takes that step"
@@ -240,7 +239,7 @@ def _set_last(member: Member) -> Rates | None:
     return None if lr is None or len(lr) != len(param_groups(member)) else Rates(lr, None, lr)
 
 
-def has_other_rates(member: Member) -> bool:
+def is_off_its_schedule(member: Member) -> bool:
     """Whether the optimizer has another rate than the schedule set."""
     rates, has = _set_last(member), param_groups(member)
     return rates is not None and any(

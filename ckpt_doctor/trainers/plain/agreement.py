@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor.inert.scheduler_kinds import counts, kind_of
+from ckpt_doctor.inert.scheduler_kinds import PLATEAU, counts, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.copied import Copied, copied
 from ckpt_doctor.trainers.lines import Line, line_through
@@ -100,7 +100,7 @@ def seen_batches(member: Member) -> int | None:
 def is_stepped_singly(member: Member) -> bool:
     """Whether nothing in the state shows `step(epoch)`, which sets the position to what the script passes."""
     state = mapping_of(member.at("scheduler")) or {}
-    if kind_of(state) == "ReduceLROnPlateau":
+    if kind_of(state) == PLATEAU:
         return False
     if "T_cur" in state:
         return isinstance(state["T_cur"], int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ckpt_doctor.inert.pairing import pairing_of
-from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.inert.scheduler_kinds import PLATEAU, kind_of
 from ckpt_doctor.inert.shapes import find, is_module
 from ckpt_doctor.trainers.copied import moments_of
 from ckpt_doctor.trainers.plain import families, layout
@@ -76,7 +76,7 @@ def _rates_without_position(member: Member, run: Run) -> tuple[float, ...] | Non
     state = mapping_of(member.at("scheduler"))
     if state is None:
         return None if layout.own_schedule(member.checkpoint) is not None else steady_rates(member, run)
-    if kind_of(state) != "ReduceLROnPlateau" or _plateau_is_behind(member, run) is None:
+    if kind_of(state) != PLATEAU or _plateau_is_behind(member, run) is None:
         return None
     return own_rates(member)
 
@@ -195,7 +195,7 @@ def _open_of_one(member: Member, run: Run, resume: ResumePoint, is_placed: bool)
         yield NotChecked(f"the moment of {dotted(member.path('optimizer'))}", why, "")
     if is_placed and not resume.lr:
         yield NotChecked(f"the rate of the first batch{which}", _no_rate(member, run, resume), "")
-    if kind_of(member.at("scheduler")) == "ReduceLROnPlateau" and _plateau_is_behind(member, run):
+    if kind_of(member.at("scheduler")) == PLATEAU and _plateau_is_behind(member, run):
         why = "the file was saved before the scheduler saw the last epoch's metric, which may have lowered the rate"
         yield NotChecked(f"ReduceLROnPlateau{which}", why, "")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor.inert.pairing import pairing_of
-from ckpt_doctor.inert.scheduler_kinds import kind_of
+from ckpt_doctor.inert.scheduler_kinds import PLATEAU, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
@@ -196,7 +196,7 @@ def is_alone_off(member: Member, run: Run) -> bool:
     kin, departed = here.kin, here.departure
     is_late = departed is not None and "schedule" in departed.parts
     alone = len(kin.members) >= ENOUGH and kin.off_rates == {member.checkpoint.path}
-    is_ours = layout.has_several(member.checkpoint) or kind_of(member.at("scheduler")) == "ReduceLROnPlateau"
+    is_ours = layout.has_several(member.checkpoint) or kind_of(member.at("scheduler")) == PLATEAU
     return alone and not is_late and is_ours and owner_of(member, run) is None
 
 

@@ -108,7 +108,7 @@ def test_the_target_of_a_healthy_file_is_its_own_place(tmp_path):
     assert (20, None, "step") == (found.last_epoch, found.changes, found.unit)
     assert schedule.stored(member).lr == found.rates.lr
     assert 0 == schedule.lag(member)
-    assert not schedule.has_other_rates(member)
+    assert not schedule.is_off_its_schedule(member)
 
 
 def test_the_target_of_a_late_one_is_what_the_loops_have_counted(tmp_path):
