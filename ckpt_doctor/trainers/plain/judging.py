@@ -12,7 +12,7 @@ from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import PlainFacts
 from ckpt_doctor.trainers.plain.label import has_counts, is_in_the_file, label_slot
-from ckpt_doctor.trainers.plain.position import contradictions, standing, standings
+from ckpt_doctor.trainers.plain.position import as_read, contradictions, standing, standings
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
 from ckpt_doctor.trainers.plain.rules import RULES
 from ckpt_doctor.trainers.plain.schedule import donors, is_alone_off
@@ -32,7 +32,6 @@ from ckpt_doctor.types import (
     Schedule,
     TrainingState,
 )
-from ckpt_doctor.types.record import kept
 
 _WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
 _OTHERWISE = frozenset({"P403", "P404", "R505"})
@@ -52,14 +51,9 @@ def _as_in_others(members: Sequence[Member]) -> list[Member]:
     return [member if is_in_the_file(member) else _placed(member, slot, path) for member in members]
 
 
-@kept
-def _by_path(run: Run) -> dict[Path, Member]:
-    return {one.checkpoint.path: one for one in run.members}
-
-
 def _as_in_its_run(member: Member, run: Run) -> Member:
-    """The same of a member as it is now, which may have been read further, or edited, since its run was understood."""
-    known = _by_path(run)[member.checkpoint.path]
+    """The same of a member as it is now."""
+    known = as_read(member, run)
     slot = label_slot(known)
     return _placed(member, slot, known.places[slot]) if slot in known.places else member
 

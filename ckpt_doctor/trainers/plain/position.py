@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.inert.pairing import shapes_of_moments
-from ckpt_doctor.inert.shapes import find
+from ckpt_doctor.inert.shapes import Optimizer, find
 from ckpt_doctor.trainers.lines import ENOUGH, Line
 from ckpt_doctor.trainers.plain import families, layout
 from ckpt_doctor.trainers.plain.agreement import (
@@ -331,13 +331,29 @@ def _pace(counted: Sequence[tuple[Member, int]], lengths: Collection[Line]) -> L
     return Line(own, 0) if several and own > 0 and not rest and agreeing(Line(own, 0)) == len(known) else None
 
 
+def optimizer_of(member: Member) -> Optimizer | None:
+    """A member's optimizer, by its place."""
+    at = member.path("optimizer")
+    return next((one for one in find(member.checkpoint).optimizers if one.path == at), None)
+
+
 def shapes_of(member: Member) -> tuple[tuple[int, ...], ...]:
     """The shapes of the moments of a member's optimizer."""
-    at = member.path("optimizer")
-    return next((tuple(shapes_of_moments(one)) for one in find(member.checkpoint).optimizers if one.path == at), ())
+    optimizer = optimizer_of(member)
+    return () if optimizer is None else tuple(shapes_of_moments(optimizer))
 
 
 # --- one file --------------------------------------------------------------------------------------------------------
+
+
+def as_read(member: Member, run: Run) -> Member:
+    """A file as it was when its run was understood: it may have been read further since, or edited."""
+    return _by_path(run)[member.checkpoint.path]
+
+
+@kept
+def _by_path(run: Run) -> dict[Path, Member]:
+    return {one.checkpoint.path: one for one in run.members}
 
 
 def standing(member: Member, run: Run) -> Standing:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain.agreement import uncured
 from ckpt_doctor.trainers.plain.label import a, is_in_the_file, key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.layout import own_schedule
-from ckpt_doctor.trainers.plain.position import standing
+from ckpt_doctor.trainers.plain.position import optimizer_of, standing
 from ckpt_doctor.trainers.plain.resume_point import start
 from ckpt_doctor.trainers.plain.schedule import (
     donors,
@@ -294,8 +293,8 @@ def state_lost(case: Case) -> Iterator[Problem]:
     Source: the file's siblings.
     """
     odd = unlike(case.member, case.run)
-    own = [one for one in find(case.checkpoint).optimizers if one.path == case.member.path("optimizer")]
-    if not case.at("optimizer", "state") and any(one.stateful() for one in own):
+    own = optimizer_of(case.member)
+    if not case.at("optimizer", "state") and own is not None and own.stateful():
         return  # O705 says so
     if odd is not None and odd.is_between and odd.has_lost_moments:
         yield Problem(

@@ -12,7 +12,7 @@ from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import saved_position
-from ckpt_doctor.trainers.plain.position import shapes_of, standing
+from ckpt_doctor.trainers.plain.position import as_read, shapes_of, standing
 from ckpt_doctor.trainers.plain.siblings import alike
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups
@@ -142,7 +142,7 @@ def owner_of(member: Member, run: Run) -> Member | None:
     """The other optimizer of the run whose schedule this member has in the place of its own, by the run's files.
 
     Of lists in which each optimizer's schedule was found, the one in whose place this member's is."""
-    whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path).optimizers
+    whole = as_read(member, run).optimizers
     kin, own = standing(member, run).kin, formula_of(member)
     if own and kin.formula not in ("", own):
         return next((one for one in whole if standing(one, run).kin.formula == own), None)
@@ -178,7 +178,7 @@ def moments_owner(member: Member, run: Run) -> Member | None:
     own, usual = shapes_of(member), standing(member, run).kin.moments
     if not own or own == usual or not usual or (member.has("model") and not _fits_model(member, own)):
         return None
-    whole = next(one for one in run.members if one.checkpoint.path == member.checkpoint.path).optimizers
+    whole = as_read(member, run).optimizers
     return next((one for one in whole if standing(one, run).kin.moments == own), None)
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 
-from ckpt_doctor.inert.shapes import Optimizer, find
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, name_form, numbers_in, saved_position
 from ckpt_doctor.trainers.plain.label import noun_of
-from ckpt_doctor.trainers.plain.position import Kin, standing
+from ckpt_doctor.trainers.plain.position import Kin, optimizer_of, standing
 from ckpt_doctor.trainers.plain.siblings import Alike, alike, crowd, missing, names_of_weights
 from ckpt_doctor.trainers.state import formula_of
 from ckpt_doctor.types import Case, Member, Run, dotted, mapping_of, real
@@ -192,14 +192,9 @@ def _first_groups(kin: Kin) -> tuple[int, str, tuple[int, ...]] | None:
 
 def _groups(member: Member) -> tuple[int, ...]:
     """How many parameters each group of a member's optimizer has."""
-    found = _optimizer_of(member)
+    found = optimizer_of(member)
     params = [group.get("params") for group in found.groups] if found is not None else []
     return tuple(len(one) for one in params if isinstance(one, (list, tuple)))
-
-
-def _optimizer_of(member: Member) -> Optimizer | None:
-    at = member.path("optimizer")
-    return next((one for one in find(member.checkpoint).optimizers if one.path == at), None)
 
 
 def _shown(sizes: Sequence[int]) -> str:
@@ -236,7 +231,7 @@ def first_rate_missing(case: Case) -> Iterator[Problem]:
 
 
 def _first_rates(member: Member) -> list[float | None] | None:
-    found = _optimizer_of(member)
+    found = optimizer_of(member)
     return [real(group.get("initial_lr")) for group in found.groups] if found is not None else None
 
 
