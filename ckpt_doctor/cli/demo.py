@@ -15,7 +15,7 @@ from ckpt_doctor.cli.output import emit
 from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.remote import local
-from ckpt_doctor.reports import outcomes
+from ckpt_doctor.reports import json_v1, outcomes
 
 PACKAGE = Path(__file__).parents[1]
 SAMPLES = (PACKAGE / "sample_run", *(PACKAGE.parent / "fixtures" / "sample-runs").glob("first-patch-*"))
@@ -43,4 +43,5 @@ def command(folder: Path, form: str) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         os.utime(path, (time.time() - AGE,) * 2)
-    emit(outcomes.demonstrated(folder, files, f"cd {shlex.quote(str(folder))} && ckpt-doctor scan", form))
+    shown = json_v1.demonstrated if form == "json" else outcomes.demonstrated
+    emit(shown(folder, files, f"cd {shlex.quote(str(folder))} && ckpt-doctor scan"))

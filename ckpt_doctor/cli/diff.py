@@ -10,7 +10,7 @@ from ckpt_doctor.audit.compare import comparable, compare, incomplete
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import color, emit, note, width
 from ckpt_doctor.cli.paths import NAMED
-from ckpt_doctor.reports import diff
+from ckpt_doctor.reports import diff, json_v1
 
 
 @click.command("diff")
@@ -34,5 +34,8 @@ def command(left: Path, right: Path, deep: bool, form: str) -> int:
     for sentence in incomplete(ours, theirs):
         note(sentence)
     comparison = compare(ours, theirs, deep=deep)
-    emit(diff.compared(comparison, ours.path, theirs.path, form, width=width(), color=color()))
+    if form == "json":
+        emit(json_v1.compared(comparison, ours.path, theirs.path))
+    else:
+        emit(diff.compared(comparison, ours.path, theirs.path, width=width(), color=color()))
     return 1 if comparison.differs else 2 if comparison.not_compared else 0

@@ -10,7 +10,7 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.repair.export import export
-from ckpt_doctor.reports import outcomes
+from ckpt_doctor.reports import json_v1, outcomes
 
 
 @click.command("export")
@@ -37,4 +37,5 @@ def command(path: Path, output: Path, key: str, form: str) -> None:
       ckpt-doctor export my_run/checkpoint -o weights.safetensors
       ckpt-doctor export my_run/checkpoint --key optimizer -o adam.safetensors
     """
-    emit(outcomes.exported(export(path, output, key=key), form, width=width()))
+    result = export(path, output, key=key)
+    emit(json_v1.exported(result) if form == "json" else outcomes.exported(result, width=width()))

@@ -11,7 +11,7 @@ import click
 from ckpt_doctor import advice, audit
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, note, width
-from ckpt_doctor.reports import latest
+from ckpt_doctor.reports import json_v1, latest
 
 
 @click.command("latest", cls=options.Command)
@@ -45,7 +45,7 @@ def command(path: Path, form: str, **given: Any) -> int:
     for line in latest.notes(found, width()):
         note(line)
     if form == "json":
-        emit(latest.as_json(found))
+        emit(json_v1.latest(found))
     elif found.file is not None:
         click.echo(os.fsencode(found.file.checkpoint.path))  # as it is on disk: for a program, which must find the file
     return int(found.file is None)

@@ -10,7 +10,7 @@ import click
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.cli.paths import NAMED
-from ckpt_doctor.reports import outcomes
+from ckpt_doctor.reports import json_v1, outcomes
 from ckpt_doctor.training.pruning import prune
 
 
@@ -39,4 +39,5 @@ def command(run_dir: Path, form: str, **given: Any) -> None:
       ckpt-doctor prune checkpoints/my_run --keep 3 --dry-run
       ckpt-doctor prune my_run --keep 2 --protect my_run/epoch_18.pt
     """
-    emit(outcomes.pruned(prune(run_dir, **given), form, width=width()))
+    result = prune(run_dir, **given)
+    emit(json_v1.pruned(result) if form == "json" else outcomes.pruned(result, width=width()))

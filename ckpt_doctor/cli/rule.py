@@ -7,7 +7,7 @@ import click
 from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.cli.rules import all_rules, find_rule
-from ckpt_doctor.reports import manual
+from ckpt_doctor.reports import json_v1, manual
 
 
 @click.command("rule")
@@ -29,9 +29,4 @@ def command(code: str | None, form: str) -> None:
       ckpt-doctor rule scheduler-behind
     """
     rules = all_rules() if code is None else (find_rule(code),)
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        emit(json_v1.rules(rules))
-    else:
-        emit(manual.rules(rules, width=width()))
+    emit(json_v1.rules(rules) if form == "json" else manual.rules(rules, width=width()))

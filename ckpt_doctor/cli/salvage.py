@@ -11,7 +11,7 @@ from ckpt_doctor.cli import options
 from ckpt_doctor.cli.output import emit, width
 from ckpt_doctor.cli.paths import NAMED
 from ckpt_doctor.repair.salvage import salvage
-from ckpt_doctor.reports import outcomes
+from ckpt_doctor.reports import json_v1, outcomes
 
 
 @click.command("salvage")
@@ -33,5 +33,5 @@ def command(file: Path, output: Path, form: str) -> int:
       ckpt-doctor salvage checkpoints/my_run/checkpoint -o rescued.pt
     """
     result = salvage(audit.resume_file(file), output)
-    emit(outcomes.salvaged(result, form, width=width()))
+    emit(json_v1.salvaged(result) if form == "json" else outcomes.salvaged(result, width=width()))
     return int(result.good_for != "resume")

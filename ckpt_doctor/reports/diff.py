@@ -12,14 +12,8 @@ MOST_LINES = 60
 """Differences of one kind that the text lists; the JSON has all."""
 
 
-def compared(
-    comparison: Comparison, left: Path, right: Path, form: str = "table", *, width: int = 80, color: bool = False
-) -> str:
+def compared(comparison: Comparison, left: Path, right: Path, *, width: int = 80, color: bool = False) -> str:
     """Values first, then tensors; `-` stands only in A, `+` only in B, `~` in both and differs."""
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return json_v1.compared(comparison, left, right)
     lines = [f"- {text.clean(left)}", f"+ {text.clean(right)}"]
     for title, items in (("values", comparison.values), ("tensors", comparison.tensors)):
         if items:

@@ -10,13 +10,6 @@ from ckpt_doctor.reports.answer import answer, laid_out
 from ckpt_doctor.types import Latest
 
 
-def as_json(found: Latest) -> str:
-    """The newest checkpoint that will do and what is left to say of it, as JSON."""
-    from ckpt_doctor.reports import json_v1
-
-    return json_v1.latest(found)
-
-
 def notes(found: Latest, width: int) -> Iterator[str]:
     """What to do, then why newer ones were passed over and what is left to do for the one that is safe as it is."""
     if found.advice is not None:

@@ -16,12 +16,8 @@ GOOD_FOR = {
 MOST_NAMES = 12
 
 
-def pruned(result: PruneResult, form: str = "table", *, width: int = 80) -> str:
+def pruned(result: PruneResult, *, width: int = 80) -> str:
     """One line per folder, and what it comes to."""
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return json_v1.pruned(result)
     verb = "would be removed" if result.dry_run else "removed"
     rows = [(verb, text.clean(path.name)) for path in result.removed]
     rows += [("spared", f"{text.clean(s.path.name)}: {text.clean(s.reason)}") for s in result.spared]
@@ -37,12 +33,8 @@ def pruned(result: PruneResult, form: str = "table", *, width: int = 80) -> str:
     return "\n".join([*text.grid(rows, "<<"), *text.wrap(total, width)]) + "\n"
 
 
-def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> str:
+def salvaged(result: SalvageResult, *, width: int = 80) -> str:
     """How many tensors of a damaged file were recovered, what is lost, and what the new file is good for."""
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return json_v1.salvaged(result)
     total = text.plural(len(result.recovered) + len(result.lost), "tensor")
     recovered = f"{len(result.recovered):,} of {total} recovered, {text.size(result.nbytes)}"
     lines = text.wrap(f"{text.clean(result.output)}: {recovered}", width)
@@ -55,12 +47,8 @@ def salvaged(result: SalvageResult, form: str = "table", *, width: int = 80) -> 
     return "\n".join([*lines, *text.wrap(f"{GOOD_FOR[result.good_for]}.", width)]) + "\n"
 
 
-def exported(result: ExportResult, form: str = "table", *, width: int = 80) -> str:
+def exported(result: ExportResult, *, width: int = 80) -> str:
     """How many tensors were written alone, which names share bytes, and what was no tensor."""
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return json_v1.exported(result)
     count = text.plural(len(result.written), "tensor")
     lines = text.wrap(f"{text.clean(result.output)}: {count}, {text.size(result.nbytes)}", width)
     shared = (f"{text.clean(name)} = {text.clean(kept)}" for name, kept in result.shared.items())
@@ -79,12 +67,8 @@ def _named(title: str, names: Iterable[str], width: int) -> Iterator[str]:
         yield f"    ... and {len(names) - MOST_NAMES:,} more"
 
 
-def demonstrated(folder: Path, files: Sequence[Path], command: str, form: str = "table") -> str:
+def demonstrated(folder: Path, files: Sequence[Path], command: str) -> str:
     """A sample run that was made in a folder, and the command to go on with."""
-    if form == "json":
-        from ckpt_doctor.reports import json_v1
-
-        return json_v1.demonstrated(folder, files, command)
     logs = sum(path.suffix == ".log" for path in files)
     checkpoints = text.plural(len(files) - logs, "checkpoint")
     made = f"{text.clean(folder)}: {checkpoints} and the log of a training run that died"

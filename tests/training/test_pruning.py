@@ -11,7 +11,7 @@ import ckpt_doctor
 from ckpt_doctor.audit import scanning
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
-from ckpt_doctor.reports import outcomes
+from ckpt_doctor.reports import json_v1, outcomes
 
 COS = next((Path(__file__).parents[2] / "fixtures/sample-runs/complete-COS/checkpoints").iterdir())
 """A run whose step 75 continues identically once it is migrated, and whose step 90 never does."""
@@ -56,7 +56,7 @@ def test_a_newest_that_departs_for_good_does_not_cost_the_one_that_latest_prefer
     (why,) = result.reasons
     assert newest == why.path
     assert {"P405", "R510"} >= set(why.codes) > set()
-    told = outcomes.pruned(result, "table")
+    told = outcomes.pruned(result)
     assert "P405" in told
     assert migrated == ("`latest` resumes from it" in told)
 
@@ -168,8 +168,8 @@ def test_a_newest_that_only_a_deep_look_finds_bad_does_not_cost_the_last_good_on
     assert ([good.parent], [newest.parent], True) == (list(done.kept), list(done.uncounted), done.deep)
     code = "T801" if how == "NaN" else "F102"
     assert [(newest.parent, (code,))] == [(why.path, why.codes) for why in done.reasons]
-    assert f"checkpoint_step_140: {code}" in outcomes.pruned(done, "table")
-    assert [code] == json.loads(outcomes.pruned(done, "json"))["reasons"][0]["codes"]
+    assert f"checkpoint_step_140: {code}" in outcomes.pruned(done)
+    assert [code] == json.loads(json_v1.pruned(done))["reasons"][0]["codes"]
     ckpt_doctor.prune(run, keep=1, deep=False)
     assert [140] == steps_in(run)
 
