@@ -25,7 +25,7 @@ def expectation(member: Member, run: Run) -> Expectation:
 def _reads(member: Member, run: Run, moves: bool | None) -> Iterator[KeyPath]:
     yield from ((key,) for key in REQUIRED)
     yield from read_by_torch(member, moves)
-    if member in run.members:
+    if run.owns(member.checkpoint.path):
         yield from (member.path("rng", key) for key in ("python", "numpy", "torch"))
         if member.at("scaler", "growth_factor") is not None:  # one that is enabled, in torch's own form
             yield from (member.path("scaler", key) for key in _SCALER_KEYS)
