@@ -205,8 +205,8 @@ class Command(click.Command):
         if known:
             with formatter.section("Settings"):
                 text = (
-                    f"{', '.join(known)}: each may stand in [tool.ckpt-doctor] of the nearest pyproject.toml, and in "
-                    f"the environment as in {variable('--fail-on')}=error. The command line wins, then the environment."
+                    f"{', '.join(known)}: each can be set in [tool.ckpt-doctor] of the nearest pyproject.toml, and in "
+                    f"the environment: {variable('--fail-on')}=error. The command line wins, then the environment."
                 )
                 from textwrap import wrap  # for a help only
 

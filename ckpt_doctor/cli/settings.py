@@ -138,7 +138,7 @@ def _ignores(table: object, path: Path) -> dict[str, tuple[str, ...]]:
 
         for code in sorted({code for codes in ignores.values() for code in codes}):
             if not any(selects(code, rule.code, rule.name) for rule in all_rules()):
-                raise UsageError(f"{path}: {PER_PATH_IGNORES} names {code!r}, which is no rule's code or name")
+                raise UsageError(f"{path}: {PER_PATH_IGNORES} names {code!r}, which is not the code or name of a rule")
     return ignores
 
 

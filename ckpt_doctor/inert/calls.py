@@ -32,7 +32,7 @@ def runs(made: Opaque) -> Iterator[Global | str]:
             return
         full = str(function)
         if depth and full == _LOAD:
-            yield f"the pickle has {full} called in the place of a rebuilding function"
+            yield f"the pickle has {full} called where a rebuilding function belongs"
         if not made.via.startswith("newobj") or ("." in function.name and function.is_standard):
             yield function
         if (full == "builtins.type" and len(args) > 1) or _describes_a_class(args):

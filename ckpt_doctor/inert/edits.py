@@ -56,7 +56,7 @@ def apply_in_place(tree: object, edits: Sequence[Edit]) -> object:
         try:
             tree = _edited(tree, edit)
         except LookupError:
-            raise EditRefused(f"{edit.key} is to be changed, but there is no such place in the file") from None
+            raise EditRefused(f"{edit.key} is to be changed, but the file has no such place") from None
     return tree
 
 

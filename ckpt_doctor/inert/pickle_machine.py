@@ -18,7 +18,7 @@ COMPUTED = "<computed>"
 """Stands for a module or name that is only known once the pickle runs."""
 
 _DEFAULTDICT = HANDLERS["collections.defaultdict"]
-_METHOD_PUT = "the pickle puts a method of its choice in the place of an object's own"
+_METHOD_PUT = "the pickle replaces a method of an object with one of its choice"
 _SHARED = frozenset({"logging.getLogger", "operator.getitem", "_operator.getitem"})
 """What returns an object that is there already; no pickler changes it afterwards."""
 _NAMES = frozenset({str})

@@ -12,7 +12,7 @@ from ckpt_doctor.types import Global, Opaque
 
 def unknown(machine: Machine) -> None:
     """A byte that is no opcode."""
-    raise Stop(f"byte 0x{machine.data[machine.pos - 1]:02x} is no pickle opcode")
+    raise Stop(f"byte 0x{machine.data[machine.pos - 1]:02x} is not a pickle opcode")
 
 
 def _length(machine: Machine, width: int) -> int:

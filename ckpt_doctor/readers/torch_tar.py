@@ -129,7 +129,7 @@ class _Member:
 
 def _count(reading: Reading) -> int:
     if type(reading.root) is not int or not 0 <= reading.root <= limits.MAX_ENTRIES:
-        raise _Broken("the number of entries is no number")
+        raise _Broken("the number of entries is not a number")
     return reading.root
 
 

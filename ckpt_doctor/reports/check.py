@@ -91,7 +91,7 @@ def verdict_words(file: FileReport) -> str:
         words += ", once what is open above is settled"
     if not left:
         return words
-    return f"{words}; the run differs all the same, for no edit of the file cures {', '.join(left)}"
+    return f"{words}; the run still differs: no edit of the file cures {', '.join(left)}"
 
 
 def _differing(codes: Iterable[str], is_lost: bool) -> str:

@@ -61,7 +61,7 @@ def test_a_log_is_looked_for_beside_the_pyproject() -> None:
         ("lradj = []", "lradj"),
         ("per-path-ignores = 3", "per-path-ignores"),
         ('per-path-ignores = {"*" = [3]}', "per-path-ignores"),
-        ('per-path-ignores = {"*" = ["Z9"]}', "per-path-ignores names 'Z9', which is no rule's code or name"),
+        ('per-path-ignores = {"*" = ["Z9"]}', "per-path-ignores names 'Z9', which is not the code or name of a rule"),
         ('per-path-ignores = {"*" = [""]}', "per-path-ignores names ''"),
     ],
 )
@@ -190,5 +190,5 @@ def test_the_help_names_the_settings_of_a_command_and_no_others(run, name: str) 
     command = app.get_command(click.Context(app), name)
     assert command is not None
     shown = " ".join(run(name, "--help").output.split())
-    named = shown.partition("Settings: ")[2].partition(": each may stand")[0]
+    named = shown.partition("Settings: ")[2].partition(": each can be set")[0]
     assert [option.removeprefix("--") for option in variables(command)] == (named.split(", ") if named else [])

@@ -67,7 +67,7 @@ def test_what_a_resume_does_not_get_over_is_not_ok(finding: Finding, expected: s
 def test_what_a_repair_leaves_is_said_with_it() -> None:
     judged = file(RUN / "checkpoint", NO_BEST_SCORE, LATE, resume="differs", plan=MID)
     told = " ".join(check(report(judged)).split())
-    assert "migrate, then resume; the run differs all the same, for no edit of the file cures R501." in told
+    assert "migrate, then resume; the run still differs: no edit of the file cures R501." in told
 
 
 def test_a_missing_best_score_is_told_apart_from_none_yet() -> None:

@@ -170,7 +170,7 @@ def mid_epoch_data(case: Case) -> Iterator[Problem | NotChecked]:
         yield NotChecked("the order of the data after the resume", *order)
 
 
-_UNREAD = "load_state goes on without a word, and shuffling and dropout draw other numbers"
+_UNREAD = "load_state gives no warning, and shuffling and dropout draw other numbers"
 _NAMES = {"rng.python": "random_state", "rng.numpy": "numpy_random_seed", "rng.torch": "torch_manual_seed"}
 """Slots of a random state -> Accelerate's keys."""
 _RANDOM = (

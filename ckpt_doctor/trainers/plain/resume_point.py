@@ -228,7 +228,7 @@ def _no_position(member: Member, run: Run) -> tuple[str, str]:
         told = f"the optimizer does not count its steps, so what `{key}` means is open"
         return told + (late if as_many else ""), "--epoch-label finished or next"
     if kin.uneven:
-        return f"Adam's steps do not grow evenly with the {noun}s that the labels tell", asked
+        return f"Adam's steps do not grow evenly with the {noun}s that the labels show", asked
     if length is not None and not steps * length.value.over % length.value.each:
         return f"no {noun} is finished", ""
     if length is not None:

@@ -47,7 +47,7 @@ def length_doubts(steps: Evidence[int], trained: Sequence[Member], world: int) -
     said = f"{steps.source} says {steps.value:,} steps per epoch, "
     if total and total % steps.value and not any(fits(m, steps.value, world) for m in trained):
         return [f"{said}which fits no checkpoint of the run"]
-    return [f"{said}and the schedule has {total:,}, which is no multiple"] if total and total % steps.value else []
+    return [f"{said}and the schedule has {total:,}, which is not a multiple"] if total and total % steps.value else []
 
 
 def _steps_per_epoch(
@@ -104,7 +104,7 @@ def _train_epochs(
         where = "the log" if known.epochs_begun > furthest else "a checkpoint"
         return [f"{said}and {where} is in epoch {max(furthest, known.epochs_begun - 1)}, counted from 0"]
     if mode == PER_STEP and total and total % fact.value and steps is None:
-        return [f"{said}and the schedule has {total:,} steps, which is no multiple"]
+        return [f"{said}and the schedule has {total:,} steps, which is not a multiple"]
     return []
 
 
@@ -118,7 +118,7 @@ def changed_epochs(given: TimeLLMFacts, total: int | None, mode: str, steps: Evi
         return []
     if total == fact.value * steps.value if steps else total % fact.value == 0:
         return []
-    made_for = f"{total // steps.value}" if steps else f"{total:,} steps, which is no multiple"
+    made_for = f"{total // steps.value}" if steps else f"{total:,} steps, which is not a multiple"
     return [
         f"{fact.source} says {fact.value} epochs, and the schedule was made for {made_for}: the option is wrong, or "
         "the resumed run is another than the one that was begun"

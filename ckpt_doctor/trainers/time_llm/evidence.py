@@ -177,7 +177,7 @@ def _siblings(member: Member, run: Run, finished: int) -> Iterator[Evidence[Earl
                 state = EarlyStoppingState(score, -score, counter)
                 yield Evidence(state, f"sibling {other.label}, saved in the same EarlyStopping state")
             elif member.role == "best" and counter is not None and known - counter == finished:
-                yield Evidence(improved(-score), f"sibling {other.label}: its best_score stands since epoch {finished}")
+                yield Evidence(improved(-score), f"sibling {other.label}: its best_score is that of epoch {finished}")
         elif other.role == "best" and member.role != "best" and (known == finished or (known < finished and validated)):
             # The best file is overwritten at every improvement, so the validations since its epoch only counted up:
             # unless a run begun again from an earlier checkpoint has put back an older best.

@@ -168,7 +168,7 @@ def _match_nameless(
     own = tuple(replace(attempt, run=run) for attempt in attempts)
     launches = sum(attempt.start != "resumed" for attempt in own)
     if given and launches > 1 and neighbours and not scores:
-        why = f"{launches} trainings stand in what --log names, no line says in which folder each saved"
+        why = f"{launches} trainings are in what --log names, and no line shows in which folder each saved"
         return Match((), False, f"{why}, and {neighbours[0]} may be one of them")
     if given:
         return Match(own, True, "named by --log, and no line names another run")

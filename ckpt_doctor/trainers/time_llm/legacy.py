@@ -142,11 +142,11 @@ def _optimizer_and_scheduler(
         at = rates.rates_at(sibling, mode, last_epoch, finished)
         scheduler = sibling.checkpoint.get("scheduler")
         if at is not None and isinstance(scheduler, Mapping):
-            source = f"sibling {sibling.label}, moved to where {mode} stands after {finished} epochs"
+            source = f"sibling {sibling.label}, moved to where {mode} is after {finished} epochs"
             groups = [_moved(g, at, i) for i, g in enumerate(param_groups(sibling))]
             state = _scheduler_at(scheduler, last_epoch, at)
             return Evidence({"state": {}, "param_groups": groups}, source), Evidence(state, source), []
-    nothing = Evidence(None, "absent: which parameters are trained stands in no file")
+    nothing = Evidence(None, "absent: no file shows which parameters are trained")
     computed = _computed(run, mode, last_epoch)
     if computed is not None:
         return nothing, computed, [_fresh_rate(mode)]

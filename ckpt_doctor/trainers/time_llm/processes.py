@@ -36,7 +36,7 @@ def infer_world_size(
     found = [world for world in worlds if _all_fit(placed, steps_per_epoch, world)]
     if len(found) != 1:
         return None
-    return Evidence(found[0], f"the checkpoints stand in epochs of {real_steps(steps_per_epoch, found[0]):,} steps")
+    return Evidence(found[0], f"the checkpoints fit epochs of {real_steps(steps_per_epoch, found[0]):,} steps")
 
 
 def is_open(trained: Sequence[Member], mode: str, generation: str) -> bool:

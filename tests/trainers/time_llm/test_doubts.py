@@ -42,7 +42,7 @@ def test_what_the_files_bear_out_is_not_doubted() -> None:
         ("steps_per_epoch", 1000, ["1,000 steps per epoch", "epoch 2 after 25 steps"]),
         ("world_size", 3, ["3 processes", "the files 1"]),
         ("train_epochs", 2, ["2 epochs", "a checkpoint is in epoch 3"]),
-        ("train_epochs", 7, ["7 epochs", "50 steps, which is no multiple"]),
+        ("train_epochs", 7, ["7 epochs", "50 steps, which is not a multiple"]),
         ("learning_rate", 0.5, ["0.5", "0.01"]),
         ("pct_start", 0.2, ["pct_start 0.2", "0.3"]),
     ],
@@ -79,7 +79,7 @@ def test_a_logs_length_that_fits_no_file_is_told() -> None:
     steps = Evidence(7, "train.log, line 3")
     assert "fits no checkpoint" in length_doubts(steps, FILES, 1)[0]
     assert (
-        "no multiple"
+        "not a multiple"
         in length_doubts(Evidence(20, "train.log"), [best(20, 1), scheduled(best(40, 2), "TST", 40)], 1)[0]
     )
     assert [] == length_doubts(Evidence(10, "train.log"), FILES, 1)
@@ -92,5 +92,5 @@ def test_another_number_of_epochs_than_the_schedule_was_made_for_is_told_where_i
     assert all(word in sentence for word in ("8 epochs", "made for 5"))
     assert [] == changed_epochs(given(train_epochs=5), 50, "type1", steps)
     assert [] == changed_epochs(given(train_epochs=8), 50, "TST", steps)
-    assert "no multiple" in changed_epochs(given(train_epochs=8), 50, "type1", None)[0]
+    assert "not a multiple" in changed_epochs(given(train_epochs=8), 50, "type1", None)[0]
     assert [] == changed_epochs(given(train_epochs=2), 50, "type1", None)

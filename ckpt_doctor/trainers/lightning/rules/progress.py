@@ -112,7 +112,7 @@ def label(case: Case) -> Iterator[Problem]:
     if case.plan is not None and OTHER_LOOPS in case.plan.why_not_exact:
         told = case.checkpoint.get("global_step")
         yield Problem(
-            f"{OTHER_LOOPS}: they stand at step {case.state.global_step:,}, the rest at step {told}; a resume counts "
+            f"{OTHER_LOOPS}: they are at step {case.state.global_step:,}, the rest at step {told}; a resume counts "
             "epochs and batches on from the loops",
             where="loops.fit_loop",
             found=case.state.global_step,

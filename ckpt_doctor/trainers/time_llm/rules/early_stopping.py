@@ -227,7 +227,7 @@ def log_disagrees(case: Case) -> Iterator[Problem | NotChecked]:
         return
     if evidence is None or expected is None:
         if case.gate and score is not None and (option := case.resume.unsettled.get("early_stopping")):
-            why = "neither a log nor another checkpoint of the run tells"
+            why = "neither a log nor another checkpoint of the run shows them"
             yield NotChecked("best_score and counter against the run's history", why, option)
         return
     if score is not None and math.isfinite(score) and score <= 0 and not same_score(score, expected.best_score):

@@ -35,7 +35,7 @@ def rate_jump(case: Case) -> Iterator[Problem | NotChecked]:
         return
     given = case.run.facts.learning_rate
     factor = f"{given.value / case.resume.base_lr:.4g} times" if given and case.resume.base_lr else "a multiple of"
-    but = "; type2, which this run may be, takes no heed of it" if _may_be_type2(case) else ""
+    but = "; type2, which may be this run's mode, ignores it" if _may_be_type2(case) else ""
     yield Problem(
         f"resumed at epoch {plan.start_epoch}, the trainer computes the next epochs' rates from --learning_rate: "
         f"{factor} the uninterrupted run's{but}",
