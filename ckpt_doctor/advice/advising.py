@@ -242,10 +242,8 @@ def _nothing(run: RunReport, ranked: Sequence[Prospect]) -> Advice:
     command: Words = ()
     if saved is not None:
         file, finding = saved
-        output = cures.output_name(file, run.run.path)
-        parts = {"FILE": str(file.checkpoint.path), "OUT": output}
-        parts["OUT.safetensors"] = str(Path(output).with_suffix(".safetensors"))
-        command = tuple(parts.get(word, word) for word in (finding.fix or "").split(" "))
+        names = cures.names_for(file.checkpoint.path, cures.output_name(file, run.run.path))
+        command = tuple(names.get(word, word) for word in (finding.fix or "").split(" "))
     reason = f"{worst.code} {worst.name}" if worst else "no file here is a checkpoint that a trainer resumes from"
     if len(ranked) == 1:
         return Advice("none", run.run.path, label=passed[0].label, command=command, reason=reason)

@@ -58,11 +58,15 @@ def output_name(file: FileReport, run: Path) -> str:
     return f"{label(file, run).removesuffix(suffix).replace('/', '-')}-salvaged{kept or '.pt'}"
 
 
+def names_for(path: Path, output: str) -> dict[str, str]:
+    """What a cure's FILE and OUT stand for."""
+    return {"FILE": str(path), "OUT": output, "OUT.safetensors": str(Path(output).with_suffix(".safetensors"))}
+
+
 def _filled(fix: str, path: Path, output: str) -> str:
     """A command whose FILE and OUT are named."""
-    words = {"FILE": quoted(path), "OUT": quoted(output)}
-    words["OUT.safetensors"] = quoted(Path(output).with_suffix(".safetensors"))
-    return " ".join(words.get(word, word) for word in fix.split(" "))
+    names = names_for(path, output)
+    return " ".join(quoted(names[word]) if word in names else word for word in fix.split(" "))
 
 
 def _one_by_one(group: Group, run: RunReport) -> list[str]:

@@ -14,6 +14,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     LIKELY,
     Known,
     counted_step,
+    first_length,
     fits,
     infer_world_size,
     possible_lengths,
@@ -43,7 +44,7 @@ def disagreements(
 
 def length_doubts(steps: Evidence[int], trained: Sequence[Member], world: int) -> list[str]:
     """What the schedule's length says against a number of steps per epoch."""
-    total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
+    total = first_length(trained)
     said = f"{steps.source} says {steps.value:,} steps per epoch, "
     if total and total % steps.value and not any(fits(m, steps.value, world) for m in trained):
         return [f"{said}which fits no checkpoint of the run"]

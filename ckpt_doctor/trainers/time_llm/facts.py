@@ -23,6 +23,7 @@ from ckpt_doctor.trainers.time_llm.processes import (
     counted_step,
     divisors,
     epoch_ends,
+    first_length,
     fits,
     infer_world_size,
     is_open,
@@ -318,7 +319,7 @@ def _planned_length(trained: Sequence[Member], given: TimeLLMFacts) -> int | Non
 
     A run may be resumed with another `--train_epochs` than it was started with.
     """
-    total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
+    total = first_length(trained)
     epochs = given.train_epochs.value if given.train_epochs else 0
     if not total or not epochs or total % epochs or any((m.state.epoch or 0) > epochs for m in trained):
         return None
@@ -326,7 +327,7 @@ def _planned_length(trained: Sequence[Member], given: TimeLLMFacts) -> int | Non
 
 
 def _train_epochs(trained: Sequence[Member], steps: Evidence[int] | None) -> Evidence[int] | None:
-    total = next((m.state.total_steps for m in trained if m.state.total_steps), None)
+    total = first_length(trained)
     if total is None or steps is None or total % steps.value:
         return None
     return Evidence(total // steps.value, f"total_steps {total:,} of the scheduler / {steps.value:,} steps per epoch")

@@ -93,7 +93,7 @@ def _lag(member: Member, mode: str, world: int, generation: str) -> int | None:
 
 def _from_length(placed: Sequence[Member], generation: str) -> Evidence[int] | None:
     """One process, where on more of them the schedule's length would have been used up before the newest file."""
-    total = next((m.state.total_steps for m in placed if m.state.total_steps), None)
+    total = first_length(placed)
     best = next((m for m in placed if m.role == "best"), None)
     if total is None or best is None:
         return None
@@ -107,6 +107,11 @@ def _from_length(placed: Sequence[Member], generation: str) -> Evidence[int] | N
     if worlds != {1}:
         return None
     return Evidence(1, f"on more processes a schedule of {total:,} steps ends before step {newest:,}")
+
+
+def first_length(members: Sequence[Member]) -> int | None:
+    """The length of the schedule in the first file that has one."""
+    return next((m.state.total_steps for m in members if m.state.total_steps), None)
 
 
 def _all_fit(placed: Sequence[Member], steps_per_epoch: int, world: int) -> bool:
