@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -144,10 +145,10 @@ def _resume_point(traces: Sequence[Trace], others: Sequence[Trace]) -> tuple[Sav
 
 
 def _saves(trace: Trace) -> Iterator[tuple[Save, Mapping[int, int]]]:
-    made: dict[int, int] = {}
+    made = Counter[int]()
     for event in trace.events:
         if isinstance(event, Step):
-            made[event.optimizer] = made.get(event.optimizer, 0) + 1
+            made[event.optimizer] += 1
         elif type(event) is Save and made:
             yield event, dict(made)
 

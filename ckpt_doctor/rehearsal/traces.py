@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -164,10 +165,7 @@ class Trace:
     @cached_property
     def training_loader(self) -> int | None:
         """The loader that gave batches to most steps."""
-        counts: dict[int, int] = {}
-        for step in self.all(Step):
-            for loader in step.batches:
-                counts[loader] = counts.get(loader, 0) + 1
+        counts = Counter(loader for step in self.all(Step) for loader in step.batches)
         return max(counts, key=lambda loader: (counts[loader], -loader)) if counts else None
 
 

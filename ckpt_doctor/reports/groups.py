@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -107,8 +108,4 @@ def likewise(group: Group, names: Mapping[Path, str]) -> str:
 
 def unchecked(files: Iterable[FileReport]) -> list[tuple[NotChecked, int]]:
     """What was not checked, each once, with the number of files for which it was not."""
-    counts: dict[NotChecked, int] = {}
-    for file in files:
-        for item in dict.fromkeys(file.not_checked):
-            counts[item] = counts.get(item, 0) + 1
-    return list(counts.items())
+    return list(Counter(item for file in files for item in dict.fromkeys(file.not_checked)).items())

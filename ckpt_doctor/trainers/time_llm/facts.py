@@ -173,9 +173,10 @@ def _inferred_lradj(
         possible &= set(log.lradj_candidates)
         source = f"OneCycleLR was never stepped; rates in {log.path.name} and in the checkpoints"
     told = log is not None and bool(log.lradj_candidates)
+    rate = given.learning_rate.value if given.learning_rate else None
     for member in cycled:
         finished = possible_finished_epochs(member, given, resumed=log is None or log.resumed)
-        fits = set(rates.idle_modes_of(member, finished, _value(given.learning_rate)))
+        fits = set(rates.idle_modes_of(member, finished, rate))
         possible = possible & fits or possible
         told = told or bool(fits)
     if not told:
@@ -349,7 +350,3 @@ def _base_lr(log: LogFacts | None, lradj: Evidence[str] | None) -> Evidence[floa
         return None
     factor = adjust_learning_rate(lradj.value, 1.0, 1)
     return Evidence(log.first_rate.value / factor, log.first_rate.source) if factor else None
-
-
-def _value(evidence: Evidence[float] | None) -> float | None:
-    return evidence.value if evidence else None

@@ -21,10 +21,6 @@ from ckpt_doctor.validators.contents import describe
 from ckpt_doctor.validators.rule import Problem, rule
 
 
-def _raw_score(case: Case) -> object:
-    return case.checkpoint.get("best_score")
-
-
 def _expected(case: Case) -> EarlyStoppingState | None:
     return case.resume.early_stopping.value if case.resume.early_stopping else None
 
@@ -45,7 +41,7 @@ def missing_best_score(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, section 6 and section 8, problem 1; fact 15.
     """
-    if case.checkpoint.layout != "training" or _raw_score(case) is not None:
+    if case.checkpoint.layout != "training" or case.checkpoint.get("best_score") is not None:
         return
     finished = case.resume.finished_epochs
     if finished == 0 or (finished is None and not case.state.epoch and case.member.role != "best"):
@@ -93,7 +89,7 @@ def implausible_best_score(case: Case) -> Iterator[Problem]:
 
     Source: trainer contract, section 6 (`score = -val_loss`, `score < best_score + delta`).
     """
-    raw = _raw_score(case)
+    raw = case.checkpoint.get("best_score")
     value = python_value(raw)
     if case.checkpoint.layout != "training" or value is None:
         return
@@ -153,7 +149,7 @@ def val_loss_min_mismatch(case: Case) -> Iterator[Problem]:
         return
     raw = case.checkpoint.get("val_loss_min")
     if least is None or (isinstance(raw, TensorRef) and raw.shape):
-        if "val_loss_min" in case.checkpoint.keys and (score is not None or _raw_score(case) is None):
+        if "val_loss_min" in case.checkpoint.keys and (score is not None or case.checkpoint.get("best_score") is None):
             like_one = isinstance(raw, (bool, Opaque))
             yield Problem(
                 f"val_loss_min is {describe(raw)}, not a number: "
