@@ -16,7 +16,7 @@ from ckpt_doctor.readers.part_names import is_count, is_part_of_several, leads_n
 from ckpt_doctor.readers.views import size_of
 from ckpt_doctor.remote import RemotePath, as_path
 from ckpt_doctor.trainers import Trainer, unit_trainer
-from ckpt_doctor.types import Checkpoint, Damage, FileStamp, NotChecked
+from ckpt_doctor.types import Checkpoint, Damage, NotChecked, stamp_of
 from ckpt_doctor.validators.files import BLOCKED
 
 Progress = Callable[[Path, int], None]
@@ -84,10 +84,9 @@ def _as_read(path: Path, read: Mapping[Path, Checkpoint]) -> Checkpoint | None:
     if checkpoint is None or checkpoint.stamp is None or checkpoint.parts or checkpoint.deep is not None:
         return None
     try:
-        now = path.stat()
+        stamp = stamp_of(path.stat())
     except OSError:
         return None
-    stamp = FileStamp(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
     beside = any(damage.kind in ("interrupted-migration", BLOCKED) for damage in checkpoint.damage)
     return None if beside or stamp != checkpoint.stamp else checkpoint
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ckpt_doctor.errors import ensure_supported
-from ckpt_doctor.types import FileStamp
+from ckpt_doctor.types import stamp_of
 
 Range = tuple[int, int]
 """Offset and number of bytes."""
@@ -35,7 +35,7 @@ class FileView:
         self.path = path
         self.mode = status.st_mode
         self.size = status.st_size
-        self.stamp = FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self.stamp = stamp_of(status)
         self.bytes_read = 0
         self._whole: bytes | None = None
 

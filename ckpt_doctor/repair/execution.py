@@ -29,11 +29,11 @@ from ckpt_doctor.types import (
     Proof,
     Receipt,
     python_value,
+    stamp_of,
 )
 from ckpt_doctor.version import __version__
 from ckpt_doctor.writer import came_out, interrupted, part_changes, recover, write, write_unit
 from ckpt_doctor.writer import undo as take_back
-from ckpt_doctor.writer.files import stamp_of
 from ckpt_doctor.writer.locking import run_lock
 
 Progress = Callable[[Path, int], None]

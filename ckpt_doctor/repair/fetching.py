@@ -13,8 +13,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.remote import RemotePath
 from ckpt_doctor.repair.plans import FilePlan
-from ckpt_doctor.types import Checkpoint, Edit, mapping_of
-from ckpt_doctor.writer.files import stamp_of
+from ckpt_doctor.types import Checkpoint, Edit, mapping_of, stamp_of
 
 Progress = Callable[[int], None]
 _PIECE = 8 << 20

@@ -1,7 +1,7 @@
 """Weights that are those of another step's checkpoint, by a few of their tensors.
 
-The files of weights have no checksums, so some small tensors are read. Only in full precision: weights of fewer bits
-stay the same where a step is too small for them.
+The files of weights have no checksums, by which `copied` goes, so some small tensors are read. Only in full precision:
+weights of fewer bits stay the same where a step is too small for them.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.inert import names
-from ckpt_doctor.types import FileStamp, PruneResult, Spared
+from ckpt_doctor.types import FileStamp, PruneResult, Spared, stamp_of
 from ckpt_doctor.writer import generations
-from ckpt_doctor.writer.files import stamp_of, sync_folder
+from ckpt_doctor.writer.files import sync_folder
 from ckpt_doctor.writer.handles import holders
 from ckpt_doctor.writer.locking import DEFAULT_TIMEOUT, run_lock
 

@@ -20,6 +20,7 @@ from ckpt_doctor.types.checkpoint import (
     NotChecked,
     Program,
     model_path,
+    stamp_of,
     wrapper_of,
 )
 from ckpt_doctor.types.edit import Edit

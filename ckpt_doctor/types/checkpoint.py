@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
@@ -81,6 +82,11 @@ class FileStamp:
     inode: int
     size: int
     mtime_ns: int
+
+
+def stamp_of(status: os.stat_result) -> FileStamp:
+    """The identity of a file's content, by what the system says of the file."""
+    return FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @record(frozen=True)

@@ -27,7 +27,7 @@ _UNREADABLE = ("truncated-archive", "missing-record", "malformed-pickle", "empty
 
 
 @record(frozen=True)
-class Copied:
+class _Copy:
     """What a checkpoint has in common with one of another moment, byte for byte."""
 
     part: str
@@ -104,7 +104,7 @@ def original_of(run: Run, path: Path) -> str | None:
 
 
 @kept
-def _copies(run: Run) -> Mapping[Path, Copied]:
+def _copies(run: Run) -> Mapping[Path, _Copy]:
     """Path -> the checkpoint of another moment whose content, or whose optimizer, is the same by stored checksums.
 
     What rests since the first of them is not copied: an average that has not begun, weights that are not trained yet.
@@ -123,19 +123,19 @@ def _series(run: Run) -> Mapping[str, Series]:
     return {role: [one for _, one in sorted(each, key=lambda pair: pair[0])] for role, each in found.items()}
 
 
-def _copied(series: Series) -> Iterator[tuple[Path, Copied]]:
+def _copied(series: Series) -> Iterator[tuple[Path, _Copy]]:
     if len(series) < _SERIES:
         return
     for part, held in _optimizers(series).items():
         for first, second in _pairs(held):
-            yield second.member.checkpoint.path, Copied(part, first.name)
+            yield second.member.checkpoint.path, _Copy(part, first.name)
     for first, second in _pairs((one, _content(one.member.checkpoint)) for one in series):
         if first is series[0] and not find(first.member.checkpoint).optimizers:
             continue
         if same(first.member.checkpoint.root, second.member.checkpoint.root) is not None:
             continue
         copy, original = (first, second) if _is_named_right(second) else (second, first)
-        yield copy.member.checkpoint.path, Copied("", original.name)
+        yield copy.member.checkpoint.path, _Copy("", original.name)
 
 
 def _optimizers(series: Series) -> Mapping[str, list[tuple[_Named, Hashable]]]:

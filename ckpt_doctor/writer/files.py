@@ -13,18 +13,13 @@ from typing import IO
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
-from ckpt_doctor.types import FileStamp
+from ckpt_doctor.types import FileStamp, stamp_of
 
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags to open a file that may have become a named pipe: opening does not wait for the pipe's other end."""
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
-
-
-def stamp_of(stat_result: os.stat_result) -> FileStamp:
-    """The identity of a file's content, as `Checkpoint.stamp` has it."""
-    return FileStamp(stat_result.st_dev, stat_result.st_ino, stat_result.st_size, stat_result.st_mtime_ns)
 
 
 @contextmanager

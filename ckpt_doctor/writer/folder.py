@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
-from ckpt_doctor.types import Checkpoint, Cost, Mode, Receipt, UndoReceipt
+from ckpt_doctor.types import Checkpoint, Cost, Mode, Receipt, UndoReceipt, stamp_of
 from ckpt_doctor.writer import copying, unit_commit
 from ckpt_doctor.writer.commit import ensure_folder_writable, refusing, space_checker
 from ckpt_doctor.writer.cost import RECORD_ALLOWANCE, free_for
-from ckpt_doctor.writer.files import stamp_of, sync_folder
+from ckpt_doctor.writer.files import sync_folder
 from ckpt_doctor.writer.folder_state import (
     FolderEntry,
     FolderState,

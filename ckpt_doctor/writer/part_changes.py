@@ -12,9 +12,9 @@ from pathlib import Path
 from ckpt_doctor.errors import EditRefused, WriteRefused
 from ckpt_doctor.inert import edits, names, pickle_writer
 from ckpt_doctor.inert.tree import transform
-from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo
+from ckpt_doctor.types import Adopted, Checkpoint, Container, Edit, StorageInfo, stamp_of
 from ckpt_doctor.writer import copying, json_file
-from ckpt_doctor.writer.files import CREATE, copy_attributes, opened, stamp_of
+from ckpt_doctor.writer.files import CREATE, copy_attributes, opened
 from ckpt_doctor.writer.splice import ZIPS, adopted_bytes, apply_to, ensure_applied, plan
 from ckpt_doctor.writer.torch_archive import write_archive
 

@@ -17,9 +17,8 @@ from typing import Any
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.hashing import sha256
 from ckpt_doctor.inert.zip_structures import Directory
-from ckpt_doctor.types import Adopted, Checkpoint, Program
+from ckpt_doctor.types import Adopted, Checkpoint, Program, stamp_of
 from ckpt_doctor.writer import copying, zip_append
-from ckpt_doctor.writer.files import stamp_of
 from ckpt_doctor.writer.previous import last_record, previous_size, records_digest, rest_digest
 
 _TAR_BLOCK = 512

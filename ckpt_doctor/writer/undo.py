@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
-from ckpt_doctor.types import Proof, UndoReceipt
+from ckpt_doctor.types import Proof, UndoReceipt, stamp_of
 from ckpt_doctor.writer import sidecar
 from ckpt_doctor.writer.commit import ensure_folder_writable, ensure_quiet, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import (
@@ -19,7 +19,6 @@ from ckpt_doctor.writer.files import (
     ensure_unchanged,
     opened,
     restore_times,
-    stamp_of,
     sync_visible,
     temporary_file,
 )

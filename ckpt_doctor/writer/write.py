@@ -13,7 +13,7 @@ from typing import Any
 
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert import names
-from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt, Recovery
+from ckpt_doctor.types import Adopted, Checkpoint, FileStamp, Mode, Receipt, Recovery, stamp_of
 from ckpt_doctor.writer import in_place, sidecar
 from ckpt_doctor.writer.commit import ensure_quiet, folder_for, refusing, space_checker, take_place
 from ckpt_doctor.writer.files import (
@@ -22,7 +22,6 @@ from ckpt_doctor.writer.files import (
     is_named,
     opened,
     place,
-    stamp_of,
     sync_folder,
     temporary_file,
 )

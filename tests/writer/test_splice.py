@@ -12,9 +12,8 @@ import pytest
 from ckpt_doctor import writer
 from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.zip_structures import ALIGNMENT
-from ckpt_doctor.types import Adopted
+from ckpt_doctor.types import Adopted, stamp_of
 from ckpt_doctor.writer import splice
-from ckpt_doctor.writer.files import stamp_of
 from tests.writer.sample_files import RECORD, accept, checkpoint_of, edited, load, make, program_of, with_key
 
 
