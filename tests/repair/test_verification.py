@@ -73,7 +73,7 @@ def test_a_place_that_is_not_in_the_file_is_named(step, monkeypatch):
     astray = Edit(("scheduler", "nowhere", "last_epoch"), 139, 138, "sabotage")
     lost = replace(sync, plan=lambda case: replace(sync.plan(case), edits=(astray,)))
     monkeypatch.setattr(trainers, "fixes", lambda name: (lost,))
-    assert_refused(step, "scheduler.nowhere.last_epoch is to be changed, but there is no such place")
+    assert_refused(step, "scheduler.nowhere.last_epoch is to be changed, but the file has no such place")
 
 
 def test_a_file_saved_anew_while_it_is_migrated_is_left_alone(step):
