@@ -47,9 +47,7 @@ class Stepped:
         return Rates(tuple(self.rates), beta1 if len(beta1) == len(first) else None, tuple(last))
 
 
-def advanced(
-    state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], steps: int = 1, factor: Factor | None = None
-) -> Stepped | None:
+def advanced(state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], steps: int = 1) -> Stepped | None:
     """Take `steps` steps of a scheduler, from the rates that the optimizer has.
 
     Equal to torch's `scheduler.step()` to the last bit. A rate that is a tensor is computed in Python's floats; torch
@@ -59,11 +57,10 @@ def advanced(
         state: the scheduler's `state_dict()`.
         groups: `param_groups` of the optimizer's `state_dict()`.
         steps: how many, 0 or more.
-        factor: the function of a LambdaLR, from `last_epoch` to the factor; None where it is not known.
 
     Returns:
-        The state and the groups afterwards. None where the formula is not in the state: a LambdaLR without `factor`,
-        ReduceLROnPlateau, a CyclicLR with a function of the script, a class that torch does not have.
+        The state and the groups afterwards. None where the formula is not in the state: a LambdaLR, ReduceLROnPlateau,
+        a CyclicLR with a function of the script, a class that torch does not have.
 
     Raises:
         ValueError: the values do not allow it (torch would raise as well, or train at a rate that is not finite), or
@@ -78,12 +75,10 @@ def advanced(
     def go(scheduler: Scheduler, working: Groups, limit: int) -> None:
         _walk(scheduler, working, steps, limit)
 
-    return _moved(state, groups, factor, go)
+    return _moved(state, groups, go)
 
 
-def moved_to(
-    state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], position: int, factor: Factor | None = None
-) -> Stepped | None:
+def moved_to(state: Mapping[Any, Any], groups: Sequence[Mapping[Any, Any]], position: int) -> Stepped | None:
     """Put a scheduler where it is after `position` steps from its start, whatever the optimizer's rate is now.
 
     Begins at the base rates and takes torch's own steps. The members of a SequentialLR or a ChainedScheduler are taken
@@ -97,7 +92,7 @@ def moved_to(
 
     if position < 0:
         raise ValueError("no schedule has a position before its start")
-    return _moved(state, groups, factor, go)
+    return _moved(state, groups, go)
 
 
 def _begin(state: Mapping[Any, Any], scheduler: Scheduler, working: Groups) -> None:
@@ -122,7 +117,8 @@ def along(
     """The rate of the first param group at positions in ascending order, in one walk.
 
     From the schedule's start; with `begun`, the position that the state is at, from there and the optimizer's own rate.
-    None where the formula is not known, or the values do not allow it.
+    `factor` is the function of a LambdaLR, from `last_epoch` to the factor. None where the formula is not known, or the
+    values do not allow it.
     """
     rates: list[float] = []
 
@@ -138,7 +134,7 @@ def along(
             rates.append(working[0]["lr"])
 
     try:
-        moved = _moved(state, groups, factor, go) if groups else None
+        moved = _moved(state, groups, go, factor) if groups else None
     except ValueError:
         return None
     return None if moved is None else rates
@@ -210,8 +206,8 @@ def _equal(before: object, after: object) -> bool:
 def _moved(
     state: Mapping[Any, Any],
     groups: Sequence[Mapping[Any, Any]],
-    factor: Factor | None,
     go: Callable[[Scheduler, Groups, int], None],
+    factor: Factor | None = None,
 ) -> Stepped | None:
     """Build the scheduler, let it `go` at most that many steps, and take what came of it."""
     if not isinstance(state, Mapping) or not all(isinstance(group, Mapping) for group in groups):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ckpt_doctor.trainers.schedules import advanced, hf_lambda
+from ckpt_doctor.trainers.schedules import along, hf_lambda
 from tests.trainers.schedules.torch_schedulers import moments, optimizer_of
 
 COMPUTED = json.loads(Path(__file__).with_name("transformers_factors.json").read_text())
@@ -39,8 +39,8 @@ def test_a_checkpoint_of_the_trainer_goes_on_with_its_factor():
         20,
     )
     factor = lambda step: hf_lambda("linear", step=step, **place)  # noqa: E731
-    for now, later in itertools.pairwise(taken):
-        assert advanced(now.state, now.groups, factor=factor).state == later.state
+    for step, (now, later) in enumerate(itertools.pairwise(taken)):
+        assert along(now.state, now.groups, [step + 1], factor, begun=step) == [later.groups[0]["lr"]]
     assert [group["lr"] for group in taken[20].groups] == [0.0, 0.0]
 
 

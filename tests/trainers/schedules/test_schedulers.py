@@ -95,9 +95,11 @@ def test_a_known_factor_makes_a_lambda_step():
     taken = moments(
         lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch)), optimizer_of(groups=2), 9
     )
-    same(taken[7], advanced(taken[3].state, taken[3].groups, 4, factor=lambda epoch: 1 / (1 + epoch)))
-    same(taken[5], moved_to(taken[9].state, taken[9].groups, 5, factor=lambda epoch: 1 / (1 + epoch)))
-    assert advanced(taken[3].state, taken[3].groups, factor=lambda epoch: None) is None
+    rates = [moment.cycled[0]["lr"] for moment in taken]
+    assert rates == along(taken[9].state, taken[9].groups, range(10), lambda epoch: 1 / (1 + epoch))
+    assert rates[3:] == along(taken[3].state, taken[3].groups, range(3, 10), lambda epoch: 1 / (1 + epoch), begun=3)
+    assert along(taken[3].state, taken[3].groups, range(10), lambda epoch: None) is None
+    assert advanced(taken[3].state, taken[3].groups) is None
 
 
 def test_closed_forms_reach_any_position_at_once():
