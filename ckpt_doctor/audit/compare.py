@@ -31,6 +31,7 @@ from ckpt_doctor.types import (
     Opaque,
     TensorInfo,
     TensorRef,
+    equal,
 )
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _changed(path: KeyPath, a: object, b: object) -> Iterator[Difference]:
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
         for index, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _changed((*path, index), left, right)
-    elif type(a) is not type(b) or (a != b and not (a != a and b != b)):  # 1 is not 1.0; NaN is NaN
+    elif type(a) is not type(b) or not equal(a, b):  # 1 is not 1.0
         yield Difference(path, "changed", _shown(path, a), _shown(path, b))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.rehearsal.recorder import PROCESS_ENDED, STOPPED
 from ckpt_doctor.rehearsal.traces import Load, Save, State, Step, Trace
+from ckpt_doctor.types import equal
 
 RESTORED = ("weights", "optimizer", "rate", "beta", "schedule", "scaler")
 """What a checkpoint can restore, in the order in which a difference is told."""
@@ -282,7 +283,6 @@ def _lateness(expected: Sequence[Step], found: Sequence[Step], at: int) -> int:
 
 
 def _same(one: object, other: object) -> bool:
-    """Equal, where NaN equals itself."""
     if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
         return len(one) == len(other) and all(map(_same, one, other))
-    return one == other or (one != one and other != other)
+    return equal(one, other)

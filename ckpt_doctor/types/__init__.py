@@ -50,6 +50,7 @@ from ckpt_doctor.types.judgement import (
 )
 from ckpt_doctor.types.numbers import (
     LOG_PRECISION,
+    equal,
     holds_rate,
     real,
     same_rate,

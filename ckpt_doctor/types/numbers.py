@@ -24,6 +24,11 @@ def real(value: object) -> float | None:
         return None
 
 
+def equal(a: object, b: object) -> bool:
+    """Whether two values are equal; NaN equals itself."""
+    return bool(a == b or (a != a and b != b))
+
+
 LOG_PRECISION = 6e-8
 """How far two scores may lie apart and be one: the log prints a validation loss with seven decimals."""
 
@@ -32,7 +37,7 @@ def same_score(a: float | None, b: float | None) -> bool:
     """Whether two scores are one, up to what the log leaves off; NaN is NaN, and None only None."""
     if a is None or b is None:
         return a is b
-    return a == b or (a != a and b != b) or abs(a - b) <= LOG_PRECISION
+    return equal(a, b) or abs(a - b) <= LOG_PRECISION
 
 
 def same_rate(a: float | None, b: float | None) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ckpt_doctor.trainers.hf_trainer.best import history, step_of
 from ckpt_doctor.trainers.hf_trainer.layout import STATE
-from ckpt_doctor.types import Member, NotChecked, Run, real
+from ckpt_doctor.types import Member, NotChecked, Run, equal, real
 from ckpt_doctor.types.record import kept, record
 
 MOST = 8
@@ -70,7 +70,7 @@ def _parting(before: Logged, after: Logged) -> tuple[int, float | None, float | 
     """The first step of an earlier history that a later one has not, or has otherwise."""
     for step, loss in before.items():
         other = after.get(step)
-        if step not in after or (other != loss and not (other != other and loss != loss)):
+        if step not in after or not equal(other, loss):
             return step, loss, other
     return None
 

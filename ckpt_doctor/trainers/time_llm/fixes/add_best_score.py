@@ -7,7 +7,7 @@ import math
 from ckpt_doctor.migrators import Fix, Plan, refused
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.resume_point import NOT_READ
-from ckpt_doctor.types import Case, Edit, TensorRef, real, same_score
+from ckpt_doctor.types import Case, Edit, TensorRef, equal, real, same_score
 
 NAME = "add-best-score"
 
@@ -70,14 +70,10 @@ def _set(case: Case, best_score: float | None, val_loss_min: float, counter: int
     edits = [
         Edit((key,), before if key in case.checkpoint.keys else "absent", after, source)
         for key, before, after in wanted
-        if (before != after and not _both_nan(before, after)) or isinstance(case.checkpoint.get(key), TensorRef)
+        if not equal(before, after) or isinstance(case.checkpoint.get(key), TensorRef)
     ]
     unread = bool(edits) and facts_of(case.run).is_first_patch
     return Plan(tuple(edits), notes=(NOT_READ,) if unread else ())
-
-
-def _both_nan(before: object, after: object) -> bool:
-    return before != before and after != after
 
 
 FIX = Fix(NAME, _plan, cures=("E601", "E602", "E603", "E605", "E606", "L303", "O707"), reveals=("E604",))
