@@ -114,13 +114,13 @@ def counted(results: Sequence[MigrationResult]) -> str:
 
 
 def disk_needed(costs: Sequence[Cost]) -> str:
-    """How much disk space writes will take, on the way and afterwards."""
+    """How much disk space writes need at most, and how much they take when they are done."""
     after = sum(cost.after for cost in costs)
     peak = after + max(cost.during - cost.after for cost in costs)
     free = min((cost.free for cost in costs if cost.free is not None), default=None)
-    sentence = f"{text.plural(len(costs), 'file')} to write: at most {text.size(max(0, peak))} of disk on the way, "
-    sentence += f"{text.size(max(0, after))} afterwards"
-    return sentence + ("" if free is None else f" ({text.size(free)} free)")
+    told = f"{text.plural(len(costs), 'file')} to write: up to {text.size(max(0, peak))} of disk needed, "
+    told += f"{text.size(max(0, after))} when done"
+    return told + ("" if free is None else f" ({text.size(free)} free)")
 
 
 def no_fix_chosen(names: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ def sources(
 def disagreement(member: Member, run: Run, finished_epochs: int, step: int | None = None) -> str:
     """What the files and the log say, where that is not the same; empty where they agree or one of them is silent.
 
-    Two files that disagree are no matter of this file: the rules name the one that is wrong.
+    Disagreement between two other files is reported there, not here.
     """
     if _unclear_launch(member, run, finished_epochs, step):
         return ""
