@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ckpt_doctor.trainers.time_llm.command import facts_of
 from ckpt_doctor.trainers.time_llm.expectation import expectation, why_open, with_evidence
 from ckpt_doctor.trainers.time_llm.layout import REQUIRED
-from ckpt_doctor.types import ResumePoint, Schedule
+from ckpt_doctor.types import DeepResult, ResumePoint, Schedule
 from tests.trainers.time_llm.members import run_of, scheduled, step_file
 
 ONE, COSINE = "OneCycleLR", "CosineAnnealingLR"
@@ -35,9 +36,14 @@ def test_the_mode_says_which_scheduler_is_built_and_whether_it_is_stepped(
 
 
 def test_the_trainer_reads_its_five_keys_and_of_its_own_files_every_random_state() -> None:
-    """Another project's file is not asked for those: it may be given in the place of one of the trainer's."""
+    """Another project's file is not asked for those: it may be given in the place of one of the trainer's.
+
+    One that is read to its last byte, after its run was understood, is still the trainer's."""
     member = scheduled(step_file(15, 1), "TST", 15)
-    own = expectation(member, run_of(member, lradj="TST")).reads
+    run = run_of(member, lradj="TST")
+    own = expectation(member, run).reads
+    deeper = replace(member, checkpoint=replace(member.checkpoint, deep=DeepResult()))
+    assert own == expectation(deeper, run).reads
     foreign = expectation(member, run_of(lradj="TST")).reads
     assert {(key,) for key in REQUIRED} <= set(foreign)
     assert {("rng_state", kind) for kind in ("python", "numpy", "torch")} == set(own) - set(foreign)
