@@ -21,7 +21,7 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
     gc.disable()  # a reading makes objects by the hundred thousand and drops none: looking for garbage doubles its time
     try:
         with open_view(path) as view:
-            return _open(view)
+            return view.confirmed(_open(view))
     except OSError as error:
         return Checkpoint(path, size_of(path), "unknown", "other", None, damage=(unreadable(error),))
     finally:

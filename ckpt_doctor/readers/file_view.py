@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ckpt_doctor.errors import ensure_supported
-from ckpt_doctor.types import stamp_of
+from ckpt_doctor.types import Checkpoint, stamp_of
 
 Range = tuple[int, int]
 """Offset and number of bytes."""
@@ -103,6 +103,10 @@ class FileView:
             return os.lseek(self.descriptor, 0, os.SEEK_HOLE)
         except (AttributeError, OSError):
             return self.size
+
+    def confirmed(self, checkpoint: Checkpoint) -> Checkpoint:
+        """What was read, for an open file stays the same one."""
+        return checkpoint
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from ckpt_doctor.errors import ensure_supported
 from ckpt_doctor.readers.file_view import WHOLE, FileView, Range
 from ckpt_doctor.remote import RemoteError, RemotePath
 from ckpt_doctor.threads import in_threads
-from ckpt_doctor.types import FileStamp
+from ckpt_doctor.types import A_COPY, Checkpoint, FileStamp, NotChecked
 
 HEAD = 1 << 16
 TAIL = 66 << 10
@@ -71,7 +72,7 @@ class RemoteView(FileView):
     def plan(self, ranges: Iterable[Range]) -> None:
         """Read ranges at one go: those that lie near each other in one request."""
         wanted = [self._missing(at, at + count) for at, count in ranges if count > 0 and not self.has(at, count)]
-        for start, raw in self._fetch(merged(wanted, self.size)):
+        for start, raw in self._fetch(merged([(at, end) for at, end in wanted if at < end], self.size)):
             self._blocks.add(start, raw)
 
     def read_through(self, offset: int, count: int) -> bytes:
@@ -107,6 +108,23 @@ class RemoteView(FileView):
         """The end."""
         return self.size
 
+    def confirmed(self, checkpoint: Checkpoint) -> Checkpoint:
+        """What was read; `RemoteError` where it looks damaged, and a part has other bytes when it is asked for again.
+
+        Caches shift ranges, and not every server has a sign of the content by which another object is known.
+        """
+        if self._blocks.requests < 2:
+            return checkpoint
+        _, head = self._blocks.around(0) or (0, b"")
+        if checkpoint.damage and len(head) > 1:
+            [(_, again)] = self._fetch([(1, min(len(head), HEAD))])
+            if not head.startswith(again, 1):
+                raise RemoteError("the server gives other bytes of the same part than before: get a copy", self.path)
+        if self.entry.tag or self.entry.mtime:
+            return checkpoint
+        unsure = NotChecked("whether all parts that were read are of one object", "its server gives no ETag", A_COPY)
+        return replace(checkpoint, not_checked=(*checkpoint.not_checked, unsure))
+
     def close(self) -> None:
         """Make sure that all bytes were of one object, and leave the small ones to the next view of it."""
         if self._blocks.requests > max(1, self._blocks.compared):
@@ -134,19 +152,23 @@ class RemoteView(FileView):
 
     def _more(self, offset: int, count: int) -> bytes:
         """Bytes that nobody planned to read, less those of them that are here."""
-        self._unplanned += 1
-        if self._unplanned > MOST_UNPLANNED:
-            sentence = f"it is laid out so that reading it takes more than {MOST_UNPLANNED} requests: download a copy"
-            raise RemoteError(sentence, self.path)
         start, end = self._missing(offset, offset + count)
         if end == offset + count:
             end = min(self.size, max(end, start + _AHEAD))
-        [(start, raw)] = self._fetch([(start, end)])
+        found = self._fetch([(start, end)] if start < end else [])  # two blocks that touch lack nothing
+        self._unplanned += len(found)
+        if self._unplanned > MOST_UNPLANNED:
+            sentence = f"it is laid out so that reading it takes more than {MOST_UNPLANNED} requests: download a copy"
+            raise RemoteError(sentence, self.path)
+        end = max(start, end)
         before, behind = self._blocks.around(offset), self._blocks.around(end)
-        head = b"" if before is None or start == offset else before[1][offset - before[0] :]
-        if len(raw) <= _KEPT:
-            self._blocks.add(start, raw)
-        return (head + raw + (b"" if behind is None else behind[1]))[:count]
+        parts = [] if before is None or start == offset else [before[1][offset - before[0] :]]
+        for start, raw in found:
+            parts.append(raw)
+            if len(raw) <= _KEPT:
+                self._blocks.add(start, raw)
+        parts += [] if behind is None else [behind[1][end - behind[0] :]]
+        return b"".join(parts)[:count]
 
     def _missing(self, start: int, end: int) -> tuple[int, int]:
         """A range without what is here of its beginning and its end."""

@@ -15,7 +15,9 @@ LONGEST = 180.0
 A_COPY = "download a copy, and give its path"
 WITHOUT_RANGES = f"the server gives whole files only, and no parts of them: {A_COPY}"
 A_PAGE = "the server sends a web page, as of a login, in the place of the file: give the file's own URL"
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
+_AS_THEY_ARE = frozenset({"", "identity", "aws-chunked"})
+"""Encodings of bytes that are sent as they are; the last is left by a way of uploading to S3."""
 
 
 class Answer(NamedTuple):
@@ -67,7 +69,7 @@ def _told(response: Any, start: int, count: int) -> tuple[int, int]:
         if start < size:
             raise RemoteError("the server says that the file ends before its own end")
         return size, 0
-    if response.headers.get("Content-Encoding", "identity") != "identity":
+    if response.headers.get("Content-Encoding", "").lower() not in _AS_THEY_ARE:
         raise RemoteError(f"the server compresses the file, so that parts of it tell nothing: {A_COPY}")
     declared = response.headers.get("Content-Length", "")
     if response.status == 200:  # it takes no notice of ranges, or gives a small file as it is

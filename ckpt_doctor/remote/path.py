@@ -98,6 +98,13 @@ def local(output: Path | str) -> Path:
     return Path(output)
 
 
+def spelled(path: object) -> str:
+    """A path as a command takes it: a URL with the slash at its end by which a folder was given, for an object may have
+    the name without it."""
+    is_folder = isinstance(path, RemotePath) and path.scheme not in _WITH_QUERY and path.given.endswith("/")
+    return f"{path}/" if is_folder else str(path)
+
+
 def fetching(path: RemotePath) -> str:
     """What fetches a copy of what is at a URL: a command where its scheme has a usual one."""
     url = shlex.quote(str(path))

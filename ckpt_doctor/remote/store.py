@@ -153,9 +153,10 @@ class Store:
         METER.add(1 + len(found) // _PAGE)
         self.folders[str(path)] = {}
         for at, info in found.items():
-            inside = at.strip("/")[len(name.strip("/")) :].removeprefix("/")
-            if not inside or at.endswith("/"):
+            inside = at.lstrip("/")[len(name.strip("/")) :]
+            if not inside or (inside.endswith("/") and not info.get("size")):  # which marks a folder
                 continue
+            inside = inside.removeprefix("/")
             if _NO_PARTS.isdisjoint(inside.split("/")):
                 self._place(path, inside, info)
             else:
@@ -357,7 +358,8 @@ def left_out() -> str:
         return ""
     some, more = ("1 object was", "") if len(unnamed) == 1 else (f"{len(unnamed):,} objects were", ", ...")
     return (
-        f"{some} not looked at, because of two slashes in a row, or a dot between two, in the name: {unnamed[0]}{more}"
+        f"{some} not looked at, because of a slash at the end of the name, two in a row, or a dot between two: "
+        f"{unnamed[0]}{more}"
     )
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from ckpt_doctor.remote import is_url
+from ckpt_doctor.remote import is_url, spelled
 
 Detail = Literal["quiet", "normal", "all"]
 """How much a report tells. `quiet`: the answer and what is wrong. `all`: healthy files, notes and the sources of facts
@@ -134,7 +134,7 @@ def repaired(*paths: Path) -> str:
 
 def quoted(value: object) -> str:
     """A word for a shell; with bytes that don't print as bash's `$'...'`, which brings them back."""
-    text = str(value)
+    text = spelled(value)
     if text.isprintable():
         import shlex
 

@@ -78,6 +78,19 @@ def test_of_a_read_across_the_edge_only_the_rest_comes(
     assert 2 == len(asked)
 
 
+def test_between_two_parts_that_touch_nothing_is_missing(
+    view: Callable[..., RemoteView], content: bytes, asked: Asked
+) -> None:
+    """A server takes a range of no bytes for none at all, and sends the whole object."""
+    size = HEAD + 20_000 + TAIL
+    here = view(size)
+    assert content[HEAD : HEAD + 20_000] == here.read_at(HEAD, 20_000)
+    asked.clear()
+    here.plan([(HEAD, 30_000)])
+    assert content[100 : size - 5] == here.read_at(100, size - 105)
+    assert [] == asked
+
+
 def test_planned_reads_come_together(view: Callable[..., RemoteView], content: bytes, asked: Asked) -> None:
     here = view()
     here.read_at(0, 1)

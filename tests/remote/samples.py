@@ -18,6 +18,13 @@ def safetensors(numbers: int = 1 << 16) -> bytes:
     return struct.pack("<Q", len(header)) + header + struct.pack("<f", 0.5) * numbers
 
 
+def of_many_tensors() -> bytes:
+    """A file whose header takes more than the first look."""
+    header = {f"layer.{n}": {"dtype": "U8", "shape": [1], "data_offsets": [n, n + 1]} for n in range(2_000)}
+    raw = json.dumps(header).encode()
+    return struct.pack("<Q", len(raw)) + raw + bytes(range(1, 251)) * 8
+
+
 def sparse_safetensors(path: Path, size: int) -> Path:
     """A file of one tensor whose bytes are a hole of `size` bytes."""
     header = json.dumps({"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()

@@ -11,7 +11,7 @@ from ckpt_doctor import scan
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import RemotePath, faults, http
-from tests.remote.samples import safetensors, sparse_safetensors
+from tests.remote.samples import of_many_tensors, safetensors, sparse_safetensors
 from tests.remote.web import Handler, Web
 
 SECRET = "hunter2"
@@ -146,6 +146,20 @@ def endless(handler: Handler, start: int, end: int) -> bool:
     return True
 
 
+def shifted(handler: Handler, start: int, end: int) -> bool:
+    """The bytes before those that it says."""
+    content = handler.server.web.objects["model.safetensors"]
+    handler.part(content.read(start - 1, end - 1), start, end, content.size)
+    return True
+
+
+def replaced_in_secret(handler: Handler, *_: int) -> bool:
+    """By another object of the same size, under the same tag."""
+    content = handler.server.web.objects["model.safetensors"]
+    content.source = bytes(content.size)
+    return False
+
+
 def replaced(handler: Handler, *_: int) -> bool:
     handler.server.web.tags["model.safetensors"] = '"two"'
     return False
@@ -176,6 +190,29 @@ def test_what_goes_wrong_behind_the_first_look_is_a_finding(
     assert "F106 unreadable-file" in told
     assert sentence in told
     assert "1 checkpoint: 1 broken" in told
+
+
+@pytest.mark.parametrize("fault", [shifted, replaced_in_secret])
+def test_what_looks_damaged_is_asked_for_again(web: Web, capsys: pytest.CaptureFixture[str], fault: Any) -> None:
+    """It is the server that is at fault where the same part then has other bytes."""
+    url = web.put("model.safetensors", of_many_tensors())
+    for healthy in (True, False):
+        code, told = said(capsys, "scan", url)
+        assert (not healthy, not healthy) == (code, "other bytes of the same part" in told), told
+        assert healthy or "1 checkpoint: 1 broken" in told
+        web.faults["model.safetensors"] = behind_the_first(fault)
+    web.faults.clear()
+    code, told = said(capsys, "scan", web.put("model.safetensors", of_many_tensors()[:-9]))
+    assert (1, True) == (code, "F101" in told), "cut off indeed"
+
+
+def test_without_a_sign_of_the_content_its_parts_may_be_of_two_files(
+    web: Web, capsys: pytest.CaptureFixture[str]
+) -> None:
+    web.tags["model.safetensors"] = ""
+    for content, is_unsure in ((safetensors(), True), (safetensors(8), False)):  # in one request
+        code, told = said(capsys, "scan", web.put("model.safetensors", content), "-v")
+        assert (0, is_unsure) == (code, "whether all parts that were read are of one object" in told)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +292,20 @@ def test_a_server_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture
 def page(handler: Handler, *_: int) -> bool:
     handler.answer(200, b"<html>Log in" + bytes(1 << 17), **{"Content-Type": "text/html; charset=utf-8"})
     return True
+
+
+@pytest.mark.parametrize("encoding", ["Identity", "aws-chunked"])
+def test_an_encoding_that_leaves_the_bytes_as_they_are_is_none(
+    web: Web, capsys: pytest.CaptureFixture[str], encoding: str
+) -> None:
+    def answer(handler: Handler, start: int, end: int) -> bool:
+        content = handler.server.web.objects["model.safetensors"]
+        told = {"Content-Encoding": encoding, "Content-Range": f"bytes {start}-{end - 1}/{content.size}"}
+        handler.answer(206, content.read(start, end), **told)
+        return True
+
+    web.faults["model.safetensors"] = answer
+    assert 0 == said(capsys, "scan", web.put("model.safetensors", safetensors()))[0]
 
 
 def compressed(handler: Handler, start: int, end: int) -> bool:

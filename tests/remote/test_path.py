@@ -15,7 +15,7 @@ import pytest
 from ckpt_doctor.cli.main import main
 from ckpt_doctor.errors import UsageError
 from ckpt_doctor.remote import RemotePath, as_path, is_url, local
-from tests.remote.samples import safetensors
+from tests.remote.samples import SAMPLES, safetensors, upload
 
 
 def test_a_url_keeps_both_its_slashes_and_its_kind_when_it_is_joined() -> None:
@@ -142,21 +142,34 @@ def test_a_key_may_have_any_letters_and_is_named_so_that_one_can_paste_it(
     assert "2 checkpoints" in capsys.readouterr().out
 
 
+def test_a_folder_that_was_given_with_a_slash_is_named_with_it(memory: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """An object may have the name without it, and the commands that are printed would mean that one."""
+    upload(memory, SAMPLES / "first-patch-type1", "bucket/run")
+    for url in ("memory://bucket/run/", "memory://bucket/run"):
+        assert 1 == main(["scan", url])
+        told = capsys.readouterr().out
+        assert re.search(rf"ckpt-doctor migrate .* {url}$", told, re.MULTILINE)
+
+
 @pytest.mark.parametrize("command", ["scan", "check", "latest"])
-def test_two_slashes_in_a_row_are_refused_and_in_a_listing_they_are_told(
+def test_names_that_no_path_has_are_refused_and_in_a_listing_they_are_told(
     memory: Any, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    """No path leads there: the one that is shown could be that of another object."""
+    """No path leads there: the one that is shown could be that of another object. Nor to what ends with a slash."""
+    from fsspec.implementations.memory import MemoryFile
+
     memory.pipe("/bucket/run/model.safetensors", safetensors(8))
     memory.pipe("/bucket//run/model.safetensors", safetensors(8)[:50])
     memory.pipe("/bucket/run/../other.safetensors", safetensors(8)[:50])
+    for key, body in (("/bucket/run/last.pt/", b"content"), ("/bucket/mark/", b"")):
+        memory.store[key] = MemoryFile(memory, key, body)
     assert 2 == main([command, "memory://bucket//run"])
     refused = capsys.readouterr().err
     assert "Error: memory://bucket/run was given with two slashes in a row" in refused
     assert 0 == main(["scan", "memory://bucket"])
     told = capsys.readouterr()
     assert "1 checkpoint:" in told.out
-    assert "2 objects were not looked at" in told.err
+    assert "3 objects were not looked at" in told.err
     assert "memory://bucket//run/model.safetensors" in told.err
 
 
