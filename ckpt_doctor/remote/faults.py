@@ -150,11 +150,17 @@ def translated(error: Exception, path: object) -> OSError:
         return RemoteError("the server redirects again and again", path)
     if any("UrlRedirect" in name for name in names):
         return RemoteError("the server redirects to an address that is neither http nor https", path)
-    return RemoteError(f"the server gives no answer that can be used ({type(error).__name__}: {_brief(error)})", path)
+    told = _brief(error, getattr(path, "given", ""))
+    if type(error) is ValueError or names & {"InvalidURL", "ParamValidationError"}:  # before a server is asked
+        return RemoteError(f"nothing can be asked for with this URL ({told})", path)
+    return RemoteError(f"the server gives no answer that can be used ({type(error).__name__}: {told})", path)
 
 
-def _brief(error: Exception) -> str:
-    """What an exception says, without URLs."""
+def _brief(error: Exception, given: str) -> str:
+    """What an exception says, without URLs, and without what nobody may read of the URL that was given."""
     first = str(error).split(r"\n", 1)[0]  # behind it aiohttp shows bytes
+    place, _, query = given.partition("://")[2].partition("?")
+    for secret in (place.partition("/")[0].rpartition("@")[0], query):
+        first = first.replace(secret, "...") if secret else first
     told = " ".join(re.sub(_ANY_URL, "...", first).split())
     return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."

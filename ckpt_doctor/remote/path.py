@@ -71,7 +71,8 @@ def _path(given: Path | str) -> Path:
     if scheme in _FORMS and not (host.rpartition("@")[2] and (inside or scheme != "hf")):
         missing, form = _FORMS[scheme]
         raise UsageError(f"a URL without a {missing}: give {scheme}://{form}")
-    path = RemotePath(f"{scheme}://{host.rpartition('@')[2] if scheme != 'hf' else host}{slash}{inside}")
+    named = scheme == "hf" and ":" not in host  # whose @ is that of a revision
+    path = RemotePath(f"{scheme}://{host if named else host.rpartition('@')[2]}{slash}{inside}")
     if str(path) != f"{scheme}://{rest}":
         _GIVEN[str(path)] = f"{scheme}://{rest}"
     else:

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from ckpt_doctor.remote import RemoteError, Replaced, faults
+from ckpt_doctor.remote import RemoteError, Replaced, as_path, faults
 from ckpt_doctor.remote.faults import ATTEMPTS, translated, trying
 
 SIGNED = "https://host/model.pt?sig=hunter2"
 
 
-def named(name: str, *bases: type[Exception]) -> Exception:
+def named(name: str, *bases: type[Exception], said: str = f"400, message='x', url='{SIGNED}'") -> Exception:
     """An exception of some library, by its name."""
     kind: Any = type(name, bases or (Exception,), {})
-    made: Exception = kind(f"400, message='x', url='{SIGNED}'")
+    made: Exception = kind(said)
     return made
 
 
@@ -40,6 +40,19 @@ def test_an_exception_becomes_an_oserror_without_its_url(error: Exception, kind:
     fault = translated(error, "https://host/model.pt")
     assert (kind, again) == (type(fault), getattr(fault, "again", False))
     assert "hunter2" not in f"{fault} {fault.strerror}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("s3://me:hunter2@bucket/x.pt", 'Invalid bucket name "me:hunter2@bucket"'),
+        ("https://host/x.pt?key=hunter2", "'/x.pt?key=hunter2' cannot be sent"),
+    ],
+)
+def test_what_a_library_says_of_a_url_has_no_credentials(given: str, said: str) -> None:
+    for error in (ValueError(said), named("Whatever", said=said)):
+        fault = translated(error, as_path(given))
+        assert ("hunter2" in f"{fault}", "..." in f"{fault}") == (False, True)
 
 
 def test_only_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def test_a_path_of_this_machine_stays_what_it_is() -> None:
         "https://host/a/model.pt?X-Amz-Signature=hunter2",
         "https://host/a/model.pt#hunter2",
         "s3://me:hunter2@bucket/a/model.pt",
+        "hf://me:hunter2@org/repo/model.pt",
     ],
 )
 def test_credentials_are_kept_and_never_shown(given: str) -> None:
