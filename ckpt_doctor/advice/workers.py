@@ -145,7 +145,12 @@ def _of_processes(work: Work[U, R], batches: Sequence[Batch[U]], most: int) -> M
                         with suppress(OSError):  # it has died, which the next look at it shows
                             pipe.send(asked[pipe])
                 while waiting and len(workers) < most:
-                    start()
+                    try:
+                        start()
+                    except CkptDoctorError:  # too many open files, say
+                        if not workers:
+                            raise
+                        most = len(workers)
                 if batch is not None:
                     yield batch, results
     finally:
@@ -172,7 +177,7 @@ def _started(work: Work[U, R]) -> tuple[Connection, BaseProcess]:
         resource_tracker.ensure_running()  # by itself it would let the signal through again
         with _without_interrupts():
             process.start()
-    except (OSError, AssertionError, RuntimeError) as error:  # of a daemon, of a program's own start
+    except (OSError, EOFError, AssertionError, RuntimeError) as error:  # of a daemon, of a program's own start
         raise _unavailable(error) from error
     there.close()  # so that the worker alone has that end, and its death is the end of what can be read
     return here, process

@@ -114,6 +114,24 @@ def test_where_no_process_can_be_started_a_sentence_says_so(monkeypatch: pytest.
         dict(results(upper, BATCHES, 2))
 
 
+def test_where_no_further_process_can_be_started_the_others_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the files that a process may open are used up, of which the server that starts them dies."""
+    started, process = workers._started, multiprocessing.get_context("forkserver").Process
+    begun: list[int] = []
+
+    def start(self: Any) -> None:
+        begun.append(1)
+        if len(begun) > 1:
+            raise EOFError
+        multiprocessing.process.BaseProcess.start(self)
+
+    monkeypatch.setattr(process, "start", start)
+    assert EACH == dict(results(upper, BATCHES, 3))
+    assert len(begun) > 1
+    with pytest.raises(CkptDoctorError, match="no worker process can be started here"):
+        started(upper)
+
+
 def test_workers_are_in_the_folder_of_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert {str(tmp_path)} == set(dict(results(folders, BATCHES, 1)).values())
