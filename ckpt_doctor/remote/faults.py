@@ -151,7 +151,8 @@ def translated(error: Exception, path: object) -> OSError:
     if any("UrlRedirect" in name for name in names):
         return RemoteError("the server redirects to an address that is neither http nor https", path)
     told = _brief(error, getattr(path, "given", ""))
-    if type(error) is ValueError or names & {"InvalidURL", "ParamValidationError"}:  # before a server is asked
+    of_yarl = type(error) is ValueError and getattr(path, "scheme", "") in ("http", "https")
+    if of_yarl or names & {"InvalidURL", "ParamValidationError"}:  # before a server is asked
         return RemoteError(f"nothing can be asked for with this URL ({told})", path)
     return RemoteError(f"the server gives no answer that can be used ({type(error).__name__}: {told})", path)
 

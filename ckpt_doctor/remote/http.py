@@ -56,7 +56,8 @@ async def _get_range(fs: Any, url: str, start: int, count: int) -> Answer:
         size, length = _told(response, start, count)
         body = await _read(response, length)
         changed = response.headers.get("Last-Modified", "")
-        return Answer(body, size, response.headers.get("ETag") or changed, changed)
+        tag = response.headers.get("ETag", "").removeprefix("W/") or changed  # a proxy may make a tag a weak one
+        return Answer(body, size, tag, changed)
 
 
 def _told(response: Any, start: int, count: int) -> tuple[int, int]:

@@ -186,8 +186,8 @@ def answer_lines(told: Iterable[Spoken], width: int, color: bool = False) -> Ite
 
 
 def is_idle(run: RunReport) -> bool:
-    """Whether a run is nobody's and nothing calls for a look at it."""
-    quiet = not any(file.serious for file in run.files)
+    """Whether a run is nobody's and nothing calls for a look at it: none of its files has vanished meanwhile."""
+    quiet = not any(file.serious or file.checkpoint.is_damaged("vanished-file") for file in run.files)
     return run.advice is not None and run.advice.kind == "not judged" and quiet
 
 

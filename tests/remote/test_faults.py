@@ -50,7 +50,7 @@ def test_an_exception_becomes_an_oserror_without_its_url(error: Exception, kind:
     ],
 )
 def test_what_a_library_says_of_a_url_has_no_credentials(given: str, said: str) -> None:
-    for error in (ValueError(said), named("Whatever", said=said)):
+    for error in (ValueError(said), named("ParamValidationError", said=said)):
         fault = translated(error, as_path(given))
         assert ("hunter2" in f"{fault}", "..." in f"{fault}") == (False, True)
 

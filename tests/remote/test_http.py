@@ -231,6 +231,9 @@ def test_what_vanishes_behind_the_first_look_is_not_judged(
     code, told = said(capsys, "scan", url)
     assert (0, True, True) == (code, sentence in told, "1 checkpoint: 1 not judged" in told)
     web.tags.clear()
+    code, told = said(capsys, "scan", url, web.put("other/model.safetensors", safetensors(8)))
+    assert (0, True) == (code, sentence in told.splitlines()[0]), "not told among those of no known trainer"
+    web.tags.clear()
     code, told = said(capsys, "check", url)
     assert (1, True) == (code, "F106" in told)
 
@@ -247,9 +250,15 @@ def test_a_connection_that_breaks_once_is_made_again(web: Web, capsys: pytest.Ca
     assert "3 requests" in told
 
 
-def test_a_sign_of_the_content_may_have_any_bytes(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
-    web.tags["model.safetensors"] = '"\u00e9"'  # in Latin-1, as HTTP once had it
-    assert 0 == said(capsys, "scan", web.put("model.safetensors", safetensors()))[0]
+@pytest.mark.parametrize("tag", ['"\u00e9"', 'W/"one"'])
+def test_a_sign_of_the_content_may_have_any_bytes_and_become_a_weak_one(
+    web: Web, capsys: pytest.CaptureFixture[str], tag: str
+) -> None:
+    """In Latin-1, as HTTP once had it; of a proxy."""
+    web.tags["model.safetensors"] = tag.removeprefix("W/")
+    web.faults["model.safetensors"] = behind_the_first(lambda *_: web.tags.update({"model.safetensors": tag}))
+    code, told = said(capsys, "scan", web.put("model.safetensors", safetensors()))
+    assert (0, False) == (code, "replaced" in told)
 
 
 def test_urls_that_are_shown_alike_are_never_taken_for_each_other(web: Web, capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,6 +214,7 @@ def test_an_endpoint_that_is_silent_is_left_after_a_bounded_time(
     ("said", "error"),
     [
         ({}, None),
+        ({"ETag": 'W/"one"'}, None),  # of a proxy
         ({"ETag": '"two"'}, Replaced),  # of a store that takes no notice of If-Match
         ({"ContentRange": "bytes 0-9/90"}, RemoteError),
         ({"ContentRange": None, "ContentLength": 100}, RemoteError),  # nor of ranges
