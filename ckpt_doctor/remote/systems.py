@@ -5,6 +5,7 @@ Left to themselves gcsfs and the hub's library send one six times, with half a m
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from types import MethodType
 from typing import Any, TypeVar
 
 from ckpt_doctor.errors import UsageError
+from ckpt_doctor.remote.faults import RemoteError
 from ckpt_doctor.remote.http import A_COPY, LONGEST, SILENCE
 
 T = TypeVar("T")
@@ -63,6 +65,7 @@ def _asking_once(scheme: str, fs: Any) -> Any:
     if scheme in S3:
         fs.retries = 1
         fs.config_kwargs.setdefault("retries", {"total_max_attempts": 1})  # of botocore, for each of these
+        fs._call_s3 = _ending(fs._call_s3)
     if scheme in GOOGLE:
         if once := getattr(type(fs)._request, "__wrapped__", None):  # below what repeats it
             fs._request = MethodType(once, fs)
@@ -71,6 +74,18 @@ def _asking_once(scheme: str, fs: Any) -> Any:
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it has a handler, and names each URL it retries
         _hub_asking_once()
     return fs
+
+
+def _ending(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """A request of S3 that ends: botocore bounds the time of each piece of an answer, and s3fs nothing else."""
+
+    async def call(*given: Any, **named: Any) -> Any:
+        answer = await asyncio.wait_for(ask(*given, **named), LONGEST)
+        if "ContinuationToken" in named and answer.get("NextContinuationToken") == named["ContinuationToken"]:
+            raise RemoteError("the store lists the same objects again and again")
+        return answer
+
+    return call
 
 
 @cache

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import TimeoutError as FutureTimeout
 from threading import Event
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from ckpt_doctor import scan
 from ckpt_doctor.errors import UsageError
-from ckpt_doctor.remote import systems
+from ckpt_doctor.remote import RemoteError, systems
 from ckpt_doctor.remote.http import SILENCE
 from ckpt_doctor.remote.systems import asking, bounded
 
@@ -72,3 +73,23 @@ def test_a_call_that_waits_for_ever_is_left_behind() -> None:
     with pytest.raises(ZeroDivisionError):
         bounded(1.0, lambda: 1 // 0)
     assert 5 == bounded(1.0, lambda: 5)
+
+
+def test_a_listing_of_s3_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a store sends its pages a byte at a time, or names the page that it sends as the next one."""
+
+    class Store:
+        config_kwargs: ClassVar[dict[str, Any]] = {}
+
+        async def _call_s3(self, _method: str, **asked: str) -> dict[str, str]:
+            await asyncio.sleep(9 if asked.get("ContinuationToken") == "slow" else 0)
+            return {"NextContinuationToken": "2"}
+
+    ask = systems._asking_once("s3", Store())._call_s3
+    for token in ({}, {"ContinuationToken": "1"}):
+        assert {"NextContinuationToken": "2"} == asyncio.run(ask("list_objects_v2", **token))
+    with pytest.raises(RemoteError, match="again and again"):
+        asyncio.run(ask("list_objects_v2", ContinuationToken="2"))
+    monkeypatch.setattr(systems, "LONGEST", 0.01)
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(ask("list_objects_v2", ContinuationToken="slow"))
