@@ -238,7 +238,7 @@ def _nothing(run: RunReport, ranked: Sequence[Prospect]) -> Advice:
     told = [(one.file, finding) for one in ranked for finding in one.file.serious]
     errors = (finding for _, finding in told if finding.severity == "error")
     worst = next(errors, None) or next((finding for _, finding in told), None)
-    saved = next(((file, f) for file, f in told if f.code[0] == "F" and cures.is_command(f.fix or "")), None)
+    saved = next(((file, f) for file, f in told if f.code[0] == "F" and (f.fix or "").startswith(cures.PROGRAM)), None)
     command: Words = ()
     if saved is not None:
         file, finding = saved

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpt_doctor import audit
-from ckpt_doctor.remote import is_url, spelled
-from ckpt_doctor.reports import given_words
+from ckpt_doctor.remote import is_url
+from ckpt_doctor.reports import argument, given_words
 from ckpt_doctor.types import Facts, Words
 from ckpt_doctor.types.record import record
 
@@ -50,5 +50,5 @@ class Invocation(audit.Ask):
             *(word for package in self.trust for word in ("--trust", package)),
             *more,
             *(("--output", "DIR") if name.startswith("migrate") and any(map(is_url, paths)) else ()),
-            *map(spelled, paths),
+            *map(argument, paths),
         )

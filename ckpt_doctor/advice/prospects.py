@@ -131,11 +131,12 @@ def _filled_in(prospect: Prospect, run: RunReport) -> str | None:
 def copies_of(run: RunReport) -> dict[Path, Path]:
     """Copy -> original, of the files of a run that hold the same, byte for byte by their stored checksums.
 
-    One that has another moment's name is told by itself."""
+    One that has another moment's name, or whose bytes are not those of its checksums, is told by itself."""
     alike: dict[object, list[FileReport]] = {}
     for file in run.files:
         checkpoint = file.checkpoint
-        if checkpoint.checksums and not checkpoint.damage and not original_of(run.run, checkpoint.path):
+        is_damaged = checkpoint.damage or any(finding.code[0] == "F" for finding in file.findings)
+        if checkpoint.checksums and not is_damaged and not original_of(run.run, checkpoint.path):
             alike.setdefault((checkpoint.size, checkpoint.container, file.member.state), []).append(file)
     copies: dict[Path, Path] = {}
     for group in alike.values():

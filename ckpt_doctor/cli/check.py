@@ -16,7 +16,7 @@ from ckpt_doctor.types import without_flagged
 
 
 @click.command("check", cls=options.Command)
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(readable=False))
 @options.deep
 @options.training_facts
 @options.selection

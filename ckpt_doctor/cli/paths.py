@@ -47,4 +47,5 @@ class Here(Named):
         return path
 
 
-NAMED, HERE = Named(path_type=Path), Here(path_type=Path)
+NAMED, HERE = Named(path_type=Path, readable=False), Here(path_type=Path, readable=False)
+"""What may not be read is a finding, and no reason to leave out the others."""

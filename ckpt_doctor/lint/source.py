@@ -146,7 +146,7 @@ def _parse_quietly(text: str) -> ast.Module:
 def _decode(data: bytes) -> str:
     """Decode as Python would: byte order mark, coding cookie (PEP 263), UTF-8 otherwise."""
     if b"\0" in data:
-        raise NotPython("it contains null bytes and is not a text file")
+        raise NotPython("it contains null bytes and is not a text file", "name the training script")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         text = data.decode(encoding)

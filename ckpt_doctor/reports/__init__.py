@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.reports.facts import given_words, nearest
 from ckpt_doctor.reports.manual import Rule
-from ckpt_doctor.reports.text import Detail, clean, plural, quoted, shorten, size
+from ckpt_doctor.reports.text import Detail, argument, clean, plural, quoted, shorten, size
 
 if TYPE_CHECKING:
     from ckpt_doctor.types import Checkpoint, Curve, MigrationResult, Report, RunReport

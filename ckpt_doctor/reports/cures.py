@@ -9,7 +9,7 @@ from pathlib import Path
 from ckpt_doctor.reports.columns import label
 from ckpt_doctor.reports.facts import given_options
 from ckpt_doctor.reports.groups import Group
-from ckpt_doctor.reports.text import clean, command_line, quoted, repaired
+from ckpt_doctor.reports.text import argument, clean, command_line, quoted, repaired
 from ckpt_doctor.types import FileReport, RunReport
 
 DEFAULT_PATHS = (Path("checkpoints"),)
@@ -60,13 +60,13 @@ def output_name(file: FileReport, run: Path) -> str:
 
 def names_for(path: Path, output: str) -> dict[str, str]:
     """What a cure's FILE and OUT stand for."""
-    return {"FILE": str(path), "OUT": output, "OUT.safetensors": str(Path(output).with_suffix(".safetensors"))}
+    return {"FILE": argument(path), "OUT": output, "OUT.safetensors": str(Path(output).with_suffix(".safetensors"))}
 
 
 def _filled(fix: str, path: Path, output: str) -> str:
     """A command whose FILE and OUT are named."""
     names = names_for(path, output)
-    return " ".join(quoted(names[word]) if word in names else word for word in fix.split(" "))
+    return re.sub(r"\b(FILE|OUT(\.safetensors)?)\b", lambda found: quoted(names[found[0]]), fix)
 
 
 def _one_by_one(group: Group, run: RunReport) -> list[str]:
@@ -104,4 +104,4 @@ def _options(command: str, run: RunReport) -> list[str]:
 
 def is_command(cure: str) -> bool:
     """Whether a cure is something to paste (which must not be broken into lines), not a sentence."""
-    return cure.startswith(PROGRAM)
+    return cure.startswith((PROGRAM, "(cd "))

@@ -11,6 +11,7 @@ from typing import get_args
 
 from ckpt_doctor.reports import text
 from ckpt_doctor.reports.answer import answer_lines, answers_of
+from ckpt_doctor.reports.cures import is_command
 from ckpt_doctor.reports.table import SCREEN
 from ckpt_doctor.types import Cost, Edit, MigrationResult, Report, Status
 
@@ -72,7 +73,7 @@ def file_lines(result: MigrationResult, width: int, color: bool) -> list[str]:
     for refusal in result.refusals:
         sentence = f"refused {text.clean(refusal.migration)}: {text.clean(refusal.reason)}"
         lines += text.wrap(sentence, columns, "  ", "    ")
-        if refusal.settle.startswith("ckpt-doctor "):  # to paste, so it is not broken into lines
+        if is_command(refusal.settle):  # to paste, so it is not broken into lines
             command = re.sub(r"\bFILE\b", lambda _: text.quoted(result.path), text.clean(refusal.settle))
             lines.append(f"    to settle it: {command}")
         elif refusal.settle:

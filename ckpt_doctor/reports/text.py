@@ -132,9 +132,15 @@ def repaired(*paths: Path) -> str:
     return " ".join([*words, *map(quoted, paths)])
 
 
+def argument(path: Path) -> str:
+    """A path as a command takes it: one that begins with `-` is no option."""
+    text = spelled(path)
+    return f"./{text}" if text.startswith("-") else text
+
+
 def quoted(value: object) -> str:
     """A word for a shell; with bytes that don't print as bash's `$'...'`, which brings them back."""
-    text = spelled(value)
+    text = argument(value) if isinstance(value, Path) else str(value)
     if text.isprintable():
         import shlex
 

@@ -22,8 +22,8 @@ def test_all_that_was_given_is_given_again() -> None:
 
 def test_a_whole_family_of_codes_is_a_letter() -> None:
     every = [f"E60{n}" for n in range(1, 10)] + ["E610", "E611"]
-    words = Invocation(ignore=[*every, "R510"]).command("check", TimeLLMFacts(), paths=[])
-    assert ("ckpt-doctor", "check", "--ignore", "E,R510") == words
+    words = Invocation(ignore=[*every, "R510"]).command("check", TimeLLMFacts(), paths=[Path("-last.pt")])
+    assert ("ckpt-doctor", "check", "--ignore", "E,R510", "./-last.pt") == words
 
 
 def test_a_fact_that_the_run_contradicts_is_left_out() -> None:

@@ -381,6 +381,10 @@ def test_a_file_that_may_not_be_read_is_a_finding(sample, run, monkeypatch: pyte
         return opened(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, *_: "checkpoint_step_120" not in str(path))
+    by_itself = next(Path(folder).rglob("checkpoint_step_120/checkpoint.pt"))
+    for each in (run("check", by_itself), run("scan", by_itself)):
+        assert "F106 unreadable-file: the system refuses" in each.stdout
     result = run("scan", folder)
     assert result.exit_code == 1
     assert "F106 unreadable-file (checkpoint_step_120): the system refuses to read the file: Permission denied" in (

@@ -33,8 +33,9 @@ def test_a_migration_is_told_the_path_that_the_scan_was_given() -> None:
 
 def test_a_cure_of_one_file_names_it() -> None:
     cut = Finding("F101", "truncated-archive", "error", "the end is missing.", fix="ckpt-doctor salvage FILE -o OUT")
-    printed = table(report(file(Path("a b/checkpoint.pt"), cut), path=Path("a b")))
-    assert "cure: ckpt-doctor salvage 'a b/checkpoint.pt' -o OUT" in printed
+    for path, word in ((Path("a b/checkpoint.pt"), "'a b/checkpoint.pt'"), (Path("-last.pt"), "./-last.pt")):
+        printed = table(report(file(path, cut), path=path.parent))
+        assert f"cure: ckpt-doctor salvage {word} -o OUT" in printed
 
 
 def test_a_cure_of_several_files_is_written_out_for_the_first_and_counts_the_rest() -> None:
