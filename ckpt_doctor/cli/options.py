@@ -264,7 +264,7 @@ def _of_script(path: Path) -> Given:
 
     found = starts(path)
     given: dict[str, Evidence[Any]] = {}
-    for name, evidence in _of_code(found) if found is not None and found.key in (None, "epoch") else ():
+    for name, evidence in _of_code(found) if found is not None else ():
         if evidence is not None:
             given.update(facts(source=shorten(evidence.source, _LONGEST_LINE), **{name: evidence.value}))
     if left := [words for name, words in _ASKED.items() if name not in given]:
@@ -273,9 +273,11 @@ def _of_script(path: Path) -> Given:
 
 
 def _of_code(found: ScriptFacts) -> Iterator[tuple[str, Evidence[Any] | None]]:
-    yield "resume_epoch", found.resume
-    yield "epoch_label", found.label
-    yield "saved_after_step", found.saved_after_step
+    if found.key in (None, "epoch"):
+        yield "resume_epoch", found.resume
+        yield "epoch_label", found.label
+        yield "saved_after_step", found.saved_after_step
+    yield "rates_by_hand", found.rates_by_hand
 
 
 _LONGEST_LINE = 90

@@ -36,7 +36,7 @@ _STEP = (
 )
 _BEST = (
     r"best_?(val|valid|validation|test|eval|train)?_?"
-    r"(loss|score|metric|acc|fitness|m?ap|f1|ppl|err|psnr|m?iou|prec|pred$|top_?1|dice|auc|bleu|[wc]er|m[sa]e|perf|reward)"
+    r"(loss|score|metric|acc|fitness|m?ap|f1|ppl|err|psnr|m?iou|prec|pred$|top_?1|dice|auc|bleu|[wc]er|m[sa]e|perf|reward|return)"
     r"\w*"
 )
 _PROGRESS = (

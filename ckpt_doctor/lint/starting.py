@@ -17,8 +17,8 @@ from ckpt_doctor.lint.nodes import dotted, last_name, leaves
 from ckpt_doctor.lint.program import Program, remembered
 from ckpt_doctor.lint.saved_dicts import Content, contents
 from ckpt_doctor.lint.schedule import is_absolute, is_scheduler_step
-from ckpt_doctor.lint.source import NotPython
-from ckpt_doctor.types import Evidence, ScriptFacts
+from ckpt_doctor.lint.source import NotPython, Source
+from ckpt_doctor.types import Evidence, ScriptFacts, sets_first_rate
 
 _RANGES = frozenset({"range", "trange", "count"})
 _PASSING_ON = frozenset({"tqdm", "track", "trange", "enumerate", "iter"})
@@ -56,13 +56,22 @@ def _facts(program: Program, path: Path) -> ScriptFacts:
         resume,
         _label(program, saved, key, training) if key is not None else None,
         _agreed(_orders(program)),
+        _by_hand(program),
     )
+
+
+def _by_hand(program: Program) -> Evidence[bool] | None:
+    source = program.main.source
+    number = sets_first_rate(source.text)
+    return None if number is None else Evidence(True, _line_of(source, number))
 
 
 def _line(site: Site) -> str:
     """`train.py:12: start_epoch = ckpt['epoch'] + 1`: the line in which a node begins."""
-    source = site.module.source
-    number = getattr(site.node, "lineno", 1)
+    return _line_of(site.module.source, getattr(site.node, "lineno", 1))
+
+
+def _line_of(source: Source, number: int) -> str:
     cell, line = source.locate(number)
     text = source.lines[number - 1].strip()
     return f"{source.path.name}:{line if cell is None else f'cell {cell}:{line}'}: {text}"

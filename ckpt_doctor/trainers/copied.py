@@ -2,13 +2,15 @@
 
 Each step moves weights and moments, so two files of different labels have the same moments beside other weights only
 where a part was copied. SGD counts no steps that would show it. Averages and random states may rest for some epochs: of
-these a lone pair shows it, in a run whose other files all have their own.
+these a lone pair shows it, in a run whose other files all have their own. Averages, and one of several models, that are
+those of an earlier file again, after others in between, were copied as well.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -59,17 +61,33 @@ _NOUNS: Mapping[Part, str] = {
 
 def copied(labelled: Sequence[tuple[Member, int]]) -> dict[Path, Copied]:
     """The files of one run, as one of their optimizers sees them, that have a part with another label's file alone."""
-    held = [(member, label, moments_of(member), weights_of(member)) for member, label in labelled]
+    ordered = sorted(labelled, key=lambda one: one[1])
+    held = [(member, label, moments_of(member), weights_of(member)) for member, label in ordered]
     whole = [one for one in held if one[2] is not None and one[3] is not None]
-    moments = ((member, label, mine, rest) for member, label, mine, rest in whole)
-    weights = ((member, label, mine, rest) for member, label, rest, mine in whole if trains(member))
+    before = [None, *(weights for *_, weights in whole)]
+    weights = (
+        (member, label, mine, rest)
+        for (member, label, rest, mine), last in zip(whole, before, strict=False)
+        if mine != last or trains(member)
+    )
     found = dict[Path, Copied]()
+    each = [
+        (member, label, _of_each_model(member, weights is not None), moments)
+        for member, label, moments, weights in held
+        if moments
+    ]
+    for model in each[0][2] if each else ():
+        alone = [(member, label, digests.get(model), moments) for member, label, digests, moments in each]
+        found |= dict(_shared("model", _returning(alone)))
     may_rest: Mapping[Part, Callable[[Member], Digest | None]] = {"rng": random_of, "averages": averages_of}
     for part, digest in may_rest.items():
         resting = [(member, label, digest(member), weights) for member, label, _, weights in held if weights]
-        if has_lone_pair([(label, mine) for _, label, mine, _ in resting]):
+        once = {(mine, rest): (label, mine) for _, label, mine, rest in reversed(resting)}  # a whole copy is no pair
+        if has_lone_pair(once.values()):
             found |= dict(_shared(part, resting))
-    return {**found, **dict(_shared("model", weights)), **dict(_shared("optimizer", moments))}
+        elif part == "averages":
+            found |= dict(_shared(part, _returning(resting)))
+    return {**found, **dict(_shared("model", weights)), **dict(_shared("optimizer", whole))}
 
 
 def has_lone_pair(held: Collection[tuple[int, Hashable]]) -> bool:
@@ -83,9 +101,19 @@ def has_lone_pair(held: Collection[tuple[int, Hashable]]) -> bool:
     return counts[first] == 1 and sorted(counts.values())[-2:] == [1, 2]
 
 
-def _shared(
-    part: Part, held: Iterable[tuple[Member, int, Digest | None, Digest | None]]
-) -> Iterator[tuple[Path, Copied]]:
+Held = tuple[Member, int, Digest | None, Digest | None]
+"""A file, its label, and the digests of a part and of the rest."""
+
+
+def _returning(held: Sequence[Held]) -> list[Held]:
+    """Those that have what an earlier file has, and a file in between has not; none where a label has several."""
+    if len({(label, digest) for _, label, digest, _ in held}) > len({label for _, label, _, _ in held}):
+        return []  # several runs in one folder
+    stretches = Counter(digest for digest, _ in groupby(held, key=lambda one: one[2]))
+    return [one for one in held if one[2] is not None and stretches[one[2]] > 1]
+
+
+def _shared(part: Part, held: Iterable[Held]) -> Iterator[tuple[Path, Copied]]:
     alike: dict[Digest | None, list[tuple[Member, int, Digest | None]]] = {}
     for member, label, mine, rest in held:
         alike.setdefault(mine, []).append((member, label, rest))
@@ -121,6 +149,14 @@ def weights_of(member: Member) -> Digest | None:
     if not models or any(isinstance(value, TensorRef) and not _is_whole(value) for _, value in named):
         return None
     return _digest(member.checkpoint, models[0].path, named)
+
+
+def _of_each_model(member: Member, is_known: bool) -> dict[KeyPath, Digest | None]:
+    """The digests of the weights that one optimizer trains, where they are several models, or of fewer bits."""
+    shapes = find(member.checkpoint)
+    if len(shapes.optimizers) != 1 or (len(shapes.trained) < 2 and is_known):
+        return {}
+    return {one.path: _digest(member.checkpoint, one.path, one.value.items()) for one in shapes.trained}
 
 
 def averages_of(member: Member) -> Digest | None:

@@ -6,7 +6,7 @@ weights of fewer bits stay the same where a step is too small for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 from ckpt_doctor.readers.tensor_bytes import read_tensors
@@ -15,7 +15,7 @@ from ckpt_doctor.trainers.copied import has_lone_pair
 from ckpt_doctor.trainers.random_twins import is_of_another_time
 from ckpt_doctor.trainers.state import trains
 from ckpt_doctor.types import Case, Checkpoint, Member, Run, TensorInfo
-from ckpt_doctor.types.record import once
+from ckpt_doctor.types.record import kept
 from ckpt_doctor.validators.rule import Problem, rule
 
 MOST_BYTES = 16_384
@@ -49,15 +49,16 @@ def copied_weights(case: Case) -> Iterator[Problem]:
 
 
 def copied_from(member: Member, run: Run) -> str:
-    """The label of another step's checkpoint that has the same weights; empty without one. Looked for once a run."""
-    return once(run, "copied weights", lambda: _copies(run.members)).get(member.label, "")
+    """The label of another step's checkpoint that has the same weights; empty without one."""
+    return _copies(run).get(member.label, "")
 
 
-def _copies(members: Iterable[Member]) -> Mapping[str, str]:
+@kept
+def _copies(run: Run) -> Mapping[str, str]:
     """Two checkpoints with the same weights count only where two that are no further apart have others.
 
     Of these the one is told whose weights were written at another time than its other files; else both are."""
-    told = [(step, m) for m in members if (step := _step(m)) is not None]
+    told = [(step, m) for m in run.members if (step := _step(m)) is not None]
     if len(told) < 3:
         return {}
     held: dict[str, list[Save]] = {}

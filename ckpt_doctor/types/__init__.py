@@ -95,7 +95,7 @@ from ckpt_doctor.types.run import (
     TrainingState,
     Upgrade,
 )
-from ckpt_doctor.types.script import ScriptFacts
+from ckpt_doctor.types.script import ScriptFacts, sets_first_rate
 from ckpt_doctor.types.values import (
     CPU_GENERATOR,
     Global,

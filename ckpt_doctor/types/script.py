@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -26,3 +27,14 @@ class ScriptFacts:
     """Whether a save is labelled with the index of the round that it has finished, or of the next one to train."""
     saved_after_step: Evidence[bool] | None = None
     """Whether a save comes after the scheduler's step of the same round."""
+    rates_by_hand: Evidence[bool] | None = None
+    """True where the script sets `initial_lr` itself, as no scheduler of torch needs it to: it computes its rates."""
+
+
+_SETS_FIRST_RATE = re.compile(r"""\[\s*["']initial_lr["']\s*\]\s*=(?!=)|setdefault\(\s*["']initial_lr["']""")
+
+
+def sets_first_rate(code: str) -> int | None:
+    """The number of the line in which Python code sets `initial_lr`; None where it sets none. Linear in the code."""
+    found = _SETS_FIRST_RATE.search(code)
+    return None if found is None else code.count("\n", 0, found.start()) + 1

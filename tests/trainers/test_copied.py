@@ -87,3 +87,53 @@ def test_a_copy_of_the_whole_file_and_an_optimizer_that_rests_are_no_copied_part
         changed(path, lambda v, _: v["optimizer_state_dict"]["param_groups"][0].update(lr=0.0))
     changed(folder / "checkpoint_3.pt", copy("weights"), folder / "checkpoint_2.pt")
     assert {file.resume for file in resumes(folder).values()} == {"identical"}
+
+
+def with_averages(folder, values):
+    """A run whose files have the averages of a moment each."""
+    for number, value in enumerate(values):
+        average = {"a": torch.full((3,), float(value)), "b": torch.full((2,), 1.0 + value)}
+        changed(folder / f"checkpoint_{number}.pt", lambda v, _, average=average: v.update(ema=average))
+    return folder
+
+
+@pytest.mark.parametrize(("values", "told"), [((0, 0, 0, 1, 2), set()), ((0, 0, 1, 2, 1), {"2", "4"})])
+def test_averages_that_rest_at_first_do_not_come_back(tmp_path, values, told):
+    folder = with_averages(run(tmp_path, "none", "SGD"), values)
+    assert {number for number, file in resumes(folder).items() if file.resume == "open"} == told
+
+
+def test_a_copy_of_the_last_file_hides_no_lone_pair(tmp_path):
+    folder = with_averages(run(tmp_path, "none", "SGD"), (0, 1, 2, 2, 4))
+    (folder / "last.pt").write_bytes((folder / "checkpoint_4.pt").read_bytes())
+    assert {"2", "3"} <= {number for number, file in resumes(folder).items() if file.resume == "open"}
+
+
+@pytest.mark.parametrize("key", ["network_fn_state_dict", "network_fine_state_dict"])
+def test_one_of_two_models_that_is_an_earlier_one_again_is_open(tmp_path, key):
+    """Two networks under one optimizer; one that is frozen is the same in all files."""
+    torch.manual_seed(0)
+    coarse, fine = torch.nn.Linear(3, 4), torch.nn.Linear(3, 5)
+    optimizer = torch.optim.Adam([*coarse.parameters(), *fine.parameters()])
+    for step in range(1, 6):
+        (coarse(torch.randn(2, 3)).sum() + fine(torch.randn(2, 3)).pow(2).sum()).backward()
+        optimizer.step()
+        models = {"network_fn_state_dict": coarse.state_dict(), "network_fine_state_dict": fine.state_dict()}
+        parts = {"global_step": step, **models, "optimizer_state_dict": optimizer.state_dict()}
+        torch.save(parts, tmp_path / f"00000{step}.tar")
+
+    def told():
+        found = scan([tmp_path], facts=facts(shuffle=False)).files
+        return {f.checkpoint.path.stem[-1] for f in found if any("byte for byte" in one.why for one in f.plan.open)}
+
+    assert told() == set()
+    changed(tmp_path / "000004.tar", lambda v, other: v.update({key: other[key]}), tmp_path / "000002.tar")
+    assert told() == {"2", "4"}
+
+
+def test_the_last_rate_of_a_schedule_may_be_0(tmp_path):
+    """The weights moved before the schedule's last step."""
+    folder = run(tmp_path, "PolynomialLR", "SGD", epochs=6)
+    assert torch.load(folder / "checkpoint_5.pt")["optimizer_state_dict"]["param_groups"][0]["lr"] == 0
+    changed(folder / "checkpoint_5.pt", copy("weights"), folder / "checkpoint_3.pt")
+    assert {number for number, file in resumes(folder).items() if file.resume == "open"} == {"3", "5"}

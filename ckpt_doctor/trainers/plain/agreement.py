@@ -7,9 +7,8 @@ another moment shows, and which part it is.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Literal
 from ckpt_doctor.inert.scheduler_kinds import PLATEAU, counts, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.copied import Copied, copied
-from ckpt_doctor.trainers.lines import Line, line_through
+from ckpt_doctor.trainers.lines import ENOUGH, Line, line_through, odd_one_within
 from ckpt_doctor.trainers.plain.label import (
     counts_in,
     has_counts,
@@ -27,6 +26,7 @@ from ckpt_doctor.trainers.plain.label import (
     label_of,
     label_slot,
     noun_of,
+    told_numbers,
 )
 from ckpt_doctor.trainers.plain.layout import has_several, last_counter, own_schedule
 from ckpt_doctor.trainers.state import as_written, integer
@@ -144,10 +144,13 @@ def agreement(rows: Sequence[tuple[Member, ...]]) -> list[Agreement]:
         for row, label in labelled
         if (departures := _departures(row, label, lines, names.get(name_form(row[0].checkpoint)), further))
     }
-    is_uneven = not any(lines.values()) and bool(labelled) and label_slot(labelled[0][0][0]) == "epoch"
+    by_epochs = bool(labelled) and label_slot(labelled[0][0][0]) == "epoch"
+    is_uneven = not any(lines.values()) and by_epochs
     by_steps = _by_steps(rows) if is_uneven else [{} for _ in found]
+    is_open = by_epochs and lines["optimizer", 0] is None
+    others = _besides([(row[0], label) for row, label in labelled], further, is_open)
     for at, agreed in enumerate(found):
-        own = by_steps[at] | {path: by[at] for path, by in departed.items() if at in by}
+        own = others | by_steps[at] | {path: by[at] for path, by in departed.items() if at in by}
         found[at] = _with_twins(replace(agreed, departures=own), copied([(row[at], label) for row, label in labelled]))
     return found
 
@@ -167,6 +170,55 @@ def _by_steps(rows: Sequence[tuple[Member, ...]]) -> list[dict[Path, Departure]]
         for agreed in agreement(moved)
     ]
     return [{path: one for path, one in departed.items() if one.parts} for departed in found]
+
+
+def _besides(
+    labelled: Sequence[tuple[Member, int]], known: Collection[KeyPath], is_open: bool
+) -> dict[Path, Departure]:
+    """What departs in one file between others that were saved within epochs, or at the ends of uneven ones.
+
+    Counts that do not grow evenly with the label are held against the steps: further steps one by one, epochs by their
+    length, whatever that is; the label as well where it `is_open`. Mixed precision leaves steps out now and then."""
+    made = [(steps, label, member) for member, label in labelled if (steps := _steps_of(member)) is not None]
+    made.sort(key=lambda one: one[:2])
+    if len(made) <= ENOUGH or any(member.at("scaler") for _, _, member in made):
+        return {}
+    counts = [_further_counts(member) for *_, member in made]
+    found: dict[Path, Departure] = {}
+    for path in counts[0].keys() - known:
+        held = [(steps, one[path]) for (steps, *_), one in zip(made, counts, strict=True) if path in one]
+        if (odd := _odd_count(held)) is not None and len(held) == len(made):
+            at, due = odd
+            steps, _, member = made[at]
+            told = f"{dotted(path)} is {held[at][1]:,}, and {_shown_steps(member, steps)} go with {due:,}"
+            found[member.checkpoint.path] = Departure(frozenset({"count"}), None, told, {path: due})
+    if is_open and (odd := _odd_count([(steps, label) for steps, label, _ in made])) is not None:
+        steps, label, member = made[odd[0]]
+        told = f"{key_of(member)} is {label:,}, and {_shown_steps(member, steps)} are in {noun_of(member)} {odd[1]:,}"
+        found[member.checkpoint.path] = Departure(frozenset({"epoch"}), odd[1], told)
+    return found
+
+
+def _odd_count(counted: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """Steps and a count -> the place of the only one that does not go with the others, and what does; not at an end."""
+    if (line := line_through(counted)) is not None:
+        off = [(at, line.at(steps)) for at, (steps, count) in enumerate(counted) if not line.has(steps, count)]
+        odd = off[0] if len(off) == 1 else None
+    else:
+        odd = odd_one_within(counted)
+    return odd if odd is not None and 0 < odd[0] < len(counted) - 1 else None
+
+
+def _steps_of(member: Member) -> int | None:
+    """Adam's steps, or the only count of steps in the file."""
+    held = find(member.checkpoint).steps
+    own = member.state.optimizer_step
+    told = as_written(member.checkpoint, held[0].path, held[0].value) if own is None and len(held) == 1 else own
+    return integer(real(told))
+
+
+def _shown_steps(member: Member, steps: int) -> str:
+    return f"Adam's {steps:,} steps" if member.state.optimizer_step is not None else f"{steps:,} steps"
 
 
 def _labelled_at(member: Member, place: Places) -> Member:
@@ -301,8 +353,10 @@ def _name_parts(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
 @lru_cache(512)
 def _parted(name: str) -> tuple[str, tuple[int, ...]]:
     """Both of a name; runs have the same ones."""
-    numbers = r"\d{1,18}"
-    return re.sub(numbers, "\0", name), tuple(map(int, re.findall(numbers, name)))
+    found = told_numbers(name)
+    ends = [0, *(one.end() for one in found)]
+    parts = [name[end : one.start()] for end, one in zip(ends, found, strict=False)]
+    return "\0".join([*parts, name[ends[-1] :]]), tuple(int(one[0]) for one in found)
 
 
 def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, Line]]:
@@ -342,8 +396,12 @@ def _departures(
     if any(not of.is_integer() and abs(of - label) < 1 for of in steps):
         return {}
     votes = Counter(told.values())
-    if len(votes) < 2 or (len(told) == 2 and not steps):
+    if len(votes) < 2:
         return {}
+    if len(told) == 2 and not steps:  # which of the two is wrong is open
+        of = told.get(("name", 0))
+        clause = "" if of is None else f"{_says(('epoch', 0), row, label, ())}, {_says(('name', 0), row, of, ())}"
+        return dict.fromkeys(range(len(row)), Departure(frozenset({"name"}), label, clause)) if clause else {}
     (most, count), (_, other) = votes.most_common(2)
     named = [f"{dotted(path)} {count:,}" for path, count in counted.items()]
     clause = ", ".join(_says(key, row, of, named) for key, of in told.items())

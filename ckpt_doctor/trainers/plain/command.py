@@ -26,7 +26,13 @@ SAVED_AFTER_STEP = Fact(
     "Whether the script saves after its scheduler's step of the same epoch, be that at the epoch's start.",
     lambda after: f"saved {'after' if after else 'before'} the scheduler's step",
 )
-TABLE = (RESUME_EPOCH, EPOCH_LABEL, STEPS_PER_EPOCH, SAVED_AFTER_STEP, SHUFFLE)
+RATES_BY_HAND = Fact(
+    "rates_by_hand",
+    Flag(),
+    "Whether the script computes its rates itself, from an `initial_lr` that it sets, with no scheduler to save.",
+    lambda by_hand: "rates by hand" if by_hand else "rates by a scheduler",
+)
+TABLE = (RESUME_EPOCH, EPOCH_LABEL, STEPS_PER_EPOCH, SAVED_AFTER_STEP, RATES_BY_HAND, SHUFFLE)
 """In the order in which reports show them."""
 
 
@@ -39,6 +45,7 @@ class PlainFacts(Facts):
     resume_epoch: Evidence[str] | None = None
     epoch_label: Evidence[str] | None = None
     saved_after_step: Evidence[bool] | None = None
+    rates_by_hand: Evidence[bool] | None = None
 
 
 def facts_of(run: Run) -> PlainFacts:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
-from ckpt_doctor.trainers.plain.command import PlainFacts
+from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.plain.label import has_counts, is_in_the_file, label_slot
 from ckpt_doctor.trainers.plain.position import as_read, contradictions, standing, standings
 from ckpt_doctor.trainers.plain.resume_point import plan, resume_point
@@ -31,6 +31,8 @@ from ckpt_doctor.types import (
     Run,
     Schedule,
     TrainingState,
+    mapping_of,
+    sets_first_rate,
 )
 
 _WHY_BEHIND = "right only where the script steps its scheduler at an epoch's start (then give --saved-after-step)"
@@ -72,6 +74,15 @@ def _placed(member: Member, slot: str, path: KeyPath) -> Member:
     return replace(member, state=state, places=places, further=further)
 
 
+def _place_of_code(members: Sequence[Member]) -> str | None:
+    """Where a script that sets `initial_lr` is in one of its own files, as speed runs save it; None where in none."""
+    for member in members[-1:]:
+        for key, value in (mapping_of(member.checkpoint.root) or {}).items():
+            if isinstance(value, str) and (line := sets_first_rate(value)) is not None:
+                return f"line {line:,} of the code under {key} in {member.label}"
+    return None
+
+
 def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     values: dict[str, Any] = dict(given)
     facts = PlainFacts(**values)
@@ -80,6 +91,8 @@ def _understand(run: Run, given: Given, _logs: Sequence[Path]) -> Run:
     lengths = {one.kin.length for one in found.values() if not one.kin.by_steps}
     if len(lengths) == 1 and (length := lengths.pop()) is not None:
         facts = replace(facts, steps_per_epoch=Evidence(length.value.each, length.source))
+    if facts.rates_by_hand is None and (place := _place_of_code(run.members)) is not None:
+        facts = replace(facts, rates_by_hand=Evidence(True, place))
     run = replace(run, facts=facts, history=found)
     told = dict(contradictions(run))
     return replace(run, facts=replace(facts, contradictions=tuple(told.values()), disproved=told))
@@ -99,6 +112,8 @@ def _of_one(member: Member, run: Run, resume: ResumePoint, planned: ResumePlan) 
     here = standing(member, run)
     departed = here.departure
     is_late = departed is not None and "schedule" in departed.parts
+    told = facts_of(run).rates_by_hand
+    by_hand = told is not None and told.value
     return Case(
         member.checkpoint,
         member,
@@ -109,7 +124,7 @@ def _of_one(member: Member, run: Run, resume: ResumePoint, planned: ResumePlan) 
         judged=_OTHERWISE
         | ({"P409"} if departed is not None else set())
         | ({"R504"} if is_late or is_alone_off(member, run) else set())
-        | ({"R508"} if donors(member, run) else set()),
+        | ({"R508"} if donors(member, run) or by_hand else set()),
         several=layout.has_several(member.checkpoint),
     )
 

@@ -17,7 +17,8 @@ from ckpt_doctor.types.record import kept
 
 _NO_COUNTS = r"args|opt$|conf|cfg|hparam|setting|param_groups|best"
 """Keys whose numbers are settings, or those of another moment."""
-_NO_MOMENT = r"rank|shard|fold|seed|part|client|worker|(19|20)\d\d[-_]?[01]\d[-_]?[0-3]\d"
+_APART = r"rank|shard|fold|seed|part|client|worker"
+_NO_MOMENT = rf"{_APART}|(19|20)\d\d[-_]?[01]\d[-_]?[0-3]\d"
 """In names, words whose number tells files of one moment apart, and dates."""
 _NUMBER = r"\d{1,18}"
 _COUNTED = r"(?:^|[-_. =]|(?<!\d)(?=0))(\d{1,18})\D*$"
@@ -123,6 +124,12 @@ def named_number(path: Path) -> int | None:
         return None
     said, found = number_of(name), re.search(_COUNTED, Path(name).stem)
     return said if said is not None or found is None else int(found[1])
+
+
+def told_numbers(name: str) -> list[re.Match[str]]:
+    """The numbers in a name that may say its moment, and none that tells files of one moment apart (`fold1_`)."""
+    found = re.finditer(rf"(?i)(?<![a-z])(?:{_APART})[-_.]?\d{{1,18}}|(?P<number>{_NUMBER})", name)
+    return [one for one in found if one["number"]]
 
 
 def moment_of(path: Path) -> str:

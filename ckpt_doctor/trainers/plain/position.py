@@ -29,7 +29,7 @@ from ckpt_doctor.trainers.plain.agreement import (
 )
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.plain.label import a, label_slot, noun_of
-from ckpt_doctor.trainers.state import formula_of, has_other_rates, own_rates
+from ckpt_doctor.trainers.state import formula_of, has_other_rates
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run
 from ckpt_doctor.types.record import kept, record
 
@@ -68,12 +68,6 @@ class Kin:
     def by_steps(self) -> bool:
         """Whether the label counts steps, by its name."""
         return label_slot(self.members[0]) == "step"
-
-    @cached_property
-    def rates(self) -> tuple[float, ...] | None:
-        """The rates of the param groups that all files have; None where they differ."""
-        first, *others = (own_rates(member) for member in self.members)
-        return first if all(rates == first for rates in others) else None
 
     @cached_property
     def off_rates(self) -> frozenset[Path]:

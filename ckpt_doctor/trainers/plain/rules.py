@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain.agreement import uncured
 from ckpt_doctor.trainers.plain.label import a, is_in_the_file, key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.layout import own_schedule
@@ -15,6 +16,7 @@ from ckpt_doctor.trainers.plain.schedule import (
     is_alone_another,
     is_alone_off,
     moments_owner,
+    odd_rates,
     owner_of,
     rebuilt,
 )
@@ -22,7 +24,8 @@ from ckpt_doctor.trainers.plain.siblings import unlike
 from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, TensorRef, dotted, mapping_of
 from ckpt_doctor.validators.contents import shown_rates
-from ckpt_doctor.validators.rule import Problem, rule
+from ckpt_doctor.validators.rule import Problem, listing, rule
+from ckpt_doctor.validators.shaped import begun
 
 
 @rule("P412", "epoch-label-open", "info")
@@ -178,7 +181,9 @@ _PARTS = {"optimizer": "the optimizer's averages", "model": "the model's weights
 def schedule_lost(case: Case) -> Iterator[Problem]:
     """The file has no scheduler, and its siblings have one.
 
-    A fresh scheduler starts its schedule anew, from the rate of the file.
+    A fresh scheduler starts its schedule anew, from the rate of the file. Where no file has one, the rate alone shows
+    that a scheduler is missing; not of a script that computes its rates itself from an `initial_lr` that it sets, which
+    `--script` or `--rates-by-hand` tells, or the script's code in the file.
 
     Example: `checkpoint_3.pt` without `scheduler_state_dict` among files that have it.
 
@@ -198,10 +203,11 @@ def schedule_lost(case: Case) -> Iterator[Problem]:
 
 @rule("R504", "rate-mismatch", "warning", each=True)
 def rate_of_another_moment(case: Case) -> Iterator[Problem]:
-    """One of several optimizers has other rates than its scheduler set, in this file alone.
+    """One of several optimizers has other rates than its scheduler set, or all other files have, in this file alone.
 
     In every other file the two agree, so no script sets the rate by hand: the optimizer's state is of another moment.
-    SGD counts no steps that would show it.
+    SGD counts no steps that would show it. A rate that no scheduler sets, and that is the same in all files before and
+    after this one, was changed in this one.
 
     Example: the optimizer of another epoch's file beside this one's schedule.
 
@@ -217,6 +223,18 @@ def rate_of_another_moment(case: Case) -> Iterator[Problem]:
             where=case.where("optimizer", "param_groups", 0, "lr"),
             found=has[0],
             expected=last[0],
+            fix="",
+        )
+    odd = odd_rates(case.member, case.run)
+    other = unlike(case.member, case.run) if odd else None
+    is_another = standing(case.member, case.run).departure or (other is not None and other.has_other_groups)
+    for at, (own, usual) in odd.items() if not is_another else ():
+        yield Problem(
+            f"the rate is {own:.6g}, and {usual:.6g} in all files before and after this one, and no scheduler sets it: "
+            f"the resume goes on at {own:.6g} unless the script sets it anew",
+            where=case.where("optimizer", "param_groups", at, "lr"),
+            found=own,
+            expected=usual,
             fix="",
         )
 
@@ -254,7 +272,7 @@ def schedule_of_another(case: Case) -> Iterator[Problem]:
 
 @rule("O701", "optimizer-model-mismatch", "warning", each=True)
 def optimizer_of_another(case: Case) -> Iterator[Problem]:
-    """The place of one optimizer has that of another one, or its groups in another order, by the run's other files.
+    """An optimizer is another one, of another class, or has its groups in another order, by the run's other files.
 
     `load_state_dict` takes moments of any shape; the first step with them fails, or goes wrong where they broadcast.
 
@@ -273,7 +291,15 @@ def optimizer_of_another(case: Case) -> Iterator[Problem]:
             fix="",
         )
     odd = unlike(case.member, case.run)
-    if odd is not None and odd.is_between and odd.is_reordered:
+    if odd is not None and odd.is_between and odd.is_of_another:
+        own, usual = ([str(key) for key in one.keys] for one in (odd.own, odd.usual))
+        yield Problem(
+            f"the optimizer keeps {listing(sorted(own))} of each parameter, and {listing(sorted(usual))} in the files "
+            "before and after this one: it is the state of another class of optimizer",
+            where=case.where("optimizer", "state"),
+            fix="",
+        )
+    elif odd is not None and odd.is_between and odd.is_reordered:
         yield Problem(
             "the parameters of the optimizer are in another order than in the files before and after this one: their "
             "moments go to others",
@@ -294,7 +320,7 @@ def state_lost(case: Case) -> Iterator[Problem]:
     """
     odd = unlike(case.member, case.run)
     own = optimizer_of(case.member)
-    if not case.at("optimizer", "state") and own is not None and own.stateful():
+    if not case.at("optimizer", "state") and own is not None and own.stateful() and begun(find(case.checkpoint)):
         return  # O705 says so
     if odd is not None and odd.is_between and odd.has_lost_moments:
         yield Problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.inert.pairing import pairing_of
@@ -12,12 +13,12 @@ from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.agreement import saved_position
-from ckpt_doctor.trainers.plain.position import as_read, shapes_of, standing
+from ckpt_doctor.trainers.plain.position import Kin, as_read, shapes_of, standing
 from ckpt_doctor.trainers.plain.siblings import alike
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, holds_rate, mapping_of, real, same_rate
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import kept, record
 
 MOST_DONORS = 3
 """Siblings whose schedule is tried in the place of a missing one."""
@@ -183,8 +184,10 @@ def moments_owner(member: Member, run: Run) -> Member | None:
 
 
 def _fits_model(member: Member, moments: Sequence[tuple[int, ...]]) -> bool:
+    """Whether most moments do."""
     tensors = (mapping_of(member.at("model")) or {}).values()
-    return Counter(moments) <= Counter(value.shape for value in tensors if isinstance(value, TensorRef))
+    held = Counter(value.shape for value in tensors if isinstance(value, TensorRef))
+    return 2 * (Counter(moments) - held).total() <= len(moments)
 
 
 def is_alone_off(member: Member, run: Run) -> bool:
@@ -198,6 +201,30 @@ def is_alone_off(member: Member, run: Run) -> bool:
     alone = len(kin.members) >= ENOUGH and kin.off_rates == {member.checkpoint.path}
     is_ours = layout.has_several(member.checkpoint) or kind_of(member.at("scheduler")) == PLATEAU
     return alone and not is_late and is_ours and owner_of(member, run) is None
+
+
+def odd_rates(member: Member, run: Run) -> dict[int, tuple[float, float]]:
+    """Group -> its rate, and that of all files before and after this one, where no scheduler sets any."""
+    kin = standing(member, run).kin
+    return _odd_rates(kin).get(member.checkpoint.path, {})
+
+
+@kept
+def _odd_rates(kin: Kin) -> dict[Path, dict[int, tuple[float, float]]]:
+    """The same of each file that alone has another."""
+    labelled = [(kin.labels[one.checkpoint.path], one) for one in kin.members if one.checkpoint.path in kin.labels]
+    ordered = sorted(labelled, key=lambda one: one[0])
+    rates = [own_rates(one) or () for _, one in ordered]
+    found: dict[Path, dict[int, tuple[float, float]]] = {}
+    if any(one.has("scheduler") or layout.own_schedule(one.checkpoint) is not None for _, one in ordered):
+        return found
+    for at in range(max(map(len, rates), default=0)):
+        held = [(one[at], label, member) for one, (label, member) in zip(rates, ordered, strict=True) if at < len(one)]
+        ((usual, many),) = Counter(rate for rate, *_ in held).most_common(1)
+        odd = [(rate, label, member) for rate, label, member in held if rate != usual]
+        if len(odd) == 1 and many > ENOUGH and held[0][1] < odd[0][1] < held[-1][1]:
+            found.setdefault(odd[0][2].checkpoint.path, {})[at] = (odd[0][0], usual)
+    return found
 
 
 def rates_agree(member: Member) -> bool:
@@ -223,4 +250,12 @@ def steady_rates(member: Member, run: Run) -> tuple[float, ...] | None:
     """The rates of a run without a scheduler, where no file of it has others and no scheduler ever set one."""
     mine, kin = own_rates(member), standing(member, run).kin
     moved = any("initial_lr" in group for group in param_groups(member))
-    return mine if mine and not moved and len(kin.members) > 1 and kin.rates == mine else None
+    return mine if mine and not moved and len(kin.members) > 1 and _usual_rates(kin) == {mine} else None
+
+
+@kept
+def _usual_rates(kin: Kin) -> set[tuple[float, ...] | None]:
+    """The rates of a run's files but for one that alone has others."""
+    odd = _odd_rates(kin)
+    others = (one for one in kin.members if one.checkpoint.path not in odd)
+    return set(map(own_rates, others))

@@ -11,7 +11,7 @@ from pathlib import Path
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, name_form, numbers_in, saved_position
-from ckpt_doctor.trainers.plain.label import noun_of
+from ckpt_doctor.trainers.plain.label import noun_of, told_numbers
 from ckpt_doctor.trainers.plain.position import Kin, optimizer_of, standing
 from ckpt_doctor.trainers.plain.siblings import Alike, alike, crowd, missing, names_of_weights
 from ckpt_doctor.trainers.state import formula_of
@@ -19,7 +19,7 @@ from ckpt_doctor.types import Case, Member, Run, dotted, mapping_of, real
 from ckpt_doctor.types.record import kept, record
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
-_HIGH = r"acc|f1|m?ap(\d|$)|iou|psnr|ssim|fitness|prec|top_?\d|dice|auc|bleu|reward"
+_HIGH = r"acc|f1|m?ap(\d|$)|iou|psnr|ssim|fitness|prec|top_?\d|dice|auc|bleu|reward|return|recall|kappa"
 _STAGE = r"stage|phase|task|fold|cycle|round|curriculum"
 _LOW = r"loss|ppl|perplexity|err|wer$|cer$|ms[el]|mae"
 
@@ -374,7 +374,7 @@ def _lone(run: Run) -> dict[Path, tuple[str, int]]:
             continue
         one, other = mine[left[0]], next(iter(theirs.values()))
         if standing(one, run).kin is not standing(other, run).kin:
-            digits = iter(re.findall(r"\d{1,18}", one.checkpoint.path.name))
+            digits = (number[0] for number in told_numbers(one.checkpoint.path.name))
             name = "".join(next(digits) if letter == "\0" else letter for letter in form)
             found[one.checkpoint.path] = (name, len(theirs))
     return found

@@ -107,6 +107,8 @@ class Form:
     """The types of the weights that are numbers with a fraction."""
     averages: frozenset[str]
     """Those of the optimizer's averages."""
+    keys: frozenset[object]
+    """What the optimizer keeps of a parameter: `exp_avg`, `momentum_buffer`."""
     moments: int
     """Parameters that have a state, of which not all averages are 0."""
     groups: tuple[object, ...]
@@ -126,6 +128,7 @@ def form_of(member: Member) -> Form:
     return Form(
         _precision(tensors),
         _precision(one for entry in averages for one in entry),
+        frozenset(key for entry in in_order.values() for key in mapping_of(entry) or ()),
         sum(bool(entry) and not is_zero for entry, is_zero in zip(in_order.values(), zeros, strict=True)),
         (*map(len, params), *shapes_of_moments(Optimizer((), (), in_order))),
     )
@@ -158,7 +161,12 @@ class Unlike:
         """Whether a part may be lost, where no later file shows whether it is so from here on."""
         own, usual = self.own, self.usual
         types = (own.precision, own.averages) != (usual.precision, usual.averages)
-        return not self.is_between and (types or self.has_lost_moments or self.is_reordered)
+        return not self.is_between and (types or self.is_of_another or self.has_lost_moments or self.is_reordered)
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether the optimizer's state is that of another class, by what it keeps; where any is kept."""
+        return bool(self.own.keys and self.usual.keys) and self.own.keys != self.usual.keys
 
     @property
     def has_lost_moments(self) -> bool:
@@ -166,10 +174,14 @@ class Unlike:
         return self.own.moments < self.usual.moments
 
     @property
+    def has_other_groups(self) -> bool:
+        """Whether the optimizer has other parameters, or in another order, by their shapes."""
+        return self.own.groups != self.usual.groups
+
+    @property
     def is_reordered(self) -> bool:
         """Whether the optimizer has the same parameters in another order, by their shapes."""
-        own, usual = self.own.groups, self.usual.groups
-        return own != usual and Counter(own) == Counter(usual)
+        return self.has_other_groups and Counter(self.own.groups) == Counter(self.usual.groups)
 
 
 def unlike(member: Member, run: Run) -> Unlike | None:

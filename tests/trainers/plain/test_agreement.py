@@ -11,6 +11,7 @@ from tests.trainers.plain.plain_runs import (
     STEPS,
     TOLD,
     Change,
+    Loop,
     changed,
     judged_among_siblings,
     resumed,
@@ -155,3 +156,49 @@ def test_mmengine_goes_on_at_the_epoch_of_its_meta(tmp_path):
     assert {("the rate of the first batch",)} == {tuple(one.what for one in file.plan.open) for file in files}
     path = changed(folder / "checkpoint_2.pt", lambda v, _: v["meta"].update(epoch=2))
     assert serious(judged_among_siblings(path)) == [("P402", "fix-epoch")]
+
+
+def uneven(folder):
+    """A run of longer and longer epochs, which counts its steps as well."""
+    loop, steps = Loop(), 0
+    for epoch in range(6):
+        for _ in range(epoch + 1):
+            loop.train()
+        steps += STEPS * (epoch + 1)
+        torch.save(loop.saved(epoch, global_step=steps), folder / f"checkpoint_{epoch}.pt")
+    return folder
+
+
+@pytest.mark.parametrize(("number", "told"), [(3, True), (5, False)])
+def test_a_count_of_steps_goes_with_adams_in_epochs_of_any_length(tmp_path, number, told):
+    """At the end a step may have been left out."""
+    folder = uneven(tmp_path)
+    assert not any(serious(file) for file in scan([folder]).files)
+    changed(folder / f"checkpoint_{number}.pt", lambda v, _: v.update(global_step=v["global_step"] + 1))
+    found = {f.checkpoint.path.stem[-1]: {code for code, _ in serious(f)} for f in scan([folder]).files}
+    assert {key: codes for key, codes in found.items() if codes} == ({str(number): {"P402"}} if told else {})
+
+
+def within(folder):
+    """A run that is saved every three steps, in epochs of five."""
+    loop = Loop()
+    loop.batches = loop.batches[:3]
+    for step in range(3, 25, 3):
+        loop.train()
+        torch.save({**loop.saved((step - 1) // 5), "global_step": step}, folder / f"step_{step}.pt")
+    return folder
+
+
+def test_the_epoch_of_a_file_that_was_saved_within_it_goes_with_its_steps(tmp_path):
+    within(tmp_path)
+    assert not any(serious(file) for file in scan([tmp_path]).files)
+    changed(tmp_path / "step_12.pt", lambda v, _: v.update(epoch=4))
+    found = [(f.checkpoint.path.stem, one) for f in scan([tmp_path]).files for one in f.findings if one.code == "P402"]
+    assert [(name, one.found, one.expected) for name, one in found] == [("step_12", 4, 2)]
+
+
+def test_a_label_that_is_not_that_of_the_name_is_a_note_where_nothing_else_counts(tmp_path):
+    folder = run(tmp_path, "none", "SGD")
+    changed(folder / "checkpoint_2.pt", lambda v, _: v.update(epoch=3))
+    (file,) = [file for file in scan([folder]).files if file.checkpoint.path.stem == "checkpoint_2"]
+    assert ["P401"] == [one.code for one in file.findings if one.code != "P412"]

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from ckpt_doctor import check_resume, facts, scan
 from ckpt_doctor.cli.main import app
-from tests.trainers.plain.plain_runs import STEPS, run
+from tests.trainers.plain.plain_runs import STEPS, changed, run
 
 
 def test_a_meaning_that_the_files_rule_out_is_a_contradiction(tmp_path):
@@ -63,3 +63,17 @@ def test_check_resume_takes_the_facts_of_a_loop(tmp_path):
     told = {"resume_epoch": "label+1", "epoch_label": "finished", "shuffle": False}
     assert "differs" == check_resume(path, **told).resume
     assert "identical" == check_resume(path, **told, saved_after_step=True).resume
+
+
+@pytest.mark.parametrize("by", ["script", "code", "option", ""])
+def test_a_script_that_sets_its_rates_from_a_first_one_has_lost_no_scheduler(tmp_path, by):
+    """As speed runs do; some save their code in the file."""
+    line = 'for group in optimizer.param_groups:\n    group["initial_lr"] = group["lr"]\n'
+    folder, script = run(tmp_path / "run", "StepLR"), tmp_path / "train.py"
+    script.write_text(line)
+    for path in folder.iterdir():
+        changed(path, lambda v, _: (v.pop("scheduler_state_dict"), v.update(code=line if by == "code" else "")))
+    words = {"script": ["--script", str(script)], "option": ["--rates-by-hand"]}.get(by, [])
+    result = CliRunner().invoke(app, ["scan", str(folder), "-v", *words], env={"COLUMNS": "300"})
+    assert ("R508" in result.output) == (not by), result.output
+    assert ("rates by hand" in result.output) == bool(by)

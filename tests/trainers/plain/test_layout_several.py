@@ -416,3 +416,20 @@ def test_a_schedule_that_waits_for_its_optimizer_does_not_lag(tmp_path):
     torch.save(loop.saved(0), tmp_path / "checkpoint_0.pt")
     (file,) = judged(tmp_path, epoch_label="finished")
     assert ("open", []) == (file.resume, serious(file))
+
+
+def test_an_optimizer_of_another_whose_shapes_mostly_fit(tmp_path):
+    """Two networks of nearly the same shapes, in files without a count."""
+    torch.manual_seed(0)
+    one, other = (torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, n)) for n in (2, 3))
+    optimizers = [torch.optim.Adam(net.parameters()) for net in (one, other)]
+    for step in range(1, 6):
+        (one(torch.randn(2, 4)).sum() + other(torch.randn(2, 4)).pow(2).sum()).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        held = {"g": one.state_dict(), "d": other.state_dict()}
+        held |= {f"{name}_optim": optimizer.state_dict() for name, optimizer in zip("gd", optimizers, strict=True)}
+        torch.save(held, tmp_path / f"00000{step}.pt")
+    changed(tmp_path / "000003.pt", lambda v, _: v.update(g_optim=v["d_optim"], d_optim=v["g_optim"]))
+    told = {file.checkpoint.path.stem: [code for code, _, _ in serious(file)] for file in judged(tmp_path)}
+    assert {name: codes for name, codes in told.items() if codes} == {"000003": ["O701", "O701"]}

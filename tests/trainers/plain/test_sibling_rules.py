@@ -159,3 +159,48 @@ def test_two_models_files_of_one_number_go_together(tmp_path):
     for number in range(4):  # the best files of the same model are no partners
         (folder / f"D{{_{number}.pt").write_bytes((folder / f"checkpoint_{number}.pt").read_bytes())
     assert not found(folder, "F114")
+
+
+def test_folds_are_runs_of_their_own(tmp_path):
+    """Each begins its best value anew."""
+    for fold in range(2):
+        folder = with_best(run(tmp_path / f"{fold}", "StepLR"), [0.6 + fold / 9, 0.75, 0.7 if fold else 0.75, 0.8, 0.9])
+        for path in folder.iterdir():
+            path.rename(tmp_path / f"fold{fold}_epoch{path.stem[-1]}.pt")
+    told = [f.checkpoint.path.stem for f in scan([tmp_path]).files if any(one.code == "E605" for one in f.findings)]
+    assert told == ["fold1_epoch2"]
+
+
+def with_rates(folder, rates):
+    for number, rate in enumerate(rates):
+        groups = lambda v, _, rate=rate: v["optimizer_state_dict"]["param_groups"][0].update(lr=rate)  # noqa: E731
+        changed(folder / f"checkpoint_{number}.pt", groups)
+    return folder
+
+
+def test_a_rate_that_all_files_have_but_one_between_them_was_changed_there(tmp_path):
+    for name, rates in {"last": [0.1, 0.1, 0.1, 0.1, 0.01], "first": [1e-3, 0.1, 0.1, 0.1, 0.1]}.items():
+        assert found(with_rates(run(tmp_path / name, "none"), rates), "R504") == {}
+    told = found(with_rates(run(tmp_path / "odd", "none"), [0.1, 0.1, 1.0, 0.1, 0.1]), "R504")
+    assert {number: (one.found, one.expected) for number, one in told.items()} == {"2": (1.0, 0.1)}
+    assert {number for number, file in files_of(tmp_path / "odd").items() if file.resume != "identical"} == {"2"}
+
+
+def test_the_state_of_another_class_of_optimizer_is_told_between_others(tmp_path):
+    folder = run(tmp_path / "run", "none", "SGD")
+    other = run(tmp_path / "other", "none", "AdamW")
+    key = "optimizer_state_dict"
+    take = lambda v, theirs: v.update({key: {**v[key], "state": theirs[key]["state"]}})  # noqa: E731
+    changed(folder / "checkpoint_2.pt", take, other / "checkpoint_2.pt")
+    assert list(found(folder, "O701")) == ["2"]
+    changed(folder / "checkpoint_3.pt", take, other / "checkpoint_3.pt")  # from there on
+    changed(folder / "checkpoint_4.pt", take, other / "checkpoint_4.pt")
+    assert found(folder, "O701") == {}
+
+
+def test_without_any_count_a_lost_state_is_told_by_the_other_files(tmp_path):
+    folder = run(tmp_path, "none")
+    for path in folder.iterdir():
+        changed(path, lambda v, _: v.pop("epoch"))
+    changed(folder / "checkpoint_2.pt", lambda v, _: v["optimizer_state_dict"].update(state={}))
+    assert list(found(folder, "O702")) == ["2"]
