@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain.agreement import uncured
-from ckpt_doctor.trainers.plain.label import a, is_in_the_file, key_of, label_of, label_slot, noun_of
+from ckpt_doctor.trainers.plain.label import a, has_counts, is_in_the_file, key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.layout import own_schedule
 from ckpt_doctor.trainers.plain.position import optimizer_of, standing
 from ckpt_doctor.trainers.plain.resume_point import start
@@ -25,7 +24,6 @@ from ckpt_doctor.trainers.state import base_rates, last_rates, own_rates
 from ckpt_doctor.types import Case, Evidence, Member, TensorRef, dotted, mapping_of
 from ckpt_doctor.validators.contents import shown_rates
 from ckpt_doctor.validators.rule import Problem, listing, rule
-from ckpt_doctor.validators.shaped import begun
 
 
 @rule("P412", "epoch-label-open", "info")
@@ -319,8 +317,8 @@ def state_lost(case: Case) -> Iterator[Problem]:
     Source: the file's siblings.
     """
     odd = unlike(case.member, case.run)
-    own = optimizer_of(case.member)
-    if not case.at("optimizer", "state") and own is not None and own.stateful() and begun(find(case.checkpoint)):
+    own, counts = optimizer_of(case.member), has_counts(case.checkpoint) or case.has("scheduler")
+    if not case.at("optimizer", "state") and own is not None and own.stateful() and counts:
         return  # O705 says so
     if odd is not None and odd.is_between and odd.has_lost_moments:
         yield Problem(
