@@ -11,14 +11,20 @@ from itertools import islice
 
 from ckpt_doctor.trainers.copied import copied
 from ckpt_doctor.trainers.lightning.callbacks import KINDS
-from ckpt_doctor.trainers.lightning.layout import is_weights_only, schedulers
+from ckpt_doctor.trainers.lightning.layout import SCALERS, VERSION, is_weights_only, schedulers
+from ckpt_doctor.trainers.lightning.loops import loops_of
 from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.state import PROGRESS
-from ckpt_doctor.types import Checkpoint, Member, NotChecked, Run, TensorRef, mapping_of, wrapper_of
+from ckpt_doctor.types import Checkpoint, Member, NotChecked, Run, TensorRef, mapping_of, real, wrapper_of
 from ckpt_doctor.types.record import kept
 
 _MOST = 8
 """Optimizers, schedules and param groups that are looked at."""
+_OWN_KEYS = frozenset(
+    {"epoch", "global_step", VERSION, "state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
+    | {"hparams_name", "hparams_type", "hyper_parameters", *SCALERS}
+)
+"""What the trainer itself writes (`dump_checkpoint`)."""
 _MOST_TRAITS = 1_000
 """Of a run; a file can have any number of callbacks."""
 Traits = Mapping[str, object]
@@ -42,7 +48,9 @@ def _departures(run: Run) -> Mapping[str, Sequence[NotChecked]]:
     whole = [member for member in run.members if not is_weights_only(member.checkpoint)]
     ordered = sorted(whole, key=lambda member: member.state.global_step or 0)
     traits = [dict(_traits(member.checkpoint)) for member in ordered] if len(ordered) >= ENOUGH else []
-    counts = _odd(traits)
+    counters = [dict(_counters(member)) for member in ordered] if len(ordered) > ENOUGH else []
+    counts = {**_odd(traits), **_odd(counters, begun=True)}
+    traits = [{**own, **counted} for own, counted in zip(traits, counters, strict=True)] if counters else traits
     labels = {member.checkpoint.path: member.label for member in ordered}
     rest = {member.checkpoint.path: member.further for member in ordered}  # one of several optimizers may rest
     found: dict[str, list[NotChecked]] = {}
@@ -61,9 +69,15 @@ def _departures(run: Run) -> Mapping[str, Sequence[NotChecked]]:
     return found
 
 
-def _odd(traits: Sequence[Traits]) -> Mapping[str, Counter[object]]:
-    """What one file has otherwise than all others, with how many have each value; the first few."""
+def _odd(traits: Sequence[Traits], *, begun: bool = False) -> Mapping[str, Counter[object]]:
+    """What one file has otherwise than all others, with how many have each value; the first few.
+
+    Of what has `begun` in some files, others may have nothing."""
     counts = {name: Counter(own.get(name) for own in traits) for name in islice(_names(traits), _MOST_TRAITS)}
+    if begun:
+        for count in counts.values():
+            del count[None]
+        counts = {name: count for name, count in counts.items() if count.total() > ENOUGH}
     return {name: count for name, count in counts.items() if sorted(count.values())[:-1] == [1]}
 
 
@@ -80,6 +94,8 @@ def _traits(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
     for key in mapping_of(checkpoint.get("callbacks")) or {}:
         if not str(key).startswith(KINDS):
             yield f"callbacks.{key}", "there"
+    for key in _of_hooks(checkpoint):
+        yield key, "there"
     for key in ("optimizer_states", "lr_schedulers"):
         held = checkpoint.get(key)
         yield key, f"of length {len(held)}" if isinstance(held, list) else None
@@ -91,6 +107,28 @@ def _traits(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
             yield from _settings(f"optimizer_states[{at}].param_groups[{index}]", held, moving)
     for at, state in enumerate(_listed(checkpoint, "lr_schedulers")):
         yield from _settings(f"lr_schedulers[{at}]", state, PROGRESS)
+
+
+def _of_hooks(checkpoint: Checkpoint) -> list[str]:
+    """The keys that data modules, callbacks and the script's `on_save_checkpoint` add to a file."""
+    return [key for key in checkpoint.keys if key not in _OWN_KEYS and not key.startswith("datamodule_")]
+
+
+def _counters(member: Member) -> Iterator[tuple[str, str]]:
+    """Counts of callbacks and hooks that have begun, by what they have beside the file's own steps, batches and epochs.
+
+    One that is made with each step, batch or epoch is as far from these in every file."""
+    checkpoint, loops = member.checkpoint, loops_of(member.checkpoint)
+    if loops is None:
+        return
+    own = {loops.entered: "epochs", loops.batches: "batches", member.state.global_step or 0: "steps"}
+    held = mapping_of(checkpoint.get("callbacks")) or {}
+    states = [(f"callbacks.{key}", held[key]) for key in held if not str(key).startswith(KINDS)]
+    for name, state in [*states, *((key, checkpoint.get(key)) for key in _of_hooks(checkpoint))]:
+        for key, value in islice((mapping_of(state) or {}).items(), _MOST_TRAITS):
+            count = 0 if isinstance(value, (bool, float)) else real(value) or 0
+            for number, base in own.items() if count > 0 else ():
+                yield f"{name}.{key} beside the number of {base}", f"{count - number:+g}"
 
 
 def _listed(checkpoint: Checkpoint, key: str) -> Iterator[Mapping[object, object]]:

@@ -20,7 +20,7 @@ VERSION = "pytorch-lightning_version"
 SUFFIX = ".ckpt"
 _STEP = r"(?:^|[-_.])step=(\d{1,18})(?=\D|\Z)"
 """Of the default name `{epoch}-{step}.ckpt`: `epoch=1-step=20.ckpt`, with `-v1` where that name was taken."""
-_SCALERS = ("MixedPrecision", "MixedPrecisionPlugin", "NativeMixedPrecisionPlugin", "native_amp_scaling_state")
+SCALERS = ("MixedPrecision", "MixedPrecisionPlugin", "NativeMixedPrecisionPlugin", "native_amp_scaling_state")
 """Where the precision plugin of one version or another keeps its GradScaler."""
 MOST_SIBLINGS = 500
 
@@ -75,7 +75,7 @@ def places_of(checkpoint: Checkpoint) -> Places:
         found["epoch"] = ("loops", "fit_loop", "epoch_progress", "current", "completed")
     else:
         found["step"], found["epoch"] = ("global_step",), ("epoch",)
-    scaler = next((key for key in _SCALERS if key in checkpoint.keys), None)
+    scaler = next((key for key in SCALERS if key in checkpoint.keys), None)
     if scaler:
         found["scaler"] = (scaler,)
     best = next((saver for saver in callbacks.savers(checkpoint) if saver.monitor), None)

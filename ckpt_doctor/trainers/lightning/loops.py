@@ -82,6 +82,8 @@ def loops_of(checkpoint: Checkpoint) -> Loops | None:
         return None
     if step_path(checkpoint)[2] not in (*OPTIMIZER_STEPS, *MANUAL_STEPS) or min(epoch, entered, batch, batches) < 0:
         return None
+    if (processed := integer(at("epoch_progress", "current", "processed"))) is not None:
+        epoch = max(epoch, processed - (processed == entered))  # a start sets it so (`FitLoop.on_run_start`)
     if epoch > entered or batch > batches:
         return None  # what is over was begun
     automatic = next((key for key in OPTIMIZER_STEPS if isinstance(at(key), dict)), "")
@@ -95,7 +97,7 @@ def loops_of(checkpoint: Checkpoint) -> Loops | None:
         last,
         None if by_hand else integer(at(automatic, "optimizer", "step", "current", "completed")),
         None if by_hand else integer(at("epoch_loop.scheduler_progress", "total", "completed")),
-        last and integer(at("epoch_progress", "current", "processed")) == entered - 1,
+        last and processed == entered - 1,
         bool(state and state.get("combined_loader")),
         last and integer(at("epoch_loop.batch_progress", "total", "completed")) == batches - 1,
         bool(integer(at("epoch_loop.val_loop.batch_progress", "current", "ready"))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -14,9 +14,12 @@ from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, sto
 from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
+from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, Run, mapping_of, real
-from ckpt_doctor.types.record import record
+from ckpt_doctor.types.record import once, record
 
+_MOST_OF_A_STEP = 8
+"""Files of one step that are compared."""
 OF_A_LOGGER = re.compile(r"[/\\]version_\d+[/\\]checkpoints\Z")
 """The end of the folder that the default logger gives ModelCheckpoint."""
 
@@ -257,3 +260,84 @@ def check_left_out(member: Member, run: Run) -> LeftOut | None:
     periods = history_of(run).periods
     due = [epochs for epochs in periods if not (loops.epoch + 1) % epochs]
     return LeftOut(waiting, 1 in periods or len(due) == len(periods)) if waiting is not None and due else None
+
+
+# --- a memory of another moment --------------------------------------------------------------------------------------
+
+
+def saved_later(case: Case) -> tuple[Member, Saver] | None:
+    """A file of the same step that another ModelCheckpoint saved after this one, and that callback's state in this one.
+
+    The callbacks check one after the other, and each file has what those before it have counted."""
+    found = once(case.run, "files of each step", lambda: _files_of_steps(case.run))
+    for other, saver in found.get(_moment(case.member), ()):
+        own = next((one for one in savers(case.checkpoint) if one.path == saver.path), None)
+        if own is not None and other.checkpoint.path.name not in {name_of(path) for path in own.best_k}:
+            return other, own
+    return None
+
+
+def _moment(member: Member) -> tuple[int | None, int | None]:
+    loops = loops_of(member.checkpoint)
+    return member.state.global_step, None if loops is None else loops.checked
+
+
+def _files_of_steps(run: Run) -> Mapping[object, Sequence[tuple[Member, Saver]]]:
+    """Several files of one step, each with the ModelCheckpoint that has it among its best."""
+    found: dict[object, list[Member]] = {}
+    for member in run.members:
+        found.setdefault(_moment(member), []).append(member)
+    several = {moment: members[:_MOST_OF_A_STEP] for moment, members in found.items() if len(members) > 1}
+    return {moment: [(one, s) for one in members for s in _its_savers(one)] for moment, members in several.items()}
+
+
+def _its_savers(member: Member) -> Iterator[Saver]:
+    for saver in savers(member.checkpoint):
+        if saver.monitor and member.checkpoint.path.name in {name_of(path) for path in saver.best_k}:
+            yield saver
+
+
+def stopper_apart(member: Member, run: Run) -> Stopper | None:
+    """An EarlyStopping whose state in this file alone does not follow from one check to the next."""
+    found: Mapping[KeyPath, str] = once(run, "stoppers apart", lambda: dict(_stoppers_apart(run)))
+    return next((one for one in stoppers(member.checkpoint) if found.get(one.path) == member.label), None)
+
+
+def _stoppers_apart(run: Run) -> Iterator[tuple[KeyPath, str]]:
+    """Where an EarlyStopping keeps its state -> the file between others without which all of them follow."""
+    history = history_of(run)
+    for path, holders in history.memories.items() if history.periods == range(1, 2) else ():
+        checks: dict[int, tuple[Stopper, str]] = {}
+        for member in holders:
+            loops, stopper = loops_of(member.checkpoint), _stopper_at(member, path)
+            if loops is not None and stopper is not None:
+                checks[loops.checked] = stopper, member.label
+        order = sorted(checks)
+        off = [at for at in range(1, len(order)) if not _follows(checks, order[at - 1], order[at])]
+        if len(order) <= ENOUGH or not 0 < len(off) < 3:
+            continue
+        alone = [at for at in sorted({off[0] - 1, *off}) if _is_alone(checks, order, off, at)]
+        if len(alone) == 1 and 0 < alone[0] < len(order) - 1:
+            yield path, checks[order[alone[0]]][1]
+
+
+def _stopper_at(member: Member, path: KeyPath) -> Stopper | None:
+    return next((one for one in stoppers(member.checkpoint) if one.path == path), None)
+
+
+def _is_alone(checks: Mapping[int, tuple[Stopper, str]], order: list[int], off: list[int], at: int) -> bool:
+    """Whether all others follow each other without one."""
+    joined = not 0 < at < len(order) - 1 or _follows(checks, order[at - 1], order[at + 1])
+    return joined and set(off) <= {at, at + 1}
+
+
+def _follows(checks: Mapping[int, tuple[Stopper, str]], before: int, after: int) -> bool:
+    """Whether EarlyStopping can come from one state to the next in as many checks as there are epochs in between."""
+    one, other = checks[before][0], checks[after][0]
+    best, later = real(one.state.get("best_score")), real(other.state.get("best_score"))
+    waited, now = one.count("wait_count"), other.count("wait_count")
+    if best is None or later is None or waited is None or now is None or not one.mode:
+        return True
+    if now >= after - before:
+        return later == best and now == waited + after - before
+    return later < best if one.mode == "min" else later > best

@@ -24,6 +24,7 @@ from ckpt_doctor.types import (
     TensorRef,
     dotted,
     mapping_of,
+    real,
 )
 from ckpt_doctor.types.record import kept
 
@@ -153,9 +154,16 @@ def _started_epoch(checkpoint: Checkpoint, run: Run) -> Iterator[NotChecked]:
         yield NotChecked("where the loader goes on", why, "a file of an epoch's end")
     states = (mapping_of(state) or {} for state in (mapping_of(checkpoint.get("callbacks")) or {}).values())
     metadata = (mapping_of(state.get("internal_optimizer_metadata")) or {} for state in states)
-    if any(isinstance(groups, list) and len(groups) > 1 for held in metadata for groups in held.values()):
-        why = "a finetuning callback has added them to the optimizer, and a resume does not thaw them again"
+    groups = [groups for held in metadata for groups in held.values() if isinstance(groups, list)]
+    if any(len(held) > 1 for held in groups) or (groups and _has_late_parameters(checkpoint)):
+        why = "a finetuning callback has thawed them, and a resume does not thaw them again"
         yield NotChecked("whether the layers that were frozen at first are trained", why, "the script")
+
+
+def _has_late_parameters(checkpoint: Checkpoint) -> bool:
+    """Whether some parameters of the first optimizer are trained for fewer steps than others."""
+    entries = (mapping_of(checkpoint.get("optimizer_states", 0, "state")) or {}).values()
+    return len({real((mapping_of(entry) or {}).get("step")) for entry in entries}) > 1
 
 
 @kept

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ckpt_doctor.types import FileReport
-from tests.trainers.lightning.runs import judged, put, said, two, write
+from tests.trainers.lightning.runs import BATCHES, judged, put, said, two, write
 
 GROUP = ("optimizer_states", 0, "param_groups", 0)
 
@@ -70,3 +70,26 @@ def test_an_optimizer_that_rests_while_another_one_trains_is_its_own(tmp_path):
     for path in paths[1:]:
         put(path, ["optimizer_states", 0], torch.load(paths[0], weights_only=False)["optimizer_states"][0])
     assert not any("moments" in what for path in paths for what in points(judged(path, shuffle=False)))
+
+
+@pytest.mark.parametrize("keys", [("callbacks", "EMA"), ("averaging_state",), ("Data",)])
+@pytest.mark.parametrize("lag", [0, 7], ids=["from the start", "begun later"])
+def test_a_count_of_a_callback_or_a_hook_keeps_pace_with_the_steps(tmp_path, keys, lag):
+    """A tensor or a number; a setting keeps no pace, and is alike in all files."""
+    paths = write(tmp_path, 6)
+    for number, path in enumerate(paths, 1):
+        count = BATCHES * number - lag if number > 1 or not lag else 0
+        put(path, keys, {"count": torch.tensor(count) if lag else count, "decay": 0.9, "seldom": number // 2})
+    assert {"identical"} == {judged(path, shuffle=False).resume for path in paths}
+    put(paths[3], (*keys, "count"), 30 - lag)
+    told = {f"{'.'.join(keys)}.count beside the number of steps"}
+    assert [told if path == paths[3] else set() for path in paths] == [
+        points(judged(path, shuffle=False)) for path in paths
+    ]
+
+
+def test_a_key_of_a_hook_that_one_file_lacks_is_open(tmp_path):
+    paths = write(tmp_path, 4)
+    for path in paths[::3] + paths[2:3]:
+        put(path, ["averaging_state"], {"n_averaged": torch.tensor(0)})
+    assert {"averaging_state"} == points(judged(paths[1], shuffle=False))

@@ -97,3 +97,13 @@ def test_steps_that_are_made_by_hand_are_counted_elsewhere():
     fit[AUTOMATIC]["optimizer"]["step"]["total"]["completed"] = 20
     assert "automatic" in step_path(held)[2], "it is counted there as well"
     assert "" == step_path(checkpoint("a.ckpt", {}))[2]
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_start_counts_the_epochs_that_were_processed(tmp_path, started):
+    """`current.completed` is set anew then, at an epoch's end and within one."""
+    path = write(tmp_path)[1] if not started else within_epoch(tmp_path, 3)
+    whole = judged(path, shuffle=False)
+    put(path, [*FIT, "epoch_progress", "current", "completed"], 0)
+    report = judged(path, shuffle=False)
+    assert (whole.resume, whole.plan.start_epoch) == (report.resume, report.plan.start_epoch)

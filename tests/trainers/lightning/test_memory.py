@@ -143,3 +143,33 @@ def test_the_checks_of_an_epoch_come_after_a_save_at_its_last_batch(tmp_path, ca
     if callbacks == (MONITOR,):
         change(path, callbacks={MONITOR.replace("'every_n_epochs': 1", "'every_n_epochs': 0"): held[MONITOR]})
         assert "P405" not in said(judged(path)), "it compares where it saves"
+
+
+def test_of_several_savers_at_one_step_the_last_file_has_all_scores(tmp_path):
+    paths = write(tmp_path, 4)
+    mae = MONITOR.replace("val_loss", "val_mae")
+    for number, path in enumerate(paths, 1):
+        value = torch.load(path, weights_only=False)
+        state = {**value["callbacks"][MONITOR], "monitor": "val_mae", "best_k_models": {}, "best_model_path": ""}
+        change(path, callbacks={**value["callbacks"], mae: state})
+        last = path.with_name(f"mae-{number}.ckpt")
+        shutil.copy(path, last)
+        put(last, ["callbacks", mae, "best_k_models"], {str(last): torch.tensor(0.5)})
+    report = judged(paths[2], shuffle=False)
+    assert {"P405"} == said(report).keys() and "mae-3.ckpt" in said(report)["P405"].fix
+    assert "differs" == report.resume
+    last = judged(tmp_path / "mae-3.ckpt", shuffle=False)
+    assert ("identical", {}) == (last.resume, said(last))
+
+
+@pytest.mark.parametrize(("key", "value"), [("best_score", torch.tensor(0.25)), ("wait_count", 3)])
+def test_a_state_of_early_stopping_follows_from_the_one_before(tmp_path, key, value):
+    """The losses: better, better, worse, better, worse, better."""
+    paths = write(tmp_path, 6)
+    assert {"identical"} == {judged(path, shuffle=False).resume for path in paths}
+    put(paths[2], ["callbacks", STOPPER, key], value)
+    assert [{"P409"} if path == paths[2] else set() for path in paths] == [
+        said(judged(path, shuffle=False)).keys() for path in paths
+    ]
+    put(paths[4], ["callbacks", STOPPER, key], value)
+    assert not any(said(judged(path, shuffle=False)) for path in paths), "as where checks are left out"

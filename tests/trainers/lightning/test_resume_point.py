@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from click.testing import CliRunner
 
@@ -117,3 +118,16 @@ def test_weights_of_double_precision_may_lose_their_last_digits(tmp_path):
     assert "open" == judged(path, shuffle=False).resume
     change(path, state_dict={**weights, "net.bias": weights["net.bias"].double()})
     assert "identical" == judged(path, shuffle=False).resume
+
+
+@pytest.mark.parametrize(("finetuning", "late"), [(True, True), (True, False), (False, True)])
+def test_layers_that_a_finetuning_callback_thawed_are_frozen_again(tmp_path, finetuning, late):
+    """Those that an optimizer has from the start are trained for fewer steps; others may join late by themselves."""
+    paths = write(tmp_path, 4)
+    for path in paths:
+        held = torch.load(path, weights_only=False)["callbacks"]
+        callback = {"Finetuning": {"internal_optimizer_metadata": {0: [{"params": ["net.weight"]}]}}}
+        change(path, callbacks={**held, **callback} if finetuning else held)
+    if late:
+        put(paths[2], ["optimizer_states", 0, "state", 0, "step"], torch.tensor(12.0))
+    assert ("open" if finetuning and late else "identical") == judged(paths[2], shuffle=False).resume

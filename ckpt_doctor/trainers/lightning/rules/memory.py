@@ -16,6 +16,8 @@ from ckpt_doctor.trainers.lightning.memory import (
     lost,
     moved_savers,
     newest_step,
+    saved_later,
+    stopper_apart,
 )
 from ckpt_doctor.trainers.lightning.resume_point import has_other_loops
 from ckpt_doctor.types import Case, NotChecked
@@ -50,12 +52,22 @@ def patience_exhausted(case: Case) -> Iterator[Problem]:
 def epoch_not_checked(case: Case) -> Iterator[Problem]:
     """The epoch's checks of ModelCheckpoint and EarlyStopping come after this save, and a resume leaves them out.
 
-    Example: `every_n_train_steps` that falls on the last batch of an epoch, before its validation.
+    Example: `every_n_train_steps` that falls on the last batch of an epoch, before its validation. Of several
+    ModelCheckpoints that save at one step each file lacks what those after it count.
 
-    Cure: none in the file; resume from one that was saved at the end of an epoch.
+    Cure: none in the file; resume from one that was saved at the end of an epoch, the last one of its step.
 
     Source: lightning/pytorch/loops/training_epoch_loop.py, `on_advance_end`; measured with 2.6.6.
     """
+    later = saved_later(case) if case.plan and not has_other_loops(case.member) else None
+    if later is not None:
+        other, saver = later
+        yield Problem(
+            f"{other.label} was saved after this file at the same step, and has the {saver.monitor} of this epoch: "
+            "after a resume from this file ModelCheckpoint never counts it",
+            where=".".join(map(str, saver.path)),
+            fix=f"resume from {other.label}",
+        )
     found, loops = check_left_out(case.member, case.run), loops_of(case.checkpoint)
     if case.plan is None or case.plan.steps_left == 0 or loops is None or found is None or not found.is_sure:
         return
@@ -69,7 +81,10 @@ def epoch_not_checked(case: Case) -> Iterator[Problem]:
 
 @rule("P409", "parts-disagree", "warning")
 def memory_of_another_moment(case: Case) -> Iterator[Problem]:
-    """ModelCheckpoint's state is of another moment: each other file of the run is the newest that it keeps itself.
+    """The state of ModelCheckpoint or EarlyStopping is of another moment than the file.
+
+    Of ModelCheckpoint: each other file of the run is the newest that it keeps itself. Of EarlyStopping: a check either
+    finds a better score or waits one longer, and so the states of all other files follow each other.
 
     Example: the newest of `best_k_models` is of step 40, and the file is of step 60.
 
@@ -77,8 +92,10 @@ def memory_of_another_moment(case: Case) -> Iterator[Problem]:
 
     Source: lightning/pytorch/callbacks/model_checkpoint.py, `state_dict`.
     """
+    if not case.plan or has_other_loops(case.member):
+        return
     newest, mine = history_of(case.run).newest, case.state.global_step
-    for saver in savers(case.checkpoint) if case.plan and not has_other_loops(case.member) else ():
+    for saver in savers(case.checkpoint):
         step = newest_step(saver)
         alone = newest.get((saver.path, True), 0) > 1 and newest.get((saver.path, False)) == 1
         if alone and step is not None and step != mine:
@@ -90,6 +107,15 @@ def memory_of_another_moment(case: Case) -> Iterator[Problem]:
                 expected=mine,
                 fix="",
             )
+            return
+    if (stopper := stopper_apart(case.member, case.run)) is not None:
+        yield Problem(
+            "EarlyStopping's best score and count do not follow from the file before, while those of all other files "
+            "follow each other: the state is of another moment, and training stops at another epoch",
+            where=".".join(map(str, stopper.path)),
+            found=stopper.count("wait_count"),
+            fix="",
+        )
 
 
 @rule("E610", "best-path-missing", "warning", migration="fix-best-path")
