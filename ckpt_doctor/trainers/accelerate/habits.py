@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ckpt_doctor.trainers.accelerate.layout import RANK, customs, files, name_of, ranks
 from ckpt_doctor.trainers.accelerate.several import Usual, usual
 from ckpt_doctor.trainers.random_twins import Twin, twins
-from ckpt_doctor.types import Evidence, Member, Run
+from ckpt_doctor.types import Evidence, Member, Run, TensorRef
 from ckpt_doctor.types.record import record
 
 
@@ -35,6 +35,8 @@ class Habits:
     """Steps that the schedule makes at an epoch's end; 0 where it does not go by epochs, or that is not clear."""
     twins: Mapping[str, Twin]
     """Label of a folder -> its random state that another folder has."""
+    draws: bool
+    """Whether each batch draws from the generator that a loader draws from as it starts, as dropout on a CPU does."""
     usual: Usual
     """What the files of each name have."""
     steps_early: bool
@@ -63,6 +65,7 @@ def learned(members: Sequence[Member], world: int, updates: Evidence[int] | None
         at={(member.state.optimizer_step, member.state.last_epoch): member for member in members},
         each_epoch=each,
         twins=twins(members, updates.value if updates else None, RANK.fullmatch),
+        draws=updates is not None and _draws(members, updates.value),
         usual=usual(members, ahead),
         steps_early=not by_epochs.get(each),
     )
@@ -83,6 +86,24 @@ def _by_epochs(members: Sequence[Member], updates: int, each: int) -> bool | Non
         found.add(last)
         made = made or (not inside and last == epochs * each)
     return made if len(found) > 1 and updates > 1 else None
+
+
+def _draws(members: Sequence[Member], updates: int) -> bool:
+    """Whether all folders from within one epoch have different states of torch's generator."""
+    inside: dict[int, dict[int, object]] = {}
+    for member in members:
+        epoch, made = divmod(member.state.global_step or 0, updates)
+        state = member.at("rng", "torch_manual_seed")
+        if made and isinstance(state, TensorRef) and state.value is not None and not was_replaced(member):
+            inside.setdefault(epoch, {})[made] = state.value
+    several = [states.values() for states in inside.values() if len(states) > 1]
+    return bool(several) and all(len(set(states)) == len(states) for states in several)
+
+
+def was_replaced(member: Member) -> bool:
+    """Whether a migration has put another random state in the place of the saved one."""
+    key = member.path("rng")[0]
+    return any(str(edit.get("key")) == key for migration in member.checkpoint.migrations for edit in migration.edits)
 
 
 def is_behind(member: Member, world: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts, facts_of
-from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times
+from ckpt_doctor.trainers.accelerate.habits import habits_of, is_behind, times, was_replaced
 from ckpt_doctor.trainers.accelerate.layout import has_several, name_of, ranks, within_epoch
 from ckpt_doctor.trainers.accelerate.naming import is_accumulated, is_outvoted
 from ckpt_doctor.trainers.accelerate.several import unlike
@@ -228,7 +228,7 @@ def plan(member: Member, run: Run, point: ResumePoint, late: LateRandomState | N
         best_score=None,
         counter=None,
         steps_left=None,
-        why_not_exact=tuple(_why_not_exact(member, facts_of(run), late)),
+        why_not_exact=tuple(_why_not_exact(member, run, point, late)),
         open=tuple(_open(member, run, point)),
     )
 
@@ -275,12 +275,19 @@ def _start(member: Member, run: Run, point: ResumePoint) -> tuple[int | None, in
     return divmod(named[1], facts.steps_per_epoch.value)
 
 
-def _why_not_exact(member: Member, facts: AccelerateFacts, late: LateRandomState | None) -> Iterator[str]:
+def _why_not_exact(member: Member, run: Run, point: ResumePoint, late: LateRandomState | None) -> Iterator[str]:
+    facts = facts_of(run)
     if not ranks(member.checkpoint):
         yield "random_states_0.pkl is missing, so shuffling and dropout draw other numbers"
     elif late is not None and facts.shuffle is not None and facts.shuffle.value:
         cure = " (`migrate --sync-rng` sets it right)" if late.cure else ""
         yield f"the random state was saved {late.why}, so a shuffling loader deals other batches{cure}"
+    if not habits_of(run).draws or not ranks(member.checkpoint):
+        return
+    if point.skip_batches:
+        yield "each batch draws random numbers (dropout), and a resume starts the epoch's loader again, which draws too"
+    elif late is not None:
+        yield f"each batch draws random numbers (dropout), and the random state was saved {late.why}"
 
 
 def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | None) -> LateRandomState | None:
@@ -295,7 +302,7 @@ def late_random_state(member: Member, run: Run, epoch: int | None, skip: int | N
         why = f"on {processes} processes, whose loader has a generator of its own that no file holds"
         return LateRandomState(why) if epoch else None
     counted = named is not None and named[0] in ("step", "optimizer-step")
-    if not counted or epoch is None or skip is None or not processes or _was_replaced(member):
+    if not counted or epoch is None or skip is None or not processes or was_replaced(member):
         return None
     if skip and named and named[0] != "step":
         return None  # such scripts begin the epoch again
@@ -339,11 +346,6 @@ def open_order(member: Member, run: Run, epoch: int | None, skip: int | None) ->
         why = "a validation that draws random numbers may have come after the save"
         return why, f"a folder epoch_{epoch - facts.ahead}"
     return None
-
-
-def _was_replaced(member: Member) -> bool:
-    key = member.path("rng")[0]
-    return any(str(edit.get("key")) == key for migration in member.checkpoint.migrations for edit in migration.edits)
 
 
 def _part(member: Member) -> Any:

@@ -272,7 +272,9 @@ def saved_later(case: Case) -> tuple[Member, Saver] | None:
     found = once(case.run, "files of each step", lambda: _files_of_steps(case.run))
     for other, saver in found.get(_moment(case.member), ()):
         own = next((one for one in savers(case.checkpoint) if one.path == saver.path), None)
-        if own is not None and other.checkpoint.path.name not in {name_of(path) for path in own.best_k}:
+        steps = history_of(case.run).steps
+        counted = {steps.get(name_of(path), _step_of(path)) for path in own.best_k} if own is not None else set()
+        if own is not None and case.state.global_step not in counted:
             return other, own
     return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ckpt_doctor import scan
 from ckpt_doctor.audit import check
@@ -155,3 +156,18 @@ def test_gradients_of_an_accumulation_that_has_begun_are_lost() -> None:
     assert (2, 2) == resume_point.lost_gradients(member("step_10", 8, 8, 2), facts)
     assert (0, 0) == resume_point.lost_gradients(member("step_6", 6, 6, 2), facts)
     assert resume_point.lost_gradients(member("epoch_0", 4, 4), facts) is None
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_loader_that_starts_within_an_epoch_shifts_what_each_batch_draws(tmp_path: Path, draws: bool) -> None:
+    """Dropout on a CPU; on a GPU it has a generator of its own, and torch's is the same all through the epoch."""
+    run = run_of(tmp_path, inside=(2, 5, 6, 8))
+    if not draws:
+        state = torch.load(run / "step_5" / "random_states_0.pkl", weights_only=False)["torch_manual_seed"]
+        change(
+            run / "step_6" / "random_states_0.pkl", torch_manual_seed=state.clone(), torch_cuda_manual_seed=[state + 1]
+        )
+    files = {file.checkpoint.path.name: file for file in scan(run, facts=facts(**SETTLED)).files}
+    apart = {"step_2", "step_5", "step_6", "step_8"} if draws else set()
+    assert apart == {name for name, file in files.items() if file.resume == "differs"}
+    assert not [finding for file in files.values() for finding in file.serious]

@@ -158,6 +158,11 @@ def test_of_several_savers_at_one_step_the_last_file_has_all_scores(tmp_path):
     report = judged(paths[2], shuffle=False)
     assert {"P405"} == said(report).keys() and "mae-3.ckpt" in said(report)["P405"].fix
     assert "differs" == report.resume
+    again = paths[3].with_stem(f"{paths[3].stem}-v1")
+    shutil.copy(paths[3], again)  # of a run that was resumed
+    put(again, ["callbacks", MONITOR, "best_k_models"], {str(again): torch.tensor(1.0)})
+    change(paths[3], callbacks={MONITOR: torch.load(paths[3], weights_only=False)["callbacks"][MONITOR]})
+    assert not said(judged(paths[3], shuffle=False))
     last = judged(tmp_path / "mae-3.ckpt", shuffle=False)
     assert ("identical", {}) == (last.resume, said(last))
 
