@@ -16,8 +16,9 @@ ARGUMENTS = "training_args.bin"
 _LENGTH = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps")
 _RATE = ("learning_rate", "optim", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio")
 _BEST = ("metric_for_best_model", "greater_is_better", "eval_strategy", "evaluation_strategy", "save_strategy")
-_RESUME = ("restore_callback_states_from_checkpoint", "fp16", "save_only_model", "ignore_data_skip", "eval_on_start")
-_ORDER = ("train_sampling_strategy", "group_by_length", "accelerator_config")
+RESTORE = "restore_callback_states_from_checkpoint"
+_RESUME = (RESTORE, "fp16", "save_only_model", "ignore_data_skip", "eval_on_start")
+_ORDER = ("train_sampling_strategy", "group_by_length", "accelerator_config", "dataloader_persistent_workers")
 _RUN = (*_LENGTH, *_RATE, "seed", "data_seed")
 _KEPT = frozenset((*_RUN, *_BEST, *_RESUME, *_ORDER))
 """What is looked at. `hub_token` and its like lie beside these and are never taken out."""

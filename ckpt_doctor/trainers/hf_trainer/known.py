@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
 from ckpt_doctor.trainers.hf_trainer.best_path import named_best
+from ckpt_doctor.trainers.hf_trainer.kin import departures
 from ckpt_doctor.trainers.hf_trainer.layout import RANDOM, SCALER, file_names, ranks
 from ckpt_doctor.trainers.hf_trainer.progress import total_steps
 from ckpt_doctor.trainers.random_twins import Twin, twins
 from ckpt_doctor.trainers.state import has_other_rates, last_rates
-from ckpt_doctor.types import Checkpoint, Member, Run
+from ckpt_doctor.types import Checkpoint, Member, NotChecked, Run
 from ckpt_doctor.types.record import record
 
 
@@ -32,6 +33,8 @@ class Known:
     """Whether the script sets the rates itself: each of several checkpoints has others than its schedule."""
     twins: Mapping[str, Twin] = field(default_factory=dict)
     """Label of a checkpoint -> its random state that another one has."""
+    odd: Mapping[str, Sequence[NotChecked]] = field(default_factory=dict)
+    """Label of a checkpoint -> what it has otherwise than all others."""
     stopping: tuple[Member, ...] = ()
     """Two of the checkpoints that have EarlyStopping's state."""
 
@@ -49,7 +52,7 @@ def known(members: tuple[Member, ...], steps_per_epoch: int | None = None) -> Kn
     scales = any(SCALER in file_names(member.checkpoint) for member in members)
     other = [has_other_rates(member) for member in members if last_rates(member)]
     by_hand = len(other) > 1 and all(other)
-    return Known(named_best(members), formula, found, scales, by_hand, same, tuple(stopping[:2]))
+    return Known(named_best(members), formula, found, scales, by_hand, same, departures(members), tuple(stopping[:2]))
 
 
 def known_of(run: Run) -> Known:

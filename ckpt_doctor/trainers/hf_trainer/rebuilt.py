@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from ckpt_doctor.inert.scheduler_kinds import kind_of
@@ -10,6 +11,7 @@ from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.hf_trainer import best, rates
 from ckpt_doctor.trainers.hf_trainer.best_path import run_path
 from ckpt_doctor.trainers.hf_trainer.command import Command, command_in, facts_of
+from ckpt_doctor.trainers.hf_trainer.kin import own_callbacks
 from ckpt_doctor.trainers.hf_trainer.layout import SCHEDULER, STATE, file_names, has_optimizer, has_scheduler
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost
 from ckpt_doctor.trainers.hf_trainer.progress import true_step
@@ -90,6 +92,9 @@ def state_from_others(case: Case) -> Evidence[dict[str, Any]] | None:
         return None
     known = (m for m in case.run.members if m.state.global_step is not None)
     stated = [m for m in known if command.is_of_one_run(command_in(m.checkpoint))]
+    callbacks = [own_callbacks(m.checkpoint) for m in stated]
+    if any(one != other for one, other in pairwise(callbacks)):
+        return None  # what they count at this step is in no file
     later = min((m for m in stated if _at(m) > step.value), key=_at, default=None)
     earlier = max((m for m in stated if _at(m) < step.value), key=_at, default=None)
     if later is not None:

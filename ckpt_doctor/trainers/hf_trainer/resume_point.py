@@ -7,16 +7,22 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.best import early_stopping
-from ckpt_doctor.trainers.hf_trainer.command import HFFacts, command_in, facts_of
+from ckpt_doctor.trainers.hf_trainer.command import RESTORE, HFFacts, command_in, facts_of
 from ckpt_doctor.trainers.hf_trainer.elsewhere import elsewhere
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula, known_of, lost_ranks
 from ckpt_doctor.trainers.hf_trainer.layout import SCALER, SCHEDULER, file_names, has_optimizer, has_scheduler, ranks
 from ckpt_doctor.trainers.hf_trainer.parts import is_lost, is_weights_only
-from ckpt_doctor.trainers.hf_trainer.progress import majority, scheduled_steps, since_an_end, total_steps, true_step
+from ckpt_doctor.trainers.hf_trainer.progress import (
+    is_without_length,
+    majority,
+    scheduled_steps,
+    since_an_end,
+    total_steps,
+    true_step,
+)
 from ckpt_doctor.trainers.state import last_rates, own_rates
 from ckpt_doctor.types import Evidence, Member, NotChecked, Rates, ResumePlan, ResumePoint, Run, Schedule
 
-RESTORE = "restore_callback_states_from_checkpoint"
 FLAGS = (f"--{RESTORE}", "True")
 WHY_OPEN = {
     "the scheduler.pt of this step": "scheduler.pt counts another number of evaluations than the log has, so it comes "
@@ -103,7 +109,7 @@ def plan(member: Member, run: Run, resume: ResumePoint) -> ResumePlan | None:
         steps_left=None if total is None or step is None else max(0, total - step),
         flags=resume.flags,
         why_not_exact=tuple(_why_not_exact(member, run)),
-        open=tuple(_open(member, start)),
+        open=(*_open(member, start), *known_of(run).odd.get(member.label, ())),
     )
 
 
@@ -118,6 +124,9 @@ def _open(member: Member, start: int | None) -> Iterator[NotChecked]:
     if since_an_end(member.checkpoint) == 0 and command_in(member.checkpoint).accumulation > 1:
         why = "the data has no length, and batches of a last, shorter step may lie before its end"
         yield NotChecked("the place in the data", why, "a look into the script")
+    if command_in(member.checkpoint).is_on("dataloader_persistent_workers"):
+        why = "a resume starts the loader's workers anew, for which it draws from the generator of dropout on a CPU"
+        yield NotChecked("whether dropout draws the same numbers", why, "")
     found = elsewhere(member.checkpoint)
     if has_optimizer(member.checkpoint) and found is not None and not found.steps:
         why = "no file of the optimizer has a step that is read here"
@@ -134,7 +143,20 @@ def _total(member: Member, facts: HFFacts) -> int | None:
     return total_steps(member.checkpoint)
 
 
+def trains_beyond_its_end(member: Member, run: Run) -> bool:
+    """Whether all steps are made and a resume makes one more: it looks at their number after a step.
+
+    So it does within an epoch; at the end of one that is the last its loop of epochs is over.
+    Source: `Trainer._inner_training_loop`; measured with 5.24."""
+    step, total = member.state.global_step, _total(member, facts_of(run))
+    if step is None or total is None or step < total:
+        return False
+    return bool(_place(step, run, member)[1]) or is_without_length(member.checkpoint)
+
+
 def _why_not_exact(member: Member, run: Run) -> Iterator[str]:
+    if trains_beyond_its_end(member, run):
+        yield "training ended within an epoch, and a resume makes one more step before it ends again"
     if not ranks(member.checkpoint):
         yield "no random state is saved, so dropout draws other numbers"
     elif lost := lost_ranks(member.checkpoint, run):
@@ -151,6 +173,8 @@ def judged(member: Member, run: Run) -> frozenset[str]:
     ask; an optimizer without any state is O705's. R508 of a schedule that cannot be read: family F says so.
     """
     codes = {"P409"}
+    if trains_beyond_its_end(member, run):
+        codes.add("P404")
     if command_in(member.checkpoint).values:
         codes.add("E611")
     if is_lost(member.checkpoint, SCHEDULER):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.trainers.hf_trainer import rates
 from ckpt_doctor.trainers.hf_trainer.known import follows_formula
+from ckpt_doctor.trainers.hf_trainer.resume_point import trains_beyond_its_end
 from ckpt_doctor.types import Case
 from ckpt_doctor.validators.rule import Problem, rule
 
@@ -40,4 +41,25 @@ def base_rates(case: Case) -> Iterator[Problem]:
         )
 
 
-RULES = (base_rates,)
+@rule("P404", "training-complete", "warning")
+def complete_within_an_epoch(case: Case) -> Iterator[Problem]:
+    """All steps are made, and a resume makes one more: the Trainer looks at their number after a step.
+
+    At the end of its last epoch it trains nothing.
+
+    Example: `--max_steps 33` with 10 steps to an epoch: a resume from checkpoint-33 makes step 34.
+
+    Cure: none needed; to train on, give more steps.
+
+    Source: transformers, `Trainer._inner_training_loop`; measured with 5.24.
+    """
+    if case.plan and trains_beyond_its_end(case.member, case.run):
+        yield Problem(
+            "all steps are done, and within an epoch: a resume makes one step more",
+            where=case.where("step"),
+            found=case.plan.global_step,
+            severity=None if case.gate else "info",
+        )
+
+
+RULES = (base_rates, complete_within_an_epoch)
