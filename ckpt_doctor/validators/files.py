@@ -165,7 +165,8 @@ def missing_part(case: Case) -> Iterator[Problem]:
     file out, a rank could not write its part, or the save was cut off. Loading raises; where only tensors are missing,
     it leaves them at random values. Names that lead out of the checkpoint's folder are not followed.
 
-    A warning where each other file of its kind has one of the same number beside it, and one has none.
+    A warning where each other file of its kind has one of the same number beside it, and one has none (`G_75.pth`,
+    whose `D_75.pth` is cut off): a resume takes that part from another moment, or begins it anew.
 
     Severity info where other files make up for what is missing: an index none of whose files is there, beside other
     weights; an index that places tensors in the wrong file or gives another size than they have.

@@ -9,6 +9,7 @@ from itertools import islice, product
 from pathlib import Path
 
 from ckpt_doctor.inert.moments import OF_A_RUN, ROLE_NUMBER, moment_of, number_of, numbers_in, role_of
+from ckpt_doctor.inert.pairing import covers
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.inert.tree import same
 from ckpt_doctor.types import Case, Checkpoint, Member, Run
@@ -33,6 +34,8 @@ class _Copy:
     part: str
     """The file in its folder that holds the optimizer; empty where all of it is the same."""
     original: str
+    is_sure: bool = True
+    """Whether it is no model that may have rested between two saves, while another one was trained."""
 
 
 @record(frozen=True)
@@ -47,12 +50,14 @@ _Key = tuple[tuple[int, ...], str]
 
 def copied_whole(case: Case) -> Iterator[Problem]:
     """P401: a checkpoint that is another moment's under a name of its own."""
-    if (original := original_of(case.run, case.checkpoint.path)) is not None:
+    if (copy := _whole_copy(case.run, case.checkpoint.path)) is not None:
+        sure = "it was copied, and is not of the moment that its name says"
         yield Problem(
-            f"all of it is byte for byte {original}: it was copied, and is not of the moment that its name says",
-            found=original,
+            f"all of it is byte for byte {copy.original}: "
+            + (sure if copy.is_sure else "it was copied, or not trained between the two"),
+            found=copy.original,
             expected=case.checkpoint.path.name,
-            severity="info" if case.by_shape and _counts(case) else None,
+            severity="info" if not copy.is_sure or (case.by_shape and _counts(case)) else None,
         )
 
 
@@ -72,6 +77,14 @@ def of_other_saves(case: Case) -> Iterator[Problem]:
             where=copy.part,
             found=copy.original,
         )
+    mixed = once(case.run, "mixed", lambda: dict(_mixed(case.run))).get(path) if _is_asked(case) else None
+    if mixed is not None:
+        other, original = mixed
+        yield Problem(
+            f"{other}, which has this file's number, is byte for byte {original}: a resume from both mixes two moments",
+            where=other,
+            found=original,
+        )
     counts = once(case.run, "ranks", lambda: dict(_ranks(_series(case.run)))).get(path)
     if counts is not None:
         step, others, other = counts
@@ -86,8 +99,7 @@ def of_other_saves(case: Case) -> Iterator[Problem]:
 def partner_missing(case: Case) -> Iterator[Problem]:
     """F114: a file that lacks the one which all others of its role have beside them."""
     run = case.run
-    is_asked = case.by_shape or not run.trainer
-    lost = once(run, "lone files", lambda: dict(_lone(run))).get(case.checkpoint.path) if is_asked else None
+    lost = once(run, "lone files", lambda: dict(_lone(run))).get(case.checkpoint.path) if _is_asked(case) else None
     if lost is not None:
         yield Problem(
             f"{lost} is not there, or cannot be read, and each other file like this one has one with its number: a "
@@ -97,10 +109,32 @@ def partner_missing(case: Case) -> Iterator[Problem]:
         )
 
 
+def _is_asked(case: Case) -> bool:
+    """Whether nobody but the names says which files go together."""
+    return case.by_shape or not case.run.trainer
+
+
 def original_of(run: Run, path: Path) -> str | None:
     """The name of the checkpoint of which the one at a path is a copy under another moment's name."""
+    copy = _whole_copy(run, path)
+    return copy.original if copy is not None and copy.is_sure else None
+
+
+def _whole_copy(run: Run, path: Path) -> _Copy | None:
     copy = _copies(run).get(path)
-    return copy.original if copy is not None and not copy.part else None
+    return copy if copy is not None and not copy.part else None
+
+
+def _mixed(run: Run) -> Iterator[tuple[Path, tuple[str, str]]]:
+    """Files of the moment of a copy that are not copies: path -> that one's name, and its original's."""
+    copies: dict[tuple[int, ...], tuple[str, str]] = {}
+    named = [(one, moment_of(one.name)) for each in _series(run).values() for one in each] if _copies(run) else []
+    for one, moment in named:
+        if moment and (original := original_of(run, one.member.checkpoint.path)) is not None:
+            copies[moment] = one.name, original
+    for one, moment in named:
+        if moment in copies and _whole_copy(run, one.member.checkpoint.path) is None:
+            yield one.member.checkpoint.path, copies[moment]
 
 
 @kept
@@ -109,7 +143,11 @@ def _copies(run: Run) -> Mapping[Path, _Copy]:
 
     What rests since the first of them is not copied: an average that has not begun, weights that are not trained yet.
     """
-    return {path: one for each in _series(run).values() for path, one in _copied(each)}
+    moments: dict[tuple[int, ...], list[_Named]] = defaultdict(list)
+    for each in _series(run).values():
+        for one in each:
+            moments[moment_of(one.name)].append(one)
+    return {path: one for each in _series(run).values() for path, one in _copied(each, moments)}
 
 
 @kept
@@ -123,19 +161,40 @@ def _series(run: Run) -> Mapping[str, Series]:
     return {role: [one for _, one in sorted(each, key=lambda pair: pair[0])] for role, each in found.items()}
 
 
-def _copied(series: Series) -> Iterator[tuple[Path, _Copy]]:
+def _copied(series: Series, moments: Mapping[tuple[int, ...], Series]) -> Iterator[tuple[Path, _Copy]]:
     if len(series) < _SERIES:
         return
     for part, held in _optimizers(series).items():
         for first, second in _pairs(held):
             yield second.member.checkpoint.path, _Copy(part, first.name)
+    places = {id(one): place for place, one in enumerate(series)}
     for first, second in _pairs((one, _content(one.member.checkpoint)) for one in series):
         if first is series[0] and not find(first.member.checkpoint).optimizers:
             continue
         if same(first.member.checkpoint.root, second.member.checkpoint.root) is not None:
             continue
         copy, original = (first, second) if _is_named_right(second) else (second, first)
-        yield copy.member.checkpoint.path, _Copy("", original.name)
+        is_next = places[id(second)] - places[id(first)] == 1
+        is_sure = not (is_next and _may_rest(first, *(moments[moment_of(one.name)] for one in (first, second))))
+        yield copy.member.checkpoint.path, _Copy("", original.name, is_sure)
+
+
+def _may_rest(one: _Named, before: Series, after: Series) -> bool:
+    """Whether a model without its optimizer may be the same in the next save: others lie beside it in both, and no
+    optimizer among them, of a model that is not in its own file, has moved."""
+    if find(one.member.checkpoint).optimizers or min(len(before), len(after)) < 2:
+        return False
+    moved = {role_of(other.name): _content(other.member.checkpoint) for other in before[:_MOST_ROLES] if _trains(other)}
+    return all(
+        moved.get(role_of(other.name)) in (None, _content(other.member.checkpoint)) for other in after[:_MOST_ROLES]
+    )
+
+
+def _trains(one: _Named) -> bool:
+    """Whether a file has an optimizer, and the model that it trains is elsewhere."""
+    shapes = find(one.member.checkpoint)
+    elsewhere = any(not covers(shapes, optimizer) for optimizer in shapes.optimizers)
+    return elsewhere or (not shapes.models and _MOMENTS.search(one.name) is not None)
 
 
 def _optimizers(series: Series) -> Mapping[str, list[tuple[_Named, Hashable]]]:
@@ -166,7 +225,7 @@ def _content(checkpoint: Checkpoint) -> Hashable:
     """What the tensors of a checkpoint hold; None where no checksums say it."""
     files = checkpoint.parts or (checkpoint,)
     sums = tuple(tuple(file.checksums.values()) for file in files if file.metadata.get("checksums") != "none")
-    return (checkpoint.size, sums) if any(map(any, sums)) else None
+    return sums if any(map(any, sums)) else None
 
 
 def _is_named_right(one: _Named) -> bool:
@@ -176,28 +235,32 @@ def _is_named_right(one: _Named) -> bool:
 
 
 def _lone(run: Run) -> Iterator[tuple[Path, str]]:
-    """Whoever keeps the best alone, or begins to average later, leaves files without others on purpose.
-
-    Of a trainer that is known by the shape of its files only those of several ranks are asked: it has rules for others.
-    """
+    """Whoever keeps the best alone, or begins to average later, leaves files without others on purpose; so does who
+    copies some of them."""
     series = _series(run)
     if len(series) < 2:
         return
     there = {role: {moment_of(one.name): one for one in each if _is_whole(one)} for role, each in series.items()}
-    for (role, mine), (other, theirs) in product(there.items(), repeat=2) if len(there) <= _MOST_ROLES else ():
-        if len(mine) < _SERIES or len(theirs) != len(mine) - 1 or OF_A_RUN.match(other):
-            continue
-        if run.trainer and ROLE_NUMBER.sub("#", role) != ROLE_NUMBER.sub("#", other):
+    for mine, (other, theirs) in product(there.values(), there.items()) if len(there) <= _MOST_ROLES else ():
+        if len(mine) < _SERIES or len(theirs) != len(mine) - 1 or OF_A_RUN.match(other) or "best" in other.lower():
             continue
         moments = sorted(mine)
         left = [moment for moment in moments[1:] if moment not in theirs]
         if len(left) != 1 or moments[0] not in theirs:
             continue
-        one, before = mine[left[0]], mine[moments[moments.index(left[0]) - 1]]
+        moment = moments[moments.index(left[0]) - 1]
+        one, before = mine[left[0]], mine[moment]
+        if _is_copy(before, theirs[moment]):
+            continue
         small, large = sorted((one.member.checkpoint.size, before.member.checkpoint.size))
         if large <= _ALIKE * small:  # fewer ranks have larger shards
             digits = iter(numbers_in(one.name))
             yield one.member.checkpoint.path, "".join(next(digits, c) if c == "#" else c for c in other)
+
+
+def _is_copy(one: _Named, other: _Named) -> bool:
+    content = _content(one.member.checkpoint)
+    return content is not None and content == _content(other.member.checkpoint)
 
 
 def _is_whole(one: _Named) -> bool:

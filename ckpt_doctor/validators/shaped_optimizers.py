@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from ckpt_doctor.inert.moments import moment_of
 from ckpt_doctor.inert.shapes import Optimizer, Part, Shapes, find, settings
-from ckpt_doctor.types import Case, Global, KeyPath, Member, TensorRef, dotted, real
+from ckpt_doctor.types import Case, Global, Member, TensorRef, dotted, real
 from ckpt_doctor.types.record import once
 from ckpt_doctor.validators.contents import which
 from ckpt_doctor.validators.rule import Problem, rule
@@ -18,6 +19,7 @@ _MOMENTS = frozenset({*MOMENTS, "momentum_buffer"})
 """State that has its parameter's shape in torch's own optimizers (torch/optim/adam.py and its neighbours)."""
 _NUMBERS = frozenset({"step", "mu_product", "eta", "mu"})
 _BYTES = ("uint8", "int8", "float8_e4m3fn", "float8_e5m2")
+_MOST_PARTNERS = 8
 _OWN = _MOMENTS | _NUMBERS
 """All of their state. An optimizer that keeps anything else may fold, quantize or project its moments."""
 
@@ -94,8 +96,8 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
     Adam and its kin keep averages of every parameter, SGD with momentum a buffer. Without them the optimizer starts
     anew: its first updates are larger, and losses leave the uninterrupted run's path from the second step on. An
     optimizer is saved like that when it was made anew before the save, or is another object than the one that trains.
-    A note where another optimizer of the file has state, and no file of the run that is no later has this one's: it may
-    not have been stepped yet. Nothing is said while
+    A note where another optimizer of the file, or one in another model's file of its number, has state, and no file of
+    the run that is no later has this one's: it may not have been stepped yet. Nothing is said while
     a scaler may have skipped every step so far. A wrapper around an optimizer (SAM) saves a state of its own, in which
     the averages of the optimizer inside are missing.
 
@@ -118,7 +120,7 @@ def optimizer_reset(case: Case) -> Iterator[Problem]:
             )
     if not evidence or _all_skipped(shapes):
         return
-    beside = any(optimizer.state for optimizer in shapes.optimizers)
+    beside = any(optimizer.state for optimizer in shapes.optimizers) or _has_stepped_partner(case)
     for optimizer in shapes.optimizers:
         needing = optimizer.stateful()
         if needing and not optimizer.state:
@@ -138,19 +140,39 @@ def _was_stepped(case: Case, optimizer: Optimizer) -> bool:
 
     No later by its label and by the steps of all its optimizers: one of the two may be of another moment."""
 
-    def stepped() -> dict[KeyPath, list[tuple[int, float]]]:
-        having: dict[KeyPath, list[tuple[int, float]]] = {}
+    def stepped() -> dict[object, list[tuple[int, float]]]:
+        having: dict[object, list[tuple[int, float]]] = {}
         for member in case.run.members:
             at = _moment(member)
             for one in find(member.checkpoint).optimizers if at is not None else ():
                 if one.state and at is not None:
-                    having.setdefault(one.path, []).append(at)
+                    having.setdefault((one.path, _model_of(member)), []).append(at)
         return {path: _earliest(moments) for path, moments in having.items()}
 
     now = _moment(case.member)
-    begun_at = once(case.run, "stepped", stepped).get(optimizer.path, ())
+    begun_at = once(case.run, "stepped", stepped).get((optimizer.path, _model_of(case.member)), ())
     before = bisect_right(begun_at, now[0], key=lambda one: one[0]) if now is not None else 0
     return now is not None and before > 0 and bool(begun_at[before - 1][1] <= now[1])
+
+
+def _model_of(member: Member) -> frozenset[object]:
+    """What tells the files of one model from those of another."""
+    return frozenset(map(_form, find(member.checkpoint).trained))
+
+
+def _has_stepped_partner(case: Case) -> bool:
+    """Whether a file of another model with the same number has an optimizer's state: `G_400.pth` beside `D_400.pth`."""
+
+    def stepped() -> dict[tuple[int, ...], list[Member]]:
+        found: dict[tuple[int, ...], list[Member]] = {}
+        for member in case.run.members:
+            if any(one.state for one in find(member.checkpoint).optimizers):
+                found.setdefault(moment_of(member.checkpoint.path.name), []).append(member)
+        return found
+
+    numbers = moment_of(case.checkpoint.path.name)
+    partners = once(case.run, "with moments", stepped).get(numbers, [])[:_MOST_PARTNERS] if numbers else []
+    return any(_model_of(one) != _model_of(case.member) for one in partners)
 
 
 def _earliest(moments: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -110,6 +110,43 @@ def test_a_file_without_the_one_that_all_others_have_is_told(tmp_path: Path) -> 
     assert {"model30.pt": ["F114"]} == found(tmp_path)
 
 
+def generator_and_critic(folder: Path, begins: int = 0) -> None:
+    """Two models, each with an optimizer and a count; the critic's may make its first step later."""
+    for step in (*STEPS, 40):
+        held = state(step)
+        write(folder / f"G_{step}.pt", {**held, "epoch": step // 10})
+        net = {"w": torch.full((4,), max(step, begins) / 5), "b": torch.zeros(2)}
+        critic = {**state(step)["optim"], **({} if step > begins else {"state": {}})}
+        write(folder / f"D_{step}.pt", {"net": net, "optim": critic, "epoch": step // 10})
+
+
+def test_files_of_two_models_go_together(tmp_path: Path) -> None:
+    """A lost one is told at the other, and a copy of another number's as well; what begins later is no lack."""
+    generator_and_critic(tmp_path / "late", begins=20)
+    generator_and_critic(tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "saved late")
+    (tmp_path / "saved late" / "D_10.pt").unlink()
+    for name in ("late", "whole", "saved late"):
+        assert {} == found(tmp_path / name), name
+    lost, copied = (shutil.copytree(tmp_path / "whole", tmp_path / name) for name in ("lost", "copied"))
+    (lost / "D_40.pt").unlink()
+    assert {"G_40.pt": ["F114"]} == found(lost)
+    shutil.copy(copied / "D_20.pt", copied / "D_40.pt")
+    assert {"G_40.pt": ["P409"]} == found(copied)
+    assert latest(copied)[0].name in ("D_30.pt", "G_30.pt")
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_a_model_that_rests_between_two_saves_is_no_copy_unless_an_optimizer_moves_it(
+    tmp_path: Path, is_trained: bool
+) -> None:
+    for step in (*STEPS, 40):
+        write(tmp_path / f"critic{step}.pt", {"w": torch.full((4,), min(step, 30) / 3)})
+        moments = state(step)["optim"]
+        write(tmp_path / f"other{step}.pt", moments if is_trained else {"w": torch.full((4,), step / 5)})
+    assert ({"critic40.pt": ["P401"], "other40.pt": ["P409"]} if is_trained else {}) == found(tmp_path)
+
+
 class Step(int):
     """A count that knows how often counts are compared."""
 

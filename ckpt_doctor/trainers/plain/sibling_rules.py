@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.lines import ENOUGH
-from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, name_form, numbers_in, saved_position
-from ckpt_doctor.trainers.plain.label import noun_of, told_numbers
+from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, numbers_in, saved_position
+from ckpt_doctor.trainers.plain.label import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, optimizer_of, standing
 from ckpt_doctor.trainers.plain.siblings import Alike, alike, crowd, missing, names_of_weights
 from ckpt_doctor.trainers.state import formula_of
-from ckpt_doctor.types import Case, Member, Run, dotted, mapping_of, real
+from ckpt_doctor.types import Case, Member, dotted, mapping_of, real
 from ckpt_doctor.types.record import kept, record
 from ckpt_doctor.validators.rule import Problem, listing, rule
 
@@ -328,58 +328,6 @@ def _fall(files: Alike) -> tuple[int, Member] | None:
     return None if is_over or formula_of(before) != formula_of(after) else (ordered[falls[0]][0], before)
 
 
-# --- files that go together ------------------------------------------------------------------------------------------
-
-
-@rule("F114", "missing-part", "warning")
-def partner_missing(case: Case) -> Iterator[Problem]:
-    """Files of one number go together, and that of the other model is missing, or cannot be read.
-
-    Loops that train two models often save each to a file of its own. Where the disk was full, or the process ended
-    between the two, one of them is there: a resume takes the other one of another moment, or begins both anew.
-
-    Example: `G_75.pth` beside a `D_75.pth` that is cut off, where all other numbers have both.
-
-    Cure: resume from the files of another number.
-
-    Source: the file's siblings; RVC-Project/Retrieval-based-Voice-Conversion-WebUI#1199.
-    """
-    lone = _lone(case.run)
-    if case.checkpoint.path in lone:
-        name, count = lone[case.checkpoint.path]
-        yield Problem(
-            f"no {name} that can be read goes with this file, and the other {count:,} files like it have one each: a "
-            "resume takes the other model of another moment, or starts both anew",
-            where=name,
-            fix="",
-        )
-
-
-MOST_FORMS = 8
-"""Names that differ by more than their numbers."""
-
-
-@kept
-def _lone(run: Run) -> dict[Path, tuple[str, int]]:
-    """The only file of its form that has none of another form with its number -> that one's name, and how many have.
-
-    The best files of the same model are no partners of its others."""
-    forms: dict[str, dict[tuple[int, ...], Member]] = {}
-    for member in run.members:
-        forms.setdefault(name_form(member.checkpoint), {})[numbers_in(member.checkpoint)] = member
-    found = {}
-    for mine, (form, theirs) in product(forms.values(), forms.items()) if len(forms) <= MOST_FORMS else ():
-        left = [numbers for numbers in mine if numbers not in theirs]
-        if len(left) != 1 or len(theirs) != len(mine) - 1 or len(mine) < ENOUGH:
-            continue
-        one, other = mine[left[0]], next(iter(theirs.values()))
-        if standing(one, run).kin is not standing(other, run).kin:
-            digits = (number[0] for number in told_numbers(one.checkpoint.path.name))
-            name = "".join(next(digits) if letter == "\0" else letter for letter in form)
-            found[one.checkpoint.path] = (name, len(theirs))
-    return found
-
-
 RULES = (
     weights_missing,
     best_began_anew,
@@ -387,5 +335,4 @@ RULES = (
     groups_of_another_build,
     first_rate_missing,
     schedule_began_anew,
-    partner_missing,
 )
