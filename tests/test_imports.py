@@ -166,9 +166,9 @@ OTHERS = (
     "tomllib",
 )
 OURS = (
-    *("inert.schedule_ends", "lint", "migrators", "readers.json_file", "readers.sets", "readers.zip_truncated"),
-    *("repair", "trainers.lines", "trainers.random_twins", "trainers.schedules", "training", "validators.live"),
-    "writer",
+    *("inert.lines", "inert.schedule_ends", "lint", "migrators", "readers.baselines", "readers.json_file"),
+    *("readers.sets", "readers.zip_truncated", "repair", "trainers.random_twins", "trainers.schedules", "training"),
+    *("validators.live", "writer"),
 )
 UNUSED = (*OTHERS, *(f"ckpt_doctor.{part}" for part in OURS))
 """What a scan of one archive that no trainer owns has no use for. Only a table needs tabulate, which brings more."""

@@ -136,13 +136,16 @@ def _is_temporary(file: Path) -> bool:
 
 
 def _first_entry_is_a_program(file: Path) -> bool:
-    """Whether a zip file begins as torch writes it: with `<prefix>/data.pkl`, or a TorchScript archive's records."""
+    """Whether a zip file begins as torch writes it: with `<prefix>/data.pkl`, or a TorchScript archive's records; or as
+    Stable-Baselines3 does."""
     try:
         with file.open("rb") as stream:
             head = stream.read(512)
     except OSError:
         return False
     name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    if name == b"data" and b'"policy_class"' in head:  # Stable-Baselines3
+        return True
     return name.endswith((b"/data.pkl", b"/constants.pkl", b"/version", b"/.format_version", b"/byteorder")) or (
         b"/data/" in name or b"/code/" in name
     )

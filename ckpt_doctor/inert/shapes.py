@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ckpt_doctor.inert.scheduler_kinds import Kind, scheduler_kind
 from ckpt_doctor.inert.tensor_list import walk_tensors
-from ckpt_doctor.types import Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
+from ckpt_doctor.types import MODEL_KEYS, Checkpoint, KeyPath, NumpyScalar, Opaque, TensorRef, mapping_of, real
 from ckpt_doctor.types.record import kept, record
 
 DEPTH = 4
@@ -31,7 +31,7 @@ Mapped = Mapping[Any, object]
 
 _EPOCH = r"(cur_|current_|start_|global_)?epoch|epochs_run|(i_)?episode"
 _STEP = (
-    r"(global_|cur_|current_|train_|training_|env_|time)?(step|iter|iteration)s?|iter_num|num_updates|n_iter|itr?"
+    r"(global_|cur_|current_|train_|training_|env_|time)?(step|iter|iteration)s?|iter_num|num_(updates|timesteps)|n_iter|itr?"
     r"|total_it|update|batch_idx_train|steps_done"
 )
 _BEST = (
@@ -164,6 +164,17 @@ def find(checkpoint: Checkpoint) -> Shapes:
     else:
         _look(checkpoint.root, (), 0, found, seen, counts=True)
     return found
+
+
+@kept
+def _places_of_models(checkpoint: Checkpoint) -> set[KeyPath]:
+    return {model.path for model in find(checkpoint).models}
+
+
+def is_weight(checkpoint: Checkpoint, path: KeyPath) -> bool:
+    """Whether the tensor at a path is a model's, or may be: it lies in one, or under the key of one."""
+    models = _places_of_models(checkpoint)
+    return path[:1] != () and (path[0] in MODEL_KEYS or any(path[:depth] in models for depth in range(DEPTH + 2)))
 
 
 def settings(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:

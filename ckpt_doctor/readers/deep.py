@@ -18,6 +18,7 @@ from itertools import chain, islice
 from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.inert.quantized_weights import quantized_values
+from ckpt_doctor.inert.shapes import is_weight
 from ckpt_doctor.inert.units import parts_of
 from ckpt_doctor.readers.checksums import combined
 from ckpt_doctor.readers.file_view import FileView
@@ -28,7 +29,7 @@ from ckpt_doctor.readers.unwritten import Stretch, never_written, zero_blocks
 from ckpt_doctor.readers.views import open_view
 from ckpt_doctor.readers.zip_records import DESCRIPTION_CHANGED, UNLIKE_ITS_CHECKSUM
 from ckpt_doctor.threads import in_threads
-from ckpt_doctor.types import MODEL_KEYS, Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
+from ckpt_doctor.types import Checkpoint, Damage, DeepResult, NotChecked, TensorInfo, mapping_of, path_name
 from ckpt_doctor.types.record import record
 
 try:  # seven times as fast, where it comes built
@@ -245,7 +246,7 @@ def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Seque
     if large:
         why = f"{len(large):,} records inflate to more than {limits.MAX_RECORD_RATIO} times the size of the file"
         notes.append(NotChecked("what compressed records hold", why, "load the file and save it with torch.save"))
-    if checkpoint.container in ("torch-zip", "torchscript", "distcp"):
+    if checkpoint.container in ("torch-zip", "torchscript", "distcp", "sb3-zip"):
         without = sum(region.crc is None for region in regions)
         if without and checkpoint.metadata.get("checksums") == "none":
             why = "the file was written without them (torch.serialization.set_crc32_options(False))"
@@ -298,7 +299,7 @@ def _record_of(region: Region) -> str:
 def _still_good_for(checkpoint: Checkpoint, corrupt: Sequence[Region], hit: Sequence[TensorInfo]) -> str:
     if any(_record_of(region).endswith(".pkl") for region in corrupt):
         return ""
-    if checkpoint.layout == "training" and hit and not any(tensor.path[0] in MODEL_KEYS for tensor in hit):
+    if checkpoint.layout == "training" and hit and not any(is_weight(checkpoint, tensor.path) for tensor in hit):
         return ". The model's weights are intact: the file still serves as weights"
     if not hit:
         return ". No tensor is affected"

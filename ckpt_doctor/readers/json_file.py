@@ -17,6 +17,7 @@ from ckpt_doctor.inert import limits
 from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.readers.detect import sniff_view, without_content
 from ckpt_doctor.readers.file_view import FileView
+from ckpt_doctor.readers.source import Source
 from ckpt_doctor.readers.views import open_view, unreadable
 from ckpt_doctor.types import Checkpoint, Container, Damage, NotChecked
 from ckpt_doctor.types.record import record
@@ -85,7 +86,14 @@ def _line(view: FileView, content: _Content) -> None:
         content.root = text
 
 
-def _parsed(view: FileView, content: _Content) -> None:
+def json_in(source: Source) -> tuple[object, list[Damage]]:
+    """What JSON inside a file holds, within the same bounds, and what is wrong with it."""
+    content = _Content()
+    _parsed(source, content)
+    return content.root, content.damage
+
+
+def _parsed(view: Source, content: _Content) -> None:
     if view.size > limits.MAX_JSON_BYTES:
         message = f"JSON of {view.size:,} bytes is not read"
         content.damage.append(Damage("limit-exceeded", message, found=view.size, expected=limits.MAX_JSON_BYTES))
@@ -136,7 +144,7 @@ def _float(text: str) -> float | str:
     return float(text) if len(text) <= limits.MAX_DECIMAL_DIGITS else text
 
 
-def _broken(view: FileView, raw: bytes, error: ValueError) -> Damage:
+def _broken(view: Source, raw: bytes, error: ValueError) -> Damage:
     """What a file is that does not parse: cut off, something else, or JSON with an error in it."""
     if isinstance(error, json.JSONDecodeError):
         where, what = f"line {error.lineno}, column {error.colno}", error.msg
@@ -149,7 +157,7 @@ def _broken(view: FileView, raw: bytes, error: ValueError) -> Damage:
     if begins and is_cut:
         message = f"the JSON ends before it is complete ({shown(what)}): the file is cut off and cannot be loaded"
         return Damage("truncated-archive", message, where, found=view.size)
-    other = None if begins else sniff_view(view)
+    other = None if begins or not isinstance(view, FileView) else sniff_view(view)
     if isinstance(other, Damage):
         return other
     return Damage("not-a-checkpoint", f"this is not valid JSON ({shown(what)}); loading raises", where)

@@ -97,7 +97,8 @@ def _storages(checkpoint: Checkpoint) -> list[Region]:
     for tensor in (*checkpoint.tensors, *checkpoint.inner):
         storage = tensor.storage
         if storage.offset is not None and storage.nbytes:
-            region = Region(storage.key, storage.offset, storage.nbytes, storage.nbytes, False, None, storage.key)
+            crc = checkpoint.checksums.get(storage.key)
+            region = Region(storage.key, storage.offset, storage.nbytes, storage.nbytes, False, crc, storage.key)
             found.setdefault((storage.key, storage.offset), region)
     return sorted(found.values(), key=lambda region: region.offset)
 

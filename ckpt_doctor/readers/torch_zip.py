@@ -12,11 +12,11 @@ from typing import Any
 from zlib import crc32
 
 from ckpt_doctor.inert import limits
-from ckpt_doctor.inert.pickle_machine import Reading, shown
+from ckpt_doctor.inert.pickle_machine import shown
 from ckpt_doctor.inert.pickle_reader import read
 from ckpt_doctor.inert.storages import torch_storage
 from ckpt_doctor.inert.tensor_list import find_tensors
-from ckpt_doctor.inert.zip_structures import DEFLATED, STORED, Directory, DirectoryError, Entry
+from ckpt_doctor.inert.zip_structures import STORED, Directory, DirectoryError, Entry
 from ckpt_doctor.readers.assemble import Content, checkpoint
 from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import zip_neighbour
@@ -32,7 +32,7 @@ from ckpt_doctor.readers.zip_directory import (
     read_directory,
 )
 from ckpt_doctor.readers.zip_far import far_of, plan_pickles, searched, unread, within_reach
-from ckpt_doctor.readers.zip_records import DESCRIPTION_CHANGED, other_pickles, record
+from ckpt_doctor.readers.zip_records import DESCRIPTION_CHANGED, missing, other_pickles, record
 from ckpt_doctor.readers.zip_unlisted import listed, read_unlisted
 from ckpt_doctor.types import A_COPY, Checkpoint, Damage, Global, MigrationRecord, NotChecked, Program
 
@@ -43,7 +43,7 @@ _UNPACKING = frozenset(
 )
 """What a package's persistent ids call: they take its importer, and make a module of code in the archive."""
 _BASELINES = "_stable_baselines3_version"
-"""stable_baselines3/common/save_util.py, `save_to_zip_file`: weights, optimizer and settings, each a file inside."""
+"""stable_baselines3/common/save_util.py, `save_to_zip_file`."""
 _MOST_VERSION = 10
 """caffe2/serialize/versions.h, `kMaxSupportedFileFormatVersion`."""
 _SMALL_RECORDS = {
@@ -68,13 +68,15 @@ def open_zip(view: FileView) -> Checkpoint:
 
 def _something_else(view: FileView, directory: Directory) -> Checkpoint:
     """An archive that torch.load does not read. What its own reader would run is still reported."""
-    content = Content("unknown")
-    content.damage += directory.damage
-    if any(entry.name == _BASELINES for entry in directory.entries):
-        content.not_checked.append(NotChecked("the model", "an archive of Stable-Baselines3", "its parts, unpacked"))
-    else:
-        content.damage.insert(0, zip_neighbour([entry.name for entry in directory.entries]))
     programs = file_programs()
+    if any(entry.name == _BASELINES for entry in directory.entries):
+        from ckpt_doctor.readers.baselines import parts  # few archives are of it
+
+        content = parts(view, directory, programs)
+        content.damage += directory.damage
+    else:
+        content = Content("unknown")
+        content.damage += [zip_neighbour([entry.name for entry in directory.entries]), *directory.damage]
     other_pickles(programs, view, (*directory.entries, *directory.others))
     read_unlisted(programs, view, listed(directory), view.size, file_programs)
     content.damage += [damage for damage in programs.damage if damage.kind == "dangerous-global"]
@@ -136,7 +138,7 @@ def _with_directory(view: FileView, directory: Directory, prefix: str) -> Checkp
     if main.method == STORED and main.data >= 0:
         content.program = Program(main.data, main.size, main.name)
     content.add(reading, programs)
-    content.damage += _missing(reading, records, folder)
+    content.damage += missing(reading, records, folder)
     if script:
         _add_constants(view, content, records, prefix)
     if view.far and content.tensors:
@@ -160,7 +162,7 @@ def _add_constants(view: FileView, content: Content, records: Mapping[str, Entry
     reading = read(raw, 0, torch_storage(offsets, CONSTANTS, sizes=sizes))
     found = find_tensors(reading.root)
     content.tensors += tuple(replace(tensor, path=("constants", *tensor.path)) for tensor in found.all)
-    content.damage += [*found.damage, *_missing(reading, records, prefix)]
+    content.damage += [*found.damage, *missing(reading, records, prefix)]
 
 
 def _facts(view: FileView, records: Mapping[str, Entry], prefix: str) -> dict[str, Any]:
@@ -186,40 +188,6 @@ def _refused(directory: Directory, facts: Mapping[str, Any], prefix: str) -> Ite
     if re.fullmatch(r"[+-]?\d+(_\d+)*", alignment, re.ASCII) is None:  # `int` in torch/serialization.py, `_load`
         message = f"the .storage_alignment record says '{shown(alignment)}', which torch.load refuses"
         yield Damage("missing-record", message, shown(prefix + ".storage_alignment"))
-
-
-def _missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> list[Damage]:
-    """Storages that the pickle calls for and whose record is absent from its folder, of another size, or packed."""
-    damage = []
-    deflated = []
-    for storage in reading.storages.values():
-        name = folder + storage.key
-        entry = records.get(name)
-        if entry is None:
-            message = "the record with a tensor's storage is absent; loading raises"
-            damage.append(Damage("missing-record", message, shown(name), None, storage.nbytes))
-        elif entry.size != storage.nbytes:
-            short = entry.size < storage.nbytes
-            message = (
-                f"the record is {'shorter' if short else 'longer'} than its tensors say: {entry.size:,} instead of "
-                f"{storage.nbytes:,} bytes" + ("; with mmap=True torch.load silently loads garbage" if short else "")
-            )
-            damage.append(Damage("missing-record", message, shown(name), entry.size, storage.nbytes))
-        elif entry.method not in (STORED, DEFLATED):
-            message = f"compression method {entry.method} is unknown to torch.load"
-            damage.append(Damage("missing-record", message, shown(name)))
-        elif entry.method == DEFLATED and storage.nbytes:
-            deflated.append(name)
-    if len(damage) > limits.MAX_DAMAGE:
-        message = f"{len(damage) - limits.MAX_DAMAGE:,} more records are absent or of another size"
-        damage = [*damage[: limits.MAX_DAMAGE], Damage("missing-record", message)]
-    if deflated:
-        message = (
-            f"{len(deflated):,} of {len(reading.storages):,} tensor records are compressed: torch.load reads them, "
-            "with mmap=True it takes the compressed bytes for numbers"
-        )
-        damage.append(Damage("compressed-records", message, shown(deflated[0])))
-    return damage
 
 
 def _migrations(view: FileView, records: Mapping[str, Entry], prefix: str) -> tuple[MigrationRecord, ...]:

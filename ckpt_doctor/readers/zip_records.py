@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ckpt_doctor.inert import limits
-from ckpt_doctor.inert.pickle_machine import shown
+from ckpt_doctor.inert.pickle_machine import Reading, shown
 from ckpt_doctor.inert.zip_structures import DEFLATED, STORED, Entry
 from ckpt_doctor.readers.neighbours import object_pickle
 from ckpt_doctor.readers.programs import Programs, read_disguised, read_program
@@ -123,3 +123,37 @@ def _unpacked(packed: bytes, method: int, bound: int) -> bytes:
     except (OSError, EOFError, lzma.LZMAError):
         pass
     return bytes(raw[:bound])
+
+
+def missing(reading: Reading, records: Mapping[str, Entry], folder: str) -> list[Damage]:
+    """Storages that the pickle calls for and whose record is absent from its folder, of another size, or packed."""
+    damage = []
+    deflated = []
+    for storage in reading.storages.values():
+        name = folder + storage.key
+        entry = records.get(name)
+        if entry is None:
+            message = "the record with a tensor's storage is absent; loading raises"
+            damage.append(Damage("missing-record", message, shown(name), None, storage.nbytes))
+        elif entry.size != storage.nbytes:
+            short = entry.size < storage.nbytes
+            message = (
+                f"the record is {'shorter' if short else 'longer'} than its tensors say: {entry.size:,} instead of "
+                f"{storage.nbytes:,} bytes" + ("; with mmap=True torch.load silently loads garbage" if short else "")
+            )
+            damage.append(Damage("missing-record", message, shown(name), entry.size, storage.nbytes))
+        elif entry.method not in (STORED, DEFLATED):
+            message = f"compression method {entry.method} is unknown to torch.load"
+            damage.append(Damage("missing-record", message, shown(name)))
+        elif entry.method == DEFLATED and storage.nbytes:
+            deflated.append(name)
+    if len(damage) > limits.MAX_DAMAGE:
+        message = f"{len(damage) - limits.MAX_DAMAGE:,} more records are absent or of another size"
+        damage = [*damage[: limits.MAX_DAMAGE], Damage("missing-record", message)]
+    if deflated:
+        message = (
+            f"{len(deflated):,} of {len(reading.storages):,} tensor records are compressed: torch.load reads them, "
+            "with mmap=True it takes the compressed bytes for numbers"
+        )
+        damage.append(Damage("compressed-records", message, shown(deflated[0])))
+    return damage

@@ -17,6 +17,7 @@ from ckpt_doctor.errors import WriteRefused
 from ckpt_doctor.inert.dtypes import STORAGE_DTYPES, item_size
 from ckpt_doctor.inert.known_globals import WEIGHTS_ONLY
 from ckpt_doctor.inert.pickle_writer import dump
+from ckpt_doctor.inert.shapes import is_weight
 from ckpt_doctor.inert.tensor_list import bytes_needed, find_tensors, inner_tensors, is_plain, walk_tensors
 from ckpt_doctor.readers import open_checkpoint
 from ckpt_doctor.readers.deep import deep_check
@@ -26,7 +27,6 @@ from ckpt_doctor.readers.tensor_bytes import byte_order
 from ckpt_doctor.remote import RemotePath, as_path, local
 from ckpt_doctor.repair.fetching import fetch, room_beside
 from ckpt_doctor.types import (
-    MODEL_KEYS,
     Checkpoint,
     DeepResult,
     Global,
@@ -163,10 +163,8 @@ def _good_for(
     if not missing:
         return "resume" if checkpoint.layout == "training" else "weights"
 
-    def of_model(tensor: TensorInfo) -> bool:
-        return checkpoint.layout == "state-dict" or (tensor.path[:1] != () and tensor.path[0] in MODEL_KEYS)
-
-    return "parts" if any(map(of_model, missing)) or checkpoint.layout == "other" else "weights"
+    of_model = checkpoint.layout == "state-dict" or any(is_weight(checkpoint, tensor.path) for tensor in missing)
+    return "parts" if of_model or checkpoint.layout == "other" else "weights"
 
 
 @dataclass

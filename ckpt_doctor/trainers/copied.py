@@ -14,9 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.inert.tree import items, walk
-from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.state import trains
 from ckpt_doctor.types import Checkpoint, KeyPath, Member, TensorRef, mapping_of
 from ckpt_doctor.types.record import record

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from ckpt_doctor.trainers.lines import ENOUGH
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.trainers.state import PROGRESS
 from ckpt_doctor.types import NotChecked, mapping_of, real
 from ckpt_doctor.types.record import record

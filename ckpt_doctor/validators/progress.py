@@ -20,6 +20,7 @@ def _named_otherwise(case: Case) -> Iterator[Problem]:
     if copy := list(series.copied_whole(case)):
         yield from copy
         return
+    yield from series.misnamed(case)
     if case.checkpoint.damage:
         return
     counts = find(case.checkpoint).steps if case.checkpoint.parts else ()

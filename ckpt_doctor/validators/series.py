@@ -12,7 +12,7 @@ from ckpt_doctor.inert.moments import OF_A_RUN, ROLE_NUMBER, moment_of, number_o
 from ckpt_doctor.inert.pairing import covers
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.inert.tree import same
-from ckpt_doctor.types import Case, Checkpoint, Member, Run
+from ckpt_doctor.types import Case, Checkpoint, Member, Run, dotted
 from ckpt_doctor.types.record import kept, once, record
 from ckpt_doctor.validators.rule import Problem
 
@@ -44,6 +44,17 @@ class _Named:
     member: Member
 
 
+@record(frozen=True)
+class _Misnamed:
+    """A count that is another file's, by the line through those of all files named alike."""
+
+    what: str
+    count: int
+    original: str
+    is_only: bool
+    """Whether nothing else in the file counts."""
+
+
 Series = Sequence[_Named]
 _Key = tuple[tuple[int, ...], str]
 
@@ -59,6 +70,61 @@ def copied_whole(case: Case) -> Iterator[Problem]:
             expected=case.checkpoint.path.name,
             severity="info" if not copy.is_sure or (case.by_shape and _counts(case)) else None,
         )
+
+
+def misnamed(case: Case) -> Iterator[Problem]:
+    """P401: a file that no trainer owns and whose count is that of another number, by all others named alike."""
+    if (found := _misnamed(case.run).get(case.checkpoint.path)) is not None:
+        yield Problem(
+            f"{found.what} is {found.count:,}, as in {found.original} by the other files named alike: the count or the "
+            "name is of another moment",
+            where=found.what,
+            found=found.count,
+            expected=case.checkpoint.path.name,
+        )
+
+
+def _misnamed(run: Run) -> Mapping[Path, _Misnamed]:
+    def found() -> dict[Path, _Misnamed]:
+        return {path: one for each in _series(run).values() for path, one in _off_line(each, run)}
+
+    return once(run, "misnamed", found)
+
+
+def _off_line(series: Series, run: Run) -> Iterator[tuple[Path, _Misnamed]]:
+    if len(series) <= _SERIES:
+        return
+    from ckpt_doctor.inert.lines import line_through  # of a single file nothing shows a line
+
+    held: dict[str, list[tuple[_Named, int]]] = defaultdict(list)
+    for one in series:
+        if not run.owns(one.member.checkpoint.path) and _is_whole(one):
+            for what, count in _counted(one.member):
+                held[what].append((one, count))
+    numbers = {one.name: moment_of(one.name) for one in series}
+    for what, each in held.items():
+        for column in range(len(numbers[series[0].name])):
+            line = line_through((numbers[one.name][column], count) for one, count in each)
+            odd = [pair for pair in each if not line.has(numbers[pair[0].name][column], pair[1])] if line else []
+            named = {numbers[name][column]: name for name in numbers} if odd else {}
+            if line is not None and len(odd) == 1 and (other := named.get(int(line.epoch(odd[0][1])))) is not None:
+                one, count = odd[0]
+                if line.has(numbers[other][column], count):
+                    is_only = sum(1 for _ in _counted(one.member)) == 1
+                    yield one.member.checkpoint.path, _Misnamed(what, count, other, is_only)
+                    return
+
+
+def _counted(member: Member) -> Iterator[tuple[str, int]]:
+    """What counts in a file, by where it is."""
+    shapes = find(member.checkpoint)
+    for parts in (shapes.epochs, shapes.steps):
+        if len(parts) == 1:
+            yield dotted(parts[0].path), parts[0].value
+    if len(shapes.schedulers) == 1 and isinstance(last := shapes.schedulers[0].state.get("last_epoch"), int):
+        yield dotted((*shapes.schedulers[0].path, "last_epoch")), last
+    if member.state.optimizer_step is not None:
+        yield "Adam's step", member.state.optimizer_step
 
 
 def _counts(case: Case) -> bool:
@@ -81,7 +147,7 @@ def of_other_saves(case: Case) -> Iterator[Problem]:
     if mixed is not None:
         other, original = mixed
         yield Problem(
-            f"{other}, which has this file's number, is byte for byte {original}: a resume from both mixes two moments",
+            f"{other}, which has this file's number, is of the moment of {original}: a resume from both mixes two",
             where=other,
             found=original,
         )
@@ -111,7 +177,7 @@ def partner_missing(case: Case) -> Iterator[Problem]:
 
 def _is_asked(case: Case) -> bool:
     """Whether nobody but the names says which files go together."""
-    return case.by_shape or not case.run.trainer
+    return case.run.by_shape or not case.run.trainer
 
 
 def original_of(run: Run, path: Path) -> str | None:
@@ -126,15 +192,21 @@ def _whole_copy(run: Run, path: Path) -> _Copy | None:
 
 
 def _mixed(run: Run) -> Iterator[tuple[Path, tuple[str, str]]]:
-    """Files of the moment of a copy that are not copies: path -> that one's name, and its original's."""
-    copies: dict[tuple[int, ...], tuple[str, str]] = {}
-    named = [(one, moment_of(one.name)) for each in _series(run).values() for one in each] if _copies(run) else []
+    """Files whose number a file of another moment has: path -> that one's name, and the name of its moment."""
+    wrong = {path: one.original for path, one in _misnamed(run).items() if one.is_only}
+    wrong |= {path: original for path in _copies(run) if (original := original_of(run, path)) is not None}
+    named = [(one, moment_of(one.name)) for each in _series(run).values() for one in each] if wrong else []
+    found: dict[tuple[int, ...], tuple[str, str]] = {}
     for one, moment in named:
-        if moment and (original := original_of(run, one.member.checkpoint.path)) is not None:
-            copies[moment] = one.name, original
+        if moment and (other := wrong.get(one.member.checkpoint.path)) is not None:
+            found[moment] = one.name, other
     for one, moment in named:
-        if moment in copies and _whole_copy(run, one.member.checkpoint.path) is None:
-            yield one.member.checkpoint.path, copies[moment]
+        if (
+            moment in found
+            and one.member.checkpoint.path not in wrong
+            and not _copies(run).get(one.member.checkpoint.path)
+        ):
+            yield one.member.checkpoint.path, found[moment]
 
 
 @kept

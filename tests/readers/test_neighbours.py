@@ -105,14 +105,3 @@ def test_arrays_of_objects_however_they_say_so(tmp_path, description):
         assert "posix.system" in {str(found) for found in open_checkpoint(path).globals}, path
     np.savez(tmp_path / "good.npz", a=np.arange(3), b=np.array(["text", "more"]))
     assert () == open_checkpoint(tmp_path / "good.npz").globals
-
-
-def test_an_archive_of_stable_baselines3_is_one_and_what_it_would_run_is_told(tmp_path):
-    path = tmp_path / "ppo_1000_steps.zip"
-    for harmful in (False, True):
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("_stable_baselines3_version", "2.3.2")
-            archive.writestr("data", CALL if harmful else b"{}")
-        found = open_checkpoint(path)
-        assert ["an archive of Stable-Baselines3"] == [one.why for one in found.not_checked]
-        assert (["dangerous-global"] if harmful else []) == [damage.kind for damage in found.damage]

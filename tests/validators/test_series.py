@@ -147,6 +147,20 @@ def test_a_model_that_rests_between_two_saves_is_no_copy_unless_an_optimizer_mov
     assert ({"critic40.pt": ["P401"], "other40.pt": ["P409"]} if is_trained else {}) == found(tmp_path)
 
 
+def test_a_count_of_another_number_is_told_where_no_trainer_owns_the_file(tmp_path: Path) -> None:
+    """A scheduler in a file of its own: what lies beside it goes with another one."""
+    for step in (*STEPS, 40):
+        write(tmp_path / f"model{step}.pt", {"w": torch.full((4,), step / 3)})
+        write(
+            tmp_path / f"scheduler{step}.pt", {"last_epoch": step * 3, "_step_count": step * 3 + 1, "base_lrs": [0.1]}
+        )
+    assert {} == found(tmp_path)
+    write(tmp_path / "scheduler40.pt", {"last_epoch": 60, "_step_count": 61, "base_lrs": [0.1]})
+    assert {"model40.pt": ["P409"], "scheduler40.pt": ["P401"]} == found(tmp_path)
+    write(tmp_path / "scheduler40.pt", {"last_epoch": 77, "_step_count": 78, "base_lrs": [0.1]})
+    assert {} == found(tmp_path), "saved between two others"
+
+
 class Step(int):
     """A count that knows how often counts are compared."""
 

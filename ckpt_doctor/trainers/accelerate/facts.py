@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.trainers.accelerate.command import AccelerateFacts
 from ckpt_doctor.trainers.accelerate.habits import learned
 from ckpt_doctor.trainers.accelerate.layout import name_of, ranks, within_epoch
-from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.types import Evidence, Given, Member, Run
 
 MOST_ACCUMULATED = 1_024

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Literal
 
+from ckpt_doctor.inert.lines import Line
 from ckpt_doctor.trainers.lightning.callbacks import Saver
-from ckpt_doctor.trainers.lines import Line
 from ckpt_doctor.types import KeyPath, Member, Run
 from ckpt_doctor.types.record import record
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.remote import is_url
 from ckpt_doctor.trainers.lightning.callbacks import Saver, Stopper, savers, stoppers
 from ckpt_doctor.trainers.lightning.history import history_of, kept, name_of
 from ckpt_doctor.trainers.lightning.layout import is_measured, is_weights_only
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.types import Case, Checkpoint, KeyPath, Member, Run, mapping_of, real
 from ckpt_doctor.types.record import once, record
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.inert.scheduler_kinds import PLATEAU, kind_of
 from ckpt_doctor.trainers import schedules
 from ckpt_doctor.trainers.lightning.history import By, Pace, history_of
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers, version_of
 from ckpt_doctor.trainers.lightning.loops import Loops, loops_of
 from ckpt_doctor.trainers.lightning.schedule import Target, changes_of, reached, scheduled, state_of, stored
-from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.state import as_written, highest_step, own_rates, param_groups
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run, dotted, mapping_of, same_rate
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from ckpt_doctor.inert.lines import Line, line_through
 from ckpt_doctor.inert.scheduler_kinds import counts as counted
 from ckpt_doctor.trainers.lightning.layout import is_by_hand, is_measured, optimizers
 from ckpt_doctor.trainers.lightning.layout import schedulers as count_schedulers
 from ckpt_doctor.trainers.lightning.loops import loops_of
-from ckpt_doctor.trainers.lines import Line, line_through
 from ckpt_doctor.trainers.state import highest_step, integer, position_of
 from ckpt_doctor.types import Checkpoint, Member, mapping_of
 

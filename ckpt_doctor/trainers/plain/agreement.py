@@ -14,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.lines import ENOUGH, Line, line_through, odd_one_within
 from ckpt_doctor.inert.scheduler_kinds import PLATEAU, counts, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.copied import Copied, copied
-from ckpt_doctor.trainers.lines import ENOUGH, Line, line_through, odd_one_within
 from ckpt_doctor.trainers.plain.label import (
     counts_in,
     has_counts,

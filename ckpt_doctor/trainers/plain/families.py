@@ -8,6 +8,8 @@ from ckpt_doctor.types import Checkpoint, Opaque, mapping_of, real
 from ckpt_doctor.types.record import kept
 
 _DETECTRON2 = r"model_(\d{7}|final)\.pth"
+BASELINES = "_stable_baselines3_version"
+"""stable_baselines3/common/save_util.py, `save_to_zip_file`."""
 _TSL_RUN = r"_ft[A-Za-z]+_sl\d+_ll\d+_pl\d+_"
 
 
@@ -41,6 +43,11 @@ def named(checkpoint: Checkpoint) -> str:
     root, keys = mapping_of(checkpoint.root), set(checkpoint.keys)
     if root is None:
         return ""
+    if BASELINES in keys:
+        return (
+            "an archive of Stable-Baselines3: learn(reset_num_timesteps=False) goes on at its num_timesteps, from a "
+            "new episode; the random states are not in it, nor is a replay buffer"
+        )
     if {"iter_num", "model_args", "model", "optimizer"} <= keys:
         return (
             f"nanoGPT's ckpt.pt, which resumes at iter_num {checkpoint.get('iter_num')}; its batches are drawn from "

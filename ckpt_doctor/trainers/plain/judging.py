@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.trainers.lines import ENOUGH
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.trainers.plain import layout
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.plain.label import has_counts, is_in_the_file, label_slot

@@ -16,6 +16,7 @@ from ckpt_doctor.inert.pairing import MOST, covers, elements, model_of, shapes_o
 from ckpt_doctor.inert.shapes import Shapes, find
 from ckpt_doctor.readers.part_names import SPEECHBRAIN, beside
 from ckpt_doctor.remote import RemotePath, entries_of
+from ckpt_doctor.trainers.plain import families
 from ckpt_doctor.trainers.plain.label import moment_of, only_in_the_name, place_of
 from ckpt_doctor.trainers.shared_folders import names_in, run_around
 from ckpt_doctor.trainers.state import first_of, of_each_optimizer, training_state, with_further
@@ -38,7 +39,7 @@ _OTHERS = frozenset(
         *("extra_state", "last_optimizer_state", "optimizer_history"),  # fairseq
         *("best_fitness", "train_args", "updates"),  # Ultralytics
         "opt_param_scheduler",  # Megatron, one file of each rank
-        *("iter_num", "model_args", "trainer_state"),
+        *("iter_num", "model_args", "trainer_state", families.BASELINES),
     }
 )
 """Keys of projects whose resume is their own; Hugging Face's and Accelerate's checkpoints are folders."""

@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from ckpt_doctor.inert.lines import ENOUGH, Line
 from ckpt_doctor.inert.pairing import shapes_of_moments
 from ckpt_doctor.inert.shapes import Optimizer, find
-from ckpt_doctor.trainers.lines import ENOUGH, Line
 from ckpt_doctor.trainers.plain import families, layout
 from ckpt_doctor.trainers.plain.agreement import (
     Agreement,

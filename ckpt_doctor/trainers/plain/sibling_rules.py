@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.inert.shapes import find
-from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, numbers_in, saved_position
 from ckpt_doctor.trainers.plain.label import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, optimizer_of, standing

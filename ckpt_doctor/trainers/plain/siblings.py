@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.inert.pairing import shapes_of_moments
 from ckpt_doctor.inert.shapes import Optimizer, Part, find
 from ckpt_doctor.trainers.copied import checksums_at
-from ckpt_doctor.trainers.lines import ENOUGH
 from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
 from ckpt_doctor.trainers.plain.position import Kin, standing
 from ckpt_doctor.trainers.state import param_groups

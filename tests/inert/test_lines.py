@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckpt_doctor.trainers.lines import line_through, odd_one_within
+from ckpt_doctor.inert.lines import line_through, odd_one_within
 
 EVEN = [(epoch, 4 * epoch + 4) for epoch in range(6)]
 
