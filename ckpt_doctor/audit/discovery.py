@@ -125,7 +125,7 @@ def _belongs(file: Path, sharded: bool) -> bool:
     # Every office document is a zip file, too: without a checkpoint's name it must look like one inside.
     if kind == "zip":
         return _first_entry_is_a_program(file)
-    return kind not in ("tar", "pickle") and not isinstance(kind, Damage)
+    return (kind != "tar" or file.suffix == ".nemo") and kind != "pickle" and not isinstance(kind, Damage)
 
 
 def _is_temporary(file: Path) -> bool:

@@ -246,7 +246,7 @@ def _not_checked(checkpoint: Checkpoint, regions: Sequence[Region], large: Seque
     if large:
         why = f"{len(large):,} records inflate to more than {limits.MAX_RECORD_RATIO} times the size of the file"
         notes.append(NotChecked("what compressed records hold", why, "load the file and save it with torch.save"))
-    if checkpoint.container in ("torch-zip", "torchscript", "distcp", "sb3-zip"):
+    if checkpoint.container in ("torch-zip", "torchscript", "distcp", "sb3-zip", "nemo-tar"):
         without = sum(region.crc is None for region in regions)
         if without and checkpoint.metadata.get("checksums") == "none":
             why = "the file was written without them (torch.serialization.set_crc32_options(False))"

@@ -17,9 +17,12 @@ from ckpt_doctor.readers.file_view import FileView
 from ckpt_doctor.readers.neighbours import not_a_checkpoint
 from ckpt_doctor.readers.payloads import file_programs
 from ckpt_doctor.readers.programs import Programs, growing, read_program
-from ckpt_doctor.types import Checkpoint, Damage, Global, Opaque, Program, StorageInfo, TensorRef
+from ckpt_doctor.readers.zip_inside import archive_inside, take_tree
+from ckpt_doctor.types import Checkpoint, Damage, Global, NotChecked, Opaque, Program, StorageInfo, TensorRef
 
 _MEMBERS = ("storages", "tensors", "pickle")
+_NEMO = "model_weights.ckpt"
+"""nemo/core/connectors/save_restore_connector.py, `SaveRestoreConnector.save_to`: beside `model_config.yaml`."""
 _BLOCK = 512
 
 
@@ -39,6 +42,8 @@ def open_tar(view: FileView) -> Checkpoint:
     if not whole:
         if content.damage:
             return checkpoint(view, content)
+        if "model_config.yaml" in members:
+            return _nemo(view, content, members.get(_NEMO), broken_off)
         content.container = "unknown"
         first = next(iter(members), "")
         content.damage.append(not_a_checkpoint(f"a tar archive that begins with {shown(first)!r}: unpack it first"))
@@ -63,6 +68,21 @@ def open_tar(view: FileView) -> Checkpoint:
     content.add(reading, programs)
     if reading.finished and len(data) == size:
         content.program = Program(offset, size, "pickle")
+    return checkpoint(view, content)
+
+
+def _nemo(view: FileView, content: Content, weights: tuple[int, int] | None, broken_off: str) -> Checkpoint:
+    """A model of NeMo, where it is not compressed: its weights, in an archive of `torch.save`."""
+    content.container, programs = "nemo-tar", file_programs()
+    if broken_off:
+        content.damage.append(Damage("truncated-archive", f"{broken_off}; loading raises", found=view.size))
+    if weights is not None:
+        take_tree(content, archive_inside(view, *weights, _NEMO, content, programs))
+    elif not broken_off:
+        why = "an archive of NeMo whose weights are not in one file"
+        content.not_checked.append(NotChecked("the model", why, "its parts, unpacked"))
+    content.take_names(programs)
+    content.damage += programs.damage
     return checkpoint(view, content)
 
 

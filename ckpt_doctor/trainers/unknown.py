@@ -24,6 +24,7 @@ from ckpt_doctor.types import (
     dotted,
     mapping_of,
 )
+from ckpt_doctor.validators.series import has_optimizer_beside
 
 NAME = ""
 """In data: no known trainer."""
@@ -65,9 +66,9 @@ def not_judged(checkpoint: Checkpoint, run: Run, claimants: Sequence[Trainer]) -
         return
     weights = checkpoint.layout == "state-dict" or _has_weights_alone(checkpoint)
     known = next((told for trainer in claimants if (told := trainer.named(checkpoint))), "")
-    why = known or (
-        "weights only: a resume starts the optimizer anew" if weights else NOT_JUDGED + _lacking(checkpoint)
-    )
+    is_beside = weights and has_optimizer_beside(run, checkpoint.path)
+    only = "the optimizer is in another file of its number" if is_beside else "a resume starts the optimizer anew"
+    why = known or (f"weights only: {only}" if weights else NOT_JUDGED + _lacking(checkpoint))
     yield NotChecked("the resume", why, "" if known else _claims(checkpoint, run, claimants))
 
 

@@ -22,11 +22,13 @@ Container = Literal[
     "text",
     "distcp",
     "sb3-zip",
+    "nemo-tar",
     "folder",
     "unknown",
 ]
 """`folder` is a unit of several files (`Checkpoint.parts`); `json`, `text` (a name in a file of its own, as in
-DeepSpeed's `latest`) and `distcp` are only ever parts of one; `sb3-zip` is Stable-Baselines3's."""
+DeepSpeed's `latest`) and `distcp` are only ever parts of one; `sb3-zip` is Stable-Baselines3's,
+`nemo-tar` a model of NeMo."""
 Layout = Literal["state-dict", "training", "other"]
 MODEL_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
 """Under which keys trainers keep a model's state_dict."""

@@ -262,6 +262,15 @@ def _may_rest(one: _Named, before: Series, after: Series) -> bool:
     )
 
 
+def has_optimizer_beside(run: Run, path: Path) -> bool:
+    """Whether another file with the same number has the optimizer of the weights at a path."""
+
+    def found() -> set[tuple[int, ...]]:
+        return {moment_of(one.name) for each in _series(run).values() for one in each if _trains(one)}
+
+    return moment_of(path.name) in once(run, "optimizers elsewhere", found) - {()}
+
+
 def _trains(one: _Named) -> bool:
     """Whether a file has an optimizer, and the model that it trains is elsewhere."""
     shapes = find(one.member.checkpoint)

@@ -44,7 +44,10 @@ def test_its_parts_are_read_and_its_resume_is_not_judged(tmp_path: Path) -> None
     assert ("not judged", []) == (file.resume, [one.code for one in file.findings])
     (why,) = (one.why for one in file.not_checked if one.what == "the resume")
     assert why.startswith("an archive of Stable-Baselines3")
-    raw = bytearray(path.read_bytes())
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"2048,", b"2049,"))
+    assert ["F102"] == [one.code for one in scan([tmp_path]).files[0].findings], "the settings"
+    raw = bytearray(raw)
     raw[found.tensors[0].storage.offset or 0] ^= 1
     path.write_bytes(raw)
     (finding,) = scan([tmp_path], deep=True).files[0].findings

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import tarfile
+
+import torch
+
+from ckpt_doctor import scan
 from ckpt_doctor.readers import open_checkpoint
 from tests.readers.attacks import dangerous
 from tests.readers.torch_equal import bits, read_tensor
@@ -16,6 +21,27 @@ def test_tar_from_before_0_1_10(tmp_path):
     assert "torch-tar" == checkpoint.container
     assert list(loaded) == list(checkpoint.root)
     assert bits(loaded["weight"]) == read_tensor(checkpoint, checkpoint.tensors[0])
+
+
+def test_a_model_of_nemo_has_its_weights_and_no_optimizer(tmp_path):
+    """One in several files is named as such; one whose weights are cut off is broken."""
+    torch.save({"w": torch.ones(3)}, tmp_path / "model_weights.ckpt")
+    (tmp_path / "model_config.yaml").write_text("target: x")
+    path = tmp_path / "a.nemo"
+    for names in (["model_config.yaml", "model_weights.ckpt"], ["model_config.yaml"]):
+        with tarfile.open(path, "w") as archive:
+            for name in names:
+                archive.add(tmp_path / name, f"./{name}")
+        (file,) = scan([path]).files
+        assert ("nemo-tar", "not judged", ()) == (file.checkpoint.container, file.resume, file.findings)
+        tensors = [one.name for one in file.checkpoint.tensors]
+        assert (["w"] if len(names) == 2 else []) == tensors
+        assert any("several" in one.why or "not in one file" in one.why for one in file.not_checked) != bool(tensors)
+    (tmp_path / "model_weights.ckpt").write_bytes(b"PK")
+    with tarfile.open(path, "w") as archive:
+        for name in ("model_config.yaml", "model_weights.ckpt"):
+            archive.add(tmp_path / name, name)
+    assert ["missing-record"] == [one.kind for one in open_checkpoint(path).damage]
 
 
 def test_tar_members(tmp_path, canary):

@@ -106,6 +106,8 @@ def test_a_file_without_the_one_that_all_others_have_is_told(tmp_path: Path) -> 
             write(tmp_path / f"average{step}.pt", {"w": torch.full((4,), step / 5)})
             write(tmp_path / f"best{step}.pt", {"w": torch.full((4,), step / 9)})
     assert {} == found(tmp_path), "what begins later is no lack"
+    why = {one.why for file in scan([tmp_path]).files for one in file.not_checked if one.what == "the resume"}
+    assert {"weights only: the optimizer is in another file of its number"} == {w for w in why if "weights" in w}
     (tmp_path / "opt30.pt").unlink()
     assert {"model30.pt": ["F114"]} == found(tmp_path)
 
