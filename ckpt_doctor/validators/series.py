@@ -84,11 +84,9 @@ def misnamed(case: Case) -> Iterator[Problem]:
         )
 
 
+@kept
 def _misnamed(run: Run) -> Mapping[Path, _Misnamed]:
-    def found() -> dict[Path, _Misnamed]:
-        return {path: one for each in _series(run).values() for path, one in _off_line(each, run)}
-
-    return once(run, "misnamed", found)
+    return {path: one for each in _series(run).values() for path, one in _off_line(each, run)}
 
 
 def _off_line(series: Series, run: Run) -> Iterator[tuple[Path, _Misnamed]]:
@@ -103,7 +101,7 @@ def _off_line(series: Series, run: Run) -> Iterator[tuple[Path, _Misnamed]]:
                 held[what].append((one, count))
     numbers = {one.name: moment_of(one.name) for one in series}
     for what, each in held.items():
-        for column in range(len(numbers[series[0].name])):
+        for column in range(min(map(len, numbers.values()))):
             line = line_through((numbers[one.name][column], count) for one, count in each)
             odd = [pair for pair in each if not line.has(numbers[pair[0].name][column], pair[1])] if line else []
             named = {numbers[name][column]: name for name in numbers} if odd else {}
@@ -264,11 +262,12 @@ def _may_rest(one: _Named, before: Series, after: Series) -> bool:
 
 def has_optimizer_beside(run: Run, path: Path) -> bool:
     """Whether another file with the same number has the optimizer of the weights at a path."""
+    return moment_of(path.name) in _moments_of_optimizers(run)
 
-    def found() -> set[tuple[int, ...]]:
-        return {moment_of(one.name) for each in _series(run).values() for one in each if _trains(one)}
 
-    return moment_of(path.name) in once(run, "optimizers elsewhere", found) - {()}
+@kept
+def _moments_of_optimizers(run: Run) -> set[tuple[int, ...]]:
+    return {moment_of(one.name) for each in _series(run).values() for one in each if _trains(one)} - {()}
 
 
 def _trains(one: _Named) -> bool:

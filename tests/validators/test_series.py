@@ -161,6 +161,9 @@ def test_a_count_of_another_number_is_told_where_no_trainer_owns_the_file(tmp_pa
     assert {"model40.pt": ["P409"], "scheduler40.pt": ["P401"]} == found(tmp_path)
     write(tmp_path / "scheduler40.pt", {"last_epoch": 77, "_step_count": 78, "base_lrs": [0.1]})
     assert {} == found(tmp_path), "saved between two others"
+    write(tmp_path / f"model{0:019}.pt", {"w": torch.full((4,), 0.1)})
+    write(tmp_path / f"scheduler{0:019}.pt", {"last_epoch": 50, "_step_count": 51, "base_lrs": [0.1]})
+    assert {} == found(tmp_path), "no number of a moment has as many digits"
 
 
 class Step(int):
