@@ -152,7 +152,7 @@ def _said(cases: Sequence[Case]) -> list[Collection[Finding | NotChecked]]:
     Rule by rule: file by file the processor would have forgotten a rule's code before the next file needs it.
     """
     said: list[dict[object, Finding | NotChecked]] = [{} for _ in cases]
-    seen = [{"", *(damage.kind for damage in all_damage(case.checkpoint))} for case in cases]
+    seen = [{damage.kind for damage in all_damage(case.checkpoint)} for case in cases]
     for ours in (True, False):
         asked = [
             (case.optimizers, kinds, results)
@@ -163,7 +163,7 @@ def _said(cases: Sequence[Case]) -> list[Collection[Finding | NotChecked]]:
         own = trainer_named(trainer).judging().rules
         for rule in file_rules(trainer, ours) if asked else ():
             for each, kinds, results in asked:
-                if rule.damage not in kinds:
+                if rule.damage and kinds.isdisjoint(rule.damage):
                     continue
                 for case in each if rule.each else each[:1]:
                     if rule.code in case.judged and rule not in own:

@@ -71,7 +71,10 @@ def _salvage(checkpoint: Checkpoint) -> str:
     return f"ckpt-doctor salvage FILE -o OUT{suffix}" if whole and described else ""
 
 
-@rule("F102", "corrupt-record", "error", "file")
+_CORRUPT = ("corrupt-record", "corrupt-note", "corrupt-undo-data", BLOCKED)
+
+
+@rule("F102", "corrupt-record", "error", "file", damage=_CORRUPT)
 def corrupt_record(case: Case) -> Iterator[Problem]:
     """A record's bytes do not match the checksum stored with them.
 
@@ -122,7 +125,7 @@ def unless_blocked(findings: list[Finding], checkpoint: Checkpoint) -> list[Find
     return judged
 
 
-@rule("F106", "unreadable-file", "error", "file")
+@rule("F106", "unreadable-file", "error", "file", damage=("unreadable-file", "vanished-file"))
 def unreadable_file(case: Case) -> Iterator[Problem | NotChecked]:
     """The operating system refuses to let the file be read, or the process that read it died.
 
@@ -387,7 +390,7 @@ def _passed_on(code: str, name: str, severity: Severity, manual: str) -> Rule:
         yield from damage_of(case, name, _salvage(case.checkpoint) if salvageable else fix)
 
     check.__doc__ = manual
-    return Rule(code, name, severity, "file", None, check, damage=name)
+    return Rule(code, name, severity, "file", None, check, damage=(name,))
 
 
 def _table() -> Iterator[Rule]:

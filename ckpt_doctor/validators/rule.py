@@ -56,8 +56,8 @@ class Rule:
     """What a `trainer` rule asks of a file that no trainer owns; None: nothing."""
     each: bool = False
     """Whether it speaks of one optimizer and its schedule: then it is asked of each in the file."""
-    damage: str = ""
-    """The kind of damage without which it finds nothing; empty where it looks at more."""
+    damage: tuple[str, ...] = ()
+    """The kinds of damage without which it finds nothing; empty where it looks at more."""
     by_trainers: tuple[TrainerManual, ...] = ()
     """The manuals of trainers' own rules with this code, in `trainers.all_rules`."""
 
@@ -107,10 +107,11 @@ def rule(
     migration: str | None = None,
     others: Callable[[Case], Iterable[Problem | NotChecked]] | None = None,
     each: bool = False,
+    damage: tuple[str, ...] = (),
 ) -> Callable[[Callable[[S], Iterable[Problem | NotChecked]]], Rule]:
     """Make a `Rule` of the decorated function."""
 
     def stamp(check: Callable[[S], Iterable[Problem | NotChecked]]) -> Rule:
-        return Rule(code, name, severity, scope, migration, check, others, each)
+        return Rule(code, name, severity, scope, migration, check, others, each, damage)
 
     return stamp

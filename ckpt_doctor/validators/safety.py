@@ -11,7 +11,7 @@ from ckpt_doctor.validators.files import damage_of
 from ckpt_doctor.validators.rule import Problem, rule
 
 
-@rule("S201", "dangerous-global", "error", "file")
+@rule("S201", "dangerous-global", "error", "file", damage=("dangerous-global",))
 def dangerous_global(case: Case) -> Iterator[Problem]:
     """The pickle would run code on loading.
 
@@ -28,7 +28,7 @@ def dangerous_global(case: Case) -> Iterator[Problem]:
     yield from damage_of(case, "dangerous-global")
 
 
-@rule("S202", "unknown-global", "info", "file")
+@rule("S202", "unknown-global", "info", "file", damage=("unknown-global",))
 def unknown_global(case: Case) -> Iterator[Problem]:
     """Loading needs a package beside torch.
 
@@ -47,7 +47,7 @@ def unknown_global(case: Case) -> Iterator[Problem]:
         yield Problem(problem.message, problem.where, problem.found, problem.expected, "", "warning" if ours else None)
 
 
-@rule("S203", "not-weights-only", "info", "file", migration="plain-scalars")
+@rule("S203", "not-weights-only", "info", "file", migration="plain-scalars", damage=("not-weights-only",))
 def not_weights_only(case: Case) -> Iterator[Problem]:
     """`torch.load(weights_only=True)` will refuse the file.
 
@@ -73,7 +73,7 @@ _UNREAD = frozenset({"training_args.bin"})
 """Names of files that trainers write beside a checkpoint and that no resume reads."""
 
 
-@rule("S204", "foreign-call", "warning", "file")
+@rule("S204", "foreign-call", "warning", "file", damage=("foreign-call",))
 def foreign_call(case: Case) -> Iterator[Problem]:
     """Loading the file calls a function that stands on no list of harmless ones.
 
