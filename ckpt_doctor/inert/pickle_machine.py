@@ -245,10 +245,10 @@ class Machine:
         if len(pairs) % 2:
             raise Stop("odd number of items for SETITEMS")
         if isinstance(target, dict):
-            keys = pairs[::2]
-            if not _NAMES.issuperset(map(type, keys)):
-                keys = list(map(self.key, keys))
-            target.update(zip(keys, pairs[1::2], strict=True))
+            if not _NAMES.issuperset(map(type, pairs[::2])):
+                pairs[::2] = map(self.key, pairs[::2])
+            parts = iter(pairs)
+            target.update(zip(parts, parts, strict=True))
         elif type(target) is Opaque:
             self.fills(target)
             target.pairs.extend(zip(pairs[::2], pairs[1::2], strict=True))

@@ -145,6 +145,7 @@ def param_groups(member: Member) -> Sequence[Mapping[Any, Any]]:
     return listed if all(isinstance(group, dict) for group in listed) else ()
 
 
+@kept
 def own_rates(member: Member) -> tuple[float, ...] | None:
     """The rate of each param group; None where one has none."""
     return numbers(group.get("lr") for group in param_groups(member))

@@ -324,6 +324,7 @@ def _never_falls(points: Sequence[tuple[int, int]], line: Line) -> bool:
     return all(line.has(*one) for one in (points[0], points[-1])) or points == sorted(points, key=lambda one: one[1])
 
 
+@kept
 def _further_counts(member: Member) -> dict[KeyPath, int]:
     """Counts of epochs and steps that are not the label, as the loop wrote them."""
     own = member.path(label_slot(member))
