@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from ckpt_doctor.inert.lines import ENOUGH, Line, line_through, odd_one_within
-from ckpt_doctor.inert.scheduler_kinds import PLATEAU, counts, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.copied import Copied, copied
 from ckpt_doctor.trainers.plain.label import (
@@ -23,14 +21,20 @@ from ckpt_doctor.trainers.plain.label import (
     has_counts,
     is_in_the_file,
     key_of,
-    label_of,
     label_slot,
     noun_of,
-    told_numbers,
 )
-from ckpt_doctor.trainers.plain.layout import has_several, last_counter, own_schedule
+from ckpt_doctor.trainers.plain.layout import has_several, own_schedule
+from ckpt_doctor.trainers.plain.saved import (
+    is_stepped_singly,
+    name_form,
+    numbers_in,
+    saved_label,
+    saved_position,
+    seen_batches,
+)
 from ckpt_doctor.trainers.state import as_written, integer
-from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, Places, dotted, mapping_of, real
+from ckpt_doctor.types import Checkpoint, Edit, Evidence, KeyPath, Member, Places, dotted, real
 from ckpt_doctor.types.record import kept, record
 
 What = Literal["epoch", "optimizer", "schedule", "model", "name", "count"]
@@ -70,42 +74,6 @@ class Agreement:
     departures: Mapping[Path, Departure] = field(default_factory=dict)
     twins: Mapping[Path, Copied] = field(default_factory=dict)
     """Files that share a part with another label's, where nothing shows which of them it is of."""
-
-
-# --- a file's own counts, as its loop wrote them ---------------------------------------------------------------------
-
-
-def as_saved(member: Member, slot: str, *path: str | int) -> object:
-    """A value as the loop wrote it."""
-    now = member.at(slot, *path)
-    return as_written(member.checkpoint, member.path(slot, *path), now) if member.checkpoint.migrations else now
-
-
-def saved_label(member: Member) -> int | None:
-    """The label."""
-    return integer(as_saved(member, label_slot(member))) if is_in_the_file(member) else label_of(member)
-
-
-def saved_position(member: Member) -> int | None:
-    """The scheduler's `last_epoch`."""
-    return integer(as_saved(member, "scheduler", "last_epoch"))
-
-
-def seen_batches(member: Member) -> int | None:
-    """The batches that the model's last batch norm has seen in training (torch/nn/modules/batchnorm.py)."""
-    counter = last_counter(member)
-    return None if counter is None else integer(real(counter))
-
-
-def is_stepped_singly(member: Member) -> bool:
-    """Whether nothing in the state shows `step(epoch)`, which sets the position to what the script passes."""
-    state = mapping_of(member.at("scheduler")) or {}
-    if kind_of(state) == PLATEAU:
-        return False
-    if "T_cur" in state:
-        return isinstance(state["T_cur"], int)
-    count = integer(as_saved(member, "scheduler", "_step_count"))
-    return not counts(state) or count is None or count == (saved_position(member) or 0) + 1
 
 
 def uncured(member: Member, departed: Departure) -> frozenset[What]:
@@ -334,30 +302,6 @@ def _further_counts(member: Member) -> dict[KeyPath, int]:
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
-
-
-def name_form(checkpoint: Checkpoint) -> str:
-    """A file's name but for its numbers: files that a loop names alike."""
-    return _name_parts(checkpoint)[0]
-
-
-def numbers_in(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """The numbers in a file's name, by which a loop numbers those of one moment (`G_400.pth`, `D_400.pth`)."""
-    return _name_parts(checkpoint)[1]
-
-
-@kept
-def _name_parts(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
-    return _parted(checkpoint.path.name)
-
-
-@lru_cache(512)
-def _parted(name: str) -> tuple[str, tuple[int, ...]]:
-    """Both of a name; runs have the same ones."""
-    found = told_numbers(name)
-    ends = [0, *(one.end() for one in found)]
-    parts = [name[end : one.start()] for end, one in zip(ends, found, strict=False)]
-    return "\0".join([*parts, name[ends[-1] :]]), tuple(int(one[0]) for one in found)
 
 
 def _name_lines(labelled: Sequence[tuple[Member, int]]) -> dict[str, tuple[int, Line]]:

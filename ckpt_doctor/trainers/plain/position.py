@@ -18,17 +18,10 @@ from ckpt_doctor.inert.lines import ENOUGH, Line
 from ckpt_doctor.inert.pairing import shapes_of_moments
 from ckpt_doctor.inert.shapes import Optimizer, find
 from ckpt_doctor.trainers.plain import families, layout
-from ckpt_doctor.trainers.plain.agreement import (
-    Agreement,
-    Departure,
-    agreement,
-    is_stepped_singly,
-    saved_label,
-    saved_position,
-    seen_batches,
-)
+from ckpt_doctor.trainers.plain.agreement import Agreement, Departure, agreement
 from ckpt_doctor.trainers.plain.command import PlainFacts, facts_of
 from ckpt_doctor.trainers.plain.label import a, label_slot, noun_of
+from ckpt_doctor.trainers.plain.saved import is_stepped_singly, saved_label, saved_position, seen_batches
 from ckpt_doctor.trainers.state import formula_of, has_other_rates
 from ckpt_doctor.types import Evidence, KeyPath, Member, Run
 from ckpt_doctor.types.record import kept, record

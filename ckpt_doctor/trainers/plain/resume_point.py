@@ -9,10 +9,11 @@ from ckpt_doctor.inert.scheduler_kinds import PLATEAU, kind_of
 from ckpt_doctor.inert.shapes import find, is_module
 from ckpt_doctor.trainers.copied import moments_of
 from ckpt_doctor.trainers.plain import families, layout
-from ckpt_doctor.trainers.plain.agreement import as_saved, saved_position, uncured
+from ckpt_doctor.trainers.plain.agreement import uncured
 from ckpt_doctor.trainers.plain.command import facts_of
 from ckpt_doctor.trainers.plain.label import key_of, label_of, label_slot, noun_of
 from ckpt_doctor.trainers.plain.position import per, shapes_of, standing
+from ckpt_doctor.trainers.plain.saved import as_saved, saved_position
 from ckpt_doctor.trainers.plain.schedule import donors, expected_position, steady_rates, target
 from ckpt_doctor.trainers.plain.siblings import alike, crowd, missing, of_another_moment, unlike, wrapper
 from ckpt_doctor.trainers.state import own_rates

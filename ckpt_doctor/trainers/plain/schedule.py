@@ -12,8 +12,8 @@ from ckpt_doctor.inert.pairing import pairing_of
 from ckpt_doctor.inert.scheduler_kinds import PLATEAU, kind_of
 from ckpt_doctor.inert.shapes import find
 from ckpt_doctor.trainers.plain import layout
-from ckpt_doctor.trainers.plain.agreement import saved_position
 from ckpt_doctor.trainers.plain.position import Kin, as_read, shapes_of, standing
+from ckpt_doctor.trainers.plain.saved import saved_position
 from ckpt_doctor.trainers.plain.siblings import alike
 from ckpt_doctor.trainers.schedules import Stepped, advanced, moved_to, reached
 from ckpt_doctor.trainers.state import formula_of, own_rates, param_groups

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.inert.shapes import find
-from ckpt_doctor.trainers.plain.agreement import is_stepped_singly, numbers_in, saved_position
 from ckpt_doctor.trainers.plain.label import noun_of
 from ckpt_doctor.trainers.plain.position import Kin, optimizer_of, standing
+from ckpt_doctor.trainers.plain.saved import is_stepped_singly, numbers_in, saved_position
 from ckpt_doctor.trainers.plain.siblings import Alike, alike, crowd, missing, names_of_weights
 from ckpt_doctor.trainers.state import formula_of
 from ckpt_doctor.types import Case, Member, dotted, mapping_of, real

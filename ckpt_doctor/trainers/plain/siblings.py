@@ -12,8 +12,8 @@ from ckpt_doctor.inert.lines import ENOUGH
 from ckpt_doctor.inert.pairing import shapes_of_moments
 from ckpt_doctor.inert.shapes import Optimizer, Part, find
 from ckpt_doctor.trainers.copied import checksums_at
-from ckpt_doctor.trainers.plain.agreement import name_form, numbers_in
 from ckpt_doctor.trainers.plain.position import Kin, standing
+from ckpt_doctor.trainers.plain.saved import name_form, numbers_in
 from ckpt_doctor.trainers.state import param_groups
 from ckpt_doctor.types import Member, Run, TensorRef, dotted, mapping_of, wrapper_of
 from ckpt_doctor.types.record import kept, record
