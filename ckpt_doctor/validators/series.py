@@ -145,7 +145,7 @@ def of_other_saves(case: Case) -> Iterator[Problem]:
     if mixed is not None:
         other, original = mixed
         yield Problem(
-            f"{other}, which has this file's number, is of the moment of {original}: a resume from both mixes two",
+            f"{other} has this file's number, and is of the save of {original}: a resume from both mixes two saves",
             where=other,
             found=original,
         )
